@@ -1,0 +1,50 @@
+"""What can go wrong, for people.
+
+    PydamonError
+    ├── UsageError          a value that was asked for makes no sense (also a ValueError)
+    ├── TargetError         a process that cannot be monitored: gone, a kernel thread, not yours
+    ├── ProbeError          a probe failed while it was working
+    │   └── ProbeUnavailable    this machine or this user cannot have that probe
+    └── RecordingError      a recording that cannot be written or read
+
+Every message says what failed and why; `hint`, where there is one, says what to do now.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ProbeError",
+    "ProbeUnavailable",
+    "PydamonError",
+    "RecordingError",
+    "TargetError",
+    "UsageError",
+]
+
+
+class PydamonError(Exception):
+    """The base of every error that pydamon raises on purpose."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(PydamonError, ValueError):
+    """A value that makes no sense, such as an interval of 0."""
+
+
+class TargetError(PydamonError):
+    """A process cannot be monitored."""
+
+
+class ProbeError(PydamonError):
+    """A probe failed while it was working."""
+
+
+class ProbeUnavailable(ProbeError):
+    """This machine, or this user, cannot have that probe."""
+
+
+class RecordingError(PydamonError):
+    """A recording cannot be written or read."""

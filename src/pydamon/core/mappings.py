@@ -1,0 +1,61 @@
+"""What is mapped where in a process: the names of memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Mapping", "MappingTable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """One mapping: bytes [start, end), permissions as in /proc/PID/maps, and what is mapped.
+
+    `name` is a file's path, or a name in brackets: `[heap]`, `[stack]`, `[anon]`, ...
+    """
+
+    start: int
+    end: int
+    perms: str
+    name: str
+
+
+@dataclass(frozen=True)
+class MappingTable:
+    """The mappings of a process, sorted by address."""
+
+    mappings: tuple[Mapping, ...] = field(default=())
+
+    @cached_property
+    def _start(self) -> NDArray[np.int64]:
+        return np.array([m.start for m in self.mappings], np.int64)
+
+    @cached_property
+    def _end(self) -> NDArray[np.int64]:
+        return np.array([m.end for m in self.mappings], np.int64)
+
+    def largest_in(self, start: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
+        """For each range the index of the mapping that fills most of it; -1 where none does."""
+        found = np.full(len(start), -1, np.int64)
+        if not self.mappings:
+            return found
+        first = np.searchsorted(self._end, start, side="right")
+        beyond = np.searchsorted(self._start, end, side="left")
+        counts = np.maximum(beyond - first, 0)
+        if not counts.any():
+            return found
+        pair_range = np.repeat(np.arange(len(start)), counts)
+        offset = np.arange(len(pair_range)) - np.repeat(np.cumsum(counts) - counts, counts)
+        pair_mapping = first[pair_range] + offset
+        overlap = np.minimum(self._end[pair_mapping], end[pair_range]) - np.maximum(
+            self._start[pair_mapping], start[pair_range]
+        )
+        # By range, then by overlap: the last pair of each range is its largest mapping.
+        order = np.lexsort((overlap, pair_range))
+        last = np.append(np.diff(pair_range[order]) > 0, True)
+        found[pair_range[order][last]] = pair_mapping[order][last]
+        return found

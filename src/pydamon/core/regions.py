@@ -1,0 +1,82 @@
+"""The region table: every region of every target, one array a column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pydamon.core.errors import UsageError
+
+__all__ = ["PAGE_SIZE", "Ranges", "RegionTable"]
+
+PAGE_SIZE = 4096
+
+Ranges = NDArray[np.int64]
+"""Address ranges of one target: shape (n, 2), bytes, half open, sorted, without overlap."""
+
+
+@dataclass(slots=True)
+class RegionTable:
+    """Regions sorted by target and address, as a struct of arrays of one length.
+
+    Addresses are bytes, half open. `nr_accesses`, `last_nr_accesses` (that of the previous
+    aggregation, both in samples) and `age` (in aggregations) are real numbers in here, so that
+    the size-weighted means that a merge makes keep their sums; `Snapshot` truncates them, as the
+    kernel does. `touched` and `unobservable` are shares of the region's bytes, 0 to 1: what the
+    probe has evidence for having been accessed, and what it could not watch.
+    """
+
+    target: NDArray[np.int32]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    nr_accesses: NDArray[np.float64]
+    last_nr_accesses: NDArray[np.float64]
+    age: NDArray[np.float64]
+    touched: NDArray[np.float64]
+    unobservable: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, target: ArrayLike, start: ArrayLike, end: ArrayLike) -> Self:
+        """A table of fresh regions: nothing counted yet, age 0.
+
+        Raises `UsageError` for regions that are empty, overlap, or are out of order.
+        """
+        starts = np.array(start, dtype=np.int64, ndmin=1)
+        n = len(starts)
+        table = cls(
+            np.broadcast_to(np.asarray(target, dtype=np.int32), (n,)).copy(),
+            starts,
+            np.array(end, dtype=np.int64, ndmin=1),
+            *(np.zeros(n) for _ in range(5)),
+        )
+        table.check()
+        return table
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    @property
+    def size(self) -> NDArray[np.int64]:
+        """Bytes of each region."""
+        return self.end - self.start
+
+    def adjacent(self) -> NDArray[np.bool_]:
+        """For each pair of neighbours (n - 1 of them): same target, and no gap between them."""
+        return (self.end[:-1] == self.start[1:]) & (self.target[:-1] == self.target[1:])
+
+    def take(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> Self:
+        """A new table of the regions that *index* picks."""
+        return type(self)(*(getattr(self, field.name)[index] for field in fields(self)))
+
+    def check(self) -> None:
+        """Raise `UsageError` unless regions are nonempty, sorted and without overlap."""
+        if not len(self.start) == len(self.end) == len(self.target):
+            raise UsageError("the columns of a region table differ in length")
+        if (self.start < 0).any() or (self.start >= self.end).any():
+            raise UsageError("a region starts at or after its end")
+        step = np.diff(self.target)
+        if (step < 0).any() or ((self.end[:-1] > self.start[1:]) & (step == 0)).any():
+            raise UsageError("regions overlap or are out of order")

@@ -1,0 +1,137 @@
+"""What one aggregation found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon.core.mappings import Mapping, MappingTable
+
+__all__ = ["Cost", "Snapshot", "SnapshotRegion", "Target"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A monitored address space: `pid` is 0 where no process is behind it."""
+
+    pid: int
+    name: str = ""
+    mappings: MappingTable = field(default_factory=MappingTable, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one aggregation cost.
+
+    `cpu_ns` is CPU time of the monitor, `interruption_ns` an upper estimate of the time that the
+    target's threads lost to it, `late_ticks` the number of samples that could not be taken in time.
+    """
+
+    cpu_ns: int = 0
+    interruption_ns: int = 0
+    late_ticks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRegion:
+    """One region of a snapshot, for people; `Snapshot` has the columns."""
+
+    target: Target
+    start: int
+    end: int
+    nr_accesses: int
+    age: int
+    touched_bytes: int
+    unobservable_bytes: int
+    mapping: Mapping | None
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The regions of every target at the end of one aggregation.
+
+    `start_ns` and `end_ns` bound the window as it was measured (Unix time). The columns have one
+    entry a region, sorted by target and address: `target` indexes `targets`; `start` and `end`
+    are bytes; `nr_accesses` counts the samples that found the region accessed, of at most
+    `max_nr_accesses`; `age` counts aggregations for which that has held; `touched_bytes` is how
+    much of the region was accessed in the window as far as the probe can tell;
+    `unobservable_bytes` how much of it the probe could not watch.
+    """
+
+    start_ns: int
+    end_ns: int
+    sampling_ns: int
+    max_nr_accesses: int
+    targets: tuple[Target, ...]
+    target: NDArray[np.int32]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    nr_accesses: NDArray[np.int64]
+    age: NDArray[np.int64]
+    touched_bytes: NDArray[np.int64]
+    unobservable_bytes: NDArray[np.int64]
+    cost: Cost = field(default_factory=Cost)
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def __getitem__(self, index: int) -> SnapshotRegion:
+        mapping = int(self.mapping[index])
+        target = self.targets[int(self.target[index])]
+        return SnapshotRegion(
+            target,
+            int(self.start[index]),
+            int(self.end[index]),
+            int(self.nr_accesses[index]),
+            int(self.age[index]),
+            int(self.touched_bytes[index]),
+            int(self.unobservable_bytes[index]),
+            target.mappings.mappings[mapping] if mapping >= 0 else None,
+        )
+
+    @property
+    def size(self) -> NDArray[np.int64]:
+        """Bytes of each region."""
+        return self.end - self.start
+
+    @property
+    def window_ns(self) -> int:
+        """How long the aggregation really took."""
+        return self.end_ns - self.start_ns
+
+    @cached_property
+    def mapping(self) -> NDArray[np.int64]:
+        """For each region the index in its target's mappings of the one that fills most of it."""
+        found = np.full(len(self), -1, np.int64)
+        for index, target in enumerate(self.targets):
+            mine = self.target == index
+            found[mine] = target.mappings.largest_in(self.start[mine], self.end[mine])
+        return found
+
+    def working_set(self) -> int:
+        """Bytes that were accessed in the window, as far as the probe can tell."""
+        return int(self.touched_bytes.sum())
+
+    def hottest(self, count: int = 10) -> list[SnapshotRegion]:
+        """The *count* regions with the highest access rates; of equals, the oldest first."""
+        order = np.lexsort((-self.size, -self.age, -self.nr_accesses))[:count]
+        return [self[int(i)] for i in order]
+
+    def of_target(self, index: int) -> Snapshot:
+        """The same snapshot with the regions of one of its targets only."""
+        mine = self.target == index
+        columns = ("start", "end", "nr_accesses", "age", "touched_bytes", "unobservable_bytes")
+        return replace(
+            self,
+            targets=(self.targets[index],),
+            target=np.zeros(int(mine.sum()), np.int32),
+            **{name: getattr(self, name)[mine] for name in columns},
+        )

@@ -1,0 +1,172 @@
+"""The seam between the engine and what can tell that a page was touched.
+
+A `Probe` says what it sees and whether it works here; `Probe.open` gives a `Session` on some
+targets. A session answers two questions. *Were these sample pages touched?* is `watch`, `tick`
+and `counts`, the hot path, where one call serves all regions. *Which pages of this range were
+touched?* is `scan`, for exact monitoring and for ground truth.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon.core.regions import PAGE_SIZE, RegionTable
+from pydamon.probes.process import Process
+
+__all__ = ["Availability", "Clock", "Counts", "PageBits", "Probe", "RealClock", "Session", "Traits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a probe is: facts for people, and those that the engine goes by."""
+
+    sees: str
+    grain: str
+    needs: str
+    side_effects: str
+    follows_mappings: bool = False
+    """Cannot tell apart two parts of one mapping: regions are then the mappings, never split."""
+    min_samples: int = 5
+    """Samples an aggregation should hold before its counts mean much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether a probe works here, for this user; if not, why, and what would make it work."""
+
+    works: bool
+    reason: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a session found since `watch`, one entry a region.
+
+    `checks` is how often the region was sampled and `hits` how many of those found an access;
+    both may be fractions. `unobservable` counts samples that could not be watched (they are not
+    in `checks`). `touched` is the share of the region's bytes known to have been accessed, where
+    the probe can tell, else `None`. `clears` is how many samples had to be reset at a cost,
+    `interruption_ns` an upper estimate of the time that took from the target's threads.
+    """
+
+    hits: NDArray[np.float64]
+    checks: NDArray[np.float64]
+    unobservable: NDArray[np.float64]
+    touched: NDArray[np.float64] | None = None
+    clears: int = 0
+    interruption_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PageBits:
+    """What a scan found from address `start` on, one entry for each 4 KiB page.
+
+    `unobservable` marks pages that were accessed once but cannot be reset, so that nothing can
+    be said of them now; they are never marked `accessed`.
+    """
+
+    start: int
+    present: NDArray[np.bool_]
+    accessed: NDArray[np.bool_]
+    unobservable: NDArray[np.bool_]
+
+    @property
+    def accessed_bytes(self) -> int:
+        """Bytes of the pages found accessed."""
+        return int(self.accessed.sum()) * PAGE_SIZE
+
+
+class Clock(Protocol):
+    """Time as a session knows it: the machine's, or a simulation's."""
+
+    def now_ns(self) -> int:
+        """Monotonic nanoseconds."""
+        ...
+
+    def wait_until(self, deadline_ns: int) -> None:
+        """Return at *deadline_ns*, or at once where that has passed."""
+        ...
+
+
+class RealClock:
+    """The machine's monotonic clock."""
+
+    def now_ns(self) -> int:
+        return time.monotonic_ns()
+
+    def wait_until(self, deadline_ns: int) -> None:
+        left_ns = deadline_ns - time.monotonic_ns()
+        if left_ns > 0:
+            time.sleep(left_ns / 1e9)
+
+
+class Session(Protocol):
+    """A probe at work on some targets."""
+
+    clock: Clock
+
+    def set_targets(self, processes: Sequence[Process]) -> None:
+        """Watch these processes; a region's `target` is an index into them.
+
+        Follows with `watch`: regions watched before are forgotten.
+        """
+        ...
+
+    def watch(self, table: RegionTable, share: float = 1.0) -> None:
+        """Sample these regions from now on; counts start at 0.
+
+        Each tick samples every region with probability *share*, independently of what would be
+        found there, so that cost can be bounded without a bias.
+        """
+        ...
+
+    def tick(self, last: bool = False) -> None:
+        """Check the samples taken at the last tick, and take new ones unless this is the *last*."""
+        ...
+
+    def counts(self) -> Counts:
+        """What was found since `watch`."""
+        ...
+
+    def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
+        """Which pages of a range were touched since they were last cleared.
+
+        Clears them again if *clear* is set. Raises `ProbeError` where the probe cannot scan.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give everything back."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class Probe(Protocol):
+    """A way to find out that memory was accessed."""
+
+    name: str
+    traits: Traits
+
+    def availability(self) -> Availability:
+        """Try whether the probe works here, for this user; cheap enough to ask at every start."""
+        ...
+
+    def open(self, processes: Sequence[Process]) -> Session:
+        """Start on some processes; raises `ProbeUnavailable` where `availability` would say no."""
+        ...

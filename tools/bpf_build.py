@@ -1,0 +1,25 @@
+"""Compile the BPF program with the C compiler that PyPI carries (ziglang)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "src/pydamon/probes/ebpf/sampler.bpf.c"
+
+
+def build(source: Path = SOURCE) -> Path:
+    """Compile *source* next to itself, with `.o` in place of `.c`; returns the object's path."""
+    output = source.with_suffix(".o")
+    command = [
+        *(sys.executable, "-m", "ziglang", "cc", "-target", "bpfel-freestanding"),
+        *("-O2", "-g", "-Wall", "-Wextra", "-Werror", "-c", str(source), "-o", str(output)),
+    ]
+    subprocess.run(command, check=True)
+    return output
+
+
+if __name__ == "__main__":
+    print(build())
