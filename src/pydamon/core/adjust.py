@@ -33,28 +33,37 @@ __all__ = [
 _MEANS = ("nr_accesses", "last_nr_accesses", "age", "touched", "unobservable")
 _MERGE_DIVISOR = 10
 """Neighbours merge where they differ by at most a tenth of the largest `nr_accesses`."""
+_MAX_ROUNDS = 64
+"""Several times what a merge takes, except where each join does no more than make the next one
+possible: such a chain goes on after the next aggregation, so that no pattern makes a merge slow."""
 
 
 def size_limit(total_bytes: int, min_regions: int, min_size: int = PAGE_SIZE) -> int:
-    """The largest size in bytes a region may have so that *min_regions* of them really exist."""
+    """The largest size in bytes a region may have so that there are *min_regions* of them.
+
+    It is a multiple of *min_size*, rounded up as in the kernel: a target of fewer than
+    `min_regions ** 2` times *min_size* can end up with a few regions less.
+    """
     return max(min_size, -(-total_bytes // (min_regions * min_size)) * min_size)
 
 
 def cut(table: RegionTable, limit: int) -> RegionTable:
     """Cut every region larger than *limit* bytes into pieces of that size and a rest."""
     pieces = -(-table.size // limit)
-    if (pieces <= 1).all():
+    if (pieces == 1).all():
         return table
-    return _pieces(table, pieces, np.full(len(table), limit))
+    out = table.take(np.repeat(np.arange(len(table)), pieces))
+    order = np.arange(len(out)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    out.start = out.start + order * limit
+    out.end = np.minimum(out.end, out.start + limit)
+    return out
 
 
 def initial(ranges: list[Ranges], min_regions: int) -> RegionTable:
     """Fresh regions over each target's ranges: cut evenly, *min_regions* of them or a few more."""
-    target = np.repeat(np.arange(len(ranges), dtype=np.int32), [len(r) for r in ranges])
-    bounds = np.concatenate([*ranges, np.empty((0, 2), np.int64)])
+    target, bounds = _columns(ranges)
     table = RegionTable.of(target, bounds[:, 0], bounds[:, 1])
-    total = int(table.size.sum())
-    return cut(table, size_limit(total, min_regions)) if total else table
+    return cut(table, size_limit(int(table.size.sum()), min_regions))
 
 
 def threshold(nr_accesses: NDArray[np.float64]) -> int:
@@ -74,23 +83,9 @@ def age(table: RegionTable, alike: int) -> None:
 
 def merge(table: RegionTable, alike: int, limit: int) -> RegionTable:
     """Merge neighbours that differ by at most *alike* samples, up to *limit* bytes together."""
-    size = table.size.astype(np.float64)
-    accesses = table.nr_accesses * size
-    adjacent = table.adjacent()
-    heads = np.arange(len(table))
-    while len(heads) > 1:
-        mean = accesses / size
-        pairs = adjacent & (np.abs(np.diff(mean)) <= alike) & (size[:-1] + size[1:] <= limit)
-        if not pairs.any():
-            break
-        left = np.flatnonzero(_every_other(pairs))
-        size[left] += size[left + 1]
-        accesses[left] += accesses[left + 1]
-        kept = np.ones(len(heads), np.bool_)
-        kept[left + 1] = False
-        heads, size, accesses = heads[kept], size[kept], accesses[kept]
-        adjacent = np.delete(adjacent, left)
-    return _join(table, heads)
+    merging = _Merging(table)
+    merging.run(alike, limit)
+    return merging.result()
 
 
 def merge_within(
@@ -99,12 +94,18 @@ def merge_within(
     """Merge; while more than *max_regions* are left, call twice the difference alike.
 
     The difference ends at *most*, the number of samples in an aggregation, where all are alike.
+    If *limit* is what still keeps them apart, the smallest neighbours merge beyond it, because
+    the bound on the cost comes first (the kernel stays above the maximum). More regions are left
+    only where there are more separate ranges.
     """
-    merged = merge(table, alike, limit)
-    while len(merged) > max_regions and alike < most:
+    merging = _Merging(table)
+    merging.run(alike, limit)
+    while len(merging) > max_regions and alike < most:
         alike = min(most, max(1, 2 * alike))
-        merged = merge(merged, alike, limit)
-    return merged
+        merging.run(alike, limit)
+    if len(merging) > max_regions:
+        merging.merge_smallest(len(merging) - max_regions)
+    return merging.result()
 
 
 def split(
@@ -118,7 +119,8 @@ def split(
 
     Two pieces each while at most half of *max_regions* is used; three where the last split
     brought nothing new (*last_count* regions then and now) and a third is not exceeded; above
-    half, only as many regions as the bound leaves room for. Children copy every counter.
+    half, only as many regions as the bound leaves room for. Children copy every counter. (The
+    kernel leaves regions of two pages whole.)
     """
     count = len(table)
     room = max_regions - count
@@ -128,7 +130,7 @@ def split(
         chosen = np.ones(count, np.bool_)
     else:
         chosen = np.zeros(count, np.bool_)
-        chosen[rng.choice(count, room, replace=False)] = True
+        chosen[rng.choice(count, room, replace=False, shuffle=False)] = True
     table, left = _split_in_two(table, chosen, rng, min_size)
     if count == last_count and count < max_regions // 3:
         table, _ = _split_in_two(table, left, rng, min_size)
@@ -142,20 +144,24 @@ def fit(table: RegionTable, ranges: list[Ranges]) -> RegionTable:
     stretches the outermost regions instead, so that memory mapped a moment ago looks as old as
     its neighbour.)
     """
-    parts = []
-    for target, wanted in enumerate(ranges):
-        old = table.take(table.target == target)
-        points = np.unique(np.concatenate([old.start, old.end, wanted.ravel()]))
-        start, end = points[:-1], points[1:]
-        wanted_here = _inside(start, wanted[:, 0], wanted[:, 1])
-        start, end = start[wanted_here], end[wanted_here]
-        known = _inside(start, old.start, old.end)
-        part = RegionTable.of(target, start, end)
-        source = np.searchsorted(old.start, start[known], side="right") - 1
-        for name in _MEANS:
-            getattr(part, name)[known] = getattr(old, name)[source]
-        parts.append(part)
-    return concatenate(parts)
+    wanted_target, wanted = _columns(ranges)
+    n, m = len(table), len(wanted)
+    address = np.concatenate([table.start, table.end, wanted[:, 0], wanted[:, 1]])
+    target = np.concatenate([table.target, table.target, wanted_target, wanted_target])
+    order = np.lexsort((address, target))
+    address, target = address[order], target[order]
+    # Between two borders in this order lies one piece. How many old regions and wanted ranges
+    # are open there is the sum of those that have begun, less those that have ended.
+    opened = np.repeat(np.array([1, -1, 0], np.int8), [n, n, 2 * m])[order]
+    asked = np.repeat(np.array([0, 1, -1], np.int8), [2 * n, m, m])[order]
+    source = np.cumsum(opened == 1) - 1
+    is_piece = (address[:-1] < address[1:]) & (np.cumsum(asked)[:-1] > 0)
+    piece = np.flatnonzero(is_piece)
+    known = np.cumsum(opened)[piece] > 0
+    out = RegionTable.of(target[piece], address[piece], address[piece + 1])
+    for name in _MEANS:
+        getattr(out, name)[known] = getattr(table, name)[source[piece[known]]]
+    return out
 
 
 def concatenate(tables: list[RegionTable]) -> RegionTable:
@@ -175,29 +181,79 @@ def rescale(table: RegionTable, old: Attrs, new: Attrs) -> None:
 
     `nr_accesses` keeps its share of the samples of an aggregation, `age` keeps its time.
     """
-    samples = new.samples_per_aggregation / old.samples_per_aggregation
-    table.nr_accesses = table.nr_accesses * samples
-    table.last_nr_accesses = table.last_nr_accesses * samples
+    # Multiplied first: a count of samples that stays whole must not end up just below it.
+    before, after = old.samples_per_aggregation, new.samples_per_aggregation
+    table.nr_accesses = table.nr_accesses * after / before
+    table.last_nr_accesses = table.last_nr_accesses * after / before
     table.age = table.age * old.aggregation_ns / new.aggregation_ns
 
 
-def _inside(
-    points: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Whether each of *points* lies in one of the sorted intervals."""
-    if len(start) == 0:
-        return np.zeros(len(points), np.bool_)
-    index = np.searchsorted(start, points, side="right") - 1
-    found: NDArray[np.bool_] = (index >= 0) & (points < end[index])
-    return found
+def _columns(ranges: list[Ranges]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """The ranges of all targets as one array, and the target of each."""
+    counts = np.array([len(r) for r in ranges], np.intp)
+    target = np.repeat(np.arange(len(ranges), dtype=np.int32), counts)
+    return target, np.concatenate([np.empty((0, 2), np.int64), *ranges])
 
 
-def _every_other(pairs: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Of each run of pairs the first, third, fifth...: no region is then in two pairs."""
-    index = np.arange(len(pairs))
-    begins = pairs & ~np.append(False, pairs[:-1])
-    run_start = np.maximum.accumulate(np.where(begins, index, 0))
-    return pairs & ((index - run_start) % 2 == 0)
+class _Merging:
+    """Regions on their way to fewer: the columns that decide about merging.
+
+    `heads` are the first regions of the runs that have become one; the other columns of the
+    table follow once, at the end.
+    """
+
+    def __init__(self, table: RegionTable) -> None:
+        self.table = table
+        self.heads = np.arange(len(table))
+        self.size = table.size.astype(np.float64)
+        self.accesses = table.nr_accesses * self.size
+        self.adjacent = table.adjacent()
+
+    def __len__(self) -> int:
+        return len(self.heads)
+
+    def run(self, alike: int, limit: int) -> None:
+        """Merge until no two neighbours are left that may."""
+        for _ in range(_MAX_ROUNDS):
+            mean = self.accesses / self.size
+            pairs = np.abs(mean[1:] - mean[:-1]) <= alike
+            pairs &= self.size[1:] + self.size[:-1] <= limit
+            pairs &= self.adjacent
+            chosen = _disjoint(pairs)
+            left = np.flatnonzero(chosen)
+            if len(left) == 0:
+                return
+            self.size[left] += self.size[left + 1]
+            self.accesses[left] += self.accesses[left + 1]
+            self._keep(~chosen)
+
+    def merge_smallest(self, count: int) -> None:
+        """Give up the *count* borders whose two neighbours are the smallest together."""
+        together = np.where(self.adjacent, self.size[1:] + self.size[:-1], np.inf)
+        given_up = np.zeros(len(together), np.bool_)
+        given_up[np.argsort(together, kind="stable")[:count]] = True
+        self.heads = self.heads[np.append(True, ~(given_up & self.adjacent))]
+
+    def result(self) -> RegionTable:
+        """The table, joined."""
+        return _join(self.table, self.heads)
+
+    def _keep(self, borders: NDArray[np.bool_]) -> None:
+        kept = np.ones(len(self.heads), np.bool_)
+        kept[1:] = borders
+        index = np.flatnonzero(kept)
+        self.heads, self.adjacent = self.heads[index], self.adjacent[borders]
+        self.size, self.accesses = self.size[index], self.accesses[index]
+
+
+def _disjoint(pairs: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Some of *pairs* of neighbours: no region is in two of them, and no pair could be added."""
+    chosen = pairs.copy()
+    odd = chosen[1::2]
+    odd &= ~pairs[:-1:2]
+    behind = pairs[2::2]
+    odd[: len(behind)] &= ~behind
+    return chosen
 
 
 def _join(table: RegionTable, heads: NDArray[np.intp]) -> RegionTable:
@@ -206,9 +262,7 @@ def _join(table: RegionTable, heads: NDArray[np.intp]) -> RegionTable:
         return table
     weight = table.size.astype(np.float64)
     total = np.add.reduceat(weight, heads)
-    means = {
-        name: np.add.reduceat(getattr(table, name) * weight, heads) / total for name in _MEANS
-    }
+    means = {name: np.add.reduceat(getattr(table, name) * weight, heads) / total for name in _MEANS}
     tails = np.append(heads[1:], len(table)) - 1
     return RegionTable(table.target[heads], table.start[heads], table.end[tails], **means)
 
@@ -218,23 +272,14 @@ def _split_in_two(
 ) -> tuple[RegionTable, NDArray[np.bool_]]:
     """Split the *chosen* regions that are large enough; also says which results are left parts."""
     tenths = rng.integers(1, 10, len(table))
-    left = table.size // 10 * tenths // min_size * min_size
+    left = table.size * tenths // 10 // min_size * min_size
     possible = chosen & (left > 0)
-    pieces = 1 + possible.astype(np.int64)
-    is_left = np.zeros(int(pieces.sum()), np.bool_)
-    is_left[(np.cumsum(pieces) - pieces)[possible]] = True
-    return _pieces(table, pieces, np.where(possible, left, table.size)), is_left
-
-
-def _pieces(
-    table: RegionTable, pieces: NDArray[np.int64], step: NDArray[np.int64]
-) -> RegionTable:
-    """Repeat region i *pieces[i]* times; all pieces but the last are *step[i]* bytes long."""
-    out = table.take(np.repeat(np.arange(len(table)), pieces))
-    first = np.cumsum(pieces) - pieces
-    order = np.arange(len(out)) - np.repeat(first, pieces)
-    steps = np.repeat(step, pieces)
-    origin = out.start
-    out.start = origin + order * steps
-    out.end = np.where(order == np.repeat(pieces, pieces) - 1, out.end, out.start + steps)
-    return out
+    which = np.flatnonzero(possible)
+    out = table.take(np.repeat(np.arange(len(table)), 1 + possible))
+    at = which + np.arange(len(which))
+    border = table.start[which] + left[which]
+    out.end[at] = border
+    out.start[at + 1] = border
+    is_left = np.zeros(len(out), np.bool_)
+    is_left[at] = True
+    return out, is_left

@@ -42,7 +42,7 @@ class ProbeError(PydamonError):
     """A probe failed while it was working."""
 
 
-class ProbeUnavailable(ProbeError):
+class ProbeUnavailable(ProbeError):  # noqa: N818
     """This machine, or this user, cannot have that probe."""
 
 

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 __all__ = ["Mapping", "MappingTable"]
 
+_TOP = 2**63 - 1
+"""Above it is no region, but [vsyscall], which every x86-64 process lists."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
@@ -32,11 +35,11 @@ class MappingTable:
 
     @cached_property
     def _start(self) -> NDArray[np.int64]:
-        return np.array([m.start for m in self.mappings], np.int64)
+        return np.array([min(m.start, _TOP) for m in self.mappings], np.int64)
 
     @cached_property
     def _end(self) -> NDArray[np.int64]:
-        return np.array([m.end for m in self.mappings], np.int64)
+        return np.array([min(m.end, _TOP) for m in self.mappings], np.int64)
 
     def largest_in(self, start: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
         """For each range the index of the mapping that fills most of it; -1 where none does."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Self
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +18,7 @@ Ranges = NDArray[np.int64]
 """Address ranges of one target: shape (n, 2), bytes, half open, sorted, without overlap."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class RegionTable:
     """Regions sorted by target and address, as a struct of arrays of one length.
 
@@ -65,18 +65,31 @@ class RegionTable:
 
     def adjacent(self) -> NDArray[np.bool_]:
         """For each pair of neighbours (n - 1 of them): same target, and no gap between them."""
-        return (self.end[:-1] == self.start[1:]) & (self.target[:-1] == self.target[1:])
+        touching: NDArray[np.bool_] = self.end[:-1] == self.start[1:]
+        return touching & (self.target[:-1] == self.target[1:])
 
     def take(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> Self:
         """A new table of the regions that *index* picks."""
-        return type(self)(*(getattr(self, field.name)[index] for field in fields(self)))
+        return type(self)(*(column[index] for column in self._columns()))
 
     def check(self) -> None:
         """Raise `UsageError` unless regions are nonempty, sorted and without overlap."""
-        if not len(self.start) == len(self.end) == len(self.target):
+        if len({len(column) for column in self._columns()}) != 1:
             raise UsageError("the columns of a region table differ in length")
         if (self.start < 0).any() or (self.start >= self.end).any():
             raise UsageError("a region starts at or after its end")
         step = np.diff(self.target)
         if (step < 0).any() or ((self.end[:-1] > self.start[1:]) & (step == 0)).any():
             raise UsageError("regions overlap or are out of order")
+
+    def _columns(self) -> tuple[NDArray[Any], ...]:
+        return (
+            self.target,
+            self.start,
+            self.end,
+            self.nr_accesses,
+            self.last_nr_accesses,
+            self.age,
+            self.touched,
+            self.unobservable,
+        )

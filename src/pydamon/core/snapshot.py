@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -54,7 +55,7 @@ class SnapshotRegion:
         return self.end - self.start
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Snapshot:
     """The regions of every target at the end of one aggregation.
 
@@ -82,6 +83,9 @@ class Snapshot:
 
     def __len__(self) -> int:
         return len(self.start)
+
+    def __iter__(self) -> Iterator[SnapshotRegion]:
+        return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> SnapshotRegion:
         mapping = int(self.mapping[index])

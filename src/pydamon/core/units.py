@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
 from datetime import timedelta
+from decimal import Decimal
 
 from pydamon.core.errors import UsageError
 
@@ -13,7 +13,8 @@ __all__ = ["format_duration", "format_size", "parse_duration_ns", "parse_size"]
 _NS = {
     "ns": 1,
     "us": 10**3,
-    "µs": 10**3,
+    "\N{MICRO SIGN}s": 10**3,
+    "\N{GREEK SMALL LETTER MU}s": 10**3,
     "ms": 10**6,
     "s": 10**9,
     "sec": 10**9,
@@ -22,8 +23,10 @@ _NS = {
     "h": 3600 * 10**9,
     "d": 86400 * 10**9,
 }
-_SIZE = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "p": 2**50}
-_NUMBER = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-zA-Zµ]*)\s*")
+_SIZE = {unit: 1024**power for power, unit in enumerate(("", "k", "m", "g", "t", "p", "e"))}
+_NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([^\W\d_]*)\s*")
+_MOST = 2**63 - 1
+"""What the columns of a region table can hold."""
 
 
 def parse_duration_ns(value: str | timedelta) -> int:
@@ -34,12 +37,12 @@ def parse_duration_ns(value: str | timedelta) -> int:
     if isinstance(value, timedelta):
         if value < timedelta(0):
             raise UsageError(f"a duration cannot be negative: {value}")
-        return round(value / timedelta(microseconds=1)) * 1000
+        return _within(value // timedelta(microseconds=1) * 1000, value)
     match = _NUMBER.fullmatch(value)
     factor = _NS.get(match[2]) if match else None
     if match is None or factor is None:
         raise UsageError(f"not a duration: {value!r}", hint="write it like 5ms, 1.5s or 2min")
-    return round(float(match[1]) * factor)
+    return _within(round(Decimal(match[1]) * factor), value)
 
 
 def parse_size(value: str | int) -> int:
@@ -50,28 +53,29 @@ def parse_size(value: str | int) -> int:
     if isinstance(value, int):
         if value < 0:
             raise UsageError(f"a size cannot be negative: {value}")
-        return value
+        return _within(value, value)
     match = _NUMBER.fullmatch(value)
     factor = _SIZE.get(re.sub(r"i?b$", "", match[2].lower())) if match else None
     if match is None or factor is None:
         raise UsageError(f"not a size: {value!r}", hint="write it like 4KiB, 64M or 1.5GiB")
-    return round(float(match[1]) * factor)
+    return _within(round(Decimal(match[1]) * factor), value)
 
 
 def format_duration(duration_ns: float) -> str:
-    """A duration for people, to three digits: `"5 ms"`, `"1.25 s"`, `"2 min 5 s"`."""
+    """A duration for people, to three digits or parts: `"5 ms"`, `"1.25 s"`, `"2 min 5 s"`."""
     if duration_ns < 0:
         return f"-{format_duration(-duration_ns)}"
-    for unit, factor in (("s", 10**9), ("ms", 10**6), ("us", 10**3)):
-        if duration_ns >= factor:
-            break
-    else:
-        return f"{duration_ns:.0f} ns"
-    if duration_ns < 60 * 10**9:
-        return f"{duration_ns / factor:.3g} {unit}"
+    # Each unit ends where its last digit would round up to the next one.
+    units = (("ns", 1, 999.5), ("us", 10**3, 999.5), ("ms", 10**6, 999.5), ("s", 10**9, 59.95))
+    for unit, factor, end in units:
+        if duration_ns < end * factor:
+            return f"{duration_ns / factor:.3g} {unit}"
     seconds = round(duration_ns / 10**9)
-    hours, minutes = seconds // 3600, seconds // 60 % 60
-    parts = ((hours, "h"), (minutes, "min"), (seconds % 60 if not hours else 0, "s"))
+    if seconds < 3600:
+        parts = ((seconds // 60, "min"), (seconds % 60, "s"))
+    else:
+        minutes = round(seconds / 60)
+        parts = ((minutes // 60, "h"), (minutes % 60, "min"))
     return " ".join(f"{number} {unit}" for number, unit in parts if number)
 
 
@@ -79,9 +83,16 @@ def format_size(size_bytes: float) -> str:
     """A size for people, to three digits or so: `"512 B"`, `"1.5 MiB"`, `"100 GiB"`."""
     if size_bytes < 0:
         return f"-{format_size(-size_bytes)}"
-    units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-    power = 0 if size_bytes < 1 else min(int(math.log2(size_bytes) // 10), len(units) - 1)
-    number = size_bytes / 1024**power
-    digits = 0 if number >= 100 or power == 0 else 1
-    text = f"{number:.{digits}f}"
-    return f"{text.removesuffix('.0')} {units[power]}"
+    number = float(size_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"):
+        if number < 1023.5 or unit == "EiB":
+            break
+        number /= 1024
+    digits = 0 if number >= 99.95 or unit == "B" else 1
+    return f"{f'{number:.{digits}f}'.removesuffix('.0')} {unit}"
+
+
+def _within(number: int, value: object) -> int:
+    if number > _MOST:
+        raise UsageError(f"too large: {value}")
+    return number
