@@ -1,0 +1,123 @@
+"""What a recording's file holds: its columns, and the facts about the recording as a whole."""
+
+from __future__ import annotations
+
+import json
+import platform
+import socket
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Self, TypeVar
+
+import pyarrow as pa
+
+from pydamon.core.attrs import Attrs
+from pydamon.core.errors import UsageError
+
+__all__ = ["COLUMNS", "METADATA_KEY", "SCHEMA_VERSION", "RecordingInfo"]
+
+SCHEMA_VERSION = 1
+METADATA_KEY = b"pydamon"
+"""The key in the Arrow schema's metadata under which `RecordingInfo` stands, as JSON."""
+
+_T = TypeVar("_T")
+_NAME = pa.dictionary(pa.int32(), pa.string())
+
+COLUMNS = pa.schema(
+    [
+        pa.field(name, kind, nullable=False)
+        for name, kind in (
+            ("start_ns", pa.int64()),
+            ("end_ns", pa.int64()),
+            ("pid", pa.int32()),
+            ("target", _NAME),
+            ("start", pa.int64()),
+            ("end", pa.int64()),
+            ("nr_accesses", pa.int32()),
+            ("max_nr_accesses", pa.int32()),
+            ("age", pa.int32()),
+            ("touched_bytes", pa.int64()),
+            ("unobservable_bytes", pa.int64()),
+            ("mapping", _NAME),
+            ("perms", _NAME),
+            ("sampling_ns", pa.int64()),
+            ("cpu_ns", pa.int64()),
+            ("interruption_ns", pa.int64()),
+            ("late_ticks", pa.int32()),
+        )
+    ]
+)
+"""One row a region of a snapshot; `docs/recording-format.md` says what each column means."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingInfo:
+    """What holds for a recording as a whole.
+
+    `attrs` are the attributes at the start, `probe` is what checked for accesses, `commands` the
+    command line of each target, `started_ns` Unix time.
+    """
+
+    attrs: Attrs
+    probe: str
+    started_ns: int
+    commands: tuple[tuple[str, ...], ...] = ()
+    kernel: str = ""
+    hostname: str = ""
+    pydamon_version: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+    @classmethod
+    def here(
+        cls,
+        attrs: Attrs,
+        probe: str,
+        started_ns: int,
+        commands: tuple[tuple[str, ...], ...] = (),
+    ) -> Self:
+        """The facts of a recording that starts on this machine, with this pydamon."""
+        return cls(
+            attrs,
+            probe,
+            started_ns,
+            commands,
+            kernel=platform.release(),
+            hostname=socket.gethostname(),
+            pydamon_version=_pydamon_version(),
+        )
+
+    def to_json(self) -> bytes:
+        """As it stands in the file."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Self:
+        """The inverse of `to_json`; raises `ValueError` for anything else."""
+        try:
+            values = json.loads(text)
+            values["attrs"] = _typed(Attrs, values["attrs"])
+            values["commands"] = tuple(tuple(map(str, argv)) for argv in values["commands"])
+            return _typed(cls, values)
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            if isinstance(error, UsageError):
+                raise ValueError(f"its attributes make no sense: {error}") from error
+            raise ValueError("its description cannot be read") from error
+
+
+def _typed(kind: type[_T], values: dict[str, Any]) -> _T:
+    """An instance of a dataclass from parsed JSON, with every number and string of its type."""
+    known: dict[str, Any] = {}
+    for field in fields(kind):  # type: ignore[arg-type]
+        value = known[field.name] = values[field.name]
+        if field.type == "int" and not (type(value) is int and 0 <= value < 2**63):
+            raise ValueError(f"{field.name} is not a number")
+        if field.type == "str" and not isinstance(value, str):
+            raise ValueError(f"{field.name} is not a text")
+    return kind(**known)
+
+
+def _pydamon_version() -> str:
+    try:
+        return version("pydamon")
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,177 @@
+"""A recording in memory: one long table, and the snapshots that it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pydamon.core.errors import RecordingError
+from pydamon.core.mappings import Mapping, MappingTable
+from pydamon.core.snapshot import Cost, Snapshot, Target
+from pydamon.recording.format import RecordingInfo
+
+__all__ = ["Recording"]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What was recorded: `info`, and `table` with one row a region of a snapshot.
+
+    The rows of a snapshot follow one another, in it those of a target, sorted by address.
+    `problem` says why the recording is not complete; what could be read is in the table.
+    """
+
+    info: RecordingInfo
+    table: pa.Table = field(repr=False)
+    problem: str = ""
+
+    def __len__(self) -> int:
+        """The number of snapshots."""
+        return len(self.snapshot_offsets) - 1
+
+    @property
+    def complete(self) -> bool:
+        """Whether the recorder closed the file, and nothing of it is lost."""
+        return not self.problem
+
+    def column(self, name: str) -> NDArray[np.int64]:
+        """A column of numbers as it is in the table: shape (rows,), int64 or int32, read only."""
+        values: NDArray[np.int64] = self._chunk(name).to_numpy()
+        return values
+
+    def codes(self, name: str) -> NDArray[np.int32]:
+        """A column of names as indices into `names(name)`: shape (rows,)."""
+        values: NDArray[np.int32] = self._chunk(name).indices.to_numpy()
+        return values
+
+    def names(self, name: str) -> list[str]:
+        """The names that `codes(name)` points at."""
+        words: list[str] = self._chunk(name).dictionary.to_pylist()
+        return words
+
+    @cached_property
+    def snapshot_offsets(self) -> NDArray[np.int64]:
+        """The row at which each snapshot begins, and the number of rows: shape (snapshots + 1,)."""
+        return self._offsets(self._new_window)
+
+    @cached_property
+    def part_offsets(self) -> NDArray[np.int64]:
+        """As `snapshot_offsets`, but for each target of each snapshot."""
+        start, end = self.column("start"), self.column("end")
+        new = self._new_window | (start[1:] < end[:-1])
+        for values in (self.column("pid"), self.codes("target")):
+            new |= values[1:] != values[:-1]
+        return self._offsets(new)
+
+    @cached_property
+    def targets(self) -> tuple[Target, ...]:
+        """Every process that was monitored, with its last name, in the order of appearance."""
+        first = self.part_offsets[:-1]
+        pids, codes = self.column("pid")[first].tolist(), self.codes("target")[first].tolist()
+        names = self.names("target")
+        return tuple(
+            Target(pid, names[code]) for pid, code in dict(zip(pids, codes, strict=True)).items()
+        )
+
+    def of_pid(self, pid: int) -> Recording:
+        """The recording of one of its targets; raises `RecordingError` where it is not in there."""
+        if all(target.pid != pid for target in self.targets):
+            known = ", ".join(str(target.pid) for target in self.targets[:10])
+            raise RecordingError(
+                f"there is no process {pid} in the recording",
+                hint=f"there is: {known}" if known else "",
+            )
+        if len(self.targets) == 1:
+            return self
+        table = self.table.filter(pc.equal(self.table["pid"], pid)).combine_chunks()
+        return Recording(self.info, table, self.problem)
+
+    def snapshot(self, index: int) -> Snapshot:
+        """One snapshot, counted from 0, or from the end if *index* is negative.
+
+        Mappings are those that can be told from the names of regions. Raises `IndexError`.
+        """
+        index = range(len(self))[index]
+        first, beyond = self.snapshot_offsets[index : index + 2].tolist()
+        begin, end = np.searchsorted(self.part_offsets, [first, beyond])
+        offsets = self.part_offsets[begin : end + 1]
+
+        def fact(name: str) -> int:
+            return int(self.column(name)[first])
+
+        def column(name: str) -> NDArray[np.int64]:
+            return self.column(name)[first:beyond].astype(np.int64)
+
+        return Snapshot(
+            fact("start_ns"),
+            fact("end_ns"),
+            fact("sampling_ns"),
+            fact("max_nr_accesses"),
+            tuple(map(self._target, offsets[:-1].tolist(), offsets[1:].tolist())),
+            np.repeat(np.arange(end - begin, dtype=np.int32), np.diff(offsets)),
+            column("start"),
+            column("end"),
+            column("nr_accesses"),
+            column("age"),
+            column("touched_bytes"),
+            column("unobservable_bytes"),
+            Cost(fact("cpu_ns"), fact("interruption_ns"), fact("late_ticks")),
+        )
+
+    def snapshots(self) -> Iterator[Snapshot]:
+        """Every snapshot as it was written, but for those without regions."""
+        return map(self.snapshot, range(len(self)))
+
+    def _target(self, first: int, beyond: int) -> Target:
+        """The target of some rows, with a mapping for each run of regions that have its name."""
+        start, end = self.column("start")[first:beyond], self.column("end")[first:beyond]
+        mapping, perms = self.codes("mapping")[first:beyond], self.codes("perms")[first:beyond]
+        new = np.ones(beyond - first, np.bool_)
+        new[1:] = (
+            (start[1:] != end[:-1]) | (mapping[1:] != mapping[:-1]) | (perms[1:] != perms[:-1])
+        )
+        heads = np.flatnonzero(new)
+        tails = np.append(heads[1:], beyond - first) - 1
+        mapping_names, perms_names = self._mapping_names
+        found = (
+            Mapping(low, high, perms_names[p], mapping_names[m])
+            for low, high, p, m in zip(
+                start[heads].tolist(),
+                end[tails].tolist(),
+                perms[heads].tolist(),
+                mapping[heads].tolist(),
+                strict=True,
+            )
+        )
+        table = MappingTable(tuple(one for one in found if one.perms or one.name))
+        name = self.names("target")[int(self.codes("target")[first])]
+        return Target(int(self.column("pid")[first]), name, table)
+
+    @cached_property
+    def _mapping_names(self) -> tuple[list[str], list[str]]:
+        return self.names("mapping"), self.names("perms")
+
+    @cached_property
+    def _new_window(self) -> NDArray[np.bool_]:
+        start, end = self.column("start_ns"), self.column("end_ns")
+        new: NDArray[np.bool_] = (start[1:] != start[:-1]) | (end[1:] != end[:-1])
+        return new
+
+    def _offsets(self, new: NDArray[np.bool_]) -> NDArray[np.int64]:
+        rows = len(self.table)
+        if rows == 0:
+            return np.zeros(1, np.int64)
+        return np.concatenate([[0], np.flatnonzero(new) + 1, [rows]])
+
+    def _chunk(self, name: str) -> pa.Array:
+        """A column in one piece, which is what reading and filtering leave."""
+        column = self.table[name]
+        if column.num_chunks == 1:
+            return column.chunk(0)
+        return pa.array([], column.type) if column.num_chunks == 0 else column.combine_chunks()

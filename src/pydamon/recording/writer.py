@@ -1,0 +1,229 @@
+"""Writing a recording while it happens, so that a crash costs a second of it at most."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pydamon.core.errors import RecordingError
+from pydamon.core.snapshot import Snapshot, Target
+from pydamon.recording.format import COLUMNS, METADATA_KEY, RecordingInfo
+
+__all__ = ["Recorder"]
+
+_FLUSH_NS = 10**9
+_LEVEL = 5
+"""Of zstd: above it a second of regions takes ever more time and hardly less space."""
+_MOST_NAMES = 1000
+_INT32_MAX = 2**31 - 1
+
+
+class Recorder:
+    """Appends snapshots to a new file; use it as a context manager.
+
+    What was written reaches the file at least once a second of the recording's own time, in whole
+    snapshots. Snapshots that have no regions leave nothing in the file. Raises `RecordingError`
+    where the file exists and *force* is not set, and wherever it cannot be written.
+    """
+
+    def __init__(self, path: str | Path, info: RecordingInfo, *, force: bool = False) -> None:
+        self.path = Path(path)
+        self._pending: list[Snapshot] = []
+        self._flushed_ns = info.started_ns
+        self._names = {name: _Names() for name in ("target", "mapping", "perms")}
+        self._schema = COLUMNS.with_metadata({METADATA_KEY: info.to_json()})
+        self._stream = io.BytesIO()
+        options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", _LEVEL), use_threads=False)
+        self._writer = pa.ipc.new_stream(self._stream, self._schema, options=options)
+        with self._errors():
+            exclusive = 0 if force else os.O_EXCL
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | exclusive
+            self._fd = os.open(self.path, flags, 0o666)
+        self._closed = False
+        try:
+            self._put()
+        except RecordingError:
+            self._abandon()
+            raise
+
+    def write(self, snapshot: Snapshot) -> None:
+        """Append a snapshot; it is in the file a second later at the latest."""
+        if self._closed:
+            raise RecordingError(f"{self.path} is closed")
+        if len(snapshot):
+            self._pending.append(snapshot)
+        # Another snapshot as long as this one must not push the oldest beyond the second.
+        next_ns = snapshot.end_ns + snapshot.window_ns
+        if not self._flushed_ns <= next_ns <= self._flushed_ns + _FLUSH_NS:
+            self.flush()
+            self._flushed_ns = snapshot.end_ns
+
+    def flush(self) -> None:
+        """Hand everything written so far to the operating system."""
+        if self._pending and not self._closed:
+            self._writer.write_batch(self._batch(self._pending))
+            self._pending = []
+            self._put()
+
+    def close(self) -> None:
+        """Flush, mark the recording as complete and close the file."""
+        if self._closed:
+            return
+        try:
+            self.flush()
+            self._writer.close()
+            self._put()
+        finally:
+            self._abandon()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not isinstance(error, RecordingError):
+            self.close()
+        elif not self._closed:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        self._closed = True
+        self._pending = []
+        os.close(self._fd)
+
+    def _put(self) -> None:
+        """One `write` for each second, so that a crash hardly ever meets a half-written batch."""
+        rest = memoryview(self._stream.getvalue())
+        self._stream.seek(0)
+        self._stream.truncate()
+        with self._errors():
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except FileExistsError as error:
+            raise RecordingError(
+                f"{self.path} exists already", hint="name another file, or overwrite with --force"
+            ) from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise RecordingError(f"cannot write {self.path}: {reason}") from error
+
+    def _batch(self, snapshots: list[Snapshot]) -> pa.RecordBatch:
+        targets, target = _targets(snapshots)
+        regions = _Columns(snapshots)
+        start, end = regions.of(lambda s: s.start), regions.of(lambda s: s.end)
+        mapping = np.full(len(start), self._names["mapping"].code(""), np.int32)
+        perms = np.full(len(start), self._names["perms"].code(""), np.int32)
+        for index, one in enumerate(targets):
+            mine = np.flatnonzero(target == index)
+            found = one.mappings.largest_in(start[mine], end[mine])
+            used, inverse = np.unique(found, return_inverse=True)
+            known = [one.mappings.mappings[i] for i in used if i >= 0]
+            if len(known) < len(used):
+                mine, inverse = mine[found >= 0], inverse[found >= 0] - 1
+            if known:
+                codes = [self._names["mapping"].code(m.name) for m in known]
+                mapping[mine] = np.array(codes, np.int32)[inverse]
+                codes = [self._names["perms"].code(m.perms) for m in known]
+                perms[mine] = np.array(codes, np.int32)[inverse]
+        names = [self._names["target"].code(one.name) for one in targets]
+        columns: dict[str, NDArray[np.int64] | NDArray[np.int32] | pa.Array] = {
+            "start_ns": regions.each(lambda s: s.start_ns),
+            "end_ns": regions.each(lambda s: s.end_ns),
+            "pid": np.array([one.pid for one in targets], np.int32)[target],
+            "target": self._names["target"].array(np.array(names, np.int32)[target]),
+            "start": start,
+            "end": end,
+            "nr_accesses": regions.of(lambda s: s.nr_accesses).astype(np.int32),
+            "max_nr_accesses": regions.each(lambda s: s.max_nr_accesses).astype(np.int32),
+            "age": np.minimum(regions.of(lambda s: s.age), _INT32_MAX).astype(np.int32),
+            "touched_bytes": regions.of(lambda s: s.touched_bytes),
+            "unobservable_bytes": regions.of(lambda s: s.unobservable_bytes),
+            "mapping": self._names["mapping"].array(mapping),
+            "perms": self._names["perms"].array(perms),
+            "sampling_ns": regions.each(lambda s: s.sampling_ns),
+            "cpu_ns": regions.each(lambda s: s.cost.cpu_ns),
+            "interruption_ns": regions.each(lambda s: s.cost.interruption_ns),
+            "late_ticks": regions.each(lambda s: s.cost.late_ticks).astype(np.int32),
+        }
+        arrays = [pa.array(columns[name]) for name in COLUMNS.names]
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+
+
+class _Columns:
+    """The columns of several snapshots, one after the other."""
+
+    def __init__(self, snapshots: list[Snapshot]) -> None:
+        self._snapshots = snapshots
+        self._lengths = [len(snapshot) for snapshot in snapshots]
+
+    def of(self, column: Callable[[Snapshot], NDArray[np.int64]]) -> NDArray[np.int64]:
+        return np.concatenate([column(snapshot) for snapshot in self._snapshots])
+
+    def each(self, value: Callable[[Snapshot], int]) -> NDArray[np.int64]:
+        values = np.array([value(snapshot) for snapshot in self._snapshots], np.int64)
+        return np.repeat(values, self._lengths)
+
+
+class _Names:
+    """The words of a dictionary column.
+
+    Arrow writes a dictionary again, as a whole, only where it has changed. It is not written as
+    a delta, which Polars cannot read.
+    """
+
+    def __init__(self) -> None:
+        self._codes: dict[str, int] = {}
+        self._words = pa.array([], pa.string())
+
+    def code(self, word: str) -> int:
+        return self._codes.setdefault(word, len(self._codes))
+
+    def array(self, codes: NDArray[np.int32]) -> pa.Array:
+        if len(self._codes) != len(self._words):
+            # File names are bytes: what is no UTF-8 in them cannot be in an Arrow string.
+            words = [word.encode(errors="backslashreplace").decode() for word in self._codes]
+            self._words = pa.array(words, pa.string())
+        array = pa.DictionaryArray.from_arrays(pa.array(codes), self._words)
+        if len(self._codes) > _MOST_NAMES:
+            self._codes.clear()
+            self._words = pa.array([], pa.string())
+        return array
+
+
+def _targets(snapshots: list[Snapshot]) -> tuple[list[Target], NDArray[np.int64]]:
+    """The targets of several snapshots, and for each region the index of its own.
+
+    Mappings are read once in a while only, so that a second of snapshots has one or two tables of
+    them for each process, and each is searched once.
+    """
+    known: dict[tuple[int, str, int], int] = {}
+    targets: list[Target] = []
+    parts = []
+    for snapshot in snapshots:
+        indices = []
+        for one in snapshot.targets:
+            key = (one.pid, one.name, id(one.mappings))
+            if key not in known:
+                known[key] = len(targets)
+                targets.append(one)
+            indices.append(known[key])
+        parts.append(np.array(indices, np.int64)[snapshot.target])
+    return targets, np.concatenate(parts)
