@@ -17,6 +17,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon.core.mappings import MappingTable
 from pydamon.core.regions import PAGE_SIZE, RegionTable
 from pydamon.probes.process import Process
 
@@ -69,12 +70,14 @@ class Counts:
 class PageBits:
     """What a scan found from address `start` on, one entry for each 4 KiB page.
 
+    `huge` marks pages that a huge page maps: their accessed bit is that of all of it.
     `unobservable` marks pages that were accessed once but cannot be reset, so that nothing can
     be said of them now; they are never marked `accessed`.
     """
 
     start: int
     present: NDArray[np.bool_]
+    huge: NDArray[np.bool_]
     accessed: NDArray[np.bool_]
     unobservable: NDArray[np.bool_]
 
@@ -113,10 +116,10 @@ class Session(Protocol):
 
     clock: Clock
 
-    def set_targets(self, processes: Sequence[Process]) -> None:
-        """Watch these processes; a region's `target` is an index into them.
+    def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
+        """Watch these processes, with what they map now; a region's `target` is an index into them.
 
-        Follows with `watch`: regions watched before are forgotten.
+        Regions watched before are forgotten: call `watch` next.
         """
         ...
 
@@ -167,6 +170,6 @@ class Probe(Protocol):
         """Try whether the probe works here, for this user; cheap enough to ask at every start."""
         ...
 
-    def open(self, processes: Sequence[Process]) -> Session:
-        """Start on some processes; raises `ProbeUnavailable` where `availability` would say no."""
+    def open(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> Session:
+        """Start on some processes and what they map; raises `ProbeUnavailable` where `availability` would say no."""
         ...

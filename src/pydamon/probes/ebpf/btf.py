@@ -1,0 +1,97 @@
+"""Where things are in this kernel: structure offsets and type ids from its BTF.
+
+Format: Linux, Documentation/bpf/btf.rst.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydamon.core.errors import ProbeUnavailable
+
+__all__ = ["VMLINUX", "Btf"]
+
+VMLINUX = Path("/sys/kernel/btf/vmlinux")
+
+_MAGIC = 0xEB9F
+_STRUCT, _UNION, _FUNC = 4, 5, 12
+# Words that follow a type's three, by kind: a fixed number, and so many for each of its members.
+_FIXED = {1: 1, 3: 3, 14: 1, 17: 1}
+_PER_MEMBER = {4: 3, 5: 3, 6: 2, 13: 2, 15: 3, 19: 3}
+
+
+class Btf:
+    """The types of the running kernel.
+
+    Raises `ProbeUnavailable` where the kernel has no readable BTF.
+    """
+
+    def __init__(self, path: Path = VMLINUX) -> None:
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ProbeUnavailable(
+                f"cannot read {path}: {error.strerror}",
+                hint="the kernel must be built with CONFIG_DEBUG_INFO_BTF",
+            ) from None
+        words = memoryview(data[: len(data) // 4 * 4]).cast("I")
+        if len(words) < 6 or words[0] & 0xFFFF != _MAGIC:
+            raise ProbeUnavailable(f"{path} is not BTF of this machine's byte order")
+        header, type_at, type_bytes, string_at = words[1], words[2], words[3], words[4]
+        self._strings = data[header + string_at :]
+        first = (header + type_at) // 4
+        self._words = words[first : first + type_bytes // 4]
+        self._index: list[int] = [0]
+        """For each type id where in `_words` it begins."""
+        self._build_index()
+
+    def type_id(self, name: str, kind: int = _FUNC) -> int:
+        """The id of a function (or other kind) by name; raises `ProbeUnavailable` if missing."""
+        wanted = self._string_offset(name)
+        words, index = self._words, self._index
+        for type_id in range(1, len(index)):
+            at = index[type_id]
+            if words[at] == wanted and words[at + 1] >> 24 & 31 == kind:
+                return type_id
+        raise ProbeUnavailable(f"this kernel has no {name}")
+
+    def offset_of(self, struct: str, member: str) -> int:
+        """Byte offset of a member of a structure, also one inside its anonymous members."""
+        wanted = self._string_offset(member)
+        for name, offset in self._members(self.type_id(struct, _STRUCT), 0):
+            if name == wanted:
+                return offset
+        raise ProbeUnavailable(f"struct {struct} of this kernel has no member {member}")
+
+    def _members(self, type_id: int, base: int) -> Iterator[tuple[int, int]]:
+        """Name (an offset in the strings) and byte offset of each member."""
+        words, at = self._words, self._index[type_id]
+        info = words[at + 1]
+        bitfields = info >> 31
+        for member in range(at + 3, at + 3 + 3 * (info & 0xFFFF), 3):
+            name, kind, bits = words[member], words[member + 1], words[member + 2]
+            offset = base + ((bits & 0xFFFFFF) if bitfields else bits) // 8
+            if name:
+                yield name, offset
+            elif words[self._index[kind] + 1] >> 24 & 31 in (_STRUCT, _UNION):
+                yield from self._members(kind, offset)
+
+    def _build_index(self) -> None:
+        words, index = self._words, self._index
+        at, end = 0, len(words)
+        while at < end:
+            index.append(at)
+            info = words[at + 1]
+            kind = info >> 24 & 31
+            per_member = _PER_MEMBER.get(kind)
+            if per_member is None:
+                at += 3 + _FIXED.get(kind, 0)
+            else:
+                at += 3 + per_member * (info & 0xFFFF)
+
+    def _string_offset(self, text: str) -> int:
+        at = self._strings.find(b"\0" + text.encode() + b"\0")
+        if at < 0:
+            raise ProbeUnavailable(f"this kernel has no {text}")
+        return at + 1

@@ -1,0 +1,69 @@
+"""The structures of sampler.bpf.c as Python sees them."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+
+__all__ = ["ARMED", "BATCH", "ENTRY", "IDLE", "PENDING", "RANGE", "TABLES", "TARGET", "Control"]
+
+BATCH = 256
+"""MAX_BATCH: entries that one run of a program goes through."""
+TABLES = 64
+"""MAX_TABLES: page tables that one run of `scan` copies."""
+
+IDLE, ARMED, PENDING = range(3)
+
+
+class Control(ctypes.Structure):
+    """struct control"""
+
+    _fields_ = (
+        ("direct_map", ctypes.c_uint64),
+        ("phys_mask", ctypes.c_uint64),
+        ("levels", ctypes.c_uint32),
+        ("task_mm", ctypes.c_uint32),
+        ("task_tgid", ctypes.c_uint32),
+        ("mm_pgd", ctypes.c_uint32),
+        ("first", ctypes.c_uint32),
+        ("count", ctypes.c_uint32),
+        ("check", ctypes.c_uint32),
+        ("pick", ctypes.c_uint32),
+        ("max_ranges", ctypes.c_uint32),
+        ("n_ranges", ctypes.c_uint32),
+        ("target", ctypes.c_uint32),
+        ("tgid", ctypes.c_uint32),
+        ("addr", ctypes.c_uint64),
+        ("peeked", ctypes.c_uint64 * 2),
+    )
+
+
+TARGET = np.dtype(
+    [
+        ("task", "u8"),
+        ("mm", "u8"),
+        ("pgd", "u8"),
+        ("bytes", "u8"),
+        ("n_ranges", "u4"),
+        ("gone", "u4"),
+    ]
+)
+
+ENTRY = np.dtype(
+    [
+        ("start", "u8"),
+        ("end", "u8"),
+        ("addr", "u8"),
+        ("target", "u4"),
+        ("state", "u4"),
+        ("share", "u4"),
+        ("block", "u4"),
+        ("hits", "u4"),
+        ("checks", "u4"),
+        ("unobservable", "u4"),
+        ("pad", "u4"),
+    ]
+)
+
+RANGE = np.dtype([("start", "u8"), ("length", "u8")])

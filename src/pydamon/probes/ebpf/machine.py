@@ -1,0 +1,126 @@
+"""The BPF programs loaded on this machine, and what they must know of it."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import platform
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon.core.errors import ProbeUnavailable
+from pydamon.probes.ebpf.btf import Btf
+from pydamon.probes.ebpf.layout import ENTRY, RANGE, TARGET, Control
+from pydamon.probes.ebpf.loader import BpfObject
+from pydamon.probes.process import Process
+
+__all__ = ["Machine"]
+
+OBJECT = Path(__file__).with_name("sampler.bpf.o")
+
+_GIB = 1 << 30
+# Where the direct map begins without randomisation, by levels of page tables (Linux,
+# Documentation/arch/x86/x86_64/mm.rst); randomisation moves it up in steps of 1 GiB.
+_DIRECT_MAP = {4: 0xFFFF_8880_0000_0000, 5: 0xFF11_0000_0000_0000}
+_MAX_STEPS = 1 << 15
+
+
+class Machine:
+    """The programs and maps, for at most so many regions and targets.
+
+    Raises `ProbeUnavailable` where they cannot be had, and says why.
+    """
+
+    def __init__(self, max_entries: int, max_targets: int) -> None:
+        if platform.machine() != "x86_64":
+            raise ProbeUnavailable(
+                f"page tables of {platform.machine()} are not supported, only those of x86-64"
+            )
+        btf = Btf()
+        self._object = BpfObject(
+            OBJECT,
+            {"entries": max_entries, "targets": max_targets},
+            {"bpf_iter_task": btf.type_id("bpf_iter_task")},
+        )
+        maps, programs = self._object.maps, self._object.programs
+        self.control = Control.from_buffer(maps["controls"].memory)
+        self.targets = maps["targets"].array(TARGET)
+        self.entries = maps["entries"].array(ENTRY)
+        self.ranges = maps["ranges"].array(RANGE)
+        self.ranges_address = maps["ranges"].address
+        self.pending = maps["pending"].array(np.dtype("u4"))
+        self.tables: NDArray[Any] = np.frombuffer(maps["tables"].memory, "u8").reshape(-1, 512)
+        self.parents = maps["parents"].array(np.dtype("u8"))
+        self.tick, self.verify = programs["tick"], programs["verify"]
+        self.scan, self._peek = programs["scan"], programs["peek"]
+        self._find_task = programs["find_task"]
+        self.control.task_mm = btf.offset_of("task_struct", "mm")
+        self.control.task_tgid = btf.offset_of("task_struct", "tgid")
+        self.control.mm_pgd = btf.offset_of("mm_struct", "pgd")
+        self.control.max_ranges = len(self.ranges)
+        try:
+            self._find_direct_map()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Unload the programs."""
+        self._object.close()
+
+    def find_address_space(self, index: int, process: Process) -> bool:
+        """Make target *index* stand for the process as it is now; False if it has no memory."""
+        self.targets[index] = 0
+        self.control.target = index
+        self.control.tgid = 0
+        if not self._find_task.iterate(process.pidfd):
+            # The iterator went over every task, and the program took the first: ask again.
+            self.targets[index] = 0
+            self.control.tgid = process.pid
+            self._find_task.iterate(process.pidfd)
+        return bool(self.targets[index]["pgd"])
+
+    def _find_direct_map(self) -> None:
+        """Find where the kernel maps physical memory, by reading a page of our own through it."""
+        page = mmap.mmap(-1, mmap.PAGESIZE)
+        page[:16] = os.urandom(16)
+        address = np.frombuffer(page, np.uint8).ctypes.data
+        expected = np.frombuffer(page[:16], np.uint64)
+        me = Process(os.getpid())
+        try:
+            if not self.find_address_space(0, me):
+                raise ProbeUnavailable("the task iterator does not find this process")
+        finally:
+            me.close()
+        control = self.control
+        control.target, control.addr = 0, address
+        flags, control.phys_mask = _cpu()
+        pgd = int(self.targets[0]["pgd"])
+        for control.levels in (5, 4) if "la57" in flags else (4, 5):
+            for control.direct_map in _candidates(pgd, _DIRECT_MAP[control.levels]):
+                if self._peek.run() == 0 and list(control.peeked) == expected.tolist():
+                    return
+        raise ProbeUnavailable("cannot find where this kernel maps physical memory")
+
+
+def _candidates(pgd: int, lowest: int) -> Iterator[int]:
+    yield lowest
+    highest = pgd // _GIB * _GIB
+    yield from range(highest, max(lowest, highest - _MAX_STEPS * _GIB), -_GIB)
+
+
+def _cpu() -> tuple[list[str], int]:
+    """The CPU's flags, and a mask of the bits of a page-table entry that are an address.
+
+    The kernel takes the bits that memory encryption uses off the width that it shows.
+    """
+    text = Path("/proc/cpuinfo").read_text()
+    flags = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
+    width = re.search(r"^address sizes\s*:\s*(\d+) bits physical", text, re.MULTILINE)
+    bits = int(width[1]) if width else 46
+    return (flags[1].split() if flags else []), (1 << bits) - mmap.PAGESIZE

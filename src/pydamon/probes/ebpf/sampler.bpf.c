@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Access checks in the kernel: walk page tables, read accessed bits.
+ *
+ * User space owns the loop. It describes what to do in the memory-mapped maps below, runs one of
+ * the "syscall" programs by BPF_PROG_TEST_RUN, and finds the answer in the same maps. Nothing here
+ * writes to the target: a BPF program cannot. The accessed bits are cleared by user space, with
+ * process_madvise(MADV_COLD) over the `ranges` that `tick` leaves.
+ *
+ * Page tables are read with bpf_probe_read_kernel, which fails instead of faulting, so a table
+ * that is freed under our hands can give a wrong answer but never harm.
+ *
+ * Only what x86-64 and arm64 have in common is general here; the rest is x86-64.
+ */
+
+typedef unsigned char u8;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+#define SEC(name) __attribute__((section(name), used))
+#define inline inline __attribute__((always_inline))
+
+/* Numbers from include/uapi/linux/bpf.h. */
+#define BPF_MAP_TYPE_ARRAY 2
+#define BPF_F_MMAPABLE (1U << 10)
+static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
+static u32 (*bpf_get_prandom_u32)(void) = (void *)7;
+static long (*bpf_probe_read_kernel)(void *to, u32 size, const void *from) = (void *)113;
+
+/* Read by the loader, which makes the maps; see loader.py. */
+struct map_def {
+	u32 type, key_size, value_size, max_entries, flags;
+};
+#define MAP(name, value, entries)                                             \
+	struct map_def name SEC("maps") = { BPF_MAP_TYPE_ARRAY, sizeof(u32),   \
+					    sizeof(value), entries, BPF_F_MMAPABLE }
+
+#define MAX_BATCH 256 /* The verifier gives up on plain loops over more than about 800. */
+#define MAX_TABLES 64
+#define PAGE 4096ULL
+#define PTRS 512
+
+#define PRESENT (1ULL << 0)
+#define ACCESSED (1ULL << 5)
+#define LEAF (1ULL << 7) /* in upper levels: maps a huge page */
+
+/* What the caller asks for, and answers that are one number. */
+struct control {
+	/* The machine, constant once found. */
+	u64 direct_map;	  /* virtual address of physical address 0 */
+	u64 phys_mask;	  /* the bits of an entry that are a physical address */
+	u32 levels;	  /* of page tables: 4 or 5 */
+	u32 task_mm;	  /* offsets in struct task_struct and struct mm_struct */
+	u32 task_tgid;
+	u32 mm_pgd;
+	/* The call. */
+	u32 first;	  /* entry to start from */
+	u32 count;	  /* entries of this call, at most MAX_BATCH */
+	u32 check, pick;  /* tick: look at the last samples; choose new ones */
+	u32 max_ranges;	  /* tick: how many samples may ask to be cleared */
+	u32 n_ranges;	  /* tick: how many do; verify: how many could not be cleared */
+	u32 target;	  /* peek, scan, find_task: which target */
+	u32 tgid;	  /* find_task: which process, 0 for whatever the iterator is limited to */
+	u64 addr;	  /* peek, scan: where */
+	u64 peeked[2];
+};
+MAP(controls, struct control, 1);
+
+struct target {
+	u64 task, mm, pgd; /* kernel addresses */
+	u64 bytes;	   /* tick: how many bytes those ranges cover */
+	u32 n_ranges;	   /* tick: of those in `ranges`, how many belong to this target */
+	u32 gone;	   /* the task no longer has this mm: it exited, or called exec */
+};
+MAP(targets, struct target, 1);
+
+enum state { IDLE, ARMED, PENDING };
+
+/* One region, and the sample page that stands for it at the moment. */
+struct entry {
+	u64 start, end;
+	u64 addr;
+	u32 target;
+	u32 state;
+	u32 share;	  /* sample with a probability of share / 2^32 */
+	u32 block;	  /* clear blocks of this many bytes: a power of two */
+	u32 hits, checks, unobservable;
+	u32 pad;
+};
+MAP(entries, struct entry, 1);
+
+/* What user space must clear: an array of struct iovec, and the entry that wants it. */
+struct range {
+	u64 start, length;
+};
+MAP(ranges, struct range, 1024);
+MAP(pending, u32, 1024);
+
+/* The page tables that scan copies, and for each the entry that points to it. */
+struct table {
+	u64 entries[PTRS];
+};
+MAP(tables, struct table, MAX_TABLES);
+MAP(parents, u64, MAX_TABLES);
+
+static inline u64 read_u64(u64 address)
+{
+	u64 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
+	return value;
+}
+
+static inline u64 table_entry(const struct control *c, u64 parent, u64 addr, u32 shift)
+{
+	u64 index = (addr >> shift) & (PTRS - 1);
+
+	return read_u64(c->direct_map + (parent & c->phys_mask) + index * sizeof(u64));
+}
+
+/*
+ * The entry of the second-lowest level for an address: it points to a table of pages or maps 2 MiB.
+ * A 1 GiB page is given as the entry that maps it. 0 where nothing is mapped.
+ */
+static inline u64 walk_to_pmd(const struct control *c, u64 pgd, u64 addr, u32 *shift)
+{
+	u32 top = c->levels == 5 ? 48 : 39;
+	u64 e = read_u64(pgd + ((addr >> top) & (PTRS - 1)) * sizeof(u64));
+
+	*shift = 30;
+	if (!(e & PRESENT))
+		return 0;
+	if (c->levels == 5) {
+		e = table_entry(c, e, addr, 39);
+		if (!(e & PRESENT))
+			return 0;
+	}
+	e = table_entry(c, e, addr, 30);
+	if (!(e & PRESENT) || (e & LEAF))
+		return e & PRESENT ? e : 0;
+	*shift = 21;
+	e = table_entry(c, e, addr, 21);
+	return e & PRESENT ? e : 0;
+}
+
+/* The entry that maps an address, and the logarithm of the size of its page; 0 if none does. */
+static inline u64 walk(const struct control *c, u64 pgd, u64 addr, u32 *shift)
+{
+	u64 e = walk_to_pmd(c, pgd, addr, shift);
+
+	if (!e || (e & LEAF))
+		return e;
+	*shift = 12;
+	e = table_entry(c, e, addr, 12);
+	return e & PRESENT ? e : 0;
+}
+
+static inline struct control *get_control(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&controls, &zero);
+}
+
+/* A target whose task still has the address space that we found in it. */
+static inline struct target *get_target(const struct control *c, u32 index)
+{
+	struct target *t = bpf_map_lookup_elem(&targets, &index);
+
+	if (!t || t->gone || !t->pgd)
+		return 0;
+	if (read_u64(t->task + c->task_mm) != t->mm) {
+		t->gone = 1;
+		return 0;
+	}
+	return t;
+}
+
+static inline void check(struct entry *e, u64 pte)
+{
+	e->checks++;
+	if (pte & ACCESSED)
+		e->hits++;
+}
+
+/* Ask user space to clear the block around the sample; huge pages must be cleared whole. */
+static inline int ask_to_clear(struct control *c, struct target *t, struct entry *e, u32 index,
+			       u32 shift)
+{
+	u64 length = shift == 12 ? e->block : 1ULL << shift;
+	u32 n = c->n_ranges;
+	struct range *range;
+	u32 *who;
+
+	if (n >= c->max_ranges)
+		return 0;
+	range = bpf_map_lookup_elem(&ranges, &n);
+	who = bpf_map_lookup_elem(&pending, &n);
+	if (!range || !who)
+		return 0;
+	range->start = e->addr & ~(length - 1);
+	range->length = length;
+	*who = index;
+	c->n_ranges = n + 1;
+	t->n_ranges++;
+	t->bytes += length;
+	return 1;
+}
+
+static inline void pick(struct control *c, struct target *t, struct entry *e, u32 index)
+{
+	u64 pages = (e->end - e->start) / PAGE;
+	u64 random = ((u64)bpf_get_prandom_u32() << 32) | bpf_get_prandom_u32();
+	u32 shift;
+
+	e->state = IDLE;
+	if (!pages || bpf_get_prandom_u32() > e->share)
+		return;
+	e->addr = e->start + random % pages * PAGE;
+	if (!(walk(c, t->pgd, e->addr, &shift) & ACCESSED))
+		e->state = ARMED;
+	else if (ask_to_clear(c, t, e, index, shift))
+		e->state = PENDING;
+}
+
+/* One sampling interval: check the samples of `count` entries, and choose new ones. */
+SEC("syscall") int tick(void *ctx)
+{
+	struct control *c = get_control();
+	u32 shift;
+
+	if (!c)
+		return -1;
+	for (u32 i = 0; i < MAX_BATCH; i++) {
+		u32 index = c->first + i;
+		struct entry *e;
+		struct target *t;
+
+		if (i >= c->count)
+			break;
+		e = bpf_map_lookup_elem(&entries, &index);
+		if (!e)
+			break;
+		t = get_target(c, e->target);
+		if (!t) {
+			e->state = IDLE;
+			continue;
+		}
+		if (c->check && e->state == ARMED)
+			check(e, walk(c, t->pgd, e->addr, &shift));
+		if (c->pick)
+			pick(c, t, e, index);
+		else
+			e->state = IDLE;
+	}
+	return 0;
+}
+
+/*
+ * After the clear: samples that are not accessed any more are armed. Those that still are were
+ * touched again at once, or could not be cleared; user space must find out which. They are left
+ * at the front of `pending`.
+ */
+SEC("syscall") int verify(void *ctx)
+{
+	struct control *c = get_control();
+	u32 shift;
+
+	if (!c)
+		return -1;
+	for (u32 i = 0; i < MAX_BATCH; i++) {
+		u32 slot = c->first + i, n = c->n_ranges;
+		struct entry *e;
+		struct target *t;
+		u32 *index, *doubt;
+
+		if (i >= c->count)
+			break;
+		index = bpf_map_lookup_elem(&pending, &slot);
+		if (!index)
+			break;
+		e = bpf_map_lookup_elem(&entries, index);
+		if (!e || e->state != PENDING)
+			continue;
+		t = get_target(c, e->target);
+		if (!t) {
+			e->state = IDLE;
+			continue;
+		}
+		if (!(walk(c, t->pgd, e->addr, &shift) & ACCESSED)) {
+			e->state = ARMED;
+			continue;
+		}
+		doubt = bpf_map_lookup_elem(&pending, &n);
+		if (!doubt)
+			break;
+		*doubt = *index;
+		c->n_ranges = n + 1;
+	}
+	return 0;
+}
+
+/* Copy the page tables of `count` times 2 MiB from `addr` on. */
+SEC("syscall") int scan(void *ctx)
+{
+	struct control *c = get_control();
+	struct target *t;
+	u32 shift;
+
+	if (!c)
+		return -1;
+	t = get_target(c, c->target);
+	if (!t)
+		return -1;
+	for (u32 i = 0; i < MAX_TABLES; i++) {
+		u32 slot = i;
+		struct table *table;
+		u64 *parent, e;
+
+		if (i >= c->count)
+			break;
+		table = bpf_map_lookup_elem(&tables, &slot);
+		parent = bpf_map_lookup_elem(&parents, &slot);
+		if (!table || !parent)
+			break;
+		e = walk_to_pmd(c, t->pgd, c->addr + ((u64)i << 21), &shift);
+		if (e && !(e & LEAF) &&
+		    bpf_probe_read_kernel(table, sizeof(*table),
+					  (void *)(c->direct_map + (e & c->phys_mask))))
+			e = 0;
+		*parent = e;
+	}
+	return 0;
+}
+
+/* Read memory of a target through the direct map: the test that the map is where we think. */
+SEC("syscall") int peek(void *ctx)
+{
+	struct control *c = get_control();
+	struct target *t;
+	u64 e, at;
+	u32 shift;
+
+	if (!c)
+		return -1;
+	t = get_target(c, c->target);
+	if (!t)
+		return -1;
+	e = walk(c, t->pgd, c->addr, &shift);
+	if (!e || shift != 12)
+		return -1;
+	at = c->direct_map + (e & c->phys_mask) + (c->addr & (PAGE - 1));
+	c->peeked[0] = read_u64(at);
+	c->peeked[1] = read_u64(at + sizeof(u64));
+	return 0;
+}
+
+/*
+ * Find a process's page table. A task iterator does it on every kernel since 5.8, in any pid
+ * namespace; the kfunc bpf_task_from_pid would need 6.2, and pids of the initial namespace. Any
+ * thread will do, and the first may have exited.
+ */
+struct task_iter {
+	void *meta;
+	void *task;
+};
+SEC("iter/task") int find_task(struct task_iter *ctx)
+{
+	struct control *c = get_control();
+	u64 task = (u64)ctx->task, mm;
+	struct target *t;
+	u32 index;
+
+	if (!c || !task)
+		return 0;
+	if (c->tgid && (u32)read_u64(task + c->task_tgid) != c->tgid)
+		return 0;
+	mm = read_u64(task + c->task_mm);
+	index = c->target;
+	t = bpf_map_lookup_elem(&targets, &index);
+	if (!mm || !t || t->pgd)
+		return 0;
+	t->task = task;
+	t->mm = mm;
+	t->pgd = read_u64(mm + c->mm_pgd);
+	t->gone = 0;
+	return 0;
+}
+
+/* Its helpers are for programs under a licence compatible with the kernel's. */
+char _license[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,105 @@
+"""Exact scanning: every accessed bit of a range, a page table at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon.core.regions import PAGE_SIZE
+from pydamon.probes import madvise
+from pydamon.probes.base import PageBits
+from pydamon.probes.ebpf.layout import TABLES
+from pydamon.probes.ebpf.machine import Machine
+from pydamon.probes.pageflags import PageFlags
+
+__all__ = ["Scanner"]
+
+_TABLE_BYTES = 512 * PAGE_SIZE
+_PRESENT, _ACCESSED, _LEAF = 1, 1 << 5, 1 << 7
+_GAP_BYTES = 128 * PAGE_SIZE
+"""Two ranges are cleared as one over a gap up to this: 60 ns a page in it, 10 us a range more."""
+
+
+class Scanner:
+    """Reads and clears the accessed bits of one target."""
+
+    def __init__(self, machine: Machine, target: int, pidfd: int) -> None:
+        self._machine = machine
+        self._target = target
+        self._pidfd = pidfd
+
+    def read(self, start: int, end: int) -> PageBits:
+        """The bits of [start, end); nothing is changed."""
+        machine, control = self._machine, self._machine.control
+        first = start // _TABLE_BYTES
+        count = -(-end // _TABLE_BYTES) - first
+        bits = np.zeros((count, 512), np.uint8)
+        huge = np.zeros(count, np.bool_)
+        control.target = self._target
+        for at in range(0, count, TABLES):
+            n = min(TABLES, count - at)
+            control.addr, control.count = (first + at) * _TABLE_BYTES, n
+            if machine.scan.run() != 0:
+                break
+            # Present and accessed are both in the lowest of an entry's 8 bytes.
+            bits[at : at + n] = machine.tables[:n].view(np.uint8)[:, ::8]
+            parents = machine.parents[:n]
+            huge[at : at + n] = (parents & np.uint64(_LEAF)) != 0
+            whole = (parents == 0) | huge[at : at + n]
+            bits[at : at + n][whole] = parents[whole, None].astype(np.uint8)
+        skip = (start - first * _TABLE_BYTES) // PAGE_SIZE
+        wanted = slice(skip, skip + (end - start) // PAGE_SIZE)
+        flat = bits.reshape(-1)[wanted]
+        present = (flat & _PRESENT) != 0
+        return PageBits(
+            start,
+            present,
+            np.repeat(huge, 512)[wanted],
+            present & ((flat & _ACCESSED) != 0),
+            np.zeros(len(flat), np.bool_),
+        )
+
+    def clear(self, bits: PageBits, block: int, flags: PageFlags) -> PageBits:
+        """Clear what *bits* found accessed, in whole blocks; *bits* with what could not be."""
+        ranges = _ranges_of(bits, block)
+        if not len(ranges):
+            return bits
+        refused = madvise.advise(self._pidfd, ranges, madvise.MADV_COLD)
+        end = bits.start + len(bits.accessed) * PAGE_SIZE
+        stuck = self.read(bits.start, end).accessed & bits.accessed
+        unobservable = np.zeros(len(stuck), np.bool_)
+        for first, last in _runs(stuck):
+            address = bits.start + first * PAGE_SIZE
+            unobservable[first:last] = ~flags.exclusive(address, last - first)
+        for address, length in ranges[refused].tolist():
+            first = max(0, (address - bits.start) // PAGE_SIZE)
+            unobservable[first : (address + length - bits.start) // PAGE_SIZE] = True
+        unobservable &= stuck
+        return replace(bits, accessed=bits.accessed & ~unobservable, unobservable=unobservable)
+
+
+def _runs(marks: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """First and last + 1 index of each run of True: shape (n, 2)."""
+    edges = np.flatnonzero(np.diff(marks, prepend=False, append=False))
+    return edges.reshape(-1, 2)
+
+
+def _ranges_of(bits: PageBits, block: int) -> NDArray[np.uint64]:
+    """Address and bytes of ranges that hold every accessed page, in whole blocks and huge pages."""
+    origin = bits.start // _TABLE_BYTES * _TABLE_BYTES
+    before = (bits.start - origin) // PAGE_SIZE
+    padding = (before, -(before + len(bits.accessed)) % 512)
+    accessed = np.pad(bits.accessed, padding).reshape(-1, 512)
+    huge = np.pad(bits.huge, padding).reshape(-1, 512).any(axis=1)
+    per_table = _TABLE_BYTES // block
+    wanted = accessed.reshape(-1, per_table, 512 // per_table).any(axis=2)
+    wanted |= (huge & wanted.any(axis=1))[:, None]
+    runs = _runs(wanted.reshape(-1)) * block
+    if not len(runs):
+        return np.empty((0, 2), np.uint64)
+    apart = np.append(True, runs[1:, 0] - runs[:-1, 1] > _GAP_BYTES)
+    start = runs[apart, 0]
+    end = runs[np.append(apart[1:], True), 1]
+    return np.stack([origin + start, end - start], axis=1).astype(np.uint64)

@@ -1,0 +1,205 @@
+"""Sampling and scanning with the BPF programs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon.core.errors import ProbeError
+from pydamon.core.mappings import MappingTable
+from pydamon.core.regions import PAGE_SIZE, RegionTable
+from pydamon.probes import madvise
+from pydamon.probes.base import Counts, PageBits, RealClock
+from pydamon.probes.ebpf.layout import ARMED, BATCH, IDLE
+from pydamon.probes.ebpf.machine import Machine
+from pydamon.probes.ebpf.scan import Scanner
+from pydamon.probes.pageflags import PageFlags
+from pydamon.probes.process import Process
+
+__all__ = ["EbpfSession"]
+
+_MIN_ENTRIES = 4096
+_MIN_TARGETS = 64
+_SHARE_ONE = 2**32 - 1
+_UNOBSERVABLE_SHARE = 0.125
+"""Regions in which nothing could be watched last time are still tried, but seldom."""
+
+SMALL_BLOCK = 16 * PAGE_SIZE
+"""Clearing 16 neighbours costs what clearing one page does: the flush of the TLB dominates.
+Pages that nobody touches again need no clear when they are sampled next."""
+LARGE_BLOCK = 512 * PAGE_SIZE
+"""Where pages may be part of a large folio, which the kernel splits to advise about a part."""
+
+
+class EbpfSession:
+    """A session of the `ebpf` probe; see `pydamon.probes.Session`."""
+
+    def __init__(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
+        self.clock = RealClock()
+        self._machine = Machine(_MIN_ENTRIES, max(_MIN_TARGETS, 2 * len(processes)))
+        self._flags: list[PageFlags] = []
+        self._large: list[NDArray[np.int64]] = []
+        self._processes: list[Process] = []
+        self._count = 0
+        self._armed = False
+        self._clears = 0
+        self._interruption_ns = 0
+        self.set_targets(processes, mappings)
+
+    def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
+        if len(processes) > len(self._machine.targets):
+            self._reload(len(self._machine.entries), 2 * len(processes))
+        self._count = 0
+        for index, process in enumerate(processes):
+            known = index < len(self._processes) and self._processes[index] is process
+            if not known or self._machine.targets[index]["gone"]:
+                self._machine.find_address_space(index, process)
+        for flags in self._flags:
+            flags.close()
+        self._processes = list(processes)
+        self._flags = [PageFlags(process.pid) for process in processes]
+        self._large = [_may_have_large_folios(table) for table in mappings]
+
+    def watch(self, table: RegionTable, share: float = 1.0) -> None:
+        n = len(table)
+        if n > len(self._machine.entries):
+            self._reload(2 * n, len(self._machine.targets))
+        self._find_lost()
+        entries = self._machine.entries[:n]
+        entries["start"], entries["end"] = table.start, table.end
+        entries["target"] = table.target
+        entries["state"] = IDLE
+        shares = np.where(table.unobservable > 0.9, share * _UNOBSERVABLE_SHARE, share)
+        entries["share"] = (shares * _SHARE_ONE).astype(np.uint32)
+        entries["block"] = np.where(self._in_large(table), LARGE_BLOCK, SMALL_BLOCK)
+        entries["hits"] = entries["checks"] = entries["unobservable"] = 0
+        self._count = n
+        self._armed = False
+        self._clears = self._interruption_ns = 0
+        self.tick()
+
+    def tick(self, last: bool = False) -> None:
+        control, count = self._machine.control, self._count
+        control.check, control.pick, control.n_ranges = self._armed, not last, 0
+        for first in range(0, count, BATCH):
+            control.first, control.count = first, min(BATCH, count - first)
+            self._machine.tick.run()
+        self._armed = not last
+        if control.n_ranges:
+            self._clear(control.n_ranges)
+
+    def counts(self) -> Counts:
+        entries = self._machine.entries[: self._count]
+        return Counts(
+            entries["hits"].astype(np.float64),
+            entries["checks"].astype(np.float64),
+            entries["unobservable"].astype(np.float64),
+            clears=self._clears,
+            interruption_ns=self._interruption_ns,
+        )
+
+    def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
+        scanner = Scanner(self._machine, target, self._processes[target].pidfd)
+        bits = scanner.read(start, end)
+        if not clear:
+            return bits
+        ranges = self._large[target]
+        large = bool(((ranges[:, 0] < end) & (ranges[:, 1] > start)).any())
+        block = LARGE_BLOCK if large else SMALL_BLOCK
+        return scanner.clear(bits, block, self._flags[target])
+
+    def close(self) -> None:
+        self._machine.close()
+        for flags in self._flags:
+            flags.close()
+        self._flags = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _clear(self, count: int) -> None:
+        """Clear what `tick` asked for, and find out what really was cleared."""
+        machine = self._machine
+        begin_ns = time.perf_counter_ns()
+        offset = 0
+        for index in np.flatnonzero(machine.targets["n_ranges"]) if len(self._processes) > 1 else (0,):
+            target = machine.targets[index]
+            n, wanted = int(target["n_ranges"]), int(target["bytes"])
+            at = machine.ranges_address + offset * madvise.RANGE_BYTES
+            pidfd = self._processes[index].pidfd
+            if madvise.advise_at(pidfd, at, n, madvise.MADV_COLD) != wanted:
+                self._clear_one_by_one(pidfd, offset, n)
+            target["n_ranges"], target["bytes"] = 0, 0
+            offset += n
+        self._interruption_ns += time.perf_counter_ns() - begin_ns
+        self._clears += count
+        control = machine.control
+        control.n_ranges = 0
+        for first in range(0, count, BATCH):
+            control.first, control.count = first, min(BATCH, count - first)
+            machine.verify.run()
+        if control.n_ranges:
+            self._resolve(machine.pending[: control.n_ranges].tolist())
+
+    def _clear_one_by_one(self, pidfd: int, offset: int, count: int) -> None:
+        """A range was refused: go on behind it. What cannot be advised cannot be watched."""
+        ranges = self._machine.ranges[offset : offset + count]
+        rows = ranges.view(np.uint64).reshape(-1, 2)
+        refused = madvise.advise(pidfd, rows, madvise.MADV_COLD)
+        entries = self._machine.entries
+        for index in self._machine.pending[offset + refused].tolist():
+            entries[index]["state"] = IDLE
+            entries[index]["unobservable"] += 1
+
+    def _resolve(self, doubtful: list[int]) -> None:
+        """Samples that still are accessed right after the clear: touched again, or stuck?"""
+        entries = self._machine.entries
+        for index in doubtful:
+            entry = entries[index]
+            if self._flags[entry["target"]].can_be_cleared(int(entry["addr"])):
+                entry["state"] = ARMED
+            else:
+                entry["state"] = IDLE
+                entry["unobservable"] += 1
+
+    def _find_lost(self) -> None:
+        """Find the new address space of processes that called exec."""
+        for index in np.flatnonzero(self._machine.targets["gone"][: len(self._processes)]):
+            if self._processes[index].alive:
+                self._machine.find_address_space(int(index), self._processes[index])
+
+    def _in_large(self, table: RegionTable) -> NDArray[np.bool_]:
+        found = np.zeros(len(table), np.bool_)
+        for index, ranges in enumerate(self._large):
+            if len(ranges):
+                mine = table.target == index
+                at = np.searchsorted(ranges[:, 0], table.end[mine], side="left") - 1
+                found[mine] = (at >= 0) & (table.start[mine] < ranges[at, 1])
+        return found
+
+    def _reload(self, entries: int, targets: int) -> None:
+        self._machine.close()
+        self._machine = Machine(entries, targets)
+        for index, process in enumerate(self._processes):
+            self._machine.find_address_space(index, process)
+
+
+def _may_have_large_folios(mappings: MappingTable) -> NDArray[np.int64]:
+    """Ranges of file mappings: many file systems cache files in large folios."""
+    ranges = [(m.start, m.end) for m in mappings.mappings if m.name.startswith("/")]
+    return np.array(ranges, np.int64).reshape(-1, 2)
+
+
