@@ -8,7 +8,6 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pydamon.core.errors import RecordingError
@@ -89,7 +88,8 @@ class Recording:
             )
         if len(self.targets) == 1:
             return self
-        table = self.table.filter(pc.equal(self.table["pid"], pid)).combine_chunks()
+        mine = np.flatnonzero(self.column("pid") == pid)
+        table = self.table.take(pa.array(mine)).combine_chunks()
         return Recording(self.info, table, self.problem)
 
     def snapshot(self, index: int) -> Snapshot:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,8 @@ _LEVEL = 5
 """Of zstd: above it a second of regions takes ever more time and hardly less space."""
 _MOST_NAMES = 1000
 _INT32_MAX = 2**31 - 1
+
+_Numbers: TypeAlias = NDArray[np.int64] | NDArray[np.int32]
 
 
 class Recorder:
@@ -144,7 +146,7 @@ class Recorder:
                 codes = [self._names["perms"].code(m.perms) for m in known]
                 perms[mine] = np.array(codes, np.int32)[inverse]
         names = [self._names["target"].code(one.name) for one in targets]
-        columns: dict[str, NDArray[np.int64] | NDArray[np.int32] | pa.Array] = {
+        columns: dict[str, _Numbers | pa.Array] = {
             "start_ns": regions.each(lambda s: s.start_ns),
             "end_ns": regions.each(lambda s: s.end_ns),
             "pid": np.array([one.pid for one in targets], np.int32)[target],
@@ -163,7 +165,7 @@ class Recorder:
             "interruption_ns": regions.each(lambda s: s.cost.interruption_ns),
             "late_ticks": regions.each(lambda s: s.cost.late_ticks).astype(np.int32),
         }
-        arrays = [pa.array(columns[name]) for name in COLUMNS.names]
+        arrays = [_arrow(columns[name]) for name in COLUMNS.names]
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
 
@@ -191,20 +193,18 @@ class _Names:
 
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
-        self._words = pa.array([], pa.string())
+        self._words: pa.Array | None = None
 
     def code(self, word: str) -> int:
         return self._codes.setdefault(word, len(self._codes))
 
     def array(self, codes: NDArray[np.int32]) -> pa.Array:
-        if len(self._codes) != len(self._words):
-            # File names are bytes: what is no UTF-8 in them cannot be in an Arrow string.
-            words = [word.encode(errors="backslashreplace").decode() for word in self._codes]
-            self._words = pa.array(words, pa.string())
-        array = pa.DictionaryArray.from_arrays(pa.array(codes), self._words)
+        if self._words is None or len(self._codes) != len(self._words):
+            self._words = _strings(self._codes)
+        array = pa.DictionaryArray.from_arrays(_arrow(codes), self._words)
         if len(self._codes) > _MOST_NAMES:
             self._codes.clear()
-            self._words = pa.array([], pa.string())
+            self._words = None
         return array
 
 
@@ -227,3 +227,24 @@ def _targets(snapshots: list[Snapshot]) -> tuple[list[Target], NDArray[np.int64]
             indices.append(known[key])
         parts.append(np.array(indices, np.int64)[snapshot.target])
     return targets, np.concatenate(parts)
+
+
+# `pyarrow.array` would make arrays as well, but loads pandas at its first call, where there is one:
+# that takes a fifth of a second, in the loop.
+
+
+def _arrow(values: _Numbers | pa.Array) -> pa.Array:
+    """Numbers as an Arrow array, without a copy."""
+    if isinstance(values, pa.Array):
+        return values
+    kind = pa.from_numpy_dtype(values.dtype)
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
+
+
+def _strings(words: Iterable[str]) -> pa.Array:
+    """Names as an Arrow array. A file's name need not be UTF-8, which an Arrow string must be."""
+    encoded = [word.encode(errors="backslashreplace") for word in words]
+    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return pa.StringArray.from_buffers(
+        len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))
+    )
