@@ -44,7 +44,8 @@ def read_recording(path: str | os.PathLike[str]) -> Recording:
         raise RecordingError(f"{path} is not a pydamon recording")
     source = pa.BufferReader(content)
     try:
-        reader = pa.ipc.open_stream(source)
+        # Batches hold a second each: handing their columns to threads takes longer than reading.
+        reader = pa.ipc.open_stream(source, options=pa.ipc.IpcReadOptions(use_threads=False))
         info = _info(reader.schema)
     except _UNREADABLE as error:
         raise RecordingError(f"{path} is not a pydamon recording: {_line(error)}") from error

@@ -1,0 +1,136 @@
+"""Regions from hot to cold.
+
+The temperature of a region weighs how often it was accessed, how long that has held and how large
+it is, as DAMON's tools do (the kernel's schemes rank regions by the same three). Here it is
+
+    temperature = 100 x rate x (0.5 + 0.3 x age + 0.2 x size)        -100 x (...) where rate is 0
+
+with `rate` = `nr_accesses / max_nr_accesses`, `age` = log2(1 + seconds) / 6, `size` =
+log2(pages) / 20, both at most 1, which is what a minute and 4 GiB reach. So 100 is a large region
+that every sample has found accessed for a minute, 0 one that nearly no sample has, and -100 a large
+one that has not been accessed for a minute.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon.core.errors import RecordingError
+from pydamon.core.regions import PAGE_SIZE
+from pydamon.core.snapshot import Snapshot, Target
+from pydamon.recording import Recording
+
+__all__ = ["HOT_RATE", "Temperatures", "WarmRegion", "regions", "regions_of", "temperature"]
+
+HOT_RATE = 0.5
+"""A region is hot from this access rate on; below it is warm, and cold at 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class WarmRegion:
+    """Neighbouring regions that are alike: of one mapping, and all hot, all warm or all cold.
+
+    `rate` (0 to 1) and `age_ns` (for how long it has held) are means by size.
+    """
+
+    target: Target
+    start: int
+    end: int
+    mapping: str
+    perms: str
+    rate: float
+    age_ns: int
+    touched_bytes: int
+    unobservable_bytes: int
+    temperature: float
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class Temperatures:
+    """The regions of a snapshot, the hottest first; `end_ns` is its end in Unix time."""
+
+    end_ns: int
+    regions: tuple[WarmRegion, ...]
+
+
+def temperature(
+    rate: NDArray[np.float64], age_ns: NDArray[np.float64], size_bytes: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """How hot regions are, from -100 to 100: shape (regions,), as the arguments."""
+    age = np.minimum(1, np.log2(1 + age_ns / 1e9) / 6)
+    size = np.minimum(1, np.log2(np.maximum(1, size_bytes / PAGE_SIZE)) / 20)
+    hot: NDArray[np.float64] = np.where(rate > 0, rate, -1) * (50 + 30 * age + 20 * size)
+    return hot
+
+
+def regions(recording: Recording, index: int = -1) -> Temperatures:
+    """The regions of one snapshot, by default of the last, from hot to cold.
+
+    Raises `RecordingError` where there is no such snapshot.
+    """
+    if len(recording) == 0:
+        raise RecordingError("the recording has no snapshots")
+    if not -len(recording) <= index < len(recording):
+        raise RecordingError(f"the recording has {len(recording)} snapshots, but none at {index}")
+    return regions_of(recording.snapshot(index))
+
+
+def regions_of(snapshot: Snapshot) -> Temperatures:
+    """The regions of a snapshot, as it comes from a recording or from a monitor, hot to cold."""
+    if len(snapshot) == 0:
+        return Temperatures(snapshot.end_ns, ())
+    rate = snapshot.nr_accesses / snapshot.max_nr_accesses
+    band = (rate > 0).astype(np.int8) + (rate >= HOT_RATE)
+    names, name = _names(snapshot)
+    new = np.ones(len(snapshot), np.bool_)
+    new[1:] = snapshot.start[1:] != snapshot.end[:-1]
+    for values in (snapshot.target, name, band):
+        new[1:] |= values[1:] != values[:-1]
+    heads = np.flatnonzero(new)
+    tails = np.append(heads[1:], len(snapshot)) - 1
+
+    start, end = snapshot.start[heads], snapshot.end[tails]
+    size = (end - start).astype(np.float64)
+    rates = np.add.reduceat(rate * snapshot.size, heads) / size
+    ages = np.add.reduceat(snapshot.age * snapshot.size, heads) / size * snapshot.window_ns
+    heat = temperature(rates, ages, size)
+    touched = np.add.reduceat(snapshot.touched_bytes, heads)
+    unobservable = np.add.reduceat(snapshot.unobservable_bytes, heads)
+    order = np.lexsort((start, -size, -heat))
+    return Temperatures(
+        snapshot.end_ns,
+        tuple(
+            WarmRegion(
+                snapshot.targets[int(snapshot.target[heads[i]])],
+                int(start[i]),
+                int(end[i]),
+                *names[int(name[heads[i]])],
+                float(rates[i]),
+                int(ages[i]),
+                int(touched[i]),
+                int(unobservable[i]),
+                float(heat[i]),
+            )
+            for i in order
+        ),
+    )
+
+
+def _names(snapshot: Snapshot) -> tuple[list[tuple[str, str]], NDArray[np.int64]]:
+    """The names and permissions of mappings, and for each region which of them it has."""
+    codes = {("", ""): 0}
+    name = np.zeros(len(snapshot), np.int64)
+    for index, target in enumerate(snapshot.targets):
+        mine = np.flatnonzero(snapshot.target == index)
+        found = snapshot.mapping[mine]
+        code = [codes.setdefault((m.name, m.perms), len(codes)) for m in target.mappings.mappings]
+        name[mine] = np.append(np.array(code, np.int64), 0)[found]
+    return list(codes), name

@@ -1,0 +1,79 @@
+"""Working-set size: how many bytes were accessed in each aggregation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon.core.errors import UsageError
+from pydamon.core.snapshot import Target
+from pydamon.recording import Recording
+
+__all__ = ["PERCENTILES", "WorkingSet", "WorkingSetSeries", "working_set"]
+
+PERCENTILES = (0.0, 25.0, 50.0, 75.0, 90.0, 100.0)
+
+
+@dataclass(frozen=True)
+class WorkingSetSeries:
+    """The working set of one target, or of all together where `target` is `None`.
+
+    `end_ns` (Unix time at the end of a snapshot) and `size_bytes` have one entry for each snapshot
+    that the target is in: shape (snapshots,). `percentiles` are pairs of a percentage and bytes.
+    """
+
+    target: Target | None
+    end_ns: NDArray[np.int64]
+    size_bytes: NDArray[np.int64]
+    percentiles: tuple[tuple[float, int], ...]
+
+
+@dataclass(frozen=True)
+class WorkingSet:
+    """The working set of everything that was recorded, and of each target."""
+
+    total: WorkingSetSeries
+    targets: tuple[WorkingSetSeries, ...]
+
+
+def working_set(recording: Recording, percentiles: Sequence[float] = PERCENTILES) -> WorkingSet:
+    """The working set over time, and its distribution over the snapshots.
+
+    A snapshot's working set is the sum of its regions' `touched_bytes`. Raises `UsageError` for
+    percentiles outside 0 to 100.
+    """
+    if not all(0 <= p <= 100 for p in percentiles):
+        raise UsageError("a percentile is a number from 0 to 100")
+    parts, snapshots = recording.part_offsets[:-1], recording.snapshot_offsets[:-1]
+    touched = _sums(recording.column("touched_bytes"), parts)
+    end_ns = recording.column("end_ns")
+    snapshot_of_part = np.searchsorted(snapshots, parts, side="right") - 1
+    total = _sums(touched, np.searchsorted(parts, snapshots))
+    pids = recording.column("pid")[parts]
+
+    def series(
+        target: Target | None, times: NDArray[np.int64], size_bytes: NDArray[np.int64]
+    ) -> WorkingSetSeries:
+        marks = np.percentile(size_bytes, percentiles) if len(size_bytes) else ()
+        pairs = tuple((float(p), round(mark)) for p, mark in zip(percentiles, marks, strict=False))
+        return WorkingSetSeries(target, times, size_bytes, pairs)
+
+    targets = []
+    for target in recording.targets:
+        mine = pids == target.pid
+        found, place = np.unique(snapshot_of_part[mine], return_inverse=True)
+        sizes = np.zeros(len(found), np.int64)
+        np.add.at(sizes, place, touched[mine])
+        targets.append(series(target, end_ns[snapshots[found]], sizes))
+    return WorkingSet(series(None, end_ns[snapshots], total), tuple(targets))
+
+
+def _sums(values: NDArray[np.int64], begins: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The sums of the runs of *values* that begin at *begins*."""
+    if len(begins) == 0:
+        return np.zeros(0, np.int64)
+    sums: NDArray[np.int64] = np.add.reduceat(values, begins, dtype=np.int64)
+    return sums
