@@ -178,12 +178,12 @@ def _rates(
         np.maximum(overlap, 0, out=overlap)
         lines = len(part.start_ns)
         line = np.repeat(np.arange(lines), np.diff(part.offsets))
-        heat += (
-            spread(part.low, part.high, part.rate, line=line, lines=lines, edges=row_edges).T
-            @ overlap
-        )
+        rows = spread(part.low, part.high, part.rate, line=line, lines=lines, edges=row_edges)
+        # Not a matrix product: its threads spin where other programs keep the CPUs busy.
+        heat += np.einsum("sr,sc->rc", rows, overlap)
         low, high, line = part.blocks(line)
-        known += spread(low, high, None, line=line, lines=lines, edges=row_edges).T @ overlap
+        rows = spread(low, high, None, line=line, lines=lines, edges=row_edges)
+        known += np.einsum("sr,sc->rc", rows, overlap)
     rates = np.full(shape, np.nan)
     # A cell that is covered by less than this is one that only rounding has touched.
     cell = (row_edges[1] - row_edges[0]) * (time_edges[1] - time_edges[0])
