@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydamon.analysis.axis import AddressAxis, covered
 from pydamon.analysis.spans import Spans, spread
 from pydamon.core.errors import RecordingError, UsageError
+from pydamon.core.regions import PAGE_SIZE
 from pydamon.core.snapshot import Target
 from pydamon.recording import Recording
 
@@ -49,8 +50,9 @@ class HeatMap:
 
     @property
     def row_addresses(self) -> NDArray[np.int64]:
-        """The address at which each row begins: shape (rows,)."""
-        return self.axis.address(self.row_edges[:-1].astype(np.int64))
+        """The page in which each row begins, as an address: shape (rows,)."""
+        pages = (self.row_edges[:-1] // PAGE_SIZE).astype(np.int64)
+        return self.axis.address(pages * PAGE_SIZE)
 
 
 def heatmap(

@@ -1,0 +1,17 @@
+"""How results look in a terminal: rich renderables, which `rich.print` shows."""
+
+from pydamon.views.heatmap import HeatMapView, heatmap_cells, in_colour
+from pydamon.views.regions import region_lines
+from pydamon.views.summary import summary_view
+from pydamon.views.temperature import temperature_table
+from pydamon.views.workingset import WorkingSetView
+
+__all__ = [
+    "HeatMapView",
+    "WorkingSetView",
+    "heatmap_cells",
+    "in_colour",
+    "region_lines",
+    "summary_view",
+    "temperature_table",
+]

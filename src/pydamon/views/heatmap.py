@@ -1,0 +1,180 @@
+"""A heat map in a terminal: addresses downwards, time to the right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.color import Color
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.style import Style
+from rich.text import Text
+
+from pydamon.analysis import HeatMap
+from pydamon.views.text import duration, mapping_label, percent, size, target_label
+
+__all__ = ["HeatMapView", "heatmap_cells", "in_colour"]
+
+_ADDRESS_WIDTH = 13
+_NAME_WIDTH = 20
+_MIN_WIDTH_WITH_NAMES = 60
+_DIGITS = ".123456789"
+_TICK_WIDTH = 12
+
+_ANCHORS = np.array(
+    [
+        (16, 10, 46),
+        (66, 10, 104),
+        (125, 30, 109),
+        (180, 48, 92),
+        (222, 81, 58),
+        (246, 130, 22),
+        (251, 190, 50),
+        (252, 253, 170),
+    ],
+    np.float64,
+)
+"""Dark violet to pale yellow, ever lighter: every kind of colour vision tells them apart."""
+
+
+def in_colour(console: Console) -> bool:
+    """Whether a console shows enough colours for a heat map; otherwise it is drawn with digits."""
+    return not console.no_color and console.color_system in {"256", "truecolor"}
+
+
+def heatmap_cells(
+    console: Console, width: int | None = None, height: int | None = None
+) -> tuple[int, int]:
+    """How many rows and columns a heat map should have to fill a console.
+
+    *width* and *height*, in characters, are those of the map without axes, if not all there is.
+    """
+    columns = width or max(10, console.width - _left() - _right(console.width))
+    lines = height or max(8, min(40, console.height - 6))
+    return (lines * 2 if in_colour(console) else lines), columns
+
+
+@dataclass(frozen=True)
+class HeatMapView:
+    """A heat map with its axes and its legend; in colour each character has two rows."""
+
+    heatmap: HeatMap
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        heatmap = self.heatmap
+        rates = heatmap.rates
+        top = float(np.nanmax(rates)) if np.isfinite(rates).any() else 0.0
+        colour = in_colour(console)
+        per_line = 2 if colour else 1
+        right = _right(options.max_width)
+        upright = "|" if options.ascii_only else "│"
+        duration_ns = float(heatmap.time_edges[-1] - heatmap.time_edges[0])
+        total = heatmap.axis.length + heatmap.left_out_bytes
+        shown = f"{size(heatmap.axis.length)} of {size(total)}"
+        yield Text(
+            f"{target_label(heatmap.target)}: {shown} over {duration(duration_ns)}",
+            style="bold",
+        )
+        begins = _begins(heatmap, per_line)
+        addresses = heatmap.row_addresses.tolist()
+        last = None
+        for row in range(0, rates.shape[0], per_line):
+            name = heatmap.row_names[row]
+            begin = begins.get(row // per_line)
+            starts = begin is not None or name != last
+            address = f"{addresses[row] if begin is None else begin:x}" if starts else ""
+            line = Text(f"{address:>{_ADDRESS_WIDTH}} {upright}")
+            if colour:
+                _draw_blocks(line, rates[row : row + 2], top)
+            else:
+                line.append("".join(_digit(rate, top) for rate in rates[row]))
+            line.append(upright)
+            if right and starts:
+                line.append(f" {mapping_label(name, _NAME_WIDTH)}")
+            last = name
+            line.no_wrap = True
+            yield line
+        yield from _time_axis(rates.shape[1], duration_ns, options.ascii_only)
+        yield _legend(top, colour)
+
+
+def _left() -> int:
+    return _ADDRESS_WIDTH + 2
+
+
+def _right(width: int) -> int:
+    return _NAME_WIDTH + 2 if width >= _MIN_WIDTH_WITH_NAMES else 1
+
+
+def _begins(heatmap: HeatMap, per_line: int) -> dict[int, int]:
+    """For lines in which a segment begins that fills a line or more, the address of that."""
+    segments = heatmap.axis.segments
+    large = segments[:, 1] - segments[:, 0] >= heatmap.row_edges[1] * per_line
+    rows = np.searchsorted(heatmap.row_edges, heatmap.axis.begins[large], side="right") - 1
+    return dict(zip((rows // per_line).tolist(), segments[large, 0].tolist(), strict=True))
+
+
+def _digit(rate: float, top: float) -> str:
+    if np.isnan(rate):
+        return " "
+    return _DIGITS[0 if rate <= 0 else min(9, max(1, int(np.ceil(rate / top * 9 - 1e-9))))]
+
+
+def _colour(rate: float, top: float) -> Color | None:
+    if np.isnan(rate):
+        return None
+    place = min(1.0, rate / top) * (len(_ANCHORS) - 1) if top else 0.0
+    low = min(int(place), len(_ANCHORS) - 2)
+    mixed = _ANCHORS[low] + (place - low) * (_ANCHORS[low + 1] - _ANCHORS[low])
+    red, green, blue = mixed.round().astype(int).tolist()
+    return Color.from_rgb(red, green, blue)
+
+
+def _draw_blocks(line: Text, pair: NDArray[np.float64], top: float) -> None:
+    """Append a character for each column, its upper half the first row, its lower the second."""
+    lower = pair[1] if len(pair) > 1 else np.full(pair.shape[1], np.nan)
+    for high, low in zip(pair[0].tolist(), lower.tolist(), strict=True):
+        above, below = _colour(high, top), _colour(low, top)
+        if above is not None:
+            line.append("▀", Style(color=above, bgcolor=below))
+        elif below is not None:
+            line.append("▄", Style(color=below))
+        else:
+            line.append(" ")
+
+
+def _time_axis(columns: int, duration_ns: float, ascii_only: bool) -> RenderResult:
+    corner, flat, mark = ("+", "-", "+") if ascii_only else ("└", "─", "┴")
+    step_ns = _round_up(duration_ns * _TICK_WIDTH / columns)
+    ticks = [i * step_ns for i in range(columns) if i * step_ns < duration_ns]
+    places = {int(tick / duration_ns * columns): tick for tick in ticks}
+    axis = "".join(mark if column in places else flat for column in range(columns))
+    labels = ""
+    for place, tick in places.items():
+        if place + len(duration(tick)) <= columns + 1:
+            labels = f"{labels:<{place}}{duration(tick)}"
+    blank = " " * (_left() - 1)
+    for text in (blank + corner + axis, f"{blank} {labels}"):
+        yield Text(text, no_wrap=True)
+
+
+def _round_up(duration_ns: float) -> float:
+    """The next duration of which multiples read well."""
+    for unit in (60e9, 3600e9):
+        if unit / 2 <= duration_ns <= 30 * unit:
+            return unit * next(n for n in (1, 2, 5, 10, 20, 30) if n * unit >= duration_ns)
+    power = 10.0 ** np.floor(np.log10(max(duration_ns, 1.0)))
+    return float(next(n * power for n in (1, 2, 5, 10) if n * power >= duration_ns))
+
+
+def _legend(top: float, colour: bool) -> Text:
+    legend = Text(" " * _left() + "access rate ")
+    if not top:
+        return legend.append("0 everywhere: nothing was accessed")
+    if colour:
+        legend.append("0 % ")
+        for step in range(16):
+            legend.append("█", Style(color=_colour(step / 15, 1.0)))
+        return legend.append(f" {percent(top)}   blank: not monitored")
+    return legend.append(f". none, 1 to 9 up to {percent(top)}, blank not monitored")
