@@ -76,14 +76,14 @@ class HeatMapView:
             f"{target_label(heatmap.target)}: {shown} over {duration(duration_ns)}",
             style="bold",
         )
-        begins = _begins(heatmap, per_line)
         addresses = heatmap.row_addresses.tolist()
+        segments = np.searchsorted(heatmap.axis.begins, heatmap.row_edges, side="right").tolist()
         last = None
         for row in range(0, rates.shape[0], per_line):
             name = heatmap.row_names[row]
-            begin = begins.get(row // per_line)
-            starts = begin is not None or name != last
-            address = f"{addresses[row] if begin is None else begin:x}" if starts else ""
+            starts = last != (name, segments[row])
+            last = name, segments[row]
+            address = f"{addresses[row]:x}" if starts else ""
             line = Text(f"{address:>{_ADDRESS_WIDTH}} {upright}")
             if colour:
                 _draw_blocks(line, rates[row : row + 2], top)
@@ -92,7 +92,6 @@ class HeatMapView:
             line.append(upright)
             if right and starts:
                 line.append(f" {mapping_label(name, _NAME_WIDTH)}")
-            last = name
             line.no_wrap = True
             yield line
         yield from _time_axis(rates.shape[1], duration_ns, options.ascii_only)
@@ -105,14 +104,6 @@ def _left() -> int:
 
 def _right(width: int) -> int:
     return _NAME_WIDTH + 2 if width >= _MIN_WIDTH_WITH_NAMES else 1
-
-
-def _begins(heatmap: HeatMap, per_line: int) -> dict[int, int]:
-    """For lines in which a segment begins that fills a line or more, the address of that."""
-    segments = heatmap.axis.segments
-    large = segments[:, 1] - segments[:, 0] >= heatmap.row_edges[1] * per_line
-    rows = np.searchsorted(heatmap.row_edges, heatmap.axis.begins[large], side="right") - 1
-    return dict(zip((rows // per_line).tolist(), segments[large, 0].tolist(), strict=True))
 
 
 def _digit(rate: float, top: float) -> str:
