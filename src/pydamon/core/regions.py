@@ -66,7 +66,8 @@ class RegionTable:
     def adjacent(self) -> NDArray[np.bool_]:
         """For each pair of neighbours (n - 1 of them): same target, and no gap between them."""
         touching: NDArray[np.bool_] = self.end[:-1] == self.start[1:]
-        return touching & (self.target[:-1] == self.target[1:])
+        touching &= self.target[:-1] == self.target[1:]
+        return touching
 
     def take(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> Self:
         """A new table of the regions that *index* picks."""

@@ -88,7 +88,7 @@ def format_size(size_bytes: float) -> str:
         if number < 1023.5 or unit == "EiB":
             break
         number /= 1024
-    digits = 0 if number >= 99.95 or unit == "B" else 1
+    digits = 0 if number >= 100 or unit == "B" else 1
     return f"{f'{number:.{digits}f}'.removesuffix('.0')} {unit}"
 
 
