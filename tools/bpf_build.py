@@ -15,7 +15,17 @@ def build(source: Path = SOURCE) -> Path:
     output = source.with_suffix(".o")
     command = [
         *(sys.executable, "-m", "ziglang", "cc", "-target", "bpfel-freestanding"),
-        *("-O2", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", "-c", str(source), "-o", str(output)),
+        *(
+            "-O2",
+            "-Wall",
+            "-Wextra",
+            "-Wno-unused-parameter",
+            "-Werror",
+            "-c",
+            str(source),
+            "-o",
+            str(output),
+        ),
     ]
     subprocess.run(command, check=True)
     return output

@@ -1,0 +1,63 @@
+"""pydamon: which memory a running program really uses.
+
+    import pydamon
+
+    with pydamon.monitor(pid) as mon:
+        for snapshot in mon.run("10s"):
+            print(snapshot.working_set(), snapshot.hottest(5))
+
+Everything that the command line does is here in a few lines; names that do not stand below are
+private and may change.
+"""
+
+from __future__ import annotations
+
+from pydamon import analysis
+from pydamon.core.attrs import Attrs
+from pydamon.core.errors import (
+    ProbeError,
+    ProbeUnavailable,
+    PydamonError,
+    RecordingError,
+    TargetError,
+    UsageError,
+)
+from pydamon.core.mappings import Mapping, MappingTable
+from pydamon.core.snapshot import Cost, Snapshot, SnapshotRegion, Target
+from pydamon.core.tuner import IntervalGoal
+from pydamon.core.units import format_duration, format_size
+from pydamon.engine import Monitor, monitor, simulate
+from pydamon.probes import PROBES
+from pydamon.probes.trace import Access, Phase, Trace
+from pydamon.recording import Recorder, Recording, RecordingInfo, read_recording
+
+__all__ = [
+    "PROBES",
+    "Access",
+    "Attrs",
+    "Cost",
+    "IntervalGoal",
+    "Mapping",
+    "MappingTable",
+    "Monitor",
+    "Phase",
+    "ProbeError",
+    "ProbeUnavailable",
+    "PydamonError",
+    "Recorder",
+    "Recording",
+    "RecordingError",
+    "RecordingInfo",
+    "Snapshot",
+    "SnapshotRegion",
+    "Target",
+    "TargetError",
+    "Trace",
+    "UsageError",
+    "analysis",
+    "format_duration",
+    "format_size",
+    "monitor",
+    "read_recording",
+    "simulate",
+]

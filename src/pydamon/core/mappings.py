@@ -26,6 +26,18 @@ class Mapping:
     perms: str
     name: str
 
+    @property
+    def is_memory(self) -> bool:
+        """Whether it is memory that the program can use.
+
+        What nobody may access, such as the address space that an allocator reserves, is not; nor
+        are the pages of the kernel that every process sees.
+        """
+        return self.name not in _OF_THE_KERNEL and not self.perms.startswith("---")
+
+
+_OF_THE_KERNEL = frozenset({"[vsyscall]", "[vvar]", "[vvar_vclock]", "[vdso]"})
+
 
 @dataclass(frozen=True)
 class MappingTable:
@@ -40,6 +52,15 @@ class MappingTable:
     @cached_property
     def _end(self) -> NDArray[np.int64]:
         return np.array([min(m.end, _TOP) for m in self.mappings], np.int64)
+
+    @cached_property
+    def runs(self) -> NDArray[np.int64]:
+        """Ranges that memory fills without a gap: shape (n, 2), bytes, sorted."""
+        bounds = np.array(
+            [(m.start, m.end) for m in self.mappings if m.is_memory], np.int64
+        ).reshape(-1, 2)
+        apart = np.append(True, bounds[1:, 0] != bounds[:-1, 1])[: len(bounds)]
+        return np.stack([bounds[apart, 0], bounds[np.append(apart[1:], True)[: len(bounds)], 1]], 1)
 
     def largest_in(self, start: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
         """For each range the index of the mapping that fills most of it; -1 where none does."""

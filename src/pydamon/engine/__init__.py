@@ -1,0 +1,9 @@
+"""The monitoring loop: sample, aggregate, adjust, update."""
+
+from __future__ import annotations
+
+from pydamon.engine.child import Child
+from pydamon.engine.monitor import Monitor
+from pydamon.engine.open import monitor, simulate
+
+__all__ = ["Child", "Monitor", "monitor", "simulate"]

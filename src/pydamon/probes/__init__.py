@@ -1,0 +1,43 @@
+"""Access-check primitives: did anyone touch these pages since I last asked?"""
+
+from __future__ import annotations
+
+from pydamon.core.errors import ProbeUnavailable, UsageError
+from pydamon.probes.base import Availability, Counts, PageBits, Probe, Session, Traits
+from pydamon.probes.ebpf.probe import EbpfProbe
+from pydamon.probes.refs import RefsProbe
+
+__all__ = [
+    "PROBES",
+    "Availability",
+    "Counts",
+    "PageBits",
+    "Probe",
+    "Session",
+    "Traits",
+    "open_session",
+]
+
+PROBES: tuple[Probe, ...] = (EbpfProbe(), RefsProbe())
+"""Every probe that watches real processes, best first."""
+
+
+def open_session(name: str = "auto") -> tuple[Probe, Session, dict[str, ProbeUnavailable]]:
+    """Start the probe of that name, or for `"auto"` the best that works here.
+
+    Also says why those before it in `PROBES` do not. Raises `UsageError` for a name that no probe
+    has, and `ProbeUnavailable` where it does not work here.
+    """
+    candidates = [probe for probe in PROBES if name in ("auto", probe.name)]
+    if not candidates:
+        names = ", ".join(("auto", *(probe.name for probe in PROBES)))
+        raise UsageError(f"there is no probe {name!r}", hint=f"choose one of {names}")
+    passed_over: dict[str, ProbeUnavailable] = {}
+    for probe in candidates:
+        try:
+            return probe, probe.open(), passed_over
+        except ProbeUnavailable as error:
+            passed_over[probe.name] = error
+    reasons = "; ".join(f"{probe}: {error}" for probe, error in passed_over.items())
+    hint = next((error.hint for error in passed_over.values() if error.hint), "")
+    raise ProbeUnavailable(f"no probe works here ({reasons})", hint=hint)

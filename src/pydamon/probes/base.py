@@ -9,6 +9,7 @@ touched?* is `scan`, for exact monitoring and for ground truth.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -55,7 +56,8 @@ class Counts:
     both may be fractions. `unobservable` counts samples that could not be watched (they are not
     in `checks`). `touched` is the share of the region's bytes known to have been accessed, where
     the probe can tell, else `None`. `clears` is how many samples had to be reset at a cost,
-    `interruption_ns` an upper estimate of the time that took from the target's threads.
+    `interruption_ns` an upper estimate of the time that took from the target's threads. `lost` says
+    that a target has another address space now (it called exec): look at its mappings again.
     """
 
     hits: NDArray[np.float64]
@@ -64,6 +66,7 @@ class Counts:
     touched: NDArray[np.float64] | None = None
     clears: int = 0
     interruption_ns: int = 0
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,10 @@ class Clock(Protocol):
         """Monotonic nanoseconds."""
         ...
 
+    def unix_ns(self, now_ns: int) -> int:
+        """The Unix time of a moment that `now_ns` gave; never runs backwards."""
+        ...
+
     def wait_until(self, deadline_ns: int) -> None:
         """Return at *deadline_ns*, or at once where that has passed."""
         ...
@@ -101,6 +108,12 @@ class Clock(Protocol):
 
 class RealClock:
     """The machine's monotonic clock."""
+
+    def __init__(self) -> None:
+        self._offset_ns = time.time_ns() - time.monotonic_ns()
+
+    def unix_ns(self, now_ns: int) -> int:
+        return self._offset_ns + now_ns
 
     def now_ns(self) -> int:
         return time.monotonic_ns()
@@ -111,65 +124,74 @@ class RealClock:
             time.sleep(left_ns / 1e9)
 
 
-class Session(Protocol):
+class Session(ABC):
     """A probe at work on some targets."""
 
     clock: Clock
 
+    @abstractmethod
     def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
         """Watch these processes, with what they map now; a region's `target` is an index into them.
 
         Regions watched before are forgotten: call `watch` next.
         """
-        ...
 
+    @abstractmethod
     def watch(self, table: RegionTable, share: float = 1.0) -> None:
         """Sample these regions from now on; counts start at 0.
 
         Each tick samples every region with probability *share*, independently of what would be
         found there, so that cost can be bounded without a bias.
         """
-        ...
 
+    @abstractmethod
     def tick(self, last: bool = False) -> None:
         """Check the samples taken at the last tick, and take new ones unless this is the *last*."""
-        ...
 
+    @abstractmethod
     def counts(self) -> Counts:
         """What was found since `watch`."""
-        ...
 
+    @abstractmethod
     def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
         """Which pages of a range were touched since they were last cleared.
 
         Clears them again if *clear* is set. Raises `ProbeError` where the probe cannot scan.
         """
-        ...
 
+    @abstractmethod
     def close(self) -> None:
         """Give everything back."""
-        ...
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None: ...
+    ) -> None:
+        self.close()
 
 
 class Probe(Protocol):
     """A way to find out that memory was accessed."""
 
-    name: str
-    traits: Traits
+    @property
+    def name(self) -> str:
+        """What `--probe` calls it."""
+        ...
+
+    @property
+    def traits(self) -> Traits:
+        """What it is and needs."""
+        ...
 
     def availability(self) -> Availability:
         """Try whether the probe works here, for this user; cheap enough to ask at every start."""
         ...
 
-    def open(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> Session:
-        """Start on some processes and what they map; raises `ProbeUnavailable` where `availability` would say no."""
+    def open(self) -> Session:
+        """Start, with no targets yet; raises `ProbeUnavailable` where it does not work here."""
         ...

@@ -48,7 +48,7 @@ def advise(pidfd: int, ranges: NDArray[np.uint64], advice: int) -> NDArray[np.in
                 break
             if done == -errno.EPERM:
                 raise ProbeError("not allowed to advise the process", hint="needs CAP_SYS_NICE")
-            if done == -errno.EAGAIN or done == -errno.EINTR:
+            if done in (-errno.EAGAIN, -errno.EINTR):
                 continue
             if done != -errno.ENOMEM:
                 refused.append(at)

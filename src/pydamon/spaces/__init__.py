@@ -1,0 +1,9 @@
+"""Address spaces: whose memory is watched, and where it is."""
+
+from __future__ import annotations
+
+from pydamon.spaces.base import Layout, Space
+from pydamon.spaces.fixed import FixedSpace
+from pydamon.spaces.vaddr import VaddrSpace
+
+__all__ = ["FixedSpace", "Layout", "Space", "VaddrSpace"]

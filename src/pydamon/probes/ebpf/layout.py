@@ -8,7 +8,7 @@ import numpy as np
 
 __all__ = ["ARMED", "BATCH", "ENTRY", "IDLE", "PENDING", "RANGE", "TABLES", "TARGET", "Control"]
 
-BATCH = 256
+BATCH = 128
 """MAX_BATCH: entries that one run of a program goes through."""
 TABLES = 64
 """MAX_TABLES: page tables that one run of `scan` copies."""
@@ -59,6 +59,8 @@ ENTRY = np.dtype(
         ("state", "u4"),
         ("share", "u4"),
         ("block", "u4"),
+        ("low", "u8"),
+        ("high", "u8"),
         ("hits", "u4"),
         ("checks", "u4"),
         ("unobservable", "u4"),

@@ -89,7 +89,7 @@ class Program:
         if _syscall(_NR_BPF, _PROG_TEST_RUN, self._at, 80) != 0:
             code = ctypes.get_errno()
             raise ProbeError(f"running the BPF program {self.name} failed: {os.strerror(code)}")
-        return int.from_bytes(self._attr[4:8], "little", signed=True)
+        return ctypes.c_int32.from_buffer(self._attr, 4).value
 
     def iterate(self, pidfd: int) -> bool:
         """Run an iterator program over the threads of one process.
@@ -134,7 +134,8 @@ class BpfObject:
         self.programs: dict[str, Program] = {}
         try:
             elf = ELFFile(BytesIO(path.read_bytes()))
-            symbols = list(elf.get_section_by_name(".symtab").iter_symbols())
+            table: Any = elf.get_section_by_name(".symtab")
+            symbols = list(table.iter_symbols())
         except (OSError, ELFError, AttributeError) as error:
             raise ProbeUnavailable(
                 f"cannot read the BPF object {path.name}: {error}",
@@ -151,17 +152,20 @@ class BpfObject:
 
     def close(self) -> None:
         """Unload; what is mapped stays until nobody refers to it."""
-        for item in (*self.maps.values(), *self.programs.values()):
-            os.close(item.fd)
+        for bpf_map in self.maps.values():
+            os.close(bpf_map.fd)
+        for program in self.programs.values():
+            os.close(program.fd)
         self.maps.clear()
         self.programs.clear()
 
     def _create_maps(self, elf: ELFFile, symbols: list[Any], entries: Mapping[str, int]) -> None:
-        index = elf.get_section_index("maps")
-        data = elf.get_section(index).data()
+        section: Any = elf.get_section_by_name("maps")
+        index, data = elf.get_section_index("maps"), section.data()
         for symbol in symbols:
             if symbol["st_shndx"] == index and symbol.name:
-                kind, key, value, default, flags = struct.unpack_from("=5I", data, symbol["st_value"])
+                at = symbol["st_value"]
+                kind, key, value, default, flags = struct.unpack_from("=5I", data, at)
                 count = entries.get(symbol.name, default)
                 try:
                     self.maps[symbol.name] = BpfMap(symbol.name, (kind, key, value, count, flags))
@@ -172,7 +176,7 @@ class BpfObject:
         self, elf: ELFFile, section: Any, symbols: list[Any], type_ids: Mapping[str, int]
     ) -> None:
         code = bytearray(section.data())
-        relocations = elf.get_section_by_name(f".rel{section.name}")
+        relocations: Any = elf.get_section_by_name(f".rel{section.name}")
         for relocation in relocations.iter_relocations() if relocations else ():
             # A 64-bit load of a map's address: name the map by its descriptor instead.
             at = relocation["r_offset"]
@@ -230,7 +234,7 @@ def _unavailable(error: OSError) -> ProbeUnavailable:
     hint = ""
     if error.errno == errno.EPERM:
         hint = "run as root, or with CAP_BPF, CAP_PERFMON, CAP_SYS_NICE and CAP_SYS_PTRACE"
-    return ProbeUnavailable(error.strerror, hint=hint)
+    return ProbeUnavailable(str(error.strerror), hint=hint)
 
 
 def _name(name: str) -> bytes:

@@ -101,8 +101,10 @@ class Machine:
         control.target, control.addr = 0, address
         flags, control.phys_mask = _cpu()
         pgd = int(self.targets[0]["pgd"])
-        for control.levels in (5, 4) if "la57" in flags else (4, 5):
-            for control.direct_map in _candidates(pgd, _DIRECT_MAP[control.levels]):
+        for levels in (5, 4) if "la57" in flags else (4, 5):
+            control.levels = levels
+            for base in _candidates(pgd, _DIRECT_MAP[levels]):
+                control.direct_map = base
                 if self._peek.run() == 0 and list(control.peeked) == expected.tolist():
                     return
         raise ProbeUnavailable("cannot find where this kernel maps physical memory")

@@ -35,7 +35,7 @@ struct map_def {
 	struct map_def name SEC("maps") = { BPF_MAP_TYPE_ARRAY, sizeof(u32),   \
 					    sizeof(value), entries, BPF_F_MMAPABLE }
 
-#define MAX_BATCH 256 /* The verifier gives up on plain loops over more than about 800. */
+#define MAX_BATCH 128 /* The verifier looks at every turn of the loop: 0.1 s for this many. */
 #define MAX_TABLES 64
 #define PAGE 4096ULL
 #define PTRS 512
@@ -84,6 +84,7 @@ struct entry {
 	u32 state;
 	u32 share;	  /* sample with a probability of share / 2^32 */
 	u32 block;	  /* clear blocks of this many bytes: a power of two */
+	u64 low, high;	  /* what is mapped around the region without a gap: blocks stay inside */
 	u32 hits, checks, unobservable;
 	u32 pad;
 };
@@ -188,9 +189,15 @@ static inline int ask_to_clear(struct control *c, struct target *t, struct entry
 			       u32 shift)
 {
 	u64 length = shift == 12 ? e->block : 1ULL << shift;
+	u64 from = e->addr & ~(length - 1), to = from + length;
 	u32 n = c->n_ranges;
 	struct range *range;
 	u32 *who;
+
+	if (e->addr >= e->low && e->addr < e->high) {
+		from = from < e->low ? e->low : from;
+		to = to > e->high ? e->high : to;
+	}
 
 	if (n >= c->max_ranges)
 		return 0;
@@ -198,12 +205,12 @@ static inline int ask_to_clear(struct control *c, struct target *t, struct entry
 	who = bpf_map_lookup_elem(&pending, &n);
 	if (!range || !who)
 		return 0;
-	range->start = e->addr & ~(length - 1);
-	range->length = length;
+	range->start = from;
+	range->length = to - from;
 	*who = index;
 	c->n_ranges = n + 1;
 	t->n_ranges++;
-	t->bytes += length;
+	t->bytes += to - from;
 	return 1;
 }
 
@@ -227,21 +234,25 @@ static inline void pick(struct control *c, struct target *t, struct entry *e, u3
 SEC("syscall") int tick(void *ctx)
 {
 	struct control *c = get_control();
-	u32 shift;
+	struct target *t = 0;
+	u32 shift, last = ~0U;
 
 	if (!c)
 		return -1;
 	for (u32 i = 0; i < MAX_BATCH; i++) {
 		u32 index = c->first + i;
 		struct entry *e;
-		struct target *t;
 
 		if (i >= c->count)
 			break;
 		e = bpf_map_lookup_elem(&entries, &index);
 		if (!e)
 			break;
-		t = get_target(c, e->target);
+		/* Targets come in runs: what one is does not change within a call. */
+		if (e->target != last) {
+			last = e->target;
+			t = get_target(c, last);
+		}
 		if (!t) {
 			e->state = IDLE;
 			continue;

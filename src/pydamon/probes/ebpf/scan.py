@@ -94,7 +94,7 @@ def _ranges_of(bits: PageBits, block: int) -> NDArray[np.uint64]:
     accessed = np.pad(bits.accessed, padding).reshape(-1, 512)
     huge = np.pad(bits.huge, padding).reshape(-1, 512).any(axis=1)
     per_table = _TABLE_BYTES // block
-    wanted = accessed.reshape(-1, per_table, 512 // per_table).any(axis=2)
+    wanted = np.logical_or.reduce(accessed.reshape(-1, per_table, 512 // per_table), axis=2)
     wanted |= (huge & wanted.any(axis=1))[:, None]
     runs = _runs(wanted.reshape(-1)) * block
     if not len(runs):

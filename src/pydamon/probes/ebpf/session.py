@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon.core.errors import ProbeError
+from pydamon.core.errors import TargetError
 from pydamon.core.mappings import MappingTable
 from pydamon.core.regions import PAGE_SIZE, RegionTable
 from pydamon.probes import madvise
-from pydamon.probes.base import Counts, PageBits, RealClock
+from pydamon.probes.base import Clock, Counts, PageBits, RealClock, Session
 from pydamon.probes.ebpf.layout import ARMED, BATCH, IDLE
 from pydamon.probes.ebpf.machine import Machine
 from pydamon.probes.ebpf.scan import Scanner
@@ -36,20 +35,20 @@ LARGE_BLOCK = 512 * PAGE_SIZE
 """Where pages may be part of a large folio, which the kernel splits to advise about a part."""
 
 
-class EbpfSession:
+class EbpfSession(Session):
     """A session of the `ebpf` probe; see `pydamon.probes.Session`."""
 
-    def __init__(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
-        self.clock = RealClock()
-        self._machine = Machine(_MIN_ENTRIES, max(_MIN_TARGETS, 2 * len(processes)))
+    def __init__(self) -> None:
+        self.clock: Clock = RealClock()
+        self._machine = Machine(_MIN_ENTRIES, _MIN_TARGETS)
         self._flags: list[PageFlags] = []
-        self._large: list[NDArray[np.int64]] = []
+        self._mappings: list[MappingTable] = []
+        self._files: list[NDArray[np.int64]] = []
         self._processes: list[Process] = []
         self._count = 0
         self._armed = False
         self._clears = 0
         self._interruption_ns = 0
-        self.set_targets(processes, mappings)
 
     def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
         if len(processes) > len(self._machine.targets):
@@ -57,13 +56,20 @@ class EbpfSession:
         self._count = 0
         for index, process in enumerate(processes):
             known = index < len(self._processes) and self._processes[index] is process
-            if not known or self._machine.targets[index]["gone"]:
-                self._machine.find_address_space(index, process)
+            if known and not self._machine.targets[index]["gone"]:
+                continue
+            if process.alive and (reason := madvise.may_advise(process.pidfd)):
+                raise TargetError(
+                    f"cannot watch pid {process.pid}: {reason}",
+                    hint="needs CAP_SYS_NICE, and CAP_SYS_PTRACE for another user's process",
+                )
+            self._machine.find_address_space(index, process)
         for flags in self._flags:
             flags.close()
         self._processes = list(processes)
         self._flags = [PageFlags(process.pid) for process in processes]
-        self._large = [_may_have_large_folios(table) for table in mappings]
+        self._mappings = list(mappings)
+        self._files = [_file_ranges(table) for table in mappings]
 
     def watch(self, table: RegionTable, share: float = 1.0) -> None:
         n = len(table)
@@ -76,7 +82,7 @@ class EbpfSession:
         entries["state"] = IDLE
         shares = np.where(table.unobservable > 0.9, share * _UNOBSERVABLE_SHARE, share)
         entries["share"] = (shares * _SHARE_ONE).astype(np.uint32)
-        entries["block"] = np.where(self._in_large(table), LARGE_BLOCK, SMALL_BLOCK)
+        self._set_blocks(entries, table)
         entries["hits"] = entries["checks"] = entries["unobservable"] = 0
         self._count = n
         self._armed = False
@@ -101,6 +107,7 @@ class EbpfSession:
             entries["unobservable"].astype(np.float64),
             clears=self._clears,
             interruption_ns=self._interruption_ns,
+            lost=bool(self._machine.targets["gone"][: len(self._processes)].any()),
         )
 
     def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
@@ -108,8 +115,8 @@ class EbpfSession:
         bits = scanner.read(start, end)
         if not clear:
             return bits
-        ranges = self._large[target]
-        large = bool(((ranges[:, 0] < end) & (ranges[:, 1] > start)).any())
+        files = self._files[target]
+        large = bool(((files[:, 0] < end) & (files[:, 1] > start)).any())
         block = LARGE_BLOCK if large else SMALL_BLOCK
         return scanner.clear(bits, block, self._flags[target])
 
@@ -119,23 +126,14 @@ class EbpfSession:
             flags.close()
         self._flags = []
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _clear(self, count: int) -> None:
         """Clear what `tick` asked for, and find out what really was cleared."""
         machine = self._machine
         begin_ns = time.perf_counter_ns()
         offset = 0
-        for index in np.flatnonzero(machine.targets["n_ranges"]) if len(self._processes) > 1 else (0,):
+        for index in (
+            np.flatnonzero(machine.targets["n_ranges"]) if len(self._processes) > 1 else (0,)
+        ):
             target = machine.targets[index]
             n, wanted = int(target["n_ranges"]), int(target["bytes"])
             at = machine.ranges_address + offset * madvise.RANGE_BYTES
@@ -181,14 +179,21 @@ class EbpfSession:
             if self._processes[index].alive:
                 self._machine.find_address_space(int(index), self._processes[index])
 
-    def _in_large(self, table: RegionTable) -> NDArray[np.bool_]:
-        found = np.zeros(len(table), np.bool_)
-        for index, ranges in enumerate(self._large):
-            if len(ranges):
-                mine = table.target == index
-                at = np.searchsorted(ranges[:, 0], table.end[mine], side="left") - 1
-                found[mine] = (at >= 0) & (table.start[mine] < ranges[at, 1])
-        return found
+    def _set_blocks(self, entries: NDArray[Any], table: RegionTable) -> None:
+        """Say how much to clear around a sample: whole blocks, but nothing that is not mapped."""
+        entries["low"] = entries["high"] = 0
+        entries["block"] = SMALL_BLOCK
+        for index, mappings in enumerate(self._mappings):
+            first, last = np.searchsorted(table.target, (index, index + 1))
+            start, mine = table.start[first:last], entries[first:last]
+            runs = mappings.runs
+            if len(runs):
+                run = np.maximum(np.searchsorted(runs[:, 0], start, side="right") - 1, 0)
+                mine["low"], mine["high"] = runs[run].T
+            files = self._files[index]
+            if len(files):
+                at = np.searchsorted(files[:, 0], table.end[first:last]) - 1
+                mine["block"][(at >= 0) & (start < files[at, 1])] = LARGE_BLOCK
 
     def _reload(self, entries: int, targets: int) -> None:
         self._machine.close()
@@ -197,9 +202,7 @@ class EbpfSession:
             self._machine.find_address_space(index, process)
 
 
-def _may_have_large_folios(mappings: MappingTable) -> NDArray[np.int64]:
-    """Ranges of file mappings: many file systems cache files in large folios."""
+def _file_ranges(mappings: MappingTable) -> NDArray[np.int64]:
+    """Where files are mapped: many file systems cache them in large folios."""
     ranges = [(m.start, m.end) for m in mappings.mappings if m.name.startswith("/")]
     return np.array(ranges, np.int64).reshape(-1, 2)
-
-

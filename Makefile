@@ -1,0 +1,45 @@
+# `make demo` shows what this is; `make test` says whether it works. Both set up what they need.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+BPF := src/pydamon/probes/ebpf/sampler.bpf
+
+.PHONY: demo test lint bench bpf format clean
+
+demo: $(READY) $(BPF).o
+	$(BIN)/pydamon demo
+
+test: lint
+	$(BIN)/pytest -q
+
+lint: $(READY) $(BPF).o
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# How fast the core is on this machine.
+bench: $(READY) $(BPF).o
+	$(BIN)/pytest -q --benchmark-enable --benchmark-only
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) $(BPF).o
+
+# What builds the package is installed beside it, so that a changed BPF program can be built again.
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "pydamon needs Python 3.11 or later: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ echo "cannot make a virtual environment; on Debian: apt install python3-venv"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check hatchling editables ziglang
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[dev]'
+	@touch $@
+
+$(BPF).o: $(BPF).c tools/bpf_build.py | $(READY)
+	$(BIN)/python tools/bpf_build.py

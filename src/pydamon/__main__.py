@@ -1,0 +1,5 @@
+"""`python -m pydamon`."""
+
+from pydamon.cli.main import run
+
+run()

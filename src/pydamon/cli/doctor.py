@@ -1,0 +1,91 @@
+"""`pydamon doctor`: what works on this machine, and why the rest does not."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from dataclasses import asdict
+from pathlib import Path
+
+import psutil
+
+from pydamon.core.units import format_size
+from pydamon.probes import PROBES, Availability
+
+__all__ = ["Doctor"]
+
+_DAMON = Path("/sys/kernel/mm/damon/admin")
+_THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+class Doctor:
+    """Say what works on this machine, why the rest does not, and what would change that.
+
+    Only looks: nothing on the machine is changed.
+    """
+
+    name = "doctor"
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add --json."""
+        parser.add_argument("--json", action="store_true", help="print JSON for programs")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Try every probe; 0 if at least one works."""
+        found = {probe.name: probe.availability() for probe in PROBES}
+        if args.json:
+            probes = {name: asdict(here) for name, here in found.items()}
+            print(json.dumps({"machine": _machine(), "probes": probes}))
+        else:
+            _show(found)
+        return 0 if any(here.works for here in found.values()) else 1
+
+
+def _machine() -> dict[str, str]:
+    user = "root" if os.geteuid() == 0 else f"uid {os.geteuid()}"
+    return {
+        "kernel": f"Linux {platform.release()} on {platform.machine()}",
+        "user": user,
+        "memory": format_size(psutil.virtual_memory().total),
+        "swap": format_size(psutil.swap_memory().total) if psutil.swap_memory().total else "none",
+        "huge pages": _chosen(_THP),
+        "kernel's DAMON": _damon(),
+    }
+
+
+def _damon() -> str:
+    if not _DAMON.exists():
+        return "not in this kernel, and not needed"
+    try:
+        number = int((_DAMON / "kdamonds/nr_kdamonds").read_text())
+    except (OSError, ValueError):
+        return "in this kernel; only root can see whether it is in use"
+    return "in this kernel, in use by somebody" if number else "in this kernel, free"
+
+
+def _chosen(path: Path) -> str:
+    try:
+        return path.read_text().partition("[")[2].partition("]")[0]
+    except OSError:
+        return "not in this kernel"
+
+
+def _show(found: dict[str, Availability]) -> None:
+    for name, value in _machine().items():
+        print(f"{name + ':':16}{value}")
+    best = next((name for name, here in found.items() if here.works), None)
+    for probe in PROBES:
+        here = found[probe.name]
+        mark = "works" if here.works else "does not work here"
+        chosen = ", and is what `--probe auto` takes" if probe.name == best else ""
+        print(f"\nprobe {probe.name}: {mark}{chosen}")
+        if not here.works:
+            print(f"  why:          {here.reason}")
+            if here.hint:
+                print(f"  what to do:   {here.hint}")
+        print(f"  sees:         {probe.traits.sees}")
+        print(f"  to within:    {probe.traits.grain}")
+        print(f"  needs:        {probe.traits.needs}")
+        print(f"  side effects: {probe.traits.side_effects}")

@@ -1,0 +1,81 @@
+"""The `pydamon` command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+import shtab
+
+from pydamon.cli.command import Command
+from pydamon.cli.demo import Demo
+from pydamon.cli.doctor import Doctor
+from pydamon.cli.record import Record
+from pydamon.cli.report import Report
+from pydamon.core.errors import PydamonError
+
+__all__ = ["COMMANDS", "main", "run"]
+
+COMMANDS: tuple[Command, ...] = (Record(), Report(), Doctor(), Demo())
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; the exit code: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
+
+    Everything behind a `--` is the command line of a program to start.
+    """
+    words, command = _split(list(argv))
+    parser = _parser()
+    args = parser.parse_args(words)
+    args.command = command
+    try:
+        chosen: Command = args.chosen
+        return chosen.run(args)
+    except PydamonError as error:
+        print(f"pydamon: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"  {error.hint}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def run() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pydamon", description="Find out which memory a running program really uses."
+    )
+    parser.add_argument("--version", action="version", version=f"pydamon {_version()}")
+    shtab.add_argument_to(parser, "--print-completion", help="print a script for your shell")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        text = (type(command).__doc__ or "").strip()
+        subparser = subparsers.add_parser(
+            command.name,
+            help=text.splitlines()[0].rstrip("."),
+            description=text,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        subparser.set_defaults(chosen=command)
+        command.configure(subparser)
+    return parser
+
+
+def _split(argv: list[str]) -> tuple[list[str], list[str] | None]:
+    if "--" not in argv:
+        return argv, None
+    at = argv.index("--")
+    return argv[:at], argv[at + 1 :]
+
+
+def _version() -> str:
+    try:
+        return version("pydamon")
+    except PackageNotFoundError:
+        return "(not installed)"

@@ -1,0 +1,246 @@
+"""`pydamon record`: watch processes and write down what was seen."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from pydamon.core.errors import UsageError
+from pydamon.core.snapshot import Snapshot
+from pydamon.core.tuner import IntervalGoal
+from pydamon.core.units import format_duration, format_size
+from pydamon.engine import Child, Monitor, monitor
+from pydamon.probes import PROBES
+from pydamon.recording import Recorder, RecordingInfo
+from pydamon.spaces.maps import Rule
+
+__all__ = ["Record", "add_monitoring_arguments", "announce", "monitor_from", "record_to"]
+
+
+class Record:
+    """Watch processes, or a command, and write what memory they use to a file.
+
+    pydamon record 1234
+    pydamon record --duration 30s --out redis.damon 1234
+    pydamon record -- ./my-program --its-option
+
+    Children of the processes are watched too. Ctrl-C ends the recording and keeps the data; a
+    command that still runs at the end of --duration, or when you press Ctrl-C, is ended.
+    """
+
+    name = "record"
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add what to watch, how, and where to."""
+        parser.usage = "pydamon record [OPTIONS] (PID... | -- COMMAND...)"
+        parser.add_argument("pids", nargs="*", type=int, metavar="PID", help="processes to watch")
+        parser.add_argument(
+            "-o",
+            "--out",
+            type=Path,
+            default=Path("pydamon.damon"),
+            help="the file to write (default: %(default)s)",
+        )
+        parser.add_argument("--force", action="store_true", help="overwrite an existing file")
+        add_monitoring_arguments(parser)
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Record until the time is up, the targets are gone, or somebody presses Ctrl-C."""
+        if bool(args.pids) == bool(args.command):
+            raise UsageError("name one or more processes by pid, or a command behind `--`")
+        with ExitStack() as stack:
+            child = stack.enter_context(Child(args.command)) if args.command else None
+            mon = stack.enter_context(monitor_from(args, [child.pid] if child else args.pids))
+            announce(mon)
+            if child:
+                child.go()
+            record_to(mon, args.out, args.duration, force=args.force, command=args.command)
+            return child.end() if child else 0
+
+
+def add_monitoring_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say how to monitor, for every command that does."""
+    parser.add_argument("-d", "--duration", metavar="D", help="stop after this time, as in 10s")
+    parser.add_argument(
+        "--probe",
+        choices=("auto", *(probe.name for probe in PROBES)),
+        default="auto",
+        help="how to find out what was accessed (default: the best that works here)",
+    )
+    for name, what in (
+        ("sample", "sampling interval (default: 5ms, longer as the CPU budget asks)"),
+        ("aggr", "aggregation interval: one snapshot each (default: 100ms, likewise)"),
+        ("update", "how often to look for new mappings and children (default: 1s)"),
+    ):
+        parser.add_argument(f"--{name}", metavar="D", help=what)
+    parser.add_argument("--min-regions", type=int, metavar="N", help="default: 10")
+    parser.add_argument("--max-regions", type=int, metavar="N", help="default: 1000")
+    parser.add_argument(
+        "--cpu-budget",
+        type=float,
+        default=1.0,
+        metavar="PERCENT",
+        help="how much of one CPU monitoring may cost (default: 1)",
+    )
+    parser.add_argument(
+        "--tune",
+        action="store_true",
+        help="tune the intervals until 4 %% of the samples find an access, as DAMON does",
+    )
+    parser.add_argument(
+        "--range",
+        dest="ranges",
+        action="append",
+        type=_range,
+        metavar="START-END",
+        help="watch only these addresses (hexadecimal) of one process; may be repeated",
+    )
+    parser.add_argument("--no-children", action="store_true", help="do not follow children")
+    parser.add_argument(
+        "--regions-from",
+        choices=[rule.value for rule in (Rule.GAPS, Rule.THREE)],
+        default=Rule.GAPS.value,
+        help="start from what is mapped (gaps, the default) or from DAMON's three regions",
+    )
+
+
+def monitor_from(args: argparse.Namespace, pids: list[int]) -> Monitor:
+    """A monitor as `add_monitoring_arguments` describes it."""
+    return monitor(
+        pids,
+        sample=args.sample,
+        aggr=args.aggr,
+        update=args.update,
+        min_regions=args.min_regions,
+        max_regions=args.max_regions,
+        probe=args.probe,
+        cpu_budget_percent=args.cpu_budget,
+        children=not args.no_children,
+        ranges=args.ranges,
+        regions_from=args.regions_from,
+        goal=IntervalGoal() if args.tune else None,
+    )
+
+
+def record_to(
+    mon: Monitor, path: Path, duration: str | None, *, force: bool, command: list[str] | None
+) -> None:
+    """Write what *mon* sees to a file, and say on standard error how it goes."""
+    info = RecordingInfo.here(mon.attrs, mon.probe_name, time.time_ns(), _commands(mon, command))
+    progress = _Progress(mon)
+    with _ending(mon.stop), Recorder(path, info, force=force) as recorder:
+        for snapshot in mon.run(duration):
+            recorder.write(snapshot)
+            progress.show(snapshot)
+    progress.finish(path)
+
+
+class _Progress:
+    """One line on a terminal, rewritten once a second."""
+
+    def __init__(self, mon: Monitor) -> None:
+        self._mon = mon
+        self._cpu_ns = time.process_time_ns()
+        self._start_ns = self._shown_ns = time.monotonic_ns()
+        self._snapshots = self._late = self._unobservable = self._monitored = 0
+        self._terminal = sys.stderr.isatty()
+
+    def show(self, snapshot: Snapshot) -> None:
+        self._snapshots += 1
+        self._late += snapshot.cost.late_ticks
+        self._unobservable += int(snapshot.unobservable_bytes.sum())
+        self._monitored += int(snapshot.size.sum())
+        now_ns = time.monotonic_ns()
+        if self._terminal and now_ns - self._shown_ns >= 10**9:
+            self._shown_ns = now_ns
+            working_set = format_size(snapshot.working_set())
+            print(
+                f"\r\x1b[K{self._so_far(now_ns)}, working set {working_set} "
+                f"in {format_duration(snapshot.window_ns)}",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def finish(self, path: Path) -> None:
+        clear = "\r\x1b[K" if self._terminal else ""
+        _say(f"{clear}{self._so_far(time.monotonic_ns())}: {path}")
+        if self._late:
+            _say(f"  {self._late} samples came too late and were left out")
+        if self._unobservable > self._monitored / 20:
+            _say(
+                f"  {100 * self._unobservable / self._monitored:.0f} % of the memory could not be "
+                "observed: it is shared with other processes, or locked"
+            )
+
+    def _so_far(self, now_ns: int) -> str:
+        wall_ns = now_ns - self._start_ns
+        cpu = 100 * (time.process_time_ns() - self._cpu_ns) / max(1, wall_ns)
+        return f"{format_duration(wall_ns)}, {self._snapshots} snapshots, {cpu:.1f} % of a CPU"
+
+
+def announce(mon: Monitor) -> None:
+    """Say on standard error what is watched, and how."""
+    for name, why in mon.passed_over.items():
+        _say(f"the {name} probe does not work here: {why}")
+        if why.hint:
+            _say(f"  {why.hint}")
+    names = ", ".join(f"{t.pid} ({t.name})" for t in mon.layout.targets[:3])
+    more = len(mon.layout.targets) - 3
+    _say(
+        f"watching {names}{f' and {more} more' if more > 0 else ''} "
+        f"with the {mon.probe_name} probe; Ctrl-C ends it"
+    )
+    if mon.probe_name == "refs":
+        _say("  it counts the bytes used of each mapping, but cannot see where in it they are")
+
+
+@contextmanager
+def _ending(stop: Callable[[], None]) -> Iterator[None]:
+    """Make the first SIGINT or SIGTERM a request to end well."""
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def request(number: int, _: FrameType | None) -> None:
+        stop()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, request)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _commands(mon: Monitor, command: list[str] | None) -> tuple[tuple[str, ...], ...]:
+    if command:
+        return (tuple(command),)
+    found = []
+    for target in mon.layout.targets:
+        try:
+            found.append(tuple(psutil.Process(target.pid).cmdline()))
+        except psutil.Error:
+            found.append(())
+    return tuple(found)
+
+
+def _range(text: str) -> tuple[int, int]:
+    start, _, end = text.partition("-")
+    try:
+        return int(start, 16), int(end, 16)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"not an address range: {text!r}") from None
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,74 @@
+"""A program that is started to be monitored."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from pydamon.core.errors import TargetError, UsageError
+
+__all__ = ["Child"]
+
+_SHELL = ("/bin/sh", "-c", 'kill -STOP $$; exec "$@"', "sh")
+_PATIENCE_S = 5
+
+
+class Child:
+    """Starts *command*, but lets it run only when `go` is called: nothing of it is missed.
+
+    A context manager: leaving it ends the program, if it still runs. Raises `UsageError` for no
+    command and `TargetError` for one that cannot be started.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        if not command:
+            raise UsageError("no command to start", hint="name it behind the `--`")
+        if shutil.which(command[0]) is None:
+            exists = os.path.exists(command[0])  # noqa: PTH110
+            why = "is not an executable file" if exists else "there is no such command"
+            raise TargetError(f"cannot start {command[0]!r}: {why}")
+        try:
+            self._process = subprocess.Popen([*_SHELL, *command])
+        except OSError as error:
+            raise TargetError(f"cannot start {command[0]!r}: {error.strerror}") from None
+        # The shell stops itself; it becomes the command, with the same pid, when it goes on.
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+    @property
+    def pid(self) -> int:
+        """The pid of the program."""
+        return self._process.pid
+
+    def go(self) -> None:
+        """Let it run."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def end(self) -> int:
+        """End it, if it still runs: its exit code, or 0 where it was ended for our sake."""
+        code = self._process.poll()
+        if code is not None:
+            return code
+        self._process.terminate()
+        self._process.send_signal(signal.SIGCONT)
+        try:
+            self._process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        return 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end()

@@ -1,0 +1,300 @@
+"""A monitor: what a kernel's kdamond is, as a Python iterator."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from pydamon.core import adjust
+from pydamon.core.attrs import Attrs
+from pydamon.core.errors import ProbeUnavailable, UsageError
+from pydamon.core.regions import Ranges, RegionTable
+from pydamon.core.snapshot import Cost, Snapshot
+from pydamon.core.tuner import IntervalGoal, access_events, tune
+from pydamon.core.units import parse_duration_ns
+from pydamon.engine.pace import Pacer
+from pydamon.probes.base import Counts, Session, Traits
+from pydamon.spaces import Layout, Space
+
+__all__ = ["Monitor"]
+
+_ALIVE_CHECK_NS = 100 * 10**6
+
+
+class Monitor:
+    """Monitors a space with a probe's session; iterate over it for a snapshot an aggregation.
+
+    Sampling goes on only while the next snapshot is waited for; what the caller does between two
+    of them is not part of any window. The iteration ends when the last target has exited, or
+    after `stop`. A context manager: leaving it gives everything back.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        session: Session,
+        traits: Traits,
+        pacer: Pacer,
+        *,
+        probe_name: str = "",
+        passed_over: Mapping[str, ProbeUnavailable] | None = None,
+        goal: IntervalGoal | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self.probe_name = probe_name
+        """The probe that is used."""
+        self.passed_over = dict(passed_over or {})
+        """The probes that would have been preferred, and why they do not work here."""
+        self._space = space
+        self._session = session
+        self._traits = traits
+        self._pacer = pacer
+        self._goal = goal
+        self._rng = np.random.default_rng(seed)
+        self._layout = Layout((), (), (), ())
+        self._table = RegionTable.of([], [], [])
+        self._last_count = 0
+        self._late_ticks = 0
+        self._stopped = False
+        self._events = (0.0, 0.0)
+        self._aggregations = 0
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def attrs(self) -> Attrs:
+        """The attributes as they are used now: with stretched or tuned intervals."""
+        return self._pacer.effective
+
+    @property
+    def layout(self) -> Layout:
+        """The targets, as they were at the last update."""
+        return self._layout
+
+    def change(self, attrs: Attrs) -> None:
+        """Go on with other attributes; what was counted is carried over."""
+        before = self.attrs
+        self._pacer.change(attrs)
+        adjust.rescale(self._table, before, self.attrs)
+
+    def stop(self) -> None:
+        """End the iteration after the tick that is under way; safe in a signal handler."""
+        self._stopped = True
+
+    def run(self, duration: str | timedelta | None = None) -> Iterator[Snapshot]:
+        """The snapshots of the next *duration*, or until the targets are gone.
+
+        Raises `UsageError` for a duration of 0.
+        """
+        if duration is None:
+            yield from self
+            return
+        duration_ns = parse_duration_ns(duration)
+        if duration_ns == 0:
+            raise UsageError("the duration must be longer than 0")
+        end_ns = self._session.clock.now_ns() + duration_ns
+        while (left_ns := end_ns - self._session.clock.now_ns()) > 0:
+            snapshot = self._aggregate(left_ns)
+            if snapshot is None:
+                return
+            yield snapshot
+
+    def close(self) -> None:
+        """Stop watching; harmless when done twice."""
+        self._stopped = True
+        self._session.close()
+        self._space.close()
+
+    def __iter__(self) -> Iterator[Snapshot]:
+        while (snapshot := self._aggregate()) is not None:
+            yield snapshot
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        self._layout = self._space.update(self._max_ranges)
+        self._session.set_targets(self._layout.processes, self._layout.mappings)
+        self._table = self._initial(self._layout.ranges)
+        self._updated_ns = self._session.clock.now_ns()
+        if self._traits.min_samples == 1:
+            # A probe whose single tick can cost more than an interval: ask it what it costs.
+            self._session.watch(self._table)
+            begin_ns = time.thread_time_ns()
+            self._session.watch(self._table)
+            self._session.tick(last=True)
+            self._pacer.expect(time.thread_time_ns() - begin_ns)
+
+    @property
+    def _max_ranges(self) -> int:
+        return self._pacer.effective.max_regions // 10
+
+    def _initial(self, ranges: Sequence[Ranges]) -> RegionTable:
+        if self._traits.follows_mappings:
+            return adjust.fit(RegionTable.of([], [], []), list(ranges))
+        return adjust.initial(list(ranges), self._pacer.effective.min_regions)
+
+    def _aggregate(self, at_most_ns: int | None = None) -> Snapshot | None:
+        """One aggregation; `None` when there is nothing left to monitor."""
+        if self._stopped or not self._space.alive:
+            return None
+        cpu_ns = time.thread_time_ns()
+        clock, attrs = self._session.clock, self._pacer.effective
+        start_ns = clock.now_ns()
+        self._session.watch(self._table, self._pacer.share)
+        ticks = self._sample(start_ns, min(attrs.aggregation_ns, at_most_ns or 1 << 62))
+        counts = self._session.counts()
+        end_ns = clock.now_ns()
+        snapshot_of = self._merge(counts)
+        late_ticks, self._late_ticks = self._late_ticks, 0
+        if counts.lost or end_ns - self._updated_ns >= attrs.update_ns:
+            self._update(end_ns)
+        self._split()
+        self._tune(snapshot_of)
+        used_ns = time.thread_time_ns() - cpu_ns
+        before = self._pacer.effective
+        self._pacer.observe(ticks, used_ns, counts.interruption_ns)
+        adjust.rescale(self._table, before, self._pacer.effective)
+        return _snapshot(
+            snapshot_of,
+            attrs,
+            self._snapshot_layout,
+            (clock.unix_ns(start_ns), clock.unix_ns(end_ns)),
+            Cost(used_ns, counts.interruption_ns, late_ticks),
+        )
+
+    def _sample(self, start_ns: int, length_ns: int) -> int:
+        """Tick until the window is over; how many ticks that were."""
+        clock, sampling_ns = self._session.clock, self._pacer.effective.sampling_ns
+        end_ns = start_ns + length_ns
+        deadline_ns, checked_ns, ticks = start_ns, start_ns, 0
+        while True:
+            deadline_ns += sampling_ns
+            clock.wait_until(deadline_ns)
+            now_ns = clock.now_ns()
+            missed = (now_ns - deadline_ns) // sampling_ns
+            if missed > 0:
+                self._late_ticks += missed
+                deadline_ns += missed * sampling_ns
+            if now_ns - checked_ns > _ALIVE_CHECK_NS:
+                checked_ns = now_ns
+                self._stopped |= not self._space.alive
+            ticks += 1
+            last = deadline_ns + sampling_ns > end_ns or self._stopped
+            self._session.tick(last)
+            if last:
+                return ticks
+
+    def _merge(self, counts: Counts) -> RegionTable:
+        """Turn counts into access rates, age the regions and merge those that are alike."""
+        table, attrs = self._table, self._pacer.effective
+        samples = attrs.samples_per_aggregation
+        seen = counts.checks > 0
+        tried = counts.checks + counts.unobservable
+        rate = counts.hits / np.maximum(counts.checks, 1)
+        # Without a sample nothing is known that is newer; what cannot be watched is never hot.
+        unknown = np.where(tried > 0, 0.0, table.last_nr_accesses)
+        table.nr_accesses = np.where(seen, rate * samples, unknown)
+        table.unobservable = np.where(
+            tried > 0, counts.unobservable / np.maximum(tried, 1), table.unobservable
+        )
+        if counts.touched is None:
+            table.touched = (table.nr_accesses >= 1) * (1 - table.unobservable)
+        else:
+            table.touched = counts.touched
+        alike = adjust.threshold(table.nr_accesses)
+        adjust.age(table, alike)
+        self._snapshot_layout = self._layout
+        if not self._traits.follows_mappings:
+            limit = adjust.size_limit(int(table.size.sum()), attrs.min_regions)
+            table = adjust.cut(table, limit)
+            table = adjust.merge_within(table, alike, limit, attrs.max_regions, samples)
+        self._table = table.take(np.arange(len(table)))
+        self._table.last_nr_accesses = table.nr_accesses
+        self._table.nr_accesses = np.zeros(len(table))
+        return table
+
+    def _update(self, now_ns: int) -> None:
+        """Look again at the targets and what they map."""
+        self._updated_ns = now_ns
+        layout = self._space.update(self._max_ranges)
+        if layout is self._layout:
+            return
+        old = {id(process): index for index, process in enumerate(self._layout.processes)}
+        if old:
+            self._table = _moved(self._table, [old.get(id(p), -1) for p in layout.processes])
+        self._table = adjust.fit(self._table, list(layout.ranges))
+        self._layout = layout
+        self._session.set_targets(layout.processes, layout.mappings)
+
+    def _split(self) -> None:
+        if self._traits.follows_mappings:
+            return
+        attrs, count = self._pacer.effective, len(self._table)
+        limit = adjust.size_limit(int(self._table.size.sum()), attrs.min_regions)
+        self._table = adjust.cut(self._table, limit)
+        self._table = adjust.split(self._table, attrs.max_regions, self._last_count, self._rng)
+        self._last_count = count
+
+    def _tune(self, table: RegionTable) -> None:
+        """Move the intervals towards the goal, where there is one."""
+        if self._goal is None:
+            return
+        samples = self._pacer.effective.samples_per_aggregation
+        hits, all_samples = self._events
+        hits += float(np.dot(table.size, table.nr_accesses))
+        all_samples += float(table.size.sum()) * samples
+        self._events = (hits, all_samples)
+        self._aggregations += 1
+        if self._aggregations >= self._goal.aggregations:
+            score = access_events(hits, all_samples, self._goal)
+            self.change(tune(self._pacer.named, self._goal, score))
+            self._events, self._aggregations = (0.0, 0.0), 0
+
+
+def _moved(table: RegionTable, old_index: list[int]) -> RegionTable:
+    """The table with targets renumbered: new target i was target *old_index[i]* (-1: is new)."""
+    parts = []
+    for new, old in enumerate(old_index):
+        if old >= 0:
+            part = table.take(table.target == old)
+            part.target = np.full(len(part), new, np.int32)
+            parts.append(part)
+    return adjust.concatenate(parts)
+
+
+def _snapshot(
+    table: RegionTable, attrs: Attrs, layout: Layout, window_ns: tuple[int, int], cost: Cost
+) -> Snapshot:
+    size = table.size
+    return Snapshot(
+        start_ns=window_ns[0],
+        end_ns=window_ns[1],
+        sampling_ns=attrs.sampling_ns,
+        max_nr_accesses=attrs.samples_per_aggregation,
+        targets=layout.targets,
+        target=table.target,
+        start=table.start,
+        end=table.end,
+        nr_accesses=table.nr_accesses.astype(np.int64),
+        age=table.age.astype(np.int64),
+        touched_bytes=np.rint(table.touched * size).astype(np.int64),
+        unobservable_bytes=np.rint(table.unobservable * size).astype(np.int64),
+        cost=cost,
+    )

@@ -1,0 +1,51 @@
+"""The `ebpf` probe: accessed bits of single pages, read in the kernel."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from pydamon.core.errors import ProbeUnavailable, PydamonError
+from pydamon.probes.base import Availability, Traits
+from pydamon.probes.ebpf.session import EbpfSession
+from pydamon.probes.madvise import may_advise
+from pydamon.probes.process import Process
+
+__all__ = ["EbpfProbe"]
+
+
+@dataclass(frozen=True, slots=True)
+class EbpfProbe:
+    """Samples pages in the kernel with BPF, and clears accessed bits with MADV_COLD."""
+
+    name: str = "ebpf"
+    traits: Traits = field(
+        default=Traits(
+            sees="reads and writes",
+            grain="a page (4 KiB, or the huge page)",
+            needs="root, or CAP_BPF, CAP_PERFMON, CAP_SYS_NICE and CAP_SYS_PTRACE; kernel BTF; "
+            "Linux 5.14 on x86-64",
+            side_effects="sampled pages and their neighbours count as not recently used for "
+            "reclaim until they are touched again; each clear flushes TLB entries of the target",
+        ),
+        repr=False,
+    )
+
+    def availability(self) -> Availability:
+        """Load the programs and find this process's own memory with them."""
+        try:
+            self.open().close()
+        except PydamonError as error:
+            return Availability(False, str(error), error.hint)
+        return Availability(True)
+
+    def open(self) -> EbpfSession:
+        """Load the programs, with no targets yet."""
+        me = Process(os.getpid())
+        try:
+            reason = may_advise(me.pidfd)
+        finally:
+            me.close()
+        if reason:
+            raise ProbeUnavailable(f"process_madvise: {reason}", hint="needs CAP_SYS_NICE")
+        return EbpfSession()

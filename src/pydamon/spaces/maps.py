@@ -1,0 +1,65 @@
+"""What a process has mapped: /proc/PID/maps, and the ranges to monitor in it."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon.core.mappings import Mapping, MappingTable
+from pydamon.core.regions import Ranges
+
+__all__ = ["Rule", "parse_maps", "ranges_of", "read_maps"]
+
+_USER_END = 1 << 56
+_THREE = 3
+
+
+class Rule(Enum):
+    """How target ranges are made of mappings."""
+
+    THREE = "three"
+    """DAMON's: three ranges, around the two largest gaps; they span every smaller gap."""
+    GAPS = "gaps"
+    """What can be accessed, with as many of the largest gaps left out as regions allow."""
+    MAPPINGS = "mappings"
+    """Every mapping a range of its own, for probes that cannot look inside one."""
+
+
+def read_maps(pid: int) -> bytes:
+    """The text of /proc/PID/maps; raises `OSError`, and is empty once the process is a zombie."""
+    return Path(f"/proc/{pid}/maps").read_bytes()
+
+
+def parse_maps(text: bytes) -> MappingTable:
+    """The mappings in the text of a /proc/PID/maps; mappings without a name become `[anon]`."""
+    mappings = []
+    for line in text.decode(errors="replace").splitlines():
+        fields = line.split(maxsplit=5)
+        low, _, high = fields[0].partition("-")
+        name = fields[5] if len(fields) > 5 else "[anon]"
+        start, end = int(low, 16), int(high, 16)
+        if end <= _USER_END:
+            mappings.append(Mapping(start, end, fields[1], name))
+    return MappingTable(tuple(mappings))
+
+
+def ranges_of(mappings: MappingTable, rule: Rule, max_ranges: int) -> Ranges:
+    """The ranges to monitor in *mappings* by a *rule*, at most *max_ranges* (but at least 3)."""
+    if rule is Rule.THREE:
+        kept = [m for m in mappings.mappings if m.name != "[vsyscall]"]
+    else:
+        kept = [m for m in mappings.mappings if m.is_memory]
+    bounds: NDArray[np.int64] = np.array([(m.start, m.end) for m in kept], np.int64).reshape(-1, 2)
+    if rule is Rule.MAPPINGS or len(bounds) < 2:
+        return bounds
+    gaps = bounds[1:, 0] - bounds[:-1, 1]
+    most = _THREE if rule is Rule.THREE else max(_THREE, max_ranges)
+    # Stable: of equal gaps the lowest counts, as often as it is asked.
+    largest = np.argsort(-gaps, kind="stable")[: most - 1]
+    cuts = np.sort(largest[gaps[largest] > 0])
+    start = bounds[np.append(0, cuts + 1), 0]
+    end = bounds[np.append(cuts, len(bounds) - 1), 1]
+    return np.stack([start, end], axis=1)

@@ -1,0 +1,155 @@
+"""Virtual memory of processes, as they and their mappings come and go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pydamon.core.errors import TargetError, UsageError
+from pydamon.core.mappings import MappingTable
+from pydamon.core.regions import PAGE_SIZE, Ranges
+from pydamon.core.snapshot import Target
+from pydamon.probes.process import Process
+from pydamon.spaces.base import Layout
+from pydamon.spaces.maps import Rule, parse_maps, ranges_of, read_maps
+
+__all__ = ["VaddrSpace"]
+
+
+@dataclass(slots=True)
+class _Member:
+    process: Process
+    maps: bytes
+    mappings: MappingTable
+    target: Target
+
+
+class VaddrSpace:
+    """Everything that some processes map, or the given *ranges* (bytes) of a single one.
+
+    With *children*, processes that they start are followed too. `rule` says how mappings become
+    ranges. Raises `TargetError` for a process that is not there or may not be looked at, and
+    `UsageError` for ranges that make no sense.
+    """
+
+    def __init__(
+        self,
+        pids: Iterable[int],
+        *,
+        rule: Rule = Rule.GAPS,
+        children: bool = True,
+        ranges: Sequence[tuple[int, int]] | None = None,
+    ) -> None:
+        self.rule = rule
+        self._children = children and ranges is None
+        self._ranges = None if ranges is None else _checked(ranges)
+        self._members: dict[int, _Member] = {}
+        pids = list(dict.fromkeys(pids))
+        if not pids:
+            raise UsageError("no process to monitor")
+        if ranges is not None and len(pids) != 1:
+            raise UsageError("address ranges are those of one process")
+        try:
+            for pid in pids:
+                self._add(pid)
+        except BaseException:
+            self.close()
+            raise
+
+    def update(self, max_ranges: int) -> Layout:
+        """Drop who exited, add children, read the mappings again."""
+        for pid, member in list(self._members.items()):
+            self._refresh(pid, member)
+        if self._children:
+            self._adopt()
+        members = list(self._members.values())
+        share = max_ranges // max(1, len(members))
+        return Layout(
+            tuple(member.target for member in members),
+            [member.process for member in members],
+            [member.mappings for member in members],
+            [self._ranges_of(member, share) for member in members],
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether any of the processes still runs."""
+        return any(member.process.alive for member in self._members.values())
+
+    def close(self) -> None:
+        """Let go of the processes."""
+        for member in self._members.values():
+            member.process.close()
+        self._members.clear()
+
+    def _add(self, pid: int) -> None:
+        process = Process(pid)
+        try:
+            maps = read_maps(pid)
+        except OSError as error:
+            process.close()
+            hint = "" if os.geteuid() == 0 else "run as root, or as the user who runs the process"
+            message = f"cannot watch pid {pid}: {error.strerror}"
+            raise TargetError(message, hint=hint) from None
+        if not maps:
+            process.close()
+            raise TargetError(f"there is no process with pid {pid}: it has exited")
+        mappings = parse_maps(maps)
+        self._members[pid] = _Member(process, maps, mappings, Target(pid, process.name, mappings))
+
+    def _refresh(self, pid: int, member: _Member) -> None:
+        try:
+            maps = read_maps(pid) if member.process.alive else b""
+        except OSError:
+            maps = b""
+        if not maps:
+            member.process.close()
+            del self._members[pid]
+        elif maps != member.maps:
+            member.maps, member.mappings = maps, parse_maps(maps)
+            member.target = Target(pid, member.process.name, member.mappings)
+
+    def _adopt(self) -> None:
+        """Add the descendants that may be looked at."""
+        unseen = list(self._members)
+        while unseen:
+            for pid in _children_of(unseen.pop()):
+                if pid not in self._members:
+                    try:
+                        self._add(pid)
+                    except TargetError:
+                        continue  # gone again, or run as somebody else
+                    unseen.append(pid)
+
+    def _ranges_of(self, member: _Member, max_ranges: int) -> Ranges:
+        if self._ranges is not None:
+            return self._ranges
+        return ranges_of(member.mappings, self.rule, max_ranges)
+
+
+def _checked(ranges: Sequence[tuple[int, int]]) -> Ranges:
+    """Whole pages, sorted, without overlap."""
+    bounds = np.array(sorted(ranges), np.int64).reshape(-1, 2)
+    if not len(bounds) or (bounds[:, 0] >= bounds[:, 1]).any() or bounds.min() < 0:
+        raise UsageError("an address range must start below its end")
+    bounds[:, 0] = bounds[:, 0] // PAGE_SIZE * PAGE_SIZE
+    bounds[:, 1] = -(-bounds[:, 1] // PAGE_SIZE) * PAGE_SIZE
+    if (bounds[1:, 0] < bounds[:-1, 1]).any():
+        raise UsageError("address ranges overlap")
+    return bounds
+
+
+def _children_of(pid: int) -> list[int]:
+    """Pids of the children that each thread of a process started."""
+    found: list[int] = []
+    try:
+        for thread in os.scandir(f"/proc/{pid}/task"):
+            text = Path(thread.path, "children").read_bytes()
+            found.extend(map(int, text.split()))
+    except OSError:
+        pass  # exited meanwhile
+    return found
