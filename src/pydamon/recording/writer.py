@@ -51,8 +51,11 @@ class Recorder:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | exclusive
             self._fd = os.open(self.path, flags, 0o666)
         self._closed = False
+        # The stream's writer holds the schema back until the first batch; the file has it now.
+        header = memoryview(self._schema.serialize())
+        self._written_ahead = len(header)
         try:
-            self._put()
+            self._put(header)
         except RecordingError:
             self._abandon()
             raise
@@ -74,7 +77,7 @@ class Recorder:
         if self._pending and not self._closed:
             self._writer.write_batch(self._batch(self._pending))
             self._pending = []
-            self._put()
+            self._put_stream()
 
     def close(self) -> None:
         """Flush, mark the recording as complete and close the file."""
@@ -83,7 +86,7 @@ class Recorder:
         try:
             self.flush()
             self._writer.close()
-            self._put()
+            self._put_stream()
         finally:
             self._abandon()
 
@@ -106,14 +109,18 @@ class Recorder:
         self._pending = []
         os.close(self._fd)
 
-    def _put(self) -> None:
-        """One `write` for each second, so that a crash hardly ever meets a half-written batch."""
-        rest = memoryview(self._stream.getvalue())
+    def _put_stream(self) -> None:
+        data = memoryview(self._stream.getvalue())[self._written_ahead :]
+        self._written_ahead = 0
         self._stream.seek(0)
         self._stream.truncate()
+        self._put(data)
+
+    def _put(self, data: memoryview) -> None:
+        """One `write` for each second, so that a crash hardly ever meets a half-written batch."""
         with self._errors():
-            while rest:
-                rest = rest[os.write(self._fd, rest) :]
+            while data:
+                data = data[os.write(self._fd, data) :]
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -1,0 +1,68 @@
+"""Small recordings for the tests of what reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pydamon.core.attrs import Attrs
+from pydamon.core.mappings import Mapping, MappingTable
+from pydamon.core.snapshot import Cost, Snapshot, Target
+from pydamon.recording import Recorder, Recording, RecordingInfo, read_recording
+
+__all__ = ["BEGIN_NS", "MIB", "MS", "info", "record", "snapshot", "target"]
+
+MIB = 2**20
+MS = 10**6
+BEGIN_NS = 1_750_000_000 * 10**9
+
+
+def info() -> RecordingInfo:
+    """What the recordings of these tests say about themselves."""
+    return RecordingInfo.here(Attrs(), "trace", BEGIN_NS, (("redis-server", "--port", "7"),))
+
+
+def target(pid: int, name: str, *mappings: tuple[int, int, str, str]) -> Target:
+    """A target with mappings."""
+    return Target(pid, name, MappingTable(tuple(Mapping(*one) for one in mappings)))
+
+
+def snapshot(
+    targets: Sequence[Target],
+    regions: Sequence[tuple[int, int, int, int, int]],
+    number: int = 0,
+    *,
+    window_ns: int = 100 * MS,
+    touched: Sequence[int] | None = None,
+    unobservable: Sequence[int] | None = None,
+    cost: Cost | None = None,
+) -> Snapshot:
+    """Aggregation *number*, of regions (target, start, end, nr_accesses, age); 20 samples."""
+    columns = np.array(regions, np.int64).reshape(-1, 5).T
+    which, start, end, nr_accesses, age = columns
+    default = np.where(nr_accesses > 0, end - start, 0)
+    return Snapshot(
+        BEGIN_NS + number * window_ns,
+        BEGIN_NS + (number + 1) * window_ns,
+        5 * MS,
+        20,
+        tuple(targets),
+        which.astype(np.int32),
+        start,
+        end,
+        nr_accesses,
+        age,
+        default if touched is None else np.array(touched, np.int64),
+        np.zeros(len(start), np.int64) if unobservable is None else np.array(unobservable),
+        cost or Cost(),
+    )
+
+
+def record(path: Path, snapshots: Iterable[Snapshot]) -> Recording:
+    """Write snapshots to a file and read them back."""
+    with Recorder(path, info(), force=True) as recorder:
+        for one in snapshots:
+            recorder.write(one)
+    return read_recording(path)

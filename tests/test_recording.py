@@ -1,0 +1,407 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pydamon import analysis
+from pydamon.core.errors import RecordingError
+from pydamon.core.snapshot import Cost, Snapshot, Target
+from pydamon.recording import COLUMNS, Recorder, Recording, RecordingInfo, read_recording
+from tests.recordings import BEGIN_NS, MS, info, record, snapshot, target
+
+_COLUMNS = ("target", "start", "end", "nr_accesses", "age", "touched_bytes", "unobservable_bytes")
+_SCALARS = ("start_ns", "end_ns", "sampling_ns", "max_nr_accesses", "targets", "cost")
+
+REDIS = target(
+    7,
+    "redis-server",
+    (0x1000, 0x9000, "r-xp", "/usr/bin/redis-server"),
+    (0x10_0000, 0x20_0000, "rw-p", "[heap]"),
+)
+WORKER = target(8, "worker", (0x10_0000, 0x40_0000, "rw-p", "[anon]"))
+
+
+def same(one: Snapshot, other: Snapshot) -> bool:
+    return all(getattr(one, name) == getattr(other, name) for name in _SCALARS) and all(
+        np.array_equal(getattr(one, name), getattr(other, name)) for name in _COLUMNS
+    )
+
+
+def busy(count: int) -> list[Snapshot]:
+    return [
+        snapshot(
+            (REDIS, WORKER),
+            [
+                (0, 0x1000, 0x9000, number % 21, number),
+                (0, 0x10_0000, 0x10_0000 + 0x1000 * (1 + number % 9), 20, number),
+                (1, 0x10_0000, 0x40_0000, 0, number),
+            ],
+            number,
+            cost=Cost(number, 2 * number, 1),
+        )
+        for number in range(count)
+    ]
+
+
+@st.composite
+def snapshots(draw: st.DrawFn) -> Snapshot:
+    targets: list[Target] = []
+    regions, touched, unobservable = [], [], []
+    for pid in draw(st.lists(st.integers(0, 2**22), max_size=3, unique=True)):
+        bounds = draw(st.lists(st.integers(0, 2**45), max_size=20, unique=True).map(sorted))
+        kept = [(a * 4096, b * 4096) for a, b in pairwise(bounds) if draw(st.booleans())]
+        if not kept:
+            continue
+        for start, end in kept:
+            regions.append(
+                (
+                    len(targets),
+                    start,
+                    end,
+                    draw(st.integers(0, 20)),
+                    draw(st.integers(0, 2**31 - 1)),
+                )
+            )
+            touched.append(draw(st.integers(0, end - start)))
+            unobservable.append(draw(st.integers(0, end - start)))
+        targets.append(Target(pid, draw(st.text(st.characters(codec="utf-8"), max_size=12))))
+    numbers = st.integers(0, 2**31 - 1)
+    return dataclasses.replace(
+        snapshot(targets, regions, touched=touched, unobservable=unobservable),
+        sampling_ns=draw(st.integers(1, 2**60)),
+        max_nr_accesses=draw(st.integers(20, 2**31 - 1)),
+        cost=Cost(draw(st.integers(0, 2**60)), draw(st.integers(0, 2**60)), draw(numbers)),
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(written=st.lists(snapshots(), max_size=8), windows=st.data())
+def test_what_is_written_is_read(
+    tmp_path_factory: pytest.TempPathFactory, written: list[Snapshot], windows: st.DataObject
+) -> None:
+    now_ns = BEGIN_NS
+    for index, one in enumerate(written):
+        length_ns = windows.draw(st.integers(1, 3 * 10**9))
+        written[index] = dataclasses.replace(one, start_ns=now_ns, end_ns=now_ns + length_ns)
+        now_ns += length_ns
+    recording = record(tmp_path_factory.mktemp("r") / "r.damon", written)
+    expected = [one for one in written if len(one)]
+    assert recording.complete
+    assert recording.info == info()
+    assert len(recording) == len(expected)
+    assert all(map(same, recording.snapshots(), expected))
+
+
+def test_regions_keep_the_names_of_their_mappings(tmp_path: Path) -> None:
+    found = record(tmp_path / "r.damon", busy(3)).snapshot(-1)
+    names = [(region.mapping.name, region.mapping.perms) for region in found if region.mapping]
+    assert names == [
+        ("/usr/bin/redis-server", "r-xp"),
+        ("[heap]", "rw-p"),
+        ("[anon]", "rw-p"),
+    ]
+
+
+def test_a_region_without_a_mapping_has_none_when_read(tmp_path: Path) -> None:
+    written = snapshot((Target(7),), [(0, 0x1000, 0x2000, 1, 1)])
+    assert record(tmp_path / "r.damon", [written]).snapshot(0)[0].mapping is None
+
+
+def test_a_file_name_that_is_not_utf8_can_be_recorded(tmp_path: Path) -> None:
+    odd = target(7, "x\udcff", (0x1000, 0x2000, "r--p", "/tmp/\udcff\udc80"))
+    recording = record(tmp_path / "r.damon", [snapshot((odd,), [(0, 0x1000, 0x2000, 1, 1)])])
+    assert recording.names("mapping")[-1] == "/tmp/\\udcff\\udc80"
+
+
+def test_many_names_do_not_pile_up_in_the_file(tmp_path: Path) -> None:
+    def written(number: int) -> Snapshot:
+        each = target(7, "jit", (0x1000, 0x2000, "r--p", f"/memfd:{number}"))
+        return snapshot((each,), [(0, 0x1000, 0x2000, 1, 1)], number, window_ns=1100 * MS)
+
+    recording = record(tmp_path / "r.damon", map(written, range(2500)))
+    assert (
+        recording.snapshot(2400)[0].mapping
+        == target(7, "", (0x1000, 0x2000, "r--p", "/memfd:2400")).mappings.mappings[0]
+    )
+
+
+def test_one_target_can_be_picked(tmp_path: Path) -> None:
+    recording = record(tmp_path / "r.damon", busy(5))
+    assert [one.pid for one in recording.targets] == [7, 8]
+    worker = recording.of_pid(8)
+    assert len(worker) == 5
+    assert worker.snapshot(0).targets == (WORKER,)
+    with pytest.raises(RecordingError, match="no process 9"):
+        recording.of_pid(9)
+
+
+def test_a_recording_of_nothing_can_be_read(tmp_path: Path) -> None:
+    recording = record(tmp_path / "r.damon", [snapshot((REDIS,), [])])
+    assert recording.complete
+    assert len(recording) == 0
+    assert list(recording.snapshots()) == []
+    assert recording.targets == ()
+
+
+def test_other_tools_read_the_file_by_themselves(tmp_path: Path) -> None:
+    path = tmp_path / "r.damon"
+    recording = record(path, busy(35))
+    rows, heap = 105, 35
+    with pa.OSFile(str(path)) as file:
+        arrow = pa.ipc.open_stream(file).read_all()
+    assert arrow.num_rows == rows
+    assert arrow.schema.names == COLUMNS.names
+    pandas = arrow.to_pandas()
+    assert isinstance(pandas, pd.DataFrame)
+    assert (pandas["mapping"] == "[heap]").sum() == heap
+    polars = pl.read_ipc_stream(path)
+    assert polars.filter(pl.col("mapping") == "[heap]").height == heap
+    assert polars["touched_bytes"].sum() == recording.column("touched_bytes").sum()
+    query = "select count(*), sum(touched_bytes) from arrow where mapping = '[heap]'"
+    touched = recording.column("touched_bytes")[recording.column("start") == 0x10_0000].sum()
+    assert duckdb.connect().execute(query).fetchall() == [(heap, touched)]
+
+
+def test_every_second_reaches_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "r.damon"
+    with Recorder(path, info()) as recorder:
+        for number, one in enumerate(busy(35)):
+            recorder.write(one)
+            lost_ns = one.end_ns - int(read_recording(path).column("end_ns").max(initial=BEGIN_NS))
+            assert lost_ns < 10**9, number
+        assert "not closed" in read_recording(path).problem
+        recorder.flush()
+        assert len(read_recording(path)) == 35
+    assert read_recording(path).complete
+
+
+def test_long_aggregations_reach_the_file_at_once(tmp_path: Path) -> None:
+    with Recorder(tmp_path / "r.damon", info()) as recorder:
+        recorder.write(snapshot((REDIS,), [(0, 0x1000, 0x2000, 1, 1)], window_ns=5 * 10**9))
+        assert len(read_recording(recorder.path)) == 1
+
+
+def test_a_recorder_that_was_killed_leaves_what_it_wrote(tmp_path: Path) -> None:
+    path = tmp_path / "r.damon"
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from pydamon.recording import Recorder\n"
+        "from tests.test_recording import busy, info\n"
+        "recorder = Recorder(Path(sys.argv[1]), info())\n"
+        "for one in busy(25): recorder.write(one)\n"
+        "print('written', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(path)],
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[1],
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"written\n"
+        process.send_signal(signal.SIGKILL)
+    recording = read_recording(path)
+    assert len(recording) >= 15
+    assert not recording.complete
+    assert all(map(same, recording.snapshots(), busy(25)))
+
+
+def test_a_file_that_exists_is_kept_unless_forced(tmp_path: Path) -> None:
+    path = tmp_path / "r.damon"
+    path.write_text("precious")
+    with pytest.raises(RecordingError, match="exists already") as caught:
+        Recorder(path, info())
+    assert "--force" in caught.value.hint
+    assert path.read_text() == "precious"
+    with Recorder(path, info(), force=True):
+        pass
+    assert read_recording(path).complete
+
+
+@pytest.mark.parametrize("where", ["missing/r.damon", "", "nul\0"])
+def test_a_path_that_cannot_be_written_is_said_so(tmp_path: Path, where: str) -> None:
+    with pytest.raises(RecordingError, match="cannot write"):
+        Recorder(tmp_path / where, info(), force=True)
+
+
+@pytest.mark.skipif(not os.access("/dev/full", os.W_OK), reason="no /dev/full here")
+def test_a_full_disk_is_said_so() -> None:
+    with pytest.raises(RecordingError, match="No space left"):
+        Recorder("/dev/full", info(), force=True)
+
+
+def test_a_disk_that_fills_up_ends_the_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "r.damon"
+    recorder = Recorder(path, info())
+    recorder.write(busy(1)[0])
+    recorder.flush()
+
+    def full(_fd: int, _data: memoryview) -> int:
+        raise OSError(28, "No space left on device")
+
+    def go_on() -> None:
+        with recorder:
+            for one in busy(20):
+                recorder.write(one)
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(RecordingError, match="No space left"):
+        go_on()
+    monkeypatch.undo()
+    assert len(read_recording(path)) == 1
+    with pytest.raises(RecordingError, match="closed"):
+        recorder.write(busy(1)[0])
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\xff" * 400, b"\xff\xff\xff\xff\0\0\0\0"])
+def test_what_is_no_recording_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "r.damon"
+    path.write_bytes(content)
+    with pytest.raises(RecordingError) as caught:
+        read_recording(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_and_a_directory_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match="no recording"):
+        read_recording(tmp_path / "none.damon")
+    with pytest.raises(RecordingError, match="cannot read"):
+        read_recording(tmp_path)
+
+
+def rewritten(path: Path, table: pa.Table) -> Path:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+    return path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"attrs": None},
+        {"attrs": {"sampling_ns": 0}},
+        {"schema_version": 2},
+        {"schema_version": "1"},
+        {"started_ns": 2**70},
+        {"commands": 3},
+        {"probe": ["x"]},
+    ],
+)
+def test_a_description_that_makes_no_sense_is_refused(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    table = record(tmp_path / "r.damon", busy(2)).table
+    text = json.dumps({**json.loads(info().to_json()), **change})
+    path = rewritten(tmp_path / "x", table.replace_schema_metadata({"pydamon": text}))
+    with pytest.raises(RecordingError, match="not a pydamon recording"):
+        read_recording(path)
+
+
+def test_the_arrow_file_of_another_program_is_refused(tmp_path: Path) -> None:
+    path = rewritten(tmp_path / "x", pa.table({"a": [1, 2]}))
+    with pytest.raises(RecordingError, match="no description"):
+        read_recording(path)
+    other = pa.table({"a": [1]}).replace_schema_metadata({"pydamon": info().to_json()})
+    with pytest.raises(RecordingError, match="start_ns is missing"):
+        read_recording(rewritten(path, other))
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("start", 2**62),
+        ("end", -1),
+        ("end", 2**60),
+        ("nr_accesses", 21),
+        ("max_nr_accesses", 0),
+        ("touched_bytes", 2**50),
+        ("end_ns", 5),
+        ("age", -1),
+        ("pid", -1),
+    ],
+)
+def test_values_that_make_no_sense_are_left_out(tmp_path: Path, column: str, value: int) -> None:
+    table = record(tmp_path / "r.damon", busy(30)).table
+    values = table[column].to_numpy().copy()
+    values[-1] = value
+    index = COLUMNS.get_field_index(column)
+    damaged = table.set_column(index, COLUMNS.field(column), pa.array(values))
+    damaged = damaged.replace_schema_metadata({"pydamon": info().to_json()})
+    path = tmp_path / "x"
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, damaged.schema) as writer:
+        writer.write_table(damaged, max_chunksize=30)
+    recording = read_recording(path)
+    assert len(recording) == 20
+    assert "damaged" in recording.problem
+
+
+def test_a_file_cut_anywhere_gives_a_prefix(tmp_path: Path) -> None:
+    written = busy(40)
+    record(tmp_path / "r.damon", written)
+    content = (tmp_path / "r.damon").read_bytes()
+    path = tmp_path / "cut.damon"
+    counts = set()
+    for length in [*range(0, len(content), 61), *range(len(content) - 20, len(content))]:
+        path.write_bytes(content[:length])
+        try:
+            recording = read_recording(path)
+        except RecordingError:
+            assert length < 5000
+            continue
+        assert not recording.complete
+        assert all(map(same, recording.snapshots(), written))
+        counts.add(len(recording))
+    assert len(counts) >= 4
+
+
+def everything(recording: Recording) -> None:
+    """Use a recording in every way; an error must be one for people."""
+    list(recording.snapshots())
+    analysis.working_set(recording)
+    for use in (analysis.summary, analysis.regions, analysis.heatmap):
+        try:
+            use(recording)
+        except RecordingError:
+            continue
+
+
+def test_flipped_bits_do_no_harm(tmp_path: Path) -> None:
+    record(tmp_path / "r.damon", busy(40))
+    content = (tmp_path / "r.damon").read_bytes()
+    path = tmp_path / "flipped.damon"
+    rng = random.Random(1)
+    for _ in range(500):
+        damaged = bytearray(content)
+        for _ in range(rng.choice([1, 1, 1, 3, 20])):
+            damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged)
+        with suppress(RecordingError):
+            everything(read_recording(path))
+
+
+def test_info_says_where_it_was_recorded() -> None:
+    here = info()
+    assert here.kernel == os.uname().release
+    assert here.hostname
+    assert RecordingInfo.from_json(here.to_json()) == here
