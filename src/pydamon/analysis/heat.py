@@ -44,7 +44,7 @@ class HeatMap:
     rates: NDArray[np.float64]
     axis: AddressAxis
     row_edges: NDArray[np.float64]
-    time_edges: NDArray[np.float64]
+    time_edges: NDArray[np.int64]
     row_names: tuple[str, ...]
     left_out_bytes: int
 
@@ -85,7 +85,9 @@ def heatmap(
     spans = spans.between(low, high)
     begin, end = time_ns or (int(spans.start_ns.min()), int(spans.end_ns.max()))
     row_edges = np.linspace(0, high - low, rows + 1)
-    time_edges = np.linspace(begin, max(end, begin + 1), columns + 1)
+    # Whole numbers: as real ones, times of this size would be rounded to a quarter microsecond.
+    length_ns = max(end - begin, 1)
+    time_edges = begin + np.linspace(0, length_ns, columns + 1).round().astype(np.int64)
     return HeatMap(
         one.targets[0],
         _rates(spans, row_edges, time_edges),
@@ -170,7 +172,7 @@ def _zoom(spans: Spans, every: AddressAxis, addresses: Range) -> tuple[int, int]
 
 
 def _rates(
-    spans: Spans, row_edges: NDArray[np.float64], time_edges: NDArray[np.float64]
+    spans: Spans, row_edges: NDArray[np.float64], time_edges: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     shape = (len(row_edges) - 1, len(time_edges) - 1)
     heat, known = np.zeros(shape), np.zeros(shape)
@@ -188,7 +190,7 @@ def _rates(
         known += np.einsum("sr,sc->rc", rows, overlap)
     rates = np.full(shape, np.nan)
     # A cell that is covered by less than this is one that only rounding has touched.
-    cell = (row_edges[1] - row_edges[0]) * (time_edges[1] - time_edges[0])
+    cell = (row_edges[-1] / shape[0]) * float(time_edges[-1] - time_edges[0]) / shape[1]
     np.divide(heat, known, out=rates, where=known > _NEGLIGIBLE * cell)
     clipped: NDArray[np.float64] = np.clip(rates, 0, 1)
     return clipped

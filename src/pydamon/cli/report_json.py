@@ -78,7 +78,7 @@ def heatmap_document(heatmap: HeatMap) -> dict[str, Any]:
         "segments": heatmap.axis.segments.tolist(),
         "row_addresses": heatmap.row_addresses.tolist(),
         "row_mappings": list(heatmap.row_names),
-        "time_edges_ns": heatmap.time_edges.astype(np.int64).tolist(),
+        "time_edges_ns": heatmap.time_edges.tolist(),
         "left_out_bytes": heatmap.left_out_bytes,
         "access_rates": rates.tolist(),
     }

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pydamon import analysis
+from pydamon.core.errors import RecordingError, UsageError
+from pydamon.core.snapshot import Cost, Snapshot, Target
+from pydamon.recording import Recording
+from tests.recordings import BEGIN_NS, MIB, MS, record, snapshot, target
+
+HEAP, LIB = 64 * MIB, 512 * MIB
+PROCESS = target(
+    7,
+    "app",
+    (HEAP, HEAP + 8 * MIB, "rw-p", "[heap]"),
+    (LIB, LIB + 4 * MIB, "r-xp", "/usr/lib/libc.so.6"),
+)
+
+
+def half_hot(number: int, age: int = 0) -> Snapshot:
+    """8 MiB of heap, of which the first half is hot, and 4 MiB of a library that is never used."""
+    return snapshot(
+        (PROCESS,),
+        [
+            (0, HEAP, HEAP + 2 * MIB, 20, age),
+            (0, HEAP + 2 * MIB, HEAP + 4 * MIB, 10, age),
+            (0, HEAP + 4 * MIB, HEAP + 8 * MIB, 0, age),
+            (0, LIB, LIB + 4 * MIB, 0, age),
+        ],
+        number,
+        cost=Cost(MS, MS // 10, 1),
+    )
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Recording:
+    return record(tmp_path / "r.damon", [half_hot(number, number) for number in range(40)])
+
+
+def test_the_working_set_is_what_was_touched(tmp_path: Path) -> None:
+    sizes = [5, 1, 3, 2, 4]
+    other = Target(9, "other")
+    written = [
+        snapshot(
+            (PROCESS, other),
+            [(0, HEAP, HEAP + 8 * MIB, 1, 0), (1, HEAP, HEAP + MIB, 1, 0)],
+            number,
+            touched=[amount * MIB, MIB],
+        )
+        for number, amount in enumerate(sizes)
+    ]
+    found = analysis.working_set(record(tmp_path / "r.damon", written), (0, 50, 100))
+    assert found.total.size_bytes.tolist() == [(amount + 1) * MIB for amount in sizes]
+    assert found.total.percentiles == ((0.0, 2 * MIB), (50.0, 4 * MIB), (100.0, 6 * MIB))
+    assert [series.target for series in found.targets] == [PROCESS, other]
+    assert found.targets[0].size_bytes.tolist() == [amount * MIB for amount in sizes]
+    assert found.targets[1].percentiles == ((0.0, MIB), (50.0, MIB), (100.0, MIB))
+    assert found.total.end_ns.tolist() == [one.end_ns for one in written]
+
+
+def test_a_target_that_comes_late_is_counted_from_then_on(tmp_path: Path) -> None:
+    late = Target(9, "late")
+    written = [
+        half_hot(0),
+        snapshot((late, PROCESS), [(0, MIB, 2 * MIB, 5, 0), (1, HEAP, HEAP + MIB, 5, 0)], 1),
+    ]
+    found = analysis.working_set(record(tmp_path / "r.damon", written))
+    assert {s.target.pid: len(s.size_bytes) for s in found.targets if s.target} == {7: 2, 9: 1}
+    assert found.total.size_bytes.tolist() == [4 * MIB, 2 * MIB]
+
+
+def test_percentiles_outside_0_to_100_are_refused(recording: Recording) -> None:
+    with pytest.raises(UsageError):
+        analysis.working_set(recording, (101,))
+
+
+def test_a_heat_map_has_the_rates_of_what_it_covers(recording: Recording) -> None:
+    found = analysis.heatmap(recording, 6, 4, addresses="all")
+    assert found.rates == pytest.approx(np.array([[1], [0.5], [0], [0], [0], [0]]) * np.ones(4))
+    assert found.row_addresses.tolist() == [
+        HEAP,
+        HEAP + 2 * MIB,
+        HEAP + 4 * MIB,
+        HEAP + 6 * MIB,
+        LIB,
+        LIB + 2 * MIB,
+    ]
+    assert found.row_names == ("[heap]",) * 4 + ("/usr/lib/libc.so.6",) * 2
+    assert found.axis.segments.tolist() == [[HEAP, HEAP + 8 * MIB], [LIB, LIB + 4 * MIB]]
+    assert found.time_edges[0] == BEGIN_NS
+    assert found.time_edges[-1] == BEGIN_NS + 4000 * MS
+    assert found.left_out_bytes == 0
+
+
+def test_cells_are_weighed_by_overlap(recording: Recording) -> None:
+    found = analysis.heatmap(recording, 4, 1, addresses="all")
+    assert found.rates[:, 0] == pytest.approx([2.5 / 3, 0.5 / 3, 0, 0])
+    assert analysis.heatmap(recording, 1, 1, addresses="all").rates[0, 0] == pytest.approx(0.25)
+
+
+def test_heat_moves_with_time(tmp_path: Path) -> None:
+    """First the lower half is hot, then the upper; the windows differ in length."""
+    lower = snapshot((PROCESS,), [(0, 0, MIB, 20, 0), (0, MIB, 2 * MIB, 0, 0)], 0)
+    upper = snapshot((PROCESS,), [(0, 0, MIB, 0, 0), (0, MIB, 2 * MIB, 20, 0)], 1)
+    found = analysis.heatmap(record(tmp_path / "r.damon", [lower, upper]), 2, 4, addresses="all")
+    assert found.rates == pytest.approx(np.array([[1, 1, 0, 0], [0, 0, 1, 1]]))
+    whole = analysis.heatmap(record(tmp_path / "r.damon", [lower, upper]), 2, 1, addresses="all")
+    assert whole.rates == pytest.approx(np.array([[0.5], [0.5]]))
+
+
+def test_what_was_not_monitored_is_told_from_what_was_cold(tmp_path: Path) -> None:
+    first = snapshot((PROCESS,), [(0, 0, MIB, 0, 0)], 0)
+    second = snapshot((PROCESS,), [(0, 0, MIB, 0, 0), (0, 4 * MIB, 5 * MIB, 20, 0)], 2)
+    found = analysis.heatmap(record(tmp_path / "r.damon", [first, second]), 2, 3, addresses="all")
+    nan = np.nan
+    np.testing.assert_allclose(found.rates, [[0, nan, 0], [nan, nan, 1]], atol=1e-9)
+
+
+def test_the_hottest_range_is_zoomed_to(recording: Recording) -> None:
+    found = analysis.heatmap(recording, 10, 10)
+    (segment,) = found.axis.segments.tolist()
+    assert segment[0] == HEAP
+    assert HEAP + 4 * MIB <= segment[1] < HEAP + 5 * MIB
+    assert found.axis.length + found.left_out_bytes == 12 * MIB
+
+
+def test_a_named_range_is_cut_to_what_was_monitored(recording: Recording) -> None:
+    found = analysis.heatmap(recording, 2, 1, addresses=(HEAP + 6 * MIB, LIB + 2 * MIB))
+    assert found.axis.segments.tolist() == [
+        [HEAP + 6 * MIB, HEAP + 8 * MIB],
+        [LIB, LIB + 2 * MIB],
+    ]
+    with pytest.raises(RecordingError, match="nothing was monitored"):
+        analysis.heatmap(recording, addresses=(0, 4096))
+    with pytest.raises(UsageError):
+        analysis.heatmap(recording, addresses=(4096, 4096))
+
+
+def test_a_span_of_time_can_be_picked(recording: Recording) -> None:
+    span = (BEGIN_NS + 1000 * MS, BEGIN_NS + 2000 * MS)
+    found = analysis.heatmap(recording, 6, 2, addresses="all", time_ns=span)
+    assert found.rates[0].tolist() == pytest.approx([1, 1])
+    assert found.time_edges.tolist() == pytest.approx([span[0], sum(span) / 2, span[1]])
+    with pytest.raises(RecordingError, match="span of time"):
+        analysis.heatmap(recording, time_ns=(1, 2))
+
+
+def test_nothing_accessed_makes_a_cold_map(tmp_path: Path) -> None:
+    recording = record(tmp_path / "r.damon", [snapshot((PROCESS,), [(0, HEAP, LIB, 0, 0)])])
+    assert not analysis.heatmap(recording, 3, 3).rates.any()
+
+
+def test_of_several_targets_the_hottest_is_drawn(tmp_path: Path) -> None:
+    both = snapshot(
+        (PROCESS, Target(9, "hot")), [(0, HEAP, LIB, 0, 0), (1, HEAP, HEAP + MIB, 1, 0)]
+    )
+    recording = record(tmp_path / "r.damon", [both])
+    assert analysis.heatmap(recording).target.pid == 9
+    assert analysis.heatmap(recording, pid=7).target == PROCESS
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_a_heat_map_keeps_all_heat(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """The cells' rates times what they cover is the heat of all regions, whatever the grid."""
+    written = []
+    for number in range(data.draw(st.integers(1, 5))):
+        edges = data.draw(st.lists(st.integers(1, 99), min_size=1, max_size=8, unique=True))
+        bounds = [0, *sorted(edges), 100]
+        hits = [data.draw(st.integers(0, 20)) for _ in bounds[1:]]
+        regions = [
+            (0, low * 4096, high * 4096, hit, 0)
+            for low, high, hit in zip(bounds[:-1], bounds[1:], hits, strict=True)
+        ]
+        written.append(snapshot((PROCESS,), regions, number))
+    recording = record(tmp_path_factory.mktemp("h") / "r.damon", written)
+    heat = sum(float((one.nr_accesses * one.size).sum()) for one in written) / 20
+    rows, columns = data.draw(st.integers(1, 30)), data.draw(st.integers(1, 12))
+    found = analysis.heatmap(recording, rows, columns, addresses="all")
+    cell = 100 * 4096 / rows * len(written) / columns
+    assert found.rates.sum() * cell == pytest.approx(heat, rel=1e-6, abs=1e-3)
+
+
+def test_regions_are_sorted_by_temperature_and_named(recording: Recording) -> None:
+    found = analysis.regions(recording).regions
+    assert [(one.start, one.end, one.mapping, one.perms) for one in found] == [
+        (HEAP, HEAP + 4 * MIB, "[heap]", "rw-p"),
+        (HEAP + 4 * MIB, HEAP + 8 * MIB, "[heap]", "rw-p"),
+        (LIB, LIB + 4 * MIB, "/usr/lib/libc.so.6", "r-xp"),
+    ]
+    assert found[0].rate == pytest.approx(0.75)
+    assert found[0].age_ns == 39 * 100 * MS
+    assert found[0].touched_bytes == 4 * MIB
+    assert found[0].temperature > 0 > found[1].temperature
+    first = analysis.regions(recording, 0).regions
+    assert first[0].age_ns == 0
+    with pytest.raises(RecordingError, match="none at 40"):
+        analysis.regions(recording, 40)
+
+
+def test_temperature_rises_with_rate_and_age_and_falls_with_idle_time() -> None:
+    rate = np.array([1.0, 1.0, 0.5, 0.0, 0.0, 1.0])
+    age_ns = np.array([60, 1, 60, 1, 60, 1e9]) * 1e9
+    size = np.full(6, 64.0 * MIB)
+    hot = analysis.temperature(rate, age_ns, size)
+    assert hot[0] > hot[1] > hot[2] > 0 > hot[3] > hot[4]
+    assert analysis.temperature(rate[5:], age_ns[5:], np.array([2.0**50])) == 100
+
+
+def test_a_live_snapshot_needs_no_recording() -> None:
+    assert analysis.regions_of(half_hot(0)).regions[0].mapping == "[heap]"
+    assert analysis.regions_of(snapshot((PROCESS,), [])).regions == ()
+
+
+def test_a_summary_counts_bytes_by_heat(recording: Recording) -> None:
+    found = analysis.summary(recording)
+    assert found.snapshots == 40
+    assert found.duration_ns == 4000 * MS
+    assert found.idle_ns == 2 * 10**9
+    size = found.size
+    assert [size.total, size.hot, size.warm, size.cold, size.unobservable] == pytest.approx(
+        [12 * MIB, 4 * MIB, 0, 8 * MIB, 0]
+    )
+    assert size.idle == pytest.approx(4 * MIB)  # from the 20th of 40 aggregations on
+    assert [one.name for one in found.mappings] == ["[heap]", "/usr/lib/libc.so.6"]
+    assert found.mappings[0].rate == pytest.approx(3 / 8)
+    assert found.cost.cpu_share == pytest.approx(0.01)
+    assert found.cost.interruption_share == pytest.approx(0.001)
+    assert found.cost.late_ticks == 40
+    assert found.cost.sampling_ns == found.cost.named_sampling_ns == 5 * MS
+
+
+def test_unobservable_memory_is_neither_hot_nor_cold(tmp_path: Path) -> None:
+    one = snapshot(
+        (PROCESS,),
+        [(0, HEAP, HEAP + 4 * MIB, 0, 5), (0, LIB, LIB + 4 * MIB, 20, 5)],
+        unobservable=[4 * MIB, MIB],
+    )
+    size = analysis.summary(record(tmp_path / "r.damon", [one])).size
+    assert (size.total, size.hot, size.cold, size.unobservable) == (8 * MIB, 3 * MIB, 0, 5 * MIB)
+
+
+@pytest.mark.parametrize("use", [analysis.summary, analysis.regions, analysis.heatmap])
+def test_an_empty_recording_says_so(tmp_path: Path, use: object) -> None:
+    assert callable(use)
+    recording = record(tmp_path / "r.damon", [])
+    with pytest.raises(RecordingError, match="no snapshots"):
+        use(recording)
+    assert analysis.working_set(recording).targets == ()
