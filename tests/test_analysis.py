@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -191,18 +192,39 @@ def test_a_heat_map_keeps_all_heat(
 def test_regions_are_sorted_by_temperature_and_named(recording: Recording) -> None:
     found = analysis.regions(recording).regions
     assert [(one.start, one.end, one.mapping, one.perms) for one in found] == [
-        (HEAP, HEAP + 4 * MIB, "[heap]", "rw-p"),
+        (HEAP, HEAP + 2 * MIB, "[heap]", "rw-p"),
+        (HEAP + 2 * MIB, HEAP + 4 * MIB, "[heap]", "rw-p"),
         (HEAP + 4 * MIB, HEAP + 8 * MIB, "[heap]", "rw-p"),
         (LIB, LIB + 4 * MIB, "/usr/lib/libc.so.6", "r-xp"),
     ]
-    assert found[0].rate == pytest.approx(0.75)
+    assert [one.rate for one in found] == [1, 0.5, 0, 0]
     assert found[0].age_ns == 39 * 100 * MS
-    assert found[0].touched_bytes == 4 * MIB
-    assert found[0].temperature > 0 > found[1].temperature
+    assert found[0].touched_bytes == 2 * MIB
+    assert found[1].temperature > 0 > found[2].temperature
     first = analysis.regions(recording, 0).regions
     assert first[0].age_ns == 0
     with pytest.raises(RecordingError, match="none at 40"):
         analysis.regions(recording, 40)
+
+
+def test_a_last_snapshot_cut_short_is_passed_over(tmp_path: Path) -> None:
+    whole = [snapshot((PROCESS,), [(0, HEAP, LIB, 20, 4)], number) for number in range(3)]
+    short = dataclasses.replace(
+        snapshot((PROCESS,), [(0, HEAP, LIB, 0, 5)], 3), end_ns=whole[-1].end_ns + 10 * MS
+    )
+    recording = record(tmp_path / "r.damon", [*whole, short])
+    assert analysis.regions(recording).regions[0].rate == 1
+    assert analysis.regions(recording, -1).regions[0].age_ns == 500 * MS
+
+
+def test_neighbours_that_are_alike_are_one_region() -> None:
+    edges = [HEAP + number * MIB for number in range(8)]
+    hits = [20, 16, 14, 2, 1, 0, 0]
+    parts = [(0, edges[i], edges[i + 1], hit, 2 * i) for i, hit in enumerate(hits)]
+    found = sorted(analysis.regions_of(snapshot((PROCESS,), parts)).regions, key=lambda r: r.start)
+    assert [one.size // MIB for one in found] == [3, 2, 2]
+    assert [one.rate for one in found] == pytest.approx([50 / 60, 1.5 / 20, 0])
+    assert [one.age_ns for one in found] == [200 * MS, 700 * MS, 1100 * MS]
 
 
 def test_temperature_rises_with_rate_and_age_and_falls_with_idle_time() -> None:

@@ -13,6 +13,7 @@ from pydamon.views import (
     HeatMapView,
     WorkingSetView,
     heatmap_cells,
+    mapping_table,
     region_lines,
     summary_view,
     temperature_table,
@@ -146,7 +147,7 @@ def test_the_working_set_is_shown_as_percentiles_and_course(tmp_path: Path) -> N
 
 def test_regions_have_temperatures_and_names(recording: Recording) -> None:
     shown = text(temperature_table(analysis.regions(recording))).splitlines()
-    assert shown[1].split() == ["temp.", "size", "access", "rate", "for", "address", "mapping"]
+    assert shown[1].split() == ["temp.", "size", "rate", "for", "address", "mapping"]
     assert shown[2].split()[1:5] == ["8", "MiB", "100", "%"]
     assert shown[2].rstrip().endswith("4000000  rw-p libexample.so.1")
     assert shown[3].rstrip().endswith("1000000  rw-p [heap]")
@@ -173,6 +174,12 @@ def test_the_summary_names_what_is_hot(recording: Recording) -> None:
     assert "Not observable" not in lines
 
 
+def test_mappings_are_listed_with_their_heat(recording: Recording) -> None:
+    shown = text(mapping_table(analysis.summary(recording))).splitlines()
+    assert " ".join(shown[2].split()).startswith("8 MiB 4 MiB - 4 MiB")
+    assert {line.split()[-1] for line in shown[2:]} == {"[heap]", "libexample.so.1"}
+
+
 def test_names_cannot_command_the_terminal(tmp_path: Path) -> None:
     evil = target(7, "\x1b[2Jevil[red]", (0, MIB, "rw-p", "/tmp/\x1b]0;x\x07[bold]"))
     recording = record(tmp_path / "r.damon", [snapshot((evil,), [(0, 0, MIB, 1, 0)])])
@@ -180,6 +187,7 @@ def test_names_cannot_command_the_terminal(tmp_path: Path) -> None:
         HeatMapView(analysis.heatmap(recording, 2, 20)),
         WorkingSetView(analysis.working_set(recording)),
         temperature_table(analysis.regions(recording)),
+        mapping_table(analysis.summary(recording)),
         summary_view(analysis.summary(recording), recording.info),
         "\n".join(region_lines(recording.snapshot(0), BEGIN_NS)),
     ]

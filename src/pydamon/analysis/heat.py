@@ -168,7 +168,8 @@ def _zoom(spans: Spans, every: AddressAxis, addresses: Range) -> tuple[int, int]
     beyond = int(ends[first])
     context = max(1, round((beyond - first) * _CONTEXT))
     low, high = edges[max(0, first - context)], edges[min(len(heat), beyond + context)]
-    return int(low), int(high)
+    page_after = -(-int(high) // PAGE_SIZE) * PAGE_SIZE
+    return int(low) // PAGE_SIZE * PAGE_SIZE, min(page_after, every.length)
 
 
 def _rates(
@@ -177,9 +178,9 @@ def _rates(
     shape = (len(row_edges) - 1, len(time_edges) - 1)
     heat, known = np.zeros(shape), np.zeros(shape)
     for part in spans.chunks(_CHUNK):
-        overlap = np.minimum(part.end_ns[:, None], time_edges[1:])
-        overlap -= np.maximum(part.start_ns[:, None], time_edges[:-1])
-        np.maximum(overlap, 0, out=overlap)
+        until = np.minimum(part.end_ns[:, None], time_edges[1:])
+        since = np.maximum(part.start_ns[:, None], time_edges[:-1])
+        overlap = np.maximum(until - since, 0).astype(np.float64)
         lines = len(part.start_ns)
         line = np.repeat(np.arange(lines), np.diff(part.offsets))
         rows = spread(part.low, part.high, part.rate, line=line, lines=lines, edges=row_edges)

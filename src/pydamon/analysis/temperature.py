@@ -28,12 +28,17 @@ __all__ = ["HOT_RATE", "Temperatures", "WarmRegion", "regions", "regions_of", "t
 HOT_RATE = 0.5
 """A region is hot from this access rate on; below it is warm, and cold at 0."""
 
+_ALIKE = 0.25
+_RECENT = 100
+
 
 @dataclass(frozen=True, slots=True)
 class WarmRegion:
-    """Neighbouring regions that are alike: of one mapping, and all hot, all warm or all cold.
+    """Neighbouring regions that are alike: of one mapping, and of about the same access rate.
 
-    `rate` (0 to 1) and `age_ns` (for how long it has held) are means by size.
+    Each differs from the next by at most a quarter of the samples, and regions that were accessed
+    stay apart from those that were not. `rate` (0 to 1) and `age_ns` (for how long it has held)
+    are means by size.
     """
 
     target: Target
@@ -71,28 +76,39 @@ def temperature(
     return hot
 
 
-def regions(recording: Recording, index: int = -1) -> Temperatures:
-    """The regions of one snapshot, by default of the last, from hot to cold.
+def regions(recording: Recording, index: int | None = None) -> Temperatures:
+    """The regions of one snapshot, from hot to cold.
 
-    Raises `RecordingError` where there is no such snapshot.
+    By default it is the last, without one that the end of the recording has cut short. Raises
+    `RecordingError` where there is no such snapshot.
     """
     if len(recording) == 0:
         raise RecordingError("the recording has no snapshots")
-    if not -len(recording) <= index < len(recording):
+    if index is not None and not -len(recording) <= index < len(recording):
         raise RecordingError(f"the recording has {len(recording)} snapshots, but none at {index}")
-    return regions_of(recording.snapshot(index))
+    first = recording.snapshot_offsets[:-1]
+    window_ns = recording.column("end_ns")[first] - recording.column("start_ns")[first]
+    usual_ns = int(np.median(window_ns[-_RECENT:]))
+    if index is None:
+        index = -2 if len(recording) > 1 and 2 * window_ns[-1] < usual_ns else -1
+    return regions_of(recording.snapshot(index), usual_ns)
 
 
-def regions_of(snapshot: Snapshot) -> Temperatures:
-    """The regions of a snapshot, as it comes from a recording or from a monitor, hot to cold."""
+def regions_of(snapshot: Snapshot, aggregation_ns: int | None = None) -> Temperatures:
+    """The regions of a snapshot, as it comes from a recording or from a monitor, hot to cold.
+
+    *aggregation_ns* is how long an aggregation takes, which ages are counted in; by default as
+    long as the snapshot's own.
+    """
+    if aggregation_ns is None:
+        aggregation_ns = snapshot.window_ns
     if len(snapshot) == 0:
         return Temperatures(snapshot.end_ns, ())
     rate = snapshot.nr_accesses / snapshot.max_nr_accesses
-    band = (rate > 0).astype(np.int8) + (rate >= HOT_RATE)
     names, name = _names(snapshot)
     new = np.ones(len(snapshot), np.bool_)
-    new[1:] = snapshot.start[1:] != snapshot.end[:-1]
-    for values in (snapshot.target, name, band):
+    new[1:] = (snapshot.start[1:] != snapshot.end[:-1]) | (np.abs(np.diff(rate)) > _ALIKE)
+    for values in (snapshot.target, name, rate > 0):
         new[1:] |= values[1:] != values[:-1]
     heads = np.flatnonzero(new)
     tails = np.append(heads[1:], len(snapshot)) - 1
@@ -100,7 +116,7 @@ def regions_of(snapshot: Snapshot) -> Temperatures:
     start, end = snapshot.start[heads], snapshot.end[tails]
     size = (end - start).astype(np.float64)
     rates = np.add.reduceat(rate * snapshot.size, heads) / size
-    ages = np.add.reduceat(snapshot.age * snapshot.size, heads) / size * snapshot.window_ns
+    ages = np.add.reduceat(snapshot.age * snapshot.size, heads) / size * aggregation_ns
     heat = temperature(rates, ages, size)
     touched = np.add.reduceat(snapshot.touched_bytes, heads)
     unobservable = np.add.reduceat(snapshot.unobservable_bytes, heads)

@@ -21,6 +21,7 @@ from pydamon.views import (
     HeatMapView,
     WorkingSetView,
     heatmap_cells,
+    mapping_table,
     region_lines,
     summary_view,
     temperature_table,
@@ -106,6 +107,8 @@ def _access(recording: Recording, args: argparse.Namespace) -> None:
         return
     console = _console()
     _print(console, summary_view(summary, recording.info))
+    _print(console, "")
+    _print(console, mapping_table(summary))
     _print(console, "")
     _print(console, temperature_table(temperatures))
 

@@ -2,7 +2,7 @@
 
 from pydamon.views.heatmap import HeatMapView, heatmap_cells, in_colour
 from pydamon.views.regions import region_lines
-from pydamon.views.summary import summary_view
+from pydamon.views.summary import mapping_table, summary_view
 from pydamon.views.temperature import temperature_table
 from pydamon.views.workingset import WorkingSetView
 
@@ -11,6 +11,7 @@ __all__ = [
     "WorkingSetView",
     "heatmap_cells",
     "in_colour",
+    "mapping_table",
     "region_lines",
     "summary_view",
     "temperature_table",

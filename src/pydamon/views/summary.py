@@ -14,11 +14,13 @@ from pydamon.core.units import format_duration
 from pydamon.recording import RecordingInfo
 from pydamon.views.text import bar, mapping_label, percent, printable, size, target_label
 
-__all__ = ["summary_view"]
+__all__ = ["mapping_table", "summary_view"]
 
 _BAR = 12
 _MAPPINGS = 3
 _TARGETS = 3
+_ROWS = 12
+_NAME_WIDTH = 22
 
 
 def summary_view(summary: Summary, info: RecordingInfo, problem: str = "") -> RenderableType:
@@ -32,6 +34,27 @@ def summary_view(summary: Summary, info: RecordingInfo, problem: str = "") -> Re
     if problem:
         parts.append(Text(f"This recording is not complete: {problem}.", style="yellow"))
     return Group(*parts)
+
+
+def mapping_table(summary: Summary) -> RenderableType:
+    """Where the hot, warm and cold bytes are: the mappings with the most of them, by name."""
+    several = len(summary.targets) > 1
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in ("size", "hot", "warm", "cold", "idle", "rate"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("mapping", overflow="fold")
+    for one in summary.mappings[:_ROWS]:
+        parts = (one.size.total, one.size.hot, one.size.warm, one.size.cold, one.size.idle)
+        name = mapping_label(one.name, _NAME_WIDTH)
+        if several:
+            name += f" of {target_label(one.target)}"
+        cells = [*(size(part) if part >= 1 else "-" for part in parts), percent(one.rate), name]
+        table.add_row(*map(Text, cells))
+    rest = summary.mappings[_ROWS:]
+    if rest:
+        amount = size(sum(one.size.total for one in rest))
+        table.add_row(amount, *[""] * 5, f"in {len(rest)} more")
+    return Group(Text("Mappings, from the most hot bytes to the fewest", style="bold"), table)
 
 
 def _rows(summary: Summary, info: RecordingInfo) -> list[tuple[str, str]]:

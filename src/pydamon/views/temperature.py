@@ -13,7 +13,7 @@ __all__ = ["temperature_table"]
 
 _MOST = 30
 _HOTTEST = 20
-_NAME_WIDTH = 32
+_NAME_WIDTH = 24
 
 
 def temperature_table(temperatures: Temperatures) -> RenderableType:
@@ -21,9 +21,9 @@ def temperature_table(temperatures: Temperatures) -> RenderableType:
     regions = temperatures.regions
     several = len({region.target.pid for region in regions}) > 1
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in ("temp.", "size", "access rate", "for", "address"):
+    for heading in ("temp.", "size", "rate", "for", "address"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("mapping", no_wrap=True)
+    table.add_column("mapping", overflow="fold")
     if several:
         table.add_column("target", overflow="fold")
     first, last = regions, regions[:0]
