@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pydamon.core.errors import RecordingError
 from pydamon.recording.format import COLUMNS, METADATA_KEY, SCHEMA_VERSION, RecordingInfo
-from pydamon.recording.recording import Recording
+from pydamon.recording.recording import Recording, numbers, single
 
 __all__ = ["read_recording"]
 
@@ -111,7 +111,7 @@ def _table(batches: list[pa.RecordBatch]) -> pa.Table:
 def _nonsense(table: pa.Table) -> NDArray[np.bool_]:
     """Which rows cannot have come from a monitor."""
     c = {
-        field.name: table[field.name].to_numpy()
+        field.name: numbers(single(table, field.name))
         for field in table.schema
         if not pa.types.is_dictionary(field.type)
     }

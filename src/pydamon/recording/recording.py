@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,25 @@ from pydamon.core.mappings import Mapping, MappingTable
 from pydamon.core.snapshot import Cost, Snapshot, Target
 from pydamon.recording.format import RecordingInfo
 
-__all__ = ["Recording"]
+__all__ = ["Recording", "numbers", "single"]
+
+
+def single(table: pa.Table, name: str) -> pa.Array:
+    """A column in one piece, which is what reading and picking leave: without a copy, then."""
+    column = table[name]
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def numbers(array: pa.Array) -> NDArray[Any]:
+    """An Arrow array of numbers, none of them null, as a NumPy array, without a copy.
+
+    Its own `to_numpy` loads pandas, where there is one, which takes longer than most reports.
+    """
+    dtype = np.dtype(f"i{array.type.bit_width // 8}")
+    if len(array) == 0:
+        return np.empty(0, dtype)
+    offset = array.offset * dtype.itemsize
+    return np.frombuffer(array.buffers()[1], dtype, len(array), offset)
 
 
 @dataclass(frozen=True)
@@ -41,17 +60,15 @@ class Recording:
 
     def column(self, name: str) -> NDArray[np.int64]:
         """A column of numbers as it is in the table: shape (rows,), int64 or int32, read only."""
-        values: NDArray[np.int64] = self._chunk(name).to_numpy()
-        return values
+        return numbers(single(self.table, name))
 
     def codes(self, name: str) -> NDArray[np.int32]:
         """A column of names as indices into `names(name)`: shape (rows,)."""
-        values: NDArray[np.int32] = self._chunk(name).indices.to_numpy()
-        return values
+        return numbers(single(self.table, name).indices)
 
     def names(self, name: str) -> list[str]:
         """The names that `codes(name)` points at."""
-        words: list[str] = self._chunk(name).dictionary.to_pylist()
+        words: list[str] = single(self.table, name).dictionary.to_pylist()
         return words
 
     @cached_property
@@ -168,10 +185,3 @@ class Recording:
         if rows == 0:
             return np.zeros(1, np.int64)
         return np.concatenate([[0], np.flatnonzero(new) + 1, [rows]])
-
-    def _chunk(self, name: str) -> pa.Array:
-        """A column in one piece, which is what reading and filtering leave."""
-        column = self.table[name]
-        if column.num_chunks == 1:
-            return column.chunk(0)
-        return pa.array([], column.type) if column.num_chunks == 0 else column.combine_chunks()
