@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydamon.cli.record import announce, record_to
 from pydamon.engine import monitor
-from pydamon.workloads import PROGRAM
+from pydamon.workloads import DEMO
 
 __all__ = ["Demo"]
 
@@ -35,7 +35,7 @@ class Demo:
         """Record the program, then show the reports that one would look at first."""
         from pydamon.cli.main import main  # noqa: PLC0415  (which lists this command)
 
-        program = [sys.executable, str(PROGRAM), "600"]
+        program = [sys.executable, str(DEMO), "600"]
         with tempfile.TemporaryDirectory() as directory:
             path = args.out or Path(directory) / "demo.damon"
             with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:

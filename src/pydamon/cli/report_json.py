@@ -72,7 +72,8 @@ def access_document(
 
 def heatmap_document(heatmap: HeatMap) -> dict[str, Any]:
     """The cells of a heat map: `null` where nothing was monitored."""
-    rates = np.where(np.isnan(heatmap.rates), None, heatmap.rates.round(4).astype(object))
+    rates = heatmap.rates.round(4).astype(object)
+    rates[np.isnan(heatmap.rates)] = None
     return {
         **_target(heatmap.target),
         "segments": heatmap.axis.segments.tolist(),

@@ -115,12 +115,13 @@ def split(
     rng: np.random.Generator,
     min_size: int = PAGE_SIZE,
 ) -> RegionTable:
-    """Split regions at random places, so that the next aggregation can find differences in them.
+    """Split regions, so that the next aggregation can find differences in them.
 
-    Two pieces each while at most half of *max_regions* is used; three where the last split
-    brought nothing new (*last_count* regions then and now) and a third is not exceeded; above
-    half, only as many regions as the bound leaves room for. Children copy every counter. (The
-    kernel leaves regions of two pages whole.)
+    A region with a `border` is split there, and every other one at a random place. Two pieces each
+    while at most half of *max_regions* is used; three where the last split brought nothing new
+    (*last_count* regions then and now) and a third is not exceeded; above half, only as many
+    regions as the bound leaves room for. Children copy every counter. (The kernel knows no
+    borders, and leaves regions of two pages whole.)
     """
     count = len(table)
     room = max_regions - count
@@ -264,7 +265,13 @@ def _join(table: RegionTable, heads: NDArray[np.intp]) -> RegionTable:
     total = np.add.reduceat(weight, heads)
     means = {name: np.add.reduceat(getattr(table, name) * weight, heads) / total for name in _MEANS}
     tails = np.append(heads[1:], len(table)) - 1
-    return RegionTable(table.target[heads], table.start[heads], table.end[tails], **means)
+    return RegionTable(
+        table.target[heads],
+        table.start[heads],
+        table.end[tails],
+        **means,
+        border=np.maximum.reduceat(table.border, heads),
+    )
 
 
 def _split_in_two(
@@ -273,6 +280,8 @@ def _split_in_two(
     """Split the *chosen* regions that are large enough; also says which results are left parts."""
     tenths = rng.integers(1, 10, len(table))
     left = table.size * tenths // 10 // min_size * min_size
+    disagree = (table.border > table.start) & (table.border < table.end)
+    left = np.where(disagree, (table.border - table.start) // min_size * min_size, left)
     possible = chosen & (left > 0)
     which = np.flatnonzero(possible)
     out = table.take(np.repeat(np.arange(len(table)), 1 + possible))

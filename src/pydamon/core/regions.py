@@ -26,7 +26,8 @@ class RegionTable:
     aggregation, both in samples) and `age` (in aggregations) are real numbers in here, so that
     the size-weighted means that a merge makes keep their sums; `Snapshot` truncates them, as the
     kernel does. `touched` and `unobservable` are shares of the region's bytes, 0 to 1: what the
-    probe has evidence for having been accessed, and what it could not watch.
+    probe has evidence for having been accessed, and what it could not watch. `border` is an
+    address inside the region on whose two sides samples found different things, 0 for none.
     """
 
     target: NDArray[np.int32]
@@ -37,6 +38,7 @@ class RegionTable:
     age: NDArray[np.float64]
     touched: NDArray[np.float64]
     unobservable: NDArray[np.float64]
+    border: NDArray[np.int64]
 
     @classmethod
     def of(cls, target: ArrayLike, start: ArrayLike, end: ArrayLike) -> Self:
@@ -46,11 +48,17 @@ class RegionTable:
         """
         starts = np.array(start, dtype=np.int64, ndmin=1)
         n = len(starts)
+        nothing = np.zeros((5, n))
         table = cls(
             np.broadcast_to(np.asarray(target, dtype=np.int32), (n,)).copy(),
             starts,
             np.array(end, dtype=np.int64, ndmin=1),
-            *(np.zeros(n) for _ in range(5)),
+            nothing[0],
+            nothing[1],
+            nothing[2],
+            nothing[3],
+            nothing[4],
+            np.zeros(n, np.int64),
         )
         table.check()
         return table
@@ -93,4 +101,5 @@ class RegionTable:
             self.age,
             self.touched,
             self.unobservable,
+            self.border,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pydamon.engine.child import Child
-from pydamon.engine.monitor import Monitor
+from pydamon.engine.loop import Monitor
 from pydamon.engine.open import monitor, simulate
 
 __all__ = ["Child", "Monitor", "monitor", "simulate"]

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pydamon.core.attrs import Attrs
 from pydamon.core.errors import UsageError
 from pydamon.core.tuner import IntervalGoal
-from pydamon.engine.monitor import Monitor
+from pydamon.engine.loop import Monitor
 from pydamon.engine.pace import Pacer
 from pydamon.probes import open_session
 from pydamon.probes.trace import Trace, TraceProbe

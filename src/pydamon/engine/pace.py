@@ -10,18 +10,23 @@ __all__ = ["Pacer"]
 
 _MAX_STRETCH = 10
 """Sampling is stretched up to this for the sake of clears; beyond it fewer regions are sampled."""
+_ADJUSTING = 0.3
+"""The share of the budget that is for adjusting regions; the rest is for sampling."""
 _MIN_SHARE = 0.02
+_FIRST_SHARE = 0.25
+"""Before anything has been measured."""
 _MEMORY = 0.5
 _GROWTH = 2.0
+_AS_FAST_AS_NEEDED = float("inf")
 
 
 class Pacer:
-    """Stretches the sampling interval so that monitoring stays within a share of one CPU.
+    """Stretches intervals so that monitoring stays within a share of one CPU.
 
-    What a tick costs has a fixed part (waking up, two system calls, reading) and a part that grows
-    with the samples that must be cleared, which also interrupt the target. Where the interval
-    cannot be stretched, because the user named it or it would become too long for the aggregation,
-    each tick samples only a share of the regions, chosen at random.
+    What a tick costs has a fixed part (waking up, a few system calls, reading) and a part that
+    grows with the samples that must be cleared, which also interrupt the target. Adjusting regions
+    costs once an aggregation. Where an interval cannot be stretched, because the user named it or
+    sampling would become too coarse, each tick samples only a share of the regions, at random.
 
     *budget* is a share of one CPU, or `None` for no bound.
     """
@@ -45,63 +50,77 @@ class Pacer:
         self._sampling_is_named = sampling_is_named
         self._aggregation_is_named = aggregation_is_named
         self._min_samples = min_samples
-        self._fixed_ns: float | None = None
-        self._clear_ns = 0.0
-        self._apply(float(attrs.sampling_ns), float("inf"))
+        self._tick_ns: float | None = None
+        self._clear_ns = self._adjusting_ns = 0.0
+        self._plan(_AS_FAST_AS_NEEDED)
+        if budget is not None:
+            self.share = _FIRST_SHARE
 
     def change(self, attrs: Attrs) -> None:
         """Take other attributes for those that were named."""
         self.named = attrs
-        self._plan(float("inf"))
+        self._plan(_AS_FAST_AS_NEEDED)
 
     def expect(self, tick_ns: float) -> None:
         """Start from an estimate of the fixed part of a tick."""
-        self._fixed_ns = tick_ns
-        self._plan(float("inf"))
+        self._tick_ns = tick_ns
+        self._plan(_AS_FAST_AS_NEEDED)
 
-    def observe(self, ticks: int, cpu_ns: int, interruption_ns: int) -> None:
-        """Learn what an aggregation of so many ticks cost.
+    def observe(self, ticks: int, sampling_ns: int, adjusting_ns: int, clearing_ns: int) -> None:
+        """Learn how much CPU time an aggregation of so many ticks cost.
 
-        The time of the clears, *interruption_ns*, is part of *cpu_ns*; it counts once more for the
-        target's threads, which wait for the flush of their TLBs.
+        The time of the clears is part of that of sampling; it counts once more for the target's
+        threads, which wait for the flush of their TLBs.
         """
-        fixed_ns = max(0, cpu_ns - interruption_ns) / ticks
-        clear_ns = 2 * interruption_ns / (ticks * self.share)
-        if self._fixed_ns is None:
-            self._fixed_ns, self._clear_ns = fixed_ns, clear_ns
+        tick_ns = max(0, sampling_ns - clearing_ns) / ticks
+        clear_ns = 2 * clearing_ns / (ticks * self.share)
+        if self._tick_ns is None:
+            self._tick_ns, self._clear_ns, self._adjusting_ns = tick_ns, clear_ns, adjusting_ns
         else:
-            self._fixed_ns += _MEMORY * (fixed_ns - self._fixed_ns)
+            self._tick_ns += _MEMORY * (tick_ns - self._tick_ns)
             self._clear_ns += _MEMORY * (clear_ns - self._clear_ns)
-        self._plan(_GROWTH * self.effective.sampling_ns)
+            self._adjusting_ns += _MEMORY * (adjusting_ns - self._adjusting_ns)
+        self._plan(_GROWTH)
 
-    def _plan(self, most_ns: float) -> None:
-        if self._budget is None or self._fixed_ns is None:
-            self._apply(float(self.named.sampling_ns), most_ns)
+    def _plan(self, growth: float) -> None:
+        """Choose intervals and share, with intervals at most *growth* times those of now."""
+        if self._budget is None or self._tick_ns is None:
+            self._apply(0, 0, growth)
             return
+        for_sampling = self._budget * (1 - _ADJUSTING)
         # Each region should be sampled once an aggregation at the very least.
-        least = 1 / self._min_samples
-        all_ns = (self._fixed_ns + self._clear_ns) / self._budget
-        least_ns = (self._fixed_ns + self._clear_ns * least) / self._budget
-        self._apply(min(all_ns, max(_MAX_STRETCH * self.named.sampling_ns, least_ns)), most_ns)
-        allowed_ns = self._budget * self.effective.sampling_ns
+        least_ns = (self._tick_ns + 2 * self._clear_ns / self._min_samples) / for_sampling
+        all_ns = (self._tick_ns + self._clear_ns) / for_sampling
+        self._apply(
+            min(all_ns, max(_MAX_STRETCH * self.named.sampling_ns, least_ns)),
+            self._adjusting_ns / (self._budget * _ADJUSTING),
+            growth,
+        )
+        allowed_ns = for_sampling * self.effective.sampling_ns
         # Even where the fixed part alone is over the budget, something must be sampled.
-        left_ns = max(allowed_ns - self._fixed_ns, allowed_ns / 4, self._fixed_ns / 4)
+        left_ns = max(allowed_ns - self._tick_ns, allowed_ns / 4, self._tick_ns / 4)
         self.share = min(1.0, max(_MIN_SHARE, left_ns / max(1.0, self._clear_ns)))
 
-    def _apply(self, wanted_ns: float, most_ns: float) -> None:
-        """Use the sampling interval *wanted_ns*, as far as the named intervals allow."""
-        named = self.named
-        sampling_ns = named.sampling_ns
-        if not self._sampling_is_named:
+    def _apply(self, sampling_ns: float, aggregation_ns: float, growth: float) -> None:
+        """Use these intervals, as far as the named ones allow."""
+        named, now = self.named, self.effective
+        if self._sampling_is_named:
+            sampling_ns = named.sampling_ns
+        else:
             if self._aggregation_is_named:
-                most_ns = min(most_ns, named.aggregation_ns / self._min_samples)
-            sampling_ns = max(sampling_ns, round(min(wanted_ns, most_ns)))
-        aggregation_ns = max(named.aggregation_ns, sampling_ns)
-        if not self._aggregation_is_named:
-            aggregation_ns = max(aggregation_ns, self._min_samples * sampling_ns)
+                sampling_ns = min(sampling_ns, named.aggregation_ns / self._min_samples)
+            sampling_ns = max(named.sampling_ns, min(sampling_ns, growth * now.sampling_ns))
+        if self._aggregation_is_named:
+            aggregation_ns = max(named.aggregation_ns, sampling_ns)
+        else:
+            aggregation_ns = max(
+                named.aggregation_ns,
+                self._min_samples * sampling_ns,
+                min(aggregation_ns, growth * now.aggregation_ns),
+            )
         self.effective = replace(
             named,
-            sampling_ns=sampling_ns,
-            aggregation_ns=aggregation_ns,
-            update_ns=max(named.update_ns, aggregation_ns),
+            sampling_ns=round(sampling_ns),
+            aggregation_ns=round(aggregation_ns),
+            update_ns=max(named.update_ns, round(aggregation_ns)),
         )

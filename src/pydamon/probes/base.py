@@ -54,8 +54,9 @@ class Counts:
 
     `checks` is how often the region was sampled and `hits` how many of those found an access;
     both may be fractions. `unobservable` counts samples that could not be watched (they are not
-    in `checks`). `touched` is the share of the region's bytes known to have been accessed, where
-    the probe can tell, else `None`. `clears` is how many samples had to be reset at a cost,
+    in `checks`). `touched` is the share of the region's bytes known to have been accessed, and
+    `border` an address with all samples that hit on one side and all others on the other, or 0;
+    `None` where the probe cannot tell. `clears` is how many samples had to be reset at a cost,
     `interruption_ns` an upper estimate of the time that took from the target's threads. `lost` says
     that a target has another address space now (it called exec): look at its mappings again.
     """
@@ -64,6 +65,7 @@ class Counts:
     checks: NDArray[np.float64]
     unobservable: NDArray[np.float64]
     touched: NDArray[np.float64] | None = None
+    border: NDArray[np.int64] | None = None
     clears: int = 0
     interruption_ns: int = 0
     lost: bool = False
@@ -137,11 +139,11 @@ class Session(ABC):
         """
 
     @abstractmethod
-    def watch(self, table: RegionTable, share: float = 1.0) -> None:
+    def watch(self, table: RegionTable, share: NDArray[np.float64] | float = 1.0) -> None:
         """Sample these regions from now on; counts start at 0.
 
-        Each tick samples every region with probability *share*, independently of what would be
-        found there, so that cost can be bounded without a bias.
+        Each tick samples a region with the probability *share* (one for all, or one for each),
+        independently of what would be found there, so that cost can be bounded without a bias.
         """
 
     @abstractmethod

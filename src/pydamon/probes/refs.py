@@ -81,7 +81,7 @@ class RefsSession(Session):
         self._processes = list(processes)
         self._table = RegionTable.of([], [], [])
 
-    def watch(self, table: RegionTable, share: float = 1.0) -> None:
+    def watch(self, table: RegionTable, share: NDArray[np.float64] | float = 1.0) -> None:
         del share  # the kernel clears and counts whole processes
         self._table = table
         self._hits, self._touched = np.zeros(len(table)), np.zeros(len(table))

@@ -121,7 +121,7 @@ class TraceSession(Session):
         self._trace = trace
         self._rng = np.random.default_rng(seed)
         self._table = RegionTable.of([], [], [])
-        self._share = 1.0
+        self._share: NDArray[np.float64] | float = 1.0
         self._page = np.empty(0, np.int64)
         self._sampled = np.empty(0, np.bool_)
         self._since_ns = 0
@@ -131,7 +131,7 @@ class TraceSession(Session):
     def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
         self._table = RegionTable.of([], [], [])
 
-    def watch(self, table: RegionTable, share: float = 1.0) -> None:
+    def watch(self, table: RegionTable, share: NDArray[np.float64] | float = 1.0) -> None:
         self._table, self._share = table, share
         self._hits, self._checks = np.zeros(len(table)), np.zeros(len(table))
         self._sampled = np.zeros(len(table), np.bool_)

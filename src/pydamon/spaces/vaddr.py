@@ -48,6 +48,8 @@ class VaddrSpace:
         self._children = children and ranges is None
         self._ranges = None if ranges is None else _checked(ranges)
         self._members: dict[int, _Member] = {}
+        self._layout: tuple[int, Layout] | None = None
+        """The last layout and its `max_ranges`, while it holds."""
         pids = list(dict.fromkeys(pids))
         if not pids:
             raise UsageError("no process to monitor")
@@ -61,19 +63,26 @@ class VaddrSpace:
             raise
 
     def update(self, max_ranges: int) -> Layout:
-        """Drop who exited, add children, read the mappings again."""
+        """Drop who exited, add children, read the mappings again.
+
+        The result is the same object as long as nothing has changed.
+        """
         for pid, member in list(self._members.items()):
             self._refresh(pid, member)
         if self._children:
             self._adopt()
+        if self._layout is not None and self._layout[0] == max_ranges:
+            return self._layout[1]
         members = list(self._members.values())
         share = max_ranges // max(1, len(members))
-        return Layout(
+        layout = Layout(
             tuple(member.target for member in members),
             [member.process for member in members],
             [member.mappings for member in members],
             [self._ranges_of(member, share) for member in members],
         )
+        self._layout = (max_ranges, layout)
+        return layout
 
     @property
     def alive(self) -> bool:
@@ -99,6 +108,7 @@ class VaddrSpace:
             process.close()
             raise TargetError(f"there is no process with pid {pid}: it has exited")
         mappings = parse_maps(maps)
+        self._layout = None
         self._members[pid] = _Member(process, maps, mappings, Target(pid, process.name, mappings))
 
     def _refresh(self, pid: int, member: _Member) -> None:
@@ -109,7 +119,9 @@ class VaddrSpace:
         if not maps:
             member.process.close()
             del self._members[pid]
+            self._layout = None
         elif maps != member.maps:
+            self._layout = None
             member.maps, member.mappings = maps, parse_maps(maps)
             member.target = Target(pid, member.process.name, member.mappings)
 

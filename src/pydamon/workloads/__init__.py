@@ -1,8 +1,11 @@
-"""Programs whose use of memory is known, for demonstrations and tests."""
+"""Programs whose use of memory is known, for demonstrations and tests.
+
+They are scripts of their own, so that they have no more than their own memory.
+"""
 
 from pathlib import Path
 
-__all__ = ["PROGRAM"]
+__all__ = ["DEMO", "QUARTER"]
 
-PROGRAM = Path(__file__).with_name("demo.py")
-"""The demonstration's program: a script of its own, so that it has no more than its own memory."""
+DEMO = Path(__file__).with_name("demo.py")
+QUARTER = Path(__file__).with_name("quarter.py")

@@ -6,7 +6,18 @@ import ctypes
 
 import numpy as np
 
-__all__ = ["ARMED", "BATCH", "ENTRY", "IDLE", "PENDING", "RANGE", "TABLES", "TARGET", "Control"]
+__all__ = [
+    "ARMED",
+    "BATCH",
+    "ENTRY",
+    "IDLE",
+    "PENDING",
+    "RANGE",
+    "TABLES",
+    "TARGET",
+    "Control",
+    "offset_of",
+]
 
 BATCH = 128
 """MAX_BATCH: entries that one run of a program goes through."""
@@ -61,6 +72,8 @@ ENTRY = np.dtype(
         ("block", "u4"),
         ("low", "u8"),
         ("high", "u8"),
+        ("hit", "u8", 2),
+        ("miss", "u8", 2),
         ("hits", "u4"),
         ("checks", "u4"),
         ("unobservable", "u4"),
@@ -69,3 +82,9 @@ ENTRY = np.dtype(
 )
 
 RANGE = np.dtype([("start", "u8"), ("length", "u8")])
+
+
+def offset_of(field: str) -> int:
+    """Where in an ENTRY a field begins, in bytes."""
+    assert ENTRY.fields is not None
+    return ENTRY.fields[field][1]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pydamon.core.errors import ProbeUnavailable
 from pydamon.probes.ebpf.btf import Btf
-from pydamon.probes.ebpf.layout import ENTRY, RANGE, TARGET, Control
+from pydamon.probes.ebpf.layout import ENTRY, RANGE, TARGET, Control, offset_of
 from pydamon.probes.ebpf.loader import BpfObject
 from pydamon.probes.process import Process
 
@@ -51,6 +51,12 @@ class Machine:
         self.control = Control.from_buffer(maps["controls"].memory)
         self.targets = maps["targets"].array(TARGET)
         self.entries = maps["entries"].array(ENTRY)
+        first = offset_of("hits") // 4
+        self.counters = self.entries.view("u4").reshape(max_entries, -1)[:, first : first + 3]
+        """hits, checks and unobservable of each entry"""
+        first = offset_of("hit") // 8
+        self.spans = self.entries.view("u8").reshape(max_entries, -1)[:, first : first + 4]
+        """lowest and highest address of each entry's samples with a hit, and without"""
         self.ranges = maps["ranges"].array(RANGE)
         self.ranges_address = maps["ranges"].address
         self.pending = maps["pending"].array(np.dtype("u4"))
@@ -70,8 +76,10 @@ class Machine:
             raise
 
     def close(self) -> None:
-        """Unload the programs."""
-        self._object.close()
+        """Unload the programs; the memory of the maps goes with the last view of it."""
+        if vars(self):
+            self._object.close()
+            vars(self).clear()
 
     def find_address_space(self, index: int, process: Process) -> bool:
         """Make target *index* stand for the process as it is now; False if it has no memory."""

@@ -85,6 +85,7 @@ struct entry {
 	u32 share;	  /* sample with a probability of share / 2^32 */
 	u32 block;	  /* clear blocks of this many bytes: a power of two */
 	u64 low, high;	  /* what is mapped around the region without a gap: blocks stay inside */
+	u64 hit[2], miss[2]; /* lowest and highest address of samples with a hit, and without */
 	u32 hits, checks, unobservable;
 	u32 pad;
 };
@@ -177,11 +178,23 @@ static inline struct target *get_target(const struct control *c, u32 index)
 	return t;
 }
 
+static inline void widen(u64 span[2], u64 addr)
+{
+	if (addr < span[0])
+		span[0] = addr;
+	if (addr > span[1])
+		span[1] = addr;
+}
+
 static inline void check(struct entry *e, u64 pte)
 {
 	e->checks++;
-	if (pte & ACCESSED)
+	if (pte & ACCESSED) {
 		e->hits++;
+		widen(e->hit, e->addr);
+	} else {
+		widen(e->miss, e->addr);
+	}
 }
 
 /* Ask user space to clear the block around the sample; huge pages must be cleared whole. */

@@ -25,6 +25,7 @@ __all__ = ["EbpfSession"]
 _MIN_ENTRIES = 4096
 _MIN_TARGETS = 64
 _SHARE_ONE = 2**32 - 1
+_NO_SPAN = (2**62, 0, 2**62, 0)
 _UNOBSERVABLE_SHARE = 0.125
 """Regions in which nothing could be watched last time are still tried, but seldom."""
 
@@ -32,7 +33,8 @@ SMALL_BLOCK = 16 * PAGE_SIZE
 """Clearing 16 neighbours costs what clearing one page does: the flush of the TLB dominates.
 Pages that nobody touches again need no clear when they are sampled next."""
 LARGE_BLOCK = 512 * PAGE_SIZE
-"""Where pages may be part of a large folio, which the kernel splits to advise about a part."""
+"""For regions that lie cold, where one clear is then enough for long; and for files, whose pages
+may be part of a large folio, which the kernel would split to advise about a part of it."""
 
 
 class EbpfSession(Session):
@@ -71,7 +73,7 @@ class EbpfSession(Session):
         self._mappings = list(mappings)
         self._files = [_file_ranges(table) for table in mappings]
 
-    def watch(self, table: RegionTable, share: float = 1.0) -> None:
+    def watch(self, table: RegionTable, share: NDArray[np.float64] | float = 1.0) -> None:
         n = len(table)
         if n > len(self._machine.entries):
             self._reload(2 * n, len(self._machine.targets))
@@ -83,7 +85,8 @@ class EbpfSession(Session):
         shares = np.where(table.unobservable > 0.9, share * _UNOBSERVABLE_SHARE, share)
         entries["share"] = (shares * _SHARE_ONE).astype(np.uint32)
         self._set_blocks(entries, table)
-        entries["hits"] = entries["checks"] = entries["unobservable"] = 0
+        self._machine.counters[:n] = 0
+        self._machine.spans[:n] = _NO_SPAN
         self._count = n
         self._armed = False
         self._clears = self._interruption_ns = 0
@@ -100,11 +103,12 @@ class EbpfSession(Session):
             self._clear(control.n_ranges)
 
     def counts(self) -> Counts:
-        entries = self._machine.entries[: self._count]
+        hits, checks, unobservable = self._machine.counters[: self._count].T.astype(np.float64)
         return Counts(
-            entries["hits"].astype(np.float64),
-            entries["checks"].astype(np.float64),
-            entries["unobservable"].astype(np.float64),
+            hits,
+            checks,
+            unobservable,
+            border=self._borders(),
             clears=self._clears,
             interruption_ns=self._interruption_ns,
             lost=bool(self._machine.targets["gone"][: len(self._processes)].any()),
@@ -173,6 +177,16 @@ class EbpfSession(Session):
                 entry["state"] = IDLE
                 entry["unobservable"] += 1
 
+    def _borders(self) -> NDArray[np.int64]:
+        """Half-way between the samples with a hit and those without, where they lie apart."""
+        spans = self._machine.spans[: self._count].T.astype(np.int64)
+        hit_low, hit_high, miss_low, miss_high = spans
+        below = np.where(hit_high < miss_low, hit_high, miss_high)
+        above = np.where(hit_high < miss_low, miss_low, hit_low)
+        # A span of no samples begins at the top and ends at 0.
+        apart = (below < above) & (below > 0) & (above < _NO_SPAN[0])
+        return np.where(apart, (below + above) // 2 // PAGE_SIZE * PAGE_SIZE + PAGE_SIZE, 0)
+
     def _find_lost(self) -> None:
         """Find the new address space of processes that called exec."""
         for index in np.flatnonzero(self._machine.targets["gone"][: len(self._processes)]):
@@ -182,7 +196,7 @@ class EbpfSession(Session):
     def _set_blocks(self, entries: NDArray[Any], table: RegionTable) -> None:
         """Say how much to clear around a sample: whole blocks, but nothing that is not mapped."""
         entries["low"] = entries["high"] = 0
-        entries["block"] = SMALL_BLOCK
+        entries["block"] = np.where(table.last_nr_accesses < 1, LARGE_BLOCK, SMALL_BLOCK)
         for index, mappings in enumerate(self._mappings):
             first, last = np.searchsorted(table.target, (index, index + 1))
             start, mine = table.start[first:last], entries[first:last]

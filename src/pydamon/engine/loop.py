@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pydamon.core import adjust
 from pydamon.core.attrs import Attrs
@@ -24,6 +26,8 @@ from pydamon.spaces import Layout, Space
 __all__ = ["Monitor"]
 
 _ALIVE_CHECK_NS = 100 * 10**6
+_SETTLED_AGE = 3
+_SETTLED_SHARE = 0.25
 
 
 class Monitor:
@@ -102,10 +106,14 @@ class Monitor:
             raise UsageError("the duration must be longer than 0")
         end_ns = self._session.clock.now_ns() + duration_ns
         while (left_ns := end_ns - self._session.clock.now_ns()) > 0:
-            snapshot = self._aggregate(left_ns)
+            aggregation_ns = self._pacer.effective.aggregation_ns
+            # The last window is longer rather than too short to mean anything.
+            snapshot = self._aggregate(left_ns if left_ns < 1.5 * aggregation_ns else None)
             if snapshot is None:
                 return
             yield snapshot
+            if left_ns < 1.5 * aggregation_ns:
+                return
 
     def close(self) -> None:
         """Stop watching; harmless when done twice."""
@@ -150,15 +158,17 @@ class Monitor:
             return adjust.fit(RegionTable.of([], [], []), list(ranges))
         return adjust.initial(list(ranges), self._pacer.effective.min_regions)
 
-    def _aggregate(self, at_most_ns: int | None = None) -> Snapshot | None:
-        """One aggregation; `None` when there is nothing left to monitor."""
+    def _aggregate(self, length_ns: int | None = None) -> Snapshot | None:
+        """One aggregation, or a window of another length; `None` when nothing is left."""
         if self._stopped or not self._space.alive:
             return None
         cpu_ns = time.thread_time_ns()
         clock, attrs = self._session.clock, self._pacer.effective
         start_ns = clock.now_ns()
-        self._session.watch(self._table, self._pacer.share)
-        ticks = self._sample(start_ns, min(attrs.aggregation_ns, at_most_ns or 1 << 62))
+        self._session.watch(self._table, self._shares())
+        before_ns = time.thread_time_ns()
+        ticks = self._sample(start_ns, length_ns or attrs.aggregation_ns)
+        sampling_ns = time.thread_time_ns() - before_ns
         counts = self._session.counts()
         end_ns = clock.now_ns()
         snapshot_of = self._merge(counts)
@@ -169,7 +179,7 @@ class Monitor:
         self._tune(snapshot_of)
         used_ns = time.thread_time_ns() - cpu_ns
         before = self._pacer.effective
-        self._pacer.observe(ticks, used_ns, counts.interruption_ns)
+        self._pacer.observe(ticks, sampling_ns, used_ns - sampling_ns, counts.interruption_ns)
         adjust.rescale(self._table, before, self._pacer.effective)
         return _snapshot(
             snapshot_of,
@@ -178,6 +188,19 @@ class Monitor:
             (clock.unix_ns(start_ns), clock.unix_ns(end_ns)),
             Cost(used_ns, counts.interruption_ns, late_ticks),
         )
+
+    def _shares(self) -> NDArray[np.float64] | float:
+        """How often to sample each region: seldom where its rate is clear and has long held.
+
+        What is saved there goes to the regions that are still being told apart.
+        """
+        share, table = self._pacer.share, self._table
+        if share >= 1:
+            return share
+        samples = self._pacer.effective.samples_per_aggregation
+        clear = (table.last_nr_accesses < 1) | (table.last_nr_accesses > 0.9 * samples)
+        settled = clear & (table.age >= _SETTLED_AGE)
+        return np.where(settled, share * _SETTLED_SHARE, share)
 
     def _sample(self, start_ns: int, length_ns: int) -> int:
         """Tick until the window is over; how many ticks that were."""
@@ -207,10 +230,11 @@ class Monitor:
         samples = attrs.samples_per_aggregation
         seen = counts.checks > 0
         tried = counts.checks + counts.unobservable
-        rate = counts.hits / np.maximum(counts.checks, 1)
         # Without a sample nothing is known that is newer; what cannot be watched is never hot.
         unknown = np.where(tried > 0, 0.0, table.last_nr_accesses)
-        table.nr_accesses = np.where(seen, rate * samples, unknown)
+        table.nr_accesses = np.where(
+            seen, counts.hits * samples / np.maximum(counts.checks, 1), unknown
+        )
         table.unobservable = np.where(
             tried > 0, counts.unobservable / np.maximum(tried, 1), table.unobservable
         )
@@ -218,6 +242,8 @@ class Monitor:
             table.touched = (table.nr_accesses >= 1) * (1 - table.unobservable)
         else:
             table.touched = counts.touched
+        if counts.border is not None:
+            table.border = counts.border
         alike = adjust.threshold(table.nr_accesses)
         adjust.age(table, alike)
         self._snapshot_layout = self._layout
@@ -225,9 +251,9 @@ class Monitor:
             limit = adjust.size_limit(int(table.size.sum()), attrs.min_regions)
             table = adjust.cut(table, limit)
             table = adjust.merge_within(table, alike, limit, attrs.max_regions, samples)
-        self._table = table.take(np.arange(len(table)))
-        self._table.last_nr_accesses = table.nr_accesses
-        self._table.nr_accesses = np.zeros(len(table))
+        self._table = replace(
+            table, nr_accesses=np.zeros(len(table)), last_nr_accesses=table.nr_accesses
+        )
         return table
 
     def _update(self, now_ns: int) -> None:
@@ -246,10 +272,9 @@ class Monitor:
     def _split(self) -> None:
         if self._traits.follows_mappings:
             return
-        attrs, count = self._pacer.effective, len(self._table)
-        limit = adjust.size_limit(int(self._table.size.sum()), attrs.min_regions)
-        self._table = adjust.cut(self._table, limit)
-        self._table = adjust.split(self._table, attrs.max_regions, self._last_count, self._rng)
+        count = len(self._table)
+        max_regions = self._pacer.effective.max_regions
+        self._table = adjust.split(self._table, max_regions, self._last_count, self._rng)
         self._last_count = count
 
     def _tune(self, table: RegionTable) -> None:

@@ -1,0 +1,75 @@
+"""Real processes to watch. Every one of them is started here and ended by its pid."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pydamon.probes import PROBES
+from pydamon.workloads import QUARTER
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Program:
+    """A running program, and where its hot part is (bytes)."""
+
+    pid: int
+    start: int
+    hot: int
+    size: int
+
+
+@contextmanager
+def running(*argv: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that is gone when this ends."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*map(str, argv)], stdin=pipe, stdout=pipe, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def script(text: str) -> Iterator[subprocess.Popen[str]]:
+    """A Python script, once it has printed its first line (which is read)."""
+    with running(sys.executable, "-c", text) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+
+
+@pytest.fixture
+def quarter() -> Iterator[Callable[..., Program]]:
+    """Starts programs that touch a part of their memory all the time."""
+    with ExitStack() as stack:
+
+        def start(mib: int, hot_mib: int | None = None) -> Program:
+            hot = () if hot_mib is None else (str(hot_mib),)
+            process = stack.enter_context(running(sys.executable, QUARTER, str(mib), *hot))
+            assert process.stdout is not None
+            address, hot_bytes, size = (int(word, 16) for word in process.stdout.readline().split())
+            return Program(process.pid, address, hot_bytes, size)
+
+        yield start
+
+
+def needs(name: str) -> pytest.MarkDecorator:
+    """Skip where this machine, or this user, cannot have a probe; the reason is the probe's."""
+    probe = next(probe for probe in PROBES if probe.name == name)
+    here = probe.availability()
+    return pytest.mark.skipif(not here.works, reason=f"no {name} probe: {here.reason}")
+
+
+def open_files() -> int:
+    """How many file descriptors this process has open."""
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208

@@ -1,0 +1,212 @@
+"""The ebpf probe against what programs really do."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pydamon
+from pydamon.core.mappings import MappingTable
+from pydamon.core.regions import RegionTable
+from pydamon.probes import Session
+from pydamon.probes.ebpf.probe import EbpfProbe
+from pydamon.probes.process import Process
+from pydamon.spaces.maps import parse_maps, read_maps
+from tests.live.conftest import MIB, Program, needs, open_files, script
+
+pytestmark = [pytest.mark.live, needs("ebpf")]
+
+HUGE = 2 * MIB
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    with EbpfProbe().open() as session:
+        yield session
+
+
+def watch_only(session: Session, pid: int) -> MappingTable:
+    mappings = parse_maps(read_maps(pid))
+    session.set_targets([Process(pid)], [mappings])
+    return mappings
+
+
+def sample(session: Session, table: RegionTable, ticks: int = 20) -> tuple[np.ndarray, np.ndarray]:
+    """Share of samples that hit, and share that could not be watched, by region."""
+    session.watch(table)
+    for number in range(ticks):
+        time.sleep(0.005)
+        session.tick(last=number == ticks - 1)
+    counts = session.counts()
+    tried = np.maximum(counts.checks + counts.unobservable, 1)
+    return counts.hits / np.maximum(counts.checks, 1), counts.unobservable / tried
+
+
+def test_samples_tell_hot_from_cold(session: Session, quarter: Callable[..., Program]) -> None:
+    program = quarter(64)
+    watch_only(session, program.pid)
+    edges = np.linspace(program.start, program.start + program.size, 17).astype(np.int64)
+    table = RegionTable.of(0, edges[:-1], edges[1:])
+    sample(session, table)  # clears what was touched before we came
+    hits, unobservable = sample(session, table)
+    assert (hits[:4] > 0.9).all()
+    assert (hits[4:] < 0.1).all()
+    assert (unobservable < 0.1).all()
+
+
+def test_a_scan_is_exact(session: Session, quarter: Callable[..., Program]) -> None:
+    program = quarter(64)
+    watch_only(session, program.pid)
+    end = program.start + program.size
+    session.scan(0, program.start, end, clear=True)
+    time.sleep(0.3)
+    bits = session.scan(0, program.start, end, clear=False)
+    hot = np.arange(len(bits.accessed)) < program.hot // mmap.PAGESIZE
+    assert bits.present.all()
+    assert bits.accessed[hot].all()
+    # The few pages that were in no LRU list yet when they should have been cleared.
+    assert bits.accessed[~hot].sum() <= 64
+
+
+def test_a_scan_leaves_what_it_only_reads(
+    session: Session, quarter: Callable[..., Program]
+) -> None:
+    program = quarter(16)
+    watch_only(session, program.pid)
+    cold = program.start + program.hot
+    for _ in range(2):
+        bits = session.scan(0, cold, program.start + program.size, clear=False)
+        assert bits.accessed.all()
+
+
+def test_pages_of_several_processes_are_unobservable_and_never_hot(session: Session) -> None:
+    text = f"""
+import ctypes, mmap, os
+memory = mmap.mmap(-1, {4 * MIB})
+memory.write(b"x" * {4 * MIB})
+reader, writer = os.pipe()
+if os.fork() == 0:
+    sum(memory[::4096])
+    os.write(writer, b"x")
+    while True:
+        sum(memory[::4096])
+os.read(reader, 1)
+print("ready")
+print(hex(ctypes.addressof(ctypes.c_char.from_buffer(memory))), flush=True)
+while True:
+    sum(memory[::4096])
+"""
+    # The parent and its child touch the same pages all the time.
+    with script(text) as process:
+        assert process.stdout is not None
+        start = int(process.stdout.readline(), 16)
+        watch_only(session, process.pid)
+        table = RegionTable.of(0, [start], [start + 4 * MIB])
+        hits, unobservable = sample(session, table)
+        assert hits[0] == 0
+        assert unobservable[0] == 1
+        bits = session.scan(0, start, start + 4 * MIB, clear=True)
+        assert bits.unobservable.all()
+        assert not bits.accessed.any()
+        for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+            os.kill(int(child), 9)
+
+
+def test_locked_memory_is_unobservable(session: Session) -> None:
+    text = f"""
+import ctypes, mmap
+memory = mmap.mmap(-1, {MIB}, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory.write(b"x" * {MIB})
+address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+assert ctypes.CDLL(None).mlock(ctypes.c_void_p(address), {MIB}) == 0
+print("ready"); print(hex(address), flush=True)
+while True:
+    sum(memory[::4096])
+"""
+    with script(text) as process:
+        assert process.stdout is not None
+        start = int(process.stdout.readline(), 16)
+        watch_only(session, process.pid)
+        hits, unobservable = sample(session, RegionTable.of(0, [start], [start + MIB]))
+        assert hits[0] == 0
+        assert unobservable[0] == 1
+
+
+def huge_bytes(pid: int) -> int:
+    text = Path(f"/proc/{pid}/smaps").read_text()
+    return 1024 * sum(map(int, re.findall(r"^AnonHugePages:\s+(\d+)", text, re.MULTILINE)))
+
+
+def test_huge_pages_are_watched_and_stay_whole(session: Session) -> None:
+    text = f"""
+import ctypes, mmap
+memory = mmap.mmap(-1, {64 * MIB}, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory.madvise(mmap.MADV_HUGEPAGE)
+memory.write(b"x" * {64 * MIB})
+address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+start = -(-address // {HUGE}) * {HUGE} - address
+print("ready"); print(hex(address + start), flush=True)
+while True:
+    sum(memory[start:start + {16 * MIB}:4096])
+"""
+    with script(text) as process:
+        assert process.stdout is not None
+        start = int(process.stdout.readline(), 16)
+        before = huge_bytes(process.pid)
+        if before < 32 * MIB:
+            pytest.skip("this machine gives no transparent huge pages, even when asked")
+        watch_only(session, process.pid)
+        edges = start + np.arange(0, 9) * 6 * MIB
+        table = RegionTable.of(0, edges[:-1], edges[1:])
+        sample(session, table)
+        hits, _ = sample(session, table)
+        assert (hits[:2] > 0.9).all()
+        assert (hits[3:] < 0.1).all()
+        session.scan(0, start, start + 48 * MIB, clear=True)
+        assert huge_bytes(process.pid) == before
+
+
+def test_exec_is_noticed(session: Session) -> None:
+    text = """
+import os, sys
+print("ready", flush=True)
+sys.stdin.readline()
+os.execv("/bin/sleep", ["sleep", "60"])
+"""
+    with script(text) as process:
+        assert process.stdin is not None
+        runs = watch_only(session, process.pid).runs
+        table = RegionTable.of(0, runs[:, 0], runs[:, 1])
+        session.watch(table)
+        session.tick()
+        assert not session.counts().lost
+        process.stdin.write("\n")
+        process.stdin.flush()
+        deadline_s = time.monotonic() + 10
+        while not session.counts().lost:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
+            session.tick()
+        # The next `watch` finds the new address space.
+        fresh = parse_maps(read_maps(process.pid)).runs
+        session.watch(RegionTable.of(0, fresh[:, 0], fresh[:, 1]))
+        session.tick(last=True)
+        counts = session.counts()
+        assert not counts.lost
+        assert counts.checks.sum() > 0
+
+
+def test_nothing_is_left_open(quarter: Callable[..., Program]) -> None:
+    program = quarter(8)
+    before = open_files()
+    for _ in range(5):
+        with pydamon.monitor(program.pid, probe="ebpf") as mon:
+            next(iter(mon))
+    assert open_files() == before

@@ -1,0 +1,188 @@
+"""Monitoring real processes, through the public interface."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import pydamon
+from tests.live.conftest import MIB, Program, needs, open_files, running, script
+
+pytestmark = pytest.mark.live
+
+
+def told_right(snapshot: pydamon.Snapshot, program: Program) -> tuple[float, float]:
+    """Shares of the hot and of the cold bytes that a snapshot tells right."""
+    end = program.start + program.size
+    boundary = program.start + program.hot
+    is_hot = 2 * snapshot.nr_accesses >= snapshot.max_nr_accesses
+    start = np.clip(snapshot.start, program.start, end)
+    stop = np.clip(snapshot.end, program.start, end)
+    in_hot = np.clip(np.minimum(stop, boundary) - start, 0, None)
+    in_cold = (stop - start) - in_hot
+    return (
+        float(in_hot[is_hot].sum() / program.hot),
+        float(in_cold[~is_hot].sum() / (program.size - program.hot)),
+    )
+
+
+@needs("ebpf")
+def test_a_hot_quarter_is_found(quarter: Callable[..., Program]) -> None:
+    program = quarter(400)
+    with pydamon.monitor(program.pid, probe="ebpf", seed=1) as mon:
+        snapshots = list(mon.run("3s"))
+        # On a machine that is busy with other things the budget makes snapshots rare.
+        snapshots += [s for s, _ in zip(mon, range(max(0, 12 - len(snapshots))), strict=False)]
+    told = np.array([told_right(snapshot, program) for snapshot in snapshots[-3:]])
+    assert np.median(told, axis=0).min() >= 0.95
+    working_set = np.median([s.working_set() for s in snapshots[-5:]])
+    assert working_set == pytest.approx(program.hot, rel=0.15)
+
+
+@needs("refs")
+def test_refs_counts_what_is_used_of_a_mapping(quarter: Callable[..., Program]) -> None:
+    program = quarter(64)
+    with pydamon.monitor(program.pid, probe="refs") as mon:
+        snapshots = list(mon.run("2s"))
+    last = snapshots[-1]
+    mine = (last.start <= program.start) & (last.end > program.start)
+    assert mine.sum() == 1
+    assert last.touched_bytes[mine][0] == pytest.approx(program.hot, rel=0.15)
+
+
+def test_mappings_have_names() -> None:
+    with (
+        script(
+            "x = bytearray(10**7); print('ready', flush=True); import time; time.sleep(60)"
+        ) as p,
+        pydamon.monitor(p.pid) as mon,
+    ):
+        snapshot = next(iter(mon))
+    found = {
+        region.mapping.name
+        for region in map(snapshot.__getitem__, range(len(snapshot)))
+        if region.mapping
+    }
+    assert {"[heap]", "[stack]", "[anon]"} <= found
+    assert any(name.startswith("/") for name in found)
+
+
+def test_the_exit_of_the_target_is_the_end() -> None:
+    with script("print('ready', flush=True); import time; time.sleep(0.7)") as process:
+        with pydamon.monitor(process.pid) as mon:
+            begin_s = time.monotonic()
+            snapshots = list(mon)
+        assert snapshots
+        assert time.monotonic() - begin_s < 10
+
+
+def test_exec_and_children_are_followed() -> None:
+    text = """
+import os, subprocess, sys, time
+print("ready", flush=True)
+time.sleep(0.5)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+time.sleep(0.2)
+program = "b = bytearray(50 * 10**6)\\nwhile True: b[::4096]"
+os.execv(sys.executable, [sys.executable, "-c", program])
+"""
+    with script(text) as process, pydamon.monitor(process.pid, update="200ms", aggr="100ms") as mon:
+        for snapshot in mon.run("8s"):
+            pids = {target.pid for target in snapshot.targets}
+            mine = [t.pid for t in snapshot.targets].index(process.pid)
+            size = int(snapshot.size[snapshot.target == mine].sum())
+            if len(pids) == 2 and size > 50 * 10**6:
+                break
+        else:
+            pytest.fail("the child, or the new program, was not found")
+        children = pids - {process.pid}
+    for pid in children:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_children_are_left_alone_when_asked() -> None:
+    text = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+    with script(text) as process, pydamon.monitor(process.pid, children=False) as mon:
+        assert [t.pid for t in next(iter(mon)).targets] == [process.pid]
+        children = f"/proc/{process.pid}/task/{process.pid}/children"
+        with open(children) as file:  # noqa: PTH123
+            for pid in file.read().split():
+                os.kill(int(pid), signal.SIGKILL)
+
+
+def test_only_the_given_ranges_are_watched(quarter: Callable[..., Program]) -> None:
+    program = quarter(32)
+    wanted = [
+        (program.start, program.start + MIB),
+        (program.start + 4 * MIB, program.start + 5 * MIB),
+    ]
+    with pydamon.monitor(program.pid, ranges=wanted) as mon:
+        snapshot = next(iter(mon))
+    for region_start, region_end in zip(snapshot.start, snapshot.end, strict=True):
+        assert any(low <= region_start and region_end <= high for low, high in wanted)
+    assert snapshot.size.sum() == 2 * MIB
+
+
+@pytest.mark.parametrize("rule", ["gaps", "three"])
+def test_regions_cover_the_program(rule: str, quarter: Callable[..., Program]) -> None:
+    program = quarter(32)
+    with pydamon.monitor(program.pid, regions_from=rule) as mon:
+        snapshot = next(iter(mon))
+    inside = (snapshot.start < program.start + program.size) & (snapshot.end > program.start)
+    assert snapshot.start[inside].min() <= program.start
+    assert snapshot.end[inside].max() >= program.start + program.size
+
+
+def test_a_dead_pid() -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    with pytest.raises(pydamon.TargetError, match="no process with pid"):
+        pydamon.monitor(process.pid)
+
+
+def test_a_kernel_thread() -> None:
+    if not os.path.exists("/proc/2/stat"):  # noqa: PTH110
+        pytest.skip("no kernel threads in this pid namespace")
+    with pytest.raises(pydamon.TargetError, match="kernel thread"):
+        pydamon.monitor(2)
+
+
+def test_a_failed_start_leaves_nothing_open(quarter: Callable[..., Program]) -> None:
+    program = quarter(8)
+    before = open_files()
+    with pytest.raises(pydamon.UsageError):
+        pydamon.monitor(program.pid, probe="telepathy")
+    with pytest.raises(pydamon.UsageError):
+        pydamon.monitor(program.pid, ranges=[(8, 4)])
+    assert open_files() == before
+
+
+def test_the_budget_is_kept(quarter: Callable[..., Program]) -> None:
+    """Half the budget costs clearly less than eight times as much does."""
+    program = quarter(100)
+
+    def cost(budget: float) -> float:
+        with pydamon.monitor(program.pid, cpu_budget_percent=budget) as mon:
+            list(mon.run("1s"))  # finds its pace
+            snapshots = list(mon.run("2s"))
+        return sum(s.cost.cpu_ns for s in snapshots) / sum(s.window_ns for s in snapshots)
+
+    assert cost(0.5) < cost(4) / 2
+
+
+def test_running_is_needed_for_nothing() -> None:
+    with running("/bin/sleep", "60") as process, pydamon.monitor(process.pid) as mon:
+        snapshots = list(mon.run("1s"))
+    assert snapshots[-1].working_set() <= MIB
