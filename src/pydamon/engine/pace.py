@@ -104,23 +104,18 @@ class Pacer:
     def _apply(self, sampling_ns: float, aggregation_ns: float, growth: float) -> None:
         """Use these intervals, as far as the named ones allow."""
         named, now = self.named, self.effective
-        if self._sampling_is_named:
-            sampling_ns = named.sampling_ns
-        else:
+        sampling, aggregation = named.sampling_ns, named.aggregation_ns
+        if not self._sampling_is_named:
             if self._aggregation_is_named:
-                sampling_ns = min(sampling_ns, named.aggregation_ns / self._min_samples)
-            sampling_ns = max(named.sampling_ns, min(sampling_ns, growth * now.sampling_ns))
-        if self._aggregation_is_named:
-            aggregation_ns = max(named.aggregation_ns, sampling_ns)
-        else:
-            aggregation_ns = max(
-                named.aggregation_ns,
-                self._min_samples * sampling_ns,
-                min(aggregation_ns, growth * now.aggregation_ns),
-            )
+                sampling_ns = min(sampling_ns, aggregation / self._min_samples)
+            sampling = max(sampling, int(min(sampling_ns, growth * now.sampling_ns)))
+        if not self._aggregation_is_named:
+            stretched_ns = int(min(aggregation_ns, growth * now.aggregation_ns))
+            aggregation = max(aggregation, self._min_samples * sampling, stretched_ns)
+        aggregation = max(aggregation, sampling)
         self.effective = replace(
             named,
-            sampling_ns=round(sampling_ns),
-            aggregation_ns=round(aggregation_ns),
-            update_ns=max(named.update_ns, round(aggregation_ns)),
+            sampling_ns=sampling,
+            aggregation_ns=aggregation,
+            update_ns=max(named.update_ns, aggregation),
         )

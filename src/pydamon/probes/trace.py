@@ -16,6 +16,7 @@ from pydamon.core.errors import UsageError
 from pydamon.core.mappings import MappingTable
 from pydamon.core.regions import PAGE_SIZE, RegionTable
 from pydamon.probes.base import Availability, Clock, Counts, PageBits, Session, Traits
+from pydamon.probes.borders import NO_SPAN, borders
 from pydamon.probes.process import Process
 
 __all__ = ["Access", "Phase", "Trace", "TraceProbe", "VirtualClock"]
@@ -127,6 +128,7 @@ class TraceSession(Session):
         self._since_ns = 0
         self._cleared: dict[int, int] = {}
         self._hits = self._checks = np.empty(0)
+        self._hit = self._miss = np.empty((0, 2), np.int64)
 
     def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
         self._table = RegionTable.of([], [], [])
@@ -134,6 +136,8 @@ class TraceSession(Session):
     def watch(self, table: RegionTable, share: NDArray[np.float64] | float = 1.0) -> None:
         self._table, self._share = table, share
         self._hits, self._checks = np.zeros(len(table)), np.zeros(len(table))
+        self._hit = np.tile(np.array(NO_SPAN), (len(table), 1))
+        self._miss = self._hit.copy()
         self._sampled = np.zeros(len(table), np.bool_)
         self.tick()
 
@@ -142,8 +146,11 @@ class TraceSession(Session):
         if self._sampled.any():
             rate = self._trace.at(now_ns).rate_hz(table.target, self._page)
             chance = 1 - np.exp(-rate * (now_ns - self._since_ns) / 1e9)
-            self._hits += self._sampled & (self._rng.random(len(table)) < chance)
+            hit = self._sampled & (self._rng.random(len(table)) < chance)
+            self._hits += hit
             self._checks += self._sampled
+            _widen(self._hit, self._page, hit)
+            _widen(self._miss, self._page, self._sampled & ~hit)
         if not last:
             pages = self._rng.integers(0, table.size // PAGE_SIZE)
             self._page = table.start + pages * PAGE_SIZE
@@ -151,7 +158,12 @@ class TraceSession(Session):
             self._since_ns = now_ns
 
     def counts(self) -> Counts:
-        return Counts(self._hits.copy(), self._checks.copy(), np.zeros(len(self._table)))
+        return Counts(
+            self._hits.copy(),
+            self._checks.copy(),
+            np.zeros(len(self._table)),
+            border=borders(self._hit, self._miss),
+        )
 
     def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
         now_ns = self.clock.now_ns()
@@ -166,3 +178,9 @@ class TraceSession(Session):
 
     def close(self) -> None:
         """Nothing to give back."""
+
+
+def _widen(span: NDArray[np.int64], page: NDArray[np.int64], where: NDArray[np.bool_]) -> None:
+    """Make spans, where asked, reach to these pages."""
+    span[where, 0] = np.minimum(span[where, 0], page[where])
+    span[where, 1] = np.maximum(span[where, 1], page[where])

@@ -14,6 +14,7 @@ from pydamon.core.mappings import MappingTable
 from pydamon.core.regions import PAGE_SIZE, RegionTable
 from pydamon.probes import madvise
 from pydamon.probes.base import Clock, Counts, PageBits, RealClock, Session
+from pydamon.probes.borders import NO_SPAN, borders
 from pydamon.probes.ebpf.layout import ARMED, BATCH, IDLE
 from pydamon.probes.ebpf.machine import Machine
 from pydamon.probes.ebpf.scan import Scanner
@@ -25,7 +26,6 @@ __all__ = ["EbpfSession"]
 _MIN_ENTRIES = 4096
 _MIN_TARGETS = 64
 _SHARE_ONE = 2**32 - 1
-_NO_SPAN = (2**62, 0, 2**62, 0)
 _UNOBSERVABLE_SHARE = 0.125
 """Regions in which nothing could be watched last time are still tried, but seldom."""
 
@@ -86,7 +86,7 @@ class EbpfSession(Session):
         entries["share"] = (shares * _SHARE_ONE).astype(np.uint32)
         self._set_blocks(entries, table)
         self._machine.counters[:n] = 0
-        self._machine.spans[:n] = _NO_SPAN
+        self._machine.spans[:n] = (*NO_SPAN, *NO_SPAN)
         self._count = n
         self._armed = False
         self._clears = self._interruption_ns = 0
@@ -103,12 +103,13 @@ class EbpfSession(Session):
             self._clear(control.n_ranges)
 
     def counts(self) -> Counts:
+        spans = self._machine.spans[: self._count].astype(np.int64)
         hits, checks, unobservable = self._machine.counters[: self._count].T.astype(np.float64)
         return Counts(
             hits,
             checks,
             unobservable,
-            border=self._borders(),
+            border=borders(spans[:, :2], spans[:, 2:]),
             clears=self._clears,
             interruption_ns=self._interruption_ns,
             lost=bool(self._machine.targets["gone"][: len(self._processes)].any()),
@@ -176,16 +177,6 @@ class EbpfSession(Session):
             else:
                 entry["state"] = IDLE
                 entry["unobservable"] += 1
-
-    def _borders(self) -> NDArray[np.int64]:
-        """Half-way between the samples with a hit and those without, where they lie apart."""
-        spans = self._machine.spans[: self._count].T.astype(np.int64)
-        hit_low, hit_high, miss_low, miss_high = spans
-        below = np.where(hit_high < miss_low, hit_high, miss_high)
-        above = np.where(hit_high < miss_low, miss_low, hit_low)
-        # A span of no samples begins at the top and ends at 0.
-        apart = (below < above) & (below > 0) & (above < _NO_SPAN[0])
-        return np.where(apart, (below + above) // 2 // PAGE_SIZE * PAGE_SIZE + PAGE_SIZE, 0)
 
     def _find_lost(self) -> None:
         """Find the new address space of processes that called exec."""

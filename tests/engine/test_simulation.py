@@ -1,0 +1,178 @@
+"""The whole engine on made-up accesses: no Linux, no waiting, the same every time."""
+
+from __future__ import annotations
+
+from itertools import islice, pairwise
+
+import numpy as np
+import pytest
+
+import pydamon
+from pydamon import Access, Attrs, Phase, Trace
+from pydamon.core.regions import PAGE_SIZE
+
+MIB = 1 << 20
+GIB = 1 << 30
+SECOND = 10**9
+BASE = 0x7F00_0000_0000
+
+
+def steady(*accesses: Access) -> Trace:
+    return Trace((Phase(SECOND, accesses),))
+
+
+def told_right(snapshot: pydamon.Snapshot, hot: list[tuple[int, int]]) -> tuple[float, float]:
+    """Shares of the hot and of the other bytes that a snapshot tells right."""
+    is_hot = 2 * snapshot.nr_accesses >= snapshot.max_nr_accesses
+    inside = np.zeros(len(snapshot), np.int64)
+    for low, high in hot:
+        overlap = np.minimum(snapshot.end, high) - np.maximum(snapshot.start, low)
+        inside += np.maximum(overlap, 0)
+    hot_bytes = sum(high - low for low, high in hot)
+    outside = snapshot.size - inside
+    return inside[is_hot].sum() / hot_bytes, outside[~is_hot].sum() / outside.sum()
+
+
+def last(mon: pydamon.Monitor, duration: str) -> pydamon.Snapshot:
+    *_, snapshot = mon.run(duration)
+    return snapshot
+
+
+def test_a_hot_quarter_is_found_and_the_working_set_with_it() -> None:
+    hot = (BASE, BASE + 100 * MIB)
+    mon = pydamon.simulate(steady(Access(*hot)), [(BASE, BASE + 400 * MIB)])
+    snapshot = last(mon, "3s")
+    assert min(told_right(snapshot, [hot])) > 0.99
+    assert snapshot.working_set() == pytest.approx(100 * MIB, rel=0.02)
+
+
+def test_several_hot_spots_are_told_apart() -> None:
+    hot = [(BASE + i * 20 * MIB, BASE + i * 20 * MIB + 10 * MIB) for i in range(7)]
+    mon = pydamon.simulate(
+        steady(*(Access(*spot) for spot in hot)),
+        [(BASE, BASE + 140 * MIB)],
+        attrs=Attrs(min_regions=20, max_regions=100),
+    )
+    snapshots = list(mon.run("5s"))
+    assert np.median([len(s) for s in snapshots[10:]]) >= 14
+    assert min(told_right(snapshots[-1], hot)) > 0.95
+
+
+def test_access_rates_are_frequencies() -> None:
+    """A page touched with probability p in a sampling interval scores p of the samples."""
+    interval_s = 0.005
+    rate_hz = -np.log(0.5) / interval_s
+    mon = pydamon.simulate(
+        steady(Access(BASE, BASE + 100 * MIB, rate_hz)), [(BASE, BASE + 100 * MIB)]
+    )
+    shares = [
+        float(np.average(s.nr_accesses, weights=s.size)) / s.max_nr_accesses for s in mon.run("5s")
+    ]
+    # Truncation to whole samples takes half a sample, on average.
+    assert np.mean(shares) == pytest.approx(0.5 - 0.5 / 20, abs=0.03)
+
+
+def test_age_grows_while_nothing_changes_and_falls_when_it_does() -> None:
+    trace = Trace((Phase(5 * SECOND, (Access(BASE, BASE + 50 * MIB),)), Phase(SECOND, ())))
+    mon = pydamon.simulate(trace, [(BASE, BASE + 200 * MIB)])
+    before = last(mon, "4.9s")
+    hottest = before.hottest(1)[0]
+    assert hottest.nr_accesses == before.max_nr_accesses
+    assert hottest.age >= 30
+    after = list(islice(mon, 3))[-1]
+    was_hot = (after.start < BASE + 50 * MIB) & (after.nr_accesses == 0)
+    assert after.age[was_hot].max() <= 3
+
+
+def test_a_phase_change_is_noticed_within_three_aggregations() -> None:
+    first, second = (BASE, BASE + 40 * MIB), (BASE + 200 * MIB, BASE + 240 * MIB)
+    trace = Trace((Phase(4 * SECOND, (Access(*first),)), Phase(SECOND, (Access(*second),))))
+    mon = pydamon.simulate(trace, [(BASE, BASE + 400 * MIB)])
+    list(mon.run("4s"))
+    snapshot = list(islice(mon, 3))[-1]
+    hot = snapshot.nr_accesses * 2 >= snapshot.max_nr_accesses
+    in_second = (snapshot.start < second[1]) & (snapshot.end > second[0])
+    assert not (hot & (snapshot.end <= first[1])).any()
+    assert (hot & in_second).any()
+
+
+def test_targets_are_kept_apart() -> None:
+    trace = steady(Access(BASE, BASE + 10 * MIB, target=1))
+    mon = pydamon.simulate(trace, [(BASE, BASE + 20 * MIB)], [(BASE, BASE + 20 * MIB)])
+    snapshot = last(mon, "3s")
+    assert snapshot.of_target(0).working_set() == 0
+    assert snapshot.of_target(1).working_set() == pytest.approx(10 * MIB, rel=0.05)
+
+
+@pytest.mark.parametrize(("low", "high"), [(10, 1000), (20, 100), (3, 10), (50, 60)])
+def test_the_bounds_on_regions_hold(low: int, high: int) -> None:
+    spots = [Access(BASE + i * 2 * MIB, BASE + i * 2 * MIB + MIB) for i in range(100)]
+    mon = pydamon.simulate(
+        steady(*spots), [(BASE, BASE + 200 * MIB)], attrs=Attrs(min_regions=low, max_regions=high)
+    )
+    for snapshot in mon.run("3s"):
+        assert low <= len(snapshot) <= high
+        assert snapshot.size.sum() == 200 * MIB
+        assert (snapshot.start % PAGE_SIZE == 0).all()
+        assert (snapshot.end[:-1] == snapshot.start[1:]).all()
+
+
+def test_bounds_and_intervals_can_be_changed_while_it_runs() -> None:
+    spots = [Access(BASE + i * 4 * MIB, BASE + i * 4 * MIB + MIB) for i in range(50)]
+    mon = pydamon.simulate(steady(*spots), [(BASE, BASE + 200 * MIB)])
+    assert len(last(mon, "3s")) > 30
+    mon.change(Attrs(sampling_ns=10**7, aggregation_ns=2 * 10**8, min_regions=3, max_regions=12))
+    snapshots = list(islice(mon, 5))
+    assert all(len(s) <= 12 for s in snapshots)
+    assert snapshots[-1].window_ns == 2 * 10**8
+    assert snapshots[-1].max_nr_accesses == 20
+
+
+def test_a_seed_makes_a_run_repeatable() -> None:
+    def run(seed: int) -> list[tuple[list[int], list[int]]]:
+        trace = steady(Access(BASE, BASE + 30 * MIB, rate_hz=100))
+        mon = pydamon.simulate(trace, [(BASE, BASE + 100 * MIB)], seed=seed)
+        return [(s.start.tolist(), s.nr_accesses.tolist()) for s in mon.run("2s")]
+
+    assert run(3) == run(3)
+    assert run(3) != run(4)
+
+
+def test_intervals_are_tuned_towards_the_share_of_accesses() -> None:
+    """Memory that is touched about once in 10 s looks cold at 5 ms: sampling must slow down."""
+    goal = pydamon.IntervalGoal(access_bp=400, aggregations=3)
+    trace = steady(Access(BASE, BASE + 100 * MIB, rate_hz=0.1))
+    mon = pydamon.simulate(trace, [(BASE, BASE + 100 * MIB)], goal=goal)
+    snapshots = list(mon.run("300s"))
+    assert snapshots[0].sampling_ns == 5 * 10**6
+    late = snapshots[len(snapshots) // 2 :]
+    found = np.mean([np.average(s.nr_accesses, weights=s.size) / s.max_nr_accesses for s in late])
+    assert late[-1].sampling_ns > 20 * 5 * 10**6
+    assert found == pytest.approx(0.04, abs=0.03)
+
+
+def test_stop_ends_the_iteration() -> None:
+    mon = pydamon.simulate(steady(), [(BASE, BASE + MIB)])
+    seen = 0
+    for _ in mon:
+        seen += 1
+        if seen == 3:
+            mon.stop()
+    assert seen == 3
+
+
+def test_windows_are_measured_and_add_up() -> None:
+    mon = pydamon.simulate(steady(), [(BASE, BASE + MIB)])
+    snapshots = list(mon.run("1.03s"))
+    assert snapshots[0].start_ns == 0
+    assert snapshots[-1].end_ns == pytest.approx(1.03 * SECOND, abs=5 * 10**6)
+    for before, after in pairwise(snapshots):
+        assert after.start_ns == before.end_ns
+    # The last window is longer, rather than one of 30 ms.
+    assert snapshots[-1].window_ns > 10**8
+
+
+def test_a_duration_of_nothing_is_refused() -> None:
+    mon = pydamon.simulate(steady(), [(BASE, BASE + MIB)])
+    with pytest.raises(pydamon.UsageError, match="longer than 0"):
+        list(mon.run("0s"))
