@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pydamon.cli.record import announce, record_to
+from pydamon.cli.record import record_to
 from pydamon.engine import monitor
 from pydamon.workloads import DEMO
 
@@ -43,7 +43,6 @@ class Demo:
                     assert process.stdout is not None
                     process.stdout.readline()
                     with monitor(process.pid) as mon:
-                        announce(mon)
                         record_to(mon, path, args.duration, force=False, command=program)
                 finally:
                     process.kill()

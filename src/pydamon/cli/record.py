@@ -22,7 +22,7 @@ from pydamon.probes import PROBES
 from pydamon.recording import Recorder, RecordingInfo
 from pydamon.spaces.maps import Rule
 
-__all__ = ["Record", "add_monitoring_arguments", "announce", "monitor_from", "record_to"]
+__all__ = ["Record", "add_monitoring_arguments", "monitor_from", "record_to"]
 
 
 class Record:
@@ -59,10 +59,14 @@ class Record:
         with ExitStack() as stack:
             child = stack.enter_context(Child(args.command)) if args.command else None
             mon = stack.enter_context(monitor_from(args, [child.pid] if child else args.pids))
-            announce(mon)
-            if child:
-                child.go()
-            record_to(mon, args.out, args.duration, force=args.force, command=args.command)
+            record_to(
+                mon,
+                args.out,
+                args.duration,
+                force=args.force,
+                command=args.command,
+                begin=child.go if child else None,
+            )
             return child.end() if child else 0
 
 
@@ -131,13 +135,26 @@ def monitor_from(args: argparse.Namespace, pids: list[int]) -> Monitor:
 
 
 def record_to(
-    mon: Monitor, path: Path, duration: str | None, *, force: bool, command: list[str] | None
+    mon: Monitor,
+    path: Path,
+    duration: str | None,
+    *,
+    force: bool,
+    command: list[str] | None,
+    begin: Callable[[], None] | None = None,
 ) -> None:
-    """Write what *mon* sees to a file, and say on standard error how it goes."""
+    """Write what *mon* sees to a file, and say on standard error how it goes.
+
+    *begin* is called when everything is ready to record.
+    """
     info = RecordingInfo.here(mon.attrs, mon.probe_name, time.time_ns(), _commands(mon, command))
-    progress = _Progress(mon)
+    snapshots = mon.run(duration)
     with _ending(mon.stop), Recorder(path, info, force=force) as recorder:
-        for snapshot in mon.run(duration):
+        _announce(mon)
+        progress = _Progress()
+        if begin is not None:
+            begin()
+        for snapshot in snapshots:
             recorder.write(snapshot)
             progress.show(snapshot)
     progress.finish(path)
@@ -146,8 +163,7 @@ def record_to(
 class _Progress:
     """One line on a terminal, rewritten once a second."""
 
-    def __init__(self, mon: Monitor) -> None:
-        self._mon = mon
+    def __init__(self) -> None:
         self._cpu_ns = time.process_time_ns()
         self._start_ns = self._shown_ns = time.monotonic_ns()
         self._snapshots = self._late = self._unobservable = self._monitored = 0
@@ -187,7 +203,7 @@ class _Progress:
         return f"{format_duration(wall_ns)}, {self._snapshots} snapshots, {cpu:.1f} % of a CPU"
 
 
-def announce(mon: Monitor) -> None:
+def _announce(mon: Monitor) -> None:
     """Say on standard error what is watched, and how."""
     for name, why in mon.passed_over.items():
         _say(f"the {name} probe does not work here: {why}")

@@ -99,21 +99,11 @@ class Monitor:
         Raises `UsageError` for a duration of 0.
         """
         if duration is None:
-            yield from self
-            return
+            return iter(self)
         duration_ns = parse_duration_ns(duration)
         if duration_ns == 0:
             raise UsageError("the duration must be longer than 0")
-        end_ns = self._session.clock.now_ns() + duration_ns
-        while (left_ns := end_ns - self._session.clock.now_ns()) > 0:
-            aggregation_ns = self._pacer.effective.aggregation_ns
-            # The last window is longer rather than too short to mean anything.
-            snapshot = self._aggregate(left_ns if left_ns < 1.5 * aggregation_ns else None)
-            if snapshot is None:
-                return
-            yield snapshot
-            if left_ns < 1.5 * aggregation_ns:
-                return
+        return self._run(duration_ns)
 
     def close(self) -> None:
         """Stop watching; harmless when done twice."""
@@ -135,6 +125,18 @@ class Monitor:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _run(self, duration_ns: int) -> Iterator[Snapshot]:
+        end_ns = self._session.clock.now_ns() + duration_ns
+        while (left_ns := end_ns - self._session.clock.now_ns()) > 0:
+            # The last window is longer rather than too short to mean anything.
+            last = left_ns < 1.5 * self._pacer.effective.aggregation_ns
+            snapshot = self._aggregate(left_ns if last else None)
+            if snapshot is None:
+                return
+            yield snapshot
+            if last:
+                return
 
     def _start(self) -> None:
         self._layout = self._space.update(self._max_ranges)
@@ -200,7 +202,8 @@ class Monitor:
         samples = self._pacer.effective.samples_per_aggregation
         clear = (table.last_nr_accesses < 1) | (table.last_nr_accesses > 0.9 * samples)
         settled = clear & (table.age >= _SETTLED_AGE)
-        return np.where(settled, share * _SETTLED_SHARE, share)
+        least = max(share * _SETTLED_SHARE, min(share, 1 / samples))
+        return np.where(settled, least, share)
 
     def _sample(self, start_ns: int, length_ns: int) -> int:
         """Tick until the window is over; how many ticks that were."""

@@ -22,7 +22,17 @@ from pydamon.core.mappings import MappingTable
 from pydamon.core.regions import PAGE_SIZE, RegionTable
 from pydamon.probes.process import Process
 
-__all__ = ["Availability", "Clock", "Counts", "PageBits", "Probe", "RealClock", "Session", "Traits"]
+__all__ = [
+    "Availability",
+    "Clock",
+    "Counts",
+    "PageBits",
+    "Probe",
+    "RealClock",
+    "Session",
+    "Traits",
+    "turns",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +102,16 @@ class PageBits:
         return int(self.accessed.sum()) * PAGE_SIZE
 
 
+def turns(
+    share: NDArray[np.float64], rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """At which ticks to sample each region: those whose number plus the second is a multiple of
+    the first. Evenly spaced turns vary less in number than a decision by lot at each tick."""
+    wanted = 1 / np.maximum(share, 1e-6)
+    period = (wanted + rng.random(len(share))).astype(np.int64)
+    return period, rng.integers(0, period)
+
+
 class Clock(Protocol):
     """Time as a session knows it: the machine's, or a simulation's."""
 
@@ -142,8 +162,8 @@ class Session(ABC):
     def watch(self, table: RegionTable, share: NDArray[np.float64] | float = 1.0) -> None:
         """Sample these regions from now on; counts start at 0.
 
-        Each tick samples a region with the probability *share* (one for all, or one for each),
-        independently of what would be found there, so that cost can be bounded without a bias.
+        A region is sampled at a *share* of the ticks (one for all regions, or one for each), in
+        turns that do not depend on what would be found, so that cost can be bounded without a bias.
         """
 
     @abstractmethod

@@ -19,6 +19,8 @@ class Process:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
+        if pid <= 0:
+            raise TargetError(f"there is no process with pid {pid}")
         try:
             # pidfd_open came with Linux 5.3.
             self.pidfd = os.pidfd_open(pid)

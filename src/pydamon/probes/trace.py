@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydamon.core.errors import UsageError
 from pydamon.core.mappings import MappingTable
 from pydamon.core.regions import PAGE_SIZE, RegionTable
-from pydamon.probes.base import Availability, Clock, Counts, PageBits, Session, Traits
+from pydamon.probes.base import Availability, Clock, Counts, PageBits, Session, Traits, turns
 from pydamon.probes.borders import NO_SPAN, borders
 from pydamon.probes.process import Process
 
@@ -122,7 +122,8 @@ class TraceSession(Session):
         self._trace = trace
         self._rng = np.random.default_rng(seed)
         self._table = RegionTable.of([], [], [])
-        self._share: NDArray[np.float64] | float = 1.0
+        self._period = self._phase = np.empty(0, np.int64)
+        self._ticks = 0
         self._page = np.empty(0, np.int64)
         self._sampled = np.empty(0, np.bool_)
         self._since_ns = 0
@@ -134,7 +135,9 @@ class TraceSession(Session):
         self._table = RegionTable.of([], [], [])
 
     def watch(self, table: RegionTable, share: NDArray[np.float64] | float = 1.0) -> None:
-        self._table, self._share = table, share
+        self._table, self._ticks = table, 0
+        shares = np.broadcast_to(np.asarray(share, np.float64), (len(table),))
+        self._period, self._phase = turns(shares, self._rng)
         self._hits, self._checks = np.zeros(len(table)), np.zeros(len(table))
         self._hit = np.tile(np.array(NO_SPAN), (len(table), 1))
         self._miss = self._hit.copy()
@@ -154,7 +157,8 @@ class TraceSession(Session):
         if not last:
             pages = self._rng.integers(0, table.size // PAGE_SIZE)
             self._page = table.start + pages * PAGE_SIZE
-            self._sampled = self._rng.random(len(table)) < self._share
+            self._sampled = (self._ticks + self._phase) % self._period == 0
+            self._ticks += 1
             self._since_ns = now_ns
 
     def counts(self) -> Counts:

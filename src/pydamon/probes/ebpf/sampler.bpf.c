@@ -56,6 +56,7 @@ struct control {
 	/* The call. */
 	u32 first;	  /* entry to start from */
 	u32 count;	  /* entries of this call, at most MAX_BATCH */
+	u32 tick;	  /* tick: its number since the entries were written */
 	u32 check, pick;  /* tick: look at the last samples; choose new ones */
 	u32 max_ranges;	  /* tick: how many samples may ask to be cleared */
 	u32 n_ranges;	  /* tick: how many do; verify: how many could not be cleared */
@@ -82,12 +83,12 @@ struct entry {
 	u64 addr;
 	u32 target;
 	u32 state;
-	u32 share;	  /* sample with a probability of share / 2^32 */
+	u32 period;	  /* sample at every so manyth tick... */
+	u32 phase;	  /* ...of those at which the tick's number and this add up to 0 */
 	u32 block;	  /* clear blocks of this many bytes: a power of two */
+	u32 hits, checks, unobservable;
 	u64 low, high;	  /* what is mapped around the region without a gap: blocks stay inside */
 	u64 hit[2], miss[2]; /* lowest and highest address of samples with a hit, and without */
-	u32 hits, checks, unobservable;
-	u32 pad;
 };
 MAP(entries, struct entry, 1);
 
@@ -234,7 +235,7 @@ static inline void pick(struct control *c, struct target *t, struct entry *e, u3
 	u32 shift;
 
 	e->state = IDLE;
-	if (!pages || bpf_get_prandom_u32() > e->share)
+	if (!pages || !e->period || (c->tick + e->phase) % e->period)
 		return;
 	e->addr = e->start + random % pages * PAGE;
 	if (!(walk(c, t->pgd, e->addr, &shift) & ACCESSED))

@@ -13,7 +13,7 @@ from pydamon.core.errors import TargetError
 from pydamon.core.mappings import MappingTable
 from pydamon.core.regions import PAGE_SIZE, RegionTable
 from pydamon.probes import madvise
-from pydamon.probes.base import Clock, Counts, PageBits, RealClock, Session
+from pydamon.probes.base import Clock, Counts, PageBits, RealClock, Session, turns
 from pydamon.probes.borders import NO_SPAN, borders
 from pydamon.probes.ebpf.layout import ARMED, BATCH, IDLE
 from pydamon.probes.ebpf.machine import Machine
@@ -25,7 +25,6 @@ __all__ = ["EbpfSession"]
 
 _MIN_ENTRIES = 4096
 _MIN_TARGETS = 64
-_SHARE_ONE = 2**32 - 1
 _UNOBSERVABLE_SHARE = 0.125
 """Regions in which nothing could be watched last time are still tried, but seldom."""
 
@@ -51,6 +50,7 @@ class EbpfSession(Session):
         self._armed = False
         self._clears = 0
         self._interruption_ns = 0
+        self._rng = np.random.default_rng()
 
     def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
         if len(processes) > len(self._machine.targets):
@@ -82,14 +82,15 @@ class EbpfSession(Session):
         entries["start"], entries["end"] = table.start, table.end
         entries["target"] = table.target
         entries["state"] = IDLE
-        shares = np.where(table.unobservable > 0.9, share * _UNOBSERVABLE_SHARE, share)
-        entries["share"] = (shares * _SHARE_ONE).astype(np.uint32)
+        share = np.where(table.unobservable > 0.9, share * _UNOBSERVABLE_SHARE, share)
+        entries["period"], entries["phase"] = turns(share, self._rng)
         self._set_blocks(entries, table)
         self._machine.counters[:n] = 0
         self._machine.spans[:n] = (*NO_SPAN, *NO_SPAN)
         self._count = n
         self._armed = False
         self._clears = self._interruption_ns = 0
+        self._machine.control.tick = 0
         self.tick()
 
     def tick(self, last: bool = False) -> None:
@@ -99,6 +100,7 @@ class EbpfSession(Session):
             control.first, control.count = first, min(BATCH, count - first)
             self._machine.tick.run()
         self._armed = not last
+        control.tick += 1
         if control.n_ranges:
             self._clear(control.n_ranges)
 

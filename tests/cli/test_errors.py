@@ -1,0 +1,111 @@
+"""Bad input: one clear line, a code that is not 0, and never a traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pydamon.cli.main import main
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """What a command that must fail says on standard error."""
+    try:
+        code = main(argv)
+    except SystemExit as stop:  # argparse
+        code = int(stop.code or 0)
+    assert code in (1, 2)
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+    return captured.err
+
+
+def dead_pid() -> str:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return str(process.pid)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--sample", "0ms"], "sampling interval must be longer than 0"),
+        (["--aggr", "0s"], "aggregation interval must be longer than 0"),
+        (["--sample", "1s", "--aggr", "100ms"], "longer than the aggregation interval"),
+        (["--aggr", "2s", "--update", "1s"], "longer than the update interval"),
+        (["--sample", "5"], "not a duration"),
+        (["--sample", "soon"], "not a duration"),
+        (["--duration", "0s"], "longer than 0"),
+        (["--min-regions", "2"], "at least 3 regions"),
+        (["--min-regions", "20", "--max-regions", "10"], "below the minimum"),
+        (["--cpu-budget", "0"], "not a CPU budget"),
+        (["--cpu-budget", "-3"], "not a CPU budget"),
+        (["--cpu-budget", "nan"], "not a CPU budget"),
+        (["--probe", "telepathy"], "invalid choice"),
+        (["--range", "zz-11"], "not an address range"),
+        (["--range", "20-10"], "start below its end"),
+        (["--range", "1000-3000", "--range", "2000-4000"], "overlap"),
+    ],
+)
+def test_options_that_make_no_sense(
+    options: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with subprocess.Popen(["/bin/sleep", "30"]) as process:
+        try:
+            out = str(tmp_path / "x")
+            assert words in complaint(capsys, "record", "--out", out, *options, str(process.pid))
+            assert not Path(out).exists()
+        finally:
+            process.kill()
+
+
+def test_targets_that_are_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = str(tmp_path / "x")
+
+    def record(*argv: str) -> str:
+        return complaint(capsys, "record", "--out", out, *argv)
+
+    assert "there is no process with pid" in record(dead_pid())
+    assert "there is no process with pid" in record("999999999999")
+    assert "there is no process with pid 0" in record("0")
+    assert "kernel thread" in record("2") or not Path("/proc/2").exists()
+    assert "name one or more processes" in record()
+    assert "name one or more processes" in record("1", "--", "true")
+    assert "no such command" in record("--", "no-such-command-anywhere")
+    assert "not an executable" in record("--", str(tmp_path))
+    assert "name one or more processes" in record("--")
+    assert "invalid int value" in record("redis")
+    assert not Path(out).exists()
+
+
+def test_files_that_cannot_be_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    existing = tmp_path / "existing"
+    existing.write_text("precious")
+    said = complaint(capsys, "record", "--out", str(existing), "--", "sleep", "1")
+    assert "--force" in said
+    assert existing.read_text() == "precious"
+    missing = tmp_path / "missing" / "x"
+    assert str(missing) in complaint(capsys, "record", "--out", str(missing), "--", "sleep", "1")
+    full = complaint(capsys, "record", "--force", "--out", "/dev/full", "--", "sleep", "1")
+    assert "No space left" in full
+
+
+@pytest.mark.parametrize("report", ["access", "heatmap", "wss", "regions"])
+def test_files_that_are_no_recordings(
+    report: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    empty, random = tmp_path / "empty", tmp_path / "random"
+    empty.write_bytes(b"")
+    random.write_bytes(bytes(range(256)) * 40)
+    for path in (tmp_path / "missing", empty, random, tmp_path):
+        said = complaint(capsys, "report", report, str(path))
+        assert str(path) in said
+
+
+def test_no_command_at_all(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "COMMAND" in complaint(capsys)
+    assert "invalid choice" in complaint(capsys, "recrod")

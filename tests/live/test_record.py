@@ -1,0 +1,118 @@
+"""`record` and the reports on what it wrote, as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import pydamon
+from tests.live.conftest import MIB, Program, running
+
+pytestmark = pytest.mark.live
+
+PYDAMON = (sys.executable, "-m", "pydamon")
+
+
+def pydamon_says(*argv: str | Path, code: int = 0) -> str:
+    done = subprocess.run(
+        [*PYDAMON, *map(str, argv)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+def test_record_and_every_report(quarter: Callable[..., Program], tmp_path: Path) -> None:
+    program, out = quarter(64), tmp_path / "q.damon"
+    pydamon_says("record", "--duration", "3s", "--out", out, str(program.pid))
+
+    lines = [
+        json.loads(line)
+        for line in pydamon_says("report", "regions", out, "--json").split("\n")
+        if line
+    ]
+    assert len(lines) >= 5
+    for line in lines:
+        assert line["pid"] == program.pid
+        assert line["start_ns"] < line["end_ns"]
+        for start, end, nr_accesses, age in line["regions"]:
+            assert start < end
+            assert 0 <= nr_accesses <= line["max_nr_accesses"]
+            assert age >= 0
+
+    working_set = json.loads(pydamon_says("report", "wss", out, "--json"))
+    assert working_set
+    assert json.loads(pydamon_says("report", "heatmap", out, "--json"))
+    access = pydamon_says("report", "access", out)
+    assert "Working set" in access
+    assert "[anon]" in access
+    recording = pydamon.read_recording(out)
+    assert recording.complete
+    assert recording.info.commands[0][-1] == "64"
+
+
+def test_a_command_is_recorded_from_its_start_to_its_end(tmp_path: Path) -> None:
+    out = tmp_path / "c.damon"
+    text = "import time; b = bytearray(30 << 20); time.sleep(1.5)"
+    pydamon_says("record", "--out", out, "--", sys.executable, "-c", text)
+    recording = pydamon.read_recording(out)
+    assert recording.info.commands[0] == (sys.executable, "-c", text)
+    snapshots = list(recording.snapshots())
+    assert (snapshots[-1].end_ns - snapshots[0].start_ns) / 1e9 == pytest.approx(1.7, abs=1.2)
+    assert max(int(s.size.sum()) for s in snapshots) > 30 * MIB
+
+
+def test_the_exit_code_is_that_of_the_command(tmp_path: Path) -> None:
+    pydamon_says("record", "--out", tmp_path / "a", "--", "/bin/sh", "-c", "exit 7", code=7)
+    # A command that is ended because the time is up did nothing wrong.
+    pydamon_says("record", "-d", "500ms", "--out", tmp_path / "b", "--", "sleep", "60")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_data_outlives_the_recorder(
+    number: signal.Signals, quarter: Callable[..., Program], tmp_path: Path
+) -> None:
+    program, out = quarter(32), tmp_path / "k.damon"
+    with running(*PYDAMON, "record", "--out", out, str(program.pid)) as process:
+        deadline_s = time.monotonic() + 30
+        while not out.exists() or out.stat().st_size < 3000:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.1)
+        time.sleep(1.5)
+        process.send_signal(number)
+        code = process.wait(timeout=20)
+    recording = pydamon.read_recording(out)
+    assert len(recording) > 0
+    assert recording.complete == (number != signal.SIGKILL)
+    assert code == (-signal.SIGKILL if number == signal.SIGKILL else 0)
+    assert os.path.exists(f"/proc/{program.pid}/maps")  # noqa: PTH110
+
+
+def test_no_process_is_left_behind(tmp_path: Path) -> None:
+    out = tmp_path / "c.damon"
+    argv = (*PYDAMON, "record", "-d", "700ms", "--out", out, "--", "sleep", "98.7654")
+    subprocess.run([*map(str, argv)], check=True, capture_output=True, timeout=60)
+    left = subprocess.run(["pgrep", "-f", "sleep 98.7654"], capture_output=True, check=False)
+    assert left.stdout == b""
+
+
+def test_doctor_says_what_works() -> None:
+    found = json.loads(pydamon_says("doctor", "--json"))
+    assert {"ebpf", "refs"} <= set(found["probes"])
+    for here in found["probes"].values():
+        assert here["works"] or here["reason"]
+    assert "to within" in pydamon_says("doctor")
+
+
+def test_demo_shows_a_heat_map() -> None:
+    text = pydamon_says("demo", "--duration", "4s")
+    assert "Working set" in text
+    assert "access rate" in text

@@ -1,0 +1,32 @@
+"""Draw the README's picture from a recording: picture.py RECORDING OUT.svg"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from rich._export_format import CONSOLE_SVG_FORMAT
+from rich.console import Console
+
+from pydamon import analysis, read_recording
+from pydamon.views import HeatMapView, WorkingSetView
+
+
+def main(recording_path: str, out_path: str) -> None:
+    """Heat map and working set, as a terminal of 110 columns shows them."""
+    recording = read_recording(recording_path)
+    with Path("/dev/null").open("w") as nowhere:
+        console = Console(
+            record=True, width=110, file=nowhere, force_terminal=True, color_system="truecolor"
+        )
+        console.print(HeatMapView(analysis.heatmap(recording, rows=48, columns=84)))
+        console.print(WorkingSetView(analysis.working_set(recording)))
+        # Without the font that the format would fetch from elsewhere.
+        svg_format = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+        svg = console.export_svg(title="pydamon report heatmap, wss", code_format=svg_format)
+    Path(out_path).write_text(svg)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
