@@ -6,13 +6,18 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BPF := src/pydamon/probes/ebpf/sampler.bpf
 
-.PHONY: demo test lint bench bpf format clean
+.PHONY: demo test test-vm lint bench bpf format clean
 
 demo: $(READY) $(BPF).o
 	$(BIN)/pydamon demo
 
 test: lint
 	$(BIN)/pytest -q
+
+# The same tests with other kernels and page tables, in a virtual machine: see docs/testing.md.
+#     make test-vm VARIANT=linux61,thp TESTS="tests/live -k huge"
+test-vm: $(READY) $(BPF).o
+	@$(BIN)/python -m tests.vm.run --variant '$(VARIANT)' $(TESTS)
 
 lint: $(READY) $(BPF).o
 	$(BIN)/ruff check .

@@ -1,0 +1,44 @@
+#!/bin/sh
+# Runs in the virtual machine, where / is a copy of the host's files that is gone afterwards.
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export HOME=/tmp LANG=C.UTF-8 TERM=dumb COLUMNS=100 PYTHONUNBUFFERED=1
+settings=/run/vm
+
+for place in dev proc sys tmp; do
+	mkdir -p /$place
+done
+mount -t devtmpfs dev /dev
+exec <>/dev/ttyS0 >&0 2>&1
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t tmpfs tmp /tmp
+mkdir -p /dev/shm /dev/pts
+mount -t tmpfs shm /dev/shm
+mount -t devpts pts /dev/pts
+mount -t cgroup2 cgroup /sys/fs/cgroup
+mount -t debugfs debug /sys/kernel/debug
+mount -t tracefs trace /sys/kernel/tracing
+ip link set lo up
+stty -F /dev/ttyS0 raw -echo
+stty -F /dev/ttyS1 raw -echo
+
+if [ -e $settings/zram ]; then
+	cat $settings/zram >/sys/block/zram0/disksize
+	mkswap /dev/zram0 >/dev/null
+	swapon /dev/zram0
+fi
+if [ -e $settings/mthp ]; then
+	for file in /sys/kernel/mm/transparent_hugepage/hugepages-*kB/enabled; do
+		echo always >"$file"
+	done
+fi
+
+mkdir /tmp/results
+{
+	sh $settings/command 2>&1
+	echo $? >/tmp/results/exit-code
+} </dev/null | cat
+tar -C /tmp/results -c . | cat >/dev/ttyS1
+stty -F /dev/ttyS1 sane # waits until all is sent
+echo o >/proc/sysrq-trigger
+sleep 60

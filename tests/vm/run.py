@@ -1,0 +1,213 @@
+"""Run tests in a virtual machine: other kernels, page tables, swap and huge pages, safely.
+
+    python -m tests.vm.run [--variant NAME,...] [pytest arguments]
+
+The machine is emulated in software, so nothing but Debian's packages is needed. Its root directory
+is this machine's, read-only, with what is written kept in its memory: the same Python runs the same
+files. What the tests leave in /tmp/results is brought back, with a JUnit report, and the exit code
+is theirs. See docs/testing.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tests.vm.initramfs import archive, modules
+from tests.vm.packages import CACHE, ROOT, UnavailableError, kernel, tool, tool_environment
+
+HERE = Path(__file__).parent
+MODULES = ("virtio_pci", "virtiofs", "overlay")
+UNAVAILABLE, TIMED_OUT = 77, 124
+"""Exit codes: the machine cannot be had here (as automake has it); it took too long (`timeout`)."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What kind of machine to start."""
+
+    linux: str = "6.12"
+    cpu: str = "max"
+    cpus: int = 2
+    memory_mib: int = 2048
+    nodes: int = 1
+    huge_pages: str = "madvise"
+    large_folios: bool = False
+    zram_mib: int = 0
+
+
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "la57": ("5-level page tables, which is what there is without another word", {}),
+    "4level": ("4-level page tables", {"cpu": "max,la57=off"}),
+    "linux61": ("Debian 12's Linux 6.1, without DAMON", {"linux": "6.1"}),
+    "thp": ("transparent huge pages always, not only where asked for", {"huge_pages": "always"}),
+    "mthp": ("large folios of every size as well", {"huge_pages": "always", "large_folios": True}),
+    "zram": ("512 MiB of swap in compressed memory", {"zram_mib": 512}),
+    "numa": ("2 NUMA nodes", {"nodes": 2}),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Boot, run, report."""
+    options, tests = _parser().parse_known_args(argv)
+    settings = Settings(memory_mib=options.memory)
+    for name in options.variant.split(",") if options.variant else ():
+        if name not in VARIANTS:
+            print(f"there is no variant {name!r}; choose from {', '.join(VARIANTS)}")
+            return 2
+        settings = replace(settings, **VARIANTS[name][1])
+    pytest = ["-m", "pytest", "--junit-xml=/tmp/results/junit.xml", *(tests or ["tests/live"])]
+    command = [sys.executable, *(options.python or pytest)]
+    results = CACHE / "results" / (options.variant or "default")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        return run(settings, command, results, options.timeout)
+    except UnavailableError as error:
+        print(f"no virtual machine: {error}", file=sys.stderr)
+        return UNAVAILABLE
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def run(settings: Settings, command: Sequence[str], results: Path, timeout_s: float) -> int:
+    """Run a command in the machine; its exit code."""
+    linux = kernel(settings.linux)
+    with tempfile.TemporaryDirectory(prefix="pydamon-vm-") as name:
+        directory = Path(name)
+        (image,) = (linux / "boot").glob("vmlinuz-*")
+        (directory / "initramfs").write_bytes(_initramfs(linux, settings, command))
+        with _files_of_host() as files:
+            qemu = _qemu(settings, image, directory, files)
+            print(f"booting {image.name.removeprefix('vmlinuz-')}: {settings}", flush=True)
+            with _process(qemu, env=tool_environment()) as process:
+                try:
+                    process.wait(timeout_s)
+                except subprocess.TimeoutExpired:
+                    print(f"\nended after {timeout_s:g} s, before the tests were done")
+                    return TIMED_OUT
+        return _collect(directory / "results", results)
+
+
+def _initramfs(linux: Path, settings: Settings, command: Sequence[str]) -> bytes:
+    wanted = MODULES + (("lzo_rle", "zram") if settings.zram_mib else ())
+    files = {
+        "init": (HERE / "initramfs.sh").read_bytes(),
+        "bin/busybox": tool("busybox").read_bytes(),
+        "vm/init.sh": (HERE / "init.sh").read_bytes(),
+        "vm/command": f"cd {shlex.quote(str(ROOT))} && {shlex.join(command)}\n".encode(),
+    }
+    for number, code in enumerate(modules(linux, wanted)):
+        files[f"modules/{number:02}.ko"] = code
+    if settings.zram_mib:
+        files["vm/zram"] = f"{settings.zram_mib}M\n".encode()
+    if settings.large_folios:
+        files["vm/mthp"] = b""
+    return archive(files)
+
+
+def _qemu(settings: Settings, image: Path, directory: Path, files: Path) -> list[str | Path]:
+    nodes, per_node = settings.nodes, settings.memory_mib // settings.nodes
+    memory: list[str] = []
+    for node in range(nodes):
+        backend = f"memory-backend-memfd,id=memory{node},size={per_node}M,share=on"
+        cpus = "".join(f",cpus={cpu}" for cpu in range(node, settings.cpus, nodes))
+        memory += ["-object", backend, "-numa", f"node,nodeid={node},memdev=memory{node}{cpus}"]
+    line = f"console=ttyS0 quiet loglevel=3 panic=-1 transparent_hugepage={settings.huge_pages}"
+    return [
+        *(tool("qemu-system-x86_64"), "-L", tool("bios-256k.bin").parent),
+        *("-L", tool("qemu-system-x86_64").parents[1] / "share/qemu"),
+        *("-machine", "q35", "-accel", "tcg", "-cpu", settings.cpu, "-smp", str(settings.cpus)),
+        *("-m", f"{settings.memory_mib}M", *memory),
+        *("-nodefaults", "-no-reboot", "-display", "none", "-monitor", "none"),
+        *("-kernel", image, "-initrd", directory / "initramfs", "-append", line),
+        *("-chardev", f"socket,id=files,path={files}"),
+        *("-device", "vhost-user-fs-pci,chardev=files,tag=host"),
+        *("-serial", "stdio", "-serial", f"file:{directory / 'results'}"),
+    ]
+
+
+@contextmanager
+def _files_of_host() -> Iterator[Path]:
+    """Serve this machine's root directory, from a mount namespace in which it is read-only."""
+    if os.geteuid() != 0:
+        raise UnavailableError("virtiofsd needs root to serve this machine's root directory")
+    with ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix="pydamon-vm-"))
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        path = Path(name, "files")
+        listener.bind(str(path))
+        listener.listen()
+        fd = listener.fileno()
+        daemon = tool("virtiofsd")
+        # The one that came with qemu and its successor differ in their options.
+        root = ["-o", f"log_level=err,cache=always,source={name}"]
+        if daemon.parent.name != "qemu":
+            root = ["--log-level=error", "--cache=always", f"--shared-dir={name}"]
+        read_only = 'mount --rbind / "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+        argv = ["unshare", "--mount", "sh", "-c", read_only, name, str(daemon), f"--fd={fd}", *root]
+        log = stack.enter_context(Path(name, "log").open("wb"))
+        with _process(argv, pass_fds=[fd], env=tool_environment(), stderr=log):
+            listener.close()
+            yield path
+
+
+@contextmanager
+def _process(argv: Sequence[str | Path], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is gone when this ends, or when this program is killed."""
+    setpriv = shutil.which("setpriv")
+    argv = [setpriv, "--pdeathsig", "KILL", *argv] if setpriv else argv
+    options |= {"stdin": subprocess.DEVNULL, "start_new_session": True}
+    with subprocess.Popen(argv, **options) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _collect(serial: Path, results: Path) -> int:
+    """Unpack what the machine sent; the exit code is part of it."""
+    shutil.rmtree(results, ignore_errors=True)
+    try:
+        with tarfile.open(fileobj=io.BytesIO(serial.read_bytes())) as tar:
+            tar.extractall(results, filter="data")
+        code = int((results / "exit-code").read_text())
+    except (OSError, tarfile.TarError, ValueError):
+        print("the machine stopped before the tests were done")
+        return 1
+    print(f"exit code {code}; results are in {results}")
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.vm.run",
+        description="Run tests in a virtual machine. Other arguments go to pytest.",
+        epilog="Variants: " + "; ".join(f"{name}: {text}" for name, (text, _) in VARIANTS.items()),
+    )
+    parser.add_argument("--variant", default="", metavar="NAME,...", help="see below")
+    parser.add_argument("--memory", type=int, default=2048, metavar="MIB")
+    parser.add_argument("--timeout", type=float, default=1800, metavar="SECONDS")
+    parser.add_argument("--python", nargs=argparse.REMAINDER, help="run python with these instead")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
