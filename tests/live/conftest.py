@@ -5,17 +5,32 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pydamon.probes import PROBES
 from pydamon.workloads import QUARTER
 
 MIB = 1 << 20
+
+
+def slowness() -> int:
+    """How many times slower than an ordinary CPU this one is: 1, or about 10 where it is emulated.
+
+    Multiplied with it, a CPU budget buys as much monitoring as it does elsewhere.
+    """
+    array = np.arange(1000)
+    begin_ns = time.thread_time_ns()
+    for _ in range(2000):
+        (array + 1).sum()
+    sum(range(100_000))
+    return max(1, (time.thread_time_ns() - begin_ns) // (10 * 10**6))
 
 
 @dataclass(frozen=True)
