@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from pydamon.core.regions import PAGE_SIZE, Ranges, RegionTable
 
-__all__ = ["COUNTERS", "SAMPLES", "coalesced", "covered", "ranges", "table_of", "tables"]
+__all__ = ["COUNTERS", "FRESH", "SAMPLES", "coalesced", "covered", "ranges", "table_of", "tables"]
 
 COUNTERS = ("nr_accesses", "last_nr_accesses", "age", "touched", "unobservable")
+FRESH = dict.fromkeys(COUNTERS, 0.0) | {"touched": float("nan")}
+"""The counters of a new region; nothing is known yet of what is touched in it."""
 SAMPLES = 20
 _TOP_PAGE = 2**56 // PAGE_SIZE
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydamon.core import adjust
 from pydamon.core.attrs import Attrs
 from pydamon.core.regions import PAGE_SIZE, Ranges, RegionTable
-from tests.strategies import COUNTERS, SAMPLES, coalesced, covered, ranges, tables
+from tests.strategies import COUNTERS, FRESH, SAMPLES, coalesced, covered, ranges, tables
 
 _limits = st.integers(1, 2**23).map(lambda pages: pages * PAGE_SIZE) | st.just(2**62)
 _alike = st.integers(0, SAMPLES)
@@ -204,8 +204,8 @@ def assert_looks_up(before: RegionTable, after: RegionTable) -> None:
         if len(meets):
             assert before.start[meets[0]] <= start < end <= before.end[meets[0]]
         for name in COUNTERS:
-            expected = getattr(before, name)[meets[0]] if len(meets) else 0
-            assert getattr(after, name)[index] == expected
+            expected = getattr(before, name)[meets[0]] if len(meets) else FRESH[name]
+            np.testing.assert_equal(getattr(after, name)[index], expected)
 
 
 @given(tables())

@@ -8,7 +8,7 @@ from hypothesis import given
 
 from pydamon.core.errors import UsageError
 from pydamon.core.regions import RegionTable
-from tests.strategies import COUNTERS, tables
+from tests.strategies import COUNTERS, FRESH, tables
 
 
 def test_fresh_regions() -> None:
@@ -16,8 +16,8 @@ def test_fresh_regions() -> None:
     assert len(table) == 2
     assert table.size.tolist() == [10, 2**56 - 10]
     assert table.target.dtype == np.int32
-    for name in COUNTERS:
-        assert getattr(table, name).tolist() == [0, 0]
+    for name, value in FRESH.items():
+        np.testing.assert_array_equal(getattr(table, name), [value, value])
 
 
 def test_one_target_for_all() -> None:

@@ -81,7 +81,8 @@ def test_age_grows_while_nothing_changes_and_falls_when_it_does() -> None:
     assert hottest.age >= 30
     after = list(islice(mon, 3))[-1]
     was_hot = (after.start < BASE + 50 * MIB) & (after.nr_accesses == 0)
-    assert after.age[was_hot].max() <= 3
+    # What was hot may have become one region with memory that has long been cold.
+    assert after.age[was_hot].max() < hottest.age / 2
 
 
 def test_a_phase_change_is_noticed_within_three_aggregations() -> None:
@@ -176,3 +177,33 @@ def test_a_duration_of_nothing_is_refused() -> None:
     mon = pydamon.simulate(steady(), [(BASE, BASE + MIB)])
     with pytest.raises(pydamon.UsageError, match="longer than 0"):
         list(mon.run("0s"))
+
+
+@pytest.mark.parametrize("touched", [0.1, 0.5, 0.9])
+def test_the_working_set_counts_pages_not_regions(touched: float) -> None:
+    """Accesses at random places touch a share of the pages in an aggregation, not all."""
+    rate_hz = -np.log(1 - touched) / 0.1
+    trace = steady(Access(BASE, BASE + 100 * MIB, rate_hz))
+    mon = pydamon.simulate(trace, [(BASE, BASE + 200 * MIB)])
+    working_set = np.median([s.working_set() for s in mon.run("5s")])
+    assert working_set == pytest.approx(touched * 100 * MIB, rel=0.05)
+
+
+def test_one_page_in_sixteen_is_found_and_counted() -> None:
+    trace = steady(Access(BASE, BASE + 64 * MIB, stride=16 * PAGE_SIZE))
+    mon = pydamon.simulate(trace, [(BASE, BASE + 256 * MIB)])
+    snapshot = last(mon, "3s")
+    assert snapshot.working_set() == pytest.approx(4 * MIB, rel=0.02)
+    with_some = snapshot.touched_bytes > 0
+    assert snapshot.end[with_some].max() <= BASE + 65 * MIB
+
+
+def test_a_small_hot_spot_in_a_large_cold_mapping_is_found_at_once() -> None:
+    spot = (
+        BASE + GIB // 3 // PAGE_SIZE * PAGE_SIZE,
+        BASE + GIB // 3 // PAGE_SIZE * PAGE_SIZE + MIB,
+    )
+    mon = pydamon.simulate(steady(Access(*spot)), [(BASE, BASE + GIB)])
+    snapshot = next(iter(mon))
+    assert told_right(snapshot, [spot]) == (1, 1)
+    assert snapshot.working_set() == MIB

@@ -20,8 +20,10 @@ __all__ = [
     "age",
     "concatenate",
     "cut",
+    "disjoint",
     "fit",
     "initial",
+    "join",
     "merge",
     "merge_within",
     "rescale",
@@ -33,6 +35,7 @@ __all__ = [
 _MEANS = ("nr_accesses", "last_nr_accesses", "age", "touched", "unobservable")
 _MERGE_DIVISOR = 10
 """Neighbours merge where they differ by at most a tenth of the largest `nr_accesses`."""
+_CONTRAST = 0.5
 _MAX_ROUNDS = 64
 """Several times what a merge takes, except where each join does no more than make the next one
 possible: such a chain goes on after the next aggregation, so that no pattern makes a merge slow."""
@@ -81,7 +84,7 @@ def age(table: RegionTable, alike: int) -> None:
     table.age = np.where(changed, 0.0, table.age + 1)
 
 
-def merge(table: RegionTable, alike: int, limit: int) -> RegionTable:
+def merge(table: RegionTable, alike: float, limit: int) -> RegionTable:
     """Merge neighbours that differ by at most *alike* samples, up to *limit* bytes together."""
     merging = _Merging(table)
     merging.run(alike, limit)
@@ -89,16 +92,29 @@ def merge(table: RegionTable, alike: int, limit: int) -> RegionTable:
 
 
 def merge_within(
-    table: RegionTable, alike: int, limit: int, max_regions: int, most: int
+    table: RegionTable,
+    alike: float,
+    limit: int,
+    max_regions: int,
+    most: int,
+    *,
+    keep_contrasts: bool = False,
 ) -> RegionTable:
     """Merge; while more than *max_regions* are left, call twice the difference alike.
 
     The difference ends at *most*, the number of samples in an aggregation, where all are alike.
     If *limit* is what still keeps them apart, the smallest neighbours merge beyond it, because
     the bound on the cost comes first (the kernel stays above the maximum). More regions are left
-    only where there are more separate ranges.
+    only where there are more separate ranges. With *keep_contrasts*, neighbours stay apart whose
+    `touched` shares clearly differ, as far as the maximum allows.
     """
     merging = _Merging(table)
+    if keep_contrasts:
+        merging.keep_contrasts()
+        merging.run(alike, limit)
+        if len(merging) <= max_regions:
+            return merging.result()
+        merging = _Merging(table)
     merging.run(alike, limit)
     while len(merging) > max_regions and alike < most:
         alike = min(most, max(1, 2 * alike))
@@ -213,14 +229,20 @@ class _Merging:
     def __len__(self) -> int:
         return len(self.heads)
 
-    def run(self, alike: int, limit: int) -> None:
+    def keep_contrasts(self) -> None:
+        """Do not merge where much more of one neighbour is touched than of the other."""
+        left, right = self.table.touched[:-1], self.table.touched[1:]
+        # Where nothing is known, nothing is in contrast.
+        self.adjacent &= ~(np.abs(right - left) > _CONTRAST * np.maximum(left, right))
+
+    def run(self, alike: float, limit: int) -> None:
         """Merge until no two neighbours are left that may."""
         for _ in range(_MAX_ROUNDS):
             mean = self.accesses / self.size
             pairs = np.abs(mean[1:] - mean[:-1]) <= alike
             pairs &= self.size[1:] + self.size[:-1] <= limit
             pairs &= self.adjacent
-            chosen = _disjoint(pairs)
+            chosen = disjoint(pairs)
             left = np.flatnonzero(chosen)
             if len(left) == 0:
                 return
@@ -237,7 +259,7 @@ class _Merging:
 
     def result(self) -> RegionTable:
         """The table, joined."""
-        return _join(self.table, self.heads)
+        return join(self.table, self.heads)
 
     def _keep(self, borders: NDArray[np.bool_]) -> None:
         kept = np.ones(len(self.heads), np.bool_)
@@ -247,7 +269,7 @@ class _Merging:
         self.size, self.accesses = self.size[index], self.accesses[index]
 
 
-def _disjoint(pairs: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def disjoint(pairs: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Some of *pairs* of neighbours: no region is in two of them, and no pair could be added."""
     chosen = pairs.copy()
     odd = chosen[1::2]
@@ -257,7 +279,7 @@ def _disjoint(pairs: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return chosen
 
 
-def _join(table: RegionTable, heads: NDArray[np.intp]) -> RegionTable:
+def join(table: RegionTable, heads: NDArray[np.intp]) -> RegionTable:
     """One region for each run of regions that begins at one of *heads*; means by size."""
     if len(heads) == len(table):
         return table

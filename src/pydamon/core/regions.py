@@ -25,8 +25,9 @@ class RegionTable:
     Addresses are bytes, half open. `nr_accesses`, `last_nr_accesses` (that of the previous
     aggregation, both in samples) and `age` (in aggregations) are real numbers in here, so that
     the size-weighted means that a merge makes keep their sums; `Snapshot` truncates them, as the
-    kernel does. `touched` and `unobservable` are shares of the region's bytes, 0 to 1: what the
-    probe has evidence for having been accessed, and what it could not watch. `border` is an
+    kernel does. `touched` and `unobservable` are shares of the region's bytes, 0 to 1: what is
+    known to be accessed in an aggregation (NaN: nothing is known), and what the probe could not
+    watch. `border` is an
     address inside the region on whose two sides samples found different things, 0 for none.
     """
 
@@ -48,7 +49,7 @@ class RegionTable:
         """
         starts = np.array(start, dtype=np.int64, ndmin=1)
         n = len(starts)
-        nothing = np.zeros((5, n))
+        nothing = np.zeros((4, n))
         table = cls(
             np.broadcast_to(np.asarray(target, dtype=np.int32), (n,)).copy(),
             starts,
@@ -56,8 +57,8 @@ class RegionTable:
             nothing[0],
             nothing[1],
             nothing[2],
+            np.full(n, np.nan),
             nothing[3],
-            nothing[4],
             np.zeros(n, np.int64),
         )
         table.check()

@@ -20,6 +20,7 @@ from pydamon.core.snapshot import Cost, Snapshot
 from pydamon.core.tuner import IntervalGoal, access_events, tune
 from pydamon.core.units import parse_duration_ns
 from pydamon.engine.pace import Pacer
+from pydamon.engine.survey import Survey, still_known
 from pydamon.probes.base import Counts, Session, Traits
 from pydamon.spaces import Layout, Space
 
@@ -49,6 +50,8 @@ class Monitor:
         passed_over: Mapping[str, ProbeUnavailable] | None = None,
         goal: IntervalGoal | None = None,
         seed: int | None = None,
+        survey: Survey | None = None,
+        plain: bool = False,
     ) -> None:
         self.probe_name = probe_name
         """The probe that is used."""
@@ -59,6 +62,8 @@ class Monitor:
         self._traits = traits
         self._pacer = pacer
         self._goal = goal
+        self._survey = survey
+        self._plain = plain
         self._rng = np.random.default_rng(seed)
         self._layout = Layout((), (), (), ())
         self._table = RegionTable.of([], [], [])
@@ -164,12 +169,17 @@ class Monitor:
         """One aggregation, or a window of another length; `None` when nothing is left."""
         if self._stopped or not self._space.alive:
             return None
-        cpu_ns = time.thread_time_ns()
         clock, attrs = self._session.clock, self._pacer.effective
-        start_ns = clock.now_ns()
+        start_ns, survey_ns = clock.now_ns(), time.thread_time_ns()
+        if self._survey is not None and self._survey.due(start_ns):
+            self._survey.begin(self._layout.ranges)
+            self._pause(clock.now_ns() + attrs.aggregation_ns)
+            self._table = self._survey.end(self._table, attrs.max_regions)
+            self._survey.pay(clock.now_ns())
+        cpu_ns = time.thread_time_ns()
         self._session.watch(self._table, self._shares())
         before_ns = time.thread_time_ns()
-        ticks = self._sample(start_ns, length_ns or attrs.aggregation_ns)
+        ticks = self._sample(clock.now_ns(), length_ns or attrs.aggregation_ns)
         sampling_ns = time.thread_time_ns() - before_ns
         counts = self._session.counts()
         end_ns = clock.now_ns()
@@ -180,6 +190,7 @@ class Monitor:
         self._split()
         self._tune(snapshot_of)
         used_ns = time.thread_time_ns() - cpu_ns
+        survey_ns = cpu_ns - survey_ns
         before = self._pacer.effective
         self._pacer.observe(ticks, sampling_ns, used_ns - sampling_ns, counts.interruption_ns)
         adjust.rescale(self._table, before, self._pacer.effective)
@@ -188,7 +199,7 @@ class Monitor:
             attrs,
             self._snapshot_layout,
             (clock.unix_ns(start_ns), clock.unix_ns(end_ns)),
-            Cost(used_ns, counts.interruption_ns, late_ticks),
+            Cost(survey_ns + used_ns, counts.interruption_ns, late_ticks),
         )
 
     def _shares(self) -> NDArray[np.float64] | float:
@@ -197,13 +208,20 @@ class Monitor:
         What is saved there goes to the regions that are still being told apart.
         """
         share, table = self._pacer.share, self._table
-        if share >= 1:
+        if share >= 1 or self._plain:
             return share
         samples = self._pacer.effective.samples_per_aggregation
         clear = (table.last_nr_accesses < 1) | (table.last_nr_accesses > 0.9 * samples)
         settled = clear & (table.age >= _SETTLED_AGE)
         least = max(share * _SETTLED_SHARE, min(share, 1 / samples))
         return np.where(settled, least, share)
+
+    def _pause(self, until_ns: int) -> None:
+        """Wait, unless everything ends meanwhile."""
+        clock = self._session.clock
+        while (now_ns := clock.now_ns()) < until_ns and not self._stopped:
+            clock.wait_until(min(until_ns, now_ns + _ALIVE_CHECK_NS))
+            self._stopped |= not self._space.alive
 
     def _sample(self, start_ns: int, length_ns: int) -> int:
         """Tick until the window is over; how many ticks that were."""
@@ -238,14 +256,15 @@ class Monitor:
         table.nr_accesses = np.where(
             seen, counts.hits * samples / np.maximum(counts.checks, 1), unknown
         )
-        table.unobservable = np.where(
-            tried > 0, counts.unobservable / np.maximum(tried, 1), table.unobservable
-        )
-        if counts.touched is None:
-            table.touched = (table.nr_accesses >= 1) * (1 - table.unobservable)
-        else:
+        if self._survey is None:
+            table.unobservable = np.where(
+                tried > 0, counts.unobservable / np.maximum(tried, 1), table.unobservable
+            )
+        if counts.touched is not None:
             table.touched = counts.touched
-        if counts.border is not None:
+        elif self._survey is not None:
+            table.touched = still_known(table, counts, samples)
+        if counts.border is not None and not self._plain:
             table.border = counts.border
         alike = adjust.threshold(table.nr_accesses)
         adjust.age(table, alike)
@@ -253,7 +272,14 @@ class Monitor:
         if not self._traits.follows_mappings:
             limit = adjust.size_limit(int(table.size.sum()), attrs.min_regions)
             table = adjust.cut(table, limit)
-            table = adjust.merge_within(table, alike, limit, attrs.max_regions, samples)
+            table = adjust.merge_within(
+                table,
+                alike,
+                limit,
+                attrs.max_regions,
+                samples,
+                keep_contrasts=self._survey is not None,
+            )
         self._table = replace(
             table, nr_accesses=np.zeros(len(table)), last_nr_accesses=table.nr_accesses
         )
@@ -311,6 +337,9 @@ def _snapshot(
     table: RegionTable, attrs: Attrs, layout: Layout, window_ns: tuple[int, int], cost: Cost
 ) -> Snapshot:
     size = table.size
+    # Where nothing better is known, a region with an access counts as a whole, as in DAMON.
+    by_sampling = (table.nr_accesses >= 1) * (1 - table.unobservable)
+    touched = np.where(np.isnan(table.touched), by_sampling, table.touched)
     return Snapshot(
         start_ns=window_ns[0],
         end_ns=window_ns[1],
@@ -322,7 +351,7 @@ def _snapshot(
         end=table.end,
         nr_accesses=table.nr_accesses.astype(np.int64),
         age=table.age.astype(np.int64),
-        touched_bytes=np.rint(table.touched * size).astype(np.int64),
+        touched_bytes=np.rint(touched * size).astype(np.int64),
         unobservable_bytes=np.rint(table.unobservable * size).astype(np.int64),
         cost=cost,
     )

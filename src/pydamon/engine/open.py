@@ -11,12 +11,17 @@ from pydamon.core.errors import UsageError
 from pydamon.core.tuner import IntervalGoal
 from pydamon.engine.loop import Monitor
 from pydamon.engine.pace import Pacer
+from pydamon.engine.survey import Survey
 from pydamon.probes import open_session
 from pydamon.probes.trace import Trace, TraceProbe
 from pydamon.spaces import FixedSpace, VaddrSpace
 from pydamon.spaces.maps import Rule
 
 __all__ = ["monitor", "simulate"]
+
+_FOR_SURVEYS = 0.35
+"""The share of the CPU budget that exact surveys may use."""
+_DEFAULT_BUDGET = 0.01
 
 
 def monitor(
@@ -28,11 +33,12 @@ def monitor(
     min_regions: int | None = None,
     max_regions: int | None = None,
     probe: str = "auto",
-    cpu_budget_percent: float | None = 1.0,
+    cpu_budget_percent: float | None = 100 * _DEFAULT_BUDGET,
     children: bool = True,
     ranges: Sequence[tuple[int, int]] | None = None,
     regions_from: str = "gaps",
     goal: IntervalGoal | None = None,
+    plain: bool = False,
     seed: int | None = None,
 ) -> Monitor:
     """Monitor processes (and with *children* those that they start), as in
@@ -45,7 +51,8 @@ def monitor(
     *cpu_budget_percent* of one CPU asks for (`None`: no bound). *ranges* limits monitoring to
     those bytes of a single process. *regions_from* says what the first regions are made of:
     `"gaps"` follows the mappings, `"three"` is DAMON's three-regions rule. With a *goal* the
-    intervals are tuned as DAMON does.
+    intervals are tuned as DAMON does. *plain* is the kernel's algorithm: random samples and random
+    splits alone, without exact surveys.
 
     Raises `UsageError`, `TargetError` (no such process, not allowed, a kernel thread) and
     `ProbeUnavailable`.
@@ -64,9 +71,12 @@ def monitor(
         used, session, passed_over = open_session(probe)
         if used.traits.follows_mappings:
             space.rule = Rule.MAPPINGS
+        budget = None if cpu_budget_percent is None else cpu_budget_percent / 100
+        surveying = used.traits.scans and not plain
+        survey = Survey(session, _FOR_SURVEYS * (budget or _DEFAULT_BUDGET)) if surveying else None
         pacer = Pacer(
             attrs,
-            None if cpu_budget_percent is None else cpu_budget_percent / 100,
+            budget * (1 - _FOR_SURVEYS) if budget and surveying else budget,
             sampling_is_named=sample is not None,
             aggregation_is_named=aggr is not None,
             min_samples=used.traits.min_samples,
@@ -80,6 +90,8 @@ def monitor(
             passed_over=passed_over,
             goal=goal,
             seed=seed,
+            survey=survey,
+            plain=plain,
         )
     except BaseException:
         space.close()
@@ -91,6 +103,7 @@ def simulate(
     *ranges: Sequence[tuple[int, int]],
     attrs: Attrs | None = None,
     goal: IntervalGoal | None = None,
+    plain: bool = False,
     seed: int = 0,
 ) -> Monitor:
     """Monitor the made-up accesses of a trace over *ranges*, one sequence for each target."""
@@ -102,7 +115,15 @@ def simulate(
         aggregation_is_named=True,
         min_samples=probe.traits.min_samples,
     )
-    space = FixedSpace(*ranges)
+    session = probe.open()
     return Monitor(
-        space, probe.open(), probe.traits, pacer, probe_name=probe.name, goal=goal, seed=seed
+        FixedSpace(*ranges),
+        session,
+        probe.traits,
+        pacer,
+        probe_name=probe.name,
+        goal=goal,
+        seed=seed,
+        survey=None if plain else Survey(session, _FOR_SURVEYS * _DEFAULT_BUDGET),
+        plain=plain,
     )

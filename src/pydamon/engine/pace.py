@@ -10,7 +10,7 @@ __all__ = ["Pacer"]
 
 _MAX_STRETCH = 10
 """Sampling is stretched up to this for the sake of clears; beyond it fewer regions are sampled."""
-_ADJUSTING = 0.3
+_ADJUSTING = 0.25
 """The share of the budget that is for adjusting regions; the rest is for sampling."""
 _MIN_SHARE = 0.02
 _FIRST_SHARE = 0.25
@@ -99,7 +99,11 @@ class Pacer:
         allowed_ns = for_sampling * self.effective.sampling_ns
         # Even where the fixed part alone is over the budget, something must be sampled.
         left_ns = max(allowed_ns - self._tick_ns, allowed_ns / 4, self._tick_ns / 4)
-        self.share = min(1.0, max(_MIN_SHARE, left_ns / max(1.0, self._clear_ns)))
+        least = _MIN_SHARE
+        if not (self._sampling_is_named or self._aggregation_is_named):
+            # Intervals are on their way to where this is within the budget.
+            least = 2 / self.effective.samples_per_aggregation
+        self.share = min(1.0, max(least, left_ns / max(1.0, self._clear_ns)))
 
     def _apply(self, sampling_ns: float, aggregation_ns: float, growth: float) -> None:
         """Use these intervals, as far as the named ones allow."""

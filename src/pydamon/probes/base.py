@@ -45,6 +45,8 @@ class Traits:
     side_effects: str
     follows_mappings: bool = False
     """Cannot tell apart two parts of one mapping: regions are then the mappings, never split."""
+    scans: bool = False
+    """Can tell which pages of a range were touched."""
     min_samples: int = 5
     """Samples an aggregation should hold before its counts mean much."""
 

@@ -101,6 +101,7 @@ class TraceProbe:
             grain="any",
             needs="nothing",
             side_effects="none",
+            scans=True,
         ),
         repr=False,
     )

@@ -27,6 +27,7 @@ class EbpfProbe:
             "Linux 5.14 on x86-64",
             side_effects="sampled pages and their neighbours count as not recently used for "
             "reclaim until they are touched again; each clear flushes TLB entries of the target",
+            scans=True,
         ),
         repr=False,
     )
