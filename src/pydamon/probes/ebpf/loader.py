@@ -60,14 +60,15 @@ class BpfMap:
             "=7I16s", kind, key_bytes, self.value_bytes, self.entries, flags, 0, 0, _name(name)
         )
         self.fd = _bpf(_MAP_CREATE, attr, f"create the BPF map {name}")
-        stride = -(-self.value_bytes // 8) * 8
-        length = -(-stride * self.entries // mmap.PAGESIZE) * mmap.PAGESIZE
+        self._stride = -(-self.value_bytes // 8) * 8
+        """The kernel begins each element at a multiple of 8 bytes."""
+        length = -(-self._stride * self.entries // mmap.PAGESIZE) * mmap.PAGESIZE
         self.memory = mmap.mmap(self.fd, length)
 
     def array(self, dtype: np.dtype[Any]) -> NDArray[Any]:
         """The map's elements; a view, so writing to it is writing to the map."""
         assert dtype.itemsize == self.value_bytes or self.entries == 1, "layouts differ from C"
-        return np.frombuffer(self.memory, dtype, count=self.entries)
+        return np.ndarray(self.entries, dtype, self.memory, strides=(self._stride,))
 
     @property
     def address(self) -> int:
