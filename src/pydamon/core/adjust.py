@@ -27,6 +27,7 @@ __all__ = [
     "merge",
     "merge_within",
     "rescale",
+    "rescale_age",
     "size_limit",
     "split",
     "threshold",
@@ -202,7 +203,13 @@ def rescale(table: RegionTable, old: Attrs, new: Attrs) -> None:
     before, after = old.samples_per_aggregation, new.samples_per_aggregation
     table.nr_accesses = table.nr_accesses * after / before
     table.last_nr_accesses = table.last_nr_accesses * after / before
-    table.age = table.age * old.aggregation_ns / new.aggregation_ns
+    rescale_age(table, old.aggregation_ns, new.aggregation_ns)
+
+
+def rescale_age(table: RegionTable, old_ns: int, new_ns: int) -> None:
+    """Make ages mean the same time after a change of the aggregation interval."""
+    if new_ns != old_ns:
+        table.age = table.age * old_ns / new_ns
 
 
 def _columns(ranges: list[Ranges]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

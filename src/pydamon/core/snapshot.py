@@ -62,7 +62,8 @@ class Snapshot:
     `start_ns` and `end_ns` bound the window as it was measured (Unix time). The columns have one
     entry a region, sorted by target and address: `target` indexes `targets`; `start` and `end`
     are bytes; `nr_accesses` counts the samples that found the region accessed, of at most
-    `max_nr_accesses`; `age` counts aggregations for which that has held; `touched_bytes` is how
+    `max_nr_accesses` (scaled, where the CPU budget allowed fewer samples than were asked for, one
+    every `sampling_ns`); `age` counts aggregations for which that has held; `touched_bytes` is how
     much of the region was accessed in the window as far as the probe can tell;
     `unobservable_bytes` how much of it the probe could not watch.
     """

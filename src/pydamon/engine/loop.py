@@ -84,15 +84,22 @@ class Monitor:
         return self._pacer.effective
 
     @property
+    def _samples(self) -> int:
+        """The largest `nr_accesses`: of the intervals as named, whatever they are stretched to."""
+        return self._pacer.named.samples_per_aggregation
+
+    @property
     def layout(self) -> Layout:
         """The targets, as they were at the last update."""
         return self._layout
 
     def change(self, attrs: Attrs) -> None:
         """Go on with other attributes; what was counted is carried over."""
-        before = self.attrs
+        table, before, before_ns = self._table, self._samples, self.attrs.aggregation_ns
         self._pacer.change(attrs)
-        adjust.rescale(self._table, before, self.attrs)
+        # Multiplied first: a count that stays whole must not end up just below it.
+        table.last_nr_accesses = table.last_nr_accesses * self._samples / before
+        adjust.rescale_age(table, before_ns, self.attrs.aggregation_ns)
 
     def stop(self) -> None:
         """End the iteration after the tick that is under way; safe in a signal handler."""
@@ -191,12 +198,13 @@ class Monitor:
         self._tune(snapshot_of)
         used_ns = time.thread_time_ns() - cpu_ns
         survey_ns = cpu_ns - survey_ns
-        before = self._pacer.effective
+        before_ns = self._pacer.effective.aggregation_ns
         self._pacer.observe(ticks, sampling_ns, used_ns - sampling_ns, counts.interruption_ns)
-        adjust.rescale(self._table, before, self._pacer.effective)
+        adjust.rescale_age(self._table, before_ns, self._pacer.effective.aggregation_ns)
         return _snapshot(
             snapshot_of,
             attrs,
+            self._samples,
             self._snapshot_layout,
             (clock.unix_ns(start_ns), clock.unix_ns(end_ns)),
             Cost(survey_ns + used_ns, counts.interruption_ns, late_ticks),
@@ -210,10 +218,10 @@ class Monitor:
         share, table = self._pacer.share, self._table
         if share >= 1 or self._plain:
             return share
-        samples = self._pacer.effective.samples_per_aggregation
-        clear = (table.last_nr_accesses < 1) | (table.last_nr_accesses > 0.9 * samples)
+        clear = (table.last_nr_accesses < 1) | (table.last_nr_accesses > 0.9 * self._samples)
         settled = clear & (table.age >= _SETTLED_AGE)
-        least = max(share * _SETTLED_SHARE, min(share, 1 / samples))
+        once = 1 / self._pacer.effective.samples_per_aggregation
+        least = max(share * _SETTLED_SHARE, min(share, once))
         return np.where(settled, least, share)
 
     def _pause(self, until_ns: int) -> None:
@@ -225,7 +233,8 @@ class Monitor:
 
     def _sample(self, start_ns: int, length_ns: int) -> int:
         """Tick until the window is over; how many ticks that were."""
-        clock, sampling_ns = self._session.clock, self._pacer.effective.sampling_ns
+        clock = self._session.clock
+        sampling_ns = min(self._pacer.effective.sampling_ns, length_ns)
         end_ns = start_ns + length_ns
         deadline_ns, checked_ns, ticks = start_ns, start_ns, 0
         while True:
@@ -247,8 +256,7 @@ class Monitor:
 
     def _merge(self, counts: Counts) -> RegionTable:
         """Turn counts into access rates, age the regions and merge those that are alike."""
-        table, attrs = self._table, self._pacer.effective
-        samples = attrs.samples_per_aggregation
+        table, attrs, samples = self._table, self._pacer.effective, self._samples
         seen = counts.checks > 0
         tried = counts.checks + counts.unobservable
         # Without a sample nothing is known that is newer; what cannot be watched is never hot.
@@ -310,10 +318,9 @@ class Monitor:
         """Move the intervals towards the goal, where there is one."""
         if self._goal is None:
             return
-        samples = self._pacer.effective.samples_per_aggregation
         hits, all_samples = self._events
         hits += float(np.dot(table.size, table.nr_accesses))
-        all_samples += float(table.size.sum()) * samples
+        all_samples += float(table.size.sum()) * self._samples
         self._events = (hits, all_samples)
         self._aggregations += 1
         if self._aggregations >= self._goal.aggregations:
@@ -334,7 +341,12 @@ def _moved(table: RegionTable, old_index: list[int]) -> RegionTable:
 
 
 def _snapshot(
-    table: RegionTable, attrs: Attrs, layout: Layout, window_ns: tuple[int, int], cost: Cost
+    table: RegionTable,
+    attrs: Attrs,
+    samples: int,
+    layout: Layout,
+    window_ns: tuple[int, int],
+    cost: Cost,
 ) -> Snapshot:
     size = table.size
     # Where nothing better is known, a region with an access counts as a whole, as in DAMON.
@@ -344,7 +356,7 @@ def _snapshot(
         start_ns=window_ns[0],
         end_ns=window_ns[1],
         sampling_ns=attrs.sampling_ns,
-        max_nr_accesses=attrs.samples_per_aggregation,
+        max_nr_accesses=samples,
         targets=layout.targets,
         target=table.target,
         start=table.start,
