@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -194,8 +195,7 @@ def test_the_budget_is_kept(quarter: Callable[..., Program]) -> None:
 
     def cost(budget: float) -> float:
         with pydamon.monitor(program.pid, cpu_budget_percent=budget) as mon:
-            list(mon.run("2s"))  # finds its pace
-            snapshots = list(mon.run("2s"))
+            snapshots = list(islice(mon, 10))[-4:]  # by then it has found its pace
         return sum(s.cost.cpu_ns for s in snapshots) / sum(s.window_ns for s in snapshots)
 
     assert cost(0.5 * unit) < cost(4 * unit) / 2
@@ -205,3 +205,24 @@ def test_running_is_needed_for_nothing() -> None:
     with running("/bin/sleep", "60") as process, pydamon.monitor(process.pid) as mon:
         snapshots = list(mon.run("1s"))
     assert snapshots[-1].working_set() <= MIB
+
+
+@needs("exact")
+def test_exact_monitoring_is_exact_from_the_first_snapshot(
+    quarter: Callable[..., Program],
+) -> None:
+    program = quarter(64)
+    with pydamon.monitor(program.pid, probe="exact") as mon:
+        snapshot = next(iter(mon))
+    assert min(told_right(snapshot, program)) > 0.99
+    mine = (snapshot.start < program.start + program.size) & (snapshot.end > program.start)
+    assert snapshot.touched_bytes[mine].sum() == pytest.approx(program.hot, rel=0.01)
+
+
+@needs("ebpf")
+def test_surveys_find_exact_borders(quarter: Callable[..., Program]) -> None:
+    program = quarter(128, 5)
+    with pydamon.monitor(program.pid, probe="ebpf") as mon:
+        snapshot = next(iter(mon))
+    assert program.start + program.hot in snapshot.end
+    assert min(told_right(snapshot, program)) > 0.99

@@ -155,7 +155,7 @@ class Monitor:
         self._session.set_targets(self._layout.processes, self._layout.mappings)
         self._table = self._initial(self._layout.ranges)
         self._updated_ns = self._session.clock.now_ns()
-        if self._traits.min_samples == 1:
+        if self._traits.follows_mappings:
             # A probe whose single tick can cost more than an interval: ask it what it costs.
             self._session.watch(self._table)
             begin_ns = time.thread_time_ns()
@@ -177,18 +177,24 @@ class Monitor:
         if self._stopped or not self._space.alive:
             return None
         clock, attrs = self._session.clock, self._pacer.effective
-        start_ns, survey_ns = clock.now_ns(), time.thread_time_ns()
+        length_ns = length_ns or attrs.aggregation_ns
+        start_ns, cpu_ns = clock.now_ns(), time.thread_time_ns()
         if self._survey is not None and self._survey.due(start_ns):
             self._survey.begin(self._layout.ranges)
-            self._pause(clock.now_ns() + attrs.aggregation_ns)
+            self._pause(clock.now_ns() + length_ns)
             self._table = self._survey.end(self._table, attrs.max_regions)
             self._survey.pay(clock.now_ns())
-        cpu_ns = time.thread_time_ns()
-        self._session.watch(self._table, self._shares())
-        before_ns = time.thread_time_ns()
-        ticks = self._sample(clock.now_ns(), length_ns or attrs.aggregation_ns)
-        sampling_ns = time.thread_time_ns() - before_ns
-        counts = self._session.counts()
+        survey_ns = time.thread_time_ns() - cpu_ns
+        if self._traits.exact:
+            ticks, sampling_ns = 1, survey_ns
+            counts = _everything(self._table)
+        else:
+            self._session.watch(self._table, self._shares())
+            sampling_ns = time.thread_time_ns()
+            ticks = self._sample(clock.now_ns(), length_ns)
+            sampling_ns = time.thread_time_ns() - sampling_ns
+            counts = self._session.counts()
+            cpu_ns += survey_ns
         end_ns = clock.now_ns()
         snapshot_of = self._merge(counts)
         late_ticks, self._late_ticks = self._late_ticks, 0
@@ -197,7 +203,7 @@ class Monitor:
         self._split()
         self._tune(snapshot_of)
         used_ns = time.thread_time_ns() - cpu_ns
-        survey_ns = cpu_ns - survey_ns
+        spent_ns = used_ns if self._traits.exact else used_ns + survey_ns
         before_ns = self._pacer.effective.aggregation_ns
         self._pacer.observe(ticks, sampling_ns, used_ns - sampling_ns, counts.interruption_ns)
         adjust.rescale_age(self._table, before_ns, self._pacer.effective.aggregation_ns)
@@ -207,7 +213,7 @@ class Monitor:
             self._samples,
             self._snapshot_layout,
             (clock.unix_ns(start_ns), clock.unix_ns(end_ns)),
-            Cost(survey_ns + used_ns, counts.interruption_ns, late_ticks),
+            Cost(spent_ns, counts.interruption_ns, late_ticks),
         )
 
     def _shares(self) -> NDArray[np.float64] | float:
@@ -307,7 +313,7 @@ class Monitor:
         self._session.set_targets(layout.processes, layout.mappings)
 
     def _split(self) -> None:
-        if self._traits.follows_mappings:
+        if self._traits.follows_mappings or self._traits.exact:
             return
         count = len(self._table)
         max_regions = self._pacer.effective.max_regions
@@ -327,6 +333,12 @@ class Monitor:
             score = access_events(hits, all_samples, self._goal)
             self.change(tune(self._pacer.named, self._goal, score))
             self._events, self._aggregations = (0.0, 0.0), 0
+
+
+def _everything(table: RegionTable) -> Counts:
+    """What a survey of all pages found, as counts: one check of every page."""
+    touched = np.nan_to_num(table.touched)
+    return Counts(touched, np.ones(len(table)), np.zeros(len(table)), touched=touched)
 
 
 def _moved(table: RegionTable, old_index: list[int]) -> RegionTable:

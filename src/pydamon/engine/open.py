@@ -69,14 +69,19 @@ def monitor(
     )
     try:
         used, session, passed_over = open_session(probe)
+        if plain and used.traits.exact:
+            raise UsageError("the exact probe does not sample: plain makes no sense with it")
         if used.traits.follows_mappings:
             space.rule = Rule.MAPPINGS
         budget = None if cpu_budget_percent is None else cpu_budget_percent / 100
-        surveying = used.traits.scans and not plain
-        survey = Survey(session, _FOR_SURVEYS * (budget or _DEFAULT_BUDGET)) if surveying else None
+        exact, survey, for_pacer = used.traits.exact, None, budget
+        if used.traits.scans and not plain:
+            survey = Survey(session, _FOR_SURVEYS * (budget or _DEFAULT_BUDGET), exact=exact)
+            if budget and not exact:
+                for_pacer = budget * (1 - _FOR_SURVEYS)
         pacer = Pacer(
             attrs,
-            budget * (1 - _FOR_SURVEYS) if budget and surveying else budget,
+            for_pacer,
             sampling_is_named=sample is not None,
             aggregation_is_named=aggr is not None,
             min_samples=used.traits.min_samples,

@@ -46,11 +46,15 @@ class _Stretch:
 
 
 class Survey:
-    """Surveys the targets' ranges in turn, with at most *share* of one CPU over time."""
+    """Surveys the targets' ranges in turn, with at most *share* of one CPU over time.
 
-    def __init__(self, session: Session, share: float) -> None:
+    With *exact*, a survey is always due, and always of everything.
+    """
+
+    def __init__(self, session: Session, share: float, *, exact: bool = False) -> None:
         self._session = session
         self._share = share
+        self._exact = exact
         self._next_ns = 0
         self._cursor = (0, 0)
         self._stretches: list[_Stretch] = []
@@ -58,7 +62,7 @@ class Survey:
 
     def due(self, now_ns: int) -> bool:
         """Whether the next survey is paid for."""
-        return now_ns >= self._next_ns
+        return self._exact or now_ns >= self._next_ns
 
     def begin(self, ranges: Sequence[Ranges]) -> None:
         """Clear the accessed bits of the next stretches, as much as fits into one survey."""
@@ -69,7 +73,7 @@ class Survey:
         for number in range(len(chunks)):
             target, start, end = chunks[(at + number) % len(chunks)]
             # What took its time to clear takes as much again to read and to draw.
-            if time.thread_time_ns() - begin_ns > _MOST_NS / 2:
+            if not self._exact and time.thread_time_ns() - begin_ns > _MOST_NS / 2:
                 self._cursor = (target, start)
                 break
             bits = self._session.scan(target, start, end, clear=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydamon.core.errors import ProbeUnavailable, UsageError
 from pydamon.probes.base import Availability, Counts, PageBits, Probe, Session, Traits
-from pydamon.probes.ebpf.probe import EbpfProbe
+from pydamon.probes.ebpf.probe import EbpfProbe, ExactProbe
 from pydamon.probes.refs import RefsProbe
 
 __all__ = [
@@ -18,8 +18,8 @@ __all__ = [
     "open_session",
 ]
 
-PROBES: tuple[Probe, ...] = (EbpfProbe(), RefsProbe())
-"""Every probe that watches real processes, best first."""
+PROBES: tuple[Probe, ...] = (EbpfProbe(), RefsProbe(), ExactProbe())
+"""Every probe that watches real processes, in the order in which `"auto"` tries them."""
 
 
 def open_session(name: str = "auto") -> tuple[Probe, Session, dict[str, ProbeUnavailable]]:

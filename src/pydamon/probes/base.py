@@ -47,6 +47,8 @@ class Traits:
     """Cannot tell apart two parts of one mapping: regions are then the mappings, never split."""
     scans: bool = False
     """Can tell which pages of a range were touched."""
+    exact: bool = False
+    """Every aggregation looks at every page, instead of at samples."""
     min_samples: int = 5
     """Samples an aggregation should hold before its counts mean much."""
 

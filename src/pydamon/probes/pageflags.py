@@ -14,7 +14,8 @@ __all__ = ["PageFlags"]
 
 _PRESENT, _EXCLUSIVE = 1 << 63, 1 << 56  # /proc/PID/pagemap, pagemap.rst
 _PFN = (1 << 55) - 1
-_LRU = 1 << 5  # /proc/kpageflags
+_LRU, _HEAD, _TAIL = 1 << 5, 1 << 15, 1 << 16  # /proc/kpageflags, the same document
+_MAX_FOLIO = 512
 
 
 class PageFlags:
@@ -40,10 +41,19 @@ class PageFlags:
         if frame == 0 or self._kpageflags < 0:  # not shown to this user
             return True
         try:
-            (flags,) = struct.unpack("=Q", os.pread(self._kpageflags, 8, frame * 8))
+            flags = self._flags(frame, 1)[0]
+            if flags & _TAIL and not flags & _LRU:
+                # Before 6.10 only the first page of a huge page shows its flags.
+                first = frame // _MAX_FOLIO * _MAX_FOLIO
+                before = self._flags(first, frame - first)
+                flags = next((f for f in reversed(before) if f & _HEAD), flags)
         except (OSError, struct.error):
             return True
         return bool(flags & _LRU)
+
+    def _flags(self, frame: int, count: int) -> tuple[int, ...]:
+        data = os.pread(self._kpageflags, 8 * count, frame * 8)
+        return struct.unpack(f"={count}Q", data)
 
     def exclusive(self, start: int, pages: int) -> NDArray[np.bool_]:
         """For each of *pages* pages from *start* whether it is present and mapped here only."""
