@@ -43,7 +43,7 @@ class PageFlags:
         try:
             flags = self._flags(frame, 1)[0]
             if flags & _TAIL and not flags & _LRU:
-                # Before 6.10 only the first page of a huge page shows its flags.
+                # Linux 6.1 shows this flag for the first page of a huge page only, 6.12 for all.
                 first = frame // _MAX_FOLIO * _MAX_FOLIO
                 before = self._flags(first, frame - first)
                 flags = next((f for f in reversed(before) if f & _HEAD), flags)
