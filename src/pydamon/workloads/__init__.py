@@ -1,11 +1,36 @@
-"""Programs whose use of memory is known, for demonstrations and tests.
+"""Programs whose use of memory is known, for demonstrations, tests and benchmarks.
 
-They are scripts of their own, so that they have no more than their own memory.
+    from pydamon.workloads import pattern
+
+    with pattern("hotspot").start() as running:
+        ...                                     # watch running.pid
+        running.truth.pages(start_ns, end_ns)   # what was really accessed meanwhile
+
+They run as scripts of their own, so that they have no more than their own memory.
 """
 
 from pathlib import Path
 
-__all__ = ["DEMO", "QUARTER"]
+from pydamon.workloads.masim import Config, parse, render
+from pydamon.workloads.patterns import PATTERNS, pattern
+from pydamon.workloads.truth import GroundTruth, PageTruth, PhaseRun
+from pydamon.workloads.workload import Running, Simulated, Workload
+
+__all__ = [
+    "DEMO",
+    "PATTERNS",
+    "QUARTER",
+    "Config",
+    "GroundTruth",
+    "PageTruth",
+    "PhaseRun",
+    "Running",
+    "Simulated",
+    "Workload",
+    "parse",
+    "pattern",
+    "render",
+]
 
 DEMO = Path(__file__).with_name("demo.py")
 QUARTER = Path(__file__).with_name("quarter.py")

@@ -1,0 +1,1 @@
+"""Measures pydamon, and its peers, against exact ground truth."""

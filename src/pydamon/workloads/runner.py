@@ -1,0 +1,219 @@
+"""A program that uses memory as it is told; it is run as a script, with nothing but NumPy.
+
+    runner.py TRUTH < DESCRIPTION
+
+DESCRIPTION is JSON, as `Workload` writes it. What is really done is written to the file TRUTH, a
+JSON object a line: where the regions are, when each phase starts, and how many accesses each of
+its patterns has made at which time (monotonic nanoseconds). A line with the numbers of phases on
+standard output says that the regions are there and that the first phase starts.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import mmap
+import os
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["main"]
+
+_REPORT_NS = 20 * 10**6
+_ROUND = 65536
+_PAGE = mmap.PAGESIZE
+_HUGE = 2 << 20
+_CHURN_BYTES = 4 << 20
+
+Bytes = NDArray[np.uint8]
+
+
+class _Walk:
+    """One pattern at work: the next accesses are where the last ones ended."""
+
+    def __init__(self, memory: Bytes, pattern: dict[str, Any], seed: int) -> None:
+        self.weight: int = pattern["weight"]
+        self.touched = 0
+        self._mode = pattern["mode"]
+        self._random = pattern["random"]
+        self._rng = np.random.default_rng(seed)
+        self._owed = 0.0
+        # In random places each page is as likely as any other.
+        self._places = memory[:: _PAGE if self._random else pattern["stride"]]
+
+    def go(self, count: float, pool: ThreadPoolExecutor | None, threads: int) -> None:
+        """Make *count* accesses more; what is less than a whole one is owed."""
+        self._owed += count
+        left = int(self._owed)
+        self._owed -= left
+        while left:
+            at = self.touched % len(self._places)
+            now = min(left, len(self._places) - at)
+            if self._random:
+                self._touch(self._places, self._rng.integers(0, len(self._places), now))
+            elif pool is None:
+                self._touch(self._places, slice(at, at + now))
+            else:
+                edges = np.linspace(at, at + now, threads + 1).astype(int).tolist()
+                parts = [slice(a, b) for a, b in itertools.pairwise(edges)]
+                list(pool.map(lambda part: self._touch(self._places, part), parts))
+            self.touched += now
+            left -= now
+
+    def _touch(self, places: Bytes, which: slice | NDArray[np.int64]) -> None:
+        if self._mode == "ro":
+            places[which].max(initial=0)
+        elif self._mode == "wo":
+            places[which] = 1
+        else:
+            places[which] += 1
+
+
+def main(description: dict[str, Any], truth_path: str) -> None:
+    """Use memory as *description* says."""
+    with open(truth_path, "w", buffering=1) as truth:  # noqa: PTH123  (pathlib costs start-up)
+        memory = _allocate(description["regions"])
+        _say(
+            truth,
+            regions={
+                name: [part.ctypes.data, part.ctypes.data + len(part)]
+                for name, part in memory.items()
+            },
+        )
+        for _ in range(description["processes"] - 1):
+            if os.fork() == 0:
+                _leave_with_parent()
+                for part in memory.values():
+                    part[::_PAGE].max()  # maps it here too
+                with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+                    _run(description, memory, nowhere)
+                return
+        if description["churn_ms"]:
+            threading.Thread(target=_churn, args=(description["churn_ms"],), daemon=True).start()
+        _run(description, memory, truth)
+
+
+def _run(description: dict[str, Any], memory: dict[str, Bytes], truth: IO[str]) -> None:
+    threads = description["threads"]
+    pool = ThreadPoolExecutor(threads) if threads > 1 else None
+    print(len(description["phases"]), flush=True)
+    while True:
+        for number, phase in enumerate(description["phases"]):
+            walks = [
+                _Walk(memory[pattern["region"]], pattern, description["seed"] + place)
+                for place, pattern in enumerate(phase["patterns"])
+            ]
+            _phase(description, number, phase["duration_ms"], walks, truth, pool)
+        if not description["repeat"]:
+            return
+
+
+def _phase(
+    description: dict[str, Any],
+    number: int,
+    duration_ms: int,
+    walks: list[_Walk],
+    truth: IO[str],
+    pool: ThreadPoolExecutor | None,
+) -> None:
+    weights = sum(walk.weight for walk in walks)
+    accesses = description["round_accesses"] or _ROUND
+    period_ns = int(description["period_ms"] * 1e6)
+    start_ns = now_ns = due_ns = reported_ns = time.monotonic_ns()
+    _say(truth, phase=number, now_ns=start_ns)
+    _say(truth, now_ns=start_ns, touched=[0] * len(walks))
+    while now_ns - start_ns < duration_ms * 10**6:
+        for walk in walks:
+            walk.go(accesses * walk.weight / weights, pool, description["threads"])
+        now_ns = time.monotonic_ns()
+        if period_ns:
+            # Rounds that are late are left out, so that the target is never in a hurry.
+            due_ns = max(due_ns + period_ns, now_ns)
+            time.sleep((due_ns - now_ns) / 1e9)
+        elif not walks:
+            time.sleep(0.001)
+        if now_ns - reported_ns >= _REPORT_NS:
+            reported_ns = now_ns = time.monotonic_ns()
+            _say(truth, now_ns=now_ns, touched=[walk.touched for walk in walks])
+    _say(truth, now_ns=time.monotonic_ns(), touched=[walk.touched for walk in walks])
+
+
+def _allocate(regions: list[dict[str, Any]]) -> dict[str, Bytes]:
+    """The memory of each region; private ones side by side, so that they are one mapping."""
+    memory: dict[str, Bytes] = {}
+    private = [r for r in regions if not (r["huge"] or r["shared"] or r["file"])]
+    total = sum(_whole(r["size_bytes"]) for r in private)
+    if total:
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        together = np.frombuffer(mmap.mmap(-1, total, flags=flags), np.uint8)
+        at = 0
+        for region in private:
+            memory[region["name"]] = together[at : at + region["size_bytes"]]
+            at += _whole(region["size_bytes"])
+    for region in regions:
+        if region["name"] not in memory:
+            memory[region["name"]] = _alone(region)
+        part = memory[region["name"]]
+        # Memory that was never written to is not there at all.
+        part[::_PAGE] = 1
+        if region["initial"]:
+            with open(region["initial"], "rb") as file:  # noqa: PTH123
+                data = np.frombuffer(file.read(len(part)), np.uint8)
+            part[: len(data)] = data
+    return memory
+
+
+def _alone(region: dict[str, Any]) -> Bytes:
+    """A mapping of its own: of a file, shared, or of huge pages."""
+    size = _whole(region["size_bytes"])
+    if region["file"]:
+        with tempfile.TemporaryFile() as file:
+            file.truncate(size)
+            mapped = mmap.mmap(file.fileno(), size, flags=mmap.MAP_SHARED)
+        return np.frombuffer(mapped, np.uint8)[: region["size_bytes"]]
+    kind = mmap.MAP_SHARED if region["shared"] else mmap.MAP_PRIVATE
+    room = mmap.mmap(-1, size + _HUGE, flags=kind | mmap.MAP_ANONYMOUS)
+    whole = np.frombuffer(room, np.uint8)
+    skip = -whole.ctypes.data % _HUGE if region["huge"] else 0
+    if region["huge"]:
+        room.madvise(mmap.MADV_HUGEPAGE)
+    return whole[skip : skip + region["size_bytes"]]
+
+
+def _churn(period_ms: int) -> None:
+    """Map, use and unmap memory, over and over."""
+    while True:
+        with mmap.mmap(-1, _CHURN_BYTES) as mapped:
+            mapped.write(bytes(_CHURN_BYTES))
+            time.sleep(period_ms / 1000)
+
+
+def _leave_with_parent() -> None:
+    """End this process when the one that forked it has ended."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _whole(size_bytes: int) -> int:
+    return -(-size_bytes // _PAGE) * _PAGE
+
+
+def _say(truth: IO[str], **facts: object) -> None:
+    truth.write(json.dumps(facts) + "\n")
+
+
+if __name__ == "__main__":
+    main(json.load(sys.stdin), sys.argv[1])
