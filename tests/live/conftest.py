@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -83,6 +84,12 @@ def needs(name: str) -> pytest.MarkDecorator:
     probe = next(probe for probe in PROBES if probe.name == name)
     here = probe.availability()
     return pytest.mark.skipif(not here.works, reason=f"no {name} probe: {here.reason}")
+
+
+def huge_bytes(pid: int) -> int:
+    """How much of a process huge pages map."""
+    text = Path(f"/proc/{pid}/smaps").read_text()
+    return 1024 * sum(map(int, re.findall(r"^AnonHugePages:\s+(\d+)", text, re.MULTILINE)))
 
 
 def open_files() -> int:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import mmap
-import re
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +16,7 @@ from pydamon.probes import Session
 from pydamon.probes.ebpf.probe import EbpfProbe
 from pydamon.probes.process import Process
 from pydamon.spaces.maps import parse_maps, read_maps
-from tests.live.conftest import MIB, Program, needs, open_files, script
+from tests.live.conftest import MIB, Program, huge_bytes, needs, open_files, script, slowness
 
 pytestmark = [pytest.mark.live, needs("ebpf")]
 
@@ -39,9 +37,10 @@ def watch_only(session: Session, pid: int) -> MappingTable:
 
 def sample(session: Session, table: RegionTable, ticks: int = 20) -> tuple[np.ndarray, np.ndarray]:
     """Share of samples that hit, and share that could not be watched, by region."""
+    interval_s = 0.005 * slowness()
     session.watch(table)
     for number in range(ticks):
-        time.sleep(0.005)
+        time.sleep(interval_s)
         session.tick(last=number == ticks - 1)
     counts = session.counts()
     tried = np.maximum(counts.checks + counts.unobservable, 1)
@@ -136,11 +135,6 @@ while True:
         hits, unobservable = sample(session, RegionTable.of(0, [start], [start + MIB]))
         assert hits[0] == 0
         assert unobservable[0] == 1
-
-
-def huge_bytes(pid: int) -> int:
-    text = Path(f"/proc/{pid}/smaps").read_text()
-    return 1024 * sum(map(int, re.findall(r"^AnonHugePages:\s+(\d+)", text, re.MULTILINE)))
 
 
 def test_huge_pages_are_watched_and_stay_whole(session: Session) -> None:
