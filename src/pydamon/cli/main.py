@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import shtab
 
-from pydamon.cli.command import Command
+from pydamon.cli.bench import Bench
+from pydamon.cli.command import Command, complain
 from pydamon.cli.demo import Demo
 from pydamon.cli.doctor import Doctor
 from pydamon.cli.record import Record
@@ -18,7 +21,7 @@ from pydamon.core.errors import PydamonError
 
 __all__ = ["COMMANDS", "main", "run"]
 
-COMMANDS: tuple[Command, ...] = (Record(), Report(), Doctor(), Demo())
+COMMANDS: tuple[Command, ...] = (Record(), Report(), Doctor(), Demo(), Bench())
 
 
 def main(argv: Sequence[str]) -> int:
@@ -32,11 +35,21 @@ def main(argv: Sequence[str]) -> int:
     args.command = command
     try:
         chosen: Command = args.chosen
-        return chosen.run(args)
+        code = chosen.run(args)
+        sys.stdout.flush()
+        return code
     except PydamonError as error:
-        print(f"pydamon: {error}", file=sys.stderr)
+        complain(f"pydamon: {error}")
         if error.hint:
-            print(f"  {error.hint}", file=sys.stderr)
+            complain(f"  {error.hint}")
+        return 1
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. Nothing must be written to it at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        complain(f"pydamon: cannot write the output: {error.strerror}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         return 130
@@ -44,6 +57,12 @@ def main(argv: Sequence[str]) -> int:
 
 def run() -> None:
     """The console script."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open("w"))
+        else:
+            stream.reconfigure(errors="replace")
     sys.exit(main(sys.argv[1:]))
 
 

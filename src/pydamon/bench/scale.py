@@ -1,0 +1,196 @@
+"""Whether cost and accuracy hold as the target grows: live, and beyond memory by simulation."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from pydamon.bench.tools import watch
+from pydamon.core.regions import PAGE_SIZE
+from pydamon.core.snapshot import Snapshot
+from pydamon.core.units import format_size
+from pydamon.engine import simulate
+from pydamon.probes.trace import Access, Phase, Trace
+from pydamon.workloads import Config, Running, Workload
+from pydamon.workloads.masim import Pattern, Region
+from pydamon.workloads.masim import Phase as WorkloadPhase
+
+__all__ = ["Scale", "measure"]
+
+_MIB, _GIB, _TIB = 1 << 20, 1 << 30, 1 << 40
+_BASE = 1 << 40
+_LIVE = (100 * _MIB, _GIB, 4 * _GIB, 10 * _GIB, 16 * _GIB)
+_ONE_CORE_HZ, _MANY_CORES_HZ = 32e6, 1e9
+"""Accesses a second: one thread of masim's makes about so many, as in Telescope's test."""
+_SIMULATED = (
+    (100 * _GIB, 0.1, 1, _ONE_CORE_HZ),
+    (100 * _GIB, 0.1, 32, _ONE_CORE_HZ),
+    (_TIB, 0.1, 32, _MANY_CORES_HZ),
+    (5 * _TIB, 10 / 5120, 1, _ONE_CORE_HZ),
+    (5 * _TIB, 10 / 5120, 32, _ONE_CORE_HZ),
+    (100 * _TIB, 0.1, 32, _MANY_CORES_HZ),
+)
+"""Sizes, the share that is hot, in so many pieces, and how often it is accessed."""
+_PIECES = 32
+_GRAIN = 64 << 10
+_ENOUGH = 0.9
+_PATIENCE_S = 60
+"""How long a simulation may take; what it found by then counts."""
+
+Spans = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """One tool on one size: `found_s` is when 90 % of the hot bytes were known as hot (infinite:
+    not within `watched_s`), `found` the share known at the end, and `precision` how much of what
+    was called hot then is. `cpu` is NaN for simulations, which charge no cost yet."""
+
+    how: str
+    tool: str
+    size_bytes: int
+    hot_bytes: int
+    pieces: int
+    found_s: float
+    found: float
+    precision: float
+    watched_s: float
+    cpu: float
+    aggregation_ms: float
+    regions: float
+
+
+def measure(quick: bool, seed: int, say: Callable[[str], None]) -> Iterator[Scale]:
+    """Live as far as half of the memory that is free allows, then by simulation."""
+    free = psutil.virtual_memory().available
+    for size in _LIVE[:2] if quick else _LIVE:
+        if size > free / 2:
+            say(f"scale: {format_size(size)} is left out, for more than half of the free memory")
+            continue
+        say(f"scale: {format_size(size)}, live")
+        with _workload(size, seed).start(seed) as running:
+            for tool in ("pydamon",) if quick else ("pydamon", "plain"):
+                yield _live(running, tool, size, 5.0 if quick else 20.0, seed)
+    for size, share, pieces, accesses_hz in _SIMULATED[:2] if quick else _SIMULATED:
+        for tool in ("pydamon", "plain"):
+            say(f"scale: {format_size(size)} with {tool}, simulated")
+            hot = _hot(size, share, pieces, seed)
+            yield _simulated(size, hot, accesses_hz, tool, 5.0 if quick else 60.0, seed)
+
+
+def _hot(size: int, share: float, pieces: int, seed: int) -> Spans:
+    """Where the hot bytes are: pieces of one size, in random places; shape (n, 2)."""
+    rng = np.random.default_rng(seed)
+    each = max(1, round(size * share / pieces / _GRAIN))
+    free = size // _GRAIN - each * pieces
+    gaps = np.sort(rng.integers(0, free, pieces)) if pieces > 1 else np.array([free // 3])
+    start = gaps + np.arange(pieces) * each
+    return np.stack([start, start + each], axis=1) * _GRAIN
+
+
+def _workload(size: int, seed: int) -> Workload:
+    """A tenth of so many bytes in use."""
+    regions, at = [], 0
+    for number, (start, end) in enumerate(_hot(size, 0.1, _PIECES, seed).tolist()):
+        if start > at:
+            regions.append(Region(f"cold{number}", start - at))
+        regions.append(Region(f"hot{number}", end - start))
+        at = end
+    if at < size:
+        regions.append(Region("rest", size - at))
+    patterns = tuple(
+        Pattern(region.name, random=False, stride=4096, weight=1)
+        for region in regions
+        if region.name.startswith("hot")
+    )
+    phase = WorkloadPhase("steady", 24 * 3600 * 1000, patterns)
+    return Workload("tenth", "a tenth hot", Config(tuple(regions), (phase,)))
+
+
+def _live(running: Running, tool: str, size: int, duration_s: float, seed: int) -> Scale:
+    regions = running.truth.regions
+    low = min(start for start, _ in regions.values())
+    hot = np.array([at for name, at in regions.items() if name.startswith("hot")])
+    watched = watch(running, tool, duration_s, seed=seed)
+    told = [_told(snapshot, (low, low + size), hot) for snapshot in watched.snapshots]
+    ends_s = [(watched.window(s)[1] - watched.begin_ns) / 1e9 for s in watched.snapshots]
+    late = watched.snapshots[len(watched.snapshots) // 2 :]
+    cpu = sum(s.cost.cpu_ns for s in late) / sum(s.window_ns for s in late)
+    return _result("live", tool, size, hot, ends_s, told, watched.snapshots, cpu)
+
+
+def _simulated(
+    size: int, spans: Spans, accesses_hz: float, tool: str, duration_s: float, seed: int
+) -> Scale:
+    hot = spans + _BASE
+    rate_hz = accesses_hz * PAGE_SIZE / int((hot[:, 1] - hot[:, 0]).sum())
+    accesses = tuple(Access(low, high, rate_hz) for low, high in hot.tolist())
+    trace = Trace((Phase(10**12, accesses),))
+    whole = (_BASE, _BASE + size)
+    ends_s, told, snapshots = [], [], []
+    with simulate(trace, [whole], plain=tool == "plain", seed=seed) as mon:
+        deadline_s = time.monotonic() + _PATIENCE_S
+        for snapshot in mon.run(f"{duration_s}s"):
+            ends_s.append(snapshot.end_ns / 1e9)
+            told.append(_told(snapshot, whole, hot))
+            snapshots.append(snapshot)
+            if time.monotonic() > deadline_s:
+                break
+    return _result("simulated", tool, size, hot, ends_s, told, snapshots, math.nan)
+
+
+def _told(snapshot: Snapshot, whole: tuple[int, int], hot: Spans) -> tuple[float, float]:
+    """The share of the hot bytes that a snapshot calls hot, and that of what it calls hot.
+
+    It may mean regions of which at least half was touched, or that most samples found accessed:
+    whichever is right more often.
+    """
+    real = int((hot[:, 1] - hot[:, 0]).sum())
+    told = []
+    for said in (
+        2 * snapshot.touched_bytes >= snapshot.size,
+        2 * snapshot.nr_accesses >= snapshot.max_nr_accesses,
+    ):
+        start, end = snapshot.start[said], snapshot.end[said]
+        called = int((np.minimum(end, whole[1]) - np.maximum(start, whole[0])).clip(0).sum())
+        right = sum(
+            int((np.minimum(end, high) - np.maximum(start, low)).clip(0).sum())
+            for low, high in hot.tolist()
+        )
+        told.append((right / real, right / called if called else 0.0))
+    return max(told, key=lambda one: one[0] * one[1] / (sum(one) or 1))
+
+
+def _result(
+    how: str,
+    tool: str,
+    size: int,
+    hot: Spans,
+    ends_s: list[float],
+    told: list[tuple[float, float]],
+    snapshots: Sequence[Snapshot],
+    cpu: float,
+) -> Scale:
+    good = [found >= _ENOUGH and precision >= _ENOUGH for found, precision in told]
+    last = told[-3:]
+    return Scale(
+        how,
+        tool,
+        size,
+        int((hot[:, 1] - hot[:, 0]).sum()),
+        len(hot),
+        next((at for at, is_good in zip(ends_s, good, strict=True) if is_good), math.inf),
+        median(found for found, _ in last),
+        median(precision for _, precision in last),
+        ends_s[-1],
+        cpu,
+        median(s.window_ns for s in snapshots) / 1e6,
+        median(len(s) for s in snapshots),
+    )

@@ -1,0 +1,127 @@
+"""How well a tool tells what a workload accessed: pure functions on one entry a page.
+
+*Hot* is a page with an even chance of having been accessed in the window. A tool calls hot what
+lies in a region of whose bytes it says that at least half were touched, or that at least half of
+its samples found accessed. Regions cannot name single pages of a sparse pattern; so all is also
+scored by blocks of 64 KiB: hot are those with at least half a page accessed, in the mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon.core.regions import PAGE_SIZE
+from pydamon.core.snapshot import Snapshot
+from pydamon.workloads import PageTruth
+
+__all__ = ["BLOCK_BYTES", "Score", "View", "by_block", "correlation", "score", "truth_heat", "view"]
+
+BLOCK_BYTES = 64 << 10
+_BLOCK = BLOCK_BYTES // PAGE_SIZE
+_HALF = 0.5
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a tool says of some pages: which `share` of each was touched, how often it was seen
+    accessed (`heat`, 0 to 1), and which share of it could not be observed."""
+
+    share: Floats
+    heat: Floats
+    unobservable: Floats
+
+    @property
+    def hot(self) -> NDArray[np.bool_]:
+        """The pages that the tool calls hot."""
+        hot: NDArray[np.bool_] = (self.share >= _HALF) | (self.heat >= _HALF)
+        return hot
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One comparison; `wss_error` is the error of the working set over its true size."""
+
+    precision: float
+    recall: float
+    f1: float
+    block_f1: float
+    wss_error: float
+    unobservable: float
+
+
+def view(snapshot: Snapshot, target: int, pages: Sequence[PageTruth]) -> View:
+    """What a snapshot says of *pages*: the density of the region that each lies in."""
+    mine = snapshot.target == target
+    start, end = snapshot.start[mine], snapshot.end[mine]
+    size = end - start
+    columns = [
+        np.append(column, 0.0)
+        for column in (
+            snapshot.touched_bytes[mine] / size,
+            snapshot.nr_accesses[mine] / snapshot.max_nr_accesses,
+            snapshot.unobservable_bytes[mine] / size,
+        )
+    ]
+    at = np.concatenate([p.start + np.arange(len(p.chance)) * PAGE_SIZE for p in pages])
+    region = np.searchsorted(start, at, side="right") - 1
+    outside = (region < 0) | (at >= np.append(end, 0)[region])
+    region[outside] = len(start)
+    return View(*(column[region] for column in columns))
+
+
+def score(pages: Sequence[PageTruth], said: View) -> Score:
+    """Compare what was accessed with what a tool says of the same pages."""
+    chance = np.concatenate([p.chance for p in pages])
+    precision, recall, f1 = _f1(chance >= _HALF, said.hot)
+    true_blocks = by_block(pages, chance) >= _HALF / _BLOCK
+    # Half a page of a block, or samples that say so whatever the share.
+    hot_blocks = by_block(pages, said.share) >= _HALF / _BLOCK
+    hot_blocks |= by_block(pages, said.heat) >= _HALF
+    real = chance.sum()
+    return Score(
+        precision,
+        recall,
+        f1,
+        _f1(true_blocks, hot_blocks)[2],
+        float(abs(said.share.sum() - real) / real) if real else float(said.share.sum() > 0),
+        float(said.unobservable.mean()),
+    )
+
+
+def by_block(pages: Sequence[PageTruth], values: Floats) -> Floats:
+    """Means of one value a page by blocks of 64 KiB, each within one region."""
+    means, at = [], 0
+    for part in pages:
+        n = len(part.chance)
+        heads = np.arange(0, n, _BLOCK)
+        means.append(np.add.reduceat(values[at : at + n], heads) / np.diff(np.append(heads, n)))
+        at += n
+    return np.concatenate(means)
+
+
+def truth_heat(pages: Sequence[PageTruth], sampling_ns: int) -> Floats:
+    """The chance of each page that a sample of that length finds it accessed."""
+    rate = np.concatenate([p.rate_hz for p in pages])
+    heat: Floats = -np.expm1(-rate * sampling_ns / 1e9)
+    return heat
+
+
+def correlation(one: Floats, other: Floats) -> float:
+    """Pearson's; NaN where either is the same everywhere."""
+    if len(one) < 2 or one.std() == 0 or other.std() == 0:
+        return float("nan")
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def _f1(real: NDArray[np.bool_], said: NDArray[np.bool_]) -> tuple[float, float, float]:
+    both = int((real & said).sum())
+    precision = both / said.sum() if said.any() else float(not real.any())
+    recall = both / real.sum() if real.any() else 1.0
+    total = precision + recall
+    return float(precision), float(recall), float(2 * precision * recall / total if total else 0)

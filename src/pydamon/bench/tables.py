@@ -1,0 +1,115 @@
+"""Results as tables for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from pydamon.bench.accuracy import Accuracy
+from pydamon.bench.core import CoreCost
+from pydamon.bench.overhead import Overhead
+from pydamon.bench.scale import Scale
+from pydamon.core.units import format_size
+
+__all__ = ["accuracy_table", "core_table", "overhead_table", "scale_table"]
+
+Column = tuple[str, Callable[[Any], str]]
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.1f} %"
+
+
+def _share(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
+
+
+def _count(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return "never" if math.isinf(value) else f"{value:,.0f}"
+
+
+def _seconds(value: float) -> str:
+    return "never" if math.isinf(value) else f"{value:.1f} s"
+
+
+def accuracy_table(rows: Sequence[Accuracy]) -> RenderableType:
+    """One line for each tool on each workload."""
+    return _table(
+        rows,
+        ("workload", lambda r: r.workload),
+        ("tool", lambda r: r.tool),
+        ("F1", lambda r: _share(r.f1)),
+        ("prec.", lambda r: _share(r.precision)),
+        ("recall", lambda r: _share(r.recall)),
+        ("F1 64 KiB", lambda r: _share(r.block_f1)),
+        ("WSS error", lambda r: _percent(r.wss_error)),
+        ("corr.", lambda r: _share(r.correlation)),
+        ("noticed", lambda r: _count(r.noticed_aggregations)),
+        ("ms", lambda r: _count(r.noticed_ms)),
+        ("CPU", lambda r: _percent(r.cpu)),
+        ("aggr. ms", lambda r: _count(r.aggregation_ms)),
+        ("unobs.", lambda r: _percent(r.unobservable)),
+    )
+
+
+def overhead_table(rows: Sequence[Overhead]) -> RenderableType:
+    """One line for each tool."""
+    return _table(
+        rows,
+        ("tool", lambda r: r.tool),
+        ("pairs", lambda r: _count(r.pairs)),
+        ("CPU", lambda r: _percent(r.cpu)),
+        ("empty loop", lambda r: _percent(r.empty_loop_cpu)),
+        ("target", lambda r: f"{r.accesses_hz / 1e6:.1f} M/s"),
+        ("slowdown", lambda r: _percent(r.slowdown)),
+        ("quartiles", lambda r: f"{_percent(r.least_slowdown)} to {_percent(r.most_slowdown)}"),
+        ("flushes", lambda r: _percent(r.interruption)),
+    )
+
+
+def scale_table(rows: Sequence[Scale]) -> RenderableType:
+    """One line for each tool on each size."""
+    return _table(
+        rows,
+        ("size", lambda r: format_size(r.size_bytes)),
+        ("hot", lambda r: format_size(r.hot_bytes)),
+        ("pieces", lambda r: _count(r.pieces)),
+        ("how", lambda r: r.how),
+        ("tool", lambda r: r.tool),
+        ("90 % found in", lambda r: _seconds(r.found_s)),
+        ("found", lambda r: _percent(r.found)),
+        ("precision", lambda r: _percent(r.precision)),
+        ("watched", lambda r: _seconds(r.watched_s)),
+        ("CPU", lambda r: _percent(r.cpu)),
+        ("aggr. ms", lambda r: _count(r.aggregation_ms)),
+        ("regions", lambda r: _count(r.regions)),
+    )
+
+
+def core_table(rows: Sequence[CoreCost]) -> RenderableType:
+    """One line for each number of regions."""
+    return _table(
+        rows,
+        ("regions", lambda r: _count(r.regions)),
+        ("merged to", lambda r: _count(r.merged_to)),
+        ("age", lambda r: f"{r.age_us:,.0f} us"),
+        ("merge", lambda r: f"{r.merge_us:,.0f} us"),
+        ("split", lambda r: f"{r.split_us:,.0f} us"),
+        ("in all", lambda r: f"{r.total_us:,.0f} us"),
+        ("a region", lambda r: f"{1000 * r.total_us / r.regions:,.0f} ns"),
+    )
+
+
+def _table(rows: Sequence[Any], *columns: Column) -> RenderableType:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for number, (heading, _) in enumerate(columns):
+        table.add_column(heading, justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(cell(row) for _, cell in columns))
+    return table

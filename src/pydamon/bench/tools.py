@@ -1,0 +1,108 @@
+"""The tools that are compared, on a workload that runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pydamon.bench.scores import View
+from pydamon.core.regions import PAGE_SIZE
+from pydamon.core.snapshot import Snapshot
+from pydamon.engine import monitor
+from pydamon.probes import PROBES
+from pydamon.probes.process import Process
+from pydamon.spaces.maps import parse_maps, read_maps
+from pydamon.workloads import GroundTruth, PageTruth, Running
+
+__all__ = ["EXACT", "TOOLS", "Watched", "scan_exactly", "usable", "watch"]
+
+TOOLS: dict[str, dict[str, Any]] = {
+    "pydamon": {"probe": "ebpf"},
+    "plain": {"probe": "ebpf", "plain": True},
+    "refs": {"probe": "refs"},
+}
+"""How each tool is asked for: pydamon as it is, the kernel's algorithm at the same budget, and
+what the kernel counts for each mapping."""
+EXACT = "exact"
+"""Not a monitor but two looks at every page: the reference for all others."""
+_WINDOW_S = 0.1
+_CHUNK_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What a monitor said, with times as the workload's truth has them (monotonic ns)."""
+
+    begin_ns: int
+    snapshots: tuple[Snapshot, ...]
+    offset_ns: int
+
+    def window(self, snapshot: Snapshot) -> tuple[int, int]:
+        """When a snapshot's window began and ended."""
+        return snapshot.start_ns - self.offset_ns, snapshot.end_ns - self.offset_ns
+
+
+def usable() -> dict[str, str]:
+    """The probes that do not work here, and why."""
+    reasons = {}
+    for probe in PROBES:
+        here = probe.availability()
+        if not here.works:
+            reasons[probe.name] = here.reason
+    return reasons
+
+
+def watch(
+    running: Running,
+    tool: str,
+    duration_s: float,
+    *,
+    seed: int = 0,
+    done: Callable[[Snapshot], bool] | None = None,
+    **options: Any,
+) -> Watched:
+    """Monitor a workload with a tool for a while, or until a snapshot is enough."""
+    begin_ns = time.monotonic_ns()
+    offset_ns = time.time_ns() - begin_ns
+    found = []
+    with monitor(running.pid, seed=seed, **TOOLS[tool], **options) as mon:
+        for snapshot in mon.run(f"{duration_s}s"):
+            found.append(snapshot)
+            if done is not None and done(snapshot):
+                break
+    return Watched(begin_ns, tuple(found), offset_ns)
+
+
+def scan_exactly(running: Running) -> tuple[list[PageTruth], View, float]:
+    """Clear all accessed bits, wait, and read them: the truth, what was found, CPU seconds."""
+    probe = next(probe for probe in PROBES if probe.name == "ebpf")
+    process = Process(running.pid)
+    try:
+        with probe.open() as session:
+            session.set_targets([process], [parse_maps(read_maps(running.pid))])
+            chunks = _chunks(running.truth)
+            begin_s = time.process_time()
+            before = [session.scan(0, low, high, clear=True) for low, high in chunks]
+            start_ns = time.monotonic_ns()
+            time.sleep(_WINDOW_S)
+            after = [session.scan(0, low, high, clear=False) for low, high in chunks]
+            end_ns = time.monotonic_ns()
+            cpu_s = time.process_time() - begin_s
+    finally:
+        process.close()
+    stuck = np.concatenate([bits.unobservable for bits in before])
+    accessed = (np.concatenate([bits.accessed for bits in after]) & ~stuck).astype(np.float64)
+    pages = running.truth.pages(start_ns, end_ns)
+    return pages, View(accessed, accessed, stuck.astype(np.float64)), cpu_s
+
+
+def _chunks(truth: GroundTruth) -> list[tuple[int, int]]:
+    chunks = []
+    for start, end in truth.regions.values():
+        first, last = start // PAGE_SIZE * PAGE_SIZE, -(-end // PAGE_SIZE) * PAGE_SIZE
+        chunks += [(at, min(at + _CHUNK_BYTES, last)) for at in range(first, last, _CHUNK_BYTES)]
+    return chunks

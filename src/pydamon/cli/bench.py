@@ -1,0 +1,166 @@
+"""`pydamon bench`: how right, how cheap and how large, on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, RenderableType
+
+from pydamon.bench import accuracy, core, overhead, scale, tables
+from pydamon.bench.machine import Machine
+from pydamon.bench.tools import EXACT, TOOLS, usable
+from pydamon.core.errors import ProbeUnavailable, UsageError
+from pydamon.workloads import PATTERNS, Workload, parse, pattern
+
+__all__ = ["Bench"]
+
+_NARROWEST = 130
+
+
+class Bench:
+    """Measure accuracy and cost of monitoring on this machine, against exact ground truth.
+
+    pydamon bench accuracy                    # every shipped workload, with every tool
+    pydamon bench accuracy --workload my.cfg  # a configuration file of masim's
+    pydamon bench overhead --quick --json
+
+    Machines are noisy: figures are medians, and a busy machine still makes them worse.
+    """
+
+    name = "bench"
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add the four benchmarks."""
+        benches = parser.add_subparsers(dest="bench", metavar="BENCH", required=True)
+        for name, measure, table, text in (
+            ("accuracy", _accuracy, tables.accuracy_table, "what is found, against the truth"),
+            ("overhead", _overhead, tables.overhead_table, "CPU time, and what the target loses"),
+            ("scale", _scale, tables.scale_table, "small targets against large ones"),
+            ("core", _core, tables.core_table, "ageing, merging and splitting of regions"),
+        ):
+            one = benches.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+            one.set_defaults(measure=measure, table=table)
+            one.add_argument("--quick", action="store_true", help="less of it, in under a minute")
+            one.add_argument("--json", action="store_true", help="print JSON for programs")
+            one.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+            if name == "accuracy":
+                one.add_argument(
+                    "--workload",
+                    nargs="+",
+                    metavar="NAME",
+                    help=f"which, of {', '.join(PATTERNS)}; or files with others",
+                )
+                one.add_argument(
+                    "--tool", nargs="+", choices=(*TOOLS, EXACT), help="which (default: all)"
+                )
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Measure, and print what was found."""
+        machine = Machine.here()
+        rows = []
+        try:
+            rows.extend(args.measure(args, _progress(sys.stderr.isatty())))
+        finally:
+            if sys.stderr.isatty():
+                print("\r\x1b[K", end="", file=sys.stderr)
+        if args.json:
+            found = {
+                "benchmark": args.bench,
+                "quick": args.quick,
+                "seed": args.seed,
+                "machine": asdict(machine),
+                "results": [_plain(asdict(row)) for row in rows],
+            }
+            print(json.dumps(found, indent=1))
+        else:
+            _print(args.table(rows))
+        return 0
+
+
+def _accuracy(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[accuracy.Accuracy]:
+    plan = accuracy.Plan.of(args.quick)
+    names = args.workload or (accuracy.QUICK if args.quick else tuple(PATTERNS))
+    workloads = [_workload(name) for name in names]
+    for workload in workloads:
+        yield from accuracy.measure(workload, _tools(args.tool, say), plan, args.seed, say)
+
+
+def _overhead(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[overhead.Overhead]:
+    _tools(None, say)
+    return overhead.measure(args.quick, args.seed, say)
+
+
+def _scale(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[scale.Scale]:
+    _tools(None, say)
+    return scale.measure(args.quick, args.seed, say)
+
+
+def _core(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[core.CoreCost]:
+    return core.measure(args.quick, args.seed, say)
+
+
+def _tools(wanted: Sequence[str] | None, say: Callable[[str], None]) -> list[str]:
+    """Those of the tools that work here; raises `ProbeUnavailable` where the main one does not."""
+    missing = usable()
+    if "ebpf" in missing:
+        raise ProbeUnavailable(
+            f"the benchmark needs the ebpf probe, which does not work here: {missing['ebpf']}",
+            hint="run it as root; `pydamon doctor` says more",
+        )
+    tools = []
+    for tool in wanted or (*TOOLS, EXACT):
+        probe = TOOLS[tool]["probe"] if tool in TOOLS else "ebpf"
+        if probe in missing:
+            say(f"{tool} is left out: {missing[probe]}")
+        else:
+            tools.append(tool)
+    return tools
+
+
+def _workload(name: str) -> Workload:
+    """A shipped workload, or that of a configuration file."""
+    path = Path(name)
+    if name in PATTERNS or not path.is_file():
+        return pattern(name)
+    try:
+        config = parse(path.read_text(), name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {name}: {error}") from None
+    return replace(PATTERNS["stairs"], name=path.stem, about=name, config=config)
+
+
+def _progress(terminal: bool) -> Callable[[str], None]:
+    """Says on standard error what is under way: on a terminal in one line."""
+
+    def say(text: str) -> None:
+        begin, end = ("\r\x1b[K", "") if terminal else ("", "\n")
+        print(f"{begin}{text}", end=end, file=sys.stderr, flush=True)
+
+    return say
+
+
+def _print(table: RenderableType) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_NARROWEST)
+    console.print(table)
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN (`null`: not measured) and no infinity (`"never"`)."""
+    return {
+        key: _number(value) if isinstance(value, float) else value for key, value in row.items()
+    }
+
+
+def _number(value: float) -> float | str | None:
+    if math.isnan(value):
+        return None
+    return "never" if math.isinf(value) else value
