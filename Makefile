@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BPF := src/pydamon/probes/ebpf/sampler.bpf
 
-.PHONY: demo test test-vm lint bench bpf format clean
+.PHONY: demo test test-vm lint bench bench-quick bpf format clean
 
 demo: $(READY) $(BPF).o
 	$(BIN)/pydamon demo
@@ -28,6 +28,12 @@ lint: $(READY) $(BPF).o
 # How fast the core is on this machine.
 bench: $(READY) $(BPF).o
 	$(BIN)/pytest -q --benchmark-enable --benchmark-only
+
+# Whether it still sees right, in under 2 minutes: small, noisy, and for CI (docs/benchmarks.md).
+bench-quick: $(READY) $(BPF).o
+	@for bench in accuracy overhead scale core; do \
+		$(BIN)/python -m pydamon bench $$bench --quick || exit 1; echo; \
+	done
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

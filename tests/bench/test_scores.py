@@ -1,0 +1,96 @@
+"""Scores of what a tool says against what was accessed."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pydamon
+from pydamon.bench.scores import View, correlation, score, truth_heat, view
+from pydamon.core.regions import PAGE_SIZE
+from pydamon.workloads import PageTruth
+
+START = 1 << 30
+
+
+def truth(*chance: float) -> list[PageTruth]:
+    array = np.array(chance, np.float64)
+    return [PageTruth("r", START, array, 100 * array)]
+
+
+def says(share: list[float], heat: list[float] | None = None) -> View:
+    nothing = np.zeros(len(share))
+    return View(np.array(share, np.float64), np.array(heat or nothing, np.float64), nothing)
+
+
+def snapshot(edges: list[int], nr_accesses: list[int], touched: list[float]) -> pydamon.Snapshot:
+    bounds = START + PAGE_SIZE * np.array(edges, np.int64)
+    size = np.diff(bounds)
+    n = len(size)
+    return pydamon.Snapshot(
+        start_ns=0,
+        end_ns=10**8,
+        sampling_ns=5 * 10**6,
+        max_nr_accesses=20,
+        targets=(pydamon.Target(7),),
+        target=np.zeros(n, np.int32),
+        start=bounds[:-1],
+        end=bounds[1:],
+        nr_accesses=np.array(nr_accesses, np.int64),
+        age=np.zeros(n, np.int64),
+        touched_bytes=np.rint(np.array(touched) * size).astype(np.int64),
+        unobservable_bytes=np.zeros(n, np.int64),
+    )
+
+
+def test_a_page_has_the_density_of_its_region() -> None:
+    # Pages -1 to 5 are watched, of which the truth has 0 to 7.
+    said = view(snapshot([-1, 2, 4, 6], [10, 0, 20], [1 / 3, 0, 1]), 0, truth(*[0] * 8))
+    np.testing.assert_allclose(said.share, [1 / 3] * 2 + [0, 0, 1, 1, 0, 0])
+    np.testing.assert_allclose(said.heat, [0.5] * 2 + [0, 0, 1, 1, 0, 0])
+    assert said.hot.tolist() == [True, True, False, False, True, True, False, False]
+
+
+def test_another_target_says_nothing() -> None:
+    assert not view(snapshot([0, 4], [20], [1.0]), 1, truth(1, 1, 1, 1)).hot.any()
+
+
+def test_precision_and_recall() -> None:
+    result = score(truth(1, 1, 0, 0), says([1, 0, 1, 0]))
+    assert (result.precision, result.recall, result.f1) == (0.5, 0.5, 0.5)
+    assert result.wss_error == 0
+    result = score(truth(1, 1, 1, 0), says([1, 0, 0, 0]))
+    assert result.precision == 1
+    assert result.recall == pytest.approx(1 / 3)
+    assert result.wss_error == pytest.approx(2 / 3)
+
+
+def test_sparse_pages_are_right_by_blocks() -> None:
+    one_in_16 = truth(*([1] + [0] * 15) * 4 + [0] * 64)
+    result = score(one_in_16, says([1 / 16] * 64 + [0] * 64))
+    assert result.f1 == 0
+    assert result.block_f1 == 1
+    assert result.wss_error == 0
+
+
+def test_nothing_hot_and_nothing_said() -> None:
+    assert score(truth(0, 0), says([0, 0])).f1 == 1
+    assert score(truth(0, 0), says([0, 1])).f1 == 0
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=70))
+def test_the_truth_itself_is_right(chance: list[float]) -> None:
+    result = score(truth(*chance), says(chance))
+    assert result.f1 == 1
+    assert result.wss_error == pytest.approx(0)
+
+
+def test_heat_is_the_chance_of_a_hit() -> None:
+    heat = truth_heat(truth(0, 1), 10 * 10**6)
+    np.testing.assert_allclose(heat, [0, 1 - math.exp(-1)])
+    assert correlation(heat, 2 * heat) == pytest.approx(1)
+    assert math.isnan(correlation(heat, np.zeros(2)))
