@@ -154,11 +154,9 @@ def test_what_a_crash_left_is_shown_with_a_word_of_warning(
 
 def test_a_reader_that_leaves_early_is_no_error(path: str) -> None:
     script = (
-        "import argparse, sys\n"
-        "from pydamon.cli.report import Report\n"
-        "report = Report(); parser = argparse.ArgumentParser(); report.configure(parser)\n"
-        "args = parser.parse_args(sys.argv[1:])\n"
-        "sys.exit(max(report.run(args) for _ in range(200)))\n"
+        "import sys\n"
+        "from pydamon.cli.main import main\n"
+        "sys.exit(max(main(['report', *sys.argv[1:]]) for _ in range(200)))\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script, "regions", path, "--json"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,8 @@ def dead_pid() -> str:
         (["--probe", "telepathy"], "invalid choice"),
         (["--range", "zz-11"], "not an address range"),
         (["--range", "20-10"], "start below its end"),
+        (["--range", "ffffffffffffffff-fffffffffffffffff"], "outside what a process can map"),
+        (["--sample", "1ns"], "more often than every 100 us"),
         (["--range", "1000-3000", "--range", "2000-4000"], "overlap"),
     ],
 )
@@ -109,3 +112,29 @@ def test_files_that_are_no_recordings(
 def test_no_command_at_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert "COMMAND" in complaint(capsys)
     assert "invalid choice" in complaint(capsys, "recrod")
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-", "2>&-", "2>/dev/full", "| head -c 9"])
+def test_output_that_nobody_takes(redirection: str) -> None:
+    line = f"{sys.executable} -m pydamon doctor --json {redirection}"
+    done = subprocess.run(
+        ["/bin/bash", "-c", line], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    if redirection == ">/dev/full":
+        assert done.returncode == 1
+        assert "No space left" in done.stderr
+
+
+def test_a_terminal_of_another_time() -> None:
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pydamon", "doctor"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env=environment,
+    )
+    assert "to within" in done.stdout

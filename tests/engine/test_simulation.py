@@ -163,7 +163,7 @@ def test_stop_ends_the_iteration() -> None:
 
 
 def test_windows_are_measured_and_add_up() -> None:
-    mon = pydamon.simulate(steady(), [(BASE, BASE + MIB)])
+    mon = pydamon.simulate(steady(), [(BASE, BASE + MIB)], plain=True)
     snapshots = list(mon.run("1.03s"))
     assert snapshots[0].start_ns == 0
     assert snapshots[-1].end_ns == pytest.approx(1.03 * SECOND, abs=5 * 10**6)
@@ -171,6 +171,15 @@ def test_windows_are_measured_and_add_up() -> None:
         assert after.start_ns == before.end_ns
     # The last window is longer, rather than one of 30 ms.
     assert snapshots[-1].window_ns > 10**8
+
+
+def test_a_survey_is_no_part_of_a_snapshots_window() -> None:
+    mon = pydamon.simulate(steady(), [(BASE, BASE + MIB)])
+    snapshots = list(mon.run("5s"))
+    # The first window begins behind the first survey, which is as long.
+    assert snapshots[0].start_ns == 10**8
+    assert max(s.window_ns for s in snapshots[:-1]) == 10**8
+    assert snapshots[-1].end_ns == pytest.approx(5 * SECOND, abs=10**8)
 
 
 def test_a_duration_of_nothing_is_refused() -> None:

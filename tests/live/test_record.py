@@ -116,3 +116,22 @@ def test_demo_shows_a_heat_map() -> None:
     text = pydamon_says("demo", "--duration", "4s")
     assert "Working set" in text
     assert "access rate" in text
+
+
+def test_what_nobody_hears_does_not_end_a_recording(
+    quarter: Callable[..., Program], tmp_path: Path
+) -> None:
+    program, out = quarter(16), tmp_path / "q.damon"
+    line = f"{' '.join(PYDAMON)} record -d 1s --out {out} {program.pid} 2>&-"
+    assert subprocess.run(["/bin/bash", "-c", line], timeout=60, check=False).returncode == 0
+    assert pydamon.read_recording(out).complete
+
+
+def test_a_command_does_not_start_before_everything_is_checked(tmp_path: Path) -> None:
+    witness, out = tmp_path / "witness", tmp_path / "exists"
+    out.write_text("precious")
+    for options in (("-o", out), ("-o", tmp_path / "x", "-d", "garbage")):
+        pydamon_says("record", *options, "--", "touch", witness, code=1)
+        assert not witness.exists()
+    assert out.read_text() == "precious"
+    assert not (tmp_path / "x").exists()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import sys
 from typing import Protocol
 
-__all__ = ["Command"]
+__all__ = ["Command", "complain"]
 
 
 class Command(Protocol):
@@ -23,3 +25,9 @@ class Command(Protocol):
     def run(self, args: argparse.Namespace) -> int:
         """Do it; the exit code. Raises `PydamonError` for what a person should read."""
         ...
+
+
+def complain(text: str, end: str = "\n") -> None:
+    """Say something on standard error; nobody may be there to hear it, which is no failure."""
+    with contextlib.suppress(OSError):
+        print(text, end=end, file=sys.stderr, flush=True)

@@ -13,6 +13,7 @@ from types import FrameType
 
 import psutil
 
+from pydamon.cli.command import complain
 from pydamon.core.errors import UsageError
 from pydamon.core.snapshot import Snapshot
 from pydamon.core.tuner import IntervalGoal
@@ -33,7 +34,8 @@ class Record:
     pydamon record -- ./my-program --its-option
 
     Children of the processes are watched too. Ctrl-C ends the recording and keeps the data; a
-    command that still runs at the end of --duration, or when you press Ctrl-C, is ended.
+    command that still runs at the end of --duration, or when you press Ctrl-C, is ended. (If
+    pydamon itself is killed with kill -9, the command runs on, and the data is kept.)
     """
 
     name = "record"
@@ -150,7 +152,7 @@ def record_to(
     info = RecordingInfo.here(mon.attrs, mon.probe_name, time.time_ns(), _commands(mon, command))
     snapshots = mon.run(duration)
     with _ending(mon.stop), Recorder(path, info, force=force) as recorder:
-        _announce(mon)
+        _announce(mon, command)
         progress = _Progress()
         if begin is not None:
             begin()
@@ -178,23 +180,24 @@ class _Progress:
         if self._terminal and now_ns - self._shown_ns >= 10**9:
             self._shown_ns = now_ns
             working_set = format_size(snapshot.working_set())
-            print(
+            complain(
                 f"\r\x1b[K{self._so_far(now_ns)}, working set {working_set} "
                 f"in {format_duration(snapshot.window_ns)}",
                 end="",
-                file=sys.stderr,
-                flush=True,
             )
 
     def finish(self, path: Path) -> None:
         clear = "\r\x1b[K" if self._terminal else ""
-        _say(f"{clear}{self._so_far(time.monotonic_ns())}: {path}")
+        complain(f"{clear}{self._so_far(time.monotonic_ns())}: {path}")
+        if not self._snapshots:
+            complain("  nothing was seen: the program was gone before the first snapshot")
         if self._late:
-            _say(f"  {self._late} samples came too late and were left out")
+            complain(f"  {self._late} samples came too late and were left out")
         if self._unobservable > self._monitored / 20:
-            _say(
+            complain(
                 f"  {100 * self._unobservable / self._monitored:.0f} % of the memory could not be "
-                "observed: it is shared with other processes, or locked"
+                "observed: it is shared with other processes, or locked; --probe refs counts the "
+                "bytes used in each mapping there too"
             )
 
     def _so_far(self, now_ns: int) -> str:
@@ -203,27 +206,31 @@ class _Progress:
         return f"{format_duration(wall_ns)}, {self._snapshots} snapshots, {cpu:.1f} % of a CPU"
 
 
-def _announce(mon: Monitor) -> None:
+def _announce(mon: Monitor, command: list[str] | None) -> None:
     """Say on standard error what is watched, and how."""
     for name, why in mon.passed_over.items():
-        _say(f"the {name} probe does not work here: {why}")
+        complain(f"the {name} probe does not work here: {why}")
         if why.hint:
-            _say(f"  {why.hint}")
-    names = ", ".join(f"{t.pid} ({t.name})" for t in mon.layout.targets[:3])
-    more = len(mon.layout.targets) - 3
-    _say(
+            complain(f"  {why.hint}")
+    targets = [(t.pid, command[0] if command else t.name) for t in mon.layout.targets]
+    names = ", ".join(f"{pid} ({name})" for pid, name in targets[:3])
+    more = len(targets) - 3
+    complain(
         f"watching {names}{f' and {more} more' if more > 0 else ''} "
         f"with the {mon.probe_name} probe; Ctrl-C ends it"
     )
     if mon.probe_name == "refs":
-        _say("  it counts the bytes used of each mapping, but cannot see where in it they are")
+        complain("  it counts the bytes used of each mapping, but cannot see where in it they are")
 
 
 @contextmanager
 def _ending(stop: Callable[[], None]) -> Iterator[None]:
-    """Make the first SIGINT or SIGTERM a request to end well."""
+    """Make the first SIGINT, SIGTERM or SIGHUP a request to end well."""
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
 
     def request(number: int, _: FrameType | None) -> None:
         stop()
@@ -256,7 +263,3 @@ def _range(text: str) -> tuple[int, int]:
         return int(start, 16), int(end, 16)
     except ValueError:
         raise argparse.ArgumentTypeError(f"not an address range: {text!r}") from None
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

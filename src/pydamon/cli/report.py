@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +13,7 @@ from rich.console import Console, RenderableType
 from pydamon import analysis
 from pydamon.analysis.heat import Range
 from pydamon.cli import report_json
+from pydamon.cli.command import complain
 from pydamon.core.errors import RecordingError
 from pydamon.core.units import format_size
 from pydamon.recording import Recording, read_recording
@@ -76,15 +76,9 @@ class Report:
         if args.pid is not None:
             recording = recording.of_pid(args.pid)
         show: Callable[[Recording, argparse.Namespace], None] = args.show
-        try:
-            show(recording, args)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            # Whoever reads has seen enough; the interpreter must not fail on its own last flush.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
+        show(recording, args)
         if not recording.complete:
-            print(f"{args.file} is not complete: {recording.problem}", file=sys.stderr)
+            complain(f"{args.file} is not complete: {recording.problem}")
         return 0
 
 

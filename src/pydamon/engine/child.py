@@ -49,10 +49,10 @@ class Child:
         self._process.send_signal(signal.SIGCONT)
 
     def end(self) -> int:
-        """End it, if it still runs: its exit code, or 0 where it was ended for our sake."""
+        """End it, if it still runs: its exit code as a shell has it, or 0 where we ended it."""
         code = self._process.poll()
         if code is not None:
-            return code
+            return code if code >= 0 else 128 - code
         self._process.terminate()
         self._process.send_signal(signal.SIGCONT)
         try:

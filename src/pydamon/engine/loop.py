@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pydamon.core import adjust
 from pydamon.core.attrs import Attrs
-from pydamon.core.errors import ProbeUnavailable, UsageError
+from pydamon.core.errors import ProbeUnavailable, TargetError, UsageError
 from pydamon.core.regions import Ranges, RegionTable
 from pydamon.core.snapshot import Cost, Snapshot
 from pydamon.core.tuner import IntervalGoal, access_events, tune
@@ -152,9 +152,12 @@ class Monitor:
 
     def _start(self) -> None:
         self._layout = self._space.update(self._max_ranges)
+        if not self._layout.targets:
+            raise TargetError("there is nothing to watch: what was named has exited")
         self._session.set_targets(self._layout.processes, self._layout.mappings)
         self._table = self._initial(self._layout.ranges)
         self._updated_ns = self._session.clock.now_ns()
+        self._update_rest_ns = 0
         if self._traits.follows_mappings:
             # A probe whose single tick can cost more than an interval: ask it what it costs.
             self._session.watch(self._table)
@@ -177,13 +180,15 @@ class Monitor:
         if self._stopped or not self._space.alive:
             return None
         clock, attrs = self._session.clock, self._pacer.effective
-        length_ns = length_ns or attrs.aggregation_ns
+        full_ns = attrs.aggregation_ns
         start_ns, cpu_ns = clock.now_ns(), time.thread_time_ns()
-        if self._survey is not None and self._survey.due(start_ns):
+        if self._is_time_to_survey(length_ns):
+            assert self._survey is not None
             self._survey.begin(self._layout.ranges)
-            self._pause(clock.now_ns() + length_ns)
+            surveyed_ns = (self._traits.exact and length_ns) or full_ns
+            self._pause(clock.now_ns() + surveyed_ns)
             self._table = self._survey.end(self._table, attrs.max_regions)
-            self._survey.pay(clock.now_ns())
+            self._survey.pay(clock.now_ns(), surveyed_ns)
         survey_ns = time.thread_time_ns() - cpu_ns
         if self._traits.exact:
             ticks, sampling_ns = 1, survey_ns
@@ -191,14 +196,15 @@ class Monitor:
         else:
             self._session.watch(self._table, self._shares())
             sampling_ns = time.thread_time_ns()
-            ticks = self._sample(clock.now_ns(), length_ns)
+            start_ns = clock.now_ns()
+            ticks = self._sample(start_ns, length_ns or full_ns)
             sampling_ns = time.thread_time_ns() - sampling_ns
             counts = self._session.counts()
             cpu_ns += survey_ns
         end_ns = clock.now_ns()
         snapshot_of = self._merge(counts)
         late_ticks, self._late_ticks = self._late_ticks, 0
-        if counts.lost or end_ns - self._updated_ns >= attrs.update_ns:
+        if counts.lost or end_ns - self._updated_ns >= max(attrs.update_ns, self._update_rest_ns):
             self._update(end_ns)
         self._split()
         self._tune(snapshot_of)
@@ -215,6 +221,15 @@ class Monitor:
             (clock.unix_ns(start_ns), clock.unix_ns(end_ns)),
             Cost(spent_ns, counts.interruption_ns, late_ticks),
         )
+
+    def _is_time_to_survey(self, length_ns: int | None) -> bool:
+        if self._survey is None:
+            return False
+        if self._traits.exact:
+            return True
+        # Not when time is nearly up: a survey takes an aggregation of its own.
+        now_ns = self._session.clock.now_ns()
+        return length_ns is None and self._survey.due(now_ns, self.attrs.aggregation_ns)
 
     def _shares(self) -> NDArray[np.float64] | float:
         """How often to sample each region: seldom where its rate is clear and has long held.
@@ -240,7 +255,8 @@ class Monitor:
     def _sample(self, start_ns: int, length_ns: int) -> int:
         """Tick until the window is over; how many ticks that were."""
         clock = self._session.clock
-        sampling_ns = min(self._pacer.effective.sampling_ns, length_ns)
+        # As many whole intervals as come closest, so that the window ends when it should.
+        sampling_ns = length_ns // max(1, round(length_ns / self._pacer.effective.sampling_ns))
         end_ns = start_ns + length_ns
         deadline_ns, checked_ns, ticks = start_ns, start_ns, 0
         while True:
@@ -255,7 +271,7 @@ class Monitor:
                 checked_ns = now_ns
                 self._stopped |= not self._space.alive
             ticks += 1
-            last = deadline_ns + sampling_ns > end_ns or self._stopped
+            last = deadline_ns + sampling_ns // 2 > end_ns or self._stopped
             self._session.tick(last)
             if last:
                 return ticks
@@ -263,17 +279,20 @@ class Monitor:
     def _merge(self, counts: Counts) -> RegionTable:
         """Turn counts into access rates, age the regions and merge those that are alike."""
         table, attrs, samples = self._table, self._pacer.effective, self._samples
-        seen = counts.checks > 0
         tried = counts.checks + counts.unobservable
-        # Without a sample nothing is known that is newer; what cannot be watched is never hot.
+        # One sample alone can err: the last figure counts as another. Without a sample nothing is
+        # known that is newer. What cannot be watched is never hot.
+        lone = (counts.checks == 1) & (self._traits.min_samples > 1) & (not self._plain)
+        hits = counts.hits + lone * table.last_nr_accesses / samples
         unknown = np.where(tried > 0, 0.0, table.last_nr_accesses)
         table.nr_accesses = np.where(
-            seen, counts.hits * samples / np.maximum(counts.checks, 1), unknown
+            counts.checks > 0, hits * samples / np.maximum(counts.checks + lone, 1), unknown
         )
-        if self._survey is None:
-            table.unobservable = np.where(
-                tried > 0, counts.unobservable / np.maximum(tried, 1), table.unobservable
-            )
+        # What a survey found of each page is better than what samples tell.
+        sampled = (tried > 0) & np.isnan(table.touched)
+        table.unobservable = np.where(
+            sampled, counts.unobservable / np.maximum(tried, 1), table.unobservable
+        )
         if counts.touched is not None:
             table.touched = counts.touched
         elif self._survey is not None:
@@ -300,8 +319,13 @@ class Monitor:
         return table
 
     def _update(self, now_ns: int) -> None:
-        """Look again at the targets and what they map."""
+        """Look again at the targets and what they map, less often the more that costs."""
+        begin_ns = time.thread_time_ns()
+        self._look_again()
         self._updated_ns = now_ns
+        self._update_rest_ns = self._pacer.rest_ns(time.thread_time_ns() - begin_ns)
+
+    def _look_again(self) -> None:
         layout = self._space.update(self._max_ranges)
         if layout is self._layout:
             return

@@ -22,6 +22,7 @@ __all__ = ["monitor", "simulate"]
 _FOR_SURVEYS = 0.35
 """The share of the CPU budget that exact surveys may use."""
 _DEFAULT_BUDGET = 0.01
+_SHORTEST_NS = 100_000
 
 
 def monitor(
@@ -60,6 +61,8 @@ def monitor(
     attrs = Attrs.of(sample, aggr, update, min_regions, max_regions)
     if cpu_budget_percent is not None and not 0 < cpu_budget_percent <= 100 * (os.cpu_count() or 1):
         raise UsageError(f"not a CPU budget in percent of one CPU: {cpu_budget_percent:g}")
+    if attrs.sampling_ns < _SHORTEST_NS:
+        raise UsageError("pages cannot be sampled more often than every 100 us")
     try:
         rule = Rule(regions_from)
     except ValueError:

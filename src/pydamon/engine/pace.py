@@ -11,7 +11,9 @@ __all__ = ["Pacer"]
 _MAX_STRETCH = 10
 """Sampling is stretched up to this for the sake of clears; beyond it fewer regions are sampled."""
 _ADJUSTING = 0.25
-"""The share of the budget that is for adjusting regions; the rest is for sampling."""
+"""The share of the budget that is for adjusting regions."""
+_UPDATING = 0.2
+"""The same for what is done besides: reading mappings, looking for children."""
 _MIN_SHARE = 0.02
 _FIRST_SHARE = 0.25
 """Before anything has been measured."""
@@ -66,6 +68,10 @@ class Pacer:
         self._tick_ns = tick_ns
         self._plan(_AS_FAST_AS_NEEDED)
 
+    def rest_ns(self, cost_ns: int) -> int:
+        """How long to leave out what costs so much beside sampling, such as updates."""
+        return 0 if self._budget is None else int(cost_ns / (self._budget * _UPDATING))
+
     def observe(self, ticks: int, sampling_ns: int, adjusting_ns: int, clearing_ns: int) -> None:
         """Learn how much CPU time an aggregation of so many ticks cost.
 
@@ -87,7 +93,7 @@ class Pacer:
         if self._budget is None or self._tick_ns is None:
             self._apply(0, 0, growth)
             return
-        for_sampling = self._budget * (1 - _ADJUSTING)
+        for_sampling = self._budget * (1 - _ADJUSTING - _UPDATING)
         # Each region should be sampled once an aggregation at the very least.
         least_ns = (self._tick_ns + 2 * self._clear_ns / self._min_samples) / for_sampling
         all_ns = (self._tick_ns + self._clear_ns) / for_sampling

@@ -56,13 +56,20 @@ class Survey:
         self._share = share
         self._exact = exact
         self._next_ns = 0
+        self._paid_ns = 0
+        self._window_ns = 0
         self._cursor = (0, 0)
         self._stretches: list[_Stretch] = []
         self._cpu_ns = 0
 
-    def due(self, now_ns: int) -> bool:
-        """Whether the next survey is paid for."""
-        return self._exact or now_ns >= self._next_ns
+    def due(self, now_ns: int, window_ns: int) -> bool:
+        """Whether the next survey is paid for.
+
+        What was touched in a window says little of one of twice its length: a third of the price
+        is enough then.
+        """
+        outdated = window_ns >= 2 * self._window_ns
+        return self._exact or now_ns >= (self._paid_ns if outdated else self._next_ns)
 
     def begin(self, ranges: Sequence[Ranges]) -> None:
         """Clear the accessed bits of the next stretches, as much as fits into one survey."""
@@ -104,9 +111,11 @@ class Survey:
         self._cpu_ns += time.thread_time_ns() - begin_ns
         return adjust.concatenate(parts)
 
-    def pay(self, now_ns: int) -> None:
-        """Let time pass until what the survey cost is paid for."""
-        self._next_ns = now_ns + max(_REST_NS, int(self._cpu_ns / self._share))
+    def pay(self, now_ns: int, window_ns: int) -> None:
+        """Let time pass until what the survey of such a window cost is paid for."""
+        price_ns = max(_REST_NS, int(self._cpu_ns / self._share))
+        self._next_ns, self._paid_ns = now_ns + price_ns, now_ns + price_ns // 3
+        self._window_ns = window_ns
         self._stretches = []
 
     def _look(self, stretch: _Stretch) -> PageBits:
@@ -123,7 +132,7 @@ def still_known(table: RegionTable, counts: Counts, samples: int) -> NDArray[np.
     """
     share = table.touched
     rate = counts.hits / np.maximum(counts.checks, 1)
-    cooled = (2 * table.last_nr_accesses >= samples) & (counts.checks > 0) & (counts.hits == 0)
+    cooled = (2 * table.last_nr_accesses >= samples) & (4 * table.nr_accesses <= samples)
     warmed = (counts.hits >= 2) & (rate > 3 * share + 0.2)
     by_rate = (1 - (1 - rate) ** samples) * (1 - table.unobservable)
     return np.where(cooled, 0.0, np.where(warmed, by_rate, share))

@@ -26,40 +26,37 @@ class PageFlags:
     """
 
     def __init__(self, pid: int) -> None:
-        self._pagemap = _open(f"/proc/{pid}/pagemap")
-        self._kpageflags = _open("/proc/kpageflags")
+        self._pid = pid
+        self._files: tuple[int, int] | None = None
 
     def can_be_cleared(self, address: int) -> bool:
         """Whether MADV_COLD clears the accessed bit of the page at an address."""
+        pagemap, kpageflags = self._opened()
         try:
-            (entry,) = struct.unpack("=Q", os.pread(self._pagemap, 8, address // PAGE_SIZE * 8))
+            (entry,) = struct.unpack("=Q", os.pread(pagemap, 8, address // PAGE_SIZE * 8))
         except (OSError, struct.error):
             return False
         if not entry & _PRESENT or not entry & _EXCLUSIVE:
             return False
         frame = entry & _PFN
-        if frame == 0 or self._kpageflags < 0:  # not shown to this user
+        if frame == 0 or kpageflags < 0:  # not shown to this user
             return True
         try:
-            flags = self._flags(frame, 1)[0]
+            flags = _flags(kpageflags, frame, 1)[0]
             if flags & _TAIL and not flags & _LRU:
                 # Linux 6.1 shows this flag for the first page of a huge page only, 6.12 for all.
                 first = frame // _MAX_FOLIO * _MAX_FOLIO
-                before = self._flags(first, frame - first)
+                before = _flags(kpageflags, first, frame - first)
                 flags = next((f for f in reversed(before) if f & _HEAD), flags)
         except (OSError, struct.error):
             return True
         return bool(flags & _LRU)
 
-    def _flags(self, frame: int, count: int) -> tuple[int, ...]:
-        data = os.pread(self._kpageflags, 8 * count, frame * 8)
-        return struct.unpack(f"={count}Q", data)
-
     def exclusive(self, start: int, pages: int) -> NDArray[np.bool_]:
         """For each of *pages* pages from *start* whether it is present and mapped here only."""
         exclusive = np.zeros(pages, np.bool_)
         try:
-            data = os.pread(self._pagemap, 8 * pages, start // PAGE_SIZE * 8)
+            data = os.pread(self._opened()[0], 8 * pages, start // PAGE_SIZE * 8)
         except OSError:
             return exclusive
         entries = np.frombuffer(data[: len(data) // 8 * 8], np.uint64)
@@ -69,10 +66,20 @@ class PageFlags:
 
     def close(self) -> None:
         """Close the files."""
-        for fd in (self._pagemap, self._kpageflags):
+        for fd in self._files or ():
             if fd >= 0:
                 os.close(fd)
-        self._pagemap = self._kpageflags = -1
+        self._files = None
+
+    def _opened(self) -> tuple[int, int]:
+        """Descriptors of pagemap and kpageflags; -1 for one that may not be read."""
+        if self._files is None:
+            self._files = _open(f"/proc/{self._pid}/pagemap"), _open("/proc/kpageflags")
+        return self._files
+
+
+def _flags(kpageflags: int, frame: int, count: int) -> tuple[int, ...]:
+    return struct.unpack(f"={count}Q", os.pread(kpageflags, 8 * count, frame * 8))
 
 
 def _open(path: str) -> int:

@@ -124,7 +124,7 @@ class RefsSession(Session):
         """Nothing to give back."""
 
     def _clear_all(self) -> None:
-        begin_ns = time.perf_counter_ns()
+        begin_ns = time.thread_time_ns()
         for process in self._processes:
             try:
                 _clear(process.pid)
@@ -132,7 +132,7 @@ class RefsSession(Session):
                 continue
             except OSError as error:
                 raise _not_ours(process, error) from None
-        self._interruption_ns += time.perf_counter_ns() - begin_ns
+        self._interruption_ns += time.thread_time_ns() - begin_ns
 
 
 def _clear(pid: int) -> None:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from pydamon.core.mappings import Mapping, MappingTable
 from pydamon.core.regions import Ranges
 
-__all__ = ["Rule", "parse_maps", "ranges_of", "read_maps"]
+__all__ = ["USER_END", "Rule", "parse_maps", "ranges_of", "read_maps"]
 
-_USER_END = 1 << 56
+USER_END = 1 << 56
+"""Where the kernel's half begins, at the latest."""
 _THREE = 3
 
 
@@ -41,7 +42,7 @@ def parse_maps(text: bytes) -> MappingTable:
         low, _, high = fields[0].partition("-")
         name = fields[5] if len(fields) > 5 else "[anon]"
         start, end = int(low, 16), int(high, 16)
-        if end <= _USER_END:
+        if end <= USER_END:
             mappings.append(Mapping(start, end, fields[1], name))
     return MappingTable(tuple(mappings))
 

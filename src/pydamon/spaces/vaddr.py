@@ -15,7 +15,7 @@ from pydamon.core.regions import PAGE_SIZE, Ranges
 from pydamon.core.snapshot import Target
 from pydamon.probes.process import Process
 from pydamon.spaces.base import Layout
-from pydamon.spaces.maps import Rule, parse_maps, ranges_of, read_maps
+from pydamon.spaces.maps import USER_END, Rule, parse_maps, ranges_of, read_maps
 
 __all__ = ["VaddrSpace"]
 
@@ -145,9 +145,11 @@ class VaddrSpace:
 
 def _checked(ranges: Sequence[tuple[int, int]]) -> Ranges:
     """Whole pages, sorted, without overlap."""
-    bounds = np.array(sorted(ranges), np.int64).reshape(-1, 2)
-    if not len(bounds) or (bounds[:, 0] >= bounds[:, 1]).any() or bounds.min() < 0:
+    if not ranges or any(start >= end for start, end in ranges):
         raise UsageError("an address range must start below its end")
+    if any(start < 0 or end > USER_END for start, end in ranges):
+        raise UsageError("an address range lies outside what a process can map")
+    bounds = np.array(sorted(ranges), np.int64).reshape(-1, 2)
     bounds[:, 0] = bounds[:, 0] // PAGE_SIZE * PAGE_SIZE
     bounds[:, 1] = -(-bounds[:, 1] // PAGE_SIZE) * PAGE_SIZE
     if (bounds[1:, 0] < bounds[:-1, 1]).any():

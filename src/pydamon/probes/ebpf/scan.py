@@ -61,22 +61,29 @@ class Scanner:
             np.zeros(len(flat), np.bool_),
         )
 
-    def clear(self, bits: PageBits, block: int, flags: PageFlags) -> PageBits:
-        """Clear what *bits* found accessed, in whole blocks; *bits* with what could not be."""
-        ranges = _ranges_of(bits, block)
-        if not len(ranges):
-            return bits
-        refused = madvise.advise(self._pidfd, ranges, madvise.MADV_COLD)
-        end = bits.start + len(bits.accessed) * PAGE_SIZE
-        stuck = self.read(bits.start, end).accessed & bits.accessed
-        unobservable = np.zeros(len(stuck), np.bool_)
-        for first, last in _runs(stuck):
-            address = bits.start + first * PAGE_SIZE
-            unobservable[first:last] = ~flags.exclusive(address, last - first)
-        for address, length in ranges[refused].tolist():
-            first = max(0, (address - bits.start) // PAGE_SIZE)
-            unobservable[first : (address + length - bits.start) // PAGE_SIZE] = True
-        unobservable &= stuck
+    def clear(
+        self, bits: PageBits, block: int, flags: PageFlags, stuck_before: NDArray[np.bool_]
+    ) -> PageBits:
+        """Clear what *bits* found accessed, in whole blocks; *bits* with what could not be.
+
+        Pages that were *stuck_before* are not tried again.
+        """
+        known = bits.accessed & stuck_before
+        wanted = replace(bits, accessed=bits.accessed & ~known)
+        unobservable = known
+        ranges = _ranges_of(wanted, block)
+        if len(ranges):
+            refused = madvise.advise(self._pidfd, ranges, madvise.MADV_COLD)
+            end = bits.start + len(bits.accessed) * PAGE_SIZE
+            stuck = self.read(bits.start, end).accessed & wanted.accessed
+            unobservable = known.copy()
+            for first, last in _runs(stuck):
+                address = bits.start + first * PAGE_SIZE
+                unobservable[first:last] = ~flags.exclusive(address, last - first)
+            for address, length in ranges[refused].tolist():
+                first = max(0, (address - bits.start) // PAGE_SIZE)
+                unobservable[first : (address + length - bits.start) // PAGE_SIZE] = True
+            unobservable &= stuck | known
         return replace(bits, accessed=bits.accessed & ~unobservable, unobservable=unobservable)
 
 

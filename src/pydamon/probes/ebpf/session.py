@@ -25,6 +25,7 @@ __all__ = ["EbpfSession"]
 
 _MIN_ENTRIES = 4096
 _MIN_TARGETS = 64
+_TRY_AGAIN = 0.125
 _UNOBSERVABLE_SHARE = 0.125
 """Regions in which nothing could be watched last time are still tried, but seldom."""
 
@@ -43,6 +44,8 @@ class EbpfSession(Session):
         self.clock: Clock = RealClock()
         self._machine = Machine(_MIN_ENTRIES, _MIN_TARGETS)
         self._flags: list[PageFlags] = []
+        self._stuck: dict[tuple[int, int, int], NDArray[np.bool_]] = {}
+        """Pages that could not be cleared, by pid and range of a scan."""
         self._mappings: list[MappingTable] = []
         self._files: list[NDArray[np.int64]] = []
         self._processes: list[Process] = []
@@ -68,6 +71,7 @@ class EbpfSession(Session):
             self._machine.find_address_space(index, process)
         for flags in self._flags:
             flags.close()
+        self._stuck.clear()
         self._processes = list(processes)
         self._flags = [PageFlags(process.pid) for process in processes]
         self._mappings = list(mappings)
@@ -125,7 +129,14 @@ class EbpfSession(Session):
         files = self._files[target]
         large = bool(((files[:, 0] < end) & (files[:, 1] > start)).any())
         block = LARGE_BLOCK if large else SMALL_BLOCK
-        return scanner.clear(bits, block, self._flags[target])
+        key = (self._processes[target].pid, start, end)
+        # What is shared may be shared no longer: now and then everything is tried again.
+        stuck = self._stuck.get(key) if self._rng.random() >= _TRY_AGAIN else None
+        if stuck is None:
+            stuck = np.zeros(len(bits.accessed), np.bool_)
+        bits = scanner.clear(bits, block, self._flags[target], stuck)
+        self._stuck[key] = bits.unobservable
+        return bits
 
     def close(self) -> None:
         self._machine.close()
@@ -136,7 +147,7 @@ class EbpfSession(Session):
     def _clear(self, count: int) -> None:
         """Clear what `tick` asked for, and find out what really was cleared."""
         machine = self._machine
-        begin_ns = time.perf_counter_ns()
+        begin_ns = time.thread_time_ns()
         offset = 0
         for index in (
             np.flatnonzero(machine.targets["n_ranges"]) if len(self._processes) > 1 else (0,)
@@ -149,7 +160,7 @@ class EbpfSession(Session):
                 self._clear_one_by_one(pidfd, offset, n)
             target["n_ranges"], target["bytes"] = 0, 0
             offset += n
-        self._interruption_ns += time.perf_counter_ns() - begin_ns
+        self._interruption_ns += time.thread_time_ns() - begin_ns
         self._clears += count
         control = machine.control
         control.n_ranges = 0
