@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -117,6 +119,23 @@ def test_nothing_is_left_behind() -> None:
     while any(_runs(int(pid)) for pid in children) and time.monotonic() < deadline_s:
         time.sleep(0.05)
     assert not any(map(_runs, pids))
+
+
+@pytest.mark.live
+def test_a_workload_ends_with_who_started_it() -> None:
+    text = (
+        "import os\n"
+        "from pydamon.workloads import pattern\n"
+        "with pattern('tlb').start() as running:\n"
+        "    print(running.pid, flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", text], capture_output=True, check=False)
+    pid = int(ended.stdout)
+    deadline_s = time.monotonic() + 5
+    while _runs(pid) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    assert not _runs(pid)
 
 
 def _runs(pid: int) -> bool:

@@ -19,6 +19,7 @@ __all__ = ["QUICK", "Accuracy", "Plan", "measure"]
 QUICK = ("hotspot", "sparse", "stairs")
 """Workloads that tell the most in the least time."""
 _NOTICED = 0.5
+_PACING_NS = 2 * 10**9
 _STEADY_NS = (100 * 10**6, 600 * 10**6)
 
 
@@ -139,11 +140,22 @@ def _judge(
         correlation(np.concatenate(said_heat), np.concatenate(true_heat)),
         median(count for count, _ in noticed) if noticed else math.nan,
         median(ms for _, ms in noticed) if noticed else math.nan,
-        sum(s.cost.cpu_ns for s in judged) / sum(s.window_ns for s in judged),
+        _cpu(watched),
         median(s.window_ns for s in judged) / 1e6,
         median(len(s) for s in judged),
         median(s.unobservable for s in scores),
     )
+
+
+def _cpu(watched: Watched) -> float:
+    """The share of one CPU, from when the tool had found its pace, over the time that passed."""
+    begin_ns = watched.begin_ns + _PACING_NS
+    late = [s for s in watched.snapshots if watched.window(s)[0] >= begin_ns]
+    late = late or list(watched.snapshots[-1:])
+    before = watched.snapshots[-len(late) - 1] if len(late) < len(watched.snapshots) else None
+    since_ns = watched.window(before)[1] if before else watched.begin_ns
+    passed_ns = watched.window(late[-1])[1] - since_ns
+    return sum(s.cost.cpu_ns for s in late) / passed_ns
 
 
 def _best(pages: Sequence[PageTruth], said: View, tool: str) -> Score:
@@ -170,6 +182,8 @@ def _best(pages: Sequence[PageTruth], said: View, tool: str) -> Score:
 def _settled(running: Running, watched: Watched, snapshot: Snapshot, settle_s: float) -> bool:
     """Whether nothing had changed for so long before a snapshot's window, nor did in it."""
     start_ns, end_ns = watched.window(snapshot)
+    if snapshot.window_ns < watched.snapshots[-2:][0].window_ns / 2:
+        return False  # cut short by the end of the monitoring
     phase = running.truth.phase_at(start_ns)
     if phase is None or (phase.end_ns is not None and phase.end_ns < end_ns):
         return False
@@ -183,7 +197,7 @@ def _notices(running: Running, watched: Watched) -> list[tuple[float, float]]:
     found = []
     for new in phases[1:]:
         long_enough = new.start_ns + _STEADY_NS[1] < (new.end_ns or last_ns)
-        settled = new.start_ns > watched.begin_ns + 2 * 10**9
+        settled = new.start_ns > watched.begin_ns + _PACING_NS
         if settled and long_enough and new.start_ns + 3 * 10**9 < last_ns:
             found.append(_notice(running, watched, new))
     return found

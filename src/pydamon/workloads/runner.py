@@ -77,7 +77,8 @@ class _Walk:
 
 
 def main(description: dict[str, Any], truth_path: str) -> None:
-    """Use memory as *description* says."""
+    """Use memory as *description* says, for as long as whoever started this lives."""
+    starter = os.getppid()
     with open(truth_path, "w", buffering=1) as truth:  # noqa: PTH123  (pathlib costs start-up)
         memory = _allocate(description["regions"])
         _say(
@@ -88,19 +89,22 @@ def main(description: dict[str, Any], truth_path: str) -> None:
             },
         )
         for _ in range(description["processes"] - 1):
+            parent = os.getpid()
             if os.fork() == 0:
-                _leave_with_parent()
                 for part in memory.values():
                     part[::_PAGE].max()  # maps it here too
                 with open(os.devnull, "w") as nowhere:  # noqa: PTH123
-                    _run(description, memory, nowhere)
+                    _run(description, memory, nowhere, parent)
                 return
         if description["churn_ms"]:
             threading.Thread(target=_churn, args=(description["churn_ms"],), daemon=True).start()
-        _run(description, memory, truth)
+        _run(description, memory, truth, starter)
 
 
-def _run(description: dict[str, Any], memory: dict[str, Bytes], truth: IO[str]) -> None:
+def _run(
+    description: dict[str, Any], memory: dict[str, Bytes], truth: IO[str], parent: int
+) -> None:
+    """Go through the phases, for as long as *parent* lives."""
     threads = description["threads"]
     pool = ThreadPoolExecutor(threads) if threads > 1 else None
     print(len(description["phases"]), flush=True)
@@ -110,7 +114,9 @@ def _run(description: dict[str, Any], memory: dict[str, Bytes], truth: IO[str]) 
                 _Walk(memory[pattern["region"]], pattern, description["seed"] + place)
                 for place, pattern in enumerate(phase["patterns"])
             ]
-            _phase(description, number, phase["duration_ms"], walks, truth, pool)
+            _phase(description, number, walks, truth, pool, parent)
+            if os.getppid() != parent:
+                return
         if not description["repeat"]:
             return
 
@@ -118,18 +124,19 @@ def _run(description: dict[str, Any], memory: dict[str, Bytes], truth: IO[str]) 
 def _phase(
     description: dict[str, Any],
     number: int,
-    duration_ms: int,
     walks: list[_Walk],
     truth: IO[str],
     pool: ThreadPoolExecutor | None,
+    parent: int,
 ) -> None:
     weights = sum(walk.weight for walk in walks)
+    duration_ns = description["phases"][number]["duration_ms"] * 10**6
     accesses = description["round_accesses"] or _ROUND
     period_ns = int(description["period_ms"] * 1e6)
     start_ns = now_ns = due_ns = reported_ns = time.monotonic_ns()
     _say(truth, phase=number, now_ns=start_ns)
     _say(truth, now_ns=start_ns, touched=[0] * len(walks))
-    while now_ns - start_ns < duration_ms * 10**6:
+    while now_ns - start_ns < duration_ns:
         for walk in walks:
             walk.go(accesses * walk.weight / weights, pool, description["threads"])
         now_ns = time.monotonic_ns()
@@ -142,6 +149,8 @@ def _phase(
         if now_ns - reported_ns >= _REPORT_NS:
             reported_ns = now_ns = time.monotonic_ns()
             _say(truth, now_ns=now_ns, touched=[walk.touched for walk in walks])
+            if os.getppid() != parent:
+                return  # whoever started this was killed
     _say(truth, now_ns=time.monotonic_ns(), touched=[walk.touched for walk in walks])
 
 
@@ -193,18 +202,6 @@ def _churn(period_ms: int) -> None:
         with mmap.mmap(-1, _CHURN_BYTES) as mapped:
             mapped.write(bytes(_CHURN_BYTES))
             time.sleep(period_ms / 1000)
-
-
-def _leave_with_parent() -> None:
-    """End this process when the one that forked it has ended."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
-        os._exit(0)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _whole(size_bytes: int) -> int:
