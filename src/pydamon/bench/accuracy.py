@@ -14,10 +14,11 @@ from pydamon.bench.tools import EXACT, Watched, scan_exactly, watch
 from pydamon.core.snapshot import Snapshot
 from pydamon.workloads import PageTruth, PhaseRun, Running, Workload
 
-__all__ = ["QUICK", "Accuracy", "Plan", "measure"]
+__all__ = ["QUICK", "QUICK_TOOLS", "Accuracy", "Plan", "measure"]
 
 QUICK = ("hotspot", "sparse", "stairs")
 """Workloads that tell the most in the least time."""
+QUICK_TOOLS = ("pydamon", "plain", EXACT)
 _NOTICED = 0.5
 _PACING_NS = 2 * 10**9
 _STEADY_NS = (100 * 10**6, 600 * 10**6)

@@ -88,17 +88,18 @@ def _accuracy(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[
     plan = accuracy.Plan.of(args.quick)
     names = args.workload or (accuracy.QUICK if args.quick else tuple(PATTERNS))
     workloads = [_workload(name) for name in names]
+    tools = _tools(args.tool or (accuracy.QUICK_TOOLS if args.quick else (*TOOLS, EXACT)), say)
     for workload in workloads:
-        yield from accuracy.measure(workload, _tools(args.tool, say), plan, args.seed, say)
+        yield from accuracy.measure(workload, tools, plan, args.seed, say)
 
 
 def _overhead(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[overhead.Overhead]:
-    _tools(None, say)
+    _tools((), say)
     return overhead.measure(args.quick, args.seed, say)
 
 
 def _scale(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[scale.Scale]:
-    _tools(None, say)
+    _tools((), say)
     return scale.measure(args.quick, args.seed, say)
 
 
@@ -106,7 +107,7 @@ def _core(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[core
     return core.measure(args.quick, args.seed, say)
 
 
-def _tools(wanted: Sequence[str] | None, say: Callable[[str], None]) -> list[str]:
+def _tools(wanted: Sequence[str], say: Callable[[str], None]) -> list[str]:
     """Those of the tools that work here; raises `ProbeUnavailable` where the main one does not."""
     missing = usable()
     if "ebpf" in missing:
@@ -115,7 +116,7 @@ def _tools(wanted: Sequence[str] | None, say: Callable[[str], None]) -> list[str
             hint="run it as root; `pydamon doctor` says more",
         )
     tools = []
-    for tool in wanted or (*TOOLS, EXACT):
+    for tool in wanted:
         probe = TOOLS[tool]["probe"] if tool in TOOLS else "ebpf"
         if probe in missing:
             say(f"{tool} is left out: {missing[probe]}")
