@@ -281,10 +281,11 @@ class Monitor:
         table, attrs, samples = self._table, self._pacer.effective, self._samples
         tried = counts.checks + counts.unobservable
         # One sample alone can err: the last figure counts as another. Without a sample nothing is
-        # known that is newer. What cannot be watched is never hot.
+        # known that is newer. Where samples cannot watch, there is what a survey could see, if any.
         lone = (counts.checks == 1) & (self._traits.min_samples > 1) & (not self._plain)
         hits = counts.hits + lone * table.last_nr_accesses / samples
-        unknown = np.where(tried > 0, 0.0, table.last_nr_accesses)
+        surveyed = np.nan_to_num(table.touched) * samples
+        unknown = np.where(tried > 0, surveyed, table.last_nr_accesses)
         table.nr_accesses = np.where(
             counts.checks > 0, hits * samples / np.maximum(counts.checks + lone, 1), unknown
         )

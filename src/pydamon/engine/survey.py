@@ -75,6 +75,7 @@ class Survey:
         """Clear the accessed bits of the next stretches, as much as fits into one survey."""
         begin_ns = time.thread_time_ns()
         self._stretches = []
+        reset: dict[int, bool] = {}
         chunks = _chunks(ranges)
         at = next((i for i, (t, start, _) in enumerate(chunks) if (t, start) >= self._cursor), 0)
         for number in range(len(chunks)):
@@ -83,7 +84,12 @@ class Survey:
             if not self._exact and time.thread_time_ns() - begin_ns > _MOST_NS / 2:
                 self._cursor = (target, start)
                 break
+            if target not in reset:
+                reset[target] = self._session.clear_shared(target)
             bits = self._session.scan(target, start, end, clear=True)
+            if reset[target]:
+                # All was clear already; what is accessed was touched since.
+                bits = replace(bits, unobservable=np.zeros_like(bits.unobservable))
             self._stretches.append(_Stretch(target, bits))
         self._cpu_ns = time.thread_time_ns() - begin_ns
 

@@ -185,6 +185,14 @@ class Session(ABC):
         Clears them again if *clear* is set. Raises `ProbeError` where the probe cannot scan.
         """
 
+    def clear_shared(self, target: int) -> bool:
+        """Clear all of a target, even what `scan` could not clear when it last tried.
+
+        Does nothing, and says so, where there was hardly anything of that kind, or no way.
+        """
+        del target
+        return False
+
     @abstractmethod
     def close(self) -> None:
         """Give everything back."""

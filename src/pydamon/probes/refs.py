@@ -16,11 +16,11 @@ from pydamon.core.errors import ProbeError, ProbeUnavailable, TargetError
 from pydamon.core.mappings import MappingTable
 from pydamon.core.regions import RegionTable
 from pydamon.probes.base import Availability, Clock, Counts, PageBits, RealClock, Session, Traits
+from pydamon.probes.clear_refs import clear_refs
 from pydamon.probes.process import Process
 
 __all__ = ["RefsProbe"]
 
-_CLEAR_ALL = b"1"
 _VMA = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) .*?^Referenced:\s+(\d+) kB", re.MULTILINE | re.DOTALL)
 
 
@@ -49,7 +49,7 @@ class RefsProbe:
     def availability(self) -> Availability:
         """Try on this process."""
         try:
-            _clear(os.getpid())
+            clear_refs(os.getpid())
             found = len(_referenced(os.getpid())) > 0
         except OSError as error:
             return Availability(False, f"clear_refs and smaps: {error.strerror}")
@@ -127,20 +127,12 @@ class RefsSession(Session):
         begin_ns = time.thread_time_ns()
         for process in self._processes:
             try:
-                _clear(process.pid)
+                clear_refs(process.pid)
             except (ProcessLookupError, FileNotFoundError):
                 continue
             except OSError as error:
                 raise _not_ours(process, error) from None
         self._interruption_ns += time.thread_time_ns() - begin_ns
-
-
-def _clear(pid: int) -> None:
-    fd = os.open(f"/proc/{pid}/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, _CLEAR_ALL)
-    finally:
-        os.close(fd)
 
 
 def _referenced(pid: int) -> NDArray[np.int64]:

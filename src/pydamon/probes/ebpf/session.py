@@ -15,6 +15,7 @@ from pydamon.core.regions import PAGE_SIZE, RegionTable
 from pydamon.probes import madvise
 from pydamon.probes.base import Clock, Counts, PageBits, RealClock, Session, turns
 from pydamon.probes.borders import NO_SPAN, borders
+from pydamon.probes.clear_refs import clear_refs
 from pydamon.probes.ebpf.layout import ARMED, BATCH, IDLE
 from pydamon.probes.ebpf.machine import Machine
 from pydamon.probes.ebpf.scan import Scanner
@@ -26,7 +27,8 @@ __all__ = ["EbpfSession"]
 _MIN_ENTRIES = 4096
 _MIN_TARGETS = 64
 _TRY_AGAIN = 0.125
-_UNOBSERVABLE_SHARE = 0.125
+_MUCH_PAGES = 1024
+_BLIND_SHARE = 0.125
 """Regions in which nothing could be watched last time are still tried, but seldom."""
 
 SMALL_BLOCK = 16 * PAGE_SIZE
@@ -46,10 +48,13 @@ class EbpfSession(Session):
         self._flags: list[PageFlags] = []
         self._stuck: dict[tuple[int, int, int], NDArray[np.bool_]] = {}
         """Pages that could not be cleared, by pid and range of a scan."""
+        self._shares_much: set[int] = set()
+        """Pids with so many of them that it is worth to clear everything another way."""
         self._mappings: list[MappingTable] = []
         self._files: list[NDArray[np.int64]] = []
         self._processes: list[Process] = []
         self._count = 0
+        self._blind: tuple[NDArray[np.int64], ...] = (np.empty(0, np.int64),) * 2
         self._armed = False
         self._clears = 0
         self._interruption_ns = 0
@@ -72,9 +77,17 @@ class EbpfSession(Session):
         for flags in self._flags:
             flags.close()
         self._stuck.clear()
+        self._blind = (np.empty(0, np.int64),) * 2
         self._processes = list(processes)
         self._flags = [PageFlags(process.pid) for process in processes]
         self._mappings = list(mappings)
+        if len(processes) > 1:
+            # Likely shared among the targets themselves, as the buffers of a database are.
+            self._shares_much |= {
+                process.pid
+                for process, table in zip(processes, mappings, strict=True)
+                if _shared_bytes(table) > _MUCH_PAGES * PAGE_SIZE
+            }
         self._files = [_file_ranges(table) for table in mappings]
 
     def watch(self, table: RegionTable, share: NDArray[np.float64] | float = 1.0) -> None:
@@ -86,7 +99,7 @@ class EbpfSession(Session):
         entries["start"], entries["end"] = table.start, table.end
         entries["target"] = table.target
         entries["state"] = IDLE
-        share = np.where(table.unobservable > 0.9, share * _UNOBSERVABLE_SHARE, share)
+        share = np.where(self._in_blind_spot(table), share * _BLIND_SHARE, share)
         entries["period"], entries["phase"] = turns(share, self._rng)
         self._set_blocks(entries, table)
         self._machine.counters[:n] = 0
@@ -111,6 +124,9 @@ class EbpfSession(Session):
     def counts(self) -> Counts:
         spans = self._machine.spans[: self._count].astype(np.int64)
         hits, checks, unobservable = self._machine.counters[: self._count].T.astype(np.float64)
+        blind = (checks == 0) & (unobservable > 0)
+        entries = self._machine.entries[: self._count][blind]
+        self._blind = tuple(_keys(entries["target"], entries[end]) for end in ("start", "end"))
         return Counts(
             hits,
             checks,
@@ -136,7 +152,21 @@ class EbpfSession(Session):
             stuck = np.zeros(len(bits.accessed), np.bool_)
         bits = scanner.clear(bits, block, self._flags[target], stuck)
         self._stuck[key] = bits.unobservable
+        if bits.unobservable.sum() > _MUCH_PAGES:
+            self._shares_much.add(key[0])
         return bits
+
+    def clear_shared(self, target: int) -> bool:
+        pid = self._processes[target].pid
+        if self._rng.random() < _TRY_AGAIN:
+            self._shares_much.discard(pid)
+        if pid not in self._shares_much:
+            return False
+        try:
+            clear_refs(pid)
+        except OSError:
+            return False
+        return True
 
     def close(self) -> None:
         self._machine.close()
@@ -197,6 +227,14 @@ class EbpfSession(Session):
             if self._processes[index].alive:
                 self._machine.find_address_space(int(index), self._processes[index])
 
+    def _in_blind_spot(self, table: RegionTable) -> NDArray[np.bool_]:
+        """Which regions lie where no sample could be watched the last time."""
+        start, end = self._blind
+        if not len(start):
+            return np.zeros(len(table), np.bool_)
+        at = np.searchsorted(start, _keys(table.target, table.start), side="right") - 1
+        return (at >= 0) & (_keys(table.target, table.end) <= end[at])
+
     def _set_blocks(self, entries: NDArray[Any], table: RegionTable) -> None:
         """Say how much to clear around a sample: whole blocks, but nothing that is not mapped."""
         entries["low"] = entries["high"] = 0
@@ -218,6 +256,15 @@ class EbpfSession(Session):
         self._machine = Machine(entries, targets)
         for index, process in enumerate(self._processes):
             self._machine.find_address_space(index, process)
+
+
+def _shared_bytes(mappings: MappingTable) -> int:
+    return sum(m.end - m.start for m in mappings.mappings if m.perms.endswith("s"))
+
+
+def _keys(target: NDArray[Any], address: NDArray[Any]) -> NDArray[np.int64]:
+    """Numbers in the order of targets and pages."""
+    return (target.astype(np.int64) << 44) + (address.astype(np.int64) // PAGE_SIZE)
 
 
 def _file_ranges(mappings: MappingTable) -> NDArray[np.int64]:
