@@ -21,6 +21,7 @@ from pydamon.core.tuner import IntervalGoal, access_events, tune
 from pydamon.core.units import parse_duration_ns
 from pydamon.engine.pace import Pacer
 from pydamon.engine.survey import Survey, still_known
+from pydamon.engine.window import Window, snapshot_of
 from pydamon.probes.base import Counts, Session, Traits
 from pydamon.spaces import Layout, Space
 
@@ -68,7 +69,6 @@ class Monitor:
         self._layout = Layout((), (), (), ())
         self._table = RegionTable.of([], [], [])
         self._last_count = 0
-        self._late_ticks = 0
         self._stopped = False
         self._events = (0.0, 0.0)
         self._aggregations = 0
@@ -179,57 +179,63 @@ class Monitor:
         """One aggregation, or a window of another length; `None` when nothing is left."""
         if self._stopped or not self._space.alive:
             return None
+        begin_ns = time.thread_time_ns()
         clock, attrs = self._session.clock, self._pacer.effective
-        full_ns = attrs.aggregation_ns
-        start_ns, cpu_ns = clock.now_ns(), time.thread_time_ns()
-        if self._is_time_to_survey(length_ns):
-            assert self._survey is not None
-            self._survey.begin(self._layout.ranges)
-            surveyed_ns = (self._traits.exact and length_ns) or full_ns
-            self._pause(clock.now_ns() + surveyed_ns)
-            self._table = self._survey.end(self._table, attrs.max_regions)
-            self._survey.pay(clock.now_ns(), surveyed_ns)
-        survey_ns = time.thread_time_ns() - cpu_ns
-        if self._traits.exact:
-            ticks, sampling_ns = 1, survey_ns
-            counts = _everything(self._table)
-        else:
-            self._session.watch(self._table, self._shares())
-            sampling_ns = time.thread_time_ns()
-            start_ns = clock.now_ns()
-            ticks = self._sample(start_ns, length_ns or full_ns)
-            sampling_ns = time.thread_time_ns() - sampling_ns
-            counts = self._session.counts()
-            cpu_ns += survey_ns
-        end_ns = clock.now_ns()
-        snapshot_of = self._merge(counts)
-        late_ticks, self._late_ticks = self._late_ticks, 0
-        if counts.lost or end_ns - self._updated_ns >= max(attrs.update_ns, self._update_rest_ns):
-            self._update(end_ns)
+        window = self._look_at_all(length_ns) if self._traits.exact else self._look(length_ns)
+        merged, layout = self._merge(window.counts), self._layout
+        rest_ns = max(attrs.update_ns, self._update_rest_ns)
+        if window.counts.lost or window.end_ns - self._updated_ns >= rest_ns:
+            self._update(window.end_ns)
         self._split()
-        self._tune(snapshot_of)
-        used_ns = time.thread_time_ns() - cpu_ns
-        spent_ns = used_ns if self._traits.exact else used_ns + survey_ns
+        self._tune(merged)
+        spent_ns = time.thread_time_ns() - begin_ns
+        adjusting_ns = spent_ns - window.sampling_cpu_ns - window.survey_cpu_ns
+        interruption_ns = window.counts.interruption_ns
         before_ns = self._pacer.effective.aggregation_ns
-        self._pacer.observe(ticks, sampling_ns, used_ns - sampling_ns, counts.interruption_ns)
+        self._pacer.observe(window.ticks, window.sampling_cpu_ns, adjusting_ns, interruption_ns)
         adjust.rescale_age(self._table, before_ns, self._pacer.effective.aggregation_ns)
-        return _snapshot(
-            snapshot_of,
+        return snapshot_of(
+            merged,
             attrs,
             self._samples,
-            self._snapshot_layout,
-            (clock.unix_ns(start_ns), clock.unix_ns(end_ns)),
-            Cost(spent_ns, counts.interruption_ns, late_ticks),
+            layout,
+            (clock.unix_ns(window.start_ns), clock.unix_ns(window.end_ns)),
+            Cost(spent_ns, interruption_ns, window.late_ticks),
         )
 
-    def _is_time_to_survey(self, length_ns: int | None) -> bool:
-        if self._survey is None:
-            return False
-        if self._traits.exact:
-            return True
+    def _look(self, length_ns: int | None) -> Window:
+        """Sample for an aggregation, now and then with a survey before."""
+        clock, survey, aggregation_ns = self._session.clock, self._survey, self.attrs.aggregation_ns
+        begin_ns = time.thread_time_ns()
         # Not when time is nearly up: a survey takes an aggregation of its own.
-        now_ns = self._session.clock.now_ns()
-        return length_ns is None and self._survey.due(now_ns, self.attrs.aggregation_ns)
+        if survey and length_ns is None and survey.due(clock.now_ns(), aggregation_ns):
+            self._take_survey(survey, aggregation_ns)
+        survey_cpu_ns = time.thread_time_ns() - begin_ns
+        self._session.watch(self._table, self._shares())
+        start_ns, begin_ns = clock.now_ns(), time.thread_time_ns()
+        ticks, late_ticks = self._sample(start_ns, length_ns or aggregation_ns)
+        cpu_ns = time.thread_time_ns() - begin_ns
+        counts = self._session.counts()
+        return Window(start_ns, clock.now_ns(), ticks, late_ticks, counts, cpu_ns, survey_cpu_ns)
+
+    def _look_at_all(self, length_ns: int | None) -> Window:
+        """A survey that is an aggregation: one check of every page."""
+        clock, begin_ns = self._session.clock, time.thread_time_ns()
+        start_ns = clock.now_ns()
+        assert self._survey is not None
+        self._take_survey(self._survey, length_ns or self.attrs.aggregation_ns)
+        n = len(self._table)
+        touched = np.nan_to_num(self._table.touched)
+        counts = Counts(touched, np.ones(n), np.zeros(n), touched=touched)
+        cpu_ns = time.thread_time_ns() - begin_ns
+        return Window(start_ns, clock.now_ns(), 1, 0, counts, cpu_ns, 0)
+
+    def _take_survey(self, survey: Survey, window_ns: int) -> None:
+        clock = self._session.clock
+        survey.begin(self._layout.ranges)
+        self._pause(clock.now_ns() + window_ns)
+        self._table = survey.end(self._table, self.attrs.max_regions)
+        survey.pay(clock.now_ns(), window_ns)
 
     def _shares(self) -> NDArray[np.float64] | float:
         """How often to sample each region: seldom where its rate is clear and has long held.
@@ -252,20 +258,20 @@ class Monitor:
             clock.wait_until(min(until_ns, now_ns + _ALIVE_CHECK_NS))
             self._stopped |= not self._space.alive
 
-    def _sample(self, start_ns: int, length_ns: int) -> int:
-        """Tick until the window is over; how many ticks that were."""
+    def _sample(self, start_ns: int, length_ns: int) -> tuple[int, int]:
+        """Tick until the window is over; how many ticks that were, and how many came too late."""
         clock = self._session.clock
         # As many whole intervals as come closest, so that the window ends when it should.
         sampling_ns = length_ns // max(1, round(length_ns / self._pacer.effective.sampling_ns))
         end_ns = start_ns + length_ns
-        deadline_ns, checked_ns, ticks = start_ns, start_ns, 0
+        deadline_ns, checked_ns, ticks, late_ticks = start_ns, start_ns, 0, 0
         while True:
             deadline_ns += sampling_ns
             clock.wait_until(deadline_ns)
             now_ns = clock.now_ns()
             missed = (now_ns - deadline_ns) // sampling_ns
             if missed > 0:
-                self._late_ticks += missed
+                late_ticks += missed
                 deadline_ns += missed * sampling_ns
             if now_ns - checked_ns > _ALIVE_CHECK_NS:
                 checked_ns = now_ns
@@ -274,7 +280,7 @@ class Monitor:
             last = deadline_ns + sampling_ns // 2 > end_ns or self._stopped
             self._session.tick(last)
             if last:
-                return ticks
+                return ticks, late_ticks
 
     def _merge(self, counts: Counts) -> RegionTable:
         """Turn counts into access rates, age the regions and merge those that are alike."""
@@ -302,7 +308,6 @@ class Monitor:
             table.border = counts.border
         alike = adjust.threshold(table.nr_accesses)
         adjust.age(table, alike)
-        self._snapshot_layout = self._layout
         if not self._traits.follows_mappings:
             limit = adjust.size_limit(int(table.size.sum()), attrs.min_regions)
             table = adjust.cut(table, limit)
@@ -360,12 +365,6 @@ class Monitor:
             self._events, self._aggregations = (0.0, 0.0), 0
 
 
-def _everything(table: RegionTable) -> Counts:
-    """What a survey of all pages found, as counts: one check of every page."""
-    touched = np.nan_to_num(table.touched)
-    return Counts(touched, np.ones(len(table)), np.zeros(len(table)), touched=touched)
-
-
 def _moved(table: RegionTable, old_index: list[int]) -> RegionTable:
     """The table with targets renumbered: new target i was target *old_index[i]* (-1: is new)."""
     parts = []
@@ -375,32 +374,3 @@ def _moved(table: RegionTable, old_index: list[int]) -> RegionTable:
             part.target = np.full(len(part), new, np.int32)
             parts.append(part)
     return adjust.concatenate(parts)
-
-
-def _snapshot(
-    table: RegionTable,
-    attrs: Attrs,
-    samples: int,
-    layout: Layout,
-    window_ns: tuple[int, int],
-    cost: Cost,
-) -> Snapshot:
-    size = table.size
-    # Where nothing better is known, a region with an access counts as a whole, as in DAMON.
-    by_sampling = (table.nr_accesses >= 1) * (1 - table.unobservable)
-    touched = np.where(np.isnan(table.touched), by_sampling, table.touched)
-    return Snapshot(
-        start_ns=window_ns[0],
-        end_ns=window_ns[1],
-        sampling_ns=attrs.sampling_ns,
-        max_nr_accesses=samples,
-        targets=layout.targets,
-        target=table.target,
-        start=table.start,
-        end=table.end,
-        nr_accesses=table.nr_accesses.astype(np.int64),
-        age=table.age.astype(np.int64),
-        touched_bytes=np.rint(touched * size).astype(np.int64),
-        unobservable_bytes=np.rint(table.unobservable * size).astype(np.int64),
-        cost=cost,
-    )

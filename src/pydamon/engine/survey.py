@@ -48,7 +48,7 @@ class _Stretch:
 class Survey:
     """Surveys the targets' ranges in turn, with at most *share* of one CPU over time.
 
-    With *exact*, a survey is always due, and always of everything.
+    With *exact*, each is of everything, whatever it costs.
     """
 
     def __init__(self, session: Session, share: float, *, exact: bool = False) -> None:
@@ -69,7 +69,7 @@ class Survey:
         is enough then.
         """
         outdated = window_ns >= 2 * self._window_ns
-        return self._exact or now_ns >= (self._paid_ns if outdated else self._next_ns)
+        return now_ns >= (self._paid_ns if outdated else self._next_ns)
 
     def begin(self, ranges: Sequence[Ranges]) -> None:
         """Clear the accessed bits of the next stretches, as much as fits into one survey."""
