@@ -32,7 +32,7 @@ class Plan:
     """
 
     settle_s: float = 5.0
-    look_s: float = 3.0
+    look_s: float = 6.0
     phases: int = 4
 
     @classmethod
@@ -43,7 +43,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """One tool on one workload: medians over the `snapshots` that were compared.
+    """One tool on one workload: medians over the `snapshots` that were compared, and the worst.
 
     Sizes are bytes; `cpu` is the tool's share of one CPU; `noticed_ms` and `noticed_aggregations`
     say how long after a change of phase half of what had become hot was called hot (NaN: there
@@ -59,6 +59,7 @@ class Accuracy:
     worst_f1: float
     block_f1: float
     wss_error: float
+    worst_wss_error: float
     correlation: float
     noticed_aggregations: float
     noticed_ms: float
@@ -104,6 +105,7 @@ def _exact(workload: Workload, running: Running) -> Accuracy:
         result.f1,
         result.block_f1,
         result.wss_error,
+        result.wss_error,
         correlation(*heat),
         math.nan,
         math.nan,
@@ -138,6 +140,7 @@ def _judge(
         min(s.f1 for s in scores),
         median(s.block_f1 for s in scores),
         median(s.wss_error for s in scores),
+        max(s.wss_error for s in scores),
         correlation(np.concatenate(said_heat), np.concatenate(true_heat)),
         median(count for count, _ in noticed) if noticed else math.nan,
         median(ms for _, ms in noticed) if noticed else math.nan,

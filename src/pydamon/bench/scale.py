@@ -41,6 +41,7 @@ _SIMULATED = (
 _PIECES = 32
 _GRAIN = 64 << 10
 _ENOUGH = 0.9
+_HELD = 3
 _PATIENCE_S = 60
 """How long a simulation may take; what it found by then counts."""
 
@@ -49,8 +50,8 @@ Spans = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """One tool on one size: `found_s` is when 90 % of the hot bytes were known as hot (infinite:
-    not within `watched_s`), `found` the share known at the end, and `precision` how much of what
+    """One tool on one size: `found_s` is when 90 % of the hot bytes were known as hot, and
+    stayed so for three snapshots (infinite: not within `watched_s`), `found` the share known at the end, and `precision` how much of what
     was called hot then is. `cpu` is NaN for simulations, which charge no cost yet."""
 
     how: str
@@ -179,14 +180,16 @@ def _result(
     cpu: float,
 ) -> Scale:
     good = [found >= _ENOUGH and precision >= _ENOUGH for found, precision in told]
-    last = told[-3:]
+    # Not by luck: in so many snapshots on end.
+    held = [all(good[at : at + _HELD]) for at in range(len(good) - _HELD + 1)]
+    last = told[-_HELD:]
     return Scale(
         how,
         tool,
         size,
         int((hot[:, 1] - hot[:, 0]).sum()),
         len(hot),
-        next((at for at, is_good in zip(ends_s, good, strict=True) if is_good), math.inf),
+        next((at for at, is_held in zip(ends_s, held, strict=False) if is_held), math.inf),
         median(found for found, _ in last),
         median(precision for _, precision in last),
         ends_s[-1],
