@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import pydamon
-from tests.live.conftest import MIB, Program, running
+from tests.live.conftest import MIB, Program, running, slowness
 
 pytestmark = pytest.mark.live
 
@@ -32,7 +32,8 @@ def pydamon_says(*argv: str | Path, code: int = 0) -> str:
 
 def test_record_and_every_report(quarter: Callable[..., Program], tmp_path: Path) -> None:
     program, out = quarter(64), tmp_path / "q.damon"
-    pydamon_says("record", "--duration", "3s", "--out", out, str(program.pid))
+    budget = str(min(50, slowness()))
+    pydamon_says("record", "-d", "3s", "--cpu-budget", budget, "--out", out, str(program.pid))
 
     lines = [
         json.loads(line)
@@ -66,7 +67,7 @@ def test_a_command_is_recorded_from_its_start_to_its_end(tmp_path: Path) -> None
     recording = pydamon.read_recording(out)
     assert recording.info.commands[0] == (sys.executable, "-c", text)
     snapshots = list(recording.snapshots())
-    assert (snapshots[-1].end_ns - snapshots[0].start_ns) / 1e9 == pytest.approx(1.7, abs=1.2)
+    assert 0.5 < (snapshots[-1].end_ns - snapshots[0].start_ns) / 1e9 < 2.9 * slowness()
     assert max(int(s.size.sum()) for s in snapshots) > 30 * MIB
 
 
@@ -82,7 +83,7 @@ def test_data_outlives_the_recorder(
 ) -> None:
     program, out = quarter(32), tmp_path / "k.damon"
     with running(*PYDAMON, "record", "--out", out, str(program.pid)) as process:
-        deadline_s = time.monotonic() + 30
+        deadline_s = time.monotonic() + 30 * slowness()
         while not out.exists() or out.stat().st_size < 3000:
             assert time.monotonic() < deadline_s
             time.sleep(0.1)
