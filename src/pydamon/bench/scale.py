@@ -50,9 +50,10 @@ Spans = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """One tool on one size: `found_s` is when 90 % of the hot bytes were known as hot, and
-    stayed so for three snapshots (infinite: not within `watched_s`), `found` the share known at the end, and `precision` how much of what
-    was called hot then is. `cpu` is NaN for simulations, which charge no cost yet."""
+    """One tool on one size: `found_s` is when 90 % of the hot bytes were known as hot, and stayed
+    so for three snapshots (infinite: not within `watched_s`), `found` the share known at the end,
+    and `precision` how much of what was called hot then is. `cpu` is NaN for simulations, which
+    charge no cost yet."""
 
     how: str
     tool: str
