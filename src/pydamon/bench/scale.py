@@ -77,9 +77,10 @@ def measure(quick: bool, seed: int, say: Callable[[str], None]) -> Iterator[Scal
             say(f"scale: {format_size(size)} is left out, for more than half of the free memory")
             continue
         say(f"scale: {format_size(size)}, live")
+        duration_s = 5.0 if quick else 20.0 if size <= _GIB else 60.0
         with _workload(size, seed).start(seed) as running:
             for tool in ("pydamon",) if quick else ("pydamon", "plain"):
-                yield _live(running, tool, size, 5.0 if quick else 20.0, seed)
+                yield _live(running, tool, size, duration_s, seed)
     for size, share, pieces, accesses_hz in _SIMULATED[:2] if quick else _SIMULATED:
         for tool in ("pydamon", "plain"):
             say(f"scale: {format_size(size)} with {tool}, simulated")
