@@ -10,9 +10,9 @@ __all__ = ["Pacer"]
 
 _MAX_STRETCH = 10
 """Sampling is stretched up to this for the sake of clears; beyond it fewer regions are sampled."""
-_ADJUSTING = 0.25
+_ADJUSTING = 0.35
 """The share of the budget that is for adjusting regions."""
-_UPDATING = 0.2
+_UPDATING = 0.1
 """The same for what is done besides: reading mappings, looking for children."""
 _MIN_SHARE = 0.02
 _FIRST_SHARE = 0.25
@@ -104,7 +104,7 @@ class Pacer:
         )
         allowed_ns = for_sampling * self.effective.sampling_ns
         # Even where the fixed part alone is over the budget, something must be sampled.
-        left_ns = max(allowed_ns - self._tick_ns, allowed_ns / 4, self._tick_ns / 4)
+        left_ns = max(allowed_ns - self._tick_ns, allowed_ns / 4, self._tick_ns / 8)
         least = _MIN_SHARE
         if not (self._sampling_is_named or self._aggregation_is_named):
             # Intervals are on their way to where this is within the budget.
