@@ -25,6 +25,7 @@ __all__ = ["Survey", "still_known"]
 _CHUNK_BYTES = 1 << 30
 _MOST_NS = 30 * 10**6
 """The CPU time that one survey may take: what does not fit is looked at in the next ones."""
+_IMPROBABLE = 0.05
 _REST_NS = 10**9
 """Even where surveys cost nothing, sampling has its time between two of them."""
 
@@ -133,13 +134,17 @@ class Survey:
 def still_known(table: RegionTable, counts: Counts, samples: int) -> NDArray[np.float64]:
     """The `touched` shares that surveys found, as far as samples do not contradict them.
 
-    They do where a region that was hot has no hit any more, and where one has many more hits than
-    so few touched pages could give. A region that no survey has seen stays NaN.
+    They do where a region that was hot has too few hits for its share, and where one has more
+    than chance gives. A region that no survey has seen stays NaN.
     """
-    share = table.touched
-    rate = counts.hits / np.maximum(counts.checks, 1)
+    share, hits, checks = table.touched, counts.hits, counts.checks
+    rate = hits / np.maximum(checks, 1)
+    expected = np.minimum(table.last_nr_accesses / samples, share)
     cooled = (2 * table.last_nr_accesses >= samples) & (4 * table.nr_accesses <= samples)
-    warmed = (counts.hits >= 2) & (rate > 3 * share + 0.2)
+    cooled &= (1 - expected) ** checks < _IMPROBABLE
+    # An upper bound of the probability of so many hits, by Chernoff.
+    by_chance = (checks * share * np.e / np.maximum(hits, 1)) ** hits
+    warmed = (hits >= 2) & (by_chance < _IMPROBABLE / 50)
     by_rate = (1 - (1 - rate) ** samples) * (1 - table.unobservable)
     return np.where(cooled, 0.0, np.where(warmed, by_rate, share))
 
