@@ -137,6 +137,30 @@ while True:
         assert unobservable[0] == 1
 
 
+def test_pages_that_fault_on_access_are_mapped_all_the_same(session: Session) -> None:
+    # As automatic NUMA balancing leaves them.
+    text = f"""
+import ctypes, mmap, sys
+memory = mmap.mmap(-1, {MIB}, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory.write(b"x" * {MIB})
+address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(address), {MIB}, 0) == 0
+print("ready"); print(hex(address), flush=True)
+sys.stdin.readline()
+"""
+    with script(text) as process:
+        assert process.stdout is not None
+        start = int(process.stdout.readline(), 16)
+        watch_only(session, process.pid)
+        bits = session.scan(0, start, start + MIB, clear=True)
+        assert bits.present.all()
+        assert bits.accessed.all()
+        bits = session.scan(0, start, start + MIB, clear=False)
+        assert bits.accessed.sum() <= 64  # in no LRU list yet
+        hits, _ = sample(session, RegionTable.of(0, [start], [start + MIB]))
+        assert hits[0] < 0.1
+
+
 def test_huge_pages_are_watched_and_stay_whole(session: Session) -> None:
     text = f"""
 import ctypes, mmap

@@ -43,6 +43,11 @@ struct map_def {
 #define PRESENT (1ULL << 0)
 #define ACCESSED (1ULL << 5)
 #define LEAF (1ULL << 7) /* in upper levels: maps a huge page */
+/*
+ * Without PRESENT: mapped, but the next access faults. Automatic NUMA balancing does this to pages
+ * all the time, to see who uses them. What was accessed before still shows.
+ */
+#define PROTNONE (1ULL << 8)
 
 /* What the caller asks for, and answers that are one number. */
 struct control {
@@ -121,6 +126,11 @@ static inline u64 table_entry(const struct control *c, u64 parent, u64 addr, u32
 	return read_u64(c->direct_map + (parent & c->phys_mask) + index * sizeof(u64));
 }
 
+static inline u64 if_mapped(u64 e)
+{
+	return e & (PRESENT | PROTNONE) ? e : 0;
+}
+
 /*
  * The entry of the second-lowest level for an address: it points to a table of pages or maps 2 MiB.
  * A 1 GiB page is given as the entry that maps it. 0 where nothing is mapped.
@@ -140,10 +150,10 @@ static inline u64 walk_to_pmd(const struct control *c, u64 pgd, u64 addr, u32 *s
 	}
 	e = table_entry(c, e, addr, 30);
 	if (!(e & PRESENT) || (e & LEAF))
-		return e & PRESENT ? e : 0;
+		return if_mapped(e);
 	*shift = 21;
 	e = table_entry(c, e, addr, 21);
-	return e & PRESENT ? e : 0;
+	return if_mapped(e);
 }
 
 /* The entry that maps an address, and the logarithm of the size of its page; 0 if none does. */
@@ -155,7 +165,7 @@ static inline u64 walk(const struct control *c, u64 pgd, u64 addr, u32 *shift)
 		return e;
 	*shift = 12;
 	e = table_entry(c, e, addr, 12);
-	return e & PRESENT ? e : 0;
+	return if_mapped(e);
 }
 
 static inline struct control *get_control(void)

@@ -17,7 +17,8 @@ from pydamon.probes.pageflags import PageFlags
 __all__ = ["Scanner"]
 
 _TABLE_BYTES = 512 * PAGE_SIZE
-_PRESENT, _ACCESSED, _LEAF = 1, 1 << 5, 1 << 7
+_MAPPED, _ACCESSED, _LEAF = 1 | 1 << 8, 1 << 5, 1 << 7
+"""Bits of an entry; mapped is PRESENT or PROTNONE, which sampler.bpf.c explains."""
 _GAP_BYTES = 128 * PAGE_SIZE
 """Two ranges are cleared as one over a gap up to this: 60 ns a page in it, 10 us a range more."""
 
@@ -35,7 +36,7 @@ class Scanner:
         machine, control = self._machine, self._machine.control
         first = start // _TABLE_BYTES
         count = -(-end // _TABLE_BYTES) - first
-        bits = np.zeros((count, 512), np.uint8)
+        bits = np.zeros((count, 512), np.uint16)
         huge = np.zeros(count, np.bool_)
         control.target = self._target
         for at in range(0, count, TABLES):
@@ -43,16 +44,16 @@ class Scanner:
             control.addr, control.count = (first + at) * _TABLE_BYTES, n
             if machine.scan.run() != 0:
                 break
-            # Present and accessed are both in the lowest of an entry's 8 bytes.
-            bits[at : at + n] = machine.tables[:n].view(np.uint8)[:, ::8]
+            # All that matters is in the lowest 2 of an entry's 8 bytes.
+            bits[at : at + n] = machine.tables[:n].view(np.uint16)[:, ::4]
             parents = machine.parents[:n]
             huge[at : at + n] = (parents & np.uint64(_LEAF)) != 0
             whole = (parents == 0) | huge[at : at + n]
-            bits[at : at + n][whole] = parents[whole, None].astype(np.uint8)
+            bits[at : at + n][whole] = parents[whole, None].astype(np.uint16)
         skip = (start - first * _TABLE_BYTES) // PAGE_SIZE
         wanted = slice(skip, skip + (end - start) // PAGE_SIZE)
         flat = bits.reshape(-1)[wanted]
-        present = (flat & _PRESENT) != 0
+        present = (flat & _MAPPED) != 0
         return PageBits(
             start,
             present,
