@@ -55,7 +55,8 @@ def test_samples_tell_hot_from_cold(session: Session, quarter: Callable[..., Pro
     sample(session, table)  # clears what was touched before we came
     hits, unobservable = sample(session, table)
     assert (hits[:4] > 0.9).all()
-    assert (hits[4:] < 0.1).all()
+    # A huge page may lie on both sides of the border.
+    assert (hits[5 if huge_bytes(program.pid) else 4 :] < 0.1).all()
     assert (unobservable < 0.1).all()
 
 
@@ -69,8 +70,9 @@ def test_a_scan_is_exact(session: Session, quarter: Callable[..., Program]) -> N
     hot = np.arange(len(bits.accessed)) < program.hot // mmap.PAGESIZE
     assert bits.present.all()
     assert bits.accessed[hot].all()
-    # The few pages that were in no LRU list yet when they should have been cleared.
-    assert bits.accessed[~hot].sum() <= 64
+    # The few pages that were in no LRU list yet when they should have been cleared, or a huge page
+    # on both sides of the border.
+    assert bits.accessed[~hot].sum() <= (512 if huge_bytes(program.pid) else 64)
 
 
 def test_a_scan_leaves_what_it_only_reads(
@@ -176,10 +178,10 @@ while True:
     with script(text) as process:
         assert process.stdout is not None
         start = int(process.stdout.readline(), 16)
-        before = huge_bytes(process.pid)
-        if before < 32 * MIB:
+        if huge_bytes(process.pid) < 32 * MIB:
             pytest.skip("this machine gives no transparent huge pages, even when asked")
         watch_only(session, process.pid)
+        before = session.scan(0, start, start + 48 * MIB, clear=False).huge.sum()
         edges = start + np.arange(0, 9) * 6 * MIB
         table = RegionTable.of(0, edges[:-1], edges[1:])
         sample(session, table)
@@ -187,7 +189,8 @@ while True:
         assert (hits[:2] > 0.9).all()
         assert (hits[3:] < 0.1).all()
         session.scan(0, start, start + 48 * MIB, clear=True)
-        assert huge_bytes(process.pid) == before
+        # Not from smaps, where Linux 6.1 misses those that NUMA balancing makes fault.
+        assert session.scan(0, start, start + 48 * MIB, clear=False).huge.sum() == before
 
 
 def test_exec_is_noticed(session: Session) -> None:
@@ -214,7 +217,8 @@ os.execv("/bin/sleep", ["sleep", "60"])
         # The next `watch` finds the new address space.
         fresh = parse_maps(read_maps(process.pid)).runs
         session.watch(RegionTable.of(0, fresh[:, 0], fresh[:, 1]))
-        session.tick(last=True)
+        for _ in range(20):
+            session.tick()
         counts = session.counts()
         assert not counts.lost
         assert counts.checks.sum() > 0
