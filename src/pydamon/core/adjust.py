@@ -28,6 +28,7 @@ __all__ = [
     "merge_within",
     "rescale",
     "rescale_age",
+    "rescale_counts",
     "size_limit",
     "split",
     "threshold",
@@ -199,11 +200,15 @@ def rescale(table: RegionTable, old: Attrs, new: Attrs) -> None:
 
     `nr_accesses` keeps its share of the samples of an aggregation, `age` keeps its time.
     """
-    # Multiplied first: a count of samples that stays whole must not end up just below it.
-    before, after = old.samples_per_aggregation, new.samples_per_aggregation
-    table.nr_accesses = table.nr_accesses * after / before
-    table.last_nr_accesses = table.last_nr_accesses * after / before
+    rescale_counts(table, old.samples_per_aggregation, new.samples_per_aggregation)
     rescale_age(table, old.aggregation_ns, new.aggregation_ns)
+
+
+def rescale_counts(table: RegionTable, old_samples: int, new_samples: int) -> None:
+    """Make counts mean the same share after a change of the samples in an aggregation."""
+    # Multiplied first: a count that stays whole must not end up just below it.
+    table.nr_accesses = table.nr_accesses * new_samples / old_samples
+    table.last_nr_accesses = table.last_nr_accesses * new_samples / old_samples
 
 
 def rescale_age(table: RegionTable, old_ns: int, new_ns: int) -> None:

@@ -7,9 +7,8 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
+from pydamon.core.closing import Closing
 from pydamon.core.errors import TargetError, UsageError
 
 __all__ = ["Child"]
@@ -18,7 +17,7 @@ _SHELL = ("/bin/sh", "-c", 'kill -STOP $$; exec "$@"', "sh")
 _PATIENCE_S = 5
 
 
-class Child:
+class Child(Closing):
     """Starts *command*, but lets it run only when `go` is called: nothing of it is missed.
 
     A context manager: leaving it ends the program, if it still runs. Raises `UsageError` for no
@@ -62,13 +61,6 @@ class Child:
             self._process.wait()
         return 0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End it, if it still runs."""
         self.end()

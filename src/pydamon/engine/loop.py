@@ -6,14 +6,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core import adjust
 from pydamon.core.attrs import Attrs
+from pydamon.core.closing import Closing
 from pydamon.core.errors import ProbeUnavailable, TargetError, UsageError
 from pydamon.core.regions import Ranges, RegionTable
 from pydamon.core.snapshot import Cost, Snapshot
@@ -32,7 +31,7 @@ _SETTLED_AGE = 3
 _SETTLED_SHARE = 0.25
 
 
-class Monitor:
+class Monitor(Closing):
     """Monitors a space with a probe's session; iterate over it for a snapshot an aggregation.
 
     Sampling goes on only while the next snapshot is waited for; what the caller does between two
@@ -95,11 +94,10 @@ class Monitor:
 
     def change(self, attrs: Attrs) -> None:
         """Go on with other attributes; what was counted is carried over."""
-        table, before, before_ns = self._table, self._samples, self.attrs.aggregation_ns
+        samples, used_ns = self._samples, self.attrs.aggregation_ns
         self._pacer.change(attrs)
-        # Multiplied first: a count that stays whole must not end up just below it.
-        table.last_nr_accesses = table.last_nr_accesses * self._samples / before
-        adjust.rescale_age(table, before_ns, self.attrs.aggregation_ns)
+        adjust.rescale_counts(self._table, samples, self._samples)
+        adjust.rescale_age(self._table, used_ns, self.attrs.aggregation_ns)
 
     def stop(self) -> None:
         """End the iteration after the tick that is under way; safe in a signal handler."""
@@ -126,17 +124,6 @@ class Monitor:
     def __iter__(self) -> Iterator[Snapshot]:
         while (snapshot := self._aggregate()) is not None:
             yield snapshot
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _run(self, duration_ns: int) -> Iterator[Snapshot]:
         end_ns = self._session.clock.now_ns() + duration_ns

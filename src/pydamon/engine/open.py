@@ -72,6 +72,10 @@ def monitor(
     )
     try:
         used, session, passed_over = open_session(probe)
+    except BaseException:
+        space.close()
+        raise
+    try:
         if plain and used.traits.exact:
             raise UsageError("the exact probe does not sample: plain makes no sense with it")
         if used.traits.follows_mappings:
@@ -102,6 +106,7 @@ def monitor(
             plain=plain,
         )
     except BaseException:
+        session.close()
         space.close()
         raise
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydamon.core.errors import ProbeUnavailable, UsageError
 from pydamon.probes.base import Availability, Counts, PageBits, Probe, Session, Traits
-from pydamon.probes.ebpf.probe import EbpfProbe, ExactProbe
+from pydamon.probes.ebpf.probe import EbpfProbe, exact_probe
 from pydamon.probes.refs import RefsProbe
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "open_session",
 ]
 
-PROBES: tuple[Probe, ...] = (EbpfProbe(), RefsProbe(), ExactProbe())
+PROBES: tuple[Probe, ...] = (EbpfProbe(), RefsProbe(), exact_probe())
 """Every probe that watches real processes, in the order in which `"auto"` tries them."""
 
 

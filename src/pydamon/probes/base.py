@@ -9,15 +9,15 @@ touched?* is `scan`, for exact monitoring and for ground truth.
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon.core.closing import Closing
 from pydamon.core.mappings import MappingTable
 from pydamon.core.regions import PAGE_SIZE, RegionTable
 from pydamon.probes.process import Process
@@ -70,9 +70,9 @@ class Counts:
     both may be fractions. `unobservable` counts samples that could not be watched (they are not
     in `checks`). `touched` is the share of the region's bytes known to have been accessed, and
     `border` an address with all samples that hit on one side and all others on the other, or 0;
-    `None` where the probe cannot tell. `clears` is how many samples had to be reset at a cost,
-    `interruption_ns` an upper estimate of the time that took from the target's threads. `lost` says
-    that a target has another address space now (it called exec): look at its mappings again.
+    `None` where the probe cannot tell. `interruption_ns` is an upper estimate of the time that
+    resetting samples took from the target's threads. `lost` says that a target has another address
+    space now (it called exec): look at its mappings again.
     """
 
     hits: NDArray[np.float64]
@@ -80,7 +80,6 @@ class Counts:
     unobservable: NDArray[np.float64]
     touched: NDArray[np.float64] | None = None
     border: NDArray[np.int64] | None = None
-    clears: int = 0
     interruption_ns: int = 0
     lost: bool = False
 
@@ -150,7 +149,7 @@ class RealClock:
             time.sleep(left_ns / 1e9)
 
 
-class Session(ABC):
+class Session(Closing):
     """A probe at work on some targets."""
 
     clock: Clock
@@ -192,21 +191,6 @@ class Session(ABC):
         """
         del target
         return False
-
-    @abstractmethod
-    def close(self) -> None:
-        """Give everything back."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class Probe(Protocol):

@@ -35,7 +35,7 @@ class RefsProbe:
     name: str = "refs"
     traits: Traits = field(
         default=Traits(
-            sees="reads and writes",
+            sees="reads and writes, except of pages that stay in the TLB all the time",
             grain="a mapping, with the number of bytes referenced in it",
             needs="a process of the same user",
             side_effects="clears the referenced bits of the whole process, holding its mmap_lock "

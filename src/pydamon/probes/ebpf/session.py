@@ -56,7 +56,6 @@ class EbpfSession(Session):
         self._count = 0
         self._blind: tuple[NDArray[np.int64], ...] = (np.empty(0, np.int64),) * 2
         self._armed = False
-        self._clears = 0
         self._interruption_ns = 0
         self._rng = np.random.default_rng()
 
@@ -106,7 +105,7 @@ class EbpfSession(Session):
         self._machine.spans[:n] = (*NO_SPAN, *NO_SPAN)
         self._count = n
         self._armed = False
-        self._clears = self._interruption_ns = 0
+        self._interruption_ns = 0
         self._machine.control.tick = 0
         self.tick()
 
@@ -132,7 +131,6 @@ class EbpfSession(Session):
             checks,
             unobservable,
             border=borders(spans[:, :2], spans[:, 2:]),
-            clears=self._clears,
             interruption_ns=self._interruption_ns,
             lost=bool(self._machine.targets["gone"][: len(self._processes)].any()),
         )
@@ -191,7 +189,6 @@ class EbpfSession(Session):
             target["n_ranges"], target["bytes"] = 0, 0
             offset += n
         self._interruption_ns += time.thread_time_ns() - begin_ns
-        self._clears += count
         control = machine.control
         control.n_ranges = 0
         for first in range(0, count, BATCH):
