@@ -234,8 +234,9 @@ class Monitor(Closing):
             return share
         clear = (table.last_nr_accesses < 1) | (table.last_nr_accesses > 0.9 * self._samples)
         settled = clear & (table.age >= _SETTLED_AGE)
-        once = 1 / self._pacer.effective.samples_per_aggregation
-        least = max(share * _SETTLED_SHARE, min(share, once))
+        # Twice at least: of one sample alone nobody can tell whether it erred.
+        twice = 2 / self._pacer.effective.samples_per_aggregation
+        least = max(share * _SETTLED_SHARE, min(share, twice))
         return np.where(settled, least, share)
 
     def _pause(self, until_ns: int) -> None:
