@@ -1,0 +1,23 @@
+"""Schemes (DAMOS): what to do with memory that is accessed in a certain way."""
+
+from __future__ import annotations
+
+from pydamon.schemes.filters import Filter
+from pydamon.schemes.pattern import AccessPattern, Age, Rate
+from pydamon.schemes.quota import Goal, Quota, Weights
+from pydamon.schemes.scheme import Destination, Guard, Scheme
+from pydamon.schemes.watermarks import Watermarks
+
+__all__ = [
+    "AccessPattern",
+    "Age",
+    "Destination",
+    "Filter",
+    "Goal",
+    "Guard",
+    "Quota",
+    "Rate",
+    "Scheme",
+    "Watermarks",
+    "Weights",
+]
