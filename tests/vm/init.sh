@@ -7,11 +7,16 @@ settings=/run/vm
 for place in dev proc sys tmp; do
 	mkdir -p /$place
 done
+checkout=$(cat $settings/checkout)
+mkdir /run/checkout
+mount --bind "$checkout" /run/checkout
 mount -t devtmpfs dev /dev
 exec <>/dev/ttyS0 >&0 2>&1
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t tmpfs tmp /tmp
+mkdir -p "$checkout" # it may lie in /tmp
+mount --bind /run/checkout "$checkout"
 mkdir -p /dev/shm /dev/pts
 mount -t tmpfs shm /dev/shm
 mount -t devpts pts /dev/pts

@@ -108,6 +108,7 @@ def _initramfs(linux: Path, settings: Settings, command: Sequence[str]) -> bytes
         "init": (HERE / "initramfs.sh").read_bytes(),
         "bin/busybox": tool("busybox").read_bytes(),
         "vm/init.sh": (HERE / "init.sh").read_bytes(),
+        "vm/checkout": f"{ROOT}\n".encode(),
         "vm/command": f"cd {shlex.quote(str(ROOT))} && {shlex.join(command)}\n".encode(),
     }
     for number, code in enumerate(modules(linux, wanted)):

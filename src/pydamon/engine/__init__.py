@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pydamon.engine.base import Monitor
 from pydamon.engine.child import Child
-from pydamon.engine.loop import Monitor
+from pydamon.engine.loop import SamplingMonitor
 from pydamon.engine.open import monitor, simulate
 
-__all__ = ["Child", "Monitor", "monitor", "simulate"]
+__all__ = ["Child", "Monitor", "SamplingMonitor", "monitor", "simulate"]

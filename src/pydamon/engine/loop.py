@@ -1,4 +1,4 @@
-"""A monitor: what a kernel's kdamond is, as a Python iterator."""
+"""The monitor that samples by itself: what a kernel's kdamond is, as a Python iterator."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ from numpy.typing import NDArray
 
 from pydamon.core import adjust
 from pydamon.core.attrs import Attrs
-from pydamon.core.closing import Closing
 from pydamon.core.errors import ProbeUnavailable, TargetError, UsageError
 from pydamon.core.regions import Ranges, RegionTable
 from pydamon.core.snapshot import Cost, Snapshot
 from pydamon.core.tuner import IntervalGoal, access_events, tune
 from pydamon.core.units import parse_duration_ns
+from pydamon.engine.base import Monitor
 from pydamon.engine.pace import Pacer
 from pydamon.engine.survey import Survey, still_known
 from pydamon.engine.window import Window, snapshot_of
 from pydamon.probes.base import Counts, Session, Traits
 from pydamon.spaces import Layout, Space
 
-__all__ = ["Monitor"]
+__all__ = ["SamplingMonitor"]
 
 _ALIVE_CHECK_NS = 100 * 10**6
 _SETTLED_AGE = 3
 _SETTLED_SHARE = 0.25
 
 
-class Monitor(Closing):
-    """Monitors a space with a probe's session; iterate over it for a snapshot an aggregation.
+class SamplingMonitor(Monitor):
+    """Monitors a space with a probe's session.
 
     Sampling goes on only while the next snapshot is waited for; what the caller does between two
-    of them is not part of any window. The iteration ends when the last target has exited, or
-    after `stop`. A context manager: leaving it gives everything back.
+    of them is not part of any window.
     """
+
+    engine = "sampling"
 
     def __init__(
         self,
@@ -54,9 +55,7 @@ class Monitor(Closing):
         plain: bool = False,
     ) -> None:
         self.probe_name = probe_name
-        """The probe that is used."""
         self.passed_over = dict(passed_over or {})
-        """The probes that would have been preferred, and why they do not work here."""
         self._space = space
         self._session = session
         self._traits = traits
@@ -79,7 +78,6 @@ class Monitor(Closing):
 
     @property
     def attrs(self) -> Attrs:
-        """The attributes as they are used now: with stretched or tuned intervals."""
         return self._pacer.effective
 
     @property
@@ -89,25 +87,18 @@ class Monitor(Closing):
 
     @property
     def layout(self) -> Layout:
-        """The targets, as they were at the last update."""
         return self._layout
 
     def change(self, attrs: Attrs) -> None:
-        """Go on with other attributes; what was counted is carried over."""
         samples, used_ns = self._samples, self.attrs.aggregation_ns
         self._pacer.change(attrs)
         adjust.rescale_counts(self._table, samples, self._samples)
         adjust.rescale_age(self._table, used_ns, self.attrs.aggregation_ns)
 
     def stop(self) -> None:
-        """End the iteration after the tick that is under way; safe in a signal handler."""
         self._stopped = True
 
     def run(self, duration: str | timedelta | None = None) -> Iterator[Snapshot]:
-        """The snapshots of the next *duration*, or until the targets are gone.
-
-        Raises `UsageError` for a duration of 0.
-        """
         if duration is None:
             return iter(self)
         duration_ns = parse_duration_ns(duration)

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pydamon.core.attrs import Attrs
 from pydamon.core.errors import UsageError
 from pydamon.core.tuner import IntervalGoal
-from pydamon.engine.loop import Monitor
+from pydamon.engine.loop import SamplingMonitor
 from pydamon.engine.pace import Pacer
 from pydamon.engine.survey import Survey
 from pydamon.probes import open_session
@@ -41,7 +41,7 @@ def monitor(
     goal: IntervalGoal | None = None,
     plain: bool = False,
     seed: int | None = None,
-) -> Monitor:
+) -> SamplingMonitor:
     """Monitor processes (and with *children* those that they start), as in
 
         with pydamon.monitor(pid, sample="5ms", aggr="100ms") as mon:
@@ -93,7 +93,7 @@ def monitor(
             aggregation_is_named=aggr is not None,
             min_samples=used.traits.min_samples,
         )
-        return Monitor(
+        return SamplingMonitor(
             space,
             session,
             used.traits,
@@ -118,7 +118,7 @@ def simulate(
     goal: IntervalGoal | None = None,
     plain: bool = False,
     seed: int = 0,
-) -> Monitor:
+) -> SamplingMonitor:
     """Monitor the made-up accesses of a trace over *ranges*, one sequence for each target."""
     probe = TraceProbe(trace, seed)
     pacer = Pacer(
@@ -129,7 +129,7 @@ def simulate(
         min_samples=probe.traits.min_samples,
     )
     session = probe.open()
-    return Monitor(
+    return SamplingMonitor(
         FixedSpace(*ranges),
         session,
         probe.traits,

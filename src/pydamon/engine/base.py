@@ -1,0 +1,58 @@
+"""What every monitor is, whoever samples: pydamon or the kernel."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from datetime import timedelta
+
+from pydamon.core.attrs import Attrs
+from pydamon.core.closing import Closing
+from pydamon.core.errors import ProbeUnavailable
+from pydamon.core.snapshot import Snapshot
+from pydamon.spaces import Layout
+
+__all__ = ["Monitor"]
+
+
+class Monitor(Closing):
+    """Iterate over it for a snapshot an aggregation.
+
+    The iteration ends when the last target has exited, or after `stop`. A context manager: leaving
+    it gives everything back.
+    """
+
+    engine: str
+    """What takes the samples: `"sampling"` (a probe of pydamon's) or `"kernel"` (its DAMON)."""
+    probe_name: str
+    """What checks for accesses: the name of the probe; `"kernel"` where the kernel does."""
+    passed_over: dict[str, ProbeUnavailable]
+    """The engines and probes that would have been preferred, and why they do not work here."""
+
+    @property
+    @abstractmethod
+    def attrs(self) -> Attrs:
+        """The attributes as they are used now: with stretched or tuned intervals."""
+
+    @property
+    @abstractmethod
+    def layout(self) -> Layout:
+        """The targets, as they were at the last update."""
+
+    @abstractmethod
+    def change(self, attrs: Attrs) -> None:
+        """Go on with other attributes; what was counted is carried over."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End the iteration soon; safe in a signal handler."""
+
+    @abstractmethod
+    def run(self, duration: str | timedelta | None = None) -> Iterator[Snapshot]:
+        """The snapshots of the next *duration*, or until the targets are gone.
+
+        Raises `UsageError` for a duration of 0.
+        """
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Snapshot]: ...
