@@ -23,7 +23,15 @@ from hypothesis import strategies as st
 from pydamon import analysis
 from pydamon.core.errors import RecordingError
 from pydamon.core.snapshot import Cost, Snapshot, Target
-from pydamon.recording import COLUMNS, Recorder, Recording, RecordingInfo, read_recording
+from pydamon.recording import (
+    COLUMNS,
+    Recorder,
+    Recording,
+    RecordingInfo,
+    open_recording,
+    read_recording,
+    reader,
+)
 from tests.recordings import BEGIN_NS, MS, info, record, snapshot, target
 
 _COLUMNS = ("target", "start", "end", "nr_accesses", "age", "touched_bytes", "unobservable_bytes")
@@ -314,7 +322,7 @@ def test_a_description_that_makes_no_sense_is_refused(
     table = record(tmp_path / "r.damon", busy(2)).table
     text = json.dumps({**json.loads(info().to_json()), **change})
     path = rewritten(tmp_path / "x", table.replace_schema_metadata({"pydamon": text}))
-    with pytest.raises(RecordingError, match="not a pydamon recording"):
+    with pytest.raises(RecordingError, match="is not a recording"):
         read_recording(path)
 
 
@@ -352,7 +360,7 @@ def test_values_that_make_no_sense_are_left_out(tmp_path: Path, column: str, val
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, damaged.schema) as writer:
         writer.write_table(damaged, max_chunksize=30)
     recording = read_recording(path)
-    assert len(recording) == 20
+    assert len(recording) == 29
     assert "damaged" in recording.problem
 
 
@@ -405,3 +413,76 @@ def test_info_says_where_it_was_recorded() -> None:
     assert here.kernel == os.uname().release
     assert here.hostname
     assert RecordingInfo.from_json(here.to_json()) == here
+
+
+def long_recording(path: Path, snapshot_count: int) -> Recording:
+    """Of one target, with 500 regions a snapshot."""
+    regions = [(0, 0x10_0000 + 0x1000 * n, 0x10_1000 + 0x1000 * n, n % 21, n) for n in range(500)]
+    return record(path, (snapshot((WORKER,), regions, number) for number in range(snapshot_count)))
+
+
+def test_a_long_recording_is_read_in_parts_of_whole_snapshots(tmp_path: Path) -> None:
+    path = tmp_path / "r.damon"
+    whole = long_recording(path, 600)
+    file = open_recording(path)
+    for _ in range(2):
+        parts = list(file)
+        assert len(parts) >= 2
+        assert all(len(part.table) % 500 == 0 for part in parts)
+        assert sum(map(len, parts)) == len(whole) == 600
+        assert pa.concat_tables(part.table for part in parts).equals(whole.table)
+        assert not file.problem
+
+
+def test_what_is_damaged_ends_the_parts(tmp_path: Path) -> None:
+    path = tmp_path / "r.damon"
+    long_recording(path, 600)
+    content = bytearray(path.read_bytes())
+    content[len(content) * 2 // 3] ^= 0xFF
+    path.write_bytes(content)
+    file = open_recording(path)
+    assert 100 < sum(map(len, file)) < 600
+    assert "damaged" in file.problem
+
+
+def test_a_recording_that_does_not_fit_into_memory_is_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "r.damon"
+    long_recording(path, 10)
+    monkeypatch.setattr(reader, "free_memory", lambda: 2**20)
+    with pytest.raises(RecordingError, match="does not fit into memory") as caught:
+        read_recording(path)
+    assert "slice" in caught.value.hint
+    assert len(list(open_recording(path))) == 1
+
+
+def test_a_part_can_be_cut_out(tmp_path: Path) -> None:
+    recording = record(tmp_path / "r.damon", busy(30))
+    early = recording.slice(end_ns=BEGIN_NS + 1000 * MS)
+    assert len(early) == 10
+    late = recording.slice(start_ns=BEGIN_NS + 1000 * MS, pids=[8])
+    assert len(late) == 20
+    assert late.targets == (WORKER,)
+    heap = recording.slice(addresses=(0x10_0000, 0x10_1000), pids=[7])
+    assert set(heap.column("start").tolist()) == {0x10_0000}
+    assert recording.slice(hosts=[info().hostname]) is recording
+    assert len(recording.slice(hosts=["elsewhere"])) == 0
+
+
+@pytest.mark.parametrize("change", ["overlap", "order"])
+def test_regions_that_overlap_are_left_out(tmp_path: Path, change: str) -> None:
+    sound = snapshot((WORKER,), [(0, 0x1000, 0x2000, 1, 1), (0, 0x2000, 0x3000, 1, 1)])
+    second = {"overlap": (0, 0x1800, 0x3000, 1, 1), "order": (0, 0, 0x1000, 1, 1)}[change]
+    wrong = snapshot((WORKER,), [(0, 0x1000, 0x2000, 1, 1), second], 1)
+    recording = record(tmp_path / "r.damon", [sound, wrong])
+    assert len(recording) == 1
+    assert "damaged" in recording.problem
+
+
+def test_an_earlier_file_without_hosts_is_read(tmp_path: Path) -> None:
+    table = record(tmp_path / "r.damon", busy(3)).table
+    old = table.drop_columns("host").replace_schema_metadata({"pydamon": info().to_json()})
+    recording = read_recording(rewritten(tmp_path / "old", old))
+    assert recording.hosts == (info().hostname,)
+    assert recording.table.equals(table)

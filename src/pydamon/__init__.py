@@ -29,7 +29,14 @@ from pydamon.core.units import format_duration, format_size
 from pydamon.engine import Monitor, monitor, simulate
 from pydamon.probes import PROBES
 from pydamon.probes.trace import Access, Phase, Trace
-from pydamon.recording import Recorder, Recording, RecordingInfo, read_recording
+from pydamon.recording import (
+    Recorder,
+    Recording,
+    RecordingFile,
+    RecordingInfo,
+    open_recording,
+    read_recording,
+)
 from pydamon.schemes import (
     AccessPattern,
     Destination,
@@ -64,6 +71,7 @@ __all__ = [
     "Recorder",
     "Recording",
     "RecordingError",
+    "RecordingFile",
     "RecordingInfo",
     "Scheme",
     "Snapshot",
@@ -78,6 +86,7 @@ __all__ = [
     "format_duration",
     "format_size",
     "monitor",
+    "open_recording",
     "read_recording",
     "simulate",
 ]

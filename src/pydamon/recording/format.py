@@ -1,11 +1,12 @@
-"""What a recording's file holds: its columns, and the facts about the recording as a whole."""
+"""What a recording holds: its columns, and the facts about the recording as a whole."""
 
 from __future__ import annotations
 
 import json
 import platform
 import socket
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Self, TypeVar
 
@@ -14,7 +15,15 @@ import pyarrow as pa
 from pydamon.core.attrs import Attrs
 from pydamon.core.errors import UsageError
 
-__all__ = ["COLUMNS", "METADATA_KEY", "SCHEMA_VERSION", "RecordingInfo"]
+__all__ = [
+    "COLUMNS",
+    "EXTRA",
+    "METADATA_KEY",
+    "SCHEMA_VERSION",
+    "RecordingInfo",
+    "file_schema",
+    "info_of",
+]
 
 SCHEMA_VERSION = 1
 METADATA_KEY = b"pydamon"
@@ -44,10 +53,41 @@ COLUMNS = pa.schema(
             ("cpu_ns", pa.int64()),
             ("interruption_ns", pa.int64()),
             ("late_ticks", pa.int32()),
+            ("host", _NAME),
         )
     ]
 )
 """One row a region of a snapshot; `docs/recording-format.md` says what each column means."""
+
+EXTRA = pa.field("extra", _NAME, nullable=False)
+"""A column that only recordings from other tools have: what no other column can hold, as JSON."""
+
+
+def file_schema(info: RecordingInfo, columns: Sequence[str] = tuple(COLUMNS.names)) -> pa.Schema:
+    """The schema of a file with these columns, with the description of the recording in it."""
+    kinds = {one.name: one for one in (*COLUMNS, EXTRA)}
+    return pa.schema([kinds[name] for name in columns], {METADATA_KEY: info.to_json()})
+
+
+def info_of(schema: pa.Schema) -> RecordingInfo:
+    """The description in a file's schema; raises `ValueError` where it is not that of a recording.
+
+    A file of an earlier version lacks what came later: `host`.
+    """
+    text = (schema.metadata or {}).get(METADATA_KEY)
+    if text is None:
+        raise ValueError("it has no description of a recording")
+    info = RecordingInfo.from_json(text)
+    if info.schema_version > SCHEMA_VERSION:
+        raise ValueError(f"version {info.schema_version} of the format needs a newer pydamon")
+    for column in COLUMNS:
+        index = schema.get_field_index(column.name)
+        if index >= 0:
+            if schema.field(index).type != column.type:
+                raise ValueError(f"the column {column.name} is not of type {column.type}")
+        elif column.name != "host":
+            raise ValueError(f"the column {column.name} is missing")
+    return info
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +95,8 @@ class RecordingInfo:
     """What holds for a recording as a whole.
 
     `attrs` are the attributes at the start, `probe` is what checked for accesses, `commands` the
-    command line of each target, `started_ns` Unix time.
+    command line of each target, `started_ns` Unix time. `extra` keeps what the file of another
+    tool said besides, for when the recording is written in that tool's format again.
     """
 
     attrs: Attrs
@@ -66,6 +107,7 @@ class RecordingInfo:
     hostname: str = ""
     pydamon_version: str = ""
     schema_version: int = SCHEMA_VERSION
+    extra: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def here(
@@ -107,12 +149,16 @@ class RecordingInfo:
 def _typed(kind: type[_T], values: dict[str, Any]) -> _T:
     """An instance of a dataclass from parsed JSON, with every number and string of its type."""
     known: dict[str, Any] = {}
-    for field in fields(kind):  # type: ignore[arg-type]
-        value = known[field.name] = values[field.name]
-        if field.type == "int" and not (type(value) is int and 0 <= value < 2**63):
-            raise ValueError(f"{field.name} is not a number")
-        if field.type == "str" and not isinstance(value, str):
-            raise ValueError(f"{field.name} is not a text")
+    for one in fields(kind):  # type: ignore[arg-type]
+        if one.name not in values and one.default_factory is not MISSING:
+            continue  # younger than the file
+        value = known[one.name] = values[one.name]
+        if one.type == "int" and not (type(value) is int and 0 <= value < 2**63):
+            raise ValueError(f"{one.name} is not a number")
+        if one.type == "str" and not isinstance(value, str):
+            raise ValueError(f"{one.name} is not a text")
+        if one.type == "dict[str, Any]" and not isinstance(value, dict):
+            raise ValueError(f"{one.name} is not an object")
     return kind(**known)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -37,11 +37,20 @@ def numbers(array: pa.Array) -> NDArray[Any]:
     return np.frombuffer(array.buffers()[1], dtype, len(array), offset)
 
 
+def _changes(*columns: NDArray[Any]) -> NDArray[np.bool_]:
+    """For each row but the first, whether it differs from the row before in one of the columns."""
+    new = np.zeros(max(0, len(columns[0]) - 1), np.bool_)
+    for values in columns:
+        new |= values[1:] != values[:-1]
+    return new
+
+
 @dataclass(frozen=True)
 class Recording:
     """What was recorded: `info`, and `table` with one row a region of a snapshot.
 
-    The rows of a snapshot follow one another, in it those of a target, sorted by address.
+    The rows of a snapshot follow one another, in it those of a target, sorted by address. A
+    snapshot is of one host: in a merged recording those of several alternate.
     `problem` says why the recording is not complete; what could be read is in the table.
     """
 
@@ -79,11 +88,15 @@ class Recording:
     @cached_property
     def part_offsets(self) -> NDArray[np.int64]:
         """As `snapshot_offsets`, but for each target of each snapshot."""
-        start, end = self.column("start"), self.column("end")
-        new = self._new_window | (start[1:] < end[:-1])
-        for values in (self.column("pid"), self.codes("target")):
-            new |= values[1:] != values[:-1]
+        new = self._new_window | _changes(self.column("pid"), self.codes("target"))
         return self._offsets(new)
+
+    @cached_property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts that it was recorded on, in the order of appearance."""
+        codes, first = np.unique(self.codes("host"), return_index=True)
+        names = self.names("host")
+        return tuple(names[code] for code in codes[np.argsort(first)].tolist())
 
     @cached_property
     def targets(self) -> tuple[Target, ...]:
@@ -103,10 +116,36 @@ class Recording:
                 f"there is no process {pid} in the recording",
                 hint=f"there is: {known}" if known else "",
             )
-        if len(self.targets) == 1:
+        return self if len(self.targets) == 1 else self.slice(pids=[pid])
+
+    def slice(
+        self,
+        *,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        addresses: tuple[int, int] | None = None,
+        pids: Collection[int] | None = None,
+        hosts: Collection[str] | None = None,
+    ) -> Recording:
+        """A part of it: what overlaps a time (Unix, ns) and addresses (bytes), and of whom.
+
+        Snapshots and regions are taken whole or not at all. It may be that nothing is left.
+        """
+        wanted = np.ones(len(self.table), np.bool_)
+        if start_ns is not None:
+            wanted &= self.column("end_ns") > start_ns
+        if end_ns is not None:
+            wanted &= self.column("start_ns") < end_ns
+        if addresses is not None:
+            wanted &= (self.column("end") > addresses[0]) & (self.column("start") < addresses[1])
+        if pids is not None:
+            wanted &= np.isin(self.column("pid"), list(pids))
+        if hosts is not None:
+            codes = [code for code, name in enumerate(self.names("host")) if name in hosts]
+            wanted &= np.isin(self.codes("host"), codes)
+        if wanted.all():
             return self
-        mine = np.flatnonzero(self.column("pid") == pid)
-        table = self.table.take(pa.array(mine)).combine_chunks()
+        table = self.table.take(pa.array(np.flatnonzero(wanted))).combine_chunks()
         return Recording(self.info, table, self.problem)
 
     def snapshot(self, index: int) -> Snapshot:
@@ -176,9 +215,8 @@ class Recording:
 
     @cached_property
     def _new_window(self) -> NDArray[np.bool_]:
-        start, end = self.column("start_ns"), self.column("end_ns")
-        new: NDArray[np.bool_] = (start[1:] != start[:-1]) | (end[1:] != end[:-1])
-        return new
+        """For each row but the first, whether another snapshot begins there."""
+        return _changes(self.column("start_ns"), self.column("end_ns"), self.codes("host"))
 
     def _offsets(self, new: NDArray[np.bool_]) -> NDArray[np.int64]:
         rows = len(self.table)

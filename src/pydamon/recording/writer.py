@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 
 from pydamon.core.errors import RecordingError
 from pydamon.core.snapshot import Snapshot, Target
-from pydamon.recording.format import COLUMNS, METADATA_KEY, RecordingInfo
+from pydamon.recording.format import COLUMNS, RecordingInfo, file_schema
+from pydamon.recording.formats.native import stream_options
 
 __all__ = ["Recorder"]
 
 _FLUSH_NS = 10**9
-_LEVEL = 5
-"""Of zstd: above it a second of regions takes ever more time and hardly less space."""
 _MOST_NAMES = 1000
 _INT32_MAX = 2**31 - 1
 
@@ -41,11 +40,11 @@ class Recorder:
         self.path = Path(path)
         self._pending: list[Snapshot] = []
         self._flushed_ns = info.started_ns
-        self._names = {name: _Names() for name in ("target", "mapping", "perms")}
-        self._schema = COLUMNS.with_metadata({METADATA_KEY: info.to_json()})
+        self._names = {name: _Names() for name in ("target", "mapping", "perms", "host")}
+        self._hostname = info.hostname
+        self._schema = file_schema(info)
         self._stream = io.BytesIO()
-        options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", _LEVEL), use_threads=False)
-        self._writer = pa.ipc.new_stream(self._stream, self._schema, options=options)
+        self._writer = pa.ipc.new_stream(self._stream, self._schema, options=stream_options())
         with self._errors():
             exclusive = 0 if force else os.O_EXCL
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | exclusive
@@ -153,6 +152,7 @@ class Recorder:
                 codes = [self._names["perms"].code(m.perms) for m in known]
                 perms[mine] = np.array(codes, np.int32)[inverse]
         names = [self._names["target"].code(one.name) for one in targets]
+        self._names["host"].code(self._hostname)
         columns: dict[str, _Numbers | pa.Array] = {
             "start_ns": regions.each(lambda s: s.start_ns),
             "end_ns": regions.each(lambda s: s.end_ns),
@@ -171,6 +171,7 @@ class Recorder:
             "cpu_ns": regions.each(lambda s: s.cost.cpu_ns),
             "interruption_ns": regions.each(lambda s: s.cost.interruption_ns),
             "late_ticks": regions.each(lambda s: s.cost.late_ticks).astype(np.int32),
+            "host": self._names["host"].array(np.zeros(len(start), np.int32)),
         }
         arrays = [_arrow(columns[name]) for name in COLUMNS.names]
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)

@@ -1,0 +1,81 @@
+"""pydamon's own format: an Arrow IPC stream (docs/recording-format.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from pydamon.recording.format import RecordingInfo, file_schema, info_of
+from pydamon.recording.formats.base import POOL, Incomplete
+from pydamon.recording.ipc import MARK, CheckedStream
+from pydamon.recording.recording import Recording
+
+__all__ = ["BATCH_ROWS", "Native", "stream_options"]
+
+BATCH_ROWS = 2**16
+"""Of a batch that need not be in the file this second: more would hardly compress any better."""
+_LEVEL = 5
+"""Of zstd: above it a second of regions takes ever more time and hardly less space."""
+_NOT_CLOSED = "it was not closed: its recorder still runs or was killed"
+
+
+def stream_options() -> pa.ipc.IpcWriteOptions:
+    """How streams are compressed."""
+    return pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", _LEVEL), use_threads=False)
+
+
+class Native:
+    """An Arrow IPC stream, as `Recorder` writes it."""
+
+    name = "native"
+    suffixes: tuple[str, ...] = (".damon",)
+    is_text = False
+
+    def matches(self, head: bytes) -> bool:
+        return head.startswith(MARK)
+
+    def open(self, path: Path) -> _Stream:
+        return _Stream(path)
+
+    def write(self, file: BinaryIO, info: RecordingInfo, parts: Iterable[Recording]) -> None:
+        writer: pa.ipc.RecordBatchStreamWriter | None = None
+        schema = file_schema(info)
+        for part in parts:
+            if writer is None:
+                schema = file_schema(info, part.table.column_names)
+                writer = pa.ipc.new_stream(file, schema, options=stream_options())
+            writer.write_table(part.table.cast(schema), max_chunksize=BATCH_ROWS)
+        if writer is None:
+            writer = pa.ipc.new_stream(file, schema, options=stream_options())
+        writer.close()
+
+
+class _Stream:
+    ordered = True
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._reader() as (reader, _):
+            self.info = info_of(reader.schema)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        with self._reader() as (reader, stream):
+            try:
+                yield from reader
+            except pa.ArrowException as error:
+                raise Incomplete("its end is cut off or damaged") from error
+            if not stream.closed_well:
+                raise Incomplete(stream.problem or _NOT_CLOSED)
+
+    @contextmanager
+    def _reader(self) -> Iterator[tuple[pa.RecordBatchStreamReader, CheckedStream]]:
+        # Batches are small: handing their columns to threads takes longer than reading them.
+        options = pa.ipc.IpcReadOptions(use_threads=False)
+        with self._path.open("rb") as file:
+            stream = CheckedStream(file)
+            source = pa.PythonFile(stream, "r")
+            yield pa.ipc.open_stream(source, options=options, memory_pool=POOL), stream
