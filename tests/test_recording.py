@@ -32,6 +32,7 @@ from pydamon.recording import (
     read_recording,
     reader,
 )
+from pydamon.recording.format import LATER
 from tests.recordings import BEGIN_NS, MS, info, record, snapshot, target
 
 _COLUMNS = ("target", "start", "end", "nr_accesses", "age", "touched_bytes", "unobservable_bytes")
@@ -480,9 +481,11 @@ def test_regions_that_overlap_are_left_out(tmp_path: Path, change: str) -> None:
     assert "damaged" in recording.problem
 
 
-def test_an_earlier_file_without_hosts_is_read(tmp_path: Path) -> None:
+def test_an_earlier_file_without_later_columns_is_read(tmp_path: Path) -> None:
     table = record(tmp_path / "r.damon", busy(3)).table
-    old = table.drop_columns("host").replace_schema_metadata({"pydamon": info().to_json()})
+    old = table.drop_columns(sorted(LATER)).replace_schema_metadata({"pydamon": info().to_json()})
     recording = read_recording(rewritten(tmp_path / "old", old))
     assert recording.hosts == (info().hostname,)
+    assert recording.column("rss_bytes").sum() == 0
+    assert recording.snapshot(0).footprints == ()
     assert recording.table.equals(table)

@@ -11,6 +11,7 @@ from pydamon.analysis.temperature import (
     regions_of,
     temperature,
 )
+from pydamon.analysis.where import RegionColumns, where
 from pydamon.analysis.workingset import (
     PERCENTILES,
     WorkingSet,
@@ -26,6 +27,7 @@ __all__ = [
     "HeatMap",
     "MappingHeat",
     "MonitorCost",
+    "RegionColumns",
     "Summary",
     "Temperatures",
     "WarmRegion",
@@ -36,5 +38,6 @@ __all__ = [
     "regions_of",
     "summary",
     "temperature",
+    "where",
     "working_set",
 ]

@@ -77,8 +77,12 @@ def heatmap(
             raise UsageError("a range must end after it starts")
     if len(recording) == 0:
         raise RecordingError("the recording has no snapshots")
+    if len(recording.table) == 0:
+        raise RecordingError("the recording has no regions")
     one = recording.of_pid(_hottest_pid(recording) if pid is None else pid)
     spans, every = _spans(one, time_ns)
+    if every.length == 0:
+        raise RecordingError("nothing was monitored in this span of time")
     low, high = _zoom(spans, every, addresses)
     if low == high:
         raise RecordingError("nothing was monitored at these addresses")
@@ -102,8 +106,7 @@ def heatmap(
 def _spans(recording: Recording, time_ns: tuple[int, int] | None) -> tuple[Spans, AddressAxis]:
     """The regions of a span of time on the axis of all that they cover, and that axis."""
     offsets = recording.snapshot_offsets
-    start_ns = recording.column("start_ns")[offsets[:-1]]
-    end_ns = recording.column("end_ns")[offsets[:-1]]
+    start_ns, end_ns = recording.of_snapshots("start_ns"), recording.of_snapshots("end_ns")
     first, beyond = 0, len(recording)
     if time_ns is not None:
         inside = np.flatnonzero((start_ns < time_ns[1]) & (end_ns > time_ns[0]))
@@ -116,7 +119,7 @@ def _spans(recording: Recording, time_ns: tuple[int, int] | None) -> tuple[Spans
     # Regions side by side make blocks, which are few: only those are looked up.
     new = np.ones(len(start), np.bool_)
     new[1:] = start[1:] != end[:-1]
-    new[offsets[:-1]] = True
+    new[offsets[:-1][np.diff(offsets) > 0]] = True
     heads = np.flatnonzero(new)
     lengths = np.diff(heads, append=len(start))
     every = covered(start[heads], end[heads + lengths - 1])

@@ -84,8 +84,7 @@ def summary(recording: Recording, idle_ns: int | None = None) -> Summary:
     """
     if len(recording) == 0:
         raise RecordingError("the recording has no snapshots")
-    first = recording.snapshot_offsets[:-1]
-    start_ns, end_ns = recording.column("start_ns")[first], recording.column("end_ns")[first]
+    start_ns, end_ns = recording.of_snapshots("start_ns"), recording.of_snapshots("end_ns")
     window_ns = (end_ns - start_ns).astype(np.float64)
     duration_ns = int(end_ns.max()) - int(start_ns.min())
     if idle_ns is None:
@@ -102,7 +101,7 @@ def summary(recording: Recording, idle_ns: int | None = None) -> Summary:
         Bytes(*parts.sum(axis=0).tolist()),
         working_set(recording),
         mappings,
-        _cost(recording, first, max(1.0, float(window_ns.sum()))),
+        _cost(recording, max(1.0, float(window_ns.sum()))),
     )
 
 
@@ -153,14 +152,14 @@ def _mappings(
     return tuple(sorted(found, key=lambda one: (-one.size.hot, -one.rate, -one.size.total)))
 
 
-def _cost(recording: Recording, first: NDArray[np.int64], recorded_ns: float) -> MonitorCost:
+def _cost(recording: Recording, recorded_ns: float) -> MonitorCost:
     def total(name: str) -> int:
-        return int(recording.column(name)[first].sum(dtype=np.int64))
+        return int(recording.of_snapshots(name).sum(dtype=np.int64))
 
     return MonitorCost(
         total("cpu_ns") / recorded_ns,
         total("interruption_ns") / recorded_ns,
         total("late_ticks"),
-        int(np.median(recording.column("sampling_ns")[first])),
+        int(np.median(recording.of_snapshots("sampling_ns"))),
         recording.info.attrs.sampling_ns,
     )

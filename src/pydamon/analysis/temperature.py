@@ -86,8 +86,7 @@ def regions(recording: Recording, index: int | None = None) -> Temperatures:
         raise RecordingError("the recording has no snapshots")
     if index is not None and not -len(recording) <= index < len(recording):
         raise RecordingError(f"the recording has {len(recording)} snapshots, but none at {index}")
-    first = recording.snapshot_offsets[:-1]
-    window_ns = recording.column("end_ns")[first] - recording.column("start_ns")[first]
+    window_ns = recording.of_snapshots("end_ns") - recording.of_snapshots("start_ns")
     usual_ns = int(np.median(window_ns[-_RECENT:]))
     if index is None:
         index = -2 if len(recording) > 1 and 2 * window_ns[-1] < usual_ns else -1

@@ -47,12 +47,10 @@ def working_set(recording: Recording, percentiles: Sequence[float] = PERCENTILES
     """
     if not all(0 <= p <= 100 for p in percentiles):
         raise UsageError("a percentile is a number from 0 to 100")
-    parts, snapshots = recording.part_offsets[:-1], recording.snapshot_offsets[:-1]
-    touched = _sums(recording.column("touched_bytes"), parts)
-    end_ns = recording.column("end_ns")
-    snapshot_of_part = np.searchsorted(snapshots, parts, side="right") - 1
-    total = _sums(touched, np.searchsorted(parts, snapshots))
-    pids = recording.column("pid")[parts]
+    touched = np.append(0, np.cumsum(recording.column("touched_bytes"), dtype=np.int64))
+    total = np.diff(touched[recording.snapshot_offsets])
+    of_part = np.diff(touched[recording.part_offsets])
+    pids, end_ns = recording.of_parts("pid"), recording.of_snapshots("end_ns")
 
     def series(
         target: Target | None, times: NDArray[np.int64], size_bytes: NDArray[np.int64]
@@ -64,16 +62,8 @@ def working_set(recording: Recording, percentiles: Sequence[float] = PERCENTILES
     targets = []
     for target in recording.targets:
         mine = pids == target.pid
-        found, place = np.unique(snapshot_of_part[mine], return_inverse=True)
+        found, place = np.unique(recording.part_snapshots[mine], return_inverse=True)
         sizes = np.zeros(len(found), np.int64)
-        np.add.at(sizes, place, touched[mine])
-        targets.append(series(target, end_ns[snapshots[found]], sizes))
-    return WorkingSet(series(None, end_ns[snapshots], total), tuple(targets))
-
-
-def _sums(values: NDArray[np.int64], begins: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The sums of the runs of *values* that begin at *begins*."""
-    if len(begins) == 0:
-        return np.zeros(0, np.int64)
-    sums: NDArray[np.int64] = np.add.reduceat(values, begins, dtype=np.int64)
-    return sums
+        np.add.at(sizes, place, of_part[mine])
+        targets.append(series(target, end_ns[found], sizes))
+    return WorkingSet(series(None, end_ns, total), tuple(targets))

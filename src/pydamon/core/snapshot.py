@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pydamon.core.mappings import Mapping, MappingTable
 
-__all__ = ["Cost", "Snapshot", "SnapshotRegion", "Target"]
+__all__ = ["Cost", "Footprint", "Snapshot", "SnapshotRegion", "Target"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,17 @@ class Cost:
     cpu_ns: int = 0
     interruption_ns: int = 0
     late_ticks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """How much a process has mapped (VSZ), and how much of it is in memory (RSS).
+
+    Both are 0 where that is not known.
+    """
+
+    vsz_bytes: int = 0
+    rss_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +76,8 @@ class Snapshot:
     `max_nr_accesses` (scaled, where the CPU budget allowed fewer samples than were asked for, one
     every `sampling_ns`); `age` counts aggregations for which that has held; `touched_bytes` is how
     much of the region was accessed in the window as far as the probe can tell;
-    `unobservable_bytes` how much of it the probe could not watch.
+    `unobservable_bytes` how much of it the probe could not watch. `footprints`, where they are
+    known, has one entry a target, as of the last update interval.
     """
 
     start_ns: int
@@ -81,6 +93,7 @@ class Snapshot:
     touched_bytes: NDArray[np.int64]
     unobservable_bytes: NDArray[np.int64]
     cost: Cost = field(default_factory=Cost)
+    footprints: tuple[Footprint, ...] = ()
 
     def __len__(self) -> int:
         return len(self.start)
@@ -137,6 +150,7 @@ class Snapshot:
         return replace(
             self,
             targets=(self.targets[index],),
+            footprints=self.footprints[index : index + 1],
             target=np.zeros(int(mine.sum()), np.int32),
             **{name: getattr(self, name)[mine] for name in columns},
         )

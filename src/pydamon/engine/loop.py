@@ -14,7 +14,7 @@ from pydamon.core import adjust
 from pydamon.core.attrs import Attrs
 from pydamon.core.errors import ProbeUnavailable, TargetError, UsageError
 from pydamon.core.regions import Ranges, RegionTable
-from pydamon.core.snapshot import Cost, Snapshot
+from pydamon.core.snapshot import Cost, Footprint, Snapshot
 from pydamon.core.tuner import IntervalGoal, access_events, tune
 from pydamon.core.units import parse_duration_ns
 from pydamon.engine.base import Monitor
@@ -65,6 +65,7 @@ class SamplingMonitor(Monitor):
         self._plain = plain
         self._rng = np.random.default_rng(seed)
         self._layout = Layout((), (), (), ())
+        self._footprints: tuple[Footprint, ...] = ()
         self._table = RegionTable.of([], [], [])
         self._last_count = 0
         self._stopped = False
@@ -134,6 +135,7 @@ class SamplingMonitor(Monitor):
             raise TargetError("there is nothing to watch: what was named has exited")
         self._session.set_targets(self._layout.processes, self._layout.mappings)
         self._table = self._initial(self._layout.ranges)
+        self._measure_footprints()
         self._updated_ns = self._session.clock.now_ns()
         self._update_rest_ns = 0
         if self._traits.follows_mappings:
@@ -160,7 +162,8 @@ class SamplingMonitor(Monitor):
         begin_ns = time.thread_time_ns()
         clock, attrs = self._session.clock, self._pacer.effective
         window = self._look_at_all(length_ns) if self._traits.exact else self._look(length_ns)
-        merged, layout = self._merge(window.counts), self._layout
+        merged = self._merge(window.counts)
+        layout, footprints = self._layout, self._footprints
         rest_ns = max(attrs.update_ns, self._update_rest_ns)
         if window.counts.lost or window.end_ns - self._updated_ns >= rest_ns:
             self._update(window.end_ns)
@@ -179,6 +182,7 @@ class SamplingMonitor(Monitor):
             layout,
             (clock.unix_ns(window.start_ns), clock.unix_ns(window.end_ns)),
             Cost(spent_ns, interruption_ns, window.late_ticks),
+            footprints,
         )
 
     def _look(self, length_ns: int | None) -> Window:
@@ -307,6 +311,7 @@ class SamplingMonitor(Monitor):
         """Look again at the targets and what they map, less often the more that costs."""
         begin_ns = time.thread_time_ns()
         self._look_again()
+        self._measure_footprints()
         self._updated_ns = now_ns
         self._update_rest_ns = self._pacer.rest_ns(time.thread_time_ns() - begin_ns)
 
@@ -320,6 +325,9 @@ class SamplingMonitor(Monitor):
         self._table = adjust.fit(self._table, list(layout.ranges))
         self._layout = layout
         self._session.set_targets(layout.processes, layout.mappings)
+
+    def _measure_footprints(self) -> None:
+        self._footprints = tuple(process.footprint() for process in self._layout.processes)
 
     def _split(self) -> None:
         if self._traits.follows_mappings or self._traits.exact:

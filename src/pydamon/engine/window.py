@@ -8,7 +8,7 @@ import numpy as np
 
 from pydamon.core.attrs import Attrs
 from pydamon.core.regions import RegionTable
-from pydamon.core.snapshot import Cost, Snapshot
+from pydamon.core.snapshot import Cost, Footprint, Snapshot
 from pydamon.probes.base import Counts
 from pydamon.spaces import Layout
 
@@ -35,6 +35,7 @@ def snapshot_of(
     layout: Layout,
     window_ns: tuple[int, int],
     cost: Cost,
+    footprints: tuple[Footprint, ...],
 ) -> Snapshot:
     """The snapshot of a merged table; *window_ns* are Unix times, *samples* the largest count."""
     size = table.size
@@ -55,4 +56,5 @@ def snapshot_of(
         touched_bytes=np.rint(touched * size).astype(np.int64),
         unobservable_bytes=np.rint(table.unobservable * size).astype(np.int64),
         cost=cost,
+        footprints=footprints,
     )

@@ -7,6 +7,8 @@ import select
 from pathlib import Path
 
 from pydamon.core.errors import TargetError
+from pydamon.core.regions import PAGE_SIZE
+from pydamon.core.snapshot import Footprint
 
 __all__ = ["Process"]
 
@@ -47,6 +49,14 @@ class Process:
             return Path(f"/proc/{self.pid}/comm").read_text(errors="replace").strip()
         except OSError:
             return ""
+
+    def footprint(self) -> Footprint:
+        """What it has mapped and what of that is in memory; zeros once it is gone."""
+        try:
+            size, resident = Path(f"/proc/{self.pid}/statm").read_bytes().split()[:2]
+        except (OSError, ValueError):
+            return Footprint()
+        return Footprint(int(size) * PAGE_SIZE, int(resident) * PAGE_SIZE)
 
     def close(self) -> None:
         """Let go of the process."""

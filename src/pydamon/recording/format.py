@@ -18,6 +18,7 @@ from pydamon.core.errors import UsageError
 __all__ = [
     "COLUMNS",
     "EXTRA",
+    "LATER",
     "METADATA_KEY",
     "SCHEMA_VERSION",
     "RecordingInfo",
@@ -54,10 +55,15 @@ COLUMNS = pa.schema(
             ("interruption_ns", pa.int64()),
             ("late_ticks", pa.int32()),
             ("host", _NAME),
+            ("vsz_bytes", pa.int64()),
+            ("rss_bytes", pa.int64()),
         )
     ]
 )
 """One row a region of a snapshot; `docs/recording-format.md` says what each column means."""
+
+LATER = frozenset({"host", "vsz_bytes", "rss_bytes"})
+"""Columns that files of earlier versions, and of other tools, may lack; numbers are 0 then."""
 
 EXTRA = pa.field("extra", _NAME, nullable=False)
 """A column that only recordings from other tools have: what no other column can hold, as JSON."""
@@ -72,7 +78,7 @@ def file_schema(info: RecordingInfo, columns: Sequence[str] = tuple(COLUMNS.name
 def info_of(schema: pa.Schema) -> RecordingInfo:
     """The description in a file's schema; raises `ValueError` where it is not that of a recording.
 
-    A file of an earlier version lacks what came later: `host`.
+    A file of an earlier version lacks what came later: `LATER`.
     """
     text = (schema.metadata or {}).get(METADATA_KEY)
     if text is None:
@@ -85,7 +91,7 @@ def info_of(schema: pa.Schema) -> RecordingInfo:
         if index >= 0:
             if schema.field(index).type != column.type:
                 raise ValueError(f"the column {column.name} is not of type {column.type}")
-        elif column.name != "host":
+        elif column.name not in LATER:
             raise ValueError(f"the column {column.name} is missing")
     return info
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pydamon.core.errors import RecordingError
-from pydamon.recording.format import COLUMNS, EXTRA, RecordingInfo
+from pydamon.recording.format import COLUMNS, EXTRA, LATER, RecordingInfo
 from pydamon.recording.formats import HEAD_BYTES, format_of
 from pydamon.recording.formats.base import POOL, UNREADABLE, Format, Incomplete, Source
 from pydamon.recording.memory import free_memory
@@ -132,6 +132,8 @@ class _Rows:
         table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
         if "host" not in table.column_names:
             table = table.append_column("host", _constant(self._info.hostname, len(table)))
+        for name in LATER.difference(table.column_names):
+            table = table.append_column(name, pa.array(np.zeros(len(table), np.int64)))
         schema = COLUMNS.append(EXTRA) if EXTRA.name in table.column_names else COLUMNS
         table = pa.Table.from_arrays([table[name] for name in schema.names], schema=schema)
         if any(_has_null(column) for column in table.columns):
@@ -236,7 +238,8 @@ def _nonsense(recording: Recording) -> NDArray[np.bool_]:
         | (c["unobservable_bytes"] < 0)
         | (c["unobservable_bytes"] > size)
     )
-    for name in ("pid", "age", "sampling_ns", "cpu_ns", "interruption_ns", "late_ticks"):
+    costs = ("sampling_ns", "cpu_ns", "interruption_ns", "late_ticks")
+    for name in ("pid", "age", *costs, "vsz_bytes", "rss_bytes"):
         wrong |= c[name] < 0
     # In one target's part of a snapshot, regions are sorted and do not overlap.
     same = np.ones(max(0, len(recording.table) - 1), np.bool_)

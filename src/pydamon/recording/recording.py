@@ -13,10 +13,21 @@ from numpy.typing import NDArray
 
 from pydamon.core.errors import RecordingError
 from pydamon.core.mappings import Mapping, MappingTable
-from pydamon.core.snapshot import Cost, Snapshot, Target
+from pydamon.core.snapshot import Cost, Footprint, Snapshot, Target
 from pydamon.recording.format import RecordingInfo
 
 __all__ = ["Recording", "numbers", "single"]
+
+_OF_SNAPSHOTS = (
+    "start_ns",
+    "end_ns",
+    "max_nr_accesses",
+    "sampling_ns",
+    "cpu_ns",
+    "interruption_ns",
+    "late_ticks",
+)
+_OF_PARTS = ("pid", "target", "vsz_bytes", "rss_bytes")
 
 
 def single(table: pa.Table, name: str) -> pa.Array:
@@ -46,6 +57,20 @@ def _changes(*columns: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True)
+class _Frame:
+    """The snapshots, and the targets in them, of a recording that some regions were picked from.
+
+    Without it they would vanish where all their regions do.
+    """
+
+    snapshot_offsets: NDArray[np.int64]
+    part_offsets: NDArray[np.int64]
+    part_snapshots: NDArray[np.int64]
+    of_snapshots: dict[str, NDArray[np.int64]]
+    of_parts: dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
 class Recording:
     """What was recorded: `info`, and `table` with one row a region of a snapshot.
 
@@ -57,6 +82,7 @@ class Recording:
     info: RecordingInfo
     table: pa.Table = field(repr=False)
     problem: str = ""
+    _frame: _Frame | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         """The number of snapshots."""
@@ -83,13 +109,43 @@ class Recording:
     @cached_property
     def snapshot_offsets(self) -> NDArray[np.int64]:
         """The row at which each snapshot begins, and the number of rows: shape (snapshots + 1,)."""
-        return self._offsets(self._new_window)
+        return self._frame.snapshot_offsets if self._frame else self._offsets(self._new_window)
 
     @cached_property
     def part_offsets(self) -> NDArray[np.int64]:
         """As `snapshot_offsets`, but for each target of each snapshot."""
+        if self._frame:
+            return self._frame.part_offsets
         new = self._new_window | _changes(self.column("pid"), self.codes("target"))
         return self._offsets(new)
+
+    @cached_property
+    def part_snapshots(self) -> NDArray[np.int64]:
+        """The snapshot that each part, a target of a snapshot, belongs to: shape (parts,)."""
+        if self._frame:
+            return self._frame.part_snapshots
+        found = np.searchsorted(self.snapshot_offsets, self.part_offsets[:-1], side="right")
+        return found - 1
+
+    def of_snapshots(self, name: str) -> NDArray[np.int64]:
+        """A column that all regions of a snapshot agree in, once each: shape (snapshots,).
+
+        Those are `start_ns`, `end_ns`, `max_nr_accesses`, `sampling_ns`, `cpu_ns`,
+        `interruption_ns` and `late_ticks`.
+        """
+        if self._frame:
+            return self._frame.of_snapshots[name]
+        return self.column(name)[self.snapshot_offsets[:-1]]
+
+    def of_parts(self, name: str) -> NDArray[Any]:
+        """As `of_snapshots`, for the targets of snapshots: shape (parts,).
+
+        Those are `pid`, `vsz_bytes`, `rss_bytes`, and `target` as indices into `names("target")`.
+        """
+        if self._frame:
+            return self._frame.of_parts[name]
+        heads = self.part_offsets[:-1]
+        return self.codes(name)[heads] if name == "target" else self.column(name)[heads]
 
     @cached_property
     def hosts(self) -> tuple[str, ...]:
@@ -101,22 +157,53 @@ class Recording:
     @cached_property
     def targets(self) -> tuple[Target, ...]:
         """Every process that was monitored, with its last name, in the order of appearance."""
-        first = self.part_offsets[:-1]
-        pids, codes = self.column("pid")[first].tolist(), self.codes("target")[first].tolist()
+        pids, codes = self.of_parts("pid").tolist(), self.of_parts("target").tolist()
         names = self.names("target")
         return tuple(
             Target(pid, names[code]) for pid, code in dict(zip(pids, codes, strict=True)).items()
         )
 
+    def pick(self, rows: NDArray[np.bool_]) -> Recording:
+        """The same with some regions only, of which *rows*, of shape (rows,), is true.
+
+        All snapshots and targets stay, even where nothing is left of them.
+        """
+        if rows.all():
+            return self
+        return self._picked(rows, np.ones(len(self.part_snapshots), np.bool_))
+
     def of_pid(self, pid: int) -> Recording:
-        """The recording of one of its targets; raises `RecordingError` where it is not in there."""
+        """The recording of one of its targets, with the snapshots that it is in.
+
+        Raises `RecordingError` where there is no such target.
+        """
         if all(target.pid != pid for target in self.targets):
             known = ", ".join(str(target.pid) for target in self.targets[:10])
             raise RecordingError(
                 f"there is no process {pid} in the recording",
                 hint=f"there is: {known}" if known else "",
             )
-        return self if len(self.targets) == 1 else self.slice(pids=[pid])
+        if len(self.targets) == 1:
+            return self
+        mine = self.of_parts("pid") == pid
+        return self._picked(np.repeat(mine, np.diff(self.part_offsets)), mine)
+
+    def _picked(self, rows: NDArray[np.bool_], parts: NDArray[np.bool_]) -> Recording:
+        snapshots, part_snapshots = np.unique(self.part_snapshots[parts], return_inverse=True)
+        kept = np.append(0, np.cumsum(rows))
+        frame = _Frame(
+            np.append(kept[self.snapshot_offsets[snapshots]], kept[-1]),
+            np.append(kept[self.part_offsets[:-1][parts]], kept[-1]),
+            part_snapshots,
+            {name: self.of_snapshots(name)[snapshots] for name in _OF_SNAPSHOTS},
+            {name: self.of_parts(name)[parts] for name in _OF_PARTS},
+        )
+        bits = pa.py_buffer(np.packbits(rows, bitorder="little"))
+        mask = pa.Array.from_buffers(pa.bool_(), len(rows), [None, bits])
+        # By arrays: where nothing is left of a table, its names are lost too.
+        columns = [single(self.table, name).filter(mask) for name in self.table.column_names]
+        table = pa.Table.from_arrays(columns, schema=self.table.schema)
+        return Recording(self.info, table, self.problem, frame)
 
     def slice(
         self,
@@ -155,11 +242,10 @@ class Recording:
         """
         index = range(len(self))[index]
         first, beyond = self.snapshot_offsets[index : index + 2].tolist()
-        begin, end = np.searchsorted(self.part_offsets, [first, beyond])
-        offsets = self.part_offsets[begin : end + 1]
+        begin, end = np.searchsorted(self.part_snapshots, [index, index + 1]).tolist()
 
         def fact(name: str) -> int:
-            return int(self.column(name)[first])
+            return int(self.of_snapshots(name)[index])
 
         def column(name: str) -> NDArray[np.int64]:
             return self.column(name)[first:beyond].astype(np.int64)
@@ -169,8 +255,10 @@ class Recording:
             fact("end_ns"),
             fact("sampling_ns"),
             fact("max_nr_accesses"),
-            tuple(map(self._target, offsets[:-1].tolist(), offsets[1:].tolist())),
-            np.repeat(np.arange(end - begin, dtype=np.int32), np.diff(offsets)),
+            tuple(map(self._target, range(begin, end))),
+            np.repeat(
+                np.arange(end - begin, dtype=np.int32), np.diff(self.part_offsets[begin : end + 1])
+            ),
             column("start"),
             column("end"),
             column("nr_accesses"),
@@ -178,14 +266,16 @@ class Recording:
             column("touched_bytes"),
             column("unobservable_bytes"),
             Cost(fact("cpu_ns"), fact("interruption_ns"), fact("late_ticks")),
+            self._footprints(begin, end),
         )
 
     def snapshots(self) -> Iterator[Snapshot]:
         """Every snapshot as it was written, but for those without regions."""
         return map(self.snapshot, range(len(self)))
 
-    def _target(self, first: int, beyond: int) -> Target:
-        """The target of some rows, with a mapping for each run of regions that have its name."""
+    def _target(self, part: int) -> Target:
+        """The target of a part, with a mapping for each run of regions that have its name."""
+        first, beyond = self.part_offsets[part : part + 2].tolist()
         start, end = self.column("start")[first:beyond], self.column("end")[first:beyond]
         mapping, perms = self.codes("mapping")[first:beyond], self.codes("perms")[first:beyond]
         new = np.ones(beyond - first, np.bool_)
@@ -193,7 +283,7 @@ class Recording:
             (start[1:] != end[:-1]) | (mapping[1:] != mapping[:-1]) | (perms[1:] != perms[:-1])
         )
         heads = np.flatnonzero(new)
-        tails = np.append(heads[1:], beyond - first) - 1
+        tails = np.append(heads, beyond - first)[1:] - 1
         mapping_names, perms_names = self._mapping_names
         found = (
             Mapping(low, high, perms_names[p], mapping_names[m])
@@ -206,8 +296,13 @@ class Recording:
             )
         )
         table = MappingTable(tuple(one for one in found if one.perms or one.name))
-        name = self.names("target")[int(self.codes("target")[first])]
-        return Target(int(self.column("pid")[first]), name, table)
+        name = self.names("target")[int(self.of_parts("target")[part])]
+        return Target(int(self.of_parts("pid")[part]), name, table)
+
+    def _footprints(self, begin: int, end: int) -> tuple[Footprint, ...]:
+        """Those of some parts; none where none is known."""
+        known = [self.of_parts(name)[begin:end].tolist() for name in ("vsz_bytes", "rss_bytes")]
+        return tuple(map(Footprint, *known)) if any(map(any, known)) else ()
 
     @cached_property
     def _mapping_names(self) -> tuple[list[str], list[str]]:

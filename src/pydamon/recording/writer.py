@@ -172,6 +172,8 @@ class Recorder:
             "interruption_ns": regions.each(lambda s: s.cost.interruption_ns),
             "late_ticks": regions.each(lambda s: s.cost.late_ticks).astype(np.int32),
             "host": self._names["host"].array(np.zeros(len(start), np.int32)),
+            "vsz_bytes": regions.of(lambda s: _footprint(s, "vsz_bytes")),
+            "rss_bytes": regions.of(lambda s: _footprint(s, "rss_bytes")),
         }
         arrays = [_arrow(columns[name]) for name in COLUMNS.names]
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
@@ -214,6 +216,12 @@ class _Names:
             self._codes.clear()
             self._words = None
         return array
+
+
+def _footprint(snapshot: Snapshot, name: str) -> NDArray[np.int64]:
+    """The footprint of each region's target; 0 where that is not known."""
+    known = [getattr(one, name) for one in snapshot.footprints]
+    return np.array(known or [0] * len(snapshot.targets), np.int64)[snapshot.target]
 
 
 def _targets(snapshots: list[Snapshot]) -> tuple[list[Target], NDArray[np.int64]]:

@@ -1,0 +1,272 @@
+"""The language of filters: which regions, in words and units that people type.
+
+    rate > 50% and age >= 2min and size > 4MiB and mapping ~ "libc"
+    not (target = redis-server or pid = 17) and time < 10s
+
+A comparison is a field, an operator and a value; `and`, `or`, `not` and brackets combine them.
+Fields and their units are in `FIELDS`. Names are compared with `=` and `!=`, or searched for a
+regular expression with `~` and `!~`; they need quotes only where they hold spaces or brackets ().
+An `address` is compared with all that a region covers: `address = 0x7f00` holds for the region that
+this byte is in, `address >= A and address < B` for regions that lie at least partly in [A, B).
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon.core.errors import UsageError
+from pydamon.core.units import parse_duration_ns, parse_size
+
+__all__ = ["FIELDS", "Columns", "Query", "parse"]
+
+Mask: TypeAlias = NDArray[np.bool_]
+
+FIELDS = {
+    "rate": "access rate: 50%, 0.5, or 10Hz",
+    "accesses": "samples that found an access: 3",
+    "age": "how long the access rate has held: 2min",
+    "idle": "how long it has not been accessed, 0s for what was: 30s",
+    "temperature": "as in the access report, -100 to 100",
+    "size": "size of the region: 4MiB",
+    "touched": "how much of it was accessed: 64KiB",
+    "unobservable": "how much of it could not be watched: 0",
+    "address": "any byte of the region: 0x7f0012345000",
+    "start": "first byte of the region",
+    "end": "byte behind the region",
+    "time": "time of the snapshot since the start of the recording: 10s",
+    "mapping": "name of the mapping",
+    "perms": "permissions of the mapping: rw-p",
+    "target": "name of the process",
+    "pid": "number of the process",
+}
+"""What can be asked for, and in which units."""
+
+_TEXT = ("mapping", "perms", "target")
+_DURATION = ("age", "idle", "time")
+_SIZE = ("size", "touched", "unobservable")
+_ADDRESS = ("address", "start", "end")
+
+_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "=": operator.eq,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_SPACE = re.compile(r"\s*")
+_WORD = re.compile(r"[A-Za-z_]+")
+_OPERATOR = re.compile(r"<=|>=|==|!=|!~|[<>=~]")
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"|\'((?:[^\'\\]|\\.)*)\'')
+_BARE = re.compile(r"[^\s()\"']+")
+_NUMBER = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|[0-9.]+\s*(?:%|(?!(?:and|or)\b)[^\W\d_]+)?)")
+_HZ = {"hz": 1.0, "khz": 1e3, "mhz": 1e6}
+_DEEPEST = 100
+
+
+class Columns(Protocol):
+    """What a query is asked of: a value a row for each field."""
+
+    def values(self, name: str) -> NDArray[Any]:
+        """The column of a number: `FIELDS` in bytes, ns, or shares, and `rate_hz`."""
+        ...
+
+    def texts(self, name: str) -> tuple[NDArray[np.int32], list[str]]:
+        """The column of a text: indices, and the texts that they point at."""
+        ...
+
+
+_Node: TypeAlias = Callable[[Columns], Mask]
+
+
+@dataclass(frozen=True)
+class Query:
+    """A filter that has been read; `text` is what it was read from."""
+
+    text: str
+    _node: _Node
+
+    def mask(self, columns: Columns) -> Mask:
+        """Which rows it holds for: shape (rows,)."""
+        return self._node(columns)
+
+
+def parse(text: str) -> Query:
+    """Read a filter; raises `UsageError`, whose hint points at what cannot be read."""
+    return Query(text, _Parser(text).whole())
+
+
+class _Parser:
+    """Recursive descent, from `or` down to a comparison; `at` is how far it got."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+        self.depth = 0
+
+    def whole(self) -> _Node:
+        node = self._either()
+        if self._rest():
+            self._fail("expected `and`, `or` or the end")
+        return node
+
+    def _either(self) -> _Node:
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            self._fail("too many brackets")
+        node = self._both()
+        while self._keyword("or"):
+            node = _combined(np.logical_or, node, self._both())
+        self.depth -= 1
+        return node
+
+    def _both(self) -> _Node:
+        node = self._one()
+        while self._keyword("and"):
+            node = _combined(np.logical_and, node, self._one())
+        return node
+
+    def _one(self) -> _Node:
+        inverted = False
+        while self._keyword("not"):
+            inverted = not inverted
+        if self._rest().startswith("("):
+            self.at += 1
+            node = self._either()
+            if not self._rest().startswith(")"):
+                self._fail("expected `)`")
+            self.at += 1
+        else:
+            node = self._comparison()
+        return (lambda columns: ~node(columns)) if inverted else node
+
+    def _comparison(self) -> _Node:
+        self._rest()
+        begin = self.at
+        name = self._take(_WORD, "expected a field").lower()
+        if name not in FIELDS:
+            self._fail(f"there is no field {name!r}", begin)
+        self._rest()
+        begin = self.at
+        sign = self._take(_OPERATOR, "expected one of = != < <= > >= ~ !~")
+        if name in _TEXT:
+            return self._of_text(name, sign, begin)
+        if sign in ("~", "!~"):
+            self._fail(f"{sign} is for names: {name} is a number", begin)
+        return self._of_number(name, sign)
+
+    def _of_text(self, name: str, sign: str, begin: int) -> _Node:
+        if sign not in ("=", "==", "!=", "~", "!~"):
+            self._fail(f"{name} is a name: compare it with = != ~ !~", begin)
+        self._rest()
+        begin = self.at
+        found = _QUOTED.match(self.text, self.at)
+        if found:
+            self.at = found.end()
+            value = found[1] if found[1] is not None else found[2]
+            value = re.sub(r"\\([\"'])", r"\1", value)
+        else:
+            value = self._take(_BARE, "expected a name")
+        test: Callable[[str], bool]
+        if "~" in sign:
+            try:
+                pattern = re.compile(value)
+            except (re.error, RecursionError, OverflowError) as error:
+                self._fail(f"not a regular expression: {error}", begin)
+            test = lambda text: pattern.search(text) is not None  # noqa: E731
+        else:
+            test = lambda text: text == value  # noqa: E731
+        wanted = not sign.startswith("!")
+
+        def mask(columns: Columns) -> Mask:
+            codes, texts = columns.texts(name)
+            # Every name is looked at once, not every row.
+            hits = np.array([test(text) is wanted for text in texts], np.bool_)
+            return hits[codes] if len(hits) else np.zeros(len(codes), np.bool_)
+
+        return mask
+
+    def _of_number(self, name: str, sign: str) -> _Node:
+        self._rest()
+        begin = self.at
+        text = self._take(_NUMBER, f"expected a number ({FIELDS[name]})")
+        try:
+            column, value = _number(name, text)
+        except (UsageError, ValueError):
+            self._fail(f"cannot compare {name} with {text.strip()}: {FIELDS[name]}", begin)
+        compare = _COMPARE[sign]
+        if column != "address":
+            return lambda columns: compare(columns.values(column), value)
+        if sign in ("=", "==", "!="):
+            inside: _Node = lambda columns: (  # noqa: E731
+                (columns.values("start") <= value) & (value < columns.values("end"))
+            )
+            return inside if sign != "!=" else (lambda columns: ~inside(columns))
+        if sign.startswith("<"):
+            return lambda columns: compare(columns.values("start"), value)
+        return lambda columns: compare(columns.values("end") - 1, value)
+
+    def _rest(self) -> str:
+        """What is still to be read, behind spaces."""
+        found = _SPACE.match(self.text, self.at)
+        self.at = found.end() if found else self.at
+        return self.text[self.at :]
+
+    def _keyword(self, word: str) -> bool:
+        self._rest()
+        found = _WORD.match(self.text, self.at)
+        if found is None or found[0].lower() != word:
+            return False
+        self.at = found.end()
+        return True
+
+    def _take(self, pattern: re.Pattern[str], otherwise: str) -> str:
+        found = pattern.match(self.text, self.at)
+        if found is None:
+            self._fail(otherwise)
+        self.at = found.end()
+        return found[0]
+
+    def _fail(self, why: str, at: int | None = None) -> NoReturn:
+        at = self.at if at is None else at
+        shown = "".join(char if char.isprintable() else " " for char in self.text)
+        fields = f"\nfields: {', '.join(FIELDS)}" if "field" in why else ""
+        raise UsageError(
+            f"cannot read the filter at its character {at + 1}: {why}",
+            hint=f"{shown}\n{' ' * at}^{fields}",
+        )
+
+
+def _combined(how: Callable[[Mask, Mask], Any], left: _Node, right: _Node) -> _Node:
+    def mask(columns: Columns) -> Mask:
+        both: Mask = how(left(columns), right(columns))
+        return both
+
+    return mask
+
+
+def _number(name: str, text: str) -> tuple[str, float]:
+    """The column to compare, and with what; raises `ValueError` (as `UsageError` is one)."""
+    if name in _DURATION:
+        return name, 0 if text.strip() == "0" else parse_duration_ns(text)
+    if name in _SIZE:
+        return name, parse_size(text)
+    if name in _ADDRESS:
+        return name, int(text, 0)
+    if name != "rate":
+        return name, float(text) if name == "temperature" else int(text)
+    for unit, factor in _HZ.items():
+        if re.search(rf"[\d.\s]{unit}$", text.lower()):
+            return "rate_hz", float(text[: -len(unit)]) * factor
+    share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    if not 0 <= share <= 1:
+        raise ValueError
+    return name, share

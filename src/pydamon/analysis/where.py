@@ -1,0 +1,62 @@
+"""The regions of a recording that a filter holds for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon.analysis.query import parse
+from pydamon.analysis.temperature import temperature
+from pydamon.recording import Recording
+
+__all__ = ["RegionColumns", "where"]
+
+
+def where(recording: Recording, query: str) -> Recording:
+    """The same recording with only those regions that *query* holds for; see `analysis.query`.
+
+    All snapshots stay, also those in which it holds for nothing. Raises `UsageError`, whose hint
+    points at what it cannot read.
+    """
+    return recording.pick(parse(query).mask(RegionColumns(recording)))
+
+
+class RegionColumns:
+    """The columns of a recording by which regions are filtered, sorted and counted."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+
+    def texts(self, name: str) -> tuple[NDArray[np.int32], list[str]]:
+        """The column of a text: indices, and the texts that they point at."""
+        return self._recording.codes(name), self._recording.names(name)
+
+    def values(self, name: str) -> NDArray[Any]:
+        """The column of a number: shape (rows,); in bytes, ns, Hz, or shares (`rate`: 0 to 1)."""
+        column = self._recording.column
+        match name:
+            case "rate":
+                return column("nr_accesses") / column("max_nr_accesses")
+            case "rate_hz":
+                window_ns = np.maximum(column("end_ns") - column("start_ns"), 1)
+                rate_hz: NDArray[np.float64] = column("nr_accesses") * (1e9 / window_ns)
+                return rate_hz
+            case "accesses":
+                return column("nr_accesses")
+            case "age":
+                return column("age") * (column("end_ns") - column("start_ns"))
+            case "idle":
+                return np.where(column("nr_accesses") == 0, self.values("age"), 0)
+            case "temperature":
+                return temperature(self.values("rate"), self.values("age"), self.values("size"))
+            case "size":
+                return column("end") - column("start")
+            case "touched" | "unobservable":
+                return column(f"{name}_bytes")
+            case "time":
+                first = self._recording.of_snapshots("start_ns").min(initial=2**63 - 1)
+                time_ns: NDArray[np.int64] = column("start_ns") - first
+                return time_ns
+        return column(name)
