@@ -4,7 +4,8 @@
     ├── UsageError          a value that was asked for makes no sense (also a ValueError)
     ├── TargetError         a process that cannot be monitored: gone, a kernel thread, not yours
     ├── ProbeError          a probe failed while it was working
-    │   └── ProbeUnavailable    this machine or this user cannot have that probe
+    │   ├── ProbeUnavailable    this machine or this user cannot have that probe
+    │   └── KernelError         the kernel's DAMON refused something
     └── RecordingError      a recording that cannot be written or read
 
 Every message says what failed and why; `hint`, where there is one, says what to do now.
@@ -13,6 +14,7 @@ Every message says what failed and why; `hint`, where there is one, says what to
 from __future__ import annotations
 
 __all__ = [
+    "KernelError",
     "ProbeError",
     "ProbeUnavailable",
     "PydamonError",
@@ -44,6 +46,10 @@ class ProbeError(PydamonError):
 
 class ProbeUnavailable(ProbeError):  # noqa: N818
     """This machine, or this user, cannot have that probe."""
+
+
+class KernelError(ProbeError):
+    """The kernel's DAMON refused something, or stopped."""
 
 
 class RecordingError(PydamonError):

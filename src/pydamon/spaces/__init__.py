@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydamon.spaces.base import Layout, Space
 from pydamon.spaces.fixed import FixedSpace
+from pydamon.spaces.paddr import PaddrSpace
 from pydamon.spaces.vaddr import VaddrSpace
 
-__all__ = ["FixedSpace", "Layout", "Space", "VaddrSpace"]
+__all__ = ["FixedSpace", "Layout", "PaddrSpace", "Space", "VaddrSpace"]

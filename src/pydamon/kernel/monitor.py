@@ -1,0 +1,342 @@
+"""A monitor whose samples the kernel's DAMON takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+
+from pydamon.core.attrs import Attrs
+from pydamon.core.errors import KernelError, ProbeUnavailable, TargetError, UsageError
+from pydamon.core.snapshot import Cost, Snapshot
+from pydamon.core.tuner import IntervalGoal
+from pydamon.core.units import parse_duration_ns
+from pydamon.engine import Monitor
+from pydamon.engine.pace import Pacer
+from pydamon.kernel.cgroups import CgroupPages
+from pydamon.kernel.claim import Claim
+from pydamon.kernel.events import EventReader
+from pydamon.kernel.kdamond import KernelTarget, Settings
+from pydamon.kernel.reader import Aggregation, Reader, TriedReader
+from pydamon.kernel.scheme import SchemeStats
+from pydamon.probes.base import RealClock
+from pydamon.schemes import Scheme
+from pydamon.spaces import Layout, Space
+
+__all__ = ["KernelMonitor"]
+
+_MAX_TARGETS = 1000
+_NOTICED = 1.25
+"""Intervals that would differ by less are left alone: each change costs the kernel a moment."""
+_CHANGE_REST_NS = 10**9
+_OVERDUE = 5
+_MOST_RESTARTS = 3
+_BREATH_S = 0.05
+_ALL = Scheme("stat", name="everything")
+
+
+class KernelMonitor(Monitor):
+    """Lets the kernel's DAMON watch a space, and hands out what it counts.
+
+    The kernel goes on all the time; of what it counted before the iteration began nothing is
+    handed out. *operations* are `"vaddr"`, `"fvaddr"` or `"paddr"`. Raises `ProbeUnavailable` where
+    the kernel's DAMON is not free, or lacks what is asked for.
+    """
+
+    engine = "kernel"
+    probe_name = "kernel"
+
+    def __init__(
+        self,
+        space: Space,
+        operations: str,
+        pacer: Pacer,
+        claim: Claim,
+        *,
+        goal: IntervalGoal | None = None,
+        schemes: tuple[Scheme, ...] = (),
+        cgroup: str | None = None,
+        events: bool = True,
+    ) -> None:
+        self.passed_over: dict[str, ProbeUnavailable] = {}
+        self._space = space
+        self._operations = operations
+        self._pacer = pacer
+        self._goal = goal
+        self._schemes = schemes
+        self._events = events
+        self._stack = ExitStack()
+        self._stack.callback(space.close)
+        self._stack.callback(claim.close)
+        self._claim = claim
+        self._clock = RealClock()
+        self._stopped = False
+        self._attrs = pacer.effective
+        self._reader: Reader | None = None
+        self._pending: list[Aggregation] = []
+        self._restarts = 0
+        try:
+            self._layout = space.update(_MAX_TARGETS)
+            if not self._layout.targets:
+                raise TargetError("there is nothing to watch: what was named has exited")
+            self._targets = list(self._layout.targets)
+            """The kernel's targets, in its order: who has exited keeps its place."""
+            self._pages = CgroupPages(cgroup, self._layout.ranges[0]) if cgroup else None
+            self._on()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def attrs(self) -> Attrs:
+        return self._attrs
+
+    @property
+    def layout(self) -> Layout:
+        return self._layout
+
+    def change(self, attrs: Attrs) -> None:
+        self._pacer.change(attrs)
+        self._apply(self._pacer.effective)
+
+    def stats(self) -> list[SchemeStats]:
+        """What each of the schemes did so far."""
+        return self._claim.kdamond.stats()[: len(self._schemes)]
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def close(self) -> None:
+        """Switch the kernel's monitoring off; harmless when done twice."""
+        self._stopped = True
+        if self._reader:
+            self._reader.close()
+        self._stack.close()
+
+    def run(self, duration: str | timedelta | None = None) -> Iterator[Snapshot]:
+        if duration is None:
+            return iter(self)
+        duration_ns = parse_duration_ns(duration)
+        if duration_ns == 0:
+            raise UsageError("the duration must be longer than 0")
+        return self._run(time.monotonic_ns() + duration_ns)
+
+    def __iter__(self) -> Iterator[Snapshot]:
+        return self._run(None)
+
+    def _run(self, until_ns: int | None) -> Iterator[Snapshot]:
+        self._drop()
+        begun = False
+        while not self._stopped:
+            begin_ns = time.thread_time_ns()
+            self._look()
+            while self._pending:
+                snapshot = self._snapshot(self._pending.pop(0), time.thread_time_ns() - begin_ns)
+                yield snapshot
+                begun = True
+                begin_ns = time.thread_time_ns()
+                # At least one, however short the time is.
+                if until_ns and self._window_end_ns + self._attrs.aggregation_ns // 2 > until_ns:
+                    return
+            if not self._space.alive or (begun and until_ns and time.monotonic_ns() > until_ns):
+                return
+            self._wait()
+
+    def _drop(self) -> None:
+        """Forget what was counted while nobody waited."""
+        if self._reader and not self._reader.waits:
+            self._reader.read()
+        self._pending.clear()
+        self._window_end_ns = self._updated_ns = self._seen_ns = time.monotonic_ns()
+        self._cpu_ns = self._kdamond_cpu_ns()
+        self._begin_ns = time.monotonic_ns()
+
+    def _look(self) -> None:
+        """Read what there is, and keep the kernel's targets and intervals up to date."""
+        now_ns = time.monotonic_ns()
+        if now_ns - self._updated_ns >= self._attrs.update_ns:
+            self._updated_ns = now_ns
+            self._update()
+        if self._reader is None:
+            return  # the last target has exited
+        try:
+            new = [one for one in self._reader.read() if one.end_ns > self._begin_ns]
+        except KernelError:
+            new = []  # it has ended meanwhile
+        self._pending.extend(new)
+        if new:
+            self._seen_ns, self._restarts = now_ns, 0
+        elif now_ns - self._seen_ns > _OVERDUE * self._attrs.aggregation_ns:
+            self._check()
+
+    def _wait(self) -> None:
+        """Sleep until the next aggregation should be over, or everything else is."""
+        if self._reader is None or self._reader.waits:
+            return
+        due_ns = self._window_end_ns + self._attrs.aggregation_ns
+        now_ns = time.monotonic_ns()
+        # The kernel is late rather than early; look again soon then.
+        late_ns = max(10**6, self._attrs.aggregation_ns // 20)
+        left_ns = due_ns + late_ns // 2 - now_ns
+        time.sleep(min(max(left_ns, late_ns), 10**8) / 1e9)
+
+    def _snapshot(self, aggregation: Aggregation, cpu_ns: int) -> Snapshot:
+        samples = self._attrs.samples_per_aggregation
+        known = aggregation.target < len(self._targets)
+        nr_accesses = np.minimum(aggregation.nr_accesses[known], samples)
+        start, end = aggregation.start[known], aggregation.end[known]
+        touched = np.where(nr_accesses > 0, end - start, 0)
+        start_ns = self._window_end_ns
+        if aggregation.lost or aggregation.end_ns <= start_ns:
+            start_ns = aggregation.end_ns - self._attrs.aggregation_ns
+        kernel_ns = self._kdamond_cpu_ns()
+        spent_ns = kernel_ns - self._cpu_ns
+        self._cpu_ns = kernel_ns
+        self._window_end_ns = aggregation.end_ns
+        snapshot = Snapshot(
+            start_ns=self._clock.unix_ns(start_ns),
+            end_ns=self._clock.unix_ns(aggregation.end_ns),
+            sampling_ns=self._attrs.sampling_ns,
+            max_nr_accesses=samples,
+            targets=tuple(self._targets),
+            target=aggregation.target[known],
+            start=start,
+            end=end,
+            nr_accesses=nr_accesses,
+            age=aggregation.age[known],
+            touched_bytes=touched,
+            unobservable_bytes=np.zeros(len(start), np.int64),
+            cost=Cost(max(0, spent_ns) + cpu_ns, 0, aggregation.lost * samples),
+        )
+        self._pacer.observe(samples, max(0, spent_ns), cpu_ns, 0)
+        self._follow_pace()
+        return self._of_cgroup(snapshot) if self._pages else snapshot
+
+    def _of_cgroup(self, snapshot: Snapshot) -> Snapshot:
+        """The regions in which the cgroup has pages; as touched counts its share of them."""
+        assert self._pages is not None
+        owned = self._pages.bytes_in(snapshot.start, snapshot.end)
+        chosen = owned > 0
+        touched = np.minimum(snapshot.touched_bytes, owned)
+        columns = ("target", "start", "end", "nr_accesses", "age", "unobservable_bytes")
+        return replace(
+            snapshot,
+            touched_bytes=touched[chosen],
+            **{name: getattr(snapshot, name)[chosen] for name in columns},
+        )
+
+    def _follow_pace(self) -> None:
+        """Stretch the kernel's intervals as the CPU budget asks, now and then."""
+        wanted, now_ns = self._pacer.effective, time.monotonic_ns()
+        if self._goal or now_ns - self._changed_ns < _CHANGE_REST_NS:
+            return
+        ratios = (
+            wanted.sampling_ns / self._attrs.sampling_ns,
+            wanted.aggregation_ns / self._attrs.aggregation_ns,
+        )
+        if any(not 1 / _NOTICED < ratio < _NOTICED for ratio in ratios):
+            self._apply(wanted)
+
+    def _update(self) -> None:
+        """Tell the kernel about new processes; take its tuned intervals, and what is mapped now."""
+        self._claim.kdamond.feed_goals(self._schemes)
+        if self._goal and self._claim.kdamond.running:
+            self._attrs = self._claim.kdamond.tuned_attrs(self._attrs)
+        if self._pages:
+            self._pages.refresh()
+        layout = self._space.update(_MAX_TARGETS)
+        if layout is self._layout:
+            return
+        self._layout = layout
+        now = {target.pid: target for target in layout.targets}
+        gone = [target for target in self._targets if target.pid not in now]
+        known = {target.pid for target in self._targets}
+        new = [target for target in layout.targets if target.pid not in known]
+        self._targets = [now.get(target.pid, target) for target in self._targets]
+        if not new:
+            return
+        self._targets += new
+        if gone:
+            # The kernel takes no settings with a process that is no more.
+            self._restart()
+            return
+        try:
+            self._apply(self._attrs)
+        except KernelError:
+            self._restart()
+            return
+        if isinstance(self._reader, EventReader):
+            self._reader.expect(len(self._targets))
+
+    def _settings(self) -> Settings:
+        ranges: list[tuple[tuple[int, int], ...]] = [() for _ in self._targets]
+        if self._operations != "vaddr":
+            ranges = [tuple((int(a), int(b)) for a, b in r) for r in self._layout.ranges]
+        targets = tuple(
+            KernelTarget(target.pid, where)
+            for target, where in zip(self._targets, ranges, strict=True)
+        )
+        schemes = self._schemes if self._events else (*self._schemes, _ALL)
+        return Settings(self._operations, targets, self._attrs, self._goal, schemes)
+
+    def _on(self) -> None:
+        self._changed_ns = time.monotonic_ns()
+        self._claim.start(self._settings())
+        self._pid = self._claim.kdamond.pid
+        self._reader = self._opened()
+        self._drop()
+
+    def _opened(self) -> Reader:
+        if self._events:
+            try:
+                return EventReader(self._pid, len(self._targets))
+            except ProbeUnavailable:
+                self._events = False
+                self._claim.change(self._settings())
+        return TriedReader(self._claim.kdamond, len(self._schemes))
+
+    def _restart(self) -> None:
+        """Begin anew with the processes that are there now."""
+        if self._reader:
+            self._reader.close()
+            self._reader = None
+        for attempt in range(_MOST_RESTARTS + 1):
+            self._claim.kdamond.stop()
+            self._layout = self._space.update(_MAX_TARGETS)
+            self._targets = list(self._layout.targets)
+            if not self._targets:
+                return
+            try:
+                self._on()
+                return
+            except KernelError:  # one of them has exited meanwhile
+                if attempt == _MOST_RESTARTS:
+                    raise
+                time.sleep(_BREATH_S)
+
+    def _apply(self, attrs: Attrs) -> None:
+        self._attrs = attrs
+        self._changed_ns = time.monotonic_ns()
+        self._claim.change(self._settings())
+
+    def _check(self) -> None:
+        """Nothing has come for long: is the kernel still at it?"""
+        self._seen_ns = time.monotonic_ns()
+        if self._claim.kdamond.running or not self._space.alive:
+            return
+        self._restarts += 1
+        if self._restarts > _MOST_RESTARTS:
+            raise KernelError("the kernel's DAMON stops again and again, though its targets run")
+        self._restart()
+
+    def _kdamond_cpu_ns(self) -> int:
+        """CPU time of the kernel's thread; 0 where it cannot be seen."""
+        try:
+            return int(Path(f"/proc/{self._pid}/schedstat").read_text().split()[0])
+        except (OSError, ValueError, IndexError):
+            return 0

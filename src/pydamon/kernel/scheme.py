@@ -1,0 +1,166 @@
+"""A scheme, as the kernel's sysfs files have it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydamon.core.attrs import Attrs
+from pydamon.core.errors import UsageError
+from pydamon.kernel.files import Files
+from pydamon.schemes import Filter, Quota, Scheme
+
+__all__ = ["SchemeStats", "read_stats", "write_goal_values", "write_scheme"]
+
+_NO_NODE = -1
+_WHOLE = 1000
+"""The kernel takes the share that failures cost as a fraction; of so many parts here."""
+_UINT_MAX = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class SchemeStats:
+    """What a scheme did since it was started: numbers of regions, and bytes.
+
+    `None` stands for what this kernel does not count.
+    """
+
+    nr_tried: int
+    sz_tried: int
+    nr_applied: int
+    sz_applied: int
+    qt_exceeds: int
+    sz_ops_filter_passed: int | None
+    nr_snapshots: int | None
+    effective_bytes: int | None
+
+
+def write_scheme(files: Files, path: str, scheme: Scheme, attrs: Attrs) -> None:
+    """Write all of a scheme to its directory; *attrs* say what its rates and ages are in numbers.
+
+    Raises `UsageError` for what only pydamon can do, and `ProbeUnavailable` for what this kernel
+    lacks.
+    """
+    if not isinstance(scheme.action, str):
+        raise UsageError(
+            f"the kernel cannot call {scheme.label}: its actions are named",
+            hint='use engine="sampling" for an action of your own',
+        )
+    files.write(f"{path}/action", scheme.action)
+    bounds = scheme.pattern.bounds(
+        attrs.samples_per_aggregation, attrs.sampling_ns, attrs.aggregation_ns
+    )
+    for name, low, high in (
+        ("sz", bounds.min_size, bounds.max_size),
+        ("nr_accesses", bounds.min_nr_accesses, min(bounds.max_nr_accesses, _UINT_MAX)),
+        ("age", bounds.min_age, min(bounds.max_age, _UINT_MAX)),
+    ):
+        files.write(f"{path}/access_pattern/{name}/min", low)
+        files.write(f"{path}/access_pattern/{name}/max", high)
+    _optional(files, f"{path}/apply_interval_us", scheme.apply_interval_ns // 1000, 0)
+    node = _NO_NODE if scheme.target_node is None else scheme.target_node
+    _optional(files, f"{path}/target_nid", node, _NO_NODE)
+    if _count(files, f"{path}/dests/nr_dests", len(scheme.destinations)):
+        for number, destination in enumerate(scheme.destinations):
+            files.write(f"{path}/dests/{number}/id", destination.node)
+            files.write(f"{path}/dests/{number}/weight", destination.weight)
+    _write_quota(files, f"{path}/quotas", scheme.quota)
+    for name, value in (
+        ("metric", scheme.watermarks.metric),
+        ("interval_us", scheme.watermarks.interval_ns // 1000),
+        ("high", scheme.watermarks.high),
+        ("mid", scheme.watermarks.mid),
+        ("low", scheme.watermarks.low),
+    ):
+        files.write(f"{path}/watermarks/{name}", value)
+    if files.has(f"{path}/ops_filters"):
+        core = [one for one in scheme.filters if one.is_core]
+        others = [one for one in scheme.filters if not one.is_core]
+        _write_filters(files, f"{path}/core_filters", core)
+        _write_filters(files, f"{path}/ops_filters", others)
+    else:
+        _write_filters(files, f"{path}/filters", list(scheme.filters))
+    _optional(files, f"{path}/stats/max_nr_snapshots", scheme.max_snapshots, 0)
+
+
+def write_goal_values(files: Files, path: str, quota: Quota) -> bool:
+    """Write what the user says that goals are at now; whether there is any such goal."""
+    mine = [(number, g) for number, g in enumerate(quota.goals) if g.metric == "user_input"]
+    for number, goal in mine:
+        value = goal.value() if callable(goal.value) else goal.value
+        files.write(f"{path}/quotas/goals/{number}/current_value", max(0, round(value)))
+    return bool(mine)
+
+
+def read_stats(files: Files, path: str) -> SchemeStats:
+    """The statistics in a scheme's directory, as the last update left them."""
+
+    def number(name: str) -> int:
+        return files.number(f"{path}/stats/{name}")
+
+    def if_counted(name: str) -> int | None:
+        return files.number(f"{path}/{name}") if files.has(f"{path}/{name}") else None
+
+    return SchemeStats(
+        number("nr_tried"),
+        number("sz_tried"),
+        number("nr_applied"),
+        number("sz_applied"),
+        number("qt_exceeds"),
+        if_counted("stats/sz_ops_filter_passed"),
+        if_counted("stats/nr_snapshots"),
+        if_counted("quotas/effective_bytes"),
+    )
+
+
+def _write_quota(files: Files, path: str, quota: Quota) -> None:
+    files.write(f"{path}/ms", quota.time_ns // 10**6)
+    files.write(f"{path}/bytes", quota.size_bytes)
+    files.write(f"{path}/reset_interval_ms", quota.reset_ns // 10**6)
+    files.write(f"{path}/weights/sz_permil", quota.weights.size)
+    files.write(f"{path}/weights/nr_accesses_permil", quota.weights.rate)
+    files.write(f"{path}/weights/age_permil", quota.weights.age)
+    _optional(files, f"{path}/goal_tuner", quota.tuner, "consist")
+    charge = round(quota.fail_charge * _WHOLE)
+    _optional(files, f"{path}/fail_charge_num", charge, _WHOLE)
+    _optional(files, f"{path}/fail_charge_denom", _WHOLE, _WHOLE)
+    if not _count(files, f"{path}/goals/nr_goals", len(quota.goals)):
+        return
+    for number, goal in enumerate(quota.goals):
+        place = f"{path}/goals/{number}"
+        files.write(f"{place}/target_metric", goal.metric)
+        files.write(f"{place}/target_value", goal.target)
+        _optional(files, f"{place}/nid", _NO_NODE if goal.node is None else goal.node, _NO_NODE)
+        _optional(files, f"{place}/path", goal.memcg_path or "", "")
+
+
+def _write_filters(files: Files, path: str, filters: list[Filter]) -> None:
+    if not _count(files, f"{path}/nr_filters", len(filters)):
+        return
+    for number, one in enumerate(filters):
+        place = f"{path}/{number}"
+        files.write(f"{place}/type", one.kind)
+        files.write(f"{place}/matching", "Y" if one.matching else "N")
+        _optional(files, f"{place}/allow", "Y" if one.allow else "N", "N")
+        if one.kind == "memcg":
+            files.write(f"{place}/memcg_path", one.memcg_path or "")
+        elif one.kind == "addr":
+            files.write(f"{place}/addr_start", one.start or 0)
+            files.write(f"{place}/addr_end", one.end or 0)
+        elif one.kind == "target":
+            files.write(f"{place}/damon_target_idx", one.target or 0)
+        elif one.kind == "hugepage_size":
+            files.write(f"{place}/min", one.min_size_bytes)
+            files.write(f"{place}/max", one.max_size_bytes or 2**63 - 1)
+
+
+def _count(files: Files, path: str, count: int) -> bool:
+    """Make directories 0 to *count* - 1; whether there are any."""
+    if count or files.has(path):
+        files.write(path, count)
+    return count > 0
+
+
+def _optional(files: Files, path: str, value: str | int, default: str | int) -> None:
+    """Write a file that older kernels lack, unless it is not needed there."""
+    if value != default or files.has(path):
+        files.write(path, value)
