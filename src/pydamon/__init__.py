@@ -15,6 +15,7 @@ from __future__ import annotations
 from pydamon import analysis
 from pydamon.core.attrs import Attrs
 from pydamon.core.errors import (
+    KernelError,
     ProbeError,
     ProbeUnavailable,
     PydamonError,
@@ -26,7 +27,7 @@ from pydamon.core.mappings import Mapping, MappingTable
 from pydamon.core.snapshot import Cost, Snapshot, SnapshotRegion, Target
 from pydamon.core.tuner import IntervalGoal
 from pydamon.core.units import format_duration, format_size
-from pydamon.engine import Monitor, monitor, simulate
+from pydamon.engine import Monitor, simulate
 from pydamon.probes import PROBES
 from pydamon.probes.trace import Access, Phase, Trace
 from pydamon.recording import (
@@ -48,6 +49,7 @@ from pydamon.schemes import (
     Watermarks,
     Weights,
 )
+from pydamon.start import monitor, monitor_physical
 
 __all__ = [
     "PROBES",
@@ -60,6 +62,7 @@ __all__ = [
     "Goal",
     "Guard",
     "IntervalGoal",
+    "KernelError",
     "Mapping",
     "MappingTable",
     "Monitor",
@@ -86,6 +89,7 @@ __all__ = [
     "format_duration",
     "format_size",
     "monitor",
+    "monitor_physical",
     "open_recording",
     "read_recording",
     "simulate",

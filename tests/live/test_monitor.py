@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -26,6 +27,9 @@ from tests.live.conftest import (
 )
 
 pytestmark = pytest.mark.live
+
+monitor = partial(pydamon.monitor, engine="sampling")
+"""The kernel's DAMON has tests of its own (tests/kernel)."""
 
 
 def told_right(snapshot: pydamon.Snapshot, program: Program) -> tuple[float, float]:
@@ -47,7 +51,7 @@ def told_right(snapshot: pydamon.Snapshot, program: Program) -> tuple[float, flo
 def test_a_hot_quarter_is_found(quarter: Callable[..., Program]) -> None:
     program = quarter(400)
     budget = min(50, slowness())
-    with pydamon.monitor(program.pid, probe="ebpf", seed=1, cpu_budget_percent=budget) as mon:
+    with monitor(program.pid, probe="ebpf", seed=1, cpu_budget_percent=budget) as mon:
         snapshots = list(mon.run("3s"))
         # On a machine that is busy with other things the budget makes snapshots rare.
         snapshots += [s for s, _ in zip(mon, range(max(0, 12 - len(snapshots))), strict=False)]
@@ -74,7 +78,7 @@ while True:
     with script(text) as process:
         assert process.stdout is not None
         start = int(process.stdout.readline(), 16)
-        with pydamon.monitor(process.pid, probe="refs") as mon:
+        with monitor(process.pid, probe="refs") as mon:
             last = list(mon.run("2s"))[-1]
     mine = (last.start <= start) & (last.end > start)
     assert mine.sum() == 1
@@ -86,7 +90,7 @@ def test_mappings_have_names() -> None:
         script(
             "x = bytearray(10**7); print('ready', flush=True); import time; time.sleep(60)"
         ) as p,
-        pydamon.monitor(p.pid) as mon,
+        monitor(p.pid) as mon,
     ):
         snapshot = next(iter(mon))
     found = {
@@ -101,7 +105,7 @@ def test_mappings_have_names() -> None:
 def test_the_exit_of_the_target_is_the_end() -> None:
     with (
         script("print('ready', flush=True); import sys; sys.stdin.readline()") as process,
-        pydamon.monitor(process.pid) as mon,
+        monitor(process.pid) as mon,
     ):
         assert process.stdin is not None
         next(iter(mon))
@@ -121,7 +125,7 @@ time.sleep(0.2)
 program = "b = bytearray(50 * 10**6)\\nwhile True: b[::4096]"
 os.execv(sys.executable, [sys.executable, "-c", program])
 """
-    with script(text) as process, pydamon.monitor(process.pid, update="200ms", aggr="100ms") as mon:
+    with script(text) as process, monitor(process.pid, update="200ms", aggr="100ms") as mon:
         for snapshot in mon.run("8s"):
             pids = {target.pid for target in snapshot.targets}
             mine = [t.pid for t in snapshot.targets].index(process.pid)
@@ -142,7 +146,7 @@ child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 print(child.pid, flush=True)
 time.sleep(60)
 """
-    with script(text) as process, pydamon.monitor(process.pid, children=False) as mon:
+    with script(text) as process, monitor(process.pid, children=False) as mon:
         assert [t.pid for t in next(iter(mon)).targets] == [process.pid]
         children = f"/proc/{process.pid}/task/{process.pid}/children"
         with open(children) as file:  # noqa: PTH123
@@ -156,7 +160,7 @@ def test_only_the_given_ranges_are_watched(quarter: Callable[..., Program]) -> N
         (program.start, program.start + MIB),
         (program.start + 4 * MIB, program.start + 5 * MIB),
     ]
-    with pydamon.monitor(program.pid, ranges=wanted) as mon:
+    with monitor(program.pid, ranges=wanted) as mon:
         snapshot = next(iter(mon))
     for region_start, region_end in zip(snapshot.start, snapshot.end, strict=True):
         assert any(low <= region_start and region_end <= high for low, high in wanted)
@@ -166,7 +170,7 @@ def test_only_the_given_ranges_are_watched(quarter: Callable[..., Program]) -> N
 @pytest.mark.parametrize("rule", ["gaps", "three"])
 def test_regions_cover_the_program(rule: str, quarter: Callable[..., Program]) -> None:
     program = quarter(32)
-    with pydamon.monitor(program.pid, regions_from=rule) as mon:
+    with monitor(program.pid, regions_from=rule) as mon:
         snapshot = next(iter(mon))
     inside = (snapshot.start < program.start + program.size) & (snapshot.end > program.start)
     assert snapshot.start[inside].min() <= program.start
@@ -177,23 +181,23 @@ def test_a_dead_pid() -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     with pytest.raises(pydamon.TargetError, match="no process with pid"):
-        pydamon.monitor(process.pid)
+        monitor(process.pid)
 
 
 def test_a_kernel_thread() -> None:
     if not os.path.exists("/proc/2/stat"):  # noqa: PTH110
         pytest.skip("no kernel threads in this pid namespace")
     with pytest.raises(pydamon.TargetError, match="kernel thread"):
-        pydamon.monitor(2)
+        monitor(2)
 
 
 def test_a_failed_start_leaves_nothing_open(quarter: Callable[..., Program]) -> None:
     program = quarter(8)
     before = open_files()
     with pytest.raises(pydamon.UsageError):
-        pydamon.monitor(program.pid, probe="telepathy")
+        monitor(program.pid, probe="telepathy")
     with pytest.raises(pydamon.UsageError):
-        pydamon.monitor(program.pid, ranges=[(8, 4)])
+        monitor(program.pid, ranges=[(8, 4)])
     assert open_files() == before
 
 
@@ -203,7 +207,7 @@ def test_the_budget_is_kept(quarter: Callable[..., Program]) -> None:
     unit = min(20, slowness())
 
     def cost(budget: float) -> float:
-        with pydamon.monitor(program.pid, cpu_budget_percent=budget) as mon:
+        with monitor(program.pid, cpu_budget_percent=budget) as mon:
             snapshots = list(islice(mon, 10))[-4:]  # by then it has found its pace
         return sum(s.cost.cpu_ns for s in snapshots) / sum(s.window_ns for s in snapshots)
 
@@ -211,7 +215,7 @@ def test_the_budget_is_kept(quarter: Callable[..., Program]) -> None:
 
 
 def test_running_is_needed_for_nothing() -> None:
-    with running("/bin/sleep", "60") as process, pydamon.monitor(process.pid) as mon:
+    with running("/bin/sleep", "60") as process, monitor(process.pid) as mon:
         snapshots = list(mon.run("1s"))
     assert snapshots[-1].working_set() <= MIB
 
@@ -221,7 +225,7 @@ def test_exact_monitoring_is_exact_from_the_first_snapshot(
     quarter: Callable[..., Program],
 ) -> None:
     program = quarter(64)
-    with pydamon.monitor(program.pid, probe="exact") as mon:
+    with monitor(program.pid, probe="exact") as mon:
         snapshot = next(iter(mon))
     assert min(told_right(snapshot, program)) > 0.99
     mine = (snapshot.start < program.start + program.size) & (snapshot.end > program.start)
@@ -235,7 +239,7 @@ def test_surveys_find_exact_borders(quarter: Callable[..., Program]) -> None:
     # What a huge page maps is hot as a whole.
     grain = 2 * MIB if huge_bytes(program.pid) else 1
     budget = min(50, slowness())
-    with pydamon.monitor(program.pid, probe="ebpf", cpu_budget_percent=budget) as mon:
+    with monitor(program.pid, probe="ebpf", cpu_budget_percent=budget) as mon:
         # The first survey reaches all of it, except where it would take too long.
         for snapshot in islice(mon, slowness()):
             if np.abs(snapshot.end - border).min() < grain:

@@ -70,7 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"there is no variant {name!r}; choose from {', '.join(VARIANTS)}")
             return 2
         settings = replace(settings, **VARIANTS[name][1])
-    pytest = ["-m", "pytest", "--junit-xml=/tmp/results/junit.xml", *(tests or ["tests/live"])]
+    pytest = [
+        "-m",
+        "pytest",
+        "--junit-xml=/tmp/results/junit.xml",
+        *(tests or ["tests/live", "tests/kernel"]),
+    ]
     command = [sys.executable, *(options.python or pytest)]
     results = CACHE / "results" / (options.variant or "default")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

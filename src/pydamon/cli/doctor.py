@@ -11,29 +11,40 @@ from pathlib import Path
 
 import psutil
 
+from pydamon.core.errors import ProbeUnavailable
 from pydamon.core.units import format_size
+from pydamon.kernel import check_free, leftover, remove_leftover
 from pydamon.probes import PROBES, Availability
 
 __all__ = ["Doctor"]
 
-_DAMON = Path("/sys/kernel/mm/damon/admin")
 _THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 class Doctor:
     """Say what works on this machine, why the rest does not, and what would change that.
 
-    Only looks: nothing on the machine is changed.
+    Only looks: nothing on the machine is changed, unless --clean finds that a pydamon which was
+    killed left the kernel's DAMON on. What somebody else started is never touched.
     """
 
     name = "doctor"
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Add --json."""
+        """Add --json and --clean."""
         parser.add_argument("--json", action="store_true", help="print JSON for programs")
+        parser.add_argument(
+            "--clean",
+            action="store_true",
+            help="switch off the kernel's DAMON where a pydamon that was killed left it on",
+        )
 
     def run(self, args: argparse.Namespace) -> int:
         """Try every probe; 0 if at least one works."""
+        if args.clean:
+            cleaned = remove_leftover()
+            print("switched off what was left" if cleaned else "there is nothing of ours to remove")
+            return 0
         found = {probe.name: probe.availability() for probe in PROBES}
         if args.json:
             probes = {name: asdict(here) for name, here in found.items()}
@@ -51,18 +62,18 @@ def _machine() -> dict[str, str]:
         "memory": format_size(psutil.virtual_memory().total),
         "swap": format_size(psutil.swap_memory().total) if psutil.swap_memory().total else "none",
         "huge pages": _chosen(_THP),
-        "kernel's DAMON": _damon(),
+        "DAMON": _damon(),
     }
 
 
 def _damon() -> str:
-    if not _DAMON.exists():
-        return "not in this kernel, and not needed"
     try:
-        number = int((_DAMON / "kdamonds/nr_kdamonds").read_text())
-    except (OSError, ValueError):
-        return "in this kernel; only root can see whether it is in use"
-    return "in this kernel, in use by somebody" if number else "in this kernel, free"
+        check_free()
+    except ProbeUnavailable as error:
+        if leftover():
+            return f"{error}; remove it with `pydamon doctor --clean`"
+        return str(error)
+    return "in this kernel, free, and what `--engine auto` takes"
 
 
 def _chosen(path: Path) -> str:

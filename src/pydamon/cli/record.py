@@ -18,10 +18,11 @@ from pydamon.core.errors import UsageError
 from pydamon.core.snapshot import Snapshot
 from pydamon.core.tuner import IntervalGoal
 from pydamon.core.units import format_duration, format_size
-from pydamon.engine import Child, Monitor, monitor
+from pydamon.engine import Child, Monitor
 from pydamon.probes import PROBES
 from pydamon.recording import Recorder, RecordingInfo
 from pydamon.spaces.maps import Rule
+from pydamon.start import ENGINES, monitor, monitor_physical
 
 __all__ = ["Record", "add_monitoring_arguments", "monitor_from", "record_to"]
 
@@ -32,6 +33,7 @@ class Record:
     pydamon record 1234
     pydamon record --duration 30s --out redis.damon 1234
     pydamon record -- ./my-program --its-option
+    pydamon record --physical --node 1
 
     Children of the processes are watched too. Ctrl-C ends the recording and keeps the data; a
     command that still runs at the end of --duration, or when you press Ctrl-C, is ended. (If
@@ -42,7 +44,7 @@ class Record:
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Add what to watch, how, and where to."""
-        parser.usage = "pydamon record [OPTIONS] (PID... | -- COMMAND...)"
+        parser.usage = "pydamon record [OPTIONS] (PID... | -- COMMAND... | --physical)"
         parser.add_argument("pids", nargs="*", type=int, metavar="PID", help="processes to watch")
         parser.add_argument(
             "-o",
@@ -52,15 +54,37 @@ class Record:
             help="the file to write (default: %(default)s)",
         )
         parser.add_argument("--force", action="store_true", help="overwrite an existing file")
+        parser.add_argument(
+            "--physical",
+            action="store_true",
+            help="watch physical memory, with the kernel's DAMON",
+        )
+        parser.add_argument(
+            "--node",
+            dest="nodes",
+            action="append",
+            default=[],
+            type=int,
+            metavar="N",
+            help="physical memory of this node only; may be repeated",
+        )
+        parser.add_argument(
+            "--cgroup",
+            metavar="NAME",
+            help="count physical memory as used only where this cgroup is charged for it",
+        )
         add_monitoring_arguments(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Record until the time is up, the targets are gone, or somebody presses Ctrl-C."""
-        if bool(args.pids) == bool(args.command):
+        if [bool(args.pids), bool(args.command), args.physical].count(True) != 1:
             raise UsageError("name one or more processes by pid, or a command behind `--`")
         with ExitStack() as stack:
             child = stack.enter_context(Child(args.command)) if args.command else None
-            mon = stack.enter_context(monitor_from(args, [child.pid] if child else args.pids))
+            pids = [child.pid] if child else args.pids
+            mon = stack.enter_context(
+                _physical_from(args) if args.physical else monitor_from(args, pids)
+            )
             record_to(
                 mon,
                 args.out,
@@ -76,10 +100,16 @@ def add_monitoring_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that say how to monitor, for every command that does."""
     parser.add_argument("-d", "--duration", metavar="D", help="stop after this time, as in 10s")
     parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="auto",
+        help="who looks: the kernel's DAMON where it is free (auto), always, or pydamon (sampling)",
+    )
+    parser.add_argument(
         "--probe",
         choices=("auto", *(probe.name for probe in PROBES)),
         default="auto",
-        help="how to find out what was accessed (default: the best that works here)",
+        help="how sampling finds out what was accessed (default: the best that works here)",
     )
     for name, what in (
         ("sample", "sampling interval (default: 5ms, longer as the CPU budget asks)"),
@@ -122,6 +152,7 @@ def monitor_from(args: argparse.Namespace, pids: list[int]) -> Monitor:
     """A monitor as `add_monitoring_arguments` describes it."""
     return monitor(
         pids,
+        engine=args.engine,
         sample=args.sample,
         aggr=args.aggr,
         update=args.update,
@@ -132,6 +163,22 @@ def monitor_from(args: argparse.Namespace, pids: list[int]) -> Monitor:
         children=not args.no_children,
         ranges=args.ranges,
         regions_from=args.regions_from,
+        goal=IntervalGoal() if args.tune else None,
+    )
+
+
+def _physical_from(args: argparse.Namespace) -> Monitor:
+    if args.engine == "sampling" or args.probe != "auto" or args.ranges:
+        raise UsageError("physical memory is for the kernel's DAMON: leave out how to sample")
+    return monitor_physical(
+        nodes=args.nodes,
+        cgroup=args.cgroup,
+        sample=args.sample,
+        aggr=args.aggr,
+        update=args.update,
+        min_regions=args.min_regions,
+        max_regions=args.max_regions,
+        cpu_budget_percent=args.cpu_budget,
         goal=IntervalGoal() if args.tune else None,
     )
 
@@ -209,15 +256,15 @@ class _Progress:
 def _announce(mon: Monitor, command: list[str] | None) -> None:
     """Say on standard error what is watched, and how."""
     for name, why in mon.passed_over.items():
-        complain(f"the {name} probe does not work here: {why}")
-        if why.hint:
+        complain(str(why) if name == "kernel" else f"the {name} probe does not work here: {why}")
+        if why.hint and name != "kernel":
             complain(f"  {why.hint}")
     targets = [(t.pid, command[0] if command else t.name) for t in mon.layout.targets]
-    names = ", ".join(f"{pid} ({name})" for pid, name in targets[:3])
+    names = ", ".join(f"{pid} ({name})" if pid else name for pid, name in targets[:3])
     more = len(targets) - 3
+    how = "the kernel's DAMON" if mon.engine == "kernel" else f"the {mon.probe_name} probe"
     complain(
-        f"watching {names}{f' and {more} more' if more > 0 else ''} "
-        f"with the {mon.probe_name} probe; Ctrl-C ends it"
+        f"watching {names}{f' and {more} more' if more > 0 else ''} with {how}; Ctrl-C ends it"
     )
     if mon.probe_name == "refs":
         complain("  it counts the bytes used of each mapping, but cannot see where in it they are")
@@ -250,6 +297,8 @@ def _commands(mon: Monitor, command: list[str] | None) -> tuple[tuple[str, ...],
         return (tuple(command),)
     found = []
     for target in mon.layout.targets:
+        if not target.pid:
+            continue
         try:
             found.append(tuple(psutil.Process(target.pid).cmdline()))
         except psutil.Error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydamon.kernel.claim import Claim, leftover, remove_leftover
+from pydamon.kernel.claim import Claim, check_free, leftover, remove_leftover
 from pydamon.kernel.kdamond import Kdamond, KernelTarget, Settings
 from pydamon.kernel.monitor import KernelMonitor
 from pydamon.kernel.open import kernel_monitor
@@ -17,6 +17,7 @@ __all__ = [
     "Record",
     "SchemeStats",
     "Settings",
+    "check_free",
     "kernel_monitor",
     "leftover",
     "remove_leftover",

@@ -20,7 +20,7 @@ from pydamon.kernel.files import Files
 from pydamon.kernel.kdamond import ADMIN, Kdamond, Settings
 from pydamon.kernel.owner import MODULES, STATE, Record, describe_user, started_at
 
-__all__ = ["Claim", "leftover", "remove_leftover"]
+__all__ = ["Claim", "check_free", "leftover", "remove_leftover"]
 
 _PATIENCE_S = 2.0
 """For the guardian of a pydamon that was killed a moment ago."""
@@ -65,20 +65,24 @@ class Claim(Closing):
 
     def start(self, settings: Settings) -> None:
         """Switch the kdamond on with these settings."""
-        self.kdamond.configure(settings)
-        self._note()
+        self._configure(settings)
         self.kdamond.start()
         self._note()
 
     def change(self, settings: Settings) -> None:
         """Give other settings to the kdamond while it runs."""
-        self.kdamond.configure(settings)
-        self._note()
+        self._configure(settings)
         self.kdamond.commit()
 
     def close(self) -> None:
         """Switch it off and leave everything as it was found."""
         self._stack.close()
+
+    def _configure(self, settings: Settings) -> None:
+        try:
+            self.kdamond.configure(settings)
+        finally:
+            self._note()  # even half of it is ours
 
     def _note(self) -> None:
         """Write down what is ours, in case nobody is there to clean up later."""
@@ -137,8 +141,9 @@ class Claim(Closing):
         self._guardian.wait()
 
 
-def check_free(files: Files, state: Path = STATE, modules: Path = MODULES) -> None:
+def check_free(files: Files | None = None, state: Path = STATE, modules: Path = MODULES) -> None:
     """Raise `ProbeUnavailable` unless the kernel's DAMON is there and nobody uses it."""
+    files = files or Files(ADMIN)
     if not files.has("nr_kdamonds"):
         raise ProbeUnavailable(
             "this kernel has no DAMON that can be driven (CONFIG_DAMON_SYSFS, Linux 5.18)"

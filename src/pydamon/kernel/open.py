@@ -40,15 +40,15 @@ def kernel_monitor(
     nodes: Iterable[int] = (),
     cgroup: str | None = None,
     events: bool = True,
-    root: Path = ADMIN,
+    files: Files | None = None,
     state: Path = STATE,
 ) -> KernelMonitor:
     """Monitor processes with the kernel's DAMON; or physical memory, where *pids* is `None`.
 
     Physical memory can be limited to *nodes*, and what is counted as touched to the pages of a
     *cgroup*. *schemes* are carried out by the kernel. *events* off asks for snapshots through files
-    even where the tracepoint can be had. *root* and *state* are where the kernel's files are, and
-    where it is noted what is ours. The rest is as in `pydamon.monitor`.
+    even where the tracepoint can be had. *files* and *state* are the kernel's files, and where it
+    is noted what is ours. The rest is as in `pydamon.monitor`.
 
     Raises `UsageError`, `TargetError`, and `ProbeUnavailable` where the kernel's DAMON is not
     there, is in use, or lacks what was asked for.
@@ -58,7 +58,7 @@ def kernel_monitor(
         raise UsageError("address ranges are those of one process")
     if pids is not None and (nodes or cgroup):
         raise UsageError("memory nodes and cgroups are parts of physical memory, not of processes")
-    files = Files(root)
+    files = files or Files(ADMIN)
     check_free(files, state)
     space: Space = (
         PaddrSpace(tuple(nodes))

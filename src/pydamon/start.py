@@ -1,0 +1,146 @@
+"""Start monitoring: with the kernel's DAMON where that is free and able, else by sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from pydamon.core.errors import ProbeUnavailable, UsageError
+from pydamon.core.tuner import IntervalGoal
+from pydamon.engine import Monitor
+from pydamon.engine import monitor as sampling_monitor
+from pydamon.kernel import kernel_monitor
+
+__all__ = ["ENGINES", "monitor", "monitor_physical"]
+
+ENGINES = ("auto", "kernel", "sampling")
+
+
+def monitor(
+    pids: int | Iterable[int],
+    *,
+    engine: str = "auto",
+    sample: str | timedelta | None = None,
+    aggr: str | timedelta | None = None,
+    update: str | timedelta | None = None,
+    min_regions: int | None = None,
+    max_regions: int | None = None,
+    probe: str = "auto",
+    cpu_budget_percent: float | None = 1.0,
+    children: bool = True,
+    ranges: Sequence[tuple[int, int]] | None = None,
+    regions_from: str = "gaps",
+    goal: IntervalGoal | None = None,
+    plain: bool = False,
+    seed: int | None = None,
+) -> Monitor:
+    """Monitor processes (and with *children* those that they start), as in
+
+        with pydamon.monitor(pid, sample="5ms", aggr="100ms") as mon:
+            for snapshot in mon:
+                print(snapshot.working_set(), snapshot.hottest(5))
+
+    *engine* says who looks: the `"kernel"`, with its own DAMON, which costs least and disturbs
+    nothing, but has one user at a time; or pydamon, `"sampling"` with a *probe*. `"auto"` is the
+    kernel where its DAMON is there, free, and does what is asked; `Monitor.engine` says which it
+    became, and `Monitor.passed_over` why.
+
+    Intervals that are not named start at DAMON's defaults and are stretched as far as
+    *cpu_budget_percent* of one CPU asks for (`None`: no bound). *ranges* limits monitoring to
+    those bytes of a single process. With a *goal* the intervals are tuned as DAMON does.
+
+    The rest is for sampling, which an `"auto"` engine then is: *probe* names what checks for
+    accesses; *regions_from* `"three"` starts from DAMON's three regions (as the kernel always does)
+    instead of following the `"gaps"` between mappings; *plain* is the kernel's algorithm, random
+    samples and random splits alone, without exact surveys; *seed* makes the random choices
+    repeatable.
+
+    Raises `UsageError`, `TargetError` (no such process, not allowed, a kernel thread) and
+    `ProbeUnavailable`.
+    """
+    if engine not in ENGINES:
+        raise UsageError(f"there is no engine {engine!r}", hint=f"choose from {', '.join(ENGINES)}")
+    for_sampling = {
+        f"the probe {probe}": probe != "auto",
+        "plain": plain,
+        "a seed": seed is not None,
+    }
+    only_sampling = [name for name, asked in for_sampling.items() if asked]
+    if engine == "kernel" and only_sampling:
+        raise UsageError(
+            f"{only_sampling[0]} is for sampling, not for the kernel's DAMON",
+            hint='leave it out, or use the engine "sampling"',
+        )
+    # An iterator can be gone through once only, but there may be two attempts.
+    pids = [pids] if isinstance(pids, int) else list(pids)
+    passed_over: dict[str, ProbeUnavailable] = {}
+    if engine == "kernel" or (engine == "auto" and not only_sampling):
+        try:
+            return kernel_monitor(
+                pids,
+                sample=sample,
+                aggr=aggr,
+                update=update,
+                min_regions=min_regions,
+                max_regions=max_regions,
+                cpu_budget_percent=cpu_budget_percent,
+                children=children,
+                ranges=ranges,
+                goal=goal,
+            )
+        except ProbeUnavailable as error:
+            if engine == "kernel":
+                raise
+            passed_over["kernel"] = error
+    chosen = sampling_monitor(
+        pids,
+        sample=sample,
+        aggr=aggr,
+        update=update,
+        min_regions=min_regions,
+        max_regions=max_regions,
+        probe=probe,
+        cpu_budget_percent=cpu_budget_percent,
+        children=children,
+        ranges=ranges,
+        regions_from=regions_from,
+        goal=goal,
+        plain=plain,
+        seed=seed,
+    )
+    chosen.passed_over = passed_over | chosen.passed_over
+    return chosen
+
+
+def monitor_physical(
+    *,
+    nodes: Iterable[int] = (),
+    cgroup: str | None = None,
+    sample: str | timedelta | None = None,
+    aggr: str | timedelta | None = None,
+    update: str | timedelta | None = None,
+    min_regions: int | None = None,
+    max_regions: int | None = None,
+    cpu_budget_percent: float | None = 1.0,
+    goal: IntervalGoal | None = None,
+) -> Monitor:
+    """Monitor the machine's physical memory, or that of some *nodes*, with the kernel's DAMON.
+
+    Reports tell the memory nodes apart. With a *cgroup* (a name below /sys/fs/cgroup) only memory
+    counts as touched that it is charged for, page cache included. Addresses are physical.
+
+    Raises `UsageError`, `TargetError` (no such node or cgroup), and `ProbeUnavailable`: there is no
+    other engine that could do it.
+    """
+    return kernel_monitor(
+        None,
+        nodes=nodes,
+        cgroup=cgroup,
+        sample=sample,
+        aggr=aggr,
+        update=update,
+        min_regions=min_regions,
+        max_regions=max_regions,
+        cpu_budget_percent=cpu_budget_percent,
+        goal=goal,
+    )

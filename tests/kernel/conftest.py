@@ -1,0 +1,26 @@
+"""What only a machine where everything is allowed can test."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pydamon.kernel.kdamond import ADMIN
+
+FREE = os.environ.get("PYDAMON_VM") == "1" and (ADMIN / "nr_kdamonds").exists()
+needs_damon = pytest.mark.skipif(
+    not FREE, reason="the kernel's DAMON may be somebody's here: `make test-vm` has one of its own"
+)
+
+
+def kdamonds() -> int:
+    """How many are set up."""
+    return int((ADMIN / "nr_kdamonds").read_text())
+
+
+def kernel_threads() -> int:
+    """How many kdamonds run."""
+    names = (path.read_text() for path in Path("/proc").glob("[0-9]*/comm"))
+    return sum(name.startswith("kdamond") for name in names)

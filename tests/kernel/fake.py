@@ -1,0 +1,239 @@
+"""DAMON's sysfs tree in a directory, with what a kernel does about each write.
+
+Behaviour and error numbers are those that were seen in Linux 6.12 in the virtual machine; files
+that came later are as Documentation/ABI/testing/sysfs-kernel-mm-damon says.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pydamon.kernel.files import Files
+
+OLD, NEW = "6.12", "7.2"
+
+_INTERVALS = "0/contexts/0/monitoring_attrs/intervals"
+_WORDS = {
+    "action": {
+        OLD: "willneed cold pageout hugepage nohugepage lru_prio lru_deprio migrate_hot "
+        "migrate_cold stat",
+        NEW: "collapse",
+    },
+    "type": {OLD: "anon memcg young addr target", NEW: "active hugepage_size unmapped"},
+    "target_metric": {
+        OLD: "user_input some_mem_psi_us",
+        NEW: "node_mem_used_bp node_mem_free_bp node_memcg_used_bp node_memcg_free_bp "
+        "active_mem_bp inactive_mem_bp node_eligible_mem_bp",
+    },
+    "metric": {OLD: "none free_mem_rate", NEW: ""},
+    "goal_tuner": {OLD: "", NEW: "consist temporal"},
+    "operations": {OLD: "vaddr fvaddr paddr", NEW: ""},
+}
+_STATES = {
+    OLD: "commit commit_schemes_quota_goals update_schemes_stats update_schemes_tried_regions "
+    "update_schemes_tried_bytes update_schemes_effective_quotas clear_schemes_tried_regions",
+    NEW: "update_tuned_intervals",
+}
+_FILTER = {
+    OLD: {
+        "type": "anon",
+        "matching": "N",
+        "memcg_path": "",
+        "addr_start": "0",
+        "addr_end": "0",
+        "damon_target_idx": "0",
+    },
+    NEW: {"allow": "N", "min": "0", "max": "0"},
+}
+
+
+class FakeFiles(Files):
+    """A kernel of one *release* that has DAMON; `regions` are what its schemes try."""
+
+    def __init__(self, root: Path, release: str = OLD) -> None:
+        super().__init__(root)
+        self.release = release
+        self.regions: list[tuple[int, int, int, int]] = []
+        self.written: list[tuple[str, str]] = []
+        self.on_command: Callable[[str], None] = lambda _: None
+        self._started = False
+        root.mkdir(parents=True, exist_ok=True)
+        if not (root / "nr_kdamonds").exists():
+            self._put("nr_kdamonds", "0")
+
+    def write(self, path: str, value: str | int) -> None:
+        text = str(value)
+        self.written.append((path, text))
+        try:
+            if not (self.root / path).is_file():
+                raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+            self._react(path, text)
+        except OSError as error:
+            raise self._explained("write", path, text, error) from None
+
+    def die(self) -> None:
+        """The kdamond ends by itself, as it does when its targets are gone."""
+        self._put("0/state", "off")
+        self._put("0/pid", "-1")
+
+    def tree(self) -> dict[str, str]:
+        """Every file and what it holds."""
+        return {
+            str(path.relative_to(self.root)): path.read_text()
+            for path in sorted(self.root.rglob("*"))
+            if path.is_file()
+        }
+
+    def _react(self, path: str, text: str) -> None:
+        place, _, name = path.rpartition("/")
+        if name == "state":
+            self._command(text)
+        elif name.startswith("nr_"):
+            if name == "nr_kdamonds" and self._running:
+                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+            if name == "nr_contexts" and text not in ("0", "1"):
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            for old in (self.root / place).iterdir():
+                if old.is_dir() and old.name.isdigit():
+                    shutil.rmtree(old)
+            self._put(path, text)
+            for number in range(int(text)):
+                self._make(f"{place}/{number}".lstrip("/"), name)
+        elif name in _WORDS and not (name == "metric" and "watermarks" not in place):
+            words = _WORDS[name]
+            known = words[OLD] + (f" {words[NEW]}" if self.release == NEW else "")
+            if text not in known.split():
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            self._put(path, text)
+        elif name in ("matching", "allow", "memcg_path", "path"):
+            self._put(path, text)
+        else:
+            int(text)
+            self._put(path, text)
+
+    @property
+    def _running(self) -> bool:
+        return (self.root / "0/state").exists() and self.read("0/state") == "on"
+
+    def _command(self, word: str) -> None:
+        if word == "on":
+            if self.read("0/contexts/nr_contexts") != "1" or self._dead_targets():
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            if self._running:
+                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+            self._put("0/state", "on")
+            self._put("0/pid", str(os.getppid()))  # some process that lives on
+            self._started = True
+        elif word == "off":
+            if not self._running:
+                number = errno.EPERM if self._started else errno.EINVAL
+                raise OSError(number, os.strerror(number))
+            self.die()
+        else:
+            known = _STATES[OLD] + (f" {_STATES[NEW]}" if self.release == NEW else "")
+            if word not in known.split() or not self._running:
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            if word == "commit" and self._dead_targets():
+                self.die()  # without an error, in Linux 6.12
+            self.on_command(word)
+            if word == "update_schemes_tried_regions":
+                # Ten times as fast as a real one, which waits for an aggregation.
+                time.sleep(self.number(f"{_INTERVALS}/aggr_us") / 1e7)
+                self._try_regions()
+            elif word == "clear_schemes_tried_regions":
+                for scheme in self.numbered("0/contexts/0/schemes"):
+                    for old in self.numbered(f"{scheme}/tried_regions"):
+                        shutil.rmtree(self.root / old)
+
+    def _dead_targets(self) -> bool:
+        pids = [
+            int(self.read(f"{path}/pid_target")) for path in self.numbered("0/contexts/0/targets")
+        ]
+        return any(pid and not Path(f"/proc/{pid}").exists() for pid in pids)
+
+    def _try_regions(self) -> None:
+        for scheme in self.numbered("0/contexts/0/schemes"):
+            for number, values in enumerate(self.regions):
+                for name, value in zip(("start", "end", "nr_accesses", "age"), values, strict=True):
+                    self._put(f"{scheme}/tried_regions/{number}/{name}", str(value))
+
+    def _put(self, path: str, text: str) -> None:
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{text}\n")
+
+    def _fill(self, place: str, files: dict[str, str]) -> None:
+        for name, text in files.items():
+            self._put(f"{place}/{name}", text)
+
+    def _make(self, place: str, kind: str) -> None:
+        """The files of a new directory, as a counter's name says which kind that is."""
+        new = self.release == NEW
+        if kind == "nr_kdamonds":
+            self._fill(place, {"state": "off", "pid": "-1", "contexts/nr_contexts": "0"})
+            if new:
+                self._fill(place, {"refresh_ms": "0"})
+        elif kind == "nr_contexts":
+            self._context(place, new)
+        elif kind == "nr_targets":
+            self._fill(place, {"pid_target": "0", "regions/nr_regions": "0"})
+            if new:
+                self._fill(place, {"obsolete_target": "N"})
+        elif kind == "nr_regions":
+            self._fill(place, {"start": "0", "end": "0"})
+        elif kind == "nr_schemes":
+            self._scheme(place, new)
+        elif kind == "nr_goals":
+            values = {"target_metric": "user_input", "target_value": "0", "current_value": "0"}
+            self._fill(place, values | ({"nid": "0", "path": ""} if new else {}))
+        elif kind == "nr_filters":
+            self._fill(place, _FILTER[OLD] | (_FILTER[NEW] if new else {}))
+        elif kind == "nr_dests":
+            self._fill(place, {"id": "0", "weight": "0"})
+
+    def _context(self, place: str, new: bool) -> None:
+        attrs = f"{place}/monitoring_attrs"
+        self._fill(place, {"avail_operations": "vaddr\nfvaddr\npaddr", "operations": "vaddr"})
+        self._fill(
+            f"{attrs}/intervals",
+            {"sample_us": "5000", "aggr_us": "100000", "update_us": "60000000"},
+        )
+        self._fill(f"{attrs}/nr_regions", {"min": "10", "max": "1000"})
+        self._fill(place, {"targets/nr_targets": "0", "schemes/nr_schemes": "0"})
+        if new:
+            self._fill(place, {"addr_unit": "1", "pause": "N"})
+            names = ("access_bp", "aggrs", "min_sample_us", "max_sample_us")
+            self._fill(f"{attrs}/intervals/intervals_goal", dict.fromkeys(names, "0"))
+
+    def _scheme(self, place: str, new: bool) -> None:
+        self._fill(place, {"action": "stat", "target_nid": "-1", "apply_interval_us": "0"})
+        for name in ("sz", "nr_accesses", "age"):
+            self._fill(f"{place}/access_pattern/{name}", {"min": "0", "max": "0"})
+        self._fill(
+            f"{place}/quotas",
+            {"ms": "0", "bytes": "0", "reset_interval_ms": "0", "effective_bytes": "0"},
+        )
+        weights = ("sz_permil", "nr_accesses_permil", "age_permil")
+        self._fill(f"{place}/quotas/weights", dict.fromkeys(weights, "0"))
+        self._fill(f"{place}/quotas/goals", {"nr_goals": "0"})
+        self._fill(
+            f"{place}/watermarks",
+            {"metric": "none", "interval_us": "0", "high": "0", "mid": "0", "low": "0"},
+        )
+        stats = ("nr_tried", "sz_tried", "nr_applied", "sz_applied", "qt_exceeds")
+        self._fill(f"{place}/stats", dict.fromkeys(stats, "0"))
+        self._fill(f"{place}/tried_regions", {"total_bytes": "0"})
+        self._fill(f"{place}/filters", {"nr_filters": "0"})
+        if new:
+            tuner = {"goal_tuner": "consist", "fail_charge_num": "0", "fail_charge_denom": "0"}
+            self._fill(f"{place}/quotas", tuner)
+            more = ("sz_ops_filter_passed", "nr_snapshots", "max_nr_snapshots")
+            self._fill(f"{place}/stats", dict.fromkeys(more, "0"))
+            for name in ("core_filters", "ops_filters"):
+                self._fill(f"{place}/{name}", {"nr_filters": "0"})
+            self._fill(f"{place}/dests", {"nr_dests": "0"})

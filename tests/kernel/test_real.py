@@ -1,0 +1,450 @@
+"""The kernel's own DAMON, in the virtual machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pydamon
+from pydamon import (
+    AccessPattern,
+    Attrs,
+    Filter,
+    Goal,
+    ProbeError,
+    ProbeUnavailable,
+    Quota,
+    Scheme,
+    Watermarks,
+    Weights,
+)
+from pydamon.kernel import (
+    Claim,
+    Kdamond,
+    KernelTarget,
+    Settings,
+    kernel_monitor,
+    leftover,
+    remove_leftover,
+)
+from pydamon.kernel.files import Files
+from pydamon.kernel.kdamond import ADMIN
+from pydamon.schemes.filters import FILTERS
+from pydamon.schemes.quota import METRICS
+from pydamon.schemes.scheme import ACTIONS
+from pydamon.workloads import QUARTER
+from tests.kernel.conftest import kdamonds, kernel_threads, needs_damon
+from tests.live.conftest import MIB, Program, open_files, running
+from tests.live.test_monitor import told_right
+
+pytestmark = [pytest.mark.live, needs_damon]
+
+PYDAMON = (sys.executable, "-m", "pydamon")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    assert kdamonds() == 0
+    yield
+    assert kdamonds() == 0
+    assert kernel_threads() == 0
+
+
+SLOWLY: dict[str, Any] = {"sample": "25ms", "aggr": "500ms", "cpu_budget_percent": None}
+"""Intervals in which an emulated CPU gets around to everything."""
+_CPU = max(os.sched_getaffinity(0))
+HERE = ("taskset", "--cpu-list", str(_CPU))
+"""On a CPU of its own, where only `_busy` is besides."""
+
+
+@pytest.fixture
+def _busy() -> Iterator[None]:
+    """Somebody else on the program's CPU, so that its TLB is flushed now and then.
+
+    The kernel's DAMON does not flush it, and an emulated CPU's holds all of a program.
+    """
+    with running(*HERE, sys.executable, "-c", "while True: pass"):
+        yield
+
+
+@pytest.fixture
+def quarter(_busy: None) -> Iterator[Program]:
+    """A program that touches a quarter of its 64 MiB all the time."""
+    with running(*HERE, sys.executable, QUARTER, "64") as process:
+        assert process.stdout is not None
+        start, hot, size = (int(word, 16) for word in process.stdout.readline().split())
+        yield Program(process.pid, start, hot, size)
+
+
+@pytest.fixture
+def sleeper() -> Iterator[int]:
+    with running("/bin/sleep", "600") as process:
+        yield process.pid
+
+
+@pytest.fixture
+def foreign(sleeper: int) -> Iterator[Files]:
+    """A kdamond that somebody started by hand, with a scheme."""
+    files = Files(ADMIN)
+    files.write("nr_kdamonds", 1)
+    settings = Settings("vaddr", (KernelTarget(sleeper),), Attrs(), schemes=(Scheme("stat"),))
+    kdamond = Kdamond(files)
+    kdamond.configure(settings)
+    kdamond.start()
+    yield files
+    kdamond.stop()
+    files.write("nr_kdamonds", 0)
+
+
+@pytest.mark.parametrize("events", [True, False], ids=["events", "files"])
+def test_a_hot_quarter_is_found(quarter: Program, events: bool) -> None:
+    with kernel_monitor(quarter.pid, events=events, **SLOWLY) as mon:
+        snapshots = list(mon.run("10s"))
+    told = np.array([told_right(snapshot, quarter) for snapshot in snapshots[-5:]])
+    assert np.median(told, axis=0).min() >= 0.95
+    assert np.median([s.cost.cpu_ns for s in snapshots]) > 0
+    if events:
+        assert all(snapshot.cost.late_ticks == 0 for snapshot in snapshots)
+        gaps = [b.start_ns - a.end_ns for a, b in pairwise(snapshots)]
+        assert max(map(abs, gaps)) < 10**6  # one window follows the other
+
+
+def test_physical_memory_has_as_much_in_use(quarter: Program) -> None:
+    with pydamon.monitor_physical(**SLOWLY) as mon:
+        assert mon.engine == "kernel"
+        snapshots = list(mon.run("12s"))
+    working_set = np.median([s.working_set() for s in snapshots[-5:]])
+    assert 0.7 * quarter.hot < working_set < 4 * quarter.hot
+    names = {region.mapping.name for region in snapshots[-1] if region.mapping}
+    assert names == {path.name.replace("node", "node ") for path in _nodes()}
+
+
+def test_a_single_node() -> None:
+    last = len(_nodes()) - 1
+    with pydamon.monitor_physical(nodes=[last]) as mon:
+        snapshot = next(iter(mon))
+    assert {region.mapping.name for region in snapshot if region.mapping} == {f"node {last}"}
+
+
+@pytest.mark.usefixtures("_busy")
+def test_a_cgroup_is_told_apart_in_physical_memory() -> None:
+    group = Path("/sys/fs/cgroup/pydamon-test")
+    group.mkdir()
+    try:
+        argv = ("/bin/sh", "-c", f'echo $$ >{group}/cgroup.procs; exec "$@"', "sh")
+        with running(*argv, *HERE, sys.executable, QUARTER, "64") as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            with pydamon.monitor_physical(cgroup="pydamon-test", **SLOWLY) as mon:
+                snapshots = list(mon.run("12s"))
+        working_set = np.median([s.working_set() for s in snapshots[-5:]])
+        assert 0.8 * 16 * MIB < working_set < 1.6 * 16 * MIB
+        with pytest.raises(pydamon.TargetError, match="no cgroup"):
+            pydamon.monitor_physical(cgroup="nowhere")
+    finally:
+        time.sleep(0.2)
+        group.rmdir()
+
+
+def test_given_ranges_are_watched_and_nothing_else(quarter: Program) -> None:
+    low, high = quarter.start, quarter.start + quarter.hot
+    with kernel_monitor(quarter.pid, ranges=[(low, high)], **SLOWLY) as mon:
+        *_, snapshot = mon.run("4s")
+    assert snapshot.start.min() == low
+    assert snapshot.end.max() == -(-high // 4096) * 4096
+    assert snapshot.working_set() > 0.9 * quarter.hot
+
+
+def test_children_are_followed_as_they_come_and_go() -> None:
+    child = f"{sys.executable} {QUARTER} 16 >/dev/null"
+    text = f"echo ready; read x; {child} & read x; kill $!; wait; {child} & read x"
+    with running("/bin/sh", "-c", text) as shell:
+        assert shell.stdin is not None
+        seen: list[set[int]] = []
+        with kernel_monitor(shell.pid, update="200ms") as mon:
+            for number, snapshot in enumerate(mon.run("9s")):
+                if number in (5, 25):
+                    shell.stdin.write("\n")
+                    shell.stdin.flush()
+                seen.append({mon.layout.targets[i].pid for i in range(len(mon.layout.targets))})
+                assert len(snapshot)
+        assert len(seen[0]) == 1
+        assert len(set().union(*seen)) >= 3
+        assert len(seen[-1]) == 2
+        shell.stdin.close()
+
+
+def test_the_end_of_the_target_is_the_end() -> None:
+    with running("/bin/sleep", "2") as process, kernel_monitor(process.pid) as mon:
+        begin_s = time.monotonic()
+        snapshots = list(mon)
+    assert snapshots
+    assert time.monotonic() - begin_s < 10
+
+
+def test_auto_takes_the_kernel_and_says_so(sleeper: int) -> None:
+    with pydamon.monitor(sleeper) as mon:
+        assert mon.engine == "kernel"
+        assert len(next(iter(mon)))
+    with pydamon.monitor(sleeper, goal=pydamon.IntervalGoal()) as mon:
+        # What Linux 6.12 lacks; newer ones have it.
+        assert mon.engine == "kernel" or "6.15" in str(mon.passed_over["kernel"])
+
+
+def test_a_recording_by_the_kernel_is_like_any_other(quarter: Program, tmp_path: Path) -> None:
+    out = tmp_path / "k.damon"
+    argv = [*PYDAMON, "record", "--engine", "kernel", "-d", "4s", "-o", out, str(quarter.pid)]
+    done = subprocess.run([*map(str, argv)], capture_output=True, text=True, check=True)
+    assert "the kernel's DAMON" in done.stderr
+    recording = pydamon.read_recording(out)
+    assert recording.complete
+    assert recording.info.probe == "kernel"
+    for report in ("access", "heatmap", "wss"):
+        said = subprocess.run([*PYDAMON, "report", report, out], capture_output=True, check=True)
+        assert said.stdout
+
+
+# --- what is written is read back, and has its effect ---
+
+
+def _nodes() -> list[Path]:
+    return list(Path("/sys/devices/system/node").glob("node[0-9]*"))
+
+
+def _goals() -> Iterator[Goal]:
+    for metric, needs in METRICS.items():
+        more = {"node": 0, "memcg_path": "/"}
+        yield Goal(metric=metric, target=1000, **{name: more[name] for name in needs})  # type: ignore[arg-type]
+
+
+def _filters(pid: int) -> Iterator[Filter]:
+    del pid
+    needs = {
+        "addr": {"start": 0x10000, "end": 0x20000},
+        "target": {"target": 0},
+        "memcg": {"memcg_path": "/"},
+        "hugepage_size": {"min_size": "2M", "max_size": "1G"},
+    }
+    for kind, matching in product(FILTERS, (True, False)):
+        yield Filter(kind, matching=matching, **needs.get(kind, {}))  # type: ignore[arg-type]
+
+
+def _schemes(pid: int) -> Iterator[Scheme]:
+    for action in ACTIONS:
+        node = 0 if action.startswith("migrate") else None
+        yield Scheme(action, AccessPattern(min_rate=1), target_node=node)
+    for one in _filters(pid):
+        yield Scheme("stat", filters=[one])
+    for goal in _goals():
+        yield Scheme("stat", quota=Quota(bytes="1M", goals=[goal]))
+    yield Scheme(
+        "stat",
+        AccessPattern(min_size="8K", max_size="1G", max_rate=3, min_age=2, max_age=100),
+        quota=Quota(time="10ms", bytes="1M", reset="2s", weights=Weights(size=1, rate=2, age=3)),
+        watermarks=Watermarks(metric="free_mem_rate", interval="1s", high=999, mid=998, low=1),
+        apply_interval="500ms",
+    )
+
+
+@pytest.mark.parametrize("operations", ["vaddr", "paddr"])
+def test_every_scheme_is_driven_or_what_lacks_is_named(sleeper: int, operations: str) -> None:
+    """Every action, filter, goal and watermark: written, read back, and taken by what runs."""
+    driven = []
+    targets = (KernelTarget(sleeper),)
+    if operations == "paddr":
+        targets = (KernelTarget(0, ((1 << 28, (1 << 28) + (1 << 20)),)),)
+    lacking: list[tuple[Scheme, ProbeError]] = []
+    with Claim() as claim:
+        claim.start(Settings(operations, targets, Attrs()))
+        for scheme in _schemes(sleeper):
+            said = f"{scheme.action} {scheme.filters} {scheme.quota.goals}"
+            try:
+                claim.change(Settings(operations, targets, Attrs(), schemes=(scheme,)))
+            except ProbeError as error:
+                lacking.append((scheme, error))
+                continue
+            written = claim.kdamond.written()
+            place = "contexts/0/schemes/0"
+            assert written[f"{place}/action"] == scheme.action
+            assert written[f"{place}/quotas/bytes"] == str(scheme.quota.size_bytes)
+            for goal in scheme.quota.goals:
+                assert written[f"{place}/quotas/goals/0/target_metric"] == goal.metric
+            for one in scheme.filters:
+                filters = [p for p in written if p.endswith("/type") and "filters" in p]
+                assert [written[path] for path in filters] == [one.kind]
+                matching = filters[0].replace("/type", "/matching")
+                assert written[matching] == ("Y" if one.matching else "N")
+            assert claim.kdamond.running, said
+            driven.append(said)
+    for scheme, why in lacking:
+        assert "came with Linux" in str(why) or scheme.action == "collapse"
+    assert len(driven) >= 20
+
+
+def test_schemes_have_their_effect(quarter: Program) -> None:
+    cold = Scheme("pageout", AccessPattern(max_rate=0, min_age="1s"))
+    seen = Scheme("stat")
+    with kernel_monitor(quarter.pid, schemes=[cold, seen], **SLOWLY) as mon:
+        before = _rss(quarter.pid)
+        list(mon.run("8s"))
+        stats = mon.stats()
+    assert stats[1].sz_tried > 0
+    assert stats[1].nr_applied > 0
+    assert stats[0].sz_tried > 0
+    if Path("/proc/swaps").read_text().count("\n") > 1:
+        assert stats[0].sz_applied > 16 * MIB
+        assert _rss(quarter.pid) < before - 16 * MIB
+
+
+def test_a_filter_and_a_quota_have_their_effect(quarter: Program) -> None:
+    low, high = quarter.start, quarter.start + (4 << 20)
+    schemes = [
+        Scheme("stat", filters=[Filter("addr", start=low, end=high, matching=False)]),
+        Scheme("stat", quota=Quota(bytes="1M", reset="1s")),
+        Scheme("stat"),
+        Scheme(
+            "stat",
+            watermarks=Watermarks(metric="free_mem_rate", interval="1s", high=2, mid=1, low=0),
+        ),
+    ]
+    with kernel_monitor(quarter.pid, schemes=schemes, cpu_budget_percent=None) as mon:
+        list(mon.run("4s"))
+        filtered, limited, free, off = mon.stats()
+    assert 0 < filtered.sz_tried < free.sz_tried / 4
+    assert 0 < limited.sz_tried <= 8 * MIB
+    assert limited.qt_exceeds > 0
+    assert off.nr_tried == 0
+
+
+def test_the_users_own_goal_is_fed(sleeper: int) -> None:
+    values = iter(range(10**6))
+    goal = Goal(metric="user_input", target=10**6, value=lambda: next(values))
+    scheme = Scheme("stat", quota=Quota(bytes="1M", goals=[goal]))
+    with kernel_monitor(sleeper, schemes=[scheme], update="200ms") as mon:
+        list(mon.run("2s"))
+        says = mon._claim.kdamond.written()
+        assert int(says["contexts/0/schemes/0/quotas/goals/0/current_value"]) > 2
+
+
+def test_attributes_change_while_it_runs(quarter: Program) -> None:
+    with kernel_monitor(quarter.pid, cpu_budget_percent=None) as mon:
+        snapshots = mon.run("4s")
+        for number, snapshot in enumerate(snapshots):
+            assert snapshot.max_nr_accesses == (20 if number <= 10 else 5)
+            if number == 10:
+                mon.change(Attrs.of("10ms", "50ms", None, 20, 40))
+        assert 15 <= len(snapshot) <= 60
+        assert snapshot.window_ns < 10**9
+
+
+# --- one user at a time ---
+
+
+def test_a_foreign_kdamond_survives_every_command(
+    foreign: Files, sleeper: int, tmp_path: Path
+) -> None:
+    kdamond = Kdamond(foreign)
+    before, pid = kdamond.written(), kdamond.pid
+    started = Path(f"/proc/{pid}/stat").read_text().split()[21]
+    out = tmp_path / "a.damon"
+    commands = [
+        ("record", "-d", "500ms", "-o", out, str(sleeper)),
+        ("record", "-d", "500ms", "--engine", "kernel", "-o", tmp_path / "b", str(sleeper)),
+        ("record", "-d", "500ms", "--physical", "-o", tmp_path / "c"),
+        ("report", "access", out),
+        ("doctor",),
+        ("doctor", "--json"),
+        ("doctor", "--clean"),
+        ("demo", "--duration", "500ms"),
+    ]
+    codes = []
+    for command in commands:
+        done = subprocess.run(
+            [*map(str, (*PYDAMON, *command))], capture_output=True, text=True, check=False
+        )
+        assert "Traceback" not in done.stderr
+        codes.append(done.returncode)
+    assert codes == [0, 1, 1, 0, 0, 0, 0, 0]
+    with pytest.raises(ProbeUnavailable, match="somebody else"):
+        Claim()
+    with pydamon.monitor(sleeper) as mon:
+        assert mon.engine == "sampling"
+        assert "somebody else" in str(mon.passed_over["kernel"])
+    assert leftover() is None
+    assert not remove_leftover()
+    assert kdamond.written() == before
+    assert kdamond.pid == pid
+    assert Path(f"/proc/{pid}/stat").read_text().split()[21] == started
+
+
+def test_200_starts_and_stops_leave_nothing(sleeper: int) -> None:
+    threads = len(os.listdir("/proc/self/task"))  # noqa: PTH208
+    with kernel_monitor(sleeper):
+        pass
+    files = open_files()
+    for _ in range(200):
+        with kernel_monitor(sleeper):
+            pass
+    assert open_files() == files
+    assert len(os.listdir("/proc/self/task")) == threads  # noqa: PTH208
+    assert not _children()
+
+
+def test_20_kills_leave_nothing(sleeper: int) -> None:
+    text = (
+        "from pydamon.kernel import kernel_monitor\n"
+        f"mon = kernel_monitor({sleeper}, sample='50ms', aggr='1s')\n"
+        "print('on', flush=True)\nlist(mon)\n"
+    )
+    for number in (signal.SIGKILL,) * 20 + (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        with running(sys.executable, "-c", text) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "on\n"
+            assert kernel_threads() == 1
+            process.send_signal(number)
+            process.wait()
+            deadline_s = time.monotonic() + 20
+            while kdamonds() or kernel_threads():
+                assert time.monotonic() < deadline_s
+                time.sleep(0.05)
+    assert not _children()
+
+
+def test_doctor_removes_what_is_left_when_the_guardian_was_killed_too(sleeper: int) -> None:
+    text = (
+        "from pydamon.kernel import kernel_monitor\n"
+        f"mon = kernel_monitor({sleeper})\n"
+        "mon._claim._guardian.kill()\n"
+        "print('on', flush=True)\nlist(mon)\n"
+    )
+    with running(sys.executable, "-c", text) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.kill()
+    said = subprocess.run([*PYDAMON, "doctor", "--json"], capture_output=True, check=True)
+    assert "--clean" in json.loads(said.stdout)["machine"]["DAMON"]
+    with pytest.raises(ProbeUnavailable, match="killed"):
+        kernel_monitor(sleeper)
+    done = subprocess.run([*PYDAMON, "doctor", "--clean"], capture_output=True, check=True)
+    assert b"switched off" in done.stdout
+
+
+def _children() -> list[str]:
+    path = Path(f"/proc/self/task/{os.getpid()}/children")
+    names = [Path(f"/proc/{pid}/comm") for pid in path.read_text().split()]
+    return [n.read_text() for n in names if n.exists() and n.read_text() != "sleep\n"]
+
+
+def _rss(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096

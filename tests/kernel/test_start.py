@@ -1,0 +1,97 @@
+"""Who looks: the kernel where it is free and able, else pydamon, and the monitor says why."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import pydamon
+from pydamon import ProbeUnavailable, UsageError
+from pydamon.kernel import kernel_monitor
+from pydamon.kernel.kdamond import ADMIN
+from pydamon.probes import PROBES
+from tests.kernel.fake import FakeFiles
+
+samples_here = pytest.mark.skipif(
+    not any(probe.availability().works for probe in PROBES), reason="no probe works here"
+)
+
+
+@pytest.fixture
+def pid() -> Iterator[int]:
+    with subprocess.Popen(["/bin/sleep", "60"]) as process:
+        yield process.pid
+        process.kill()
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeFiles:
+    """The kernel that `pydamon.monitor` finds."""
+    files = FakeFiles(tmp_path / "kdamonds")
+    files.regions = [(0x1000, 0x2000, 1, 1)]
+    opener = partial(kernel_monitor, files=files, state=tmp_path / "run", events=False)
+    monkeypatch.setattr("pydamon.start.kernel_monitor", opener)
+    return files
+
+
+def test_the_kernel_is_preferred_where_it_is_free(files: FakeFiles, pid: int) -> None:
+    with pydamon.monitor(pid) as mon:
+        assert mon.engine == "kernel"
+        assert len(next(iter(mon))) == 1
+    assert files.tree() == {"nr_kdamonds": "0\n"}
+
+
+@samples_here
+def test_pydamon_samples_where_the_kernel_is_not_free(files: FakeFiles, pid: int) -> None:
+    files.write("nr_kdamonds", 2)
+    before = files.tree()
+    with pydamon.monitor(iter([pid])) as mon:
+        assert mon.engine == "sampling"
+        assert "somebody else" in str(mon.passed_over["kernel"])
+    with pytest.raises(ProbeUnavailable, match="somebody else"):
+        pydamon.monitor(pid, engine="kernel")
+    assert files.tree() == before
+
+
+@samples_here
+def test_pydamon_samples_where_the_kernel_lacks_what_is_asked(files: FakeFiles, pid: int) -> None:
+    with pydamon.monitor(pid, goal=pydamon.IntervalGoal()) as mon:
+        assert mon.engine == "sampling"
+        assert "6.15" in str(mon.passed_over["kernel"])
+    assert files.tree() == {"nr_kdamonds": "0\n"}
+
+
+@samples_here
+def test_what_only_sampling_has_is_a_choice_of_it(files: FakeFiles, pid: int) -> None:
+    with pydamon.monitor(pid, seed=1) as mon:
+        assert mon.engine == "sampling"
+        assert mon.passed_over.get("kernel") is None
+    assert files.written == []
+    with pytest.raises(UsageError, match="a seed is for sampling"):
+        pydamon.monitor(pid, engine="kernel", seed=1)
+    with pytest.raises(UsageError, match="no engine"):
+        pydamon.monitor(pid, engine="steam")
+
+
+@samples_here
+def test_this_machines_damon_is_not_touched_where_it_is_in_use(pid: int) -> None:
+    try:
+        count = int((ADMIN / "nr_kdamonds").read_text())
+    except OSError:
+        count = 0
+    if count == 0:
+        pytest.skip("nobody uses the kernel's DAMON here, if there is one")
+    before = _everything()
+    with pydamon.monitor(pid) as mon:
+        assert mon.engine == "sampling"
+        assert "in use" in str(mon.passed_over["kernel"])
+    assert _everything() == before
+
+
+def _everything() -> dict[str, str]:
+    readable = [path for path in ADMIN.rglob("*") if path.is_file() and path.stat().st_mode & 0o400]
+    return {str(path): path.read_text() for path in readable if "tried_regions" not in str(path)}
