@@ -140,6 +140,7 @@ def test_a_single_node() -> None:
 @pytest.mark.usefixtures("_busy")
 def test_a_cgroup_is_told_apart_in_physical_memory() -> None:
     group = Path("/sys/fs/cgroup/pydamon-test")
+    (group.parent / "cgroup.subtree_control").write_text("+memory")
     group.mkdir()
     try:
         argv = ("/bin/sh", "-c", f'echo $$ >{group}/cgroup.procs; exec "$@"', "sh")
@@ -172,12 +173,12 @@ def test_children_are_followed_as_they_come_and_go() -> None:
     with running("/bin/sh", "-c", text) as shell:
         assert shell.stdin is not None
         seen: list[set[int]] = []
-        with kernel_monitor(shell.pid, update="200ms") as mon:
-            for number, snapshot in enumerate(mon.run("9s")):
-                if number in (5, 25):
+        with kernel_monitor(shell.pid, **SLOWLY) as mon:
+            for number, snapshot in enumerate(mon.run("16s")):
+                if number in (4, 16):
                     shell.stdin.write("\n")
                     shell.stdin.flush()
-                seen.append({mon.layout.targets[i].pid for i in range(len(mon.layout.targets))})
+                seen.append({target.pid for target in mon.layout.targets})
                 assert len(snapshot)
         assert len(seen[0]) == 1
         assert len(set().union(*seen)) >= 3
@@ -299,8 +300,7 @@ def test_schemes_have_their_effect(quarter: Program) -> None:
         before = _rss(quarter.pid)
         list(mon.run("8s"))
         stats = mon.stats()
-    assert stats[1].sz_tried > 0
-    assert stats[1].nr_applied > 0
+    assert stats[1].sz_tried > stats[1].nr_tried > 0
     assert stats[0].sz_tried > 0
     if Path("/proc/swaps").read_text().count("\n") > 1:
         assert stats[0].sz_applied > 16 * MIB
@@ -319,10 +319,14 @@ def test_a_filter_and_a_quota_have_their_effect(quarter: Program) -> None:
         ),
     ]
     with kernel_monitor(quarter.pid, schemes=schemes, cpu_budget_percent=None) as mon:
+        # Linux 6.12 limits nothing in the first reset interval.
+        list(mon.run("3s"))
+        early = mon.stats()
         list(mon.run("4s"))
         filtered, limited, free, off = mon.stats()
     assert 0 < filtered.sz_tried < free.sz_tried / 4
-    assert 0 < limited.sz_tried <= 8 * MIB
+    assert 0 < limited.sz_tried - early[1].sz_tried <= 12 * MIB
+    assert free.sz_tried - early[2].sz_tried > 100 * MIB
     assert limited.qt_exceeds > 0
     assert off.nr_tried == 0
 

@@ -33,6 +33,12 @@ class CgroupPages:
         self._path = _MOUNT / cgroup.removeprefix(str(_MOUNT)).lstrip("/")
         if not (self._path / "cgroup.procs").exists():
             raise TargetError(f"there is no cgroup {self._path}")
+        counts = ("memory.current", "memory.usage_in_bytes")
+        if not any((self._path / name).exists() for name in counts) and self._path != _MOUNT:
+            raise TargetError(
+                f"no memory is charged to the cgroup {self._path}, but to the one above it",
+                hint="it needs +memory in the cgroup.subtree_control above it",
+            )
         if not os.access(_PAGES, os.R_OK):
             raise ProbeUnavailable(f"{_PAGES} cannot be read: it is for root, and CONFIG_MEMCG")
         self._ranges = ranges
