@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pydamon.core.errors import UsageError
 
-__all__ = ["PAGE_SIZE", "Ranges", "RegionTable"]
+__all__ = ["PAGE_SIZE", "Ranges", "RegionTable", "order_keys"]
 
 PAGE_SIZE = 4096
 
@@ -104,3 +104,8 @@ class RegionTable:
             self.unobservable,
             self.border,
         )
+
+
+def order_keys(target: NDArray[np.int32], address: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Numbers in the order of targets and of the pages that addresses are in."""
+    return (target.astype(np.int64) << 44) + address // PAGE_SIZE

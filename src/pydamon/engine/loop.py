@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -141,10 +140,10 @@ class SamplingMonitor(Monitor):
         if self._traits.follows_mappings:
             # A probe whose single tick can cost more than an interval: ask it what it costs.
             self._session.watch(self._table)
-            begin_ns = time.thread_time_ns()
+            begin_ns = self._session.clock.cpu_ns()
             self._session.watch(self._table)
             self._session.tick(last=True)
-            self._pacer.expect(time.thread_time_ns() - begin_ns)
+            self._pacer.expect(self._session.clock.cpu_ns() - begin_ns)
 
     @property
     def _max_ranges(self) -> int:
@@ -159,8 +158,8 @@ class SamplingMonitor(Monitor):
         """One aggregation, or a window of another length; `None` when nothing is left."""
         if self._stopped or not self._space.alive:
             return None
-        begin_ns = time.thread_time_ns()
         clock, attrs = self._session.clock, self._pacer.effective
+        begin_ns, not_yet_ns = clock.cpu_ns(), self._session.interruption_ns
         window = self._look_at_all(length_ns) if self._traits.exact else self._look(length_ns)
         merged = self._merge(window.counts)
         layout, footprints = self._layout, self._footprints
@@ -169,11 +168,11 @@ class SamplingMonitor(Monitor):
             self._update(window.end_ns)
         self._split()
         self._tune(merged)
-        spent_ns = time.thread_time_ns() - begin_ns
+        spent_ns = clock.cpu_ns() - begin_ns
         adjusting_ns = spent_ns - window.sampling_cpu_ns - window.survey_cpu_ns
-        interruption_ns = window.counts.interruption_ns
+        interruption_ns = self._session.interruption_ns - not_yet_ns
         before_ns = self._pacer.effective.aggregation_ns
-        self._pacer.observe(window.ticks, window.sampling_cpu_ns, adjusting_ns, interruption_ns)
+        self._pacer.observe(window.ticks, window.sampling_cpu_ns, adjusting_ns, window.clearing_ns)
         adjust.rescale_age(self._table, before_ns, self._pacer.effective.aggregation_ns)
         return snapshot_of(
             merged,
@@ -188,33 +187,42 @@ class SamplingMonitor(Monitor):
     def _look(self, length_ns: int | None) -> Window:
         """Sample for an aggregation, now and then with a survey before."""
         clock, survey, aggregation_ns = self._session.clock, self._survey, self.attrs.aggregation_ns
-        begin_ns = time.thread_time_ns()
+        begin_ns = clock.cpu_ns()
         # Not when time is nearly up: a survey takes an aggregation of its own.
         if survey and length_ns is None and survey.due(clock.now_ns(), aggregation_ns):
             self._take_survey(survey, aggregation_ns)
-        survey_cpu_ns = time.thread_time_ns() - begin_ns
+        survey_cpu_ns = clock.cpu_ns() - begin_ns
         self._session.watch(self._table, self._shares())
-        start_ns, begin_ns = clock.now_ns(), time.thread_time_ns()
+        start_ns, begin_ns = clock.now_ns(), clock.cpu_ns()
+        before_ns = self._session.interruption_ns
         ticks, late_ticks = self._sample(start_ns, length_ns or aggregation_ns)
-        cpu_ns = time.thread_time_ns() - begin_ns
-        counts = self._session.counts()
-        return Window(start_ns, clock.now_ns(), ticks, late_ticks, counts, cpu_ns, survey_cpu_ns)
+        return Window(
+            start_ns,
+            clock.now_ns(),
+            ticks,
+            late_ticks,
+            self._session.counts(),
+            clock.cpu_ns() - begin_ns,
+            self._session.interruption_ns - before_ns,
+            survey_cpu_ns,
+        )
 
     def _look_at_all(self, length_ns: int | None) -> Window:
         """A survey that is an aggregation: one check of every page."""
-        clock, begin_ns = self._session.clock, time.thread_time_ns()
+        clock = self._session.clock
+        begin_ns = clock.cpu_ns()
         start_ns = clock.now_ns()
         assert self._survey is not None
         self._take_survey(self._survey, length_ns or self.attrs.aggregation_ns)
         n = len(self._table)
         touched = np.nan_to_num(self._table.touched)
         counts = Counts(touched, np.ones(n), np.zeros(n), touched=touched)
-        cpu_ns = time.thread_time_ns() - begin_ns
-        return Window(start_ns, clock.now_ns(), 1, 0, counts, cpu_ns, 0)
+        cpu_ns = clock.cpu_ns() - begin_ns
+        return Window(start_ns, clock.now_ns(), 1, 0, counts, cpu_ns, 0, 0)
 
     def _take_survey(self, survey: Survey, window_ns: int) -> None:
         clock = self._session.clock
-        survey.begin(self._layout.ranges)
+        survey.begin(self._table, self._layout.ranges, window_ns)
         self._pause(clock.now_ns() + window_ns)
         self._table = survey.end(self._table, self.attrs.max_regions)
         survey.pay(clock.now_ns(), window_ns)
@@ -286,7 +294,10 @@ class SamplingMonitor(Monitor):
         if counts.touched is not None:
             table.touched = counts.touched
         elif self._survey is not None:
-            table.touched = still_known(table, counts, samples)
+            known, table.touched = table.touched, still_known(table, counts, samples)
+            moved = np.nan_to_num(np.abs(table.touched - known))
+            used = np.nan_to_num(np.maximum(table.touched, known))
+            self._survey.doubt(float(moved @ table.size), float(used @ table.size))
         if counts.border is not None and not self._plain:
             table.border = counts.border
         alike = adjust.threshold(table.nr_accesses)
@@ -309,11 +320,11 @@ class SamplingMonitor(Monitor):
 
     def _update(self, now_ns: int) -> None:
         """Look again at the targets and what they map, less often the more that costs."""
-        begin_ns = time.thread_time_ns()
+        begin_ns = self._session.clock.cpu_ns()
         self._look_again()
         self._measure_footprints()
         self._updated_ns = now_ns
-        self._update_rest_ns = self._pacer.rest_ns(time.thread_time_ns() - begin_ns)
+        self._update_rest_ns = self._pacer.rest_ns(self._session.clock.cpu_ns() - begin_ns)
 
     def _look_again(self) -> None:
         layout = self._space.update(self._max_ranges)

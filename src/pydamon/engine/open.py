@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from pydamon.core.attrs import Attrs
-from pydamon.core.errors import UsageError
+from pydamon.core.errors import ProbeUnavailable, UsageError
 from pydamon.core.tuner import IntervalGoal
 from pydamon.engine.loop import SamplingMonitor
 from pydamon.engine.pace import Pacer
 from pydamon.engine.survey import Survey
 from pydamon.probes import open_session
-from pydamon.probes.trace import Trace, TraceProbe
-from pydamon.spaces import FixedSpace, VaddrSpace
+from pydamon.probes.base import Probe, Session
+from pydamon.probes.trace import Costs, Trace, TraceProbe
+from pydamon.spaces import FixedSpace, Space, VaddrSpace
 from pydamon.spaces.maps import Rule
 
 __all__ = ["monitor", "simulate"]
@@ -59,8 +60,7 @@ def monitor(
     `ProbeUnavailable`.
     """
     attrs = Attrs.of(sample, aggr, update, min_regions, max_regions)
-    if cpu_budget_percent is not None and not 0 < cpu_budget_percent <= 100 * (os.cpu_count() or 1):
-        raise UsageError(f"not a CPU budget in percent of one CPU: {cpu_budget_percent:g}")
+    _check_budget(cpu_budget_percent)
     if attrs.sampling_ns < _SHORTEST_NS:
         raise UsageError("pages cannot be sampled more often than every 100 us")
     try:
@@ -80,30 +80,17 @@ def monitor(
             raise UsageError("the exact probe does not sample: plain makes no sense with it")
         if used.traits.follows_mappings:
             space.rule = Rule.MAPPINGS
-        budget = None if cpu_budget_percent is None else cpu_budget_percent / 100
-        exact, survey, for_pacer = used.traits.exact, None, budget
-        if used.traits.scans and not plain:
-            survey = Survey(session, _FOR_SURVEYS * (budget or _DEFAULT_BUDGET), exact=exact)
-            if budget and not exact:
-                for_pacer = budget * (1 - _FOR_SURVEYS)
-        pacer = Pacer(
-            attrs,
-            for_pacer,
-            sampling_is_named=sample is not None,
-            aggregation_is_named=aggr is not None,
-            min_samples=used.traits.min_samples,
-        )
-        return SamplingMonitor(
+        return _monitor(
             space,
             session,
-            used.traits,
-            pacer,
-            probe_name=used.name,
+            used,
+            attrs,
+            cpu_budget_percent,
+            named=(sample is not None, aggr is not None),
             passed_over=passed_over,
             goal=goal,
-            seed=seed,
-            survey=survey,
             plain=plain,
+            seed=seed,
         )
     except BaseException:
         session.close()
@@ -115,28 +102,78 @@ def simulate(
     trace: Trace,
     *ranges: Sequence[tuple[int, int]],
     attrs: Attrs | None = None,
+    cpu_budget_percent: float | None = None,
+    costs: Costs | None = None,
     goal: IntervalGoal | None = None,
     plain: bool = False,
     seed: int = 0,
 ) -> SamplingMonitor:
-    """Monitor the made-up accesses of a trace over *ranges*, one sequence for each target."""
-    probe = TraceProbe(trace, seed)
-    pacer = Pacer(
-        attrs or Attrs(),
-        None,
-        sampling_is_named=True,
-        aggregation_is_named=True,
-        min_samples=probe.traits.min_samples,
-    )
-    session = probe.open()
-    return SamplingMonitor(
+    """Monitor the made-up accesses of a trace over *ranges*, one sequence for each target.
+
+    With a *cpu_budget_percent*, every read and clear is charged its measured cost (or that of
+    *costs*), and the intervals of *attrs* are stretched as `monitor` does.
+    """
+    _check_budget(cpu_budget_percent)
+    if cpu_budget_percent is not None:
+        costs = costs or Costs()
+    probe = TraceProbe(trace, seed, costs)
+    in_time = cpu_budget_percent is None
+    return _monitor(
         FixedSpace(*ranges),
+        probe.open(),
+        probe,
+        attrs or Attrs(),
+        cpu_budget_percent,
+        named=(in_time, in_time),
+        goal=goal,
+        plain=plain,
+        seed=seed,
+    )
+
+
+def _monitor(
+    space: Space,
+    session: Session,
+    probe: Probe,
+    attrs: Attrs,
+    cpu_budget_percent: float | None,
+    *,
+    named: tuple[bool, bool],
+    passed_over: Mapping[str, ProbeUnavailable] | None = None,
+    goal: IntervalGoal | None,
+    plain: bool,
+    seed: int | None,
+) -> SamplingMonitor:
+    """Share the budget out; *named* says which of sampling and aggregation interval is fixed."""
+    traits = probe.traits
+    budget = None if cpu_budget_percent is None else cpu_budget_percent / 100
+    survey, for_pacer = None, budget
+    if traits.scans and not plain:
+        share = _FOR_SURVEYS * (budget or _DEFAULT_BUDGET)
+        survey = Survey(session, share, exact=traits.exact, seed=seed)
+        if budget and not traits.exact:
+            for_pacer = budget * (1 - _FOR_SURVEYS)
+    pacer = Pacer(
+        attrs,
+        for_pacer,
+        sampling_is_named=named[0],
+        aggregation_is_named=named[1],
+        min_samples=traits.min_samples,
+    )
+    return SamplingMonitor(
+        space,
         session,
-        probe.traits,
+        traits,
         pacer,
         probe_name=probe.name,
+        passed_over=passed_over,
         goal=goal,
         seed=seed,
-        survey=None if plain else Survey(session, _FOR_SURVEYS * _DEFAULT_BUDGET),
+        survey=survey,
         plain=plain,
     )
+
+
+def _check_budget(percent: float | None) -> None:
+    if percent is not None and not 0 < percent <= 100 * (os.cpu_count() or 1):
+        raise UsageError(f"not a CPU budget in percent of one CPU: {percent:g}")

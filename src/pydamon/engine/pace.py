@@ -79,7 +79,8 @@ class Pacer:
         threads, which wait for the flush of their TLBs.
         """
         tick_ns = max(0, sampling_ns - clearing_ns) / ticks
-        clear_ns = 2 * clearing_ns / (ticks * self.share)
+        # The last tick chooses no new samples.
+        clear_ns = 2 * clearing_ns / (max(1, ticks - 1) * self.share)
         if self._tick_ns is None:
             self._tick_ns, self._clear_ns, self._adjusting_ns = tick_ns, clear_ns, adjusting_ns
         else:
@@ -93,15 +94,18 @@ class Pacer:
         if self._budget is None or self._tick_ns is None:
             self._apply(0, 0, growth)
             return
-        for_sampling = self._budget * (1 - _ADJUSTING - _UPDATING)
         # Each region should be sampled once an aggregation at the very least.
-        least_ns = (self._tick_ns + 2 * self._clear_ns / self._min_samples) / for_sampling
-        all_ns = (self._tick_ns + self._clear_ns) / for_sampling
+        least_ns = self._interval_ns(self._tick_ns + 2 * self._clear_ns / self._min_samples)
+        all_ns = self._interval_ns(self._tick_ns + self._clear_ns)
         self._apply(
             min(all_ns, max(_MAX_STRETCH * self.named.sampling_ns, least_ns)),
             self._adjusting_ns / (self._budget * _ADJUSTING),
             growth,
         )
+        for_adjusting = min(
+            _ADJUSTING * self._budget, self._adjusting_ns / self.effective.aggregation_ns
+        )
+        for_sampling = self._budget * (1 - _UPDATING) - for_adjusting
         allowed_ns = for_sampling * self.effective.sampling_ns
         # Even where the fixed part alone is over the budget, something must be sampled.
         left_ns = max(allowed_ns - self._tick_ns, allowed_ns / 4, self._tick_ns / 8)
@@ -110,6 +114,18 @@ class Pacer:
             # Intervals are on their way to where this is within the budget.
             least = 2 / self.effective.samples_per_aggregation
         self.share = min(1.0, max(least, left_ns / max(1.0, self._clear_ns)))
+
+    def _interval_ns(self, tick_ns: float) -> float:
+        """The sampling interval at which ticks that cost so much are within the budget.
+
+        Where aggregations are long for the sake of sampling, adjusting takes less than its share.
+        """
+        assert self._budget is not None
+        together_ns = tick_ns + self._adjusting_ns / self._min_samples
+        return min(
+            tick_ns / (self._budget * (1 - _ADJUSTING - _UPDATING)),
+            together_ns / (self._budget * (1 - _UPDATING)),
+        )
 
     def _apply(self, sampling_ns: float, aggregation_ns: float, growth: float) -> None:
         """Use these intervals, as far as the named ones allow."""

@@ -8,8 +8,7 @@ accessed bits are cleared at its start and read at its end.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,16 +17,31 @@ from numpy.typing import NDArray
 from pydamon.core import adjust
 from pydamon.core.draw import draw, redraw
 from pydamon.core.regions import PAGE_SIZE, Ranges, RegionTable
+from pydamon.core.spots import Spots, choose, tell
 from pydamon.probes.base import Counts, PageBits, Session
 
 __all__ = ["Survey", "still_known"]
 
-_CHUNK_BYTES = 1 << 30
-_MOST_NS = 30 * 10**6
-"""The CPU time that one survey may take: what does not fit is looked at in the next ones."""
+_CHUNK_BYTES, _SMALL_CHUNK_BYTES = 1 << 30, 64 << 20
+_MOST_NS = 30e6
+"""The CPU time that one survey may take. Memory for which that is too little is looked at in spots,
+and as many whole stretches as there is time for."""
+_SOON_NS = 3 * 10**9
+"""Then a survey takes so little that it is paid for after this time."""
+_PATIENCE_NS = 60 * 10**9
+"""And where all stretches would take longer than this, only those with something in them count."""
+_FIRST_NS = 0.03
+"""CPU time for a byte whose accessed bit must be cleared; later it is learned."""
+_FIRST_SPOT_NS = 20_000
+_FOR_SPOTS = 0.6
+_LEAST_SPOTS, _MOST_SPOTS = 64, 4096
+_FEW_REGIONS = 4
 _IMPROBABLE = 0.05
+_DOUBTFUL = 0.1
 _REST_NS = 10**9
 """Even where surveys cost nothing, sampling has its time between two of them."""
+
+_MEMORY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,54 +66,63 @@ class Survey:
     With *exact*, each is of everything, whatever it costs.
     """
 
-    def __init__(self, session: Session, share: float, *, exact: bool = False) -> None:
+    def __init__(
+        self, session: Session, share: float, *, exact: bool = False, seed: int | None = None
+    ) -> None:
         self._session = session
         self._share = share
         self._exact = exact
+        self._rng = np.random.default_rng(seed)
         self._next_ns = 0
         self._paid_ns = 0
         self._window_ns = 0
+        self._doubted = False
         self._cursor = (0, 0)
         self._stretches: list[_Stretch] = []
+        self._spots = Spots.none()
+        self._spots_cpu_ns = 0
         self._cpu_ns = 0
+        self._byte_ns = _FIRST_NS
+        self._spot_ns = float(_FIRST_SPOT_NS)
 
     def due(self, now_ns: int, window_ns: int) -> bool:
         """Whether the next survey is paid for.
 
-        What was touched in a window says little of one of twice its length: a third of the price
-        is enough then.
+        A third of the price is enough where what was found holds no longer: because samples
+        contradict it, or because windows are twice as long now.
         """
-        outdated = window_ns >= 2 * self._window_ns
+        outdated = self._doubted or window_ns >= 2 * self._window_ns
         return now_ns >= (self._paid_ns if outdated else self._next_ns)
 
-    def begin(self, ranges: Sequence[Ranges]) -> None:
-        """Clear the accessed bits of the next stretches, as much as fits into one survey."""
-        begin_ns = time.thread_time_ns()
-        self._stretches = []
-        reset: dict[int, bool] = {}
-        chunks = _chunks(ranges)
-        at = next((i for i, (t, start, _) in enumerate(chunks) if (t, start) >= self._cursor), 0)
-        for number in range(len(chunks)):
-            target, start, end = chunks[(at + number) % len(chunks)]
-            # What took its time to clear takes as much again to read and to draw.
-            if not self._exact and time.thread_time_ns() - begin_ns > _MOST_NS / 2:
-                self._cursor = (target, start)
-                break
-            if target not in reset:
-                reset[target] = self._session.clear_shared(target)
-            bits = self._session.scan(target, start, end, clear=True)
-            if reset[target]:
-                # All was clear already; what is accessed was touched since.
-                bits = replace(bits, unobservable=np.zeros_like(bits.unobservable))
-            self._stretches.append(_Stretch(target, bits))
-        self._cpu_ns = time.thread_time_ns() - begin_ns
+    def doubt(self, moved_bytes: float, working_set_bytes: float) -> None:
+        """Samples contradict what was found, by so many bytes that are in use now or no longer."""
+        self._doubted |= moved_bytes > _DOUBTFUL * working_set_bytes
+
+    def begin(self, table: RegionTable, ranges: Sequence[Ranges], window_ns: int) -> None:
+        """Clear the accessed bits of as much as fits into one survey, of a window so long."""
+        begin_ns = self._session.clock.cpu_ns()
+        all_ns = self._byte_ns * float(table.size.sum())
+        if self._exact or all_ns <= _MOST_NS:
+            self._spots, most_ns = Spots.none(), _MOST_NS
+            chunks = _chunks(ranges, _CHUNK_BYTES, self._cursor)
+        else:
+            most_ns = min(_MOST_NS, self._share * max(_SOON_NS, 2 * window_ns))
+            self._clear_spots(table, most_ns * _FOR_SPOTS)
+            most_ns *= 1 - _FOR_SPOTS
+            if all_ns > self._share * _PATIENCE_NS:
+                ranges = _in_use(table)
+            chunks = _chunks(ranges, _SMALL_CHUNK_BYTES, self._cursor)
+        self._clear_stretches(chunks, most_ns / 2)
+        self._cpu_ns = self._session.clock.cpu_ns() - begin_ns
 
     def end(self, table: RegionTable, max_regions: int) -> RegionTable:
         """Draw the surveyed regions anew, with the share of their pages that was touched."""
-        begin_ns = time.thread_time_ns()
+        begin_ns = self._session.clock.cpu_ns()
         looks = [
             (stretch, self._look(stretch)) for stretch in sorted(self._stretches, key=_position)
         ]
+        self._see_spots()
+        table = tell(table, self._spots, max_regions // 2)
         total_bytes = max(1, int(table.size.sum()))
         parts = []
         for target in range(int(table.target.max(initial=-1)) + 1):
@@ -115,14 +138,65 @@ class Survey:
                 part = redraw(part, surveyed, np.concatenate(starts))
                 _fill(part, mine)
             parts.append(part)
-        self._cpu_ns += time.thread_time_ns() - begin_ns
+        self._cpu_ns += self._session.clock.cpu_ns() - begin_ns
         return adjust.concatenate(parts)
+
+    def _clear_spots(self, table: RegionTable, most_ns: float) -> None:
+        """Choose spots and clear them."""
+        begin_ns = self._session.clock.cpu_ns()
+        count = int(np.clip(most_ns / self._spot_ns, _LEAST_SPOTS, _MOST_SPOTS))
+        spots = choose(table, self._spots, count, self._rng)
+        self._spots = replace(spots, share=self._look_at(spots, clear=True))
+        self._spots_cpu_ns = self._session.clock.cpu_ns() - begin_ns
+
+    def _see_spots(self) -> None:
+        """See what was touched since; that of spots that could not be cleared is not known."""
+        if not len(self._spots):
+            return
+        begin_ns = self._session.clock.cpu_ns()
+        share = np.where(
+            np.isnan(self._spots.share), np.nan, self._look_at(self._spots, clear=False)
+        )
+        self._spots = replace(self._spots, share=share)
+        cpu_ns = self._spots_cpu_ns + self._session.clock.cpu_ns() - begin_ns
+        self._spot_ns += _MEMORY * (cpu_ns / len(self._spots) - self._spot_ns)
+
+    def _look_at(self, spots: Spots, *, clear: bool) -> NDArray[np.float64]:
+        targets = np.unique(spots.target).tolist()
+        looks = (
+            self._session.look(target, spots.address[spots.target == target], clear=clear)
+            for target in targets
+        )
+        return np.concatenate([np.empty(0), *looks])
+
+    def _clear_stretches(self, chunks: Iterable[tuple[int, int, int]], most_ns: float) -> None:
+        clock = self._session.clock
+        begin_ns, looked_bytes = clock.cpu_ns(), 0
+        self._stretches = []
+        reset: dict[int, bool] = {}
+        for target, start, end in chunks:
+            # What took its time to clear takes as much again to read and to draw.
+            if not self._exact and clock.cpu_ns() - begin_ns > most_ns:
+                self._cursor = (target, start)
+                break
+            if target not in reset:
+                reset[target] = self._session.clear_shared(target)
+            bits = self._session.scan(target, start, end, clear=True)
+            if reset[target]:
+                # All was clear already; what is accessed was touched since.
+                bits = replace(bits, unobservable=np.zeros_like(bits.unobservable))
+            self._stretches.append(_Stretch(target, bits))
+            looked_bytes += end - start
+        if looked_bytes:
+            used_ns = (clock.cpu_ns() - begin_ns) / looked_bytes
+            self._byte_ns += _MEMORY * (used_ns - self._byte_ns)
 
     def pay(self, now_ns: int, window_ns: int) -> None:
         """Let time pass until what the survey of such a window cost is paid for."""
         price_ns = max(_REST_NS, int(self._cpu_ns / self._share))
         self._next_ns, self._paid_ns = now_ns + price_ns, now_ns + price_ns // 3
         self._window_ns = window_ns
+        self._doubted = False
         self._stretches = []
 
     def _look(self, stretch: _Stretch) -> PageBits:
@@ -145,7 +219,8 @@ def still_known(table: RegionTable, counts: Counts, samples: int) -> NDArray[np.
     # An upper bound of the probability of so many hits, by Chernoff.
     by_chance = (checks * share * np.e / np.maximum(hits, 1)) ** hits
     warmed = (hits >= 2) & (by_chance < _IMPROBABLE / 50)
-    by_rate = (1 - (1 - rate) ** samples) * (1 - table.unobservable)
+    # As if some pages were accessed all the time and others never: the next survey will know.
+    by_rate = rate * (1 - table.unobservable)
     return np.where(cooled, 0.0, np.where(warmed, by_rate, share))
 
 
@@ -155,17 +230,30 @@ def _position(stretch: _Stretch) -> tuple[int, int]:
 
 def _room(stretch: _Stretch, max_regions: int, total_bytes: int) -> int:
     """Half of the regions are for what surveys draw, by size; the rest for random splits."""
-    return max(2, max_regions * (stretch.end - stretch.start) // (2 * total_bytes))
+    by_size = max_regions * (stretch.end - stretch.start) // (2 * total_bytes)
+    return max(_FEW_REGIONS, by_size)
 
 
-def _chunks(ranges: Sequence[Ranges]) -> list[tuple[int, int, int]]:
-    """Target, start and end of parts of the ranges that are small enough to be one look."""
-    return [
-        (target, start, min(start + _CHUNK_BYTES, int(end)))
-        for target, bounds in enumerate(ranges)
-        for begin, end in bounds
-        for start in range(int(begin), int(end), _CHUNK_BYTES)
-    ]
+def _in_use(table: RegionTable) -> list[Ranges]:
+    """Where anything was touched, of each target."""
+    used = table.take(table.touched > 0)
+    bounds = np.stack([used.start, used.end], axis=1)
+    targets = range(int(table.target.max(initial=-1)) + 1)
+    return [bounds[used.target == target] for target in targets]
+
+
+def _chunks(
+    ranges: Sequence[Ranges], chunk_bytes: int, cursor: tuple[int, int]
+) -> Iterator[tuple[int, int, int]]:
+    """Target, start and end of parts of the ranges, each once, from the *cursor* on."""
+    for behind in (True, False):
+        for target, bounds in enumerate(ranges):
+            if (target < cursor[0]) if behind else (target > cursor[0]):
+                continue
+            for begin, end in bounds.tolist():
+                for start in range(begin, end, chunk_bytes):
+                    if ((target, start) >= cursor) == behind:
+                        yield target, start, min(start + chunk_bytes, end)
 
 
 def _fill(table: RegionTable, looks: list[tuple[_Stretch, PageBits]]) -> None:

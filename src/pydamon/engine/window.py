@@ -17,7 +17,11 @@ __all__ = ["Window", "snapshot_of"]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What was seen in one window, and what seeing it cost."""
+    """What was seen in one window, and what seeing it cost.
+
+    `clearing_ns` is the part of the sampling that went to clears, but for those of the first
+    samples, which are chosen together with all else that is done once a window.
+    """
 
     start_ns: int
     end_ns: int
@@ -25,6 +29,7 @@ class Window:
     late_ticks: int
     counts: Counts
     sampling_cpu_ns: int
+    clearing_ns: int
     survey_cpu_ns: int
 
 

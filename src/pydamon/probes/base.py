@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pydamon.core.closing import Closing
 from pydamon.core.mappings import MappingTable
 from pydamon.core.regions import PAGE_SIZE, RegionTable
+from pydamon.core.spots import SPOT_BYTES
 from pydamon.probes.process import Process
 
 __all__ = [
@@ -70,9 +71,8 @@ class Counts:
     both may be fractions. `unobservable` counts samples that could not be watched (they are not
     in `checks`). `touched` is the share of the region's bytes known to have been accessed, and
     `border` an address with all samples that hit on one side and all others on the other, or 0;
-    `None` where the probe cannot tell. `interruption_ns` is an upper estimate of the time that
-    resetting samples took from the target's threads. `lost` says that a target has another address
-    space now (it called exec): look at its mappings again.
+    `None` where the probe cannot tell. `lost` says that a target has another address space now (it
+    called exec): look at its mappings again.
     """
 
     hits: NDArray[np.float64]
@@ -80,7 +80,6 @@ class Counts:
     unobservable: NDArray[np.float64]
     touched: NDArray[np.float64] | None = None
     border: NDArray[np.int64] | None = None
-    interruption_ns: int = 0
     lost: bool = False
 
 
@@ -126,6 +125,10 @@ class Clock(Protocol):
         """The Unix time of a moment that `now_ns` gave; never runs backwards."""
         ...
 
+    def cpu_ns(self) -> int:
+        """CPU time that this thread has used so far."""
+        ...
+
     def wait_until(self, deadline_ns: int) -> None:
         """Return at *deadline_ns*, or at once where that has passed."""
         ...
@@ -143,6 +146,9 @@ class RealClock:
     def now_ns(self) -> int:
         return time.monotonic_ns()
 
+    def cpu_ns(self) -> int:
+        return time.thread_time_ns()
+
     def wait_until(self, deadline_ns: int) -> None:
         left_ns = deadline_ns - time.monotonic_ns()
         if left_ns > 0:
@@ -153,6 +159,8 @@ class Session(Closing):
     """A probe at work on some targets."""
 
     clock: Clock
+    interruption_ns: int = 0
+    """An upper estimate of the time that clearing took from the targets' threads so far."""
 
     @abstractmethod
     def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
@@ -183,6 +191,19 @@ class Session(Closing):
 
         Clears them again if *clear* is set. Raises `ProbeError` where the probe cannot scan.
         """
+
+    def look(self, target: int, spots: NDArray[np.int64], *, clear: bool) -> NDArray[np.float64]:
+        """Which share of each spot was touched since it was last cleared.
+
+        *spots* are sorted addresses, multiples of `SPOT_BYTES`, each standing for as many bytes.
+        NaN where nothing can be said, because the spot cannot be cleared: that shows when *clear*
+        is set. Raises `ProbeError` where the probe cannot scan.
+        """
+        share = np.empty(len(spots))
+        for index, start in enumerate(spots.tolist()):
+            bits = self.scan(target, start, start + SPOT_BYTES, clear=clear)
+            share[index] = np.nan if bits.unobservable.any() else bits.accessed.mean()
+        return share
 
     def clear_shared(self, target: int) -> bool:
         """Clear all of a target, even what `scan` could not clear when it last tried.

@@ -74,7 +74,6 @@ class RefsSession(Session):
         self._table = RegionTable.of([], [], [])
         self._hits = self._touched = np.empty(0)
         self._checks = 0
-        self._interruption_ns = 0
 
     def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
         del mappings
@@ -85,7 +84,7 @@ class RefsSession(Session):
         del share  # the kernel clears and counts whole processes
         self._table = table
         self._hits, self._touched = np.zeros(len(table)), np.zeros(len(table))
-        self._checks = self._interruption_ns = 0
+        self._checks = 0
         self._clear_all()
 
     def tick(self, last: bool = False) -> None:
@@ -114,7 +113,6 @@ class RefsSession(Session):
             np.full(n, float(self._checks)),
             np.zeros(n),
             touched=self._touched.copy(),
-            interruption_ns=self._interruption_ns,
         )
 
     def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
@@ -132,7 +130,7 @@ class RefsSession(Session):
                 continue
             except OSError as error:
                 raise _not_ours(process, error) from None
-        self._interruption_ns += time.thread_time_ns() - begin_ns
+        self.interruption_ns += time.thread_time_ns() - begin_ns
 
 
 def _referenced(pid: int) -> NDArray[np.int64]:

@@ -1,7 +1,8 @@
 """Made-up access patterns: simulate a workload, with no Linux and no waiting.
 
 Time is simulated too, so that a minute of monitoring passes in a moment, and one seed always
-gives one result.
+gives one result. So is the CPU time of the monitor where `Costs` are given: those of the `ebpf`
+probe, as they were measured, for targets that no machine at hand could hold.
 """
 
 from __future__ import annotations
@@ -14,12 +15,23 @@ from numpy.typing import NDArray
 
 from pydamon.core.errors import UsageError
 from pydamon.core.mappings import MappingTable
-from pydamon.core.regions import PAGE_SIZE, RegionTable
-from pydamon.probes.base import Availability, Clock, Counts, PageBits, Session, Traits, turns
+from pydamon.core.regions import PAGE_SIZE, RegionTable, order_keys
+from pydamon.core.spots import SPOT_BYTES
+from pydamon.probes.base import (
+    Availability,
+    Counts,
+    PageBits,
+    Session,
+    Traits,
+    turns,
+)
 from pydamon.probes.borders import NO_SPAN, borders
 from pydamon.probes.process import Process
 
-__all__ = ["Access", "Phase", "Trace", "TraceProbe", "VirtualClock"]
+__all__ = ["Access", "Costs", "Phase", "Trace", "TraceProbe", "VirtualClock"]
+
+_BLOCK = 16 * PAGE_SIZE
+_LARGE = 512 * PAGE_SIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +84,45 @@ class Trace:
         return self.phases[-1]
 
 
-class VirtualClock(Clock):
-    """A clock that only passes when it is waited for."""
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """CPU time that the monitor needs, in nanoseconds: measured with `ebpf` (docs/benchmarks.md).
+
+    A *tick* is a wake-up with its system calls. A *clear* is one range, while the target runs on
+    another CPU, and *clear_page* what each page adds that was accessed. A *table* is read and
+    counted page by page. Of an *aggregation*, a part is fixed and a part is for each region.
+    """
+
+    tick_ns: int = 200_000
+    sample_ns: int = 1_000
+    clear_ns: int = 12_000
+    clear_page_ns: int = 100
+    table_ns: int = 2_000
+    spot_ns: int = 1_000
+    aggregation_ns: int = 1_000_000
+    region_ns: int = 500
+
+
+class VirtualClock:
+    """A clock that passes when it is waited for, and by the CPU time that is spent."""
 
     def __init__(self) -> None:
         self._now_ns = 0
+        self._cpu_ns = 0
 
     def now_ns(self) -> int:
         return self._now_ns
 
     def unix_ns(self, now_ns: int) -> int:
         return now_ns
+
+    def cpu_ns(self) -> int:
+        return self._cpu_ns
+
+    def spend(self, cpu_ns: int) -> None:
+        """Work for so long."""
+        self._cpu_ns += cpu_ns
+        self._now_ns += cpu_ns
 
     def wait_until(self, deadline_ns: int) -> None:
         self._now_ns = max(self._now_ns, deadline_ns)
@@ -94,6 +134,7 @@ class TraceProbe:
 
     trace: Trace
     seed: int = 0
+    costs: Costs | None = None
     name: str = "trace"
     traits: Traits = field(
         default=Traits(
@@ -112,15 +153,18 @@ class TraceProbe:
 
     def open(self) -> TraceSession:
         """Start the simulation at time 0."""
-        return TraceSession(self.trace, self.seed)
+        return TraceSession(self.trace, self.seed, self.costs)
 
 
 class TraceSession(Session):
     """A session of the `trace` probe; see `pydamon.probes.Session`."""
 
-    def __init__(self, trace: Trace, seed: int) -> None:
-        self.clock: Clock = VirtualClock()
+    clock: VirtualClock
+
+    def __init__(self, trace: Trace, seed: int, costs: Costs | None = None) -> None:
+        self.clock = VirtualClock()
         self._trace = trace
+        self._costs = costs
         self._rng = np.random.default_rng(seed)
         self._table = RegionTable.of([], [], [])
         self._period = self._phase = np.empty(0, np.int64)
@@ -128,7 +172,8 @@ class TraceSession(Session):
         self._page = np.empty(0, np.int64)
         self._sampled = np.empty(0, np.bool_)
         self._since_ns = 0
-        self._cleared: dict[int, int] = {}
+        self._cleared_ns: dict[int, int] = {}
+        """When each block of a target was last cleared; all others never were, and are accessed."""
         self._hits = self._checks = np.empty(0)
         self._hit = self._miss = np.empty((0, 2), np.int64)
 
@@ -143,10 +188,14 @@ class TraceSession(Session):
         self._hit = np.tile(np.array(NO_SPAN), (len(table), 1))
         self._miss = self._hit.copy()
         self._sampled = np.zeros(len(table), np.bool_)
+        if self._costs:
+            self.clock.spend(self._costs.aggregation_ns + self._costs.region_ns * len(table))
         self.tick()
 
     def tick(self, last: bool = False) -> None:
         now_ns, table = self.clock.now_ns(), self._table
+        if self._costs:
+            self.clock.spend(self._costs.tick_ns)
         if self._sampled.any():
             rate = self._trace.at(now_ns).rate_hz(table.target, self._page)
             chance = 1 - np.exp(-rate * (now_ns - self._since_ns) / 1e9)
@@ -161,6 +210,8 @@ class TraceSession(Session):
             self._sampled = (self._ticks + self._phase) % self._period == 0
             self._ticks += 1
             self._since_ns = now_ns
+            if self._costs:
+                self._charge_samples(self._costs)
 
     def counts(self) -> Counts:
         return Counts(
@@ -171,18 +222,76 @@ class TraceSession(Session):
         )
 
     def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
-        now_ns = self.clock.now_ns()
         page = np.arange(start // PAGE_SIZE * PAGE_SIZE, end, PAGE_SIZE)
-        rate = self._trace.at(now_ns).rate_hz(np.full(len(page), target, np.int32), page)
-        elapsed_ns = now_ns - self._cleared.get(target, 0)
-        accessed = self._rng.random(len(page)) < 1 - np.exp(-rate * elapsed_ns / 1e9)
+        targets = np.full(len(page), target, np.int32)
+        accessed = self._accessed(targets, page)
+        if self._costs:
+            tables = -(-end // _LARGE) - start // _LARGE
+            self.clock.spend(self._costs.table_ns * tables)
         if clear:
-            self._cleared[target] = now_ns
+            self._clear(np.unique(_blocks(targets, page)))
+            if self._costs:
+                runs = int(np.diff(accessed, prepend=False).sum() + 1) // 2
+                self._charge_clears(self._costs, runs, int(accessed.sum()))
         none = np.zeros(len(page), np.bool_)
         return PageBits(int(page[0]), ~none, none, accessed, none)
 
+    def look(self, target: int, spots: NDArray[np.int64], *, clear: bool) -> NDArray[np.float64]:
+        page = (spots[:, None] + np.arange(0, SPOT_BYTES, PAGE_SIZE)).ravel()
+        targets = np.full(len(page), target, np.int32)
+        accessed = self._accessed(targets, page)
+        share: NDArray[np.float64] = accessed.reshape(len(spots), -1).mean(axis=1)
+        if self._costs:
+            self.clock.spend(self._costs.spot_ns * len(spots))
+        if clear:
+            self._clear(np.unique(_blocks(targets, page)))
+            if self._costs:
+                self._charge_clears(self._costs, int((share > 0).sum()), int(accessed.sum()))
+        return share
+
     def close(self) -> None:
         """Nothing to give back."""
+
+    def _accessed(self, target: NDArray[np.int32], page: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """The accessed bits of pages at this moment."""
+        now_ns = self.clock.now_ns()
+        block, which = np.unique(_blocks(target, page), return_inverse=True)
+        cleared_ns = np.array([self._cleared_ns.get(b, -1) for b in block.tolist()], np.float64)
+        rate = self._trace.at(now_ns).rate_hz(target, page)
+        since_ns = cleared_ns[which]
+        chance = np.where(since_ns < 0, 1.0, 1 - np.exp(-rate * (now_ns - since_ns) / 1e9))
+        accessed: NDArray[np.bool_] = self._rng.random(len(page)) < chance
+        return accessed
+
+    def _clear(self, blocks: NDArray[np.int64]) -> None:
+        now_ns = self.clock.now_ns()
+        self._cleared_ns.update((block, now_ns) for block in blocks.tolist())
+
+    def _charge_samples(self, costs: Costs) -> None:
+        """Samples are read; those with their accessed bit set are cleared, a block around each."""
+        which = np.flatnonzero(self._sampled)
+        self.clock.spend(costs.sample_ns * len(which))
+        target, page = self._table.target[which], self._page[which]
+        accessed = np.flatnonzero(self._accessed(target, page))
+        cold = (self._table.last_nr_accesses < 1) & (self._table.size <= 4 * _LARGE)
+        pages = 0
+        for index in accessed.tolist():
+            size = _LARGE if cold[which[index]] else _BLOCK
+            start = int(page[index]) // size * size
+            first = int(_blocks(target[index : index + 1], np.array([start]))[0])
+            self._clear(np.arange(first, first + size // _BLOCK))
+            pages += size // PAGE_SIZE
+        self._charge_clears(costs, len(accessed), pages)
+
+    def _charge_clears(self, costs: Costs, ranges: int, pages: int) -> None:
+        cost_ns = costs.clear_ns * ranges + costs.clear_page_ns * pages
+        self.clock.spend(cost_ns)
+        self.interruption_ns += cost_ns
+
+
+def _blocks(target: NDArray[np.int32], page: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Numbers for the blocks that pages are in, different for each target."""
+    return order_keys(target, page // (_BLOCK // PAGE_SIZE))
 
 
 def _widen(span: NDArray[np.int64], page: NDArray[np.int64], where: NDArray[np.bool_]) -> None:

@@ -46,6 +46,7 @@ class Control(ctypes.Structure):
         ("n_ranges", ctypes.c_uint32),
         ("target", ctypes.c_uint32),
         ("tgid", ctypes.c_uint32),
+        ("listed", ctypes.c_uint32),
         ("addr", ctypes.c_uint64),
         ("peeked", ctypes.c_uint64 * 2),
     )

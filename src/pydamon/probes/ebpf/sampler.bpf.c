@@ -67,6 +67,7 @@ struct control {
 	u32 n_ranges;	  /* tick: how many do; verify: how many could not be cleared */
 	u32 target;	  /* peek, scan, find_task: which target */
 	u32 tgid;	  /* find_task: which process, 0 for whatever the iterator is limited to */
+	u32 listed;	  /* scan: of the addresses in `parents`, instead of from `addr` on */
 	u64 addr;	  /* peek, scan: where */
 	u64 peeked[2];
 };
@@ -335,7 +336,7 @@ SEC("syscall") int verify(void *ctx)
 	return 0;
 }
 
-/* Copy the page tables of `count` times 2 MiB from `addr` on. */
+/* Copy `count` page tables: each of 2 MiB from `addr` on, or those of listed addresses. */
 SEC("syscall") int scan(void *ctx)
 {
 	struct control *c = get_control();
@@ -358,7 +359,7 @@ SEC("syscall") int scan(void *ctx)
 		parent = bpf_map_lookup_elem(&parents, &slot);
 		if (!table || !parent)
 			break;
-		e = walk_to_pmd(c, t->pgd, c->addr + ((u64)i << 21), &shift);
+		e = walk_to_pmd(c, t->pgd, c->listed ? *parent : c->addr + ((u64)i << 21), &shift);
 		if (e && !(e & LEAF) &&
 		    bpf_probe_read_kernel(table, sizeof(*table),
 					  (void *)(c->direct_map + (e & c->phys_mask))))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core.regions import PAGE_SIZE
+from pydamon.core.spots import SPOT_BYTES
 from pydamon.probes import madvise
 from pydamon.probes.base import PageBits
 from pydamon.probes.ebpf.layout import TABLES
@@ -17,6 +18,7 @@ from pydamon.probes.pageflags import PageFlags
 __all__ = ["Scanner"]
 
 _TABLE_BYTES = 512 * PAGE_SIZE
+_SPOT_PAGES = SPOT_BYTES // PAGE_SIZE
 _MAPPED, _ACCESSED, _LEAF = 1 | 1 << 8, 1 << 5, 1 << 7
 """Bits of an entry; mapped is PRESENT or PROTNONE, which sampler.bpf.c explains."""
 _GAP_BYTES = 128 * PAGE_SIZE
@@ -38,7 +40,7 @@ class Scanner:
         count = -(-end // _TABLE_BYTES) - first
         bits = np.zeros((count, 512), np.uint16)
         huge = np.zeros(count, np.bool_)
-        control.target = self._target
+        control.target, control.listed = self._target, 0
         for at in range(0, count, TABLES):
             n = min(TABLES, count - at)
             control.addr, control.count = (first + at) * _TABLE_BYTES, n
@@ -61,6 +63,53 @@ class Scanner:
             present & ((flat & _ACCESSED) != 0),
             np.zeros(len(flat), np.bool_),
         )
+
+    def read_spots(self, spots: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which pages of each spot are accessed, shape (n, 64), and which lie in a huge page."""
+        machine, control = self._machine, self._machine.control
+        accessed = np.zeros((len(spots), _SPOT_PAGES), np.bool_)
+        huge = np.zeros(len(spots), np.bool_)
+        control.target, control.listed = self._target, 1
+        part = spots % _TABLE_BYTES // SPOT_BYTES
+        for at in range(0, len(spots), TABLES):
+            n = min(TABLES, len(spots) - at)
+            machine.parents[:n], control.count = spots[at : at + n], n
+            if machine.scan.run() != 0:
+                break
+            entries = machine.tables[:n].reshape(n, -1, _SPOT_PAGES)
+            entries = entries[np.arange(n), part[at : at + n]].astype(np.uint16)
+            parents = machine.parents[:n]
+            huge[at : at + n] = leaf = (parents & np.uint64(_LEAF)) != 0
+            whole = (parents == 0) | leaf
+            entries[whole] = parents[whole, None].astype(np.uint16)
+            accessed[at : at + n] = ((entries & _MAPPED) != 0) & ((entries & _ACCESSED) != 0)
+        return accessed, huge
+
+    def clear_spots(
+        self,
+        spots: NDArray[np.int64],
+        accessed: NDArray[np.bool_],
+        whole: NDArray[np.bool_],
+        flags: PageFlags,
+    ) -> NDArray[np.bool_]:
+        """Clear the spots with anything *accessed*; which of them could not be cleared.
+
+        *whole* are those where all of 2 MiB must be cleared, lest a large folio is split.
+        """
+        stuck = np.zeros(len(spots), np.bool_)
+        wanted = np.flatnonzero(accessed.any(axis=1))
+        start = np.where(whole, spots // _TABLE_BYTES * _TABLE_BYTES, spots)[wanted]
+        length = np.where(whole, _TABLE_BYTES, SPOT_BYTES)[wanted]
+        start, first = np.unique(start, return_index=True)
+        ranges = np.stack([start, length[first]], axis=1).astype(np.uint64)
+        madvise.advise(self._pidfd, ranges, madvise.MADV_COLD)
+        after, _ = self.read_spots(spots[wanted])
+        before = accessed[wanted]
+        # Nothing at all was cleared: all of it was touched again at once, or none of it can be.
+        for index in np.flatnonzero((after & before).sum(axis=1) == before.sum(axis=1)):
+            page = int(spots[wanted[index]]) + int(np.argmax(before[index])) * PAGE_SIZE
+            stuck[wanted[index]] = not flags.can_be_cleared(page)
+        return stuck
 
     def clear(
         self, bits: PageBits, block: int, flags: PageFlags, stuck_before: NDArray[np.bool_]

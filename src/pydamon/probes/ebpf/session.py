@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pydamon.core.errors import TargetError
 from pydamon.core.mappings import MappingTable
-from pydamon.core.regions import PAGE_SIZE, RegionTable
+from pydamon.core.regions import PAGE_SIZE, RegionTable, order_keys
 from pydamon.probes import madvise
 from pydamon.probes.base import Clock, Counts, PageBits, RealClock, Session, turns
 from pydamon.probes.borders import NO_SPAN, borders
@@ -37,6 +37,8 @@ Pages that nobody touches again need no clear when they are sampled next."""
 LARGE_BLOCK = 512 * PAGE_SIZE
 """For regions that lie cold, where one clear is then enough for long; and for files, whose pages
 may be part of a large folio, which the kernel would split to advise about a part of it."""
+_NOT_AGAIN_BYTES = 4 * LARGE_BLOCK
+"""In larger regions a sample hardly ever meets a block that was cleared before."""
 
 
 class EbpfSession(Session):
@@ -56,7 +58,6 @@ class EbpfSession(Session):
         self._count = 0
         self._blind: tuple[NDArray[np.int64], ...] = (np.empty(0, np.int64),) * 2
         self._armed = False
-        self._interruption_ns = 0
         self._rng = np.random.default_rng()
 
     def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
@@ -105,7 +106,6 @@ class EbpfSession(Session):
         self._machine.spans[:n] = (*NO_SPAN, *NO_SPAN)
         self._count = n
         self._armed = False
-        self._interruption_ns = 0
         self._machine.control.tick = 0
         self.tick()
 
@@ -125,13 +125,14 @@ class EbpfSession(Session):
         hits, checks, unobservable = self._machine.counters[: self._count].T.astype(np.float64)
         blind = (checks == 0) & (unobservable > 0)
         entries = self._machine.entries[: self._count][blind]
-        self._blind = tuple(_keys(entries["target"], entries[end]) for end in ("start", "end"))
+        self._blind = tuple(
+            order_keys(entries["target"], entries[end].astype(np.int64)) for end in ("start", "end")
+        )
         return Counts(
             hits,
             checks,
             unobservable,
             border=borders(spans[:, :2], spans[:, 2:]),
-            interruption_ns=self._interruption_ns,
             lost=bool(self._machine.targets["gone"][: len(self._processes)].any()),
         )
 
@@ -148,11 +149,27 @@ class EbpfSession(Session):
         stuck = self._stuck.get(key) if self._rng.random() >= _TRY_AGAIN else None
         if stuck is None:
             stuck = np.zeros(len(bits.accessed), np.bool_)
+        begin_ns = time.thread_time_ns()
         bits = scanner.clear(bits, block, self._flags[target], stuck)
+        self.interruption_ns += time.thread_time_ns() - begin_ns
         self._stuck[key] = bits.unobservable
         if bits.unobservable.sum() > _MUCH_PAGES:
             self._shares_much.add(key[0])
         return bits
+
+    def look(self, target: int, spots: NDArray[np.int64], *, clear: bool) -> NDArray[np.float64]:
+        scanner = Scanner(self._machine, target, self._processes[target].pidfd)
+        accessed, huge = scanner.read_spots(spots)
+        share: NDArray[np.float64] = accessed.mean(axis=1)
+        if clear:
+            files = self._files[target]
+            at = np.searchsorted(files[:, 0], spots, side="right") - 1
+            in_file = (at >= 0) & (spots < files[at, 1]) if len(files) else np.zeros_like(huge)
+            begin_ns = time.thread_time_ns()
+            stuck = scanner.clear_spots(spots, accessed, huge | in_file, self._flags[target])
+            self.interruption_ns += time.thread_time_ns() - begin_ns
+            share[stuck] = np.nan
+        return share
 
     def clear_shared(self, target: int) -> bool:
         pid = self._processes[target].pid
@@ -188,7 +205,7 @@ class EbpfSession(Session):
                 self._clear_one_by_one(pidfd, offset, n)
             target["n_ranges"], target["bytes"] = 0, 0
             offset += n
-        self._interruption_ns += time.thread_time_ns() - begin_ns
+        self.interruption_ns += time.thread_time_ns() - begin_ns
         control = machine.control
         control.n_ranges = 0
         for first in range(0, count, BATCH):
@@ -229,13 +246,14 @@ class EbpfSession(Session):
         start, end = self._blind
         if not len(start):
             return np.zeros(len(table), np.bool_)
-        at = np.searchsorted(start, _keys(table.target, table.start), side="right") - 1
-        return (at >= 0) & (_keys(table.target, table.end) <= end[at])
+        at = np.searchsorted(start, order_keys(table.target, table.start), side="right") - 1
+        return (at >= 0) & (order_keys(table.target, table.end) <= end[at])
 
     def _set_blocks(self, entries: NDArray[Any], table: RegionTable) -> None:
         """Say how much to clear around a sample: whole blocks, but nothing that is not mapped."""
         entries["low"] = entries["high"] = 0
-        entries["block"] = np.where(table.last_nr_accesses < 1, LARGE_BLOCK, SMALL_BLOCK)
+        again = (table.last_nr_accesses < 1) & (table.size <= _NOT_AGAIN_BYTES)
+        entries["block"] = np.where(again, LARGE_BLOCK, SMALL_BLOCK)
         for index, mappings in enumerate(self._mappings):
             first, last = np.searchsorted(table.target, (index, index + 1))
             start, mine = table.start[first:last], entries[first:last]
@@ -257,11 +275,6 @@ class EbpfSession(Session):
 
 def _shared_bytes(mappings: MappingTable) -> int:
     return sum(m.end - m.start for m in mappings.mappings if m.perms.endswith("s"))
-
-
-def _keys(target: NDArray[Any], address: NDArray[Any]) -> NDArray[np.int64]:
-    """Numbers in the order of targets and pages."""
-    return (target.astype(np.int64) << 44) + (address.astype(np.int64) // PAGE_SIZE)
 
 
 def _file_ranges(mappings: MappingTable) -> NDArray[np.int64]:
