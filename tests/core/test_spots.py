@@ -46,9 +46,7 @@ def test_a_border_is_closed_in_upon_round_by_round() -> None:
         known = looked_at(spots.choose(table, known, 200, rng), [hot])
         table = spots.tell(table, known, 500)
         found = table.touched > 0.5
-        errors.append(
-            abs(table.start[found].min() - hot[0]) + abs(table.end[found].max() - hot[1])
-        )
+        errors.append(abs(table.start[found].min() - hot[0]) + abs(table.end[found].max() - hot[1]))
     assert errors[0] < 10 * GIB
     assert errors[-1] <= 2 * SPOT_BYTES
 
