@@ -31,7 +31,7 @@ bench: $(READY) $(BPF).o
 
 # Whether it still sees right, in under 2 minutes: small, noisy, and for CI (docs/benchmarks.md).
 bench-quick: $(READY) $(BPF).o
-	@for bench in accuracy overhead scale core; do \
+	@for bench in accuracy real overhead scale core; do \
 		$(BIN)/python -m pydamon bench $$bench --quick || exit 1; echo; \
 	done
 

@@ -9,10 +9,10 @@ from statistics import median
 
 import numpy as np
 
-from pydamon.bench.scores import Score, View, by_block, correlation, score, truth_heat, view
-from pydamon.bench.tools import EXACT, Watched, scan_exactly, watch
+from pydamon.bench.scores import best, by_block, correlation, score, truth_heat, view
+from pydamon.bench.tools import EXACT, PACING_NS, Watched, scan_exactly, watch
 from pydamon.core.snapshot import Snapshot
-from pydamon.workloads import PageTruth, PhaseRun, Running, Workload
+from pydamon.workloads import PhaseRun, Running, Workload
 
 __all__ = ["QUICK", "QUICK_TOOLS", "Accuracy", "Plan", "measure"]
 
@@ -20,7 +20,6 @@ QUICK = ("hotspot", "sparse", "stairs")
 """Workloads that tell the most in the least time."""
 QUICK_TOOLS = ("pydamon", "plain", EXACT)
 _NOTICED = 0.5
-_PACING_NS = 2 * 10**9
 _STEADY_NS = (100 * 10**6, 600 * 10**6)
 
 
@@ -87,7 +86,7 @@ def measure(
             phases = workload.config.phases
             if len(phases) > 1:
                 duration_s = max(phase.duration_ms for phase in phases) / 1000 * plan.phases
-            watched = watch(running, tool, duration_s, seed=seed)
+            watched = watch(running.pid, tool, duration_s, seed=seed)
             yield _judge(workload, running, tool, watched, plan)
 
 
@@ -126,7 +125,7 @@ def _judge(
     for snapshot in judged:
         pages = running.truth.pages(*watched.window(snapshot))
         said = view(snapshot, _target(snapshot, running.pid), pages)
-        scores.append(_best(pages, said, tool))
+        scores.append(best(pages, said) if tool != "pydamon" else score(pages, said))
         said_heat.append(by_block(pages, said.heat))
         true_heat.append(by_block(pages, truth_heat(pages, snapshot.sampling_ns)))
     noticed = _notices(running, watched)
@@ -144,42 +143,10 @@ def _judge(
         correlation(np.concatenate(said_heat), np.concatenate(true_heat)),
         median(count for count, _ in noticed) if noticed else math.nan,
         median(ms for _, ms in noticed) if noticed else math.nan,
-        _cpu(watched),
+        watched.cpu,
         median(s.window_ns for s in judged) / 1e6,
         median(len(s) for s in judged),
         median(s.unobservable for s in scores),
-    )
-
-
-def _cpu(watched: Watched) -> float:
-    """The share of one CPU, from when the tool had found its pace, over the time that passed."""
-    begin_ns = watched.begin_ns + _PACING_NS
-    late = [s for s in watched.snapshots if watched.window(s)[0] >= begin_ns]
-    late = late or list(watched.snapshots[-1:])
-    before = watched.snapshots[-len(late) - 1] if len(late) < len(watched.snapshots) else None
-    since_ns = watched.window(before)[1] if before else watched.begin_ns
-    passed_ns = watched.window(late[-1])[1] - since_ns
-    return sum(s.cost.cpu_ns for s in late) / passed_ns
-
-
-def _best(pages: Sequence[PageTruth], said: View, tool: str) -> Score:
-    """The score; of plain DAMON's two ways to say what is hot the one that is better for it.
-
-    To it a region is touched as a whole as soon as one sample hits, which exaggerates; going by
-    the number of hits alone is what its users often do.
-    """
-    usual = score(pages, said)
-    if tool == "pydamon":
-        return usual
-    by_hits = score(pages, View(np.where(said.heat < 0.5, 0, said.share), said.heat, said.share))
-    better = max(usual, by_hits, key=lambda s: s.f1)
-    return Score(
-        better.precision,
-        better.recall,
-        better.f1,
-        max(usual.block_f1, by_hits.block_f1),
-        min(usual.wss_error, by_hits.wss_error),
-        usual.unobservable,
     )
 
 
@@ -201,7 +168,7 @@ def _notices(running: Running, watched: Watched) -> list[tuple[float, float]]:
     found = []
     for new in phases[1:]:
         long_enough = new.start_ns + _STEADY_NS[1] < (new.end_ns or last_ns)
-        settled = new.start_ns > watched.begin_ns + _PACING_NS
+        settled = new.start_ns > watched.begin_ns + PACING_NS
         if settled and long_enough and new.start_ns + 3 * 10**9 < last_ns:
             found.append(_notice(running, watched, new))
     return found

@@ -121,7 +121,7 @@ def _live(running: Running, tool: str, size: int, duration_s: float, seed: int) 
     regions = running.truth.regions
     low = min(start for start, _ in regions.values())
     hot = np.array([at for name, at in regions.items() if name.startswith("hot")])
-    watched = watch(running, tool, duration_s, seed=seed)
+    watched = watch(running.pid, tool, duration_s, seed=seed)
     told = [_told(snapshot, (low, low + size), hot) for snapshot in watched.snapshots]
     ends_s = [(watched.window(s)[1] - watched.begin_ns) / 1e9 for s in watched.snapshots]
     late = watched.snapshots[len(watched.snapshots) // 2 :]

@@ -12,10 +12,11 @@ from rich.table import Table
 from pydamon.bench.accuracy import Accuracy
 from pydamon.bench.core import CoreCost
 from pydamon.bench.overhead import Overhead
+from pydamon.bench.real import Real
 from pydamon.bench.scale import Scale
 from pydamon.core.units import format_size
 
-__all__ = ["accuracy_table", "core_table", "overhead_table", "scale_table"]
+__all__ = ["accuracy_table", "core_table", "overhead_table", "real_table", "scale_table"]
 
 Column = tuple[str, Callable[[Any], str]]
 
@@ -32,6 +33,10 @@ def _count(value: float) -> str:
     if math.isnan(value):
         return "-"
     return "never" if math.isinf(value) else f"{value:,.0f}"
+
+
+def _size(value: float) -> str:
+    return "-" if math.isnan(value) else format_size(round(value))
 
 
 def _seconds(value: float) -> str:
@@ -55,6 +60,31 @@ def accuracy_table(rows: Sequence[Accuracy]) -> RenderableType:
         ("CPU", lambda r: _percent(r.cpu)),
         ("aggr. ms", lambda r: _count(r.aggregation_ms)),
         ("unobs.", lambda r: _percent(r.unobservable)),
+    )
+
+
+def real_table(rows: Sequence[Real]) -> RenderableType:
+    """One line for each tool on each program; what is not installed is said in the last column."""
+    return _table(
+        rows,
+        ("program", lambda r: r.program),
+        ("tool", lambda r: r.tool),
+        ("resident", lambda r: _size(r.resident_bytes)),
+        ("hot", lambda r: _size(r.hot_bytes)),
+        ("F1", lambda r: _share(r.f1)),
+        ("worst", lambda r: _share(r.worst_f1)),
+        ("prec.", lambda r: _share(r.precision)),
+        ("recall", lambda r: _share(r.recall)),
+        ("F1 64 KiB", lambda r: _share(r.block_f1)),
+        ("said", lambda r: _size(r.wss_bytes)),
+        ("true WSS", lambda r: _size(r.true_wss_bytes)),
+        ("WSS error", lambda r: _percent(r.wss_error)),
+        ("worst", lambda r: _percent(r.worst_wss_error)),
+        ("drift", lambda r: _percent(r.drift)),
+        ("CPU", lambda r: _percent(r.cpu)),
+        ("window ms", lambda r: _count(r.window_ms)),
+        ("unobs.", lambda r: _percent(r.unobservable)),
+        ("", lambda r: r.missing),
     )
 
 

@@ -18,7 +18,7 @@ from pydamon.probes.process import Process
 from pydamon.spaces.maps import parse_maps, read_maps
 from pydamon.workloads import GroundTruth, PageTruth, Running
 
-__all__ = ["EXACT", "TOOLS", "Watched", "scan_exactly", "usable", "watch"]
+__all__ = ["EXACT", "PACING_NS", "TOOLS", "Watched", "scan_exactly", "usable", "watch"]
 
 TOOLS: dict[str, dict[str, Any]] = {
     "pydamon": {"probe": "ebpf"},
@@ -29,6 +29,8 @@ TOOLS: dict[str, dict[str, Any]] = {
 what the kernel counts for each mapping."""
 EXACT = "exact"
 """Not a monitor but two looks at every page: the reference for all others."""
+PACING_NS = 2 * 10**9
+"""What a monitor takes, at most, until it has found its pace."""
 _WINDOW_S = 0.1
 _CHUNK_BYTES = 1 << 30
 
@@ -45,6 +47,16 @@ class Watched:
         """When a snapshot's window began and ended."""
         return snapshot.start_ns - self.offset_ns, snapshot.end_ns - self.offset_ns
 
+    @property
+    def cpu(self) -> float:
+        """The share of one CPU, from when the tool had found its pace on."""
+        begin_ns = self.begin_ns + PACING_NS
+        late = [s for s in self.snapshots if self.window(s)[0] >= begin_ns]
+        late = late or list(self.snapshots[-1:])
+        before = self.snapshots[-len(late) - 1] if len(late) < len(self.snapshots) else None
+        since_ns = self.window(before)[1] if before else self.begin_ns
+        return sum(s.cost.cpu_ns for s in late) / (self.window(late[-1])[1] - since_ns)
+
 
 def usable() -> dict[str, str]:
     """The probes that do not work here, and why."""
@@ -57,7 +69,7 @@ def usable() -> dict[str, str]:
 
 
 def watch(
-    running: Running,
+    pid: int,
     tool: str,
     duration_s: float,
     *,
@@ -65,11 +77,11 @@ def watch(
     done: Callable[[Snapshot], bool] | None = None,
     **options: Any,
 ) -> Watched:
-    """Monitor a workload with a tool for a while, or until a snapshot is enough."""
+    """Monitor a process with a tool for a while, or until a snapshot is enough."""
     begin_ns = time.monotonic_ns()
     offset_ns = time.time_ns() - begin_ns
     found = []
-    with monitor(running.pid, seed=seed, **TOOLS[tool], **options) as mon:
+    with monitor(pid, seed=seed, **TOOLS[tool], **options) as mon:
         for snapshot in mon.run(f"{duration_s}s"):
             found.append(snapshot)
             if done is not None and done(snapshot):

@@ -13,15 +13,16 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-from pydamon.bench import accuracy, core, overhead, scale, tables
+from pydamon.bench import accuracy, core, overhead, real, scale, tables
 from pydamon.bench.machine import Machine
+from pydamon.bench.programs import PROGRAMS, Program
 from pydamon.bench.tools import EXACT, TOOLS, usable
 from pydamon.core.errors import ProbeUnavailable, UsageError
 from pydamon.workloads import PATTERNS, Workload, parse, pattern
 
 __all__ = ["Bench"]
 
-_NARROWEST = 130
+_NARROWEST = 190
 
 
 class Bench:
@@ -37,10 +38,11 @@ class Bench:
     name = "bench"
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Add the four benchmarks."""
+        """Add the benchmarks."""
         benches = parser.add_subparsers(dest="bench", metavar="BENCH", required=True)
         for name, measure, table, text in (
             ("accuracy", _accuracy, tables.accuracy_table, "what is found, against the truth"),
+            ("real", _real, tables.real_table, "the same on real programs, against an exact judge"),
             ("overhead", _overhead, tables.overhead_table, "CPU time, and what the target loses"),
             ("scale", _scale, tables.scale_table, "small targets against large ones"),
             ("core", _core, tables.core_table, "ageing, merging and splitting of regions"),
@@ -60,28 +62,41 @@ class Bench:
                 one.add_argument(
                     "--tool", nargs="+", choices=(*TOOLS, EXACT), help="which (default: all)"
                 )
+            if name == "real":
+                one.add_argument(
+                    "--program", nargs="+", metavar="NAME", help=f"which, of {', '.join(PROGRAMS)}"
+                )
+                one.add_argument(
+                    "--tool", nargs="+", choices=tuple(TOOLS), help="which (default: all)"
+                )
 
     def run(self, args: argparse.Namespace) -> int:
         """Measure, and print what was found."""
         machine = Machine.here()
-        rows = []
+        rows: list[Any] = []
         try:
             rows.extend(args.measure(args, _progress(sys.stderr.isatty())))
         finally:
             if sys.stderr.isatty():
                 print("\r\x1b[K", end="", file=sys.stderr)
-        if args.json:
-            found = {
-                "benchmark": args.bench,
-                "quick": args.quick,
-                "seed": args.seed,
-                "machine": asdict(machine),
-                "results": [_plain(asdict(row)) for row in rows],
-            }
-            print(json.dumps(found, indent=1))
-        else:
-            _print(args.table(rows))
+            # What was measured is not lost where the next measurement fails, or is interrupted.
+            if rows:
+                _report(args, machine, rows)
         return 0
+
+
+def _report(args: argparse.Namespace, machine: Machine, rows: Sequence[Any]) -> None:
+    if not args.json:
+        _print(args.table(rows))
+        return
+    found = {
+        "benchmark": args.bench,
+        "quick": args.quick,
+        "seed": args.seed,
+        "machine": asdict(machine),
+        "results": [_plain(asdict(row)) for row in rows],
+    }
+    print(json.dumps(found, indent=1))
 
 
 def _accuracy(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[accuracy.Accuracy]:
@@ -91,6 +106,14 @@ def _accuracy(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[
     tools = _tools(args.tool or (accuracy.QUICK_TOOLS if args.quick else (*TOOLS, EXACT)), say)
     for workload in workloads:
         yield from accuracy.measure(workload, tools, plan, args.seed, say)
+
+
+def _real(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[real.Real]:
+    plan = real.Plan.of(args.quick)
+    programs = [_program(name) for name in args.program or (real.QUICK if args.quick else PROGRAMS)]
+    tools = _tools(args.tool or (("pydamon", "plain") if args.quick else tuple(TOOLS)), say)
+    for program in programs:
+        yield from real.measure(program, tools, plan, args.seed, say)
 
 
 def _overhead(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[overhead.Overhead]:
@@ -135,6 +158,13 @@ def _workload(name: str) -> Workload:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {name}: {error}") from None
     return replace(PATTERNS["stairs"], name=path.stem, about=name, config=config)
+
+
+def _program(name: str) -> Program:
+    """A program by name."""
+    if name not in PROGRAMS:
+        raise UsageError(f"there is no program {name!r}", hint=f"choose from {', '.join(PROGRAMS)}")
+    return PROGRAMS[name]
 
 
 def _progress(terminal: bool) -> Callable[[str], None]:
