@@ -20,6 +20,7 @@ from pydamon.core.errors import (
     ProbeUnavailable,
     PydamonError,
     RecordingError,
+    SchemeError,
     TargetError,
     UsageError,
 )
@@ -40,14 +41,18 @@ from pydamon.recording import (
 )
 from pydamon.schemes import (
     AccessPattern,
+    AppliedScheme,
+    AppliedSchemes,
     Destination,
     Filter,
     Goal,
     Guard,
     Quota,
     Scheme,
+    SchemeStats,
     Watermarks,
     Weights,
+    apply,
 )
 from pydamon.start import monitor, monitor_physical
 
@@ -55,6 +60,8 @@ __all__ = [
     "PROBES",
     "Access",
     "AccessPattern",
+    "AppliedScheme",
+    "AppliedSchemes",
     "Attrs",
     "Cost",
     "Destination",
@@ -77,6 +84,8 @@ __all__ = [
     "RecordingFile",
     "RecordingInfo",
     "Scheme",
+    "SchemeError",
+    "SchemeStats",
     "Snapshot",
     "SnapshotRegion",
     "Target",
@@ -86,6 +95,7 @@ __all__ = [
     "Watermarks",
     "Weights",
     "analysis",
+    "apply",
     "format_duration",
     "format_size",
     "monitor",

@@ -6,6 +6,7 @@
     ├── ProbeError          a probe failed while it was working
     │   ├── ProbeUnavailable    this machine or this user cannot have that probe
     │   └── KernelError         the kernel's DAMON refused something
+    ├── SchemeError         a scheme cannot be applied on this machine, or to this target
     └── RecordingError      a recording that cannot be written or read
 
 Every message says what failed and why; `hint`, where there is one, says what to do now.
@@ -19,6 +20,7 @@ __all__ = [
     "ProbeUnavailable",
     "PydamonError",
     "RecordingError",
+    "SchemeError",
     "TargetError",
     "UsageError",
 ]
@@ -50,6 +52,10 @@ class ProbeUnavailable(ProbeError):  # noqa: N818
 
 class KernelError(ProbeError):
     """The kernel's DAMON refused something, or stopped."""
+
+
+class SchemeError(PydamonError):
+    """A scheme cannot be applied here."""
 
 
 class RecordingError(PydamonError):

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from pydamon.core import adjust
 from pydamon.core.attrs import Attrs
+from pydamon.core.cutting import reset_age
 from pydamon.core.errors import ProbeUnavailable, TargetError, UsageError
 from pydamon.core.regions import Ranges, RegionTable
-from pydamon.core.snapshot import Cost, Footprint, Snapshot
+from pydamon.core.snapshot import Cost, Footprint, Snapshot, Target
 from pydamon.core.tuner import IntervalGoal, access_events, tune
 from pydamon.core.units import parse_duration_ns
 from pydamon.engine.base import Monitor
@@ -21,6 +22,7 @@ from pydamon.engine.pace import Pacer
 from pydamon.engine.survey import Survey, still_known
 from pydamon.engine.window import Window, snapshot_of
 from pydamon.probes.base import Counts, Session, Traits
+from pydamon.probes.process import Process
 from pydamon.spaces import Layout, Space
 
 __all__ = ["SamplingMonitor"]
@@ -94,6 +96,25 @@ class SamplingMonitor(Monitor):
         self._pacer.change(attrs)
         adjust.rescale_counts(self._table, samples, self._samples)
         adjust.rescale_age(self._table, used_ns, self.attrs.aggregation_ns)
+
+    def reset_age(self, target: Target, ranges: Ranges) -> None:
+        """Count the age of these bytes from now on: somebody has just acted on them."""
+        for index, known in enumerate(self._layout.targets):
+            if known == target:
+                self._table = reset_age(self._table, index, ranges)
+
+    def young(self, process: Process, start: int, end: int) -> NDArray[np.bool_]:
+        """For each page of a range whether it was accessed since that was last cleared.
+
+        Raises `ProbeError` where the probe cannot look at single pages.
+        """
+        target = next(i for i, known in enumerate(self._layout.processes) if known is process)
+        return self._session.scan(target, start, end, clear=False).accessed
+
+    @property
+    def scans(self) -> bool:
+        """Whether the probe can look at single pages, as `young` does."""
+        return self._traits.scans
 
     def stop(self) -> None:
         self._stopped = True

@@ -11,9 +11,21 @@ from numpy.typing import NDArray
 
 from pydamon.core.errors import ProbeError
 
-__all__ = ["MADV_COLD", "MAX_RANGES", "advise", "advise_at"]
+__all__ = [
+    "MADV_COLD",
+    "MADV_COLLAPSE",
+    "MADV_PAGEOUT",
+    "MADV_WILLNEED",
+    "MAX_RANGES",
+    "advise",
+    "advise_at",
+    "may_advise",
+]
 
+MADV_WILLNEED = 3
 MADV_COLD = 20
+MADV_PAGEOUT = 21
+MADV_COLLAPSE = 25  # Linux 6.1
 MAX_RANGES = 1024
 """The most ranges that one call takes (UIO_MAXIOV)."""
 RANGE_BYTES = 16
@@ -48,7 +60,7 @@ def advise(pidfd: int, ranges: NDArray[np.uint64], advice: int) -> NDArray[np.in
                 break
             if done == -errno.EPERM:
                 raise ProbeError("not allowed to advise the process", hint="needs CAP_SYS_NICE")
-            if done in (-errno.EAGAIN, -errno.EINTR):
+            if done == -errno.EINTR:
                 continue
             if done != -errno.ENOMEM:
                 refused.append(at)
@@ -65,7 +77,7 @@ def advise(pidfd: int, ranges: NDArray[np.uint64], advice: int) -> NDArray[np.in
     return np.array(refused, dtype=np.intp)
 
 
-def may_advise(pidfd: int) -> str:
-    """Why this user cannot use MADV_COLD on a process; empty where that works."""
-    done = advise_at(pidfd, 0, 0, MADV_COLD)
+def may_advise(pidfd: int, advice: int = MADV_COLD) -> str:
+    """Why this user cannot give that advice about a process; empty where that works."""
+    done = advise_at(pidfd, 0, 0, advice)
     return "" if done >= 0 else os.strerror(-done)

@@ -14,7 +14,12 @@ __all__ = ["PageFlags"]
 
 _PRESENT, _EXCLUSIVE = 1 << 63, 1 << 56  # /proc/PID/pagemap, pagemap.rst
 _PFN = (1 << 55) - 1
-_LRU, _HEAD, _TAIL = 1 << 5, 1 << 15, 1 << 16  # /proc/kpageflags, the same document
+_LRU, _ACTIVE, _HEAD, _TAIL = (
+    1 << 5,
+    1 << 6,
+    1 << 15,
+    1 << 16,
+)  # /proc/kpageflags, likewise
 _MAX_FOLIO = 512
 
 
@@ -63,6 +68,20 @@ class PageFlags:
         wanted = np.uint64(_PRESENT | _EXCLUSIVE)
         exclusive[: len(entries)] = (entries & wanted) == wanted
         return exclusive
+
+    def active(self, start: int, pages: int) -> NDArray[np.bool_]:
+        """For each of *pages* pages from *start* whether the kernel has it in an active list."""
+        active = np.zeros(pages, np.bool_)
+        pagemap, kpageflags = self._opened()
+        try:
+            data = os.pread(pagemap, 8 * pages, start // PAGE_SIZE * 8)
+            entries = np.frombuffer(data[: len(data) // 8 * 8], np.uint64)
+            frames = np.where(entries & np.uint64(_PRESENT), entries & np.uint64(_PFN), 0)
+            for index in np.flatnonzero(frames).tolist():
+                active[index] = bool(_flags(kpageflags, int(frames[index]), 1)[0] & _ACTIVE)
+        except (OSError, struct.error):
+            pass  # not for this user, or the process is gone
+        return active
 
     def close(self) -> None:
         """Close the files."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pydamon.schemes.apply import AppliedSchemes, apply
+from pydamon.schemes.applying import AppliedScheme, Tried
 from pydamon.schemes.filters import Filter
 from pydamon.schemes.pattern import AccessPattern, Age, Rate
 from pydamon.schemes.quota import Goal, Quota, Weights
 from pydamon.schemes.scheme import Destination, Guard, Scheme
+from pydamon.schemes.stats import SchemeStats
 from pydamon.schemes.watermarks import Watermarks
 
 __all__ = [
     "AccessPattern",
     "Age",
+    "AppliedScheme",
+    "AppliedSchemes",
     "Destination",
     "Filter",
     "Goal",
@@ -18,6 +23,9 @@ __all__ = [
     "Quota",
     "Rate",
     "Scheme",
+    "SchemeStats",
+    "Tried",
     "Watermarks",
     "Weights",
+    "apply",
 ]

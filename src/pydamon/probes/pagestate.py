@@ -1,0 +1,119 @@
+"""What /proc tells of the pages of a process: resident, swapped, huge, of a file."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon.core.closing import Closing
+from pydamon.core.regions import PAGE_SIZE
+
+__all__ = ["FILE", "HUGE", "PRESENT", "SWAPPED", "PageRuns", "PageState"]
+
+FILE, PRESENT, SWAPPED, HUGE = 1 << 2, 1 << 3, 1 << 4, 1 << 6
+"""As the kernel numbers them (PAGE_IS_*, pagemap.rst); FILE includes shared anonymous memory."""
+_KNOWN = FILE | PRESENT | SWAPPED | HUGE
+_PAGEMAP_SCAN = 0xC0606610  # _IOWR('f', 16, struct pm_scan_arg), Linux 6.7
+_ARGUMENT = struct.Struct("=12Q")
+_RUN = np.dtype([("start", np.uint64), ("end", np.uint64), ("flags", np.uint64)])
+_RUNS = 8192
+_CHUNK_PAGES = 1 << 18
+
+
+class PageRuns:
+    """Pages that are resident or swapped, as runs of equal `flags`: arrays of one length."""
+
+    def __init__(self, runs: NDArray[np.void]) -> None:
+        self.start = runs["start"].astype(np.int64)
+        self.end = runs["end"].astype(np.int64)
+        self.flags = runs["flags"].astype(np.int64)
+
+    def bytes_with(self, flags: int) -> int:
+        """How many bytes have all of *flags*."""
+        chosen = (self.flags & flags) == flags
+        return int((self.end - self.start)[chosen].sum())
+
+    def ranges(self, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """The chosen runs, taken together where they touch: (start, end) rows."""
+        start, end = self.start[chosen], self.end[chosen]
+        apart = np.append(True, start[1:] != end[:-1])[: len(start)]
+        return np.stack([start[apart], end[np.append(apart[1:], True)[: len(start)]]], axis=1)
+
+
+class PageState(Closing):
+    """Reads the pages of one process. What cannot be read counts as not there."""
+
+    def __init__(self, pid: int) -> None:
+        try:
+            self._fd = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._fd = -1
+        self._buffer = np.zeros(_RUNS, _RUN)
+        self._scans = True
+
+    def runs(self, ranges: NDArray[np.int64]) -> PageRuns:
+        """The resident and swapped pages in (start, end) rows."""
+        found = [run for start, end in ranges.tolist() for run in self._in(start, end)]
+        return PageRuns(np.concatenate([np.empty(0, _RUN), *found]))
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _in(self, start: int, end: int) -> list[NDArray[np.void]]:
+        if self._fd < 0:
+            return []
+        if self._scans:
+            try:
+                return self._scan(start, end)
+            except OSError as error:
+                if error.errno != errno.ENOTTY:
+                    return []
+                self._scans = False
+        return self._read(start, end)
+
+    def _scan(self, start: int, end: int) -> list[NDArray[np.void]]:
+        found = []
+        while start < end:
+            argument = bytearray(
+                _ARGUMENT.pack(
+                    *(_ARGUMENT.size, 0, start, end, 0),
+                    *(self._buffer.ctypes.data, _RUNS, 0),
+                    *(0, 0, PRESENT | SWAPPED, _KNOWN),
+                )
+            )
+            count = fcntl.ioctl(self._fd, _PAGEMAP_SCAN, argument)
+            found.append(self._buffer[:count].copy())
+            if count < _RUNS:
+                break
+            # Where the walk ended is known too, but that can lie behind what was reported.
+            start = int(self._buffer["end"][-1])
+        return found
+
+    def _read(self, start: int, end: int) -> list[NDArray[np.void]]:
+        """The same of the entries of /proc/PID/pagemap, which do not tell what is huge."""
+        found = []
+        for at in range(start, end, _CHUNK_PAGES * PAGE_SIZE):
+            pages = min(_CHUNK_PAGES, (end - at) // PAGE_SIZE)
+            try:
+                data = os.pread(self._fd, 8 * pages, at // PAGE_SIZE * 8)
+            except OSError:
+                continue
+            entries = np.frombuffer(data[: len(data) // 8 * 8], np.uint64)
+            flags = np.zeros(len(entries), np.uint64)
+            for bit, flag in ((63, PRESENT), (62, SWAPPED), (61, FILE)):
+                flags |= ((entries >> np.uint64(bit)) & np.uint64(1)) * np.uint64(flag)
+            heads = np.flatnonzero(np.append(True, flags[1:] != flags[:-1])[: len(flags)])
+            runs = np.zeros(len(heads), _RUN)
+            runs["flags"] = flags[heads]
+            runs["start"] = at + heads * PAGE_SIZE
+            runs["end"] = at + np.append(heads[1:], len(flags))[: len(heads)] * PAGE_SIZE
+            found.append(runs[(runs["flags"] & np.uint64(PRESENT | SWAPPED)) != 0])
+        return found

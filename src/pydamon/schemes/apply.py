@@ -1,0 +1,114 @@
+"""Apply schemes to what a monitor sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon.core.closing import Closing
+from pydamon.core.errors import SchemeError
+from pydamon.core.snapshot import Snapshot
+from pydamon.engine import SamplingMonitor
+from pydamon.schemes.applying import AppliedScheme
+from pydamon.schemes.memory import TargetMemory
+from pydamon.schemes.pagefilters import check
+from pydamon.schemes.scheme import Scheme
+
+__all__ = ["AppliedSchemes", "apply"]
+
+
+def apply(mon: SamplingMonitor, *schemes: Scheme, dry_run: bool = False) -> AppliedSchemes:
+    """Apply schemes to every snapshot of a monitor, as in
+
+        with pydamon.monitor(pid) as mon, pydamon.apply(mon, scheme) as applied:
+            for snapshot in applied.run("10min"):
+                print(applied[0].stats)
+
+    With *dry_run* it is only counted what would be done. Raises `SchemeError` for what this
+    machine, or this user, cannot do to these targets.
+    """
+    return AppliedSchemes(mon, schemes, dry_run=dry_run)
+
+
+class AppliedSchemes(Closing):
+    """Iterates over a monitor's snapshots, to each of which the schemes have been applied.
+
+    Ends when the monitor does, or when all schemes are done.
+    """
+
+    def __init__(
+        self, mon: SamplingMonitor, schemes: Sequence[Scheme], *, dry_run: bool = False
+    ) -> None:
+        self._mon = mon
+        self._memories: dict[int, TargetMemory] = {}
+        for scheme in schemes:
+            check(scheme.filters, scans=mon.scans)
+        self.schemes = tuple(AppliedScheme(scheme, dry_run=dry_run) for scheme in schemes)
+        """The schemes with their state, in the order in which they are applied."""
+        self._refresh()
+        self._refuse()
+
+    def __getitem__(self, index: int) -> AppliedScheme:
+        return self.schemes[index]
+
+    def __len__(self) -> int:
+        return len(self.schemes)
+
+    def __iter__(self) -> Iterator[Snapshot]:
+        return self.run()
+
+    def run(self, duration: str | timedelta | None = None) -> Iterator[Snapshot]:
+        """The snapshots of the next *duration*, or until the targets are gone."""
+        for snapshot in self._mon.run(duration):
+            self.act_on(snapshot)
+            yield snapshot
+            if all(scheme.done for scheme in self.schemes):
+                return
+
+    def act_on(self, snapshot: Snapshot) -> None:
+        """Apply the schemes to a snapshot of the monitor."""
+        self._refresh()
+        for scheme in self.schemes:
+            tried = scheme.apply(snapshot, self._memories, self._young)
+            if not scheme.resets_age:
+                continue
+            for target in {part.target for part in tried}:
+                rows = sorted((p.start, p.end) for p in tried if p.target == target)
+                self._mon.reset_age(snapshot.targets[target], np.array(rows, np.int64))
+
+    def close(self) -> None:
+        """Let go of the targets; the monitor stays."""
+        for memory in self._memories.values():
+            memory.close()
+        self._memories.clear()
+
+    def _refresh(self) -> None:
+        """Follow the targets as they come and go, and what they have mapped."""
+        layout = self._mon.layout
+        now = {process.pid: process for process in layout.processes}
+        for pid, memory in list(self._memories.items()):
+            if now.get(pid) is not memory.process:
+                memory.close()
+                del self._memories[pid]
+        for process, mappings in zip(layout.processes, layout.mappings, strict=False):
+            if process.pid in self._memories:
+                self._memories[process.pid].update(mappings)
+            else:
+                self._memories[process.pid] = TargetMemory(process, mappings)
+
+    def _refuse(self) -> None:
+        """Say at once if a scheme can be applied to none of the targets."""
+        for scheme in self.schemes:
+            reasons = [scheme.refusal(memory) for memory in self._memories.values()]
+            if reasons and all(reasons):
+                pids = ", ".join(map(str, self._memories))
+                raise SchemeError(
+                    f"cannot apply {scheme.scheme.label} to pid {pids}: {reasons[0]}",
+                    hint="needs root, or CAP_SYS_NICE and CAP_SYS_PTRACE",
+                )
+
+    def _young(self, memory: TargetMemory, start: int, end: int) -> NDArray[np.bool_]:
+        return self._mon.young(memory.process, start, end)

@@ -1,0 +1,230 @@
+"""One scheme at work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pydamon.core.errors import SchemeError
+from pydamon.core.regions import PAGE_SIZE, Ranges
+from pydamon.core.snapshot import Snapshot
+from pydamon.schemes.actions import ACTION_TYPES, Action
+from pydamon.schemes.actions.base import size_of
+from pydamon.schemes.charge import Charge
+from pydamon.schemes.chosen import Chosen
+from pydamon.schemes.guarding import Guarding
+from pydamon.schemes.matching import filtered, matching
+from pydamon.schemes.memory import TargetMemory
+from pydamon.schemes.metrics import GoalScore, free_mem_rate
+from pydamon.schemes.pagefilters import Young, passing
+from pydamon.schemes.scheme import Scheme
+from pydamon.schemes.stats import SchemeStats
+from pydamon.schemes.switch import Switch
+
+__all__ = ["AppliedScheme", "Tried"]
+
+_MOST_BYTES = 64 << 20
+"""What is done between two looks at the clock, at most."""
+_STEPS = 16
+"""In so many steps at least a window's limit is spent, so that the time quota holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A part of a target that a scheme was applied to, and how many of its bytes it was done to."""
+
+    target: int
+    start: int
+    end: int
+    applied_bytes: int
+
+
+class AppliedScheme:
+    """A scheme with all that it remembers between snapshots.
+
+    With *dry_run* nothing is done: what would be counts as done. Raises `SchemeError` for what
+    this machine cannot do.
+    """
+
+    def __init__(
+        self,
+        scheme: Scheme,
+        *,
+        dry_run: bool = False,
+        free_memory: Callable[[], float] = free_mem_rate,
+    ) -> None:
+        self.scheme = scheme
+        self.stats = SchemeStats()
+        self.state = "on"
+        """Whether it is on, for people; if not, why."""
+        self.tried: list[Tried] = []
+        """What it was applied to the last time."""
+        self.refused: dict[int, str] = {}
+        """Why it cannot be applied to processes, by pid."""
+        self._action: Action | None = None
+        if isinstance(scheme.action, str):
+            self._action = ACTION_TYPES[scheme.action](scheme)
+        elif not all(rule.is_core for rule in scheme.filters):
+            raise SchemeError(
+                "filters: a function is called with regions, and only addr and target go by those"
+            )
+        self._dry_run = dry_run
+        score = GoalScore(scheme.quota.goals) if scheme.quota.goals else None
+        self._charge = Charge(scheme.quota, score)
+        self._switch = Switch(scheme.watermarks, free_memory)
+        guards = scheme.guard is not None and self._action is not None and self._action.takes
+        self._guarding = Guarding(scheme.guard) if guards and scheme.guard else None
+        self._now_ns = self._next_ns = 0
+
+    @property
+    def effective_bytes(self) -> int | None:
+        """What the quota allows in the charge window that is open; `None` is no limit."""
+        return self._charge.limit_bytes if self.scheme.quota.limits else None
+
+    @property
+    def done(self) -> bool:
+        """Whether it has seen as many snapshots as it was to be applied to."""
+        return 0 < self.scheme.max_snapshots <= self.stats.nr_snapshots
+
+    @property
+    def resets_age(self) -> bool:
+        """Whether what it was applied to counts as new."""
+        return not self._dry_run and (self._action is None or self._action.resets_age)
+
+    def refusal(self, memory: TargetMemory) -> str:
+        """Why it cannot be applied to a process; empty where it can."""
+        pid = memory.process.pid
+        if self._action is None:
+            return ""
+        if pid not in self.refused:
+            self.refused[pid] = self._action.refusal(memory)
+        return self.refused[pid]
+
+    def apply(
+        self, snapshot: Snapshot, memories: Mapping[int, TargetMemory], young: Young
+    ) -> list[Tried]:
+        """Apply the scheme to a snapshot, if it is time: to what, and with which success."""
+        self.tried = []
+        now_ns = self._now_ns = snapshot.end_ns
+        if now_ns < self._next_ns or not self._may(now_ns, memories):
+            return self.tried
+        interval_ns = self.scheme.apply_interval_ns
+        # In step with the interval, unless that is far behind.
+        late = now_ns - self._next_ns >= interval_ns
+        self._next_ns = (now_ns if late else self._next_ns) + interval_ns
+        self.stats.nr_snapshots += 1
+        self._charge.begin(now_ns)
+        self.stats.qt_exceeds = self._charge.exceeded
+        bounds = self.scheme.pattern.bounds(
+            snapshot.max_nr_accesses, snapshot.sampling_ns, snapshot.window_ns
+        )
+        chosen = matching(Chosen.all_of(snapshot), bounds)
+        chosen = filtered(chosen, self.scheme.filters)
+        hot_first = self._action is None or self._action.hot_first
+        chosen = self._charge.served(chosen, hot_first=hot_first)
+        for index in range(len(chosen)):
+            if not self._apply_to(chosen, index, memories, young):
+                break
+        return self.tried
+
+    def _may(self, now_ns: int, memories: Mapping[int, TargetMemory]) -> bool:
+        if self.done:
+            self.state = f"done, after {self.stats.nr_snapshots} snapshots"
+            return False
+        if not self._switch.is_on(now_ns):
+            self.state = "off: free memory is outside the watermarks"
+            return False
+        if self._guarding is not None and not self._guarding.allows(now_ns, memories.values()):
+            self.stats.rests = self._guarding.rests
+            self.state = f"resting: {self._guarding.why}"
+            return False
+        self.state = "on"
+        return True
+
+    def _apply_to(
+        self, chosen: Chosen, index: int, memories: Mapping[int, TargetMemory], young: Young
+    ) -> bool:
+        """Apply it to one region in steps; false where the time is over before the end."""
+        snapshot, target = chosen.snapshot, int(chosen.target[index])
+        pid = snapshot.targets[target].pid
+        memory = memories.get(pid)
+        if memory is None:
+            # Made-up memory can be counted, or shown to a function.
+            if self._action is not None and self._action.resets_age:
+                return True
+        elif self.refusal(memory):
+            return True
+        start, end, applied = int(chosen.start[index]), int(chosen.end[index]), 0
+        reached, in_time = start, True
+        for step_start, step_end in self._steps(start, end):
+            if self._charge.left_bytes == 0:
+                in_time = False
+                self._charge.stop_at(snapshot, target, step_start)
+                break
+            begin_ns = time.monotonic_ns()
+            if self._action is None:
+                done = self._call(chosen, index)
+            else:
+                allowed = bool(chosen.allowed[index])
+                done = self._act(self._action, memory, (step_start, step_end), young, allowed)
+            took_ns = time.monotonic_ns() - begin_ns
+            self._charge.pay(step_end - step_start, done, took_ns)
+            self.stats.time_ns += took_ns
+            reached, applied = step_end, applied + done
+        if reached > start:
+            self.stats.nr_tried += 1
+            self.stats.sz_tried += reached - start
+            self.stats.nr_applied += applied > 0
+            self.stats.sz_applied += applied
+            self.tried.append(Tried(target, start, reached, applied))
+        return in_time
+
+    def _steps(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Cut a range so that the time quota is looked at often enough."""
+        if self._action is None:
+            yield start, end
+            return
+        step = _MOST_BYTES
+        if self.scheme.quota.time_ns:
+            step = max(16 * PAGE_SIZE, self._charge.limit_bytes // _STEPS)
+        grain = self._action.grain_bytes
+        step = max(grain, step // grain * grain)
+        while start < end:
+            until = min(end, start // step * step + step)
+            yield start, until
+            start = until
+
+    def _act(
+        self,
+        action: Action,
+        memory: TargetMemory | None,
+        step: tuple[int, int],
+        young: Young,
+        allowed: bool,
+    ) -> int:
+        if memory is None:
+            self.stats.sz_ops_filter_passed += step[1] - step[0]
+            return step[1] - step[0]
+        ranges: Ranges = np.array([step], np.int64)
+        if not allowed and any(not rule.is_core for rule in self.scheme.filters):
+            ranges = passing(self.scheme.filters, memory, *step, young)
+        self.stats.sz_ops_filter_passed += size_of(ranges)
+        ranges = action.doable(memory, ranges)
+        if self._dry_run or not len(ranges):
+            return size_of(ranges)
+        done = action.act(memory, ranges)
+        if self._guarding is not None:
+            self._guarding.take(self._now_ns, memory, ranges, done)
+        return done
+
+    def _call(self, chosen: Chosen, index: int) -> int:
+        """Call the user's function with a region."""
+        region = chosen.at(index)
+        self.stats.sz_ops_filter_passed += region.size
+        if self._dry_run or not callable(self.scheme.action):
+            return region.size
+        done = self.scheme.action(region)
+        return region.size if done is None else int(done)

@@ -1,0 +1,96 @@
+"""The regions that a scheme is about to act on, as columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon.core.cutting import Cut, cut_at
+from pydamon.core.snapshot import Snapshot, SnapshotRegion
+
+__all__ = ["Chosen"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chosen:
+    """Some regions of a snapshot, or parts of them, sorted by target and address.
+
+    `region` is the index of the snapshot's region that each is (a part of); the other columns
+    are those of `Snapshot`. `allowed` says that a core filter allowed it: no other is asked.
+    """
+
+    snapshot: Snapshot
+    region: NDArray[np.intp]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    allowed: NDArray[np.bool_]
+
+    @classmethod
+    def all_of(cls, snapshot: Snapshot) -> Chosen:
+        """Every region."""
+        every = np.arange(len(snapshot))
+        return cls(snapshot, every, snapshot.start, snapshot.end, np.zeros(len(every), np.bool_))
+
+    def __len__(self) -> int:
+        return len(self.region)
+
+    @property
+    def target(self) -> NDArray[np.int32]:
+        """Index in the snapshot's targets."""
+        return self.snapshot.target[self.region]
+
+    @property
+    def nr_accesses(self) -> NDArray[np.int64]:
+        """Samples that found an access."""
+        return self.snapshot.nr_accesses[self.region]
+
+    @property
+    def age(self) -> NDArray[np.int64]:
+        """Aggregations for which that has held."""
+        return self.snapshot.age[self.region]
+
+    @property
+    def size(self) -> NDArray[np.int64]:
+        """Bytes."""
+        return self.end - self.start
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all together."""
+        return int(self.size.sum())
+
+    def take(self, index: NDArray[np.intp] | NDArray[np.bool_] | slice) -> Chosen:
+        """Those that *index* picks."""
+        return replace(
+            self,
+            region=self.region[index],
+            start=self.start[index],
+            end=self.end[index],
+            allowed=self.allowed[index],
+        )
+
+    def cut_at(self, borders: dict[int, NDArray[np.int64]]) -> Chosen:
+        """The same bytes, cut at addresses of targets (by index)."""
+        cut: Cut = cut_at(self.target, self.start, self.end, borders)
+        return replace(
+            self,
+            region=self.region[cut.index],
+            start=cut.start,
+            end=cut.end,
+            allowed=self.allowed[cut.index],
+        )
+
+    def at(self, index: int) -> SnapshotRegion:
+        """One of them, for people; the bytes that were touched or not observed are estimates."""
+        whole = self.snapshot[int(self.region[index])]
+        start, end = int(self.start[index]), int(self.end[index])
+        share = (end - start) / whole.size
+        return replace(
+            whole,
+            start=start,
+            end=end,
+            touched_bytes=round(whole.touched_bytes * share),
+            unobservable_bytes=round(whole.unobservable_bytes * share),
+        )

@@ -1,0 +1,115 @@
+"""The memory of a target: what actions act on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path, PurePath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon.core.closing import Closing
+from pydamon.core.mappings import Mapping, MappingTable
+from pydamon.core.regions import Ranges
+from pydamon.probes.pageflags import PageFlags
+from pydamon.probes.pagestate import FILE, PageRuns, PageState
+from pydamon.probes.process import Process
+from pydamon.schemes.metrics import CGROUPS
+
+__all__ = ["TargetMemory", "cgroup_of", "holds_swap"]
+
+_SHMEM = ("/dev/shm/", "/memfd:", "/dev/zero", "/SYSV", "[anon_shmem")
+
+
+class TargetMemory(Closing):
+    """One process, what it has mapped, and the state of its pages."""
+
+    def __init__(self, process: Process, mappings: MappingTable) -> None:
+        self.process = process
+        self.mappings = mappings
+        self.pages = PageState(process.pid)
+        self.flags = PageFlags(process.pid)
+
+    def update(self, mappings: MappingTable) -> None:
+        """Take note of what is mapped now."""
+        if mappings is not self.mappings:
+            self.mappings = mappings
+            for name in ("bounds", "_of_files"):
+                self.__dict__.pop(name, None)
+
+    def close(self) -> None:
+        """Close the files."""
+        self.pages.close()
+        self.flags.close()
+
+    @cached_property
+    def bounds(self) -> Ranges:
+        """Start and end of every mapping, sorted."""
+        rows = [(m.start, m.end) for m in self.mappings.mappings]
+        return np.array(rows, np.int64).reshape(-1, 2)
+
+    @cached_property
+    def _of_files(self) -> NDArray[np.bool_]:
+        """For each mapping whether its pages can be had from a file again, without swap."""
+        mounts = _mounts(self.process.pid)
+        return np.array([_is_of_file(m, mounts) for m in self.mappings.mappings], np.bool_)
+
+    def mapping_at(self, address: NDArray[np.int64]) -> NDArray[np.intp]:
+        """The index of the mapping that each address is in; -1 for none."""
+        at = np.searchsorted(self.bounds[:, 0], address, side="right") - 1
+        outside = (at < 0) | (address >= self.bounds[at, 1])
+        return np.where(outside, -1, at)
+
+    def of_file(self, runs: PageRuns) -> NDArray[np.bool_]:
+        """For each run of pages whether it is a file's, so that it needs no swap."""
+        if not len(self.bounds):
+            return np.zeros(len(runs.start), np.bool_)
+        at = self.mapping_at(runs.start)
+        found: NDArray[np.bool_] = (at >= 0) & self._of_files[at] & ((runs.flags & FILE) != 0)
+        return found
+
+
+def cgroup_of(pid: int) -> str:
+    """The cgroup of a process (version 2), as in "/user.slice"; "/" where there is none."""
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except OSError:
+        return "/"
+    return next((line[3:] for line in lines if line.startswith("0::")), "/")
+
+
+def holds_swap(pid: int) -> bool:
+    """Whether the machine has free swap that the process may use."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("SwapFree:") and int(line.split()[1]) == 0:
+            return False
+    cgroup = PurePath(cgroup_of(pid))
+    for group in (cgroup, *cgroup.parents):
+        try:
+            limit = (CGROUPS / group.relative_to("/") / "memory.swap.max").read_text()
+        except (OSError, ValueError):
+            continue
+        if limit.strip() == "0":
+            return False
+    return True
+
+
+def _mounts(pid: int) -> list[tuple[str, str]]:
+    """Mount points and types of file systems, the longest first."""
+    try:
+        lines = Path(f"/proc/{pid}/mounts").read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    fields = [line.split() for line in lines]
+    return sorted(((f[1], f[2]) for f in fields), key=lambda mount: -len(mount[0]))
+
+
+def _is_of_file(mapping: Mapping, mounts: Sequence[tuple[str, str]]) -> bool:
+    if not mapping.name.startswith("/") or mapping.name.startswith(_SHMEM):
+        return False
+    for point, kind in mounts:
+        if os.path.commonpath((point, mapping.name)) == point:
+            return kind not in ("tmpfs", "hugetlbfs", "ramfs")
+    return True

@@ -1,0 +1,238 @@
+"""Schemes on real processes: what they do, what they leave alone, and that they do no harm."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+import pydamon
+from pydamon import AccessPattern, Filter, Guard, Quota, Scheme, SchemeError
+from pydamon.schemes.memory import holds_swap
+from tests.live.conftest import MIB, Program, huge_bytes, needs, running, script
+
+pytestmark = [pytest.mark.live, needs("ebpf")]
+
+_IDLE = AccessPattern(max_rate=0, min_age=2)
+_MEMORY = """
+import mmap, sys, time
+size = int(sys.argv[1]) << 20
+if sys.argv[2]:
+    with open(sys.argv[2], "r+b") as file:
+        file.truncate(size)
+        file.write(bytes(range(256)) * (size // 256))
+        file.flush()
+        import os; os.fsync(file.fileno())
+        memory = mmap.mmap(file.fileno(), size, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
+else:
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    for at in range(0, size, 4096):
+        memory[at] = at // 4096 % 251
+def total():
+    return sum(memory[at] for at in range(0, size, 4096))
+first = total()
+print(first, flush=True)
+for line in sys.stdin:
+    print(total(), flush=True)
+"""
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts programs with idle memory, of a file or not; a line makes them read it all."""
+
+    with ExitStack() as stack:
+
+        def start(mib: int, of_file: bool = False) -> subprocess.Popen[str]:
+            name = ""
+            if of_file:
+                (tmp_path / "data").touch()
+                name = str(tmp_path / "data")
+            process = stack.enter_context(running(sys.executable, "-c", _MEMORY, str(mib), name))
+            process.first = _answer(process)  # type: ignore[attr-defined]
+            return process
+
+        yield start
+
+
+def _answer(process: subprocess.Popen[str]) -> int:
+    assert process.stdout is not None
+    return int(process.stdout.readline())
+
+
+def _reads_the_same(process: subprocess.Popen[str]) -> bool:
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return _answer(process) == process.first  # type: ignore[attr-defined,no-any-return]
+
+
+def _rss(pid: int, what: str = "VmRSS") -> int:
+    found = re.search(rf"{what}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    return 1024 * int(found[1]) if found else 0
+
+
+def _apply(
+    pid: int, *schemes: Scheme, duration: str = "2s", **options: bool
+) -> list[pydamon.AppliedScheme]:
+    with (
+        pydamon.monitor(pid, sample="10ms", aggr="100ms", cpu_budget_percent=20) as mon,
+        pydamon.apply(mon, *schemes, **options) as applied,
+    ):
+        for _ in applied.run(duration):
+            pass
+        return list(applied.schemes)
+
+
+def test_pageout_takes_idle_memory_of_files_and_says_how_much(
+    memory: Callable[..., subprocess.Popen[str]],
+) -> None:
+    process = memory(32, of_file=True)
+    before = _rss(process.pid, "RssFile")
+    (scheme,) = _apply(process.pid, Scheme("pageout", _IDLE))
+    gone = before - _rss(process.pid, "RssFile")
+    assert gone > 30 * MIB
+    # Where it has to split a large folio of a file, the kernel unmaps the rest of it, too.
+    assert 0.5 * gone < scheme.stats.sz_applied < 1.1 * gone
+    assert _reads_the_same(process)
+
+
+def test_anonymous_memory_stays_where_there_is_no_swap(
+    memory: Callable[..., subprocess.Popen[str]],
+) -> None:
+    process = memory(32)
+    if holds_swap(process.pid):
+        pytest.skip("this machine has swap")
+    before = _rss(process.pid, "RssAnon")
+    (scheme,) = _apply(process.pid, Scheme("pageout", _IDLE))
+    assert scheme.stats.sz_tried > 30 * MIB
+    assert scheme.stats.sz_applied < 8 * MIB  # pages of the interpreter's files
+    assert _rss(process.pid, "RssAnon") >= before - MIB
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(
+    memory: Callable[..., subprocess.Popen[str]],
+) -> None:
+    process = memory(32, of_file=True)
+    before = _rss(process.pid)
+    (applied,) = _apply(process.pid, Scheme("pageout", _IDLE), dry_run=True)
+    assert applied.stats.sz_applied > 30 * MIB
+    assert _rss(process.pid) >= before - MIB
+
+
+def test_huge_pages_only_for_what_is_hot(quarter: Callable[..., Program]) -> None:
+    program = quarter(64, 16)
+    before = huge_bytes(program.pid)
+    pattern = AccessPattern(min_size="2M", min_rate="10%", min_age=2)
+    (scheme,) = _apply(program.pid, Scheme("hugepage", pattern), duration="3s")
+    got = huge_bytes(program.pid) - before
+    if before > 32 * MIB:
+        pytest.skip("this machine gives huge pages always")
+    assert 8 * MIB <= got <= 24 * MIB
+    assert scheme.stats.sz_applied == pytest.approx(got, abs=4 * MIB)
+
+
+def test_nohugepage_splits_what_was_collapsed(
+    memory: Callable[..., subprocess.Popen[str]],
+) -> None:
+    process = memory(32)
+    everything = AccessPattern(min_size="2M")
+    (collapsed,) = _apply(process.pid, Scheme("collapse", everything), duration="1s")
+    assert huge_bytes(process.pid) >= 24 * MIB
+    assert collapsed.stats.sz_applied >= 24 * MIB
+    (split,) = _apply(process.pid, Scheme("nohugepage", everything), duration="1s")
+    assert huge_bytes(process.pid) <= 4 * MIB
+    assert split.stats.sz_applied >= 24 * MIB
+    assert _reads_the_same(process)
+
+
+def test_filters_of_pages_are_asked(memory: Callable[..., subprocess.Popen[str]]) -> None:
+    process = memory(32, of_file=True)
+    files = Scheme("stat", filters=[Filter("anon", matching=False, allow=True)], name="files")
+    anon = Scheme("stat", filters=[Filter("anon", allow=True)], name="anon")
+    absent = Scheme("stat", filters=[Filter("unmapped", allow=True)], name="absent")
+    applied = _apply(process.pid, files, anon, absent, duration="1s")
+    of_files, of_anon, gone = (s.stats.sz_ops_filter_passed / s.stats.sz_tried for s in applied)
+    assert of_files + of_anon == pytest.approx(1, abs=0.02)
+    assert of_files > 0.5
+    assert 0 < gone < 0.9
+
+
+def test_young_memory_can_be_kept(quarter: Callable[..., Program]) -> None:
+    program = quarter(64, 32)
+    old = Scheme("stat", AccessPattern(), filters=[Filter("young")])
+    (scheme,) = _apply(program.pid, old, duration="3s")
+    kept = sum(part.end - part.start - part.applied_bytes for part in scheme.tried)
+    assert 24 * MIB < kept < 56 * MIB
+    refs = pydamon.monitor(program.pid, probe="refs")
+    with refs, pytest.raises(SchemeError, match="young needs a probe"):
+        pydamon.apply(refs, old)
+
+
+def test_a_scheme_backs_off_when_what_it_takes_is_asked_for_again(tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(bytes(16 * MIB))
+    text = f"""
+import mmap, time
+with open({str(tmp_path / "data")!r}, "r+b") as file:
+    memory = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+print("ready", flush=True)
+while True:
+    sum(memory[::4096])
+    time.sleep(0.01)
+"""
+    harmful = Scheme("pageout", AccessPattern(), guard=Guard(rest="1min"))
+    unguarded = Scheme("pageout", AccessPattern(), guard=None)
+    with script(text) as process:
+        (guarded,) = _apply(process.pid, harmful, duration="3s")
+        (other,) = _apply(process.pid, unguarded, duration="3s")
+    assert guarded.stats.rests == 1
+    assert "asked for again" in guarded.state
+    assert guarded.stats.sz_applied < other.stats.sz_applied / 2
+
+
+def test_killing_the_program_at_any_moment_leaves_the_target_unharmed(
+    memory: Callable[..., subprocess.Popen[str]],
+) -> None:
+    process = memory(16, of_file=True)
+    chance = random.Random(1)
+    schemes = [
+        Scheme("pageout", AccessPattern(), guard=None),
+        Scheme("collapse", AccessPattern()),
+        Scheme("nohugepage", AccessPattern()),
+        Scheme("cold", AccessPattern(), quota=Quota(time="1ms")),
+    ]
+    acted = 0
+    with pydamon.monitor(process.pid, sample="1ms", aggr="5ms", update="5ms") as shared:
+        for turn in range(100):
+            reads, writes = os.pipe()
+            child = os.fork()
+            if child == 0:
+                try:
+                    # Opening takes longest: most of the time it is done already.
+                    mon = shared if turn % 10 else pydamon.monitor(process.pid, aggr="5ms")
+                    for _ in pydamon.apply(mon, *schemes):
+                        os.write(writes, b".")
+                finally:
+                    os._exit(1)
+            os.close(writes)
+            with os.fdopen(reads, "rb") as pipe:
+                if chance.random() < 0.8:
+                    acted += len(pipe.read(1))  # the first time
+                time.sleep(chance.uniform(0, 0.02))
+                os.kill(child, signal.SIGKILL)
+                _, status = os.waitpid(child, 0)
+            assert os.WIFSIGNALED(status), "it ended by itself"
+            state = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+            assert state in "RSD"
+    assert acted > 50
+    assert _reads_the_same(process)
+    assert process.poll() is None

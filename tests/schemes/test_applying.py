@@ -1,0 +1,111 @@
+"""Schemes applied to made-up memory: statistics, intervals, ends; and the refusal of nonsense."""
+
+from __future__ import annotations
+
+import pytest
+
+import pydamon
+from pydamon import Access, AccessPattern, Attrs, Filter, Phase, Quota, Scheme, Trace, Watermarks
+from pydamon.core.errors import SchemeError
+
+MIB = 1 << 20
+_TRACE = Trace((Phase(10**9, (Access(0, 16 * MIB, rate_hz=1000),)),))
+_RANGE = [(0, 64 * MIB)]
+
+
+def _applied(
+    *schemes: Scheme, duration: str = "3s", dry_run: bool = False, attrs: Attrs | None = None
+) -> pydamon.AppliedSchemes:
+    mon = pydamon.simulate(_TRACE, _RANGE, attrs=attrs)
+    with mon, pydamon.apply(mon, *schemes, dry_run=dry_run) as applied:
+        for _ in applied.run(duration):
+            pass
+    return applied
+
+
+def test_stat_counts_what_matches_and_leaves_ages_alone() -> None:
+    hot = Scheme("stat", AccessPattern(min_rate="50%", min_age="1s"))
+    cold = Scheme("stat", AccessPattern(max_rate="10%", min_age="1s"))
+    applied = _applied(hot, cold)
+    for scheme, wanted in ((applied[0], 16 * MIB), (applied[1], 48 * MIB)):
+        last = sum(part.end - part.start for part in scheme.tried)
+        assert last == pytest.approx(wanted, rel=0.1)
+        assert scheme.stats.sz_tried == scheme.stats.sz_applied == scheme.stats.sz_ops_filter_passed
+        assert scheme.stats.nr_tried >= len(scheme.tried) > 0
+
+
+def test_a_function_is_called_with_regions_and_makes_them_new() -> None:
+    seen: list[pydamon.SnapshotRegion] = []
+
+    def act(region: pydamon.SnapshotRegion) -> int:
+        seen.append(region)
+        return region.size // 2
+
+    applied = _applied(Scheme(act, AccessPattern(min_rate="50%", min_age="1s")))
+    stats = applied[0].stats
+    assert stats.sz_tried == sum(region.size for region in seen) == 2 * stats.sz_applied
+    assert all(region.nr_accesses >= 10 and region.age >= 10 for region in seen)
+    # After each, a second must pass until a region is old enough again.
+    assert stats.sz_tried <= 3 * 17 * MIB
+
+
+def test_a_dry_run_calls_nothing_and_changes_no_age() -> None:
+    def act(region: pydamon.SnapshotRegion) -> None:
+        raise AssertionError(region)
+
+    applied = _applied(Scheme(act, AccessPattern(min_rate="50%")), dry_run=True)
+    assert applied[0].stats.sz_applied > 100 * MIB
+
+
+def test_apply_intervals_and_ends() -> None:
+    attrs = Attrs.of("1ms", "10ms")
+    often = Scheme("stat", name="often")
+    seldom = Scheme("stat", name="seldom", apply_interval="100ms")
+    few = Scheme("stat", name="few", max_snapshots=7)
+    applied = _applied(often, seldom, few, attrs=attrs)
+    tried = {scheme.scheme.name: scheme.stats.nr_snapshots for scheme in applied.schemes}
+    assert 9 <= tried["often"] / tried["seldom"] <= 11
+    assert tried["few"] == 7
+    assert applied[2].state.startswith("done")
+
+
+def test_it_ends_when_all_schemes_are_done() -> None:
+    mon = pydamon.simulate(_TRACE, _RANGE)
+    with mon, pydamon.apply(mon, Scheme("stat", max_snapshots=4)) as applied:
+        assert len(list(applied)) == 4
+
+
+def test_the_quota_limits_what_is_tried() -> None:
+    def act(region: pydamon.SnapshotRegion) -> None:
+        del region
+
+    pattern = AccessPattern(max_rate="10%")
+    quota = Quota(bytes="1M", reset="200ms")
+    applied = _applied(Scheme(act, pattern, quota=quota), duration="4s")
+    stats = applied[0].stats
+    assert 18 * MIB <= stats.sz_tried <= 21 * MIB
+    assert stats.qt_exceeds == stats.sz_tried // MIB - 1  # the last window is open
+    assert applied[0].effective_bytes == MIB
+
+
+def test_watermarks_keep_a_scheme_off() -> None:
+    marks = Watermarks(metric="free_mem_rate", high=0, mid=0, low=0)
+    applied = _applied(Scheme("stat", watermarks=marks))
+    assert applied[0].stats.nr_snapshots == 0
+    assert applied[0].state.startswith("off")
+
+
+def test_target_filters() -> None:
+    mon = pydamon.simulate(_TRACE, _RANGE, [(1 << 40, (1 << 40) + 32 * MIB)])
+    only = Scheme("stat", filters=[Filter("target", target=1, allow=True)])
+    with mon, pydamon.apply(mon, only) as applied:
+        next(iter(applied))
+        assert sum(part.applied_bytes for part in applied[0].tried) == 32 * MIB
+        assert {part.target for part in applied[0].tried} == {1}
+
+
+def test_what_cannot_be_is_refused_at_once() -> None:
+    with pytest.raises(SchemeError, match="only addr and target"):
+        _applied(Scheme(lambda _: None, filters=[Filter("anon")]))
+    with pytest.raises(SchemeError, match="no memory node 77"):
+        _applied(Scheme("migrate_hot", target_node=77))
