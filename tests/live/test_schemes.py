@@ -85,7 +85,9 @@ def _apply(
     pid: int, *schemes: Scheme, duration: str = "2s", **options: bool
 ) -> list[pydamon.AppliedScheme]:
     with (
-        pydamon.monitor(pid, sample="10ms", aggr="100ms", cpu_budget_percent=20) as mon,
+        pydamon.monitor(
+            pid, engine="sampling", sample="10ms", aggr="100ms", cpu_budget_percent=20
+        ) as mon,
         pydamon.apply(mon, *schemes, **options) as applied,
     ):
         for _ in applied.run(duration):
@@ -173,7 +175,7 @@ def test_young_memory_can_be_kept(quarter: Callable[..., Program]) -> None:
     (scheme,) = _apply(program.pid, old, duration="3s")
     kept = sum(part.end - part.start - part.applied_bytes for part in scheme.tried)
     assert 24 * MIB < kept < 56 * MIB
-    refs = pydamon.monitor(program.pid, probe="refs")
+    refs = pydamon.monitor(program.pid, engine="sampling", probe="refs")
     with refs, pytest.raises(SchemeError, match="young needs a probe"):
         pydamon.apply(refs, old)
 
@@ -211,14 +213,20 @@ def test_killing_the_program_at_any_moment_leaves_the_target_unharmed(
         Scheme("cold", AccessPattern(), quota=Quota(time="1ms")),
     ]
     acted = 0
-    with pydamon.monitor(process.pid, sample="1ms", aggr="5ms", update="5ms") as shared:
+    with pydamon.monitor(
+        process.pid, engine="sampling", sample="1ms", aggr="5ms", update="5ms"
+    ) as shared:
         for turn in range(100):
             reads, writes = os.pipe()
             child = os.fork()
             if child == 0:
                 try:
                     # Opening takes longest: most of the time it is done already.
-                    mon = shared if turn % 10 else pydamon.monitor(process.pid, aggr="5ms")
+                    mon = (
+                        shared
+                        if turn % 10
+                        else pydamon.monitor(process.pid, engine="sampling", aggr="5ms")
+                    )
                     for _ in pydamon.apply(mon, *schemes):
                         os.write(writes, b".")
                 finally:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydamon.core.closing import Closing
 from pydamon.core.errors import SchemeError
 from pydamon.core.snapshot import Snapshot
-from pydamon.engine import SamplingMonitor
+from pydamon.engine import Monitor, SamplingMonitor
 from pydamon.schemes.applying import AppliedScheme
 from pydamon.schemes.memory import TargetMemory
 from pydamon.schemes.pagefilters import check
@@ -20,16 +20,24 @@ from pydamon.schemes.scheme import Scheme
 __all__ = ["AppliedSchemes", "apply"]
 
 
-def apply(mon: SamplingMonitor, *schemes: Scheme, dry_run: bool = False) -> AppliedSchemes:
+def apply(mon: Monitor, *schemes: Scheme, dry_run: bool = False) -> AppliedSchemes:
     """Apply schemes to every snapshot of a monitor, as in
 
-        with pydamon.monitor(pid) as mon, pydamon.apply(mon, scheme) as applied:
+        with (
+            pydamon.monitor(pid, engine="sampling") as mon,
+            pydamon.apply(mon, scheme) as applied,
+        ):
             for snapshot in applied.run("10min"):
                 print(applied[0].stats)
 
     With *dry_run* it is only counted what would be done. Raises `SchemeError` for what this
     machine, or this user, cannot do to these targets.
     """
+    if not isinstance(mon, SamplingMonitor):
+        raise SchemeError(
+            "schemes are applied by pydamon only to what it samples itself",
+            hint='use monitor(..., engine="sampling")',
+        )
     return AppliedSchemes(mon, schemes, dry_run=dry_run)
 
 
