@@ -37,11 +37,25 @@ def test_accuracy_of_a_file_of_masim(capsys: pytest.CaptureFixture[str], tmp_pat
     found = run(capsys, "accuracy", "--seed", "3", "--workload", str(path), "--tool", *tools)
     assert found["seed"] == 3
     pydamon, exact = found["results"]
-    assert (pydamon["workload"], pydamon["tool"], exact["tool"]) == ("half", "pydamon", "exact")
+    assert (pydamon["name"], pydamon["tool"], exact["tool"]) == ("half", "pydamon", "exact")
     assert pydamon["f1"] >= 0.9
     assert exact["f1"] >= 0.99
     assert exact["wss_error"] <= 0.01
     assert pydamon["noticed_ms"] is None  # nothing changed
+
+
+@pytest.mark.live
+@needs("ebpf")
+def test_a_working_set_within_the_reach_of_the_tlb(capsys: pytest.CaptureFixture[str]) -> None:
+    tools = ("pydamon", "plain")
+    found = run(capsys, "accuracy", "--workload", "tlb", "--tool", *tools)
+    pydamon, plain = found["results"]
+    # 256 KiB that never leave the TLB: without a flush they look idle.
+    assert pydamon["wss_error"] <= 0.1
+    assert pydamon["f1"] >= 0.95
+    (pair,) = found["comparison"]
+    assert (pair["name"], pair["plain_cpu"]) == ("tlb", plain["cpu"])
+    assert pair["as_accurate"]
 
 
 @pytest.mark.live

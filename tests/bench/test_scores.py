@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pydamon
+from pydamon.bench.compare import Comparison, fair_budget_percent
 from pydamon.bench.scores import View, correlation, score, truth_heat, view
 from pydamon.core.regions import PAGE_SIZE
 from pydamon.workloads import PageTruth
@@ -94,3 +95,17 @@ def test_heat_is_the_chance_of_a_hit() -> None:
     np.testing.assert_allclose(heat, [0, 1 - math.exp(-1)])
     assert correlation(heat, 2 * heat) == pytest.approx(1)
     assert math.isnan(correlation(heat, np.zeros(2)))
+
+
+def test_two_tools_at_the_same_cost() -> None:
+    better = Comparison("x", 0.01, 0.01, 0.1, 0.2, 0.0, 0.0, 0.05, 0.2)
+    assert better.as_accurate
+    assert better.half_the_error
+    assert not Comparison("x", 0.01, 0.01, 0.1, 0.2, 0.0, 0.0, 0.15, 0.2).half_the_error
+    assert not Comparison("x", 0.01, 0.01, 0.1, 0.2, 0.1, 0.0, 0.05, 0.2).as_accurate
+
+
+def test_plain_damon_gets_what_pydamon_used() -> None:
+    assert fair_budget_percent(0.008, 0.0075) is None
+    assert fair_budget_percent(0.012, 0.006) == pytest.approx(2)
+    assert fair_budget_percent(math.nan, 0.006) is None

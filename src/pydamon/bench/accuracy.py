@@ -9,6 +9,7 @@ from statistics import median
 
 import numpy as np
 
+from pydamon.bench.compare import OURS, PLAIN, fair_budget_percent
 from pydamon.bench.scores import best, by_block, correlation, score, truth_heat, view
 from pydamon.bench.tools import EXACT, PACING_NS, Watched, scan_exactly, watch
 from pydamon.core.snapshot import Snapshot
@@ -49,7 +50,7 @@ class Accuracy:
     was no change, infinite: it was not noticed before the next one).
     """
 
-    workload: str
+    name: str
     tool: str
     snapshots: int
     precision: float
@@ -76,6 +77,7 @@ def measure(
     say: Callable[[str], None],
 ) -> Iterator[Accuracy]:
     """Run a workload once, and watch it with one tool after the other."""
+    ours = math.nan
     with workload.start(seed) as running:
         for tool in tools:
             say(f"accuracy: {workload.name} with {tool}")
@@ -87,6 +89,12 @@ def measure(
             if len(phases) > 1:
                 duration_s = max(phase.duration_ms for phase in phases) / 1000 * plan.phases
             watched = watch(running.pid, tool, duration_s, seed=seed)
+            if tool == PLAIN and (percent := fair_budget_percent(ours, watched.cpu)):
+                say(f"accuracy: {workload.name} with {tool} again, at {percent:.1f} % of a CPU")
+                watched = watch(
+                    running.pid, tool, duration_s, seed=seed, cpu_budget_percent=percent
+                )
+            ours = watched.cpu if tool == OURS else ours
             yield _judge(workload, running, tool, watched, plan)
 
 
@@ -125,7 +133,7 @@ def _judge(
     for snapshot in judged:
         pages = running.truth.pages(*watched.window(snapshot))
         said = view(snapshot, _target(snapshot, running.pid), pages)
-        scores.append(best(pages, said) if tool != "pydamon" else score(pages, said))
+        scores.append(best(pages, said) if tool != OURS else score(pages, said))
         said_heat.append(by_block(pages, said.heat))
         true_heat.append(by_block(pages, truth_heat(pages, snapshot.sampling_ns)))
     noticed = _notices(running, watched)

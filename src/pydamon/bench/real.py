@@ -10,6 +10,7 @@ from statistics import median
 import numpy as np
 import psutil
 
+from pydamon.bench.compare import OURS, PLAIN, fair_budget_percent
 from pydamon.bench.judge import Verdict, judge
 from pydamon.bench.programs import Program
 from pydamon.bench.scores import Score, View, best, score, view
@@ -51,7 +52,7 @@ class Real:
     not run; all figures are NaN then.
     """
 
-    program: str
+    name: str
     tool: str
     missing: str
     processes: int
@@ -97,22 +98,33 @@ def measure(
         return
     say(f"real: {program.name} gets ready")
     looks: dict[str, list[_Look]] = {tool: [] for tool in tools}
+    percent = dict.fromkeys(tools, 1.0)
     with program.start(seed) as pid:
-        before = _working_set(pid)
         for number in range(plan.rounds):
             for tool in tools:
                 say(f"real: {program.name} with {tool}, {number + 1} of {plan.rounds}")
-                watched = watch(pid, tool, plan.settle_s + plan.look_s, seed=seed + number)
-                after = _working_set(pid)
-                late = _late(watched, plan.settle_s)
-                window_ns = median(snapshot.window_ns for snapshot in late)
-                windows = min(5, max(2, round(plan.judge_s * 1e9 / window_ns)))
-                verdict = judge(_with_children(pid), window_ns, windows)
-                looks[tool].append(_Look(watched, late, verdict, abs(after / before - 1)))
-                before = after
+                look = _look(pid, tool, plan, seed + number, percent[tool])
+                if tool == PLAIN and number == 0 and OURS in tools:
+                    ours, theirs = looks[OURS][0].watched.cpu, look.watched.cpu
+                    if fair := fair_budget_percent(ours, theirs):
+                        say(f"real: {program.name} with {tool} again, at {fair:.1f} % of a CPU")
+                        percent[tool] = fair
+                        look = _look(pid, tool, plan, seed + number, fair)
+                looks[tool].append(look)
     for tool in tools:
         yield _result(program.name, tool, looks[tool])
     yield _exact(program.name, looks[tools[0]])
+
+
+def _look(pid: int, tool: str, plan: Plan, seed: int, percent: float) -> _Look:
+    before = _working_set(pid)
+    duration_s = plan.settle_s + plan.look_s
+    watched = watch(pid, tool, duration_s, seed=seed, cpu_budget_percent=percent)
+    drift = abs(_working_set(pid) / before - 1)
+    late = _late(watched, plan.settle_s)
+    window_ns = median(snapshot.window_ns for snapshot in late)
+    windows = min(5, max(2, round(plan.judge_s * 1e9 / window_ns)))
+    return _Look(watched, late, judge(_with_children(pid), window_ns, windows), drift)
 
 
 def _with_children(pid: int) -> list[int]:
@@ -176,7 +188,7 @@ def _score(snapshot: Snapshot, look: _Look, tool: str) -> Score:
         np.concatenate([one.unobservable for one in views]),
     )
     pages = verdict.all_pages()
-    return score(pages, said) if tool == "pydamon" else best(pages, said)
+    return score(pages, said) if tool == OURS else best(pages, said)
 
 
 def _summary(

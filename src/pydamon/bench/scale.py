@@ -39,7 +39,10 @@ _SIMULATED = (
 )
 """Sizes, the share that is hot, in so many pieces, and how often it is accessed."""
 _PIECES = 32
+_BUDGET_PERCENT = 1.0
 _GRAIN = 64 << 10
+_SPARED_BYTES = 2 << 30
+"""Memory that is left to others, live."""
 _ENOUGH = 0.9
 _HELD = 3
 _PATIENCE_S = 60
@@ -52,8 +55,8 @@ Spans = NDArray[np.int64]
 class Scale:
     """One tool on one size: `found_s` is when 90 % of the hot bytes were known as hot, and stayed
     so for three snapshots (infinite: not within `watched_s`), `found` the share known at the end,
-    and `precision` how much of what was called hot then is. `cpu` is NaN for simulations, which
-    charge no cost yet."""
+    and `precision` how much of what was called hot then is. `cpu` is the share of one CPU in the
+    second half; that of a simulation is what every read and clear is charged."""
 
     how: str
     tool: str
@@ -73,8 +76,8 @@ def measure(quick: bool, seed: int, say: Callable[[str], None]) -> Iterator[Scal
     """Live as far as half of the memory that is free allows, then by simulation."""
     free = psutil.virtual_memory().available
     for size in _LIVE[:2] if quick else _LIVE:
-        if size > free / 2:
-            say(f"scale: {format_size(size)} is left out, for more than half of the free memory")
+        if size > free - _SPARED_BYTES:
+            say(f"scale: {format_size(size)} is left out: {format_size(free)} of memory are free")
             continue
         say(f"scale: {format_size(size)}, live")
         duration_s = 5.0 if quick else 20.0 if size <= _GIB else 60.0
@@ -124,9 +127,7 @@ def _live(running: Running, tool: str, size: int, duration_s: float, seed: int) 
     watched = watch(running.pid, tool, duration_s, seed=seed)
     told = [_told(snapshot, (low, low + size), hot) for snapshot in watched.snapshots]
     ends_s = [(watched.window(s)[1] - watched.begin_ns) / 1e9 for s in watched.snapshots]
-    late = watched.snapshots[len(watched.snapshots) // 2 :]
-    cpu = sum(s.cost.cpu_ns for s in late) / sum(s.window_ns for s in late)
-    return _result("live", tool, size, hot, ends_s, told, watched.snapshots, cpu)
+    return _result("live", tool, size, hot, ends_s, told, watched.snapshots)
 
 
 def _simulated(
@@ -138,7 +139,9 @@ def _simulated(
     trace = Trace((Phase(10**12, accesses),))
     whole = (_BASE, _BASE + size)
     ends_s, told, snapshots = [], [], []
-    with simulate(trace, [whole], plain=tool == "plain", seed=seed) as mon:
+    with simulate(
+        trace, [whole], cpu_budget_percent=_BUDGET_PERCENT, plain=tool == "plain", seed=seed
+    ) as mon:
         deadline_s = time.monotonic() + _PATIENCE_S
         for snapshot in mon.run(f"{duration_s}s"):
             ends_s.append(snapshot.end_ns / 1e9)
@@ -146,7 +149,7 @@ def _simulated(
             snapshots.append(snapshot)
             if time.monotonic() > deadline_s:
                 break
-    return _result("simulated", tool, size, hot, ends_s, told, snapshots, math.nan)
+    return _result("simulated", tool, size, hot, ends_s, told, snapshots)
 
 
 def _told(snapshot: Snapshot, whole: tuple[int, int], hot: Spans) -> tuple[float, float]:
@@ -179,12 +182,15 @@ def _result(
     ends_s: list[float],
     told: list[tuple[float, float]],
     snapshots: Sequence[Snapshot],
-    cpu: float,
 ) -> Scale:
     good = [found >= _ENOUGH and precision >= _ENOUGH for found, precision in told]
     # Not by luck: in so many snapshots on end.
     held = [all(good[at : at + _HELD]) for at in range(len(good) - _HELD + 1)]
     last = told[-_HELD:]
+    late = len(snapshots) // 2
+    # A survey is an aggregation of its own, before the window of the snapshot that it counts for.
+    passed_s = ends_s[-1] - (ends_s[late - 1] if late else 0)
+    cpu_s = sum(s.cost.cpu_ns for s in snapshots[late:]) / 1e9
     return Scale(
         how,
         tool,
@@ -195,7 +201,7 @@ def _result(
         median(found for found, _ in last),
         median(precision for _, precision in last),
         ends_s[-1],
-        cpu,
+        cpu_s / passed_s,
         median(s.window_ns for s in snapshots) / 1e6,
         median(len(s) for s in snapshots),
     )

@@ -6,17 +6,25 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 
 from pydamon.bench.accuracy import Accuracy
+from pydamon.bench.compare import Comparison
 from pydamon.bench.core import CoreCost
-from pydamon.bench.overhead import Overhead
+from pydamon.bench.overhead import Latency, Overhead
 from pydamon.bench.real import Real
 from pydamon.bench.scale import Scale
 from pydamon.core.units import format_size
 
-__all__ = ["accuracy_table", "core_table", "overhead_table", "real_table", "scale_table"]
+__all__ = [
+    "accuracy_table",
+    "comparison_table",
+    "core_table",
+    "overhead_table",
+    "real_table",
+    "scale_table",
+]
 
 Column = tuple[str, Callable[[Any], str]]
 
@@ -35,6 +43,16 @@ def _count(value: float) -> str:
     return "never" if math.isinf(value) else f"{value:,.0f}"
 
 
+def _rate(value_hz: float) -> str:
+    if math.isnan(value_hz):
+        return "-"
+    return f"{value_hz / 1e6:.1f} M/s" if value_hz >= 1e6 else f"{value_hz / 1e3:.1f} k/s"
+
+
+def _range(low: float, high: float) -> str:
+    return "-" if math.isnan(low) else f"{_percent(low)} to {_percent(high)}"
+
+
 def _size(value: float) -> str:
     return "-" if math.isnan(value) else format_size(round(value))
 
@@ -47,7 +65,7 @@ def accuracy_table(rows: Sequence[Accuracy]) -> RenderableType:
     """One line for each tool on each workload."""
     return _table(
         rows,
-        ("workload", lambda r: r.workload),
+        ("workload", lambda r: r.name),
         ("tool", lambda r: r.tool),
         ("F1", lambda r: _share(r.f1)),
         ("prec.", lambda r: _share(r.precision)),
@@ -67,7 +85,7 @@ def real_table(rows: Sequence[Real]) -> RenderableType:
     """One line for each tool on each program; what is not installed is said in the last column."""
     return _table(
         rows,
-        ("program", lambda r: r.program),
+        ("program", lambda r: r.name),
         ("tool", lambda r: r.tool),
         ("resident", lambda r: _size(r.resident_bytes)),
         ("hot", lambda r: _size(r.hot_bytes)),
@@ -88,18 +106,58 @@ def real_table(rows: Sequence[Real]) -> RenderableType:
     )
 
 
-def overhead_table(rows: Sequence[Overhead]) -> RenderableType:
-    """One line for each tool."""
+def comparison_table(rows: Sequence[Comparison]) -> RenderableType:
+    """One line for each target that both have watched: our error and theirs."""
     return _table(
         rows,
+        ("", lambda r: r.name),
+        ("CPU", lambda r: _percent(r.cpu)),
+        ("plain", lambda r: _percent(r.plain_cpu)),
+        ("1 - F1", lambda r: _share(r.error)),
+        ("plain", lambda r: _share(r.plain_error)),
+        ("1 - F1 64 KiB", lambda r: _share(r.block_error)),
+        ("plain", lambda r: _share(r.plain_block_error)),
+        ("WSS error", lambda r: _percent(r.wss_error)),
+        ("plain", lambda r: _percent(r.plain_wss_error)),
+        ("as accurate", lambda r: "yes" if r.as_accurate else "no"),
+        ("half the error", lambda r: "yes" if r.half_the_error else "no"),
+    )
+
+
+def overhead_table(rows: Sequence[Overhead]) -> RenderableType:
+    """One line for each tool on each target, and the latencies of those that have requests."""
+    throughput = _table(
+        rows,
+        ("target", lambda r: r.target),
         ("tool", lambda r: r.tool),
         ("pairs", lambda r: _count(r.pairs)),
         ("CPU", lambda r: _percent(r.cpu)),
         ("empty loop", lambda r: _percent(r.empty_loop_cpu)),
-        ("target", lambda r: f"{r.accesses_hz / 1e6:.1f} M/s"),
+        ("rate", lambda r: _rate(r.rate_hz)),
         ("slowdown", lambda r: _percent(r.slowdown)),
-        ("quartiles", lambda r: f"{_percent(r.least_slowdown)} to {_percent(r.most_slowdown)}"),
+        ("quartiles", lambda r: _range(r.least_slowdown, r.most_slowdown)),
         ("flushes", lambda r: _percent(r.interruption)),
+        ("", lambda r: r.missing),
+    )
+    served = [row for row in rows if not math.isnan(row.p50.usual_us)]
+    latency = _table(
+        served,
+        ("target", lambda r: r.target),
+        ("tool", lambda r: r.tool),
+        *(column for name in ("p50", "p99", "p999") for column in _latency(name)),
+    )
+    return Group(throughput, "", latency) if served else throughput
+
+
+def _latency(name: str) -> Sequence[Column]:
+    def of(row: Overhead) -> Latency:
+        latency: Latency = getattr(row, name)
+        return latency
+
+    return (
+        (name, lambda r: f"{of(r).usual_us:,.0f} us"),
+        ("grows", lambda r: _percent(of(r).growth)),
+        ("quartiles", lambda r: _range(of(r).least_growth, of(r).most_growth)),
     )
 
 

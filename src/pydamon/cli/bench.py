@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-from pydamon.bench import accuracy, core, overhead, real, scale, tables
+from pydamon.bench import accuracy, compare, core, overhead, real, scale, tables
 from pydamon.bench.machine import Machine
 from pydamon.bench.programs import PROGRAMS, Program
 from pydamon.bench.tools import EXACT, TOOLS, usable
@@ -88,6 +88,9 @@ class Bench:
 def _report(args: argparse.Namespace, machine: Machine, rows: Sequence[Any]) -> None:
     if not args.json:
         _print(args.table(rows))
+        if pairs := _compared(args, rows):
+            print("\npydamon beside plain DAMON at the same CPU time:")
+            _print(tables.comparison_table(pairs))
         return
     found = {
         "benchmark": args.bench,
@@ -96,7 +99,17 @@ def _report(args: argparse.Namespace, machine: Machine, rows: Sequence[Any]) -> 
         "machine": asdict(machine),
         "results": [_plain(asdict(row)) for row in rows],
     }
+    if pairs := _compared(args, rows):
+        found["comparison"] = [
+            _plain(asdict(pair))
+            | {"as_accurate": pair.as_accurate, "half_the_error": pair.half_the_error}
+            for pair in pairs
+        ]
     print(json.dumps(found, indent=1))
+
+
+def _compared(args: argparse.Namespace, rows: Sequence[Any]) -> list[compare.Comparison]:
+    return list(compare.compare(rows)) if args.bench in ("accuracy", "real") else []
 
 
 def _accuracy(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[accuracy.Accuracy]:
@@ -184,11 +197,11 @@ def _print(table: RenderableType) -> None:
     console.print(table)
 
 
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
+def _plain(value: Any) -> Any:
     """JSON has no NaN (`null`: not measured) and no infinity (`"never"`)."""
-    return {
-        key: _number(value) if isinstance(value, float) else value for key, value in row.items()
-    }
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    return _number(value) if isinstance(value, float) else value
 
 
 def _number(value: float) -> float | str | None:
