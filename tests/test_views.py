@@ -147,10 +147,11 @@ def test_the_working_set_is_shown_as_percentiles_and_course(tmp_path: Path) -> N
 
 def test_regions_have_temperatures_and_names(recording: Recording) -> None:
     shown = text(temperature_table(analysis.regions(recording))).splitlines()
-    assert shown[1].split() == ["temp.", "size", "rate", "for", "address", "mapping"]
+    headings = ["temp.", "size", "rate", "for", "address", "perms", "mapping"]
+    assert shown[1].split() == headings
     assert shown[2].split()[1:5] == ["8", "MiB", "100", "%"]
-    assert shown[2].rstrip().endswith("4000000  rw-p libexample.so.1")
-    assert shown[3].rstrip().endswith("1000000  rw-p [heap]")
+    assert shown[2].rstrip().endswith("4000000  rw-p   libexample.so.1")
+    assert shown[3].rstrip().endswith("1000000  rw-p   [heap]")
     assert shown[3].split()[0].startswith("-")
 
 
@@ -175,9 +176,9 @@ def test_the_summary_names_what_is_hot(recording: Recording) -> None:
 
 
 def test_mappings_are_listed_with_their_heat(recording: Recording) -> None:
-    shown = text(mapping_table(analysis.summary(recording))).splitlines()
+    shown = text(mapping_table(analysis.mappings(recording))).splitlines()
     assert " ".join(shown[2].split()).startswith("8 MiB 4 MiB - 4 MiB")
-    assert {line.split()[-1] for line in shown[2:]} == {"[heap]", "libexample.so.1"}
+    assert [line.split()[-1] for line in shown[2:]] == ["[heap]", APP.mappings.mappings[1].name]
 
 
 def test_names_cannot_command_the_terminal(tmp_path: Path) -> None:
@@ -187,7 +188,7 @@ def test_names_cannot_command_the_terminal(tmp_path: Path) -> None:
         HeatMapView(analysis.heatmap(recording, 2, 20)),
         WorkingSetView(analysis.working_set(recording)),
         temperature_table(analysis.regions(recording)),
-        mapping_table(analysis.summary(recording)),
+        mapping_table(analysis.mappings(recording)),
         summary_view(analysis.summary(recording), recording.info),
         "\n".join(region_lines(recording.snapshot(0), BEGIN_NS)),
     ]

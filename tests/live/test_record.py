@@ -52,9 +52,11 @@ def test_record_and_every_report(quarter: Callable[..., Program], tmp_path: Path
     working_set = json.loads(pydamon_says("report", "wss", out, "--json"))
     assert working_set
     assert json.loads(pydamon_says("report", "heatmap", out, "--json"))
-    access = pydamon_says("report", "access", out)
-    assert "Working set" in access
-    assert "[anon]" in access
+    summary = pydamon_says("report", "summary", out)
+    assert "Working set" in summary
+    assert "[anon]" in summary
+    (footprint,) = json.loads(pydamon_says("report", "footprint", out, "--json"))["targets"]
+    assert min(footprint["vsz_bytes"]) > min(footprint["rss_bytes"]) > 0
     recording = pydamon.read_recording(out)
     assert recording.complete
     assert recording.info.commands[0][-1] == "64"

@@ -1,10 +1,23 @@
 """What recordings say: pure functions on their columns, with typed results."""
 
 from pydamon.analysis.axis import AddressAxis
+from pydamon.analysis.diff import Diff, MappingDiff, diff
+from pydamon.analysis.distribution import (
+    IDLE_AGES_NS,
+    By,
+    Distribution,
+    Idle,
+    distribution,
+    idle,
+)
+from pydamon.analysis.footprint import FootprintSeries, footprint
 from pydamon.analysis.heat import HeatMap, heatmap
-from pydamon.analysis.summary import Bytes, MappingHeat, MonitorCost, Summary, summary
+from pydamon.analysis.mappings import Bytes, MappingHeat, kind_of, mappings
+from pydamon.analysis.query import FIELDS, Query, parse
+from pydamon.analysis.summary import MonitorCost, Summary, summary
 from pydamon.analysis.temperature import (
     HOT_RATE,
+    SORT_KEYS,
     Temperatures,
     WarmRegion,
     regions,
@@ -20,20 +33,37 @@ from pydamon.analysis.workingset import (
 )
 
 __all__ = [
+    "FIELDS",
     "HOT_RATE",
+    "IDLE_AGES_NS",
     "PERCENTILES",
+    "SORT_KEYS",
     "AddressAxis",
+    "By",
     "Bytes",
+    "Diff",
+    "Distribution",
+    "FootprintSeries",
     "HeatMap",
+    "Idle",
+    "MappingDiff",
     "MappingHeat",
     "MonitorCost",
+    "Query",
     "RegionColumns",
     "Summary",
     "Temperatures",
     "WarmRegion",
     "WorkingSet",
     "WorkingSetSeries",
+    "diff",
+    "distribution",
+    "footprint",
     "heatmap",
+    "idle",
+    "kind_of",
+    "mappings",
+    "parse",
     "regions",
     "regions_of",
     "summary",

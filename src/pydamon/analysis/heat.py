@@ -15,7 +15,7 @@ from pydamon.core.regions import PAGE_SIZE
 from pydamon.core.snapshot import Target
 from pydamon.recording import Recording
 
-__all__ = ["HeatMap", "Range", "heatmap"]
+__all__ = ["HeatMap", "Range", "heatmap", "hottest_first", "spans_of", "zoom"]
 
 Range: TypeAlias = Literal["all", "hottest"] | tuple[int, int]
 """Which addresses: all that were covered, the hottest of them, or those of [start, end)."""
@@ -79,11 +79,11 @@ def heatmap(
         raise RecordingError("the recording has no snapshots")
     if len(recording.table) == 0:
         raise RecordingError("the recording has no regions")
-    one = recording.of_pid(_hottest_pid(recording) if pid is None else pid)
-    spans, every = _spans(one, time_ns)
+    one = recording.of_pid(hottest_first(recording)[0].pid if pid is None else pid)
+    spans, every = spans_of(one, time_ns)
     if every.length == 0:
         raise RecordingError("nothing was monitored in this span of time")
-    low, high = _zoom(spans, every, addresses)
+    low, high = zoom(spans, every, addresses)
     if low == high:
         raise RecordingError("nothing was monitored at these addresses")
     spans = spans.between(low, high)
@@ -103,8 +103,10 @@ def heatmap(
     )
 
 
-def _spans(recording: Recording, time_ns: tuple[int, int] | None) -> tuple[Spans, AddressAxis]:
-    """The regions of a span of time on the axis of all that they cover, and that axis."""
+def spans_of(
+    recording: Recording, time_ns: tuple[int, int] | None = None
+) -> tuple[Spans, AddressAxis]:
+    """The regions of a single target on the axis of all that they cover, and that axis."""
     offsets = recording.snapshot_offsets
     start_ns, end_ns = recording.of_snapshots("start_ns"), recording.of_snapshots("end_ns")
     first, beyond = 0, len(recording)
@@ -136,19 +138,21 @@ def _spans(recording: Recording, time_ns: tuple[int, int] | None) -> tuple[Spans
     return spans, every
 
 
-def _hottest_pid(recording: Recording) -> int:
+def hottest_first(recording: Recording) -> tuple[Target, ...]:
+    """The targets, from the one that was accessed most to the one that was least."""
     if len(recording.targets) == 1:
-        return recording.targets[0].pid
+        return recording.targets
     heat = (
         (recording.column("end") - recording.column("start"))
         * recording.column("nr_accesses")
         / recording.column("max_nr_accesses")
     )
     pids, place = np.unique(recording.column("pid"), return_inverse=True)
-    return int(pids[np.bincount(place, heat).argmax()])
+    heat_of = dict(zip(pids.tolist(), np.bincount(place, heat).tolist(), strict=True))
+    return tuple(sorted(recording.targets, key=lambda one: -heat_of.get(one.pid, 0.0)))
 
 
-def _zoom(spans: Spans, every: AddressAxis, addresses: Range) -> tuple[int, int]:
+def zoom(spans: Spans, every: AddressAxis, addresses: Range) -> tuple[int, int]:
     """The positions on the axis between which to draw."""
     if addresses == "all":
         return 0, every.length

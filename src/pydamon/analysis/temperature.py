@@ -13,17 +13,27 @@ one that has not been accessed for a minute.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon.core.errors import RecordingError
+from pydamon.core.errors import RecordingError, UsageError
 from pydamon.core.regions import PAGE_SIZE
 from pydamon.core.snapshot import Snapshot, Target
 from pydamon.recording import Recording
 
-__all__ = ["HOT_RATE", "Temperatures", "WarmRegion", "regions", "regions_of", "temperature"]
+__all__ = [
+    "HOT_RATE",
+    "SORT_KEYS",
+    "Temperatures",
+    "WarmRegion",
+    "regions",
+    "regions_of",
+    "temperature",
+]
 
 HOT_RATE = 0.5
 """A region is hot from this access rate on; below it is warm, and cold at 0."""
@@ -58,12 +68,38 @@ class WarmRegion:
         return self.end - self.start
 
 
+SORT_KEYS: dict[str, Callable[[WarmRegion], Any]] = {
+    "temperature": lambda one: -one.temperature,
+    "size": lambda one: -one.size,
+    "rate": lambda one: -one.rate,
+    "age": lambda one: -one.age_ns,
+    "touched": lambda one: -one.touched_bytes,
+    "address": lambda one: (one.target.pid, one.start),
+    "mapping": lambda one: one.mapping,
+    "target": lambda one: (one.target.name, one.target.pid),
+}
+"""What regions can be sorted by: numbers from the largest, addresses and names from the first."""
+
+
 @dataclass(frozen=True)
 class Temperatures:
     """The regions of a snapshot, the hottest first; `end_ns` is its end in Unix time."""
 
     end_ns: int
     regions: tuple[WarmRegion, ...]
+
+    def sorted_by(self, *keys: str) -> Temperatures:
+        """The same in another order: `SORT_KEYS`, the first counts most, `-` turns one around.
+
+        Raises `UsageError` for an unknown one.
+        """
+        regions = list(self.regions)
+        for key in reversed(keys):
+            name = key.removeprefix("-")
+            if name not in SORT_KEYS:
+                raise UsageError(f"cannot sort by {name!r}: one of {', '.join(SORT_KEYS)}")
+            regions.sort(key=SORT_KEYS[name], reverse=key.startswith("-"))
+        return Temperatures(self.end_ns, tuple(regions))
 
 
 def temperature(
@@ -76,28 +112,42 @@ def temperature(
     return hot
 
 
-def regions(recording: Recording, index: int | None = None) -> Temperatures:
+def regions(recording: Recording, index: int | None = None, *, group: bool = True) -> Temperatures:
     """The regions of one snapshot, from hot to cold.
 
-    By default it is the last, without one that the end of the recording has cut short. Raises
-    `RecordingError` where there is no such snapshot.
+    By default it is the last, without one that the end of the recording has cut short. *group*
+    puts neighbours together that are alike. Raises `RecordingError` where there is no such
+    snapshot.
     """
     if len(recording) == 0:
         raise RecordingError("the recording has no snapshots")
     if index is not None and not -len(recording) <= index < len(recording):
         raise RecordingError(f"the recording has {len(recording)} snapshots, but none at {index}")
-    window_ns = recording.of_snapshots("end_ns") - recording.of_snapshots("start_ns")
-    usual_ns = int(np.median(window_ns[-_RECENT:]))
     if index is None:
-        index = -2 if len(recording) > 1 and 2 * window_ns[-1] < usual_ns else -1
-    return regions_of(recording.snapshot(index), usual_ns)
+        index = last_whole(recording)
+    return regions_of(recording.snapshot(index), _usual_ns(recording), group=group)
 
 
-def regions_of(snapshot: Snapshot, aggregation_ns: int | None = None) -> Temperatures:
+def last_whole(recording: Recording) -> int:
+    """The last snapshot, or the one before where the end of the recording has cut that short."""
+    count = len(recording)
+    window_ns = recording.of_snapshots("end_ns") - recording.of_snapshots("start_ns")
+    return count - 2 if count > 1 and 2 * window_ns[-1] < _usual_ns(recording) else count - 1
+
+
+def _usual_ns(recording: Recording) -> int:
+    """How long a snapshot takes towards the end of the recording."""
+    window_ns = recording.of_snapshots("end_ns") - recording.of_snapshots("start_ns")
+    return int(np.median(window_ns[-_RECENT:]))
+
+
+def regions_of(
+    snapshot: Snapshot, aggregation_ns: int | None = None, *, group: bool = True
+) -> Temperatures:
     """The regions of a snapshot, as it comes from a recording or from a monitor, hot to cold.
 
     *aggregation_ns* is how long an aggregation takes, which ages are counted in; by default as
-    long as the snapshot's own.
+    long as the snapshot's own. Without *group*, neighbours that are alike are not put together.
     """
     if aggregation_ns is None:
         aggregation_ns = snapshot.window_ns
@@ -109,6 +159,7 @@ def regions_of(snapshot: Snapshot, aggregation_ns: int | None = None) -> Tempera
     new[1:] = (snapshot.start[1:] != snapshot.end[:-1]) | (np.abs(np.diff(rate)) > _ALIKE)
     for values in (snapshot.target, name, rate > 0):
         new[1:] |= values[1:] != values[:-1]
+    new |= not group
     heads = np.flatnonzero(new)
     tails = np.append(heads[1:], len(snapshot)) - 1
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
+import re
 import sys
-from typing import Protocol
+from typing import Any, Protocol
 
-__all__ = ["Command", "complain"]
+__all__ = ["Command", "complain", "print_json"]
+
+_LONE_SURROGATE = re.compile(
+    r"(\\\\|\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2})|\\(ud[89a-f][0-9a-f]{2})"
+)
 
 
 class Command(Protocol):
@@ -31,3 +37,15 @@ def complain(text: str, end: str = "\n") -> None:
     """Say something on standard error; nobody may be there to hear it, which is no failure."""
     with contextlib.suppress(OSError):
         print(text, end=end, file=sys.stderr, flush=True)
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Print a document that every JSON parser takes.
+
+    A byte of a name that is not UTF-8 is a lone surrogate in Python, which JSON must not hold: it
+    becomes the six characters `\\udcff`, as in recordings.
+    """
+    text = json.dumps(document)
+    if "\\ud" in text:
+        text = _LONE_SURROGATE.sub(lambda found: found[1] or "\\\\" + found[2], text)
+    sys.stdout.write(text + "\n")

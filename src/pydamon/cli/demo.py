@@ -46,7 +46,7 @@ class Demo:
                         record_to(mon, path, args.duration, force=False, command=program)
                 finally:
                     process.kill()
-            for report in ("access", "heatmap"):
+            for report in ("summary", "heatmap"):
                 print(flush=True)
                 if code := main(["report", report, str(path)]):
                     return code

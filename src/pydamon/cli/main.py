@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -41,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     except PydamonError as error:
         complain(f"pydamon: {error}")
         if error.hint:
-            complain(f"  {error.hint}")
+            complain(textwrap.indent(error.hint, "  "))
         return 1
     except BrokenPipeError:
         # Whoever read our output has seen enough. Nothing must be written to it at exit either.

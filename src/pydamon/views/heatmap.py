@@ -12,6 +12,8 @@ from rich.style import Style
 from rich.text import Text
 
 from pydamon.analysis import HeatMap
+from pydamon.views.axes import time_ticks
+from pydamon.views.colours import PALETTE, colour_index
 from pydamon.views.text import duration, mapping_label, percent, size, target_label
 
 __all__ = ["HeatMapView", "heatmap_cells", "in_colour"]
@@ -21,21 +23,6 @@ _NAME_WIDTH = 20
 _MIN_WIDTH_WITH_NAMES = 60
 _DIGITS = ".123456789"
 _TICK_WIDTH = 12
-
-_ANCHORS = np.array(
-    [
-        (16, 10, 46),
-        (66, 10, 104),
-        (125, 30, 109),
-        (180, 48, 92),
-        (222, 81, 58),
-        (246, 130, 22),
-        (251, 190, 50),
-        (252, 253, 170),
-    ],
-    np.float64,
-)
-"""Dark violet to pale yellow, ever lighter: every kind of colour vision tells them apart."""
 
 
 def in_colour(console: Console) -> bool:
@@ -112,21 +99,17 @@ def _digit(rate: float, top: float) -> str:
     return _DIGITS[0 if rate <= 0 else min(9, max(1, int(np.ceil(rate / top * 9 - 1e-9))))]
 
 
-def _colour(rate: float, top: float) -> Color | None:
-    if np.isnan(rate):
-        return None
-    place = min(1.0, rate / top) * (len(_ANCHORS) - 1) if top else 0.0
-    low = min(int(place), len(_ANCHORS) - 2)
-    mixed = _ANCHORS[low] + (place - low) * (_ANCHORS[low + 1] - _ANCHORS[low])
-    red, green, blue = mixed.round().astype(int).tolist()
-    return Color.from_rgb(red, green, blue)
+def _colours(rates: NDArray[np.float64], top: float) -> list[Color | None]:
+    return [
+        None if index < 0 else Color.from_rgb(*PALETTE[index].tolist())
+        for index in colour_index(rates, top).tolist()
+    ]
 
 
 def _draw_blocks(line: Text, pair: NDArray[np.float64], top: float) -> None:
     """Append a character for each column, its upper half the first row, its lower the second."""
     lower = pair[1] if len(pair) > 1 else np.full(pair.shape[1], np.nan)
-    for high, low in zip(pair[0].tolist(), lower.tolist(), strict=True):
-        above, below = _colour(high, top), _colour(low, top)
+    for above, below in zip(_colours(pair[0], top), _colours(lower, top), strict=True):
         if above is not None:
             line.append("▀", Style(color=above, bgcolor=below))
         elif below is not None:
@@ -137,8 +120,7 @@ def _draw_blocks(line: Text, pair: NDArray[np.float64], top: float) -> None:
 
 def _time_axis(columns: int, duration_ns: float, ascii_only: bool) -> RenderResult:
     corner, flat, mark = ("+", "-", "+") if ascii_only else ("└", "─", "┴")
-    step_ns = _round_up(duration_ns * _TICK_WIDTH / columns)
-    ticks = [i * step_ns for i in range(columns) if i * step_ns < duration_ns]
+    ticks = time_ticks(duration_ns, max(1, columns // _TICK_WIDTH))
     places = {int(tick / duration_ns * columns): tick for tick in ticks}
     axis = "".join(mark if column in places else flat for column in range(columns))
     labels = ""
@@ -150,22 +132,13 @@ def _time_axis(columns: int, duration_ns: float, ascii_only: bool) -> RenderResu
         yield Text(text, no_wrap=True)
 
 
-def _round_up(duration_ns: float) -> float:
-    """The next duration of which multiples read well."""
-    for unit in (60e9, 3600e9):
-        if unit / 2 <= duration_ns <= 30 * unit:
-            return unit * next(n for n in (1, 2, 5, 10, 20, 30) if n * unit >= duration_ns)
-    power = 10.0 ** np.floor(np.log10(max(duration_ns, 1.0)))
-    return float(next(n * power for n in (1, 2, 5, 10) if n * power >= duration_ns))
-
-
 def _legend(top: float, colour: bool) -> Text:
     legend = Text(" " * _left() + "access rate ")
     if not top:
         return legend.append("0 everywhere: nothing was accessed")
     if colour:
         legend.append("0 % ")
-        for step in range(16):
-            legend.append("█", Style(color=_colour(step / 15, 1.0)))
+        for shade in _colours(np.linspace(0, 1, 16), 1.0):
+            legend.append("█", Style(color=shade))
         return legend.append(f" {percent(top)}   blank: not monitored")
     return legend.append(f". none, 1 to 9 up to {percent(top)}, blank not monitored")

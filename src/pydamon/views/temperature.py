@@ -3,55 +3,63 @@
 from __future__ import annotations
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from pydamon.analysis import HOT_RATE, Temperatures, WarmRegion
-from pydamon.views.text import duration, mapping_label, percent, printable, size, target_label
+from pydamon.views.table import Column, FittingTable
+from pydamon.views.text import duration, mapping_label, percent, printable, size, target_cell
 
 __all__ = ["temperature_table"]
 
 _MOST = 30
 _HOTTEST = 20
-_NAME_WIDTH = 24
+
+_COLUMNS = (
+    Column("temp.", rank=4),
+    Column("size"),
+    Column("rate"),
+    Column("for", rank=6),
+    Column("address", rank=7),
+    Column("perms", name=True, rank=2),
+    Column("mapping", name=True),
+)
 
 
-def temperature_table(temperatures: Temperatures) -> RenderableType:
-    """The hottest and the coldest regions of a snapshot, or all where they are few."""
+def temperature_table(
+    temperatures: Temperatures, limit: int | None = None, *, both_ends: bool = True
+) -> RenderableType:
+    """The first regions of a snapshot and, of both ends, also the last; *limit* of them, or 30."""
     regions = temperatures.regions
     several = len({region.target.pid for region in regions}) > 1
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in ("temp.", "size", "rate", "for", "address"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("mapping", overflow="fold")
-    if several:
-        table.add_column("target", overflow="fold")
-    first, last = regions, regions[:0]
-    if len(regions) > _MOST:
+    last: tuple[WarmRegion, ...] = ()
+    first = regions[: limit or _MOST]
+    if both_ends and limit is None and len(regions) > _MOST:
         first, last = regions[:_HOTTEST], regions[_HOTTEST - _MOST :]
-    for region in first:
-        table.add_row(*_cells(region, several), style=_style(region))
-    if last:
-        between = regions[_HOTTEST : _HOTTEST - _MOST]
+    between = regions[len(first) : len(regions) - len(last)]
+    rows, styles = [_cells(region) for region in first], [_style(region) for region in first]
+    if between:
         amount = size(sum(region.size for region in between))
-        table.add_row("...", amount, "", "", "", f"{len(between)} regions in between")
-    for region in last:
-        table.add_row(*_cells(region, several), style=_style(region))
-    title = Text("Regions of the last snapshot, from hot to cold", style="bold")
-    return Group(title, table)
+        what = "regions in between" if last else "more regions"
+        rows.append(["...", amount, "", "", "", "", f"{len(between)} {what}", ""])
+        styles.append("")
+    rows += [_cells(region) for region in last]
+    styles += [_style(region) for region in last]
+    columns = (*_COLUMNS, Column("target", name=True, rank=5)) if several else _COLUMNS
+    title = "Regions of a snapshot, from hot to cold" if both_ends else "Regions of a snapshot"
+    return Group(Text(title, style="bold"), FittingTable(columns, rows, styles))
 
 
-def _cells(region: WarmRegion, several: bool) -> list[Text]:
-    cells = (
+def _cells(region: WarmRegion) -> list[str]:
+    return [
         f"{region.temperature:.0f}",
         size(region.size),
         percent(region.rate),
         duration(region.age_ns),
         f"{region.start:x}",
-        f"{printable(region.perms):4} {mapping_label(region.mapping, _NAME_WIDTH)}",
-        target_label(region.target),
-    )
-    return [Text(cell) for cell in cells[: 7 if several else 6]]
+        printable(region.perms),
+        mapping_label(region.mapping),
+        target_cell(region.target),
+    ]
 
 
 def _style(region: WarmRegion) -> str:

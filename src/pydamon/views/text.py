@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len, set_cell_size
+
 from pydamon.core.snapshot import Target
 from pydamon.core.units import format_duration, format_size
 
-__all__ = ["bar", "duration", "mapping_label", "percent", "printable", "size", "target_label"]
+__all__ = [
+    "bar",
+    "duration",
+    "mapping_label",
+    "percent",
+    "printable",
+    "shortened",
+    "size",
+    "target_cell",
+    "target_label",
+]
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
@@ -18,10 +30,15 @@ def printable(text: str) -> str:
 def mapping_label(name: str, width: int = 0) -> str:
     """The name of a mapping: of a path that does not fit into *width* cells only the end."""
     label = printable(name) or "(not mapped)"
-    if not width or len(label) <= width:
-        return label
-    label = label.rsplit("/", 1)[-1] or label
-    return label if len(label) <= width else label[: max(0, width - 1)] + "~"
+    return shortened(label, width) if width else label
+
+
+def shortened(text: str, width: int) -> str:
+    """*text* in at most *width* cells: of a path only its end, of anything else its beginning."""
+    if cell_len(text) <= width:
+        return text
+    text = text.rsplit("/", 1)[-1] or text
+    return text if cell_len(text) <= width else set_cell_size(text, max(0, width - 1)) + "~"
 
 
 def target_label(target: Target) -> str:
@@ -32,11 +49,18 @@ def target_label(target: Target) -> str:
     return f"{name} (pid {target.pid})" if name else f"pid {target.pid}"
 
 
+def target_cell(target: Target) -> str:
+    """A target in a table, where names may be cut: the pid first."""
+    return f"{target.pid} {printable(target.name)}".rstrip() if target.pid else target_label(target)
+
+
 def percent(share: float) -> str:
     """A share of 1 in percent: of small ones, two digits."""
     value = share * 100
     if value == 0:
         return "0 %"
+    if value < 0.005:
+        return "<0.01 %"
     return f"{value:.2g} %" if value < 9.95 else f"{value:.0f} %"
 
 

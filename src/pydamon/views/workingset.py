@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
@@ -13,11 +14,10 @@ from pydamon.analysis import WorkingSet, WorkingSetSeries
 from pydamon.core.units import format_duration
 from pydamon.views.text import bar, size, target_label
 
-__all__ = ["WorkingSetView"]
+__all__ = ["WorkingSetView", "course_lines"]
 
 _LEVELS = " ▁▂▃▄▅▆▇█"
 _ASCII_LEVELS = " .:-=+*#@"
-_MARGIN = 12
 
 
 @dataclass(frozen=True)
@@ -51,25 +51,36 @@ def _series(series: WorkingSetSeries, options: ConsoleOptions) -> RenderResult:
         share = amount / largest if largest else 0.0
         table.add_row(f"{mark:g} %", size(amount), bar(share, width, options.ascii_only))
     yield table
-    yield from _course(series, largest, options)
+    yield from course_lines("over time", series.end_ns, series.size_bytes, options)
 
 
-def _course(series: WorkingSetSeries, largest: int, options: ConsoleOptions) -> RenderResult:
-    """The working set over time in one line: the mean of the snapshots behind each character."""
-    columns = min(max(10, options.max_width - _MARGIN), 100, max(1, len(series.size_bytes)))
+def course_lines(
+    label: str,
+    end_ns: NDArray[np.int64],
+    size_bytes: NDArray[np.int64],
+    options: ConsoleOptions,
+    *,
+    axis: bool = True,
+) -> RenderResult:
+    """Bytes over time in one line: the mean of the snapshots behind each character.
+
+    *end_ns* and *size_bytes* have one entry a snapshot. With *axis*, the time stands in a second
+    line.
+    """
+    left = len(label) + 1
+    columns = min(max(10, options.max_width - left - 2), 100, max(1, len(size_bytes)))
+    largest = int(size_bytes.max(initial=0))
     if not largest or columns < 2:
         return
     levels = _ASCII_LEVELS if options.ascii_only else _LEVELS
-    time_ns = series.end_ns - series.end_ns.min()
+    time_ns = end_ns - end_ns.min()
     duration_ns = int(time_ns.max())
     place = np.minimum(time_ns * (columns / max(1, duration_ns)), columns - 1).astype(np.int64)
     counts = np.bincount(place, minlength=columns)
-    means = np.bincount(place, series.size_bytes, columns) / np.maximum(counts, 1)
+    means = np.bincount(place, size_bytes, columns) / np.maximum(counts, 1)
     steps = np.ceil(means / largest * (len(levels) - 1)).astype(int)
     steps = np.minimum(steps, len(levels) - 1)
-    yield Text(
-        "over time " + "".join(levels[step] for step in steps.tolist()),
-        no_wrap=True,
-    )
-    end = format_duration(duration_ns)
-    yield Text(" " * 10 + "0 s" + f"{end:>{max(len(end) + 1, columns - 3)}}", no_wrap=True)
+    yield Text(f"{label} " + "".join(levels[step] for step in steps.tolist()), no_wrap=True)
+    if axis:
+        end = format_duration(duration_ns)
+        yield Text(" " * left + "0 s" + f"{end:>{max(len(end) + 1, columns - 3)}}", no_wrap=True)

@@ -1,0 +1,79 @@
+"""Two recordings side by side: what became hotter, what colder, what is new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pydamon.analysis.mappings import Bytes, MappingHeat, total
+from pydamon.analysis.summary import Summary, summary
+from pydamon.recording import Recording
+
+__all__ = ["Diff", "MappingDiff", "diff"]
+
+_NOTHING = Bytes(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class MappingDiff:
+    """All mappings of one name in the processes of one name, in two recordings.
+
+    Sizes are zeros, and rates (0 to 1) 0, where there is no such mapping.
+    """
+
+    target_name: str
+    name: str
+    before: Bytes
+    after: Bytes
+    rate_before: float
+    rate_after: float
+
+
+@dataclass(frozen=True)
+class Diff:
+    """What two recordings say; `mappings` are sorted by the change of hot bytes, largest first."""
+
+    before: Summary
+    after: Summary
+    mappings: tuple[MappingDiff, ...]
+
+
+def diff(before: Recording, after: Recording, idle_ns: int | None = None) -> Diff:
+    """Compare two recordings, which may be of different processes, kernels or machines.
+
+    Processes are matched by name and memory by the name of the mapping, since pids and addresses
+    differ from run to run. *idle_ns* is as for `summary`; by default what fits the shorter of the
+    two. Raises `RecordingError` where one has no snapshots.
+    """
+    first, second = summary(before, idle_ns), summary(after, idle_ns)
+    if first.idle_ns != second.idle_ns:
+        idle_ns = min(first.idle_ns, second.idle_ns)
+        first, second = summary(before, idle_ns), summary(after, idle_ns)
+    old, new = _by_name(first.mappings), _by_name(second.mappings)
+    found = []
+    for key in dict.fromkeys([*old, *new]):
+        (size_before, rate_before), (size_after, rate_after) = (
+            _together(each.get(key, ())) for each in (old, new)
+        )
+        found.append(MappingDiff(*key, size_before, size_after, rate_before, rate_after))
+    found.sort(key=lambda one: (-abs(one.after.hot - one.before.hot), -_moved(one)))
+    return Diff(first, second, tuple(found))
+
+
+def _by_name(found: Iterable[MappingHeat]) -> dict[tuple[str, str], list[MappingHeat]]:
+    named: dict[tuple[str, str], list[MappingHeat]] = {}
+    for one in found:
+        named.setdefault((one.target.name, one.name), []).append(one)
+    return named
+
+
+def _together(found: Iterable[MappingHeat]) -> tuple[Bytes, float]:
+    """The bytes of several mappings, and their mean access rate."""
+    size = total(found) if found else _NOTHING
+    if not size.total:
+        return size, 0.0
+    return size, sum(one.rate * one.size.total for one in found) / size.total
+
+
+def _moved(one: MappingDiff) -> float:
+    return abs(one.after.total - one.before.total)

@@ -1,0 +1,42 @@
+"""The colours of access rates, the same in the terminal, in pictures and in HTML."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["PALETTE", "colour_index"]
+
+_ANCHORS = np.array(
+    [
+        (16, 10, 46),
+        (66, 10, 104),
+        (125, 30, 109),
+        (180, 48, 92),
+        (222, 81, 58),
+        (246, 130, 22),
+        (251, 190, 50),
+        (252, 253, 170),
+    ],
+    np.float64,
+)
+_SHADES = 256
+
+
+def _palette() -> NDArray[np.uint8]:
+    place = np.linspace(0, len(_ANCHORS) - 1, _SHADES)
+    mixed = [np.interp(place, np.arange(len(_ANCHORS)), _ANCHORS[:, i]) for i in range(3)]
+    return np.stack(mixed, axis=1).round().astype(np.uint8)
+
+
+PALETTE = _palette()
+"""Red, green, blue of shape (256, 3): dark violet to pale yellow, ever lighter, so that every kind
+of colour vision tells them apart."""
+
+
+def colour_index(rates: NDArray[np.float64], top: float) -> NDArray[np.int64]:
+    """Where in the palette rates from 0 to *top* are; -1 for NaN. Of the shape of *rates*."""
+    shares = np.minimum(rates / top, 1.0) if top else np.zeros_like(rates)
+    known = np.nan_to_num(shares * (_SHADES - 1)).round().astype(np.int64)
+    found: NDArray[np.int64] = np.where(np.isnan(rates), -1, known)
+    return found

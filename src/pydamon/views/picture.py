@@ -1,0 +1,107 @@
+"""A heat map as a picture: what stands where, for whoever draws it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon.analysis import HeatMap
+from pydamon.views.axes import time_ticks
+from pydamon.views.colours import colour_index
+from pydamon.views.text import duration, mapping_label, percent, size, target_label
+
+__all__ = ["Label", "Picture", "picture"]
+
+Anchor: TypeAlias = Literal["start", "middle", "end"]
+
+_LEFT, _TOP, _RIGHT, _BOTTOM = 122, 40, 190, 84
+_NAME_CHARACTERS = 26
+_LINE = 14
+"""Pixels between two labels at least."""
+_CELL = 2
+_SMALLEST = (420, 160)
+_TICK_PIXELS = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """Text whose baseline begins, is centred or ends at a point."""
+
+    x: int
+    y: int
+    text: str
+    anchor: Anchor = "start"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """In pixels: a field of cells at `left`, `top`, of `width` by `height`, and what is around it.
+
+    `cells` has the index of a colour for each cell, -1 for none: shape (rows, columns). `ticks` are
+    points on the lower edge of the field. The legend's ramp is `legend`: x, y, width and height.
+    """
+
+    size: tuple[int, int]
+    left: int
+    top: int
+    width: int
+    height: int
+    cells: NDArray[np.int64]
+    labels: tuple[Label, ...]
+    ticks: tuple[int, ...]
+    legend: tuple[int, int, int, int]
+
+
+def picture(heatmap: HeatMap) -> Picture:
+    """The layout of a heat map: addresses downwards, time to the right, as in the terminal."""
+    rows, columns = heatmap.rates.shape
+    width, height = max(_SMALLEST[0], columns * _CELL), max(_SMALLEST[1], rows * _CELL)
+    bottom = _TOP + height
+    duration_ns = float(heatmap.time_edges[-1] - heatmap.time_edges[0])
+    top_rate = float(np.nanmax(heatmap.rates)) if np.isfinite(heatmap.rates).any() else 0.0
+    whole = size(heatmap.axis.length + heatmap.left_out_bytes)
+    title = (
+        f"{target_label(heatmap.target)}: {size(heatmap.axis.length)} of {whole} "
+        f"over {duration(duration_ns)}"
+    )
+    labels = [Label(_LEFT, _TOP - 14, title)]
+    last = -_LINE
+    addresses = heatmap.row_addresses.tolist()
+    places = list(zip(heatmap.row_names, _segments(heatmap), strict=True))
+    for row in range(rows):
+        y = _TOP + round(row * height / rows)
+        if (row == 0 or places[row] != places[row - 1]) and y - last >= _LINE:
+            labels.append(Label(_LEFT - 8, y + 9, f"{addresses[row]:x}", "end"))
+            name = mapping_label(heatmap.row_names[row], _NAME_CHARACTERS)
+            labels.append(Label(_LEFT + width + 8, y + 9, name))
+            last = y
+    ticks = []
+    for tick_ns in time_ticks(duration_ns, max(1, width // _TICK_PIXELS)):
+        x = _LEFT + round(tick_ns / max(duration_ns, 1) * width)
+        ticks.append(x)
+        labels.append(Label(x, bottom + 20, duration(tick_ns), "middle"))
+    legend = (_LEFT + 110, bottom + 44, 160, 12)
+    labels.append(Label(_LEFT, bottom + 54, "access rate   0 %"))
+    labels.append(Label(legend[0] + legend[2] + 8, bottom + 54, percent(top_rate)))
+    return Picture(
+        (_LEFT + width + _RIGHT, bottom + _BOTTOM),
+        _LEFT,
+        _TOP,
+        width,
+        height,
+        colour_index(heatmap.rates, top_rate),
+        tuple(labels),
+        tuple(ticks),
+        legend,
+    )
+
+
+def _segments(heatmap: HeatMap) -> list[int]:
+    """Which segment of the axis each row begins in."""
+    found: list[int] = np.searchsorted(
+        heatmap.axis.begins, heatmap.row_edges[:-1], side="right"
+    ).tolist()
+    return found
