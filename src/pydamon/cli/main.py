@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 import textwrap
@@ -12,17 +13,19 @@ from pathlib import Path
 
 import shtab
 
-from pydamon.cli.bench import Bench
 from pydamon.cli.command import Command, complain
-from pydamon.cli.demo import Demo
-from pydamon.cli.doctor import Doctor
-from pydamon.cli.record import Record
-from pydamon.cli.report import Report
 from pydamon.core.errors import PydamonError
 
 __all__ = ["COMMANDS", "main", "run"]
 
-COMMANDS: tuple[Command, ...] = (Record(), Report(), Doctor(), Demo(), Bench())
+COMMANDS = {
+    "record": "pydamon.cli.record:Record",
+    "report": "pydamon.cli.report:Report",
+    "doctor": "pydamon.cli.doctor:Doctor",
+    "demo": "pydamon.cli.demo:Demo",
+    "bench": "pydamon.cli.bench:Bench",
+}
+"""The class of each command. Only the one that is asked for is imported: reports start at once."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -31,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     Everything behind a `--` is the command line of a program to start.
     """
     words, command = _split(list(argv))
-    parser = _parser()
+    parser = _parser(words[:1] if words[:1] and words[0] in COMMANDS else list(COMMANDS))
     args = parser.parse_args(words)
     args.command = command
     try:
@@ -67,14 +70,17 @@ def run() -> None:
     sys.exit(main(sys.argv[1:]))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser of some of the commands."""
     parser = argparse.ArgumentParser(
         prog="pydamon", description="Find out which memory a running program really uses."
     )
     parser.add_argument("--version", action="version", version=f"pydamon {_version()}")
     shtab.add_argument_to(parser, "--print-completion", help="print a script for your shell")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
+    for name in names:
+        module, _, kind = COMMANDS[name].partition(":")
+        command: Command = getattr(importlib.import_module(module), kind)()
         text = (type(command).__doc__ or "").strip()
         subparser = subparsers.add_parser(
             command.name,

@@ -24,16 +24,13 @@ from pydamon.core.errors import RecordingError
 from pydamon.core.units import format_size
 from pydamon.recording import Recording
 from pydamon.views import HeatMapView, heatmap_cells
-from pydamon.views.html import heatmap_html
-from pydamon.views.png import heatmap_png
-from pydamon.views.svg import heatmap_svg
 
 __all__ = ["HeatMapReport"]
 
 _MARGIN = 60
 _PICTURE = (300, 600)
 """Rows and columns of a picture."""
-_DRAWN = {".svg": heatmap_svg, ".png": heatmap_png}
+_PICTURES = (".html", ".svg", ".png")
 
 
 class HeatMapReport:
@@ -81,10 +78,12 @@ class HeatMapReport:
         """Draw it."""
         recording = open_recording(args)
         if args.out and args.out.suffix == ".html":
+            from pydamon.views.html import heatmap_html  # noqa: PLC0415  (as the others below)
+
             new_file(args.out, args.force, heatmap_html(recording).encode())
         elif args.out:
             found = _heatmap(recording, args, args.height or _PICTURE[0], args.width or _PICTURE[1])
-            new_file(args.out, args.force, _DRAWN[args.out.suffix](found))
+            new_file(args.out, args.force, _drawn(found, args.out.suffix))
         elif args.json:
             rows, columns = heatmap_cells(console(), args.width, args.height)
             print_json(_document(_heatmap(recording, args, args.height or rows, columns)))
@@ -120,6 +119,16 @@ def _heatmap(
         if time_ns[0] >= time_ns[1]:
             raise RecordingError("nothing was recorded in this span of time")
     return analysis.heatmap(recording, rows, columns, addresses=args.range, time_ns=time_ns)
+
+
+def _drawn(heatmap: analysis.HeatMap, suffix: str) -> bytes:
+    if suffix == ".svg":
+        from pydamon.views.svg import heatmap_svg  # noqa: PLC0415
+
+        return heatmap_svg(heatmap)
+    from pydamon.views.png import heatmap_png  # noqa: PLC0415
+
+    return heatmap_png(heatmap)
 
 
 def _document(found: analysis.HeatMap) -> dict[str, Any]:
@@ -172,6 +181,6 @@ def _cells(text: str) -> int:
 
 def _picture(text: str) -> Path:
     path = Path(text)
-    if path.suffix not in (".html", *_DRAWN):
+    if path.suffix not in _PICTURES:
         raise argparse.ArgumentTypeError(f"not a .html, .svg or .png file: {text!r}")
     return path
