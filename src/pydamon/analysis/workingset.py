@@ -22,7 +22,8 @@ class WorkingSetSeries:
     """The working set of one target, or of all together where `target` is `None`.
 
     `end_ns` (Unix time at the end of a snapshot) and `size_bytes` have one entry for each snapshot
-    that the target is in: shape (snapshots,). `percentiles` are pairs of a percentage and bytes.
+    that the target is in: shape (snapshots,). `percentiles` are pairs of a percentage and bytes:
+    of p % of the snapshots the working set was at most as large; each is one that was seen.
     """
 
     target: Target | None
@@ -55,8 +56,12 @@ def working_set(recording: Recording, percentiles: Sequence[float] = PERCENTILES
     def series(
         target: Target | None, times: NDArray[np.int64], size_bytes: NDArray[np.int64]
     ) -> WorkingSetSeries:
-        marks = np.percentile(size_bytes, percentiles) if len(size_bytes) else ()
-        pairs = tuple((float(p), round(mark)) for p, mark in zip(percentiles, marks, strict=False))
+        ordered = np.sort(size_bytes).tolist()
+        last = len(ordered) - 1
+        pairs = tuple(
+            (float(p), ordered[min(int(p * len(ordered) / 100), last)])
+            for p in (percentiles if ordered else ())
+        )
         return WorkingSetSeries(target, times, size_bytes, pairs)
 
     targets = []

@@ -1,0 +1,189 @@
+"""How long reports take, and how much memory, beside damo's of the same data.
+
+    python tools/bench_reports.py [--rows 1000000] [--damo PATH]
+
+Makes a recording of made-up regions, 100 a snapshot, in pydamon's format and in damo's
+(`json_compressed`), runs each report as a process of its own, and compares the working sets.
+`--damo` is the command of damo 3.4.3: `pip install damo==3.4.3` in an environment of its own. Only
+its reports on a file are run, which touch nothing of the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pydamon import Attrs, Mapping, MappingTable, Recorder, RecordingInfo, Snapshot, Target
+
+PAGE = 4096
+REGIONS = 100
+START_NS = 1_750_000_000 * 10**9
+WINDOW_NS = 10**8
+BASE = 0x5500_0000_0000
+PERCENTILES = (0, 25, 50, 75, 100)
+DAMO_WSS = ("--raw_number", "-r", "0", "101", "25", "--exclude_samples", "0")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Medians of the runs of a command."""
+
+    seconds: float
+    peak_mib: float
+    output: str
+
+
+def snapshots(rows: int) -> Iterator[Snapshot]:
+    """100,000 pages in two mappings, cut at random, of which 40 % are accessed at random rates."""
+    rng = np.random.default_rng(1)
+    heap = Mapping(BASE, BASE + 50_000 * PAGE, "rw-p", "[heap]")
+    library = Mapping(BASE + 60_000 * PAGE, BASE + 110_000 * PAGE, "r-xp", "/usr/lib/libfoo.so")
+    target = Target(7, "app", MappingTable((heap, library)))
+    for number in range(rows // REGIONS):
+        edges = [
+            np.sort(rng.choice(np.arange(1, 50_000), REGIONS // 2 - 1, replace=False)) + offset
+            for offset in (0, 60_000)
+        ]
+        start = np.concatenate([[0], edges[0], [60_000], edges[1]])
+        end = np.concatenate([edges[0], [50_000], edges[1], [110_000]])
+        hits = rng.integers(0, 21, REGIONS) * (rng.random(REGIONS) < 0.4)
+        size = (end - start) * PAGE
+        yield Snapshot(
+            start_ns=START_NS + number * WINDOW_NS,
+            end_ns=START_NS + (number + 1) * WINDOW_NS,
+            sampling_ns=5 * 10**6,
+            max_nr_accesses=20,
+            targets=(target,),
+            target=np.zeros(REGIONS, np.int32),
+            start=BASE + start * PAGE,
+            end=BASE + end * PAGE,
+            nr_accesses=hits,
+            age=rng.integers(0, 200, REGIONS),
+            touched_bytes=np.where(hits > 0, size, 0),
+            unobservable_bytes=np.zeros(REGIONS, np.int64),
+        )
+
+
+def write(rows: int, ours: Path, theirs: Path) -> None:
+    """The same snapshots in both formats."""
+    squeeze = zlib.compressobj()
+    with (
+        theirs.open("wb") as file,
+        Recorder(ours, RecordingInfo.here(Attrs(), "trace", START_NS), force=True) as recorder,
+    ):
+        intervals = {"sample_us": "5000", "aggr_us": "100000", "ops_update_us": "1000000"}
+        goal = dict.fromkeys(("access_bp", "aggrs", "min_sample_us", "max_sample_us"), "0")
+        head: dict[str, object] = {
+            "kdamond_idx": None,
+            "context_idx": None,
+            "scheme_idx": None,
+            "target_id": 0,
+            "intervals": {**intervals, "intervals_goal": goal},
+            "scheme_filters": [],
+        }
+        file.write(squeeze.compress(f'[{json.dumps(head)[:-1]}, "snapshots": ['.encode()))
+        for number, one in enumerate(snapshots(rows)):
+            recorder.write(one)
+            text = (", " if number else "") + json.dumps(_theirs(one))
+            file.write(squeeze.compress(text.encode()))
+        file.write(squeeze.compress(b'], "data_source": "unknown"}]'))
+        file.write(squeeze.flush())
+
+
+def _theirs(one: Snapshot) -> dict[str, object]:
+    columns = (one.start, one.end, one.nr_accesses, one.age)
+    return {
+        "start_time": str(one.start_ns),
+        "end_time": str(one.end_ns),
+        "regions": [
+            {
+                "start": str(start),
+                "end": str(end),
+                "nr_accesses": {"samples": hits, "percent": None},
+                "age": {"usec": None, "aggr_intervals": str(age)},
+                "probe_hits": [],
+                "sz_filter_passed": "0 B",
+            }
+            for start, end, hits, age in zip(*(column.tolist() for column in columns), strict=True)
+        ],
+        "total_bytes": str(int(one.size.sum())),
+        "damos_stats": None,
+        "sample_interval_us": None,
+    }
+
+
+def measure(command: Sequence[str], runs: int) -> Cost:
+    """Run a command so many times, from a shell's point of view: start-up included."""
+    seconds, peaks, output = [], [], ""
+    for _ in range(runs):
+        begin_s = time.monotonic()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            output = process.stdout.read()
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        seconds.append(time.monotonic() - begin_s)
+        peaks.append(usage.ru_maxrss / 1024)
+        if process.returncode:
+            sys.exit(f"{' '.join(command)} failed")
+    return Cost(statistics.median(seconds), statistics.median(peaks), output)
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--runs", type=int, default=3, help="of ours; damo runs once")
+    parser.add_argument("--damo", help="the command of damo 3.4.3")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        ours, theirs = Path(directory) / "r.damon", Path(directory) / "r.json"
+        write(args.rows, ours, theirs)
+        row_bytes = ours.stat().st_size / args.rows
+        print(
+            f"{args.rows:,} regions, {row_bytes:.1f} bytes each; {theirs.stat().st_size:,} as JSON"
+        )
+        print(f"{'report':8} {'pydamon':>9} {'peak':>9} {'damo':>9} {'peak':>10} {'times':>6}")
+        pydamon = (sys.executable, "-m", "pydamon", "report")
+        percentiles = ",".join(map(str, PERCENTILES))
+        for name, mine, other in (
+            ("heatmap", ("--range", "all"), ("--draw_range", "all")),
+            ("wss", ("--percentiles", percentiles, "--json"), DAMO_WSS),
+            ("access", (), ()),
+        ):
+            cost = measure((*pydamon, name, str(ours), *mine), args.runs)
+            line = f"{name:8} {cost.seconds:7.2f} s {cost.peak_mib:5.0f} MiB"
+            if args.damo:
+                peer = measure((args.damo, "report", name, "--input", str(theirs), *other), 1)
+                line += f" {peer.seconds:7.2f} s {peer.peak_mib:6.0f} MiB"
+                line += f" {peer.seconds / cost.seconds:6.1f}"
+            print(line, flush=True)
+            if name == "wss":
+                _compare(cost.output, peer.output if args.damo else "")
+
+
+def _compare(ours: str, theirs: str) -> None:
+    """Whether the two tables have the same working sets."""
+    found = json.loads(ours)["total"]["percentiles"]
+    rows = [line.split() for line in theirs.splitlines() if not line.startswith("#")]
+    other = {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[0] in found}
+    if other:
+        print(f"         the working sets are {'the same' if found == other else 'NOT the same'}")
+        if found != other:
+            print(f"         {found}\n         {other}")
+
+
+if __name__ == "__main__":
+    main()
