@@ -151,6 +151,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         ours, theirs = Path(directory) / "r.damon", Path(directory) / "r.json"
         write(args.rows, ours, theirs)
+        count = args.rows // REGIONS
         row_bytes = ours.stat().st_size / args.rows
         print(
             f"{args.rows:,} regions, {row_bytes:.1f} bytes each; {theirs.stat().st_size:,} as JSON"
@@ -161,7 +162,7 @@ def main() -> None:
         for name, mine, other in (
             ("heatmap", ("--range", "all"), ("--draw_range", "all")),
             ("wss", ("--percentiles", percentiles, "--json"), DAMO_WSS),
-            ("access", (), ()),
+            ("access", (), ("--snapshot_idx", str(count - 1), str(count))),
         ):
             cost = measure((*pydamon, name, str(ours), *mine), args.runs)
             line = f"{name:8} {cost.seconds:7.2f} s {cost.peak_mib:5.0f} MiB"

@@ -78,6 +78,8 @@ def course_lines(
     place = np.minimum(time_ns * (columns / max(1, duration_ns)), columns - 1).astype(np.int64)
     counts = np.bincount(place, minlength=columns)
     means = np.bincount(place, size_bytes, columns) / np.maximum(counts, 1)
+    # Where no snapshot ends, the last one still is the newest.
+    means = means[np.maximum.accumulate(np.where(counts > 0, np.arange(columns), 0))]
     steps = np.ceil(means / largest * (len(levels) - 1)).astype(int)
     steps = np.minimum(steps, len(levels) - 1)
     yield Text(f"{label} " + "".join(levels[step] for step in steps.tolist()), no_wrap=True)
