@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from attrs import evolve
 
 import pydamon
 from pydamon import (
@@ -22,6 +23,7 @@ from pydamon import (
     Attrs,
     Filter,
     Goal,
+    KernelError,
     ProbeError,
     ProbeUnavailable,
     Quota,
@@ -33,7 +35,10 @@ from pydamon.kernel import (
     Claim,
     Kdamond,
     KernelTarget,
+    LruSortModule,
+    ReclaimModule,
     Settings,
+    StatModule,
     kernel_monitor,
     leftover,
     remove_leftover,
@@ -329,6 +334,48 @@ def test_a_filter_and_a_quota_have_their_effect(quarter: Program) -> None:
     assert free.sz_tried - early[2].sz_tried > 100 * MIB
     assert limited.qt_exceeds > 0
     assert off.nr_tried == 0
+
+
+@pytest.mark.parametrize("kind", [ReclaimModule, LruSortModule])
+def test_modules_are_started_changed_and_stopped(
+    kind: type[ReclaimModule] | type[LruSortModule], sleeper: int
+) -> None:
+    module: Any = kind()
+    before = module.parameters()
+    assert not module.status().enabled
+    wanted = evolve(before, sample="20ms", aggr="400ms", max_regions=200)
+    module.start(wanted)
+    try:
+        assert module.parameters() == wanted
+        assert module.status().ours
+        assert module.status().kdamond > 0
+        assert kernel_threads() == 1
+        # Another process knows that it is ours; nobody else gets DAMON meanwhile.
+        with pytest.raises(ProbeUnavailable, match=module.name.upper()):
+            kernel_monitor(sleeper)
+        with pydamon.monitor(sleeper) as mon:
+            assert mon.engine == "sampling"
+        module.change(evolve(wanted, max_regions=300))
+        assert module.parameters().max_regions == 300
+    finally:
+        kind().stop()
+    assert module.parameters() == before
+    assert not module.status().enabled
+
+
+def test_a_module_that_somebody_switched_on_stays(sleeper: int) -> None:
+    enabled = Path("/sys/module/damon_reclaim/parameters/enabled")
+    enabled.write_text("Y")
+    try:
+        with pytest.raises(KernelError, match="somebody else"):
+            ReclaimModule().stop()
+        with pytest.raises(ProbeUnavailable, match="DAMON_RECLAIM"):
+            kernel_monitor(sleeper)
+        assert enabled.read_text() == "Y\n"
+    finally:
+        enabled.write_text("N")
+    with pytest.raises(ProbeUnavailable, match="no DAMON_STAT"):
+        StatModule().status()  # Linux 6.17 has it
 
 
 def test_the_users_own_goal_is_fed(sleeper: int) -> None:

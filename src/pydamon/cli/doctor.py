@@ -13,7 +13,14 @@ import psutil
 
 from pydamon.core.errors import ProbeUnavailable
 from pydamon.core.units import format_size
-from pydamon.kernel import check_free, leftover, remove_leftover
+from pydamon.kernel import (
+    LruSortModule,
+    ReclaimModule,
+    StatModule,
+    check_free,
+    leftover,
+    remove_leftover,
+)
 from pydamon.probes import PROBES, Availability
 
 __all__ = ["Doctor"]
@@ -63,6 +70,7 @@ def _machine() -> dict[str, str]:
         "swap": format_size(psutil.swap_memory().total) if psutil.swap_memory().total else "none",
         "huge pages": _chosen(_THP),
         "DAMON": _damon(),
+        "its modules": _modules(),
     }
 
 
@@ -74,6 +82,15 @@ def _damon() -> str:
             return f"{error}; remove it with `pydamon doctor --clean`"
         return str(error)
     return "in this kernel, free, and what `--engine auto` takes"
+
+
+def _modules() -> str:
+    found = [
+        f"{kind.name.upper()} {'on' if kind().enabled else 'off'}"
+        for kind in (ReclaimModule, LruSortModule, StatModule)
+        if kind().available
+    ]
+    return ", ".join(found) or "not in this kernel"
 
 
 def _chosen(path: Path) -> str:

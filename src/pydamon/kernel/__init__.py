@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from pydamon.kernel.claim import Claim, check_free, leftover, remove_leftover
 from pydamon.kernel.kdamond import Kdamond, KernelTarget, Settings
+from pydamon.kernel.modules import (
+    LruSortModule,
+    ModuleStatus,
+    ReclaimModule,
+    StatModule,
+    StatStatus,
+)
 from pydamon.kernel.monitor import KernelMonitor
 from pydamon.kernel.open import kernel_monitor
 from pydamon.kernel.owner import Record
+from pydamon.kernel.parameters import LruSortParameters, ReclaimParameters
 from pydamon.kernel.scheme import SchemeStats
 
 __all__ = [
@@ -14,9 +22,16 @@ __all__ = [
     "Kdamond",
     "KernelMonitor",
     "KernelTarget",
+    "LruSortModule",
+    "LruSortParameters",
+    "ModuleStatus",
+    "ReclaimModule",
+    "ReclaimParameters",
     "Record",
     "SchemeStats",
     "Settings",
+    "StatModule",
+    "StatStatus",
     "check_free",
     "kernel_monitor",
     "leftover",
