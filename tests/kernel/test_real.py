@@ -43,6 +43,7 @@ from pydamon.kernel import (
     leftover,
     remove_leftover,
 )
+from pydamon.kernel.events import EventReader
 from pydamon.kernel.files import Files
 from pydamon.kernel.kdamond import ADMIN
 from pydamon.schemes.filters import FILTERS
@@ -56,6 +57,16 @@ from tests.live.test_monitor import told_right
 pytestmark = [pytest.mark.live, needs_damon]
 
 PYDAMON = (sys.executable, "-m", "pydamon")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _an_event_stays_open() -> Iterator[None]:
+    """The first event of all makes the kernel patch its scheduler, and the last one back again.
+
+    Emulated CPUs do not always survive that, so it must not happen 200 times.
+    """
+    with EventReader(os.getpid(), 1):
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -211,7 +222,8 @@ def test_auto_takes_the_kernel_and_says_so(sleeper: int) -> None:
 def test_a_recording_by_the_kernel_is_like_any_other(quarter: Program, tmp_path: Path) -> None:
     out = tmp_path / "k.damon"
     argv = [*PYDAMON, "record", "--engine", "kernel", "-d", "4s", "-o", out, str(quarter.pid)]
-    done = subprocess.run([*map(str, argv)], capture_output=True, text=True, check=True)
+    done = subprocess.run([*map(str, argv)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     assert "the kernel's DAMON" in done.stderr
     recording = pydamon.read_recording(out)
     assert recording.complete

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pydamon.core.errors import ProbeUnavailable, UsageError
 from pydamon.probes.base import Availability, Counts, PageBits, Probe, Session, Traits
 from pydamon.probes.ebpf.probe import EbpfProbe, exact_probe
+from pydamon.probes.idle import IdleProbe
 from pydamon.probes.refs import RefsProbe
+from pydamon.probes.softdirty import SoftDirtyProbe
+from pydamon.probes.writes import WritesProbe
 
 __all__ = [
     "PROBES",
@@ -18,7 +21,14 @@ __all__ = [
     "open_session",
 ]
 
-PROBES: tuple[Probe, ...] = (EbpfProbe(), RefsProbe(), exact_probe())
+PROBES: tuple[Probe, ...] = (
+    EbpfProbe(),
+    RefsProbe(),
+    exact_probe(),
+    WritesProbe(),
+    SoftDirtyProbe(),
+    IdleProbe(),
+)
 """Every probe that watches real processes, in the order in which `"auto"` tries them."""
 
 

@@ -1,12 +1,12 @@
-"""/proc/PID/clear_refs: clear the accessed bits of a whole process."""
+"""/proc/PID/clear_refs: clear the accessed, or the soft-dirty, bits of a whole process."""
 
 from __future__ import annotations
 
 import os
 
-__all__ = ["clear_refs"]
+__all__ = ["clear_refs", "clear_soft_dirty"]
 
-_ALL_PAGES = b"1"
+_ACCESSED, _SOFT_DIRTY = b"1", b"4"
 
 
 def clear_refs(pid: int) -> None:
@@ -15,8 +15,20 @@ def clear_refs(pid: int) -> None:
     About 0.06 us a resident page, while the process cannot map or unmap. The TLB is not flushed:
     pages that stay in it all the time are not seen to be accessed again. Raises `OSError`.
     """
+    _write(pid, _ACCESSED)
+
+
+def clear_soft_dirty(pid: int) -> None:
+    """Clear the soft-dirty bit of every page that a process maps, and flush the TLB.
+
+    Each page's next write is a page fault. Raises `OSError`.
+    """
+    _write(pid, _SOFT_DIRTY)
+
+
+def _write(pid: int, word: bytes) -> None:
     fd = os.open(f"/proc/{pid}/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
     try:
-        os.write(fd, _ALL_PAGES)
+        os.write(fd, word)
     finally:
         os.close(fd)

@@ -1,0 +1,118 @@
+"""Make another process do one system call: x86-64, by ptrace(2).
+
+The process is stopped for some 100 us. Nothing is written to its memory: an instruction `syscall`
+that it has anyway, in the vDSO or libc, is stepped over with other registers, which are then given
+back their values.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import re
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydamon.core.errors import ProbeUnavailable, TargetError
+
+__all__ = ["Injection", "injecting"]
+
+_SINGLESTEP, _GETREGS, _SETREGS, _DETACH = 9, 12, 13, 17
+_SEIZE, _INTERRUPT = 0x4206, 0x4207
+_WALL = 0x40000000
+_PATIENCE_S = 2.0
+_SYSCALL = b"\x0f\x05"
+_EXECUTABLE = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) r-xp .*(?:\[vdso\]|libc[.-].*)$", re.MULTILINE)
+_REGISTERS = struct.Struct("=27Q")
+"""struct user_regs_struct."""
+_R10, _R9, _R8, _RAX, _RDX, _RSI, _RDI, _ORIG_RAX, _RIP = 7, 8, 9, 10, 12, 13, 14, 15, 16
+_ARGUMENTS = (_RDI, _RSI, _RDX, _R10, _R8, _R9)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+_libc.ptrace.restype = ctypes.c_long
+
+Injection = Callable[..., int]
+"""Given a system call's number and arguments: its result, -errno for an error."""
+
+
+@contextmanager
+def injecting(pid: int) -> Iterator[Injection]:
+    """Stop a process; it goes on where it was at the end of the `with`.
+
+    Raises `TargetError` for a process that may not be traced, is traced already or cannot be
+    stopped, and `ProbeUnavailable` on other machines.
+    """
+    if platform.machine() != "x86_64":
+        raise ProbeUnavailable(f"system calls cannot be injected on {platform.machine()} yet")
+    _ptrace(_SEIZE, pid)
+    try:
+        _ptrace(_INTERRUPT, pid)
+        _wait(pid)
+        registers = ctypes.create_string_buffer(_REGISTERS.size)
+        _ptrace(_GETREGS, pid, registers)
+        kept = registers.raw[: _REGISTERS.size]
+        address = _instruction(pid)
+
+        def inject(number: int, *arguments: int) -> int:
+            values = list(_REGISTERS.unpack(kept))
+            values[_RIP], values[_RAX] = address, number
+            values[_ORIG_RAX] = 2**64 - 1  # the kernel must not restart what was interrupted
+            for register, argument in zip(_ARGUMENTS, arguments, strict=False):
+                values[register] = argument
+            ctypes.memmove(registers, _REGISTERS.pack(*values), _REGISTERS.size)
+            _ptrace(_SETREGS, pid, registers)
+            _ptrace(_SINGLESTEP, pid)
+            _wait(pid)
+            _ptrace(_GETREGS, pid, registers)
+            result: int = _REGISTERS.unpack(registers.raw[: _REGISTERS.size])[_RAX]
+            return result - (1 << 64) if result >> 63 else result
+
+        try:
+            yield inject
+        finally:
+            ctypes.memmove(registers, kept, _REGISTERS.size)
+            _ptrace(_SETREGS, pid, registers)
+    finally:
+        _libc.ptrace(_DETACH, pid, None, None)
+
+
+def _ptrace(request: int, pid: int, data: ctypes.Array[ctypes.c_char] | None = None) -> None:
+    if _libc.ptrace(request, pid, None, data) < 0:
+        why = os.strerror(ctypes.get_errno())
+        raise TargetError(
+            f"cannot trace pid {pid}: {why}",
+            hint="another debugger may be at it, or kernel.yama.ptrace_scope forbids it",
+        )
+
+
+def _wait(pid: int) -> None:
+    deadline_s = time.monotonic() + _PATIENCE_S
+    while True:
+        found, status = os.waitpid(pid, _WALL | os.WNOHANG)
+        if found == pid:
+            if not os.WIFSTOPPED(status):
+                raise TargetError(f"pid {pid} has exited")
+            return
+        if time.monotonic() > deadline_s:
+            raise TargetError(f"pid {pid} does not stop: it waits for a disk, perhaps")
+        time.sleep(0.0001)
+
+
+def _instruction(pid: int) -> int:
+    """The address of a `syscall` that the process has."""
+    maps = Path(f"/proc/{pid}/maps").read_text()
+    fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        for low, high in _EXECUTABLE.findall(maps):
+            start, end = int(low, 16), int(high, 16)
+            at = os.pread(fd, end - start, start).find(_SYSCALL)
+            if at >= 0:
+                return start + at
+    finally:
+        os.close(fd)
+    raise TargetError(f"there is no system call in the vDSO or libc of pid {pid} to step over")

@@ -1,0 +1,73 @@
+"""What probes have in common that look at every page instead of at samples."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon.core.errors import ProbeError, TargetError
+from pydamon.core.mappings import MappingTable
+from pydamon.core.regions import PAGE_SIZE, RegionTable
+from pydamon.probes.base import Clock, Counts, PageBits, RealClock, Session
+from pydamon.probes.process import Process
+
+__all__ = ["PRESENT", "Pagemap", "ScanSession"]
+
+PRESENT = np.uint64(1 << 63)
+"""Of an entry of /proc/PID/pagemap (Linux, Documentation/admin-guide/mm/pagemap.rst)."""
+
+
+class ScanSession(Session):
+    """A session that only scans; its traits say that it is exact, so it is asked for no more."""
+
+    def __init__(self) -> None:
+        self.clock: Clock = RealClock()
+        self._processes: list[Process] = []
+
+    def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
+        del mappings
+        self._processes = list(processes)
+
+    @abstractmethod
+    def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits: ...
+
+    def watch(self, table: RegionTable, share: NDArray[np.float64] | float = 1.0) -> None:
+        raise ProbeError("this probe looks at all pages; it takes no samples")
+
+    def tick(self, last: bool = False) -> None:
+        raise ProbeError("this probe looks at all pages; it takes no samples")
+
+    def counts(self) -> Counts:
+        raise ProbeError("this probe looks at all pages; it takes no samples")
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+class Pagemap:
+    """/proc/PID/pagemap of one process, open."""
+
+    def __init__(self, process: Process) -> None:
+        try:
+            self.fd = os.open(f"/proc/{process.pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise TargetError(f"cannot watch pid {process.pid}: {error.strerror}") from None
+
+    def entries(self, start: int, end: int) -> NDArray[np.uint64]:
+        """One entry a page of [start, end); 0 where nothing can be said."""
+        found = np.zeros((end - start) // PAGE_SIZE, np.uint64)
+        try:
+            data = os.pread(self.fd, 8 * len(found), start // PAGE_SIZE * 8)
+        except OSError:
+            data = b""
+        entries = np.frombuffer(data, np.uint64)
+        found[: len(entries)] = entries
+        return found
+
+    def close(self) -> None:
+        """Close it."""
+        os.close(self.fd)
