@@ -195,18 +195,18 @@ def test_idle_pages_are_those_whose_bit_is_left(stepper: Stepper, tmp_path: Path
     with IdleProbe(bitmap=bitmap).open() as session:
         session.set_targets([process], [parse_maps(read_maps(stepper.pid))])
         first = session.scan(0, stepper.start, stepper.end, clear=True)
-        assert first.accessed[~first.unobservable].all()  # nothing was marked yet
+        marked = ~first.unobservable  # the others were in no list of reclaim's yet
+        assert marked.sum() >= 1024 - 64
+        assert first.accessed[marked].all()
         bits = session.scan(0, stepper.start, stepper.end, clear=False)
-        assert not bits.accessed.any()
-        stuck = int(bits.unobservable.sum())
-        assert stuck <= 64  # in no LRU list yet
-        marks = np.fromfile(bitmap, np.uint8)
-        touched = np.flatnonzero(~bits.unobservable)[10:20]
+        assert not bits.accessed[marked].any()
+        bitmap_now = np.fromfile(bitmap, np.uint8)
+        touched = np.flatnonzero(marked)[10:20]
         for frame in frames[touched].tolist():
-            marks[frame // 8] &= 0xFF ^ (1 << frame % 8)
-        marks.tofile(bitmap)
+            bitmap_now[frame // 8] &= 0xFF ^ (1 << frame % 8)
+        bitmap_now.tofile(bitmap)
         bits = session.scan(0, stepper.start, stepper.end, clear=False)
-        assert np.flatnonzero(bits.accessed).tolist() == touched.tolist()
+        assert np.flatnonzero(bits.accessed & marked).tolist() == touched.tolist()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may know the frames of pages")
