@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from typing import overload
 
 from pydamon.core.errors import ProbeUnavailable, UsageError
 from pydamon.core.tuner import IntervalGoal
-from pydamon.engine import Monitor
+from pydamon.engine import Monitor, SamplingMonitor
 from pydamon.engine import monitor as sampling_monitor
-from pydamon.kernel import kernel_monitor
+from pydamon.kernel import KernelMonitor, KernelSchemes, kernel_monitor
+from pydamon.schemes import AppliedSchemes, Scheme
+from pydamon.schemes import apply as apply_here
 
-__all__ = ["ENGINES", "monitor", "monitor_physical"]
+__all__ = ["ENGINES", "apply", "monitor", "monitor_physical"]
 
 ENGINES = ("auto", "kernel", "sampling")
 
@@ -144,3 +147,30 @@ def monitor_physical(
         cpu_budget_percent=cpu_budget_percent,
         goal=goal,
     )
+
+
+@overload
+def apply(mon: SamplingMonitor, *schemes: Scheme, dry_run: bool = False) -> AppliedSchemes: ...
+
+
+@overload
+def apply(
+    mon: Monitor, *schemes: Scheme, dry_run: bool = False
+) -> AppliedSchemes | KernelSchemes: ...
+
+
+def apply(mon: Monitor, *schemes: Scheme, dry_run: bool = False) -> AppliedSchemes | KernelSchemes:
+    """Apply schemes to what a monitor sees, as in
+
+        with pydamon.monitor(pid) as mon, pydamon.apply(mon, scheme) as applied:
+            for snapshot in applied.run("10min"):
+                print(applied[0].stats)
+
+    The kernel does that for its own monitors; it heeds no guard and calls no Python functions. For
+    all others pydamon does, and verifies the effect. With *dry_run* it is only counted what would
+    be done. Raises `SchemeError` for what this machine, or this user, cannot do to these targets,
+    and for the kernel `ProbeUnavailable` for what it lacks.
+    """
+    if isinstance(mon, KernelMonitor):
+        return KernelSchemes(mon, schemes, dry_run=dry_run)
+    return apply_here(mon, *schemes, dry_run=dry_run)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import pydamon
-from pydamon import ProbeUnavailable, UsageError
+from pydamon import AccessPattern, ProbeUnavailable, Quota, Scheme, UsageError
 from pydamon.kernel import KernelMonitor, kernel_monitor
 from tests.kernel.fake import NEW, OLD, FakeFiles
 
@@ -189,3 +189,26 @@ def test_a_duration_is_kept(files: FakeFiles, sleeper: subprocess.Popen[bytes]) 
         with pytest.raises(UsageError):
             mon.run("0s")
     assert files.release == OLD
+
+
+def test_schemes_are_given_to_the_kernel_and_taken_away(
+    files: FakeFiles, sleeper: subprocess.Popen[bytes]
+) -> None:
+    cold = Scheme("pageout", AccessPattern(max_rate=0), quota=Quota(bytes="1M"))
+    place = "0/contexts/0/schemes"
+    with watching(files, sleeper.pid, cpu_budget_percent=None) as mon:
+        with pydamon.apply(mon, cold) as applied:
+            assert files.read(f"{place}/0/action") == "pageout"
+            files._put(f"{place}/0/stats/sz_tried", "4096")
+            files._put(f"{place}/0/quotas/effective_bytes", "1000")
+            assert len(next(iter(applied)))
+            assert applied[0].stats.sz_tried == 4096
+            assert applied[0].effective_bytes == 1000
+        with pydamon.apply(mon, cold, dry_run=True):
+            assert files.read(f"{place}/0/action") == "stat"
+        before = files.tree()
+        for wrong in (Scheme("collapse"), Scheme(lambda region: region.size)):
+            with pytest.raises(pydamon.PydamonError):
+                pydamon.apply(mon, cold, wrong)
+            assert files.tree() == before
+        assert len(next(iter(mon)))

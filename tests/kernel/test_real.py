@@ -313,15 +313,30 @@ def test_every_scheme_is_driven_or_what_lacks_is_named(sleeper: int, operations:
 def test_schemes_have_their_effect(quarter: Program) -> None:
     cold = Scheme("pageout", AccessPattern(max_rate=0, min_age="1s"))
     seen = Scheme("stat")
-    with kernel_monitor(quarter.pid, schemes=[cold, seen], **SLOWLY) as mon:
+    with (
+        kernel_monitor(quarter.pid, **SLOWLY) as mon,
+        pydamon.apply(mon, cold, seen) as applied,
+    ):
         before = _rss(quarter.pid)
-        list(mon.run("8s"))
-        stats = mon.stats()
+        list(applied.run("8s"))
+        stats = [scheme.stats for scheme in applied.schemes]
     assert stats[1].sz_tried > stats[1].nr_tried > 0
     assert stats[0].sz_tried > 0
     if Path("/proc/swaps").read_text().count("\n") > 1:
         assert stats[0].sz_applied > 16 * MIB
         assert _rss(quarter.pid) < before - 16 * MIB
+
+
+def test_a_dry_run_does_nothing(quarter: Program) -> None:
+    scheme = Scheme("pageout", AccessPattern(max_rate=0, min_age="1s"))
+    with kernel_monitor(quarter.pid, **SLOWLY) as mon:
+        before = _rss(quarter.pid)
+        with pydamon.apply(mon, scheme, dry_run=True) as applied:
+            list(applied.run("6s"))
+            assert applied[0].stats.sz_tried > 0
+            assert applied[0].stats.sz_applied == 0
+        assert "contexts/0/schemes/0/action" not in mon._claim.kdamond.written()
+    assert _rss(quarter.pid) >= before - MIB
 
 
 def test_a_filter_and_a_quota_have_their_effect(quarter: Program) -> None:
@@ -338,9 +353,9 @@ def test_a_filter_and_a_quota_have_their_effect(quarter: Program) -> None:
     with kernel_monitor(quarter.pid, schemes=schemes, cpu_budget_percent=None) as mon:
         # Linux 6.12 limits nothing in the first reset interval.
         list(mon.run("3s"))
-        early = mon.stats()
+        early = [stats for stats, _ in mon.stats()]
         list(mon.run("4s"))
-        filtered, limited, free, off = mon.stats()
+        filtered, limited, free, off = (stats for stats, _ in mon.stats())
     assert 0 < filtered.sz_tried < free.sz_tried / 4
     assert 0 < limited.sz_tried - early[1].sz_tried <= 12 * MIB
     assert free.sz_tried - early[2].sz_tried > 100 * MIB

@@ -90,6 +90,7 @@ def _apply(
         ) as mon,
         pydamon.apply(mon, *schemes, **options) as applied,
     ):
+        assert isinstance(applied, pydamon.AppliedSchemes)
         for _ in applied.run(duration):
             pass
         return list(applied.schemes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pydamon.kernel.applied import KernelScheme, KernelSchemes
 from pydamon.kernel.claim import Claim, check_free, leftover, remove_leftover
 from pydamon.kernel.kdamond import Kdamond, KernelTarget, Settings
 from pydamon.kernel.modules import (
@@ -15,12 +16,13 @@ from pydamon.kernel.monitor import KernelMonitor
 from pydamon.kernel.open import kernel_monitor
 from pydamon.kernel.owner import Record
 from pydamon.kernel.parameters import LruSortParameters, ReclaimParameters
-from pydamon.kernel.scheme import SchemeStats
 
 __all__ = [
     "Claim",
     "Kdamond",
     "KernelMonitor",
+    "KernelScheme",
+    "KernelSchemes",
     "KernelTarget",
     "LruSortModule",
     "LruSortParameters",
@@ -28,7 +30,6 @@ __all__ = [
     "ReclaimModule",
     "ReclaimParameters",
     "Record",
-    "SchemeStats",
     "Settings",
     "StatModule",
     "StatStatus",

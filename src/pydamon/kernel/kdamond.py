@@ -12,8 +12,8 @@ from pydamon.core.attrs import Attrs
 from pydamon.core.errors import KernelError
 from pydamon.core.tuner import IntervalGoal
 from pydamon.kernel.files import Files
-from pydamon.kernel.scheme import SchemeStats, read_stats, write_goal_values, write_scheme
-from pydamon.schemes import Scheme
+from pydamon.kernel.scheme import read_stats, write_goal_values, write_scheme
+from pydamon.schemes import Scheme, SchemeStats
 
 __all__ = ["ADMIN", "Kdamond", "KernelTarget", "Settings"]
 
@@ -128,8 +128,8 @@ class Kdamond:
             attrs.max_regions,
         )
 
-    def stats(self) -> list[SchemeStats]:
-        """What each scheme did so far."""
+    def stats(self) -> list[tuple[SchemeStats, int]]:
+        """What each scheme did so far, and how many bytes its quota allows now."""
         self.command("update_schemes_stats")
         schemes = self._files.numbered(f"{self._context}/schemes")
         if any(self._files.has(f"{path}/quotas/effective_bytes") for path in schemes):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -12,7 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from pydamon.core.attrs import Attrs
-from pydamon.core.errors import KernelError, ProbeUnavailable, TargetError, UsageError
+from pydamon.core.errors import (
+    KernelError,
+    ProbeError,
+    ProbeUnavailable,
+    TargetError,
+    UsageError,
+)
 from pydamon.core.snapshot import Cost, Snapshot
 from pydamon.core.tuner import IntervalGoal
 from pydamon.core.units import parse_duration_ns
@@ -23,9 +29,8 @@ from pydamon.kernel.claim import Claim
 from pydamon.kernel.events import EventReader
 from pydamon.kernel.kdamond import KernelTarget, Settings
 from pydamon.kernel.reader import Aggregation, Reader, TriedReader
-from pydamon.kernel.scheme import SchemeStats
 from pydamon.probes.base import RealClock
-from pydamon.schemes import Scheme
+from pydamon.schemes import Scheme, SchemeStats
 from pydamon.spaces import Layout, Space
 
 __all__ = ["KernelMonitor"]
@@ -104,8 +109,29 @@ class KernelMonitor(Monitor):
         self._pacer.change(attrs)
         self._apply(self._pacer.effective)
 
-    def stats(self) -> list[SchemeStats]:
-        """What each of the schemes did so far."""
+    def set_schemes(self, schemes: Iterable[Scheme]) -> None:
+        """Have the kernel apply these schemes, and no others, from now on.
+
+        Raises `UsageError` for what only pydamon can do, and `ProbeUnavailable` for what this
+        kernel lacks; the schemes stay as they were then.
+        """
+        before, self._schemes = self._schemes, tuple(schemes)
+        if before == self._schemes or not self._claim.kdamond.running:
+            return
+        try:
+            self._apply(self._attrs)
+        except (ProbeError, UsageError):
+            self._schemes = before
+            self._apply(self._attrs)
+            raise
+
+    def stats(self) -> list[tuple[SchemeStats, int]]:
+        """What each of the schemes did so far, and how many bytes its quota allows now.
+
+        Empty once the targets are gone.
+        """
+        if not self._schemes or not self._claim.kdamond.running:
+            return []
         return self._claim.kdamond.stats()[: len(self._schemes)]
 
     def stop(self) -> None:
@@ -244,7 +270,8 @@ class KernelMonitor(Monitor):
 
     def _update(self) -> None:
         """Tell the kernel about new processes; take its tuned intervals, and what is mapped now."""
-        self._claim.kdamond.feed_goals(self._schemes)
+        if self._claim.kdamond.running:
+            self._claim.kdamond.feed_goals(self._schemes)
         if self._goal and self._claim.kdamond.running:
             self._attrs = self._claim.kdamond.tuned_attrs(self._attrs)
         if self._pages:

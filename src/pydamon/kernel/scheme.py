@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import fields
 
 from pydamon.core.attrs import Attrs
 from pydamon.core.errors import UsageError
 from pydamon.kernel.files import Files
-from pydamon.schemes import Filter, Quota, Scheme
+from pydamon.schemes import Filter, Quota, Scheme, SchemeStats
 
-__all__ = ["SchemeStats", "read_stats", "write_goal_values", "write_scheme"]
+__all__ = ["read_stats", "write_goal_values", "write_scheme"]
 
 _NO_NODE = -1
 _WHOLE = 1000
 """The kernel takes the share that failures cost as a fraction; of so many parts here."""
 _UINT_MAX = 2**32 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class SchemeStats:
-    """What a scheme did since it was started: numbers of regions, and bytes.
-
-    `None` stands for what this kernel does not count.
-    """
-
-    nr_tried: int
-    sz_tried: int
-    nr_applied: int
-    sz_applied: int
-    qt_exceeds: int
-    sz_ops_filter_passed: int | None
-    nr_snapshots: int | None
-    effective_bytes: int | None
 
 
 def write_scheme(files: Files, path: str, scheme: Scheme, attrs: Attrs) -> None:
@@ -91,25 +74,19 @@ def write_goal_values(files: Files, path: str, quota: Quota) -> bool:
     return bool(mine)
 
 
-def read_stats(files: Files, path: str) -> SchemeStats:
-    """The statistics in a scheme's directory, as the last update left them."""
+def read_stats(files: Files, path: str) -> tuple[SchemeStats, int]:
+    """The statistics in a scheme's directory, as the last update left them.
+
+    And how many bytes its quota allows a reset interval. 0 stands for what this kernel does not
+    count.
+    """
 
     def number(name: str) -> int:
-        return files.number(f"{path}/stats/{name}")
+        return files.number(f"{path}/{name}") if files.has(f"{path}/{name}") else 0
 
-    def if_counted(name: str) -> int | None:
-        return files.number(f"{path}/{name}") if files.has(f"{path}/{name}") else None
-
-    return SchemeStats(
-        number("nr_tried"),
-        number("sz_tried"),
-        number("nr_applied"),
-        number("sz_applied"),
-        number("qt_exceeds"),
-        if_counted("stats/sz_ops_filter_passed"),
-        if_counted("stats/nr_snapshots"),
-        if_counted("quotas/effective_bytes"),
-    )
+    counted = [one.name for one in fields(SchemeStats) if one.name not in ("time_ns", "rests")]
+    stats = SchemeStats(**{name: number(f"stats/{name}") for name in counted})
+    return stats, number("quotas/effective_bytes")
 
 
 def _write_quota(files: Files, path: str, quota: Quota) -> None:

@@ -1,0 +1,90 @@
+"""Schemes that the kernel's DAMON carries out itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from attrs import evolve
+
+from pydamon.core.closing import Closing
+from pydamon.core.snapshot import Snapshot
+from pydamon.kernel.monitor import KernelMonitor
+from pydamon.schemes import Scheme, SchemeStats, Tried
+
+__all__ = ["KernelScheme", "KernelSchemes"]
+
+_REFRESH_S = 1.0
+
+
+@dataclass(slots=True)
+class KernelScheme:
+    """A scheme in the kernel, with what that says of it.
+
+    `stats` are at most a second old, and count since the scheme was given to the kernel. `tried`
+    stays empty: the kernel does not say what it was.
+    """
+
+    scheme: Scheme
+    stats: SchemeStats = field(default_factory=SchemeStats)
+    effective_bytes: int | None = None
+    state: str = "in the kernel's hands"
+    tried: list[Tried] = field(default_factory=list)
+    refused: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def done(self) -> bool:
+        """Whether it has seen as many snapshots as it was to be applied to."""
+        return 0 < self.scheme.max_snapshots <= self.stats.nr_snapshots
+
+
+class KernelSchemes(Closing):
+    """Gives schemes to the kernel, and iterates over its snapshots, as `AppliedSchemes` does.
+
+    With *dry_run* the action is `stat`: everything is counted and nothing is done. The kernel heeds
+    no guard. Leaving it takes the schemes away from the kernel again.
+    """
+
+    def __init__(
+        self, mon: KernelMonitor, schemes: Sequence[Scheme], *, dry_run: bool = False
+    ) -> None:
+        self._mon = mon
+        self._refreshed_s = 0.0
+        self.schemes = tuple(map(KernelScheme, schemes))
+        given = [
+            evolve(one, action="stat", target_node=None, destinations=()) if dry_run else one
+            for one in schemes
+        ]
+        mon.set_schemes(given)
+
+    def __getitem__(self, index: int) -> KernelScheme:
+        return self.schemes[index]
+
+    def __len__(self) -> int:
+        return len(self.schemes)
+
+    def __iter__(self) -> Iterator[Snapshot]:
+        return self.run()
+
+    def run(self, duration: str | timedelta | None = None) -> Iterator[Snapshot]:
+        """The snapshots of the next *duration*, or until the targets are gone."""
+        for snapshot in self._mon.run(duration):
+            if time.monotonic() - self._refreshed_s >= _REFRESH_S:
+                self.refresh()
+            yield snapshot
+            if self.schemes and all(scheme.done for scheme in self.schemes):
+                return
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Ask the kernel for its statistics."""
+        for scheme, (stats, effective_bytes) in zip(self.schemes, self._mon.stats(), strict=False):
+            scheme.stats = stats
+            scheme.effective_bytes = effective_bytes if scheme.scheme.quota.limits else None
+        self._refreshed_s = time.monotonic()
+
+    def close(self) -> None:
+        """Take the schemes away from the kernel; the monitor stays."""
+        self._mon.set_schemes(())
