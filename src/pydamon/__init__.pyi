@@ -15,6 +15,15 @@ from .core.snapshot import Cost, Snapshot, SnapshotRegion, Target
 from .core.tuner import IntervalGoal
 from .core.units import format_duration, format_size
 from .engine import Monitor, simulate
+from .kernel import (
+    KernelScheme,
+    KernelSchemes,
+    LruSortModule,
+    LruSortParameters,
+    ReclaimModule,
+    ReclaimParameters,
+    StatModule,
+)
 from .probes import PROBES
 from .probes.trace import Access, Phase, Trace
 from .recording import (
@@ -38,9 +47,8 @@ from .schemes import (
     SchemeStats,
     Watermarks,
     Weights,
-    apply,
 )
-from .start import monitor, monitor_physical
+from .start import apply, monitor, monitor_physical
 
 __all__ = [
     "PROBES",
@@ -56,6 +64,10 @@ __all__ = [
     "Guard",
     "IntervalGoal",
     "KernelError",
+    "KernelScheme",
+    "KernelSchemes",
+    "LruSortModule",
+    "LruSortParameters",
     "Mapping",
     "MappingTable",
     "Monitor",
@@ -64,6 +76,8 @@ __all__ = [
     "ProbeUnavailable",
     "PydamonError",
     "Quota",
+    "ReclaimModule",
+    "ReclaimParameters",
     "Recorder",
     "Recording",
     "RecordingError",
@@ -74,6 +88,7 @@ __all__ = [
     "SchemeStats",
     "Snapshot",
     "SnapshotRegion",
+    "StatModule",
     "Target",
     "TargetError",
     "Trace",
