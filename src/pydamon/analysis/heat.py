@@ -15,7 +15,7 @@ from pydamon.core.regions import PAGE_SIZE
 from pydamon.core.snapshot import Target
 from pydamon.recording import Recording
 
-__all__ = ["HeatMap", "Range", "heatmap", "hottest_first", "spans_of", "zoom"]
+__all__ = ["HeatMap", "Range", "heatmap", "hottest", "hottest_first", "spans_of", "zoom"]
 
 Range: TypeAlias = Literal["all", "hottest"] | tuple[int, int]
 """Which addresses: all that were covered, the hottest of them, or those of [start, end)."""
@@ -165,18 +165,27 @@ def zoom(spans: Spans, every: AddressAxis, addresses: Range) -> tuple[int, int]:
     weight = spans.rate * np.repeat(spans.end_ns - spans.start_ns + 1.0, lengths)
     one_line = np.zeros(len(spans.low), np.int64)
     heat = spread(spans.low, spans.high, weight, line=one_line, lines=1, edges=edges)[0]
+    return hottest(heat, edges)
+
+
+def hottest(heat: NDArray[np.float64], edges: NDArray[np.float64]) -> tuple[int, int]:
+    """The shortest stretch that holds 98 % of the heat, and a tenth of its size around it.
+
+    *heat* has one entry a cell, which *edges* bound; the stretch is in whole pages, and the whole
+    of it all where there is no heat.
+    """
+    length = int(edges[-1])
     total = np.append(0.0, np.cumsum(np.maximum(heat, 0)))
     if total[-1] == 0:
-        return 0, every.length
-    wanted = total[-1] * _SHARE_OF_HEAT
-    ends = np.searchsorted(total, total[:-1] + wanted)
+        return 0, length
+    ends = np.searchsorted(total, total[:-1] + total[-1] * _SHARE_OF_HEAT)
     possible = np.flatnonzero(ends < len(total))
     first = int(possible[(ends[possible] - possible).argmin()])
     beyond = int(ends[first])
     context = max(1, round((beyond - first) * _CONTEXT))
     low, high = edges[max(0, first - context)], edges[min(len(heat), beyond + context)]
     page_after = -(-int(high) // PAGE_SIZE) * PAGE_SIZE
-    return int(low) // PAGE_SIZE * PAGE_SIZE, min(page_after, every.length)
+    return int(low) // PAGE_SIZE * PAGE_SIZE, min(page_after, length)
 
 
 def _rates(

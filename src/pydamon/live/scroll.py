@@ -1,0 +1,165 @@
+"""Heat maps of what is going on, which reuse the columns that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon.analysis import AddressAxis, HeatMap
+from pydamon.analysis.axis import covered
+from pydamon.analysis.heat import Range, hottest
+from pydamon.analysis.spans import spread
+from pydamon.core.snapshot import Target
+from pydamon.live.frame import Frame
+from pydamon.live.spans import Spans
+
+__all__ = ["Scroll", "frames_at"]
+
+_FINE = 4096
+_NEARLY_ALL = 0.95
+_TOO_WIDE = 2.0
+
+
+class Scroll:
+    """Makes one heat map after another, of the columns that are new and those that it has."""
+
+    def __init__(self) -> None:
+        self._pid = -1
+        self._axis = AddressAxis(np.empty((0, 2), np.int64))
+        self._columns: dict[Frame, NDArray[np.float64]] = {}
+        self._hottest = (0, 0)
+
+    def look(
+        self,
+        frames: Sequence[Frame],
+        target: Target,
+        rows: int,
+        columns: int,
+        *,
+        end_ns: int,
+        column_ns: int,
+        addresses: Range = "hottest",
+    ) -> HeatMap | None:
+        """The *columns* before *end_ns*, of *column_ns* each; `None` where there is nothing.
+
+        A column shows the frame in its middle. Columns begin at multiples of *column_ns* from the
+        first frame on, so that they stay what they are while time goes on. `"hottest"` stays where
+        it is for as long as it holds nearly all accesses, and not much else.
+        """
+        shown, edges = frames_at(frames, columns, end_ns, column_ns)
+        spans = {f: f.spans_of(target.pid) for f in dict.fromkeys(shown) if f is not None}
+        spans = {frame: one for frame, one in spans.items() if len(one)}
+        if not spans:
+            return None
+        starts, ends = zip(*(one.blocks() for one in spans.values()), strict=True)
+        every = covered(np.concatenate(starts), np.concatenate(ends))
+        if target.pid != self._pid:
+            self._pid, self._hottest = target.pid, (0, 0)
+        if addresses == "all":
+            low, high = 0, every.length
+        elif addresses == "hottest":
+            low, high = self._follow(every, list(spans.values()))
+        else:
+            low, high = every.position(np.array(addresses)).tolist()
+        if low >= high:
+            return None
+        axis = every.part(low, high)
+        held = next((len(column) for column in self._columns.values()), rows)
+        if held != rows or not np.array_equal(axis.segments, self._axis.segments):
+            self._columns = {}
+        self._axis = axis
+        row_edges = np.linspace(0, high - low, rows + 1)
+        missing = [frame for frame in spans if frame not in self._columns]
+        if missing:
+            rates = _rates([spans[frame] for frame in missing], axis, row_edges)
+            self._columns |= zip(missing, rates, strict=True)
+        self._columns = {frame: self._columns[frame] for frame in spans}
+        nothing = np.full(rows, np.nan)
+        cells = [self._columns.get(f, nothing) if f is not None else nothing for f in shown]
+        newest = next(reversed(spans))
+        return HeatMap(
+            target,
+            np.stack(cells, axis=1),
+            axis,
+            row_edges,
+            edges,
+            _row_names(spans[newest], newest.names, axis, row_edges),
+            every.length - (high - low),
+        )
+
+    def _follow(self, every: AddressAxis, spans: Sequence[Spans]) -> tuple[int, int]:
+        """The positions between which the heat is."""
+        edges = np.linspace(0, every.length, min(_FINE, every.length) + 1)
+        low, high, rate = _placed(spans, every)
+        heat = spread(low, high, rate, line=np.zeros(len(low), np.int64), lines=1, edges=edges)[0]
+        wanted = hottest(heat, edges)
+        first, beyond = every.position(np.array(self._hottest)).tolist()
+        inside = heat[(edges[:-1] >= first) & (edges[1:] <= beyond)].sum()
+        enough = inside >= _NEARLY_ALL * heat.sum()
+        if enough and 0 < beyond - first <= _TOO_WIDE * (wanted[1] - wanted[0]):
+            return first, beyond
+        last = np.array([wanted[0], max(wanted[0], wanted[1] - 1)])
+        start, end = every.address(last).tolist()
+        self._hottest = (start, end + 1)
+        return wanted
+
+
+def frames_at(
+    frames: Sequence[Frame], columns: int, end_ns: int, column_ns: int
+) -> tuple[list[Frame | None], NDArray[np.int64]]:
+    """The frame of each column, if any, and the times that bound the columns."""
+    if not frames:
+        return [None] * columns, np.zeros(columns + 1, np.int64)
+    first_ns = frames[0].start_ns
+    last = first_ns + -(-(end_ns - first_ns) // column_ns) * column_ns
+    edges = last - column_ns * np.arange(columns, -1, -1)
+    starts = np.array([frame.start_ns for frame in frames])
+    ends = np.array([frame.end_ns for frame in frames])
+    # The last column is not over yet: its middle may still be to come.
+    middle = np.where(edges[:-1] < end_ns, np.minimum(edges[:-1] + column_ns // 2, end_ns - 1), -1)
+    index = np.searchsorted(ends, middle, side="right")
+    inside = (index < len(frames)) & (middle >= first_ns)
+    inside[inside] = starts[index[inside]] <= middle[inside]
+    return [
+        frames[i] if known else None
+        for i, known in zip(index.tolist(), inside.tolist(), strict=True)
+    ], edges
+
+
+def _placed(
+    spans: Sequence[Spans], axis: AddressAxis
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Where spans begin and end on an axis, and their rates."""
+    return (
+        axis.position(np.concatenate([one.start for one in spans])),
+        axis.position(np.concatenate([one.end for one in spans])),
+        np.concatenate([one.rate for one in spans]).astype(np.float64),
+    )
+
+
+def _rates(
+    spans: Sequence[Spans], axis: AddressAxis, row_edges: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The mean rate in each row for each of several lists of spans: shape (lists, rows)."""
+    low, high, rate = _placed(spans, axis)
+    line = np.repeat(np.arange(len(spans)), [len(one) for one in spans])
+    heat = spread(low, high, rate, line=line, lines=len(spans), edges=row_edges)
+    known = spread(low, high, None, line=line, lines=len(spans), edges=row_edges)
+    rates = np.full(heat.shape, np.nan)
+    np.divide(heat, known, out=rates, where=known > row_edges[1] * 1e-9)
+    clipped: NDArray[np.float64] = np.clip(np.round(rates, 6), 0, 1)
+    return clipped
+
+
+def _row_names(
+    spans: Spans, names: Sequence[str], axis: AddressAxis, row_edges: NDArray[np.float64]
+) -> tuple[str, ...]:
+    """The name of the mapping that fills most of each row; "" where none does."""
+    low, high, _ = _placed([spans], axis)
+    filled = spread(
+        low, high, None, line=spans.name.astype(np.int64), lines=len(names), edges=row_edges
+    )
+    most = filled.argmax(axis=0).tolist()
+    return tuple(names[code] if filled[code, row] > 0 else "" for row, code in enumerate(most))

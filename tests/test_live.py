@@ -1,0 +1,248 @@
+"""Frames and their history: the same as the snapshots that they are made of, in less memory."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pydamon import analysis
+from pydamon.core.regions import PAGE_SIZE
+from pydamon.core.snapshot import Cost, Snapshot
+from pydamon.live import SUMS, Frame, History, Replay, Scroll, Spans, fold, frame_of, union
+from tests.recordings import BEGIN_NS, MIB, MS, record, snapshot, target
+
+APP = target(
+    7,
+    "app",
+    (16 * MIB, 24 * MIB, "rw-p", "[heap]"),
+    (64 * MIB, 72 * MIB, "rw-p", "libexample.so"),
+)
+OTHER = target(9, "other", (16 * MIB, 20 * MIB, "rw-p", "[heap]"))
+
+
+def written(count: int, *, first: int = 0) -> list[Snapshot]:
+    """A window of 1 MiB walks through the heap, MiB by MiB; the library is warm, the rest idle."""
+    found = []
+    for number in range(first, first + count):
+        at = (16 + number % 8) * MIB
+        regions = [(0, at, at + MIB, 20, 0), (0, 64 * MIB, 72 * MIB, 5, number)]
+        if at > 16 * MIB:
+            regions.insert(0, (0, 16 * MIB, at, 0, number))
+        if at + MIB < 24 * MIB:
+            regions.insert(-1, (0, at + MIB, 24 * MIB, 0, number))
+        regions.append((1, 16 * MIB, 20 * MIB, number % 21, 0))
+        found.append(snapshot((APP, OTHER), regions, number, cost=Cost(MS, 0, 1)))
+    return found
+
+
+@st.composite
+def lists_of_spans(draw: st.DrawFn) -> Spans:
+    """Sorted spans of two targets, in pages 0 to 30 of each."""
+    rows = []
+    for index in range(2):
+        edges = sorted(draw(st.sets(st.integers(0, 30), max_size=8)))
+        for low, high in itertools.pairwise(edges):
+            if draw(st.booleans()):
+                rate = draw(st.sampled_from((0.0, 0.25, 0.5, 1.0)))
+                rows.append((index, low * PAGE_SIZE, high * PAGE_SIZE, rate, low % 2))
+    columns = np.array(rows, np.float64).reshape(-1, 5).T
+    return Spans(
+        columns[0].astype(np.int32),
+        columns[1].astype(np.int64),
+        columns[2].astype(np.int64),
+        columns[3].astype(np.float32),
+        columns[4].astype(np.int32),
+    )
+
+
+def by_page(spans: Spans) -> dict[tuple[int, int], float]:
+    """The rate of every page that spans cover."""
+    return {
+        (int(spans.target[i]), page): float(spans.rate[i])
+        for i in range(len(spans))
+        for page in range(int(spans.start[i]) // PAGE_SIZE, int(spans.end[i]) // PAGE_SIZE)
+    }
+
+
+@given(st.lists(st.tuples(lists_of_spans(), st.integers(1, 5)), min_size=1, max_size=4))
+def test_a_union_has_the_mean_rate_of_every_page(parts: list[tuple[Spans, int]]) -> None:
+    made = union([spans for spans, _ in parts], [float(weight) for _, weight in parts])
+    known: dict[tuple[int, int], list[tuple[float, int]]] = {}
+    for spans, weight in parts:
+        for page, rate in by_page(spans).items():
+            known.setdefault(page, []).append((rate, weight))
+    expected = {
+        page: sum(rate * weight for rate, weight in seen) / sum(weight for _, weight in seen)
+        for page, seen in known.items()
+    }
+    found = by_page(made)
+    assert found.keys() == expected.keys()
+    for page, rate in expected.items():
+        # Neighbours that differ by less than a level are one span.
+        assert found[page] == pytest.approx(rate, abs=1 / 32)
+        assert (found[page] == 0) == (rate == 0)
+    order = made.target.astype(np.int64) * (1 << 40) + made.start
+    assert (np.diff(order) > 0).all()
+    same = made.target[1:] == made.target[:-1]
+    assert (made.start[1:] >= made.end[:-1])[same].all()
+
+
+def test_a_frame_says_what_the_report_says(tmp_path: Path) -> None:
+    snapshots = written(16)
+    summary = analysis.summary(record(tmp_path / "r.damon", snapshots), idle_ns=10 * 10**9)
+    frame = frame_of(snapshots)
+    expected = {(m.target.pid, m.name): m for m in summary.mappings}
+    for row, sums in enumerate(frame.sums):
+        one = dict(zip(SUMS, sums, strict=True))
+        key = (frame.targets[frame.sum_target[row]].pid, frame.names[frame.sum_name[row]])
+        mapping = expected.pop(key)
+        for part in ("total", "hot", "warm", "cold", "idle", "unobservable"):
+            assert one[part] == pytest.approx(getattr(mapping.size, part)), (key, part)
+        assert one["heat"] / one["total"] == pytest.approx(mapping.rate)
+    assert not expected
+    mean = np.mean([s.working_set() for s in snapshots])
+    assert sum(frame.working_sets.values()) == pytest.approx(mean)
+    assert (frame.timing.late_ticks, frame.timing.cpu_share) == (16, pytest.approx(0.01))
+
+
+def test_a_recording_and_its_snapshots_make_the_same_frames(tmp_path: Path) -> None:
+    snapshots = written(40)
+    history = Replay(record(tmp_path / "r.damon", snapshots)).history
+    assert len(history.frames()) == 40
+    for made, one in zip(history.frames(), snapshots, strict=True):
+        alone = frame_of([one])
+        assert (made.start_ns, made.end_ns) == (one.start_ns, one.end_ns)
+        assert made.working_sets == alone.working_sets
+        assert by_page(made.spans_of(7)) == by_page(alone.spans_of(7))
+    few = History.of(record(tmp_path / "r.damon", snapshots), most=5).frames()
+    assert len(few) == 5
+    assert (few[0].start_ns, few[-1].end_ns) == (snapshots[0].start_ns, snapshots[-1].end_ns)
+    assert fold(few).sums == pytest.approx(frame_of(snapshots).sums)
+
+
+def test_a_history_stays_small_and_covers_everything() -> None:
+    history = History(recent=20, past=10)
+    copy: dict[int, Frame] = {}
+    seen = 0
+    snapshots = written(3000)
+    for number, one in enumerate(snapshots):
+        history.add(one)
+        if number % 37 == 0:
+            # What somebody does who keeps a copy.
+            for version, frame in history.since(seen):
+                for start in [
+                    s for s, f in copy.items() if s < frame.end_ns and f.end_ns > frame.start_ns
+                ]:
+                    del copy[start]
+                copy[frame.start_ns] = frame
+                seen = version
+            assert [copy[start] for start in sorted(copy)] == history.frames()
+    history.flush()
+    frames = history.frames()
+    assert len(frames) <= 20 + 10 + 32
+    assert frames[0].start_ns == snapshots[0].start_ns
+    assert frames[-1].end_ns == snapshots[-1].end_ns
+    assert all(a.end_ns == b.start_ns for a, b in itertools.pairwise(frames))
+    assert sum(frame.timing.snapshots for frame in frames) == 3000
+    assert frames[-1].end_ns - frames[-2].start_ns <= 2.5 * 10**9
+    assert sum(f.working_sets[7] * f.timing.snapshots for f in frames) / 3000 == pytest.approx(
+        9 * MIB
+    )
+
+
+def test_the_first_snapshot_is_there_at_once() -> None:
+    history = History()
+    history.add(written(1)[0])
+    assert len(history.frames()) == history.version == 1
+
+
+def test_a_history_can_be_read_while_it_grows() -> None:
+    history = History(recent=20, past=10)
+    wrong: list[str] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            frames = history.frames()
+            if any(a.end_ns != b.start_ns for a, b in itertools.pairwise(frames)):
+                wrong.append("a gap")
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for one in written(1000):
+        history.add(one)
+    done.set()
+    reader.join()
+    assert not wrong
+
+
+def test_columns_are_what_a_whole_heat_map_has(tmp_path: Path) -> None:
+    snapshots = written(64)
+    history = Replay(record(tmp_path / "r.damon", snapshots)).history
+    whole = analysis.heatmap(
+        record(tmp_path / "r.damon", snapshots), 16, 64, pid=7, addresses="all"
+    )
+    scroll, fresh = Scroll(), Scroll()
+    frames = history.frames()
+    for end in (20, 33, 64):
+        for one in (scroll, Scroll() if end < 64 else fresh):
+            made = one.look(
+                frames[:end],
+                APP,
+                16,
+                20,
+                end_ns=frames[end - 1].end_ns,
+                column_ns=100 * MS,
+                addresses="all",
+            )
+            assert made is not None
+            assert made.rates == pytest.approx(whole.rates[:, end - 20 : end], abs=1e-6)
+            assert made.time_edges[-1] == BEGIN_NS + end * 100 * MS
+    assert made.row_names == ("[heap]",) * 8 + ("libexample.so",) * 8
+    assert made.left_out_bytes == 0
+
+
+def test_the_hottest_range_does_not_jump() -> None:
+    """It follows what is hot, but not every little step of it."""
+
+    def hot(at: int) -> Snapshot:
+        low = (16 + at) * MIB
+        regions = [(0, 16 * MIB, low, 0, 9)] if at else []
+        return snapshot(
+            (APP,), [*regions, (0, low, low + MIB, 20, 9), (0, low + MIB, 24 * MIB, 0, 9)]
+        )
+
+    scroll = Scroll()
+
+    def axis(at: int) -> tuple[int, int]:
+        frames = [frame_of([hot(at)])]
+        made = scroll.look(frames, APP, 8, 1, end_ns=frames[0].end_ns, column_ns=100 * MS)
+        assert made is not None
+        low, high = made.axis.segments[[0, -1], [0, 1]].tolist()
+        assert low <= (16 + at) * MIB
+        assert high >= (17 + at) * MIB
+        return low, high
+
+    first = axis(0)
+    assert first[1] < 19 * MIB
+    assert axis(0) == first
+    assert axis(5) != first
+
+
+def test_what_is_not_there_has_no_map() -> None:
+    scroll = Scroll()
+    frames = [frame_of(written(1))]
+    end_ns = frames[0].end_ns
+    assert scroll.look([], APP, 8, 8, end_ns=0, column_ns=1) is None
+    nobody = target(99, "nobody")
+    assert scroll.look(frames, nobody, 8, 8, end_ns=end_ns, column_ns=100 * MS) is None
+    assert (
+        scroll.look(frames, APP, 8, 8, end_ns=end_ns, column_ns=100 * MS, addresses=(0, MIB))
+        is None
+    )
