@@ -21,6 +21,7 @@ __all__ = ["COMMANDS", "main", "run"]
 COMMANDS = {
     "record": "pydamon.cli.record:Record",
     "report": "pydamon.cli.report:Report",
+    "top": "pydamon.cli.top:Top",
     "doctor": "pydamon.cli.doctor:Doctor",
     "demo": "pydamon.cli.demo:Demo",
     "bench": "pydamon.cli.bench:Bench",

@@ -21,18 +21,22 @@ class Child(Closing):
     """Starts *command*, but lets it run only when `go` is called: nothing of it is missed.
 
     A context manager: leaving it ends the program, if it still runs. Raises `UsageError` for no
-    command and `TargetError` for one that cannot be started.
+    command and `TargetError` for one that cannot be started. With *silent* it reads nothing, and
+    what it prints is dropped.
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], *, silent: bool = False) -> None:
         if not command:
             raise UsageError("no command to start", hint="name it behind the `--`")
         if shutil.which(command[0]) is None:
             exists = os.path.exists(command[0])  # noqa: PTH110
             why = "is not an executable file" if exists else "there is no such command"
             raise TargetError(f"cannot start {command[0]!r}: {why}")
+        stream = subprocess.DEVNULL if silent else None
         try:
-            self._process = subprocess.Popen([*_SHELL, *command])
+            self._process = subprocess.Popen(
+                [*_SHELL, *command], stdin=stream, stdout=stream, stderr=stream
+            )
         except OSError as error:
             raise TargetError(f"cannot start {command[0]!r}: {error.strerror}") from None
         # The shell stops itself; it becomes the command, with the same pid, when it goes on.

@@ -1,0 +1,383 @@
+"""The application: what is shown, and what the keys do."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+from textual import events
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+
+from pydamon.analysis import HeatMap
+from pydamon.analysis.heat import Range
+from pydamon.core.regions import PAGE_SIZE
+from pydamon.core.snapshot import Target
+from pydamon.live import Frame, Scroll, Source, frames_at, joined
+from pydamon.top.heat import HeatPanel, HeatShown
+from pydamon.top.panel import BOLD, DIM, PLAIN, map_columns
+from pydamon.top.panels import (
+    SORTS,
+    MappingPanel,
+    MappingsShown,
+    StatusPanel,
+    WorkingSetPanel,
+    WorkingSetShown,
+)
+from pydamon.views.text import duration, mapping_label, percent, size, target_label
+
+__all__ = ["TopApp"]
+
+_TICK_S = 0.25
+_PLAY_S = 60.0
+"""A recording plays as fast as it was made, or in a minute if it is longer."""
+_KEYS = (
+    ("q", "quit"),
+    ("space", "pause"),
+    ("←→", "time"),
+    ("s", "sort"),
+    ("↑↓", "pick"),
+    ("+-", "zoom"),
+    ("f", "hot"),
+    ("a", "all"),
+    ("t", "target"),
+)
+_OTHER_LINES = 7
+_LATELY = 10
+"""Frames: the cost of a single one is that of the surveys in it, or lacks them."""
+_MUCH_HOTTER = 2.0
+_SMALLEST = 4 * PAGE_SIZE
+
+
+class TopApp(App[None]):
+    """Shows one target of a source: its heat map, working set and mappings.
+
+    *colour* says whether the terminal has colours enough for a heat map in colour.
+    """
+
+    ENABLE_COMMAND_PALETTE = False
+    CSS = """
+    Screen { background: ansi_default; color: ansi_default; overflow: hidden; }
+    #status { height: 3; }
+    #heat { height: 1fr; min-height: 4; }
+    #working-set { height: 3; }
+    #mappings { height: 2; }
+    #keys { height: 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q,ctrl+c", "quit", "quit", priority=True),
+        Binding("space", "pause", "pause, or go on"),
+        Binding("left", "step(-1)", "a column back"),
+        Binding("right", "step(1)", "a column on"),
+        Binding("shift+left,pageup", "leap(-1)", "half a screen back"),
+        Binding("shift+right,pagedown", "leap(1)", "half a screen on"),
+        Binding("home", "first", "the beginning"),
+        Binding("end", "last", "the end, and stay there"),
+        Binding("s", "sort", "rank by something else"),
+        Binding("up", "pick(-1)", "pick a row"),
+        Binding("down", "pick(1)", "pick a row"),
+        Binding("plus,equals_sign,enter", "zoom_in", "zoom in"),
+        Binding("minus,backspace", "zoom_out", "zoom out"),
+        Binding("f", "addresses('hottest')", "follow the hottest"),
+        Binding("a", "addresses('all')", "all addresses"),
+        Binding("t,tab", "target", "the next target"),
+    ]
+
+    def __init__(self, source: Source, *, colour: bool = True) -> None:
+        super().__init__(ansi_color=True)
+        self._source = source
+        self._colour = colour
+        self._scroll = Scroll()
+        self._frames: list[Frame] = []
+        self._seen = (-1, "")
+        self._target: Target | None = None
+        self._target_is_chosen = False
+        self._at_ns: int | None = None
+        self._playing = not source.live
+        self._ranges: list[Range] = ["hottest"]
+        self._picked: int | None = None
+        self._sort = SORTS[0]
+        self._heatmap: HeatMap | None = None
+
+    # What is shown.
+
+    def compose(self) -> ComposeResult:
+        """The panels, from the top."""
+        yield StatusPanel(id="status")
+        yield HeatPanel(id="heat")
+        yield WorkingSetPanel(id="working-set")
+        yield MappingPanel(id="mappings")
+        yield StatusPanel(id="keys")
+
+    def on_mount(self) -> None:
+        """Look for something new from now on, and end well when asked to."""
+        keys = "  ".join(f"{key} {what}" for key, what in _KEYS)
+        self.query_one("#keys", StatusPanel).show(((f"{keys}", DIM),))
+        self.query_one("#status", StatusPanel).show((("watching ...", BOLD),))
+        if self._playing:
+            self._frames = self._source.history.frames()
+            self._at_ns = self._frames[0].start_ns + self._column_ns if self._frames else None
+        self.call_after_refresh(self._look)
+        self.set_interval(_TICK_S, self._look)
+        if not self.is_headless:
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                asyncio.get_running_loop().add_signal_handler(number, self.exit)
+
+    def on_heat_panel_resized(self) -> None:
+        """Draw it all anew: there are more rows and columns, or fewer."""
+        self._show()
+
+    def on_click(self, event: events.Click) -> None:
+        """Pick the row that was clicked."""
+        panel = self.query_one(HeatPanel)
+        if event.widget is panel and event.y < panel.map_lines:
+            self._picked = event.y * (2 if self._colour else 1)
+            self._show()
+
+    @property
+    def _column_ns(self) -> int:
+        return self._source.history.frame_ns
+
+    @property
+    def _end_ns(self) -> int:
+        """The time at the right of the map."""
+        return self._frames[-1].end_ns if self._at_ns is None else self._at_ns
+
+    def _look(self) -> None:
+        """Show what is new, if anything is."""
+        seen = (self._source.history.version, self._source.ended)
+        if seen != self._seen:
+            self._seen = seen
+            self._frames = self._source.history.frames()
+        elif not self._playing or self._at_ns is None:
+            return
+        if self._playing and self._at_ns is not None:
+            length_ns = self._frames[-1].end_ns - self._frames[0].start_ns
+            self._move(max(int(_TICK_S * 10**9), int(length_ns * _TICK_S / _PLAY_S)))
+        self._show()
+
+    def _show(self) -> None:
+        """Draw everything as it is at the time that is looked at."""
+        if not self._frames:
+            self._show_status(None)
+            return
+        panel = self.query_one(HeatPanel)
+        columns = map_columns(panel.size.width)
+        shown, _ = frames_at(self._frames, columns, self._end_ns, self._column_ns)
+        frame = next((one for one in reversed(shown) if one is not None), self._frames[0])
+        target = self._choose(frame)
+        self._heatmap = self._scroll.look(
+            self._frames,
+            target,
+            panel.map_lines * (2 if self._colour else 1),
+            columns,
+            end_ns=self._end_ns,
+            column_ns=self._column_ns,
+            addresses=self._ranges[-1],
+        )
+        if self._heatmap is not None:
+            rows = len(self._heatmap.rates)
+            self._picked = None if self._picked is None else min(self._picked, rows - 1)
+            panel.show(HeatShown(self._heatmap, self._colour, self._picked))
+        sizes = tuple(None if one is None else one.working_sets.get(target.pid) for one in shown)
+        self.query_one(WorkingSetPanel).show(WorkingSetShown(sizes))
+        last = next((f for f in reversed(shown) if f and target.pid in f.working_sets), frame)
+        self._show_mappings(MappingsShown.of(last, target.pid, self._sort))
+        self._show_status(frame)
+
+    def _show_mappings(self, mappings: MappingsShown) -> None:
+        """In as many lines as there are mappings, but two fifths of the screen at most."""
+        panel = self.query_one(MappingPanel)
+        lines = max(2, min(1 + len(mappings.names), (self.size.height - _OTHER_LINES) * 2 // 5))
+        if panel.size.height != lines:
+            panel.styles.height = lines
+        panel.show(mappings)
+
+    def _choose(self, frame: Frame) -> Target:
+        """The target that was chosen, or the one that uses most memory; changed only for more."""
+        sets = frame.working_sets
+        named = {target.pid: target for target in frame.targets}
+        now = self._target
+        if sets and not self._target_is_chosen:
+            most = max(sets, key=sets.__getitem__)
+            if now is None or sets[most] > _MUCH_HOTTER * sets.get(now.pid, 0.0):
+                now = named[most]
+        self._target = named.get(now.pid, now) if now else Target(0)
+        return self._target
+
+    def _show_status(self, frame: Frame | None) -> None:
+        lines = [("watching: nothing has been seen yet", BOLD)]
+        if frame is not None and self._target is not None:
+            lines = [
+                (self._what(frame), BOLD),
+                (self._how(), PLAIN),
+                (self._where(), DIM),
+            ]
+        ended = self._source.ended
+        if ended and (self._source.live or self._at_ns is None):
+            picture = "the last picture" if frame else "nothing was seen"
+            lines[-1] = (f"{ended}; {picture}; q quits", BOLD)
+        self.query_one("#status", StatusPanel).show(tuple(lines))
+
+    def _what(self, frame: Frame) -> str:
+        assert self._target is not None
+        others = len(frame.targets) - 1
+        state = "paused" if self._at_ns is not None and not self._playing else ""
+        parts = (
+            target_label(self._target),
+            f"working set {size(frame.working_sets.get(self._target.pid, 0.0))}",
+            f"{others} more targets: t" if others > 1 else "1 more target: t" if others else "",
+            state,
+            time.strftime("%H:%M:%S", time.localtime(frame.end_ns // 10**9)) if state else "",
+        )
+        return " · ".join(part for part in parts if part)
+
+    def _how(self) -> str:
+        """How it was measured lately, and what that cost."""
+        before = [frame for frame in self._frames if frame.start_ns < self._end_ns]
+        timing = joined([frame.timing for frame in (before or self._frames)[-_LATELY:]])
+        asked = duration(self._source.attrs.aggregation_ns)
+        parts = (
+            f"{self._source.probe_name}: {percent(timing.cpu_share)} of a CPU",
+            f"window {duration(timing.window_ns)} ({asked} asked)",
+            f"sampled every {duration(timing.sampling_ns)}",
+            f"{timing.late_ticks} late" if timing.late_ticks else "",
+        )
+        return ", ".join(part for part in parts if part)
+
+    def _where(self) -> str:
+        """Which addresses are shown, or what is in the row that is picked."""
+        heatmap = self._heatmap
+        if heatmap is None:
+            return "nothing is mapped at these addresses"
+        if self._picked is not None:
+            start, end = _bounds(heatmap, self._picked, self._picked + 1)
+            rate = heatmap.rates[self._picked, -1]
+            name = mapping_label(heatmap.row_names[self._picked], 30)
+            now = "not monitored" if np.isnan(rate) else f"accessed in {percent(rate)} of samples"
+            return f"{start:x}-{end:x} {name}: {now}"
+        total = heatmap.axis.length + heatmap.left_out_bytes
+        which = self._ranges[-1] if isinstance(self._ranges[-1], str) else "zoomed"
+        return f"addresses: {which}, {size(heatmap.axis.length)} of {size(total)}"
+
+    # What keys do.
+
+    def action_pause(self) -> None:
+        """Stop, or go on: live with what is new, in a recording from here."""
+        if self._at_ns is None and not self._frames:
+            return
+        if self._source.live:
+            self._at_ns = self._end_ns if self._at_ns is None else None
+        else:
+            self._playing = not self._playing
+            if self._playing and self._at_ns is None:
+                self.action_first()
+                self._playing = True
+        self._show()
+
+    def action_step(self, columns: int) -> None:
+        """Go through time by columns, and stay there."""
+        if self._frames:
+            self._playing = False
+            self._move(columns * self._column_ns)
+            self._show()
+
+    def action_leap(self, direction: int) -> None:
+        """Go by half a screen."""
+        self.action_step(direction * max(1, map_columns(self.size.width) // 2))
+
+    def action_first(self) -> None:
+        """Go to the first column."""
+        if self._frames:
+            self._playing = False
+            self._at_ns = self._frames[0].start_ns + self._column_ns
+            self._show()
+
+    def action_last(self) -> None:
+        """Go to the end, and stay there while it moves on."""
+        self._at_ns, self._playing = None, False
+        self._show()
+
+    def action_sort(self) -> None:
+        """Rank the mappings by what comes next."""
+        self._sort = SORTS[(SORTS.index(self._sort) + 1) % len(SORTS)]
+        self._show()
+
+    def action_pick(self, lines: int) -> None:
+        """Pick a row, by lines of the map; the first time the hottest one."""
+        heatmap = self._heatmap
+        if heatmap is None:
+            return
+        if self._picked is None:
+            self._picked = _hottest_row(heatmap)
+        else:
+            each = 2 if self._colour else 1
+            self._picked = min(max(0, self._picked + lines * each), len(heatmap.rates) - 1)
+        self._show()
+
+    def action_zoom_in(self) -> None:
+        """Show half of what is shown, around the row that is picked, or the hottest."""
+        heatmap = self._heatmap
+        if heatmap is None or heatmap.axis.length <= _SMALLEST:
+            return
+        rows = len(heatmap.rates)
+        middle = _hottest_row(heatmap) if self._picked is None else self._picked
+        low = min(max(0, middle - rows // 4), rows - rows // 2)
+        self._ranges.append(_bounds(heatmap, low, low + max(1, rows // 2)))
+        if self._picked is not None:
+            self._picked = min(rows - 1, (self._picked - low) * 2 + 1)
+        self._show()
+
+    def action_zoom_out(self) -> None:
+        """Show what was shown before the last zoom, and after that all."""
+        if len(self._ranges) > 1:
+            self._ranges.pop()
+        else:
+            self._ranges = ["all"]
+        self._picked = None
+        self._show()
+
+    def action_addresses(self, addresses: str) -> None:
+        """Show all addresses, or the hottest ones wherever they go."""
+        self._ranges = ["all" if addresses == "all" else "hottest"]
+        self._picked = None
+        self._show()
+
+    def action_target(self) -> None:
+        """Show the next of the targets that there are now."""
+        if not self._frames:
+            return
+        before = [frame for frame in self._frames if frame.start_ns < self._end_ns]
+        targets = (before or self._frames)[-1].targets
+        pids = [target.pid for target in targets]
+        at = pids.index(self._target.pid) if self._target and self._target.pid in pids else -1
+        self._target, self._target_is_chosen = targets[(at + 1) % len(targets)], True
+        self._ranges, self._picked = ["hottest"], None
+        self._show()
+
+    def _move(self, by_ns: int) -> None:
+        """Look at another time; beyond the end is the end."""
+        first_ns = self._frames[0].start_ns + self._column_ns
+        at_ns = max(first_ns, self._end_ns + by_ns)
+        self._at_ns = at_ns
+        if at_ns >= self._frames[-1].end_ns:
+            self._at_ns, self._playing = None, False
+
+
+def _bounds(heatmap: HeatMap, first: int, beyond: int) -> tuple[int, int]:
+    """The addresses from one row to another, in whole pages."""
+    low = int(heatmap.row_edges[first]) // PAGE_SIZE * PAGE_SIZE
+    high = max(low + PAGE_SIZE, -(-int(heatmap.row_edges[beyond]) // PAGE_SIZE) * PAGE_SIZE)
+    start, last = heatmap.axis.address(np.array([low, min(high, heatmap.axis.length) - 1])).tolist()
+    return start, last + 1
+
+
+def _hottest_row(heatmap: HeatMap) -> int:
+    """The row with the most accesses in the newest column that has any."""
+    rates = np.nan_to_num(heatmap.rates)
+    columns: Sequence[int] = np.flatnonzero(rates.any(axis=0)).tolist()
+    return int(rates[:, columns[-1]].argmax()) if columns else 0

@@ -1,0 +1,175 @@
+"""The heat map that scrolls: addresses downwards, time to the right."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.color import Color
+from rich.segment import Segment
+from rich.style import Style
+from textual.message import Message
+
+from pydamon.analysis import HeatMap
+from pydamon.top.panel import BOLD, DIM, LEFT, PLAIN, Panel, right_width
+from pydamon.views.palette import colours
+from pydamon.views.text import mapping_label, percent
+
+__all__ = ["HeatPanel", "HeatShown"]
+
+_LEVELS = 32
+_TOPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_DIGITS = ".123456789"
+_NOTHING = -1
+_TICK = 10
+_NS = 10**9
+
+
+@dataclass(frozen=True)
+class HeatShown:
+    """A heat map, in colour or not, and the row that is picked, if any."""
+
+    heatmap: HeatMap
+    colour: bool
+    picked: int | None = None
+
+    @property
+    def top(self) -> float:
+        """The rate at the end of the scale: a round number, so that it seldom changes."""
+        rates = self.heatmap.rates
+        highest = float(np.nanmax(rates)) if np.isfinite(rates).any() else 0.0
+        return next(top for top in _TOPS if highest <= top or top == _TOPS[-1])
+
+
+class HeatPanel(Panel[HeatShown]):
+    """Lines of the map, a time axis and a legend."""
+
+    class Resized(Message):
+        """There is room for another number of rows or columns."""
+
+    _levels: NDArray[np.int64]
+
+    def on_resize(self) -> None:
+        """Say so."""
+        self.post_message(self.Resized())
+
+    @property
+    def map_lines(self) -> int:
+        """How many lines of the panel are for the map."""
+        return max(1, self.size.height - 2)
+
+    def show(self, what: HeatShown) -> None:
+        """Draw this from now on."""
+        rates = what.heatmap.rates
+        steps = _LEVELS if what.colour else len(_DIGITS) - 1
+        with np.errstate(invalid="ignore"):
+            # Hardly anything is not nothing: that has a level of its own, the lowest.
+            levels = np.ceil(np.clip(rates / what.top, 0, 1) * steps - 1e-9)
+            levels = np.where(rates > 0, np.maximum(1, levels), 0)
+        self._levels = np.where(np.isnan(rates), _NOTHING, levels).astype(np.int64)
+        super().show(what)
+
+    def line(self, shown: HeatShown, y: int) -> list[Segment]:
+        """A line of the map, or of what stands below it."""
+        lines = -(-len(self._levels) // (2 if shown.colour else 1))
+        if y < lines:
+            return self._map_line(shown, y)
+        if y == lines:
+            return _time_axis(shown.heatmap)
+        return _legend(shown, self.size.width) if y == lines + 1 else []
+
+    def _map_line(self, shown: HeatShown, y: int) -> list[Segment]:
+        heatmap, each = shown.heatmap, 2 if shown.colour else 1
+        row = y * each
+        segments = np.searchsorted(heatmap.axis.begins, heatmap.row_edges[: row + 1], side="right")
+        starts = row == 0 or (
+            heatmap.row_names[row - each] != heatmap.row_names[row]
+            or segments[row - each] != segments[row]
+        )
+        picked = shown.picked is not None and shown.picked // each == y
+        name = heatmap.row_names[row] if starts or picked else ""
+        address = f"{int(heatmap.row_addresses[row]):x}" if starts or picked else ""
+        style = Style(reverse=True) if picked else PLAIN
+        right = right_width(self.size.width)
+        label = f" {mapping_label(name, right - 2)}" if right > 1 and (starts or picked) else ""
+        levels = self._levels[row : row + each].tolist()
+        cells = _blocks(*levels) if shown.colour and len(levels) > 1 else _cells(levels[0], shown)
+        return [
+            Segment(f"{address:>{LEFT - 1}}", style),
+            Segment("│", DIM),
+            *cells,
+            Segment("│", DIM),
+            Segment(label, style),
+        ]
+
+
+def _blocks(above: list[int], below: list[int]) -> list[Segment]:
+    """Two rows in one line, each character the upper half of itself."""
+    return [
+        Segment(("▄" if pair[0] == _NOTHING else "▀") * len(list(run)), _style(*pair))
+        if pair != (_NOTHING, _NOTHING)
+        else Segment(" " * len(list(run)), PLAIN)
+        for pair, run in groupby(zip(above, below, strict=True))
+    ]
+
+
+def _cells(levels: list[int], shown: HeatShown) -> list[Segment]:
+    if shown.colour:
+        return _blocks(levels, [_NOTHING] * len(levels))
+    return [Segment("".join(" " if i == _NOTHING else _DIGITS[i] for i in levels), PLAIN)]
+
+
+@cache
+def _colour(level: int) -> Color:
+    red, green, blue = colours(np.array([level / _LEVELS]))[0].tolist()
+    return Color.from_rgb(red, green, blue)
+
+
+@cache
+def _style(above: int, below: int) -> Style:
+    if above == _NOTHING:
+        return Style(color=_colour(below))
+    return Style(color=_colour(above), bgcolor=None if below == _NOTHING else _colour(below))
+
+
+def _time_axis(heatmap: HeatMap) -> list[Segment]:
+    """How long ago, and at the right the time of the day."""
+    columns = heatmap.rates.shape[1]
+    edges = heatmap.time_edges
+    column_ns = int(edges[1] - edges[0])
+    now = time.strftime("%H:%M:%S", time.localtime(int(edges[-1]) // _NS))
+    axis = ["─"] * columns
+    for back in range(_TICK, columns + 1, _TICK):
+        place, label = columns - back, f"┴-{_ago(back * column_ns)} "
+        room = columns - len(now) - place
+        axis[place : place + len(label)] = label if len(label) <= room else "┴"
+    if columns > len(now):
+        axis[-len(now) :] = now
+    text = "".join(axis)
+    return [Segment(f"{'└':>{LEFT}}", DIM), Segment(text, DIM), Segment("┘", DIM)]
+
+
+def _ago(time_ns: int) -> str:
+    """A time in a few characters, for a label."""
+    seconds = time_ns / _NS
+    return f"{seconds / 60:.3g}m" if seconds >= 600 or seconds % 60 == 0 else f"{seconds:.3g}s"
+
+
+def _legend(shown: HeatShown, width: int) -> list[Segment]:
+    top = percent(shown.top)
+    indent = Segment(" " * LEFT)
+    if not shown.colour:
+        text = f"access rate: . none, 1 to 9 up to {top}, blank not monitored"
+        return [indent, Segment(text, DIM)] if width >= 75 else [Segment(text, DIM)]
+    scale = [Segment("█", Style(color=_colour(level))) for level in range(0, _LEVELS + 1, 2)]
+    return [
+        indent,
+        Segment("access rate 0 % ", DIM),
+        *scale,
+        Segment(f" {top}", BOLD),
+        Segment("  blank: not monitored" if width >= 80 else "", DIM),
+    ]

@@ -1,0 +1,28 @@
+"""Draw the picture of `pydamon top` in docs/live.md: top_picture.py RECORDING OUT.svg"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from pathlib import Path
+
+from pydamon import read_recording
+from pydamon.live import Replay
+from pydamon.top import TopApp
+
+
+async def main(recording_path: str, out_path: str) -> None:
+    """The end of a recording, as a terminal of 100 columns shows it."""
+    app = TopApp(Replay(read_recording(recording_path)))
+    app.title = "pydamon top"
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.press("end", "up")
+        await pilot.pause()
+        # Without the font that the format would fetch from elsewhere.
+        svg = re.sub(r"@font-face \{.*?\}", "", app.export_screenshot(), flags=re.DOTALL)
+    Path(out_path).write_text(svg)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
