@@ -36,10 +36,15 @@ class Terminal:
     def wait_for(self, pattern: str, timeout_s: float = 60) -> bool:
         """Whether it has printed that before the time is up."""
         deadline = time.monotonic() + timeout_s
-        while not re.search(pattern, self.said) and time.monotonic() < deadline:
+        while not re.search(pattern, self.text) and time.monotonic() < deadline:
             if select.select([self._fd], [], [], 0.2)[0] and not self._read():
                 break
-        return bool(re.search(pattern, self.said))
+        return bool(re.search(pattern, self.text))
+
+    @property
+    def text(self) -> str:
+        """What it has printed, without styles."""
+        return re.sub(r"\x1b\[[\d;]*m", "", self.said)
 
     def press(self, key: str) -> None:
         os.write(self._fd, key.encode())

@@ -242,7 +242,7 @@ class TopApp(App[None]):
         timing = joined([frame.timing for frame in (before or self._frames)[-_LATELY:]])
         asked = duration(self._source.attrs.aggregation_ns)
         parts = (
-            f"{self._source.probe_name}: {percent(timing.cpu_share)} of a CPU",
+            f"{self._source.probe_name}: {percent(timing.cpu_share)} CPU",
             f"window {duration(timing.window_ns)} ({asked} asked)",
             f"sampled every {duration(timing.sampling_ns)}",
             f"{timing.late_ticks} late" if timing.late_ticks else "",
