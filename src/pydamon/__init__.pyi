@@ -1,4 +1,4 @@
-from . import analysis
+from . import analysis, live
 from .core.attrs import Attrs
 from .core.errors import (
     KernelError,
@@ -99,6 +99,7 @@ __all__ = [
     "apply",
     "format_duration",
     "format_size",
+    "live",
     "monitor",
     "monitor_physical",
     "open_recording",

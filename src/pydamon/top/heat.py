@@ -16,7 +16,7 @@ from textual.message import Message
 
 from pydamon.analysis import HeatMap
 from pydamon.top.panel import BOLD, DIM, LEFT, PLAIN, Panel, right_width
-from pydamon.views.palette import colours
+from pydamon.views.colours import PALETTE
 from pydamon.views.text import mapping_label, percent
 
 __all__ = ["HeatPanel", "HeatShown"]
@@ -125,8 +125,7 @@ def _cells(levels: list[int], shown: HeatShown) -> list[Segment]:
 
 @cache
 def _colour(level: int) -> Color:
-    red, green, blue = colours(np.array([level / _LEVELS]))[0].tolist()
-    return Color.from_rgb(red, green, blue)
+    return Color.from_rgb(*PALETTE[level * (len(PALETTE) - 1) // _LEVELS].tolist())
 
 
 @cache
