@@ -47,6 +47,8 @@ from .schemes import (
     SchemeStats,
     Watermarks,
     Weights,
+    read_damo_schemes,
+    read_schemes,
 )
 from .start import apply, monitor, monitor_physical
 
@@ -103,6 +105,8 @@ __all__ = [
     "monitor",
     "monitor_physical",
     "open_recording",
+    "read_damo_schemes",
     "read_recording",
+    "read_schemes",
     "simulate",
 ]

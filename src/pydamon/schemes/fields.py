@@ -26,6 +26,7 @@ __all__ = [
     "permil",
     "share",
     "size",
+    "text",
 ]
 
 T = TypeVar("T")
@@ -116,11 +117,16 @@ def optional_count(value: int | None) -> int | None:
     return None if value is None else count(value)
 
 
-def optional_text(value: str | None) -> str | None:
-    """Text, or nothing."""
-    if value is not None and not isinstance(value, str):
+def text(value: str) -> str:
+    """Text."""
+    if not isinstance(value, str):
         raise UsageError(f"not text: {value!r}")
     return value
+
+
+def optional_text(value: str | None) -> str | None:
+    """Text, or nothing."""
+    return None if value is None else text(value)
 
 
 def all_of(kind: type[T], values: Iterable[T]) -> tuple[T, ...]:

@@ -17,6 +17,7 @@ from pydamon.schemes.fields import (
     one_of,
     optional_count,
     share,
+    text,
 )
 from pydamon.schemes.filters import Filter
 from pydamon.schemes.pattern import AccessPattern
@@ -116,7 +117,7 @@ class Scheme:
     target_node: int | None = field(default=None, kw_only=True, converter=optional_count)
     destinations: tuple[Destination, ...] = field(default=(), kw_only=True, converter=_destinations)
     guard: Guard | None = field(default=Guard(), kw_only=True, converter=_guard)
-    name: str = field(default="", kw_only=True)
+    name: str = field(default="", kw_only=True, converter=text)
 
     def __attrs_post_init__(self) -> None:
         if self.action in ("migrate_hot", "migrate_cold"):
