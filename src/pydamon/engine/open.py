@@ -15,7 +15,7 @@ from pydamon.engine.survey import Survey
 from pydamon.probes import open_session
 from pydamon.probes.base import Probe, Session
 from pydamon.probes.trace import Costs, Trace, TraceProbe
-from pydamon.spaces import FixedSpace, Space, VaddrSpace
+from pydamon.spaces import FixedSpace, Members, Space, VaddrSpace
 from pydamon.spaces.maps import Rule
 
 __all__ = ["monitor", "simulate"]
@@ -27,7 +27,7 @@ _SHORTEST_NS = 100_000
 
 
 def monitor(
-    pids: int | Iterable[int],
+    pids: int | Iterable[int] | Members,
     *,
     sample: str | timedelta | None = None,
     aggr: str | timedelta | None = None,
@@ -48,6 +48,8 @@ def monitor(
         with pydamon.monitor(pid, sample="5ms", aggr="100ms") as mon:
             for snapshot in mon:
                 print(snapshot.working_set(), snapshot.hottest(5))
+
+    If *pids* is a function, it is asked now and then which processes are meant.
 
     Intervals that are not named start at DAMON's defaults and are stretched as far as
     *cpu_budget_percent* of one CPU asks for (`None`: no bound). *ranges* limits monitoring to

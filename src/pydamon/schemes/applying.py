@@ -135,7 +135,11 @@ class AppliedScheme:
             self.state = f"done, after {self.stats.nr_snapshots} snapshots"
             return False
         if not self._switch.is_on(now_ns):
-            self.state = "off: free memory is outside the watermarks"
+            marks = self.scheme.watermarks
+            self.state = (
+                f"off: {self._switch.value / 10:.1f} % of memory is free, and it is on between "
+                f"{marks.low / 10:g} and {marks.mid / 10:g} %"
+            )
             return False
         if self._guarding is not None and not self._guarding.allows(now_ns, memories.values()):
             self.stats.rests = self._guarding.rests

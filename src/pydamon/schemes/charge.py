@@ -122,7 +122,14 @@ class Charge:
         return cut if kept.all() else cut.take(kept)
 
     def _learn(self) -> None:
-        if self._acted_ns and self._bytes:
+        """Learn how much can be done in a time.
+
+        What it costs to begin tells of amounts that are small, not of the speed: where all was done
+        in less time than there was, more is tried next, whatever the speed was.
+        """
+        if self._bytes >= self.limit_bytes and self._ns < self.quota.time_ns / 2:
+            self._bytes_per_ms *= 2
+        elif self._acted_ns and self._bytes:
             speed = self._bytes / (self._acted_ns / 1e6)
             self._bytes_per_ms += _MEMORY * (speed - self._bytes_per_ms)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path, PurePath
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core.closing import Closing
-from pydamon.core.mappings import Mapping, MappingTable
+from pydamon.core.mappings import MappingTable
 from pydamon.core.regions import Ranges
 from pydamon.probes.pageflags import PageFlags
 from pydamon.probes.pagestate import FILE, PageRuns, PageState
@@ -31,6 +30,8 @@ class TargetMemory(Closing):
         self.mappings = mappings
         self.pages = PageState(process.pid)
         self.flags = PageFlags(process.pid)
+        self._known: dict[str, bool] = {}
+        """Of which names of mappings it is known whether files are behind them."""
 
     def update(self, mappings: MappingTable) -> None:
         """Take note of what is mapped now."""
@@ -38,6 +39,8 @@ class TargetMemory(Closing):
             self.mappings = mappings
             for name in ("bounds", "_of_files"):
                 self.__dict__.pop(name, None)
+            if len(self._known) > 2 * len(mappings.mappings):
+                self._known.clear()
 
     def close(self) -> None:
         """Close the files."""
@@ -53,8 +56,11 @@ class TargetMemory(Closing):
     @cached_property
     def _of_files(self) -> NDArray[np.bool_]:
         """For each mapping whether its pages can be had from a file again, without swap."""
-        mounts = _mounts(self.process.pid)
-        return np.array([_is_of_file(m, mounts) for m in self.mappings.mappings], np.bool_)
+        names = [mapping.name for mapping in self.mappings.mappings]
+        if unknown := set(names) - self._known.keys():
+            mounts = _mounts(self.process.pid)
+            self._known |= {name: _is_of_file(name, mounts) for name in unknown}
+        return np.array([self._known[name] for name in names], np.bool_)
 
     def mapping_at(self, address: NDArray[np.int64]) -> NDArray[np.intp]:
         """The index of the mapping that each address is in; -1 for none."""
@@ -106,10 +112,10 @@ def _mounts(pid: int) -> list[tuple[str, str]]:
     return sorted(((f[1], f[2]) for f in fields), key=lambda mount: -len(mount[0]))
 
 
-def _is_of_file(mapping: Mapping, mounts: Sequence[tuple[str, str]]) -> bool:
-    if not mapping.name.startswith("/") or mapping.name.startswith(_SHMEM):
+def _is_of_file(name: str, mounts: Sequence[tuple[str, str]]) -> bool:
+    if not name.startswith("/") or name.startswith(_SHMEM):
         return False
     for point, kind in mounts:
-        if os.path.commonpath((point, mapping.name)) == point:
+        if point == "/" or name.startswith(f"{point}/"):
             return kind not in ("tmpfs", "hugetlbfs", "ramfs")
     return True

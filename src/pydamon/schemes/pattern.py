@@ -14,7 +14,7 @@ from pydamon.core.errors import UsageError
 from pydamon.core.units import format_duration, parse_duration_ns
 from pydamon.schemes.fields import count, naming, optional_size, size
 
-__all__ = ["UNBOUNDED", "AccessPattern", "Age", "Bounds", "Rate"]
+__all__ = ["UNBOUNDED", "AccessPattern", "Age", "Bounds", "Rate", "age", "rate"]
 
 UNBOUNDED = 2**63 - 1
 """The upper bound where there is none."""
@@ -78,7 +78,8 @@ class Age:
         return self.value / aggregation_ns if self.unit == "ns" else self.value
 
 
-def _rate(value: Rate | str | int) -> Rate:
+def rate(value: Rate | str | int) -> Rate:
+    """The converter of a field that is a rate."""
     return Rate.of(value)
 
 
@@ -86,7 +87,8 @@ def _optional_rate(value: Rate | str | int | None) -> Rate | None:
     return None if value is None else Rate.of(value)
 
 
-def _age(value: Age | str | timedelta | int) -> Age:
+def age(value: Age | str | timedelta | int) -> Age:
+    """The converter of a field that is an age."""
     return Age.of(value)
 
 
@@ -116,9 +118,9 @@ class AccessPattern:
 
     min_size_bytes: int = field(default=0, alias="min_size", converter=size)
     max_size_bytes: int | None = field(default=None, alias="max_size", converter=optional_size)
-    min_rate: Rate = field(default=Rate(0), converter=_rate)
+    min_rate: Rate = field(default=Rate(0), converter=rate)
     max_rate: Rate | None = field(default=None, converter=_optional_rate)
-    min_age: Age = field(default=Age(0), converter=_age)
+    min_age: Age = field(default=Age(0), converter=age)
     max_age: Age | None = field(default=None, converter=_optional_age)
 
     def __attrs_post_init__(self) -> None:

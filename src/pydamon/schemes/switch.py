@@ -17,6 +17,8 @@ class Switch:
         self._metric = metric
         self._on = True
         self._next_ns = 0
+        self.value = 0.0
+        """What the metric was at the last look."""
 
     def is_on(self, now_ns: int) -> bool:
         """Whether the scheme may act now."""
@@ -25,7 +27,7 @@ class Switch:
             return True
         if now_ns >= self._next_ns:
             self._next_ns = now_ns + marks.interval_ns
-            value = self._metric()
+            self.value = self._metric()
             highest = marks.high if self._on else marks.mid
-            self._on = marks.low <= value <= highest
+            self._on = marks.low <= self.value <= highest
         return self._on

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,10 @@ from pydamon.probes.process import Process
 from pydamon.spaces.base import Layout
 from pydamon.spaces.maps import USER_END, Rule, parse_maps, ranges_of, read_maps
 
-__all__ = ["VaddrSpace"]
+__all__ = ["Members", "VaddrSpace"]
+
+Members = Callable[[], Iterable[int]]
+"""Says which pids belong to a group of processes now."""
 
 
 @dataclass(slots=True)
@@ -31,25 +35,30 @@ class _Member:
 class VaddrSpace:
     """Everything that some processes map, or the given *ranges* (bytes) of a single one.
 
-    With *children*, processes that they start are followed too. `rule` says how mappings become
-    ranges. Raises `TargetError` for a process that is not there or may not be looked at, and
-    `UsageError` for ranges that make no sense.
+    With *children*, processes that they start are followed too. If *pids* is a function, it is
+    asked at each update who belongs to them now, and children do not matter. `rule` says how
+    mappings become ranges. Raises `TargetError` for a process that is not there or may not be
+    looked at, and `UsageError` for ranges that make no sense.
     """
 
     def __init__(
         self,
-        pids: Iterable[int],
+        pids: Iterable[int] | Members,
         *,
         rule: Rule = Rule.GAPS,
         children: bool = True,
         ranges: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         self.rule = rule
-        self._children = children and ranges is None
+        self._find = pids if callable(pids) else None
+        self._children = children and ranges is None and self._find is None
         self._ranges = None if ranges is None else _checked(ranges)
         self._members: dict[int, _Member] = {}
         self._layout: tuple[int, Layout] | None = None
         """The last layout and its `max_ranges`, while it holds."""
+        if callable(pids):
+            self._follow(pids)
+            return
         pids = list(dict.fromkeys(pids))
         if not pids:
             raise UsageError("no process to monitor")
@@ -69,6 +78,8 @@ class VaddrSpace:
         """
         for pid, member in list(self._members.items()):
             self._refresh(pid, member)
+        if self._find is not None:
+            self._follow(self._find)
         if self._children:
             self._adopt()
         if self._layout is not None and self._layout[0] == max_ranges:
@@ -117,13 +128,24 @@ class VaddrSpace:
         except OSError:
             maps = b""
         if not maps:
-            member.process.close()
-            del self._members[pid]
-            self._layout = None
+            self._drop(pid)
         elif maps != member.maps:
             self._layout = None
             member.maps, member.mappings = maps, parse_maps(maps)
             member.target = Target(pid, member.process.name, member.mappings)
+
+    def _drop(self, pid: int) -> None:
+        self._members.pop(pid).process.close()
+        self._layout = None
+
+    def _follow(self, find: Members) -> None:
+        """Make the members those that *find* names, as far as they may be looked at."""
+        wanted = set(find()) - {os.getpid()}
+        for pid in self._members.keys() - wanted:
+            self._drop(pid)
+        for pid in sorted(wanted - self._members.keys()):
+            with suppress(TargetError):
+                self._add(pid)
 
     def _adopt(self) -> None:
         """Add the descendants that may be looked at."""

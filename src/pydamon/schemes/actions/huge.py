@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -33,6 +34,8 @@ class Hugepage(Action):
     grain_bytes: ClassVar[int] = HUGE_BYTES
 
     def refusal(self, memory: TargetMemory) -> str:
+        if _has_switched_off(memory.process.pid):
+            return "it has switched huge pages off for itself (prctl)"
         return madvise.may_advise(memory.process.pidfd, MADV_COLLAPSE)
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
@@ -80,6 +83,13 @@ class Nohugepage(Action):
         start = _blocks(ranges)[:, 0]
         advise(memory, np.stack([start, start + PAGE_SIZE], axis=1), MADV_COLD)
         return size_of(ranges) - memory.pages.runs(ranges).bytes_with(HUGE)
+
+
+def _has_switched_off(pid: int) -> bool:
+    try:
+        return "THP_enabled:\t0" in Path(f"/proc/{pid}/status").read_text()  # Linux 5.0
+    except OSError:
+        return False
 
 
 def _blocks(ranges: Ranges) -> Ranges:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import ClassVar
 
 from pydamon.core.regions import Ranges
@@ -11,6 +12,7 @@ from pydamon.probes.pagestate import PRESENT
 from pydamon.schemes.actions.base import Action, advise, size_of
 from pydamon.schemes.actions.huge import HUGE_BYTES
 from pydamon.schemes.memory import TargetMemory, holds_swap
+from pydamon.schemes.scheme import Scheme
 
 __all__ = ["Cold", "LruDeprio", "Pageout"]
 
@@ -26,13 +28,24 @@ class Pageout(Action):
     takes: ClassVar[bool] = True
     grain_bytes: ClassVar[int] = HUGE_BYTES
 
+    def __init__(self, scheme: Scheme) -> None:
+        super().__init__(scheme)
+        self._looked: dict[int, tuple[float, bool]] = {}
+
     def refusal(self, memory: TargetMemory) -> str:
         return madvise.may_advise(memory.process.pidfd, MADV_PAGEOUT)
+
+    def _holds_swap(self, pid: int) -> bool:
+        """Whether there is swap; looked up once a second."""
+        now = time.monotonic()
+        if now - self._looked.get(pid, (0.0, False))[0] > 1:
+            self._looked[pid] = (now, holds_swap(pid))
+        return self._looked[pid][1]
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
         runs = memory.pages.runs(ranges)
         resident = (runs.flags & PRESENT) != 0
-        if not holds_swap(memory.process.pid):
+        if not self._holds_swap(memory.process.pid):
             resident &= memory.of_file(runs)
         return runs.ranges(resident)
 

@@ -1,0 +1,126 @@
+"""`pydamon reclaim`, `thp`, `lru-sort`, `tier`, `stat`: a policy as a command."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from typing import Any
+
+import attrs
+
+from pydamon.cli.service import (
+    add_service_arguments,
+    monitoring_from,
+    names_a_target,
+    run_service,
+    whom_from,
+)
+from pydamon.core.errors import UsageError
+from pydamon.core.units import format_duration, format_size
+from pydamon.policies import POLICIES, Config, LruSort, Policy, Reclaim, Stat, Thp, Tier, load_config
+from pydamon.schemes.fields import Ns
+
+__all__ = [
+    "LruSortCommand",
+    "PolicyCommand",
+    "ReclaimCommand",
+    "StatCommand",
+    "ThpCommand",
+    "TierCommand",
+]
+
+
+class PolicyCommand:
+    """A command for one policy, whose options are the policy's parameters."""
+
+    name: str
+    _kind: type[Policy]
+
+    def __init_subclass__(cls, kind: type[Policy]) -> None:
+        cls.name, cls._kind = kind.name, kind
+        cls.__doc__ = inspect.cleandoc(kind.__doc__ or "")
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add the parameters, and whose memory is meant."""
+        targets = "(PID... | -- COMMAND... | --cgroup NAME | --user NAME | --config FILE)"
+        parser.usage = f"pydamon {self.name} [OPTIONS] {targets}"
+        parser.add_argument("pids", nargs="*", type=int, metavar="PID", help="processes")
+        parser.add_argument(
+            "--config", metavar="FILE", help="read everything from a file, again after SIGHUP"
+        )
+        for one in self._parameters():
+            flag = f"--{str(one.alias).replace('_', '-')}"
+            text = f"{_lower(one.metadata['help'])} (default: {_shown(one.default)})"
+            if one.default is False:
+                parser.add_argument(flag, action="store_const", const=True, help=text)
+            else:
+                parser.add_argument(
+                    flag, type=_value, metavar="VALUE", help=text.replace("%", "%%")
+                )
+        add_service_arguments(parser)
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Run until the targets are gone, the time is up, or somebody presses Ctrl-C."""
+        given = {str(one.alias): getattr(args, str(one.alias)) for one in self._parameters()}
+        given = {name: value for name, value in given.items() if value is not None}
+        if not args.config:
+            return run_service(args, lambda: self._config(args, given))
+        if given or names_a_target(args):
+            raise UsageError("the configuration file says everything: leave out the rest")
+        return run_service(args, lambda: self._load(args.config))
+
+    def _config(self, args: argparse.Namespace, given: dict[str, Any]) -> Config:
+        policy = self._kind(**given)
+        return Config(
+            name=args.name or self.name,
+            target=whom_from(args),
+            monitoring=monitoring_from(args),
+            policy=policy,
+            schemes=policy.schemes(),
+        )
+
+    def _load(self, path: str) -> Config:
+        config = load_config(path, POLICIES)
+        if config.policy is None or config.policy.name != self.name:
+            raise UsageError(f"{path} is not about {self.name}")
+        return config
+
+    def _parameters(self) -> list[attrs.Attribute[Any]]:
+        return [f for f in attrs.fields(self._kind) if "help" in f.metadata]  # type: ignore[arg-type]
+
+
+class ReclaimCommand(PolicyCommand, kind=Reclaim): ...
+
+
+class ThpCommand(PolicyCommand, kind=Thp): ...
+
+
+class LruSortCommand(PolicyCommand, kind=LruSort): ...
+
+
+class TierCommand(PolicyCommand, kind=Tier): ...
+
+
+class StatCommand(PolicyCommand, kind=Stat): ...
+
+
+def _value(text: str) -> int | float | str:
+    """A number, if it is one: the fields of a policy look at the rest."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, Ns):
+        return format_duration(default)
+    if isinstance(default, int) and default >= 1 << 20:
+        return format_size(default)
+    return "no" if default is False else str(default)
+
+
+def _lower(text: str) -> str:
+    return text[0].lower() + text[1:]

@@ -1,0 +1,202 @@
+"""A service: applies schemes in the foreground, for as long as its targets live."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from attrs import asdict as attrs_asdict
+
+from pydamon.core.closing import Closing
+from pydamon.core.errors import PydamonError, TargetError
+from pydamon.core.snapshot import Snapshot
+from pydamon.engine import Child, SamplingMonitor, monitor
+from pydamon.policies.config import Config, Whom
+from pydamon.schemes import AppliedSchemes, apply
+from pydamon.spaces import Members
+from pydamon.spaces.members import members_of_cgroup, members_of_user
+
+__all__ = ["Service"]
+
+_LOOK_S = 0.5
+_STATUS_NS = 10**9
+
+
+class Service(Closing):
+    """Does what a configuration says; `run` returns when the targets are gone, or after `stop`.
+
+    For a cgroup or a user it waits for processes to come. *load* is asked for the configuration
+    again after `reload`; if it is wrong then, *complain* is told so and nothing changes. *report*
+    gets the status about once a second. It ends after *duration_ns* at the latest. Raises what
+    `monitor` and `apply` raise.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Config],
+        *,
+        dry_run: bool = False,
+        duration_ns: int | None = None,
+        report: Callable[[dict[str, Any]], None] = lambda _: None,
+        complain: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.config = load()
+        self._load = load
+        self._dry_run = dry_run
+        self.report = report
+        """Called with the status."""
+        self._end_ns = None if duration_ns is None else time.monotonic_ns() + duration_ns
+        self._complain = complain
+        self._started_ns = time.time_ns()
+        self._cpu_ns = time.process_time_ns()
+        self._stopping = self._reloading = False
+        self._mon: SamplingMonitor | None = None
+        self._applied: AppliedSchemes | None = None
+        self._child: Child | None = None
+        self._figures: dict[str, object] = {}
+        self.exit_code = 0
+        """That of the command, where there is one."""
+
+    def stop(self) -> None:
+        """End soon; safe in a signal handler."""
+        self._stopping = True
+        if self._mon is not None:
+            self._mon.stop()
+
+    def reload(self) -> None:
+        """Read the configuration again, soon; safe in a signal handler."""
+        self._reloading = True
+
+    def run(self) -> None:
+        """Apply the schemes until the end."""
+        if self.config.target.command:
+            self._child = Child(self.config.target.command)
+        while not self._stopping:
+            members = _members(self.config.target)
+            again = False
+            if members is not None and not self._await(members):
+                continue
+            try:
+                with self._monitoring(members) as mon:
+                    if self._child is not None:
+                        self._child.go()
+                    again = self._watch(mon)
+            except TargetError:
+                if members is None:
+                    raise
+                continue  # they were gone again before they could be watched
+            if members is None and not again:
+                break
+        self.close()
+
+    def close(self) -> None:
+        """End the command, if it still runs."""
+        if self._child is not None:
+            self.exit_code = self._child.end()
+
+    def status(self) -> dict[str, Any]:
+        """What it is doing, as plain data."""
+        wall_ns = time.time_ns() - self._started_ns
+        cpu_ns = time.process_time_ns() - self._cpu_ns
+        mon, policy = self._mon, self.config.policy
+        return {
+            "name": self.config.name,
+            "policy": policy.name if policy is not None else None,
+            "dry_run": self._dry_run,
+            "running_ns": wall_ns,
+            "cpu_percent": round(100 * cpu_ns / max(1, wall_ns), 2),
+            "probe": mon.probe_name if mon else None,
+            "targets": [{"pid": t.pid, "name": t.name} for t in mon.layout.targets] if mon else [],
+            "figures": self._figures,
+            "schemes": [
+                {
+                    "name": one.scheme.label,
+                    "state": one.state,
+                    "effective_bytes": one.effective_bytes,
+                    **asdict(one.stats),
+                }
+                for one in (self._applied.schemes if self._applied else ())
+            ],
+        }
+
+    @contextmanager
+    def _monitoring(self, members: Members | None) -> Iterator[SamplingMonitor]:
+        target = self.config.target
+        pids = [self._child.pid] if self._child is not None else list(target.pids)
+        options = attrs_asdict(self.config.monitoring)
+        with monitor(members or pids, children=target.children, **options) as self._mon:
+            yield self._mon
+            self.report(self.status())
+        self._mon = None
+
+    def _watch(self, mon: SamplingMonitor) -> bool:
+        """Apply the schemes to a monitor until it ends; whether another one is needed then."""
+        shown_ns = 0
+        with ExitStack() as stack:
+            self._applied = stack.enter_context(self._apply(mon))
+            for snapshot in mon:
+                self._act_on(snapshot)
+                if time.monotonic_ns() - shown_ns >= _STATUS_NS:
+                    shown_ns = time.monotonic_ns()
+                    self.report(self.status())
+                if self._done() or self._stopping or self._is_over():
+                    self._stopping = True
+                    break
+                if self._reloading and (config := self._reloaded()) is not None:
+                    old, self.config = self.config, config
+                    if (old.target, old.monitoring) != (config.target, config.monitoring):
+                        return True
+                    stack.close()
+                    self._applied = stack.enter_context(self._apply(mon))
+        return False
+
+    def _is_over(self) -> bool:
+        return self._end_ns is not None and time.monotonic_ns() >= self._end_ns
+
+    def _apply(self, mon: SamplingMonitor) -> AppliedSchemes:
+        return apply(mon, *self.config.schemes, dry_run=self._dry_run)
+
+    def _act_on(self, snapshot: Snapshot) -> None:
+        assert self._applied is not None
+        self._applied.act_on(snapshot)
+        if self.config.policy is not None:
+            self._figures = self.config.policy.figures(snapshot)
+
+    def _done(self) -> bool:
+        schemes = self._applied.schemes if self._applied else ()
+        return bool(schemes) and all(one.done for one in schemes)
+
+    def _reloaded(self) -> Config | None:
+        self._reloading = False
+        try:
+            config = self._load()
+        except PydamonError as error:
+            self._complain(f"the configuration stays as it was: {error}")
+            return None
+        if config.target.command != self.config.target.command or config.name != self.config.name:
+            self._complain("the command and the name cannot be changed: start the service again")
+            return None
+        self._complain("the configuration was read again")
+        return config
+
+    def _await(self, members: Members) -> bool:
+        """Wait for somebody to come, for a moment."""
+        if list(members()):
+            return True
+        self._applied, self._figures = None, {}
+        self.report(self.status())
+        if self._reloading and (config := self._reloaded()) is not None:
+            self.config = config
+        self._stopping |= self._is_over()
+        time.sleep(_LOOK_S)
+        return False
+
+
+def _members(target: Whom) -> Members | None:
+    """Who is in a group that comes and goes; `None` where no group is meant."""
+    if target.cgroup:
+        return members_of_cgroup(target.cgroup)
+    return members_of_user(target.user) if target.user else None

@@ -1,0 +1,51 @@
+"""Figures about accesses, as the kernel's DAMON_STAT has them."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from attrs import frozen
+
+from pydamon.core.snapshot import Snapshot
+from pydamon.schemes import Scheme
+
+__all__ = ["Stat"]
+
+_PERCENTILES = (0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 100)
+
+
+@frozen(kw_only=True)
+class Stat:
+    """Show how much memory is accessed, and for how long the rest has been idle; change nothing.
+
+    `memory_bandwidth_bytes_per_s` is an estimate: each sample that found a region accessed counts
+    as one access to all of it. `idle_ms` are percentiles, by bytes, of the time since memory was
+    last seen accessed; below 0 is for how long it has been in use.
+    """
+
+    name: ClassVar[str] = "stat"
+
+    def schemes(self) -> tuple[Scheme, ...]:
+        """None."""
+        return ()
+
+    def figures(self, snapshot: Snapshot) -> dict[str, object]:
+        """The bandwidth, the percentiles of idle time, the working set and the interval."""
+        accessed = float(np.dot(snapshot.size, snapshot.nr_accesses))
+        used = np.where(snapshot.nr_accesses > 0, -1, 1)
+        idle_ms = used * snapshot.age * (snapshot.window_ns / 1e6)
+        order = np.argsort(idle_ms)
+        share = np.cumsum(snapshot.size[order]) / max(1, int(snapshot.size.sum()))
+        last = len(order) - 1
+        at = [min(int(np.searchsorted(share, p / 100)), last) for p in _PERCENTILES]
+        return {
+            "memory_bandwidth_bytes_per_s": round(accessed / (snapshot.window_ns / 1e9)),
+            "idle_ms": {
+                f"p{p}": round(float(idle_ms[order[i]]))
+                for p, i in zip(_PERCENTILES, at, strict=True)
+                if last >= 0
+            },
+            "working_set_bytes": snapshot.working_set(),
+            "aggregation_us": round(snapshot.window_ns / 1e3),
+        }

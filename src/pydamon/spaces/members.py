@@ -1,0 +1,60 @@
+"""Groups of processes: who belongs to a cgroup, or to a user, now."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from pathlib import Path
+
+from pydamon.core.errors import TargetError
+from pydamon.spaces.vaddr import Members
+
+__all__ = ["members_of_cgroup", "members_of_user"]
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def members_of_cgroup(name: str) -> Members:
+    """The processes of a cgroup (version 2) and those below it, by its path below the root.
+
+    Raises `TargetError` for one that does not exist; if it goes away later, it has no processes.
+    """
+    root = CGROUPS / name.strip("/")
+    if not (root / "cgroup.procs").exists():
+        raise TargetError(
+            f"there is no cgroup {name!r}", hint=f"name one below {CGROUPS}, as in system.slice"
+        )
+
+    def members() -> list[int]:
+        found: list[int] = []
+        for directory, _, _ in os.walk(root):
+            try:
+                found.extend(map(int, Path(directory, "cgroup.procs").read_text().split()))
+            except OSError:
+                continue  # gone meanwhile, or one whose processes the kernel does not list
+        return found
+
+    return members
+
+
+def members_of_user(name: str) -> Members:
+    """The processes that run as a user, by name or number.
+
+    Raises `TargetError` for a user that does not exist.
+    """
+    try:
+        uid = int(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid
+    except KeyError:
+        raise TargetError(f"there is no user {name!r}") from None
+
+    def members() -> list[int]:
+        found = []
+        for entry in os.scandir("/proc"):
+            try:
+                if entry.name.isdecimal() and entry.stat().st_uid == uid:
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+        return found
+
+    return members

@@ -1,0 +1,202 @@
+"""Policies: the kernel modules' defaults, parameters, configuration files, the service."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pydamon import AccessPattern, Scheme, UsageError
+from pydamon.policies import (
+    POLICIES,
+    LruSort,
+    Reclaim,
+    Service,
+    Stat,
+    StatusFile,
+    Thp,
+    Tier,
+    Whom,
+    load_config,
+    read_statuses,
+)
+from pydamon.spaces import VaddrSpace
+from tests.live.conftest import needs, script
+from tests.schemes.snapshots import snapshot_of
+
+
+def test_reclaim_has_the_kernel_modules_defaults() -> None:
+    (scheme,) = Reclaim().schemes()
+    assert scheme.action == "pageout"
+    assert scheme.pattern == AccessPattern(min_size=4096, max_rate=0, min_age="120s")
+    assert (scheme.quota.time_ns, scheme.quota.size_bytes) == (10**7, 128 << 20)
+    assert scheme.quota.reset_ns == 10**9
+    marks = scheme.watermarks
+    assert (marks.high, marks.mid, marks.low, marks.interval_ns) == (500, 400, 200, 5 * 10**9)
+
+
+def test_lru_sort_has_the_kernel_modules_defaults() -> None:
+    hot, cold = LruSort().schemes()
+    assert (hot.action, cold.action) == ("lru_prio", "lru_deprio")
+    assert str(hot.pattern.min_rate) == "50%"
+    assert str(cold.pattern.min_age) == "2 min"
+    assert hot.quota.time_ns + cold.quota.time_ns == 10**7
+    assert (hot.watermarks.high, hot.watermarks.mid, hot.watermarks.low) == (200, 150, 50)
+
+
+def test_every_policy_makes_schemes_of_its_parameters() -> None:
+    assert set(POLICIES) == {"reclaim", "thp", "lru-sort", "tier", "stat"}
+    assert Reclaim(min_age="5s", skip_anon=True).schemes()[0].filters[0].kind == "anon"
+    assert [scheme.action for scheme in Thp().schemes()] == ["hugepage", "nohugepage"]
+    assert [scheme.target_node for scheme in Tier().schemes()] == [0, 1]
+    with pytest.raises(UsageError, match="slow_node"):
+        Tier(slow_node=0)
+
+
+def test_stat_tells_bandwidth_and_idle_times() -> None:
+    mib = (1 << 20) // 4096
+    snapshot = snapshot_of([(0, mib, 20, 50), (mib, 2 * mib, 1, 10), (2 * mib, 10 * mib, 0, 600)])
+    figures = Stat().figures(snapshot)
+    assert figures["memory_bandwidth_bytes_per_s"] == 210 << 20
+    idle = figures["idle_ms"]
+    assert isinstance(idle, dict)
+    assert (idle["p0"], idle["p5"], idle["p25"], idle["p100"]) == (-5000, -5000, 60_000, 60_000)
+    assert list(idle.values()) == sorted(idle.values())
+    nothing = snapshot_of([])
+    assert Stat().figures(nothing)["memory_bandwidth_bytes_per_s"] == 0
+    assert np.size(nothing.start) == 0
+
+
+_CONFIG = """
+name = "mine"
+[target]
+pids = [1, 2]
+[monitoring]
+aggr = "200ms"
+cpu_budget_percent = 2.5
+[policy]
+name = "reclaim"
+min_age = "5min"
+quota_bytes = "1G"
+"""
+
+
+def test_a_configuration_file_says_everything(tmp_path: Path) -> None:
+    (tmp_path / "service.toml").write_text(_CONFIG)
+    config = load_config(tmp_path / "service.toml", POLICIES)
+    assert config.name == "mine"
+    assert config.target == Whom(pids=(1, 2))
+    assert config.monitoring.cpu_budget_percent == 2.5
+    assert config.policy == Reclaim(min_age="5min", quota_bytes="1G")
+    assert config.schemes == Reclaim(min_age="5min", quota_bytes="1G").schemes()
+    (tmp_path / "other.toml").write_text("[target]\nuser = 'x'\n[[schemes]]\naction = 'stat'\n")
+    other = load_config(tmp_path / "other.toml", POLICIES)
+    assert (other.name, other.schemes) == ("other", (Scheme("stat"),))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("pids = [1, 2]", "", "target: nobody is named"),
+        ("pids = [1, 2]", "pids = [1]\nuser = 'x'", "target: pids and user: name one"),
+        ("pids = [1, 2]", "pids = ['x']", "target: pids: not a int"),
+        ("pids", "pid", "target: not known: pid"),
+        ('"200ms"', '"200"', "monitoring: not a duration"),
+        ('"reclaim"', '"claim"', "policy.name: names no policy"),
+        ("min_age", "max_age", "policy: not known: max_age"),
+        ('"1G"', '"1X"', "policy: quota_bytes: not a size"),
+        ("[policy]", "[schemes]", "schemes: not a table|schemes"),
+        ('"mine"', '"a/b"', "name: cannot be the name of a file"),
+        ("[monitoring]", "[monitor]", "monitor: not known"),
+    ],
+)
+def test_what_is_wrong_in_it_is_named(tmp_path: Path, old: str, new: str, says: str) -> None:
+    path = tmp_path / "service.toml"
+    path.write_text(_CONFIG.replace(old, new, 1))
+    with pytest.raises(UsageError, match=f"^{path}: ({says})"):
+        load_config(path, POLICIES)
+
+
+def test_a_status_is_there_while_its_service_runs(tmp_path: Path) -> None:
+    with StatusFile("one", tmp_path) as file:
+        file.write({"state": "on"})
+        assert read_statuses(tmp_path)["one"]["state"] == "on"
+        with pytest.raises(UsageError, match=f"already, as pid {os.getpid()}"):
+            StatusFile("one", tmp_path)
+    assert read_statuses(tmp_path) == {}
+    # Who is killed leaves its file; nobody believes it.
+    (tmp_path / "dead.json").write_text(json.dumps({"pid": os.getpid(), "created": 1.0}))
+    (tmp_path / "broken.json").write_text("{")
+    assert read_statuses(tmp_path) == {}
+
+
+@pytest.mark.live
+@needs("ebpf")
+def test_a_service_follows_reloads_and_ends(tmp_path: Path) -> None:
+    path = tmp_path / "service.toml"
+    told: list[str] = []
+    statuses: list[dict[str, Any]] = []
+
+    def write(pid: int, min_age: str) -> None:
+        text = f"[target]\npids = [{pid}]\n[policy]\nname = 'reclaim'\nmin_age = {min_age!r}\n"
+        path.write_text(f"{text}low = 0\nmid = 1000\nhigh = 1000\n")
+
+    with script("print(1, flush=True)\nimport time\nwhile True: time.sleep(0.01)") as process:
+        write(process.pid, "1h")
+        service = Service(
+            lambda: load_config(path, POLICIES),
+            dry_run=True,
+            report=statuses.append,
+            complain=told.append,
+        )
+        thread = threading.Thread(target=service.run)
+        thread.start()
+        _until(lambda: len(statuses) >= 2)
+        assert statuses[-1]["targets"][0]["pid"] == process.pid
+        assert statuses[-1]["schemes"][0]["sz_applied"] == 0
+        path.write_text("nonsense")
+        service.reload()
+        _until(lambda: len(told) == 1)
+        write(process.pid, "100ms")
+        service.reload()
+        _until(lambda: statuses[-1]["schemes"][0]["sz_applied"] > 0)
+        process.kill()
+        thread.join(10)
+        assert not thread.is_alive()
+    assert "stays as it was" in told[0]
+    assert "read again" in told[1]
+
+
+@pytest.mark.live
+@needs("ebpf")
+def test_a_service_waits_for_who_comes() -> None:
+    with (
+        script("print(1, flush=True)\nimport time\ntime.sleep(100)") as one,
+        script("print(1, flush=True)\nimport time\ntime.sleep(100)") as two,
+    ):
+        here = [one.pid]
+        space = VaddrSpace(lambda: here)
+        assert [target.pid for target in space.update(100).targets] == [one.pid]
+        here.append(two.pid)
+        assert [target.pid for target in space.update(100).targets] == [one.pid, two.pid]
+        here.remove(one.pid)
+        assert [target.pid for target in space.update(100).targets] == [two.pid]
+        here.append(2**22 + 1)  # gone before it could be looked at
+        assert space.alive
+        here.clear()
+        assert space.update(100).targets == ()
+        assert not space.alive
+        space.close()
+
+
+def _until(holds: Any, patience_s: float = 20) -> None:
+    end = time.monotonic() + patience_s
+    while not holds():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.02)
