@@ -125,8 +125,11 @@ class AppliedScheme:
         chosen = filtered(chosen, self.scheme.filters)
         hot_first = self._action is None or self._action.hot_first
         chosen = self._charge.served(chosen, hot_first=hot_first)
-        for index in range(len(chosen)):
-            if not self._apply_to(chosen, index, memories, young):
+        # A huge page may lie across the border of two regions: an action is given runs of them.
+        heads = chosen.heads() if self._action is not None else np.arange(len(chosen))
+        tails = np.append(heads[1:], len(chosen))[: len(heads)]
+        for first, behind in zip(heads.tolist(), tails.tolist(), strict=True):
+            if not self._apply_to(chosen, first, behind, memories, young):
                 break
         return self.tried
 
@@ -149,10 +152,15 @@ class AppliedScheme:
         return True
 
     def _apply_to(
-        self, chosen: Chosen, index: int, memories: Mapping[int, TargetMemory], young: Young
+        self,
+        chosen: Chosen,
+        first: int,
+        behind: int,
+        memories: Mapping[int, TargetMemory],
+        young: Young,
     ) -> bool:
-        """Apply it to one region in steps; false where the time is over before the end."""
-        snapshot, target = chosen.snapshot, int(chosen.target[index])
+        """Apply it to a run of regions in steps; false where the time is over before the end."""
+        snapshot, target = chosen.snapshot, int(chosen.target[first])
         pid = snapshot.targets[target].pid
         memory = memories.get(pid)
         if memory is None:
@@ -161,7 +169,7 @@ class AppliedScheme:
                 return True
         elif self.refusal(memory):
             return True
-        start, end, applied = int(chosen.start[index]), int(chosen.end[index]), 0
+        start, end, applied = int(chosen.start[first]), int(chosen.end[behind - 1]), 0
         reached, in_time = start, True
         for step_start, step_end in self._steps(start, end):
             if self._charge.left_bytes == 0:
@@ -170,18 +178,19 @@ class AppliedScheme:
                 break
             begin_ns = time.monotonic_ns()
             if self._action is None:
-                done = self._call(chosen, index)
+                done = self._call(chosen, first)
             else:
-                allowed = bool(chosen.allowed[index])
+                allowed = bool(chosen.allowed[first])
                 done = self._act(self._action, memory, (step_start, step_end), young, allowed)
             took_ns = time.monotonic_ns() - begin_ns
             self._charge.pay(step_end - step_start, done, took_ns)
             self.stats.time_ns += took_ns
             reached, applied = step_end, applied + done
         if reached > start:
-            self.stats.nr_tried += 1
+            regions = int(np.searchsorted(chosen.start[first:behind], reached))
+            self.stats.nr_tried += regions
             self.stats.sz_tried += reached - start
-            self.stats.nr_applied += applied > 0
+            self.stats.nr_applied += regions if applied else 0
             self.stats.sz_applied += applied
             self.tried.append(Tried(target, start, reached, applied))
         return in_time

@@ -82,6 +82,12 @@ class Chosen:
             allowed=self.allowed[cut.index],
         )
 
+    def heads(self) -> NDArray[np.intp]:
+        """Where runs begin of parts that follow each other without a gap, in one target."""
+        apart = (self.end[:-1] != self.start[1:]) | (self.target[:-1] != self.target[1:])
+        apart |= self.allowed[:-1] != self.allowed[1:]
+        return np.flatnonzero(np.append(True, apart)[: len(self)])
+
     def at(self, index: int) -> SnapshotRegion:
         """One of them, for people; the bytes that were touched or not observed are estimates."""
         whole = self.snapshot[int(self.region[index])]
