@@ -17,7 +17,17 @@ from pydamon.cli.service import (
 )
 from pydamon.core.errors import UsageError
 from pydamon.core.units import format_duration, format_size
-from pydamon.policies import POLICIES, Config, LruSort, Policy, Reclaim, Stat, Thp, Tier, load_config
+from pydamon.policies import (
+    POLICIES,
+    Config,
+    LruSort,
+    Policy,
+    Reclaim,
+    Stat,
+    Thp,
+    Tier,
+    load_config,
+)
 from pydamon.schemes.fields import Ns
 
 __all__ = [
