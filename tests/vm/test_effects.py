@@ -19,6 +19,7 @@ import pytest
 
 import pydamon
 from pydamon import Scheme
+from pydamon.engine import monitor
 from pydamon.policies import Reclaim, Tier
 from pydamon.schemes import AppliedScheme
 from tests.live.conftest import MIB, needs, running, slowness
@@ -89,9 +90,7 @@ def _program(mib: int, hot_mib: int) -> Iterator[_Program]:
 def _apply(pid: int, schemes: tuple[Scheme, ...], duration: str) -> list[AppliedScheme]:
     budget = min(100.0, 3.0 * slowness())
     with (
-        pydamon.monitor(
-            pid, engine="sampling", sample="100ms", aggr="1s", cpu_budget_percent=budget
-        ) as mon,
+        monitor(pid, sample="100ms", aggr="1s", cpu_budget_percent=budget) as mon,
         pydamon.apply(mon, *schemes) as applied,
     ):
         for _ in applied.run(duration):
