@@ -32,12 +32,15 @@ __all__ = [
     "size_limit",
     "split",
     "threshold",
+    "touched_in",
 ]
 
-_MEANS = ("nr_accesses", "last_nr_accesses", "age", "touched", "unobservable")
+_MEANS = ("nr_accesses", "last_nr_accesses", "age", "touched", "early", "unobservable")
 _MERGE_DIVISOR = 10
 """Neighbours merge where they differ by at most a tenth of the largest `nr_accesses`."""
 _CONTRAST = 0.5
+_QUARTERS = 4
+_SURE = 1 - 1e-9
 _MAX_ROUNDS = 64
 """Several times what a merge takes, except where each join does no more than make the next one
 possible: such a chain goes on after the next aggregation, so that no pattern makes a merge slow."""
@@ -215,6 +218,22 @@ def rescale_age(table: RegionTable, old_ns: int, new_ns: int) -> None:
     """Make ages mean the same time after a change of the aggregation interval."""
     if new_ns != old_ns:
         table.age = table.age * old_ns / new_ns
+
+
+def touched_in(
+    table: RegionTable, factor: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """`touched` and `early` for a window that is *factor* times as long.
+
+    How they grow shows from what a quarter of the window touched: not at all where some pages are
+    in constant use and the others idle; where all are accessed at random with one chance, what
+    is left untouched shrinks exponentially. In between, the exponent is a power of the time.
+    """
+    hazard, early = (-np.log1p(-np.minimum(p, _SURE)) for p in (table.touched, table.early))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        power = np.log(hazard / early) / np.log(_QUARTERS)
+    growth = factor ** np.clip(np.nan_to_num(power), 0, 1)
+    return -np.expm1(-hazard * growth), -np.expm1(-early * growth)
 
 
 def _columns(ranges: list[Ranges]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

@@ -25,9 +25,9 @@ class RegionTable:
     Addresses are bytes, half open. `nr_accesses`, `last_nr_accesses` (that of the previous
     aggregation, both in samples) and `age` (in aggregations) are real numbers in here, so that
     the size-weighted means that a merge makes keep their sums; `Snapshot` truncates them, as the
-    kernel does. `touched` and `unobservable` are shares of the region's bytes, 0 to 1: what is
-    known to be accessed in an aggregation (NaN: nothing is known), and what the probe could not
-    watch. `border` is an
+    kernel does. `touched`, `early` and `unobservable` are shares of the region's bytes, 0 to 1:
+    what is known to be accessed in an aggregation and in the first quarter of one (NaN: nothing
+    is known), and what the probe could not watch. `border` is an
     address inside the region on whose two sides samples found different things, 0 for none.
     """
 
@@ -38,6 +38,7 @@ class RegionTable:
     last_nr_accesses: NDArray[np.float64]
     age: NDArray[np.float64]
     touched: NDArray[np.float64]
+    early: NDArray[np.float64]
     unobservable: NDArray[np.float64]
     border: NDArray[np.int64]
 
@@ -57,6 +58,7 @@ class RegionTable:
             nothing[0],
             nothing[1],
             nothing[2],
+            np.full(n, np.nan),
             np.full(n, np.nan),
             nothing[3],
             np.zeros(n, np.int64),
@@ -101,6 +103,7 @@ class RegionTable:
             self.last_nr_accesses,
             self.age,
             self.touched,
+            self.early,
             self.unobservable,
             self.border,
         )

@@ -32,23 +32,29 @@ _BETWEEN = 3
 
 @dataclass(frozen=True, slots=True)
 class Spots:
-    """Spots sorted by target and address, and the share of each that was touched (NaN: unknown)."""
+    """Spots sorted by target and address, and the share of each that was touched (NaN: unknown).
+
+    `early` is what was touched of that in the first quarter of the window.
+    """
 
     target: NDArray[np.int32]
     address: NDArray[np.int64]
     share: NDArray[np.float64]
+    early: NDArray[np.float64]
 
     @classmethod
     def none(cls) -> Self:
         """No spots."""
-        return cls(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0))
+        return cls(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0), np.empty(0))
 
     def __len__(self) -> int:
         return len(self.address)
 
     def take(self, which: NDArray[np.bool_]) -> Self:
         """Those that are picked."""
-        return type(self)(self.target[which], self.address[which], self.share[which])
+        return type(self)(
+            self.target[which], self.address[which], self.share[which], self.early[which]
+        )
 
     def differ(self) -> NDArray[np.bool_]:
         """For each pair of neighbours whether they plainly differ."""
@@ -71,23 +77,32 @@ class Spots:
 def choose(table: RegionTable, before: Spots, count: int, rng: np.random.Generator) -> Spots:
     """About *count* spots to look at, with no share yet; whole spots inside of regions only.
 
-    Those *before* between which something begins or ends, some between them, and as many more as
-    are left evenly spread over the memory, each at a random place of its part.
+    Those *before* between which something begins or ends, some between them, one in each region
+    that is in use, as far as is known, and as many more as are left evenly spread over the memory,
+    each at a random place of its part.
     """
     kept = before.at_borders(count // 3)
     left = np.flatnonzero(kept.differ())
     gap = kept.address[left + 1] - kept.address[left]
     part = (np.arange(_BETWEEN) + rng.random((len(left), _BETWEEN))) / _BETWEEN
     between = (kept.address[left][:, None] + part * gap[:, None]).astype(np.int64).ravel()
-    region, spread = _spread(table, max(count // 4, count - len(kept) - len(between)), rng)
+    used, inside = _in_use(table, count // 4, rng)
+    rest = count - len(kept) - len(between) - len(used)
+    region, spread = _spread(table, max(count // 4, rest), rng)
     target = np.concatenate(
-        [kept.target, np.repeat(kept.target[left], _BETWEEN), table.target[region]]
+        [
+            kept.target,
+            np.repeat(kept.target[left], _BETWEEN),
+            table.target[used],
+            table.target[region],
+        ]
     )
-    address = np.concatenate([kept.address, between, spread]) // SPOT_BYTES * SPOT_BYTES
+    address = np.concatenate([kept.address, between, inside, spread]) // SPOT_BYTES * SPOT_BYTES
     region = _regions_of(table, target, address)
-    inside = (region >= 0) & (address + SPOT_BYTES <= table.end[region])
-    keys, which = np.unique(order_keys(target, address)[inside], return_index=True)
-    return Spots(target[inside][which], address[inside][which], np.full(len(keys), np.nan))
+    whole = (region >= 0) & (address + SPOT_BYTES <= table.end[region])
+    keys, which = np.unique(order_keys(target, address)[whole], return_index=True)
+    unknown = np.full(len(keys), np.nan)
+    return Spots(target[whole][which], address[whole][which], unknown, unknown)
 
 
 def tell(table: RegionTable, spots: Spots, most: int) -> RegionTable:
@@ -114,15 +129,17 @@ def tell(table: RegionTable, spots: Spots, most: int) -> RegionTable:
     # One group of spots on end for each part of a region that has any.
     head = np.flatnonzero(np.append(True, ~same | cut))
     count = np.diff(np.append(head, len(share)))
-    mean = np.add.reduceat(share, head) / count
+    mean, early = (np.add.reduceat(column, head) / count for column in (share, spots.early))
     of = region[head]
     at = (np.cumsum(parts) - parts)[of] + np.arange(len(head)) - np.searchsorted(of, of)
     old = out.touched[at]
-    blended = (_TRUST * old + count * mean) / (_TRUST + count)
+    new = 1 / (1 + _TRUST / count)
     spread = np.sqrt(np.maximum(np.add.reduceat(share**2, head) / count - mean**2, 0))
     moved = (count >= _ENOUGH) & (np.abs(mean - old) > 3 * spread / np.sqrt(count) + _SLIGHT)
-    kept = np.where(moved | _plainly_differ(old, mean), blended, old)
-    out.touched[at] = np.where((parts[of] > 1) | np.isnan(old), mean, kept)
+    new = np.where(moved | _plainly_differ(old, mean), new, 0)
+    new = np.where((parts[of] > 1) | np.isnan(old), 1, new)
+    for column, told in ((out.touched, mean), (out.early, early)):
+        column[at] = new * told + (1 - new) * np.nan_to_num(column[at])
     return out
 
 
@@ -149,6 +166,16 @@ def _regions_of(
     region = np.searchsorted(starts, order_keys(target, address), side="right") - 1
     inside = (region >= 0) & (table.target[region] == target) & (address < table.end[region])
     return np.where(inside, region, -1)
+
+
+def _in_use(
+    table: RegionTable, most: int, rng: np.random.Generator
+) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """Up to *most* regions with something in use, those with the most of it; an address in each."""
+    used = np.nan_to_num(table.touched) * table.size
+    region = np.argsort(-used, kind="stable")[:most]
+    region = region[used[region] > 0]
+    return region, table.start[region] + rng.integers(0, table.size[region])
 
 
 def _spread(

@@ -69,6 +69,7 @@ class SamplingMonitor(Monitor):
         self._footprints: tuple[Footprint, ...] = ()
         self._table = RegionTable.of([], [], [])
         self._last_count = 0
+        self._known_ns = 0
         self._stopped = False
         self._events = (0.0, 0.0)
         self._aggregations = 0
@@ -182,6 +183,7 @@ class SamplingMonitor(Monitor):
         clock, attrs = self._session.clock, self._pacer.effective
         begin_ns, not_yet_ns = clock.cpu_ns(), self._session.interruption_ns
         window = self._look_at_all(length_ns) if self._traits.exact else self._look(length_ns)
+        self._known_for(window.end_ns - window.start_ns)
         merged = self._merge(window.counts)
         layout, footprints = self._layout, self._footprints
         rest_ns = max(attrs.update_ns, self._update_rest_ns)
@@ -244,7 +246,12 @@ class SamplingMonitor(Monitor):
     def _take_survey(self, survey: Survey, window_ns: int) -> None:
         clock = self._session.clock
         survey.begin(self._table, self._layout.ranges, window_ns)
-        self._pause(clock.now_ns() + window_ns)
+        start_ns = clock.now_ns()
+        if not self._traits.exact:
+            self._pause(start_ns + window_ns // 4)
+            survey.middle()
+        self._pause(start_ns + window_ns)
+        self._known_for(window_ns)
         self._table = survey.end(self._table, self.attrs.max_regions)
         survey.pay(clock.now_ns(), window_ns)
 
@@ -294,6 +301,13 @@ class SamplingMonitor(Monitor):
             if last:
                 return ticks, late_ticks
 
+    def _known_for(self, window_ns: int) -> None:
+        """Tell what surveys found for windows of this length."""
+        if self._known_ns:
+            shares = adjust.touched_in(self._table, window_ns / self._known_ns)
+            self._table.touched, self._table.early = shares
+        self._known_ns = window_ns
+
     def _merge(self, counts: Counts) -> RegionTable:
         """Turn counts into access rates, age the regions and merge those that are alike."""
         table, attrs, samples = self._table, self._pacer.effective, self._samples
@@ -313,12 +327,14 @@ class SamplingMonitor(Monitor):
             sampled, counts.unobservable / np.maximum(tried, 1), table.unobservable
         )
         if counts.touched is not None:
-            table.touched = counts.touched
+            table.touched = table.early = counts.touched
         elif self._survey is not None:
-            known, table.touched = table.touched, still_known(table, counts, samples)
-            moved = np.nan_to_num(np.abs(table.touched - known))
-            used = np.nan_to_num(np.maximum(table.touched, known))
-            self._survey.doubt(float(moved @ table.size), float(used @ table.size))
+            known = table.touched
+            sample_window = 1 / attrs.samples_per_aggregation
+            table.touched, in_doubt = still_known(table, counts, samples, sample_window)
+            table.early = np.where(table.touched == known, table.early, table.touched)
+            used = np.nan_to_num(np.maximum(table.touched, known)) * table.size
+            self._survey.doubt(float(used @ in_doubt), float(used.sum()))
         if counts.border is not None and not self._plain:
             table.border = counts.border
         alike = adjust.threshold(table.nr_accesses)

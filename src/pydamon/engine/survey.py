@@ -36,8 +36,9 @@ _FIRST_SPOT_NS = 20_000
 _FOR_SPOTS = 0.6
 _LEAST_SPOTS, _MOST_SPOTS = 64, 4096
 _FEW_REGIONS = 4
-_IMPROBABLE = 0.05
-_DOUBTFUL = 0.1
+_DOUBTFUL, _IMPROBABLE = 0.05, 0.001
+"""Regions are many and looked at often: what has a chance of one in 20 happens all the time."""
+_MUCH = 0.1
 _REST_NS = 10**9
 """Even where surveys cost nothing, sampling has its time between two of them."""
 
@@ -50,6 +51,7 @@ class _Stretch:
 
     target: int
     cleared: PageBits
+    early: NDArray[np.bool_] | None = None
 
     @property
     def start(self) -> int:
@@ -94,9 +96,9 @@ class Survey:
         outdated = self._doubted or window_ns >= 2 * self._window_ns
         return now_ns >= (self._paid_ns if outdated else self._next_ns)
 
-    def doubt(self, moved_bytes: float, working_set_bytes: float) -> None:
-        """Samples contradict what was found, by so many bytes that are in use now or no longer."""
-        self._doubted |= moved_bytes > _DOUBTFUL * working_set_bytes
+    def doubt(self, doubtful_bytes: float, working_set_bytes: float) -> None:
+        """Samples contradict what was found of so many bytes: in use now, or no longer."""
+        self._doubted |= doubtful_bytes > _MUCH * working_set_bytes
 
     def begin(self, table: RegionTable, ranges: Sequence[Ranges], window_ns: int) -> None:
         """Clear the accessed bits of as much as fits into one survey, of a window so long."""
@@ -114,6 +116,15 @@ class Survey:
             chunks = _chunks(ranges, _SMALL_CHUNK_BYTES, self._cursor)
         self._clear_stretches(chunks, most_ns / 2)
         self._cpu_ns = self._session.clock.cpu_ns() - begin_ns
+
+    def middle(self) -> None:
+        """See what was touched in the first quarter of the window: the rest tells how it grows."""
+        begin_ns = self._session.clock.cpu_ns()
+        self._stretches = [
+            replace(stretch, early=self._look(stretch).accessed) for stretch in self._stretches
+        ]
+        self._spots = replace(self._spots, early=self._look_at(self._spots, clear=False))
+        self._cpu_ns += self._session.clock.cpu_ns() - begin_ns
 
     def end(self, table: RegionTable, max_regions: int) -> RegionTable:
         """Draw the surveyed regions anew, with the share of their pages that was touched."""
@@ -158,7 +169,7 @@ class Survey:
             np.isnan(self._spots.share), np.nan, self._look_at(self._spots, clear=False)
         )
         self._spots = replace(self._spots, share=share)
-        cpu_ns = self._spots_cpu_ns + self._session.clock.cpu_ns() - begin_ns
+        cpu_ns = self._spots_cpu_ns + 2 * (self._session.clock.cpu_ns() - begin_ns)
         self._spot_ns += _MEMORY * (cpu_ns / len(self._spots) - self._spot_ns)
 
     def _look_at(self, spots: Spots, *, clear: bool) -> NDArray[np.float64]:
@@ -205,23 +216,31 @@ class Survey:
         return replace(bits, accessed=bits.accessed & ~stuck, unobservable=stuck)
 
 
-def still_known(table: RegionTable, counts: Counts, samples: int) -> NDArray[np.float64]:
+def still_known(
+    table: RegionTable, counts: Counts, samples: int, sample_window: float
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """The `touched` shares that surveys found, as far as samples do not contradict them.
 
-    They do where a region that was hot has too few hits for its share, and where one has more
-    than chance gives. A region that no survey has seen stays NaN.
+    They do where a region that was hot has too few hits for its share, or long none at all, and
+    where one has more hits than chance gives. A region that no survey has seen stays NaN. Also says
+    which shares are in doubt, so that a survey is worth its price. *sample_window* is how long a
+    sample is watched, as a part of the window.
     """
     share, hits, checks = table.touched, counts.hits, counts.checks
     rate = hits / np.maximum(checks, 1)
-    expected = np.minimum(table.last_nr_accesses / samples, share)
-    cooled = (2 * table.last_nr_accesses >= samples) & (4 * table.nr_accesses <= samples)
-    cooled &= (1 - expected) ** checks < _IMPROBABLE
+    fell = (2 * table.last_nr_accesses >= samples) & (4 * table.nr_accesses <= samples)
+    in_use, _ = adjust.touched_in(table, sample_window)
+    by_then = (1 - np.minimum(table.last_nr_accesses / samples, in_use)) ** checks
+    idle = table.nr_accesses < 1
+    by_now = (1 - in_use) ** (checks * np.where(table.last_nr_accesses < 1, 1 + table.age, 1))
+    chance = np.minimum(np.where(fell, by_then, 1), np.where(idle, by_now, 1))
     # An upper bound of the probability of so many hits, by Chernoff.
     by_chance = (checks * share * np.e / np.maximum(hits, 1)) ** hits
-    warmed = (hits >= 2) & (by_chance < _IMPROBABLE / 50)
+    warmed = (hits >= 2) & (by_chance < _IMPROBABLE)
     # As if some pages were accessed all the time and others never: the next survey will know.
     by_rate = rate * (1 - table.unobservable)
-    return np.where(cooled, 0.0, np.where(warmed, by_rate, share))
+    told = np.where(chance < _IMPROBABLE, 0.0, np.where(warmed, by_rate, share))
+    return told, (chance < _DOUBTFUL) | warmed
 
 
 def _position(stretch: _Stretch) -> tuple[int, int]:
@@ -266,6 +285,7 @@ def _fill(table: RegionTable, looks: list[tuple[_Stretch, PageBits]]) -> None:
         pages = np.diff(np.append(heads, len(bits.accessed)))
         for column, marks in (
             (table.touched, bits.accessed),
+            (table.early, bits.accessed if stretch.early is None else stretch.early),
             (table.unobservable, bits.unobservable),
         ):
             column[first:last] = np.add.reduceat(marks, heads, dtype=np.int64) / pages
