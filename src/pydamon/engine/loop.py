@@ -245,7 +245,9 @@ class SamplingMonitor(Monitor):
 
     def _take_survey(self, survey: Survey, window_ns: int) -> None:
         clock = self._session.clock
-        survey.begin(self._table, self._layout.ranges, window_ns)
+        resident_bytes = sum(footprint.rss_bytes for footprint in self._footprints)
+        everything = int(self._table.size.sum())
+        survey.begin(self._table, self._layout.ranges, window_ns, resident_bytes or everything)
         start_ns = clock.now_ns()
         if not self._traits.exact:
             self._pause(start_ns + window_ns // 4)

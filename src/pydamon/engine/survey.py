@@ -30,12 +30,14 @@ _SOON_NS = 3 * 10**9
 """Then a survey takes so little that it is paid for after this time."""
 _PATIENCE_NS = 60 * 10**9
 """And where all stretches would take longer than this, only those with something in them count."""
-_FIRST_NS = 0.03
-"""CPU time for a byte whose accessed bit must be cleared; later it is learned."""
+_READ_NS, _CLEAR_NS = 0.001, 0.03
+"""CPU time for a byte that is mapped, and for one whose accessed bit must be cleared; later both
+together are learned."""
 _FIRST_SPOT_NS = 20_000
 _FOR_SPOTS = 0.6
 _LEAST_SPOTS, _MOST_SPOTS = 64, 4096
 _FEW_REGIONS = 4
+_GAP_BYTES = 4 << 20
 _DOUBTFUL, _IMPROBABLE = 0.05, 0.001
 """Regions are many and looked at often: what has a chance of one in 20 happens all the time."""
 _MUCH = 0.1
@@ -47,19 +49,13 @@ _MEMORY = 0.5
 
 @dataclass(frozen=True, slots=True)
 class _Stretch:
-    """A part of a target's range, with its pages as they were when they were cleared."""
+    """A part of a target's range that was cleared, but for the pages that are *stuck*."""
 
     target: int
-    cleared: PageBits
+    start: int
+    end: int
+    stuck: NDArray[np.bool_] | None = None
     early: NDArray[np.bool_] | None = None
-
-    @property
-    def start(self) -> int:
-        return self.cleared.start
-
-    @property
-    def end(self) -> int:
-        return self.cleared.start + len(self.cleared.accessed) * PAGE_SIZE
 
 
 class Survey:
@@ -84,7 +80,7 @@ class Survey:
         self._spots = Spots.none()
         self._spots_cpu_ns = 0
         self._cpu_ns = 0
-        self._byte_ns = _FIRST_NS
+        self._byte_ns: float | None = None
         self._spot_ns = float(_FIRST_SPOT_NS)
 
     def due(self, now_ns: int, window_ns: int) -> bool:
@@ -100,10 +96,19 @@ class Survey:
         """Samples contradict what was found of so many bytes: in use now, or no longer."""
         self._doubted |= doubtful_bytes > _MUCH * working_set_bytes
 
-    def begin(self, table: RegionTable, ranges: Sequence[Ranges], window_ns: int) -> None:
-        """Clear the accessed bits of as much as fits into one survey, of a window so long."""
+    def begin(
+        self, table: RegionTable, ranges: Sequence[Ranges], window_ns: int, resident_bytes: int
+    ) -> None:
+        """Clear the accessed bits of as much as fits into one survey, of a window so long.
+
+        At most *resident_bytes* of the ranges can have been accessed.
+        """
         begin_ns = self._session.clock.cpu_ns()
-        all_ns = self._byte_ns * float(table.size.sum())
+        mapped_bytes = int(table.size.sum())
+        if self._byte_ns is None:
+            all_ns = _READ_NS * mapped_bytes + _CLEAR_NS * min(resident_bytes, mapped_bytes)
+        else:
+            all_ns = self._byte_ns * mapped_bytes
         if self._exact or all_ns <= _MOST_NS:
             self._spots, most_ns = Spots.none(), _MOST_NS
             chunks = _chunks(ranges, _CHUNK_BYTES, self._cursor)
@@ -192,15 +197,15 @@ class Survey:
                 break
             if target not in reset:
                 reset[target] = self._session.clear_shared(target)
-            bits = self._session.scan(target, start, end, clear=True)
-            if reset[target]:
-                # All was clear already; what is accessed was touched since.
-                bits = replace(bits, unobservable=np.zeros_like(bits.unobservable))
-            self._stretches.append(_Stretch(target, bits))
+            stuck = None
+            if not reset[target]:
+                stuck = self._session.scan(target, start, end, clear=True).unobservable
+            self._stretches.append(_Stretch(target, start, end, stuck))
             looked_bytes += end - start
         if looked_bytes:
             used_ns = (clock.cpu_ns() - begin_ns) / looked_bytes
-            self._byte_ns += _MEMORY * (used_ns - self._byte_ns)
+            before_ns = used_ns if self._byte_ns is None else self._byte_ns
+            self._byte_ns = before_ns + _MEMORY * (used_ns - before_ns)
 
     def pay(self, now_ns: int, window_ns: int) -> None:
         """Let time pass until what the survey of such a window cost is paid for."""
@@ -212,8 +217,10 @@ class Survey:
 
     def _look(self, stretch: _Stretch) -> PageBits:
         bits = self._session.scan(stretch.target, stretch.start, stretch.end, clear=False)
-        stuck = stretch.cleared.unobservable
-        return replace(bits, accessed=bits.accessed & ~stuck, unobservable=stuck)
+        if stretch.stuck is None:
+            return bits
+        accessed = bits.accessed & ~stretch.stuck
+        return replace(bits, accessed=accessed, unobservable=stretch.stuck)
 
 
 def still_known(
@@ -264,28 +271,40 @@ def _in_use(table: RegionTable) -> list[Ranges]:
 def _chunks(
     ranges: Sequence[Ranges], chunk_bytes: int, cursor: tuple[int, int]
 ) -> Iterator[tuple[int, int, int]]:
-    """Target, start and end of parts of the ranges, each once, from the *cursor* on."""
+    """Target, start and end of parts of the ranges, each once, from the *cursor* on.
+
+    Over small gaps they go on: what is not mapped costs nothing to look at, each part does.
+    """
+    spans = [_spans(bounds) for bounds in ranges]
     for behind in (True, False):
-        for target, bounds in enumerate(ranges):
+        for target, bounds in enumerate(spans):
             if (target < cursor[0]) if behind else (target > cursor[0]):
                 continue
-            for begin, end in bounds.tolist():
+            for begin, end in bounds:
                 for start in range(begin, end, chunk_bytes):
                     if ((target, start) >= cursor) == behind:
                         yield target, start, min(start + chunk_bytes, end)
+
+
+def _spans(ranges: Ranges) -> list[list[int]]:
+    """The ranges, joined over small gaps: start and end of each."""
+    apart = ranges[1:, 0] - ranges[:-1, 1] > _GAP_BYTES
+    start = ranges[np.append(True, apart)[: len(ranges)], 0]
+    end = ranges[np.append(apart, True)[: len(ranges)], 1]
+    spans: list[list[int]] = np.stack([start, end], axis=1).tolist()
+    return spans
 
 
 def _fill(table: RegionTable, looks: list[tuple[_Stretch, PageBits]]) -> None:
     """Set the shares of touched and unobservable pages of the regions that were looked at."""
     for stretch, bits in looks:
         first, last = np.searchsorted(table.start, (stretch.start, stretch.end))
-        heads = (table.start[first:last] - stretch.start) // PAGE_SIZE
-        if not len(heads):
-            continue
-        pages = np.diff(np.append(heads, len(bits.accessed)))
+        head = (table.start[first:last] - stretch.start) // PAGE_SIZE
+        tail = (np.minimum(table.end[first:last], stretch.end) - stretch.start) // PAGE_SIZE
         for column, marks in (
             (table.touched, bits.accessed),
             (table.early, bits.accessed if stretch.early is None else stretch.early),
             (table.unobservable, bits.unobservable),
         ):
-            column[first:last] = np.add.reduceat(marks, heads, dtype=np.int64) / pages
+            marked = np.append(0, np.cumsum(marks))
+            column[first:last] = (marked[tail] - marked[head]) / (tail - head)
