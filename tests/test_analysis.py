@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -116,10 +118,18 @@ def test_heat_moves_with_time(tmp_path: Path) -> None:
 
 def test_what_was_not_monitored_is_told_from_what_was_cold(tmp_path: Path) -> None:
     first = snapshot((PROCESS,), [(0, 0, MIB, 0, 0)], 0)
-    second = snapshot((PROCESS,), [(0, 0, MIB, 0, 0), (0, 4 * MIB, 5 * MIB, 20, 0)], 2)
-    found = analysis.heatmap(record(tmp_path / "r.damon", [first, second]), 2, 3, addresses="all")
+    second = snapshot((PROCESS,), [(0, 0, MIB, 0, 0), (0, 4 * MIB, 5 * MIB, 20, 0)], 8)
+    found = analysis.heatmap(record(tmp_path / "r.damon", [first, second]), 2, 9, addresses="all")
     nan = np.nan
-    np.testing.assert_allclose(found.rates, [[0, nan, 0], [nan, nan, 1]], atol=1e-9)
+    expected = [[0, *[nan] * 7, 0], [*[nan] * 8, 1]]
+    np.testing.assert_allclose(found.rates, expected, atol=1e-9)
+
+
+def test_the_time_of_a_survey_is_that_of_the_snapshot_which_it_was_for(tmp_path: Path) -> None:
+    first = snapshot((PROCESS,), [(0, 0, MIB, 0, 0)], 0)
+    second = snapshot((PROCESS,), [(0, 0, MIB, 20, 0)], 2)
+    found = analysis.heatmap(record(tmp_path / "r.damon", [first, second]), 1, 3, addresses="all")
+    np.testing.assert_allclose(found.rates, [[0, 1, 1]], atol=1e-9)
 
 
 def test_the_hottest_range_is_zoomed_to(recording: Recording) -> None:
@@ -276,3 +286,37 @@ def test_an_empty_recording_says_so(tmp_path: Path, use: object) -> None:
     with pytest.raises(RecordingError, match="no snapshots"):
         use(recording)
     assert analysis.working_set(recording).targets == ()
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_distributions_and_idle_memory_count_every_byte(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    written, hits = [], st.integers(0, 20)
+    for number in range(data.draw(st.integers(1, 4))):
+        sizes = data.draw(st.lists(st.integers(1, 2**20), min_size=1, max_size=8))
+        edges = np.cumsum([0, *sizes]).tolist()
+        regions = [
+            (0, 4096 * low, 4096 * high, *data.draw(st.tuples(hits, st.integers(0, 99))))
+            for low, high in pairwise(edges)
+        ]
+        written.append(snapshot((PROCESS,), regions, number))
+    recording = record(tmp_path_factory.mktemp("r") / "r.damon", written)
+    mean = float(np.mean([one.size.sum() for one in written]))
+    for by in get_args(analysis.By):
+        found = analysis.distribution(recording, by)
+        assert found.size_bytes.sum() == pytest.approx(mean)
+        assert found.regions.sum() == pytest.approx(np.mean([len(one) for one in written]))
+        marks = [value for _, value in found.percentiles]
+        assert marks == sorted(marks)
+        column = analysis.RegionColumns(recording).values(by)
+        assert (marks[0], marks[-1]) == (column.min(), column.max())
+    idle = analysis.idle(recording)
+    last = written[-1]
+    for age_ns, amount in zip(idle.ages_ns.tolist(), idle.last_bytes.tolist(), strict=True):
+        wanted = (last.nr_accesses == 0) & (last.age * 100 * MS >= age_ns)
+        assert amount == last.size[wanted].sum()
+    assert (np.diff(idle.mean_bytes) <= 1e-6).all()
+    hot = analysis.summary(recording).size
+    assert idle.mean_bytes[0] == pytest.approx(hot.cold)

@@ -115,6 +115,8 @@ def test_histograms(path: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert amounts[0.1] + amounts[0.2] == pytest.approx(MIB)
     assert amounts[1] == pytest.approx(2 * MIB)
     assert sum(document["regions"]) == pytest.approx(3)
+    # 2 MiB at 0, 1 MiB at 0.1, 2 MiB at 1.
+    assert document["percentiles"] == {"0": 0, "25": 0, "50": 0.1, "75": 1, "90": 1, "100": 1}
     for by in ("rate", "age", "idle", "temperature", "size"):
         shown = printed(capsys, "access", path, "--histogram", by)
         assert shown.startswith(f"Bytes by {by if by != 'rate' else 'access rate'}"[:12])

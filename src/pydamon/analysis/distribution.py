@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydamon.analysis.mappings import snapshot_weights
 from pydamon.analysis.temperature import last_whole
 from pydamon.analysis.where import RegionColumns
+from pydamon.analysis.workingset import PERCENTILES
 from pydamon.core.errors import RecordingError, UsageError
 from pydamon.recording import Recording
 
@@ -32,7 +33,8 @@ class Distribution:
     Class i holds values from `low[i]` to below `high[i]`, shape (classes,), in the unit of `by`: ns
     for ages and idle times, 0 to 1 for rates, -100 to 100 for temperatures, bytes for sizes. Where
     both are the same, it holds just that value; the last class includes its upper end. `regions`
-    is the mean number of regions.
+    is the mean number of regions. `percentiles` are pairs of a percentage and a value: of so many
+    of the bytes it was at most that.
     """
 
     by: By
@@ -40,6 +42,7 @@ class Distribution:
     high: NDArray[np.float64]
     size_bytes: NDArray[np.float64]
     regions: NDArray[np.float64]
+    percentiles: tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,20 @@ def distribution(recording: Recording, by: By = "rate") -> Distribution:
     size = columns.values("size") * weights
     size_bytes = np.bincount(place, size, len(low)).astype(np.float64)
     count = np.bincount(place, weights, len(low)).astype(np.float64)
-    return Distribution(by, low, high, size_bytes, count)
+    return Distribution(by, low, high, size_bytes, count, _percentiles(values, size))
+
+
+def _percentiles(
+    values: NDArray[Any], size: NDArray[np.float64]
+) -> tuple[tuple[float, float], ...]:
+    """Percentiles of *values*, each of which counts as much as its *size*."""
+    if len(values) == 0:
+        return ()
+    order = np.argsort(values)
+    total = np.cumsum(size[order])
+    place = np.searchsorted(total, np.array(PERCENTILES) / 100 * total[-1])
+    found = values[order[np.minimum(place, len(values) - 1)]].tolist()
+    return tuple(zip(PERCENTILES, map(float, found), strict=True))
 
 
 def idle(recording: Recording, ages_ns: tuple[int, ...] = IDLE_AGES_NS) -> Idle:

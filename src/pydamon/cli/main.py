@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import shtab
-
 from pydamon.cli.command import Command, complain
 from pydamon.core.errors import PydamonError
 
@@ -84,7 +82,10 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
         prog="pydamon", description="Find out which memory a running program really uses."
     )
     parser.add_argument("--version", action="version", version=f"pydamon {_version()}")
-    shtab.add_argument_to(parser, "--print-completion", help="print a script for your shell")
+    if len(names) == len(COMMANDS):
+        import shtab  # noqa: PLC0415  (of no use to a command)
+
+        shtab.add_argument_to(parser, "--print-completion", help="print a script for your shell")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for name in names:
         module, _, kind = COMMANDS[name].partition(":")

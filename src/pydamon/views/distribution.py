@@ -9,7 +9,7 @@ from rich.text import Text
 
 from pydamon.analysis import Distribution, Idle
 from pydamon.core.units import format_duration, format_size
-from pydamon.views.text import bar, percent, size
+from pydamon.views.text import bar, duration, percent, size
 
 __all__ = ["DistributionView", "IdleView"]
 
@@ -46,6 +46,8 @@ class DistributionView:
             drawn = bar(amount / most if most else 0.0, room, options.ascii_only)
             line = f"{label:>{left}}  {size(amount):>9} {share:>6}  {drawn}"
             yield Text(line, no_wrap=True)
+        marks = [f"{p:g} % {_value(found.by, value)}" for p, value in found.percentiles]
+        yield Text(f"of the bytes at most: {', '.join(marks)}")
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,14 @@ class IdleView:
         yield Text(
             f"of {size(found.total_bytes)} at the end; nothing was idle longer than {longest}"
         )
+
+
+def _value(by: str, value: float) -> str:
+    if by == "rate":
+        return percent(value)
+    if by == "temperature":
+        return f"{value:.0f}"
+    return format_size(value) if by == "size" else duration(value)
 
 
 def _class(by: str, low: float, high: float) -> str:

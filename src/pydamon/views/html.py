@@ -91,6 +91,7 @@ def _target(
     unit = PAGE_SIZE if not ((gaps % PAGE_SIZE).any() or (sizes % PAGE_SIZE).any()) else 1
     used, code = np.unique(kept.mapping, return_inverse=True)
     names = recording.names("mapping")
+    window_ns = recording.of_snapshots("end_ns") - recording.of_snapshots("start_ns")
     segments = axis.segments.tolist()
     return {
         "label": target_label(target),
@@ -108,6 +109,7 @@ def _target(
             "counts": columns.add(np.diff(kept.offsets)),
             "begin": columns.add(kept.start_ns - start_ns, np.float64),
             "end": columns.add(kept.end_ns - start_ns, np.float64),
+            "window": columns.add(window_ns[snapshots], np.float64),
             "most": columns.add(recording.of_snapshots("max_nr_accesses")[snapshots]),
             "gaps": columns.add(gaps // unit),
             "sizes": columns.add(sizes // unit),

@@ -68,16 +68,12 @@ def picture(heatmap: HeatMap) -> Picture:
         f"over {duration(duration_ns)}"
     )
     labels = [Label(_LEFT, _TOP - 14, title)]
-    last = -_LINE
     addresses = heatmap.row_addresses.tolist()
-    places = list(zip(heatmap.row_names, _segments(heatmap), strict=True))
-    for row in range(rows):
+    for row in _labelled(heatmap, height):
         y = _TOP + round(row * height / rows)
-        if (row == 0 or places[row] != places[row - 1]) and y - last >= _LINE:
-            labels.append(Label(_LEFT - 8, y + 9, f"{addresses[row]:x}", "end"))
-            name = mapping_label(heatmap.row_names[row], _NAME_CHARACTERS)
-            labels.append(Label(_LEFT + width + 8, y + 9, name))
-            last = y
+        labels.append(Label(_LEFT - 8, y + 9, f"{addresses[row]:x}", "end"))
+        name = mapping_label(heatmap.row_names[row], _NAME_CHARACTERS)
+        labels.append(Label(_LEFT + width + 8, y + 9, name))
     ticks = []
     for tick_ns in time_ticks(duration_ns, max(1, width // _TICK_PIXELS)):
         x = _LEFT + round(tick_ns / max(duration_ns, 1) * width)
@@ -99,9 +95,15 @@ def picture(heatmap: HeatMap) -> Picture:
     )
 
 
-def _segments(heatmap: HeatMap) -> list[int]:
-    """Which segment of the axis each row begins in."""
-    found: list[int] = np.searchsorted(
-        heatmap.axis.begins, heatmap.row_edges[:-1], side="right"
-    ).tolist()
-    return found
+def _labelled(heatmap: HeatMap, height: int) -> list[int]:
+    """Rows in which a mapping or a segment begins: of those too close, the larger ones."""
+    rows = len(heatmap.row_names)
+    segments = np.searchsorted(heatmap.axis.begins, heatmap.row_edges[:-1], side="right").tolist()
+    places = list(zip(heatmap.row_names, segments, strict=True))
+    heads = [row for row in range(rows) if row == 0 or places[row] != places[row - 1]]
+    lengths = np.diff([*heads, rows]).tolist()
+    chosen: list[int] = []
+    for _, row in sorted(zip(lengths, heads, strict=True), key=lambda one: (-one[0], one[1])):
+        if all(abs(row - other) * height / rows >= _LINE for other in chosen):
+            chosen.append(row)
+    return sorted(chosen)

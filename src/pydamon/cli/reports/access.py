@@ -110,6 +110,7 @@ def _distribution_document(found: analysis.Distribution) -> dict[str, Any]:
         "high": found.high.tolist(),
         "bytes": found.size_bytes.tolist(),
         "regions": found.regions.tolist(),
+        "percentiles": {f"{p:g}": value for p, value in found.percentiles},
     }
 
 

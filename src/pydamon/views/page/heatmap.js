@@ -47,7 +47,7 @@ function load(target, buffer) {
   }
   return {
     ...target, low, high, rate, top, offsets, begin, end, hits, most, segments, length,
-    age: of("age"), code: of("code"), duration: end[end.length - 1],
+    age: of("age"), window: of("window"), code: of("code"), duration: end[end.length - 1],
   };
 }
 
@@ -294,13 +294,12 @@ class Page {
       lines.push(["", "not monitored"], ["address", `0x${address(map, at.position).toString(16)}`]);
     } else {
       const i = at.row, low = address(map, map.low[i]);
-      const window = map.end[at.s] - map.begin[at.s];
       const bytes = map.high[i] - map.low[i];
       lines.push(
         ["mapping", map.names[map.code[i]] || "(not mapped)"],
         ["region", `${low.toString(16)}-${(low + BigInt(bytes)).toString(16)} (${size(bytes)})`],
         ["rate", `${percent(map.rate[i])} (${map.hits[i]} of ${map.most[at.s]} samples)`],
-        ["age", duration(map.age[i] * window)],
+        ["age", duration(map.age[i] * map.window[at.s])],
       );
     }
     const clock = new Date(Number(BigInt(facts.start_ns) / 1000000n) + at.time / 1e6);
@@ -377,27 +376,27 @@ class Page {
     $("back").disabled = !this.past.length;
   }
 
-  // Where mappings begin, and their names; else round distances.
+  // Where mappings begin, and their names: of those too close to one another, the larger ones.
   labels(g) {
     const f = this.field, v = this.view, map = this.map, perByte = f.height / (v.high - v.low);
-    let last = -LINE;
+    const found = [];
     for (const segment of map.segments)
-      for (const [at, code] of segment.names) {
-        const from = segment.at + at;
-        const next = segment.at + segment.size;
-        if (next <= v.low || from >= v.high) continue;
-        const y = Math.max(0, (from - v.low) * perByte);
-        if (y - last < LINE && last >= 0 && from > v.low) continue;
-        if (y > f.height - 4) continue;
-        last = y;
-        const shown = address(map, Math.max(from, v.low)).toString(16);
-        g.textAlign = "right";
-        g.fillText(shown, MARGIN.left - 6, MARGIN.top + y + 10);
-        g.textAlign = "left";
-        if (this.right > 8)
-          g.fillText(shortened(map.names[code] || "(not mapped)", 28),
-            MARGIN.left + f.width + 6, MARGIN.top + y + 10);
-      }
+      segment.names.forEach(([at, code], i) => {
+        const from = Math.max(v.low, segment.at + at);
+        const to = Math.min(v.high, segment.at + (segment.names[i + 1]?.[0] ?? segment.size));
+        if (from < to) found.push({ from, code, y: (from - v.low) * perByte, bytes: to - from });
+      });
+    const placed = [];
+    for (const one of found.sort((a, b) => b.bytes - a.bytes)) {
+      if (one.y > f.height - 4 || placed.some((y) => Math.abs(y - one.y) < LINE)) continue;
+      placed.push(one.y);
+      g.textAlign = "right";
+      g.fillText(address(map, one.from).toString(16), MARGIN.left - 6, MARGIN.top + one.y + 10);
+      g.textAlign = "left";
+      if (this.right > 8)
+        g.fillText(shortened(map.names[one.code] || "(not mapped)", 28),
+          MARGIN.left + f.width + 6, MARGIN.top + one.y + 10);
+    }
   }
 }
 
