@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 
 from pydamon import Attrs, KernelError, ProbeUnavailable, Scheme
-from pydamon.kernel import Claim, KernelTarget, Record, Settings, leftover, remove_leftover
+from pydamon.kernel import (
+    Claim,
+    KernelTarget,
+    Record,
+    Settings,
+    check_free,
+    leftover,
+    remove_leftover,
+)
 from tests.kernel.fake import FakeFiles
 
 SETTINGS = Settings("vaddr", (KernelTarget(os.getpid()),), Attrs(), schemes=(Scheme("stat"),))
@@ -107,6 +115,9 @@ def test_a_module_that_excludes_others_is_named(
     enabled.parent.mkdir(parents=True)
     enabled.write_text("Y\n")
     assert "DAMON_STAT" in describe_user(files, state, tmp_path / "modules")
+    with pytest.raises(ProbeUnavailable) as caught:
+        check_free(files, state, tmp_path / "modules")
+    assert f"echo N >{enabled}" in caught.value.hint
     enabled.write_text("N\n")
     assert describe_user(files, state, tmp_path / "modules") == ""
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from pydamon.bench.accuracy import Accuracy
 from pydamon.bench.compare import Comparison
 from pydamon.bench.core import CoreCost
+from pydamon.bench.engines import EngineResult
 from pydamon.bench.overhead import Latency, Overhead
 from pydamon.bench.real import Real
 from pydamon.bench.scale import Scale
@@ -21,6 +22,7 @@ __all__ = [
     "accuracy_table",
     "comparison_table",
     "core_table",
+    "engines_table",
     "overhead_table",
     "real_table",
     "scale_table",
@@ -175,6 +177,21 @@ def scale_table(rows: Sequence[Scale]) -> RenderableType:
         ("precision", lambda r: _percent(r.precision)),
         ("watched", lambda r: _seconds(r.watched_s)),
         ("CPU", lambda r: _percent(r.cpu)),
+        ("aggr. ms", lambda r: _count(r.aggregation_ms)),
+        ("regions", lambda r: _count(r.regions)),
+    )
+
+
+def engines_table(rows: Sequence[EngineResult]) -> RenderableType:
+    """One line for each engine."""
+    return _table(
+        rows,
+        ("engine", lambda r: r.name),
+        ("hot bytes found", lambda r: _percent(r.hot_found)),
+        ("cold bytes right", lambda r: _percent(r.cold_right)),
+        ("CPU of kdamond", lambda r: _percent(r.kdamond_cpu) if r.kdamond_cpu else "-"),
+        ("CPU of pydamon", lambda r: _percent(r.own_cpu)),
+        ("snapshots", lambda r: _count(r.snapshots)),
         ("aggr. ms", lambda r: _count(r.aggregation_ms)),
         ("regions", lambda r: _count(r.regions)),
     )

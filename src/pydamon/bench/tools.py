@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 
 from pydamon.bench.scores import View
+from pydamon.core.errors import ProbeUnavailable
 from pydamon.core.regions import PAGE_SIZE
 from pydamon.core.snapshot import Snapshot
-from pydamon.engine import monitor
+from pydamon.kernel import check_free
 from pydamon.probes import PROBES
 from pydamon.probes.process import Process
 from pydamon.spaces.maps import parse_maps, read_maps
+from pydamon.start import monitor
 from pydamon.workloads import GroundTruth, PageTruth, Running
 
-__all__ = ["EXACT", "PACING_NS", "TOOLS", "Watched", "scan_exactly", "usable", "watch"]
+__all__ = ["EXACT", "KERNEL", "PACING_NS", "TOOLS", "Watched", "scan_exactly", "usable", "watch"]
 
 TOOLS: dict[str, dict[str, Any]] = {
     "pydamon": {"probe": "ebpf"},
@@ -27,6 +29,8 @@ TOOLS: dict[str, dict[str, Any]] = {
 }
 """How each tool is asked for: pydamon as it is, the kernel's algorithm at the same budget, and
 what the kernel counts for each mapping."""
+KERNEL = "kernel"
+"""The kernel's own DAMON, where that is free."""
 EXACT = "exact"
 """Not a monitor but two looks at every page: the reference for all others."""
 PACING_NS = 2 * 10**9
@@ -59,8 +63,12 @@ class Watched:
 
 
 def usable() -> dict[str, str]:
-    """The probes that do not work here, and why."""
+    """The probes that do not work here, or the kernel's DAMON, and why."""
     reasons = {}
+    try:
+        check_free()
+    except ProbeUnavailable as error:
+        reasons[KERNEL] = str(error)
     for probe in PROBES:
         here = probe.availability()
         if not here.works:
@@ -81,7 +89,8 @@ def watch(
     begin_ns = time.monotonic_ns()
     offset_ns = time.time_ns() - begin_ns
     found = []
-    with monitor(pid, seed=seed, **TOOLS[tool], **options) as mon:
+    how = {"engine": KERNEL} if tool == KERNEL else TOOLS[tool] | {"seed": seed}
+    with monitor(pid, **how, **options) as mon:
         for snapshot in mon.run(f"{duration_s}s"):
             found.append(snapshot)
             if done is not None and done(snapshot):

@@ -13,10 +13,10 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-from pydamon.bench import accuracy, compare, core, overhead, real, scale, tables
+from pydamon.bench import accuracy, compare, core, engines, overhead, real, scale, tables
 from pydamon.bench.machine import Machine
 from pydamon.bench.programs import PROGRAMS, Program
-from pydamon.bench.tools import EXACT, TOOLS, usable
+from pydamon.bench.tools import EXACT, KERNEL, TOOLS, usable
 from pydamon.core.errors import ProbeUnavailable, UsageError
 from pydamon.workloads import PATTERNS, Workload, parse, pattern
 
@@ -45,6 +45,7 @@ class Bench:
             ("real", _real, tables.real_table, "the same on real programs, against an exact judge"),
             ("overhead", _overhead, tables.overhead_table, "CPU time, and what the target loses"),
             ("scale", _scale, tables.scale_table, "small targets against large ones"),
+            ("engines", _engines, tables.engines_table, "the kernel's DAMON beside sampling"),
             ("core", _core, tables.core_table, "ageing, merging and splitting of regions"),
         ):
             one = benches.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
@@ -60,7 +61,10 @@ class Bench:
                     help=f"which, of {', '.join(PATTERNS)}; or files with others",
                 )
                 one.add_argument(
-                    "--tool", nargs="+", choices=(*TOOLS, EXACT), help="which (default: all)"
+                    "--tool",
+                    nargs="+",
+                    choices=(*TOOLS, EXACT, KERNEL),
+                    help="which (default: all)",
                 )
             if name == "real":
                 one.add_argument(
@@ -116,7 +120,9 @@ def _accuracy(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[
     plan = accuracy.Plan.of(args.quick)
     names = args.workload or (accuracy.QUICK if args.quick else tuple(PATTERNS))
     workloads = [_workload(name) for name in names]
-    tools = _tools(args.tool or (accuracy.QUICK_TOOLS if args.quick else (*TOOLS, EXACT)), say)
+    tools = _tools(
+        args.tool or (accuracy.QUICK_TOOLS if args.quick else (*TOOLS, EXACT, KERNEL)), say
+    )
     for workload in workloads:
         yield from accuracy.measure(workload, tools, plan, args.seed, say)
 
@@ -139,6 +145,13 @@ def _scale(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[sca
     return scale.measure(args.quick, args.seed, say)
 
 
+def _engines(
+    args: argparse.Namespace, say: Callable[[str], None]
+) -> Iterator[engines.EngineResult]:
+    _tools((), say)
+    return engines.measure(args.quick, args.seed, say)
+
+
 def _core(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[core.CoreCost]:
     return core.measure(args.quick, args.seed, say)
 
@@ -153,7 +166,7 @@ def _tools(wanted: Sequence[str], say: Callable[[str], None]) -> list[str]:
         )
     tools = []
     for tool in wanted:
-        probe = TOOLS[tool]["probe"] if tool in TOOLS else "ebpf"
+        probe = TOOLS[tool]["probe"] if tool in TOOLS else {KERNEL: KERNEL}.get(tool, "ebpf")
         if probe in missing:
             say(f"{tool} is left out: {missing[probe]}")
         else:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from pydamon.core.errors import ProbeUnavailable
+from pydamon.core.errors import KernelError, ProbeUnavailable
 from pydamon.core.units import format_size
 from pydamon.kernel import (
     LruSortModule,
@@ -85,11 +85,11 @@ def _damon() -> str:
 
 
 def _modules() -> str:
-    found = [
-        f"{kind.name.upper()} {'on' if kind().enabled else 'off'}"
-        for kind in (ReclaimModule, LruSortModule, StatModule)
-        if kind().available
-    ]
+    known = [kind() for kind in (ReclaimModule, LruSortModule, StatModule)]
+    try:
+        found = [f"{m.name.upper()} {'on' if m.enabled else 'off'}" for m in known if m.available]
+    except KernelError:
+        return "only root can see whether they are on"
     return ", ".join(found) or "not in this kernel"
 
 

@@ -153,9 +153,17 @@ def check_free(files: Files | None = None, state: Path = STATE, modules: Path = 
         record = Record.read(state)
         ours = record is not None and not record.owner_lives
         if not ours or time.monotonic() > deadline_s:
-            hint = "`pydamon doctor --clean` removes it" if "killed" in why else ""
-            raise ProbeUnavailable(f"the kernel's DAMON is {why}", hint=hint)
+            raise ProbeUnavailable(f"the kernel's DAMON is {why}", hint=_hint(why, modules))
         time.sleep(0.05)
+
+
+def _hint(why: str, modules: Path) -> str:
+    if "killed" in why:
+        return "`pydamon doctor --clean` removes it"
+    module = why.rpartition(" ")[2].lower()
+    if module.startswith("damon_"):
+        return f"it can be switched off: echo N >{modules / module}/parameters/enabled"
+    return ""
 
 
 def leftover(files: Files | None = None, state: Path = STATE) -> Record | None:

@@ -105,6 +105,14 @@ class KernelMonitor(Monitor):
     def layout(self) -> Layout:
         return self._layout
 
+    @property
+    def kdamond_cpu_ns(self) -> int:
+        """CPU time of the kernel's thread; 0 where it cannot be seen."""
+        try:
+            return int(Path(f"/proc/{self._pid}/schedstat").read_text().split()[0])
+        except (OSError, ValueError, IndexError):
+            return 0
+
     def change(self, attrs: Attrs) -> None:
         self._pacer.change(attrs)
         self._apply(self._pacer.effective)
@@ -179,7 +187,7 @@ class KernelMonitor(Monitor):
             self._reader.read()
         self._pending.clear()
         self._window_end_ns = self._updated_ns = self._seen_ns = time.monotonic_ns()
-        self._cpu_ns = self._kdamond_cpu_ns()
+        self._cpu_ns = self.kdamond_cpu_ns
         self._begin_ns = time.monotonic_ns()
 
     def _look(self) -> None:
@@ -220,7 +228,7 @@ class KernelMonitor(Monitor):
         start_ns = self._window_end_ns
         if aggregation.lost or aggregation.end_ns <= start_ns:
             start_ns = aggregation.end_ns - self._attrs.aggregation_ns
-        kernel_ns = self._kdamond_cpu_ns()
+        kernel_ns = self.kdamond_cpu_ns
         spent_ns = kernel_ns - self._cpu_ns
         self._cpu_ns = kernel_ns
         self._window_end_ns = aggregation.end_ns
@@ -360,10 +368,3 @@ class KernelMonitor(Monitor):
         if self._restarts > _MOST_RESTARTS:
             raise KernelError("the kernel's DAMON stops again and again, though its targets run")
         self._restart()
-
-    def _kdamond_cpu_ns(self) -> int:
-        """CPU time of the kernel's thread; 0 where it cannot be seen."""
-        try:
-            return int(Path(f"/proc/{self._pid}/schedstat").read_text().split()[0])
-        except (OSError, ValueError, IndexError):
-            return 0
