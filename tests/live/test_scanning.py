@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import pydamon
-from pydamon.probes import PROBES, Session
+from pydamon.probes import PROBES, Session, open_session
 from pydamon.probes.idle import IdleProbe
 from pydamon.probes.process import Process
 from pydamon.probes.scanning import Pagemap
@@ -242,3 +242,11 @@ def test_what_a_kernel_lacks_is_said(tmp_path: Path) -> None:
     here = IdleProbe(bitmap=tmp_path / "none").availability()
     assert not here.works
     assert "CONFIG_IDLE_PAGE_TRACKING" in here.hint
+
+
+def test_what_sees_something_else_is_never_taken_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = tuple(probe for probe in PROBES if probe.name in ("writes", "softdirty", "idle"))
+    assert len(others) == 3
+    monkeypatch.setattr("pydamon.probes.PROBES", others)
+    with pytest.raises(pydamon.ProbeUnavailable, match="no probe works here"):
+        open_session("auto")

@@ -103,7 +103,8 @@ def _chosen(path: Path) -> str:
 def _show(found: dict[str, Availability]) -> None:
     for name, value in _machine().items():
         print(f"{name + ':':16}{value}")
-    best = next((name for name, here in found.items() if here.works), None)
+    usual = [probe.name for probe in PROBES if not probe.traits.by_name_only]
+    best = next((name for name in usual if found[name].works), None)
     for probe in PROBES:
         here = found[probe.name]
         mark = "works" if here.works else "does not work here"

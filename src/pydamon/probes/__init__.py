@@ -29,7 +29,7 @@ PROBES: tuple[Probe, ...] = (
     SoftDirtyProbe(),
     IdleProbe(),
 )
-"""Every probe that watches real processes, in the order in which `"auto"` tries them."""
+"""Every probe that watches real processes, in the order in which `"auto"` tries them, if at all."""
 
 
 def open_session(name: str = "auto") -> tuple[Probe, Session, dict[str, ProbeUnavailable]]:
@@ -38,8 +38,12 @@ def open_session(name: str = "auto") -> tuple[Probe, Session, dict[str, ProbeUna
     Also says why those before it in `PROBES` do not. Raises `UsageError` for a name that no probe
     has, and `ProbeUnavailable` where it does not work here.
     """
-    candidates = [probe for probe in PROBES if name in ("auto", probe.name)]
-    if not candidates:
+    candidates = [
+        probe
+        for probe in PROBES
+        if name == probe.name or (name == "auto" and not probe.traits.by_name_only)
+    ]
+    if not candidates and name != "auto":
         names = ", ".join(("auto", *(probe.name for probe in PROBES)))
         raise UsageError(f"there is no probe {name!r}", hint=f"choose one of {names}")
     passed_over: dict[str, ProbeUnavailable] = {}

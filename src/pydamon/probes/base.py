@@ -50,6 +50,8 @@ class Traits:
     """Can tell which pages of a range were touched."""
     exact: bool = False
     """Every aggregation looks at every page, instead of at samples."""
+    by_name_only: bool = False
+    """Sees something else than the others, or costs more: taken only where it is asked for."""
     min_samples: int = 5
     """Samples an aggregation should hold before its counts mean much."""
 

@@ -49,6 +49,7 @@ class IdleProbe:
             side_effects="none on what reclaim thinks of the pages; about 1 us a page",
             scans=True,
             exact=True,
+            by_name_only=True,
             min_samples=1,
         ),
         repr=False,

@@ -39,6 +39,7 @@ class SoftDirtyProbe:
             "mmap_lock; the next write to each page is a page fault",
             scans=True,
             exact=True,
+            by_name_only=True,
             min_samples=1,
         ),
         repr=False,

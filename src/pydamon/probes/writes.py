@@ -63,6 +63,7 @@ class WritesProbe:
             "each page after a look is a short page fault",
             scans=True,
             exact=True,
+            by_name_only=True,
             min_samples=1,
         ),
         repr=False,
