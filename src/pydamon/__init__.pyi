@@ -31,8 +31,10 @@ from .recording import (
     Recording,
     RecordingFile,
     RecordingInfo,
+    merge_recordings,
     open_recording,
     read_recording,
+    write_recording,
 )
 from .schemes import (
     AccessPattern,
@@ -102,6 +104,7 @@ __all__ = [
     "format_duration",
     "format_size",
     "live",
+    "merge_recordings",
     "monitor",
     "monitor_physical",
     "open_recording",
@@ -109,4 +112,5 @@ __all__ = [
     "read_recording",
     "read_schemes",
     "simulate",
+    "write_recording",
 ]

@@ -19,6 +19,10 @@ __all__ = ["COMMANDS", "main", "run"]
 COMMANDS = {
     "record": "pydamon.cli.record:Record",
     "report": "pydamon.cli.report:Report",
+    "convert": "pydamon.cli.convert:Convert",
+    "slice": "pydamon.cli.slice:Slice",
+    "merge": "pydamon.cli.merge:Merge",
+    "cat": "pydamon.cli.cat:Cat",
     "top": "pydamon.cli.top:Top",
     "apply": "pydamon.cli.apply:Apply",
     "reclaim": "pydamon.cli.policy:ReclaimCommand",

@@ -1,16 +1,22 @@
-"""Recordings: an append-only file that survives its recorder, and one long table out of it."""
+"""Recordings: an append-only file that survives its recorder, one long table, many formats."""
 
 from pydamon.recording.format import COLUMNS, RecordingInfo
-from pydamon.recording.reader import RecordingFile, open_recording, read_recording
+from pydamon.recording.formats import FORMATS
+from pydamon.recording.output import write_recording
+from pydamon.recording.parts import RecordingFile
+from pydamon.recording.reader import merge_recordings, open_recording, read_recording
 from pydamon.recording.recording import Recording
 from pydamon.recording.writer import Recorder
 
 __all__ = [
     "COLUMNS",
+    "FORMATS",
     "Recorder",
     "Recording",
     "RecordingFile",
     "RecordingInfo",
+    "merge_recordings",
     "open_recording",
     "read_recording",
+    "write_recording",
 ]

@@ -6,7 +6,7 @@ import json
 import platform
 import socket
 from collections.abc import Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Self, TypeVar
 
@@ -22,6 +22,7 @@ __all__ = [
     "METADATA_KEY",
     "SCHEMA_VERSION",
     "RecordingInfo",
+    "checked",
     "file_schema",
     "info_of",
 ]
@@ -75,6 +76,13 @@ def file_schema(info: RecordingInfo, columns: Sequence[str] = tuple(COLUMNS.name
     return pa.schema([kinds[name] for name in columns], {METADATA_KEY: info.to_json()})
 
 
+def checked(info: RecordingInfo) -> RecordingInfo:
+    """The same, unless it describes what is too new to be read: then `ValueError`."""
+    if info.schema_version > SCHEMA_VERSION:
+        raise ValueError(f"version {info.schema_version} of the format needs a newer pydamon")
+    return info
+
+
 def info_of(schema: pa.Schema) -> RecordingInfo:
     """The description in a file's schema; raises `ValueError` where it is not that of a recording.
 
@@ -83,9 +91,7 @@ def info_of(schema: pa.Schema) -> RecordingInfo:
     text = (schema.metadata or {}).get(METADATA_KEY)
     if text is None:
         raise ValueError("it has no description of a recording")
-    info = RecordingInfo.from_json(text)
-    if info.schema_version > SCHEMA_VERSION:
-        raise ValueError(f"version {info.schema_version} of the format needs a newer pydamon")
+    info = checked(RecordingInfo.from_json(text))
     for column in COLUMNS:
         index = schema.get_field_index(column.name)
         if index >= 0:
@@ -101,8 +107,7 @@ class RecordingInfo:
     """What holds for a recording as a whole.
 
     `attrs` are the attributes at the start, `probe` is what checked for accesses, `commands` the
-    command line of each target, `started_ns` Unix time. `extra` keeps what the file of another
-    tool said besides, for when the recording is written in that tool's format again.
+    command line of each target, `started_ns` Unix time.
     """
 
     attrs: Attrs
@@ -113,7 +118,6 @@ class RecordingInfo:
     hostname: str = ""
     pydamon_version: str = ""
     schema_version: int = SCHEMA_VERSION
-    extra: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def here(
@@ -155,16 +159,12 @@ class RecordingInfo:
 def _typed(kind: type[_T], values: dict[str, Any]) -> _T:
     """An instance of a dataclass from parsed JSON, with every number and string of its type."""
     known: dict[str, Any] = {}
-    for one in fields(kind):  # type: ignore[arg-type]
-        if one.name not in values and one.default_factory is not MISSING:
-            continue  # younger than the file
-        value = known[one.name] = values[one.name]
-        if one.type == "int" and not (type(value) is int and 0 <= value < 2**63):
-            raise ValueError(f"{one.name} is not a number")
-        if one.type == "str" and not isinstance(value, str):
-            raise ValueError(f"{one.name} is not a text")
-        if one.type == "dict[str, Any]" and not isinstance(value, dict):
-            raise ValueError(f"{one.name} is not an object")
+    for field in fields(kind):  # type: ignore[arg-type]
+        value = known[field.name] = values[field.name]
+        if field.type == "int" and not (type(value) is int and 0 <= value < 2**63):
+            raise ValueError(f"{field.name} is not a number")
+        if field.type == "str" and not isinstance(value, str):
+            raise ValueError(f"{field.name} is not a text")
     return kind(**known)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,54 +13,71 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pydamon.core.errors import RecordingError
+from pydamon.recording.arrays import arrow, constant, joined
 from pydamon.recording.format import COLUMNS, EXTRA, LATER, RecordingInfo
-from pydamon.recording.formats import HEAD_BYTES, format_of
-from pydamon.recording.formats.base import POOL, UNREADABLE, Format, Incomplete, Source
-from pydamon.recording.memory import free_memory
-from pydamon.recording.recording import Recording, numbers, single
+from pydamon.recording.formats import FORMATS, HEAD_BYTES, format_of
+from pydamon.recording.formats.base import UNREADABLE, Incomplete, Source
+from pydamon.recording.parts import MergedFile, RecordingFile
+from pydamon.recording.recording import Recording
 
-__all__ = ["RecordingFile", "open_recording", "read_recording"]
+__all__ = ["merge_recordings", "open_recording", "read_recording"]
 
 _PART_ROWS = 2**17
 """14 MB as columns."""
+_LEAST_PART_ROWS = 2**12
 _MOST_SNAPSHOT_ROWS = 2**22
 _MAX_ADDRESS = 2**57
 """No address space that Linux gives to a process is larger; sums of sizes stay within int64."""
 _DAMAGED = "its end is cut off or damaged"
-_LEAST_FREE = 2**25
 
 
 def read_recording(path: str | os.PathLike[str]) -> Recording:
-    """The recording in a file of any format, whole and in memory: some 110 bytes a region.
+    """A recording of any format, whole and in memory: some 110 bytes a region.
 
-    What a crash or damage has cut off is left out, and `Recording.complete` is then false. Raises
-    `RecordingError` where there is no such file, it is not a recording, or it is too large for
-    the memory that is free: `open_recording` reads that in parts.
+    What a crash or damage has cut off is left out, and `Recording.complete` is then false. *path*
+    may stand for several, as in `open_recording`. Raises `RecordingError` where there is no such
+    file, it is not a recording, or it is too large for the memory that is free.
     """
     return open_recording(path).read()
 
 
 def open_recording(path: str | os.PathLike[str]) -> RecordingFile:
-    """A recording of any format and size, to be read in parts; raises `RecordingError`."""
-    return RecordingFile(Path(path))
+    """A recording of any format and size, to be read in parts.
 
-
-class RecordingFile:
-    """A recording of any size: iterate over it, as often as you like, to get it in parts.
-
-    Each part is a `Recording` of whole snapshots with some 100,000 rows, so that memory stays
-    bounded. `problem` says why the recording is not complete; it is known once a part that
-    was cut short, or the last, has been read. Names have other codes in each part.
-
-    `info` describes the recording, `format` is what the file was found to be. Raises
-    `RecordingError` where there is no such file or it is not a recording.
+    *path* is a file, or a directory or a pattern (as in `"fleet/*.parquet"`) of files, which then
+    are one recording; the column `host` tells them apart. Raises `RecordingError`.
     """
+    text = os.fspath(path)
+    paths = _several(text)
+    if paths is None:
+        return _File(Path(text))
+    if not paths:
+        raise RecordingError(f"there is no recording in {text}")
+    return merge_recordings(paths, path=text)
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.problem = ""
-        self.format, self._source = _open(path)
-        self.info: RecordingInfo = self._source.info
+
+def merge_recordings(
+    paths: Iterable[str | os.PathLike[str]], *, path: str = "the recordings"
+) -> RecordingFile:
+    """Several recordings as one, in the order of time; *path* is what errors call it.
+
+    A recording that does not say on which host it was made gets the name of its file as one.
+    Raises `RecordingError`.
+    """
+    names = [Path(one) for one in paths]
+    part_rows = max(_LEAST_PART_ROWS, _PART_ROWS // max(1, len(names)))
+    return MergedFile(path, [_File(one, part_rows, one.stem).sorted() for one in names])
+
+
+class _File(RecordingFile):
+    def __init__(self, path: Path, part_rows: int = _PART_ROWS, host: str = "") -> None:
+        self.path = str(path)
+        self._source = _open(path)
+        self._part_rows = part_rows
+        self.ordered = self._source.ordered
+        self.info = self._source.info
+        if host and not self.info.hostname:
+            self.info = replace(self.info, hostname=host)
 
     def __iter__(self) -> Iterator[Recording]:
         self.problem = ""
@@ -66,9 +85,8 @@ class RecordingFile:
         batches = iter(self._source.batches())
         while not self.problem:
             try:
-                batch = next(batches)
-                rows.add(batch)
-                table = rows.take() if len(rows) >= _PART_ROWS else None
+                rows.add(next(batches))
+                table = rows.take() if len(rows) >= self._part_rows else None
             except StopIteration:
                 break
             except Incomplete as reason:
@@ -82,18 +100,6 @@ class RecordingFile:
         if len(rows):
             yield from self._sound(rows.take(all_of_them=True))
 
-    def read(self) -> Recording:
-        """All of it, with the snapshots in the order of time."""
-        tables, row_count = [], 0
-        for part in self:
-            tables.append(part.table)
-            row_count += len(part.table)
-            self._check_memory(row_count)
-        table = _joined(tables) if tables else COLUMNS.empty_table()
-        if not self._source.ordered:
-            table = _in_order(table)
-        return Recording(self.info, table, self.problem)
-
     def _sound(self, table: pa.Table) -> Iterator[Recording]:
         """The part of a table before the first snapshot that holds nonsense."""
         part = Recording(self.info, table, self.problem)
@@ -106,13 +112,6 @@ class RecordingFile:
             part = Recording(self.info, table[: int(begins[at])], self.problem)
         if len(part.table):
             yield part
-
-    def _check_memory(self, row_count: int) -> None:
-        """Joining takes a column or two besides the columns themselves, and reports take theirs."""
-        if free_memory() < _LEAST_FREE + 2 * 8 * row_count:
-            raise RecordingError(
-                f"{self.path} does not fit into memory", hint="take a part of it: pydamon slice"
-            )
 
 
 class _Rows:
@@ -131,9 +130,9 @@ class _Rows:
         batch.validate(full=True)
         table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
         if "host" not in table.column_names:
-            table = table.append_column("host", _constant(self._info.hostname, len(table)))
+            table = table.append_column("host", constant(self._info.hostname, len(table)))
         for name in LATER.difference(table.column_names):
-            table = table.append_column(name, pa.array(np.zeros(len(table), np.int64)))
+            table = table.append_column(name, arrow(np.zeros(len(table), np.int64)))
         schema = COLUMNS.append(EXTRA) if EXTRA.name in table.column_names else COLUMNS
         table = pa.Table.from_arrays([table[name] for name in schema.names], schema=schema)
         if any(_has_null(column) for column in table.columns):
@@ -144,7 +143,7 @@ class _Rows:
 
     def take(self, *, all_of_them: bool = False) -> pa.Table | None:
         """All rows but those of the last snapshot, which may go on, as one table in one piece."""
-        table = _joined(self._tables)
+        table = joined(self._tables)
         self._tables, self._count = [], 0
         if all_of_them:
             return table
@@ -155,7 +154,21 @@ class _Rows:
         return table[:cut] if cut else None
 
 
-def _open(path: Path) -> tuple[Format, Source]:
+def _several(text: str) -> list[str] | None:
+    """The files that a directory or a pattern stands for; `None` for a file."""
+    path = Path(text)
+    try:
+        if path.is_dir():
+            suffixes = tuple(suffix for one in FORMATS for suffix in one.suffixes)
+            return sorted(str(one) for one in path.iterdir() if one.name.endswith(suffixes))
+        if glob.has_magic(text) and not path.exists():
+            return sorted(glob.glob(text))  # noqa: PTH207
+    except (OSError, ValueError) as error:
+        raise _unreadable(text, error) from error
+    return None
+
+
+def _open(path: Path) -> Source:
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
@@ -164,24 +177,29 @@ def _open(path: Path) -> tuple[Format, Source]:
             f"there is no recording {path}", hint="make one with: pydamon record"
         ) from error
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise RecordingError(f"cannot read {path}: {reason}") from error
+        raise _unreadable(path, error) from error
     if not head:
         raise RecordingError(f"{path} is empty")
     found = format_of(head)
     if found is None:
-        raise RecordingError(f"{path} is not a recording")
+        raise RecordingError(f"{path} is not a recording", hint=_hint(head))
     try:
-        return found, found.open(path)
-    except Incomplete as error:
-        raise RecordingError(f"{path} is not a recording: {error}") from error
-    except UNREADABLE as error:
+        return found.open(path)
+    except (Incomplete, *UNREADABLE) as error:
         raise RecordingError(f"{path} is not a recording: {_line(error)}") from error
 
 
-def _constant(name: str, count: int) -> pa.DictionaryArray:
-    codes = pa.array(np.zeros(count, np.int32))
-    return pa.DictionaryArray.from_arrays(codes, pa.array([name], pa.string()))
+def _unreadable(path: str | Path, error: Exception) -> RecordingError:
+    return RecordingError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}")
+
+
+def _hint(head: bytes) -> str:
+    """What to do with a file that other programs must prepare."""
+    if head.startswith(b"PERFILE2"):
+        return "it is for perf: perf script -i FILE > FILE.perf"
+    if head.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd")):
+        return "it is compressed as a whole: gunzip or unzstd it first"
+    return ""
 
 
 def _has_null(column: pa.ChunkedArray) -> bool:
@@ -189,34 +207,6 @@ def _has_null(column: pa.ChunkedArray) -> bool:
         return True
     chunks = column.chunks if pa.types.is_dictionary(column.type) else []
     return any(chunk.dictionary.null_count for chunk in chunks)
-
-
-def _joined(tables: list[pa.Table]) -> pa.Table:
-    """One table in one piece; the list is emptied, to need the memory of one column besides."""
-    if len(tables) == 1 and all(column.num_chunks == 1 for column in tables[0].columns):
-        return tables.pop()
-    table = pa.concat_tables(tables).unify_dictionaries(POOL)
-    tables.clear()
-    schema = table.schema
-    columns = {name: table[name] for name in schema.names}
-    del table
-    pieces = []
-    for name in schema.names:
-        column = columns.pop(name)
-        chunks = column.chunks
-        del column
-        pieces.append(chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks, POOL))
-        del chunks
-    return pa.Table.from_arrays(pieces, schema=schema)
-
-
-def _in_order(table: pa.Table) -> pa.Table:
-    """The same rows in the order of time."""
-    start_ns = numbers(single(table, "start_ns"))
-    if len(table) == 0 or (start_ns[1:] >= start_ns[:-1]).all():
-        return table
-    order = np.argsort(start_ns, kind="stable")
-    return table.take(pa.array(order)).combine_chunks(POOL)
 
 
 def _nonsense(recording: Recording) -> NDArray[np.bool_]:

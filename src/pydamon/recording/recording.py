@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from pydamon.core.errors import RecordingError
 from pydamon.core.mappings import Mapping, MappingTable
 from pydamon.core.snapshot import Cost, Footprint, Snapshot, Target
+from pydamon.recording.arrays import arrow, joined, numbers, single
 from pydamon.recording.format import RecordingInfo
 
-__all__ = ["Recording", "numbers", "single"]
+__all__ = ["Recording"]
 
 _OF_SNAPSHOTS = (
     "start_ns",
@@ -28,24 +29,6 @@ _OF_SNAPSHOTS = (
     "late_ticks",
 )
 _OF_PARTS = ("pid", "target", "vsz_bytes", "rss_bytes")
-
-
-def single(table: pa.Table, name: str) -> pa.Array:
-    """A column in one piece, which is what reading and picking leave: without a copy, then."""
-    column = table[name]
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-
-
-def numbers(array: pa.Array) -> NDArray[Any]:
-    """An Arrow array of numbers, none of them null, as a NumPy array, without a copy.
-
-    Its own `to_numpy` loads pandas, where there is one, which takes longer than most reports.
-    """
-    dtype = np.dtype(f"i{array.type.bit_width // 8}")
-    if len(array) == 0:
-        return np.empty(0, dtype)
-    offset = array.offset * dtype.itemsize
-    return np.frombuffer(array.buffers()[1], dtype, len(array), offset)
 
 
 def _changes(*columns: NDArray[Any]) -> NDArray[np.bool_]:
@@ -232,7 +215,7 @@ class Recording:
             wanted &= np.isin(self.codes("host"), codes)
         if wanted.all():
             return self
-        table = self.table.take(pa.array(np.flatnonzero(wanted))).combine_chunks()
+        table = joined([self.table.take(arrow(np.flatnonzero(wanted)))])
         return Recording(self.info, table, self.problem)
 
     def snapshot(self, index: int) -> Snapshot:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from pydamon.core.errors import RecordingError
 from pydamon.core.snapshot import Snapshot, Target
-from pydamon.recording.format import COLUMNS, RecordingInfo, file_schema
+from pydamon.recording.arrays import Numbers, arrow, batch_of, strings
+from pydamon.recording.format import RecordingInfo, file_schema
 from pydamon.recording.formats.native import stream_options
 
 __all__ = ["Recorder"]
@@ -24,8 +25,6 @@ __all__ = ["Recorder"]
 _FLUSH_NS = 10**9
 _MOST_NAMES = 1000
 _INT32_MAX = 2**31 - 1
-
-_Numbers: TypeAlias = NDArray[np.int64] | NDArray[np.int32]
 
 
 class Recorder:
@@ -153,7 +152,7 @@ class Recorder:
                 perms[mine] = np.array(codes, np.int32)[inverse]
         names = [self._names["target"].code(one.name) for one in targets]
         self._names["host"].code(self._hostname)
-        columns: dict[str, _Numbers | pa.Array] = {
+        columns: dict[str, Numbers | pa.Array] = {
             "start_ns": regions.each(lambda s: s.start_ns),
             "end_ns": regions.each(lambda s: s.end_ns),
             "pid": np.array([one.pid for one in targets], np.int32)[target],
@@ -175,8 +174,7 @@ class Recorder:
             "vsz_bytes": regions.of(lambda s: _footprint(s, "vsz_bytes")),
             "rss_bytes": regions.of(lambda s: _footprint(s, "rss_bytes")),
         }
-        arrays = [_arrow(columns[name]) for name in COLUMNS.names]
-        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+        return batch_of(columns, len(start))
 
 
 class _Columns:
@@ -210,8 +208,8 @@ class _Names:
 
     def array(self, codes: NDArray[np.int32]) -> pa.Array:
         if self._words is None or len(self._codes) != len(self._words):
-            self._words = _strings(self._codes)
-        array = pa.DictionaryArray.from_arrays(_arrow(codes), self._words)
+            self._words = strings(self._codes)
+        array = pa.DictionaryArray.from_arrays(arrow(codes), self._words)
         if len(self._codes) > _MOST_NAMES:
             self._codes.clear()
             self._words = None
@@ -243,24 +241,3 @@ def _targets(snapshots: list[Snapshot]) -> tuple[list[Target], NDArray[np.int64]
             indices.append(known[key])
         parts.append(np.array(indices, np.int64)[snapshot.target])
     return targets, np.concatenate(parts)
-
-
-# `pyarrow.array` would make arrays as well, but loads pandas at its first call, where there is one:
-# that takes a fifth of a second, in the loop.
-
-
-def _arrow(values: _Numbers | pa.Array) -> pa.Array:
-    """Numbers as an Arrow array, without a copy."""
-    if isinstance(values, pa.Array):
-        return values
-    kind = pa.from_numpy_dtype(values.dtype)
-    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
-
-
-def _strings(words: Iterable[str]) -> pa.Array:
-    """Names as an Arrow array. A file's name need not be UTF-8, which an Arrow string must be."""
-    encoded = [word.encode(errors="backslashreplace") for word in words]
-    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
-    return pa.StringArray.from_buffers(
-        len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))
-    )

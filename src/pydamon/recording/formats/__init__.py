@@ -6,11 +6,23 @@ from pathlib import Path
 
 from pydamon.core.errors import UsageError
 from pydamon.recording.formats.base import Format
+from pydamon.recording.formats.damo import DamoJson, DamoJsonCompressed
 from pydamon.recording.formats.native import Native
+from pydamon.recording.formats.parquet import Parquet
+from pydamon.recording.formats.perf_script import PerfScript
+from pydamon.recording.formats.tables import Csv, Ndjson
 
 __all__ = ["FORMATS", "HEAD_BYTES", "format_for", "format_named", "format_of"]
 
-FORMATS: tuple[Format, ...] = (Native(),)
+FORMATS: tuple[Format, ...] = (
+    Native(),
+    Parquet(),
+    DamoJsonCompressed(),
+    DamoJson(),
+    Ndjson(),
+    Csv(),
+    PerfScript(),
+)
 """Every format, those with the surest signs first."""
 
 HEAD_BYTES = 2**16

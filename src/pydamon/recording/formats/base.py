@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -11,10 +12,7 @@ import pyarrow as pa
 from pydamon.recording.format import RecordingInfo
 from pydamon.recording.recording import Recording
 
-__all__ = ["POOL", "UNREADABLE", "Format", "Incomplete", "Source"]
-
-POOL = pa.system_memory_pool()
-"""Where readers allocate: Arrow's own pools keep what was freed, a third of a whole recording."""
+__all__ = ["UNREADABLE", "Format", "Incomplete", "Source"]
 
 UNREADABLE = (
     pa.ArrowException,
@@ -24,6 +22,7 @@ UNREADABLE = (
     OverflowError,
     KeyError,
     RecursionError,
+    zlib.error,
 )
 """What libraries raise for files that are not what they should be."""
 

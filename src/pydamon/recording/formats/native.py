@@ -9,8 +9,9 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
+from pydamon.recording.arrays import POOL
 from pydamon.recording.format import RecordingInfo, file_schema, info_of
-from pydamon.recording.formats.base import POOL, Incomplete
+from pydamon.recording.formats.base import Incomplete
 from pydamon.recording.ipc import MARK, CheckedStream
 from pydamon.recording.recording import Recording
 

@@ -1,0 +1,217 @@
+"""Recordings as damo's JSON text."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon.recording.format import EXTRA
+from pydamon.recording.recording import Recording
+
+__all__ = ["deflated", "json_text", "split_touched"]
+
+_LEVEL = 6
+_Key: TypeAlias = tuple[str, int, str]
+"""A record of its own: host, pid, and what damo itself once said of it, as JSON."""
+
+
+def deflated(file: BinaryIO, chunks: Iterable[bytes]) -> None:
+    """Write a text as one zlib stream."""
+    deflater = zlib.compressobj(_LEVEL)
+    for chunk in chunks:
+        file.write(deflater.compress(chunk))
+    file.write(deflater.flush())
+
+
+def json_text(parts: Iterable[Recording]) -> Iterator[bytes]:
+    """The text, record by record: *parts* are asked for once to find these, and once for each."""
+    yield b"["
+    for number, (key, record) in enumerate(_records(parts).items()):
+        opening = msgspec.json.encode(record.head | {"snapshots": []})
+        yield (b",\n" if number else b"\n") + opening[:-2]
+        separator = b"\n"
+        for part in parts:
+            for text in _snapshots(part, key):
+                yield separator + text.encode()
+                separator = b",\n"
+        yield b"]," + msgspec.json.encode(record.tail)[1:]
+    yield b"\n]\n"
+
+
+@dataclass(slots=True)
+class _Record:
+    head: dict[str, Any]
+    tail: dict[str, Any]
+
+
+def _records(parts: Iterable[Recording]) -> dict[_Key, _Record]:
+    """Every record that there is to write, in the order of appearance."""
+    found: dict[_Key, _Record] = {}
+    used: set[int] = set()
+    for part in parts:
+        first = part.part_offsets[:-1]
+        codes = np.stack([part.codes("host"), part.column("pid"), _extra_codes(part)])[:, first]
+        combinations, index = np.unique(codes, axis=1, return_index=True)
+        hosts, extras = part.names("host"), _extras(part)
+        for which in np.argsort(index).tolist():
+            host, pid, extra = combinations[:, which].tolist()
+            key = hosts[host], pid, extras[extra].record
+            if key not in found:
+                target_id = pid if pid and pid not in used else len(used)
+                used.add(target_id)
+                said = extras[extra]
+                head = msgspec.json.decode(said.record) if said.record else None
+                found[key] = _Record(head or _head(part, int(first[index[which]]), target_id), {})
+            tail = extras[extra].rest.get("tail")
+            found[key].tail = tail or found[key].tail or {"data_source": "unknown"}
+    return found
+
+
+def _head(part: Recording, row: int, target_id: int) -> dict[str, Any]:
+    """What damo says of a target; intervals are those that were used, not those asked for."""
+    window_ns = int(part.column("end_ns")[row]) - int(part.column("start_ns")[row])
+    most = int(part.column("max_nr_accesses")[row])
+    aggregation_us = max(most, round(window_ns / 1000))
+    intervals = {
+        "sample_us": str(aggregation_us // most),
+        "aggr_us": str(aggregation_us),
+        "ops_update_us": str(max(aggregation_us, part.info.attrs.update_ns // 1000)),
+        "intervals_goal": {
+            "access_bp": "0.000000",
+            "aggrs": "0",
+            "min_sample_us": "0",
+            "max_sample_us": "0",
+        },
+    }
+    return {
+        "kdamond_idx": None,
+        "context_idx": None,
+        "intervals": intervals,
+        "scheme_idx": None,
+        "target_id": target_id,
+        "scheme_filters": [],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Extra:
+    """A word of the column `extra`: the record it names, as JSON, and the rest."""
+
+    record: str
+    rest: dict[str, Any]
+
+
+def _extras(part: Recording) -> list[_Extra]:
+    if EXTRA.name not in part.table.column_names:
+        return [_Extra("", {})]
+    found = []
+    for word in part.names(EXTRA.name):
+        rest = msgspec.json.decode(word) if word else {}
+        record = rest.pop("record", None)
+        found.append(_Extra(msgspec.json.encode(record).decode() if record else "", rest))
+    return found
+
+
+def _extra_codes(part: Recording) -> NDArray[np.int32]:
+    if EXTRA.name not in part.table.column_names:
+        return np.zeros(len(part.table), np.int32)
+    return part.codes(EXTRA.name)
+
+
+def _snapshots(part: Recording, key: _Key) -> Iterator[str]:
+    """The snapshots of one record.
+
+    Where a target has no regions in a snapshot of its host, it gets one without: damo adds up the
+    working sets of several targets by their number.
+    """
+    host, pid, record = key
+    extras, codes = _extras(part), _extra_codes(part)
+    ours = np.array([extra.record == record for extra in extras])[codes]
+    of_host = np.array([name == host for name in part.names("host")])[part.codes("host")]
+    rows = np.flatnonzero(ours & of_host & (part.column("pid") == pid))
+    names = ("start", "end", "nr_accesses", "age", "touched_bytes", "max_nr_accesses")
+    start, end, rate, age, index = split_touched(*(part.column(name)[rows] for name in names))
+    regions = _regions(start, end, rate, age)
+    rows = rows[index]
+    for at in np.flatnonzero(codes[rows]).tolist():
+        if "region" in (rest := extras[codes[rows[at]]].rest):
+            regions[at] = msgspec.json.encode(
+                msgspec.json.decode(regions[at]) | rest["region"]
+            ).decode()
+    offsets = part.snapshot_offsets
+    first = offsets[:-1]
+    bounds = np.searchsorted(rows, offsets)
+    sums = np.concatenate([[0], np.cumsum(end - start)])[bounds]
+    windows = zip(
+        part.column("start_ns")[first].tolist(),
+        part.column("end_ns")[first].tolist(),
+        np.diff(sums).tolist(),
+        of_host[first].tolist(),
+        bounds[:-1].tolist(),
+        bounds[1:].tolist(),
+        strict=True,
+    )
+    for start_ns, end_ns, total, is_here, low, high in windows:
+        if not is_here or (record and low == high):
+            continue
+        facts: dict[str, Any] = {
+            "total_bytes": str(total),
+            "damos_stats": None,
+            "sample_interval_us": None,
+        }
+        if low < high:
+            facts |= extras[codes[rows[low]]].rest.get("snapshot", {})
+        yield (
+            f'{{"start_time":"{start_ns}","end_time":"{end_ns}",'
+            f'"regions":[{",".join(regions[low:high])}],'
+            f"{msgspec.json.encode(facts).decode()[1:]}"
+        )
+
+
+def _regions(*columns: NDArray[np.int64]) -> list[str]:
+    return [
+        f'{{"start":"{start}","end":"{end}",'
+        f'"nr_accesses":{{"samples":{rate},"percent":null}},'
+        f'"age":{{"usec":null,"aggr_intervals":"{age}"}},'
+        f'"probe_hits":[],"sz_filter_passed":"0 B"}}'
+        for start, end, rate, age in zip(*(column.tolist() for column in columns), strict=True)
+    ]
+
+
+def split_touched(
+    start: NDArray[np.int64],
+    end: NDArray[np.int64],
+    nr_accesses: NDArray[np.int64],
+    age: NDArray[np.int64],
+    touched: NDArray[np.int64],
+    most: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], ...]:
+    """Regions (start, end, nr_accesses, age, index) that are either all touched or not at all.
+
+    damo takes a region for touched as a whole, or not. One that was touched in part becomes two,
+    so that the working set stays what it was; the first has all the accesses, so that the heat
+    does too.
+    """
+    size = end - start
+    whole = (touched == 0) | (touched == size)
+    rate = np.where(whole, nr_accesses, np.rint(nr_accesses * size / np.maximum(touched, 1)))
+    rate = np.where(touched > 0, np.clip(rate, 1, most), 0).astype(np.int64)
+    if whole.all():
+        return start, end, rate, age, np.arange(len(start))
+    index = np.repeat(np.arange(len(start)), np.where(whole, 1, 2))
+    second = np.append(False, index[1:] == index[:-1])
+    first = np.append(second[1:], False)
+    border = (start + touched)[index]
+    return (
+        np.where(second, border, start[index]),
+        np.where(first, border, end[index]),
+        np.where(second, 0, rate[index]),
+        age[index],
+        index,
+    )

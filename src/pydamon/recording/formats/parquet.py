@@ -1,0 +1,83 @@
+"""Apache Parquet, for every query engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import pyarrow as pa
+
+from pydamon.recording.format import COLUMNS, EXTRA, RecordingInfo, file_schema, info_of
+from pydamon.recording.recording import Recording
+
+if TYPE_CHECKING:
+    from pyarrow import parquet
+
+__all__ = ["Parquet"]
+
+_ROW_GROUP_ROWS = 2**17
+_MOST_ROW_GROUP_BYTES = 2**31
+_LEVEL = 5
+_NAMES = [field.name for field in (*COLUMNS, EXTRA) if pa.types.is_dictionary(field.type)]
+_SCATTERED = ("start_ns", "end_ns", "start", "end", "cpu_ns", "interruption_ns")
+"""Columns of numbers that lie close to those before them: differences take less space."""
+
+
+class Parquet:
+    """Parquet with the columns of every recording, and its description in the metadata."""
+
+    name = "parquet"
+    suffixes: tuple[str, ...] = (".parquet", ".pq")
+    is_text = False
+
+    def matches(self, head: bytes) -> bool:
+        return head.startswith(b"PAR1")
+
+    def open(self, path: Path) -> _ParquetFile:
+        return _ParquetFile(path)
+
+    def write(self, file: BinaryIO, info: RecordingInfo, parts: Iterable[Recording]) -> None:
+
+        writer: parquet.ParquetWriter | None = None
+        for part in parts:
+            if writer is None:
+                writer = self._writer(file, file_schema(info, part.table.column_names))
+            writer.write_table(part.table, row_group_size=_ROW_GROUP_ROWS)
+        if writer is None:
+            writer = self._writer(file, file_schema(info))
+        writer.close()
+
+    def _writer(self, file: BinaryIO, schema: pa.Schema) -> parquet.ParquetWriter:
+        from pyarrow import parquet  # noqa: PLC0415
+
+        return parquet.ParquetWriter(
+            file,
+            schema,
+            compression="zstd",
+            compression_level=_LEVEL,
+            use_dictionary=[name for name in schema.names if name not in _SCATTERED],
+            column_encoding=dict.fromkeys(_SCATTERED, "DELTA_BINARY_PACKED"),
+        )
+
+
+class _ParquetFile:
+    ordered = True
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.info = info_of(self._open().schema_arrow)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        file = self._open()
+        for number in range(file.metadata.num_row_groups):
+            if file.metadata.row_group(number).total_byte_size > _MOST_ROW_GROUP_BYTES:
+                raise ValueError("a row group is larger than any should be")
+        yield from file.iter_batches(batch_size=_ROW_GROUP_ROWS, use_threads=False)
+
+    def _open(self) -> parquet.ParquetFile:
+        from pyarrow import parquet  # noqa: PLC0415
+
+        metadata = parquet.read_metadata(self._path)
+        names = [name for name in _NAMES if name in metadata.schema.names]
+        return parquet.ParquetFile(self._path, metadata=metadata, read_dictionary=names)

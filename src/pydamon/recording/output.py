@@ -1,0 +1,69 @@
+"""Writing recordings that are there already, in any format."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from pydamon.core.errors import RecordingError
+from pydamon.recording.formats import format_for, format_named
+from pydamon.recording.parts import RecordingFile
+from pydamon.recording.recording import Recording
+
+__all__ = ["replacing", "write_recording"]
+
+
+def write_recording(
+    path: str | os.PathLike[str],
+    recording: Recording | RecordingFile,
+    *,
+    format: str | None = None,
+    force: bool = False,
+) -> None:
+    """Write a recording to a new file, in any format and, if it comes in parts, of any size.
+
+    The suffix of *path* says in which format, unless *format* names one. The file appears when
+    it is complete. Raises `UsageError` where neither says it, and `RecordingError` where the file
+    exists and *force* is not set, where it cannot be written, or what is to be written not read.
+    """
+    path = Path(path)
+    chosen = format_named(format) if format else format_for(path)
+    parts = [recording] if isinstance(recording, Recording) else recording.sorted()
+    with replacing(path, force=force) as file:
+        chosen.write(file, recording.info, parts)
+
+
+@contextmanager
+def replacing(path: Path, *, force: bool) -> Iterator[BinaryIO]:
+    """A file that takes the place of *path* when all has been written, and is gone otherwise."""
+    exists = RecordingError(
+        f"{path} exists already", hint="name another file, or overwrite with --force"
+    )
+    try:
+        if path.exists() and not path.is_file():  # a terminal, a pipe
+            with path.open("wb") as file:
+                yield file
+            return
+        if path.exists() and not force:
+            raise exists
+        path = path.resolve()
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with unfinished.open("xb") as file:
+                yield file
+            if not force and path.exists():
+                raise exists
+            unfinished.replace(path)
+        finally:
+            with suppress(OSError):
+                unfinished.unlink()
+    except FileExistsError:
+        raise exists from None
+    except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or str(error) or "too little memory"
+        raise RecordingError(f"cannot write {path}: {reason}") from error

@@ -1,0 +1,182 @@
+"""Recordings of any size: they come in parts, so that memory stays bounded."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pydamon.core.errors import RecordingError
+from pydamon.recording.arrays import arrow, joined, numbers, single
+from pydamon.recording.format import COLUMNS, RecordingInfo
+from pydamon.recording.memory import free_memory
+from pydamon.recording.recording import Recording
+
+__all__ = ["MergedFile", "RecordingFile"]
+
+_LEAST_FREE = 2**25
+
+
+class RecordingFile(ABC):
+    """A recording of any size: iterate over it, as often as you like, to get it in parts.
+
+    Each part is a `Recording` of whole snapshots with some 100,000 rows, so that memory stays
+    bounded. `info` describes all of it; `path` is what it was opened as. `problem` says why the
+    recording is not complete; it is known once a part that was cut short, or the last, has been
+    read. Names have other codes in each part. `ordered` says whether the snapshots are known to
+    come in the order of time; `read` gives them so in any case.
+    """
+
+    path: str
+    info: RecordingInfo
+    problem: str = ""
+    ordered: bool = True
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Recording]: ...
+
+    def read(self) -> Recording:
+        """All of it, in memory; raises `RecordingError` where that does not suffice."""
+        tables, row_count = [], 0
+        for part in self:
+            tables.append(part.table)
+            row_count += len(part.table)
+            # Joining takes a column or two besides the columns, and reports take theirs.
+            if free_memory() < _LEAST_FREE + 2 * 8 * row_count:
+                raise RecordingError(
+                    f"{self.path} does not fit into memory", hint="take a part of it: pydamon slice"
+                )
+        table = joined(tables) if tables else COLUMNS.empty_table()
+        return Recording(self.info, table if self.ordered else _in_order(table), self.problem)
+
+    def sorted(self) -> RecordingFile:
+        """The same in the order of time: itself, or else one that is read as a whole."""
+        return self if self.ordered else _InMemory(self)
+
+    def slice(
+        self,
+        *,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        addresses: tuple[int, int] | None = None,
+        pids: Collection[int] | None = None,
+        hosts: Collection[str] | None = None,
+    ) -> RecordingFile:
+        """A part of it, as `Recording.slice` takes it, still to be read."""
+        bounds = {
+            "start_ns": start_ns,
+            "end_ns": end_ns,
+            "addresses": addresses,
+            "pids": pids,
+            "hosts": hosts,
+        }
+        return _Slice(self, bounds)
+
+
+class _Slice(RecordingFile):
+    def __init__(self, whole: RecordingFile, bounds: dict[str, Any]) -> None:
+        self.path, self.info, self.ordered = whole.path, whole.info, whole.ordered
+        self._whole = whole
+        self._bounds = bounds
+
+    def __iter__(self) -> Iterator[Recording]:
+        for part in self._whole:
+            self.problem = self._whole.problem
+            some = part.slice(**self._bounds)
+            if len(some.table):
+                yield some
+        self.problem = self._whole.problem
+
+
+class _InMemory(RecordingFile):
+    """A recording whose parts are out of order."""
+
+    def __init__(self, file: RecordingFile) -> None:
+        self.path, self.info = file.path, file.info
+        self._file = file
+
+    def __iter__(self) -> Iterator[Recording]:
+        recording = self._file.read()
+        self.problem = recording.problem
+        if len(recording.table):
+            yield recording
+
+
+class MergedFile(RecordingFile):
+    """Several recordings as one, in the order of time. Each must be `sorted`."""
+
+    def __init__(self, path: str, files: Sequence[RecordingFile]) -> None:
+        self.path = path
+        self._files = files
+        self.info = _merged_info([file.info for file in files])
+
+    def __iter__(self) -> Iterator[Recording]:
+        """What is known to come before everything that is still to be read, again and again."""
+        sources = [_Source(iter(file)) for file in self._files]
+        while sources := [source for source in sources if source.fill()]:
+            horizon_ns = min(source.last_ns for source in sources)
+            pieces = [piece for source in sources if (piece := source.take(horizon_ns)) is not None]
+            yield Recording(self.info, _in_order(joined(pieces)))
+        problems = [f"{file.path}: {file.problem}" for file in self._files if file.problem]
+        self.problem = "; ".join(problems)
+
+
+@dataclass(slots=True)
+class _Source:
+    parts: Iterator[Recording]
+    rest: pa.Table | None = field(default=None)
+
+    def fill(self) -> bool:
+        """Have rows, if there are any left."""
+        while self.rest is None or len(self.rest) == 0:
+            part = next(self.parts, None)
+            if part is None:
+                return False
+            self.rest = part.table
+        return True
+
+    @property
+    def last_ns(self) -> int:
+        return int(_start_ns(self.rest)[-1])
+
+    def take(self, horizon_ns: int) -> pa.Table | None:
+        """The snapshots that began by then."""
+        assert self.rest is not None
+        start_ns = np.maximum.accumulate(_start_ns(self.rest))  # a clock may have been set back
+        cut = int(np.searchsorted(start_ns, horizon_ns, side="right"))
+        taken, self.rest = self.rest[:cut], self.rest[cut:]
+        return taken if cut else None
+
+
+def _start_ns(table: pa.Table) -> Any:
+    return numbers(single(table, "start_ns"))
+
+
+def _in_order(table: pa.Table) -> pa.Table:
+    """The same rows in the order of time."""
+    start_ns = _start_ns(table)
+    if (start_ns[1:] >= start_ns[:-1]).all():
+        return table
+    order = np.argsort(start_ns, kind="stable")
+    return joined([table.take(arrow(order))])
+
+
+def _merged_info(infos: Sequence[RecordingInfo]) -> RecordingInfo:
+    """What holds for several recordings; the attributes are those of the first."""
+
+    def together(name: str) -> str:
+        return ", ".join(dict.fromkeys(filter(None, (getattr(info, name) for info in infos))))
+
+    return RecordingInfo(
+        infos[0].attrs,
+        together("probe"),
+        min(info.started_ns for info in infos),
+        tuple(dict.fromkeys(argv for info in infos for argv in info.commands)),
+        together("kernel"),
+        together("hostname"),
+        together("pydamon_version"),
+    )
