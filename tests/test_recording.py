@@ -29,8 +29,8 @@ from pydamon.recording import (
     Recording,
     RecordingInfo,
     open_recording,
+    parts,
     read_recording,
-    reader,
 )
 from pydamon.recording.format import LATER
 from tests.recordings import BEGIN_NS, MS, info, record, snapshot, target
@@ -295,7 +295,7 @@ def test_what_is_no_recording_is_refused_in_one_line(tmp_path: Path, content: by
 def test_a_missing_file_and_a_directory_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="no recording"):
         read_recording(tmp_path / "none.damon")
-    with pytest.raises(RecordingError, match="cannot read"):
+    with pytest.raises(RecordingError, match="no recording in"):
         read_recording(tmp_path)
 
 
@@ -451,7 +451,7 @@ def test_a_recording_that_does_not_fit_into_memory_is_said_so(
 ) -> None:
     path = tmp_path / "r.damon"
     long_recording(path, 10)
-    monkeypatch.setattr(reader, "free_memory", lambda: 2**20)
+    monkeypatch.setattr(parts, "free_memory", lambda: 2**20)
     with pytest.raises(RecordingError, match="does not fit into memory") as caught:
         read_recording(path)
     assert "slice" in caught.value.hint

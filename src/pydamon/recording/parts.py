@@ -141,27 +141,27 @@ class _Source:
 
     @property
     def last_ns(self) -> int:
-        return int(_start_ns(self.rest)[-1])
+        return int(_end_ns(self.rest)[-1])
 
     def take(self, horizon_ns: int) -> pa.Table | None:
-        """The snapshots that began by then."""
+        """The snapshots that ended by then."""
         assert self.rest is not None
-        start_ns = np.maximum.accumulate(_start_ns(self.rest))  # a clock may have been set back
-        cut = int(np.searchsorted(start_ns, horizon_ns, side="right"))
+        end_ns = np.maximum.accumulate(_end_ns(self.rest))  # a clock may have been set back
+        cut = int(np.searchsorted(end_ns, horizon_ns, side="right"))
         taken, self.rest = self.rest[:cut], self.rest[cut:]
         return taken if cut else None
 
 
-def _start_ns(table: pa.Table) -> Any:
-    return numbers(single(table, "start_ns"))
+def _end_ns(table: pa.Table) -> Any:
+    return numbers(single(table, "end_ns"))
 
 
 def _in_order(table: pa.Table) -> pa.Table:
-    """The same rows in the order of time."""
-    start_ns = _start_ns(table)
-    if (start_ns[1:] >= start_ns[:-1]).all():
+    """The same rows in the order in which snapshots ended."""
+    end_ns = _end_ns(table)
+    if (end_ns[1:] >= end_ns[:-1]).all():
         return table
-    order = np.argsort(start_ns, kind="stable")
+    order = np.argsort(end_ns, kind="stable")
     return joined([table.take(arrow(order))])
 
 

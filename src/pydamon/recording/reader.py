@@ -92,7 +92,9 @@ class _File(RecordingFile):
             except Incomplete as reason:
                 self.problem = str(reason)
                 break
-            except UNREADABLE:
+            except UNREADABLE as error:
+                if getattr(error, "errno", None):  # of the file system, not of what is in the file
+                    raise _unreadable(self.path, error) from error
                 self.problem = _DAMAGED
                 break
             if table is not None:
@@ -189,7 +191,7 @@ def _open(path: Path) -> Source:
         raise RecordingError(f"{path} is not a recording: {_line(error)}") from error
 
 
-def _unreadable(path: str | Path, error: Exception) -> RecordingError:
+def _unreadable(path: str | Path, error: BaseException) -> RecordingError:
     return RecordingError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}")
 
 

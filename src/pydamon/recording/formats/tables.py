@@ -156,6 +156,8 @@ def _text_tables(info: RecordingInfo, parts: Iterable[Recording]) -> Iterator[pa
     description = info.to_json().decode()
     empty = True
     for part in parts:
+        if len(part.table) == 0:
+            continue
         described = pa.nulls(len(part.table), pa.string())
         if empty:
             described = pa.concat_arrays([strings([description]), described[1:]])

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pydamon.cli.main import main
+from pydamon.recording import read_recording
+from tests.recordings import record
+from tests.test_recording import busy
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "r.damon"
+    record(file, busy(30))
+    return file
+
+
+def test_convert(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "r.parquet"
+    assert main(["convert", str(path), str(target)]) == 0
+    assert len(read_recording(target)) == 30
+    assert main(["convert", str(path), str(target)]) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert main(["convert", "--force", "--format", "json", str(path), str(target)]) == 0
+    assert json.loads(target.read_text())[0]["target_id"] == 7
+
+
+def test_slice(path: Path, tmp_path: Path) -> None:
+    target = tmp_path / "r.csv"
+    bounds = ["--from", "1s", "--to", "2s", "--pid", "8", "--addresses", "100000-200000"]
+    assert main(["slice", *bounds, str(path), str(target)]) == 0
+    found = read_recording(target)
+    assert len(found) == 10
+    assert [one.pid for one in found.targets] == [8]
+    with pytest.raises(SystemExit):
+        main(["slice", "--addresses", "5-3", str(path), str(target)])
+
+
+def test_merge(path: Path, tmp_path: Path) -> None:
+    target = tmp_path / "all.damon"
+    assert main(["merge", str(path), str(path), str(target)]) == 0
+    assert len(read_recording(target).table) == 180
+
+
+def test_what_is_cut_off_is_said(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:-100])
+    assert main(["convert", str(path), str(tmp_path / "r.ndjson")]) == 0
+    assert f"{path} is not complete: its end is cut off" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["ndjson", "csv", "json", "perf_script"])
+def test_cat_can_be_read_again(path: Path, tmp_path: Path, name: str) -> None:
+    command = [sys.executable, "-m", "pydamon", "cat", "--format", name, str(path)]
+    text = subprocess.run(command, check=True, capture_output=True).stdout
+    copy = tmp_path / "copy"
+    copy.write_bytes(text)
+    assert len(read_recording(copy)) == 30
+
+
+def test_cat_ends_with_its_reader(path: Path) -> None:
+    command = f"{sys.executable} -m pydamon cat {path} | head -n 1"
+    done = subprocess.run(command, shell=True, check=True, capture_output=True)
+    assert done.stdout.count(b"\n") == 1
+    assert done.stderr == b""
