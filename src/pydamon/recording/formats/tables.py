@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pydamon.core.attrs import Attrs
 from pydamon.recording.arrays import POOL, strings
-from pydamon.recording.format import COLUMNS, EXTRA, RecordingInfo, checked
+from pydamon.recording.format import COLUMNS, EXTRA, LATER, RecordingInfo, checked
 from pydamon.recording.formats.lines import line_chunks
 from pydamon.recording.recording import Recording
 
@@ -28,6 +28,7 @@ _KINDS = {
     for field in (*COLUMNS, EXTRA)
 }
 """The columns as they are in a text."""
+_MAY_LACK = (*LATER, EXTRA.name)
 
 
 class Csv:
@@ -143,9 +144,9 @@ class _NdjsonFile:
                 ),
                 POOL,
             )
-            if table[EXTRA.name].null_count:
-                table = table.drop_columns(EXTRA.name)
-            yield table
+            rows = len(table)
+            missing = [name for name in _MAY_LACK if table[name].null_count == rows]
+            yield table.drop_columns(missing)
 
 
 def _text_tables(info: RecordingInfo, parts: Iterable[Recording]) -> Iterator[pa.Table]:
