@@ -12,7 +12,7 @@ from pydamon.core.mappings import Mapping, MappingTable
 from pydamon.core.snapshot import Cost, Snapshot, Target
 from pydamon.recording import Recorder, Recording, RecordingInfo, read_recording
 
-__all__ = ["BEGIN_NS", "MIB", "MS", "info", "record", "snapshot", "target"]
+__all__ = ["BEGIN_NS", "MIB", "MS", "info", "killed", "record", "snapshot", "target"]
 
 MIB = 2**20
 MS = 10**6
@@ -58,6 +58,15 @@ def snapshot(
         np.zeros(len(start), np.int64) if unobservable is None else np.array(unobservable),
         cost or Cost(),
     )
+
+
+def killed(path: Path, snapshots: Iterable[Snapshot]) -> bytes:
+    """What there is of a recording that was not closed: a batch a second."""
+    with Recorder(path, info(), force=True) as recorder:
+        for one in snapshots:
+            recorder.write(one)
+        recorder.flush()
+        return path.read_bytes()
 
 
 def record(path: Path, snapshots: Iterable[Snapshot]) -> Recording:

@@ -31,7 +31,7 @@ from pydamon.recording import (
     read_recording,
     write_recording,
 )
-from tests.recordings import BEGIN_NS, MS, info, record, snapshot, target
+from tests.recordings import BEGIN_NS, MS, info, killed, record, snapshot, target
 from tests.test_recording import busy, long_recording, snapshots
 
 EVERY = [one.name for one in FORMATS]
@@ -389,9 +389,8 @@ def test_a_recording_without_a_host_gets_the_name_of_its_file(tmp_path: Path) ->
 
 def test_what_is_missing_of_a_merged_recording_is_said(tmp_path: Path) -> None:
     paths = [tmp_path / "a.damon", tmp_path / "b.damon"]
-    for path in paths:
-        record(path, busy(30))
-    content = paths[1].read_bytes()
+    record(paths[0], busy(30))
+    content = killed(paths[1], busy(30))
     paths[1].write_bytes(content[: len(content) * 2 // 3])
     merged = merge_recordings(paths)
     assert 90 < len(merged.read().table) < 180

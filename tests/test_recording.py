@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -33,7 +34,7 @@ from pydamon.recording import (
     read_recording,
 )
 from pydamon.recording.format import LATER
-from tests.recordings import BEGIN_NS, MS, info, record, snapshot, target
+from tests.recordings import BEGIN_NS, MS, info, killed, record, snapshot, target
 
 _COLUMNS = ("target", "start", "end", "nr_accesses", "age", "touched_bytes", "unobservable_bytes")
 _SCALARS = ("start_ns", "end_ns", "sampling_ns", "max_nr_accesses", "targets", "cost")
@@ -233,6 +234,63 @@ def test_a_recorder_that_was_killed_leaves_what_it_wrote(tmp_path: Path) -> None
     assert all(map(same, recording.snapshots(), busy(25)))
 
 
+def test_closing_makes_the_file_compact(tmp_path: Path) -> None:
+    path = tmp_path / "r.damon"
+    written = killed(path, busy(300))
+    assert path.stat().st_size < len(written) / 3
+    assert all(map(same, read_recording(path).snapshots(), busy(300)))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_compact_file_is_its_owner_s_as_before(tmp_path: Path) -> None:
+    path = tmp_path / "r.damon"
+    path.touch(0o640)
+    link = tmp_path / "link.damon"
+    link.symlink_to(path)
+    record(link, busy(300))
+    assert link.is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert len(read_recording(path)) == 300
+
+
+@pytest.mark.parametrize("change", ["moved", "removed", "replaced", "linked"])
+def test_what_somebody_did_to_the_file_meanwhile_stands(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "r.damon"
+    with Recorder(path, info()) as recorder:
+        for one in busy(30):
+            recorder.write(one)
+        if change == "linked":
+            os.link(path, tmp_path / "other")
+        elif change == "moved":
+            path.rename(tmp_path / "other")
+        else:
+            path.unlink()
+        if change == "replaced":
+            path.write_text("precious")
+    if change == "replaced":
+        assert path.read_text() == "precious"
+    elif change != "removed":
+        assert len(read_recording(tmp_path / "other")) == 30
+    assert path.exists() is (change in ("replaced", "linked"))
+
+
+@pytest.mark.parametrize("fails", ["open", "link", "fsync"])
+def test_a_recording_that_cannot_be_made_compact_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    untouched = getattr(os, fails)
+
+    def failing(*args: Any, **more: Any) -> Any:
+        if fails != "open" or args[1] & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(95, "Operation not supported")
+        return untouched(*args, **more)
+
+    monkeypatch.setattr(os, fails, failing)
+    path = tmp_path / "r.damon"
+    assert record(path, busy(30)).complete
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_file_that_exists_is_kept_unless_forced(tmp_path: Path) -> None:
     path = tmp_path / "r.damon"
     path.write_text("precious")
@@ -367,8 +425,7 @@ def test_values_that_make_no_sense_are_left_out(tmp_path: Path, column: str, val
 
 def test_a_file_cut_anywhere_gives_a_prefix(tmp_path: Path) -> None:
     written = busy(40)
-    record(tmp_path / "r.damon", written)
-    content = (tmp_path / "r.damon").read_bytes()
+    content = killed(tmp_path / "r.damon", written)
     path = tmp_path / "cut.damon"
     counts = set()
     for length in [*range(0, len(content), 61), *range(len(content) - 20, len(content))]:
@@ -396,12 +453,11 @@ def everything(recording: Recording) -> None:
 
 
 def test_flipped_bits_do_no_harm(tmp_path: Path) -> None:
-    record(tmp_path / "r.damon", busy(40))
-    content = (tmp_path / "r.damon").read_bytes()
+    contents = [killed(tmp_path / "r.damon", busy(40)), (tmp_path / "r.damon").read_bytes()]
     path = tmp_path / "flipped.damon"
     rng = random.Random(1)
-    for _ in range(500):
-        damaged = bytearray(content)
+    for number in range(500):
+        damaged = bytearray(contents[number % 2])
         for _ in range(rng.choice([1, 1, 1, 3, 20])):
             damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
         path.write_bytes(damaged)

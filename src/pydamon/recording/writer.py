@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydamon.core.errors import RecordingError
 from pydamon.core.snapshot import Snapshot, Target
 from pydamon.recording.arrays import Numbers, arrow, batch_of, strings
+from pydamon.recording.compact import CompactCopy
 from pydamon.recording.format import RecordingInfo, file_schema
 from pydamon.recording.formats.native import stream_options
 
@@ -48,6 +49,7 @@ class Recorder:
             exclusive = 0 if force else os.O_EXCL
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | exclusive
             self._fd = os.open(self.path, flags, 0o666)
+        self._compact = CompactCopy(self.path, self._fd, self._schema)
         self._closed = False
         # The stream's writer holds the schema back until the first batch; the file has it now.
         header = memoryview(self._schema.serialize())
@@ -73,18 +75,24 @@ class Recorder:
     def flush(self) -> None:
         """Hand everything written so far to the operating system."""
         if self._pending and not self._closed:
-            self._writer.write_batch(self._batch(self._pending))
+            batch = self._batch(self._pending)
+            self._writer.write_batch(batch)
             self._pending = []
             self._put_stream()
+            self._compact.add(batch)
 
     def close(self) -> None:
-        """Flush, mark the recording as complete and close the file."""
+        """Flush, mark the recording as complete, close the file, and have it compact.
+
+        Batches of a second are large; the same rows in batches of some 10,000 take its place.
+        """
         if self._closed:
             return
         try:
             self.flush()
             self._writer.close()
             self._put_stream()
+            self._compact.take_over()
         finally:
             self._abandon()
 
@@ -105,6 +113,7 @@ class Recorder:
     def _abandon(self) -> None:
         self._closed = True
         self._pending = []
+        self._compact.give_up()
         os.close(self._fd)
 
     def _put_stream(self) -> None:
@@ -118,7 +127,12 @@ class Recorder:
         """One `write` for each second, so that a crash hardly ever meets a half-written batch."""
         with self._errors():
             while data:
-                data = data[os.write(self._fd, data) :]
+                try:
+                    data = data[os.write(self._fd, data) :]
+                except OSError:
+                    # The disk may be full of what can be spared.
+                    if not self._compact.give_up():
+                        raise
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -1,0 +1,100 @@
+"""The second writing of a recording: in large batches, which take a fraction of the space."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+import pyarrow as pa
+
+from pydamon.recording.arrays import joined
+from pydamon.recording.formats.native import BATCH_ROWS, stream_options
+
+__all__ = ["CompactCopy"]
+
+
+class CompactCopy:
+    """A copy of a recording that grows beside it and takes its place when the recording is closed.
+
+    It has no name until then, so that a crash leaves nothing of it behind; and it is given up
+    without a word where that cannot be had, or anything goes wrong: the recording is there.
+    """
+
+    def __init__(self, path: Path, file: int, schema: pa.Schema) -> None:
+        self._path = Path(os.path.realpath(path))
+        self._original = os.fstat(file)
+        self._schema = schema
+        self._waiting: list[pa.Table] = []
+        self._rows = 0
+        self._fd = -1
+        if not stat.S_ISREG(self._original.st_mode):
+            return
+        with suppress(OSError):  # not every file system has files without names
+            self._fd = os.open(self._path.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+            self._file = os.fdopen(os.dup(self._fd), "wb")
+            self._writer = pa.ipc.new_stream(self._file, schema, options=stream_options())
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take what has just been written to the recording."""
+        if self._fd < 0:
+            return
+        self._waiting.append(pa.Table.from_batches([batch]))
+        self._rows += len(batch)
+        if self._rows >= BATCH_ROWS:
+            try:
+                self._write()
+            except OSError:
+                self.give_up()
+
+    def take_over(self) -> None:
+        """Take the place of the recording, if it is still where it was."""
+        try:
+            if self._fd >= 0 and self._is_in_place():
+                self._write()
+                self._writer.close()
+                self._file.flush()
+                self._replace()
+        except OSError:
+            return
+        finally:
+            self.give_up()
+
+    def give_up(self) -> bool:
+        """Free the space; whether there was any to free."""
+        if self._fd < 0:
+            return False
+        with suppress(OSError):
+            self._file.close()
+        os.close(self._fd)
+        self._fd = -1
+        self._waiting = []
+        return True
+
+    def _write(self) -> None:
+        if self._waiting:
+            table = joined(self._waiting).replace_schema_metadata(self._schema.metadata)
+            self._writer.write_table(table)
+        self._waiting, self._rows = [], 0
+
+    def _is_in_place(self) -> bool:
+        now = self._path.stat()
+        same = (now.st_dev, now.st_ino) == (self._original.st_dev, self._original.st_ino)
+        return same and now.st_nlink == 1
+
+    def _replace(self) -> None:
+        os.fchown(self._fd, self._original.st_uid, self._original.st_gid)
+        os.fchmod(self._fd, stat.S_IMODE(self._original.st_mode))
+        # What is there must not be replaced by what a power cut could still take away.
+        os.fsync(self._fd)
+        named = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        files = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # Python follows the link to the file only where a directory is named.
+            os.link(str(self._fd), named, src_dir_fd=files, follow_symlinks=True)
+            named.replace(self._path)
+        finally:
+            os.close(files)
+            with suppress(OSError):
+                named.unlink()
