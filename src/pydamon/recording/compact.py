@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 
 from pydamon.recording.arrays import joined
-from pydamon.recording.formats.native import BATCH_ROWS, stream_options
+from pydamon.recording.formats.native import BATCH_ROWS, compact_options
 
 __all__ = ["CompactCopy"]
 
@@ -28,13 +29,16 @@ class CompactCopy:
         self._schema = schema
         self._waiting: list[pa.Table] = []
         self._rows = 0
+        # Compressing takes longer than a sampling interval, in which the monitor must not wait.
+        self._thread = ThreadPoolExecutor(1, "pydamon-compact")
+        self._writing: Future[None] | None = None
         self._fd = -1
         if not stat.S_ISREG(self._original.st_mode):
             return
         with suppress(OSError):  # not every file system has files without names
             self._fd = os.open(self._path.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
             self._file = os.fdopen(os.dup(self._fd), "wb")
-            self._writer = pa.ipc.new_stream(self._file, schema, options=stream_options())
+            self._writer = pa.ipc.new_stream(self._file, schema, options=compact_options())
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take what has just been written to the recording."""
@@ -42,17 +46,15 @@ class CompactCopy:
             return
         self._waiting.append(pa.Table.from_batches([batch]))
         self._rows += len(batch)
-        if self._rows >= BATCH_ROWS:
-            try:
-                self._write()
-            except OSError:
-                self.give_up()
+        if self._rows >= BATCH_ROWS and not self._is_failing():
+            self._writing = self._thread.submit(self._write, self._waiting)
+            self._waiting, self._rows = [], 0
 
     def take_over(self) -> None:
         """Take the place of the recording, if it is still where it was."""
         try:
-            if self._fd >= 0 and self._is_in_place():
-                self._write()
+            if self._fd >= 0 and self._is_in_place() and not self._is_failing():
+                self._write(self._waiting)
                 self._writer.close()
                 self._file.flush()
                 self._replace()
@@ -65,6 +67,7 @@ class CompactCopy:
         """Free the space; whether there was any to free."""
         if self._fd < 0:
             return False
+        self._thread.shutdown()
         with suppress(OSError):
             self._file.close()
         os.close(self._fd)
@@ -72,11 +75,17 @@ class CompactCopy:
         self._waiting = []
         return True
 
-    def _write(self) -> None:
-        if self._waiting:
-            table = joined(self._waiting).replace_schema_metadata(self._schema.metadata)
+    def _write(self, tables: list[pa.Table]) -> None:
+        if tables:
+            table = joined(tables).replace_schema_metadata(self._schema.metadata)
             self._writer.write_table(table)
-        self._waiting, self._rows = [], 0
+
+    def _is_failing(self) -> bool:
+        """Wait for what is being written; whether that went wrong, and the copy is given up."""
+        if self._writing is not None and self._writing.exception():
+            self.give_up()
+        self._writing = None
+        return self._fd < 0
 
     def _is_in_place(self) -> bool:
         now = self._path.stat()

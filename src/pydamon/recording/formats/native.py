@@ -15,18 +15,25 @@ from pydamon.recording.formats.base import Incomplete
 from pydamon.recording.ipc import MARK, CheckedStream
 from pydamon.recording.recording import Recording
 
-__all__ = ["BATCH_ROWS", "Native", "stream_options"]
+__all__ = ["BATCH_ROWS", "Native", "compact_options", "stream_options"]
 
 BATCH_ROWS = 2**16
 """Of a batch that need not be in the file this second: more would hardly compress any better."""
 _LEVEL = 5
 """Of zstd: above it a second of regions takes ever more time and hardly less space."""
+_COMPACT_LEVEL = 7
+"""5 % less space than at 5, for half as much time again."""
 _NOT_CLOSED = "it was not closed: its recorder still runs or was killed"
 
 
 def stream_options() -> pa.ipc.IpcWriteOptions:
-    """How streams are compressed."""
+    """How a batch a second is compressed."""
     return pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", _LEVEL), use_threads=False)
+
+
+def compact_options() -> pa.ipc.IpcWriteOptions:
+    """How large batches are."""
+    return pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", _COMPACT_LEVEL), use_threads=False)
 
 
 class Native:
@@ -48,10 +55,10 @@ class Native:
         for part in parts:
             if writer is None:
                 schema = file_schema(info, part.table.column_names)
-                writer = pa.ipc.new_stream(file, schema, options=stream_options())
+                writer = pa.ipc.new_stream(file, schema, options=compact_options())
             writer.write_table(part.table.cast(schema), max_chunksize=BATCH_ROWS)
         if writer is None:
-            writer = pa.ipc.new_stream(file, schema, options=stream_options())
+            writer = pa.ipc.new_stream(file, schema, options=compact_options())
         writer.close()
 
 
