@@ -345,7 +345,7 @@ def test_what_a_crash_left_is_shown_with_a_word_of_warning(
     path: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = Path(path)
-    file.write_bytes(file.read_bytes()[:-9])
+    file.write_bytes(file.read_bytes()[:-8])
     assert report("wss", path) == 0
     captured = capsys.readouterr()
     assert "working set in" in captured.out
