@@ -33,12 +33,12 @@ class Plan:
 
     settle_s: float = 5.0
     look_s: float = 6.0
-    phases: int = 4
+    phases: float = 4
 
     @classmethod
     def of(cls, quick: bool) -> Plan:
         """The usual plan, or one that is over soon."""
-        return cls(3.0, 1.5, 2) if quick else cls()
+        return cls(3.0, 1.5, 1.5) if quick else cls()
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,7 @@ def measure(quick: bool, seed: int, say: Callable[[str], None]) -> Iterator[Over
 
     def all_tools(name: str, target: _Target) -> Iterator[Overhead]:
         for tool, options in TOOLS.items():
-            if not (quick and tool == "refs"):
+            if not quick or tool == "pydamon":
                 say(f"overhead: {name} with {tool}, {pairs} pairs of {2 * look_s:g} s")
                 yield _pairs(name, target, tool, options, pairs, look_s, floor, seed)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
@@ -56,7 +56,8 @@ class Scale:
     """One tool on one size: `found_s` is when 90 % of the hot bytes were known as hot, and stayed
     so for three snapshots (infinite: not within `watched_s`), `found` the share known at the end,
     and `precision` how much of what was called hot then is. `cpu` is the share of one CPU in the
-    second half; that of a simulation is what every read and clear is charged."""
+    second half; that of a simulation is what every read and clear is charged. `cpu_growth` is that
+    share over the same tool's for the smallest size."""
 
     how: str
     tool: str
@@ -68,12 +69,19 @@ class Scale:
     precision: float
     watched_s: float
     cpu: float
+    cpu_growth: float
     aggregation_ms: float
     regions: float
 
 
 def measure(quick: bool, seed: int, say: Callable[[str], None]) -> Iterator[Scale]:
     """Live as far as half of the memory that is free allows, then by simulation."""
+    smallest: dict[str, float] = {}
+    for row in _measure(quick, seed, say):
+        yield replace(row, cpu_growth=row.cpu / smallest.setdefault(row.tool, row.cpu))
+
+
+def _measure(quick: bool, seed: int, say: Callable[[str], None]) -> Iterator[Scale]:
     free = psutil.virtual_memory().available
     for size in _LIVE[:2] if quick else _LIVE:
         if size > free - _SPARED_BYTES:
@@ -202,6 +210,7 @@ def _result(
         median(precision for _, precision in last),
         ends_s[-1],
         cpu_s / passed_s,
+        1.0,
         median(s.window_ns for s in snapshots) / 1e6,
         median(len(s) for s in snapshots),
     )

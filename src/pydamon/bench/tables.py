@@ -177,6 +177,7 @@ def scale_table(rows: Sequence[Scale]) -> RenderableType:
         ("precision", lambda r: _percent(r.precision)),
         ("watched", lambda r: _seconds(r.watched_s)),
         ("CPU", lambda r: _percent(r.cpu)),
+        ("to smallest", lambda r: f"{r.cpu_growth:.2f}"),
         ("aggr. ms", lambda r: _count(r.aggregation_ms)),
         ("regions", lambda r: _count(r.regions)),
     )

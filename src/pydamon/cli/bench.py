@@ -130,7 +130,7 @@ def _accuracy(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[
 def _real(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[real.Real]:
     plan = real.Plan.of(args.quick)
     programs = [_program(name) for name in args.program or (real.QUICK if args.quick else PROGRAMS)]
-    tools = _tools(args.tool or (("pydamon", "plain") if args.quick else tuple(TOOLS)), say)
+    tools = _tools(args.tool or (("pydamon",) if args.quick else tuple(TOOLS)), say)
     for program in programs:
         yield from real.measure(program, tools, plan, args.seed, say)
 
