@@ -98,7 +98,7 @@ def test_heat_is_the_chance_of_a_hit() -> None:
 
 
 def test_two_tools_at_the_same_cost() -> None:
-    better = Comparison("x", 0.01, 0.01, 0.1, 0.2, 0.0, 0.0, 0.05, 0.2)
+    better = Comparison("x", 0.01, 0.01, 1.0, 0.9, 0.0, 0.0, 0.05, 0.2)
     assert better.as_accurate
     assert better.half_the_error
     assert not Comparison("x", 0.01, 0.01, 0.1, 0.2, 0.0, 0.0, 0.15, 0.2).half_the_error
