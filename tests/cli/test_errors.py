@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -138,3 +139,11 @@ def test_a_terminal_of_another_time() -> None:
         env=environment,
     )
     assert "to within" in done.stdout
+
+
+def test_ctrl_c_while_a_command_is_still_being_loaded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.import_module", Mock(side_effect=KeyboardInterrupt))
+    assert main(["report", "wss"]) == 130
+    assert capsys.readouterr().err == ""

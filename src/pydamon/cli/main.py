@@ -44,10 +44,10 @@ def main(argv: Sequence[str]) -> int:
     Everything behind a `--` is the command line of a program to start.
     """
     words, command = _split(list(argv))
-    parser = _parser(words[:1] if words[:1] and words[0] in COMMANDS else list(COMMANDS))
-    args = parser.parse_args(words)
-    args.command = command
     try:
+        parser = _parser(words[:1] if words[:1] and words[0] in COMMANDS else list(COMMANDS))
+        args = parser.parse_args(words)
+        args.command = command
         chosen: Command = args.chosen
         code = chosen.run(args)
         sys.stdout.flush()
