@@ -209,3 +209,12 @@ def test_a_narrow_window_has_room_for_the_map(screen: Screen) -> None:
     assert screen.tab.evaluate("document.documentElement.scrollWidth") <= 420
     assert screen.colour(2, 1) == PALE
     assert screen.colour(30, 1) == DARK
+
+
+def test_of_very_many_targets_the_hottest_are_drawn(tmp_path: Path) -> None:
+    many = [target(100 + i, f"p{i}", (0, MIB, "rw-p", "[heap]")) for i in range(120)]
+    regions = [(i, 0, MIB, 20 if i == 110 else i % 5, 0) for i in range(120)]
+    page = heatmap_html(record(tmp_path / "r.damon", [snapshot(many, regions)]))
+    assert "the 100 hottest of 120 targets" in page
+    assert "<title>Heat map of p110 (pid 210)" in page
+    assert page.count('"label"') == 100

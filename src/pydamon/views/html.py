@@ -33,6 +33,8 @@ __all__ = ["heatmap_html"]
 _PAGE = Path(__file__).parent / "page"
 _MOST_REGIONS = 3_000_000
 """In the page; beyond it every n-th snapshot is left out: browsers need 30 bytes for each."""
+_MOST_TARGETS = 100
+"""In the page: the hottest ones."""
 _ALIGNED = 8
 _LEVEL = 6
 
@@ -44,11 +46,11 @@ def heatmap_html(recording: Recording) -> str:
     script = (_PAGE / "heatmap.js").read_text()
     style = (_PAGE / "heatmap.css").read_text()
     start_ns = int(recording.of_snapshots("start_ns").min())
-    most = _MOST_REGIONS // len(recording.targets)
+    drawn = hottest_first(recording)[:_MOST_TARGETS]
+    most = _MOST_REGIONS // len(drawn)
     columns = _Columns()
     targets = [
-        _target(recording.of_pid(target.pid), target, start_ns, most, columns)
-        for target in hottest_first(recording)
+        _target(recording.of_pid(target.pid), target, start_ns, most, columns) for target in drawn
     ]
     facts = {
         "start_ns": str(start_ns),
@@ -60,11 +62,12 @@ def heatmap_html(recording: Recording) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     names = ", ".join(one["label"] for one in targets[:3])
-    title = f"Heat map of {names}" + (f" and {len(targets) - 3} more" if len(targets) > 3 else "")
+    more = len(recording.targets) - 3
+    title = f"Heat map of {names}" + (f" and {more} more" if more > 0 else "")
     return _HTML.format(
         policy=escape(policy),
         title=escape(title),
-        about=escape(_about(recording, start_ns, max(one["step"] for one in targets))),
+        about=escape(_about(recording, start_ns, len(drawn), max(one["step"] for one in targets))),
         style=style,
         script=script,
         # In a script element only `<` could end it; names that are not UTF-8 hold surrogates.
@@ -169,13 +172,16 @@ class _Columns:
         return base64.b64encode(zlib.compress(b"".join(self._parts), _LEVEL)).decode()
 
 
-def _about(recording: Recording, start_ns: int, step: int) -> str:
+def _about(recording: Recording, start_ns: int, drawn: int, step: int) -> str:
     began = datetime.fromtimestamp(start_ns / 1e9).astimezone()
     duration_ns = int(recording.of_snapshots("end_ns").max()) - start_ns
     info = recording.info
     parts = [
         f"{format_duration(duration_ns)} from {began:%Y-%m-%d %H:%M:%S %z}",
         f"{len(recording)} snapshots" + (f" (drawn: one of {step})" if step > 1 else ""),
+        f"the {drawn} hottest of {len(recording.targets)} targets"
+        if drawn < len(recording.targets)
+        else "",
         f"probe {printable(info.probe)}",
         printable(info.hostname),
     ]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pydamon import analysis
-from pydamon.analysis.heat import Range
+from pydamon.analysis.heat import Range, hottest_first
 from pydamon.cli.command import complain, print_json
 from pydamon.cli.reports.base import (
     add_recording_arguments,
@@ -28,6 +28,7 @@ from pydamon.views import HeatMapView, heatmap_cells
 __all__ = ["HeatMapReport"]
 
 _MARGIN = 60
+_OTHERS = 10
 _PICTURE = (300, 600)
 """Rows and columns of a picture."""
 _PICTURES = (".html", ".svg", ".png")
@@ -103,9 +104,11 @@ class HeatMapReport:
         if found.left_out_bytes and args.range == "hottest":
             left_out = format_size(found.left_out_bytes)
             show(f"{left_out} with hardly any access left out: --range all shows it", screen)
-        others = [str(target.pid) for target in recording.targets if target != found.target]
+        others = [target.pid for target in hottest_first(recording) if target != found.target]
         if others:
-            show(f"other targets: --pid {', '.join(others)}", screen)
+            named = ", ".join(map(str, others[:_OTHERS]))
+            more = f" and {len(others) - _OTHERS} more" if len(others) > _OTHERS else ""
+            show(f"other targets, from the hottest on: --pid {named}{more}", screen)
 
 
 def _heatmap(
