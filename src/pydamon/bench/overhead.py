@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
 
@@ -46,8 +47,9 @@ class Overhead:
     `cpu` is the share of one CPU that the process of the monitor used, `empty_loop_cpu` what a
     loop that only sleeps 5 ms uses. `rate_hz` is how fast the target is without it: accesses of the
     program that walks memory, requests of redis. `slowdown` is the median loss of that, over all
-    pairs, between `least_slowdown` and `most_slowdown`, its quartiles. The latencies are those of
-    requests. `missing` says why a target was not run.
+    pairs, between `least_slowdown` and `most_slowdown`, its quartiles. `cpu_slowdown` is the loss
+    by the target's own CPU time, which leaves out what other programs did to it. The latencies are
+    those of requests. `missing` says why a target was not run.
     """
 
     target: str
@@ -60,6 +62,9 @@ class Overhead:
     slowdown: float
     least_slowdown: float
     most_slowdown: float
+    cpu_slowdown: float
+    least_cpu_slowdown: float
+    most_cpu_slowdown: float
     interruption: float
     p50: Latency = _NO_LATENCY
     p99: Latency = _NO_LATENCY
@@ -138,10 +143,8 @@ def measure(quick: bool, seed: int, say: Callable[[str], None]) -> Iterator[Over
     with workload().start(seed) as running:
         yield from all_tools("walker", _Walker(running))
     if missing := PROGRAMS["redis-uniform"].missing():
-        unknown = math.nan
-        yield Overhead(
-            "redis", "-", missing, 0, unknown, floor, unknown, unknown, unknown, unknown, unknown
-        )
+        nan = math.nan
+        yield Overhead("redis", "-", missing, 0, nan, floor, nan, nan, nan, nan, nan, nan, nan, nan)
         return
     say("overhead: redis gets ready")
     with serving("uniform", 0, seed) as (pid, client):
@@ -169,6 +172,7 @@ def _pairs(
             # Every other pair the other way round, so that a drift of the machine cancels out.
             for watching in (True, False) if number % 2 else (False, True):
                 start_ns, cpu_ns = time.monotonic_ns(), time.process_time_ns()
+                used_ns = _cpu_ns(target.pid)
                 target.begin(look_s)
                 if watching:
                     costs = [(s.cost.interruption_ns, s.window_ns) for s in mon.run(f"{look_s}s")]
@@ -177,9 +181,13 @@ def _pairs(
                     interruptions.append(sum(c for c, _ in costs) / sum(w for _, w in costs))
                 else:
                     time.sleep(look_s)
-                found[watching].append(target.end())
+                did = target.end()
+                used_s = (_cpu_ns(target.pid) - used_ns) / 1e9
+                did["per_cpu_s"] = did["rate_hz"] * look_s / used_s
+                found[watching].append(did)
     with_it, without = found[True], found[False]
     growth = _quartiles(with_it, without, "rate_hz")
+    cpu_growth = _quartiles(with_it, without, "per_cpu_s")
     return Overhead(
         name,
         tool,
@@ -191,6 +199,9 @@ def _pairs(
         -growth[1],
         -growth[2],
         -growth[0],
+        -cpu_growth[1],
+        -cpu_growth[2],
+        -cpu_growth[0],
         median(interruptions),
         _latency(with_it, without, "p50_us"),
         _latency(with_it, without, "p99_us"),
@@ -213,6 +224,13 @@ def _latency(
         return _NO_LATENCY
     least, middle, most = _quartiles(with_it, without, key)
     return Latency(median(one[key] for one in without), middle, least, most)
+
+
+def _cpu_ns(pid: int) -> int:
+    """CPU time that all threads of a process have used: schedstat counts it to the nanosecond."""
+    return sum(
+        int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat")
+    )
 
 
 def _empty_loop(duration_s: float) -> float:

@@ -138,6 +138,8 @@ def overhead_table(rows: Sequence[Overhead]) -> RenderableType:
         ("rate", lambda r: _rate(r.rate_hz)),
         ("slowdown", lambda r: _percent(r.slowdown)),
         ("quartiles", lambda r: _range(r.least_slowdown, r.most_slowdown)),
+        ("by CPU time", lambda r: _percent(r.cpu_slowdown)),
+        ("quartiles", lambda r: _range(r.least_cpu_slowdown, r.most_cpu_slowdown)),
         ("flushes", lambda r: _percent(r.interruption)),
         ("", lambda r: r.missing),
     )
