@@ -41,8 +41,12 @@ class Cost:
     """Medians of the runs of a command."""
 
     seconds: float
+    cpu_seconds: float
     peak_mib: float
     output: str
+
+    def __str__(self) -> str:
+        return f"{self.seconds:7.2f} s {self.cpu_seconds:7.2f} s {self.peak_mib:6.0f} MiB"
 
 
 def snapshots(rows: int) -> Iterator[Snapshot]:
@@ -126,7 +130,7 @@ def _theirs(one: Snapshot) -> dict[str, object]:
 
 def measure(command: Sequence[str], runs: int) -> Cost:
     """Run a command so many times, from a shell's point of view: start-up included."""
-    seconds, peaks, output = [], [], ""
+    seconds, cpu_seconds, peaks, output = [], [], [], ""
     # As installed packages have them, modules are compiled: the first run sees to that.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     for run in range(runs + 1 if runs > 1 else 1):
@@ -140,10 +144,12 @@ def measure(command: Sequence[str], runs: int) -> Cost:
             process.returncode = os.waitstatus_to_exitcode(status)
         if run or runs == 1:
             seconds.append(time.monotonic() - begin_s)
+            cpu_seconds.append(usage.ru_utime + usage.ru_stime)
             peaks.append(usage.ru_maxrss / 1024)
         if process.returncode:
             sys.exit(f"{' '.join(command)} failed")
-    return Cost(statistics.median(seconds), statistics.median(peaks), output)
+    middle = statistics.median
+    return Cost(middle(seconds), middle(cpu_seconds), middle(peaks), output)
 
 
 def main() -> None:
@@ -161,7 +167,9 @@ def main() -> None:
         print(
             f"{args.rows:,} regions, {row_bytes:.1f} bytes each; {theirs.stat().st_size:,} as JSON"
         )
-        print(f"{'report':8} {'pydamon':>9} {'peak':>9} {'damo':>9} {'peak':>10} {'times':>6}")
+        for_each = f"{'time':>9} {'CPU':>9} {'peak':>10}"
+        print(f"{'':8} {'pydamon':>9} {'':20} {'damo':>9} {'':20} {'times as fast':>13}")
+        print(f"{'report':8} {for_each} {for_each} {'time':>6} {'CPU':>6}")
         pydamon = (sys.executable, "-m", "pydamon", "report")
         percentiles = ",".join(map(str, PERCENTILES))
         for name, mine, other in (
@@ -170,12 +178,14 @@ def main() -> None:
             ("access", (), ("--snapshot_idx", str(count - 1), str(count))),
         ):
             cost = measure((*pydamon, name, str(ours), *mine), args.runs)
-            line = f"{name:8} {cost.seconds:7.2f} s {cost.peak_mib:5.0f} MiB"
+            line = f"{name:8} {cost}"
             if args.damo:
                 peer = measure((args.damo, "report", name, "--input", str(theirs), *other), 1)
-                line += f" {peer.seconds:7.2f} s {peer.peak_mib:6.0f} MiB"
-                line += f" {peer.seconds / cost.seconds:6.1f}"
+                line += f" {peer} {peer.seconds / cost.seconds:6.1f}"
+                line += f" {peer.cpu_seconds / cost.cpu_seconds:6.1f}"
             print(line, flush=True)
+            same = measure((*pydamon, name, str(theirs), *mine), 1)
+            print(f"{'as JSON':>8} {same}", flush=True)
             if name == "wss":
                 _compare(cost.output, peer.output if args.damo else "")
 
