@@ -37,8 +37,8 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def watching(files: FakeFiles, pid: int, **options: object) -> KernelMonitor:
-    state = files.root.parent / "run"
-    return kernel_monitor(pid, files=files, state=state, events=False, **options)  # type: ignore[arg-type]
+    options = {"state": files.root.parent / "run", "cpu_budget_percent": None} | options
+    return kernel_monitor(pid, files=files, events=False, **options)  # type: ignore[arg-type]
 
 
 def test_snapshots_are_what_the_kernel_counted(
@@ -62,7 +62,7 @@ def test_snapshots_are_what_the_kernel_counted(
 def test_attributes_change_while_it_runs(
     files: FakeFiles, sleeper: subprocess.Popen[bytes]
 ) -> None:
-    with watching(files, sleeper.pid, cpu_budget_percent=None) as mon:
+    with watching(files, sleeper.pid) as mon:
         snapshots = iter(mon)
         next(snapshots)
         mon.change(pydamon.Attrs.of("1ms", "50ms"))
@@ -196,7 +196,7 @@ def test_schemes_are_given_to_the_kernel_and_taken_away(
 ) -> None:
     cold = Scheme("pageout", AccessPattern(max_rate=0), quota=Quota(bytes="1M"))
     place = "0/contexts/0/schemes"
-    with watching(files, sleeper.pid, cpu_budget_percent=None) as mon:
+    with watching(files, sleeper.pid) as mon:
         with pydamon.apply(mon, cold) as applied:
             assert files.read(f"{place}/0/action") == "pageout"
             files._put(f"{place}/0/stats/sz_tried", "4096")
