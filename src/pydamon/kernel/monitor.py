@@ -189,6 +189,7 @@ class KernelMonitor(Monitor):
         self._window_end_ns = self._updated_ns = self._seen_ns = time.monotonic_ns()
         self._cpu_ns = self.kdamond_cpu_ns
         self._begin_ns = time.monotonic_ns()
+        self._period_ns = self._attrs.aggregation_ns
 
     def _look(self) -> None:
         """Read what there is, and keep the kernel's targets and intervals up to date."""
@@ -212,9 +213,9 @@ class KernelMonitor(Monitor):
         """Sleep until the next aggregation should be over, or everything else is."""
         if self._reader is None or self._reader.waits:
             return
-        due_ns = self._window_end_ns + self._attrs.aggregation_ns
+        due_ns = self._window_end_ns + self._period_ns
         now_ns = time.monotonic_ns()
-        # The kernel is late rather than early; look again soon then.
+        # It may be later than it was; look again soon then.
         late_ns = max(10**6, self._attrs.aggregation_ns // 20)
         left_ns = due_ns + late_ns // 2 - now_ns
         time.sleep(min(max(left_ns, late_ns), 10**8) / 1e9)
@@ -231,6 +232,9 @@ class KernelMonitor(Monitor):
         kernel_ns = self.kdamond_cpu_ns
         spent_ns = kernel_ns - self._cpu_ns
         self._cpu_ns = kernel_ns
+        # Each sample of the kernel's is a little late, and so is their sum.
+        nominal_ns = self._attrs.aggregation_ns
+        self._period_ns = min(max(aggregation.end_ns - start_ns, nominal_ns), 2 * nominal_ns)
         self._window_end_ns = aggregation.end_ns
         snapshot = Snapshot(
             start_ns=self._clock.unix_ns(start_ns),
