@@ -1,0 +1,23 @@
+"""The engines side by side, as `pydamon bench engines` has them."""
+
+from __future__ import annotations
+
+import pytest
+
+from pydamon.bench import engines
+from tests.live.conftest import needs
+
+pytestmark = [pytest.mark.live, needs("ebpf")]
+
+
+def test_every_engine_that_works_here_finds_the_hot_quarter() -> None:
+    said: list[str] = []
+    found = {result.name: result for result in engines.measure(True, 1, said.append)}
+    assert "sampling" in found
+    for name in {"kernel vaddr", "kernel paddr"} - set(found):
+        assert any(line.startswith(f"{name} is left out: ") for line in said)
+    for result in found.values():
+        assert result.hot_found >= 0.95
+        assert result.cold_right >= 0.95
+        assert result.own_cpu > 0
+        assert (result.kdamond_cpu > 0) == result.name.startswith("kernel")
