@@ -146,14 +146,21 @@ import ctypes, mmap, sys
 memory = mmap.mmap(-1, {MIB}, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 memory.write(b"x" * {MIB})
 address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(address), {MIB}, 0) == 0
 print("ready"); print(hex(address), flush=True)
+sys.stdin.readline()
+assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(address), {MIB}, 0) == 0
+print("protected", flush=True)
 sys.stdin.readline()
 """
     with script(text) as process:
         assert process.stdout is not None
+        assert process.stdin is not None
         start = int(process.stdout.readline(), 16)
+        # Before: what the program itself protects from access is not watched at all.
         watch_only(session, process.pid)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "protected\n"
         bits = session.scan(0, start, start + MIB, clear=True)
         assert bits.present.all()
         assert bits.accessed.all()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon.core.regions import PAGE_SIZE
+from pydamon.core.regions import PAGE_SIZE, Ranges
 from pydamon.core.spots import SPOT_BYTES
 from pydamon.probes import madvise
 from pydamon.probes.base import PageBits
@@ -26,12 +26,17 @@ _GAP_BYTES = 128 * PAGE_SIZE
 
 
 class Scanner:
-    """Reads and clears the accessed bits of one target."""
+    """Reads and clears the accessed bits of one target.
 
-    def __init__(self, machine: Machine, target: int, pidfd: int) -> None:
+    Only *runs* are cleared, ranges of its memory without a gap: one mapping that cannot be
+    advised, such as the kernel's own pages, makes the kernel refuse a whole range.
+    """
+
+    def __init__(self, machine: Machine, target: int, pidfd: int, runs: Ranges) -> None:
         self._machine = machine
         self._target = target
         self._pidfd = pidfd
+        self._runs = runs
 
     def read(self, start: int, end: int) -> PageBits:
         """The bits of [start, end); nothing is changed."""
@@ -101,8 +106,8 @@ class Scanner:
         start = np.where(whole, spots // _TABLE_BYTES * _TABLE_BYTES, spots)[wanted]
         length = np.where(whole, _TABLE_BYTES, SPOT_BYTES)[wanted]
         start, first = np.unique(start, return_index=True)
-        ranges = np.stack([start, length[first]], axis=1).astype(np.uint64)
-        madvise.advise(self._pidfd, ranges, madvise.MADV_COLD)
+        ranges = np.stack([start, start + length[first]], axis=1)
+        self._advise_cold(ranges)
         after, _ = self.read_spots(spots[wanted])
         before = accessed[wanted]
         # Nothing at all was cleared: all of it was touched again at once, or none of it can be.
@@ -123,18 +128,34 @@ class Scanner:
         unobservable = known
         ranges = _ranges_of(wanted, block)
         if len(ranges):
-            refused = madvise.advise(self._pidfd, ranges, madvise.MADV_COLD)
+            refused = self._advise_cold(ranges)
             end = bits.start + len(bits.accessed) * PAGE_SIZE
             stuck = self.read(bits.start, end).accessed & wanted.accessed
             unobservable = known.copy()
             for first, last in _runs(stuck):
                 address = bits.start + first * PAGE_SIZE
                 unobservable[first:last] = ~flags.exclusive(address, last - first)
-            for address, length in ranges[refused].tolist():
-                first = max(0, (address - bits.start) // PAGE_SIZE)
-                unobservable[first : (address + length - bits.start) // PAGE_SIZE] = True
+            for low, high in refused.tolist():
+                first = max(0, (low - bits.start) // PAGE_SIZE)
+                unobservable[first : (high - bits.start) // PAGE_SIZE] = True
             unobservable &= stuck | known
         return replace(bits, accessed=bits.accessed & ~unobservable, unobservable=unobservable)
+
+    def _advise_cold(self, ranges: Ranges) -> Ranges:
+        """Clear what of *ranges* is mapped; the ranges that were refused."""
+        mapped = _within(ranges, self._runs)
+        iovecs = np.stack([mapped[:, 0], mapped[:, 1] - mapped[:, 0]], axis=1).astype(np.uint64)
+        return mapped[madvise.advise(self._pidfd, iovecs, madvise.MADV_COLD)]
+
+
+def _within(ranges: Ranges, runs: Ranges) -> Ranges:
+    """The parts of *ranges* that lie in *runs*; both are sorted and without overlap."""
+    first = np.searchsorted(runs[:, 1], ranges[:, 0], side="right")
+    counts = np.searchsorted(runs[:, 0], ranges[:, 1]) - first
+    of = np.repeat(np.arange(len(ranges)), counts)
+    run = first[of] + np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts)
+    low = np.maximum(ranges[of, 0], runs[run, 0])
+    return np.stack([low, np.minimum(ranges[of, 1], runs[run, 1])], axis=1)
 
 
 def _runs(marks: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -143,8 +164,8 @@ def _runs(marks: NDArray[np.bool_]) -> NDArray[np.intp]:
     return edges.reshape(-1, 2)
 
 
-def _ranges_of(bits: PageBits, block: int) -> NDArray[np.uint64]:
-    """Address and bytes of ranges that hold every accessed page, in whole blocks and huge pages."""
+def _ranges_of(bits: PageBits, block: int) -> Ranges:
+    """Ranges that hold every accessed page, in whole blocks and huge pages."""
     origin = bits.start // _TABLE_BYTES * _TABLE_BYTES
     before = (bits.start - origin) // PAGE_SIZE
     padding = (before, -(before + len(bits.accessed)) % 512)
@@ -155,8 +176,8 @@ def _ranges_of(bits: PageBits, block: int) -> NDArray[np.uint64]:
     wanted |= (huge & wanted.any(axis=1))[:, None]
     runs = _runs(wanted.reshape(-1)) * block
     if not len(runs):
-        return np.empty((0, 2), np.uint64)
+        return np.empty((0, 2), np.int64)
     apart = np.append(True, runs[1:, 0] - runs[:-1, 1] > _GAP_BYTES)
     start = runs[apart, 0]
     end = runs[np.append(apart[1:], True), 1]
-    return np.stack([origin + start, end - start], axis=1).astype(np.uint64)
+    return np.stack([origin + start, origin + end], axis=1)

@@ -137,7 +137,7 @@ class EbpfSession(Session):
         )
 
     def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
-        scanner = Scanner(self._machine, target, self._processes[target].pidfd)
+        scanner = self._scanner(target)
         bits = scanner.read(start, end)
         if not clear:
             return bits
@@ -158,7 +158,7 @@ class EbpfSession(Session):
         return bits
 
     def look(self, target: int, spots: NDArray[np.int64], *, clear: bool) -> NDArray[np.float64]:
-        scanner = Scanner(self._machine, target, self._processes[target].pidfd)
+        scanner = self._scanner(target)
         accessed, huge = scanner.read_spots(spots)
         share: NDArray[np.float64] = accessed.mean(axis=1)
         if clear:
@@ -188,6 +188,10 @@ class EbpfSession(Session):
         for flags in self._flags:
             flags.close()
         self._flags = []
+
+    def _scanner(self, target: int) -> Scanner:
+        runs = self._mappings[target].runs
+        return Scanner(self._machine, target, self._processes[target].pidfd, runs)
 
     def _clear(self, count: int) -> None:
         """Clear what `tick` asked for, and find out what really was cleared."""
