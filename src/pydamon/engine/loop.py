@@ -30,6 +30,8 @@ __all__ = ["SamplingMonitor"]
 _ALIVE_CHECK_NS = 100 * 10**6
 _SETTLED_AGE = 3
 _SETTLED_SHARE = 0.25
+_LEAST_WINDOWS = 10
+"""A survey's window is so many times what clearing takes, at the least."""
 
 
 class SamplingMonitor(Monitor):
@@ -250,6 +252,8 @@ class SamplingMonitor(Monitor):
         survey.begin(self._table, self._layout.ranges, window_ns, resident_bytes or everything)
         start_ns = clock.now_ns()
         if not self._traits.exact:
+            # What is looked at last must not have much less time than what is looked at first.
+            window_ns = max(window_ns, _LEAST_WINDOWS * survey.cpu_ns)
             self._pause(start_ns + window_ns // 4)
             survey.middle()
         self._pause(start_ns + window_ns)

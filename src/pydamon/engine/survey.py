@@ -23,16 +23,17 @@ from pydamon.probes.base import Counts, PageBits, Session
 __all__ = ["Survey", "still_known"]
 
 _CHUNK_BYTES, _SMALL_CHUNK_BYTES = 1 << 30, 64 << 20
-_MOST_NS = 30e6
-"""The CPU time that one survey may take. Memory for which that is too little is looked at in spots,
-and as many whole stretches as there is time for."""
+_FIRST_NS, _MOST_NS = 150e6, 60e6
+"""The CPU time that a look at everything may take; the first has bits of a life-time to clear, and
+belongs to the start. Memory for which that is too little is looked at in spots, and as many whole
+stretches as there is time for."""
+_SPOTS_NS = 30e6
 _SOON_NS = 3 * 10**9
 """Then a survey takes so little that it is paid for after this time."""
 _PATIENCE_NS = 60 * 10**9
 """And where all stretches would take longer than this, only those with something in them count."""
-_READ_NS, _CLEAR_NS = 0.001, 0.03
-"""CPU time for a byte that is mapped, and for one whose accessed bit must be cleared; later both
-together are learned."""
+_READ_NS, _CLEAR_NS = 0.002, 0.03
+"""CPU time for a byte that is mapped, and for one whose accessed bit must be cleared."""
 _FIRST_SPOT_NS = 20_000
 _FOR_SPOTS = 0.6
 _LEAST_SPOTS, _MOST_SPOTS = 64, 4096
@@ -79,8 +80,11 @@ class Survey:
         self._stretches: list[_Stretch] = []
         self._spots = Spots.none()
         self._spots_cpu_ns = 0
-        self._cpu_ns = 0
-        self._byte_ns: float | None = None
+        self.cpu_ns = 0
+        """CPU time that the survey which is under way has taken."""
+        self._factor = 1.0
+        """By how much looks at everything cost more than was expected."""
+        self._cleared_bytes = 0
         self._spot_ns = float(_FIRST_SPOT_NS)
 
     def due(self, now_ns: int, window_ns: int) -> bool:
@@ -105,22 +109,26 @@ class Survey:
         """
         begin_ns = self._session.clock.cpu_ns()
         mapped_bytes = int(table.size.sum())
-        if self._byte_ns is None:
-            all_ns = _READ_NS * mapped_bytes + _CLEAR_NS * min(resident_bytes, mapped_bytes)
+        in_use = float(np.nan_to_num(table.touched) @ table.size)
+        to_clear = max(in_use, min(resident_bytes, mapped_bytes) - self._cleared_bytes)
+        all_ns = self._factor * (_READ_NS * mapped_bytes + _CLEAR_NS * to_clear)
+        most_ns = _MOST_NS if self._cleared_bytes else _FIRST_NS
+        if self._exact or all_ns <= most_ns:
+            self._spots = Spots.none()
+            self._clear_stretches(_chunks(ranges, _CHUNK_BYTES, self._cursor), most_ns)
+            used_ns = self._session.clock.cpu_ns() - begin_ns
+            if all_ns:
+                self._factor *= 1 + _MEMORY * (max(used_ns / all_ns, 0.1) - 1)
         else:
-            all_ns = self._byte_ns * mapped_bytes
-        if self._exact or all_ns <= _MOST_NS:
-            self._spots, most_ns = Spots.none(), _MOST_NS
-            chunks = _chunks(ranges, _CHUNK_BYTES, self._cursor)
-        else:
-            most_ns = min(_MOST_NS, self._share * max(_SOON_NS, 2 * window_ns))
+            most_ns = min(_SPOTS_NS, self._share * max(_SOON_NS, 2 * window_ns))
             self._clear_spots(table, most_ns * _FOR_SPOTS)
             most_ns *= 1 - _FOR_SPOTS
             if all_ns > self._share * _PATIENCE_NS:
                 ranges = _in_use(table)
             chunks = _chunks(ranges, _SMALL_CHUNK_BYTES, self._cursor)
-        self._clear_stretches(chunks, most_ns / 2)
-        self._cpu_ns = self._session.clock.cpu_ns() - begin_ns
+            # What took its time to clear takes as much again to read and to draw.
+            self._clear_stretches(chunks, most_ns / 2)
+        self.cpu_ns = self._session.clock.cpu_ns() - begin_ns
 
     def middle(self) -> None:
         """See what was touched in the first quarter of the window: the rest tells how it grows."""
@@ -129,7 +137,7 @@ class Survey:
             replace(stretch, early=self._look(stretch).accessed) for stretch in self._stretches
         ]
         self._spots = replace(self._spots, early=self._look_at(self._spots, clear=False))
-        self._cpu_ns += self._session.clock.cpu_ns() - begin_ns
+        self.cpu_ns += self._session.clock.cpu_ns() - begin_ns
 
     def end(self, table: RegionTable, max_regions: int) -> RegionTable:
         """Draw the surveyed regions anew, with the share of their pages that was touched."""
@@ -154,7 +162,7 @@ class Survey:
                 part = redraw(part, surveyed, np.concatenate(starts))
                 _fill(part, mine)
             parts.append(part)
-        self._cpu_ns += self._session.clock.cpu_ns() - begin_ns
+        self.cpu_ns += self._session.clock.cpu_ns() - begin_ns
         return adjust.concatenate(parts)
 
     def _clear_spots(self, table: RegionTable, most_ns: float) -> None:
@@ -191,7 +199,6 @@ class Survey:
         self._stretches = []
         reset: dict[int, bool] = {}
         for target, start, end in chunks:
-            # What took its time to clear takes as much again to read and to draw.
             if not self._exact and clock.cpu_ns() - begin_ns > most_ns:
                 self._cursor = (target, start)
                 break
@@ -202,14 +209,11 @@ class Survey:
                 stuck = self._session.scan(target, start, end, clear=True).unobservable
             self._stretches.append(_Stretch(target, start, end, stuck))
             looked_bytes += end - start
-        if looked_bytes:
-            used_ns = (clock.cpu_ns() - begin_ns) / looked_bytes
-            before_ns = used_ns if self._byte_ns is None else self._byte_ns
-            self._byte_ns = before_ns + _MEMORY * (used_ns - before_ns)
+        self._cleared_bytes += looked_bytes
 
     def pay(self, now_ns: int, window_ns: int) -> None:
         """Let time pass until what the survey of such a window cost is paid for."""
-        price_ns = max(_REST_NS, int(self._cpu_ns / self._share))
+        price_ns = max(_REST_NS, int(min(self.cpu_ns, _MOST_NS) / self._share))
         self._next_ns, self._paid_ns = now_ns + price_ns, now_ns + price_ns // 3
         self._window_ns = window_ns
         self._doubted = False
