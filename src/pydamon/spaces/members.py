@@ -1,4 +1,4 @@
-"""Groups of processes: who belongs to a cgroup, or to a user, now."""
+"""Groups of processes: who belongs to a cgroup, to a user, or to the machine, now."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from pydamon.core.errors import TargetError
 from pydamon.spaces.vaddr import Members
 
-__all__ = ["members_of_cgroup", "members_of_user"]
+__all__ = ["cgroup_of", "every_process", "members_of_cgroup", "members_of_user"]
 
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -58,3 +58,21 @@ def members_of_user(name: str) -> Members:
         return found
 
     return members
+
+
+def every_process() -> list[int]:
+    """All processes that run now; kernel threads are among them, and nobody can watch those."""
+    return [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdecimal()]
+
+
+def cgroup_of(pid: int) -> str:
+    """The path of the cgroup that a process is in; empty where that is not known.
+
+    Where cgroups of version 1 are in use, it is that of the memory controller.
+    """
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    paths = {controllers: path for _, controllers, path in (one.split(":", 2) for one in lines)}
+    return paths.get("memory") or paths.get("", "")

@@ -1,0 +1,119 @@
+"""The exporter at work: real processes that come and go, under one budget."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from pydamon import TargetError
+from pydamon.export import Exporter, Metrics
+from pydamon.spaces.vaddr import Members
+from tests.export.test_metrics import read
+from tests.live.conftest import open_files, running, script
+
+pytestmark = pytest.mark.live
+
+_CHURN = """
+import subprocess, sys, time
+print("ready", flush=True)
+running = []
+while True:
+    running.append(subprocess.Popen(["sleep", "0.1"]))
+    if len(running) > 10:
+        running.pop(0).wait()
+    time.sleep(0.005)
+"""
+
+
+@contextmanager
+def exporting(whom: Members | list[int], metrics: Metrics, budget: float = 1.0) -> Iterator[None]:
+    """An exporter in a thread, for as long as this lasts."""
+    exporter = Exporter(whom, metrics, cpu_budget_percent=budget)
+    thread = threading.Thread(target=exporter.run)
+    thread.start()
+    try:
+        yield
+    finally:
+        exporter.stop()
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def _children(pid: int) -> Members:
+    def members() -> list[int]:
+        try:
+            with open(f"/proc/{pid}/task/{pid}/children") as file:  # noqa: PTH123
+                return [pid, *map(int, file.read().split())]
+        except OSError:
+            return []
+
+    return members
+
+
+def test_processes_that_come_and_go_leave_nothing() -> None:
+    metrics = Metrics(processes=5)
+    before = open_files()
+    with script(_CHURN) as program, exporting(_children(program.pid), metrics, budget=5):
+        deadline = time.monotonic() + 30
+        while not (found := read(metrics)).get(("pydamon_processes",)):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        names = {key[1:] for key in found if key[0] == "pydamon_process_working_set_bytes"}
+        for _ in range(8):
+            time.sleep(0.5)
+            found = read(metrics)
+            names |= {key[1:] for key in found if key[0] == "pydamon_process_working_set_bytes"}
+            # The program, about 20 of its children at a time, and the exporter's own.
+            assert open_files() < before + 120
+        assert len(names) <= 40
+        assert found["pydamon_snapshots_total",] > 1
+    assert open_files() <= before
+    assert read(metrics)["pydamon_processes",] == 0
+
+
+def test_it_waits_for_processes_to_come() -> None:
+    metrics, pids = Metrics(), list[int]()
+    with exporting(lambda: pids, metrics, budget=10):
+        time.sleep(0.5)
+        assert read(metrics)["pydamon_processes",] == 0
+        with script("print(1, flush=True); import time; time.sleep(99)") as program:
+            pids.append(program.pid)
+            deadline = time.monotonic() + 30
+            while not read(metrics)["pydamon_processes",]:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+
+
+def test_named_processes_must_be_there() -> None:
+    with pytest.raises(TargetError, match="no process"):
+        Exporter([2**22 + 1], Metrics()).run()
+
+
+def test_the_command_serves_until_the_program_ends() -> None:
+    with script("print(1, flush=True); input()") as program:
+        command = ("-m", "pydamon", "export", "--listen", "0", str(program.pid))
+        with running(sys.executable, "-c", _TO_STDOUT, *command) as export:
+            assert export.stdout is not None
+            address = export.stdout.readline().split()[3].rstrip(";")
+            deadline = time.monotonic() + 30
+            text = ""
+            while "process_working_set_bytes{" not in text:
+                assert time.monotonic() < deadline
+                with urllib.request.urlopen(address, timeout=10) as answer:
+                    text = answer.read().decode()
+                time.sleep(0.1)
+            assert f'pid="{program.pid}"' in text
+            program.kill()
+            assert export.wait(30) == 0
+
+
+_TO_STDOUT = """
+import subprocess, sys
+sys.exit(subprocess.call([sys.executable, *sys.argv[1:]], stderr=sys.stdout.fileno()))
+"""
