@@ -68,6 +68,12 @@ class Tab:
             assert time.monotonic() < end_s, f"it never came true: {expression}"
             time.sleep(0.05)
 
+    def visit(self, url: str, width: int = 1000, height: int = 600) -> None:
+        """Open an address of this machine in a window of this size."""
+        self.resize(width, height)
+        self.send("Page.navigate", url=url)
+        self.wait("document.readyState === 'complete' && location.protocol === 'http:'")
+
     def open(self, path: Path, width: int = 1000, height: int = 600) -> None:
         """Open a file in a window of this size."""
         self.resize(width, height)
@@ -116,7 +122,7 @@ def chromium(profile: Path) -> Iterator[Tab]:
         "--no-sandbox",
         "--disable-gpu",
         "--disable-background-networking",
-        "--host-resolver-rules=MAP * ~NOTFOUND",
+        "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE localhost",
         "--remote-debugging-port=0",
         f"--user-data-dir={profile}",
     )

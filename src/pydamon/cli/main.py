@@ -24,6 +24,7 @@ COMMANDS = {
     "merge": "pydamon.cli.merge:Merge",
     "cat": "pydamon.cli.cat:Cat",
     "top": "pydamon.cli.top:Top",
+    "serve": "pydamon.cli.serve:Serve",
     "export": "pydamon.cli.export:Export",
     "apply": "pydamon.cli.apply:Apply",
     "reclaim": "pydamon.cli.policy:ReclaimCommand",

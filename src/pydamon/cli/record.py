@@ -24,7 +24,7 @@ from pydamon.recording import Recorder, RecordingInfo
 from pydamon.spaces.maps import Rule
 from pydamon.start import ENGINES, monitor, monitor_physical
 
-__all__ = ["Record", "add_monitoring_arguments", "monitor_from", "record_to"]
+__all__ = ["Record", "add_monitoring_arguments", "ending", "monitor_from", "record_to"]
 
 
 class Record:
@@ -198,7 +198,7 @@ def record_to(
     """
     info = RecordingInfo.here(mon.attrs, mon.probe_name, time.time_ns(), _commands(mon, command))
     snapshots = mon.run(duration)
-    with _ending(mon.stop), Recorder(path, info, force=force) as recorder:
+    with ending(mon.stop), Recorder(path, info, force=force) as recorder:
         _announce(mon, command)
         progress = _Progress()
         if begin is not None:
@@ -271,7 +271,7 @@ def _announce(mon: Monitor, command: list[str] | None) -> None:
 
 
 @contextmanager
-def _ending(stop: Callable[[], None]) -> Iterator[None]:
+def ending(stop: Callable[[], None]) -> Iterator[None]:
     """Make the first SIGINT, SIGTERM or SIGHUP a request to end well."""
 
     before = {

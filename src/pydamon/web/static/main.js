@@ -1,0 +1,191 @@
+// The page: what comes in, what is picked, and drawing when either has changed.
+
+import { onThemeChange, palette } from "./colours.js";
+import { Course } from "./course.js";
+import { clock, duration, percent, size } from "./format.js";
+import { Frames, mappings, workingSet } from "./frames.js";
+import { Heat } from "./heat.js";
+import { Table } from "./table.js";
+
+const SUMS = ["total", "hot", "warm", "cold", "idle", "unobservable", "touched", "heat"];
+const COLUMNS = [
+  ["name", "mapping"], ["total", "size"], ["hot", "hot"], ["warm", "warm"], ["cold", "cold"],
+  ["idle", "idle for 10 s"], ["unobservable", "not observable"], ["rate", "rate"],
+];
+const LATELY = 10;
+
+const $ = (id) => document.getElementById(id);
+const frames = new Frames();
+let state = null, chosen = null, drawing = false;
+
+const heat = new Heat($("heat"));
+const course = new Course($("course"), redraw);
+const table = new Table($("mappings"), COLUMNS, redraw);
+
+function redraw() {
+  if (drawing) return;
+  drawing = true;
+  requestAnimationFrame(() => {
+    drawing = false;
+    draw();
+  });
+}
+
+function draw() {
+  const all = frames.all;
+  if (!all.length) return;
+  const pid = target();
+  const [start, end] = [all[0].start, all.at(-1).end];
+  const top = course.draw(all, pid, start, end);
+  const [from, to] = course.picked ?? [start, end];
+  const seen = frames.between(from, to);
+  heat.draw(seen, pid, from, to);
+  heat.label($("addresses"), $("names"));
+  const rows = mappings(seen, pid, SUMS);
+  for (const row of rows) row.rate = row.total ? row.heat / row.total : 0;
+  table.show(rows);
+
+  const sizes = seen.map((frame) => workingSet(frame, pid)).filter((one) => one !== null);
+  $("course-top").textContent = size(top);
+  $("working-set").textContent = sizes.length
+    ? `${size(sizes.at(-1))}, from ${size(Math.min(...sizes))} to ${size(Math.max(...sizes))}` : "";
+  $("range").textContent =
+    `${size(heat.axis.length * state.page)} of ${size(heat.every.length * state.page)}, ` +
+    `${clock(from)} to ${clock(to)} (${duration(to - from)})`;
+  $("top").textContent = percent(heat.top);
+  $("all-time").disabled = !course.picked;
+  for (const id of ["hottest", "all"]) $(id).setAttribute("aria-pressed", heat.addresses === id);
+  showTimes(from, to);
+  showCost(seen.slice(-LATELY));
+}
+
+// The process that was picked, or else the one that uses most memory now.
+function target() {
+  const names = frames.targets(), last = frames.all.at(-1), select = $("target");
+  const known = [...select.options].map((one) => one.textContent).join();
+  const options = [...names].map(([pid, name]) => [pid, pid ? `${name} (pid ${pid})` : name || "memory"]);
+  if (known !== options.map(([, text]) => text).join()) {
+    select.replaceChildren(...options.map(([pid, text]) => new Option(text, pid)));
+  }
+  if (chosen === null || !names.has(chosen)) {
+    const now = select.dataset.pid ? Number(select.dataset.pid) : null;
+    const pids = last.targets.map(([pid]) => pid);
+    const most = pids.sort((a, b) => workingSet(last, b) - workingSet(last, a))[0];
+    const enough = names.has(now) && 2 * (workingSet(last, now) ?? 0) >= (workingSet(last, most) ?? 0);
+    select.dataset.pid = enough ? now : most ?? [...names.keys()].at(-1);
+  } else {
+    select.dataset.pid = chosen;
+  }
+  select.value = select.dataset.pid;
+  return Number(select.dataset.pid);
+}
+
+function showCost(lately) {
+  if (!lately.length) return;
+  const sum = (column) => lately.reduce((total, frame) => total + frame[column], 0);
+  const share = sum("cpu") / (lately.at(-1).end - lately[0].start), late = sum("late");
+  $("cost").textContent =
+    `${state.probe}: ${percent(share)} of a CPU, window ${duration(sum("measured") / sum("snapshots"))} ` +
+    `(${duration(state.aggregation)} asked), sampled every ${duration(lately.at(-1).sampling)}` +
+    (late ? `, ${late} late` : "");
+}
+
+function showTimes(from, to) {
+  const width = $("heat").clientWidth, count = Math.max(1, Math.floor(width / 110));
+  $("times").replaceChildren(...Array.from({ length: count }, (_, i) => {
+    const label = document.createElement("span");
+    label.style.left = `${(i / count) * width}px`;
+    label.textContent = clock(from + (i / count) * (to - from));
+    return label;
+  }));
+}
+
+function drawLegend() {
+  const canvas = $("legend"), context = canvas.getContext("2d");
+  const image = context.createImageData(canvas.width, canvas.height);
+  const pixels = new Uint32Array(image.data.buffer), colours = palette();
+  pixels.forEach((_, i) => {
+    pixels[i] = colours[Math.round(((i % canvas.width) / (canvas.width - 1)) * 255)];
+  });
+  context.putImageData(image, 0, 0);
+}
+
+function showTip(event) {
+  const found = heat.at(event.offsetX, event.offsetY), tip = $("tip");
+  tip.hidden = !found;
+  if (!found) return;
+  tip.textContent = found.text;
+  table.point(found.name);
+  const beyond = event.clientX + tip.offsetWidth + 16 > innerWidth;
+  tip.style.left = `${Math.max(0, event.clientX + (beyond ? -tip.offsetWidth - 8 : 12))}px`;
+  tip.style.top = `${event.clientY + 12}px`;
+}
+
+$("target").addEventListener("change", (event) => {
+  chosen = Number(event.target.value);
+  heat.addresses = "hottest";
+  redraw();
+});
+for (const id of ["hottest", "all"]) {
+  $(id).addEventListener("click", () => {
+    heat.addresses = id;
+    redraw();
+  });
+}
+$("all-time").addEventListener("click", () => {
+  course.picked = null;
+  redraw();
+});
+let held = null;
+$("heat").addEventListener("pointerdown", (event) => {
+  held = event.offsetY;
+});
+$("heat").addEventListener("pointerup", (event) => {
+  if (held !== null) heat.zoom(held, event.offsetY);
+  held = null;
+  redraw();
+});
+$("heat").addEventListener("pointermove", showTip);
+$("heat").addEventListener("pointerleave", () => {
+  $("tip").hidden = true;
+  table.point(undefined);
+});
+addEventListener("resize", redraw);
+onThemeChange(() => {
+  drawLegend();
+  redraw();
+});
+
+// A hidden page asks for nothing; the stream goes on from where it was when it is seen again.
+let stream = null;
+
+function connect() {
+  frames.clear();
+  stream = new EventSource("frames");
+  stream.addEventListener("message", (event) => {
+    frames.add(event.data);
+    if (state) redraw();
+  });
+  stream.addEventListener("state", (event) => {
+    const next = JSON.parse(event.data);
+    if (state && next.run !== state.run) connectAnew();
+    state = next;
+    $("state").textContent = state.ended && (state.live ? `${state.ended}: the last picture` : state.ended);
+    redraw();
+  });
+  stream.addEventListener("error", () => {
+    $("state").textContent = state?.ended || "not connected: the last picture";
+  });
+}
+
+function connectAnew() {
+  stream.close();
+  connect();
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) stream.close();
+  else connectAnew();
+});
+drawLegend();
+connect();

@@ -1,0 +1,61 @@
+// The mappings, ranked.
+
+import { mappingName, percent, size } from "./format.js";
+
+const MOST = 200;
+
+export class Table {
+  sort = "hot";
+  #rows = [];
+
+  constructor(table, columns, onSort) {
+    this.body = table.tBodies[0];
+    this.columns = columns;
+    this.headers = new Map();
+    const row = table.tHead.rows[0];
+    for (const [key, title] of columns) {
+      const cell = document.createElement("th"), button = document.createElement("button");
+      cell.scope = "col";
+      button.textContent = title;
+      button.addEventListener("click", () => {
+        this.sort = key;
+        onSort();
+      });
+      cell.append(button);
+      row.append(cell);
+      this.headers.set(key, cell);
+    }
+  }
+
+  show(rows) {
+    const { sort } = this;
+    rows.sort((a, b) =>
+      sort === "name" ? a.name.localeCompare(b.name) : b[sort] - a[sort] || b.heat - a.heat || b.total - a.total);
+    for (const [key, cell] of this.headers) {
+      cell.setAttribute("aria-sort", key !== sort ? "none" : key === "name" ? "ascending" : "descending");
+    }
+    this.#rows = rows.slice(0, MOST);
+    const rest = rows.length - this.#rows.length;
+    this.body.replaceChildren(...this.#rows.map((one) => {
+      const row = document.createElement("tr");
+      for (const [key] of this.columns) {
+        const cell = row.insertCell();
+        if (key === "name") cell.textContent = mappingName(one.name);
+        else if (key === "rate") cell.textContent = percent(one.rate);
+        // Half a page is nothing: a mean of windows in which hardly anything was so.
+        else cell.textContent = one[key] >= 2048 ? size(one[key]) : "-";
+      }
+      return row;
+    }));
+    if (rest > 0) {
+      const cell = this.body.insertRow().insertCell();
+      cell.colSpan = this.columns.length;
+      cell.textContent = `and ${rest} more`;
+    }
+  }
+
+  // Mark the mapping that somebody points at.
+  point(name) {
+    this.#rows.forEach((one, i) => this.body.rows[i].classList.toggle("pointed", one.name === name));
+  }
+}

@@ -1,0 +1,38 @@
+"""Take the pictures of `pydamon serve` in docs/live.md, from the project's root:
+
+python -m tools.serve_picture RECORDING OUT.png [light|dark]
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from tests.browser import chromium
+
+from pydamon import read_recording
+from pydamon.live import Replay
+from pydamon.web import Server
+
+
+def main(recording_path: str, out_path: str, theme: str = "dark") -> None:
+    """The page of a recording, in a window of 1100 by 655, in so many colours."""
+    server = Server(Replay(read_recording(recording_path)))
+    threading.Thread(target=server.run).start()
+    try:
+        with tempfile.TemporaryDirectory() as profile, chromium(Path(profile)) as tab:
+            feature = {"name": "prefers-color-scheme", "value": theme}
+            tab.send("Emulation.setEmulatedMedia", features=[feature])
+            tab.visit(server.url.replace("127.0.0.1", "localhost"), 1100, 655)
+            tab.wait("document.querySelectorAll('#mappings tbody tr').length > 0")
+            tab.mouse("mouseMoved", 500, 300)
+            tab.wait("!document.getElementById('tip').hidden")
+            tab.picture().quantize(128).save(out_path, optimize=True)
+    finally:
+        server.stop()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
