@@ -369,3 +369,14 @@ def test_a_reader_that_leaves_early_is_no_error(path: str) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+def test_what_takes_long_to_read_says_how_far_it_is(
+    path: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert report("wss", path) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("pydamon.cli.reports.base._PATIENCE_S", -1.0)
+    assert report("wss", path) == 0
+    assert capsys.readouterr().err == f"\rreading {path}: 90 regions\r\x1b[K"

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import ctypes
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pydamon.core.errors import RecordingError, UsageError
 from pydamon.core.snapshot import Target
 from pydamon.core.units import parse_duration_ns
 from pydamon.recording import Recording, read_recording
+from pydamon.recording import open_recording as read_file
 
 __all__ = [
     "add_recording_arguments",
@@ -31,6 +33,7 @@ __all__ = [
 ]
 
 _FILE = "pydamon.damon"
+_PATIENCE_S = 1.0
 
 
 def add_recording_arguments(parser: argparse.ArgumentParser, *files: str) -> None:
@@ -49,7 +52,7 @@ def add_recording_arguments(parser: argparse.ArgumentParser, *files: str) -> Non
 def open_recording(args: argparse.Namespace, file: str | None = None) -> Recording:
     """The part of the recording that was asked for; raises `RecordingError` where it is empty."""
     file = args.file if file is None else file
-    recording = read_recording(file)
+    recording = _read(file)
     _give_memory_back()
     if len(recording) == 0:
         raise RecordingError(f"{file} has no snapshots", hint=recording.problem)
@@ -62,6 +65,25 @@ def open_recording(args: argparse.Namespace, file: str | None = None) -> Recordi
         if len(recording.table) == 0:
             raise RecordingError(f"no region in {file} is such that {args.where}")
     return recording
+
+
+def _read(file: str) -> Recording:
+    """The recording; on a terminal, what takes longer than a second says how far it is."""
+    if not sys.stderr.isatty():
+        return read_recording(file)
+    begin_s, shown = time.monotonic(), False
+
+    def show(region_count: int) -> None:
+        nonlocal shown
+        if time.monotonic() - begin_s > _PATIENCE_S:
+            shown = True
+            complain(f"\rreading {file}: {region_count:,} regions", end="")
+
+    try:
+        return read_file(file).read(show)
+    finally:
+        if shown:
+            complain("\r\x1b[K", end="")
 
 
 def _give_memory_back() -> None:
