@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pydamon import ProbeUnavailable
 from pydamon.kernel.events import group, records, sample_dtype
+from pydamon.kernel.reader import cut_at
 
 FORMAT = """name: damon_aggregated
 ID: 734
@@ -100,3 +101,13 @@ def test_addresses_are_bytes_whatever_the_unit() -> None:
     samples, _ = records(b"".join(stream([[2, 1]])), DTYPE)
     (found,), _, _ = group(samples, 2, LATER_NS, 8)
     assert (found.end - found.start == 8 * 4096).all()
+
+
+def test_regions_end_where_memory_nodes_do() -> None:
+    samples, _ = records(b"".join(stream([[3, 1]])), DTYPE)
+    (found,), _, _ = group(samples, 2, LATER_NS)
+    cut = cut_at(found, np.array([4096 + 1024, 8192, 1 << 40]))
+    assert cut.start.tolist() == [0, 4096, 5120, 8192, 0]
+    assert cut.end.tolist() == [4096, 5120, 8192, 12288, 4096]
+    assert cut.target.tolist() == [0, 0, 0, 0, 1]
+    assert cut.nr_accesses.tolist() == [3] * 5

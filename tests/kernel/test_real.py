@@ -144,6 +144,10 @@ def test_physical_memory_has_as_much_in_use(quarter: Program) -> None:
     assert 0.7 * quarter.hot < working_set < 4 * quarter.hot
     names = {region.mapping.name for region in snapshots[-1] if region.mapping}
     assert names == {path.name.replace("node", "node ") for path in _nodes()}
+    for mapping in snapshots[-1].targets[0].mappings.mappings:
+        # Every region is of one node.
+        straddling = (snapshots[-1].start < mapping.end) & (mapping.end < snapshots[-1].end)
+        assert not straddling.any()
 
 
 def test_a_single_node() -> None:

@@ -78,7 +78,11 @@ class Record:
     def run(self, args: argparse.Namespace) -> int:
         """Record until the time is up, the targets are gone, or somebody presses Ctrl-C."""
         if [bool(args.pids), bool(args.command), args.physical].count(True) != 1:
-            raise UsageError("name one or more processes by pid, or a command behind `--`")
+            raise UsageError(
+                "name one or more processes by pid, a command behind `--`, or --physical"
+            )
+        if (args.nodes or args.cgroup) and not args.physical:
+            raise UsageError("--node and --cgroup are for --physical")
         with ExitStack() as stack:
             child = stack.enter_context(Child(args.command)) if args.command else None
             pids = [child.pid] if child else args.pids

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from pydamon.kernel.cgroups import CgroupPages
 from pydamon.kernel.claim import Claim
 from pydamon.kernel.events import EventReader
 from pydamon.kernel.kdamond import KernelTarget, Settings
-from pydamon.kernel.reader import Aggregation, Reader, TriedReader
+from pydamon.kernel.reader import Aggregation, Reader, TriedReader, cut_at
 from pydamon.probes.base import RealClock
 from pydamon.schemes import Scheme, SchemeStats
 from pydamon.spaces import Layout, Space
@@ -222,6 +223,11 @@ class KernelMonitor(Monitor):
 
     def _snapshot(self, aggregation: Aggregation, cpu_ns: int) -> Snapshot:
         samples = self._attrs.samples_per_aggregation
+        if self._operations == "paddr":
+            # The kernel's regions know no memory nodes.
+            nodes = self._layout.mappings[0].mappings
+            borders = [b.start for a, b in pairwise(nodes) if a.end == b.start]
+            aggregation = cut_at(aggregation, np.array(borders, np.int64))
         known = aggregation.target < len(self._targets)
         nr_accesses = np.minimum(aggregation.nr_accesses[known], samples)
         start, end = aggregation.start[known], aggregation.end[known]

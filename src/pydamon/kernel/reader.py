@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydamon.core.closing import Closing
 from pydamon.kernel.kdamond import Kdamond
 
-__all__ = ["Aggregation", "Reader", "TriedReader"]
+__all__ = ["Aggregation", "Reader", "TriedReader", "cut_at"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,24 @@ class Aggregation:
     nr_accesses: NDArray[np.int64]
     age: NDArray[np.int64]
     lost: int = 0
+
+
+def cut_at(aggregation: Aggregation, borders: NDArray[np.int64]) -> Aggregation:
+    """The same with every region cut in two that lies on both sides of one of some addresses."""
+    for border in borders:
+        for at in np.flatnonzero((aggregation.start < border) & (border < aggregation.end)):
+            twice = np.insert(np.arange(len(aggregation.start)), at, at)
+            start, end = aggregation.start[twice], aggregation.end[twice]
+            end[at] = start[at + 1] = border
+            aggregation = replace(
+                aggregation,
+                target=aggregation.target[twice],
+                start=start,
+                end=end,
+                nr_accesses=aggregation.nr_accesses[twice],
+                age=aggregation.age[twice],
+            )
+    return aggregation
 
 
 class Reader(Closing):
