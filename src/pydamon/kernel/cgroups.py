@@ -42,7 +42,7 @@ class CgroupPages:
         if not os.access(_PAGES, os.R_OK):
             raise ProbeUnavailable(f"{_PAGES} cannot be read: it is for root, and CONFIG_MEMCG")
         self._ranges = ranges
-        self._below: list[NDArray[np.int64]] = []
+        self._below: list[NDArray[np.int32]] = []
         self.refresh()
 
     def refresh(self) -> None:
@@ -51,7 +51,9 @@ class CgroupPages:
         fd = os.open(_PAGES, os.O_RDONLY | os.O_CLOEXEC)
         try:
             self._below = [
-                np.append(0, np.cumsum(np.isin(_owners(fd, low, high), inodes)))
+                np.append(
+                    np.int32(0), np.cumsum(np.isin(_owners(fd, low, high), inodes), dtype=np.int32)
+                )
                 for low, high in self._ranges.tolist()
             ]
         finally:
@@ -64,7 +66,7 @@ class CgroupPages:
             last = len(below) - 1
             first = np.clip((start - low) // PAGE_SIZE, 0, last)
             beyond = np.clip(-((low - end) // PAGE_SIZE), 0, last)
-            found += (below[beyond] - below[first]) * PAGE_SIZE
+            found += (below[beyond] - below[first]).astype(np.int64) * PAGE_SIZE
         return found
 
 

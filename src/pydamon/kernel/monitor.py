@@ -86,6 +86,7 @@ class KernelMonitor(Monitor):
         self._reader: Reader | None = None
         self._pending: list[Aggregation] = []
         self._restarts = 0
+        self._pages_due_ns = 0
         try:
             self._layout = space.update(_MAX_TARGETS)
             if not self._layout.targets:
@@ -292,8 +293,11 @@ class KernelMonitor(Monitor):
             self._claim.kdamond.feed_goals(self._schemes)
         if self._goal and self._claim.kdamond.running:
             self._attrs = self._claim.kdamond.tuned_attrs(self._attrs)
-        if self._pages:
+        if self._pages and time.monotonic_ns() >= self._pages_due_ns:
+            begin_ns = time.thread_time_ns()
             self._pages.refresh()
+            rest_ns = self._pacer.rest_ns(time.thread_time_ns() - begin_ns)
+            self._pages_due_ns = time.monotonic_ns() + rest_ns
         layout = self._space.update(_MAX_TARGETS)
         if layout is self._layout:
             return
