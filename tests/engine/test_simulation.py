@@ -238,3 +238,16 @@ def test_hot_memory_in_a_giant_target_is_found_within_a_minute_and_the_budget(
     assert last.size[told].sum() < 1.1 * hot
     cpu_ns = sum(s.cost.cpu_ns for s in snapshots)
     assert cpu_ns < 0.01 * (last.end_ns - snapshots[0].start_ns)
+
+
+def test_what_is_sparsely_in_use_is_not_idle() -> None:
+    # One page in 16: samples miss it more often than not, and reclaim would take it.
+    sparse = (BASE + 64 * MIB, BASE + 192 * MIB)
+    trace = steady(Access(*sparse, stride=16 * 4096))
+    mon = pydamon.simulate(trace, [(BASE, BASE + 256 * MIB)])
+    snapshots = list(mon.run("10s"))[20:]
+    for snapshot in snapshots:
+        inside = (snapshot.start >= sparse[0]) & (snapshot.end <= sparse[1])
+        assert (snapshot.nr_accesses[inside] >= 1).all()
+        outside = (snapshot.start >= sparse[1]) | (snapshot.end <= sparse[0])
+        assert (snapshot.nr_accesses[outside] == 0).all()

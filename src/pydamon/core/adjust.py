@@ -35,7 +35,7 @@ __all__ = [
     "touched_in",
 ]
 
-_MEANS = ("nr_accesses", "last_nr_accesses", "age", "touched", "early", "unobservable")
+_MEANS = ("nr_accesses", "last_nr_accesses", "age", "touched", "early", "unobservable", "missed")
 _MERGE_DIVISOR = 10
 """Neighbours merge where they differ by at most a tenth of the largest `nr_accesses`."""
 _CONTRAST = 0.5

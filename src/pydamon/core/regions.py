@@ -27,7 +27,8 @@ class RegionTable:
     the size-weighted means that a merge makes keep their sums; `Snapshot` truncates them, as the
     kernel does. `touched`, `early` and `unobservable` are shares of the region's bytes, 0 to 1:
     what is known to be accessed in an aggregation and in the first quarter of one (NaN: nothing
-    is known), and what the probe could not watch. `border` is an
+    is known), and what the probe could not watch. `missed` counts samples since the last one that
+    found an access. `border` is an
     address inside the region on whose two sides samples found different things, 0 for none.
     """
 
@@ -40,6 +41,7 @@ class RegionTable:
     touched: NDArray[np.float64]
     early: NDArray[np.float64]
     unobservable: NDArray[np.float64]
+    missed: NDArray[np.float64]
     border: NDArray[np.int64]
 
     @classmethod
@@ -50,7 +52,7 @@ class RegionTable:
         """
         starts = np.array(start, dtype=np.int64, ndmin=1)
         n = len(starts)
-        nothing = np.zeros((4, n))
+        nothing = np.zeros((5, n))
         table = cls(
             np.broadcast_to(np.asarray(target, dtype=np.int32), (n,)).copy(),
             starts,
@@ -61,6 +63,7 @@ class RegionTable:
             np.full(n, np.nan),
             np.full(n, np.nan),
             nothing[3],
+            nothing[4],
             np.zeros(n, np.int64),
         )
         table.check()
@@ -105,6 +108,7 @@ class RegionTable:
             self.touched,
             self.early,
             self.unobservable,
+            self.missed,
             self.border,
         )
 

@@ -140,6 +140,7 @@ def tell(table: RegionTable, spots: Spots, most: int) -> RegionTable:
     new = np.where((parts[of] > 1) | np.isnan(old), 1, new)
     for column, told in ((out.touched, mean), (out.early, early)):
         column[at] = new * told + (1 - new) * np.nan_to_num(column[at])
+    out.missed[at] *= new == 0
     return out
 
 

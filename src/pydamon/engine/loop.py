@@ -336,10 +336,14 @@ class SamplingMonitor(Monitor):
             table.touched = table.early = counts.touched
         elif self._survey is not None:
             known = table.touched
-            sample_window = 1 / attrs.samples_per_aggregation
-            table.touched, in_doubt = still_known(table, counts, samples, sample_window)
+            table.missed = np.where(counts.hits > 0, 0, table.missed + counts.checks)
+            in_use, _ = adjust.touched_in(table, 1 / attrs.samples_per_aggregation)
+            table.touched, in_doubt = still_known(table, counts, samples, in_use)
             table.early = np.where(table.touched == known, table.early, table.touched)
             used = np.nan_to_num(np.maximum(table.touched, known)) * table.size
+            # Few samples miss a few pages, but what a survey saw in use is not idle.
+            seen = (table.touched > 0) & (2 * in_use * samples >= 1)
+            table.nr_accesses = np.where(seen, np.maximum(table.nr_accesses, 1), table.nr_accesses)
             self._survey.doubt(float(used @ in_doubt), float(used.sum()))
         if counts.border is not None and not self._plain:
             table.border = counts.border

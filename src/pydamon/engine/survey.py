@@ -228,23 +228,20 @@ class Survey:
 
 
 def still_known(
-    table: RegionTable, counts: Counts, samples: int, sample_window: float
+    table: RegionTable, counts: Counts, samples: int, in_use: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """The `touched` shares that surveys found, as far as samples do not contradict them.
 
     They do where a region that was hot has too few hits for its share, or long none at all, and
     where one has more hits than chance gives. A region that no survey has seen stays NaN. Also says
-    which shares are in doubt, so that a survey is worth its price. *sample_window* is how long a
-    sample is watched, as a part of the window.
+    which shares are in doubt, so that a survey is worth its price. *in_use* is the share that is
+    touched while a sample is watched.
     """
     share, hits, checks = table.touched, counts.hits, counts.checks
     rate = hits / np.maximum(checks, 1)
     fell = (2 * table.last_nr_accesses >= samples) & (4 * table.nr_accesses <= samples)
-    in_use, _ = adjust.touched_in(table, sample_window)
     by_then = (1 - np.minimum(table.last_nr_accesses / samples, in_use)) ** checks
-    idle = table.nr_accesses < 1
-    by_now = (1 - in_use) ** (checks * np.where(table.last_nr_accesses < 1, 1 + table.age, 1))
-    chance = np.minimum(np.where(fell, by_then, 1), np.where(idle, by_now, 1))
+    chance = np.minimum(np.where(fell, by_then, 1), (1 - in_use) ** table.missed)
     # An upper bound of the probability of so many hits, by Chernoff.
     by_chance = (checks * share * np.e / np.maximum(hits, 1)) ** hits
     warmed = (hits >= 2) & (by_chance < _IMPROBABLE)
@@ -312,3 +309,4 @@ def _fill(table: RegionTable, looks: list[tuple[_Stretch, PageBits]]) -> None:
         ):
             marked = np.append(0, np.cumsum(marks))
             column[first:last] = (marked[tail] - marked[head]) / (tail - head)
+        table.missed[first:last] = 0
