@@ -39,7 +39,7 @@ _FOR_SPOTS = 0.6
 _LEAST_SPOTS, _MOST_SPOTS = 64, 4096
 _FEW_REGIONS = 4
 _GAP_BYTES = 4 << 20
-_DOUBTFUL, _IMPROBABLE = 0.05, 0.001
+_DOUBTFUL, _IMPROBABLE = 0.05, 1e-5
 """Regions are many and looked at often: what has a chance of one in 20 happens all the time."""
 _MUCH = 0.1
 _REST_NS = 10**9
