@@ -41,8 +41,9 @@ class Serve:
             # An extra, and slow to load.
             from pydamon.web import Server  # noqa: PLC0415
         except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
             raise UsageError(
-                f"serving needs a package that is not installed: {error.name}",
+                f"serving needs a package that is not installed: {missing}",
                 hint="pip install 'pydamon[web]'",
             ) from None
         with source_from(args) as source:

@@ -56,7 +56,7 @@ class Server:
     @property
     def url(self) -> str:
         """What to open, with the token."""
-        host = "localhost" if _is_any(self._host) else self._host
+        host = socket.gethostname() if _is_any(self._host) else self._host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/?token={self.token}"
 
     def run(self) -> None:
