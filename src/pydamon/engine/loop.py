@@ -18,8 +18,9 @@ from pydamon.core.snapshot import Cost, Footprint, Snapshot, Target
 from pydamon.core.tuner import IntervalGoal, access_events, tune
 from pydamon.core.units import parse_duration_ns
 from pydamon.engine.base import Monitor
+from pydamon.engine.evidence import tell_rates, weigh
 from pydamon.engine.pace import Pacer
-from pydamon.engine.survey import Survey, still_known
+from pydamon.engine.survey import Survey
 from pydamon.engine.window import Window, snapshot_of
 from pydamon.probes.base import Counts, Session, Traits
 from pydamon.probes.process import Process
@@ -317,34 +318,13 @@ class SamplingMonitor(Monitor):
     def _merge(self, counts: Counts) -> RegionTable:
         """Turn counts into access rates, age the regions and merge those that are alike."""
         table, attrs, samples = self._table, self._pacer.effective, self._samples
-        tried = counts.checks + counts.unobservable
-        # One sample alone can err: the last figure counts as another. Without a sample nothing is
-        # known that is newer. Where samples cannot watch, there is what a survey could see, if any.
-        lone = (counts.checks == 1) & (self._traits.min_samples > 1) & (not self._plain)
-        hits = counts.hits + lone * table.last_nr_accesses / samples
-        surveyed = np.nan_to_num(table.touched) * samples
-        unknown = np.where(tried > 0, surveyed, table.last_nr_accesses)
-        table.nr_accesses = np.where(
-            counts.checks > 0, hits * samples / np.maximum(counts.checks + lone, 1), unknown
-        )
-        # What a survey found of each page is better than what samples tell.
-        sampled = (tried > 0) & np.isnan(table.touched)
-        table.unobservable = np.where(
-            sampled, counts.unobservable / np.maximum(tried, 1), table.unobservable
-        )
+        careful = self._traits.min_samples > 1 and not self._plain
+        tell_rates(table, counts, samples, careful=careful)
         if counts.touched is not None:
             table.touched = table.early = counts.touched
         elif self._survey is not None:
-            known = table.touched
-            table.missed = np.where(counts.hits > 0, 0, table.missed + counts.checks)
-            in_use, _ = adjust.touched_in(table, 1 / attrs.samples_per_aggregation)
-            table.touched, in_doubt = still_known(table, counts, samples, in_use)
-            table.early = np.where(table.touched == known, table.early, table.touched)
-            used = np.nan_to_num(np.maximum(table.touched, known)) * table.size
-            # Few samples miss a few pages, but what a survey saw in use is not idle.
-            seen = (table.touched > 0) & (2 * in_use * samples >= 1)
-            table.nr_accesses = np.where(seen, np.maximum(table.nr_accesses, 1), table.nr_accesses)
-            self._survey.doubt(float(used @ in_doubt), float(used.sum()))
+            sample_window = 1 / attrs.samples_per_aggregation
+            self._survey.doubt(*weigh(table, counts, samples, sample_window))
         if counts.border is not None and not self._plain:
             table.border = counts.border
         alike = adjust.threshold(table.nr_accesses)

@@ -18,9 +18,9 @@ from pydamon.core import adjust
 from pydamon.core.draw import draw, redraw
 from pydamon.core.regions import PAGE_SIZE, Ranges, RegionTable
 from pydamon.core.spots import Spots, choose, tell
-from pydamon.probes.base import Counts, PageBits, Session
+from pydamon.probes.base import PageBits, Session
 
-__all__ = ["Survey", "still_known"]
+__all__ = ["Survey"]
 
 _CHUNK_BYTES, _SMALL_CHUNK_BYTES = 1 << 30, 64 << 20
 _FIRST_NS, _MOST_NS = 150e6, 60e6
@@ -39,8 +39,6 @@ _FOR_SPOTS = 0.6
 _LEAST_SPOTS, _MOST_SPOTS = 64, 4096
 _FEW_REGIONS = 4
 _GAP_BYTES = 4 << 20
-_DOUBTFUL, _IMPROBABLE = 0.05, 1e-5
-"""Regions are many and looked at often: what has a chance of one in 20 happens all the time."""
 _MUCH = 0.1
 _REST_NS = 10**9
 """Even where surveys cost nothing, sampling has its time between two of them."""
@@ -225,30 +223,6 @@ class Survey:
             return bits
         accessed = bits.accessed & ~stretch.stuck
         return replace(bits, accessed=accessed, unobservable=stretch.stuck)
-
-
-def still_known(
-    table: RegionTable, counts: Counts, samples: int, in_use: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The `touched` shares that surveys found, as far as samples do not contradict them.
-
-    They do where a region that was hot has too few hits for its share, or long none at all, and
-    where one has more hits than chance gives. A region that no survey has seen stays NaN. Also says
-    which shares are in doubt, so that a survey is worth its price. *in_use* is the share that is
-    touched while a sample is watched.
-    """
-    share, hits, checks = table.touched, counts.hits, counts.checks
-    rate = hits / np.maximum(checks, 1)
-    fell = (2 * table.last_nr_accesses >= samples) & (4 * table.nr_accesses <= samples)
-    by_then = (1 - np.minimum(table.last_nr_accesses / samples, in_use)) ** checks
-    chance = np.minimum(np.where(fell, by_then, 1), (1 - in_use) ** table.missed)
-    # An upper bound of the probability of so many hits, by Chernoff.
-    by_chance = (checks * share * np.e / np.maximum(hits, 1)) ** hits
-    warmed = (hits >= 2) & (by_chance < _IMPROBABLE)
-    # As if some pages were accessed all the time and others never: the next survey will know.
-    by_rate = rate * (1 - table.unobservable)
-    told = np.where(chance < _IMPROBABLE, 0.0, np.where(warmed, by_rate, share))
-    return told, (chance < _DOUBTFUL) | warmed
 
 
 def _position(stretch: _Stretch) -> tuple[int, int]:

@@ -1,0 +1,80 @@
+"""What samples say: of access rates, and for or against what surveys found."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon.core import adjust
+from pydamon.core.regions import RegionTable
+from pydamon.probes.base import Counts
+
+__all__ = ["tell_rates", "weigh"]
+
+_DOUBTFUL, _IMPROBABLE = 0.05, 1e-5
+"""Regions are many and looked at often: what has a chance of one in 20 happens all the time."""
+
+
+def tell_rates(table: RegionTable, counts: Counts, samples: int, *, careful: bool) -> None:
+    """Set `nr_accesses`, of *samples* an aggregation, and what could not be watched.
+
+    Without a sample nothing is known that is newer than the last figure. Where samples cannot
+    watch, there is what a survey could see, if any. With *careful*, one sample alone does not
+    decide: the last figure counts as another.
+    """
+    tried = counts.checks + counts.unobservable
+    lone = (counts.checks == 1) & careful
+    hits = counts.hits + lone * table.last_nr_accesses / samples
+    surveyed = np.nan_to_num(table.touched) * samples
+    unknown = np.where(tried > 0, surveyed, table.last_nr_accesses)
+    table.nr_accesses = np.where(
+        counts.checks > 0, hits * samples / np.maximum(counts.checks + lone, 1), unknown
+    )
+    # What a survey found of each page is better than what samples tell.
+    sampled = (tried > 0) & np.isnan(table.touched)
+    table.unobservable = np.where(
+        sampled, counts.unobservable / np.maximum(tried, 1), table.unobservable
+    )
+
+
+def weigh(
+    table: RegionTable, counts: Counts, samples: int, sample_window: float
+) -> tuple[float, float]:
+    """Set what is `touched` as samples leave it of what surveys found, and what is idle.
+
+    *sample_window* is how long a sample is watched, as a part of the aggregation. Returns how many
+    bytes are in doubt now, of how many in use: when a survey is worth its price.
+    """
+    known = table.touched
+    table.missed = np.where(counts.hits > 0, 0, table.missed + counts.checks)
+    in_use, _ = adjust.touched_in(table, sample_window)
+    table.touched, in_doubt = _still_known(table, counts, samples, in_use)
+    table.early = np.where(table.touched == known, table.early, table.touched)
+    # Few samples miss a few pages, but what a survey saw in use is not idle.
+    seen = (table.touched > 0) & (2 * in_use * samples >= 1)
+    table.nr_accesses = np.where(seen, np.maximum(table.nr_accesses, 1), table.nr_accesses)
+    used = np.nan_to_num(np.maximum(table.touched, known)) * table.size
+    return float(used @ in_doubt), float(used.sum())
+
+
+def _still_known(
+    table: RegionTable, counts: Counts, samples: int, in_use: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The shares that surveys found, as far as samples do not contradict them; which are in doubt.
+
+    They do where a region that was hot has too few hits for its share, or long none at all, and
+    where one has more hits than chance gives. A region that no survey has seen stays NaN. *in_use*
+    is the share that is touched while a sample is watched.
+    """
+    share, hits, checks = table.touched, counts.hits, counts.checks
+    rate = hits / np.maximum(checks, 1)
+    fell = (2 * table.last_nr_accesses >= samples) & (4 * table.nr_accesses <= samples)
+    by_then = (1 - np.minimum(table.last_nr_accesses / samples, in_use)) ** checks
+    chance = np.minimum(np.where(fell, by_then, 1), (1 - in_use) ** table.missed)
+    # An upper bound of the probability of so many hits, by Chernoff.
+    by_chance = (checks * share * np.e / np.maximum(hits, 1)) ** hits
+    warmed = (hits >= 2) & (by_chance < _IMPROBABLE)
+    # As if some pages were accessed all the time and others never: the next survey will know.
+    by_rate = rate * (1 - table.unobservable)
+    told = np.where(chance < _IMPROBABLE, 0.0, np.where(warmed, by_rate, share))
+    return told, (chance < _DOUBTFUL) | warmed
