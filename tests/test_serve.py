@@ -294,7 +294,9 @@ def test_memory_stays_flat_however_long_it_runs() -> None:
     finally:
         tracemalloc.stop()
     assert len(source.history.frames()) < 90
-    assert max(sizes[4:]) < 1.25 * max(sizes[:4]), sizes
+    # Not a leak of 3 KiB a frame, 1 MiB in the second half; but what is on its way to the
+    # reader comes and goes.
+    assert max(sizes[4:]) < max(sizes[:4]) + MIB // 2, sizes
 
 
 # The page.
