@@ -98,6 +98,7 @@ class Reclaim:
                     bytes=self.quota_bytes,
                     reset=self.quota_reset_ns,
                     weights=Weights(age=1),
+                    fail_charge=0.0,
                     goals=goals,
                 ),
                 watermarks=Watermarks(

@@ -55,7 +55,10 @@ class Thp:
     def schemes(self) -> tuple[Scheme, ...]:
         """Two: `hugepage`, the hottest first, and `nohugepage`."""
         quota = Quota(
-            time=self.quota_time_ns, reset=self.quota_reset_ns, weights=Weights(rate=3, age=1)
+            time=self.quota_time_ns,
+            reset=self.quota_reset_ns,
+            weights=Weights(rate=3, age=1),
+            fail_charge=0.0,
         )
         hot = AccessPattern(min_size=_HUGE, min_rate=self.hot_rate, min_age=self.hot_min_age)
         idle = AccessPattern(min_size=_HUGE, max_rate=0, min_age=self.cold_min_age)

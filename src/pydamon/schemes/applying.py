@@ -124,14 +124,27 @@ class AppliedScheme:
         chosen = matching(Chosen.all_of(snapshot), bounds)
         chosen = filtered(chosen, self.scheme.filters)
         hot_first = self._action is None or self._action.hot_first
-        chosen = self._charge.served(chosen, hot_first=hot_first)
+        todo = chosen.size_bytes
+        while todo > 0:
+            served = self._charge.served(chosen, hot_first=hot_first)
+            todo -= served.size_bytes
+            in_time = self._apply_to_all(served, memories, young)
+            # What could not be acted on may not have been charged: then there is more to serve.
+            if not (in_time and len(served) and self._charge.goes_on):
+                break
+        return self.tried
+
+    def _apply_to_all(
+        self, chosen: Chosen, memories: Mapping[int, TargetMemory], young: Young
+    ) -> bool:
+        """Apply it to regions; false where the time is over before the end."""
         # A huge page may lie across the border of two regions: an action is given runs of them.
         heads = chosen.heads() if self._action is not None else np.arange(len(chosen))
         tails = np.append(heads[1:], len(chosen))[: len(heads)]
-        for first, behind in zip(heads.tolist(), tails.tolist(), strict=True):
-            if not self._apply_to(chosen, first, behind, memories, young):
-                break
-        return self.tried
+        return all(
+            self._apply_to(chosen, first, behind, memories, young)
+            for first, behind in zip(heads.tolist(), tails.tolist(), strict=True)
+        )
 
     def _may(self, now_ns: int, memories: Mapping[int, TargetMemory]) -> bool:
         if self.done:
@@ -176,13 +189,13 @@ class AppliedScheme:
                 in_time = False
                 self._charge.stop_at(snapshot, target, step_start)
                 break
-            begin_ns = time.monotonic_ns()
+            begin_ns = time.thread_time_ns()
             if self._action is None:
                 done = self._call(chosen, first)
             else:
                 allowed = bool(chosen.allowed[first])
                 done = self._act(self._action, memory, (step_start, step_end), young, allowed)
-            took_ns = time.monotonic_ns() - begin_ns
+            took_ns = time.thread_time_ns() - begin_ns
             self._charge.pay(step_end - step_start, done, took_ns)
             self.stats.time_ns += took_ns
             reached, applied = step_end, applied + done

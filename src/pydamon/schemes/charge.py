@@ -51,6 +51,11 @@ class Charge:
         out_of_time = self.quota.time_ns and self._ns >= self.quota.time_ns
         return 0 if out_of_time else max(0, self.limit_bytes - self._bytes)
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether more was to be served than the limit left room for."""
+        return self._stopped_at is not None
+
     def begin(self, now_ns: int) -> None:
         """Open the next window where the last one is over."""
         if not self.quota.limits:

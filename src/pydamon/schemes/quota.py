@@ -95,6 +95,7 @@ def _weights(value: Weights) -> Weights:
 class Quota:
     """At most *time* and *bytes* every *reset* interval: the stricter counts, 0 is no limit.
 
+    The time is CPU time of the thread that acts (in the kernel, what the clock says).
     With `goals` the limit is tuned within that, by feedback (`tuner` "consist"), or the scheme
     runs until they are met ("temporal"). `weights` say which regions are served first.
     `fail_charge` is the share that bytes cost that were tried, but could not be acted on.

@@ -13,8 +13,8 @@ class SchemeStats:
 
     `tried` is what matched the pattern and core filters and was within the quota; `applied` is
     that for which the action is known to have happened; `qt_exceeds` counts charge windows that
-    ended with all of the quota spent. Not DAMON's: `time_ns` is how long acting took, `rests` how
-    often the guard made the scheme back off.
+    ended with all of the quota spent. Not DAMON's: `time_ns` is the CPU time that acting took,
+    `rests` how often the guard made the scheme back off.
     """
 
     nr_tried: int = 0
