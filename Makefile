@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BPF := src/pydamon/probes/ebpf/sampler.bpf
 
-.PHONY: demo test test-vm lint bench bench-quick bpf format clean
+.PHONY: demo test test-vm effects lint bench bench-quick bpf format clean
 
 demo: $(READY) $(BPF).o
 	$(BIN)/pydamon demo
@@ -24,6 +24,11 @@ lint: $(READY) $(BPF).o
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# What the policies achieve on this machine (docs/schemes.md); two minutes each.
+effects: $(READY) $(BPF).o
+	$(BIN)/python -m tests.effects.reclaim
+	$(BIN)/python -m tests.effects.thp
 
 # How fast the core is on this machine.
 bench: $(READY) $(BPF).o

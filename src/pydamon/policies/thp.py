@@ -40,7 +40,7 @@ class Thp:
         metadata={"help": "Huge pages that have not been accessed for so long are split"},
     )
     quota_time_ns: Ns = field(
-        default=Ns(10**7),
+        default=Ns(10**8),
         alias="quota_time",
         converter=duration_ns,
         metadata={"help": "Time to spend on each of both every reset interval"},
