@@ -1,4 +1,4 @@
-"""Reclaim: 800 MiB of a file, of which 80 are hot, on this machine (which needs no swap for it)."""
+"""Reclaim: 400 MiB of a file, of which 40 are hot, on this machine (which needs no swap for it)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def main() -> None:
     # Between watermarks whatever is free; the age is shorter than by default to save time.
     policy = Reclaim(min_age="5s", high=1000, mid=1000, low=0)
     with tempfile.NamedTemporaryFile(dir="/var/tmp") as file:
-        for _ in range(800):
+        for _ in range(400):
             file.write(os.urandom(MIB))
         file.flush()
         os.fsync(file.fileno())
         with (
-            working("file", 80, 720, file.name) as program,
-            working("none", 80, 4) as peer,
+            working("file", 40, 360, file.name) as program,
+            working("none", 40, 4) as peer,
         ):
             before = program.resident_mib
             alone = _compare(program, peer)
