@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from pydamon.bench import accuracy
 from pydamon.cli.main import main
+from pydamon.workloads import PATTERNS
 from tests.live.conftest import needs
 
 
@@ -46,16 +48,12 @@ def test_accuracy_of_a_file_of_masim(capsys: pytest.CaptureFixture[str], tmp_pat
 
 @pytest.mark.live
 @needs("ebpf")
-def test_a_working_set_within_the_reach_of_the_tlb(capsys: pytest.CaptureFixture[str]) -> None:
-    tools = ("pydamon", "plain")
-    found = run(capsys, "accuracy", "--workload", "tlb", "--tool", *tools)
-    pydamon, plain = found["results"]
+def test_a_working_set_within_the_reach_of_the_tlb() -> None:
+    plan = accuracy.Plan(settle_s=5, look_s=2)
+    (row,) = accuracy.measure(PATTERNS["tlb"], ["pydamon"], plan, 1, print)
     # 256 KiB that never leave the TLB: without a flush they look idle.
-    assert pydamon["wss_error"] <= 0.1
-    assert pydamon["f1"] >= 0.95
-    (pair,) = found["comparison"]
-    assert (pair["name"], pair["plain_cpu"]) == ("tlb", plain["cpu"])
-    assert pair["as_accurate"]
+    assert row.wss_error <= 0.1
+    assert row.f1 >= 0.95
 
 
 @pytest.mark.live
