@@ -24,7 +24,6 @@ __all__ = ["Running", "Simulated", "Workload"]
 
 _RUNNER = Path(__file__).with_name("runner.py")
 _BASE = 1 << 40
-_PATIENCE_S = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,8 @@ class Workload:
                 yield Running(process.pid, GroundTruth(self.config, truth))
             finally:
                 process.kill()
-                process.wait(_PATIENCE_S)
+                # However long that takes: giving back 10 GiB can be seconds.
+                process.wait()
                 if process.stdout is not None:
                     process.stdout.close()
 
