@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
+import psutil
 import pytest
 
 from pydamon.bench import real
@@ -51,6 +54,20 @@ def test_a_program() -> None:
     assert mine.wss_bytes == pytest.approx(exact.wss_bytes, rel=0.7)
     assert 0 < mine.cpu < 0.2
     assert said == ["real: sqlite gets ready", "real: sqlite with pydamon, 1 of 1"]
+
+
+@pytest.mark.live
+@needs("ebpf")
+def test_who_ends_it_ends_its_programs() -> None:
+    argv = [sys.executable, "-m", "pydamon", "bench", "real", "--quick"]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as bench:
+        assert bench.stderr is not None
+        while "with pydamon" not in bench.stderr.readline():
+            assert bench.poll() is None
+        (program,) = psutil.Process(bench.pid).children()
+        bench.terminate()
+        assert bench.wait(20) == 130
+    assert not program.is_running()
 
 
 @needs("ebpf")

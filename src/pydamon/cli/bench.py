@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -78,6 +79,8 @@ class Bench:
         """Measure, and print what was found."""
         machine = Machine.here()
         rows: list[Any] = []
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _interrupt)
         try:
             rows.extend(args.measure(args, _progress(sys.stderr.isatty())))
         finally:
@@ -87,6 +90,12 @@ class Bench:
             if rows:
                 _report(args, machine, rows)
         return 0
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """Whoever ends the benchmark ends the programs that it has started."""
+    del number, frame
+    raise KeyboardInterrupt
 
 
 def _report(args: argparse.Namespace, machine: Machine, rows: Sequence[Any]) -> None:
