@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pydamon
@@ -32,11 +32,13 @@ def configs(draw: st.DrawFn) -> Config:
     return Config(regions, tuple(draw(st.lists(phases, min_size=1, max_size=4))))
 
 
+@settings(deadline=None)  # other work on the machine must not fail it
 @given(configs())
 def test_what_is_rendered_is_parsed_back(config: Config) -> None:
     assert parse(render(config)) == config
 
 
+@settings(deadline=None)  # other work on the machine must not fail it
 @given(configs(), st.data())
 def test_comments_and_blank_lines_change_nothing(config: Config, data: st.DataObject) -> None:
     lines: list[str] = []
@@ -47,6 +49,7 @@ def test_comments_and_blank_lines_change_nothing(config: Config, data: st.DataOb
     assert parse("\n".join(["", "# top", "", *lines])) == config
 
 
+@settings(deadline=None)  # other work on the machine must not fail it
 @given(st.text("ab,0159 \n#.-x") | st.text())
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:
