@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BPF := src/pydamon/probes/ebpf/sampler.bpf
 
-.PHONY: demo test test-vm effects lint bench bench-quick bpf format clean
+.PHONY: demo test test-vm effects hostile lint bench bench-quick bpf format clean
 
 demo: $(READY) $(BPF).o
 	$(BIN)/pydamon demo
@@ -29,6 +29,10 @@ lint: $(READY) $(BPF).o
 effects: $(READY) $(BPF).o
 	$(BIN)/python -m tests.effects.reclaim
 	$(BIN)/python -m tests.effects.thp
+
+# 1,000 files that mean harm, each in a process with little memory and time.
+hostile: $(READY) $(BPF).o
+	$(BIN)/python -m tests.hostile 1000
 
 # How fast the core is on this machine.
 bench: $(READY) $(BPF).o

@@ -59,6 +59,10 @@ def main(argv: Sequence[str]) -> int:
         if error.hint:
             complain(textwrap.indent(error.hint, "  "))
         return 1
+    except MemoryError:
+        complain("pydamon: there is too little memory for that")
+        complain("  take a part of the recording: pydamon slice")
+        return 1
     except BrokenPipeError:
         # Whoever read our output has seen enough. Nothing must be written to it at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

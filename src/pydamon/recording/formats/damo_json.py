@@ -16,7 +16,7 @@ from pydamon.recording.formats.base import Incomplete
 __all__ = ["Piece", "inflated", "pieces", "plain"]
 
 _CHUNK = 2**22
-_MOST_TEXT = 2**27
+_MOST_TEXT = 2**26
 """Of one snapshot. damo writes some 500 bytes a region."""
 _MOST_HEAD = 2**20
 _SNAPSHOTS = re.compile(rb'"snapshots"\s*:\s*\[')
@@ -105,9 +105,9 @@ def _snapshots(text: _Text) -> Iterator[Piece]:
     """The snapshots of a record; what is left begins with the bracket that closes them."""
     if text.next_byte() == b"]":
         return
-    depth = scanned = ended = 0
+    depth = scanned = ended = searched = 0
     while True:
-        for match in _ARRAY_END.finditer(text.buffer, scanned):
+        for match in _ARRAY_END.finditer(text.buffer, searched):
             depth += _balance(text.buffer, b"[]", scanned, match.end())
             scanned = match.end()
             if depth < 0:
@@ -119,10 +119,11 @@ def _snapshots(text: _Text) -> Iterator[Piece]:
         if cut:
             yield "snapshots", text.drop(cut)
             text.next_byte(b",")
-            depth = scanned = ended = 0
+            depth = scanned = ended = searched = 0
             if text.buffer.startswith(b"]"):
                 return
         else:
+            searched = max(scanned, text.buffer.rfind(b"}"))
             text.more()
 
 

@@ -73,7 +73,7 @@ class _Lines:
         targets = _Targets()
         rest = _Rows.none()
         for chunk in line_chunks(self._path):
-            rows = rest.followed_by(_Rows.of(_LINE.findall(chunk), targets))
+            rows = _Rows.joined([rest, _Rows.of(_LINE.findall(chunk), targets)])
             begins = rows.snapshots()
             cut = int(begins[-1]) if len(begins) else 0
             rest = rows.take(slice(cut, None))
@@ -113,8 +113,10 @@ class _Rows:
         region_count, start, end, accesses = map(_integers, figures)
         return cls(np.array(which, np.int64), end_ns, region_count, start, end, accesses, age)
 
-    def followed_by(self, other: _Rows) -> _Rows:
-        return _Rows(*map(np.concatenate, zip(self._columns(), other._columns(), strict=True)))
+    @classmethod
+    def joined(cls, several: Sequence[_Rows]) -> _Rows:
+        columns = (one._columns() for one in several)
+        return cls(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
     def take(self, index: slice | NDArray[np.int64]) -> _Rows:
         return _Rows(*(column[index] for column in self._columns()))
@@ -142,7 +144,7 @@ class _Targets:
         self._ids: dict[bytes, int] = {}
         self._target: list[int] = []
         self._ended_ns: dict[int, int] = {}
-        self._first: dict[int, tuple[_Rows, int]] = {}
+        self._first: dict[int, _Rows] = {}
 
     def head(self, task: bytes, target: bytes) -> int:
         """The index of what stands before the time, together with the target."""
@@ -159,6 +161,7 @@ class _Targets:
         end_ns = rows.end_ns[begins]
         start_ns = np.zeros(len(begins), np.int64)
         wanted = np.ones(len(begins), np.bool_)
+        released: list[tuple[_Rows, int]] = []
         for one in np.unique(target).tolist():
             mine = np.flatnonzero(target == one)
             before = self._ended_ns.get(one)
@@ -166,63 +169,61 @@ class _Targets:
                 first, mine = mine[0], mine[1:]
                 before = int(end_ns[first])
                 low = int(begins[first])
-                self._first[one] = (rows.take(slice(low, low + int(lengths[first]))), before)
+                self._first[one] = rows.take(slice(low, low + int(lengths[first])))
                 wanted[first] = False
             if len(mine):
                 start_ns[mine] = np.append(before, end_ns[mine[:-1]])
                 before = int(end_ns[mine[-1]])
                 if one in self._first:
-                    yield self._batch_of_first(one, int(end_ns[mine[0]]))
+                    released.append((self._first.pop(one), int(end_ns[mine[0]])))
             self._ended_ns[one] = before
+        if released:
+            yield self._batch_of_first(released)
         # damo ends a recording of a single aggregation with one that nothing is in.
         wanted &= rows.nr_accesses[begins] >= 0
         kept = np.repeat(wanted, lengths)
         if kept.any():
-            yield self._batch(
-                rows.take(np.flatnonzero(kept)),
-                np.repeat(start_ns, lengths)[kept],
-                np.repeat(end_ns, lengths)[kept],
-            )
+            yield self._batch(rows.take(np.flatnonzero(kept)), np.repeat(start_ns, lengths)[kept])
 
     def last(self) -> Iterator[pa.RecordBatch]:
         """The first aggregations that had no second."""
-        for one, (_, end_ns) in list(self._first.items()):
-            yield self._batch_of_first(one, end_ns + Attrs().aggregation_ns)
+        usual_ns = Attrs().aggregation_ns
+        if self._first:
+            firsts = [(rows, int(rows.end_ns[0]) + usual_ns) for rows in self._first.values()]
+            yield self._batch_of_first(firsts)
 
-    def _batch_of_first(self, target: int, second_end_ns: int) -> pa.RecordBatch:
-        rows, end_ns = self._first.pop(target)
-        start_ns = max(0, 2 * end_ns - second_end_ns)
-        return self._batch(
-            rows, np.full(len(rows.start), start_ns), np.full(len(rows.start), end_ns)
-        )
+    def _batch_of_first(self, firsts: list[tuple[_Rows, int]]) -> pa.RecordBatch:
+        """First aggregations, each taken to be as long as its second, whose end is known."""
+        starts = [max(0, 2 * int(rows.end_ns[0]) - second_ns) for rows, second_ns in firsts]
+        start_ns = np.repeat(np.array(starts, np.int64), [len(rows.start) for rows, _ in firsts])
+        return self._batch(_Rows.joined([rows for rows, _ in firsts]), start_ns)
 
-    def _batch(
-        self, rows: _Rows, start_ns: NDArray[np.int64], end_ns: NDArray[np.int64]
-    ) -> pa.RecordBatch:
-        count = len(rows.start)
+    def _batch(self, rows: _Rows, start_ns: NDArray[np.int64]) -> pa.RecordBatch:
+        """All lines of an aggregation get the time of its first."""
         ids = [int(target) for target in self._ids]
         pids = [one if one < 2**31 else number for number, one in enumerate(ids)]
-        pid = np.array(pids, np.int64)[np.array(self._target)[rows.which]]
-        names = [f"target {one}" for one in ids]
+        target = np.array(self._target, np.int32)[rows.which]
         words = [
-            json.dumps({"perf": {"task": task.decode(errors="replace"), "target_id": int(target)}})
-            for task, target in self._heads
+            json.dumps({"perf": {"task": task.decode(errors="replace"), "target_id": int(one)}})
+            for task, one in self._heads
         ]
+        begins = rows.snapshots()
+        end_ns = np.repeat(rows.end_ns[begins], np.diff(begins, append=len(rows.start)))
         columns = {
-            "start_ns": start_ns,
+            "start_ns": np.minimum(start_ns, end_ns),
             "end_ns": end_ns,
-            "pid": pid,
-            "target": named(np.array(self._target, np.int32)[rows.which], names),
+            "pid": np.array(pids, np.int64)[target],
+            "target": named(target, [f"target {one}" for one in ids]),
             "start": rows.start,
             "end": rows.end,
             "nr_accesses": rows.nr_accesses,
             "max_nr_accesses": np.maximum(rows.nr_accesses, Attrs().samples_per_aggregation),
             "age": rows.age,
             "touched_bytes": np.where(rows.nr_accesses > 0, rows.end - rows.start, 0),
-            "sampling_ns": np.full(count, Attrs().sampling_ns),
+            "sampling_ns": np.full(len(target), Attrs().sampling_ns),
             "extra": named(rows.which.astype(np.int32), words),
         }
-        return batch_of(columns, count)
+        return batch_of(columns, len(target))
 
 
 class _Writer:

@@ -1,0 +1,120 @@
+"""The working sets of a fleet: one report over a directory of recordings, by any query engine.
+
+    pip install 'pydamon[fleet]'
+    for file in *.damon; do pydamon convert "$file" "fleet/${file%.damon}.parquet"; done
+    python examples/fleet.py fleet
+
+pydamon reads the directory as one recording. Where that takes too long or too much memory, the same
+files are asked by DuckDB or Polars, or by Dask on as many machines as it takes: a recording is a
+table, and nothing of pydamon is needed to read it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["ENGINES", "HostReport"]
+
+
+class HostReport(NamedTuple):
+    """The working sets of a host's snapshots, in bytes."""
+
+    host: str
+    snapshots: int
+    median: float
+    largest: int
+
+
+def by_pydamon(folder: Path) -> list[HostReport]:
+    """In parts, so that memory stays bounded."""
+    import numpy as np
+
+    import pydamon
+
+    found: dict[str, list[int]] = {}
+    for part in pydamon.open_recording(folder):
+        first = part.snapshot_offsets[:-1]
+        sizes = np.add.reduceat(part.column("touched_bytes"), first).tolist()
+        hosts, codes = part.names("host"), part.codes("host")[first].tolist()
+        for code, size in zip(codes, sizes, strict=True):
+            found.setdefault(hosts[code], []).append(size)
+    return [
+        HostReport(host, len(sizes), float(np.median(sizes)), max(sizes))
+        for host, sizes in sorted(found.items())
+    ]
+
+
+def by_duckdb(folder: Path) -> list[HostReport]:
+    import duckdb
+
+    query = """
+        with snapshots as (
+            select host, start_ns, end_ns, sum(touched_bytes) as working_set
+            from read_parquet(?) group by all
+        )
+        select host, count(*), median(working_set), max(working_set)
+        from snapshots group by host order by host
+    """
+    rows = duckdb.execute(query, [str(folder / "*.parquet")]).fetchall()
+    return [HostReport(host, count, float(median), int(most)) for host, count, median, most in rows]
+
+
+def by_polars(folder: Path) -> list[HostReport]:
+    import polars as pl
+
+    report = (
+        pl.scan_parquet(folder / "*.parquet")
+        .group_by("host", "start_ns", "end_ns")
+        .agg(working_set=pl.col("touched_bytes").sum())
+        .group_by(pl.col("host").cast(pl.String))
+        .agg(
+            snapshots=pl.len(),
+            median=pl.col("working_set").median(),
+            largest=pl.col("working_set").max(),
+        )
+        .sort("host")
+    )
+    return [HostReport(*row) for row in report.collect().rows()]
+
+
+def by_dask(folder: Path) -> list[HostReport]:
+    """With two workers here; `Client("scheduler:8786")` instead takes a cluster's."""
+    import dask.dataframe as dd
+    from distributed import Client
+
+    columns = ["host", "start_ns", "end_ns", "touched_bytes"]
+    with Client(n_workers=2, threads_per_worker=1, dashboard_address=None):  # type: ignore[no-untyped-call]
+        regions = dd.read_parquet(str(folder / "*.parquet"), columns=columns)
+        regions["host"] = regions["host"].astype("string[pyarrow]")
+        snapshots = regions.groupby(["host", "start_ns", "end_ns"]).touched_bytes.sum().compute()
+    hosts = snapshots.groupby("host").agg(["count", "median", "max"]).sort_index()
+    return [
+        HostReport(str(one.Index), int(one.count_), float(one.median), int(one.max))
+        for one in hosts.rename(columns={"count": "count_"}).itertuples()
+    ]
+
+
+ENGINES = {"pydamon": by_pydamon, "duckdb": by_duckdb, "polars": by_polars, "dask": by_dask}
+
+
+def main(folder: Path) -> None:
+    """Ask every engine, and show what they found."""
+    reports = {}
+    for name, engine in ENGINES.items():
+        began = time.perf_counter()
+        reports[name] = engine(folder)
+        print(f"{name}: {time.perf_counter() - began:.2f} s", file=sys.stderr)
+    first = next(iter(reports.values()))
+    print("the same numbers" if all(one == first for one in reports.values()) else "THEY DIFFER")
+    for one in sorted(first, key=lambda one: -one.largest)[:10]:
+        print(
+            f"{one.host:20} {one.snapshots:8} snapshots, working set "
+            f"{one.median / 2**20:10.1f} MiB, at most {one.largest / 2**20:10.1f} MiB"
+        )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
