@@ -1,0 +1,168 @@
+"""Finding the large objects of this interpreter, and what they are called."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import FrameType, ModuleType
+from typing import Any
+
+from pydamon.objects.memory import kinds, spans_of
+
+__all__ = ["Buffer", "find_buffers"]
+
+_LARGE = 1 << 16
+_DEEPEST = 4
+_MOST_VISITED = 200_000
+_MOST_ITEMS = 10_000
+_PACKAGE = __name__.partition(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """The memory of an object: `spans` are bytes [start, end), sorted, without overlap.
+
+    `names` are where it was found, the best one first; there are none where only the garbage
+    collector knows who holds it.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    spans: tuple[tuple[int, int], ...]
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return self.names[0] if self.names else "(unnamed)"
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(end - start for start, end in self.spans)
+
+
+def find_buffers(
+    namespace: Mapping[str, Any] | None = None, *, min_bytes: int = _LARGE
+) -> list[Buffer]:
+    """The objects of at least *min_bytes* whose data are bytes in memory, the largest first.
+
+    NumPy arrays, pandas frames, series and indexes, Arrow tables and arrays, torch tensors on the
+    CPU, bytes, bytearrays, arrays and memory maps. They are looked for in the *namespace* (by
+    default in `__main__` and in the variables of all functions that are running), in containers and
+    attributes below it, and among everything that the garbage collector knows. Views count to
+    what they are views of.
+    """
+    found: dict[tuple[tuple[int, int], ...], tuple[str, list[str]]] = {}
+    for name, value in _reachable(namespace):
+        _note(found, name, value, min_bytes)
+    for value in _held(min_bytes):
+        _note(found, "", value, min_bytes)
+    buffers = [Buffer(kind, tuple(names), spans) for spans, (kind, names) in found.items()]
+    buffers.sort(key=lambda one: -one.size)
+    return _apart(buffers)
+
+
+def _held(min_bytes: int) -> Iterator[Any]:
+    """What may be large of all that the garbage collector knows, or that is held by that."""
+    known = kinds()
+    of_interest: dict[type[Any], bool] = {}  # there are few types, and a million objects
+    seen: set[int] = set()
+    for value in gc.get_referents(*gc.get_objects()):
+        kind = type(value)
+        if kind not in of_interest:
+            of_interest[kind] = issubclass(kind, known)
+        if of_interest[kind] and id(value) not in seen:
+            seen.add(id(value))
+            if kind is not bytes or len(value) >= min_bytes:
+                yield value
+
+
+def _note(
+    found: dict[tuple[tuple[int, int], ...], tuple[str, list[str]]],
+    name: str,
+    value: Any,
+    min_bytes: int,
+) -> None:
+    spans = _union(spans_of(value))
+    if sum(end - start for start, end in spans) < min_bytes:
+        return
+    _, names = found.setdefault(spans, (type(value).__name__, []))
+    if name and name not in names:
+        names.append(name)
+
+
+def _union(spans: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return tuple(joined)
+
+
+def _apart(buffers: list[Buffer]) -> list[Buffer]:
+    """Leave out what lies within a named object before it, such as the columns of a frame."""
+    named = sorted(buffers, key=lambda one: (not one.names, -one.size))
+    taken: list[tuple[int, int]] = []
+    kept = []
+    for one in named:
+        inside = all(any(a <= s and e <= b for a, b in taken) for s, e in one.spans)
+        if not inside:
+            kept.append(one)
+            taken.extend(one.spans)
+    return sorted(kept, key=lambda one: -one.size)
+
+
+def _reachable(namespace: Mapping[str, Any] | None) -> Iterator[tuple[str, Any]]:
+    """Names, and what they name: near things first, and of these the ones without underscores."""
+    queue: deque[tuple[str, Any, int]] = deque()
+    for prefix, variables in _namespaces(namespace):
+        names = sorted(variables, key=lambda name: str(name).startswith("_"))
+        queue.extend((f"{name}{prefix}", variables[name], 0) for name in names)
+    seen: set[int] = set()
+    keep = []  # what is made on the way must not give its id to something else
+    while queue and len(seen) < _MOST_VISITED:
+        name, value, depth = queue.popleft()
+        yield name, value
+        if depth == _DEEPEST or id(value) in seen:
+            continue
+        seen.add(id(value))
+        keep.append(value)
+        queue.extend((f"{name}{part}", inner, depth + 1) for part, inner in _inside(value))
+
+
+def _namespaces(namespace: Mapping[str, Any] | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    if namespace is not None:
+        yield "", dict(namespace)
+        return
+    for first in sys._current_frames().values():
+        frame: FrameType | None = first
+        while frame is not None:
+            module = str(frame.f_globals.get("__name__", ""))
+            if module.partition(".")[0] != _PACKAGE and frame.f_locals is not frame.f_globals:
+                yield f" in {frame.f_code.co_name}()", dict(frame.f_locals)
+            frame = frame.f_back
+    yield "", dict(vars(sys.modules["__main__"]))
+
+
+def _inside(value: Any) -> Iterator[tuple[str, Any]]:
+    """What a container or an instance holds, and how to write that."""
+    if isinstance(value, dict):
+        for key, inner in list(value.items())[:_MOST_ITEMS]:
+            yield f"[{key!r}]" if isinstance(key, str | int) else "[...]", inner
+    elif isinstance(value, list | tuple | deque):
+        for index, inner in enumerate(list(value)[:_MOST_ITEMS]):
+            yield f"[{index}]", inner
+    elif isinstance(value, type | ModuleType) or spans_of(value):
+        return
+    else:
+        try:
+            attributes = dict(vars(value))
+        except TypeError:
+            return
+        for key, inner in attributes.items():
+            yield f".{key}", inner

@@ -1,0 +1,150 @@
+"""pytest: a limit on the working set of a test, and the idle memory that a test run holds.
+
+@pytest.mark.working_set(limit="100MiB")
+def test_it(): ...
+
+pytest --pydamon-idle
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+# What costs time to import is imported when a test asks for it: pytest loads this at every start.
+if TYPE_CHECKING:
+    from pydamon.objects import ObjectReport, Watch
+
+__all__: list[str] = []
+
+_MOST = 10
+_IDLE = ("cold", "untouched")
+_WATCH: pytest.StashKey[Watch] = pytest.StashKey()
+_REPORT: pytest.StashKey[ObjectReport] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--pydamon-idle`."""
+    parser.getgroup("pydamon").addoption(
+        "--pydamon-idle",
+        action="store_true",
+        help="show the largest objects that the test run holds, but does not use",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell of the marker."""
+    config.addinivalue_line(
+        "markers",
+        "working_set(limit): fail the test if it touches more memory than that, as in '100MiB'",
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Measure a test that has the marker."""
+    marker = pyfuncitem.get_closest_marker("working_set")
+    if marker is None:
+        return (yield)
+    from pydamon.core.units import format_size, parse_size  # noqa: PLC0415
+
+    limit = parse_size(_limit(*marker.args, **marker.kwargs))
+    before_bytes = _begin()
+    result = yield
+    used = _touched(before_bytes)
+    if used > limit:
+        pytest.fail(
+            f"the working set was {format_size(used)}, more than the limit of {format_size(limit)}",
+            pytrace=False,
+        )
+    return result
+
+
+def _limit(limit: str | int) -> str | int:
+    return limit
+
+
+def _begin() -> int:
+    """Forget what was touched, and the peak; the resident bytes."""
+    for word in (b"1", b"5"):  # accessed bits; the peak of the resident set (proc(5))
+        Path("/proc/self/clear_refs").write_bytes(word)
+    return _status("VmRSS")
+
+
+def _touched(before_bytes: int) -> int:
+    """What was touched since `_begin`: of what is there, and of what has come and gone."""
+    rollup = Path("/proc/self/smaps_rollup").read_text()
+    found = re.search(r"^Referenced:\s+(\d+) kB", rollup, re.MULTILINE)
+    assert found is not None
+    gone_bytes = _status("VmHWM") - max(before_bytes, _status("VmRSS"))
+    return 1024 * int(found[1]) + max(0, gone_bytes)
+
+
+def _status(key: str) -> int:
+    found = re.search(rf"^{key}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return 1024 * int(found[1])
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Begin to watch, if that is asked for."""
+    if session.config.getoption("--pydamon-idle") and not hasattr(session.config, "workerinput"):
+        from pydamon.core.errors import PydamonError  # noqa: PLC0415
+        from pydamon.objects import Watch  # noqa: PLC0415
+
+        try:
+            session.config.stash[_WATCH] = Watch(lambda: _variables(session.config))
+        except PydamonError as error:
+            raise pytest.UsageError(f"--pydamon-idle: {error}") from None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Look what is there before the fixtures of the last test go."""
+    if nextitem is None and (watch := item.config.stash.get(_WATCH, None)):
+        item.config.stash[_REPORT] = watch.report
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End the watch, whatever happened."""
+    if watch := session.config.stash.get(_WATCH, None):
+        watch.close()
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Show the objects that lie idle."""
+    if not config.getoption("--pydamon-idle"):
+        return
+    report = config.stash.get(_REPORT, None)
+    terminalreporter.section("idle memory (pydamon)")
+    if report is None:
+        terminalreporter.line("no test was run")
+        return
+    from pydamon.core.units import format_duration, format_size  # noqa: PLC0415
+
+    idle = sorted((one for one in report if one.state in _IDLE), key=lambda one: -one.size)
+    total = format_size(sum(one.size for one in idle))
+    terminalreporter.line(
+        f"{total} in {len(idle)} objects, in windows of "
+        f"{format_duration(report.window_ns)} ({report.probe})"
+    )
+    for one in idle[:_MOST]:
+        since = "" if one.idle_ns is None else f"idle for {format_duration(one.idle_ns)}"
+        what = f"{one.buffer.kind}  {one.name}"
+        terminalreporter.line(f"{format_size(one.size):>12}  {since or 'untouched':<18}  {what}")
+
+
+def _variables(config: pytest.Config) -> dict[str, Any]:
+    """The variables of the modules below pytest's root directory."""
+    found = {}
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and Path(file).is_relative_to(config.rootpath) and "site-packages" not in file:
+            found.update({f"{name}.{key}": value for key, value in vars(module).items()})
+    return found

@@ -1,0 +1,104 @@
+"""Notebooks: what results look like, and the cell magic."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+
+import pydamon
+from pydamon import Access, Phase, Snapshot, Trace, analysis
+from pydamon.notebook import CellUse, to_html
+from tests.recordings import record
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def shell() -> Iterator[InteractiveShell]:
+    shell = InteractiveShell.instance()
+    shell.run_line_magic("load_ext", "pydamon.notebook")
+    yield shell
+    InteractiveShell.clear_instance()
+
+
+@pytest.fixture(scope="module")
+def snapshots() -> list[Snapshot]:
+    trace = Trace((Phase(10**9, (Access(0, 64 * MIB, rate_hz=1000),)),))
+    return list(pydamon.simulate(trace, [(0, 256 * MIB)]).run("2s"))
+
+
+def run(shell: InteractiveShell, cell: str) -> Any:
+    """Run a cell."""
+    return shell.run_cell(cell)  # type: ignore[no-untyped-call]
+
+
+def shown(shell: InteractiveShell, value: Any) -> str:
+    """The HTML that a notebook would show for a value."""
+    assert shell.display_formatter is not None
+    formats, _ = shell.display_formatter.format(value)  # type: ignore[no-untyped-call]
+    html: str = formats["text/html"]
+    return html
+
+
+def test_a_snapshot_is_a_table(shell: InteractiveShell, snapshots: list[Snapshot]) -> None:
+    html = shown(shell, snapshots[-1])
+    assert "Working set 64" in html
+    assert html.count("<tr>") > 2
+
+
+def test_a_recording_is_a_picture_and_a_summary(
+    shell: InteractiveShell, snapshots: list[Snapshot], tmp_path: Path
+) -> None:
+    recording = record(tmp_path / "r.damon", snapshots)
+    html = shown(shell, recording)
+    (data,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]*)"', html)
+    assert base64.b64decode(data).startswith(b"<svg")
+    assert "<pre" in html
+    for one in (analysis.working_set(recording), analysis.idle(recording)):
+        assert "<pre" in shown(shell, one)
+    assert shown(shell, analysis.heatmap(recording)).startswith("<img")
+
+
+def test_anything_else_is_none() -> None:
+    with pytest.raises(TypeError, match="int"):
+        to_html(3)
+
+
+@pytest.mark.live
+def test_the_magic_shows_what_a_cell_uses(shell: InteractiveShell) -> None:
+    run(shell, "import time, numpy as np\nhot, idle = np.ones(1 << 20), np.ones(1 << 20)")
+    cell = """%%pydamon --budget 20 --to use
+end = time.monotonic() + 3
+while time.monotonic() < end:
+    hot.sum()
+    time.sleep(0.001)
+ran = True
+"""
+    with capture_output() as output:
+        run(shell, cell)
+    assert shell.user_ns["ran"] is True
+    use = shell.user_ns["use"]
+    assert isinstance(use, CellUse)
+    assert use.objects["hot"].state == "hot"
+    assert use.objects["idle"].state in ("untouched", "cold")
+    (show,) = output.outputs
+    assert "hot" in show.data["text/plain"]
+    assert "<img" in show.data["text/html"]
+    assert "<td>idle</td>" in show.data["text/html"]
+
+
+@pytest.mark.live
+def test_a_cell_that_fails_still_fails(shell: InteractiveShell) -> None:
+    with capture_output():
+        result = run(shell, "%%pydamon\n1 / 0")
+    assert isinstance(result.error_in_exec, ZeroDivisionError)
+    with capture_output():
+        result = run(shell, "%%pydamon --what\n1")
+    assert isinstance(result.error_in_exec, pydamon.UsageError)
