@@ -1,4 +1,4 @@
-from . import analysis, live
+from . import analysis, export, live, objects
 from .core.attrs import Attrs
 from .core.errors import (
     KernelError,
@@ -101,12 +101,14 @@ __all__ = [
     "Weights",
     "analysis",
     "apply",
+    "export",
     "format_duration",
     "format_size",
     "live",
     "merge_recordings",
     "monitor",
     "monitor_physical",
+    "objects",
     "open_recording",
     "read_damo_schemes",
     "read_recording",
