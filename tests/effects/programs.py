@@ -71,6 +71,12 @@ class Worker:
         return next(int(x.split()[1]) for x in text.splitlines() if x.startswith("VmRSS")) >> 10
 
     @property
+    def huge_mib(self) -> int:
+        """How much of its memory huge pages map."""
+        text = Path(f"/proc/{self.pid}/smaps_rollup").read_text()
+        return next(int(x.split()[1]) for x in text.splitlines() if "AnonHuge" in x) >> 10
+
+    @property
     def major_faults(self) -> int:
         """How often it had to wait for memory to be read back."""
         return int(Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[9])

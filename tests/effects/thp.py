@@ -30,8 +30,12 @@ def main() -> None:
                 speeds[kind].append(programs[kind].speed())
         speed = {kind: statistics.median(speeds[kind]) for kind in kinds}
         size = {kind: programs[kind].resident_mib for kind in kinds}
+        huge = {kind: programs[kind].huge_mib for kind in kinds}
     for kind in kinds:
-        print(f"{kind:>6}: {speed[kind]:.0f} rounds a second of CPU time, {size[kind]} MiB")
+        print(
+            f"{kind:>6}: {speed[kind]:.0f} rounds a second of CPU time, {size[kind]} MiB resident, "
+            f"{huge[kind]} MiB of it in huge pages"
+        )
     gained = (speed["thp"] - speed["never"]) / (speed["always"] - speed["never"])
     bloat = (size["thp"] - size["never"]) / (size["always"] - size["never"])
     print(f"speed-up kept: {100 * gained:.0f} %, bloat avoided: {100 * (1 - bloat):.0f} %")

@@ -19,6 +19,8 @@ _FIRST_BYTES_PER_MS = 1024 * PAGE_SIZE
 """The speed to expect before anything was measured, as in the kernel."""
 _MEMORY = 0.5
 _GOAL = 10_000
+_FIRST_PART = 16
+"""Where goals tune a limit, it starts with this part of what is allowed otherwise."""
 _UNIT = 10_000
 """A tuned limit is kept in units of a 10,000th byte, as the kernel does: small ones can grow."""
 
@@ -151,6 +153,9 @@ class Charge:
             else:
                 # Bounded by what is allowed otherwise, so that it can come down from there soon.
                 most = float(min(limits, default=2**48)) * _UNIT
-                self._tuned = min(most, feedback(max(self._tuned, PAGE_SIZE * _UNIT), score))
+                # The kernel starts with a byte, from where it takes minutes to a goal that is near.
+                first = most / _FIRST_PART if limits else PAGE_SIZE * _UNIT
+                self._tuned = max(self._tuned or first, PAGE_SIZE * _UNIT)
+                self._tuned = min(most, feedback(self._tuned, score))
                 limits.append(int(self._tuned / _UNIT))
         return min(limits)

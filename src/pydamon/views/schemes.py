@@ -54,7 +54,7 @@ def _headline(status: dict[str, Any]) -> str:
     dry = ", dry run" if status["dry_run"] else ""
     return (
         f"{printable(status['name'])}{dry}, {duration(status['running_ns'])}, "
-        f"{status['cpu_percent']:.1f} % of a CPU, {names or 'waiting for a process'}{more}"
+        f"{status['cpu_percent']:.1f} % of a CPU, {names or 'no process'}{more}"
     )
 
 
