@@ -52,7 +52,11 @@ class ObjectUse:
 
 @dataclass(frozen=True)
 class ObjectReport:
-    """The objects, hot ones first, then by size; `other_bytes` are resident, and none of them."""
+    """The objects, hot ones first, then by size.
+
+    `other_bytes` is the resident memory beyond their sizes: what is in none of them, at least, for
+    what was never touched is not resident.
+    """
 
     objects: tuple[ObjectUse, ...]
     duration_ns: int
