@@ -192,17 +192,22 @@ def test_children_are_followed_as_they_come_and_go() -> None:
     text = f"echo ready; read x; {child} & read x; kill $!; wait; {child} & read x"
     with running("/bin/sh", "-c", text) as shell:
         assert shell.stdin is not None
-        seen: list[set[int]] = []
+        seen: set[int] = set()
         with kernel_monitor(shell.pid, **SLOWLY) as mon:
-            for number, snapshot in enumerate(mon.run("16s")):
-                if number in (4, 16):
+            for snapshot in mon.run("90s"):
+                assert len(snapshot)
+                now = {target.pid for target in mon.layout.targets}
+                if now - seen:  # somebody new: go on to the next one
                     shell.stdin.write("\n")
                     shell.stdin.flush()
-                seen.append({target.pid for target in mon.layout.targets})
-                assert len(snapshot)
-        assert len(seen[0]) == 1
-        assert len(set().union(*seen)) >= 3
-        assert len(seen[-1]) == 2
+                seen |= now
+                if len(seen) == 3:
+                    break
+            # The first child was gone when the second came: the kernel began anew without it.
+            watched = {target.pid for target in snapshot.targets}
+        assert len(seen) == 3
+        assert len(watched) == 2
+        assert shell.pid in watched
         shell.stdin.close()
 
 
@@ -322,12 +327,12 @@ def test_schemes_have_their_effect(quarter: Program) -> None:
         pydamon.apply(mon, cold, seen) as applied,
     ):
         before = _rss(quarter.pid)
-        list(applied.run("8s"))
+        list(applied.run("12s"))
         stats = [scheme.stats for scheme in applied.schemes]
     assert stats[1].sz_tried > stats[1].nr_tried > 0
     assert stats[0].sz_tried > 0
     if Path("/proc/swaps").read_text().count("\n") > 1:
-        assert stats[0].sz_applied > 16 * MIB
+        # Not from sz_applied: the kernel counts nothing of a region with a hole in its mappings.
         assert _rss(quarter.pid) < before - 16 * MIB
 
 

@@ -303,22 +303,16 @@ class KernelMonitor(Monitor):
             return
         self._layout = layout
         now = {target.pid: target for target in layout.targets}
-        gone = [target for target in self._targets if target.pid not in now]
         known = {target.pid for target in self._targets}
         new = [target for target in layout.targets if target.pid not in known]
         self._targets = [now.get(target.pid, target) for target in self._targets]
         if not new:
             return
         self._targets += new
-        if gone:
-            # The kernel takes no settings with a process that is no more.
-            self._restart()
-            return
         try:
             self._apply(self._attrs)
-        except KernelError:
+        except KernelError:  # one of them exited just now
             self._restart()
-            return
         if isinstance(self._reader, EventReader):
             self._reader.expect(len(self._targets))
 
@@ -371,7 +365,11 @@ class KernelMonitor(Monitor):
     def _apply(self, attrs: Attrs) -> None:
         self._attrs = attrs
         self._changed_ns = time.monotonic_ns()
-        self._claim.change(self._settings())
+        alive = {process.pid for process in self._layout.processes if process.alive}
+        if any(target.pid and target.pid not in alive for target in self._targets):
+            self._restart()  # the kernel takes no settings with a process that is no more
+        else:
+            self._claim.change(self._settings())
 
     def _check(self) -> None:
         """Nothing has come for long: is the kernel still at it?"""
