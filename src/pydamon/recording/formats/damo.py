@@ -129,7 +129,7 @@ class DamoSource:
         pids: set[int] = set()
         record = _Record({}, pids)
         waiting: bytes | None = None
-        for kind, text in damo_json.pieces(self._chunks(self._path)):
+        for kind, text in damo_json.pieces(damo_json.ahead(self._chunks(self._path))):
             if kind == "tail":
                 record.tail = _parsed(_RECORD, b'{"snapshots":[' + text)
             if waiting is not None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pydamon.recording.formats.base import Incomplete
 
-__all__ = ["Piece", "inflated", "pieces", "plain"]
+__all__ = ["Piece", "ahead", "inflated", "pieces", "plain"]
 
 _CHUNK = 2**22
 _MOST_TEXT = 2**26
@@ -45,6 +46,18 @@ def inflated(path: Path) -> Iterator[bytes]:
                 raise Incomplete("its end is cut off")
             if chunk := inflater.decompress(data, _CHUNK):
                 yield chunk
+
+
+def ahead(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The same, with the next chunk made in a thread while this one is looked at.
+
+    Inflating takes a quarter of the time that reading does, and another CPU can do it.
+    """
+    with ThreadPoolExecutor(1, "pydamon-inflate") as thread:
+        coming = thread.submit(next, chunks, b"")
+        while chunk := coming.result():
+            coming = thread.submit(next, chunks, b"")
+            yield chunk
 
 
 def pieces(chunks: Iterator[bytes]) -> Iterator[Piece]:
