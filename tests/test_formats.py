@@ -370,6 +370,7 @@ def test_recordings_of_several_hosts_become_one(tmp_path: Path) -> None:
     for number, path in enumerate(paths):
         alone = merged.slice(hosts=[f"web{number + 1}"])
         assert plain(alone).equals(plain(read_recording(path)))
+    (tmp_path / "notes.txt").write_text("of another kind")
     for path in (tmp_path, tmp_path / "web*.damon"):
         assert plain(read_recording(path)).equals(plain(merged))
     write_recording(tmp_path / "all.parquet", merge_recordings(paths))

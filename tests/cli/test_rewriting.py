@@ -70,3 +70,10 @@ def test_cat_ends_with_its_reader(path: Path) -> None:
     done = subprocess.run(command, shell=True, check=True, capture_output=True)
     assert done.stdout.count(b"\n") == 1
     assert done.stderr == b""
+
+
+def test_a_pipe_can_be_read(path: Path) -> None:
+    run = f"{sys.executable} -m pydamon"
+    command = f"{run} cat --format csv {path} | {run} report wss --json /dev/stdin"
+    done = subprocess.run(command, shell=True, check=True, capture_output=True)
+    assert len(json.loads(done.stdout)["total"]["bytes"]) == 30

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import glob
 import os
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -72,7 +75,8 @@ def merge_recordings(
 class _File(RecordingFile):
     def __init__(self, path: Path, part_rows: int = _PART_ROWS, host: str = "") -> None:
         self.path = str(path)
-        self._source = _open(path)
+        self._copy = _copy_of_pipe(path)
+        self._source = _open(path, Path(self._copy.name) if self._copy else path)
         self._part_rows = part_rows
         self.ordered = self._source.ordered
         self.info = self._source.info
@@ -157,12 +161,16 @@ class _Rows:
 
 
 def _several(text: str) -> list[str] | None:
-    """The files that a directory or a pattern stands for; `None` for a file."""
+    """The files that a directory or a pattern stands for; `None` for a file.
+
+    Of a directory, those whose names and first bytes are those of recordings.
+    """
     path = Path(text)
     try:
         if path.is_dir():
             suffixes = tuple(suffix for one in FORMATS for suffix in one.suffixes)
-            return sorted(str(one) for one in path.iterdir() if one.name.endswith(suffixes))
+            named = sorted(one for one in path.iterdir() if one.name.endswith(suffixes))
+            return [str(one) for one in named if one.is_file() and format_of(_head(one))]
         if glob.has_magic(text) and not path.exists():
             return sorted(glob.glob(text))  # noqa: PTH207
     except (OSError, ValueError) as error:
@@ -170,10 +178,29 @@ def _several(text: str) -> list[str] | None:
     return None
 
 
-def _open(path: Path) -> Source:
+def _copy_of_pipe(path: Path) -> IO[bytes] | None:
+    """A file with what a pipe holds, which can be read only once; `None` for files."""
     try:
-        with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
+        if not path.is_fifo():
+            return None
+        copy = tempfile.NamedTemporaryFile(prefix="pydamon-")  # noqa: SIM115
+        with path.open("rb") as pipe:
+            shutil.copyfileobj(pipe, copy)
+        copy.flush()
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    return copy
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD_BYTES)
+
+
+def _open(path: Path, content: Path) -> Source:
+    """What is in *content*; errors name *path*."""
+    try:
+        head = _head(content)
     except FileNotFoundError as error:
         raise RecordingError(
             f"there is no recording {path}", hint="make one with: pydamon record"
@@ -186,7 +213,7 @@ def _open(path: Path) -> Source:
     if found is None:
         raise RecordingError(f"{path} is not a recording", hint=_hint(head))
     try:
-        return found.open(path)
+        return found.open(content)
     except (Incomplete, *UNREADABLE) as error:
         raise RecordingError(f"{path} is not a recording: {_line(error)}") from error
 
