@@ -163,9 +163,10 @@ def _pairs(
 ) -> Overhead:
     found: dict[bool, list[dict[str, float]]] = {True: [], False: []}
     cpus, interruptions = [], []
+    settle_s = min(_SETTLE_S, 2 * look_s)
     with monitor(target.pid, seed=seed, **options) as mon:
-        target.begin(_SETTLE_S)
-        for _ in mon.run(f"{_SETTLE_S}s"):
+        target.begin(settle_s)
+        for _ in mon.run(f"{settle_s}s"):
             pass
         target.end()
         for number in range(pairs):
