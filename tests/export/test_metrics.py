@@ -118,7 +118,7 @@ def test_a_process_that_stays_gets_series_of_its_own() -> None:
     metrics.update(snapshot_of(late, 101))
     key = ("pydamon_process_working_set_bytes", str(2**30 + 1), "second")
     assert key not in read(metrics)
-    metrics.update(snapshot_of(late, 111))
+    metrics.update(snapshot_of(late, 161))
     assert key in read(metrics)
 
 

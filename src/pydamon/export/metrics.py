@@ -18,7 +18,7 @@ from pydamon.spaces.members import cgroup_of
 
 __all__ = ["Metrics"]
 
-_OWN_AFTER_NS = 10 * 10**9
+_OWN_AFTER_NS = 60 * 10**9
 _CGROUPS_NS = 60 * 10**9
 _OTHER = "other"
 
@@ -56,8 +56,8 @@ class Metrics(Collector):
             metrics.update(snapshot, mon)
 
     The largest *processes* (by working set) have series of their own, and as many cgroups; the
-    rest is summed up as "other". So are processes that came less than 10 s ago, unless they were
-    there at the first snapshot. *cpu_budget_percent* is only shown.
+    rest is summed up as "other". So are processes that came less than a minute ago, unless they
+    were there at the first snapshot. *cpu_budget_percent* is only shown.
     """
 
     def __init__(self, *, processes: int = 50, cpu_budget_percent: float | None = None) -> None:
