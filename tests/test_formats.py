@@ -391,7 +391,7 @@ def test_a_recording_without_a_host_gets_the_name_of_its_file(tmp_path: Path) ->
 def test_what_is_missing_of_a_merged_recording_is_said(tmp_path: Path) -> None:
     paths = [tmp_path / "a.damon", tmp_path / "b.damon"]
     record(paths[0], busy(30))
-    content = killed(paths[1], busy(30))
+    content = killed(paths[1], in_turn(busy(30)))
     paths[1].write_bytes(content[: len(content) * 2 // 3])
     merged = merge_recordings(paths)
     assert 90 < len(merged.read().table) < 180

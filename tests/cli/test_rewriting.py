@@ -41,10 +41,14 @@ def test_slice(path: Path, tmp_path: Path) -> None:
         main(["slice", "--addresses", "5-3", str(path), str(target)])
 
 
-def test_merge(path: Path, tmp_path: Path) -> None:
+def test_merge(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other.json"
+    assert main(["convert", str(path), str(other)]) == 0
     target = tmp_path / "all.damon"
-    assert main(["merge", str(path), str(path), str(target)]) == 0
+    assert main(["merge", str(path), str(other), str(target)]) == 0
     assert len(read_recording(target).table) == 180
+    assert main(["merge", str(path), str(path), str(tmp_path / "twice.damon")]) == 1
+    assert "there twice" in capsys.readouterr().err
 
 
 def test_what_is_cut_off_is_said(

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pydamon.core.errors import RecordingError
-from pydamon.recording.arrays import arrow, joined, numbers, single
-from pydamon.recording.format import COLUMNS, RecordingInfo
+from pydamon.recording.arrays import arrow, constant, joined, numbers, single
+from pydamon.recording.format import COLUMNS, EXTRA, RecordingInfo
 from pydamon.recording.memory import free_memory
 from pydamon.recording.recording import Recording
 
@@ -56,7 +57,9 @@ class RecordingFile(ABC):
                     f"{self.path} does not fit into memory", hint="take a part of it: pydamon slice"
                 )
         table = joined(tables) if tables else COLUMNS.empty_table()
-        return Recording(self.info, table if self.ordered else _in_order(table), self.problem)
+        if not (self.ordered or _is_ordered(table)):
+            table = joined([table.take(arrow(_order(table)))])
+        return Recording(self.info, table, self.problem)
 
     def sorted(self) -> RecordingFile:
         """The same in the order of time: itself, or else one that is read as a whole."""
@@ -122,10 +125,24 @@ class MergedFile(RecordingFile):
     def __iter__(self) -> Iterator[Recording]:
         """What is known to come before everything that is still to be read, again and again."""
         sources = [_Source(iter(file)) for file in self._files]
+        has_extra = any(source.fill() and source.has_extra for source in sources)
         while sources := [source for source in sources if source.fill()]:
             horizon_ns = min(source.last_ns for source in sources)
             pieces = [piece for source in sources if (piece := source.take(horizon_ns)) is not None]
-            yield Recording(self.info, _in_order(joined(pieces)))
+            if has_extra:
+                pieces = list(map(_with_extra, pieces))
+            lengths = [len(piece) for piece in pieces]
+            table, order = joined(pieces), np.arange(sum(lengths))
+            if not _is_ordered(table):
+                order = _order(table)
+                table = joined([table.take(arrow(order))])
+            part = Recording(self.info, table)
+            # Of two hosts, or times of one, no two snapshots have the same window to the ns.
+            source = np.repeat(np.arange(len(lengths)), lengths)[order]
+            borders = np.flatnonzero(source[1:] != source[:-1]) + 1
+            if not np.isin(borders, part.snapshot_offsets).all():
+                raise RecordingError(f"{self.path}: one of the recordings is there twice")
+            yield part
         problems = [f"{file.path}: {file.problem}" for file in self._files if file.problem]
         self.problem = "; ".join(problems)
 
@@ -145,6 +162,10 @@ class _Source:
         return True
 
     @property
+    def has_extra(self) -> bool:
+        return self.rest is not None and EXTRA.name in self.rest.column_names
+
+    @property
     def last_ns(self) -> int:
         return int(_end_ns(self.rest)[-1])
 
@@ -157,17 +178,24 @@ class _Source:
         return taken if cut else None
 
 
-def _end_ns(table: pa.Table) -> Any:
+def _with_extra(table: pa.Table) -> pa.Table:
+    if EXTRA.name in table.column_names:
+        return table
+    return table.append_column(EXTRA, constant("", len(table)))
+
+
+def _end_ns(table: pa.Table) -> NDArray[np.int64]:
     return numbers(single(table, "end_ns"))
 
 
-def _in_order(table: pa.Table) -> pa.Table:
-    """The same rows in the order in which snapshots ended."""
+def _is_ordered(table: pa.Table) -> bool:
     end_ns = _end_ns(table)
-    if (end_ns[1:] >= end_ns[:-1]).all():
-        return table
-    order = np.argsort(end_ns, kind="stable")
-    return joined([table.take(arrow(order))])
+    return bool((end_ns[1:] >= end_ns[:-1]).all())
+
+
+def _order(table: pa.Table) -> NDArray[np.int64]:
+    """The indices of rows in the order in which snapshots ended."""
+    return np.argsort(_end_ns(table), kind="stable")
 
 
 def _merged_info(infos: Sequence[RecordingInfo]) -> RecordingInfo:
