@@ -54,6 +54,7 @@ def test_snapshots_are_what_the_kernel_counted(
         assert snapshot.working_set() == 0x10000
         assert [target.pid for target in snapshot.targets] == [sleeper.pid]
         assert snapshot.targets[0].name == "sleep"
+        assert snapshot.footprints[0].vsz_bytes > snapshot.footprints[0].rss_bytes > 0
         assert snapshot.start_ns < snapshot.end_ns
     assert all(a.end_ns <= b.start_ns for a, b in pairwise(snapshots))
     assert files.tree() == {"nr_kdamonds": "0\n"}

@@ -147,10 +147,12 @@ print(time.monotonic() - begin, flush=True)
 
 @needs("writes")
 def test_exec_and_exit_are_noticed() -> None:
-    argv = (sys.executable, "-c", "import os; input(); os.execv('/bin/sleep', ['sleep', '1'])")
+    argv = (sys.executable, "-c", "import os; input(); os.execv('/bin/sleep', ['sleep', '3'])")
     with (
         running(*argv) as process,
-        pydamon.monitor(process.pid, probe="writes", aggr="100ms", update="100ms") as mon,
+        pydamon.monitor(
+            process.pid, probe="writes", aggr="100ms", update="100ms", cpu_budget_percent=None
+        ) as mon,
     ):
         assert process.stdin is not None
         process.stdin.write("\n")

@@ -20,7 +20,7 @@ from pydamon.core.errors import (
     TargetError,
     UsageError,
 )
-from pydamon.core.snapshot import Cost, Snapshot
+from pydamon.core.snapshot import Cost, Footprint, Snapshot
 from pydamon.core.tuner import IntervalGoal
 from pydamon.core.units import parse_duration_ns
 from pydamon.engine import Monitor
@@ -257,6 +257,7 @@ class KernelMonitor(Monitor):
             touched_bytes=touched,
             unobservable_bytes=np.zeros(len(start), np.int64),
             cost=Cost(max(0, spent_ns) + cpu_ns, 0, aggregation.lost * samples),
+            footprints=self._footprints,
         )
         self._pacer.observe(samples, max(0, spent_ns), cpu_ns, 0)
         self._follow_pace()
@@ -299,8 +300,12 @@ class KernelMonitor(Monitor):
             rest_ns = self._pacer.rest_ns(time.thread_time_ns() - begin_ns)
             self._pages_due_ns = time.monotonic_ns() + rest_ns
         layout = self._space.update(_MAX_TARGETS)
-        if layout is self._layout:
-            return
+        if layout is not self._layout:
+            self._follow(layout)
+        self._measure_footprints()
+
+    def _follow(self, layout: Layout) -> None:
+        """Make new processes targets of the kernel's."""
         self._layout = layout
         now = {target.pid: target for target in layout.targets}
         known = {target.pid for target in self._targets}
@@ -332,7 +337,16 @@ class KernelMonitor(Monitor):
         self._claim.start(self._settings())
         self._pid = self._claim.kdamond.pid
         self._reader = self._opened()
+        self._measure_footprints()
         self._drop()
+
+    def _measure_footprints(self) -> None:
+        """How large each of the kernel's targets is; who has exited is of no size."""
+        found = {process.pid: process.footprint() for process in self._layout.processes}
+        nothing = Footprint()
+        self._footprints = tuple(
+            found.get(target.pid, nothing) for target in self._targets if target.pid
+        )
 
     def _opened(self) -> Reader:
         if self._events:
