@@ -212,6 +212,8 @@ class Survey:
     def pay(self, now_ns: int, window_ns: int) -> None:
         """Let time pass until what the survey of such a window cost is paid for."""
         price_ns = max(_REST_NS, int(min(self.cpu_ns, _MOST_NS) / self._share))
+        # One that came early leaves something to pay: in the long run the share holds.
+        price_ns += max(0, self._next_ns - now_ns)
         self._next_ns, self._paid_ns = now_ns + price_ns, now_ns + price_ns // 3
         self._window_ns = window_ns
         self._doubted = False
