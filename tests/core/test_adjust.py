@@ -321,6 +321,11 @@ class TestFit:
         assert rows(out) == [(3, 4), (8, 9)]
 
 
+def rescale(table: RegionTable, old: Attrs, new: Attrs) -> None:
+    adjust.rescale_counts(table, old.samples_per_aggregation, new.samples_per_aggregation)
+    adjust.rescale_age(table, old.aggregation_ns, new.aggregation_ns)
+
+
 class TestRescale:
     OLD = Attrs(10, 1000, 10**6)
 
@@ -334,7 +339,7 @@ class TestRescale:
             (Attrs(1, 1000, 10**6), 150, 2),
             (Attrs(1, 100, 10**6), 150, 20),
         ):
-            adjust.rescale(table, self.OLD, new)
+            rescale(table, self.OLD, new)
             assert table.nr_accesses.tolist() == [nr_accesses]
             assert table.last_nr_accesses.tolist() == [nr_accesses]
             assert table.age.tolist() == [age]
@@ -344,7 +349,7 @@ class TestRescale:
         # 47 * (3 / 47) is below 3, and would be truncated to 2.
         table = table_of([(0, 1, before)])
         table.last_nr_accesses[:] = before
-        adjust.rescale(table, Attrs(1, before, 10**6), Attrs(1, after, 10**6))
+        rescale(table, Attrs(1, before, 10**6), Attrs(1, after, 10**6))
         assert table.nr_accesses.tolist() == [after]
         assert table.last_nr_accesses.tolist() == [after]
 

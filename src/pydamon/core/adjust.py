@@ -13,7 +13,6 @@ from dataclasses import fields
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon.core.attrs import Attrs
 from pydamon.core.regions import PAGE_SIZE, Ranges, RegionTable
 
 __all__ = [
@@ -26,7 +25,6 @@ __all__ = [
     "join",
     "merge",
     "merge_within",
-    "rescale",
     "rescale_age",
     "rescale_counts",
     "size_limit",
@@ -198,17 +196,8 @@ def concatenate(tables: list[RegionTable]) -> RegionTable:
     )
 
 
-def rescale(table: RegionTable, old: Attrs, new: Attrs) -> None:
-    """Carry counters over a change of attributes, so that they mean the same as before.
-
-    `nr_accesses` keeps its share of the samples of an aggregation, `age` keeps its time.
-    """
-    rescale_counts(table, old.samples_per_aggregation, new.samples_per_aggregation)
-    rescale_age(table, old.aggregation_ns, new.aggregation_ns)
-
-
 def rescale_counts(table: RegionTable, old_samples: int, new_samples: int) -> None:
-    """Make counts mean the same share after a change of the samples in an aggregation."""
+    """Make `nr_accesses` mean the same share after a change of the samples in an aggregation."""
     # Multiplied first: a count that stays whole must not end up just below it.
     table.nr_accesses = table.nr_accesses * new_samples / old_samples
     table.last_nr_accesses = table.last_nr_accesses * new_samples / old_samples

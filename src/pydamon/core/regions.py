@@ -28,8 +28,8 @@ class RegionTable:
     kernel does. `touched`, `early` and `unobservable` are shares of the region's bytes, 0 to 1:
     what is known to be accessed in an aggregation and in the first quarter of one (NaN: nothing
     is known), and what the probe could not watch. `missed` counts samples since the last one that
-    found an access. `border` is an
-    address inside the region on whose two sides samples found different things, 0 for none.
+    found an access. `border` is an address inside the region on whose two sides samples found
+    different things, 0 for none.
     """
 
     target: NDArray[np.int32]

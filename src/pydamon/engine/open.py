@@ -105,21 +105,18 @@ def simulate(
     *ranges: Sequence[tuple[int, int]],
     attrs: Attrs | None = None,
     cpu_budget_percent: float | None = None,
-    costs: Costs | None = None,
     goal: IntervalGoal | None = None,
     plain: bool = False,
     seed: int = 0,
 ) -> SamplingMonitor:
     """Monitor the made-up accesses of a trace over *ranges*, one sequence for each target.
 
-    With a *cpu_budget_percent*, every read and clear is charged its measured cost (or that of
-    *costs*), and the intervals of *attrs* are stretched as `monitor` does.
+    With a *cpu_budget_percent*, every read and clear is charged its measured cost, and the
+    intervals of *attrs* are stretched as `monitor` does.
     """
     _check_budget(cpu_budget_percent)
-    if cpu_budget_percent is not None:
-        costs = costs or Costs()
-    probe = TraceProbe(trace, seed, costs)
     in_time = cpu_budget_percent is None
+    probe = TraceProbe(trace, seed, None if in_time else Costs())
     return _monitor(
         FixedSpace(*ranges),
         probe.open(),

@@ -40,23 +40,17 @@ class Scanner:
 
     def read(self, start: int, end: int) -> PageBits:
         """The bits of [start, end); nothing is changed."""
-        machine, control = self._machine, self._machine.control
+        control = self._machine.control
         first = start // _TABLE_BYTES
         count = -(-end // _TABLE_BYTES) - first
         bits = np.zeros((count, 512), np.uint16)
         huge = np.zeros(count, np.bool_)
-        control.target, control.listed = self._target, 0
+        control.listed = 0
         for at in range(0, count, TABLES):
             n = min(TABLES, count - at)
-            control.addr, control.count = (first + at) * _TABLE_BYTES, n
-            if machine.scan.run() != 0:
+            control.addr = (first + at) * _TABLE_BYTES
+            if not self._copy(bits[at : at + n], huge[at : at + n]):
                 break
-            # All that matters is in the lowest 2 of an entry's 8 bytes.
-            bits[at : at + n] = machine.tables[:n].view(np.uint16)[:, ::4]
-            parents = machine.parents[:n]
-            huge[at : at + n] = (parents & np.uint64(_LEAF)) != 0
-            whole = (parents == 0) | huge[at : at + n]
-            bits[at : at + n][whole] = parents[whole, None].astype(np.uint16)
         skip = (start - first * _TABLE_BYTES) // PAGE_SIZE
         wanted = slice(skip, skip + (end - start) // PAGE_SIZE)
         flat = bits.reshape(-1)[wanted]
@@ -71,24 +65,32 @@ class Scanner:
 
     def read_spots(self, spots: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Which pages of each spot are accessed, shape (n, 64), and which lie in a huge page."""
-        machine, control = self._machine, self._machine.control
-        accessed = np.zeros((len(spots), _SPOT_PAGES), np.bool_)
+        machine = self._machine
+        bits = np.zeros((len(spots), 512), np.uint16)
         huge = np.zeros(len(spots), np.bool_)
-        control.target, control.listed = self._target, 1
-        part = spots % _TABLE_BYTES // SPOT_BYTES
+        machine.control.listed = 1
         for at in range(0, len(spots), TABLES):
             n = min(TABLES, len(spots) - at)
-            machine.parents[:n], control.count = spots[at : at + n], n
-            if machine.scan.run() != 0:
+            machine.parents[:n] = spots[at : at + n]
+            if not self._copy(bits[at : at + n], huge[at : at + n]):
                 break
-            entries = machine.tables[:n].reshape(n, -1, _SPOT_PAGES)
-            entries = entries[np.arange(n), part[at : at + n]].astype(np.uint16)
-            parents = machine.parents[:n]
-            huge[at : at + n] = leaf = (parents & np.uint64(_LEAF)) != 0
-            whole = (parents == 0) | leaf
-            entries[whole] = parents[whole, None].astype(np.uint16)
-            accessed[at : at + n] = ((entries & _MAPPED) != 0) & ((entries & _ACCESSED) != 0)
-        return accessed, huge
+        part = spots % _TABLE_BYTES // SPOT_BYTES
+        mine = bits.reshape(len(spots), -1, _SPOT_PAGES)[np.arange(len(spots)), part]
+        return ((mine & _MAPPED) != 0) & ((mine & _ACCESSED) != 0), huge
+
+    def _copy(self, bits: NDArray[np.uint16], huge: NDArray[np.bool_]) -> bool:
+        """Fill in the entries of as many page tables as there is room for; false for no target."""
+        machine, n = self._machine, len(bits)
+        machine.control.target, machine.control.count = self._target, n
+        if machine.scan.run() != 0:
+            return False
+        # All that matters is in the lowest 2 of an entry's 8 bytes.
+        bits[:] = machine.tables[:n].view(np.uint16)[:, ::4]
+        parents = machine.parents[:n]
+        huge[:] = (parents & np.uint64(_LEAF)) != 0
+        whole = (parents == 0) | huge
+        bits[whole] = parents[whole, None].astype(np.uint16)
+        return True
 
     def clear_spots(
         self,

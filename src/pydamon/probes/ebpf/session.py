@@ -28,6 +28,8 @@ _MIN_ENTRIES = 4096
 _MIN_TARGETS = 64
 _TRY_AGAIN = 0.125
 _MUCH_PAGES = 1024
+_MOST_STUCK = 256
+"""Ranges of scans for which is remembered what could not be cleared; those of spots change."""
 _BLIND_SHARE = 0.125
 """Regions in which nothing could be watched last time are still tried, but seldom."""
 
@@ -152,7 +154,11 @@ class EbpfSession(Session):
         begin_ns = time.thread_time_ns()
         bits = scanner.clear(bits, block, self._flags[target], stuck)
         self.interruption_ns += time.thread_time_ns() - begin_ns
-        self._stuck[key] = bits.unobservable
+        self._stuck.pop(key, None)
+        if bits.unobservable.any():
+            if len(self._stuck) >= _MOST_STUCK:
+                self._stuck.clear()
+            self._stuck[key] = bits.unobservable
         if bits.unobservable.sum() > _MUCH_PAGES:
             self._shares_much.add(key[0])
         return bits
