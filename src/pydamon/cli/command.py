@@ -9,7 +9,7 @@ import re
 import sys
 from typing import Any, Protocol
 
-__all__ = ["Command", "complain", "print_json"]
+__all__ = ["Command", "add_cpu_budget", "complain", "print_json"]
 
 _LONE_SURROGATE = re.compile(
     r"(\\\\|\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2})|\\(ud[89a-f][0-9a-f]{2})"
@@ -31,6 +31,17 @@ class Command(Protocol):
     def run(self, args: argparse.Namespace) -> int:
         """Do it; the exit code. Raises `PydamonError` for what a person should read."""
         ...
+
+
+def add_cpu_budget(parser: argparse.ArgumentParser) -> None:
+    """The argument that says what monitoring may cost."""
+    parser.add_argument(
+        "--cpu-budget",
+        type=float,
+        default=1.0,
+        metavar="PERCENT",
+        help="how much of one CPU monitoring may cost (default: 1)",
+    )
 
 
 def complain(text: str, end: str = "\n") -> None:

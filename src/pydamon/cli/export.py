@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import signal
 
-from pydamon.cli.command import complain
+from pydamon.cli.command import add_cpu_budget, complain
+from pydamon.cli.record import ending
 from pydamon.core.errors import UsageError
 from pydamon.core.units import parse_duration_ns
 from pydamon.export import Exporter, Metrics, serve_metrics
@@ -60,13 +60,7 @@ class Export:
             default="auto",
             help="how to find out what was accessed (default: the best that works here)",
         )
-        parser.add_argument(
-            "--cpu-budget",
-            type=float,
-            default=1.0,
-            metavar="PERCENT",
-            help="how much of one CPU monitoring may cost (default: 1)",
-        )
+        add_cpu_budget(parser)
         parser.add_argument("-d", "--duration", metavar="D", help="stop after this time, as in 1h")
 
     def run(self, args: argparse.Namespace) -> int:
@@ -82,9 +76,7 @@ class Export:
             children=not args.no_children,
         )
         host, port = args.listen
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: exporter.stop())
-        with serve_metrics(metrics, host, port) as port:
+        with serve_metrics(metrics, host, port) as port, ending(exporter.stop):
             shown = f"[{host}]" if ":" in host else host
             complain(f"metrics are at http://{shown}:{port}/metrics; Ctrl-C ends it")
             exporter.run(duration_ns)

@@ -13,7 +13,7 @@ from types import FrameType
 
 import psutil
 
-from pydamon.cli.command import complain
+from pydamon.cli.command import add_cpu_budget, complain
 from pydamon.core.errors import UsageError
 from pydamon.core.snapshot import Snapshot
 from pydamon.core.tuner import IntervalGoal
@@ -123,13 +123,7 @@ def add_monitoring_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", metavar="D", help=what)
     parser.add_argument("--min-regions", type=int, metavar="N", help="default: 10")
     parser.add_argument("--max-regions", type=int, metavar="N", help="default: 1000")
-    parser.add_argument(
-        "--cpu-budget",
-        type=float,
-        default=1.0,
-        metavar="PERCENT",
-        help="how much of one CPU monitoring may cost (default: 1)",
-    )
+    add_cpu_budget(parser)
     parser.add_argument(
         "--tune",
         action="store_true",

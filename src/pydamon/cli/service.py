@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pydamon.cli.command import complain
+from pydamon.cli.command import add_cpu_budget, complain
 from pydamon.core.units import parse_duration_ns
 from pydamon.policies import Config, Monitoring, Service, StatusFile, Whom
 from pydamon.views.schemes import status_line, status_report
@@ -28,13 +28,7 @@ def add_service_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ("sample", "aggr", "update"):
         parser.add_argument(f"--{name}", metavar="D", help=f"{name} interval, as in `record`")
     parser.add_argument("--max-regions", type=int, metavar="N", help="default: 1000")
-    parser.add_argument(
-        "--cpu-budget",
-        type=float,
-        default=1.0,
-        metavar="PERCENT",
-        help="how much of one CPU monitoring may cost (default: 1)",
-    )
+    add_cpu_budget(parser)
     parser.add_argument("-d", "--duration", metavar="D", help="stop after this time, as in 10min")
     parser.add_argument(
         "-n", "--dry-run", action="store_true", help="only count what would be done"
