@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,11 +67,13 @@ class GroundTruth:
     """Reads what a running workload writes about itself.
 
     `regions` has the address and the end of each region by name, `phases` every phase so far.
+    *ended* tells whether it will write no more.
     """
 
-    def __init__(self, config: Config, path: Path) -> None:
+    def __init__(self, config: Config, path: Path, ended: Callable[[], bool]) -> None:
         self._config = config
         self._path = path
+        self._ended = ended
         self._read_to = 0
         self._regions: dict[str, tuple[int, int]] = {}
         self._phases: list[PhaseRun] = []
@@ -129,11 +131,12 @@ class GroundTruth:
     def _wait_for(self, end_ns: int) -> None:
         deadline_s = time.monotonic() + _PATIENCE_S
         while True:
+            ended = self._ended()  # before what it said last is read
             self._refresh()
             last = self._phases[-1] if self._phases else None
             if last and (last.at_ns and last.at_ns[-1] >= end_ns):
                 return
-            if time.monotonic() > deadline_s:
+            if ended or time.monotonic() > deadline_s:
                 raise TargetError("the workload does not say any more what it does: has it ended?")
             time.sleep(0.02)
 

@@ -96,7 +96,8 @@ class Workload:
                 process.stdin.close()
                 if not process.stdout.readline():
                     raise TargetError(f"the workload {self.name!r} did not start")
-                yield Running(process.pid, GroundTruth(self.config, truth))
+                told = GroundTruth(self.config, truth, lambda: process.poll() is not None)
+                yield Running(process.pid, told)
             finally:
                 process.kill()
                 # However long that takes: giving back 10 GiB can be seconds.
