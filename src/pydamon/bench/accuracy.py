@@ -128,9 +128,9 @@ def _exact(workload: Workload, running: Running) -> Accuracy:
 def _judge(
     workload: Workload, running: Running, tool: str, watched: Watched, plan: Plan
 ) -> Accuracy:
-    judged = [s for s in watched.snapshots if _settled(running, watched, s, plan.settle_s)]
+    judged = [s for s in watched.whole if _settled(running, watched, s, plan.settle_s)]
     # A tool that takes its time has at least its last word counted.
-    judged = judged or [watched.snapshots[-1]]
+    judged = judged or [watched.whole[-1]]
     scores, said_heat, true_heat = [], [], []
     for snapshot in judged:
         pages = running.truth.pages(*watched.window(snapshot))
@@ -163,8 +163,6 @@ def _judge(
 def _settled(running: Running, watched: Watched, snapshot: Snapshot, settle_s: float) -> bool:
     """Whether nothing had changed for so long before a snapshot's window, nor did in it."""
     start_ns, end_ns = watched.window(snapshot)
-    if snapshot.window_ns < watched.snapshots[-2:][0].window_ns / 2:
-        return False  # cut short by the end of the monitoring
     phase = running.truth.phase_at(start_ns)
     if phase is None or (phase.end_ns is not None and phase.end_ns < end_ns):
         return False

@@ -56,14 +56,13 @@ def measure(quick: bool, seed: int, say: Callable[[str], None]) -> Iterator[Engi
     CPU: that flushes its TLB now and then, without which the kernel's DAMON sees nothing of what
     stays in there. An engine that does not work here is left out.
     """
-    del seed  # the kernel takes none
     mib, duration = (64, "6s") if quick else (200, "20s")
     options: dict[str, Any] = {"sample": "25ms", "aggr": "500ms", "cpu_budget_percent": None}
     with _program(mib) as (pid, start, hot, size):
         openers: dict[str, Callable[[], Monitor]] = {
             "kernel vaddr": lambda: monitor(pid, engine="kernel", **options),
             "kernel paddr": lambda: monitor_physical(**options),
-            "sampling": lambda: monitor(pid, probe="ebpf", **options),
+            "sampling": lambda: monitor(pid, probe="ebpf", seed=seed, **options),
         }
         for name, opener in openers.items():
             say(f"{name}, {duration}")

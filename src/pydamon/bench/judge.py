@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.bench.scores import Score, View, score
+from pydamon.bench.tools import chunks
 from pydamon.core.errors import TargetError
 from pydamon.core.mappings import MappingTable
 from pydamon.core.regions import PAGE_SIZE
@@ -34,8 +35,6 @@ from pydamon.spaces.maps import parse_maps, read_maps
 from pydamon.workloads import PageTruth
 
 __all__ = ["Verdict", "judge"]
-
-_CHUNK_BYTES = 1 << 30
 
 Bits = NDArray[np.bool_]
 
@@ -144,12 +143,8 @@ class _Looked:
 
     @property
     def chunks(self) -> list[tuple[int, int]]:
-        """Ranges of its memory that are small enough to be looked at in one go."""
-        return [
-            (at, min(at + _CHUNK_BYTES, end))
-            for low, end in self.maps.runs.tolist()
-            for at in range(low, end, _CHUNK_BYTES)
-        ]
+        """Its memory, in pieces."""
+        return chunks(self.maps.runs.tolist())
 
 
 def _clear(session: Session, target: int, one: _Looked) -> int:

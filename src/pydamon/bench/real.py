@@ -137,14 +137,11 @@ def _working_set(pid: int) -> float:
 
 
 def _late(watched: Watched, settle_s: float) -> tuple[Snapshot, ...]:
-    """The snapshots that began when the tool should have known, but not one that was cut short."""
-    snapshots = watched.snapshots
-    if len(snapshots) > 1 and snapshots[-1].window_ns < snapshots[-2].window_ns / 2:
-        snapshots = snapshots[:-1]
+    """The snapshots that began when the tool should have known."""
     settled_ns = watched.begin_ns + settle_s * 1e9
-    late = tuple(s for s in snapshots if watched.window(s)[0] >= settled_ns)
+    late = tuple(s for s in watched.whole if watched.window(s)[0] >= settled_ns)
     # A tool that takes its time has at least its last word counted.
-    return late or snapshots[-1:]
+    return late or watched.whole[-1:]
 
 
 def _result(program: str, tool: str, looks: Sequence[_Look]) -> Real:

@@ -19,7 +19,6 @@ from pydamon.core.snapshot import Snapshot
 from pydamon.workloads import PageTruth
 
 __all__ = [
-    "BLOCK_BYTES",
     "Score",
     "View",
     "best",
@@ -30,8 +29,7 @@ __all__ = [
     "view",
 ]
 
-BLOCK_BYTES = 64 << 10
-_BLOCK = BLOCK_BYTES // PAGE_SIZE
+_BLOCK = (64 << 10) // PAGE_SIZE
 _HALF = 0.5
 
 Floats = NDArray[np.float64]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +16,23 @@ from pydamon.core.regions import PAGE_SIZE
 from pydamon.core.snapshot import Snapshot
 from pydamon.kernel import check_free
 from pydamon.probes import PROBES
+from pydamon.probes.ebpf.probe import EbpfProbe
 from pydamon.probes.process import Process
 from pydamon.spaces.maps import parse_maps, read_maps
 from pydamon.start import monitor
-from pydamon.workloads import GroundTruth, PageTruth, Running
+from pydamon.workloads import PageTruth, Running
 
-__all__ = ["EXACT", "KERNEL", "PACING_NS", "TOOLS", "Watched", "scan_exactly", "usable", "watch"]
+__all__ = [
+    "EXACT",
+    "KERNEL",
+    "PACING_NS",
+    "TOOLS",
+    "Watched",
+    "chunks",
+    "scan_exactly",
+    "usable",
+    "watch",
+]
 
 TOOLS: dict[str, dict[str, Any]] = {
     "pydamon": {"probe": "ebpf"},
@@ -52,6 +64,12 @@ class Watched:
         return snapshot.start_ns - self.offset_ns, snapshot.end_ns - self.offset_ns
 
     @property
+    def whole(self) -> tuple[Snapshot, ...]:
+        """The snapshots, but not a last one that was cut short by the end."""
+        last = self.snapshots[-2:]
+        return self.snapshots[: -1 if last[-1].window_ns < last[0].window_ns / 2 else None]
+
+    @property
     def cpu(self) -> float:
         """The share of one CPU, from when the tool had found its pace on."""
         begin_ns = self.begin_ns + PACING_NS
@@ -76,54 +94,40 @@ def usable() -> dict[str, str]:
     return reasons
 
 
-def watch(
-    pid: int,
-    tool: str,
-    duration_s: float,
-    *,
-    seed: int = 0,
-    done: Callable[[Snapshot], bool] | None = None,
-    **options: Any,
-) -> Watched:
-    """Monitor a process with a tool for a while, or until a snapshot is enough."""
+def watch(pid: int, tool: str, duration_s: float, *, seed: int = 0, **options: Any) -> Watched:
+    """Monitor a process with a tool for a while."""
     begin_ns = time.monotonic_ns()
     offset_ns = time.time_ns() - begin_ns
-    found = []
     how = {"engine": KERNEL} if tool == KERNEL else TOOLS[tool] | {"seed": seed}
     with monitor(pid, **how, **options) as mon:
-        for snapshot in mon.run(f"{duration_s}s"):
-            found.append(snapshot)
-            if done is not None and done(snapshot):
-                break
-    return Watched(begin_ns, tuple(found), offset_ns)
+        return Watched(begin_ns, tuple(mon.run(f"{duration_s}s")), offset_ns)
 
 
 def scan_exactly(running: Running) -> tuple[list[PageTruth], View, float]:
     """Clear all accessed bits, wait, and read them: the truth, what was found, CPU seconds."""
-    probe = next(probe for probe in PROBES if probe.name == "ebpf")
-    process = Process(running.pid)
-    try:
-        with probe.open() as session:
-            session.set_targets([process], [parse_maps(read_maps(running.pid))])
-            chunks = _chunks(running.truth)
-            begin_s = time.process_time()
-            before = [session.scan(0, low, high, clear=True) for low, high in chunks]
-            start_ns = time.monotonic_ns()
-            time.sleep(_WINDOW_S)
-            after = [session.scan(0, low, high, clear=False) for low, high in chunks]
-            end_ns = time.monotonic_ns()
-            cpu_s = time.process_time() - begin_s
-    finally:
-        process.close()
+    parts = chunks(
+        (start // PAGE_SIZE * PAGE_SIZE, -(-end // PAGE_SIZE) * PAGE_SIZE)
+        for start, end in running.truth.regions.values()
+    )
+    with closing(Process(running.pid)) as process, EbpfProbe().open() as session:
+        session.set_targets([process], [parse_maps(read_maps(running.pid))])
+        begin_s = time.process_time()
+        before = [session.scan(0, low, high, clear=True) for low, high in parts]
+        start_ns = time.monotonic_ns()
+        time.sleep(_WINDOW_S)
+        after = [session.scan(0, low, high, clear=False) for low, high in parts]
+        end_ns = time.monotonic_ns()
+        cpu_s = time.process_time() - begin_s
     stuck = np.concatenate([bits.unobservable for bits in before])
     accessed = (np.concatenate([bits.accessed for bits in after]) & ~stuck).astype(np.float64)
     pages = running.truth.pages(start_ns, end_ns)
     return pages, View(accessed, accessed, stuck.astype(np.float64)), cpu_s
 
 
-def _chunks(truth: GroundTruth) -> list[tuple[int, int]]:
-    chunks = []
-    for start, end in truth.regions.values():
-        first, last = start // PAGE_SIZE * PAGE_SIZE, -(-end // PAGE_SIZE) * PAGE_SIZE
-        chunks += [(at, min(at + _CHUNK_BYTES, last)) for at in range(first, last, _CHUNK_BYTES)]
-    return chunks
+def chunks(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges, cut into pieces that are small enough to be looked at in one go."""
+    return [
+        (at, min(at + _CHUNK_BYTES, end))
+        for start, end in ranges
+        for at in range(start, end, _CHUNK_BYTES)
+    ]
