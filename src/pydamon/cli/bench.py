@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import signal
 import sys
@@ -18,6 +17,7 @@ from pydamon.bench import accuracy, compare, core, engines, overhead, real, scal
 from pydamon.bench.machine import Machine
 from pydamon.bench.programs import PROGRAMS, Program
 from pydamon.bench.tools import EXACT, KERNEL, TOOLS, usable
+from pydamon.cli.command import print_json
 from pydamon.core.errors import ProbeUnavailable, UsageError
 from pydamon.workloads import PATTERNS, Workload, parse, pattern
 
@@ -118,7 +118,7 @@ def _report(args: argparse.Namespace, machine: Machine, rows: Sequence[Any]) -> 
             | {"as_accurate": pair.as_accurate, "half_the_error": pair.half_the_error}
             for pair in pairs
         ]
-    print(json.dumps(found, indent=1))
+    print_json(found)
 
 
 def _compared(args: argparse.Namespace, rows: Sequence[Any]) -> list[compare.Comparison]:
