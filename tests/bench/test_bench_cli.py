@@ -49,7 +49,7 @@ def test_accuracy_of_a_file_of_masim(capsys: pytest.CaptureFixture[str], tmp_pat
 @pytest.mark.live
 @needs("ebpf")
 def test_a_working_set_within_the_reach_of_the_tlb() -> None:
-    plan = accuracy.Plan(settle_s=5, look_s=2)
+    plan = accuracy.Plan(settle_s=2.5, look_s=1.5)
     (row,) = accuracy.measure(PATTERNS["tlb"], ["pydamon"], plan, 1, print)
     # 256 KiB that never leave the TLB: without a flush they look idle.
     assert row.wss_error <= 0.1

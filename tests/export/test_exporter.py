@@ -65,7 +65,7 @@ def test_processes_that_come_and_go_leave_nothing() -> None:
             assert time.monotonic() < deadline
             time.sleep(0.1)
         names = {key[1:] for key in found if key[0] == "pydamon_process_working_set_bytes"}
-        for _ in range(8):
+        for _ in range(5):
             time.sleep(0.5)
             found = read(metrics)
             names |= {key[1:] for key in found if key[0] == "pydamon_process_working_set_bytes"}

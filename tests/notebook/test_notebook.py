@@ -75,7 +75,7 @@ def test_anything_else_is_none() -> None:
 def test_the_magic_shows_what_a_cell_uses(shell: InteractiveShell) -> None:
     run(shell, "import time, numpy as np\nhot, idle = np.ones(1 << 20), np.ones(1 << 20)")
     cell = """%%pydamon --budget 20 --to use
-end = time.monotonic() + 3
+end = time.monotonic() + 1.5
 while time.monotonic() < end:
     hot.sum()
     time.sleep(0.001)

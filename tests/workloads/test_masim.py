@@ -38,7 +38,7 @@ def test_what_is_rendered_is_parsed_back(config: Config) -> None:
     assert parse(render(config)) == config
 
 
-@settings(deadline=None)  # other work on the machine must not fail it
+@settings(deadline=None, max_examples=50)  # draws line by line, which is slow
 @given(configs(), st.data())
 def test_comments_and_blank_lines_change_nothing(config: Config, data: st.DataObject) -> None:
     lines: list[str] = []
