@@ -44,6 +44,14 @@ def test_views_count_to_what_they_keep_alive() -> None:
     assert set(one.names) == {"part", "a", "again"}
 
 
+def test_what_lies_within_a_named_object_is_left_out() -> None:
+    frame = pd.DataFrame({"x": np.ones(MIB), "y": np.ones(MIB, np.float32)})
+    other, more = np.ones(MIB), np.ones(2 * MIB)
+    names = found(more=more, column=frame["y"], frame=frame, other=other)
+    assert set(names) == {"more", "frame", "other"}
+    assert names["frame"].size == 12 * MIB
+
+
 def test_what_is_small_is_left_out() -> None:
     assert not found(a=np.ones(100), b=b"x" * 1000, c="x" * MIB, d=3)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -107,14 +108,32 @@ def _union(spans: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
 def _apart(buffers: list[Buffer]) -> list[Buffer]:
     """Leave out what lies within a named object before it, such as the columns of a frame."""
     named = sorted(buffers, key=lambda one: (not one.names, -one.size))
-    taken: list[tuple[int, int]] = []
+    taken = _Spans()
     kept = []
     for one in named:
-        inside = all(any(a <= s and e <= b for a, b in taken) for s, e in one.spans)
-        if not inside:
+        if not all(span in taken for span in one.spans):
             kept.append(one)
-            taken.extend(one.spans)
+            for span in one.spans:
+                taken.add(span)
     return sorted(kept, key=lambda one: -one.size)
+
+
+class _Spans:
+    """Spans of which none lies within another, so that starts and ends are in the same order."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+
+    def __contains__(self, span: tuple[int, int]) -> bool:
+        """Whether it lies within one of them."""
+        before = bisect_right(self._starts, span[0])
+        return before > 0 and self._ends[before - 1] >= span[1]
+
+    def add(self, span: tuple[int, int]) -> None:
+        if span not in self:
+            within = slice(bisect_left(self._starts, span[0]), bisect_right(self._ends, span[1]))
+            self._starts[within], self._ends[within] = [span[0]], [span[1]]
 
 
 def _reachable(namespace: Mapping[str, Any] | None) -> Iterator[tuple[str, Any]]:
