@@ -327,15 +327,17 @@ def test_a_disk_that_fills_up_ends_the_recording(
         raise OSError(28, "No space left on device")
 
     def go_on() -> None:
-        with recorder:
-            for one in busy(20):
-                recorder.write(one)
+        for one in busy(20):
+            recorder.write(one)
 
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(RecordingError, match="No space left"):
         go_on()
     monkeypatch.undo()
-    assert len(read_recording(path)) == 1
+    recorder.close()
+    recording = read_recording(path)
+    assert len(recording) == 1
+    assert not recording.complete
     with pytest.raises(RecordingError, match="closed"):
         recorder.write(busy(1)[0])
 

@@ -7,13 +7,12 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pydamon.core.closing import Closing
 from pydamon.core.errors import RecordingError
 from pydamon.core.snapshot import Snapshot, Target
 from pydamon.recording.arrays import Numbers, arrow, batch_of, strings
@@ -28,12 +27,13 @@ _MOST_NAMES = 1000
 _INT32_MAX = 2**31 - 1
 
 
-class Recorder:
+class Recorder(Closing):
     """Appends snapshots to a new file; use it as a context manager.
 
     What was written reaches the file at least once a second of the recording's own time, in whole
     snapshots. Snapshots that have no regions leave nothing in the file. Raises `RecordingError`
-    where the file exists and *force* is not set, and wherever it cannot be written.
+    where the file exists and *force* is not set, and wherever it cannot be written: that ends the
+    recording, since nothing must follow a batch that is missing.
     """
 
     def __init__(self, path: str | Path, info: RecordingInfo, *, force: bool = False) -> None:
@@ -54,11 +54,7 @@ class Recorder:
         # The stream's writer holds the schema back until the first batch; the file has it now.
         header = memoryview(self._schema.serialize())
         self._written_ahead = len(header)
-        try:
-            self._put(header)
-        except RecordingError:
-            self._abandon()
-            raise
+        self._put(header)
 
     def write(self, snapshot: Snapshot) -> None:
         """Append a snapshot; it is in the file a second later at the latest."""
@@ -96,21 +92,9 @@ class Recorder:
         finally:
             self._abandon()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if not isinstance(error, RecordingError):
-            self.close()
-        elif not self._closed:
-            self._abandon()
-
     def _abandon(self) -> None:
+        if self._closed:
+            return
         self._closed = True
         self._pending = []
         self._compact.give_up()
@@ -132,6 +116,7 @@ class Recorder:
                 except OSError:
                     # The disk may be full of what can be spared.
                     if not self._compact.give_up():
+                        self._abandon()
                         raise
 
     @contextmanager

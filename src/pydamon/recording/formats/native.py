@@ -72,10 +72,7 @@ class _Stream:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         with self._reader() as (reader, stream):
-            try:
-                yield from reader
-            except pa.ArrowException as error:
-                raise Incomplete("its end is cut off or damaged") from error
+            yield from reader
             if not stream.closed_well:
                 raise Incomplete(stream.problem or _NOT_CLOSED)
 

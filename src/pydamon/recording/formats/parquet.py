@@ -38,7 +38,6 @@ class Parquet:
         return _ParquetFile(path)
 
     def write(self, file: BinaryIO, info: RecordingInfo, parts: Iterable[Recording]) -> None:
-
         writer: parquet.ParquetWriter | None = None
         for part in parts:
             if writer is None:
