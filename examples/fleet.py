@@ -81,12 +81,13 @@ def by_polars(folder: Path) -> list[HostReport]:
 
 
 def by_dask(folder: Path) -> list[HostReport]:
-    """With two workers here; `Client("scheduler:8786")` instead takes a cluster's."""
+    """With two workers in this process; `Client("scheduler:8786")` takes a cluster's instead."""
     import dask.dataframe as dd
     from distributed import Client
 
     columns = ["host", "start_ns", "end_ns", "touched_bytes"]
-    with Client(n_workers=2, threads_per_worker=1, dashboard_address=None):  # type: ignore[no-untyped-call]
+    workers = {"n_workers": 2, "threads_per_worker": 1, "processes": False}
+    with Client(**workers, dashboard_address=None):  # type: ignore[no-untyped-call]
         regions = dd.read_parquet(str(folder / "*.parquet"), columns=columns)
         regions["host"] = regions["host"].astype("string[pyarrow]")
         snapshots = regions.groupby(["host", "start_ns", "end_ns"]).touched_bytes.sum().compute()

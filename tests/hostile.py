@@ -32,8 +32,7 @@ from pydamon.cli.main import main
 from pydamon.recording import FORMATS, write_recording
 from pydamon.recording.arrays import batch_of, constant
 from pydamon.recording.format import file_schema
-from tests.recordings import info, killed, record
-from tests.test_recording import busy
+from tests.recordings import busy, info, killed, record
 
 __all__ = ["Outcome", "all_tried", "files", "tried"]
 
@@ -219,10 +218,17 @@ def _bombs() -> dict[str, Callable[[], bytes]]:
     record_head = b'[{"target_id":0,"snapshots":['
     snapshot_head = b'{"start_time":"1","end_time":"2","regions":['
     region = b'{"start":"0","end":"4096"},'
-    return {
+    return {  # first one of each kind, for those who try a few
+        "a snapshot in zlib": lambda: _deflated(record_head, region, 100 * _MIB),
+        "more rows than any": lambda: _arrow_bomb(2**23),
+        "a name in zstd": lambda: _name_bomb(200 * _MIB),
+        "targets without end in perf": lambda: b"".join(
+            b"k 1 [000] %d.0: damon:damon_aggregated: target_id=%d nr_regions=1 0-4096: 1 1\n"
+            % (n, n)
+            for n in range(3000)
+        ),
         "blanks in zlib": lambda: _deflated(b"[", b" ", 100 * _MIB),
         "a head in zlib": lambda: _deflated(b'[{"a":"', b"x", 100 * _MIB),
-        "a snapshot in zlib": lambda: _deflated(record_head, region, 100 * _MIB),
         "regions in zlib": lambda: _deflated(record_head + snapshot_head, region, 100 * _MIB),
         "snapshots in zlib": lambda: _deflated(
             record_head, snapshot_head + b'{"start":"0","end":"9"}]},', 20 * _MIB
@@ -245,18 +251,11 @@ def _bombs() -> dict[str, Callable[[], bytes]]:
         "a region of negative size": lambda: _json_of([(8192, 4096)]),
         "a region beyond all memory": lambda: _json_of([(0, 2**63 - 1)]),
         "rows in zstd": lambda: _arrow_bomb(2**22),
-        "more rows than any": lambda: _arrow_bomb(2**23),
         "batches of rows in zstd": lambda: _arrow_bomb(2**18, batches=12),
-        "a name in zstd": lambda: _name_bomb(200 * _MIB),
         "rows in Parquet": _parquet_bomb,
         "snapshots without end in perf": lambda: (
             b"kdamond.0 1 [000] 1.0: damon:damon_aggregated: target_id=0 nr_regions=999999999 "
             b"0-4096: 1 1\n" * 10**5
-        ),
-        "targets without end in perf": lambda: b"".join(
-            b"k 1 [000] %d.0: damon:damon_aggregated: target_id=%d nr_regions=1 0-4096: 1 1\n"
-            % (n, n)
-            for n in range(3000)
         ),
     }
 

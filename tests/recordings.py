@@ -12,7 +12,20 @@ from pydamon.core.mappings import Mapping, MappingTable
 from pydamon.core.snapshot import Cost, Snapshot, Target
 from pydamon.recording import Recorder, Recording, RecordingInfo, read_recording
 
-__all__ = ["BEGIN_NS", "MIB", "MS", "info", "killed", "record", "snapshot", "target"]
+__all__ = [
+    "BEGIN_NS",
+    "MIB",
+    "MS",
+    "REDIS",
+    "WORKER",
+    "busy",
+    "info",
+    "killed",
+    "long_recording",
+    "record",
+    "snapshot",
+    "target",
+]
 
 MIB = 2**20
 MS = 10**6
@@ -60,6 +73,32 @@ def snapshot(
     )
 
 
+REDIS = target(
+    7,
+    "redis-server",
+    (0x1000, 0x9000, "r-xp", "/usr/bin/redis-server"),
+    (0x10_0000, 0x20_0000, "rw-p", "[heap]"),
+)
+WORKER = target(8, "worker", (0x10_0000, 0x40_0000, "rw-p", "[anon]"))
+
+
+def busy(count: int) -> list[Snapshot]:
+    """Snapshots of two targets with three regions, no two of them alike."""
+    return [
+        snapshot(
+            (REDIS, WORKER),
+            [
+                (0, 0x1000, 0x9000, number % 21, number),
+                (0, 0x10_0000, 0x10_0000 + 0x1000 * (1 + number % 9), 20, number),
+                (1, 0x10_0000, 0x40_0000, 0, number),
+            ],
+            number,
+            cost=Cost(number, 2 * number, 1),
+        )
+        for number in range(count)
+    ]
+
+
 def killed(path: Path, snapshots: Iterable[Snapshot]) -> bytes:
     """What there is of a recording that was not closed: a batch a second."""
     with Recorder(path, info(), force=True) as recorder:
@@ -75,3 +114,9 @@ def record(path: Path, snapshots: Iterable[Snapshot]) -> Recording:
         for one in snapshots:
             recorder.write(one)
     return read_recording(path)
+
+
+def long_recording(path: Path, snapshot_count: int) -> Recording:
+    """Of one target, with 500 regions a snapshot."""
+    regions = [(0, 0x10_0000 + 0x1000 * n, 0x10_1000 + 0x1000 * n, n % 21, n) for n in range(500)]
+    return record(path, (snapshot((WORKER,), regions, number) for number in range(snapshot_count)))

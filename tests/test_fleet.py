@@ -11,7 +11,7 @@ import pytest
 from pydamon.recording import Recorder, open_recording, read_recording, write_recording
 from tests.recordings import MIB, info, snapshot, target
 
-HOSTS = 200
+HOSTS = 30
 APP = target(7, "app", (MIB, 9 * MIB, "rw-p", "[heap]"))
 
 
@@ -51,6 +51,7 @@ def test_a_directory_is_one_recording(fleet: Path) -> None:
     assert len(recording) == 12 * HOSTS
 
 
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # dask of pandas
 @pytest.mark.parametrize("engine", ["duckdb", "polars", "dask"])
 def test_every_engine_finds_the_same(fleet: Path, example: dict[str, Any], engine: str) -> None:
     if engine == "dask":

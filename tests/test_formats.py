@@ -31,8 +31,18 @@ from pydamon.recording import (
     read_recording,
     write_recording,
 )
-from tests.recordings import BEGIN_NS, MS, info, killed, record, snapshot, target
-from tests.test_recording import busy, long_recording, snapshots
+from tests.recordings import (
+    BEGIN_NS,
+    MS,
+    busy,
+    info,
+    killed,
+    long_recording,
+    record,
+    snapshot,
+    target,
+)
+from tests.test_recording import snapshots
 
 EVERY = [one.name for one in FORMATS]
 LOSSLESS = ["native", "parquet", "csv", "ndjson"]

@@ -11,6 +11,7 @@ from unittest.mock import Mock
 import pytest
 
 from pydamon.cli.main import main
+from tests.recordings import busy, record
 
 
 def complaint(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
@@ -116,8 +117,9 @@ def test_no_command_at_all(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("redirection", [">/dev/full", ">&-", "2>&-", "2>/dev/full", "| head -c 9"])
-def test_output_that_nobody_takes(redirection: str) -> None:
-    line = f"{sys.executable} -m pydamon doctor --json {redirection}"
+def test_output_that_nobody_takes(redirection: str, tmp_path: Path) -> None:
+    record(tmp_path / "r.damon", busy(30))
+    line = f"{sys.executable} -m pydamon report wss --json {tmp_path}/r.damon {redirection}"
     done = subprocess.run(
         ["/bin/bash", "-c", line], capture_output=True, text=True, timeout=60, check=False
     )

@@ -9,8 +9,7 @@ import pytest
 
 from pydamon.cli.main import main
 from pydamon.recording import read_recording
-from tests.recordings import record
-from tests.test_recording import busy
+from tests.recordings import busy, record
 
 
 @pytest.fixture
@@ -61,11 +60,12 @@ def test_what_is_cut_off_is_said(
 
 
 @pytest.mark.parametrize("name", ["ndjson", "csv", "json", "perf_script"])
-def test_cat_can_be_read_again(path: Path, tmp_path: Path, name: str) -> None:
-    command = [sys.executable, "-m", "pydamon", "cat", "--format", name, str(path)]
-    text = subprocess.run(command, check=True, capture_output=True).stdout
+def test_cat_can_be_read_again(
+    path: Path, tmp_path: Path, name: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert main(["cat", "--format", name, str(path)]) == 0
     copy = tmp_path / "copy"
-    copy.write_bytes(text)
+    copy.write_bytes(capfdbinary.readouterr().out)
     assert len(read_recording(copy)) == 30
 
 

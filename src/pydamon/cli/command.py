@@ -9,7 +9,10 @@ import re
 import sys
 from typing import Any, Protocol
 
-__all__ = ["Command", "add_cpu_budget", "complain", "print_json"]
+from pydamon.core.errors import UsageError
+from pydamon.core.units import parse_duration_ns
+
+__all__ = ["Command", "add_cpu_budget", "complain", "duration", "print_json"]
 
 _LONE_SURROGATE = re.compile(
     r"(\\\\|\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2})|\\(ud[89a-f][0-9a-f]{2})"
@@ -42,6 +45,14 @@ def add_cpu_budget(parser: argparse.ArgumentParser) -> None:
         metavar="PERCENT",
         help="how much of one CPU monitoring may cost (default: 1)",
     )
+
+
+def duration(text: str) -> int:
+    """An argument that is a duration, in ns."""
+    try:
+        return parse_duration_ns(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(f"{error} ({error.hint})") from None
 
 
 def complain(text: str, end: str = "\n") -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from pydamon.cli.command import duration
 from pydamon.cli.rewriting import add_target_arguments, rewrite
-from pydamon.core.units import parse_duration_ns
 from pydamon.recording import open_recording
 
 __all__ = ["Slice"]
@@ -30,7 +30,7 @@ class Slice:
             parser.add_argument(
                 f"--{name}",
                 dest=f"{name}_ns",
-                type=_duration_ns,
+                type=duration,
                 metavar="D",
                 help=f"{what} so long after the start, as in 10s",
             )
@@ -56,13 +56,6 @@ class Slice:
             hosts=args.hosts,
         )
         return rewrite(part, args)
-
-
-def _duration_ns(text: str) -> int:
-    try:
-        return parse_duration_ns(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _addresses(text: str) -> tuple[int, int]:

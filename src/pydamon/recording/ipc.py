@@ -1,7 +1,8 @@
 """Arrow IPC messages, checked before they are decoded: a few bytes must not become gigabytes.
 
 A message says how many rows it has, and each of its compressed buffers how long it will be. Arrow
-believes both and allocates what they say. Here they are held against each other first. The layout
+believes both and allocates what they say, and pyarrow can neither be given a limit nor asked for
+these figures. Here they are held against each other first. The layout
 is that of Arrow's Message.fbs and of FlatBuffers: https://arrow.apache.org/docs/format/Columnar.html
 """
 

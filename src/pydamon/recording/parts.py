@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -101,17 +102,20 @@ class _Slice(RecordingFile):
 
 
 class _InMemory(RecordingFile):
-    """A recording whose parts are out of order."""
+    """A recording whose parts are out of order: read once, whoever iterates how often."""
 
     def __init__(self, file: RecordingFile) -> None:
         self.path, self.info = file.path, file.info
         self._file = file
 
     def __iter__(self) -> Iterator[Recording]:
-        recording = self._file.read()
-        self.problem = recording.problem
-        if len(recording.table):
-            yield recording
+        self.problem = self._whole.problem
+        if len(self._whole.table):
+            yield self._whole
+
+    @cached_property
+    def _whole(self) -> Recording:
+        return self._file.read()
 
 
 class MergedFile(RecordingFile):

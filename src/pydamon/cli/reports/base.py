@@ -14,12 +14,12 @@ from typing import Any
 from rich.console import Console, RenderableType
 
 from pydamon.analysis import Bytes, where
-from pydamon.cli.command import complain
-from pydamon.core.errors import RecordingError, UsageError
+from pydamon.cli.command import complain, duration
+from pydamon.core.errors import RecordingError
 from pydamon.core.snapshot import Target
-from pydamon.core.units import parse_duration_ns
 from pydamon.recording import Recording, read_recording
 from pydamon.recording import open_recording as read_file
+from pydamon.recording.output import replacing
 
 __all__ = [
     "add_recording_arguments",
@@ -119,23 +119,7 @@ def bytes_document(size: Bytes) -> dict[str, float]:
     return asdict(size)
 
 
-def duration(text: str) -> int:
-    """An argument that is a duration, in ns."""
-    try:
-        return parse_duration_ns(text)
-    except UsageError as error:
-        raise argparse.ArgumentTypeError(f"{error} ({error.hint})") from None
-
-
 def new_file(path: str | Path, force: bool, content: bytes) -> None:
     """Write a file, which must not be there yet unless *force* is set."""
-    try:
-        with Path(path).open("wb" if force else "xb") as file:
-            file.write(content)
-    except FileExistsError:
-        raise RecordingError(
-            f"{path} exists already", hint="name another file, or overwrite with --force"
-        ) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise RecordingError(f"cannot write {path}: {reason}") from None
+    with replacing(Path(path), force=force) as file:
+        file.write(content)
