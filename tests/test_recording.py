@@ -29,6 +29,7 @@ from pydamon.recording import (
     Recorder,
     Recording,
     RecordingInfo,
+    memory,
     open_recording,
     parts,
     read_recording,
@@ -36,6 +37,7 @@ from pydamon.recording import (
 from pydamon.recording.format import LATER
 from tests.recordings import (
     BEGIN_NS,
+    MIB,
     MS,
     REDIS,
     WORKER,
@@ -130,19 +132,20 @@ def test_a_file_name_that_is_not_utf8_can_be_recorded(tmp_path: Path) -> None:
 
 def test_many_names_do_not_pile_up_in_the_file(tmp_path: Path) -> None:
     def written(number: int) -> Snapshot:
-        each = target(7, "jit", (0x1000, 0x2000, "r--p", f"/memfd:{number}"))
-        return snapshot((each,), [(0, 0x1000, 0x2000, 1, 1)], number, window_ns=1100 * MS)
+        places = [(n << 12, (n + 1) << 12) for n in range(1, 11)]
+        names = [(*place, "r--p", f"/memfd:{number}.{n}") for n, place in enumerate(places)]
+        regions = [(0, *place, 1, 1) for place in places]
+        return snapshot((target(7, "jit", *names),), regions, number, window_ns=1100 * MS)
 
     path = tmp_path / "r.damon"
-    content = killed(path, map(written, range(1200)))
+    content = killed(path, map(written, range(120)))
     with pa.ipc.open_stream(content) as reader:
         known = [len(batch["mapping"].dictionary) for batch in reader]
-    assert len(known) == 1200
-    assert max(known) == 1001
-    for number in (990, 1199):
-        (region,) = read_recording(path).snapshot(number)
-        assert region.mapping is not None
-        assert region.mapping.name == f"/memfd:{number}"
+    assert len(known) == 120
+    assert 1000 < max(known) <= 1010
+    for number in (98, 119):
+        named = [one.mapping.name for one in read_recording(path).snapshot(number) if one.mapping]
+        assert named == [f"/memfd:{number}.{n}" for n in range(10)]
 
 
 def test_one_target_can_be_picked(tmp_path: Path) -> None:
@@ -501,6 +504,18 @@ def test_a_recording_that_does_not_fit_into_memory_is_said_so(
         read_recording(path)
     assert "slice" in caught.value.hint
     assert len(list(open_recording(path))) == 1
+
+
+def test_the_page_cache_of_a_container_counts_as_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memory.max").write_text(f"{64 * MIB}\n")
+    (tmp_path / "memory.current").write_text(f"{63 * MIB}\n")
+    (tmp_path / "memory.stat").write_text(
+        f"anon {3 * MIB}\nfile {60 * MIB}\ninactive_file {40 * MIB}\nactive_file {20 * MIB}\n"
+    )
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    assert memory.free_memory() == 61 * MIB
 
 
 def test_a_part_can_be_cut_out(tmp_path: Path) -> None:

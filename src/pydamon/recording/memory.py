@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 from contextlib import suppress
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 __all__ = ["free_memory"]
 
 _CGROUP = Path("/sys/fs/cgroup")
+_CACHE = re.compile(r"^(?:in)?active_file (\d+)$", re.MULTILINE)
 
 
 def free_memory() -> int:
@@ -22,7 +24,10 @@ def free_memory() -> int:
         left.append(1024 * int(available.split()[0]))
     with suppress(OSError, ValueError):
         most = int((_CGROUP / "memory.max").read_text())
-        left.append(most - int((_CGROUP / "memory.current").read_text()))
+        used = int((_CGROUP / "memory.current").read_text())
+        # The page cache counts as used, and is given back where memory is asked for.
+        cached = sum(map(int, _CACHE.findall((_CGROUP / "memory.stat").read_text())))
+        left.append(most - used + cached)
     with suppress(OSError, ValueError, IndexError):
         most = resource.getrlimit(resource.RLIMIT_AS)[0]
         if most != resource.RLIM_INFINITY:

@@ -26,7 +26,7 @@ from pydamon.recording.recording import Recording
 __all__ = ["merge_recordings", "open_recording", "read_recording"]
 
 _PART_ROWS = 2**17
-"""14 MB as columns."""
+"""16 MB as columns."""
 _LEAST_PART_ROWS = 2**12
 _MOST_SNAPSHOT_ROWS = 2**22
 _MAX_ADDRESS = 2**57
@@ -35,7 +35,7 @@ _DAMAGED = "its end is cut off or damaged"
 
 
 def read_recording(path: str | os.PathLike[str]) -> Recording:
-    """A recording of any format, whole and in memory: some 110 bytes a region.
+    """A recording of any format, whole and in memory: some 130 bytes a region.
 
     What a crash or damage has cut off is left out, and `Recording.complete` is then false. *path*
     may stand for several, as in `open_recording`. Raises `RecordingError` where there is no such
