@@ -377,6 +377,7 @@ def test_what_takes_long_to_read_says_how_far_it_is(
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     assert report("wss", path) == 0
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr("pydamon.cli.reports.base._PATIENCE_S", -1.0)
+    for name in ("_SHOWN_FROM_S", "_SHOWN_EVERY_S"):
+        monkeypatch.setattr(f"pydamon.cli.rewriting.{name}", -1.0)
     assert report("wss", path) == 0
-    assert capsys.readouterr().err == f"\rreading {path}: 90 regions\r\x1b[K"
+    assert capsys.readouterr().err == f"\r\x1b[Kreading {path}: 90 regions\r\x1b[K"

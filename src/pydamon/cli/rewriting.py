@@ -1,4 +1,4 @@
-"""What the commands that write recordings anew have in common."""
+"""What the commands that read recordings in parts, and write them anew, have in common."""
 
 from __future__ import annotations
 
@@ -49,15 +49,17 @@ class Watched(RecordingFile):
     def __iter__(self) -> Iterator[Recording]:
         began = shown = time.monotonic()
         rows = 0
-        for part in self._file:
-            rows += len(part.table)
-            now = time.monotonic()
-            if self._terminal and now - began > _SHOWN_FROM_S and now - shown > _SHOWN_EVERY_S:
-                complain(f"\r\x1b[K{rows:,} regions", end="")
-                shown = now
-            yield part
-        if shown > began:
-            complain("\r\x1b[K", end="")
+        try:
+            for part in self._file:
+                rows += len(part.table)
+                now = time.monotonic()
+                if self._terminal and now - began > _SHOWN_FROM_S and now - shown > _SHOWN_EVERY_S:
+                    complain(f"\r\x1b[Kreading {self.path}: {rows:,} regions", end="")
+                    shown = now
+                yield part
+        finally:
+            if shown > began:
+                complain("\r\x1b[K", end="")
         self.problem = self._file.problem
 
     def finish(self) -> None:

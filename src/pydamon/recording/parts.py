@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -41,17 +41,12 @@ class RecordingFile(ABC):
     @abstractmethod
     def __iter__(self) -> Iterator[Recording]: ...
 
-    def read(self, progress: Callable[[int], None] | None = None) -> Recording:
-        """All of it, in memory; raises `RecordingError` where that does not suffice.
-
-        *progress* is told the number of regions that have been read, a few times a second.
-        """
+    def read(self) -> Recording:
+        """All of it, in memory; raises `RecordingError` where that does not suffice."""
         tables, row_count = [], 0
         for part in self:
             tables.append(part.table)
             row_count += len(part.table)
-            if progress:
-                progress(row_count)
             # Joining takes a column or two besides the columns, and reports take theirs.
             if free_memory() < _LEAST_FREE + 2 * 8 * row_count:
                 raise RecordingError(

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import ctypes
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,10 @@ from rich.console import Console, RenderableType
 
 from pydamon.analysis import Bytes, where
 from pydamon.cli.command import complain, duration
+from pydamon.cli.rewriting import Watched
 from pydamon.core.errors import RecordingError
 from pydamon.core.snapshot import Target
-from pydamon.recording import Recording, read_recording
+from pydamon.recording import Recording
 from pydamon.recording import open_recording as read_file
 from pydamon.recording.output import replacing
 
@@ -33,7 +33,6 @@ __all__ = [
 ]
 
 _FILE = "pydamon.damon"
-_PATIENCE_S = 1.0
 
 
 def add_recording_arguments(parser: argparse.ArgumentParser, *files: str) -> None:
@@ -52,7 +51,7 @@ def add_recording_arguments(parser: argparse.ArgumentParser, *files: str) -> Non
 def open_recording(args: argparse.Namespace, file: str | None = None) -> Recording:
     """The part of the recording that was asked for; raises `RecordingError` where it is empty."""
     file = args.file if file is None else file
-    recording = _read(file)
+    recording = Watched(read_file(file)).read()
     _give_memory_back()
     if len(recording) == 0:
         raise RecordingError(f"{file} has no snapshots", hint=recording.problem)
@@ -65,25 +64,6 @@ def open_recording(args: argparse.Namespace, file: str | None = None) -> Recordi
         if len(recording.table) == 0:
             raise RecordingError(f"no region in {file} is such that {args.where}")
     return recording
-
-
-def _read(file: str) -> Recording:
-    """The recording; on a terminal, what takes longer than a second says how far it is."""
-    if not sys.stderr.isatty():
-        return read_recording(file)
-    begin_s, shown = time.monotonic(), False
-
-    def show(region_count: int) -> None:
-        nonlocal shown
-        if time.monotonic() - begin_s > _PATIENCE_S:
-            shown = True
-            complain(f"\rreading {file}: {region_count:,} regions", end="")
-
-    try:
-        return read_file(file).read(show)
-    finally:
-        if shown:
-            complain("\r\x1b[K", end="")
 
 
 def _give_memory_back() -> None:
