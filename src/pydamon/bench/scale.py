@@ -75,7 +75,7 @@ class Scale:
 
 
 def measure(quick: bool, seed: int, say: Callable[[str], None]) -> Iterator[Scale]:
-    """Live as far as half of the memory that is free allows, then by simulation."""
+    """Live as far as that leaves 2 GiB of memory free, then by simulation."""
     smallest: dict[str, float] = {}
     for row in _measure(quick, seed, say):
         yield replace(row, cpu_growth=row.cpu / smallest.setdefault(row.tool, row.cpu))

@@ -27,8 +27,6 @@ _MOST_SPLIT = 5000
 _MOST_REGIONS = 10_000
 """So many that hardly any has to be drawn across the border of an object."""
 _PATIENCE_S = 30
-_EXACT = ("exact", "refs")
-"""The probes that count what was touched; samples, each of which speaks for a region, blur it."""
 
 
 def watch(
@@ -69,7 +67,8 @@ class Watch(Closing):
         self._directory = tempfile.TemporaryDirectory(prefix="pydamon-")
         self._file = Path(self._directory.name, "watch.damon")
         if probe == "auto":
-            probe = next(name for name in _EXACT if name == "refs" or _works(name))
+            # These count what was touched; samples, each of which speaks for a region, blur it.
+            probe = "exact" if _exact_works() else "refs"
         self._apart = find_buffers(namespace())[:_MOST_SPLIT]
         _set_apart(self._apart, _DONTDUMP)
         self._recorder = self._start(probe, cpu_budget_percent)
@@ -133,8 +132,8 @@ class Watch(Closing):
         raise ProbeUnavailable(f"this interpreter cannot be watched: {' '.join(said)}")
 
 
-def _works(name: str) -> bool:
-    return any(probe.availability().works for probe in PROBES if probe.name == name)
+def _exact_works() -> bool:
+    return any(probe.availability().works for probe in PROBES if probe.name == "exact")
 
 
 def _set_apart(buffers: Sequence[Buffer], advice: int) -> None:
