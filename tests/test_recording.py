@@ -11,6 +11,7 @@ from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import duckdb
 import numpy as np
@@ -29,6 +30,7 @@ from pydamon.recording import (
     Recorder,
     Recording,
     RecordingInfo,
+    compact,
     memory,
     open_recording,
     parts,
@@ -284,6 +286,19 @@ def test_a_recording_that_cannot_be_made_compact_is_kept(
     monkeypatch.setattr(os, fails, failing)
     path = tmp_path / "r.damon"
     assert record(path, busy(30)).complete
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_too_little_memory_to_make_it_compact_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "r.damon"
+    monkeypatch.setattr(compact, "joined", Mock(side_effect=MemoryError))
+    with Recorder(path, info()) as recorder:
+        for one in busy(30):
+            recorder.write(one)
+    monkeypatch.undo()
+    assert read_recording(path).complete
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -58,7 +58,7 @@ class CompactCopy:
                 self._writer.close()
                 self._file.flush()
                 self._replace()
-        except OSError:
+        except (OSError, MemoryError, pa.ArrowException):
             return
         finally:
             self.give_up()

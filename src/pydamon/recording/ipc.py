@@ -1,9 +1,10 @@
 """Arrow IPC messages, checked before they are decoded: a few bytes must not become gigabytes.
 
 A message says how many rows it has, and each of its compressed buffers how long it will be. Arrow
-believes both and allocates what they say, and pyarrow can neither be given a limit nor asked for
-these figures. Here they are held against each other first. The layout
-is that of Arrow's Message.fbs and of FlatBuffers: https://arrow.apache.org/docs/format/Columnar.html
+believes both and allocates what they say: 200 MiB of 11 KB, for one name. pyarrow knows no limit to
+that, and of a message shows bytes only. So the figures are held against each other here, before
+Arrow sees them. The layout is that of Arrow's Message.fbs and of FlatBuffers:
+https://arrow.apache.org/docs/format/Columnar.html
 """
 
 from __future__ import annotations
