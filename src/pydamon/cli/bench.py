@@ -102,7 +102,7 @@ def _report(args: argparse.Namespace, machine: Machine, rows: Sequence[Any]) -> 
     if not args.json:
         _print(args.table(rows))
         if pairs := _compared(args, rows):
-            print("\npydamon beside plain DAMON at the same CPU time:")
+            print("\npydamon beside plain DAMON:")
             _print(tables.comparison_table(pairs))
         return
     found = {
