@@ -15,6 +15,7 @@ import pytest
 from pydamon import AccessPattern, Scheme, UsageError
 from pydamon.policies import (
     POLICIES,
+    Config,
     LruSort,
     Reclaim,
     Service,
@@ -26,7 +27,7 @@ from pydamon.policies import (
     load_config,
     read_statuses,
 )
-from pydamon.spaces import VaddrSpace
+from pydamon.spaces import VaddrSpace, members
 from tests.live.conftest import needs, script
 from tests.schemes.snapshots import snapshot_of
 
@@ -108,6 +109,7 @@ def test_a_configuration_file_says_everything(tmp_path: Path) -> None:
         ("pids = [1, 2]", "pids = ['x']", "target: pids: not a int"),
         ("pids", "pid", "target: not known: pid"),
         ('"200ms"', '"200"', "monitoring: not a duration"),
+        ("2.5", "0", "monitoring: not a CPU budget"),
         ('"reclaim"', '"claim"', "policy.name: names no policy"),
         ("min_age", "max_age", "policy: not known: max_age"),
         ('"1G"', '"1X"', "policy: quota_bytes: not a size"),
@@ -171,6 +173,43 @@ def test_a_service_follows_reloads_and_ends(tmp_path: Path) -> None:
         assert not thread.is_alive()
     assert "stays as it was" in told[0]
     assert "read again" in told[1]
+
+
+def _cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Config]:
+    """A directory that looks like a cgroup, and a configuration for it."""
+    monkeypatch.setattr(members, "CGROUPS", tmp_path)
+    (tmp_path / "mine").mkdir()
+    procs = tmp_path / "mine" / "cgroup.procs"
+    procs.touch()
+    config = Config(name="x", target=Whom(cgroup="mine"), policy=Stat())
+    return procs, config
+
+
+def test_a_cgroup_may_go_away_and_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    procs, config = _cgroup(tmp_path, monkeypatch)
+    statuses: list[dict[str, Any]] = []
+    service = Service(lambda: config, report=statuses.append)
+    procs.unlink()
+    procs.parent.rmdir()
+    thread = threading.Thread(target=service.run)
+    thread.start()
+    _until(lambda: len(statuses) >= 2)
+    service.stop()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_who_is_gone_before_anybody_looks_costs_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    procs, config = _cgroup(tmp_path, monkeypatch)
+    procs.write_text(f"{2**22 + 1}\n")  # never there
+    service = Service(lambda: config, duration_ns=10**9)
+    cpu_ns, begin_ns = time.thread_time_ns(), time.monotonic_ns()
+    service.run()
+    assert time.thread_time_ns() - cpu_ns < (time.monotonic_ns() - begin_ns) / 4
 
 
 @pytest.mark.live

@@ -6,5 +6,6 @@ from pydamon.engine.base import Monitor
 from pydamon.engine.child import Child
 from pydamon.engine.loop import SamplingMonitor
 from pydamon.engine.open import monitor, simulate
+from pydamon.engine.starts import starts
 
-__all__ = ["Child", "Monitor", "SamplingMonitor", "monitor", "simulate"]
+__all__ = ["Child", "Monitor", "SamplingMonitor", "monitor", "simulate", "starts"]

@@ -18,7 +18,7 @@ from pydamon.probes.trace import Costs, Trace, TraceProbe
 from pydamon.spaces import FixedSpace, Members, Space, VaddrSpace
 from pydamon.spaces.maps import Rule
 
-__all__ = ["monitor", "simulate"]
+__all__ = ["check_budget", "monitor", "simulate"]
 
 _FOR_SURVEYS = 0.35
 """The share of the CPU budget that exact surveys may use."""
@@ -62,7 +62,7 @@ def monitor(
     `ProbeUnavailable`.
     """
     attrs = Attrs.of(sample, aggr, update, min_regions, max_regions)
-    _check_budget(cpu_budget_percent)
+    check_budget(cpu_budget_percent)
     if attrs.sampling_ns < _SHORTEST_NS:
         raise UsageError("pages cannot be sampled more often than every 100 us")
     try:
@@ -114,7 +114,7 @@ def simulate(
     With a *cpu_budget_percent*, every read and clear is charged its measured cost, and the
     intervals of *attrs* are stretched as `monitor` does.
     """
-    _check_budget(cpu_budget_percent)
+    check_budget(cpu_budget_percent)
     in_time = cpu_budget_percent is None
     probe = TraceProbe(trace, seed, None if in_time else Costs())
     return _monitor(
@@ -173,6 +173,7 @@ def _monitor(
     )
 
 
-def _check_budget(percent: float | None) -> None:
+def check_budget(percent: float | None) -> None:
+    """Raise `UsageError` for a share of one CPU that makes no sense."""
     if percent is not None and not 0 < percent <= 100 * (os.cpu_count() or 1):
         raise UsageError(f"not a CPU budget in percent of one CPU: {percent:g}")

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from pydamon.core.errors import TargetError
-from pydamon.engine import SamplingMonitor, monitor
+from pydamon.engine import SamplingMonitor, monitor, starts
+from pydamon.engine.open import check_budget
 from pydamon.export.metrics import Metrics
 from pydamon.spaces import Members
 
 __all__ = ["Exporter"]
-
-_LOOK_S = 0.5
-_LONGEST_REST_S = 30.0
 
 
 class Exporter:
@@ -32,6 +30,7 @@ class Exporter:
         cpu_budget_percent: float = 1.0,
         children: bool = True,
     ) -> None:
+        check_budget(cpu_budget_percent)
         self.metrics = metrics
         self._pids: list[int] | Members = pids if callable(pids) else list(pids)
         self._probe = probe
@@ -49,23 +48,22 @@ class Exporter:
     def run(self, duration_ns: int | None = None) -> None:
         """Watch until the end."""
         end_ns = None if duration_ns is None else time.monotonic_ns() + duration_ns
-        while not self._stopped:
-            begin_ns, cpu_ns = time.monotonic_ns(), time.thread_time_ns()
+
+        def is_over() -> bool:
+            return self._stopped or (end_ns is not None and time.monotonic_ns() >= end_ns)
+
+        for _ in starts(lambda: self._budget, is_over):
             if not callable(self._pids) or any(True for _ in self._pids()):
                 try:
-                    self._watch(end_ns)
+                    self._watch(is_over)
                 except TargetError:
                     if not callable(self._pids):
                         raise  # otherwise they were gone again before they could be watched
             self.metrics.update(None)
-            if not callable(self._pids) or (end_ns and time.monotonic_ns() >= end_ns):
+            if not callable(self._pids):
                 return
-            # Where all come and go at once, starting over is what costs: that is in the budget too.
-            spent_ns = time.thread_time_ns() - cpu_ns
-            rest_s = (100 * spent_ns / self._budget - (time.monotonic_ns() - begin_ns)) / 1e9
-            self._rest(min(max(rest_s, _LOOK_S), _LONGEST_REST_S), end_ns)
 
-    def _watch(self, end_ns: int | None) -> None:
+    def _watch(self, is_over: Callable[[], bool]) -> None:
         with monitor(
             self._pids,
             probe=self._probe,
@@ -74,12 +72,6 @@ class Exporter:
         ) as self._mon:
             for snapshot in self._mon:
                 self.metrics.update(snapshot, self._mon)
-                if self._stopped or (end_ns and time.monotonic_ns() >= end_ns):
+                if is_over():
                     break
         self._mon = None
-
-    def _rest(self, seconds: float, end_ns: int | None) -> None:
-        until_ns = time.monotonic_ns() + int(seconds * 1e9)
-        until_ns = until_ns if end_ns is None else min(until_ns, end_ns)
-        while not self._stopped and (left_ns := until_ns - time.monotonic_ns()) > 0:
-            time.sleep(min(left_ns / 1e9, _LOOK_S))

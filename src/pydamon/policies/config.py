@@ -10,6 +10,7 @@ from attrs import field, frozen
 
 from pydamon.core.attrs import Attrs
 from pydamon.core.errors import UsageError
+from pydamon.engine.open import check_budget
 from pydamon.policies.base import Policy
 from pydamon.schemes import Scheme
 from pydamon.schemes.fields import all_of, flag, naming, text
@@ -64,6 +65,7 @@ class Monitoring:
 
     def __attrs_post_init__(self) -> None:
         Attrs.of(self.sample, self.aggr, self.update, self.min_regions, self.max_regions)
+        check_budget(self.cpu_budget_percent)
 
 
 @frozen(kw_only=True)

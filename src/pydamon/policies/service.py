@@ -11,9 +11,9 @@ from typing import Any
 from attrs import asdict as attrs_asdict
 
 from pydamon.core.closing import Closing
-from pydamon.core.errors import PydamonError, TargetError
+from pydamon.core.errors import PydamonError, SchemeError, TargetError
 from pydamon.core.snapshot import Snapshot
-from pydamon.engine import Child, SamplingMonitor, monitor
+from pydamon.engine import Child, SamplingMonitor, monitor, starts
 from pydamon.policies.config import Config, Whom
 from pydamon.schemes import AppliedSchemes, apply
 from pydamon.spaces import Members
@@ -21,7 +21,6 @@ from pydamon.spaces.members import members_of_cgroup, members_of_user
 
 __all__ = ["Service"]
 
-_LOOK_S = 0.5
 _STATUS_NS = 10**9
 
 
@@ -44,6 +43,7 @@ class Service(Closing):
         complain: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.config = load()
+        self._members = _members(self.config.target)
         self._load = load
         self._dry_run = dry_run
         self.report = report
@@ -56,7 +56,7 @@ class Service(Closing):
         self._mon: SamplingMonitor | None = None
         self._applied: AppliedSchemes | None = None
         self._child: Child | None = None
-        self._figures: dict[str, object] = {}
+        self._snapshot: Snapshot | None = None
         self.exit_code = 0
         """That of the command, where there is one."""
 
@@ -74,10 +74,13 @@ class Service(Closing):
         """Apply the schemes until the end."""
         if self.config.target.command:
             self._child = Child(self.config.target.command)
-        while not self._stopping:
-            members = _members(self.config.target)
-            again = False
-            if members is not None and not self._await(members):
+        for _ in starts(lambda: self.config.monitoring.cpu_budget_percent, self._is_over):
+            if self._reloading:
+                self._reload()
+            members, again = self._members, False
+            if members is not None and not any(True for _ in members()):
+                self._applied = self._snapshot = None
+                self.report(self.status())
                 continue
             try:
                 with self._monitoring(members) as mon:
@@ -101,7 +104,7 @@ class Service(Closing):
         """What it is doing, as plain data."""
         wall_ns = time.time_ns() - self._started_ns
         cpu_ns = time.process_time_ns() - self._cpu_ns
-        mon, policy = self._mon, self.config.policy
+        mon, policy, snapshot = self._mon, self.config.policy, self._snapshot
         return {
             "name": self.config.name,
             "policy": policy.name if policy is not None else None,
@@ -110,7 +113,7 @@ class Service(Closing):
             "cpu_percent": round(100 * cpu_ns / max(1, wall_ns), 2),
             "probe": mon.probe_name if mon else None,
             "targets": [{"pid": t.pid, "name": t.name} for t in mon.layout.targets] if mon else [],
-            "figures": self._figures,
+            "figures": {} if policy is None or snapshot is None else policy.figures(snapshot),
             "schemes": [
                 {
                     "name": one.scheme.label,
@@ -137,62 +140,55 @@ class Service(Closing):
         shown_ns = 0
         with ExitStack() as stack:
             self._applied = stack.enter_context(self._apply(mon))
-            for snapshot in mon:
-                self._act_on(snapshot)
+            for self._snapshot in mon:
+                self._applied.act_on(self._snapshot)
                 if time.monotonic_ns() - shown_ns >= _STATUS_NS:
                     shown_ns = time.monotonic_ns()
                     self.report(self.status())
-                if self._done() or self._stopping or self._is_over():
+                if self._done() or self._is_over():
                     self._stopping = True
                     break
-                if self._reloading and (config := self._reloaded()) is not None:
-                    old, self.config = self.config, config
-                    if (old.target, old.monitoring) != (config.target, config.monitoring):
+                old = self.config
+                if self._reloading and self._reload():
+                    new = self.config
+                    if (old.target, old.monitoring) != (new.target, new.monitoring):
                         return True
-                    stack.close()
-                    self._applied = stack.enter_context(self._apply(mon))
+                    try:
+                        applied = self._apply(mon)
+                    except SchemeError as error:
+                        self._complain(f"the schemes stay as they were: {error}")
+                        self.config = old
+                    else:
+                        stack.close()
+                        self._applied = stack.enter_context(applied)
         return False
 
     def _is_over(self) -> bool:
-        return self._end_ns is not None and time.monotonic_ns() >= self._end_ns
+        late = self._end_ns is not None and time.monotonic_ns() >= self._end_ns
+        return self._stopping or late
 
     def _apply(self, mon: SamplingMonitor) -> AppliedSchemes:
         return apply(mon, *self.config.schemes, dry_run=self._dry_run)
-
-    def _act_on(self, snapshot: Snapshot) -> None:
-        assert self._applied is not None
-        self._applied.act_on(snapshot)
-        if self.config.policy is not None:
-            self._figures = self.config.policy.figures(snapshot)
 
     def _done(self) -> bool:
         schemes = self._applied.schemes if self._applied else ()
         return bool(schemes) and all(one.done for one in schemes)
 
-    def _reloaded(self) -> Config | None:
+    def _reload(self) -> bool:
+        """Read the configuration again; whether it is another one now."""
         self._reloading = False
         try:
             config = self._load()
+            members = _members(config.target)
         except PydamonError as error:
             self._complain(f"the configuration stays as it was: {error}")
-            return None
+            return False
         if config.target.command != self.config.target.command or config.name != self.config.name:
             self._complain("the command and the name cannot be changed: start the service again")
-            return None
+            return False
         self._complain("the configuration was read again")
-        return config
-
-    def _await(self, members: Members) -> bool:
-        """Wait for somebody to come, for a moment."""
-        if list(members()):
-            return True
-        self._applied, self._figures = None, {}
-        self.report(self.status())
-        if self._reloading and (config := self._reloaded()) is not None:
-            self.config = config
-        self._stopping |= self._is_over()
-        time.sleep(_LOOK_S)
-        return False
+        self.config, self._members = config, members
+        return True
 
 
 def _members(target: Whom) -> Members | None:
