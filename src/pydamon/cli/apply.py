@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from attrs import evolve
+
 from pydamon.cli.service import (
     add_service_arguments,
     monitoring_from,
@@ -46,7 +48,8 @@ class Apply:
 
 def _load(args: argparse.Namespace) -> Config:
     if not names_a_target(args) and args.file.suffix != ".json":
-        return load_config(args.file, POLICIES)
+        config = load_config(args.file, POLICIES)
+        return evolve(config, name=args.name or config.name)
     read = read_damo_schemes if args.file.suffix == ".json" else read_schemes
     return Config(
         name=args.name or args.file.stem,

@@ -77,7 +77,7 @@ class PolicyCommand:
             return run_service(args, lambda: self._config(args, given))
         if given or names_a_target(args):
             raise UsageError("the configuration file says everything: leave out the rest")
-        return run_service(args, lambda: self._load(args.config))
+        return run_service(args, lambda: self._load(args))
 
     def _config(self, args: argparse.Namespace, given: dict[str, Any]) -> Config:
         policy = self._kind(**given)
@@ -89,11 +89,11 @@ class PolicyCommand:
             schemes=policy.schemes(),
         )
 
-    def _load(self, path: str) -> Config:
-        config = load_config(path, POLICIES)
+    def _load(self, args: argparse.Namespace) -> Config:
+        config = load_config(args.config, POLICIES)
         if config.policy is None or config.policy.name != self.name:
-            raise UsageError(f"{path} is not about {self.name}")
-        return config
+            raise UsageError(f"{args.config} is not about {self.name}")
+        return attrs.evolve(config, name=args.name or config.name)
 
     def _parameters(self) -> list[attrs.Attribute[Any]]:
         return [f for f in attrs.fields(self._kind) if "help" in f.metadata]  # type: ignore[arg-type]
