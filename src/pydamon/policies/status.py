@@ -16,10 +16,11 @@ __all__ = ["StatusFile", "read_statuses", "status_directory"]
 
 
 def status_directory() -> Path:
-    """Where status files are: /run/pydamon for root, else in the user's own runtime directory."""
+    """Where status files are: /run/pydamon for root, else where only the user can write."""
     if os.geteuid() == 0:
         return Path("/run/pydamon")
-    return Path(os.environ.get("XDG_RUNTIME_DIR", f"/tmp/user-{os.geteuid()}"), "pydamon")
+    own = os.environ.get("XDG_RUNTIME_DIR") or os.path.expanduser("~/.cache")  # noqa: PTH111
+    return Path(own, "pydamon")
 
 
 class StatusFile(Closing):
@@ -46,7 +47,7 @@ class StatusFile(Closing):
         text = json.dumps({"pid": os.getpid(), "created": self._created, **status})
         part = self.path.with_suffix(".part")
         try:
-            self.path.parent.mkdir(mode=0o755, exist_ok=True)
+            self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             part.write_text(text)
             part.replace(self.path)
         except OSError:
