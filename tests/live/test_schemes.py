@@ -101,7 +101,7 @@ def test_pageout_takes_idle_memory_of_files_and_says_how_much(
 ) -> None:
     process = memory(32, of_file=True)
     before = _rss(process.pid, "RssFile")
-    (scheme,) = _apply(process.pid, Scheme("pageout", _IDLE))
+    (scheme,) = _apply(process.pid, Scheme("pageout", _IDLE), duration="1s")
     gone = before - _rss(process.pid, "RssFile")
     assert gone > 30 * MIB
     # Where it has to split a large folio of a file, the kernel unmaps the rest of it, too.
@@ -116,7 +116,7 @@ def test_anonymous_memory_stays_where_there_is_no_swap(
     if holds_swap(process.pid):
         pytest.skip("this machine has swap")
     before = _rss(process.pid, "RssAnon")
-    (scheme,) = _apply(process.pid, Scheme("pageout", _IDLE))
+    (scheme,) = _apply(process.pid, Scheme("pageout", _IDLE), duration="1s")
     assert scheme.stats.sz_tried > 30 * MIB
     assert scheme.stats.sz_applied < 8 * MIB  # pages of the interpreter's files
     assert _rss(process.pid, "RssAnon") >= before - MIB
@@ -127,7 +127,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(
 ) -> None:
     process = memory(32, of_file=True)
     before = _rss(process.pid)
-    (applied,) = _apply(process.pid, Scheme("pageout", _IDLE), dry_run=True)
+    (applied,) = _apply(process.pid, Scheme("pageout", _IDLE), dry_run=True, duration="1s")
     assert applied.stats.sz_applied > 30 * MIB
     assert _rss(process.pid) >= before - MIB
 
@@ -225,7 +225,7 @@ def test_killing_the_program_at_any_moment_leaves_the_target_unharmed(
                     # Opening takes longest: most of the time it is done already.
                     mon = (
                         shared
-                        if turn % 10
+                        if turn % 25
                         else pydamon.monitor(process.pid, engine="sampling", aggr="5ms")
                     )
                     for _ in pydamon.apply(mon, *schemes):

@@ -21,7 +21,7 @@ _WINDOW_NS = 1000 * _MS
 _WINDOWS = 60
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(snapshots(), min_size=1, max_size=3),
     st.integers(PAGE_SIZE, 2**24),
@@ -34,7 +34,7 @@ def test_no_window_ever_gets_more_than_its_bytes(
 ) -> None:
     charge = Charge(Quota(bytes=limit, weights=weights))
     now_ns, spent, since_ns = 0, 0, 0
-    for step in range(_WINDOWS * 10):
+    for step in range(120):
         now_ns += aggregation_ms * _MS
         charge.begin(now_ns)
         if step == 0 or now_ns - since_ns >= _WINDOW_NS:
@@ -45,7 +45,7 @@ def test_no_window_ever_gets_more_than_its_bytes(
         assert spent <= limit
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.integers(1, 50),
     st.floats(0.02, 50),
@@ -89,19 +89,17 @@ def test_the_next_window_goes_on_where_the_last_one_stopped() -> None:
     assert windows[6] == [(57, 60), (0, 4)]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(snapshots(), st.integers(PAGE_SIZE, 2**26))
 def test_everything_has_its_turn(snapshot: Snapshot, limit: int) -> None:
     total = all_of(snapshot).size_bytes
     charge = Charge(Quota(bytes=max(limit, total // 25 + PAGE_SIZE)))
     served: list[tuple[int, int, int]] = []
-    for window in range(60):
+    for window in range(25):
         charge.begin(window * _WINDOW_NS)
         now = charge.served(all_of(snapshot), hot_first=False)
         charge.pay(now.size_bytes, now.size_bytes, 0)
         served += bytes_of(now)
-        if sum(end - start for _, start, end in served) >= total:
-            break
     assert _union(served) == coalesced(bytes_of(all_of(snapshot)))
 
 
@@ -136,7 +134,7 @@ def test_a_goal_moves_the_limit_up_and_down() -> None:
     assert limits[-1] == limits[-2]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(0.01, 0.8), st.floats(0, 0.3), st.integers(0, 2**32))
 def test_a_goal_is_reached_to_within_a_tenth(wanted: float, noise: float, seed: int) -> None:
     """Of 1 GiB a share shall be free; what is taken comes back at a rate of its own."""
