@@ -75,6 +75,12 @@ def test_it_ends_when_all_schemes_are_done() -> None:
         assert len(list(applied)) == 4
 
 
+def test_without_schemes_it_goes_on() -> None:
+    mon = pydamon.simulate(_TRACE, _RANGE)
+    with mon, pydamon.apply(mon) as applied:
+        assert len(list(applied.run("1s"))) > 5
+
+
 def test_the_quota_limits_what_is_tried() -> None:
     def act(region: pydamon.SnapshotRegion) -> None:
         del region

@@ -138,6 +138,22 @@ def test_a_status_is_there_while_its_service_runs(tmp_path: Path) -> None:
     assert read_statuses(tmp_path) == {}
 
 
+def test_a_user_without_a_runtime_directory_has_a_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with StatusFile("one") as file:
+        file.write({})
+        assert list(read_statuses()) == ["one"]
+
+
+def test_the_example_for_systemd_can_be_loaded() -> None:
+    example = Path(__file__).parents[2] / "packaging/systemd/postgresql.toml"
+    assert load_config(example, POLICIES).policy == Reclaim(min_age="5min")
+
+
 @pytest.mark.live
 @needs("ebpf")
 def test_a_service_follows_reloads_and_ends(tmp_path: Path) -> None:
@@ -147,7 +163,9 @@ def test_a_service_follows_reloads_and_ends(tmp_path: Path) -> None:
 
     def write(pid: int, min_age: str) -> None:
         text = f"[target]\npids = [{pid}]\n[policy]\nname = 'reclaim'\nmin_age = {min_age!r}\n"
-        path.write_text(f"{text}low = 0\nmid = 1000\nhigh = 1000\n")
+        path.write_text(
+            f"{text}low = 0\nmid = 1000\nhigh = 1000\n[monitoring]\ncpu_budget_percent = 50\n"
+        )
 
     with script("print(1, flush=True)\nimport time\nwhile True: time.sleep(0.01)") as process:
         write(process.pid, "1h")

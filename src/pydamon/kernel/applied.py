@@ -32,7 +32,6 @@ class KernelScheme:
     effective_bytes: int | None = None
     state: str = "in the kernel's hands"
     tried: list[Tried] = field(default_factory=list)
-    refused: dict[int, str] = field(default_factory=dict)
 
     @property
     def done(self) -> bool:

@@ -145,7 +145,7 @@ class Service(Closing):
                 if time.monotonic_ns() - shown_ns >= _STATUS_NS:
                     shown_ns = time.monotonic_ns()
                     self.report(self.status())
-                if self._done() or self._is_over():
+                if self._applied.done or self._is_over():
                     self._stopping = True
                     break
                 old = self.config
@@ -169,10 +169,6 @@ class Service(Closing):
 
     def _apply(self, mon: SamplingMonitor) -> AppliedSchemes:
         return apply(mon, *self.config.schemes, dry_run=self._dry_run)
-
-    def _done(self) -> bool:
-        schemes = self._applied.schemes if self._applied else ()
-        return bool(schemes) and all(one.done for one in schemes)
 
     def _reload(self) -> bool:
         """Read the configuration again; whether it is another one now."""

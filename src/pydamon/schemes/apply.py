@@ -68,12 +68,17 @@ class AppliedSchemes(Closing):
     def __iter__(self) -> Iterator[Snapshot]:
         return self.run()
 
+    @property
+    def done(self) -> bool:
+        """Whether there are schemes, and all of them have ended."""
+        return bool(self.schemes) and all(scheme.done for scheme in self.schemes)
+
     def run(self, duration: str | timedelta | None = None) -> Iterator[Snapshot]:
         """The snapshots of the next *duration*, or until the targets are gone."""
         for snapshot in self._mon.run(duration):
             self.act_on(snapshot)
             yield snapshot
-            if all(scheme.done for scheme in self.schemes):
+            if self.done:
                 return
 
     def act_on(self, snapshot: Snapshot) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -62,8 +63,7 @@ class AppliedScheme:
         """Whether it is on, for people; if not, why."""
         self.tried: list[Tried] = []
         """What it was applied to the last time."""
-        self.refused: dict[int, str] = {}
-        """Why it cannot be applied to processes, by pid."""
+        self._refusals = WeakKeyDictionary[TargetMemory, str]()
         self._action: Action | None = None
         if isinstance(scheme.action, str):
             self._action = ACTION_TYPES[scheme.action](scheme)
@@ -75,8 +75,8 @@ class AppliedScheme:
         score = GoalScore(scheme.quota.goals) if scheme.quota.goals else None
         self._charge = Charge(scheme.quota, score)
         self._switch = Switch(scheme.watermarks, free_memory)
-        guards = scheme.guard is not None and self._action is not None and self._action.takes
-        self._guarding = Guarding(scheme.guard) if guards and scheme.guard else None
+        takes = self._action is not None and self._action.takes
+        self._guarding = Guarding(scheme.guard) if takes and scheme.guard else None
         self._now_ns = self._next_ns = 0
 
     @property
@@ -96,12 +96,11 @@ class AppliedScheme:
 
     def refusal(self, memory: TargetMemory) -> str:
         """Why it cannot be applied to a process; empty where it can."""
-        pid = memory.process.pid
         if self._action is None:
             return ""
-        if pid not in self.refused:
-            self.refused[pid] = self._action.refusal(memory)
-        return self.refused[pid]
+        if memory not in self._refusals:
+            self._refusals[memory] = self._action.refusal(memory)
+        return self._refusals[memory]
 
     def apply(
         self, snapshot: Snapshot, memories: Mapping[int, TargetMemory], young: Young

@@ -18,7 +18,6 @@ __all__ = [
     "duration_ns",
     "flag",
     "naming",
-    "number",
     "one_of",
     "optional_count",
     "optional_size",
@@ -96,12 +95,6 @@ def share(value: float) -> float:
     _not(bool, value)
     if not 0 <= value <= 1:
         raise UsageError(f"not a share from 0 to 1: {value!r}")
-    return float(value)
-
-
-def number(value: float) -> float:
-    """A number."""
-    _not(bool, value)
     return float(value)
 
 

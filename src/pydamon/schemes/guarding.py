@@ -12,9 +12,10 @@ import numpy as np
 from pydamon.core.errors import SchemeError
 from pydamon.core.regions import PAGE_SIZE, Ranges
 from pydamon.probes.pagestate import PRESENT
-from pydamon.schemes.memory import TargetMemory, cgroup_of
-from pydamon.schemes.metrics import CGROUPS, stalled_ns
+from pydamon.schemes.memory import TargetMemory
+from pydamon.schemes.metrics import stalled_ns
 from pydamon.schemes.scheme import Guard
+from pydamon.spaces.members import CGROUPS, cgroup_of
 
 __all__ = ["Guarding"]
 

@@ -15,9 +15,9 @@ from pydamon.core.regions import Ranges
 from pydamon.probes.pageflags import PageFlags
 from pydamon.probes.pagestate import FILE, PageRuns, PageState
 from pydamon.probes.process import Process
-from pydamon.schemes.metrics import CGROUPS
+from pydamon.spaces.members import CGROUPS, cgroup_of
 
-__all__ = ["TargetMemory", "cgroup_of", "holds_swap"]
+__all__ = ["TargetMemory", "holds_swap"]
 
 _SHMEM = ("/dev/shm/", "/memfd:", "/dev/zero", "/SYSV", "[anon_shmem")
 
@@ -75,15 +75,6 @@ class TargetMemory(Closing):
         at = self.mapping_at(runs.start)
         found: NDArray[np.bool_] = (at >= 0) & self._of_files[at] & ((runs.flags & FILE) != 0)
         return found
-
-
-def cgroup_of(pid: int) -> str:
-    """The cgroup of a process (version 2), as in "/user.slice"; "/" where there is none."""
-    try:
-        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-    except OSError:
-        return "/"
-    return next((line[3:] for line in lines if line.startswith("0::")), "/")
 
 
 def holds_swap(pid: int) -> bool:

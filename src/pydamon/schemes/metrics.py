@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pydamon.core.errors import SchemeError
 from pydamon.schemes.quota import Goal
+from pydamon.spaces.members import CGROUPS
 
-__all__ = ["CGROUPS", "GoalScore", "free_mem_rate", "stalled_ns"]
+__all__ = ["GoalScore", "free_mem_rate", "stalled_ns"]
 
-CGROUPS = Path("/sys/fs/cgroup")
 _NODES = Path("/sys/devices/system/node")
 _PRESSURE = Path("/proc/pressure/memory")
 _LISTS = ("inactive_anon", "active_anon", "inactive_file", "active_file")

@@ -15,7 +15,8 @@ from pydamon.probes.pagestate import FILE, HUGE, PRESENT, SWAPPED, PageRuns
 from pydamon.schemes.actions.huge import HUGE_BYTES
 from pydamon.schemes.filters import Filter
 from pydamon.schemes.matching import Verdict
-from pydamon.schemes.memory import TargetMemory, cgroup_of
+from pydamon.schemes.memory import TargetMemory
+from pydamon.spaces.members import cgroup_of
 
 __all__ = ["Young", "check", "passing"]
 

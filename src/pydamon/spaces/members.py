@@ -9,9 +9,10 @@ from pathlib import Path
 from pydamon.core.errors import TargetError
 from pydamon.spaces.vaddr import Members
 
-__all__ = ["cgroup_of", "every_process", "members_of_cgroup", "members_of_user"]
+__all__ = ["CGROUPS", "cgroup_of", "every_process", "members_of_cgroup", "members_of_user"]
 
 CGROUPS = Path("/sys/fs/cgroup")
+"""The root of the cgroups (version 2)."""
 
 
 def members_of_cgroup(name: str) -> Members:

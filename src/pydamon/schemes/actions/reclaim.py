@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import ClassVar
+from weakref import WeakKeyDictionary
 
 from pydamon.core.regions import Ranges
 from pydamon.probes import madvise
@@ -30,22 +31,22 @@ class Pageout(Action):
 
     def __init__(self, scheme: Scheme) -> None:
         super().__init__(scheme)
-        self._looked: dict[int, tuple[float, bool]] = {}
+        self._looked = WeakKeyDictionary[TargetMemory, tuple[float, bool]]()
 
     def refusal(self, memory: TargetMemory) -> str:
         return madvise.may_advise(memory.process.pidfd, MADV_PAGEOUT)
 
-    def _holds_swap(self, pid: int) -> bool:
+    def _holds_swap(self, memory: TargetMemory) -> bool:
         """Whether there is swap; looked up once a second."""
         now = time.monotonic()
-        if now - self._looked.get(pid, (0.0, False))[0] > 1:
-            self._looked[pid] = (now, holds_swap(pid))
-        return self._looked[pid][1]
+        if memory not in self._looked or now - self._looked[memory][0] > 1:
+            self._looked[memory] = (now, holds_swap(memory.process.pid))
+        return self._looked[memory][1]
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
         runs = memory.pages.runs(ranges)
         resident = (runs.flags & PRESENT) != 0
-        if not self._holds_swap(memory.process.pid):
+        if not self._holds_swap(memory):
             resident &= memory.of_file(runs)
         return runs.ranges(resident)
 
