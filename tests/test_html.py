@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pydamon import analysis
 from pydamon.core.snapshot import Snapshot
 from pydamon.views.html import heatmap_html
 from tests.browser import CHROMIUM, Tab, chromium
@@ -209,6 +210,14 @@ def test_a_narrow_window_has_room_for_the_map(screen: Screen) -> None:
     assert screen.tab.evaluate("document.documentElement.scrollWidth") <= 420
     assert screen.colour(2, 1) == PALE
     assert screen.colour(30, 1) == DARK
+
+
+def test_targets_of_which_a_filter_leaves_nothing_are_not_in_it(tmp_path: Path) -> None:
+    whole = record(tmp_path / "r.damon", map(workload, range(4)))
+    page = heatmap_html(analysis.where(whole, "pid = 7"))
+    assert "<title>Heat map of app (pid 7)</title>" in page
+    assert "other (pid 8)" not in page
+    assert "hottest of" not in page
 
 
 def test_of_very_many_targets_the_hottest_are_drawn(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def spans_of(
 
 
 def hottest_first(recording: Recording) -> tuple[Target, ...]:
-    """The targets, from the one that was accessed most to the one that was least."""
+    """The targets that have regions, from the one that was accessed most to the least."""
     if len(recording.targets) == 1:
         return recording.targets
     heat = (
@@ -155,7 +155,8 @@ def hottest_first(recording: Recording) -> tuple[Target, ...]:
     )
     pids, place = np.unique(recording.column("pid"), return_inverse=True)
     heat_of = dict(zip(pids.tolist(), np.bincount(place, heat).tolist(), strict=True))
-    return tuple(sorted(recording.targets, key=lambda one: -heat_of.get(one.pid, 0.0)))
+    found = [one for one in recording.targets if one.pid in heat_of]
+    return tuple(sorted(found, key=lambda one: -heat_of[one.pid]))
 
 
 def zoom(spans: Spans, every: AddressAxis, addresses: Range) -> tuple[int, int]:

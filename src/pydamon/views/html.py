@@ -46,7 +46,8 @@ def heatmap_html(recording: Recording) -> str:
     script = (_PAGE / "heatmap.js").read_text()
     style = (_PAGE / "heatmap.css").read_text()
     start_ns = int(recording.of_snapshots("start_ns").min())
-    drawn = hottest_first(recording)[:_MOST_TARGETS]
+    every = hottest_first(recording)
+    drawn = every[:_MOST_TARGETS]
     most = _MOST_REGIONS // len(drawn)
     columns = _Columns()
     targets = [
@@ -62,12 +63,13 @@ def heatmap_html(recording: Recording) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     names = ", ".join(one["label"] for one in targets[:3])
-    more = len(recording.targets) - 3
+    more = len(every) - 3
     title = f"Heat map of {names}" + (f" and {more} more" if more > 0 else "")
+    step = max(one["step"] for one in targets)
     return _HTML.format(
         policy=escape(policy),
         title=escape(title),
-        about=escape(_about(recording, start_ns, len(drawn), max(one["step"] for one in targets))),
+        about=escape(_about(recording, start_ns, len(drawn), len(every), step)),
         style=style,
         script=script,
         # In a script element only `<` could end it; names that are not UTF-8 hold surrogates.
@@ -172,16 +174,14 @@ class _Columns:
         return base64.b64encode(zlib.compress(b"".join(self._parts), _LEVEL)).decode()
 
 
-def _about(recording: Recording, start_ns: int, drawn: int, step: int) -> str:
+def _about(recording: Recording, start_ns: int, drawn: int, targets: int, step: int) -> str:
     began = datetime.fromtimestamp(start_ns / 1e9).astimezone()
     duration_ns = int(recording.of_snapshots("end_ns").max()) - start_ns
     info = recording.info
     parts = [
         f"{format_duration(duration_ns)} from {began:%Y-%m-%d %H:%M:%S %z}",
         f"{len(recording)} snapshots" + (f" (drawn: one of {step})" if step > 1 else ""),
-        f"the {drawn} hottest of {len(recording.targets)} targets"
-        if drawn < len(recording.targets)
-        else "",
+        f"the {drawn} hottest of {targets} targets" if drawn < targets else "",
         f"probe {printable(info.probe)}",
         printable(info.hostname),
     ]
