@@ -96,6 +96,11 @@ def test_what_a_filter_holds_for(recording: Recording, query: str, rows: list[in
         assert [each.pid for each in one.targets] == [7, 8]
 
 
+def test_a_filter_may_have_thousands_of_parts(recording: Recording) -> None:
+    starts = " or ".join(f"start = {MIB + number}" for number in range(3000))
+    assert len(analysis.where(recording, starts).table) == 8
+
+
 def test_time_is_since_the_start(recording: Recording) -> None:
     found = analysis.where(recording, "time >= 100ms and time < 300ms")
     assert [len(found.snapshot(i)) for i in range(4)] == [0, 4, 4, 0]

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, NoReturn, Protocol, TypeAlias
 
 import numpy as np
@@ -122,17 +123,17 @@ class _Parser:
         self.depth += 1
         if self.depth > _DEEPEST:
             self._fail("too many brackets")
-        node = self._both()
+        nodes = [self._both()]
         while self._keyword("or"):
-            node = _combined(np.logical_or, node, self._both())
+            nodes.append(self._both())
         self.depth -= 1
-        return node
+        return _combined(np.logical_or, nodes)
 
     def _both(self) -> _Node:
-        node = self._one()
+        nodes = [self._one()]
         while self._keyword("and"):
-            node = _combined(np.logical_and, node, self._one())
-        return node
+            nodes.append(self._one())
+        return _combined(np.logical_and, nodes)
 
     def _one(self) -> _Node:
         inverted = False
@@ -245,10 +246,14 @@ class _Parser:
         )
 
 
-def _combined(how: Callable[[Mask, Mask], Any], left: _Node, right: _Node) -> _Node:
+def _combined(how: Callable[[Any, Any], Any], nodes: Sequence[_Node]) -> _Node:
+    if len(nodes) == 1:
+        return nodes[0]
+
     def mask(columns: Columns) -> Mask:
-        both: Mask = how(left(columns), right(columns))
-        return both
+        # One after the other, not nested: a filter may have thousands of them.
+        every: Mask = reduce(how, (node(columns) for node in nodes))
+        return every
 
     return mask
 
