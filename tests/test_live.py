@@ -127,6 +127,15 @@ def test_a_recording_and_its_snapshots_make_the_same_frames(tmp_path: Path) -> N
     assert fold(few).sums == pytest.approx(frame_of(snapshots).sums)
 
 
+def test_what_a_filter_leaves_can_be_replayed(tmp_path: Path) -> None:
+    whole = record(tmp_path / "r.damon", written(10))
+    none = Replay(analysis.where(whole, "size > 1TiB")).history.frames()
+    assert [len(frame.spans) for frame in none] == [0] * 10
+    late = Replay(analysis.where(whole, "pid = 7 and time < 500ms")).history.frames()
+    assert [7 in frame.working_sets for frame in late] == [True] * 5 + [False] * 5
+    assert all(frame.timing.late_ticks == 1 for frame in (*none, *late))
+
+
 def test_a_history_stays_small_and_covers_everything() -> None:
     history = History(recent=20, past=10)
     copy: dict[int, Frame] = {}

@@ -92,20 +92,23 @@ def frames_of(recording: Recording, most: int) -> Iterator[Frame]:
     if len(recording) == 0:
         return
     wanted = (
-        *("start_ns", "end_ns", "sampling_ns", "cpu_ns", "late_ticks", "pid", "start", "end"),
-        *("nr_accesses", "max_nr_accesses", "age", "touched_bytes", "unobservable_bytes"),
+        *("pid", "start", "end", "nr_accesses", "max_nr_accesses", "age", "touched_bytes"),
+        "unobservable_bytes",
     )
     column = {name: recording.column(name) for name in wanted}
     mapping, all_names = recording.codes("mapping"), recording.names("mapping")
     targets = {target.pid: target for target in recording.targets}
-    starts, ends = column["start_ns"][offsets[:-1]], column["end_ns"][offsets[:-1]]
+    starts, ends, sampling_ns, cpu_ns, late_ticks = (
+        recording.of_snapshots(name)
+        for name in ("start_ns", "end_ns", "sampling_ns", "cpu_ns", "late_ticks")
+    )
     frame_ns = max(1, -(-int(ends[-1] - starts[0]) // most))
     slot = (ends - 1 - starts[0]) // frame_ns
     heads = np.append(np.flatnonzero(np.diff(slot, prepend=-1)), len(starts)).tolist()
     end_ns = int(starts[0])
     for first, beyond in itertools.pairwise(heads):
         bounds = offsets[first : beyond + 1]
-        rows, at = slice(int(bounds[0]), int(bounds[-1])), bounds[:-1]
+        rows = slice(int(bounds[0]), int(bounds[-1]))
         pids, target = np.unique(column["pid"][rows], return_inverse=True)
         codes, name = np.unique(mapping[rows], return_inverse=True)
         window_ns = np.maximum(1, ends[first:beyond] - starts[first:beyond])
@@ -116,9 +119,9 @@ def frames_of(recording: Recording, most: int) -> Iterator[Frame]:
                 end_ns,
                 beyond - first,
                 int(window_ns.sum()),
-                int(column["sampling_ns"][at[-1]]),
-                int(column["cpu_ns"][at].sum()),
-                int(column["late_ticks"][at].sum()),
+                int(sampling_ns[beyond - 1]),
+                int(cpu_ns[first:beyond].sum(dtype=np.int64)),
+                int(late_ticks[first:beyond].sum(dtype=np.int64)),
             ),
             tuple(targets[pid] for pid in pids.tolist()),
             tuple(all_names[code] for code in codes.tolist()),
