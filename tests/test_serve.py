@@ -6,10 +6,14 @@ import asyncio
 import http.client
 import itertools
 import json
+import os
+import signal
 import threading
 import tracemalloc
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ import pytest
 from pydamon.cli.main import main
 from pydamon.core.snapshot import Snapshot
 from pydamon.live import Frame, History, Replay, Source
-from pydamon.web import Server, application
+from pydamon.web import Server, application, serve
 from pydamon.web.encode import Encoder
 from tests.browser import CHROMIUM, Tab, chromium
 from tests.recordings import MIB, record, snapshot, target
@@ -155,6 +159,22 @@ def test_errors_are_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path)
             said = capsys.readouterr().err
             assert words in said
             assert "Traceback" not in said
+
+
+def test_ctrl_c_ends_it() -> None:
+    def interrupt(url: str) -> None:
+        with suppress(urllib.error.HTTPError):  # without its cookie; but so it runs
+            urllib.request.urlopen(url, timeout=10)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    interrupters = []
+
+    def announce(url: str) -> None:
+        interrupters.append(threading.Thread(target=interrupt, args=(url,)))
+        interrupters[0].start()
+
+    serve(live(1), announce=announce)
+    interrupters[0].join()
 
 
 # What is sent.

@@ -6,7 +6,7 @@ import ipaddress
 import secrets
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import uvicorn
 
@@ -78,7 +78,8 @@ def serve(
     """Serve a source until Ctrl-C; its address, with the token, goes to *announce*."""
     server = Server(source, host, port)
     announce(server.url)
-    server.run()
+    with suppress(KeyboardInterrupt):
+        server.run()
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -89,9 +90,13 @@ def _listen(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         one = socket.socket(family, kind, protocol)
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        one.bind(address)
-        one.listen(128)
+        try:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind(address)
+            one.listen(128)
+        except OSError:
+            one.close()
+            raise
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(
