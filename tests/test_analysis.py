@@ -75,6 +75,8 @@ def test_a_target_that_comes_late_is_counted_from_then_on(tmp_path: Path) -> Non
     found = analysis.working_set(record(tmp_path / "r.damon", written))
     assert {s.target.pid: len(s.size_bytes) for s in found.targets if s.target} == {7: 2, 9: 1}
     assert found.total.size_bytes.tolist() == [4 * MIB, 2 * MIB]
+    # Everywhere the same one, which was seen.
+    assert found.total.median == dict(found.total.percentiles)[50] == found.total.most == 4 * MIB
 
 
 def test_percentiles_outside_0_to_100_are_refused(recording: Recording) -> None:

@@ -31,6 +31,17 @@ class WorkingSetSeries:
     size_bytes: NDArray[np.int64]
     percentiles: tuple[tuple[float, int], ...]
 
+    @property
+    def median(self) -> int:
+        """Bytes: as the percentile of 50, one that was seen; of no snapshots 0."""
+        ordered = np.sort(self.size_bytes)
+        return int(ordered[len(ordered) // 2]) if len(ordered) else 0
+
+    @property
+    def most(self) -> int:
+        """Bytes: the largest that was seen; of no snapshots 0."""
+        return int(self.size_bytes.max(initial=0))
+
 
 @dataclass(frozen=True)
 class WorkingSet:

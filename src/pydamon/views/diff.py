@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from pydamon.analysis import Diff, MappingDiff, Summary
+from pydamon.analysis import Diff, MappingDiff
 from pydamon.core.units import format_duration
 from pydamon.views.table import Column, FittingTable
 from pydamon.views.text import mapping_label, percent, printable, size
@@ -28,11 +27,12 @@ class DiffView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         before, after = self.diff.before, self.diff.after
+        old, new = before.working_set.total, after.working_set.total
         idle = format_duration(before.idle_ns)
         lines = (
             ("monitored", before.size.total, after.size.total),
-            ("working set, median", _median(before), _median(after)),
-            ("working set, most", _most(before), _most(after)),
+            ("working set, median", old.median, new.median),
+            ("working set, most", old.most, new.most),
             ("hot", before.size.hot, after.size.hot),
             ("warm", before.size.warm, after.size.warm),
             ("cold", before.size.cold, after.size.cold),
@@ -48,8 +48,8 @@ class DiffView:
                 Column("", rank=1),
             ),
             [
-                [what, size(old), size(new), _change(old, new), _relative(old, new)]
-                for what, old, new in lines
+                [what, size(then), size(now), _change(then, now), _relative(then, now)]
+                for what, then, now in lines
             ],
         )
         yield Text()
@@ -89,14 +89,6 @@ class DiffView:
         yield FittingTable(columns, rows, [_style(one) for one in moved[:_ROWS]])
         if len(moved) > _ROWS:
             yield Text(f"and {len(moved) - _ROWS} more; --json has them all")
-
-
-def _median(one: Summary) -> float:
-    return float(np.median(one.working_set.total.size_bytes))
-
-
-def _most(one: Summary) -> float:
-    return float(one.working_set.total.size_bytes.max())
 
 
 def _has_changed(one: MappingDiff) -> bool:

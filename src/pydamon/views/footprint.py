@@ -62,5 +62,5 @@ def _table(one: FootprintSeries) -> FittingTable:
 
 
 def _marks(values: NDArray[np.int64]) -> list[float]:
-    marks: list[float] = np.percentile(values, (0, 50, 100)).tolist()
+    marks: list[float] = np.percentile(values, (0, 50, 100), method="higher").tolist()
     return marks

@@ -24,16 +24,15 @@ _ROOMY, _WIDE = 60, 76
 """Cells, from which on there are explanations, and bars."""
 
 
-def summary_view(summary: Summary, info: RecordingInfo, problem: str = "") -> RenderableType:
-    """The summary; *problem* says why the recording is not complete, where it is not."""
-    return _SummaryView(summary, info, problem)
+def summary_view(summary: Summary, info: RecordingInfo) -> RenderableType:
+    """The summary, in a row each."""
+    return _SummaryView(summary, info)
 
 
 @dataclass(frozen=True)
 class _SummaryView:
     summary: Summary
     info: RecordingInfo
-    problem: str
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         rows = Table.grid(padding=(0, 2))
@@ -42,8 +41,6 @@ class _SummaryView:
         for label, text in _rows(self.summary, self.info, options.max_width):
             rows.add_row(label, Text(text))
         yield rows
-        if self.problem:
-            yield Text(f"This recording is not complete: {self.problem}.", style="yellow")
 
 
 def _rows(summary: Summary, info: RecordingInfo, width: int) -> list[tuple[str, str]]:
@@ -51,8 +48,7 @@ def _rows(summary: Summary, info: RecordingInfo, width: int) -> list[tuple[str, 
     named = [target_label(target) for target in summary.targets[:_TARGETS]]
     more = len(summary.targets) - len(named)
     whole = summary.size
-    marks = summary.working_set.total.size_bytes
-    median, most = sorted(marks.tolist())[len(marks) // 2], int(marks.max())
+    used = summary.working_set.total
     idle = format_duration(summary.idle_ns)
 
     def share(amount: float, meaning: str) -> str:
@@ -70,7 +66,7 @@ def _rows(summary: Summary, info: RecordingInfo, width: int) -> list[tuple[str, 
             f"Linux {printable(info.kernel)}",
         ),
         ("Monitored", f"{size(whole.total)}"),
-        ("Working set", f"{size(median)} in the median, {size(most)} at most"),
+        ("Working set", f"{size(used.median)} in the median, {size(used.most)} at most"),
         ("Hot", share(whole.hot, "accessed in most samples")),
         ("Warm", share(whole.warm, "accessed in some samples")),
         ("Cold", share(whole.cold, "not accessed")),
