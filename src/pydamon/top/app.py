@@ -116,7 +116,7 @@ class TopApp(App[None]):
     def on_mount(self) -> None:
         """Look for something new from now on, and end well when asked to."""
         keys = "  ".join(f"{key} {what}" for key, what in _KEYS)
-        self.query_one("#keys", StatusPanel).show(((f"{keys}", DIM),))
+        self.query_one("#keys", StatusPanel).show(((keys, DIM),))
         self.query_one("#status", StatusPanel).show((("watching ...", BOLD),))
         if self._playing:
             self._frames = self._source.history.frames()

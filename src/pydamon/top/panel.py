@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Generic, TypeVar
 
 from rich.segment import Segment
@@ -48,9 +49,9 @@ class Panel(Widget, Generic[Shown]):
         self._shown = what
         self.refresh()
 
+    @abstractmethod
     def line(self, shown: Shown, y: int) -> list[Segment]:
         """Line *y* of it."""
-        raise NotImplementedError
 
     def render_line(self, y: int) -> Strip:
         """What Textual asks for."""

@@ -1,5 +1,5 @@
 // Dark violet to pale yellow, ever lighter, so that every kind of colour vision tells them apart;
-// on light paper the other way round, ever darker.
+// on light paper the other way round, ever darker. The anchors are those of views/colours.py.
 
 const ANCHORS = [
   [16, 10, 46], [66, 10, 104], [125, 30, 109], [180, 48, 92],

@@ -45,7 +45,7 @@ export class Frames {
     return this.all.filter((frame) => frame.start < end && frame.end > start);
   }
 
-  // Every process, with its last name, and whether it is in the last frame.
+  // Every process, with its last name.
   targets() {
     const found = new Map();
     for (const frame of this.all) {

@@ -8,7 +8,7 @@ import { frameAt } from "./frames.js";
 const TOPS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1];
 const LABEL_PX = 15;
 const MOST_ROWS = 512;
-const ALMOST_ALL = 0.95, TOO_WIDE = 2;
+const TOO_WIDE = 2;
 
 export class Heat {
   addresses = "hottest"; // or "all", or two pages
