@@ -8,8 +8,9 @@ from datetime import timedelta
 
 from pydamon.core.attrs import Attrs
 from pydamon.core.closing import Closing
-from pydamon.core.errors import ProbeUnavailable
+from pydamon.core.errors import ProbeUnavailable, UsageError
 from pydamon.core.snapshot import Snapshot
+from pydamon.core.units import parse_duration_ns
 from pydamon.spaces import Layout
 
 __all__ = ["Monitor"]
@@ -47,12 +48,21 @@ class Monitor(Closing):
     def stop(self) -> None:
         """End the iteration soon; safe in a signal handler."""
 
-    @abstractmethod
     def run(self, duration: str | timedelta | None = None) -> Iterator[Snapshot]:
         """The snapshots of the next *duration*, or until the targets are gone.
 
         Raises `UsageError` for a duration of 0.
         """
+        if duration is None:
+            return iter(self)
+        duration_ns = parse_duration_ns(duration)
+        if duration_ns == 0:
+            raise UsageError("the duration must be longer than 0")
+        return self._run(duration_ns)
+
+    def __iter__(self) -> Iterator[Snapshot]:
+        return self._run(None)
 
     @abstractmethod
-    def __iter__(self) -> Iterator[Snapshot]: ...
+    def _run(self, duration_ns: int | None) -> Iterator[Snapshot]:
+        """The snapshots of the next *duration_ns* (`None`: without end)."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +11,10 @@ from numpy.typing import NDArray
 from pydamon.core import adjust
 from pydamon.core.attrs import Attrs
 from pydamon.core.cutting import reset_age
-from pydamon.core.errors import ProbeUnavailable, TargetError, UsageError
+from pydamon.core.errors import ProbeUnavailable, TargetError
 from pydamon.core.regions import Ranges, RegionTable
 from pydamon.core.snapshot import Cost, Footprint, Snapshot, Target
 from pydamon.core.tuner import IntervalGoal, access_events, tune
-from pydamon.core.units import parse_duration_ns
 from pydamon.engine.base import Monitor
 from pydamon.engine.evidence import tell_rates, weigh
 from pydamon.engine.pace import Pacer
@@ -123,25 +121,17 @@ class SamplingMonitor(Monitor):
     def stop(self) -> None:
         self._stopped = True
 
-    def run(self, duration: str | timedelta | None = None) -> Iterator[Snapshot]:
-        if duration is None:
-            return iter(self)
-        duration_ns = parse_duration_ns(duration)
-        if duration_ns == 0:
-            raise UsageError("the duration must be longer than 0")
-        return self._run(duration_ns)
-
     def close(self) -> None:
         """Stop watching; harmless when done twice."""
         self._stopped = True
         self._session.close()
         self._space.close()
 
-    def __iter__(self) -> Iterator[Snapshot]:
-        while (snapshot := self._aggregate()) is not None:
-            yield snapshot
-
-    def _run(self, duration_ns: int) -> Iterator[Snapshot]:
+    def _run(self, duration_ns: int | None) -> Iterator[Snapshot]:
+        if duration_ns is None:
+            while (snapshot := self._aggregate()) is not None:
+                yield snapshot
+            return
         end_ns = self._session.clock.now_ns() + duration_ns
         while (left_ns := end_ns - self._session.clock.now_ns()) > 0:
             # The last window is longer rather than too short to mean anything.

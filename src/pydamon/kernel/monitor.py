@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,7 +21,6 @@ from pydamon.core.errors import (
 )
 from pydamon.core.snapshot import Cost, Footprint, Snapshot
 from pydamon.core.tuner import IntervalGoal
-from pydamon.core.units import parse_duration_ns
 from pydamon.engine import Monitor
 from pydamon.engine.pace import Pacer
 from pydamon.kernel.cgroups import CgroupPages
@@ -154,18 +152,8 @@ class KernelMonitor(Monitor):
             self._reader.close()
         self._stack.close()
 
-    def run(self, duration: str | timedelta | None = None) -> Iterator[Snapshot]:
-        if duration is None:
-            return iter(self)
-        duration_ns = parse_duration_ns(duration)
-        if duration_ns == 0:
-            raise UsageError("the duration must be longer than 0")
-        return self._run(time.monotonic_ns() + duration_ns)
-
-    def __iter__(self) -> Iterator[Snapshot]:
-        return self._run(None)
-
-    def _run(self, until_ns: int | None) -> Iterator[Snapshot]:
+    def _run(self, duration_ns: int | None) -> Iterator[Snapshot]:
+        until_ns = duration_ns and time.monotonic_ns() + duration_ns
         self._drop()
         begun = False
         while not self._stopped:
