@@ -97,12 +97,6 @@ def test_what_the_kernel_had_to_leave_out_is_noticed() -> None:
     assert [int(one.age[0]) for one in found] == [0, 2]
 
 
-def test_addresses_are_bytes_whatever_the_unit() -> None:
-    samples, _ = records(b"".join(stream([[2, 1]])), DTYPE)
-    (found,), _, _ = group(samples, 2, LATER_NS, 8)
-    assert (found.end - found.start == 8 * 4096).all()
-
-
 def test_regions_end_where_memory_nodes_do() -> None:
     samples, _ = records(b"".join(stream([[3, 1]])), DTYPE)
     (found,), _, _ = group(samples, 2, LATER_NS)

@@ -2,7 +2,7 @@
 
 Nothing of anybody else's is ever changed. Our own kdamond is switched off when the claim is closed;
 should this process die without that, a guardian does it: a shell that waits at a pipe. If that was
-killed too, a record in /run says what is left, for `Claim.leftover` and `pydamon doctor`.
+killed too, a record in /run says what is left, for `leftover` and `pydamon doctor`.
 """
 
 from __future__ import annotations

@@ -55,9 +55,8 @@ class EventReader(Reader):
 
     waits = False
 
-    def __init__(self, pid: int, targets: int, *, address_unit: int = 1) -> None:
+    def __init__(self, pid: int, targets: int) -> None:
         self._targets = targets
-        self._unit = address_unit
         event = next((path / _EVENT for path in _TRACING if (path / _EVENT / "id").exists()), None)
         if event is None:
             raise ProbeUnavailable("there is no tracepoint damon_aggregated: is tracefs mounted?")
@@ -81,7 +80,7 @@ class EventReader(Reader):
             new, lost = records(data, self._dtype)
             self._lost |= lost
             self._kept = np.concatenate([self._kept, new])
-        found, beyond, broken = group(self._kept, self._targets, time.monotonic_ns(), self._unit)
+        found, beyond, broken = group(self._kept, self._targets, time.monotonic_ns())
         self._kept = self._kept[beyond:]
         if found and (self._lost or broken):
             # How many that were nobody knows: at least one.
@@ -144,7 +143,7 @@ def records(data: bytes, dtype: np.dtype[np.void]) -> tuple[NDArray[np.void], bo
 
 
 def group(
-    samples: NDArray[np.void], targets: int, now_ns: int, address_unit: int = 1
+    samples: NDArray[np.void], targets: int, now_ns: int
 ) -> tuple[list[Aggregation], int, int]:
     """The whole aggregations in some samples, the number of samples that are done with, and how
     many aggregations were not whole.
@@ -173,8 +172,8 @@ def group(
             Aggregation(
                 int(part["time"][-1]),
                 target[first:beyond],
-                start[first:beyond] * address_unit,
-                part["end"].astype(np.int64) * address_unit,
+                start[first:beyond],
+                part["end"].astype(np.int64),
                 part["nr_accesses"].astype(np.int64),
                 part["age"].astype(np.int64),
             )

@@ -12,7 +12,6 @@ _FILES = {
     "operations": ("sets of operations", "5.18"),
     "tried_regions": ("a look at the regions that a scheme tried", "6.2"),
     "filters": ("filters", "6.3"),
-    "total_bytes": ("the total size of the regions that a scheme tried", "6.6"),
     "apply_interval_us": ("apply intervals of schemes", "6.7"),
     "goals": ("quota goals", "6.8"),
     "effective_bytes": ("the effective size of a quota", "6.9"),
@@ -25,14 +24,10 @@ _FILES = {
     "ops_filters": ("filter directories by layer", "6.15"),
     "nid": ("quota goals of a memory node", "6.16"),
     "dests": ("several destinations of a migration", "6.17"),
-    "refresh_ms": ("files that refresh themselves", "6.17"),
-    "addr_unit": ("address units", "6.18"),
     "path": ("quota goals of a cgroup", "6.19"),
-    "obsolete_target": ("the removal of single targets", "6.19"),
     "max_nr_snapshots": ("a limit on a scheme's snapshots", "7.0"),
     "goal_tuner": ("the choice of a quota tuner", "7.1"),
     "fail_charge_num": ("another charge for what an action failed on", "7.2"),
-    "pause": ("pausing", "7.2"),
 }
 _WORDS = {
     "paddr": ("monitoring of physical memory (CONFIG_DAMON_PADDR)", "5.16"),

@@ -33,8 +33,7 @@ class KernelTarget:
 class Settings:
     """All that a kdamond is told.
 
-    `operations` is `"vaddr"`, `"fvaddr"` or `"paddr"`. Addresses of `paddr` are counted in units
-    of `address_unit` bytes. `refresh_ms` makes the kernel refresh statistics by itself.
+    `operations` is `"vaddr"`, `"fvaddr"` or `"paddr"`.
     """
 
     operations: str
@@ -42,8 +41,6 @@ class Settings:
     attrs: Attrs
     goal: IntervalGoal | None = None
     schemes: tuple[Scheme, ...] = ()
-    address_unit: int = 1
-    refresh_ms: int = 0
 
 
 class Kdamond:
@@ -67,22 +64,13 @@ class Kdamond:
         """The kernel thread's, as the kernel's own pid namespace has it; -1 while it is off."""
         return self._files.number(f"{self._path}/pid")
 
-    @property
-    def operations(self) -> list[str]:
-        """The sets of operations that this kernel has; needs a configured context."""
-        return self._files.read(f"{self._context}/avail_operations").split()
-
     def configure(self, settings: Settings) -> None:
         """Write all settings; what runs already takes them with `commit`."""
         write, context = self._files.write, self._context
         contexts = f"{self._path}/contexts/nr_contexts"
         if self._files.number(contexts) != 1:
             write(contexts, 1)
-        if settings.refresh_ms or self._files.has(f"{self._path}/refresh_ms"):
-            write(f"{self._path}/refresh_ms", settings.refresh_ms)
         write(f"{context}/operations", settings.operations)
-        if settings.address_unit != 1 or self._files.has(f"{context}/addr_unit"):
-            write(f"{context}/addr_unit", settings.address_unit)
         self._write_attrs(settings.attrs, settings.goal)
         self._write_targets(settings.targets)
         write(f"{context}/schemes/nr_schemes", len(settings.schemes))
@@ -144,12 +132,6 @@ class Kdamond:
         ]
         if any(fed):
             self.command("commit_schemes_quota_goals")
-
-    def tried_bytes(self, scheme: int = 0) -> int:
-        """How much memory a scheme tries in one apply interval, of which it waits for the next."""
-        self.command("update_schemes_tried_bytes")
-        path = f"{self._context}/schemes/{scheme}/tried_regions/total_bytes"
-        return self._files.number(path)
 
     def tried_regions(self, scheme: int = 0) -> NDArray[np.int64]:
         """What a scheme tries in its next apply interval, for which this waits.
