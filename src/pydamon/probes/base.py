@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core.closing import Closing
+from pydamon.core.errors import ProbeUnavailable
 from pydamon.core.mappings import MappingTable
 from pydamon.core.regions import PAGE_SIZE, RegionTable
 from pydamon.core.spots import SPOT_BYTES
@@ -63,6 +64,11 @@ class Availability:
     works: bool
     reason: str = ""
     hint: str = ""
+
+    def require(self) -> None:
+        """Raise `ProbeUnavailable` unless it works."""
+        if not self.works:
+            raise ProbeUnavailable(self.reason, hint=self.hint)
 
 
 @dataclass(frozen=True, slots=True)

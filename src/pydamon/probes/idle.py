@@ -7,7 +7,6 @@ Documentation/admin-guide/mm/idle_page_tracking.rst).
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -16,11 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon.core.errors import ProbeUnavailable
-from pydamon.core.mappings import MappingTable
 from pydamon.probes.base import Availability, PageBits, Traits
-from pydamon.probes.process import Process
-from pydamon.probes.scanning import PRESENT, Pagemap, ScanSession
+from pydamon.probes.scanning import PRESENT, PagemapSession
 
 __all__ = ["IdleProbe"]
 
@@ -68,25 +64,17 @@ class IdleProbe:
 
     def open(self) -> IdleSession:
         """Start, with no targets yet."""
-        if not (here := self.availability()).works:
-            raise ProbeUnavailable(here.reason, hint=here.hint)
+        self.availability().require()
         return IdleSession(self.bitmap, self.flags)
 
 
-class IdleSession(ScanSession):
+class IdleSession(PagemapSession):
     """A session of the `idle` probe; see `pydamon.probes.Session`."""
 
     def __init__(self, bitmap: Path, flags: Path) -> None:
         super().__init__()
         self._flags = os.open(flags, os.O_RDONLY | os.O_CLOEXEC)
         self._bitmap = os.open(bitmap, os.O_RDWR | os.O_CLOEXEC)
-        self._pagemaps: list[Pagemap] = []
-
-    def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
-        super().set_targets(processes, mappings)
-        self._close_pagemaps()
-        for process in processes:
-            self._pagemaps.append(Pagemap(process))
 
     def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
         entries = self._pagemaps[target].entries(start, end)
@@ -107,16 +95,11 @@ class IdleSession(ScanSession):
         return PageBits(start, present, huge, accessed, unobservable)
 
     def close(self) -> None:
-        self._close_pagemaps()
+        super().close()
         if self._bitmap >= 0:
             os.close(self._bitmap)
             os.close(self._flags)
             self._bitmap = -1
-
-    def _close_pagemaps(self) -> None:
-        for pagemap in self._pagemaps:
-            pagemap.close()
-        self._pagemaps = []
 
     def _heads(self, frames: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """The frame whose bit counts for each of some frames, and whether it has one at all."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon.core.errors import ProbeError, ProbeUnavailable, TargetError
+from pydamon.core.errors import ProbeError, TargetError
 from pydamon.core.mappings import MappingTable
 from pydamon.core.regions import RegionTable
 from pydamon.probes.base import Availability, Clock, Counts, PageBits, RealClock, Session, Traits
@@ -60,8 +60,7 @@ class RefsProbe:
 
     def open(self) -> RefsSession:
         """Start, with no targets yet."""
-        if not (here := self.availability()).works:
-            raise ProbeUnavailable(here.reason, hint=here.hint)
+        self.availability().require()
         return RefsSession()
 
 

@@ -15,7 +15,7 @@ from pydamon.core.regions import PAGE_SIZE, RegionTable
 from pydamon.probes.base import Clock, Counts, PageBits, RealClock, Session
 from pydamon.probes.process import Process
 
-__all__ = ["PRESENT", "Pagemap", "ScanSession"]
+__all__ = ["PRESENT", "Pagemap", "PagemapSession", "ScanSession"]
 
 PRESENT = np.uint64(1 << 63)
 """Of an entry of /proc/PID/pagemap (Linux, Documentation/admin-guide/mm/pagemap.rst)."""
@@ -71,3 +71,25 @@ class Pagemap:
     def close(self) -> None:
         """Close it."""
         os.close(self.fd)
+
+
+class PagemapSession(ScanSession):
+    """One that holds the pagemap of each target."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pagemaps: list[Pagemap] = []
+
+    def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
+        super().set_targets(processes, mappings)
+        self._close_pagemaps()
+        for process in processes:
+            self._pagemaps.append(Pagemap(process))
+
+    def close(self) -> None:
+        self._close_pagemaps()
+
+    def _close_pagemaps(self) -> None:
+        for pagemap in self._pagemaps:
+            pagemap.close()
+        self._pagemaps = []

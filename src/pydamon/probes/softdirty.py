@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pydamon.core.errors import ProbeUnavailable, TargetError
+from pydamon.core.errors import TargetError
 from pydamon.core.mappings import MappingTable
 from pydamon.probes.base import Availability, PageBits, Traits
 from pydamon.probes.clear_refs import clear_soft_dirty
 from pydamon.probes.process import Process
-from pydamon.probes.scanning import PRESENT, Pagemap, ScanSession
+from pydamon.probes.scanning import PRESENT, Pagemap, PagemapSession
 
 __all__ = ["SoftDirtyProbe"]
 
@@ -68,25 +68,21 @@ class SoftDirtyProbe:
 
     def open(self) -> SoftDirtySession:
         """Start, with no targets yet."""
-        if not (here := self.availability()).works:
-            raise ProbeUnavailable(here.reason, hint=here.hint)
+        self.availability().require()
         return SoftDirtySession()
 
 
-class SoftDirtySession(ScanSession):
+class SoftDirtySession(PagemapSession):
     """A session of the `softdirty` probe; see `pydamon.probes.Session`."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._pagemaps: list[Pagemap] = []
         self._clean: set[int] = set()
         """Targets that were cleared as a whole since they were last looked at."""
 
     def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
         super().set_targets(processes, mappings)
-        self.close()
-        for process in processes:
-            self._pagemaps.append(Pagemap(process))
+        self._clean.clear()
 
     def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
         entries = self._pagemaps[target].entries(start, end)
@@ -103,12 +99,6 @@ class SoftDirtySession(ScanSession):
         self._clear(target)
         self._clean.add(target)
         return True
-
-    def close(self) -> None:
-        for pagemap in self._pagemaps:
-            pagemap.close()
-        self._pagemaps = []
-        self._clean = set()
 
     def _clear(self, target: int) -> None:
         process = self._processes[target]

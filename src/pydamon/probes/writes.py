@@ -85,8 +85,7 @@ class WritesProbe:
 
     def open(self) -> WritesSession:
         """Start, with no targets yet."""
-        if not (here := self.availability()).works:
-            raise ProbeUnavailable(here.reason, hint=here.hint)
+        self.availability().require()
         return WritesSession()
 
 
