@@ -156,8 +156,9 @@ def test_the_guardian_cleans_up_after_kill_9(files: FakeFiles, state: Path) -> N
 
 
 def test_doctor_finds_what_is_left_when_the_guardian_was_killed_too(
-    files: FakeFiles, state: Path
+    files: FakeFiles, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("pydamon.kernel.claim._PATIENCE_S", 0.2)
     killed(files, state, "unguarded")
     record = leftover(files, state)
     assert record is not None

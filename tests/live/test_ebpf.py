@@ -37,7 +37,8 @@ def watch_only(session: Session, pid: int) -> MappingTable:
 
 def sample(session: Session, table: RegionTable, ticks: int = 20) -> tuple[np.ndarray, np.ndarray]:
     """Share of samples that hit, and share that could not be watched, by region."""
-    interval_s = 0.005 * slowness()
+    # Long enough for a program to run in each, even where others run too.
+    interval_s = max(0.02, 0.005 * slowness())
     session.watch(table)
     for number in range(ticks):
         time.sleep(interval_s)
@@ -234,7 +235,7 @@ os.execv("/bin/sleep", ["sleep", "60"])
 def test_nothing_is_left_open(quarter: Callable[..., Program]) -> None:
     program = quarter(8)
     before = open_files()
-    for _ in range(5):
+    for _ in range(2):
         with pydamon.monitor(program.pid, probe="ebpf") as mon:
             next(iter(mon))
     assert open_files() == before

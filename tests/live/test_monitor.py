@@ -49,12 +49,11 @@ def told_right(snapshot: pydamon.Snapshot, program: Program) -> tuple[float, flo
 
 @needs("ebpf")
 def test_a_hot_quarter_is_found(quarter: Callable[..., Program]) -> None:
-    program = quarter(400)
-    budget = min(50, slowness())
+    program = quarter(256)
+    budget = min(50, 5 * slowness())
     with monitor(program.pid, probe="ebpf", seed=1, cpu_budget_percent=budget) as mon:
-        snapshots = list(mon.run("3s"))
         # On a machine that is busy with other things the budget makes snapshots rare.
-        snapshots += [s for s, _ in zip(mon, range(max(0, 12 - len(snapshots))), strict=False)]
+        snapshots = list(islice(mon, 10))
     told = np.array([told_right(snapshot, program) for snapshot in snapshots[-3:]])
     assert np.median(told, axis=0).min() >= 0.95
     working_set = np.median([s.working_set() for s in snapshots[-5:]])
@@ -204,7 +203,7 @@ def test_a_failed_start_leaves_nothing_open(quarter: Callable[..., Program]) -> 
 def test_the_budget_is_kept(quarter: Callable[..., Program]) -> None:
     """A budget costs clearly less than one eight times as large."""
     program = quarter(100)
-    unit = min(20, slowness())
+    unit = max(8, min(20, slowness()))
 
     def cost(budget: float) -> float:
         with monitor(program.pid, cpu_budget_percent=budget) as mon:
@@ -247,4 +246,5 @@ def test_surveys_find_exact_borders(quarter: Callable[..., Program]) -> None:
         else:
             pytest.fail("no survey found the border")
     if grain == 1:
-        assert min(told_right(snapshot, program)) > 0.99
+        mine = (snapshot.start < program.start + program.size) & (snapshot.end > program.start)
+        assert snapshot.touched_bytes[mine].sum() == pytest.approx(program.hot, rel=0.01)

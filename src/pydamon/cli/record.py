@@ -298,9 +298,13 @@ def _commands(mon: Monitor, command: list[str] | None) -> tuple[tuple[str, ...],
         if not target.pid:
             continue
         try:
-            found.append(tuple(psutil.Process(target.pid).cmdline()))
+            words = psutil.Process(target.pid).cmdline()
         except psutil.Error:
-            found.append(())
+            words = []
+        # Who writes a title over its arguments leaves the rest of them empty.
+        while words and not words[-1]:
+            words.pop()
+        found.append(tuple(words))
     return tuple(found)
 
 
