@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -161,6 +163,53 @@ def test_exec_and_exit_are_noticed() -> None:
         process.stdin.flush()
         names = [snapshot.targets[0].name for snapshot in mon]
     assert names[-1] == "sleep"
+
+
+@needs("writes")
+def test_signals_are_neither_lost_nor_in_the_way() -> None:
+    count = 300
+    text = f"""
+import signal, socket
+mine, kernels = socket.socketpair()
+kernels.setblocking(False)
+signal.signal(signal.SIGRTMIN, lambda *_: None)
+signal.set_wakeup_fd(kernels.fileno())
+print("ready", flush=True)
+got = 0
+while got < {count}:
+    got += mine.recv(100).count(signal.SIGRTMIN)
+"""
+    with script(text) as process:
+
+        def send() -> None:
+            for _ in range(count):
+                # Not by the Popen, which would look for an end, and find what the tracer waits for.
+                os.kill(process.pid, signal.SIGRTMIN)
+                time.sleep(0.0005)
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        while sender.is_alive():
+            session_on("writes", process.pid).close()
+        sender.join()
+        assert process.wait(timeout=20) == 0
+
+
+@needs("writes")
+def test_children_that_exit_at_once_are_no_error() -> None:
+    text = """
+import subprocess
+print("ready", flush=True)
+while True:
+    subprocess.run(["/bin/true"])
+"""
+    with (
+        script(text) as process,
+        pydamon.monitor(
+            process.pid, probe="writes", aggr="20ms", update="20ms", cpu_budget_percent=None
+        ) as mon,
+    ):
+        assert len(list(mon.run("1s"))) > 5
 
 
 @needs("writes")

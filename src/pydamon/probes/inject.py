@@ -11,6 +11,7 @@ import ctypes
 import os
 import platform
 import re
+import signal
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -21,8 +22,9 @@ from pydamon.core.errors import ProbeUnavailable, TargetError
 
 __all__ = ["Injection", "injecting"]
 
-_SINGLESTEP, _GETREGS, _SETREGS, _DETACH = 9, 12, 13, 17
-_SEIZE, _INTERRUPT = 0x4206, 0x4207
+_CONT, _SINGLESTEP, _GETREGS, _SETREGS, _DETACH = 7, 9, 12, 13, 17
+_SEIZE, _INTERRUPT, _GETSIGMASK, _SETSIGMASK = 0x4206, 0x4207, 0x420A, 0x420B
+_EVENT_STOP = 128
 _WALL = 0x40000000
 _PATIENCE_S = 2.0
 _SYSCALL = b"\x0f\x05"
@@ -30,6 +32,8 @@ _EXECUTABLE = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) r-xp .*(?:\[vdso\]|libc[.-].
 _REGISTERS = struct.Struct("=27Q")
 """struct user_regs_struct."""
 _R10, _R9, _R8, _RAX, _RDX, _RSI, _RDI, _ORIG_RAX, _RIP = 7, 8, 9, 10, 12, 13, 14, 15, 16
+_ALL_BUT_TRAP = (2**64 - 1 ^ 1 << signal.SIGTRAP - 1).to_bytes(8, "little")
+"""A set of signals: the one that ends a step must not be blocked."""
 _ARGUMENTS = (_RDI, _RSI, _RDX, _R10, _R8, _R9)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -52,11 +56,16 @@ def injecting(pid: int) -> Iterator[Injection]:
     _ptrace(_SEIZE, pid)
     try:
         _ptrace(_INTERRUPT, pid)
-        _wait(pid)
+        while (status := _wait(pid)) >> 16 != _EVENT_STOP:
+            # A signal was there first: it is delivered. Any stop takes back what asked for one.
+            _ptrace(_INTERRUPT, pid)
+            _ptrace(_CONT, pid, os.WSTOPSIG(status))
         registers = ctypes.create_string_buffer(_REGISTERS.size)
         _ptrace(_GETREGS, pid, registers)
         kept = registers.raw[: _REGISTERS.size]
         address = _instruction(pid)
+        mask = ctypes.create_string_buffer(8)
+        _ptrace(_GETSIGMASK, pid, mask, len(mask))
 
         def inject(number: int, *arguments: int) -> int:
             values = list(_REGISTERS.unpack(kept))
@@ -67,22 +76,29 @@ def injecting(pid: int) -> Iterator[Injection]:
             ctypes.memmove(registers, _REGISTERS.pack(*values), _REGISTERS.size)
             _ptrace(_SETREGS, pid, registers)
             _ptrace(_SINGLESTEP, pid)
-            _wait(pid)
+            if os.WSTOPSIG(_wait(pid)) != signal.SIGTRAP:
+                raise TargetError(f"pid {pid} was stopped just now")
             _ptrace(_GETREGS, pid, registers)
             result: int = _REGISTERS.unpack(registers.raw[: _REGISTERS.size])[_RAX]
             return result - (1 << 64) if result >> 63 else result
 
         try:
+            # Signals wait until all is as it was: they would be lost, or taken for a step's end.
+            blocked = ctypes.create_string_buffer(_ALL_BUT_TRAP, 8)
+            _ptrace(_SETSIGMASK, pid, blocked, len(blocked))
             yield inject
         finally:
             ctypes.memmove(registers, kept, _REGISTERS.size)
             _ptrace(_SETREGS, pid, registers)
+            _ptrace(_SETSIGMASK, pid, mask, len(mask))
     finally:
         _libc.ptrace(_DETACH, pid, None, None)
 
 
-def _ptrace(request: int, pid: int, data: ctypes.Array[ctypes.c_char] | None = None) -> None:
-    if _libc.ptrace(request, pid, None, data) < 0:
+def _ptrace(
+    request: int, pid: int, data: ctypes.Array[ctypes.c_char] | int | None = None, address: int = 0
+) -> None:
+    if _libc.ptrace(request, pid, address, data) < 0:
         why = os.strerror(ctypes.get_errno())
         raise TargetError(
             f"cannot trace pid {pid}: {why}",
@@ -90,14 +106,15 @@ def _ptrace(request: int, pid: int, data: ctypes.Array[ctypes.c_char] | None = N
         )
 
 
-def _wait(pid: int) -> None:
+def _wait(pid: int) -> int:
+    """The status with which it stopped, as waitpid(2) has it."""
     deadline_s = time.monotonic() + _PATIENCE_S
     while True:
         found, status = os.waitpid(pid, _WALL | os.WNOHANG)
         if found == pid:
             if not os.WIFSTOPPED(status):
                 raise TargetError(f"pid {pid} has exited")
-            return
+            return status
         if time.monotonic() > deadline_s:
             raise TargetError(f"pid {pid} does not stop: it waits for a disk, perhaps")
         time.sleep(0.0001)
@@ -105,14 +122,14 @@ def _wait(pid: int) -> None:
 
 def _instruction(pid: int) -> int:
     """The address of a `syscall` that the process has."""
-    maps = Path(f"/proc/{pid}/maps").read_text()
-    fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        for low, high in _EXECUTABLE.findall(maps):
-            start, end = int(low, 16), int(high, 16)
-            at = os.pread(fd, end - start, start).find(_SYSCALL)
-            if at >= 0:
-                return start + at
-    finally:
-        os.close(fd)
+        maps = Path(f"/proc/{pid}/maps").read_text()
+        with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:  # noqa: PTH123
+            for low, high in _EXECUTABLE.findall(maps):
+                start, end = int(low, 16), int(high, 16)
+                at = os.pread(memory.fileno(), end - start, start).find(_SYSCALL)
+                if at >= 0:
+                    return start + at
+    except OSError as error:
+        raise TargetError(f"cannot read pid {pid}: {error.strerror}") from None
     raise TargetError(f"there is no system call in the vDSO or libc of pid {pid} to step over")

@@ -49,11 +49,14 @@ class ScanSession(Session):
 
 
 class Pagemap:
-    """/proc/PID/pagemap of one process, open."""
+    """/proc/PID/pagemap of one process, open; of one that has exited there is nothing to say."""
 
     def __init__(self, process: Process) -> None:
+        self.fd = -1
         try:
             self.fd = os.open(f"/proc/{process.pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+        except (FileNotFoundError, ProcessLookupError):
+            pass
         except OSError as error:
             raise TargetError(f"cannot watch pid {process.pid}: {error.strerror}") from None
 
@@ -70,7 +73,9 @@ class Pagemap:
 
     def close(self) -> None:
         """Close it."""
-        os.close(self.fd)
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
 
 class PagemapSession(ScanSession):

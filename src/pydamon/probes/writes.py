@@ -107,7 +107,12 @@ class WritesSession(ScanSession):
                 self._tracked.pop(process).close()
                 tracked = None
             if tracked is None and process.alive:
-                tracked = self._tracked[process] = _Tracked(process)
+                try:
+                    tracked = self._tracked[process] = _Tracked(process)
+                except TargetError:
+                    if process.alive:
+                        raise
+                    continue  # it has exited just now
                 tracked.register(mapped)
 
     def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
