@@ -113,6 +113,7 @@ def test_a_configuration_file_says_everything(tmp_path: Path) -> None:
         ('"reclaim"', '"claim"', "policy.name: names no policy"),
         ("min_age", "max_age", "policy: not known: max_age"),
         ('"1G"', '"1X"', "policy: quota_bytes: not a size"),
+        ('"1G"', '"1G"\nlow = 500', "mid: must lie between"),
         ("[policy]", "[schemes]", "schemes: not a table|schemes"),
         ('"mine"', '"a/b"', "name: cannot be the name of a file"),
         ("[monitoring]", "[monitor]", "monitor: not known"),

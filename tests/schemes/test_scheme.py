@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydamon.core.errors import UsageError
+from pydamon.policies import Reclaim
 from pydamon.schemes import (
     AccessPattern,
     Age,
@@ -66,6 +67,8 @@ def test_what_people_write_becomes_bytes_and_nanoseconds() -> None:
         (lambda: Scheme("cold", max_snapshots=1.5), "max_snapshots"),  # type: ignore[arg-type]
         (lambda: Scheme("cold", {"min_age": "2min"}), "pattern"),  # type: ignore[arg-type]
         (lambda: Guard(refaults=2), "refaults"),
+        (lambda: Reclaim(quota_time="soon"), "quota_time"),
+        (lambda: Reclaim(low=500).schemes(), "mid"),
     ],
 )
 def test_errors_name_the_field(make: Callable[[], object], field: str) -> None:

@@ -28,7 +28,7 @@ from pydamon.policies import (
     Tier,
     load_config,
 )
-from pydamon.schemes.fields import Ns
+from pydamon.schemes.fields import Ns, is_inherited
 
 __all__ = [
     "LruSortCommand",
@@ -96,7 +96,9 @@ class PolicyCommand:
         return attrs.evolve(config, name=args.name or config.name)
 
     def _parameters(self) -> list[attrs.Attribute[Any]]:
-        return [f for f in attrs.fields(self._kind) if "help" in f.metadata]  # type: ignore[arg-type]
+        """Its own first, then those that it shares with others."""
+        fields = [f for f in attrs.fields(self._kind) if "help" in f.metadata]  # type: ignore[arg-type]
+        return sorted(fields, key=is_inherited)
 
 
 class ReclaimCommand(PolicyCommand, kind=Reclaim): ...

@@ -97,13 +97,13 @@ def load_config(path: str | Path, policies: dict[str, type[Policy]]) -> Config:
             raise UsageError(f"{path}: {key}: not known", hint=f"there are {', '.join(known)}")
     if ("policy" in data) == ("schemes" in data):
         raise UsageError(f"{path}: say either [policy] or [[schemes]]")
-    policy, name = None, Path(path).stem
-    if "policy" in data:
-        policy = _policy(data["policy"], policies, f"{path}: policy")
-        schemes, name = policy.schemes(), policy.name
-    else:
-        schemes = from_plain(tuple[Scheme, ...], data["schemes"], f"{path}: schemes")
     try:
+        policy, name = None, Path(path).stem
+        if "policy" in data:
+            policy = _policy(data["policy"], policies, f"{path}: policy")
+            schemes, name = policy.schemes(), policy.name
+        else:
+            schemes = from_plain(tuple[Scheme, ...], data["schemes"], f"{path}: schemes")
         return Config(
             name=data.get("name", name),
             target=from_plain(Whom, data.get("target", {}), f"{path}: target"),

@@ -6,16 +6,16 @@ from typing import ClassVar
 
 from attrs import field, frozen
 
-from pydamon.core.snapshot import Snapshot
-from pydamon.schemes import AccessPattern, Age, Quota, Rate, Scheme, Watermarks, Weights
-from pydamon.schemes.fields import Ns, duration_ns, naming, permil
+from pydamon.policies.base import WhileMemoryIsShort
+from pydamon.schemes import AccessPattern, Age, Quota, Rate, Scheme, Weights
+from pydamon.schemes.fields import Ns, naming, permil
 from pydamon.schemes.pattern import age, rate
 
 __all__ = ["LruSort"]
 
 
 @frozen(kw_only=True, field_transformer=naming)
-class LruSort:
+class LruSort(WhileMemoryIsShort):
     """Tell the kernel what is hot and what is cold, so that it takes the right pages first.
 
     Nothing is taken by this. The quota is halved between hot and cold.
@@ -33,24 +33,6 @@ class LruSort:
         converter=age,
         metadata={"help": "What has not been accessed for so long is for the kernel to take first"},
     )
-    quota_time_ns: Ns = field(
-        default=Ns(10**7),
-        alias="quota_time",
-        converter=duration_ns,
-        metadata={"help": "Time to spend on it each reset interval"},
-    )
-    quota_reset_ns: Ns = field(
-        default=Ns(10**9),
-        alias="quota_reset",
-        converter=duration_ns,
-        metadata={"help": "The reset interval"},
-    )
-    watermark_interval_ns: Ns = field(
-        default=Ns(5 * 10**9),
-        alias="watermark_interval",
-        converter=duration_ns,
-        metadata={"help": "How often to look at how much memory is free"},
-    )
     high: int = field(
         default=200,
         converter=permil,
@@ -66,21 +48,10 @@ class LruSort:
             reset=self.quota_reset_ns,
             weights=Weights(rate=1, age=1),
         )
-        marks = Watermarks(
-            metric="free_mem_rate",
-            interval=self.watermark_interval_ns,
-            high=self.high,
-            mid=self.mid,
-            low=self.low,
-        )
+        marks = self.watermarks
         hot = AccessPattern(min_size=4096, min_rate=self.hot_rate)
         cold = AccessPattern(min_size=4096, max_rate=0, min_age=self.cold_min_age)
         return (
             Scheme("lru_prio", hot, quota=quota, watermarks=marks, name="hot"),
             Scheme("lru_deprio", cold, quota=quota, watermarks=marks, name="cold"),
         )
-
-    def figures(self, snapshot: Snapshot) -> dict[str, object]:
-        """Nothing besides."""
-        del snapshot
-        return {}

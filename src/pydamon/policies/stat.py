@@ -8,6 +8,7 @@ import numpy as np
 from attrs import frozen
 
 from pydamon.core.snapshot import Snapshot
+from pydamon.policies.base import Policy
 from pydamon.schemes import Scheme
 
 __all__ = ["Stat"]
@@ -16,7 +17,7 @@ _PERCENTILES = (0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 100)
 
 
 @frozen(kw_only=True)
-class Stat:
+class Stat(Policy):
     """Show how much memory is accessed, and for how long the rest has been idle; change nothing.
 
     `memory_bandwidth_bytes_per_s` is an estimate: each sample that found a region accessed counts

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from attrs import field, frozen
 
-from pydamon.core.snapshot import Snapshot
+from pydamon.policies.base import Policy
 from pydamon.schemes import AccessPattern, Age, Quota, Rate, Scheme, Weights
 from pydamon.schemes.fields import Ns, duration_ns, naming
 from pydamon.schemes.pattern import age, rate
@@ -17,7 +17,7 @@ _HUGE = 2 << 20
 
 
 @frozen(kw_only=True, field_transformer=naming)
-class Thp:
+class Thp(Policy):
     """Back what is hot with huge pages, and split those that lie idle.
 
     Use it with /sys/kernel/mm/transparent_hugepage/enabled at "madvise" or "never": then huge pages
@@ -66,8 +66,3 @@ class Thp:
             Scheme("hugepage", hot, quota=quota, name="hot"),
             Scheme("nohugepage", idle, quota=quota, name="idle"),
         )
-
-    def figures(self, snapshot: Snapshot) -> dict[str, object]:
-        """Nothing besides."""
-        del snapshot
-        return {}

@@ -7,7 +7,7 @@ from typing import ClassVar
 from attrs import field, frozen
 
 from pydamon.core.errors import UsageError
-from pydamon.core.snapshot import Snapshot
+from pydamon.policies.base import Policy
 from pydamon.schemes import AccessPattern, Age, Goal, Quota, Rate, Scheme, Weights
 from pydamon.schemes.fields import Ns, count, duration_ns, naming, size
 from pydamon.schemes.pattern import age, rate
@@ -16,7 +16,7 @@ __all__ = ["Tier"]
 
 
 @frozen(kw_only=True, field_transformer=naming)
-class Tier:
+class Tier(Policy):
     """Promote what is hot to a fast memory node, and demote what is cold to a slow one.
 
     Promotion goes on until the fast node is nearly full, demotion keeps a little of it free, as in
@@ -90,8 +90,3 @@ class Tier:
                 "migrate_cold", cold, quota=quota(free), target_node=self.slow_node, name="demote"
             ),
         )
-
-    def figures(self, snapshot: Snapshot) -> dict[str, object]:
-        """Nothing besides."""
-        del snapshot
-        return {}

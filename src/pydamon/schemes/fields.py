@@ -17,6 +17,7 @@ __all__ = [
     "count",
     "duration_ns",
     "flag",
+    "is_inherited",
     "naming",
     "one_of",
     "optional_count",
@@ -33,7 +34,15 @@ T = TypeVar("T")
 
 def naming(_: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
     """Make the converters of a class put the field's name before what they complain about."""
-    return [f.evolve(converter=_named(f.alias or f.name, f.converter)) for f in fields]
+    return [
+        f if is_inherited(f) else f.evolve(converter=_named(f.alias or f.name, f.converter))
+        for f in fields
+    ]
+
+
+def is_inherited(one: attrs.Attribute[Any]) -> bool:
+    """Whether a field is of a base class (attrs' stubs do not know that it tells)."""
+    return bool(one.inherited)  # type: ignore[attr-defined]
 
 
 def _named(name: str, converter: Any) -> Callable[[Any], Any] | None:
