@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pydamon import AccessPattern, Scheme, UsageError
+from pydamon import AccessPattern, Scheme, TargetError, UsageError
 from pydamon.policies import (
     POLICIES,
     Config,
@@ -202,6 +202,16 @@ def _cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Conf
     procs.touch()
     config = Config(name="x", target=Whom(cgroup="mine"), policy=Stat())
     return procs, config
+
+
+def test_a_cgroup_is_named_with_or_without_the_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    procs, _ = _cgroup(tmp_path, monkeypatch)
+    for name in ("mine", "/mine/", str(tmp_path / "mine")):
+        assert members.cgroup_directory(name) == procs.parent
+    with pytest.raises(TargetError, match="no cgroup 'other'"):
+        members.cgroup_directory("other")
 
 
 def test_a_cgroup_may_go_away_and_come_back(

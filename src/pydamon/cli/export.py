@@ -88,7 +88,7 @@ def _whom(args: argparse.Namespace) -> list[int] | Members:
     if named.count(True) != 1 or args.command:
         raise UsageError("name processes by pid, or one of --cgroup, --user and --all")
     if args.cgroup:
-        return members_of_cgroup(args.cgroup.removeprefix("/sys/fs/cgroup"))
+        return members_of_cgroup(args.cgroup)
     if args.user:
         return members_of_user(args.user)
     return every_process if args.all else list(args.pids)

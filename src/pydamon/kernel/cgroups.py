@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from pydamon.core.errors import ProbeUnavailable, TargetError
 from pydamon.core.regions import PAGE_SIZE
+from pydamon.spaces.members import CGROUPS, cgroup_directory
 
 __all__ = ["CgroupPages"]
 
-_MOUNT = Path("/sys/fs/cgroup")
 _PAGES = Path("/proc/kpagecgroup")
 _CHUNK_PAGES = 1 << 17
 
@@ -30,11 +30,9 @@ class CgroupPages:
     """
 
     def __init__(self, cgroup: str, ranges: NDArray[np.int64]) -> None:
-        self._path = _MOUNT / cgroup.removeprefix(str(_MOUNT)).lstrip("/")
-        if not (self._path / "cgroup.procs").exists():
-            raise TargetError(f"there is no cgroup {self._path}")
+        self._path = cgroup_directory(cgroup)
         counts = ("memory.current", "memory.usage_in_bytes")
-        if not any((self._path / name).exists() for name in counts) and self._path != _MOUNT:
+        if not any((self._path / name).exists() for name in counts) and self._path != CGROUPS:
             raise TargetError(
                 f"no memory is charged to the cgroup {self._path}, but to the one above it",
                 hint="it needs +memory in the cgroup.subtree_control above it",

@@ -9,22 +9,38 @@ from pathlib import Path
 from pydamon.core.errors import TargetError
 from pydamon.spaces.vaddr import Members
 
-__all__ = ["CGROUPS", "cgroup_of", "every_process", "members_of_cgroup", "members_of_user"]
+__all__ = [
+    "CGROUPS",
+    "cgroup_directory",
+    "cgroup_of",
+    "every_process",
+    "members_of_cgroup",
+    "members_of_user",
+]
 
 CGROUPS = Path("/sys/fs/cgroup")
 """The root of the cgroups (version 2)."""
 
 
-def members_of_cgroup(name: str) -> Members:
-    """The processes of a cgroup (version 2) and those below it, by its path below the root.
+def cgroup_directory(name: str) -> Path:
+    """Where a cgroup is, by its path, with or without that of the root.
 
-    Raises `TargetError` for one that does not exist; if it goes away later, it has no processes.
+    Raises `TargetError` for one that does not exist.
     """
-    root = CGROUPS / name.strip("/")
-    if not (root / "cgroup.procs").exists():
+    found = CGROUPS / name.removeprefix(str(CGROUPS)).strip("/")
+    if not (found / "cgroup.procs").exists():
         raise TargetError(
             f"there is no cgroup {name!r}", hint=f"name one below {CGROUPS}, as in system.slice"
         )
+    return found
+
+
+def members_of_cgroup(name: str) -> Members:
+    """The processes of a cgroup (version 2) and those below it.
+
+    Raises `TargetError` for one that does not exist; if it goes away later, it has no processes.
+    """
+    root = cgroup_directory(name)
 
     def members() -> list[int]:
         found: list[int] = []
