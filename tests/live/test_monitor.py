@@ -247,4 +247,5 @@ def test_surveys_find_exact_borders(quarter: Callable[..., Program]) -> None:
             pytest.fail("no survey found the border")
     if grain == 1:
         mine = (snapshot.start < program.start + program.size) & (snapshot.end > program.start)
-        assert snapshot.touched_bytes[mine].sum() == pytest.approx(program.hot, rel=0.01)
+        # A region at its edge may hold some used pages of the interpreter's own heap.
+        assert snapshot.touched_bytes[mine].sum() == pytest.approx(program.hot, rel=0.05)
