@@ -144,7 +144,7 @@ def test_errors_point_at_the_place(query: str, position: int, words: str) -> Non
     assert pointer == " " * position + "^"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(
         st.sampled_from(
@@ -177,7 +177,7 @@ def test_any_text_is_a_filter_or_a_usage_error(recording: Recording, text: str) 
     assert query.mask(analysis.RegionColumns(recording)).shape == (16,)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_picking_leaves_every_snapshot_and_target(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

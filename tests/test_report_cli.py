@@ -356,7 +356,7 @@ def test_a_reader_that_leaves_early_is_no_error(path: str) -> None:
     script = (
         "import sys\n"
         "from pydamon.cli.main import main\n"
-        "sys.exit(max(main(['report', *sys.argv[1:]]) for _ in range(200)))\n"
+        "sys.exit(max(main(['report', *sys.argv[1:]]) for _ in range(20)))\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script, "regions", path, "--json"],

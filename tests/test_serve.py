@@ -302,7 +302,7 @@ def test_memory_stays_flat_however_long_it_runs() -> None:
                 for _ in range(8):
                     source.history.add(busy(number))
                     number += 1
-                await asyncio.sleep(0.03)
+                await asyncio.sleep(0.015)
             sizes.append(tracemalloc.get_traced_memory()[0])
         done.set()
         assert await reader > 100_000

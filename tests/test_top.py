@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -373,6 +375,34 @@ def test_a_recording_plays(tmp_path: Path) -> None:
         assert screen.map[0].endswith(" 9")
 
     drive(source, driven)
+
+
+class Teletype(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (("0",), "no process with pid 0"),
+        (("nothing-there",), "no recording nothing-there"),
+        (("1", "r.damon"), "not r.damon too"),
+        ((), "name processes by pid"),
+    ],
+)
+def test_errors_are_one_line(
+    argv: tuple[str, ...],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("stdin", "stdout"):
+        monkeypatch.setattr(sys, name, Teletype())
+    assert main(["top", *argv]) == 1
+    said = capsys.readouterr().err
+    assert words in said
+    assert "Traceback" not in said
 
 
 def test_what_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -94,15 +94,8 @@ def test_ctrl_c_ends_it_and_the_command() -> None:
         assert top.said.rstrip().endswith("l"), "the terminal is as it was"
 
 
-def test_errors_are_one_line() -> None:
-    for argv, words in (
-        (("0",), "no process with pid 0"),
-        (("nothing-there",), "no recording nothing-there"),
-        (("1", "r.damon"), "not r.damon too"),
-        ((), "name processes by pid"),
-        (("--", "no-such-command-anywhere"), "no such command"),
-    ):
-        with terminal("top", *argv) as top:
-            assert top.wait_for(words)
-            assert top.end() == 1
-            assert "Traceback" not in top.said
+def test_an_error_is_one_line() -> None:
+    with terminal("top", "--", "no-such-command-anywhere") as top:
+        assert top.wait_for("no such command")
+        assert top.end() == 1
+        assert "Traceback" not in top.said
