@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pydamon.analysis.mappings import Bytes, MappingHeat, total
+from pydamon.analysis.mappings import Bytes, MappingHeat, together
 from pydamon.analysis.summary import Summary, summary
 from pydamon.recording import Recording
 
 __all__ = ["Diff", "MappingDiff", "diff"]
-
-_NOTHING = Bytes(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ def diff(before: Recording, after: Recording, idle_ns: int | None = None) -> Dif
     found = []
     for key in dict.fromkeys([*old, *new]):
         (size_before, rate_before), (size_after, rate_after) = (
-            _together(each.get(key, ())) for each in (old, new)
+            together(each.get(key, ())) for each in (old, new)
         )
         found.append(MappingDiff(*key, size_before, size_after, rate_before, rate_after))
     found.sort(key=lambda one: (-abs(one.after.hot - one.before.hot), -_moved(one)))
@@ -65,14 +63,6 @@ def _by_name(found: Iterable[MappingHeat]) -> dict[tuple[str, str], list[Mapping
     for one in found:
         named.setdefault((one.target.name, one.name), []).append(one)
     return named
-
-
-def _together(found: Iterable[MappingHeat]) -> tuple[Bytes, float]:
-    """The bytes of several mappings, and their mean access rate."""
-    size = total(found) if found else _NOTHING
-    if not size.total:
-        return size, 0.0
-    return size, sum(one.rate * one.size.total for one in found) / size.total
 
 
 def _moved(one: MappingDiff) -> float:

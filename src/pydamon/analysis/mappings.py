@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ __all__ = [
     "kind_of",
     "mappings",
     "snapshot_weights",
-    "total",
+    "together",
 ]
 
 _IDLE_S = (1, 2, 5, 10, 30, 60)
@@ -116,10 +116,10 @@ def snapshot_weights(recording: Recording) -> NDArray[np.float64]:
     return weights
 
 
-def total(found: Iterable[MappingHeat]) -> Bytes:
-    """The bytes of several mappings together."""
+def together(found: Collection[MappingHeat]) -> tuple[Bytes, float]:
+    """The bytes of several mappings, and their mean access rate (0 to 1) by size."""
     sizes = [one.size for one in found]
-    return Bytes(
+    size = Bytes(
         sum(one.total for one in sizes),
         sum(one.hot for one in sizes),
         sum(one.warm for one in sizes),
@@ -127,6 +127,8 @@ def total(found: Iterable[MappingHeat]) -> Bytes:
         sum(one.idle for one in sizes),
         sum(one.unobservable for one in sizes),
     )
+    heat = sum(one.rate * one.size.total for one in found)
+    return size, heat / size.total if size.total else 0.0
 
 
 def default_idle_ns(duration_ns: int) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pydamon.analysis.mappings import Bytes, MappingHeat, default_idle_ns, mappings, total
+from pydamon.analysis.mappings import Bytes, MappingHeat, default_idle_ns, mappings, together
 from pydamon.analysis.workingset import WorkingSet, working_set
 from pydamon.core.errors import RecordingError
 from pydamon.core.snapshot import Target
@@ -63,7 +63,7 @@ def summary(recording: Recording, idle_ns: int | None = None) -> Summary:
         len(recording),
         duration_ns,
         idle_ns,
-        total(found),
+        together(found)[0],
         working_set(recording),
         found,
         _cost(recording, max(1.0, float((end_ns - start_ns).sum()))),

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from pydamon.analysis import Bytes, MappingHeat
-from pydamon.analysis.mappings import total
+from pydamon.analysis.mappings import together
 from pydamon.views.table import Column, FittingTable
 from pydamon.views.text import mapping_label, percent, size, target_cell
 
@@ -45,11 +45,8 @@ def kind_table(found: Sequence[MappingHeat]) -> RenderableType:
     """The bytes of files, heaps, stacks... in all targets together."""
     kinds = {kind: [one for one in found if one.kind == kind] for kind in (m.kind for m in found)}
     rows = []
-    for kind, mine in sorted(kinds.items(), key=lambda item: -total(item[1]).hot):
-        whole = total(mine)
-        heat = sum(one.rate * one.size.total for one in mine)
-        rate = heat / whole.total if whole.total else 0.0
-        rows.append([*_amounts(whole, rate), f"{kind} ({len(mine)})"])
+    for kind, mine in sorted(kinds.items(), key=lambda item: -together(item[1])[0].hot):
+        rows.append([*_amounts(*together(mine)), f"{kind} ({len(mine)})"])
     title = Text("Kinds of memory (mappings), from the most hot bytes to the fewest", style="bold")
     return Group(title, FittingTable((*_COLUMNS, Column("kind", name=True)), rows))
 
