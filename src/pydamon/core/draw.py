@@ -30,6 +30,7 @@ def draw(accessed: NDArray[np.bool_], most: int) -> NDArray[np.intp]:
     sums = np.append(0, np.cumsum(accessed))
     block = -(-n // _FINEST_BLOCKS)
     edges = np.append(np.arange(0, n, block), n)
+    edges = _without_equals(edges, sums)
     # By the Bayesian information criterion, for the largest variance a share can have.
     penalty = 0.75 * np.log(n)
     while True:
@@ -59,6 +60,13 @@ def redraw(
     apart = np.append(True, points[1:] != ends[:-1])
     heads = np.flatnonzero(kept_as_it_was | apart | np.isin(points, starts))
     return join(pieces, heads)
+
+
+def _without_equals(edges: NDArray[np.intp], sums: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Give up borders between blocks of the same share, most often idle ones, all at once."""
+    share = np.diff(sums[edges]) / np.diff(edges)
+    differ = np.flatnonzero(share[1:] != share[:-1]) + 1
+    return np.concatenate([edges[:1], edges[differ], edges[-1:]])
 
 
 def _merged(edges: NDArray[np.intp], sums: NDArray[np.intp], penalty: float) -> NDArray[np.intp]:

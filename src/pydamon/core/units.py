@@ -38,7 +38,8 @@ def parse_duration_ns(value: str | timedelta) -> int:
         if value < timedelta(0):
             raise UsageError(f"a duration cannot be negative: {value}")
         return _within(value // timedelta(microseconds=1) * 1000, value)
-    match = _NUMBER.fullmatch(value)
+    # A number needs a unit, also one that is not written as text.
+    match = _NUMBER.fullmatch(str(value))
     factor = _NS.get(match[2]) if match else None
     if match is None or factor is None:
         raise UsageError(f"not a duration: {value!r}", hint="write it like 5ms, 1.5s or 2min")

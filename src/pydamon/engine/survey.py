@@ -31,6 +31,7 @@ stretches as there is time for."""
 _SPOTS_NS = 30e6
 _SOON_NS = 3 * 10**9
 """Then a survey takes so little that it is paid for after this time."""
+_GROWS = 1.5
 _PATIENCE_NS = 60 * 10**9
 """And where all stretches would take longer than this, only those with something in them count."""
 _READ_NS, _CLEAR_NS = 0.002, 0.03
@@ -74,6 +75,8 @@ class Survey:
         self._next_ns = 0
         self._paid_ns = 0
         self._window_ns = 0
+        self._waited_ns = 0
+        self._at_start = True
         self._doubted = False
         self._cursor = (0, 0)
         self._stretches: list[_Stretch] = []
@@ -90,9 +93,15 @@ class Survey:
         """Whether the next survey is paid for.
 
         A third of the price is enough where what was found holds no longer: because samples
-        contradict it, or because windows are twice as long now.
+        contradict it, or because windows are twice as long now. At the start, when the first
+        window is short and those that follow become longer until they are within the budget, the
+        second survey comes as soon as they are, on credit.
         """
         outdated = self._doubted or window_ns >= 2 * self._window_ns
+        grows = window_ns >= _GROWS * self._waited_ns
+        self._waited_ns = window_ns
+        if self._at_start and outdated and not grows:
+            return True
         return now_ns >= (self._paid_ns if outdated else self._next_ns)
 
     def doubt(self, doubtful_bytes: float, working_set_bytes: float) -> None:
@@ -215,6 +224,7 @@ class Survey:
         price_ns = max(_REST_NS, int(min(self.cpu_ns, _MOST_NS) / self._share))
         # One that came early leaves something to pay: in the long run the share holds.
         price_ns += max(0, self._next_ns - now_ns)
+        self._at_start = self._window_ns == 0
         self._next_ns, self._paid_ns = now_ns + price_ns, now_ns + price_ns // 3
         self._window_ns = window_ns
         self._doubted = False
