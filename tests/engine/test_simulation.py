@@ -253,3 +253,18 @@ def test_what_is_sparsely_in_use_is_not_idle() -> None:
         assert (snapshot.nr_accesses[inside & large] >= 1).all()
         outside = (snapshot.start >= sparse[1]) | (snapshot.end <= sparse[0])
         assert (snapshot.nr_accesses[outside] == 0).all()
+
+
+def test_chance_is_told_for_windows_of_the_length_they_come_to_have() -> None:
+    # Some pages are accessed often and others seldom: what a short window touches of them says
+    # little about a long one, and at this budget windows become ten times as long.
+    often, seldom_hz = 16 * PAGE_SIZE, 0.02
+    part = (BASE, BASE + 512 * MIB)
+    trace = steady(Access(*part, rate_hz=4, stride=often), Access(*part, rate_hz=seldom_hz))
+    mon = pydamon.simulate(trace, [(BASE, BASE + GIB)], cpu_budget_percent=0.5)
+    first, *later = mon.run("6s")
+    for snapshot in (s for s in later if s.start_ns > first.start_ns + 3.5 * SECOND):
+        window_s = snapshot.window_ns / SECOND
+        chances = -np.expm1(-np.array([4 + seldom_hz, seldom_hz]) * window_s)
+        truth = 512 * MIB * (chances @ [1 / 16, 15 / 16])
+        assert snapshot.working_set() == pytest.approx(truth, rel=0.1)
