@@ -156,6 +156,7 @@ def test_the_example_for_systemd_can_be_loaded() -> None:
 
 
 @pytest.mark.live
+@pytest.mark.live
 @needs("ebpf")
 def test_a_service_follows_reloads_and_ends(tmp_path: Path) -> None:
     path = tmp_path / "service.toml"
@@ -241,6 +242,7 @@ def test_who_is_gone_before_anybody_looks_costs_little(
     assert time.thread_time_ns() - cpu_ns < (time.monotonic_ns() - begin_ns) / 4
 
 
+@pytest.mark.live
 @pytest.mark.live
 @needs("ebpf")
 def test_a_service_waits_for_who_comes() -> None:
