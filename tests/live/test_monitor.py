@@ -138,6 +138,31 @@ os.execv(sys.executable, [sys.executable, "-c", program])
         os.kill(pid, signal.SIGKILL)
 
 
+_CHURN = """
+import subprocess, time
+print("ready", flush=True)
+running = []
+while True:
+    running.append(subprocess.Popen(["sleep", "0.05"]))
+    if len(running) > 10:
+        running.pop(0).wait()
+    time.sleep(0.005)
+"""
+
+
+@needs("refs")
+def test_children_that_end_at_any_moment_end_nothing() -> None:
+    # What ends may be gone from /proc, or there without its memory.
+    with (
+        script(_CHURN) as program,
+        monitor(program.pid, probe="refs", cpu_budget_percent=50) as mon,
+    ):
+        snapshots = list(mon.run("3s"))
+    assert snapshots[-1].end_ns - snapshots[0].start_ns > 2.5e9
+    assert all(program.pid in {t.pid for t in s.targets} for s in snapshots)
+    assert len({t.pid for s in snapshots for t in s.targets}) > 10
+
+
 def test_children_are_left_alone_when_asked() -> None:
     text = """
 import subprocess, sys, time

@@ -80,7 +80,7 @@ class Counts:
     in `checks`). `touched` is the share of the region's bytes known to have been accessed, and
     `border` an address with all samples that hit on one side and all others on the other, or 0;
     `None` where the probe cannot tell. `lost` says that a target has another address space now (it
-    called exec): look at its mappings again.
+    called exec) or none: look at its mappings again.
     """
 
     hits: NDArray[np.float64]

@@ -12,6 +12,8 @@ from pydamon.core.snapshot import Footprint
 
 __all__ = ["Process"]
 
+_PF_EXITING, _PF_KTHREAD = 0x4, 0x200000
+
 
 class Process:
     """A process that was alive when this was made.
@@ -43,6 +45,11 @@ class Process:
         return not self._poll.poll(0)
 
     @property
+    def ends(self) -> bool:
+        """Whether it has ended or is about to: its memory is gone before it counts as ended."""
+        return not self.alive or bool(self._flags() & _PF_EXITING)
+
+    @property
     def name(self) -> str:
         """The command name, as `comm` has it; empty where that cannot be read."""
         try:
@@ -65,8 +72,11 @@ class Process:
             self.pidfd = -1
 
     def _is_kernel_thread(self) -> bool:
+        return bool(self._flags() & _PF_KTHREAD)
+
+    def _flags(self) -> int:
+        """The kernel's flags of the process; those of one that ends where there is none."""
         try:
-            flags = int(Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[6])
+            return int(Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[6])
         except (OSError, IndexError, ValueError):
-            return False
-        return bool(flags & 0x00200000)  # PF_KTHREAD
+            return _PF_EXITING

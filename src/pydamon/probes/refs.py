@@ -89,13 +89,13 @@ class RefsSession(Session):
     def tick(self, last: bool = False) -> None:
         for index, process in enumerate(self._processes):
             mine = np.flatnonzero(self._table.target == index)
-            if not len(mine):
+            if not len(mine) or not process.alive:
                 continue
             try:
                 vmas = _referenced(process.pid)
-            except ProcessLookupError:
-                continue
             except OSError as error:
+                if process.ends:
+                    continue
                 raise _not_ours(process, error) from None
             start, end = self._table.start[mine], self._table.end[mine]
             share = _overlapping(vmas, start, end) / (end - start)
@@ -112,6 +112,7 @@ class RefsSession(Session):
             np.full(n, float(self._checks)),
             np.zeros(n),
             touched=self._touched.copy(),
+            lost=not all(process.alive for process in self._processes),
         )
 
     def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
@@ -123,11 +124,13 @@ class RefsSession(Session):
     def _clear_all(self) -> None:
         begin_ns = time.thread_time_ns()
         for process in self._processes:
+            if not process.alive:
+                continue
             try:
                 clear_refs(process.pid)
-            except (ProcessLookupError, FileNotFoundError):
-                continue
             except OSError as error:
+                if process.ends:
+                    continue
                 raise _not_ours(process, error) from None
         self.interruption_ns += time.thread_time_ns() - begin_ns
 

@@ -97,8 +97,10 @@ class VaddrSpace:
 
     @property
     def alive(self) -> bool:
-        """Whether any of the processes still runs."""
-        return any(member.process.alive for member in self._members.values())
+        """Whether any of the processes still runs, or somebody else belongs to the group now."""
+        if any(member.process.alive for member in self._members.values()):
+            return True
+        return self._find is not None and any(pid != os.getpid() for pid in self._find())
 
     def close(self) -> None:
         """Let go of the processes."""
