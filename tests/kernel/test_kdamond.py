@@ -24,6 +24,10 @@ from pydamon import (
     Weights,
 )
 from pydamon.kernel import Kdamond, KernelTarget, Settings
+from pydamon.kernel.features import missing_word
+from pydamon.schemes.filters import FILTERS
+from pydamon.schemes.quota import METRICS
+from pydamon.schemes.scheme import ACTIONS
 from tests.kernel.fake import NEW, OLD, FakeFiles
 
 SCHEME = "contexts/0/schemes/0"
@@ -35,13 +39,14 @@ def configured(
     *schemes: Scheme,
     goal: IntervalGoal | None = None,
     attrs: Attrs | None = None,
+    operations: str = "fvaddr",
 ) -> dict[str, str]:
     """What the files of a kdamond say when it has been told some settings."""
     files = FakeFiles(tmp_path / "kdamonds", release)
     files.write("nr_kdamonds", 1)
     kdamond = Kdamond(files)
     target = KernelTarget(os.getpid(), ((0x1000, 0x5000), (0x8000, 0x9000)))
-    kdamond.configure(Settings("fvaddr", (target,), attrs or Attrs(), goal, tuple(schemes)))
+    kdamond.configure(Settings(operations, (target,), attrs or Attrs(), goal, tuple(schemes)))
     kdamond.start()
     assert kdamond.running
     return kdamond.written()
@@ -100,7 +105,7 @@ def test_a_scheme_with_everything(tmp_path: Path) -> None:
         apply_interval="500ms",
         max_snapshots=7,
     )
-    says = configured(tmp_path, NEW, scheme)
+    says = configured(tmp_path, NEW, scheme, operations="paddr")
     wanted = {
         "action": "pageout",
         "access_pattern/sz/min": str(8192),
@@ -159,12 +164,15 @@ def test_several_destinations(tmp_path: Path) -> None:
         "1",
         "1",
     ]
-    says = configured(tmp_path / "other", OLD, Scheme("migrate_cold", target_node=1))
+    scheme = Scheme("migrate_cold", target_node=1)
+    says = configured(tmp_path / "other", OLD, scheme, operations="paddr")
     assert says[f"{SCHEME}/target_nid"] == "1"
 
 
 LACKING = [
-    (Scheme("collapse"), "collapse"),
+    (Scheme("collapse"), r"collapse.*7\.2"),
+    (Scheme("migrate_hot", target_node=0), "6.17"),
+    (Scheme("stat", filters=[Filter("young")]), "6.18"),
     (Scheme("stat", filters=[Filter("active")]), "6.15"),
     (Scheme("stat", filters=[Filter("hugepage_size")]), "6.15"),
     (Scheme("stat", filters=[Filter("unmapped")]), "6.15"),
@@ -195,6 +203,29 @@ def test_what_a_kernel_lacks_is_named_with_its_release(
     with pytest.raises(PydamonError, match=release):
         configured(tmp_path, OLD, scheme)
     configured(tmp_path / "new", NEW, scheme)
+
+
+NOT_DONE = [
+    ("paddr", Scheme("hugepage"), "processes only"),
+    ("paddr", Scheme("cold"), "processes only"),
+    ("vaddr", Scheme("lru_prio"), "physical memory only"),
+    ("fvaddr", Scheme("lru_deprio"), "physical memory only"),
+    ("vaddr", Scheme("pageout", filters=[Filter("anon"), Filter("young")]), "by anon, young"),
+]
+
+
+@pytest.mark.parametrize(("operations", "scheme", "why"), NOT_DONE)
+def test_what_a_kernel_would_take_and_not_do_is_refused(
+    tmp_path: Path, operations: str, scheme: Scheme, why: str
+) -> None:
+    with pytest.raises(ProbeUnavailable, match=why):
+        configured(tmp_path, NEW, scheme, operations=operations)
+
+
+def test_every_word_that_a_scheme_can_have_is_known_with_its_release() -> None:
+    first = {"stat", "willneed", "cold", "pageout", "hugepage", "nohugepage"}  # as DAMON's files
+    for word in {*ACTIONS, *FILTERS, *METRICS} - first:
+        assert "came with Linux" in missing_word(word), word
 
 
 def test_an_old_kernel_has_no_interval_goals(tmp_path: Path) -> None:

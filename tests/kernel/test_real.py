@@ -315,8 +315,9 @@ def test_every_scheme_is_driven_or_what_lacks_is_named(sleeper: int, operations:
             assert claim.kdamond.running, said
             driven.append(said)
     for scheme, why in lacking:
-        assert "came with Linux" in str(why) or scheme.action == "collapse"
-    assert len(driven) >= 20
+        elsewhere = "processes only" if operations == "paddr" else "physical memory only"
+        assert "came with Linux" in str(why) or elsewhere in str(why), scheme
+    assert len(driven) >= 12
 
 
 def test_schemes_have_their_effect(quarter: Program) -> None:

@@ -6,7 +6,7 @@ Documentation/ABI/testing/sysfs-kernel-mm-damon and its history.
 
 from __future__ import annotations
 
-__all__ = ["missing_file", "missing_word"]
+__all__ = ["lacks", "missing_file", "missing_word"]
 
 _FILES = {
     "operations": ("sets of operations", "5.18"),
@@ -56,6 +56,7 @@ _WORDS = {
     "active_mem_bp": ("quota goals of active memory", "7.0"),
     "inactive_mem_bp": ("quota goals of inactive memory", "7.0"),
     "temporal": ("the quota tuner temporal", "7.1"),
+    "collapse": ("the action collapse", "7.2"),
     "node_eligible_mem_bp": ("quota goals of eligible memory", "7.2"),
 }
 
@@ -64,15 +65,15 @@ def missing_file(path: str) -> str:
     """What a kernel lacks that does not have this file."""
     for part in reversed(path.split("/")):
         if part in _FILES:
-            return _lacks(_FILES[part])
+            return lacks(*_FILES[part])
     return f"this kernel's DAMON has no {path}"
 
 
 def missing_word(word: str) -> str:
     """What a kernel lacks that does not take this word; empty where it should take it."""
-    return _lacks(_WORDS[word]) if word in _WORDS else ""
+    return lacks(*_WORDS[word]) if word in _WORDS else ""
 
 
-def _lacks(feature: tuple[str, str]) -> str:
-    what, release = feature
+def lacks(what: str, release: str) -> str:
+    """The message that a kernel lacks what a release brought."""
     return f"this kernel's DAMON lacks {what}, which came with Linux {release}"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydamon.core.attrs import Attrs
 from pydamon.core.errors import KernelError
 from pydamon.core.tuner import IntervalGoal
+from pydamon.kernel.able import check_able
 from pydamon.kernel.files import Files
 from pydamon.kernel.scheme import read_stats, write_goal_values, write_scheme
 from pydamon.schemes import Scheme, SchemeStats
@@ -77,6 +78,7 @@ class Kdamond:
         for number, scheme in enumerate(settings.schemes):
             path = f"{context}/schemes/{number}"
             write_scheme(self._files, path, scheme, settings.attrs)
+            check_able(self._files, context, settings.operations, scheme)
             write_goal_values(self._files, path, scheme.quota)
 
     def start(self) -> None:
