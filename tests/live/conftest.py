@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from pydamon.probes import PROBES
@@ -77,6 +78,17 @@ def quarter() -> Iterator[Callable[..., Program]]:
             return Program(process.pid, address, hot_bytes, size)
 
         yield start
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    """A directory for files that can be paged out: on a disk, not in memory."""
+    mounts = {mount.mountpoint: mount.fstype for mount in psutil.disk_partitions(all=True)}
+    above = [str(path) for path in (tmp_path, *tmp_path.parents)]
+    kind = next((mounts[path] for path in above if path in mounts), "")
+    if kind in ("tmpfs", "ramfs"):
+        pytest.skip(f"{tmp_path} is in memory ({kind}): choose another --basetemp")
+    return tmp_path
 
 
 def needs(name: str) -> pytest.MarkDecorator:

@@ -35,8 +35,10 @@ if sys.argv[2]:
         memory = mmap.mmap(file.fileno(), size, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
 else:
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory.madvise(15)  # no huge pages to begin with, whatever the machine's setting is
     for at in range(0, size, 4096):
         memory[at] = at // 4096 % 251
+    memory.madvise(14)  # from now on they may be had
 def total():
     return sum(memory[at] for at in range(0, size, 4096))
 first = total()
@@ -47,7 +49,7 @@ for line in sys.stdin:
 
 
 @pytest.fixture
-def memory(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def memory(request: pytest.FixtureRequest) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts programs with idle memory, of a file or not; a line makes them read it all."""
 
     with ExitStack() as stack:
@@ -55,8 +57,9 @@ def memory(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         def start(mib: int, of_file: bool = False) -> subprocess.Popen[str]:
             name = ""
             if of_file:
-                (tmp_path / "data").touch()
-                name = str(tmp_path / "data")
+                data: Path = request.getfixturevalue("disk") / "data"
+                data.touch()
+                name = str(data)
             process = stack.enter_context(running(sys.executable, "-c", _MEMORY, str(mib), name))
             process.first = _answer(process)  # type: ignore[attr-defined]
             return process
@@ -181,11 +184,11 @@ def test_young_memory_can_be_kept(quarter: Callable[..., Program]) -> None:
         pydamon.apply(refs, old)
 
 
-def test_a_scheme_backs_off_when_what_it_takes_is_asked_for_again(tmp_path: Path) -> None:
-    (tmp_path / "data").write_bytes(bytes(16 * MIB))
+def test_a_scheme_backs_off_when_what_it_takes_is_asked_for_again(disk: Path) -> None:
+    (disk / "data").write_bytes(bytes(16 * MIB))
     text = f"""
 import mmap, time
-with open({str(tmp_path / "data")!r}, "r+b") as file:
+with open({str(disk / "data")!r}, "r+b") as file:
     memory = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
 print("ready", flush=True)
 while True:

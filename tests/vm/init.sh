@@ -15,7 +15,9 @@ mount -t devtmpfs dev /dev
 exec <>/dev/ttyS0 >&0 2>&1
 mount -t proc proc /proc
 mount -t sysfs sys /sys
-mount -t tmpfs tmp /tmp
+mkfs.ext4 -q -O ^has_journal -E nodiscard /dev/vda
+mount -o noinit_itable /dev/vda /tmp
+chmod 1777 /tmp
 mkdir -p "$checkout" # it may lie in /tmp
 mount --bind /run/checkout "$checkout"
 mkdir -p /dev/shm /dev/pts
@@ -39,7 +41,7 @@ if [ -e $settings/mthp ]; then
 	done
 fi
 
-mkdir /tmp/results
+mkdir -p /tmp/results
 {
 	sh $settings/command 2>&1
 	echo $? >/tmp/results/exit-code

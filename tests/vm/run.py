@@ -31,9 +31,11 @@ from tests.vm.initramfs import archive, modules
 from tests.vm.packages import CACHE, ROOT, UnavailableError, kernel, tool, tool_environment
 
 HERE = Path(__file__).parent
-MODULES = ("virtio_pci", "virtiofs", "overlay")
+MODULES = ("virtio_pci", "virtiofs", "overlay", "virtio_blk")
 CPU = "max,avx2=off"
 """What emulates AVX2 in qemu 7.2 makes NumPy sort wrongly, and so `np.unique`."""
+DISK_BYTES = 1 << 30
+"""Of a disk for /tmp: what a file in memory holds cannot be paged out."""
 UNAVAILABLE, TIMED_OUT = 77, 124
 """Exit codes: the machine cannot be had here (as automake has it); it took too long (`timeout`)."""
 
@@ -97,6 +99,8 @@ def run(settings: Settings, command: Sequence[str], results: Path, timeout_s: fl
         directory = Path(name)
         (image,) = (linux / "boot").glob("vmlinuz-*")
         (directory / "initramfs").write_bytes(_initramfs(linux, settings, command))
+        with (directory / "disk").open("wb") as disk:
+            disk.truncate(DISK_BYTES)
         with _files_of_host() as files:
             qemu = _qemu(settings, image, directory, files)
             print(f"booting {image.name.removeprefix('vmlinuz-')}: {settings}", flush=True)
@@ -144,6 +148,8 @@ def _qemu(settings: Settings, image: Path, directory: Path, files: Path) -> list
         *("-kernel", image, "-initrd", directory / "initramfs", "-append", line),
         *("-chardev", f"socket,id=files,path={files}"),
         *("-device", "vhost-user-fs-pci,chardev=files,tag=host"),
+        *("-drive", f"file={directory / 'disk'},if=none,id=disk,format=raw,cache=unsafe"),
+        *("-device", "virtio-blk-pci,drive=disk"),
         *("-serial", "stdio", "-serial", f"file:{directory / 'results'}"),
     ]
 
