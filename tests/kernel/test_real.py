@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from pydamon import (
     Watermarks,
     Weights,
 )
+from pydamon.cli.main import COMMANDS, main
 from pydamon.kernel import (
     Claim,
     Kdamond,
@@ -53,6 +56,7 @@ from pydamon.workloads import QUARTER
 from tests.kernel.conftest import kdamonds, kernel_threads, needs_damon
 from tests.live.conftest import MIB, Program, open_files, running
 from tests.live.test_monitor import told_right
+from tests.live.test_top import terminal
 
 pytestmark = [pytest.mark.live, needs_damon]
 
@@ -442,31 +446,58 @@ def test_attributes_change_while_it_runs(quarter: Program) -> None:
 # --- one user at a time ---
 
 
+SCHEME = """
+[[schemes]]
+action = "stat"
+"""
+
+
 def test_a_foreign_kdamond_survives_every_command(
     foreign: Files, sleeper: int, tmp_path: Path
 ) -> None:
     kdamond = Kdamond(foreign)
     before, pid = kdamond.written(), kdamond.pid
     started = Path(f"/proc/{pid}/stat").read_text().split()[21]
-    out = tmp_path / "a.damon"
-    commands = [
-        ("record", "-d", "500ms", "-o", out, str(sleeper)),
-        ("record", "-d", "500ms", "--engine", "kernel", "-o", tmp_path / "b", str(sleeper)),
-        ("record", "-d", "500ms", "--physical", "-o", tmp_path / "c"),
-        ("report", "access", out),
-        ("doctor",),
-        ("doctor", "--json"),
-        ("doctor", "--clean"),
-        ("demo", "--duration", "500ms"),
-    ]
-    codes = []
-    for command in commands:
-        done = subprocess.run(
-            [*map(str, (*PYDAMON, *command))], capture_output=True, text=True, check=False
-        )
-        assert "Traceback" not in done.stderr
-        codes.append(done.returncode)
-    assert codes == [0, 1, 1, 0, 0, 0, 0, 0]
+    me, out, scheme = str(sleeper), tmp_path / "a.damon", tmp_path / "scheme.toml"
+    scheme.write_text(SCHEME)
+    short = ("-d", "500ms")
+    commands: dict[tuple[str | Path, ...], int] = {
+        ("record", *short, "-o", out, me): 0,
+        ("record", *short, "--engine", "kernel", "-o", tmp_path / "b", me): 1,
+        ("record", *short, "--physical", "-o", tmp_path / "c"): 1,
+        ("report", "access", out): 0,
+        ("convert", out, tmp_path / "a.csv"): 0,
+        ("slice", out, tmp_path / "d.damon"): 0,
+        ("merge", out, out, tmp_path / "e.damon"): 0,
+        ("cat", out): 0,
+        ("export", *short, "--listen", "0", me): 0,
+        ("apply", *short, scheme, me): 0,
+        ("reclaim", *short, me): 0,
+        ("thp", *short, me): 0,
+        ("lru-sort", *short, me): 0,
+        ("tier", *short, "--dry-run", me): 0 if len(_nodes()) > 1 else 1,
+        ("stat", *short, me): 0,
+        ("status",): 0,
+        ("doctor",): 0,
+        ("doctor", "--json"): 0,
+        ("doctor", "--clean"): 0,
+        ("demo", "--duration", "500ms"): 0,
+        ("bench", "engines", "--quick"): 0,
+    }
+    assert {str(command[0]) for command in commands} | {"top", "serve"} == set(COMMANDS)
+    for command, code in commands.items():
+        child, said = _forked(*command)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == code, said.read_text()
+        assert "Traceback" not in said.read_text()
+        assert kdamond.written() == before, command
+    child, said = _forked("serve", "--port", "0", me)
+    _wait_for(lambda: "http" in said.read_text())
+    os.kill(child, signal.SIGINT)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, said.read_text()
+    with terminal("top", me) as top:
+        assert top.wait_for("working set", 120)
+        top.press("q")
+        assert top.end() == 0
     with pytest.raises(ProbeUnavailable, match="somebody else"):
         Claim()
     with pydamon.monitor(sleeper) as mon:
@@ -477,6 +508,33 @@ def test_a_foreign_kdamond_survives_every_command(
     assert kdamond.written() == before
     assert kdamond.pid == pid
     assert Path(f"/proc/{pid}/stat").read_text().split()[21] == started
+
+
+def _forked(*argv: str | Path) -> tuple[int, Path]:
+    """A command in a child of ours, which need not import all of it again; what it says is kept."""
+    fd, name = tempfile.mkstemp()
+    if (child := os.fork()) == 0:
+        code = 99
+        try:
+            os.dup2(fd, 1)
+            os.dup2(fd, 2)
+            sys.stdout = sys.stderr = os.fdopen(fd, "w", 1)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            code = main([*map(str, argv)])
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    os.close(fd)
+    return child, Path(name)
+
+
+def _wait_for(told: Callable[[], object], timeout_s: float = 60) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not told():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
 
 
 def test_200_starts_and_stops_leave_nothing(sleeper: int) -> None:
