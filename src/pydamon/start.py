@@ -13,6 +13,7 @@ from pydamon.engine import monitor as sampling_monitor
 from pydamon.kernel import KernelMonitor, KernelSchemes, kernel_monitor
 from pydamon.schemes import AppliedSchemes, Scheme
 from pydamon.schemes import apply as apply_here
+from pydamon.spaces import Members
 
 __all__ = ["ENGINES", "apply", "monitor", "monitor_physical"]
 
@@ -20,7 +21,7 @@ ENGINES = ("auto", "kernel", "sampling")
 
 
 def monitor(
-    pids: int | Iterable[int],
+    pids: int | Iterable[int] | Members,
     *,
     engine: str = "auto",
     sample: str | timedelta | None = None,
@@ -42,6 +43,8 @@ def monitor(
         with pydamon.monitor(pid, sample="5ms", aggr="100ms") as mon:
             for snapshot in mon:
                 print(snapshot.working_set(), snapshot.hottest(5))
+
+    If *pids* is a function, it is asked now and then which processes are meant.
 
     *engine* says who looks: the `"kernel"`, with its own DAMON, which costs least and disturbs
     nothing, but has one user at a time; or pydamon, `"sampling"` with a *probe*. `"auto"` is the
@@ -75,7 +78,7 @@ def monitor(
             hint='leave it out, or use the engine "sampling"',
         )
     # An iterator can be gone through once only, but there may be two attempts.
-    pids = [pids] if isinstance(pids, int) else list(pids)
+    pids = [pids] if isinstance(pids, int) else pids if callable(pids) else list(pids)
     passed_over: dict[str, ProbeUnavailable] = {}
     if engine == "kernel" or (engine == "auto" and not only_sampling):
         try:

@@ -6,13 +6,15 @@ import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import pydamon
-from pydamon import ProbeUnavailable, UsageError
+from pydamon import ProbeUnavailable, Scheme, UsageError
 from pydamon.kernel import kernel_monitor
 from pydamon.kernel.kdamond import ADMIN
+from pydamon.policies import Config, Monitoring, Reclaim, Service, Whom
 from pydamon.probes import PROBES
 from tests.kernel.fake import FakeFiles
 
@@ -43,6 +45,44 @@ def test_the_kernel_is_preferred_where_it_is_free(files: FakeFiles, pid: int) ->
         assert mon.engine == "kernel"
         assert len(next(iter(mon))) == 1
     assert files.tree() == {"nr_kdamonds": "0\n"}
+
+
+def test_a_policy_is_the_kernels_when_one_word_is_changed(files: FakeFiles, pid: int) -> None:
+    place = "0/contexts/0/schemes"
+    statuses: list[dict[str, Any]] = []
+    policy = Reclaim(min_age="1s")
+    config = Config(
+        name="x",
+        target=Whom(pids=[pid]),
+        monitoring=Monitoring(engine="kernel", aggr="100ms", update="100ms"),
+        policy=policy,
+        schemes=policy.schemes(),
+    )
+
+    def report(status: dict[str, Any]) -> None:
+        statuses.append(status)
+        # The last report comes when the kernel has nothing to do any more.
+        if files.has(f"{place}/0/action") and files.read(f"{place}/0/action") == "pageout":
+            files._put(f"{place}/0/stats/sz_tried", "4096")
+
+    told: list[str] = []
+    Service(lambda: config, duration_ns=3 * 10**9, report=report, complain=told.append).run()
+    assert "7.2" in told[0]
+    assert statuses[-1]["probe"] == "kernel"
+    assert statuses[-1]["schemes"][0]["sz_tried"] == 4096
+    assert statuses[-1]["figures"]["resident_at_first_bytes"] > 0
+    assert files.tree() == {"nr_kdamonds": "0\n"}
+
+
+def test_schemes_follow_each_other_in_the_kernel(files: FakeFiles, pid: int) -> None:
+    with pydamon.monitor(pid, engine="kernel") as mon:
+        first = pydamon.apply(mon, Scheme("pageout"))
+        second = pydamon.apply(mon, Scheme("cold"), Scheme("stat"))
+        first.close()
+        assert files.read("0/contexts/0/schemes/0/action") == "cold"
+        second.close()
+        # What is left is the one by which regions are read.
+        assert files.read("0/contexts/0/schemes/0/action") == "stat"
 
 
 @samples_here

@@ -24,6 +24,12 @@ def add_service_arguments(parser: argparse.ArgumentParser) -> None:
     """Whose memory, how it is watched, and how to tell of it."""
     parser.add_argument("--cgroup", metavar="NAME", help="all processes of a cgroup, as they come")
     parser.add_argument("--user", metavar="NAME", help="all processes of a user, as they come")
+    parser.add_argument(
+        "--engine",
+        choices=("sampling", "kernel"),
+        default="sampling",
+        help="who looks and acts: pydamon, which verifies it (sampling), or the kernel's DAMON",
+    )
     parser.add_argument("--no-children", action="store_true", help="do not follow children")
     for name in ("sample", "aggr", "update"):
         parser.add_argument(f"--{name}", metavar="D", help=f"{name} interval, as in `record`")
@@ -56,6 +62,7 @@ def whom_from(args: argparse.Namespace) -> Whom:
 def monitoring_from(args: argparse.Namespace) -> Monitoring:
     """How the command line wants it watched."""
     return Monitoring(
+        engine=args.engine,
         sample=args.sample,
         aggr=args.aggr,
         update=args.update,

@@ -52,11 +52,11 @@ class KernelSchemes(Closing):
         self._mon = mon
         self._refreshed_s = 0.0
         self.schemes = tuple(map(KernelScheme, schemes))
-        given = [
+        self._given = tuple(
             evolve(one, action="stat", target_node=None, destinations=()) if dry_run else one
             for one in schemes
-        ]
-        mon.set_schemes(given)
+        )
+        mon.set_schemes(self._given)
 
     def __getitem__(self, index: int) -> KernelScheme:
         return self.schemes[index]
@@ -70,20 +70,34 @@ class KernelSchemes(Closing):
     def run(self, duration: str | timedelta | None = None) -> Iterator[Snapshot]:
         """The snapshots of the next *duration*, or until the targets are gone."""
         for snapshot in self._mon.run(duration):
-            if time.monotonic() - self._refreshed_s >= _REFRESH_S:
-                self.refresh()
+            self.act_on(snapshot)
             yield snapshot
-            if self.schemes and all(scheme.done for scheme in self.schemes):
+            if self.done:
                 return
         self.refresh()
 
+    @property
+    def done(self) -> bool:
+        """Whether there are schemes, and all of them have ended."""
+        return bool(self.schemes) and all(scheme.done for scheme in self.schemes)
+
+    def act_on(self, snapshot: Snapshot) -> None:
+        """Note what was done until a snapshot of the monitor: the kernel acts by itself."""
+        del snapshot
+        if time.monotonic() - self._refreshed_s >= _REFRESH_S:
+            self.refresh()
+
     def refresh(self) -> None:
-        """Ask the kernel for its statistics."""
+        """Ask the kernel for its statistics, while it has these schemes."""
+        if self._mon.schemes is not self._given:
+            return
         for scheme, (stats, effective_bytes) in zip(self.schemes, self._mon.stats(), strict=False):
             scheme.stats = stats
             scheme.effective_bytes = effective_bytes if scheme.scheme.quota.limits else None
         self._refreshed_s = time.monotonic()
 
     def close(self) -> None:
-        """Take the schemes away from the kernel; the monitor stays."""
-        self._mon.set_schemes(())
+        """Take the schemes away from the kernel, unless it has others by now; the monitor stays."""
+        self.refresh()
+        if self._mon.schemes is self._given:
+            self._mon.set_schemes(())

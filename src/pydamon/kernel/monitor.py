@@ -117,6 +117,11 @@ class KernelMonitor(Monitor):
         self._pacer.change(attrs)
         self._apply(self._pacer.effective)
 
+    @property
+    def schemes(self) -> tuple[Scheme, ...]:
+        """What the kernel applies."""
+        return self._schemes
+
     def set_schemes(self, schemes: Iterable[Scheme]) -> None:
         """Have the kernel apply these schemes, and no others, from now on.
 

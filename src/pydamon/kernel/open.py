@@ -16,7 +16,7 @@ from pydamon.kernel.kdamond import ADMIN
 from pydamon.kernel.monitor import KernelMonitor
 from pydamon.kernel.owner import STATE
 from pydamon.schemes import Scheme
-from pydamon.spaces import PaddrSpace, Space, VaddrSpace
+from pydamon.spaces import Members, PaddrSpace, Space, VaddrSpace
 from pydamon.spaces.maps import Rule
 
 __all__ = ["kernel_monitor"]
@@ -25,7 +25,7 @@ _MIN_SAMPLES = 5
 
 
 def kernel_monitor(
-    pids: int | Iterable[int] | None = None,
+    pids: int | Iterable[int] | Members | None = None,
     *,
     sample: str | timedelta | None = None,
     aggr: str | timedelta | None = None,

@@ -13,7 +13,7 @@ from pydamon.core.errors import UsageError
 from pydamon.engine.open import check_budget
 from pydamon.policies.base import Policy
 from pydamon.schemes import Scheme
-from pydamon.schemes.fields import all_of, flag, naming, text
+from pydamon.schemes.fields import all_of, flag, naming, one_of, text
 from pydamon.schemes.reading import from_plain, load_toml
 
 __all__ = ["Config", "Monitoring", "Whom", "load_config"]
@@ -52,10 +52,15 @@ class Whom:
             )
 
 
+def _engine(value: str) -> str:
+    return one_of(value, ("sampling", "kernel"))
+
+
 @frozen(kw_only=True)
 class Monitoring:
-    """How accesses are watched: as in `pydamon.monitor`."""
+    """How accesses are watched: as in `pydamon.monitor`, but not by the kernel unless asked to."""
 
+    engine: str = field(default="sampling", converter=_engine)
     sample: str | None = None
     aggr: str | None = None
     update: str | None = None

@@ -9,15 +9,25 @@ from dataclasses import asdict
 from typing import Any
 
 from attrs import asdict as attrs_asdict
+from attrs import evolve
 
 from pydamon.core.closing import Closing
-from pydamon.core.errors import PydamonError, SchemeError, TargetError
+from pydamon.core.errors import (
+    ProbeError,
+    ProbeUnavailable,
+    PydamonError,
+    SchemeError,
+    TargetError,
+    UsageError,
+)
 from pydamon.core.snapshot import Snapshot
-from pydamon.engine import Child, SamplingMonitor, monitor, starts
+from pydamon.engine import Child, Monitor, starts
+from pydamon.kernel import KernelSchemes
 from pydamon.policies.config import Config, Whom
-from pydamon.schemes import AppliedSchemes, apply
+from pydamon.schemes import AppliedSchemes
 from pydamon.spaces import Members
 from pydamon.spaces.members import members_of_cgroup, members_of_user
+from pydamon.start import apply, monitor
 
 __all__ = ["Service"]
 
@@ -53,10 +63,12 @@ class Service(Closing):
         self._started_ns = time.time_ns()
         self._cpu_ns = time.process_time_ns()
         self._stopping = self._reloading = False
-        self._mon: SamplingMonitor | None = None
-        self._applied: AppliedSchemes | None = None
+        self._mon: Monitor | None = None
+        self._applied: AppliedSchemes | KernelSchemes | None = None
         self._child: Child | None = None
         self._snapshot: Snapshot | None = None
+        self._resident_bytes = 0
+        """Of all targets, when their watch began."""
         self.exit_code = 0
         """That of the command, where there is one."""
 
@@ -104,7 +116,7 @@ class Service(Closing):
         """What it is doing, as plain data."""
         wall_ns = time.time_ns() - self._started_ns
         cpu_ns = time.process_time_ns() - self._cpu_ns
-        mon, policy, snapshot = self._mon, self.config.policy, self._snapshot
+        mon, policy = self._mon, self.config.policy
         return {
             "name": self.config.name,
             "policy": policy.name if policy is not None else None,
@@ -113,7 +125,7 @@ class Service(Closing):
             "cpu_percent": round(100 * cpu_ns / max(1, wall_ns), 2),
             "probe": mon.probe_name if mon else None,
             "targets": [{"pid": t.pid, "name": t.name} for t in mon.layout.targets] if mon else [],
-            "figures": {} if policy is None or snapshot is None else policy.figures(snapshot),
+            "figures": self._figures(),
             "schemes": [
                 {
                     "name": one.scheme.label,
@@ -125,8 +137,18 @@ class Service(Closing):
             ],
         }
 
+    def _figures(self) -> dict[str, object]:
+        """What is known besides what the schemes did: all of it is seen, whoever acts."""
+        if self._snapshot is None:
+            return {}
+        policy = self.config.policy
+        return (policy.figures(self._snapshot) if policy else {}) | {
+            "resident_bytes": sum(one.rss_bytes for one in self._snapshot.footprints),
+            "resident_at_first_bytes": self._resident_bytes,
+        }
+
     @contextmanager
-    def _monitoring(self, members: Members | None) -> Iterator[SamplingMonitor]:
+    def _monitoring(self, members: Members | None) -> Iterator[Monitor]:
         target = self.config.target
         pids = [self._child.pid] if self._child is not None else list(target.pids)
         options = attrs_asdict(self.config.monitoring)
@@ -135,17 +157,20 @@ class Service(Closing):
             self.report(self.status())
         self._mon = None
 
-    def _watch(self, mon: SamplingMonitor) -> bool:
+    def _watch(self, mon: Monitor) -> bool:
         """Apply the schemes to a monitor until it ends; whether another one is needed then."""
         shown_ns = 0
+        processes = mon.layout.processes
+        self._resident_bytes = sum(process.footprint().rss_bytes for process in processes)
         with ExitStack() as stack:
-            self._applied = stack.enter_context(self._apply(mon))
+            applied = self._applied = self._apply(mon)
+            stack.enter_context(applied)
             for self._snapshot in mon:
-                self._applied.act_on(self._snapshot)
+                applied.act_on(self._snapshot)
                 if time.monotonic_ns() - shown_ns >= _STATUS_NS:
                     shown_ns = time.monotonic_ns()
                     self.report(self.status())
-                if self._applied.done or self._is_over():
+                if applied.done or self._is_over():
                     self._stopping = True
                     break
                 old = self.config
@@ -154,21 +179,32 @@ class Service(Closing):
                     if (old.target, old.monitoring) != (new.target, new.monitoring):
                         return True
                     try:
-                        applied = self._apply(mon)
-                    except SchemeError as error:
+                        changed = self._apply(mon)
+                    except (SchemeError, ProbeError, UsageError) as error:
                         self._complain(f"the schemes stay as they were: {error}")
                         self.config = old
                     else:
                         stack.close()
-                        self._applied = stack.enter_context(applied)
+                        applied = self._applied = changed
+                        stack.enter_context(applied)
         return False
 
     def _is_over(self) -> bool:
         late = self._end_ns is not None and time.monotonic_ns() >= self._end_ns
         return self._stopping or late
 
-    def _apply(self, mon: SamplingMonitor) -> AppliedSchemes:
-        return apply(mon, *self.config.schemes, dry_run=self._dry_run)
+    def _apply(self, mon: Monitor) -> AppliedSchemes | KernelSchemes:
+        schemes = self.config.schemes
+        try:
+            return apply(mon, *schemes, dry_run=self._dry_run)
+        except ProbeUnavailable as error:
+            # Of a policy's own quotas this is no loss: less is done than they allow, never more.
+            full = [evolve(one, quota=evolve(one.quota, fail_charge=1.0)) for one in schemes]
+            if self.config.policy is None or full == list(schemes):
+                raise
+            applied = apply(mon, *full, dry_run=self._dry_run)
+            self._complain(f"what fails counts for the quota, too: {error}")
+            return applied
 
     def _reload(self) -> bool:
         """Read the configuration again; whether it is another one now."""
