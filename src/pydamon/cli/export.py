@@ -12,6 +12,7 @@ from pydamon.export import Exporter, Metrics, serve_metrics
 from pydamon.probes import PROBES
 from pydamon.spaces import Members
 from pydamon.spaces.members import every_process, members_of_cgroup, members_of_user
+from pydamon.start import ENGINES
 
 __all__ = ["Export"]
 
@@ -55,6 +56,12 @@ class Export:
             "(default: %(default)s)",
         )
         parser.add_argument(
+            "--engine",
+            choices=ENGINES,
+            default="sampling",
+            help="who looks: pydamon (sampling), the kernel's DAMON, or that if it is free (auto)",
+        )
+        parser.add_argument(
             "--probe",
             choices=("auto", *(probe.name for probe in PROBES)),
             default="auto",
@@ -71,6 +78,7 @@ class Export:
         exporter = Exporter(
             whom,
             metrics,
+            engine=args.engine,
             probe=args.probe,
             cpu_budget_percent=args.cpu_budget,
             children=not args.no_children,

@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterable
 
 from pydamon.core.errors import TargetError
-from pydamon.engine import SamplingMonitor, monitor, starts
+from pydamon.engine import Monitor, starts
 from pydamon.engine.open import check_budget
 from pydamon.export.metrics import Metrics
 from pydamon.spaces import Members
+from pydamon.start import monitor
 
 __all__ = ["Exporter"]
 
@@ -26,6 +27,7 @@ class Exporter:
         pids: Iterable[int] | Members,
         metrics: Metrics,
         *,
+        engine: str = "sampling",
         probe: str = "auto",
         cpu_budget_percent: float = 1.0,
         children: bool = True,
@@ -33,10 +35,11 @@ class Exporter:
         check_budget(cpu_budget_percent)
         self.metrics = metrics
         self._pids: list[int] | Members = pids if callable(pids) else list(pids)
+        self._engine = engine
         self._probe = probe
         self._budget = cpu_budget_percent
         self._children = children
-        self._mon: SamplingMonitor | None = None
+        self._mon: Monitor | None = None
         self._stopped = False
 
     def stop(self) -> None:
@@ -66,6 +69,7 @@ class Exporter:
     def _watch(self, is_over: Callable[[], bool]) -> None:
         with monitor(
             self._pids,
+            engine=self._engine,
             probe=self._probe,
             cpu_budget_percent=self._budget,
             children=self._children,
