@@ -336,9 +336,48 @@ def test_schemes_have_their_effect(quarter: Program) -> None:
         stats = [scheme.stats for scheme in applied.schemes]
     assert stats[1].sz_tried > stats[1].nr_tried > 0
     assert stats[0].sz_tried > 0
-    if Path("/proc/swaps").read_text().count("\n") > 1:
+    if _swap():
         # Not from sz_applied: the kernel counts nothing of a region with a hole in its mappings.
         assert _rss(quarter.pid) < before - 16 * MIB
+
+
+@pytest.mark.parametrize("action", ["cold", "willneed", "hugepage", "nohugepage", "pageout"])
+def test_what_is_done_to_a_process_is_done(quarter: Program, action: str) -> None:
+    """And counted, where regions have no holes: `ranges` are one mapping."""
+    place = [(quarter.start, quarter.start + quarter.size)]
+    scheme = Scheme(action, AccessPattern())
+    with (
+        kernel_monitor(quarter.pid, ranges=place, **SLOWLY) as mon,
+        pydamon.apply(mon, scheme) as applied,
+    ):
+        before = _rss(quarter.pid)
+        for _ in applied.run("60s"):
+            if applied[0].stats.sz_applied >= 32 * MIB:
+                break
+        assert applied[0].stats.sz_applied >= 32 * MIB
+        if action == "pageout" and _swap():
+            assert _rss(quarter.pid) < before - 16 * MIB
+    flags = {"hugepage": "hg", "nohugepage": "nh"}
+    if action in flags:
+        smaps = Path(f"/proc/{quarter.pid}/smaps").read_text()
+        mapping = smaps[smaps.index(f"{quarter.start:x}-") :]
+        assert flags[action] in mapping.partition("VmFlags:")[2].partition("\n")[0].split()
+
+
+@pytest.mark.parametrize("action", ["lru_prio", "lru_deprio", "pageout", "migrate_cold"])
+@pytest.mark.usefixtures("quarter")
+def test_what_is_done_to_physical_memory_is_done(action: str) -> None:
+    node = None
+    if action.startswith("migrate"):
+        if len(_nodes()) == 1:
+            pytest.skip("this machine has one memory node: VARIANT=numa has two")
+        node = 1
+    scheme = Scheme(action, AccessPattern(), quota=Quota(bytes="8M"), target_node=node)
+    with pydamon.monitor_physical(**SLOWLY) as mon, pydamon.apply(mon, scheme) as applied:
+        for _ in applied.run("60s"):
+            if applied[0].stats.sz_applied:
+                break
+        assert 0 < applied[0].stats.sz_applied <= applied[0].stats.sz_tried
 
 
 def test_a_dry_run_does_nothing(quarter: Program) -> None:
@@ -593,6 +632,10 @@ def _children() -> list[str]:
     path = Path(f"/proc/self/task/{os.getpid()}/children")
     names = [Path(f"/proc/{pid}/comm") for pid in path.read_text().split()]
     return [n.read_text() for n in names if n.exists() and n.read_text() != "sleep\n"]
+
+
+def _swap() -> bool:
+    return Path("/proc/swaps").read_text().count("\n") > 1
 
 
 def _rss(pid: int) -> int:
