@@ -85,8 +85,9 @@ def _rss(pid: int, what: str = "VmRSS") -> int:
 
 
 def _apply(
-    pid: int, *schemes: Scheme, duration: str = "2s", **options: bool
+    pid: int, *schemes: Scheme, seconds: float = 2, snapshots: int = 8, **options: bool
 ) -> list[pydamon.AppliedScheme]:
+    """What the schemes have done after a time, and at least so many snapshots."""
     with (
         pydamon.monitor(
             pid, engine="sampling", sample="10ms", aggr="100ms", cpu_budget_percent=20
@@ -94,8 +95,10 @@ def _apply(
         pydamon.apply(mon, *schemes, **options) as applied,
     ):
         assert isinstance(applied, pydamon.AppliedSchemes)
-        for _ in applied.run(duration):
-            pass
+        begin_s = time.monotonic()
+        for number, _ in enumerate(applied, 1):
+            if number >= snapshots and time.monotonic() - begin_s >= seconds:
+                break
         return list(applied.schemes)
 
 
@@ -104,7 +107,7 @@ def test_pageout_takes_idle_memory_of_files_and_says_how_much(
 ) -> None:
     process = memory(32, of_file=True)
     before = _rss(process.pid, "RssFile")
-    (scheme,) = _apply(process.pid, Scheme("pageout", _IDLE), duration="1s")
+    (scheme,) = _apply(process.pid, Scheme("pageout", _IDLE), seconds=1)
     gone = before - _rss(process.pid, "RssFile")
     assert gone > 30 * MIB
     # Where it has to split a large folio of a file, the kernel unmaps the rest of it, too.
@@ -119,7 +122,7 @@ def test_anonymous_memory_stays_where_there_is_no_swap(
     if holds_swap(process.pid):
         pytest.skip("this machine has swap")
     before = _rss(process.pid, "RssAnon")
-    (scheme,) = _apply(process.pid, Scheme("pageout", _IDLE), duration="1s")
+    (scheme,) = _apply(process.pid, Scheme("pageout", _IDLE), seconds=1)
     assert scheme.stats.sz_tried > 30 * MIB
     assert scheme.stats.sz_applied < 8 * MIB  # pages of the interpreter's files
     assert _rss(process.pid, "RssAnon") >= before - MIB
@@ -130,7 +133,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(
 ) -> None:
     process = memory(32, of_file=True)
     before = _rss(process.pid)
-    (applied,) = _apply(process.pid, Scheme("pageout", _IDLE), dry_run=True, duration="1s")
+    (applied,) = _apply(process.pid, Scheme("pageout", _IDLE), dry_run=True, seconds=1)
     assert applied.stats.sz_applied > 30 * MIB
     assert _rss(process.pid) >= before - MIB
 
@@ -139,7 +142,7 @@ def test_huge_pages_only_for_what_is_hot(quarter: Callable[..., Program]) -> Non
     program = quarter(64, 16)
     before = huge_bytes(program.pid)
     pattern = AccessPattern(min_size="2M", min_rate="10%", min_age=2)
-    (scheme,) = _apply(program.pid, Scheme("hugepage", pattern), duration="3s")
+    (scheme,) = _apply(program.pid, Scheme("hugepage", pattern), seconds=3)
     got = huge_bytes(program.pid) - before
     if before > 32 * MIB:
         pytest.skip("this machine gives huge pages always")
@@ -152,10 +155,10 @@ def test_nohugepage_splits_what_was_collapsed(
 ) -> None:
     process = memory(32)
     everything = AccessPattern(min_size="2M")
-    (collapsed,) = _apply(process.pid, Scheme("collapse", everything), duration="1s")
+    (collapsed,) = _apply(process.pid, Scheme("collapse", everything), seconds=1)
     assert huge_bytes(process.pid) >= 24 * MIB
     assert collapsed.stats.sz_applied >= 24 * MIB
-    (split,) = _apply(process.pid, Scheme("nohugepage", everything), duration="1s")
+    (split,) = _apply(process.pid, Scheme("nohugepage", everything), seconds=1)
     assert huge_bytes(process.pid) <= 4 * MIB
     assert split.stats.sz_applied >= 24 * MIB
     assert _reads_the_same(process)
@@ -166,7 +169,7 @@ def test_filters_of_pages_are_asked(memory: Callable[..., subprocess.Popen[str]]
     files = Scheme("stat", filters=[Filter("anon", matching=False, allow=True)], name="files")
     anon = Scheme("stat", filters=[Filter("anon", allow=True)], name="anon")
     absent = Scheme("stat", filters=[Filter("unmapped", allow=True)], name="absent")
-    applied = _apply(process.pid, files, anon, absent, duration="1s")
+    applied = _apply(process.pid, files, anon, absent, seconds=1)
     of_files, of_anon, gone = (s.stats.sz_ops_filter_passed / s.stats.sz_tried for s in applied)
     assert of_files + of_anon == pytest.approx(1, abs=0.02)
     assert of_files > 0.5
@@ -176,7 +179,7 @@ def test_filters_of_pages_are_asked(memory: Callable[..., subprocess.Popen[str]]
 def test_young_memory_can_be_kept(quarter: Callable[..., Program]) -> None:
     program = quarter(64, 32)
     old = Scheme("stat", AccessPattern(), filters=[Filter("young")])
-    (scheme,) = _apply(program.pid, old, duration="3s")
+    (scheme,) = _apply(program.pid, old, seconds=3)
     kept = sum(part.end - part.start - part.applied_bytes for part in scheme.tried)
     assert 24 * MIB < kept < 56 * MIB
     refs = pydamon.monitor(program.pid, engine="sampling", probe="refs")
@@ -198,8 +201,8 @@ while True:
     harmful = Scheme("pageout", AccessPattern(), guard=Guard(rest="1min"))
     unguarded = Scheme("pageout", AccessPattern(), guard=None)
     with script(text) as process:
-        (guarded,) = _apply(process.pid, harmful, duration="3s")
-        (other,) = _apply(process.pid, unguarded, duration="3s")
+        (guarded,) = _apply(process.pid, harmful, seconds=3)
+        (other,) = _apply(process.pid, unguarded, seconds=3)
     assert guarded.stats.rests == 1
     assert "asked for again" in guarded.state
     assert guarded.stats.sz_applied < other.stats.sz_applied / 2
