@@ -91,8 +91,8 @@ def _status(key: str) -> int:
     return 1024 * int(found[1])
 
 
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Begin to watch, if that is asked for."""
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin to watch, if that is asked for: now that what the modules hold is there."""
     if session.config.getoption("--pydamon-idle") and not hasattr(session.config, "workerinput"):
         from pydamon.core.errors import PydamonError  # noqa: PLC0415
         from pydamon.objects import Watch  # noqa: PLC0415
@@ -134,6 +134,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         f"{total} in {len(idle)} objects, in windows of "
         f"{format_duration(report.window_ns)} ({report.probe})"
     )
+    if unknown := report.named("unknown"):
+        terminalreporter.line(
+            f"{format_size(report.bytes_of('unknown'))} in {len(unknown)} objects that came too "
+            f"late, or are too small, for the {report.probe} probe"
+        )
     for one in idle[:_MOST]:
         since = "" if one.idle_ns is None else f"idle for {format_duration(one.idle_ns)}"
         what = f"{one.buffer.kind}  {one.name}"
