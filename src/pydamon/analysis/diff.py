@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pydamon.analysis.mappings import Bytes, MappingHeat, together
-from pydamon.analysis.summary import Summary, summary
-from pydamon.recording import Recording
+from pydamon.analysis.summary import Summaries, Summary
+from pydamon.recording import Recorded
 
 __all__ = ["Diff", "MappingDiff", "diff"]
 
@@ -36,17 +36,16 @@ class Diff:
     mappings: tuple[MappingDiff, ...]
 
 
-def diff(before: Recording, after: Recording, idle_ns: int | None = None) -> Diff:
+def diff(before: Recorded, after: Recorded, idle_ns: int | None = None) -> Diff:
     """Compare two recordings, which may be of different processes, kernels or machines.
 
     Processes are matched by name and memory by the name of the mapping, since pids and addresses
     differ from run to run. *idle_ns* is as for `summary`; by default what fits the shorter of the
     two. Raises `RecordingError` where one has no snapshots.
     """
-    first, second = summary(before, idle_ns), summary(after, idle_ns)
-    if first.idle_ns != second.idle_ns:
-        idle_ns = min(first.idle_ns, second.idle_ns)
-        first, second = summary(before, idle_ns), summary(after, idle_ns)
+    one, other = Summaries(before, idle_ns), Summaries(after, idle_ns)
+    shorter_ns = min(one.idle_ns, other.idle_ns)
+    first, second = one.summary(shorter_ns), other.summary(shorter_ns)
     old, new = _by_name(first.mappings), _by_name(second.mappings)
     found = []
     for key in dict.fromkeys([*old, *new]):

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon.analysis.workingset import WorkingSetSeries, working_set
-from pydamon.core.errors import RecordingError
+from pydamon.analysis.folding import fold_some
+from pydamon.analysis.workingset import Courses, touched_bytes
 from pydamon.core.snapshot import Target
-from pydamon.recording import Recording
+from pydamon.recording import Recorded
 
 __all__ = ["FootprintSeries", "footprint"]
 
@@ -37,26 +37,18 @@ class FootprintSeries:
         return bool(self.rss_bytes.any() or self.vsz_bytes.any())
 
 
-def footprint(recording: Recording) -> tuple[FootprintSeries, ...]:
+def footprint(recording: Recorded) -> tuple[FootprintSeries, ...]:
     """The footprint of everything together, then of each target.
 
     Raises `RecordingError` where there are no snapshots.
     """
-    if len(recording) == 0:
-        raise RecordingError("the recording has no snapshots")
-    used = working_set(recording)
-    pids, snapshots = recording.of_parts("pid"), recording.part_snapshots
-    columns = [recording.of_parts(name) for name in ("vsz_bytes", "rss_bytes")]
-
-    def series(wss: WorkingSetSeries, mine: NDArray[np.bool_]) -> FootprintSeries:
-        found, place = np.unique(snapshots[mine], return_inverse=True)
-        vsz, rss = (np.zeros(len(found), np.int64) for _ in columns)
-        np.add.at(vsz, place, columns[0][mine])
-        np.add.at(rss, place, columns[1][mine])
-        return FootprintSeries(wss.target, wss.end_ns, vsz, rss, wss.size_bytes)
-
-    every = np.ones(len(pids), np.bool_)
-    return (
-        series(used.total, every),
-        *(series(one, pids == one.target.pid) for one in used.targets if one.target),
+    courses = Courses(
+        touched_bytes,
+        lambda part: part.of_parts("vsz_bytes"),
+        lambda part: part.of_parts("rss_bytes"),
+    )
+    fold_some(recording, courses)
+    return tuple(
+        FootprintSeries(target, end_ns, vsz, rss, wss)
+        for target, end_ns, (wss, vsz, rss) in courses.series()
     )

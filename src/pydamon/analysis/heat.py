@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.analysis.axis import AddressAxis, covered
+from pydamon.analysis.folding import Sample, fold, fold_some
 from pydamon.analysis.spans import Spans, spread
 from pydamon.core.errors import RecordingError, UsageError
 from pydamon.core.regions import PAGE_SIZE
 from pydamon.core.snapshot import Target
-from pydamon.recording import Recording
+from pydamon.recording import Recorded, Recording, RecordingFile
 
-__all__ = ["HeatMap", "Range", "heatmap", "hottest", "hottest_first", "spans_of", "zoom"]
+__all__ = ["HeatMap", "Range", "Survey", "heatmap", "hottest", "spans_of", "zoom"]
 
 Range: TypeAlias = Literal["all", "hottest"] | tuple[int, int]
 """Which addresses: all that were covered, the hottest of them, or those of [start, end)."""
@@ -23,8 +24,9 @@ Range: TypeAlias = Literal["all", "hottest"] | tuple[int, int]
 _FINE = 4096
 _SHARE_OF_HEAT = 0.98
 _CONTEXT = 0.1
-_ENOUGH = 1000
-"""Snapshots that are looked at to find the hottest range, and the names of rows."""
+_ENOUGH = 2**16
+"""Regions that are looked at to find the hottest range, and the names of rows."""
+_NEEDED = ("target", "start", "end", "nr_accesses", "max_nr_accesses", "mapping")
 _CHUNK = 2048
 _NEGLIGIBLE = 1e-9
 _SURVEY_WINDOWS = 4
@@ -40,6 +42,7 @@ class HeatMap:
     `row_edges[i]` to `row_edges[i + 1]` on `axis`, which leaves out the gaps between mappings;
     column j the Unix time `time_edges[j]` to `time_edges[j + 1]` in ns. `row_names` is the name of
     the mapping that fills most of each row. `left_out_bytes` were covered, but are not in `axis`.
+    `others` are the targets that are not drawn, from the one that was accessed most to the least.
     """
 
     target: Target
@@ -49,6 +52,7 @@ class HeatMap:
     time_edges: NDArray[np.int64]
     row_names: tuple[str, ...]
     left_out_bytes: int
+    others: tuple[Target, ...] = ()
 
     @property
     def row_addresses(self) -> NDArray[np.int64]:
@@ -58,7 +62,7 @@ class HeatMap:
 
 
 def heatmap(
-    recording: Recording,
+    recording: Recorded,
     rows: int = 40,
     columns: int = 80,
     *,
@@ -69,94 +73,142 @@ def heatmap(
     """The heat map of one target: by default of the one that was accessed most.
 
     `"hottest"` is the shortest stretch that holds 98 % of all accesses, and a tenth of its size
-    around it. *time_ns* bounds the time (Unix time, half open). Raises `RecordingError` where
-    nothing was recorded in these bounds, `UsageError` for bounds that make no sense.
+    around it. *time_ns* bounds the time (Unix time, half open). A recording of more than a million
+    regions that is not in memory is read twice. Raises `RecordingError` where nothing was recorded
+    in these bounds, `UsageError` for bounds that make no sense.
     """
     if rows < 1 or columns < 1:
         raise UsageError("a heat map has at least one row and one column")
     for bounds in (addresses, time_ns):
         if isinstance(bounds, tuple) and not 0 <= bounds[0] < bounds[1]:
             raise UsageError("a range must end after it starts")
-    if len(recording) == 0:
-        raise RecordingError("the recording has no snapshots")
-    if len(recording.table) == 0:
-        raise RecordingError("the recording has no regions")
-    one = recording.of_pid(hottest_first(recording)[0].pid if pid is None else pid)
-    spans, every = spans_of(one, time_ns)
-    if every.length == 0:
-        raise RecordingError("nothing was monitored in this span of time")
+    if pid is not None:
+        recording = recording.of_pid(pid)
+    if isinstance(recording, RecordingFile):
+        recording = recording.held(*_NEEDED)
+    survey = Survey(_ENOUGH, time_ns)
+    outline = fold_some(recording, survey)
+    target, *others = survey.hottest_first()
+    every = survey.axes[target.pid]
+    sample = survey.sample.taken()
+    spans = spans_of(sample.slice(pids=[target.pid]), every)
     low, high = zoom(spans, every, addresses)
     if low == high:
         raise RecordingError("nothing was monitored at these addresses")
-    spans = spans.between(low, high)
-    begin, end = time_ns or (int(spans.start_ns.min()), int(spans.end_ns.max()))
     row_edges = np.linspace(0, high - low, rows + 1)
+    begin, end = time_ns or survey.times_ns[target.pid]
+    end = min(end, outline.end_ns)
     # Whole numbers: as real ones, times of this size would be rounded to a quarter microsecond.
-    length_ns = max(end - begin, 1)
-    time_edges = begin + np.linspace(0, length_ns, columns + 1).round().astype(np.int64)
+    time_edges = begin + np.linspace(0, max(end - begin, 1), columns + 1).round().astype(np.int64)
+    rates = _Rates(every, (low, high), row_edges, time_edges)
+    fold(recording.of_pid(target.pid), rates)
     return HeatMap(
-        one.targets[0],
-        _rates(spans, row_edges, time_edges),
+        target,
+        rates.means(),
         every.part(low, high),
         row_edges,
         time_edges,
-        _row_names(one, spans, row_edges),
+        _row_names(sample.names("mapping"), spans.between(low, high), row_edges),
         every.length - (high - low),
+        tuple(others),
     )
 
 
-def spans_of(
-    recording: Recording, time_ns: tuple[int, int] | None = None
-) -> tuple[Spans, AddressAxis]:
-    """The regions of a single target on the axis of all that they cover, and that axis."""
-    offsets = recording.snapshot_offsets
-    start_ns, end_ns = recording.of_snapshots("start_ns").copy(), recording.of_snapshots("end_ns")
+class Survey:
+    """What there is to draw, as a fold: of each target the addresses, times and heat.
+
+    `sample` has at most *most_rows* regions of it. *time_ns* bounds the time.
+    """
+
+    def __init__(self, most_rows: int, time_ns: tuple[int, int] | None = None) -> None:
+        self.axes: dict[int, AddressAxis] = {}
+        self.times_ns: dict[int, tuple[int, int]] = {}
+        self.sample = Sample(most_rows)
+        self._time_ns = time_ns
+        self._heat: dict[int, float] = {}
+        self._targets: dict[int, Target] = {}
+
+    def add(self, part: Recording) -> None:
+        if self._time_ns is not None:
+            begin, end = self._time_ns
+            inside = (part.of_snapshots("start_ns") < end) & (part.of_snapshots("end_ns") > begin)
+            part = part.pick_snapshots(inside)
+        self.sample.add(part)
+        self._targets |= {target.pid: target for target in part.targets}
+        self._add_times(part)
+        if len(part.table):
+            self._add_blocks(part)
+
+    def _add_times(self, part: Recording) -> None:
+        pids, place = np.unique(part.of_parts("pid"), return_inverse=True)
+        begin, end = np.full(len(pids), 2**63 - 1), np.zeros(len(pids), np.int64)
+        np.minimum.at(begin, place, part.of_snapshots("start_ns")[part.part_snapshots])
+        np.maximum.at(end, place, part.of_snapshots("end_ns")[part.part_snapshots])
+        for pid, *mine in zip(pids.tolist(), begin.tolist(), end.tolist(), strict=True):
+            known = self.times_ns.get(pid, mine)
+            self.times_ns[pid] = min(known[0], mine[0]), max(known[1], mine[1])
+
+    def _add_blocks(self, part: Recording) -> None:
+        heads, low, high = _blocks(part)
+        size, most = part.column("end") - part.column("start"), part.column("max_nr_accesses")
+        heat = np.add.reduceat(size * part.column("nr_accesses") / most, heads)
+        pids, place = np.unique(part.column("pid")[heads], return_inverse=True)
+        order = np.argsort(place, kind="stable")
+        borders = np.flatnonzero(np.diff(place[order])) + 1
+        for pid, mine in zip(pids.tolist(), np.split(order, borders), strict=True):
+            known = self.axes[pid].segments if pid in self.axes else np.empty((0, 2), np.int64)
+            self.axes[pid] = covered(
+                np.append(known[:, 0], low[mine]), np.append(known[:, 1], high[mine])
+            )
+            self._heat[pid] = self._heat.get(pid, 0.0) + float(heat[mine].sum())
+
+    def hottest_first(self) -> tuple[Target, ...]:
+        """The targets that have regions, from the one that was accessed most to the least.
+
+        Raises `RecordingError` where there are none.
+        """
+        if not self._heat:
+            raise RecordingError(
+                "the recording has no regions"
+                if self._time_ns is None
+                else "nothing was recorded in this span of time"
+            )
+        return tuple(self._targets[pid] for pid in sorted(self._heat, key=lambda p: -self._heat[p]))
+
+
+def spans_of(recording: Recording, axis: AddressAxis, before_ns: int = 0) -> Spans:
+    """The regions of a single target on an axis; *before_ns* is when the snapshot before ended."""
     # Between two snapshots there may have been a survey, which the later of them has drawn upon.
-    pause_ns, window_ns = start_ns[1:] - end_ns[:-1], (end_ns - start_ns)[1:]
-    surveyed = (pause_ns > 0) & (pause_ns <= _SURVEY_WINDOWS * window_ns)
-    start_ns[1:][surveyed] = end_ns[:-1][surveyed]
-    first, beyond = 0, len(recording)
-    if time_ns is not None:
-        inside = np.flatnonzero((start_ns < time_ns[1]) & (end_ns > time_ns[0]))
-        if len(inside) == 0:
-            raise RecordingError("nothing was recorded in this span of time")
-        first, beyond = int(inside[0]), int(inside[-1]) + 1
-    rows = slice(int(offsets[first]), int(offsets[beyond]))
-    start, end = recording.column("start")[rows], recording.column("end")[rows]
-    offsets = offsets[first : beyond + 1] - offsets[first]
-    # Regions side by side make blocks, which are few: only those are looked up.
+    start_ns, end_ns = recording.of_snapshots("start_ns"), recording.of_snapshots("end_ns")
+    ended_ns = np.append(before_ns, end_ns[:-1])
+    pause_ns = start_ns - ended_ns
+    surveyed = (pause_ns > 0) & (pause_ns <= _SURVEY_WINDOWS * (end_ns - start_ns))
+    start, end = recording.column("start"), recording.column("end")
+    # Blocks are few: only those are looked up.
+    heads, low, _ = _blocks(recording)
+    moved = np.repeat(axis.position(low) - low, np.diff(heads, append=len(start)))
+    return Spans(
+        start + moved,
+        end + moved,
+        recording.column("nr_accesses") / recording.column("max_nr_accesses"),
+        recording.codes("mapping"),
+        recording.snapshot_offsets,
+        np.where(surveyed, ended_ns, start_ns),
+        end_ns,
+    )
+
+
+def _blocks(
+    recording: Recording,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Regions side by side taken together: the first of each block, its start and its end."""
+    start, end = recording.column("start"), recording.column("end")
     new = np.ones(len(start), np.bool_)
     new[1:] = start[1:] != end[:-1]
+    offsets = recording.part_offsets
     new[offsets[:-1][np.diff(offsets) > 0]] = True
     heads = np.flatnonzero(new)
-    lengths = np.diff(heads, append=len(start))
-    every = covered(start[heads], end[heads + lengths - 1])
-    low = start + np.repeat(every.position(start[heads]) - start[heads], lengths)
-    spans = Spans(
-        low,
-        low + (end - start),
-        recording.column("nr_accesses")[rows] / recording.column("max_nr_accesses")[rows],
-        recording.codes("mapping")[rows],
-        offsets,
-        start_ns[first:beyond],
-        end_ns[first:beyond],
-    )
-    return spans, every
-
-
-def hottest_first(recording: Recording) -> tuple[Target, ...]:
-    """The targets that have regions, from the one that was accessed most to the least."""
-    if len(recording.targets) == 1:
-        return recording.targets
-    heat = (
-        (recording.column("end") - recording.column("start"))
-        * recording.column("nr_accesses")
-        / recording.column("max_nr_accesses")
-    )
-    pids, place = np.unique(recording.column("pid"), return_inverse=True)
-    heat_of = dict(zip(pids.tolist(), np.bincount(place, heat).tolist(), strict=True))
-    found = [one for one in recording.targets if one.pid in heat_of]
-    return tuple(sorted(found, key=lambda one: -heat_of[one.pid]))
+    return heads, start[heads], end[np.append(heads[1:], len(start)) - 1]
 
 
 def zoom(spans: Spans, every: AddressAxis, addresses: Range) -> tuple[int, int]:
@@ -166,7 +218,6 @@ def zoom(spans: Spans, every: AddressAxis, addresses: Range) -> tuple[int, int]:
     if addresses != "hottest":
         low, high = every.position(np.array(addresses)).tolist()
         return low, high
-    spans = spans.thinned(_ENOUGH)
     edges = np.linspace(0, every.length, min(_FINE, every.length) + 1)
     lengths = np.diff(spans.offsets)
     weight = spans.rate * np.repeat(spans.end_ns - spans.start_ns + 1.0, lengths)
@@ -195,37 +246,54 @@ def hottest(heat: NDArray[np.float64], edges: NDArray[np.float64]) -> tuple[int,
     return int(low) // PAGE_SIZE * PAGE_SIZE, min(page_after, length)
 
 
-def _rates(
-    spans: Spans, row_edges: NDArray[np.float64], time_edges: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    shape = (len(row_edges) - 1, len(time_edges) - 1)
-    heat, known = np.zeros(shape), np.zeros(shape)
-    for part in spans.chunks(_CHUNK):
-        until = np.minimum(part.end_ns[:, None], time_edges[1:])
-        since = np.maximum(part.start_ns[:, None], time_edges[:-1])
-        overlap = np.maximum(until - since, 0).astype(np.float64)
-        lines = len(part.start_ns)
-        line = np.repeat(np.arange(lines), np.diff(part.offsets))
-        rows = spread(part.low, part.high, part.rate, line=line, lines=lines, edges=row_edges)
-        # Not a matrix product: its threads spin where other programs keep the CPUs busy.
-        heat += np.einsum("sr,sc->rc", rows, overlap)
-        low, high, line = part.blocks(line)
-        rows = spread(low, high, None, line=line, lines=lines, edges=row_edges)
-        known += np.einsum("sr,sc->rc", rows, overlap)
-    rates = np.full(shape, np.nan)
-    # A cell that is covered by less than this is one that only rounding has touched.
-    cell = (row_edges[-1] / shape[0]) * float(time_edges[-1] - time_edges[0]) / shape[1]
-    np.divide(heat, known, out=rates, where=known > _NEGLIGIBLE * cell)
-    clipped: NDArray[np.float64] = np.clip(rates, 0, 1)
-    return clipped
+class _Rates:
+    """The mean rates of the cells of one target, as a fold; *bounds* are positions on the axis."""
+
+    def __init__(
+        self,
+        axis: AddressAxis,
+        bounds: tuple[int, int],
+        row_edges: NDArray[np.float64],
+        time_edges: NDArray[np.int64],
+    ) -> None:
+        self._axis, self._bounds = axis, bounds
+        self._row_edges, self._time_edges = row_edges, time_edges
+        shape = (len(row_edges) - 1, len(time_edges) - 1)
+        self._heat, self._known = np.zeros(shape), np.zeros(shape)
+        self._before_ns = 0
+
+    def add(self, part: Recording) -> None:
+        spans = spans_of(part, self._axis, self._before_ns).between(*self._bounds)
+        self._before_ns = int(spans.end_ns[-1])
+        edges = self._row_edges
+        for some in spans.chunks(_CHUNK):
+            until = np.minimum(some.end_ns[:, None], self._time_edges[1:])
+            since = np.maximum(some.start_ns[:, None], self._time_edges[:-1])
+            overlap = np.maximum(until - since, 0).astype(np.float64)
+            lines = len(some.start_ns)
+            line = np.repeat(np.arange(lines), np.diff(some.offsets))
+            rows = spread(some.low, some.high, some.rate, line=line, lines=lines, edges=edges)
+            # Not a matrix product: its threads spin where other programs keep the CPUs busy.
+            self._heat += np.einsum("sr,sc->rc", rows, overlap)
+            low, high, line = some.blocks(line)
+            rows = spread(low, high, None, line=line, lines=lines, edges=edges)
+            self._known += np.einsum("sr,sc->rc", rows, overlap)
+
+    def means(self) -> NDArray[np.float64]:
+        """0 to 1, and NaN for cells of which nothing is known."""
+        rates = np.full(self._heat.shape, np.nan)
+        # A cell that is covered by less than this is one that only rounding has touched.
+        span_ns = float(self._time_edges[-1] - self._time_edges[0])
+        cell = self._row_edges[-1] * span_ns / rates.size
+        np.divide(self._heat, self._known, out=rates, where=self._known > _NEGLIGIBLE * cell)
+        clipped: NDArray[np.float64] = np.clip(rates, 0, 1)
+        return clipped
 
 
-def _row_names(
-    recording: Recording, spans: Spans, row_edges: NDArray[np.float64]
-) -> tuple[str, ...]:
-    """The mapping that fills most of each row, in snapshots from all over the time."""
-    names = recording.names("mapping")
-    spans = spans.thinned(_ENOUGH)
+def _row_names(names: list[str], spans: Spans, row_edges: NDArray[np.float64]) -> tuple[str, ...]:
+    """The mapping that fills most of each row."""
+    if len(spans.low) == 0:
+        return ("",) * (len(row_edges) - 1)
     used, code = np.unique(spans.mapping, return_inverse=True)
     filled = spread(spans.low, spans.high, None, line=code, lines=len(used), edges=row_edges)
     return tuple(names[int(used[i])] for i in filled.argmax(axis=0))

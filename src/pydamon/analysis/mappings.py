@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon.analysis.folding import Outline, fold_some, row_weights
 from pydamon.analysis.temperature import HOT_RATE
-from pydamon.core.errors import RecordingError
 from pydamon.core.snapshot import Target
-from pydamon.recording import Recording
+from pydamon.recording import Recorded, Recording
 
-__all__ = [
-    "Bytes",
-    "MappingHeat",
-    "default_idle_ns",
-    "kind_of",
-    "mappings",
-    "snapshot_weights",
-    "together",
-]
+__all__ = ["Bytes", "MappingHeat", "MappingSums", "kind_of", "mappings", "together"]
 
-_IDLE_S = (1, 2, 5, 10, 30, 60)
+_IDLE_NS = tuple(s * 10**9 for s in (1, 2, 5, 10, 30, 60))
+_FIXED = 5
+"""Columns of `MappingSums` before those of cold bytes by age."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,62 +53,80 @@ class MappingHeat:
         return kind_of(self.name)
 
 
-def mappings(recording: Recording, idle_ns: int | None = None) -> tuple[MappingHeat, ...]:
+def mappings(recording: Recorded, idle_ns: int | None = None) -> tuple[MappingHeat, ...]:
     """The mappings of every target, added up by name, from the most hot bytes to the fewest.
 
     *idle_ns* is for how long memory must not have been accessed to be idle; by default a round
     number of seconds that the recording is at least twice as long as. Raises `RecordingError`
     where there are no snapshots.
     """
-    if len(recording) == 0:
-        raise RecordingError("the recording has no snapshots")
-    start_ns, end_ns = recording.of_snapshots("start_ns"), recording.of_snapshots("end_ns")
-    if idle_ns is None:
-        idle_ns = default_idle_ns(int(end_ns.max()) - int(start_ns.min()))
-    names = recording.names("mapping")
-    lengths = np.diff(recording.snapshot_offsets)
-    key = recording.column("pid").astype(np.int64) * len(names) + recording.codes("mapping")
-    keys, place = np.unique(key, return_inverse=True)
-    rate = recording.column("nr_accesses") / recording.column("max_nr_accesses")
-    age_ns = recording.column("age") * np.repeat(np.maximum(end_ns - start_ns, 1), lengths)
-    weights = np.repeat(snapshot_weights(recording), lengths)
-    size = (recording.column("end") - recording.column("start")) * weights
-    unobservable = recording.column("unobservable_bytes") * weights
-    seen = size - unobservable
+    sums = MappingSums(idle_ns)
+    outline = fold_some(recording, sums)
+    return sums.mappings(outline, sums.default_idle_ns(outline))
 
-    def sums(values: NDArray[np.float64]) -> list[float]:
-        found: list[float] = np.bincount(place, values, len(keys)).tolist()
-        return found
 
-    columns = (
-        sums(size),
-        sums(np.where(rate >= HOT_RATE, seen, 0)),
-        sums(np.where((rate > 0) & (rate < HOT_RATE), seen, 0)),
-        sums(np.where(rate == 0, seen, 0)),
-        sums(np.where((rate == 0) & (age_ns >= idle_ns), seen, 0)),
-        sums(unobservable),
-    )
-    sizes = [Bytes(*values) for values in zip(*columns, strict=True)]
-    targets = {target.pid: target for target in recording.targets}
-    found = [
-        MappingHeat(
-            targets[int(k) // len(names)],
-            names[int(k) % len(names)],
-            size,
-            heat / size.total if size.total else 0.0,
+class MappingSums:
+    """Bytes by mapping, times ns: a fold that keeps a row for each mapping of a target.
+
+    What is idle is *idle_ns*, or one of several durations, of which one is chosen at the end.
+    """
+
+    def __init__(self, idle_ns: int | None = None) -> None:
+        self._ages_ns = _IDLE_NS if idle_ns is None else (idle_ns,)
+        self._sums: dict[tuple[int, str], NDArray[np.float64]] = {}
+
+    def add(self, part: Recording) -> None:
+        names = part.names("mapping")
+        key = part.column("pid").astype(np.int64) * len(names) + part.codes("mapping")
+        keys, place = np.unique(key, return_inverse=True)
+        rate = part.column("nr_accesses") / part.column("max_nr_accesses")
+        weight = row_weights(part)
+        size = (part.column("end") - part.column("start")) * weight
+        unobservable = part.column("unobservable_bytes") * weight
+        seen = size - unobservable
+        cold = rate == 0
+        # How many of the ages it has reached, where it is cold.
+        idle = np.searchsorted(self._ages_ns, part.column("age") * weight, side="right")
+        classes = len(self._ages_ns) + 1
+        rows = len(keys)
+        cold_by_age = np.bincount(place * classes + idle, np.where(cold, seen, 0), rows * classes)
+
+        def sums(values: NDArray[np.float64]) -> NDArray[Any]:
+            return np.bincount(place, values, rows)
+
+        table = np.column_stack(
+            [
+                sums(size),
+                sums(np.where(rate >= HOT_RATE, seen, 0)),
+                sums(np.where(cold | (rate >= HOT_RATE), 0, seen)),
+                sums(unobservable),
+                sums(size * rate),
+                cold_by_age.reshape(rows, classes),
+            ]
         )
-        for k, size, heat in zip(keys, sizes, sums(size * rate), strict=True)
-    ]
-    return tuple(sorted(found, key=lambda one: (-one.size.hot, -one.rate, -one.size.total)))
+        for number, row in zip(keys.tolist(), table, strict=True):
+            pid, code = divmod(number, len(names))
+            known = self._sums.get((pid, names[code]))
+            self._sums[pid, names[code]] = row if known is None else known + row
 
+    def default_idle_ns(self, outline: Outline) -> int:
+        """The longest of the durations that the recording is at least twice as long as."""
+        fitting = [age for age in self._ages_ns if 2 * age <= outline.duration_ns]
+        return (fitting or self._ages_ns[:1])[-1]
 
-def snapshot_weights(recording: Recording) -> NDArray[np.float64]:
-    """The share of each snapshot in the time that was watched: shape (snapshots,), sum 1."""
-    window_ns = recording.of_snapshots("end_ns") - recording.of_snapshots("start_ns")
-    if not window_ns.any():
-        return np.full(len(window_ns), 1 / max(1, len(window_ns)))
-    weights: NDArray[np.float64] = window_ns / window_ns.sum()
-    return weights
+    def mappings(self, outline: Outline, idle_ns: int) -> tuple[MappingHeat, ...]:
+        """Their means, from the most hot bytes to the fewest."""
+        at = _FIXED + 1 + self._ages_ns.index(idle_ns)
+        found = []
+        for (pid, name), sums in self._sums.items():
+            total, hot, warm, unobservable, heat = sums[:_FIXED].tolist()
+            cold, idle = float(sums[_FIXED:].sum()), float(sums[at:].sum())
+            size = (
+                one / outline.recorded_ns for one in (total, hot, warm, cold, idle, unobservable)
+            )
+            rate = heat / total if total else 0.0
+            found.append(MappingHeat(outline.targets[pid], name, Bytes(*size), rate))
+        return tuple(sorted(found, key=lambda one: (-one.size.hot, -one.rate, -one.size.total)))
 
 
 def together(found: Collection[MappingHeat]) -> tuple[Bytes, float]:
@@ -129,12 +142,6 @@ def together(found: Collection[MappingHeat]) -> tuple[Bytes, float]:
     )
     heat = sum(one.rate * one.size.total for one in found)
     return size, heat / size.total if size.total else 0.0
-
-
-def default_idle_ns(duration_ns: int) -> int:
-    """A round number of seconds that a recording of *duration_ns* is at least twice as long as."""
-    fitting = [s for s in _IDLE_S if 2 * s * 10**9 <= duration_ns]
-    return (fitting[-1] if fitting else _IDLE_S[0]) * 10**9
 
 
 def kind_of(name: str) -> str:

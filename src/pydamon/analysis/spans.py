@@ -54,26 +54,6 @@ class Spans:
                 self.end_ns[first : first + snapshots],
             )
 
-    def thinned(self, most: int) -> Spans:
-        """Every n-th snapshot only, so that at most *most* are left."""
-        step = -(-len(self.start_ns) // most)
-        if step <= 1:
-            return self
-        kept = np.arange(0, len(self.start_ns), step)
-        lengths = np.diff(self.offsets)
-        mask = np.zeros(len(lengths), np.bool_)
-        mask[kept] = True
-        rows = np.repeat(mask, lengths)
-        return Spans(
-            self.low[rows],
-            self.high[rows],
-            self.rate[rows],
-            self.mapping[rows],
-            np.append(0, np.cumsum(lengths[kept])),
-            self.start_ns[kept],
-            self.end_ns[kept],
-        )
-
     def blocks(
         self, line: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

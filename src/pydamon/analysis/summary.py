@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
-from pydamon.analysis.mappings import Bytes, MappingHeat, default_idle_ns, mappings, together
-from pydamon.analysis.workingset import WorkingSet, working_set
-from pydamon.core.errors import RecordingError
+from pydamon.analysis.folding import fold_some
+from pydamon.analysis.mappings import Bytes, MappingHeat, MappingSums, together
+from pydamon.analysis.workingset import Courses, WorkingSet, touched_bytes
 from pydamon.core.snapshot import Target
-from pydamon.recording import Recording
+from pydamon.recording import Recorded, Recording
 
-__all__ = ["MonitorCost", "Summary", "summary"]
+__all__ = ["MonitorCost", "Summaries", "Summary", "summary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,39 +46,65 @@ class Summary:
     cost: MonitorCost
 
 
-def summary(recording: Recording, idle_ns: int | None = None) -> Summary:
+def summary(recording: Recorded, idle_ns: int | None = None) -> Summary:
     """The recording in a few numbers.
 
     *idle_ns* is for how long memory must not have been accessed to be idle; by default a round
     number of seconds that the recording is at least twice as long as. Raises `RecordingError`
     where there are no snapshots.
     """
-    if len(recording) == 0:
-        raise RecordingError("the recording has no snapshots")
-    start_ns, end_ns = recording.of_snapshots("start_ns"), recording.of_snapshots("end_ns")
-    duration_ns = int(end_ns.max()) - int(start_ns.min())
-    idle_ns = default_idle_ns(duration_ns) if idle_ns is None else idle_ns
-    found = mappings(recording, idle_ns)
-    return Summary(
-        recording.targets,
-        len(recording),
-        duration_ns,
-        idle_ns,
-        together(found)[0],
-        working_set(recording),
-        found,
-        _cost(recording, max(1.0, float((end_ns - start_ns).sum()))),
-    )
+    return Summaries(recording, idle_ns).summary()
 
 
-def _cost(recording: Recording, recorded_ns: float) -> MonitorCost:
-    def added(name: str) -> int:
-        return int(recording.of_snapshots(name).sum(dtype=np.int64))
+class Summaries:
+    """What summaries of a recording are made of, which differ in what they take for idle."""
 
-    return MonitorCost(
-        added("cpu_ns") / recorded_ns,
-        added("interruption_ns") / recorded_ns,
-        added("late_ticks"),
-        int(np.median(recording.of_snapshots("sampling_ns"))),
-        recording.info.attrs.sampling_ns,
-    )
+    def __init__(self, recorded: Recorded, idle_ns: int | None = None) -> None:
+        self._courses, self._sums, self._costs = (
+            Courses(touched_bytes),
+            MappingSums(idle_ns),
+            _Costs(),
+        )
+        self._outline = fold_some(recorded, self._courses, self._sums, self._costs)
+        self._named_sampling_ns = recorded.info.attrs.sampling_ns
+        self.idle_ns = self._sums.default_idle_ns(self._outline)
+
+    def summary(self, idle_ns: int | None = None) -> Summary:
+        """One, of which *idle_ns* is the default or a shorter one of these."""
+        idle_ns = self.idle_ns if idle_ns is None else idle_ns
+        outline = self._outline
+        found = self._sums.mappings(outline, idle_ns)
+        used = WorkingSet.of(self._courses)
+        return Summary(
+            tuple(outline.targets.values()),
+            len(used.total.end_ns),
+            outline.duration_ns,
+            idle_ns,
+            together(found)[0],
+            used,
+            found,
+            self._costs.cost(outline.recorded_ns, self._named_sampling_ns),
+        )
+
+
+class _Costs:
+    def __init__(self) -> None:
+        self._sums = np.zeros(3, np.int64)
+        self._samplings: Counter[int] = Counter()
+
+    def add(self, part: Recording) -> None:
+        names = ("cpu_ns", "interruption_ns", "late_ticks")
+        self._sums += [part.of_snapshots(name).sum(dtype=np.int64) for name in names]
+        self._samplings.update(part.of_snapshots("sampling_ns").tolist())
+
+    def cost(self, recorded_ns: float, named_sampling_ns: int) -> MonitorCost:
+        cpu_ns, interruption_ns, late_ticks = self._sums.tolist()
+        values, counts = np.array(sorted(self._samplings.items())).T
+        median = values[np.searchsorted(np.cumsum(counts), counts.sum() / 2)]
+        return MonitorCost(
+            cpu_ns / recorded_ns,
+            interruption_ns / recorded_ns,
+            late_ticks,
+            int(median),
+            named_sampling_ns,
+        )

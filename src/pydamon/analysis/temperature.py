@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon.analysis.folding import Latest, fold_some
 from pydamon.core.errors import RecordingError, UsageError
 from pydamon.core.regions import PAGE_SIZE
 from pydamon.core.snapshot import Snapshot, Target
-from pydamon.recording import Recording
+from pydamon.recording import Recorded, Recording, RecordingFile
 
 __all__ = [
     "HOT_RATE",
@@ -39,7 +40,6 @@ HOT_RATE = 0.5
 """A region is hot from this access rate on; below it is warm, and cold at 0."""
 
 _ALIKE = 0.25
-_RECENT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,33 +112,40 @@ def temperature(
     return hot
 
 
-def regions(recording: Recording, index: int | None = None, *, group: bool = True) -> Temperatures:
+def regions(recording: Recorded, index: int | None = None, *, group: bool = True) -> Temperatures:
     """The regions of one snapshot, from hot to cold.
 
     By default it is the last, without one that the end of the recording has cut short. *group*
     puts neighbours together that are alike. Raises `RecordingError` where there is no such
     snapshot.
     """
-    if len(recording) == 0:
-        raise RecordingError("the recording has no snapshots")
-    if index is not None and not -len(recording) <= index < len(recording):
-        raise RecordingError(f"the recording has {len(recording)} snapshots, but none at {index}")
+    latest = Latest(2 if index is None else max(1, -index))
+    chosen = _Numbered(-1 if index is None else index)
+    if chosen.index >= 0 and isinstance(recording, RecordingFile):
+        recording = recording.sorted()
+    fold_some(recording, latest, chosen)
+    found = chosen.snapshot
     if index is None:
-        index = last_whole(recording)
-    return regions_of(recording.snapshot(index), _usual_ns(recording), group=group)
+        found = latest.snapshot(latest.last_whole)
+    elif -len(latest.end_ns) <= index < 0:
+        found = latest.snapshot(index)
+    if found is None:
+        raise RecordingError(f"the recording has {chosen.count} snapshots, but none at {index}")
+    return regions_of(found, latest.usual_ns, group=group)
 
 
-def last_whole(recording: Recording) -> int:
-    """The last snapshot, or the one before where the end of the recording has cut that short."""
-    count = len(recording)
-    window_ns = recording.of_snapshots("end_ns") - recording.of_snapshots("start_ns")
-    return count - 2 if count > 1 and 2 * window_ns[-1] < _usual_ns(recording) else count - 1
+class _Numbered:
+    """The snapshot of which *index* is the number, in a recording in the order of time."""
 
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.count = 0
+        self.snapshot: Snapshot | None = None
 
-def _usual_ns(recording: Recording) -> int:
-    """How long a snapshot takes towards the end of the recording."""
-    window_ns = recording.of_snapshots("end_ns") - recording.of_snapshots("start_ns")
-    return int(np.median(window_ns[-_RECENT:]))
+    def add(self, part: Recording) -> None:
+        if 0 <= self.index - self.count < len(part):
+            self.snapshot = part.snapshot(self.index - self.count)
+        self.count += len(part)
 
 
 def regions_of(

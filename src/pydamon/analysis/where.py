@@ -2,32 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon.analysis.query import parse
+from pydamon.analysis.query import Query, parse
 from pydamon.analysis.temperature import temperature
-from pydamon.recording import Recording
+from pydamon.recording import Recording, RecordingFile
+from pydamon.recording.parts import DerivedFile
 
 __all__ = ["RegionColumns", "where"]
 
+_R = TypeVar("_R", Recording, RecordingFile)
 
-def where(recording: Recording, query: str) -> Recording:
+
+def where(recording: _R, query: str) -> _R:
     """The same recording with only those regions that *query* holds for; see `analysis.query`.
 
     All snapshots stay, also those in which it holds for nothing. Raises `UsageError`, whose hint
     points at what it cannot read.
     """
-    return recording.pick(parse(query).mask(RegionColumns(recording)))
+    parsed = parse(query)
+    if isinstance(recording, Recording):
+        return recording.pick(parsed.mask(RegionColumns(recording)))
+    return _Filtered(recording, parsed)
+
+
+class _Filtered(DerivedFile):
+    def __init__(self, whole: RecordingFile, query: Query) -> None:
+        super().__init__(whole)
+        self._query = query
+
+    def read(self) -> Recording:
+        return where(self._whole.read(), self._query.text)
+
+    def __iter__(self) -> Iterator[Recording]:
+        began_ns: int | None = None
+        for part in super().__iter__():
+            columns = RegionColumns(part, began_ns)
+            began_ns = columns.began_ns
+            yield part.pick(self._query.mask(columns))
 
 
 class RegionColumns:
-    """The columns of a recording by which regions are filtered, sorted and counted."""
+    """The columns of a recording by which regions are filtered, sorted and counted.
 
-    def __init__(self, recording: Recording) -> None:
+    *began_ns*, which `time` counts from, is that of the first snapshot unless it is said.
+    """
+
+    def __init__(self, recording: Recording, began_ns: int | None = None) -> None:
         self._recording = recording
+        self.began_ns = (
+            int(recording.of_snapshots("start_ns").min(initial=2**63 - 1))
+            if began_ns is None
+            else began_ns
+        )
 
     def texts(self, name: str) -> tuple[NDArray[np.int32], list[str]]:
         """The column of a text: indices, and the texts that they point at."""
@@ -56,7 +87,6 @@ class RegionColumns:
             case "touched" | "unobservable":
                 return column(f"{name}_bytes")
             case "time":
-                first = self._recording.of_snapshots("start_ns").min(initial=2**63 - 1)
-                time_ns: NDArray[np.int64] = column("start_ns") - first
+                time_ns: NDArray[np.int64] = column("start_ns") - self.began_ns
                 return time_ns
         return column(name)

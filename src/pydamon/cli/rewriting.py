@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydamon.cli.command import complain
 from pydamon.recording import FORMATS, Recording, RecordingFile, write_recording
+from pydamon.recording.parts import DerivedFile
 
 __all__ = ["Watched", "add_target_arguments", "rewrite"]
 
@@ -38,19 +39,18 @@ def rewrite(file: RecordingFile, args: argparse.Namespace) -> int:
     return 0
 
 
-class Watched(RecordingFile):
+class Watched(DerivedFile):
     """A recording whose reading shows, on a terminal, how far it is."""
 
     def __init__(self, file: RecordingFile) -> None:
-        self.path, self.info, self.ordered = file.path, file.info, file.ordered
-        self._file = file
+        super().__init__(file)
         self._terminal = sys.stderr.isatty()
 
     def __iter__(self) -> Iterator[Recording]:
         began = shown = time.monotonic()
         rows = 0
         try:
-            for part in self._file:
+            for part in super().__iter__():
                 rows += len(part.table)
                 now = time.monotonic()
                 if self._terminal and now - began > _SHOWN_FROM_S and now - shown > _SHOWN_EVERY_S:
@@ -60,7 +60,6 @@ class Watched(RecordingFile):
         finally:
             if shown > began:
                 complain("\r\x1b[K", end="")
-        self.problem = self._file.problem
 
     def finish(self) -> None:
         """Say what was left out."""

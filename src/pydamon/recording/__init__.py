@@ -3,7 +3,7 @@
 from pydamon.recording.format import COLUMNS, RecordingInfo
 from pydamon.recording.formats import FORMATS
 from pydamon.recording.output import write_recording
-from pydamon.recording.parts import RecordingFile
+from pydamon.recording.parts import Recorded, RecordingFile, parts_of
 from pydamon.recording.reader import merge_recordings, open_recording, read_recording
 from pydamon.recording.recording import Recording
 from pydamon.recording.writer import Recorder
@@ -11,12 +11,14 @@ from pydamon.recording.writer import Recorder
 __all__ = [
     "COLUMNS",
     "FORMATS",
+    "Recorded",
     "Recorder",
     "Recording",
     "RecordingFile",
     "RecordingInfo",
     "merge_recordings",
     "open_recording",
+    "parts_of",
     "read_recording",
     "write_recording",
 ]

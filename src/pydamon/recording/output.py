@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from pydamon.core.errors import RecordingError
 from pydamon.recording.formats import format_for, format_named
-from pydamon.recording.parts import RecordingFile
+from pydamon.recording.parts import Recorded
 from pydamon.recording.recording import Recording
 
 __all__ = ["replacing", "write_recording"]
@@ -20,7 +20,7 @@ __all__ = ["replacing", "write_recording"]
 
 def write_recording(
     path: str | os.PathLike[str],
-    recording: Recording | RecordingFile,
+    recording: Recorded,
     *,
     format: str | None = None,
     force: bool = False,

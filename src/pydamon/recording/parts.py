@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from pydamon.core.errors import RecordingError
+from pydamon.core.snapshot import Target
 from pydamon.recording.arrays import arrow, constant, joined, numbers, single
 from pydamon.recording.format import COLUMNS, EXTRA, RecordingInfo
 from pydamon.recording.memory import free_memory
-from pydamon.recording.recording import Recording
+from pydamon.recording.recording import Recording, no_such_target
 
-__all__ = ["MergedFile", "RecordingFile"]
+__all__ = ["DerivedFile", "MergedFile", "Recorded", "RecordingFile", "parts_of"]
 
 _LEAST_FREE = 2**25
+_MOST_HELD_ROWS = 2**20
 
 
 class RecordingFile(ABC):
@@ -41,6 +44,11 @@ class RecordingFile(ABC):
     @abstractmethod
     def __iter__(self) -> Iterator[Recording]: ...
 
+    @property
+    def complete(self) -> bool:
+        """Whether nothing of what was read is lost: see `problem`."""
+        return not self.problem
+
     def read(self) -> Recording:
         """All of it, in memory; raises `RecordingError` where that does not suffice."""
         tables, row_count = [], 0
@@ -52,14 +60,22 @@ class RecordingFile(ABC):
                 raise RecordingError(
                     f"{self.path} does not fit into memory", hint="take a part of it: pydamon slice"
                 )
-        table = joined(tables) if tables else COLUMNS.empty_table()
-        if not (self.ordered or _is_ordered(table)):
-            table = joined([table.take(arrow(_order(table)))])
-        return Recording(self.info, table, self.problem)
+        return Recording(self.info, in_order(tables, known=self.ordered), self.problem)
 
     def sorted(self) -> RecordingFile:
         """The same in the order of time: itself, or else one that is read as a whole."""
         return self if self.ordered else _InMemory(self)
+
+    def held(self, *columns: str) -> RecordingFile:
+        """The same for who reads it twice: if it has at most a million rows, it stays in memory.
+
+        From the second time on, of the columns of regions only *columns* are there.
+        """
+        return _Held(self, columns)
+
+    def changed(self, change: Callable[[Recording], Recording]) -> RecordingFile:
+        """What *change* makes of each part, still to be read."""
+        return _Changed(self, change)
 
     def slice(
         self,
@@ -71,29 +87,94 @@ class RecordingFile(ABC):
         hosts: Collection[str] | None = None,
     ) -> RecordingFile:
         """A part of it, as `Recording.slice` takes it, still to be read."""
-        bounds = {
-            "start_ns": start_ns,
-            "end_ns": end_ns,
-            "addresses": addresses,
-            "pids": pids,
-            "hosts": hosts,
-        }
-        return _Slice(self, bounds)
+        return self.changed(
+            lambda part: part.slice(
+                start_ns=start_ns, end_ns=end_ns, addresses=addresses, pids=pids, hosts=hosts
+            )
+        )
+
+    def of_pid(self, pid: int) -> RecordingFile:
+        """One of its targets, as `Recording.of_pid` takes it.
+
+        Reading it raises `RecordingError` where there is no such target.
+        """
+        return _OfPid(self, pid)
 
 
-class _Slice(RecordingFile):
-    def __init__(self, whole: RecordingFile, bounds: dict[str, Any]) -> None:
+Recorded: TypeAlias = Recording | RecordingFile
+"""What can be asked: a recording in memory, or one of any size."""
+
+
+def parts_of(recorded: Recorded) -> Iterable[Recording]:
+    """Its parts; of a recording in memory there is one."""
+    return [recorded] if isinstance(recorded, Recording) else recorded
+
+
+class DerivedFile(RecordingFile):
+    """One that is made from another while that is read; `parts` are those of the other."""
+
+    def __init__(self, whole: RecordingFile) -> None:
         self.path, self.info, self.ordered = whole.path, whole.info, whole.ordered
         self._whole = whole
-        self._bounds = bounds
 
     def __iter__(self) -> Iterator[Recording]:
         for part in self._whole:
             self.problem = self._whole.problem
-            some = part.slice(**self._bounds)
-            if len(some.table):
-                yield some
+            yield part
         self.problem = self._whole.problem
+
+    def sorted(self) -> RecordingFile:
+        if self.ordered:
+            return self
+        same = copy(self)
+        same._whole, same.ordered = self._whole.sorted(), True
+        return same
+
+
+class _Changed(DerivedFile):
+    def __init__(self, whole: RecordingFile, change: Callable[[Recording], Recording]) -> None:
+        super().__init__(whole)
+        self._change = change
+
+    def __iter__(self) -> Iterator[Recording]:
+        return filter(len, map(self._change, super().__iter__()))
+
+
+class _OfPid(DerivedFile):
+    def __init__(self, whole: RecordingFile, pid: int) -> None:
+        super().__init__(whole)
+        self._pid = pid
+
+    def __iter__(self) -> Iterator[Recording]:
+        known: dict[int, Target] = {}
+        for part in super().__iter__():
+            mine = {target.pid: target for target in part.targets}
+            known |= mine
+            if self._pid in mine:
+                yield part.of_pid(self._pid)
+        if self._pid not in known:
+            raise no_such_target(self._pid, known)
+
+
+class _Held(DerivedFile):
+    def __init__(self, whole: RecordingFile, columns: Sequence[str]) -> None:
+        super().__init__(whole)
+        self._columns = columns
+        self._parts: list[Recording] | None = None
+
+    def __iter__(self) -> Iterator[Recording]:
+        if self._parts is not None:
+            yield from self._parts
+            return
+        parts, rows = [], 0
+        for part in super().__iter__():
+            rows += len(part.table)
+            if rows <= _MOST_HELD_ROWS:
+                parts.append(part.narrowed(self._columns))
+            else:
+                parts.clear()
+            yield part
+        self._parts = parts if rows <= _MOST_HELD_ROWS else None
 
 
 class _InMemory(RecordingFile):
@@ -134,7 +215,7 @@ class MergedFile(RecordingFile):
             table, order = joined(pieces), np.arange(sum(lengths))
             if not _is_ordered(table):
                 order = _order(table)
-                table = joined([table.take(arrow(order))])
+                table = _taken(table, order)
             part = Recording(self.info, table)
             # Of two hosts, or times of one, no two snapshots have the same window to the ns.
             source = np.repeat(np.arange(len(lengths)), lengths)[order]
@@ -175,6 +256,16 @@ class _Source:
         cut = int(np.searchsorted(end_ns, horizon_ns, side="right"))
         taken, self.rest = self.rest[:cut], self.rest[cut:]
         return taken if cut else None
+
+
+def in_order(tables: list[pa.Table], *, known: bool = False) -> pa.Table:
+    """Tables as one in the order of time, which they may be *known* to have; empties the list."""
+    table = joined(tables) if tables else COLUMNS.empty_table()
+    return table if known or _is_ordered(table) else _taken(table, _order(table))
+
+
+def _taken(table: pa.Table, order: NDArray[np.int64]) -> pa.Table:
+    return joined([table.take(arrow(order))])
 
 
 def _with_extra(table: pa.Table) -> pa.Table:

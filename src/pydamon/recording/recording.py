@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from pydamon.core.snapshot import Cost, Footprint, Snapshot, Target
 from pydamon.recording.arrays import arrow, joined, numbers, single
 from pydamon.recording.format import RecordingInfo
 
-__all__ = ["Recording"]
+__all__ = ["Recording", "no_such_target"]
 
 _OF_SNAPSHOTS = (
     "start_ns",
@@ -37,6 +38,14 @@ def _changes(*columns: NDArray[Any]) -> NDArray[np.bool_]:
     for values in columns:
         new |= values[1:] != values[:-1]
     return new
+
+
+def no_such_target(pid: int, known: Iterable[int]) -> RecordingError:
+    """The error that there is no target *pid*, but the *known* ones."""
+    some = ", ".join(map(str, islice(known, 10)))
+    return RecordingError(
+        f"there is no process {pid} in the recording", hint=f"there is: {some}" if some else ""
+    )
 
 
 @dataclass(frozen=True)
@@ -161,15 +170,22 @@ class Recording:
         Raises `RecordingError` where there is no such target.
         """
         if all(target.pid != pid for target in self.targets):
-            known = ", ".join(str(target.pid) for target in self.targets[:10])
-            raise RecordingError(
-                f"there is no process {pid} in the recording",
-                hint=f"there is: {known}" if known else "",
-            )
+            raise no_such_target(pid, [target.pid for target in self.targets])
         if len(self.targets) == 1:
             return self
         mine = self.of_parts("pid") == pid
         return self._picked(np.repeat(mine, np.diff(self.part_offsets)), mine)
+
+    def narrowed(self, columns: Sequence[str]) -> Recording:
+        """The same with some *columns* of regions only; what is of snapshots and targets stays."""
+        return Recording(self.info, self.table.select(columns), self.problem, self._as_frame())
+
+    def pick_snapshots(self, snapshots: NDArray[np.bool_]) -> Recording:
+        """The same with some snapshots only, of which *snapshots* is true: shape (snapshots,)."""
+        if snapshots.all():
+            return self
+        rows = np.repeat(snapshots, np.diff(self.snapshot_offsets))
+        return self._picked(rows, snapshots[self.part_snapshots])
 
     def _picked(self, rows: NDArray[np.bool_], parts: NDArray[np.bool_]) -> Recording:
         snapshots, part_snapshots = np.unique(self.part_snapshots[parts], return_inverse=True)
@@ -187,6 +203,15 @@ class Recording:
         columns = [single(self.table, name).filter(mask) for name in self.table.column_names]
         table = pa.Table.from_arrays(columns, schema=self.table.schema)
         return Recording(self.info, table, self.problem, frame)
+
+    def _as_frame(self) -> _Frame:
+        return self._frame or _Frame(
+            self.snapshot_offsets,
+            self.part_offsets,
+            self.part_snapshots,
+            {name: self.of_snapshots(name) for name in _OF_SNAPSHOTS},
+            {name: self.of_parts(name) for name in _OF_PARTS},
+        )
 
     def slice(
         self,

@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon.analysis.heat import hottest_first, spans_of, zoom
+from pydamon.analysis import AddressAxis
+from pydamon.analysis.folding import Outline, Sample, fold_some
+from pydamon.analysis.heat import Survey, spans_of, zoom
 from pydamon.analysis.spans import Spans
-from pydamon.core.errors import RecordingError
 from pydamon.core.regions import PAGE_SIZE
 from pydamon.core.snapshot import Target
 from pydamon.core.units import format_duration
-from pydamon.recording import Recording
+from pydamon.recording import Recorded, Recording, RecordingInfo
 from pydamon.views.colours import PALETTE
 from pydamon.views.text import printable, target_label
 
@@ -39,22 +40,22 @@ _ALIGNED = 8
 _LEVEL = 6
 
 
-def heatmap_html(recording: Recording) -> str:
+def heatmap_html(recording: Recorded) -> str:
     """The page. Raises `RecordingError` where there is nothing to draw."""
-    if len(recording.table) == 0:
-        raise RecordingError("the recording has no regions")
+    survey = Survey(_MOST_REGIONS)
+    outline = fold_some(recording, survey)
+    every = survey.hottest_first()
+    sample = survey.sample.taken()
     script = (_PAGE / "heatmap.js").read_text()
     style = (_PAGE / "heatmap.css").read_text()
-    start_ns = int(recording.of_snapshots("start_ns").min())
-    every = hottest_first(recording)
     drawn = every[:_MOST_TARGETS]
-    most = _MOST_REGIONS // len(drawn)
     columns = _Columns()
     targets = [
-        _target(recording.of_pid(target.pid), target, start_ns, most, columns) for target in drawn
+        _target(sample.slice(pids=[one.pid]), one, survey.axes[one.pid], outline.begin_ns, columns)
+        for one in drawn
     ]
     facts = {
-        "start_ns": str(start_ns),
+        "start_ns": str(outline.begin_ns),
         "palette": PALETTE.ravel().tolist(),
         "targets": targets,
     }
@@ -65,11 +66,10 @@ def heatmap_html(recording: Recording) -> str:
     names = ", ".join(one["label"] for one in targets[:3])
     more = len(every) - 3
     title = f"Heat map of {names}" + (f" and {more} more" if more > 0 else "")
-    step = max(one["step"] for one in targets)
     return _HTML.format(
         policy=escape(policy),
         title=escape(title),
-        about=escape(_about(recording, start_ns, len(drawn), len(every), step)),
+        about=escape(_about(recording.info, outline, survey.sample, len(drawn), len(every))),
         style=style,
         script=script,
         # In a script element only `<` could end it; names that are not UTF-8 hold surrogates.
@@ -79,22 +79,16 @@ def heatmap_html(recording: Recording) -> str:
 
 
 def _target(
-    recording: Recording, target: Target, start_ns: int, most: int, columns: _Columns
+    recording: Recording, target: Target, axis: AddressAxis, start_ns: int, columns: _Columns
 ) -> dict[str, Any]:
     """What the page must know of one target; its columns are added to the others."""
-    spans, axis = spans_of(recording)
-    home = zoom(spans, axis, "hottest")
-    step = max(1, -(-len(spans.low) // most))
-    snapshots = np.zeros(len(spans.start_ns), np.bool_)
-    snapshots[::step] = True
-    rows = np.repeat(snapshots, np.diff(spans.offsets))
-    kept = spans.thinned(int(snapshots.sum()))
-    first = np.zeros(len(kept.low), np.bool_)
-    first[kept.offsets[:-1][np.diff(kept.offsets) > 0]] = True
-    gaps = kept.low - np.where(first, 0, np.append(0, kept.high[:-1]))
-    sizes = kept.high - kept.low
+    spans = spans_of(recording, axis)
+    first = np.zeros(len(spans.low), np.bool_)
+    first[spans.offsets[:-1]] = True
+    gaps = spans.low - np.where(first, 0, np.append(0, spans.high[:-1]))
+    sizes = spans.high - spans.low
     unit = PAGE_SIZE if not ((gaps % PAGE_SIZE).any() or (sizes % PAGE_SIZE).any()) else 1
-    used, code = np.unique(kept.mapping, return_inverse=True)
+    used, code = np.unique(spans.mapping, return_inverse=True)
     names = recording.names("mapping")
     window_ns = recording.of_snapshots("end_ns") - recording.of_snapshots("start_ns")
     segments = axis.segments.tolist()
@@ -104,22 +98,21 @@ def _target(
         "segments": [
             [str(start), end - start, labels]
             for (start, end), labels in zip(
-                segments, _labels(kept, code, axis.begins.tolist()), strict=True
+                segments, _labels(spans, code, axis.begins.tolist()), strict=True
             )
         ],
-        "home": home,
+        "home": zoom(spans, axis, "hottest"),
         "unit": unit,
-        "step": step,
         "columns": {
-            "counts": columns.add(np.diff(kept.offsets)),
-            "begin": columns.add(kept.start_ns - start_ns, np.float64),
-            "end": columns.add(kept.end_ns - start_ns, np.float64),
-            "window": columns.add(window_ns[snapshots], np.float64),
-            "most": columns.add(recording.of_snapshots("max_nr_accesses")[snapshots]),
+            "counts": columns.add(np.diff(spans.offsets)),
+            "begin": columns.add(spans.start_ns - start_ns, np.float64),
+            "end": columns.add(spans.end_ns - start_ns, np.float64),
+            "window": columns.add(window_ns, np.float64),
+            "most": columns.add(recording.of_snapshots("max_nr_accesses")),
             "gaps": columns.add(gaps // unit),
             "sizes": columns.add(sizes // unit),
-            "hits": columns.add(recording.column("nr_accesses")[rows]),
-            "age": columns.add(recording.column("age")[rows]),
+            "hits": columns.add(recording.column("nr_accesses")),
+            "age": columns.add(recording.column("age")),
             "code": columns.add(code),
         },
     }
@@ -174,13 +167,12 @@ class _Columns:
         return base64.b64encode(zlib.compress(b"".join(self._parts), _LEVEL)).decode()
 
 
-def _about(recording: Recording, start_ns: int, drawn: int, targets: int, step: int) -> str:
-    began = datetime.fromtimestamp(start_ns / 1e9).astimezone()
-    duration_ns = int(recording.of_snapshots("end_ns").max()) - start_ns
-    info = recording.info
+def _about(info: RecordingInfo, outline: Outline, sample: Sample, drawn: int, targets: int) -> str:
+    began = datetime.fromtimestamp(outline.begin_ns / 1e9).astimezone()
     parts = [
-        f"{format_duration(duration_ns)} from {began:%Y-%m-%d %H:%M:%S %z}",
-        f"{len(recording)} snapshots" + (f" (drawn: one of {step})" if step > 1 else ""),
+        f"{format_duration(outline.duration_ns)} from {began:%Y-%m-%d %H:%M:%S %z}",
+        f"{sample.count} snapshots"
+        + (f" (drawn: one of {sample.step})" if sample.step > 1 else ""),
         f"the {drawn} hottest of {targets} targets" if drawn < targets else "",
         f"probe {printable(info.probe)}",
         printable(info.hostname),

@@ -14,7 +14,7 @@ from pydamon.cli.reports.base import (
     target_document,
 )
 from pydamon.core.errors import UsageError
-from pydamon.recording import Recording
+from pydamon.recording import RecordingFile
 from pydamon.views import DistributionView, temperature_table
 
 __all__ = ["AccessReport"]
@@ -80,7 +80,7 @@ class AccessReport:
 
 
 def _regions_document(
-    recording: Recording, found: analysis.Temperatures, limit: int | None
+    recording: RecordingFile, found: analysis.Temperatures, limit: int | None
 ) -> dict[str, Any]:
     return {
         "complete": recording.complete,

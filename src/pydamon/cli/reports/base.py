@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import ctypes
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,10 @@ from pydamon.cli.command import complain, duration
 from pydamon.cli.rewriting import Watched
 from pydamon.core.errors import RecordingError
 from pydamon.core.snapshot import Target
-from pydamon.recording import Recording
+from pydamon.recording import Recording, RecordingFile
 from pydamon.recording import open_recording as read_file
 from pydamon.recording.output import replacing
+from pydamon.recording.parts import DerivedFile
 
 __all__ = [
     "add_recording_arguments",
@@ -48,32 +48,47 @@ def add_recording_arguments(parser: argparse.ArgumentParser, *files: str) -> Non
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
 
-def open_recording(args: argparse.Namespace, file: str | None = None) -> Recording:
-    """The part of the recording that was asked for; raises `RecordingError` where it is empty."""
-    file = args.file if file is None else file
-    recording = Watched(read_file(file)).read()
-    _give_memory_back()
-    if len(recording) == 0:
-        raise RecordingError(f"{file} has no snapshots", hint=recording.problem)
-    if not recording.complete:
-        complain(f"{file} is not complete: {recording.problem}")
+def open_recording(args: argparse.Namespace, file: str | None = None) -> RecordingFile:
+    """The part of the recording that was asked for; reading it says what is wrong with it."""
+    recording: RecordingFile = _Judged(Watched(read_file(args.file if file is None else file)))
     if getattr(args, "pid", None) is not None:
         recording = recording.of_pid(args.pid)
     if args.where is not None:
-        recording = where(recording, args.where)
-        if len(recording.table) == 0:
-            raise RecordingError(f"no region in {file} is such that {args.where}")
+        recording = _Found(where(recording, args.where), args.where)
     return recording
 
 
-def _give_memory_back() -> None:
-    """Have glibc return to the system what reading has freed.
+class _Judged(DerivedFile):
+    """Raises `RecordingError` at the end where it is empty, and says once if it is not complete."""
 
-    It keeps blocks of up to 32 MB for later, but in pieces that no column fits into: 60 MB of what
-    a million regions take.
-    """
-    with contextlib.suppress(AttributeError, OSError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
+    _said = False
+
+    def __iter__(self) -> Iterator[Recording]:
+        empty = True
+        for part in super().__iter__():
+            empty = False
+            yield part
+        if empty:
+            raise RecordingError(f"{self.path} has no snapshots", hint=self.problem)
+        if self.problem and not self._said:
+            self._said = True
+            complain(f"{self.path} is not complete: {self.problem}")
+
+
+class _Found(DerivedFile):
+    """Raises `RecordingError` at the end where a filter has left nothing."""
+
+    def __init__(self, whole: RecordingFile, query: str) -> None:
+        super().__init__(whole)
+        self._query = query
+
+    def __iter__(self) -> Iterator[Recording]:
+        rows = 0
+        for part in super().__iter__():
+            rows += len(part.table)
+            yield part
+        if rows == 0:
+            raise RecordingError(f"no region in {self.path} is such that {self._query}")
 
 
 def console() -> Console:

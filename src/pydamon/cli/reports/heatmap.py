@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pydamon import analysis
-from pydamon.analysis.heat import Range, hottest_first
+from pydamon.analysis.heat import Range
 from pydamon.cli.command import complain, print_json
 from pydamon.cli.reports.base import (
     add_recording_arguments,
@@ -20,9 +20,8 @@ from pydamon.cli.reports.base import (
     show,
     target_document,
 )
-from pydamon.core.errors import RecordingError
 from pydamon.core.units import format_size
-from pydamon.recording import Recording
+from pydamon.recording import RecordingFile
 from pydamon.views import HeatMapView, heatmap_cells
 
 __all__ = ["HeatMapReport"]
@@ -94,7 +93,7 @@ class HeatMapReport:
             complain(f"wrote {args.out}")
         return 0
 
-    def _print(self, recording: Recording, args: argparse.Namespace) -> None:
+    def _print(self, recording: RecordingFile, args: argparse.Namespace) -> None:
         screen = console()
         rows, columns = heatmap_cells(screen, args.width, args.height)
         found = _heatmap(recording, args, rows, columns)
@@ -104,23 +103,20 @@ class HeatMapReport:
         if found.left_out_bytes and args.range == "hottest":
             left_out = format_size(found.left_out_bytes)
             show(f"{left_out} with hardly any access left out: --range all shows it", screen)
-        others = [target.pid for target in hottest_first(recording) if target != found.target]
-        if others:
-            named = ", ".join(map(str, others[:_OTHERS]))
-            more = f" and {len(others) - _OTHERS} more" if len(others) > _OTHERS else ""
+        if found.others:
+            named = ", ".join(str(target.pid) for target in found.others[:_OTHERS])
+            beyond = len(found.others) - _OTHERS
+            more = f" and {beyond} more" if beyond > 0 else ""
             show(f"other targets, from the hottest on: --pid {named}{more}", screen)
 
 
 def _heatmap(
-    recording: Recording, args: argparse.Namespace, rows: int, columns: int
+    recording: RecordingFile, args: argparse.Namespace, rows: int, columns: int
 ) -> analysis.HeatMap:
     time_ns = args.time
     if time_ns is not None:
-        first = int(recording.of_snapshots("start_ns").min())
-        last = int(recording.of_snapshots("end_ns").max())
-        time_ns = (first + time_ns[0], min(first + time_ns[1], last))
-        if time_ns[0] >= time_ns[1]:
-            raise RecordingError("nothing was recorded in this span of time")
+        began_ns = int(next(iter(recording)).of_snapshots("start_ns").min())
+        time_ns = began_ns + time_ns[0], began_ns + time_ns[1]
     return analysis.heatmap(recording, rows, columns, addresses=args.range, time_ns=time_ns)
 
 

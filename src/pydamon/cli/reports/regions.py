@@ -27,14 +27,15 @@ class RegionsReport:
 
     def run(self, args: argparse.Namespace) -> int:
         """Print all of them as they are read: there can be millions."""
-        recording = open_recording(args)
-        if args.json:
-            for line in _json_lines(recording):
-                sys.stdout.write(line + "\n")
-            return 0
-        started_ns = int(recording.of_snapshots("start_ns")[0])
-        for snapshot in recording.snapshots():
-            for line in region_lines(snapshot, started_ns):
+        began_ns: int | None = None
+        for part in open_recording(args).sorted():
+            if began_ns is None:
+                began_ns = int(part.of_snapshots("start_ns")[0])
+            if args.json:
+                lines = _json_lines(part)
+            else:
+                lines = (line for one in part.snapshots() for line in region_lines(one, began_ns))
+            for line in lines:
                 sys.stdout.write(line + "\n")
         return 0
 

@@ -19,7 +19,7 @@ from pydamon.cli.reports.base import (
 )
 from pydamon.cli.reports.mappings import mapping_document
 from pydamon.cli.reports.wss import percentiles_document
-from pydamon.recording import Recording
+from pydamon.recording import RecordingFile
 from pydamon.views import mapping_table, summary_view
 
 __all__ = ["SummaryReport", "summary_document"]
@@ -56,7 +56,7 @@ class SummaryReport:
         return 0
 
 
-def summary_document(recording: Recording, summary: analysis.Summary) -> dict[str, Any]:
+def summary_document(recording: RecordingFile, summary: analysis.Summary) -> dict[str, Any]:
     """The summary in JSON: bytes are means over the time that was recorded."""
     return {
         "recording": asdict(recording.info),
