@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -12,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydamon import analysis
+from pydamon.core.attrs import Attrs
 from pydamon.core.regions import PAGE_SIZE
 from pydamon.core.snapshot import Cost, Snapshot
-from pydamon.live import SUMS, Frame, History, Replay, Scroll, Spans, fold, frame_of, union
+from pydamon.engine import Monitor
+from pydamon.live import SUMS, Feed, Frame, History, Replay, Scroll, Spans, fold, frame_of, union
 from tests.recordings import BEGIN_NS, MIB, MS, record, snapshot, target
 
 APP = target(
@@ -170,6 +174,27 @@ def test_the_first_snapshot_is_there_at_once() -> None:
     history = History()
     history.add(written(1)[0])
     assert len(history.frames()) == history.version == 1
+
+
+def test_a_mistake_in_a_monitor_is_an_error_with_a_hint() -> None:
+    """Of a thread's traceback over its screen nobody has anything."""
+
+    class Broken:
+        attrs, probe_name = Attrs(), "broken"
+
+        def run(self, duration: object) -> Iterator[Snapshot]:
+            yield written(1)[0]
+            raise ZeroDivisionError("of all things")
+
+        def stop(self) -> None:
+            pass
+
+    feed = Feed(cast(Monitor, Broken()))
+    feed.close()
+    assert feed.ended == "monitoring failed: ZeroDivisionError: of all things"
+    assert feed.error is not None
+    assert "test_live.py, line" in feed.error.hint
+    assert len(feed.history.frames()) == 1
 
 
 def test_a_history_can_be_read_while_it_grows() -> None:

@@ -304,6 +304,36 @@ def test_picks_a_row_and_zooms_into_it() -> None:
     drive(source, driven)
 
 
+def test_moves_what_is_zoomed_into() -> None:
+    source = Live()
+    source.feed(0, 30)
+
+    async def driven(pilot: Pilot[None], screen: Screen) -> None:
+        def hot() -> str:
+            return "".join(row[-1] for row in screen.map)
+
+        await pilot.press("a", "up", "plus", "plus")
+        assert set(hot()) == {".", "9"}, "4 MiB around where the hot half of the library begins"
+        await pilot.press("shift+up", "shift+up")
+        assert set(hot()) == {"."}
+        assert "libexample" in screen.status
+        for _ in range(10):
+            await pilot.press("shift+up")
+        assert "[heap]" in screen.status
+        assert screen.lines[3].startswith("      1000000│"), "there is nothing below"
+        for _ in range(20):
+            await pilot.press("shift+down")
+        assert set(hot()) == {"9"}
+        # To pick a row beyond the edge moves on, too.
+        for _ in range(3 * len(screen.map)):
+            await pilot.press("up")
+        assert set(hot()) == {"."}
+        await pilot.press("minus")
+        assert "zoomed, 8 MiB of 16 MiB" in screen.status
+
+    drive(source, driven)
+
+
 def test_the_other_target() -> None:
     source = Live()
     source.feed(0, 10)

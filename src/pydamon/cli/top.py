@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib import import_module
+from threading import Thread
 
 from rich.console import Console
 
@@ -23,8 +25,8 @@ class Top:
 
     A recording plays as if it happened now. What a command prints is not shown; it is ended when
     you quit. Keys: space pauses, the arrows left and right go through time, up and down pick a
-    row, + and - zoom, f follows the hottest memory, a shows all of it, s sorts the mappings by
-    something else, t shows the next process, q quits.
+    row, + and - zoom, with shift up and down move what is shown, f follows the hottest memory, a
+    shows all of it, s sorts the mappings by something else, t shows the next process, q quits.
     """
 
     name = "top"
@@ -40,11 +42,14 @@ class Top:
                 "top draws on a terminal, and this is none",
                 hint="pydamon record writes a file, which pydamon report reads",
             )
-        # Textual takes its time to load, which no other command should wait for.
-        from pydamon.top import TopApp  # noqa: PLC0415
-
+        # Textual takes its time to load, and so does a probe, in the kernel: both at once.
+        loading = Thread(target=import_module, args=("pydamon.top",))
+        loading.start()
         colour = in_colour(Console())
         with source_from(args, silent=True) as source:
+            loading.join()
+            from pydamon.top import TopApp  # noqa: PLC0415
+
             TopApp(source, colour=colour).run()
             if source.error is not None:
                 raise source.error

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from datetime import timedelta
+from pathlib import Path
 from typing import Protocol
 
 from pydamon.core.attrs import Attrs
@@ -85,11 +87,24 @@ class Feed(Closing):
             passed_ns = time.monotonic_ns() - begin_ns
             if self._duration_ns is not None and passed_ns > 0.9 * self._duration_ns:
                 reason = f"the {format_duration(self._duration_ns)} are over"
-        except PydamonError as error:
-            self._error, reason = error, str(error)
+        except Exception as error:
+            self._error = error if isinstance(error, PydamonError) else _unexpected(error)
+            reason = str(self._error)
         finally:
             self.history.flush()
             self._ended = reason
+
+
+def _unexpected(error: Exception) -> PydamonError:
+    """An error that nobody has thought of, so that it can be reported, not thrown at a screen."""
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    file = Path(frame.f_code.co_filename).name
+    found = PydamonError(
+        f"monitoring failed: {type(error).__name__}: {error}",
+        hint=f"this is a mistake in pydamon ({file}, line {line}): please report it",
+    )
+    found.__cause__ = error
+    return found
 
 
 class Replay:

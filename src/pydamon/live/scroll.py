@@ -11,6 +11,7 @@ from pydamon.analysis import AddressAxis, HeatMap
 from pydamon.analysis.axis import covered
 from pydamon.analysis.heat import Range, hottest
 from pydamon.analysis.spans import spread
+from pydamon.core.regions import PAGE_SIZE
 from pydamon.core.snapshot import Target
 from pydamon.live.frame import Frame
 from pydamon.live.spans import Spans
@@ -27,7 +28,8 @@ class Scroll:
 
     def __init__(self) -> None:
         self._pid = -1
-        self._axis = AddressAxis(np.empty((0, 2), np.int64))
+        self._axis = self._every = AddressAxis(np.empty((0, 2), np.int64))
+        self._shown = (0, 0)
         self._columns: dict[Frame, NDArray[np.float64]] = {}
         self._hottest = (0, 0)
 
@@ -65,6 +67,7 @@ class Scroll:
             low, high = every.position(np.array(addresses)).tolist()
         if low >= high:
             return None
+        self._every, self._shown = every, (low, high)
         axis = every.part(low, high)
         held = next((len(column) for column in self._columns.values()), rows)
         if held != rows or not np.array_equal(axis.segments, self._axis.segments):
@@ -88,6 +91,17 @@ class Scroll:
             _row_names(spans[newest], newest.names, axis, row_edges),
             every.length - (high - low),
         )
+
+    def beside(self, share: float) -> tuple[tuple[int, int], float]:
+        """The addresses beside those of the last picture, and by what share of it they lie apart.
+
+        They are as many; at the ends of all there are, the share is smaller than asked for.
+        """
+        (low, high), length = self._shown, self._every.length
+        by = min(max(round(share * (high - low)) // PAGE_SIZE * PAGE_SIZE, -low), length - high)
+        last = np.array([low + by, high + by - 1])
+        start, end = self._every.address(last).tolist() if high > low else (0, -1)
+        return (start, end + 1), by / max(1, high - low)
 
     def _follow(self, every: AddressAxis, spans: Sequence[Spans]) -> tuple[int, int]:
         """The positions between which the heat is."""

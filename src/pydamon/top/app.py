@@ -33,6 +33,8 @@ from pydamon.views.text import duration, mapping_label, percent, size, target_la
 __all__ = ["TopApp"]
 
 _TICK_S = 0.25
+_FIRST_TICK_S = 0.02
+"""Somebody waits for the first picture."""
 _PLAY_S = 60.0
 """A recording plays as fast as it was made, or in a minute if it is longer."""
 _KEYS = (
@@ -80,6 +82,8 @@ class TopApp(App[None]):
         Binding("s", "sort", "rank by something else"),
         Binding("up", "pick(-1)", "pick a row"),
         Binding("down", "pick(1)", "pick a row"),
+        Binding("shift+up", "pan(-1)", "lower addresses"),
+        Binding("shift+down", "pan(1)", "higher addresses"),
         Binding("plus,equals_sign,enter", "zoom_in", "zoom in"),
         Binding("minus,backspace", "zoom_out", "zoom out"),
         Binding("f", "addresses('hottest')", "follow the hottest"),
@@ -121,8 +125,7 @@ class TopApp(App[None]):
         if self._playing:
             self._frames = self._source.history.frames()
             self._at_ns = self._frames[0].start_ns + self._column_ns if self._frames else None
-        self.call_after_refresh(self._look)
-        self.set_interval(_TICK_S, self._look)
+        self.call_after_refresh(self._tick)
         if not self.is_headless:
             for number in (signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit)
@@ -146,6 +149,10 @@ class TopApp(App[None]):
     def _end_ns(self) -> int:
         """The time at the right of the map."""
         return self._frames[-1].end_ns if self._at_ns is None else self._at_ns
+
+    def _tick(self) -> None:
+        self._look()
+        self.set_timer(_TICK_S if self._frames or self._source.ended else _FIRST_TICK_S, self._tick)
 
     def _look(self) -> None:
         """Show what is new, if anything is."""
@@ -315,9 +322,29 @@ class TopApp(App[None]):
         if self._picked is None:
             self._picked = _hottest_row(heatmap)
         else:
-            each = 2 if self._colour else 1
-            self._picked = min(max(0, self._picked + lines * each), len(heatmap.rates) - 1)
+            rows = len(heatmap.rates)
+            row = self._picked + lines * (2 if self._colour else 1)
+            if not 0 <= row < rows:
+                row -= self._pan(1 if lines > 0 else -1)
+            self._picked = min(max(0, row), rows - 1)
         self._show()
+
+    def action_pan(self, direction: int) -> None:
+        """Show what is half a screen above or below."""
+        rows = self._pan(direction)
+        if self._picked is not None and self._heatmap is not None:
+            self._picked = min(max(0, self._picked - rows), len(self._heatmap.rates) - 1)
+        self._show()
+
+    def _pan(self, direction: int) -> int:
+        """Move the addresses by half of what is shown; by how many rows they could be moved."""
+        if self._heatmap is None:
+            return 0
+        addresses, share = self._scroll.beside(direction / 2)
+        if share:
+            kept = self._ranges if isinstance(self._ranges[-1], str) else self._ranges[:-1]
+            self._ranges = [*kept, addresses]
+        return round(share * len(self._heatmap.rates))
 
     def action_zoom_in(self) -> None:
         """Show half of what is shown, around the row that is picked, or the hottest."""

@@ -51,8 +51,6 @@ class HeatPanel(Panel[HeatShown]):
     class Resized(Message):
         """There is room for another number of rows or columns."""
 
-    _levels: NDArray[np.int64]
-
     def on_resize(self) -> None:
         """Say so."""
         self.post_message(self.Resized())
@@ -62,49 +60,47 @@ class HeatPanel(Panel[HeatShown]):
         """How many lines of the panel are for the map."""
         return max(1, self.size.height - 2)
 
-    def show(self, what: HeatShown) -> None:
-        """Draw this from now on."""
-        rates = what.heatmap.rates
-        steps = _LEVELS if what.colour else len(_DIGITS) - 1
-        with np.errstate(invalid="ignore"):
-            # Hardly anything is not nothing: that has a level of its own, the lowest.
-            levels = np.ceil(np.clip(rates / what.top, 0, 1) * steps - 1e-9)
-            levels = np.where(rates > 0, np.maximum(1, levels), 0)
-        self._levels = np.where(np.isnan(rates), _NOTHING, levels).astype(np.int64)
-        super().show(what)
+    def lines(self, shown: HeatShown, width: int, height: int) -> list[list[Segment]]:
+        """The lines of the map, and what stands below it."""
+        return [*_map_lines(shown, width), _time_axis(shown.heatmap), _legend(shown, width)]
 
-    def line(self, shown: HeatShown, y: int) -> list[Segment]:
-        """A line of the map, or of what stands below it."""
-        lines = -(-len(self._levels) // (2 if shown.colour else 1))
-        if y < lines:
-            return self._map_line(shown, y)
-        if y == lines:
-            return _time_axis(shown.heatmap)
-        return _legend(shown, self.size.width) if y == lines + 1 else []
 
-    def _map_line(self, shown: HeatShown, y: int) -> list[Segment]:
-        heatmap, each = shown.heatmap, 2 if shown.colour else 1
-        row = y * each
-        segments = np.searchsorted(heatmap.axis.begins, heatmap.row_edges[: row + 1], side="right")
-        starts = row == 0 or (
-            heatmap.row_names[row - each] != heatmap.row_names[row]
-            or segments[row - each] != segments[row]
-        )
-        picked = shown.picked is not None and shown.picked // each == y
-        name = heatmap.row_names[row] if starts or picked else ""
-        address = f"{int(heatmap.row_addresses[row]):x}" if starts or picked else ""
+def _map_lines(shown: HeatShown, width: int) -> list[list[Segment]]:
+    heatmap, each, right = shown.heatmap, 2 if shown.colour else 1, right_width(width)
+    names, levels = heatmap.row_names, _levels(shown).tolist()
+    addresses = heatmap.row_addresses.tolist()
+    segments = np.searchsorted(heatmap.axis.begins, heatmap.row_edges[:-1], side="right").tolist()
+    found = []
+    for row in range(0, len(levels), each):
+        before = row - each
+        starts = row == 0 or names[before] != names[row] or segments[before] != segments[row]
+        picked = shown.picked is not None and shown.picked // each == row // each
+        address = f"{addresses[row]:x}" if starts or picked else ""
+        label = mapping_label(names[row], right - 2) if right > 1 and (starts or picked) else ""
         style = Style(reverse=True) if picked else PLAIN
-        right = right_width(self.size.width)
-        label = f" {mapping_label(name, right - 2)}" if right > 1 and (starts or picked) else ""
-        levels = self._levels[row : row + each].tolist()
-        cells = _blocks(*levels) if shown.colour and len(levels) > 1 else _cells(levels[0], shown)
-        return [
-            Segment(f"{address:>{LEFT - 1}}", style),
-            Segment("│", DIM),
-            *cells,
-            Segment("│", DIM),
-            Segment(label, style),
-        ]
+        lines = levels[row : row + each]
+        cells = _blocks(*lines) if len(lines) > 1 else _cells(lines[0], shown)
+        found.append(
+            [
+                Segment(f"{address:>{LEFT - 1}}", style),
+                Segment("│", DIM),
+                *cells,
+                Segment("│", DIM),
+                Segment(f" {label}" if label else "", style),
+            ]
+        )
+    return found
+
+
+def _levels(shown: HeatShown) -> NDArray[np.int64]:
+    """Where each rate is on the scale, from 0 on; `_NOTHING` where nothing was monitored."""
+    rates = shown.heatmap.rates
+    steps = _LEVELS if shown.colour else len(_DIGITS) - 1
+    with np.errstate(invalid="ignore"):
+        # Hardly anything is not nothing: that has a level of its own, the lowest.
+        levels = np.ceil(np.clip(rates / shown.top, 0, 1) * steps - 1e-9)
+        levels = np.where(rates > 0, np.maximum(1, levels), 0)
+    return np.where(np.isnan(rates), _NOTHING, levels).astype(np.int64)
 
 
 def _blocks(above: list[int], below: list[int]) -> list[Segment]:

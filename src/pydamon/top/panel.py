@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 from rich.segment import Segment
 from rich.style import Style
+from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -38,22 +39,35 @@ class Panel(Widget, Generic[Shown]):
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._shown: Shown | None = None
-
-    @property
-    def shown(self) -> Shown | None:
-        """What is drawn."""
-        return self._shown
+        self._drawn: list[list[Segment]] = []
+        self._room = Size()
 
     def show(self, what: Shown) -> None:
-        """Draw this from now on."""
+        """Draw this from now on: the lines that differ from what is there."""
+        before, size = self._drawn, self._room
         self._shown = what
-        self.refresh()
+        self._make()
+        if self._room != size or len(before) != len(self._drawn):
+            self.refresh()
+            return
+        pairs = enumerate(zip(before, self._drawn, strict=True))
+        changed = [Region(0, y, size.width, 1) for y, (old, new) in pairs if old != new]
+        if changed:
+            self.refresh(*changed)
 
     @abstractmethod
-    def line(self, shown: Shown, y: int) -> list[Segment]:
-        """Line *y* of it."""
+    def lines(self, shown: Shown, width: int, height: int) -> list[list[Segment]]:
+        """The lines of it, from the top, where there is room for so many of so many cells."""
 
     def render_line(self, y: int) -> Strip:
         """What Textual asks for."""
-        segments = [] if self._shown is None else self.line(self._shown, y)
-        return Strip(segments).adjust_cell_length(self.size.width)
+        if self._room != self.size:
+            self._make()
+        return Strip(self._drawn[y] if y < len(self._drawn) else []).adjust_cell_length(
+            self._room.width
+        )
+
+    def _make(self) -> None:
+        self._room = size = self.size
+        found = [] if self._shown is None else self.lines(self._shown, size.width, size.height)
+        self._drawn = found[: size.height]

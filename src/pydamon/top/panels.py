@@ -39,12 +39,11 @@ _COLUMNS = (
 class StatusPanel(Panel[tuple[tuple[str, Style], ...]]):
     """A few lines of text, each in a style."""
 
-    def line(self, shown: tuple[tuple[str, Style], ...], y: int) -> list[Segment]:
-        """One of them."""
-        if y >= len(shown):
-            return []
-        text, style = shown[y]
-        return [Segment(text.ljust(self.size.width), style)]
+    def lines(
+        self, shown: tuple[tuple[str, Style], ...], width: int, height: int
+    ) -> list[list[Segment]]:
+        """All of them."""
+        return [[Segment(text.ljust(width), style)] for text, style in shown]
 
 
 @dataclass(frozen=True)
@@ -57,27 +56,31 @@ class WorkingSetShown:
 class WorkingSetPanel(Panel[WorkingSetShown]):
     """Columns as high as the working set was, below those of the heat map."""
 
-    def line(self, shown: WorkingSetShown, y: int) -> list[Segment]:
-        """One line of the columns, from the top."""
-        height = self.size.height
+    def lines(self, shown: WorkingSetShown, width: int, height: int) -> list[list[Segment]]:
+        """The columns, and what they are."""
         known = [one for one in shown.sizes if one is not None]
         top = max(known, default=0.0)
-        left = {0: size(top), height - 1: "0"}.get(y, "working set" if y == height // 2 else "")
         unit = top / (8 * height) if top else 1.0
-        below = 8 * (height - 1 - y)
-        text = "".join(
-            " " if one is None else _EIGHTHS[min(8, max(0, round(one / unit) - below))]
-            for one in shown.sizes
-        )
-        right = f" now {size(known[-1])}" if y == 0 and known else ""
-        right = right if right_width(self.size.width) > 1 else ""
-        return [
-            Segment(f"{left:>{LEFT - 1}}", DIM),
-            Segment("│", DIM),
-            Segment(text),
-            Segment("│", DIM),
-            Segment(right, BOLD),
-        ]
+        eighths = [None if one is None else round(one / unit) for one in shown.sizes]
+        now = f" now {size(known[-1])}" if known and right_width(width) > 1 else ""
+        left = {0: size(top), height - 1: "0"}
+        found = []
+        for y in range(height):
+            below = 8 * (height - 1 - y)
+            text = "".join(
+                " " if one is None else _EIGHTHS[min(8, max(0, one - below))] for one in eighths
+            )
+            label = left.get(y, "working set" if y == height // 2 else "")
+            found.append(
+                [
+                    Segment(f"{label:>{LEFT - 1}}", DIM),
+                    Segment("│", DIM),
+                    Segment(text),
+                    Segment("│", DIM),
+                    Segment(now if y == 0 else "", BOLD),
+                ]
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -106,30 +109,34 @@ class MappingsShown:
 class MappingPanel(Panel[MappingsShown]):
     """A table with as many mappings as there is room for, and a line for the others."""
 
-    def line(self, shown: MappingsShown, y: int) -> list[Segment]:
-        """The header, a mapping, or how many more there are."""
-        width = self.size.width
+    def lines(self, shown: MappingsShown, width: int, height: int) -> list[list[Segment]]:
+        """The header, the mappings, and how many more there are."""
         columns = next(columns for least, columns in _COLUMNS if width >= least)
         name_width = max(8, width - len(columns) * (_NUMBER + 1) - _BAR - 6)
-        if y == 0:
-            return _header(shown.sort, columns, name_width)
-        room, count = self.size.height - 1, len(shown.names)
-        if y == room < count:
-            return [Segment(f"and {count - room + 1} more mappings", DIM)]
-        if y > count:
-            return []
-        sums = shown.sums[y - 1]
-        total, heat = sums[SUMS.index("total")], sums[SUMS.index("heat")]
-        rate = heat / total if total else 0.0
-        label = mapping_label(shown.names[y - 1], name_width)
-        cells = [Segment(f"{label:<{name_width}}")]
-        for name in columns:
-            style = BOLD if name == shown.sort else PLAIN
-            value = sums[SUMS.index(name)]
-            # Half a page is nothing: means of windows in which hardly anything was so.
-            text = size(value) if value >= 2048 else "-"
-            cells.append(Segment(f" {text:>{_NUMBER}}", style))
-        return [*cells, Segment(f" {percent(rate):>5}"), Segment(f" {bar(rate, _BAR)}")]
+        count = len(shown.names)
+        fit = count if count < height else height - 2
+        found = [_header(shown.sort, columns, name_width)]
+        found += [_row(shown, i, columns, name_width) for i in range(fit)]
+        if fit < count:
+            found.append([Segment(f"and {count - fit} more mappings", DIM)])
+        return found
+
+
+def _row(
+    shown: MappingsShown, index: int, columns: Sequence[str], name_width: int
+) -> list[Segment]:
+    sums = shown.sums[index]
+    total, heat = sums[SUMS.index("total")], sums[SUMS.index("heat")]
+    rate = heat / total if total else 0.0
+    label = mapping_label(shown.names[index], name_width)
+    cells = [Segment(f"{label:<{name_width}}")]
+    for name in columns:
+        style = BOLD if name == shown.sort else PLAIN
+        value = sums[SUMS.index(name)]
+        # Half a page is nothing: means of windows in which hardly anything was so.
+        text = size(value) if value >= 2048 else "-"
+        cells.append(Segment(f" {text:>{_NUMBER}}", style))
+    return [*cells, Segment(f" {percent(rate):>5}"), Segment(f" {bar(rate, _BAR)}")]
 
 
 def _header(sort: str, columns: Sequence[str], name_width: int) -> list[Segment]:

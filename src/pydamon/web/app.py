@@ -23,6 +23,8 @@ __all__ = ["application"]
 
 _STATIC = Path(__file__).parent / "static"
 _LOOK_S = 0.25
+_FIRST_LOOK_S = 0.02
+"""Somebody waits for the first picture."""
 _HEARTBEAT_S = 15.0
 _CHUNK_BYTES = 1 << 18
 
@@ -86,10 +88,11 @@ async def _events(
         if newest_state != state:
             state = newest_state
             chunk += b"event: state\ndata: %b\n\n" % json.dumps(state).encode()
-        silent_s += _LOOK_S
+        pause_s = _LOOK_S if after or source.ended else _FIRST_LOOK_S
+        silent_s += pause_s
         if not chunk and silent_s >= _HEARTBEAT_S:
             chunk = b": still here\n\n"
         if chunk:
             silent_s = 0.0
             yield chunk
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(pause_s)
