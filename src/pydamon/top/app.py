@@ -125,7 +125,9 @@ class TopApp(App[None]):
         if self._playing:
             self._frames = self._source.history.frames()
             self._at_ns = self._frames[0].start_ns + self._column_ns if self._frames else None
-        self.call_after_refresh(self._tick)
+        self.call_after_refresh(self._look)
+        self.set_interval(_TICK_S, self._look)
+        self._hurry = self.set_interval(_FIRST_TICK_S, self._look_for_the_first)
         if not self.is_headless:
             for number in (signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit)
@@ -150,9 +152,10 @@ class TopApp(App[None]):
         """The time at the right of the map."""
         return self._frames[-1].end_ns if self._at_ns is None else self._at_ns
 
-    def _tick(self) -> None:
+    def _look_for_the_first(self) -> None:
         self._look()
-        self.set_timer(_TICK_S if self._frames or self._source.ended else _FIRST_TICK_S, self._tick)
+        if self._frames or self._source.ended:
+            self._hurry.stop()
 
     def _look(self) -> None:
         """Show what is new, if anything is."""
