@@ -1,8 +1,11 @@
-"""`pydamon export`: metrics for Prometheus."""
+"""`pydamon export`: metrics for Prometheus and OpenTelemetry."""
 
 from __future__ import annotations
 
 import argparse
+import logging
+from contextlib import AbstractContextManager, nullcontext
+from urllib.parse import urlsplit
 
 from pydamon.cli.command import add_cpu_budget, complain
 from pydamon.cli.record import ending
@@ -18,7 +21,7 @@ __all__ = ["Export"]
 
 
 class Export:
-    """Watch processes, and show what memory they use to Prometheus.
+    """Watch processes, and show what memory they use to Prometheus, or OpenTelemetry.
 
     pydamon export 1234
     pydamon export --cgroup system.slice
@@ -46,6 +49,11 @@ class Export:
             default=("127.0.0.1", 9871),
             metavar="[HOST:]PORT",
             help="where to show them (default: 127.0.0.1:9871)",
+        )
+        parser.add_argument(
+            "--otlp",
+            metavar="URL",
+            help="also push them to an OpenTelemetry collector, as in http://localhost:4318",
         )
         parser.add_argument(
             "--processes",
@@ -84,11 +92,43 @@ class Export:
             children=not args.no_children,
         )
         host, port = args.listen
-        with serve_metrics(metrics, host, port) as port, ending(exporter.stop):
+        with (
+            _pushing(metrics, args.otlp) if args.otlp else nullcontext(),
+            serve_metrics(metrics, host, port) as port,
+            ending(exporter.stop),
+        ):
             shown = f"[{host}]" if ":" in host else host
             complain(f"metrics are at http://{shown}:{port}/metrics; Ctrl-C ends it")
             exporter.run(duration_ns)
         return 0
+
+
+def _pushing(metrics: Metrics, url: str) -> AbstractContextManager[None]:
+    """Push them to a collector, and say so when that fails."""
+    try:
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import (  # noqa: PLC0415
+            OTLPMetricExporter,
+        )
+
+        from pydamon.export.otlp import push_metrics  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"--otlp needs a package that is not installed: {error.name}",
+            hint="pip install 'pydamon[otel]'",
+        ) from None
+    address = urlsplit(url)
+    if address.scheme not in ("http", "https") or not address.hostname:
+        raise UsageError(
+            f"not the address of a collector: {url!r}", hint="it is one as http://localhost:4318"
+        )
+    endpoint = url if address.path.strip("/") else f"{url.rstrip('/')}/v1/metrics"
+    # What goes wrong is said here, in a line, and not at every attempt.
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+
+    def say(works: bool) -> None:
+        complain(f"metrics {'are pushed' if works else 'cannot be pushed'} to {endpoint}")
+
+    return push_metrics(metrics, OTLPMetricExporter(endpoint), said=say)
 
 
 def _whom(args: argparse.Namespace) -> list[int] | Members:

@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 from pydamon.core.errors import UsageError
 
-__all__ = ["serve_metrics"]
+__all__ = ["registry_of", "serve_metrics"]
 
 
 @contextmanager
@@ -20,11 +20,8 @@ def serve_metrics(metrics: Collector, host: str = "127.0.0.1", port: int = 9871)
     Yields the port: with *port* 0 it is one that is free. Raises `UsageError` where nobody can
     listen there.
     """
-    registry = CollectorRegistry()
-    registry.register(metrics)
-    ProcessCollector(registry=registry)
     try:
-        server, thread = start_http_server(port, host, registry)
+        server, thread = start_http_server(port, host, registry_of(metrics))
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(
@@ -37,3 +34,11 @@ def serve_metrics(metrics: Collector, host: str = "127.0.0.1", port: int = 9871)
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def registry_of(metrics: Collector) -> CollectorRegistry:
+    """These metrics, and what this process costs."""
+    registry = CollectorRegistry()
+    registry.register(metrics)
+    ProcessCollector(registry=registry)
+    return registry
