@@ -317,16 +317,13 @@ def test_moves_what_is_zoomed_into() -> None:
         await pilot.press("shift+up", "shift+up")
         assert set(hot()) == {"."}
         assert "libexample" in screen.status
-        for _ in range(10):
-            await pilot.press("shift+up")
+        await pilot.press(*["shift+up"] * 4)
         assert "[heap]" in screen.status
         assert screen.lines[3].startswith("      1000000│"), "there is nothing below"
-        for _ in range(20):
-            await pilot.press("shift+down")
+        await pilot.press(*["shift+down"] * 7)
         assert set(hot()) == {"9"}
         # To pick a row beyond the edge moves on, too.
-        for _ in range(3 * len(screen.map)):
-            await pilot.press("up")
+        await pilot.press(*["up"] * 2 * len(screen.map))
         assert set(hot()) == {"."}
         await pilot.press("minus")
         assert "zoomed, 8 MiB of 16 MiB" in screen.status
