@@ -55,9 +55,9 @@ class Pagemap:
         self.fd = -1
         try:
             self.fd = os.open(f"/proc/{process.pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
-        except (FileNotFoundError, ProcessLookupError):
-            pass
         except OSError as error:
+            if process.ends:
+                return
             raise TargetError(f"cannot watch pid {process.pid}: {error.strerror}") from None
 
     def entries(self, start: int, end: int) -> NDArray[np.uint64]:

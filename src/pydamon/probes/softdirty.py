@@ -104,7 +104,7 @@ class SoftDirtySession(PagemapSession):
         process = self._processes[target]
         try:
             clear_soft_dirty(process.pid)
-        except (ProcessLookupError, FileNotFoundError):
-            pass  # it has exited
         except OSError as error:
+            if process.ends:
+                return
             raise TargetError(f"cannot watch pid {process.pid}: {error.strerror}") from None

@@ -70,7 +70,8 @@ class EbpfSession(Session):
             known = index < len(self._processes) and self._processes[index] is process
             if known and not self._machine.targets[index]["gone"]:
                 continue
-            if process.alive and (reason := madvise.may_advise(process.pidfd)):
+            reason = madvise.may_advise(process.pidfd)
+            if reason and not process.ends:
                 raise TargetError(
                     f"cannot watch pid {process.pid}: {reason}",
                     hint="needs CAP_SYS_NICE, and CAP_SYS_PTRACE for another user's process",
