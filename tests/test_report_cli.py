@@ -21,6 +21,7 @@ from tests.recordings import BEGIN_NS, MIB, info, record, snapshot, target
 
 APP = target(7, "app", (MIB, 5 * MIB, "rw-p", "[heap]"))
 WORKER = Target(8, "worker")
+ONE_FILE = [one.name for one in REPORTS if one.name not in {"diff", "profile"}]
 
 
 @pytest.fixture
@@ -198,6 +199,63 @@ def test_diff(path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "+1 MiB" in text
 
 
+PERF = """\
+app 7 [001] {0}.050000001:   10101010 cpu-clock:      7f0237f8a812 hot_loop+0x132 (/usr/bin/app)
+app 7 [001] {0}.150000002:   10101010 cpu-clock:      7f0237f8a812 hot_loop+0x14 (/usr/bin/app)
+app with blanks 7/8 {0}.160000: cpu-clock:
+\t          1af273 operator new(unsigned long)+0x3 (/usr/lib/libc++.so)
+\t          2af273 main+0x3 (/usr/bin/app)
+
+app 7 [001] {0}.250000:   10101010 cpu-clock:      ffffffff813a2313 [unknown] ([kernel.kallsyms])
+app 7 [001] 5.050000:   10101010 cpu-clock:      7f0237f8a812 too_early (/usr/bin/app)
+"""
+
+
+@pytest.fixture
+def phases(tmp_path: Path) -> list[str]:
+    """A recording in which the second of three snapshots is hot, and samples of perf."""
+    file, samples = tmp_path / "phases.damon", tmp_path / "cpu.txt"
+    record(file, [snapshot((APP,), [(0, MIB, 3 * MIB, 20 * (n == 1), 0)], n) for n in range(3)])
+    samples.write_text(PERF.format(BEGIN_NS // 10**9))
+    return [str(file), "--where", "rate > 50%", "--samples", str(samples)]
+
+
+def test_times(phases: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    (one,) = json.loads(printed(capsys, "times", *phases[:3], "--json"))["times"]
+    span = {"start_ns": BEGIN_NS + 10**8, "end_ns": BEGIN_NS + 2 * 10**8, "bytes": 2 * MIB}
+    assert one == span
+    lines = printed(capsys, "times", *phases[:3]).splitlines()
+    assert lines[0] == "100 ms of 300 ms (33 %)"
+    assert lines[2].split() == ["100", "ms", "200", "ms", "100", "ms", "2", "MiB"]
+    much = printed(capsys, "times", *phases[:3], "--least", "3MiB", "--json")
+    assert json.loads(much)["times"] == []
+    whole = json.loads(printed(capsys, "times", phases[0], "--json"))["times"]
+    assert [one["end_ns"] - one["start_ns"] for one in whole] == [3 * 10**8]
+
+
+def test_profile(phases: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    document = json.loads(printed(capsys, "profile", *phases, "--json"))
+    assert (document["samples_inside"], document["samples_outside"]) == (2, 2)
+    found = {
+        (one["function"], one["file"]): (one["inside"], one["outside"])
+        for one in document["functions"]
+    }
+    assert found == {
+        ("hot_loop", "/usr/bin/app"): (0.5, 0.5),
+        ("operator new(unsigned long)", "/usr/lib/libc++.so"): (0.5, 0),
+        ("[unknown]", "[kernel.kallsyms]"): (0, 0.5),
+    }
+    assert "50 %       50 %  hot_loop" in printed(capsys, "profile", *phases)
+    with pytest.raises(RecordingError, match="no function was sampled"):
+        report("profile", *phases[:4], phases[0])
+
+
+def test_a_long_summary_has_the_other_views(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(capsys, "summary", path, "--long")
+    for part in ("Mappings", "access rate", "working set in 30", "footprint in 30"):
+        assert part in text
+
+
 @pytest.mark.parametrize("kind", ["svg", "png", "html"])
 def test_pictures(kind: str, path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / f"heat.{kind}"
@@ -327,7 +385,7 @@ def test_options_that_make_no_sense_are_refused(argv: tuple[str, ...]) -> None:
         report(*argv)
 
 
-@pytest.mark.parametrize("kind", [one.name for one in REPORTS if one.name != "diff"])
+@pytest.mark.parametrize("kind", ONE_FILE)
 def test_a_recording_without_snapshots_says_so(tmp_path: Path, kind: str) -> None:
     with Recorder(tmp_path / "r.damon", info()) as recorder:
         with pytest.raises(RecordingError, match="has no snapshots") as caught:
@@ -335,7 +393,7 @@ def test_a_recording_without_snapshots_says_so(tmp_path: Path, kind: str) -> Non
         assert "not closed" in caught.value.hint
 
 
-@pytest.mark.parametrize("kind", [one.name for one in REPORTS if one.name != "diff"])
+@pytest.mark.parametrize("kind", ONE_FILE)
 def test_a_process_that_is_not_in_there_is_said_so(path: str, kind: str) -> None:
     with pytest.raises(RecordingError, match="no process 99"):
         report(kind, path, "--pid", "99")

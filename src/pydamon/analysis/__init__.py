@@ -13,6 +13,7 @@ from pydamon.analysis.distribution import (
 from pydamon.analysis.footprint import FootprintSeries, footprint
 from pydamon.analysis.heat import HeatMap, heatmap
 from pydamon.analysis.mappings import Bytes, MappingHeat, kind_of, mappings
+from pydamon.analysis.profile import FunctionShare, Profile, profile
 from pydamon.analysis.query import FIELDS, Query, parse
 from pydamon.analysis.summary import MonitorCost, Summary, summary
 from pydamon.analysis.temperature import (
@@ -24,6 +25,7 @@ from pydamon.analysis.temperature import (
     regions_of,
     temperature,
 )
+from pydamon.analysis.times import Times, times
 from pydamon.analysis.where import RegionColumns, where
 from pydamon.analysis.workingset import (
     PERCENTILES,
@@ -44,15 +46,18 @@ __all__ = [
     "Diff",
     "Distribution",
     "FootprintSeries",
+    "FunctionShare",
     "HeatMap",
     "Idle",
     "MappingDiff",
     "MappingHeat",
     "MonitorCost",
+    "Profile",
     "Query",
     "RegionColumns",
     "Summary",
     "Temperatures",
+    "Times",
     "WarmRegion",
     "WorkingSet",
     "WorkingSetSeries",
@@ -64,10 +69,12 @@ __all__ = [
     "kind_of",
     "mappings",
     "parse",
+    "profile",
     "regions",
     "regions_of",
     "summary",
     "temperature",
+    "times",
     "where",
     "working_set",
 ]

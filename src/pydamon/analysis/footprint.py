@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon.analysis.courses import Courses, touched
 from pydamon.analysis.folding import fold_some
-from pydamon.analysis.workingset import Courses, touched_bytes
 from pydamon.core.snapshot import Target
 from pydamon.recording import Recorded
 
@@ -43,12 +43,13 @@ def footprint(recording: Recorded) -> tuple[FootprintSeries, ...]:
     Raises `RecordingError` where there are no snapshots.
     """
     courses = Courses(
-        touched_bytes,
+        touched,
         lambda part: part.of_parts("vsz_bytes"),
         lambda part: part.of_parts("rss_bytes"),
     )
     fold_some(recording, courses)
     return tuple(
-        FootprintSeries(target, end_ns, vsz, rss, wss)
-        for target, end_ns, (wss, vsz, rss) in courses.series()
+        FootprintSeries(one.target, one.end_ns, vsz, rss, wss)
+        for one in courses.series()
+        for wss, vsz, rss in [one.amounts]
     )

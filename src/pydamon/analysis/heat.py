@@ -16,7 +16,7 @@ from pydamon.core.regions import PAGE_SIZE
 from pydamon.core.snapshot import Target
 from pydamon.recording import Recorded, Recording, RecordingFile
 
-__all__ = ["HeatMap", "Range", "Survey", "heatmap", "hottest", "spans_of", "zoom"]
+__all__ = ["SURVEY_WINDOWS", "HeatMap", "Range", "Survey", "heatmap", "hottest", "spans_of", "zoom"]
 
 Range: TypeAlias = Literal["all", "hottest"] | tuple[int, int]
 """Which addresses: all that were covered, the hottest of them, or those of [start, end)."""
@@ -29,7 +29,7 @@ _ENOUGH = 2**16
 _NEEDED = ("target", "start", "end", "nr_accesses", "max_nr_accesses", "mapping")
 _CHUNK = 2048
 _NEGLIGIBLE = 1e-9
-_SURVEY_WINDOWS = 4
+SURVEY_WINDOWS = 4
 """Of the snapshot behind it; on a busy machine surveys took up to 3.6."""
 
 
@@ -182,7 +182,7 @@ def spans_of(recording: Recording, axis: AddressAxis, before_ns: int = 0) -> Spa
     start_ns, end_ns = recording.of_snapshots("start_ns"), recording.of_snapshots("end_ns")
     ended_ns = np.append(before_ns, end_ns[:-1])
     pause_ns = start_ns - ended_ns
-    surveyed = (pause_ns > 0) & (pause_ns <= _SURVEY_WINDOWS * (end_ns - start_ns))
+    surveyed = (pause_ns > 0) & (pause_ns <= SURVEY_WINDOWS * (end_ns - start_ns))
     start, end = recording.column("start"), recording.column("end")
     # Blocks are few: only those are looked up.
     heads, low, _ = _blocks(recording)
@@ -208,7 +208,7 @@ def _blocks(
     offsets = recording.part_offsets
     new[offsets[:-1][np.diff(offsets) > 0]] = True
     heads = np.flatnonzero(new)
-    return heads, start[heads], end[np.append(heads[1:], len(start)) - 1]
+    return heads, start[heads], end[np.append(heads, len(start))[1:] - 1]
 
 
 def zoom(spans: Spans, every: AddressAxis, addresses: Range) -> tuple[int, int]:

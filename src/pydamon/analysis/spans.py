@@ -64,7 +64,7 @@ class Spans:
         new = np.ones(len(self.low), np.bool_)
         new[1:] = (self.low[1:] != self.high[:-1]) | (line[1:] != line[:-1])
         heads = np.flatnonzero(new)
-        tails = np.append(heads[1:], len(new)) - 1
+        tails = np.append(heads, len(new))[1:] - 1
         return self.low[heads], self.high[tails], line[heads]
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pydamon.analysis.courses import Courses, touched
 from pydamon.analysis.folding import fold_some
 from pydamon.analysis.mappings import Bytes, MappingHeat, MappingSums, together
-from pydamon.analysis.workingset import Courses, WorkingSet, touched_bytes
+from pydamon.analysis.workingset import WorkingSet
 from pydamon.core.snapshot import Target
 from pydamon.recording import Recorded, Recording
 
@@ -61,7 +62,7 @@ class Summaries:
 
     def __init__(self, recorded: Recorded, idle_ns: int | None = None) -> None:
         self._courses, self._sums, self._costs = (
-            Courses(touched_bytes),
+            Courses(touched),
             MappingSums(idle_ns),
             _Costs(),
         )

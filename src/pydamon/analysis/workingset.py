@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon.analysis.courses import Courses, touched
 from pydamon.analysis.folding import fold
 from pydamon.core.errors import UsageError
 from pydamon.core.snapshot import Target
-from pydamon.recording import Recorded, Recording
+from pydamon.recording import Recorded
 
 __all__ = [
     "PERCENTILES",
-    "Courses",
     "WorkingSet",
     "WorkingSetSeries",
-    "touched_bytes",
     "working_set",
 ]
 
 PERCENTILES = (0.0, 25.0, 50.0, 75.0, 90.0, 100.0)
-
-Amount: TypeAlias = Callable[[Recording], NDArray[np.int64]]
-"""Bytes of each part, a target of a snapshot: shape (parts,)."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +59,12 @@ class WorkingSet:
 
     @classmethod
     def of(cls, courses: Courses, percentiles: Sequence[float] = PERCENTILES) -> WorkingSet:
-        """That of which the first amount is `touched_bytes`."""
+        """That of which the first amount is what was `touched`."""
         total, *targets = (
-            WorkingSetSeries(target, end_ns, size, _percentiles(size, percentiles))
-            for target, end_ns, (size, *_) in courses.series()
+            WorkingSetSeries(
+                one.target, one.end_ns, one.amounts[0], _percentiles(one.amounts[0], percentiles)
+            )
+            for one in courses.series()
         )
         return cls(total, tuple(targets))
 
@@ -80,57 +77,9 @@ def working_set(recording: Recorded, percentiles: Sequence[float] = PERCENTILES)
     """
     if not all(0 <= p <= 100 for p in percentiles):
         raise UsageError("a percentile is a number from 0 to 100")
-    courses = Courses(touched_bytes)
+    courses = Courses(touched)
     fold(recording, courses)
     return WorkingSet.of(courses, percentiles)
-
-
-def touched_bytes(recording: Recording) -> NDArray[np.int64]:
-    """What was accessed of each target in each snapshot: shape (parts,)."""
-    touched = np.append(0, np.cumsum(recording.column("touched_bytes"), dtype=np.int64))
-    return np.diff(touched[recording.part_offsets])
-
-
-class Courses:
-    """Bytes over time of every target: a fold that keeps a row for each target of a snapshot."""
-
-    def __init__(self, *amounts: Amount) -> None:
-        self._amounts = amounts
-        self._targets: dict[int, Target] = {}
-        self._columns: list[list[NDArray[np.int64]]] = [[] for _ in range(3 + len(amounts))]
-
-    def add(self, part: Recording) -> None:
-        self._targets |= {target.pid: target for target in part.targets}
-        windows = (part.of_snapshots(name)[part.part_snapshots] for name in ("start_ns", "end_ns"))
-        amounts = (amount(part) for amount in self._amounts)
-        for column, values in zip(
-            self._columns, (part.of_parts("pid"), *windows, *amounts), strict=True
-        ):
-            column.append(values)
-
-    def series(self) -> Iterator[tuple[Target | None, NDArray[np.int64], list[NDArray[np.int64]]]]:
-        """When each snapshot ended, and the amounts in it: of all together, then of each target."""
-        pid, start_ns, end_ns, *amounts = (
-            np.concatenate(column) if column else np.empty(0, np.int64) for column in self._columns
-        )
-        if (end_ns[1:] < end_ns[:-1]).any():
-            order = np.argsort(end_ns, kind="stable")
-            pid, start_ns, end_ns = pid[order], start_ns[order], end_ns[order]
-            amounts = [amount[order] for amount in amounts]
-        new = np.ones(len(end_ns), np.bool_)
-        new[1:] = (end_ns[1:] != end_ns[:-1]) | (start_ns[1:] != start_ns[:-1])
-        snapshot = np.cumsum(new)
-        every = slice(None)
-        for target in (None, *self._targets.values()):
-            # Of a single target, all together are the same: their arrays then need no copies.
-            mine = every if target is None or len(self._targets) == 1 else pid == target.pid
-            first = np.diff(snapshot[mine], prepend=0) > 0
-            if first.all():
-                yield target, end_ns[mine], [amount[mine] for amount in amounts]
-            else:
-                heads = np.flatnonzero(first)
-                sums = [np.add.reduceat(amount[mine], heads) for amount in amounts]
-                yield target, end_ns[mine][heads], sums
 
 
 def _percentiles(

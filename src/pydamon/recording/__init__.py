@@ -1,5 +1,6 @@
 """Recordings: an append-only file that survives its recorder, one long table, many formats."""
 
+from pydamon.recording.cpu_samples import CpuSample, read_cpu_samples
 from pydamon.recording.format import COLUMNS, RecordingInfo
 from pydamon.recording.formats import FORMATS
 from pydamon.recording.output import write_recording
@@ -11,6 +12,7 @@ from pydamon.recording.writer import Recorder
 __all__ = [
     "COLUMNS",
     "FORMATS",
+    "CpuSample",
     "Recorded",
     "Recorder",
     "Recording",
@@ -19,6 +21,7 @@ __all__ = [
     "merge_recordings",
     "open_recording",
     "parts_of",
+    "read_cpu_samples",
     "read_recording",
     "write_recording",
 ]

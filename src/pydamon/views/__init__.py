@@ -5,10 +5,12 @@ from pydamon.views.distribution import DistributionView, IdleView
 from pydamon.views.footprint import FootprintView
 from pydamon.views.heatmap import HeatMapView, heatmap_cells, in_colour
 from pydamon.views.mappings import kind_table, mapping_table
+from pydamon.views.profile import profile_table
 from pydamon.views.regions import region_lines
 from pydamon.views.summary import summary_view
 from pydamon.views.table import Column, FittingTable
 from pydamon.views.temperature import temperature_table
+from pydamon.views.times import times_table
 from pydamon.views.workingset import WorkingSetView
 
 __all__ = [
@@ -24,7 +26,9 @@ __all__ = [
     "in_colour",
     "kind_table",
     "mapping_table",
+    "profile_table",
     "region_lines",
     "summary_view",
     "temperature_table",
+    "times_table",
 ]

@@ -7,8 +7,10 @@ from pydamon.cli.reports.footprint import FootprintReport
 from pydamon.cli.reports.heatmap import HeatMapReport
 from pydamon.cli.reports.idle import IdleReport
 from pydamon.cli.reports.mappings import MappingsReport
+from pydamon.cli.reports.profile import ProfileReport
 from pydamon.cli.reports.regions import RegionsReport
 from pydamon.cli.reports.summary import SummaryReport
+from pydamon.cli.reports.times import TimesReport
 from pydamon.cli.reports.wss import WssReport
 
 __all__ = ["REPORTS"]
@@ -22,5 +24,7 @@ REPORTS: tuple[Command, ...] = (
     IdleReport(),
     MappingsReport(),
     DiffReport(),
+    TimesReport(),
+    ProfileReport(),
     RegionsReport(),
 )

@@ -97,11 +97,14 @@ def console() -> Console:
 
 
 def show(what: RenderableType, on: Console | None = None) -> None:
-    """Render, then write: rich would exit by itself where the reader of a pipe has gone."""
+    """Render, then write: rich would exit by itself where the reader of a pipe has gone.
+
+    Blanks with which it fills up lines are left out.
+    """
     on = on or console()
     with on.capture() as capture:
         on.print(what)
-    sys.stdout.write(capture.get())
+    sys.stdout.write("".join(f"{line.rstrip(' ')}\n" for line in capture.get().splitlines()))
 
 
 def target_document(target: Target) -> dict[str, Any]:

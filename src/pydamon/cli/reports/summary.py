@@ -20,11 +20,20 @@ from pydamon.cli.reports.base import (
 from pydamon.cli.reports.mappings import mapping_document
 from pydamon.cli.reports.wss import percentiles_document
 from pydamon.recording import RecordingFile
-from pydamon.views import mapping_table, summary_view
+from pydamon.views import (
+    FootprintView,
+    HeatMapView,
+    WorkingSetView,
+    heatmap_cells,
+    mapping_table,
+    summary_view,
+)
 
 __all__ = ["SummaryReport", "summary_document"]
 
 _MAPPINGS = 12
+_LINES = 12
+"""Of the heat map."""
 
 
 class SummaryReport:
@@ -41,6 +50,9 @@ class SummaryReport:
             metavar="D",
             help="for how long what is idle has not been accessed (default: fits the recording)",
         )
+        parser.add_argument(
+            "--long", action="store_true", help="the heat map, working set and footprint too"
+        )
 
     def run(self, args: argparse.Namespace) -> int:
         """Print the summary."""
@@ -53,6 +65,15 @@ class SummaryReport:
         show(summary_view(summary, recording.info), screen)
         show("", screen)
         show(mapping_table(summary.mappings, most=_MAPPINGS), screen)
+        if args.long:
+            rows, columns = heatmap_cells(screen, height=_LINES)
+            for view in (
+                HeatMapView(analysis.heatmap(recording, rows, columns)),
+                WorkingSetView(summary.working_set),
+                FootprintView(analysis.footprint(recording)),
+            ):
+                show("", screen)
+                show(view, screen)
         return 0
 
 

@@ -1,0 +1,86 @@
+"""Bytes over time, of each target and of all together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon.core.snapshot import Target
+from pydamon.recording import Recording
+
+__all__ = ["Amount", "Course", "Courses", "sizes", "touched"]
+
+Amount: TypeAlias = Callable[[Recording], NDArray[np.int64]]
+"""Bytes of each part, a target of a snapshot: shape (parts,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """The snapshots of a target, or of all together where `target` is `None`.
+
+    `start_ns`, `end_ns` and each of `amounts` have one entry a snapshot that it is in.
+    """
+
+    target: Target | None
+    start_ns: NDArray[np.int64]
+    end_ns: NDArray[np.int64]
+    amounts: tuple[NDArray[np.int64], ...]
+
+
+class Courses:
+    """Some amounts over time, as a fold that keeps a row for each target of a snapshot."""
+
+    def __init__(self, *amounts: Amount) -> None:
+        self._amounts = amounts
+        self._targets: dict[int, Target] = {}
+        self._columns: list[list[NDArray[np.int64]]] = [[] for _ in range(3 + len(amounts))]
+
+    def add(self, part: Recording) -> None:
+        self._targets |= {target.pid: target for target in part.targets}
+        windows = (part.of_snapshots(name)[part.part_snapshots] for name in ("start_ns", "end_ns"))
+        amounts = (amount(part) for amount in self._amounts)
+        for column, values in zip(
+            self._columns, (part.of_parts("pid"), *windows, *amounts), strict=True
+        ):
+            column.append(values)
+
+    def series(self) -> Iterator[Course]:
+        """All targets together, then each."""
+        for column in self._columns:  # one after the other, for the memory of one besides
+            column[:] = [np.concatenate([np.empty(0, np.int64), *column])]
+        pid, start_ns, end_ns, *amounts = (column[0] for column in self._columns)
+        if (end_ns[1:] < end_ns[:-1]).any():
+            order = np.argsort(end_ns, kind="stable")
+            pid, start_ns, end_ns = pid[order], start_ns[order], end_ns[order]
+            amounts = [amount[order] for amount in amounts]
+        new = np.ones(len(end_ns), np.bool_)
+        new[1:] = (end_ns[1:] != end_ns[:-1]) | (start_ns[1:] != start_ns[:-1])
+        snapshot = np.cumsum(new)
+        every = slice(None)
+        for target in (None, *self._targets.values()):
+            # Of a single target, all together are the same: their arrays then need no copies.
+            mine = every if target is None or len(self._targets) == 1 else pid == target.pid
+            first = np.diff(snapshot[mine], prepend=0) > 0
+            found = [amount[mine] for amount in amounts]
+            heads = every if first.all() else np.flatnonzero(first)
+            if not isinstance(heads, slice):
+                found = [np.add.reduceat(amount, heads) for amount in found]
+            yield Course(target, start_ns[mine][heads], end_ns[mine][heads], tuple(found))
+
+
+def touched(recording: Recording) -> NDArray[np.int64]:
+    """What was accessed of each target in each snapshot: shape (parts,)."""
+    return _sums(recording, recording.column("touched_bytes"))
+
+
+def sizes(recording: Recording) -> NDArray[np.int64]:
+    """How large the regions of each target in each snapshot are: shape (parts,)."""
+    return _sums(recording, recording.column("end") - recording.column("start"))
+
+
+def _sums(recording: Recording, values: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.diff(np.append(0, np.cumsum(values))[recording.part_offsets])

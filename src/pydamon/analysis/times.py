@@ -1,0 +1,70 @@
+"""When memory was as a filter says: the times in which it left enough of a recording."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon.analysis.courses import Courses, sizes
+from pydamon.analysis.folding import fold_some
+from pydamon.analysis.heat import SURVEY_WINDOWS
+from pydamon.recording import Recorded
+
+__all__ = ["Times", "times"]
+
+
+@dataclass(frozen=True)
+class Times:
+    """Stretches of time: `start_ns` and `end_ns` are Unix time, shape (stretches,).
+
+    `mean_bytes` is how much there was in each of them. The recording went from `begin_ns` to
+    `last_ns`.
+    """
+
+    start_ns: NDArray[np.int64]
+    end_ns: NDArray[np.int64]
+    mean_bytes: NDArray[np.float64]
+    begin_ns: int
+    last_ns: int
+
+    @property
+    def total_ns(self) -> int:
+        """How long all of them together took."""
+        return int((self.end_ns - self.start_ns).sum())
+
+    def inside(self, time_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of some times (Unix time) are in one of them: shape (times,)."""
+        place = np.searchsorted(self.start_ns, time_ns, side="right") - 1
+        found: NDArray[np.bool_] = (place >= 0) & (time_ns < np.append(self.end_ns, 0)[place])
+        return found
+
+
+def times(recording: Recorded, least_bytes: int = 1) -> Times:
+    """When a recording, most often one that `where` has filtered, had so many bytes of regions.
+
+    Snapshots that follow one another are one stretch, with the surveys between them. Raises
+    `RecordingError` where there are no snapshots.
+    """
+    courses = Courses(sizes)
+    outline = fold_some(recording, courses)
+    every = next(courses.series())
+    (size_bytes,) = every.amounts
+    held = size_bytes >= max(1, least_bytes)
+    window_ns = np.maximum(every.end_ns - every.start_ns, 1)
+    follows = np.zeros(len(held), np.bool_)
+    follows[1:] = every.start_ns[1:] - every.end_ns[:-1] <= SURVEY_WINDOWS * window_ns[1:]
+    follows[1:] &= held[:-1]
+    first = np.flatnonzero(held & ~follows)
+    last = np.flatnonzero(held & ~np.append(held[1:] & follows[1:], False))
+    weight = np.append(0, np.cumsum(np.where(held, window_ns, 0)))
+    amount = np.append(0, np.cumsum(np.where(held, size_bytes * window_ns.astype(np.float64), 0)))
+    mean = (amount[last + 1] - amount[first]) / np.maximum(weight[last + 1] - weight[first], 1)
+    return Times(
+        every.start_ns[first],
+        every.end_ns[last],
+        mean,
+        outline.begin_ns,
+        outline.end_ns,
+    )
