@@ -12,6 +12,7 @@ import pytest
 import pydamon
 from pydamon.core.mappings import MappingTable
 from pydamon.core.regions import RegionTable
+from pydamon.core.spots import SPOT_BYTES
 from pydamon.probes import Session
 from pydamon.probes.ebpf.probe import EbpfProbe
 from pydamon.probes.process import Process
@@ -74,6 +75,15 @@ def test_a_scan_is_exact(session: Session, quarter: Callable[..., Program]) -> N
     # The few pages that were in no LRU list yet when they should have been cleared, or a huge page
     # on both sides of the border.
     assert bits.accessed[~hot].sum() <= (512 if huge_bytes(program.pid) else 64)
+
+
+def test_a_look_at_spots_of_which_none_is_accessed(
+    session: Session, quarter: Callable[..., Program]
+) -> None:
+    watch_only(session, quarter(16).pid)
+    nothing_is_there = HUGE + np.arange(4) * SPOT_BYTES
+    for spots in (nothing_is_there, nothing_is_there[:0]):
+        assert session.look(0, spots, clear=True).tolist() == [0.0] * len(spots)
 
 
 def test_a_scan_leaves_what_it_only_reads(

@@ -75,7 +75,9 @@ class Scanner:
             if not self._copy(bits[at : at + n], huge[at : at + n]):
                 break
         part = spots % _TABLE_BYTES // SPOT_BYTES
-        mine = bits.reshape(len(spots), -1, _SPOT_PAGES)[np.arange(len(spots)), part]
+        mine = bits.reshape(len(spots), 512 // _SPOT_PAGES, _SPOT_PAGES)[
+            np.arange(len(spots)), part
+        ]
         return ((mine & _MAPPED) != 0) & ((mine & _ACCESSED) != 0), huge
 
     def _copy(self, bits: NDArray[np.uint16], huge: NDArray[np.bool_]) -> bool:
