@@ -127,7 +127,23 @@ def test_output_that_nobody_takes(redirection: str, tmp_path: Path) -> None:
     assert "Exception ignored" not in done.stderr
     if redirection == ">/dev/full":
         assert done.returncode == 1
-        assert "No space left" in done.stderr
+        assert "cannot write the output: No space left" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (PermissionError(13, "Permission denied", "/proc/1/maps"), "/proc/1/maps: Permission"),
+        (OSError(24, "Too many open files"), "Too many open files"),
+        (OSError("odd"), "odd"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_an_error_of_the_system_is_named(
+    error: OSError, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pydamon.cli.convert.Convert.run", Mock(side_effect=error))
+    assert complaint(capsys, "convert", "a", "b").startswith(f"pydamon: {line}")
 
 
 def test_a_terminal_of_another_time() -> None:

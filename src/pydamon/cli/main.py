@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -40,6 +41,10 @@ COMMANDS = {
 """The class of each command. Only the one that is asked for is imported: reports start at once."""
 
 
+_OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+"""What can be wrong with writing where the error names no file: other files have names."""
+
+
 def main(argv: Sequence[str]) -> int:
     """Run one command; the exit code: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
 
@@ -68,11 +73,21 @@ def main(argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        complain(f"pydamon: cannot write the output: {error.strerror}")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        complain(f"pydamon: {_told(error)}")
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _told(error: OSError) -> str:
+    """What failed. If it is the output, nothing must be written to it at exit either."""
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.filename:
+        return f"{error.filename}: {reason}"
+    if error.errno in _OF_OUTPUT:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return f"cannot write the output: {reason}"
+    return reason
 
 
 def run() -> None:
