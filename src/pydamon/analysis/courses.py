@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon.analysis.folding import host_codes
 from pydamon.core.snapshot import Target
 from pydamon.recording import Recording
 
@@ -37,34 +38,37 @@ class Courses:
     def __init__(self, *amounts: Amount) -> None:
         self._amounts = amounts
         self._targets: dict[int, Target] = {}
-        self._columns: list[list[NDArray[np.int64]]] = [[] for _ in range(3 + len(amounts))]
+        self._hosts: dict[str, int] = {}
+        self._columns: list[list[NDArray[np.int64]]] = [[] for _ in range(4 + len(amounts))]
 
     def add(self, part: Recording) -> None:
         self._targets |= {target.pid: target for target in part.targets}
-        windows = (part.of_snapshots(name)[part.part_snapshots] for name in ("start_ns", "end_ns"))
-        amounts = (amount(part) for amount in self._amounts)
-        for column, values in zip(
-            self._columns, (part.of_parts("pid"), *windows, *amounts), strict=True
-        ):
+        found = [part.of_parts("pid"), host_codes(part, self._hosts)[part.part_snapshots]]
+        windows = (part.of_snapshots(name) for name in ("start_ns", "end_ns"))
+        found += [values[part.part_snapshots] for values in windows]
+        found += [amount(part) for amount in self._amounts]
+        for column, values in zip(self._columns, found, strict=True):
             column.append(values)
 
     def series(self) -> Iterator[Course]:
         """All targets together, then each."""
         for column in self._columns:  # one after the other, for the memory of one besides
-            column[:] = [np.concatenate([np.empty(0, np.int64), *column])]
-        pid, start_ns, end_ns, *amounts = (column[0] for column in self._columns)
+            column[:] = [np.concatenate(column or [np.empty(0, np.int64)])]
+        columns = [column[0] for column in self._columns]
+        end_ns = columns[3]
         if (end_ns[1:] < end_ns[:-1]).any():
-            order = np.argsort(end_ns, kind="stable")
-            pid, start_ns, end_ns = pid[order], start_ns[order], end_ns[order]
-            amounts = [amount[order] for amount in amounts]
-        new = np.ones(len(end_ns), np.bool_)
-        new[1:] = (end_ns[1:] != end_ns[:-1]) | (start_ns[1:] != start_ns[:-1])
-        snapshot = np.cumsum(new)
+            order = np.lexsort((columns[1], end_ns))
+            columns = [column[order] for column in columns]
+        pid, host, start_ns, end_ns, *amounts = columns
+        other = np.zeros(max(0, len(end_ns) - 1), np.bool_)
+        for values in (host, start_ns, end_ns):
+            other |= values[1:] != values[:-1]
+        snapshot = np.append(0, np.cumsum(other))[: len(end_ns)]
         every = slice(None)
         for target in (None, *self._targets.values()):
             # Of a single target, all together are the same: their arrays then need no copies.
             mine = every if target is None or len(self._targets) == 1 else pid == target.pid
-            first = np.diff(snapshot[mine], prepend=0) > 0
+            first = np.diff(snapshot[mine], prepend=-1) > 0
             found = [amount[mine] for amount in amounts]
             heads = every if first.all() else np.flatnonzero(first)
             if not isinstance(heads, slice):

@@ -13,7 +13,7 @@ from pydamon.recording import Recorded, Recording, parts_of
 from pydamon.recording.arrays import joined
 from pydamon.recording.parts import in_order
 
-__all__ = ["Fold", "Latest", "Outline", "Sample", "fold", "fold_some", "row_weights"]
+__all__ = ["Fold", "Latest", "Outline", "Sample", "fold", "fold_some", "host_codes", "row_weights"]
 
 _RECENT = 100
 
@@ -54,6 +54,13 @@ def row_weights(recording: Recording) -> NDArray[np.float64]:
     return np.repeat(weights(recording), np.diff(recording.snapshot_offsets))
 
 
+def host_codes(recording: Recording, known: dict[str, int]) -> NDArray[np.int32]:
+    """The host of each snapshot, as its number in *known*, where new ones are added."""
+    numbers = [known.setdefault(name, len(known)) for name in recording.names("host")]
+    codes: NDArray[np.int32] = np.array(numbers, np.int32)[recording.of_snapshots("host")]
+    return codes
+
+
 class Outline:
     """When a recording was made, and of what.
 
@@ -67,6 +74,7 @@ class Outline:
         # In parts that are out of order, a snapshot may be found again, with another target.
         self._in_order = isinstance(recorded, Recording) or recorded.ordered
         self._windows: list[NDArray[np.int64]] = []
+        self._hosts: dict[str, int] = {}
         self._recorded_ns = 0.0
 
     def add(self, part: Recording) -> None:
@@ -77,7 +85,8 @@ class Outline:
         if self._in_order:
             self._recorded_ns += float(weights(part).sum())
         else:
-            self._windows.append(np.column_stack([start_ns, end_ns]))
+            hosts = host_codes(part, self._hosts)
+            self._windows.append(np.column_stack([hosts, start_ns, end_ns]))
 
     @property
     def duration_ns(self) -> int:
@@ -89,7 +98,7 @@ class Outline:
         """The sum of all `weights`."""
         if self._in_order:
             return self._recorded_ns
-        start_ns, end_ns = np.unique(np.concatenate(self._windows), axis=0).T
+        _, start_ns, end_ns = np.unique(np.concatenate(self._windows), axis=0).T
         return float(np.maximum(end_ns - start_ns, 1).sum())
 
 

@@ -39,11 +39,9 @@ class _Filtered(DerivedFile):
         return where(self._whole.read(), self._query.text)
 
     def __iter__(self) -> Iterator[Recording]:
-        began_ns: int | None = None
+        began_ns = self._whole.began_ns
         for part in super().__iter__():
-            columns = RegionColumns(part, began_ns)
-            began_ns = columns.began_ns
-            yield part.pick(self._query.mask(columns))
+            yield part.pick(self._query.mask(RegionColumns(part, began_ns)))
 
 
 class RegionColumns:

@@ -20,7 +20,7 @@ from pydamon.recording.format import COLUMNS, EXTRA, RecordingInfo
 from pydamon.recording.memory import free_memory
 from pydamon.recording.recording import Recording, no_such_target
 
-__all__ = ["DerivedFile", "MergedFile", "Recorded", "RecordingFile", "parts_of"]
+__all__ = ["DerivedFile", "Recorded", "RecordingFile", "SeveralFiles", "in_order", "parts_of"]
 
 _LEAST_FREE = 2**25
 _MOST_HELD_ROWS = 2**20
@@ -49,6 +49,12 @@ class RecordingFile(ABC):
         """Whether nothing of what was read is lost: see `problem`."""
         return not self.problem
 
+    @property
+    def began_ns(self) -> int:
+        """When the first snapshot began, as far as it is known before all is read: Unix time."""
+        first = next(iter(self), None) if self.ordered else None
+        return int(first.of_snapshots("start_ns")[0]) if first else self.info.started_ns
+
     def read(self) -> Recording:
         """All of it, in memory; raises `RecordingError` where that does not suffice."""
         tables, row_count = [], 0
@@ -63,7 +69,7 @@ class RecordingFile(ABC):
         return Recording(self.info, in_order(tables, known=self.ordered), self.problem)
 
     def sorted(self) -> RecordingFile:
-        """The same in the order of time: itself, or else one that is read as a whole."""
+        """The same in the order of time: itself, a merge, or else one that is read as a whole."""
         return self if self.ordered else _InMemory(self)
 
     def held(self, *columns: str) -> RecordingFile:
@@ -194,13 +200,38 @@ class _InMemory(RecordingFile):
         return self._file.read()
 
 
-class MergedFile(RecordingFile):
-    """Several recordings as one, in the order of time. Each must be `sorted`."""
+class SeveralFiles(RecordingFile):
+    """Several recordings as one: one after the other, unless they are asked for `sorted`."""
 
     def __init__(self, path: str, files: Sequence[RecordingFile]) -> None:
         self.path = path
-        self._files = files
+        self.ordered = len(files) == 1 and files[0].ordered
         self.info = _merged_info([file.info for file in files])
+        self._files = files
+
+    def __iter__(self) -> Iterator[Recording]:
+        seen: set[tuple[str, int, int]] = set()
+        for file in self._files:
+            first = True
+            for part in file:
+                if first and (window := _first_window(part)) in seen:
+                    raise _there_twice(self.path)
+                if first:
+                    seen.add(window)
+                first = False
+                yield part
+        self.problem = _problems(self._files)
+
+    def sorted(self) -> RecordingFile:
+        return self if self.ordered else _Merged(self.path, [one.sorted() for one in self._files])
+
+
+class _Merged(SeveralFiles):
+    """The same in the order of time; of each file a batch is in memory."""
+
+    def __init__(self, path: str, files: Sequence[RecordingFile]) -> None:
+        super().__init__(path, files)
+        self.ordered = True
 
     def __iter__(self) -> Iterator[Recording]:
         """What is known to come before everything that is still to be read, again and again."""
@@ -221,10 +252,23 @@ class MergedFile(RecordingFile):
             source = np.repeat(np.arange(len(lengths)), lengths)[order]
             borders = np.flatnonzero(source[1:] != source[:-1]) + 1
             if not np.isin(borders, part.snapshot_offsets).all():
-                raise RecordingError(f"{self.path}: one of the recordings is there twice")
+                raise _there_twice(self.path)
             yield part
-        problems = [f"{file.path}: {file.problem}" for file in self._files if file.problem]
-        self.problem = "; ".join(problems)
+        self.problem = _problems(self._files)
+
+
+def _first_window(part: Recording) -> tuple[str, int, int]:
+    """What no two recordings have in common."""
+    start_ns, end_ns = (int(part.of_snapshots(name)[0]) for name in ("start_ns", "end_ns"))
+    return part.hosts[0], start_ns, end_ns
+
+
+def _there_twice(path: str) -> RecordingError:
+    return RecordingError(f"{path}: one of the recordings is there twice")
+
+
+def _problems(files: Iterable[RecordingFile]) -> str:
+    return "; ".join(f"{file.path}: {file.problem}" for file in files if file.problem)
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from pydamon.recording.arrays import arrow, constant, joined
 from pydamon.recording.format import COLUMNS, EXTRA, LATER, RecordingInfo
 from pydamon.recording.formats import FORMATS, HEAD_BYTES, format_of
 from pydamon.recording.formats.base import UNREADABLE, Incomplete, Source
-from pydamon.recording.parts import MergedFile, RecordingFile
+from pydamon.recording.parts import RecordingFile, SeveralFiles
 from pydamon.recording.recording import Recording
 
 __all__ = ["merge_recordings", "open_recording", "read_recording"]
@@ -62,14 +62,16 @@ def open_recording(path: str | os.PathLike[str]) -> RecordingFile:
 def merge_recordings(
     paths: Iterable[str | os.PathLike[str]], *, path: str = "the recordings"
 ) -> RecordingFile:
-    """Several recordings as one, in the order of time; *path* is what errors call it.
+    """Several recordings as one; *path* is what errors call it.
+
+    They come one after the other; in the order of time where that is `read`, `sorted` or written.
 
     A recording that does not say on which host it was made gets the name of its file as one.
     Raises `RecordingError`.
     """
     names = [Path(one) for one in paths]
     part_rows = max(_LEAST_PART_ROWS, _PART_ROWS // max(1, len(names)))
-    return MergedFile(path, [_File(one, part_rows, one.stem).sorted() for one in names])
+    return SeveralFiles(path, [_File(one, part_rows, one.stem) for one in names])
 
 
 class _File(RecordingFile):

@@ -28,6 +28,7 @@ _OF_SNAPSHOTS = (
     "cpu_ns",
     "interruption_ns",
     "late_ticks",
+    "host",
 )
 _OF_PARTS = ("pid", "target", "vsz_bytes", "rss_bytes")
 
@@ -58,7 +59,7 @@ class _Frame:
     snapshot_offsets: NDArray[np.int64]
     part_offsets: NDArray[np.int64]
     part_snapshots: NDArray[np.int64]
-    of_snapshots: dict[str, NDArray[np.int64]]
+    of_snapshots: dict[str, NDArray[Any]]
     of_parts: dict[str, NDArray[Any]]
 
 
@@ -119,15 +120,16 @@ class Recording:
         found = np.searchsorted(self.snapshot_offsets, self.part_offsets[:-1], side="right")
         return found - 1
 
-    def of_snapshots(self, name: str) -> NDArray[np.int64]:
+    def of_snapshots(self, name: str) -> NDArray[Any]:
         """A column that all regions of a snapshot agree in, once each: shape (snapshots,).
 
         Those are `start_ns`, `end_ns`, `max_nr_accesses`, `sampling_ns`, `cpu_ns`,
-        `interruption_ns` and `late_ticks`.
+        `interruption_ns`, `late_ticks`, and `host` as indices into `names("host")`.
         """
         if self._frame:
             return self._frame.of_snapshots[name]
-        return self.column(name)[self.snapshot_offsets[:-1]]
+        heads = self.snapshot_offsets[:-1]
+        return self.codes(name)[heads] if name == "host" else self.column(name)[heads]
 
     def of_parts(self, name: str) -> NDArray[Any]:
         """As `of_snapshots`, for the targets of snapshots: shape (parts,).
@@ -142,7 +144,7 @@ class Recording:
     @cached_property
     def hosts(self) -> tuple[str, ...]:
         """The hosts that it was recorded on, in the order of appearance."""
-        codes, first = np.unique(self.codes("host"), return_index=True)
+        codes, first = np.unique(self.of_snapshots("host"), return_index=True)
         names = self.names("host")
         return tuple(names[code] for code in codes[np.argsort(first)].tolist())
 

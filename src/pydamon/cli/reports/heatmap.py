@@ -115,8 +115,7 @@ def _heatmap(
 ) -> analysis.HeatMap:
     time_ns = args.time
     if time_ns is not None:
-        began_ns = int(next(iter(recording)).of_snapshots("start_ns").min())
-        time_ns = began_ns + time_ns[0], began_ns + time_ns[1]
+        time_ns = recording.began_ns + time_ns[0], recording.began_ns + time_ns[1]
     return analysis.heatmap(recording, rows, columns, addresses=args.range, time_ns=time_ns)
 
 
