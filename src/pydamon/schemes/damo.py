@@ -1,16 +1,15 @@
 """damo's JSON: schemes that were written for the kernel's user tool.
 
-Numbers there are numbers or text with units and commas ("1,000", "4.000 KiB", "0 %", "1 m 30 s",
-"max"); a bare number has the unit that the name of its key ends in.
+Numbers are as `core/damo_values.py` says; a bare one has the unit that the name of its key ends in.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
+from pydamon.core.damo_values import Value, amount_of, bytes_of, ns_of, number_of
 from pydamon.core.errors import UsageError
 from pydamon.schemes.fields import Ns
 from pydamon.schemes.pattern import Age, Rate
@@ -19,10 +18,7 @@ from pydamon.schemes.scheme import Scheme
 
 __all__ = ["read_damo_schemes"]
 
-_UNIT_NS = {"us": 10**3, "ms": 10**6}
-_TIME = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
-_TIME["d"] = 24 * _TIME["h"]
-_SIZE = {unit: 1024**power for power, unit in enumerate(("B", "KiB", "MiB", "GiB", "TiB", "PiB"))}
+_US, _MS = 10**3, 10**6
 _UNBOUNDED = ("max", None)
 _ENDLESS = Ns(2**62)
 
@@ -67,13 +63,12 @@ def _scheme(given: dict[str, Any]) -> dict[str, Any]:
         "filters": [_filter(one) for one in given.get("filters", [])],
     }
     if given.get("apply_interval_us"):
-        plain["apply_interval"] = _time(given["apply_interval_us"], "us")
+        plain["apply_interval"] = _time(given["apply_interval_us"], _US)
     if given.get("target_nid") is not None and plain["action"].startswith("migrate"):
-        plain["target_node"] = int(_number(given["target_nid"]))
+        plain["target_node"] = number_of(given["target_nid"])
     if given.get("dests"):
         plain["destinations"] = [
-            {"node": int(_number(d["id"])), "weight": int(_number(d["weight"]))}
-            for d in given["dests"]
+            {"node": number_of(d["id"]), "weight": number_of(d["weight"])} for d in given["dests"]
         ]
     if "quotas" in given:
         plain["quota"] = _quota(given["quotas"])
@@ -81,7 +76,7 @@ def _scheme(given: dict[str, Any]) -> dict[str, Any]:
         marks = given["watermarks"]
         plain["watermarks"] = {
             "metric": marks["metric"],
-            "interval": _time(marks["interval_us"], "us"),
+            "interval": _time(marks["interval_us"], _US),
             **{name: _permil(marks[f"{name}_permil"]) for name in ("high", "mid", "low")},
         }
     return plain
@@ -92,7 +87,7 @@ def _pattern(given: dict[str, Any]) -> dict[str, Any]:
     for low_or_high in ("min", "max"):
         size = given.get("sz_bytes", {}).get(low_or_high)
         if size not in _UNBOUNDED:
-            plain[f"{low_or_high}_size"] = _size(size)
+            plain[f"{low_or_high}_size"] = bytes_of(size)
         rate = given.get("nr_accesses", {}).get(low_or_high)
         if rate not in _UNBOUNDED:
             plain[f"{low_or_high}_rate"] = _rate(rate, given.get("nr_accesses_unit"))
@@ -105,10 +100,10 @@ def _pattern(given: dict[str, Any]) -> dict[str, Any]:
 def _quota(given: dict[str, Any]) -> dict[str, Any]:
     weights = given.get("weights", {})
     plain: dict[str, Any] = {
-        "time": _time(given.get("time_ms", 0), "ms"),
-        "bytes": _size(given.get("sz_bytes", 0)),
+        "time": _time(given.get("time_ms", 0), _MS),
+        "bytes": bytes_of(given.get("sz_bytes", 0)),
         # An interval of 0 is what damo writes where there is no quota.
-        "reset": _time(given.get("reset_interval_ms", 0), "ms") or Ns(10**9),
+        "reset": _time(given.get("reset_interval_ms", 0), _MS) or Ns(10**9),
         "weights": {
             ours: _permil(weights.get(f"{theirs}_permil", 0))
             for ours, theirs in (("size", "sz"), ("rate", "nr_accesses"), ("age", "age"))
@@ -116,20 +111,20 @@ def _quota(given: dict[str, Any]) -> dict[str, Any]:
         "goals": [_goal(one) for one in given.get("goals", [])],
         "tuner": given.get("goal_tuner", "consist"),
     }
-    parts = _number(given.get("fail_charge_denom", 0))
+    parts = number_of(given.get("fail_charge_denom", 0))
     if parts:
-        plain["fail_charge"] = _number(given["fail_charge_num"]) / parts
+        plain["fail_charge"] = number_of(given["fail_charge_num"]) / parts
     return plain
 
 
 def _goal(given: dict[str, Any]) -> dict[str, Any]:
     plain: dict[str, Any] = {
         "metric": given["metric"],
-        "target": int(_number(given["target_value"])),
-        "value": _number(given.get("current_value", 0)),
+        "target": number_of(given["target_value"]),
+        "value": number_of(given.get("current_value", 0)),
     }
     if given.get("nid") is not None:
-        plain["node"] = int(_number(given["nid"]))
+        plain["node"] = number_of(given["nid"])
     if given.get("memcg_path"):
         plain["memcg_path"] = given["memcg_path"]
     return plain
@@ -145,64 +140,32 @@ def _filter(given: dict[str, Any]) -> dict[str, Any]:
         plain["memcg_path"] = given["memcg_path"]
     if plain["kind"] == "addr":
         for name in ("start", "end"):
-            plain[name] = int(_number(given["address_range"][name]))
+            plain[name] = number_of(given["address_range"][name])
     if plain["kind"] == "target":
-        plain["target"] = int(_number(given["damon_target_idx"]))
+        plain["target"] = number_of(given["damon_target_idx"])
     if plain["kind"] == "hugepage_size":
         low, high = given["hugepage_size"]
-        plain |= {"min_size": _size(low), "max_size": _size(high)}
+        plain |= {"min_size": bytes_of(low), "max_size": bytes_of(high)}
     return plain
 
 
-def _number(value: str | float) -> float:
-    if value == "min":
-        return 0
-    return float(value.replace(",", "")) if isinstance(value, str) else value
+def _time(value: Value, bare_ns: int) -> Ns:
+    return Ns(min(ns_of(value, bare_ns), _ENDLESS))
 
 
-def _with_unit(text: str) -> tuple[float, str]:
-    match = re.fullmatch(r"([\d.,]+)\s*(\S*)", text.strip())
-    if match is None:
-        raise ValueError(f"not a number with a unit: {text!r}")
-    return _number(match[1]), match[2]
+def _rate(value: Value, unit: str | None) -> Rate:
+    if str(value).endswith("%") or unit == "percent":
+        return Rate(amount_of(value, {"": 1000, "%": 1000}) / 1000, "%")
+    return Rate(number_of(value))
 
 
-def _size(value: str | float) -> int:
-    if not isinstance(value, str) or value == "min":
-        return int(_number(value))
-    number, unit = _with_unit(value)
-    # "1.5 GiB" as well as "1.5G".
-    unit = f"{unit}iB" if f"{unit}iB" in _SIZE else unit or "B"
-    return int(number * _SIZE[unit] + 0.5)
-
-
-def _time(value: str | float, bare_unit: str) -> Ns:
-    if value == "max":
-        return _ENDLESS
-    if not isinstance(value, str) or re.fullmatch(r"[\d.,]+|min", value):
-        return Ns(round(_number(value) * _UNIT_NS[bare_unit]))
-    parts = re.findall(r"[\d.,]+\s*[a-z]+", value)
-    return Ns(round(sum(n * _TIME[unit] for n, unit in map(_with_unit, parts))))
-
-
-def _rate(value: str | float, unit: str | None) -> Rate:
-    number, given = (0, "") if value == "min" else _with_unit(str(value))
-    if given == "%" or (not given and unit == "percent"):
-        return Rate(number, "%")
-    return Rate(int(number))
-
-
-def _age(value: str | float, unit: str | None) -> Age:
-    if value == "min":
-        return Age(0)
+def _age(value: Value, unit: str | None) -> Age:
     if isinstance(value, str) and value.endswith("aggr_intervals"):
-        return Age(int(_with_unit(value)[0]))
+        return Age(number_of(value.removesuffix("aggr_intervals")))
     if unit == "aggr_intervals":
-        return Age(int(_number(value)))
-    return Age(_time(value, "us"), "ns")
+        return Age(number_of(value))
+    return Age(_time(value, _US), "ns")
 
 
-def _permil(value: str | float) -> int:
-    if isinstance(value, str) and value.strip().endswith("%"):
-        return round(10 * _with_unit(value)[0])
-    return round(_number(value))
+def _permil(value: Value) -> int:
+    return amount_of(value, {"": 1, "%": 10})

@@ -20,11 +20,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pydamon.core.attrs import Attrs
+from pydamon.core.damo_values import Value, bytes_of, integers, ns_of, number_of
 from pydamon.recording.arrays import batch_of, constant, named
 from pydamon.recording.format import RecordingInfo
 from pydamon.recording.formats import damo_json, damo_write
 from pydamon.recording.formats.base import Incomplete
-from pydamon.recording.formats.damo_values import Value, bytes_of, integers, ns_of, number_of
 from pydamon.recording.recording import Recording
 
 __all__ = ["DamoJson", "DamoJsonCompressed"]

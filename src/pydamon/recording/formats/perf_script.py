@@ -18,9 +18,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pydamon.core.attrs import Attrs
+from pydamon.core.damo_values import integers
 from pydamon.recording.arrays import batch_of, named, numbers
 from pydamon.recording.format import EXTRA, RecordingInfo
-from pydamon.recording.formats.damo_values import integers
 from pydamon.recording.formats.damo_write import split_touched
 from pydamon.recording.formats.lines import line_chunks
 from pydamon.recording.recording import Recording
