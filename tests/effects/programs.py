@@ -30,6 +30,10 @@ else:
     memory = memory[skip : skip + size]
     memory[:hot:4096] = 1
     memory[hot::huge] = 1
+    if kind == "collapse":
+        import ctypes
+        address, MADV_COLLAPSE = ctypes.c_void_p(memory.ctypes.data), 25
+        assert not ctypes.CDLL(None).madvise(address, ctypes.c_size_t(hot), MADV_COLLAPSE)
 part, sparse = memory[:hot].view(np.int64), memory[hot::huge]
 places = np.random.default_rng(0).integers(0, len(part), 1 << 18)
 out = np.empty(len(places), np.int64)

@@ -115,6 +115,27 @@ def test_pageout_takes_idle_memory_of_files_and_says_how_much(
     assert _reads_the_same(process)
 
 
+def test_what_a_quota_leaves_for_later_gets_no_younger_by_what_was_taken(
+    memory: Callable[..., subprocess.Popen[str]],
+) -> None:
+    process = memory(128, of_file=True)
+    before = _rss(process.pid, "RssFile")
+    old = AccessPattern(max_rate=0, min_age=60)
+    scheme = Scheme("pageout", old, quota=Quota(bytes="32M", reset="100ms"))
+    since = 0
+    with (
+        pydamon.monitor(
+            process.pid, engine="sampling", sample="2ms", aggr="20ms", cpu_budget_percent=50
+        ) as mon,
+        pydamon.apply(mon, scheme) as applied,
+    ):
+        for _ in applied.run("10s"):
+            since += applied[0].stats.sz_applied > 0
+            if before - _rss(process.pid, "RssFile") > 126 * MIB:
+                break
+    assert 0 < since < 45  # aggregations, of which it takes 5 a window
+
+
 def test_anonymous_memory_stays_where_there_is_no_swap(
     memory: Callable[..., subprocess.Popen[str]],
 ) -> None:
@@ -126,6 +147,7 @@ def test_anonymous_memory_stays_where_there_is_no_swap(
     assert scheme.stats.sz_tried > 30 * MIB
     assert scheme.stats.sz_applied < 8 * MIB  # pages of the interpreter's files
     assert _rss(process.pid, "RssAnon") >= before - MIB
+    assert "without swap only memory of files" in scheme.state
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(
@@ -134,7 +156,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(
     process = memory(32, of_file=True)
     before = _rss(process.pid)
     (applied,) = _apply(process.pid, Scheme("pageout", _IDLE), dry_run=True, seconds=1)
-    assert applied.stats.sz_applied > 30 * MIB
+    assert 30 * MIB < applied.stats.sz_applied <= before  # each page once
     assert _rss(process.pid) >= before - MIB
 
 

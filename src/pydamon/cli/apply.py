@@ -5,17 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from attrs import evolve
-
-from pydamon.cli.service import (
-    add_service_arguments,
-    monitoring_from,
-    names_a_target,
-    run_service,
-    whom_from,
-)
-from pydamon.policies import POLICIES, Config, load_config
-from pydamon.schemes import read_damo_schemes, read_schemes
+from pydamon.cli.service import add_service_arguments, run_service, target_from, with_given
+from pydamon.policies import POLICIES, Config, Whom, load_config
+from pydamon.schemes import read_damo_schemes
 
 __all__ = ["Apply"]
 
@@ -27,8 +19,8 @@ class Apply:
     pydamon apply --dry-run damo.json -- ./my-program
     pydamon apply service.toml
 
-    FILE is TOML with tables [[schemes]], or JSON as damo has it. If no process is named, it has a
-    table [target], can have a [policy] instead, and is read again after SIGHUP.
+    FILE is TOML with tables [[schemes]] or a [policy], or JSON as damo has it. TOML may have tables
+    [target] and [monitoring], too; what the command line says wins. It is read again at SIGHUP.
     """
 
     name = "apply"
@@ -38,7 +30,9 @@ class Apply:
         targets = "[PID... | -- COMMAND... | --cgroup NAME | --user NAME]"
         parser.usage = f"pydamon apply [OPTIONS] FILE {targets}"
         parser.add_argument("file", type=Path, metavar="FILE", help="schemes, as TOML or JSON")
-        parser.add_argument("pids", nargs="*", type=int, metavar="PID", help="processes")
+        parser.add_argument(
+            "pids", nargs="*", type=int, default=[], metavar="PID", help="processes"
+        )
         add_service_arguments(parser)
 
     def run(self, args: argparse.Namespace) -> int:
@@ -47,13 +41,9 @@ class Apply:
 
 
 def _load(args: argparse.Namespace) -> Config:
-    if not names_a_target(args) and args.file.suffix != ".json":
-        config = load_config(args.file, POLICIES)
-        return evolve(config, name=args.name or config.name)
-    read = read_damo_schemes if args.file.suffix == ".json" else read_schemes
-    return Config(
-        name=args.name or args.file.stem,
-        target=whom_from(args),
-        monitoring=monitoring_from(args),
-        schemes=tuple(read(args.file)),
-    )
+    target = target_from(args)
+    if args.file.suffix != ".json":
+        return with_given(load_config(args.file, POLICIES, target=target), args)
+    schemes = tuple(read_damo_schemes(args.file))
+    config = Config(name=args.file.stem, target=target or Whom(), schemes=schemes)
+    return with_given(config, args)

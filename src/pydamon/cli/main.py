@@ -111,7 +111,7 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
         import shtab  # noqa: PLC0415  (of no use to a command)
 
         shtab.add_argument_to(parser, "--print-completion", help="print a script for your shell")
-    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Mixing)
     for name in names:
         module, _, kind = COMMANDS[name].partition(":")
         command: Command = getattr(importlib.import_module(module), kind)()
@@ -125,6 +125,18 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
         subparser.set_defaults(chosen=command)
         command.configure(subparser)
     return parser
+
+
+class _Mixing(argparse.ArgumentParser):
+    """Takes options between positional arguments, too: `apply FILE --dry-run PID`."""
+
+    _inside = False
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        if self._inside or self._subparsers:
+            return super().parse_known_args(args, namespace)
+        self._inside = True  # it comes here for either kind of arguments
+        return self.parse_known_intermixed_args(args, namespace)
 
 
 def _split(argv: list[str]) -> tuple[list[str], list[str] | None]:

@@ -11,9 +11,9 @@ import attrs
 from pydamon.cli.service import (
     add_service_arguments,
     monitoring_from,
-    names_a_target,
     run_service,
-    whom_from,
+    target_from,
+    with_given,
 )
 from pydamon.core.errors import UsageError
 from pydamon.core.units import format_duration, format_size
@@ -26,6 +26,7 @@ from pydamon.policies import (
     Stat,
     Thp,
     Tier,
+    Whom,
     load_config,
 )
 from pydamon.schemes.fields import Ns, is_inherited
@@ -54,9 +55,13 @@ class PolicyCommand:
         """Add the parameters, and whose memory is meant."""
         targets = "(PID... | -- COMMAND... | --cgroup NAME | --user NAME | --config FILE)"
         parser.usage = f"pydamon {self.name} [OPTIONS] {targets}"
-        parser.add_argument("pids", nargs="*", type=int, metavar="PID", help="processes")
         parser.add_argument(
-            "--config", metavar="FILE", help="read everything from a file, again after SIGHUP"
+            "pids", nargs="*", type=int, default=[], metavar="PID", help="processes"
+        )
+        parser.add_argument(
+            "--config",
+            metavar="FILE",
+            help="read this file, again at SIGHUP; what the command line says as well wins",
         )
         for one in self._parameters():
             flag = f"--{str(one.alias).replace('_', '-')}"
@@ -73,27 +78,25 @@ class PolicyCommand:
         """Run until the targets are gone, the time is up, or somebody presses Ctrl-C."""
         given = {str(one.alias): getattr(args, str(one.alias)) for one in self._parameters()}
         given = {name: value for name, value in given.items() if value is not None}
-        if not args.config:
-            return run_service(args, lambda: self._config(args, given))
-        if given or names_a_target(args):
-            raise UsageError("the configuration file says everything: leave out the rest")
-        return run_service(args, lambda: self._load(args))
+        load = self._load if args.config else self._config
+        return run_service(args, lambda: load(args, given), of_file=bool(args.config))
 
     def _config(self, args: argparse.Namespace, given: dict[str, Any]) -> Config:
         policy = self._kind(**given)
         return Config(
             name=args.name or self.name,
-            target=whom_from(args),
+            target=target_from(args) or Whom(),
             monitoring=monitoring_from(args),
             policy=policy,
             schemes=policy.schemes(),
         )
 
-    def _load(self, args: argparse.Namespace) -> Config:
-        config = load_config(args.config, POLICIES)
-        if config.policy is None or config.policy.name != self.name:
+    def _load(self, args: argparse.Namespace, given: dict[str, Any]) -> Config:
+        config = load_config(args.config, POLICIES, target=target_from(args))
+        if not isinstance(config.policy, self._kind):
             raise UsageError(f"{args.config} is not about {self.name}")
-        return attrs.evolve(config, name=args.name or config.name)
+        policy = attrs.evolve(config.policy, **given)  # type: ignore[misc]
+        return attrs.evolve(with_given(config, args), policy=policy, schemes=policy.schemes())
 
     def _parameters(self) -> list[attrs.Attribute[Any]]:
         """Its own first, then those that it shares with others."""

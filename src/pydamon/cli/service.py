@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import attrs
 from rich.console import Console
 
 from pydamon.cli.command import add_cpu_budget, complain
@@ -17,24 +18,35 @@ from pydamon.core.units import parse_duration_ns
 from pydamon.policies import Config, Monitoring, Service, StatusFile, Whom
 from pydamon.views.schemes import status_line, status_report
 
-__all__ = ["add_service_arguments", "monitoring_from", "names_a_target", "run_service", "whom_from"]
+__all__ = ["add_service_arguments", "monitoring_from", "run_service", "target_from", "with_given"]
+
+_MONITORING = {
+    "engine": "engine",
+    "sample": "sample",
+    "aggr": "aggr",
+    "update": "update",
+    "max_regions": "max_regions",
+    "cpu_budget": "cpu_budget_percent",
+}
+"""Arguments, and what they are called in a configuration."""
 
 
 def add_service_arguments(parser: argparse.ArgumentParser) -> None:
     """Whose memory, how it is watched, and how to tell of it."""
     parser.add_argument("--cgroup", metavar="NAME", help="all processes of a cgroup, as they come")
     parser.add_argument("--user", metavar="NAME", help="all processes of a user, as they come")
+    parser.add_argument("--no-children", action="store_true", help="do not follow children")
     parser.add_argument(
         "--engine",
         choices=("sampling", "kernel"),
-        default="sampling",
-        help="who looks and acts: pydamon, which verifies it (sampling), or the kernel's DAMON",
+        help="who watches and acts: pydamon (the default), which has a guard and reads back what "
+        "was done; or the kernel's DAMON, which costs least",
     )
-    parser.add_argument("--no-children", action="store_true", help="do not follow children")
     for name in ("sample", "aggr", "update"):
         parser.add_argument(f"--{name}", metavar="D", help=f"{name} interval, as in `record`")
     parser.add_argument("--max-regions", type=int, metavar="N", help="default: 1000")
     add_cpu_budget(parser)
+    parser.set_defaults(cpu_budget=None)  # else nobody knows whether it was given
     parser.add_argument("-d", "--duration", metavar="D", help="stop after this time, as in 10min")
     parser.add_argument(
         "-n", "--dry-run", action="store_true", help="only count what would be done"
@@ -43,13 +55,10 @@ def add_service_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the last status as JSON")
 
 
-def names_a_target(args: argparse.Namespace) -> bool:
-    """Whether the command line says whose memory is meant."""
-    return bool(args.pids or args.command or args.cgroup or args.user)
-
-
-def whom_from(args: argparse.Namespace) -> Whom:
-    """Whose memory the command line means."""
+def target_from(args: argparse.Namespace) -> Whom | None:
+    """Whose memory the command line means, if it says so."""
+    if not (args.pids or args.command or args.cgroup or args.user):
+        return None
     return Whom(
         pids=args.pids,
         children=not args.no_children,
@@ -59,26 +68,39 @@ def whom_from(args: argparse.Namespace) -> Whom:
     )
 
 
-def monitoring_from(args: argparse.Namespace) -> Monitoring:
-    """How the command line wants it watched."""
-    return Monitoring(
-        engine=args.engine,
-        sample=args.sample,
-        aggr=args.aggr,
-        update=args.update,
-        max_regions=args.max_regions,
-        cpu_budget_percent=args.cpu_budget,
+def monitoring_from(
+    args: argparse.Namespace,
+    config: Monitoring = Monitoring(),  # noqa: B008
+) -> Monitoring:
+    """How memory is watched: what the command line says of it wins over *config*."""
+    given = {ours: getattr(args, name) for name, ours in _MONITORING.items()}
+    return attrs.evolve(config, **{k: v for k, v in given.items() if v is not None})
+
+
+def with_given(config: Config, args: argparse.Namespace) -> Config:
+    """The configuration of a file with what the command line says, which wins."""
+    target = attrs.evolve(config.target, children=False) if args.no_children else config.target
+    return attrs.evolve(
+        config,
+        name=args.name or config.name,
+        target=target,
+        monitoring=monitoring_from(args, config.monitoring),
     )
 
 
-def run_service(args: argparse.Namespace, load: Callable[[], Config]) -> int:
-    """Run a service until its end, and show what it has done; the exit code."""
+def run_service(
+    args: argparse.Namespace, load: Callable[[], Config], *, of_file: bool = True
+) -> int:
+    """Run a service until its end, and show what it has done; the exit code.
+
+    Where *load* reads a file, it does so again at SIGHUP.
+    """
     duration_ns = parse_duration_ns(args.duration) if args.duration else None
     service = Service(load, dry_run=args.dry_run, duration_ns=duration_ns, complain=complain)
     with StatusFile(service.config.name) as file, service:
         progress = _Progress(file)
         service.report = progress.show
-        with _signals(service):
+        with _signals(service, reloads=of_file):
             service.run()
         progress.finish()
         if args.json:
@@ -101,7 +123,8 @@ class _Progress:
 
     def show(self, status: dict[str, Any]) -> None:
         self._file.write(status)
-        states = [scheme["state"] for scheme in status["schemes"]]
+        # Behind the colon are figures, which change all the time.
+        states = [scheme["state"].partition(":")[0] for scheme in status["schemes"]]
         if self._terminal:
             complain(f"\r\x1b[K{status_line(status)}", end="")
         elif states != self._states or not self.last:
@@ -114,13 +137,23 @@ class _Progress:
 
 
 @contextmanager
-def _signals(service: Service) -> Iterator[None]:
-    """SIGINT and SIGTERM end it well, SIGHUP makes it read its configuration again."""
+def _signals(service: Service, *, reloads: bool) -> Iterator[None]:
+    """SIGINT and SIGTERM end it well; SIGHUP too, unless there is a configuration to read again."""
+
+    def hang_up(*_: object) -> None:
+        if reloads:
+            service.reload()
+            return
+        complain("SIGHUP: there is no configuration file to read again, so this is the end")
+        service.stop()
+
     handlers = {
         signal.SIGINT: lambda *_: service.stop(),
         signal.SIGTERM: lambda *_: service.stop(),
-        signal.SIGHUP: lambda *_: service.reload(),
+        signal.SIGHUP: hang_up,
     }
+    if not reloads and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        del handlers[signal.SIGHUP]  # nohup
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield

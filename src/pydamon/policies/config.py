@@ -58,7 +58,11 @@ def _engine(value: str) -> str:
 
 @frozen(kw_only=True)
 class Monitoring:
-    """How accesses are watched: as in `pydamon.monitor`, but not by the kernel unless asked to."""
+    """How accesses are watched: as in `pydamon.monitor`, but not by the kernel unless asked to.
+
+    For pydamon reads back what was done and has a guard, which the kernel does not; and a service
+    runs for long, while the kernel's DAMON has one user at a time.
+    """
 
     engine: str = field(default="sampling", converter=_engine)
     sample: str | None = None
@@ -69,6 +73,10 @@ class Monitoring:
     cpu_budget_percent: float = 1.0
 
     def __attrs_post_init__(self) -> None:
+        try:
+            one_of(self.engine, ("sampling", "kernel"))
+        except UsageError as error:
+            raise UsageError(f"engine: {error}", hint=error.hint) from None
         Attrs.of(self.sample, self.aggr, self.update, self.min_regions, self.max_regions)
         check_budget(self.cpu_budget_percent)
 
@@ -88,12 +96,14 @@ class Config:
             raise UsageError(f"name: cannot be the name of a file: {self.name!r}")
 
 
-def load_config(path: str | Path, policies: dict[str, type[Policy]]) -> Config:
+def load_config(
+    path: str | Path, policies: dict[str, type[Policy]], *, target: Whom | None = None
+) -> Config:
     """The configuration in a TOML file: `[target]`, `[monitoring]`, and what is to be done.
 
     That is a table `[policy]` with its `name` and its parameters, or tables `[[schemes]]`. `name`
-    is that of the status; without it, it is the policy's, or the file's. Raises `UsageError` for
-    what is wrong, and says where it is.
+    is that of the status; without it, it is the policy's, or the file's. A *target* replaces that
+    of the file. Raises `UsageError` for what is wrong, and says where it is.
     """
     data = load_toml(path)
     known = ("name", "target", "monitoring", "policy", "schemes")
@@ -111,7 +121,7 @@ def load_config(path: str | Path, policies: dict[str, type[Policy]]) -> Config:
             schemes = from_plain(tuple[Scheme, ...], data["schemes"], f"{path}: schemes")
         return Config(
             name=data.get("name", name),
-            target=from_plain(Whom, data.get("target", {}), f"{path}: target"),
+            target=target or from_plain(Whom, data.get("target", {}), f"{path}: target"),
             monitoring=from_plain(Monitoring, data.get("monitoring", {}), f"{path}: monitoring"),
             policy=policy,
             schemes=schemes,

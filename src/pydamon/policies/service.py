@@ -12,17 +12,10 @@ from attrs import asdict as attrs_asdict
 from attrs import evolve
 
 from pydamon.core.closing import Closing
-from pydamon.core.errors import (
-    ProbeError,
-    ProbeUnavailable,
-    PydamonError,
-    SchemeError,
-    TargetError,
-    UsageError,
-)
+from pydamon.core.errors import ProbeUnavailable, PydamonError, TargetError
 from pydamon.core.snapshot import Snapshot
 from pydamon.engine import Child, Monitor, starts
-from pydamon.kernel import KernelSchemes
+from pydamon.kernel import KernelMonitor, KernelSchemes
 from pydamon.policies.config import Config, Whom
 from pydamon.schemes import AppliedSchemes
 from pydamon.spaces import Members
@@ -38,9 +31,9 @@ class Service(Closing):
     """Does what a configuration says; `run` returns when the targets are gone, or after `stop`.
 
     For a cgroup or a user it waits for processes to come. *load* is asked for the configuration
-    again after `reload`; if it is wrong then, *complain* is told so and nothing changes. *report*
-    gets the status about once a second. It ends after *duration_ns* at the latest. Raises what
-    `monitor` and `apply` raise.
+    again after `reload`; if that is wrong, or cannot be done, *complain* is told so and it goes on
+    as before. *report* gets the status about once a second. It ends after *duration_ns* at the
+    latest. Raises what `monitor` and `apply` raise.
     """
 
     def __init__(
@@ -63,6 +56,8 @@ class Service(Closing):
         self._started_ns = time.time_ns()
         self._cpu_ns = time.process_time_ns()
         self._stopping = self._reloading = False
+        self._before: tuple[Config, Members | None] | None = None
+        """What to go back to if the configuration that is new turns out not to work."""
         self._mon: Monitor | None = None
         self._applied: AppliedSchemes | KernelSchemes | None = None
         self._child: Child | None = None
@@ -99,8 +94,11 @@ class Service(Closing):
                     if self._child is not None:
                         self._child.go()
                     again = self._watch(mon)
-            except TargetError:
-                if members is None:
+            except PydamonError as error:
+                if self._before is not None:
+                    self._go_back(error)
+                    continue
+                if members is None or not isinstance(error, TargetError):
                     raise
                 continue  # they were gone again before they could be watched
             if members is None and not again:
@@ -117,13 +115,18 @@ class Service(Closing):
         wall_ns = time.time_ns() - self._started_ns
         cpu_ns = time.process_time_ns() - self._cpu_ns
         mon, policy = self._mon, self.config.policy
+        if isinstance(mon, KernelMonitor):
+            cpu_ns += mon.kdamond_cpu_ns
         return {
             "name": self.config.name,
             "policy": policy.name if policy is not None else None,
             "dry_run": self._dry_run,
             "running_ns": wall_ns,
             "cpu_percent": round(100 * cpu_ns / max(1, wall_ns), 2),
+            "engine": self.config.monitoring.engine,
             "probe": mon.probe_name if mon else None,
+            "sampling_us": mon.attrs.sampling_ns // 1000 if mon else None,
+            "aggregation_us": mon.attrs.aggregation_ns // 1000 if mon else None,
             "targets": [{"pid": t.pid, "name": t.name} for t in mon.layout.targets] if mon else [],
             "figures": self._figures(),
             "schemes": [
@@ -163,8 +166,7 @@ class Service(Closing):
         processes = mon.layout.processes
         self._resident_bytes = sum(process.footprint().rss_bytes for process in processes)
         with ExitStack() as stack:
-            applied = self._applied = self._apply(mon)
-            stack.enter_context(applied)
+            applied = self._apply(mon, stack)
             for self._snapshot in mon:
                 applied.act_on(self._snapshot)
                 if time.monotonic_ns() - shown_ns >= _STATUS_NS:
@@ -174,26 +176,36 @@ class Service(Closing):
                     self._stopping = True
                     break
                 old = self.config
-                if self._reloading and self._reload():
-                    new = self.config
-                    if (old.target, old.monitoring) != (new.target, new.monitoring):
-                        return True
-                    try:
-                        changed = self._apply(mon)
-                    except (SchemeError, ProbeError, UsageError) as error:
-                        self._complain(f"the schemes stay as they were: {error}")
-                        self.config = old
-                    else:
-                        stack.close()
-                        applied = self._applied = changed
-                        stack.enter_context(applied)
+                if not (self._reloading and self._reload()):
+                    continue
+                new = self.config
+                if (old.target, old.monitoring) != (new.target, new.monitoring):
+                    return True
+                try:
+                    applied = self._apply(mon, stack)
+                except PydamonError as error:
+                    self._go_back(error)
         return False
 
     def _is_over(self) -> bool:
         late = self._end_ns is not None and time.monotonic_ns() >= self._end_ns
         return self._stopping or late
 
-    def _apply(self, mon: Monitor) -> AppliedSchemes | KernelSchemes:
+    def _apply(self, mon: Monitor, stack: ExitStack) -> AppliedSchemes | KernelSchemes:
+        """Apply the schemes that are configured now, instead of those that *stack* closes."""
+        self._applied = applied = self._applied_to(mon)
+        stack.close()
+        stack.push(applied)
+        self._before = None
+        return applied
+
+    def _go_back(self, error: PydamonError) -> None:
+        """Go on as before the configuration was read again."""
+        assert self._before is not None
+        self._complain(f"the configuration stays as it was: {error}")
+        (self.config, self._members), self._before = self._before, None
+
+    def _applied_to(self, mon: Monitor) -> AppliedSchemes | KernelSchemes:
         schemes = self.config.schemes
         try:
             return apply(mon, *schemes, dry_run=self._dry_run)
@@ -218,7 +230,11 @@ class Service(Closing):
         if config.target.command != self.config.target.command or config.name != self.config.name:
             self._complain("the command and the name cannot be changed: start the service again")
             return False
+        if config == self.config:
+            self._complain("the configuration was read again, and is the same")
+            return False
         self._complain("the configuration was read again")
+        self._before = self.config, self._members
         self.config, self._members = config, members
         return True
 

@@ -49,10 +49,13 @@ class PageState(Closing):
     """Reads the pages of one process. What cannot be read counts as not there."""
 
     def __init__(self, pid: int) -> None:
+        self.refusal = ""
+        """Why this user cannot read any."""
         try:
             self._fd = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
+        except OSError as error:
             self._fd = -1
+            self.refusal = os.strerror(error.errno or 0)
         self._buffer = np.zeros(_RUNS, _RUN)
         self._scans = True
 

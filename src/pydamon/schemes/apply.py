@@ -120,7 +120,8 @@ class AppliedSchemes(Closing):
                 pids = ", ".join(map(str, self._memories))
                 raise SchemeError(
                     f"cannot apply {scheme.scheme.label} to pid {pids}: {reasons[0]}",
-                    hint="needs root, or CAP_SYS_NICE and CAP_SYS_PTRACE",
+                    hint="needs root, or CAP_SYS_NICE and CAP_SYS_PTRACE, and for processes of "
+                    "others CAP_DAC_READ_SEARCH",
                 )
 
     def _young(self, memory: TargetMemory, start: int, end: int) -> NDArray[np.bool_]:

@@ -13,7 +13,7 @@ from pydamon.core.errors import SchemeError
 from pydamon.core.regions import PAGE_SIZE, Ranges
 from pydamon.core.snapshot import Snapshot
 from pydamon.schemes.actions import ACTION_TYPES, Action
-from pydamon.schemes.actions.base import size_of
+from pydamon.schemes.actions.base import size_of, without
 from pydamon.schemes.charge import Charge
 from pydamon.schemes.chosen import Chosen
 from pydamon.schemes.guarding import Guarding
@@ -21,6 +21,8 @@ from pydamon.schemes.matching import filtered, matching
 from pydamon.schemes.memory import TargetMemory
 from pydamon.schemes.metrics import GoalScore, free_mem_rate
 from pydamon.schemes.pagefilters import Young, passing
+from pydamon.schemes.pattern import Bounds
+from pydamon.schemes.resting import Resting
 from pydamon.schemes.scheme import Scheme
 from pydamon.schemes.stats import SchemeStats
 from pydamon.schemes.switch import Switch
@@ -46,8 +48,8 @@ class Tried:
 class AppliedScheme:
     """A scheme with all that it remembers between snapshots.
 
-    With *dry_run* nothing is done: what would be counts as done. Raises `SchemeError` for what
-    this machine cannot do.
+    With *dry_run* nothing is done: what would be counts as done, once for as long as it is accessed
+    at a rate that fits. Raises `SchemeError` for what this machine cannot do.
     """
 
     def __init__(
@@ -64,6 +66,8 @@ class AppliedScheme:
         self.tried: list[Tried] = []
         """What it was applied to the last time."""
         self._refusals = WeakKeyDictionary[TargetMemory, str]()
+        self._would = WeakKeyDictionary[TargetMemory, Ranges]()
+        """What a dry run has counted already."""
         self._action: Action | None = None
         if isinstance(scheme.action, str):
             self._action = ACTION_TYPES[scheme.action](scheme)
@@ -77,6 +81,7 @@ class AppliedScheme:
         self._switch = Switch(scheme.watermarks, free_memory)
         takes = self._action is not None and self._action.takes
         self._guarding = Guarding(scheme.guard) if takes and scheme.guard else None
+        self._resting = Resting() if takes else None
         self._now_ns = self._next_ns = 0
 
     @property
@@ -92,15 +97,25 @@ class AppliedScheme:
     @property
     def resets_age(self) -> bool:
         """Whether what it was applied to counts as new."""
-        return not self._dry_run and (self._action is None or self._action.resets_age)
+        if self._dry_run or self._resting is not None:
+            return False
+        return self._action is None or self._action.changes
 
     def refusal(self, memory: TargetMemory) -> str:
         """Why it cannot be applied to a process; empty where it can."""
         if self._action is None:
             return ""
         if memory not in self._refusals:
-            self._refusals[memory] = self._action.refusal(memory)
+            self._refusals[memory] = self._action.refusal(memory) or self._sight(memory)
         return self._refusals[memory]
+
+    def _sight(self, memory: TargetMemory) -> str:
+        """Why the pages of a process cannot be seen, where that is needed."""
+        of_pages = any(not rule.is_core for rule in self.scheme.filters)
+        changes = self._action is not None and self._action.changes
+        if memory.pages.refusal and (changes or of_pages):
+            return f"its pages cannot be looked at: {memory.pages.refusal}"
+        return ""
 
     def apply(
         self, snapshot: Snapshot, memories: Mapping[int, TargetMemory], young: Young
@@ -120,7 +135,11 @@ class AppliedScheme:
         bounds = self.scheme.pattern.bounds(
             snapshot.max_nr_accesses, snapshot.sampling_ns, snapshot.window_ns
         )
+        self._forget(snapshot, bounds, memories)
         chosen = matching(Chosen.all_of(snapshot), bounds)
+        if self._resting is not None:
+            rest_ns = bounds.min_age * snapshot.window_ns
+            chosen = self._resting.others(chosen, now_ns - rest_ns)
         chosen = filtered(chosen, self.scheme.filters)
         hot_first = self._action is None or self._action.hot_first
         todo = chosen.size_bytes
@@ -131,7 +150,21 @@ class AppliedScheme:
             # What could not be acted on may not have been charged: then there is more to serve.
             if not (in_time and len(served) and self._charge.goes_on):
                 break
+        if self._action is not None and self._action.note:
+            self.state = f"on; {self._action.note}"
         return self.tried
+
+    def _forget(
+        self, snapshot: Snapshot, bounds: Bounds, memories: Mapping[int, TargetMemory]
+    ) -> None:
+        """What is accessed at another rate now would be another case, in a dry run."""
+        rate = snapshot.nr_accesses
+        other = (rate < bounds.min_nr_accesses) | (rate > bounds.max_nr_accesses)
+        for index, target in enumerate(snapshot.targets):
+            if (memory := memories.get(target.pid)) is not None and memory in self._would:
+                rows = other & (snapshot.target == index)
+                gone = np.stack([snapshot.start[rows], snapshot.end[rows]], axis=1)
+                self._would[memory] = without(self._would[memory], gone)
 
     def _apply_to_all(
         self, chosen: Chosen, memories: Mapping[int, TargetMemory], young: Young
@@ -177,7 +210,7 @@ class AppliedScheme:
         memory = memories.get(pid)
         if memory is None:
             # Made-up memory can be counted, or shown to a function.
-            if self._action is not None and self._action.resets_age:
+            if self._action is not None and self._action.changes:
                 return True
         elif self.refusal(memory):
             return True
@@ -205,6 +238,8 @@ class AppliedScheme:
             self.stats.nr_applied += regions if applied else 0
             self.stats.sz_applied += applied
             self.tried.append(Tried(target, start, reached, applied))
+            if self._resting is not None and not self._dry_run:
+                self._resting.add(self._now_ns, pid, np.array([[start, reached]], np.int64))
         return in_time
 
     def _steps(self, start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -238,6 +273,10 @@ class AppliedScheme:
             ranges = passing(self.scheme.filters, memory, *step, young)
         self.stats.sz_ops_filter_passed += size_of(ranges)
         ranges = action.doable(memory, ranges)
+        if self._dry_run and action.changes:
+            before = self._would.get(memory, np.empty((0, 2), np.int64))
+            ranges = without(ranges, before)
+            self._would[memory] = np.concatenate([before, ranges])
         if self._dry_run or not len(ranges):
             return size_of(ranges)
         done = action.act(memory, ranges)

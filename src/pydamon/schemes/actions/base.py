@@ -12,7 +12,7 @@ from pydamon.probes import madvise
 from pydamon.schemes.memory import TargetMemory
 from pydamon.schemes.scheme import Scheme
 
-__all__ = ["Action", "advise", "size_of"]
+__all__ = ["Action", "advise", "size_of", "without"]
 
 
 class Action(ABC):
@@ -26,10 +26,13 @@ class Action(ABC):
     """Which regions are served first where a quota is too small for all."""
     takes: ClassVar[bool] = False
     """Takes memory from the target, so that a guard has to watch the consequences."""
-    resets_age: ClassVar[bool] = True
-    """Regions count as new after it, so that they are not acted on again at once."""
+    changes: ClassVar[bool] = True
+    """Does something at all; regions then count as new, so that it is not done again at once."""
     grain_bytes: ClassVar[int] = PAGE_SIZE
     """What it should not be given parts of."""
+
+    note = ""
+    """What people should know about what it does now."""
 
     def __init__(self, scheme: Scheme) -> None:
         del scheme
@@ -51,6 +54,16 @@ class Action(ABC):
 def size_of(ranges: Ranges) -> int:
     """Bytes of all together."""
     return int((ranges[:, 1] - ranges[:, 0]).sum())
+
+
+def without(ranges: Ranges, others: Ranges) -> Ranges:
+    """The parts of *ranges* that are in none of *others*; both are disjoint (start, end) rows."""
+    address = np.concatenate([ranges, others]).ravel()
+    step = np.concatenate([np.tile([1, -1], len(ranges)), np.tile([-2, 2], len(others))])
+    order = np.argsort(address, kind="stable")
+    address, depth = address[order], np.cumsum(step[order])
+    left = (depth[:-1] == 1) & (address[:-1] < address[1:])
+    return np.stack([address[:-1][left], address[1:][left]], axis=1)
 
 
 def advise(memory: TargetMemory, ranges: Ranges, advice: int) -> int:

@@ -46,8 +46,10 @@ class Pageout(Action):
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
         runs = memory.pages.runs(ranges)
         resident = (runs.flags & PRESENT) != 0
+        self.note = ""
         if not self._holds_swap(memory):
             resident &= memory.of_file(runs)
+            self.note = "without swap only memory of files is taken"
         return runs.ranges(resident)
 
     def act(self, memory: TargetMemory, ranges: Ranges) -> int:

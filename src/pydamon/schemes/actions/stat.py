@@ -16,7 +16,7 @@ class Stat(Action):
 
     name = "stat"
     hot_first: ClassVar[bool] = True
-    resets_age: ClassVar[bool] = False
+    changes: ClassVar[bool] = False
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
         return ranges

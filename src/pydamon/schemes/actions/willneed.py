@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
-
 from pydamon.core.regions import Ranges
 from pydamon.probes import madvise
 from pydamon.probes.madvise import MADV_WILLNEED
 from pydamon.probes.pagestate import PRESENT
-from pydamon.schemes.actions.base import Action, advise
+from pydamon.schemes.actions.base import Action, advise, without
 from pydamon.schemes.memory import TargetMemory
 
 __all__ = ["Willneed"]
@@ -32,16 +30,7 @@ class Willneed(Action):
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
         runs = memory.pages.runs(ranges)
-        resident = runs.ranges((runs.flags & PRESENT) != 0)
-        # What is not resident: the ranges without those.
-        borders = np.concatenate([ranges, resident])
-        inside = np.concatenate([np.ones(len(ranges), np.int64), -np.ones(len(resident), np.int64)])
-        address = borders.ravel()
-        step = np.stack([inside, -inside], axis=1).ravel()
-        order = np.argsort(address, kind="stable")
-        address, depth = address[order], np.cumsum(step[order])
-        missing = (depth[:-1] == 1) & (address[:-1] < address[1:])
-        return np.stack([address[:-1][missing], address[1:][missing]], axis=1)
+        return without(ranges, runs.ranges((runs.flags & PRESENT) != 0))
 
     def act(self, memory: TargetMemory, ranges: Ranges) -> int:
         return advise(memory, ranges, MADV_WILLNEED)
