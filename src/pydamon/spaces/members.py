@@ -21,18 +21,23 @@ __all__ = [
 CGROUPS = Path("/sys/fs/cgroup")
 """The root of the cgroups (version 2)."""
 
+_HIERARCHIES = ("", "unified", "memory")
+"""Where a cgroup may be below that: the others are for machines that use version 1, too."""
+
 
 def cgroup_directory(name: str) -> Path:
     """Where a cgroup is, by its path, with or without that of the root.
 
     Raises `TargetError` for one that does not exist.
     """
-    found = CGROUPS / name.removeprefix(str(CGROUPS)).strip("/")
-    if not (found / "cgroup.procs").exists():
-        raise TargetError(
-            f"there is no cgroup {name!r}", hint=f"name one below {CGROUPS}, as in system.slice"
-        )
-    return found
+    path = name.removeprefix(str(CGROUPS)).strip("/")
+    for hierarchy in _HIERARCHIES:
+        found = CGROUPS / hierarchy / path
+        if (found / "cgroup.procs").exists():
+            return found
+    raise TargetError(
+        f"there is no cgroup {name!r}", hint=f"name one below {CGROUPS}, as in system.slice"
+    )
 
 
 def members_of_cgroup(name: str) -> Members:

@@ -107,14 +107,14 @@ class MappingsShown:
 
 
 class MappingPanel(Panel[MappingsShown]):
-    """A table with as many mappings as there is room for, and a line for the others."""
+    """A table with as many mappings as there is room for, and mostly a line for the others."""
 
     def lines(self, shown: MappingsShown, width: int, height: int) -> list[list[Segment]]:
         """The header, the mappings, and how many more there are."""
         columns = next(columns for least, columns in _COLUMNS if width >= least)
         name_width = max(8, width - len(columns) * (_NUMBER + 1) - _BAR - 6)
         count = len(shown.names)
-        fit = count if count < height else height - 2
+        fit = count if count < height else max(1, height - 2)
         found = [_header(shown.sort, columns, name_width)]
         found += [_row(shown, i, columns, name_width) for i in range(fit)]
         if fit < count:
