@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from pydamon import TargetError
 from pydamon.export import Exporter, Metrics
+from pydamon.spaces.members import members_of_cgroup
 from pydamon.spaces.vaddr import Members
 from tests.export.test_metrics import read
 from tests.live.conftest import open_files, running, script
@@ -75,6 +78,46 @@ def test_processes_that_come_and_go_leave_nothing() -> None:
         assert found["pydamon_snapshots_total",] > 1
     assert open_files() <= before
     assert read(metrics)["pydamon_processes",] == 0
+
+
+@contextmanager
+def cgroup() -> Iterator[Path]:
+    """A cgroup of our own (version 2), as it is on machines that have version 1 as well."""
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    roots = [Path(mount[1]) for mount in mounts if mount[2] == "cgroup2"]
+    if not roots or not os.access(roots[0], os.W_OK):
+        pytest.skip("needs cgroups of version 2, and the right to make one")
+    path = roots[0] / f"pydamon-test-{os.getpid()}"
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        deadline = time.monotonic() + 20
+        while (path / "cgroup.procs").read_text() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        path.rmdir()
+
+
+def test_a_cgroup_is_all_of_its_processes_and_no_other() -> None:
+    """40 programs a second come and go in it, beside one that stays; another is not in it."""
+    churn = _CHURN.replace("0.005", "0.025").replace("import subprocess", "import subprocess, os")
+    # What came less than a minute ago has no series of its own, unless it was there at first.
+    before, metrics = open_files(), Metrics(processes=500)
+    with cgroup() as path, script("print(1, flush=True); input()") as outside:
+        enter = f"open({str(path / 'cgroup.procs')!r}, 'w').write('0')\n"
+        whom = members_of_cgroup(path.name)
+        with script(enter + churn) as inside, exporting(whom, metrics, budget=5):
+            deadline = time.monotonic() + 30
+            while (found := read(metrics)).get(("pydamon_snapshots_total",), 0) < 5:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            pids = {key[1] for key in found if key[0] == "pydamon_process_resident_bytes"}
+            assert str(inside.pid) in pids
+            assert str(outside.pid) not in pids
+            assert "" in pids, "the others are there, too, as a sum"
+            assert 2 <= found["pydamon_processes",] < 30
+            assert open_files() < before + 120
+    assert open_files() <= before
 
 
 def test_it_waits_for_processes_to_come() -> None:
