@@ -63,7 +63,8 @@ class Courses:
         other = np.zeros(max(0, len(end_ns) - 1), np.bool_)
         for values in (host, start_ns, end_ns):
             other |= values[1:] != values[:-1]
-        snapshot = np.append(0, np.cumsum(other))[: len(end_ns)]
+        snapshot = np.zeros(len(end_ns), np.int32)
+        np.cumsum(other, out=snapshot[1:])
         every = slice(None)
         for target in (None, *self._targets.values()):
             # Of a single target, all together are the same: their arrays then need no copies.

@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from pydamon.core.errors import RecordingError
 from pydamon.core.snapshot import Snapshot, Target
-from pydamon.recording import Recorded, Recording, parts_of
-from pydamon.recording.arrays import joined
+from pydamon.recording import Recorded, Recording, RecordingInfo, parts_of
+from pydamon.recording.arrays import arrow, joined
 from pydamon.recording.parts import in_order
 
 __all__ = ["Fold", "Latest", "Outline", "Sample", "fold", "fold_some", "host_codes", "row_weights"]
 
 _RECENT = 100
+_MOST_PIECES = 32
 
 
 class Fold(Protocol):
@@ -147,40 +149,48 @@ class Latest:
 
 
 class Sample:
-    """Every `step`-th of `count` snapshots, such that they have at most *most_rows* regions."""
+    """The regions of every `step`-th of `count` snapshots: at most *most_rows*."""
 
     def __init__(self, most_rows: int) -> None:
         self.step = 1
-        self._most_rows = most_rows
         self.count = 0
-        self._kept: list[tuple[NDArray[np.int64], Recording]] = []
+        self._most_rows = most_rows
+        self._info: RecordingInfo | None = None
+        self._kept: list[tuple[NDArray[np.int64], pa.Table]] = []
+        """The numbers of the snapshots that rows are of, and the rows."""
 
     def add(self, part: Recording) -> None:
+        self._info = part.info
         numbers = np.arange(self.count, self.count + len(part))
         self.count += len(part)
-        self._kept.append((numbers, part))
+        self._kept.append((np.repeat(numbers, np.diff(part.snapshot_offsets)), part.table))
         self._thin()
         while self._rows > self._most_rows and self.step < self.count:
             self.step *= 2
             self._thin()
+        if self.step > 1 and len(self._kept) > _MOST_PIECES:  # they would pin the heap in pieces
+            self._kept = [(np.concatenate([n for n, _ in self._kept]), joined(self._tables()))]
 
     def _thin(self) -> None:
-        wanted = ((numbers % self.step == 0, numbers, part) for numbers, part in self._kept)
-        self._kept = [
-            (numbers[some], part.pick_snapshots(some))
-            for some, numbers, part in wanted
-            if some.any()
-        ]
-        self._rows = sum(len(part.table) for _, part in self._kept)
+        thinned = []
+        for numbers, table in self._kept:
+            some = np.flatnonzero(numbers % self.step == 0)
+            if len(some) == len(numbers):
+                thinned.append((numbers, table))
+            elif len(some):
+                thinned.append((numbers[some], joined([table.take(arrow(some))])))
+        self._kept = thinned
+        self._rows = sum(len(numbers) for numbers, _ in thinned)
+
+    def _tables(self) -> list[pa.Table]:
+        return [table for _, table in self._kept]
 
     def taken(self) -> Recording:
-        """They as one, in the order of time, and no longer here: that may be a lot of memory.
-
-        Those of which a filter has left nothing are not in it.
-        """
-        tables, info = [part.table for _, part in self._kept], self._kept[0][1].info
+        """They as one, in the order of time, and no longer here: that may be a lot of memory."""
+        assert self._info is not None
+        tables = self._tables()
         self._kept.clear()
-        return Recording(info, in_order(tables))
+        return Recording(self._info, in_order(tables))
 
 
 def _ends(recording: Recording) -> NDArray[np.int64]:

@@ -21,7 +21,7 @@ class ProfileReport:
     perf record -e cpu-clock -k realtime -p PID -o cpu.data      # beside pydamon record
     pydamon report profile --samples cpu.data --where 'mapping = [heap] and rate > 50%'
 
-    What perf script prints will do too. damo's FILE.profile fits damo's FILE.
+    What perf script prints will do too; damo's FILE.profile goes with damo's FILE.
     """
 
     name = "profile"
