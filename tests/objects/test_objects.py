@@ -52,6 +52,24 @@ def test_what_lies_within_a_named_object_is_left_out() -> None:
     assert names["frame"].size == 12 * MIB
 
 
+def test_tensors_of_a_model_have_the_names_that_torch_gives_them() -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed: it is large")
+
+    class Block(torch.nn.Module):  # type: ignore[misc,name-defined]
+        def __init__(self, deeper: int) -> None:
+            super().__init__()
+            self.inner = Block(deeper - 1) if deeper else torch.nn.Linear(512, 512)
+            self.kept = torch.ones(MIB)
+
+    weights = torch.ones(4 * MIB, dtype=torch.uint8)
+    names = found(model=Block(5), weights=weights, half=weights[2 * MIB :], meta=weights.to("meta"))
+    assert names["weights"].names == ("weights", "half")
+    assert names["weights"].size == 4 * MIB
+    deep = ".inner" * 6
+    assert names[f"model{deep}.weight"].size == MIB
+    assert names["model.kept"].size == names["model.inner.kept"].size == 4 * MIB
+
+
 def test_what_is_small_is_left_out() -> None:
     assert not found(a=np.ones(100), b=b"x" * 1000, c="x" * MIB, d=3)
 

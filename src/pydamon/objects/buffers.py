@@ -19,6 +19,7 @@ _LARGE = 1 << 16
 _DEEPEST = 4
 _MOST_VISITED = 200_000
 _MOST_ITEMS = 10_000
+_OF_MODULES = ("_modules", "_parameters", "_buffers")
 _PACKAGE = __name__.partition(".")[0]
 
 
@@ -179,9 +180,24 @@ def _inside(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, type | ModuleType) or spans_of(value):
         return
     else:
-        try:
-            attributes = dict(vars(value))
-        except TypeError:
-            return
-        for key, inner in attributes.items():
-            yield f".{key}", inner
+        yield from ((f".{name}", inner) for name, inner in _attributes(value))
+
+
+def _attributes(value: Any) -> list[tuple[str, Any]]:
+    """What an instance holds; of a torch module, its tensors by the names that torch has for them.
+
+    Those say where a tensor is however deep it is, in less steps than there are.
+    """
+    try:
+        attributes = dict(vars(value))
+    except TypeError:
+        return []
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(value, torch.nn.Module):
+        return list(attributes.items())
+    try:
+        tensors = [*value.named_parameters(), *value.named_buffers()]
+        inner = [*tensors, *value.named_children()]
+    except Exception:  # it may be a module that overrides these, and answers with any error
+        inner = []
+    return [*inner, *((k, v) for k, v in attributes.items() if k not in _OF_MODULES)]
