@@ -131,7 +131,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     idle = sorted((one for one in report if one.state in _IDLE), key=lambda one: -one.size)
     total = format_size(sum(one.size for one in idle))
     terminalreporter.line(
-        f"{total} in {len(idle)} objects, in windows of "
+        f"{total} in {len(idle)} object{'s' * (len(idle) != 1)}, in windows of "
         f"{format_duration(report.window_ns)} ({report.probe})"
     )
     if unknown := report.named("unknown"):

@@ -99,6 +99,21 @@ def test_a_cell_that_fails_still_fails(shell: InteractiveShell) -> None:
     with capture_output():
         result = run(shell, "%%pydamon\n1 / 0")
     assert isinstance(result.error_in_exec, ZeroDivisionError)
-    with capture_output():
-        result = run(shell, "%%pydamon --what\n1")
-    assert isinstance(result.error_in_exec, pydamon.UsageError)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("--what", "unrecognized arguments: --what; usage: %%pydamon [--budget"),
+        ("--probe nothing", "nothing"),
+        ("--budget -1", "budget"),
+        ("--to 'x", "No closing quotation"),
+    ],
+)
+def test_wrong_usage_is_a_line(shell: InteractiveShell, line: str, says: str) -> None:
+    with capture_output() as said:
+        result = run(shell, f"%%pydamon {line}\n1")
+    assert not result.success
+    (only,) = said.stderr.splitlines()
+    assert only.startswith("UsageError: ")
+    assert says in only

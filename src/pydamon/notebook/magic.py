@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
 
-from pydamon.core.errors import UsageError
+from pydamon.core.errors import PydamonError, UsageError
 from pydamon.notebook.html import FORMATS, to_html
 from pydamon.objects import ObjectReport, Watch
 from pydamon.recording import Recording
@@ -53,18 +53,23 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
 
         %%pydamon [--budget PERCENT] [--probe NAME] [--to VARIABLE]
         """
-        args = _parser().parse_args(shlex.split(line))
-        with Watch(
-            lambda: _named(shell), cpu_budget_percent=args.budget, probe=args.probe
-        ) as watching:
+        from IPython.core.error import UsageError as OneLine  # noqa: PLC0415  (an extra)
+        from IPython.display import display  # noqa: PLC0415
+
+        try:
+            args = _parser().parse_args(shlex.split(line))
+            watch = Watch(lambda: _named(shell), cpu_budget_percent=args.budget, probe=args.probe)
+        except PydamonError as error:
+            raise OneLine(f"{error}; {error.hint}".rstrip("; ")) from None
+        except ValueError as error:
+            raise OneLine(f"%%pydamon: {error}") from None
+        with watch as watching:
             result = shell.run_cell(  # type: ignore[no-untyped-call]
                 cell, store_history=False
             )
         use = CellUse(watching.recording, watching.report)
         if args.to:
             shell.user_ns[args.to] = use
-        from IPython.display import display  # noqa: PLC0415  (an extra)
-
         display(use)  # type: ignore[no-untyped-call]
         if not result.success:
             result.raise_error()
