@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import attrs
 from rich.console import Console
 
 from pydamon.cli.command import add_cpu_budget, complain
+from pydamon.core.errors import UsageError
 from pydamon.core.units import parse_duration_ns
 from pydamon.policies import Config, Monitoring, Service, StatusFile, Whom
 from pydamon.views.schemes import status_line, status_report
@@ -96,13 +98,16 @@ def run_service(
     Where *load* reads a file, it does so again at SIGHUP.
     """
     duration_ns = parse_duration_ns(args.duration) if args.duration else None
-    service = Service(load, dry_run=args.dry_run, duration_ns=duration_ns, complain=complain)
+    if duration_ns == 0:
+        raise UsageError("the duration must be longer than 0")
+    progress = _Progress()
+    service = Service(load, dry_run=args.dry_run, duration_ns=duration_ns, complain=progress.say)
     with StatusFile(service.config.name) as file, service:
-        progress = _Progress(file)
+        progress.file = file
         service.report = progress.show
-        with _signals(service, reloads=of_file):
+        with _signals(service, progress.say, reloads=of_file):
             service.run()
-        progress.finish()
+        progress.say("", end="")
         if args.json:
             print(json.dumps(progress.last))
         elif progress.last:
@@ -115,36 +120,38 @@ def run_service(
 class _Progress:
     """A line on a terminal, rewritten once a second; elsewhere a line when a state changes."""
 
-    def __init__(self, file: StatusFile) -> None:
+    def __init__(self) -> None:
         self.last: dict[str, Any] = {}
-        self._file = file
+        self.file: StatusFile | None = None
         self._terminal = sys.stderr.isatty()
         self._states: list[str] = []
 
     def show(self, status: dict[str, Any]) -> None:
-        self._file.write(status)
+        if self.file is not None:
+            self.file.write(status)
         # Behind the colon are figures, which change all the time.
         states = [scheme["state"].partition(":")[0] for scheme in status["schemes"]]
         if self._terminal:
-            complain(f"\r\x1b[K{status_line(status)}", end="")
+            columns = shutil.get_terminal_size().columns
+            self.say(status_line(status)[: columns - 1], end="")
         elif states != self._states or not self.last:
-            complain(status_line(status))
+            self.say(status_line(status))
         self.last, self._states = status, states
 
-    def finish(self) -> None:
-        if self._terminal:
-            complain("\r\x1b[K", end="")
+    def say(self, text: str, end: str = "\n") -> None:
+        """On a terminal, in place of the line that is there."""
+        complain(f"\r\x1b[K{text}" if self._terminal else text, end=end)
 
 
 @contextmanager
-def _signals(service: Service, *, reloads: bool) -> Iterator[None]:
+def _signals(service: Service, say: Callable[[str], None], *, reloads: bool) -> Iterator[None]:
     """SIGINT and SIGTERM end it well; SIGHUP too, unless there is a configuration to read again."""
 
     def hang_up(*_: object) -> None:
         if reloads:
             service.reload()
             return
-        complain("SIGHUP: there is no configuration file to read again, so this is the end")
+        say("SIGHUP: there is no configuration file to read again, so this is the end")
         service.stop()
 
     handlers = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ class StatusFile(Closing):
 
     def close(self) -> None:
         """Remove it."""
-        self.path.unlink(missing_ok=True)
+        with suppress(OSError):  # it may be where this user may not even look
+            self.path.unlink()
 
 
 def read_statuses(directory: Path | None = None) -> dict[str, dict[str, Any]]:

@@ -22,7 +22,9 @@ def status_report(status: dict[str, Any]) -> RenderableType:
         done = "would do" if status["dry_run"] else "done"
         for heading in ("scheme", "tried", done, "quota full", "took", "state"):
             left = heading in ("scheme", "state")
-            table.add_column(heading, justify="left" if left else "right", no_wrap=not left)
+            table.add_column(
+                heading, justify="left" if left else "right", no_wrap=heading != "state"
+            )
         for scheme in status["schemes"]:
             table.add_row(
                 Text(printable(scheme["name"])),
@@ -37,25 +39,31 @@ def status_report(status: dict[str, Any]) -> RenderableType:
 
 
 def status_line(status: dict[str, Any]) -> str:
-    """The same in one line."""
+    """The same in one line, of which the end may be cut off."""
     done = "; ".join(
         f"{printable(scheme['name'])} {size(scheme['sz_applied'])}"
         + ("" if scheme["state"] == "on" else f" ({scheme['state']})")
         for scheme in status["schemes"]
     )
-    figures = ", ".join(f"{name} {value}" for name, value in _figures(status)[:2])
-    return f"{_headline(status)}: {done or figures or 'nothing yet'}"
+    short = [f"{name} {value}" for name, value in _figures(status) if ", " not in value]
+    figures = ", ".join(short[:2])
+    return f"{_begin(status)}: {done or figures or 'nothing yet'}; {_of_whom(status)}"
 
 
 def _headline(status: dict[str, Any]) -> str:
+    return f"{_begin(status)}, {_of_whom(status)}"
+
+
+def _begin(status: dict[str, Any]) -> str:
+    dry = ", dry run" if status["dry_run"] else ""
+    return f"{printable(status['name'])}{dry}, {duration(status['running_ns'])}"
+
+
+def _of_whom(status: dict[str, Any]) -> str:
     targets = status["targets"]
     names = ", ".join(f"{printable(t['name'])} ({t['pid']})" for t in targets[:3])
     more = f" and {len(targets) - 3} more" if len(targets) > 3 else ""
-    dry = ", dry run" if status["dry_run"] else ""
-    return (
-        f"{printable(status['name'])}{dry}, {duration(status['running_ns'])}, "
-        f"{status['cpu_percent']:.1f} % of a CPU, {names or 'no process'}{more}"
-    )
+    return f"{status['cpu_percent']:.1f} % of a CPU, {names or 'no process'}{more}"
 
 
 def _figures(status: dict[str, Any]) -> list[tuple[str, str]]:
