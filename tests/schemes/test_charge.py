@@ -72,7 +72,7 @@ def test_the_time_quota_holds_on_average(
             total_ns += took_ns
     step_ns = 2 * (2 << 20) / PAGE_SIZE * us_a_page * 1000  # what is owed at the end
     assert total_ns <= 1.1 * _WINDOWS * quota_ms * _MS + step_ns
-    assert total_ns >= 0.5 * _WINDOWS * quota_ms * _MS
+    assert total_ns >= 0.85 * _WINDOWS * quota_ms * _MS
 
 
 def test_the_next_window_goes_on_where_the_last_one_stopped() -> None:

@@ -277,8 +277,10 @@ class AppliedScheme:
             before = self._would.get(memory, np.empty((0, 2), np.int64))
             ranges = without(ranges, before)
             self._would[memory] = np.concatenate([before, ranges])
-        if self._dry_run or not len(ranges):
-            return size_of(ranges)
+        if self._dry_run:
+            return action.foreseen(memory, ranges)
+        if not len(ranges):
+            return 0
         done = action.act(memory, ranges)
         if self._guarding is not None:
             self._guarding.take(self._now_ns, memory, ranges, done)

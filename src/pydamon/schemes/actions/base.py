@@ -12,7 +12,7 @@ from pydamon.probes import madvise
 from pydamon.schemes.memory import TargetMemory
 from pydamon.schemes.scheme import Scheme
 
-__all__ = ["Action", "advise", "size_of", "without"]
+__all__ = ["Action", "advise", "mapped_here_only", "size_of", "without"]
 
 
 class Action(ABC):
@@ -46,6 +46,11 @@ class Action(ABC):
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
         """The parts of *ranges* that there is something to do about."""
 
+    def foreseen(self, memory: TargetMemory, ranges: Ranges) -> int:
+        """For how many bytes of *ranges*, as `doable` gave them, it would happen."""
+        del memory
+        return size_of(ranges)
+
     @abstractmethod
     def act(self, memory: TargetMemory, ranges: Ranges) -> int:
         """Do it to *ranges*, as `doable` gave them: for how many bytes it has happened."""
@@ -54,6 +59,15 @@ class Action(ABC):
 def size_of(ranges: Ranges) -> int:
     """Bytes of all together."""
     return int((ranges[:, 1] - ranges[:, 0]).sum())
+
+
+def mapped_here_only(memory: TargetMemory, ranges: Ranges) -> int:
+    """How many bytes of *ranges* no other process maps: the kernel passes over the others."""
+    pages = [
+        memory.flags.exclusive(start, (end - start) // PAGE_SIZE).sum()
+        for start, end in ranges.tolist()
+    ]
+    return int(sum(pages)) * PAGE_SIZE
 
 
 def without(ranges: Ranges, others: Ranges) -> Ranges:

@@ -10,7 +10,7 @@ from pydamon.core.regions import Ranges
 from pydamon.probes import madvise
 from pydamon.probes.madvise import MADV_COLD, MADV_PAGEOUT
 from pydamon.probes.pagestate import PRESENT
-from pydamon.schemes.actions.base import Action, advise, size_of
+from pydamon.schemes.actions.base import Action, advise, mapped_here_only, size_of
 from pydamon.schemes.actions.huge import HUGE_BYTES
 from pydamon.schemes.memory import TargetMemory, holds_swap
 from pydamon.schemes.scheme import Scheme
@@ -52,6 +52,9 @@ class Pageout(Action):
             self.note = "without swap only memory of files is taken"
         return runs.ranges(resident)
 
+    def foreseen(self, memory: TargetMemory, ranges: Ranges) -> int:
+        return mapped_here_only(memory, ranges)
+
     def act(self, memory: TargetMemory, ranges: Ranges) -> int:
         advise(memory, ranges, MADV_PAGEOUT)
         return size_of(ranges) - memory.pages.runs(ranges).bytes_with(PRESENT)
@@ -73,6 +76,9 @@ class Cold(Action):
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
         runs = memory.pages.runs(ranges)
         return runs.ranges((runs.flags & PRESENT) != 0)
+
+    def foreseen(self, memory: TargetMemory, ranges: Ranges) -> int:
+        return mapped_here_only(memory, ranges)
 
     def act(self, memory: TargetMemory, ranges: Ranges) -> int:
         return advise(memory, ranges, MADV_COLD)
