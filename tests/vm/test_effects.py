@@ -126,7 +126,7 @@ def test_reclaim_takes_what_is_cold_and_costs_next_to_nothing() -> None:
     assert gone >= 0.85
     assert scheme.stats.rests == again.stats.rests == 0
     assert later <= 100
-    # How much of its speed it keeps is measured elsewhere: this machine is too slow (make effects).
+    # How much of its speed it keeps, and what comes back in minutes: tests/effects/swap.py.
 
 
 def test_tier_moves_what_is_cold_to_the_slow_node_and_what_is_hot_back() -> None:
