@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
-from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
 from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
@@ -17,8 +14,8 @@ from pydamon.analysis import HeatMap
 from pydamon.analysis.heat import Range
 from pydamon.core.regions import PAGE_SIZE
 from pydamon.core.snapshot import Target
-from pydamon.live import Frame, Scroll, Source, frames_at, joined
-from pydamon.top.heat import HeatPanel, HeatShown
+from pydamon.live import Frame, Scroll, Source, frames_at
+from pydamon.top.heat import HeatPanel, HeatShown, hottest_row, row_bounds
 from pydamon.top.panel import BOLD, DIM, PLAIN, map_columns
 from pydamon.top.panels import (
     SORTS,
@@ -28,7 +25,7 @@ from pydamon.top.panels import (
     WorkingSetPanel,
     WorkingSetShown,
 )
-from pydamon.views.text import duration, mapping_label, percent, size, target_label
+from pydamon.top.status import how_it_is_watched, what_is_watched, where_it_is
 
 __all__ = ["TopApp"]
 
@@ -49,8 +46,6 @@ _KEYS = (
     ("t", "target"),
 )
 _OTHER_LINES = 7
-_LATELY = 10
-"""Frames: the cost of a single one is that of the surveys in it, or lacks them."""
 _MUCH_HOTTER = 2.0
 _SMALLEST = 4 * PAGE_SIZE
 
@@ -222,57 +217,18 @@ class TopApp(App[None]):
     def _show_status(self, frame: Frame | None) -> None:
         lines = [("watching: nothing has been seen yet", BOLD)]
         if frame is not None and self._target is not None:
+            paused = self._at_ns is not None and not self._playing
+            seen = [one for one in self._frames if one.start_ns < self._end_ns] or self._frames
             lines = [
-                (self._what(frame), BOLD),
-                (self._how(), PLAIN),
-                (self._where(), DIM),
+                (what_is_watched(frame, self._target, paused), BOLD),
+                (how_it_is_watched(seen, self._source), PLAIN),
+                (where_it_is(self._heatmap, self._picked, self._ranges[-1]), DIM),
             ]
         ended = self._source.ended
         if ended and (self._source.live or self._at_ns is None):
             picture = "the last picture" if frame else "nothing was seen"
             lines[-1] = (f"{ended}; {picture}; q quits", BOLD)
         self.query_one("#status", StatusPanel).show(tuple(lines))
-
-    def _what(self, frame: Frame) -> str:
-        assert self._target is not None
-        others = len(frame.targets) - 1
-        state = "paused" if self._at_ns is not None and not self._playing else ""
-        parts = (
-            target_label(self._target),
-            f"working set {size(frame.working_sets.get(self._target.pid, 0.0))}",
-            f"{others} more targets: t" if others > 1 else "1 more target: t" if others else "",
-            state,
-            time.strftime("%H:%M:%S", time.localtime(frame.end_ns // 10**9)) if state else "",
-        )
-        return " · ".join(part for part in parts if part)
-
-    def _how(self) -> str:
-        """How it was measured lately, and what that cost."""
-        before = [frame for frame in self._frames if frame.start_ns < self._end_ns]
-        timing = joined([frame.timing for frame in (before or self._frames)[-_LATELY:]])
-        asked = duration(self._source.attrs.aggregation_ns)
-        parts = (
-            f"{self._source.probe_name}: {percent(timing.cpu_share)} CPU",
-            f"window {duration(timing.window_ns)} ({asked} asked)",
-            f"sampled every {duration(timing.sampling_ns)}",
-            f"{timing.late_ticks} late" if timing.late_ticks else "",
-        )
-        return ", ".join(part for part in parts if part)
-
-    def _where(self) -> str:
-        """Which addresses are shown, or what is in the row that is picked."""
-        heatmap = self._heatmap
-        if heatmap is None:
-            return "nothing is mapped at these addresses"
-        if self._picked is not None:
-            start, end = _bounds(heatmap, self._picked, self._picked + 1)
-            rate = heatmap.rates[self._picked, -1]
-            name = mapping_label(heatmap.row_names[self._picked], 30)
-            now = "not monitored" if np.isnan(rate) else f"accessed in {percent(rate)} of samples"
-            return f"{start:x}-{end:x} {name}: {now}"
-        total = heatmap.axis.length + heatmap.left_out_bytes
-        which = self._ranges[-1] if isinstance(self._ranges[-1], str) else "zoomed"
-        return f"addresses: {which}, {size(heatmap.axis.length)} of {size(total)}"
 
     # What keys do.
 
@@ -323,7 +279,7 @@ class TopApp(App[None]):
         if heatmap is None:
             return
         if self._picked is None:
-            self._picked = _hottest_row(heatmap)
+            self._picked = hottest_row(heatmap)
         else:
             rows = len(heatmap.rates)
             row = self._picked + lines * (2 if self._colour else 1)
@@ -355,9 +311,9 @@ class TopApp(App[None]):
         if heatmap is None or heatmap.axis.length <= _SMALLEST:
             return
         rows = len(heatmap.rates)
-        middle = _hottest_row(heatmap) if self._picked is None else self._picked
+        middle = hottest_row(heatmap) if self._picked is None else self._picked
         low = min(max(0, middle - rows // 4), rows - rows // 2)
-        self._ranges.append(_bounds(heatmap, low, low + max(1, rows // 2)))
+        self._ranges.append(row_bounds(heatmap, low, low + max(1, rows // 2)))
         if self._picked is not None:
             self._picked = min(rows - 1, (self._picked - low) * 2 + 1)
         self._show()
@@ -396,18 +352,3 @@ class TopApp(App[None]):
         self._at_ns = at_ns
         if at_ns >= self._frames[-1].end_ns:
             self._at_ns, self._playing = None, False
-
-
-def _bounds(heatmap: HeatMap, first: int, beyond: int) -> tuple[int, int]:
-    """The addresses from one row to another, in whole pages."""
-    low = int(heatmap.row_edges[first]) // PAGE_SIZE * PAGE_SIZE
-    high = max(low + PAGE_SIZE, -(-int(heatmap.row_edges[beyond]) // PAGE_SIZE) * PAGE_SIZE)
-    start, last = heatmap.axis.address(np.array([low, min(high, heatmap.axis.length) - 1])).tolist()
-    return start, last + 1
-
-
-def _hottest_row(heatmap: HeatMap) -> int:
-    """The row with the most accesses in the newest column that has any."""
-    rates = np.nan_to_num(heatmap.rates)
-    columns: Sequence[int] = np.flatnonzero(rates.any(axis=0)).tolist()
-    return int(rates[:, columns[-1]].argmax()) if columns else 0

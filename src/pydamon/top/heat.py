@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
@@ -15,11 +16,12 @@ from rich.style import Style
 from textual.message import Message
 
 from pydamon.analysis import HeatMap
+from pydamon.core.regions import PAGE_SIZE
 from pydamon.top.panel import BOLD, DIM, LEFT, PLAIN, Panel, right_width
 from pydamon.views.colours import PALETTE
 from pydamon.views.text import mapping_label, percent
 
-__all__ = ["HeatPanel", "HeatShown"]
+__all__ = ["HeatPanel", "HeatShown", "hottest_row", "row_bounds"]
 
 _LEVELS = 32
 _TOPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -168,3 +170,18 @@ def _legend(shown: HeatShown, width: int) -> list[Segment]:
         Segment(f" {top}", BOLD),
         Segment("  blank: not monitored" if width >= 80 else "", DIM),
     ]
+
+
+def row_bounds(heatmap: HeatMap, first: int, beyond: int) -> tuple[int, int]:
+    """The addresses from one row to another, in whole pages."""
+    low = int(heatmap.row_edges[first]) // PAGE_SIZE * PAGE_SIZE
+    high = max(low + PAGE_SIZE, -(-int(heatmap.row_edges[beyond]) // PAGE_SIZE) * PAGE_SIZE)
+    start, last = heatmap.axis.address(np.array([low, min(high, heatmap.axis.length) - 1])).tolist()
+    return start, last + 1
+
+
+def hottest_row(heatmap: HeatMap) -> int:
+    """The row with the most accesses in the newest column that has any."""
+    rates = np.nan_to_num(heatmap.rates)
+    columns: Sequence[int] = np.flatnonzero(rates.any(axis=0)).tolist()
+    return int(rates[:, columns[-1]].argmax()) if columns else 0
