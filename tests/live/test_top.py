@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import sys
 import termios
@@ -74,7 +75,7 @@ def terminal(*argv: str) -> Iterator[Terminal]:
 
 @needs("ebpf")
 def test_a_program_is_seen_until_it_exits_and_after() -> None:
-    program = "import mmap, time\nm = mmap.mmap(-1, 64 << 20)\nend = time.time() + 6\n"
+    program = "import mmap, time\nm = mmap.mmap(-1, 64 << 20)\nend = time.time() + 4\n"
     program += "while time.time() < end: m[:] = m[:1] * len(m)"
     with terminal("top", "--", sys.executable, "-c", program) as top:
         assert top.wait_for(r"working set [\d.]+ MiB")
@@ -86,10 +87,15 @@ def test_a_program_is_seen_until_it_exits_and_after() -> None:
 
 
 @needs("ebpf")
-def test_ctrl_c_ends_it_and_the_command() -> None:
+@pytest.mark.parametrize("signalled", [False, True])
+def test_ctrl_c_ends_it_and_the_command(signalled: bool) -> None:
+    """As a key, which is what a terminal makes of it, or as a signal from elsewhere."""
     with terminal("top", "--", sys.executable, str(QUARTER), "16") as top:
-        assert top.wait_for("working set")
-        top.press("\x03")
+        assert top.wait_for("working set [0-9]")
+        if signalled:
+            os.kill(top.pid, signal.SIGINT)
+        else:
+            top.press("\x03")
         assert top.end() == 0
         assert top.said.rstrip().endswith("l"), "the terminal is as it was"
 

@@ -124,7 +124,7 @@ class TopApp(App[None]):
         self.set_interval(_TICK_S, self._look)
         self._hurry = self.set_interval(_FIRST_TICK_S, self._look_for_the_first)
         if not self.is_headless:
-            for number in (signal.SIGTERM, signal.SIGHUP):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit)
 
     def on_heat_panel_resized(self) -> None:
