@@ -150,7 +150,7 @@ class SamplingMonitor(Monitor):
         self._session.set_targets(self._layout.processes, self._layout.mappings)
         self._table = self._initial(self._layout.ranges)
         self._measure_footprints()
-        self._updated_ns = self._session.clock.now_ns()
+        self._started_ns = self._updated_ns = self._session.clock.now_ns()
         self._update_rest_ns = 0
         if self._traits.follows_mappings:
             # A probe whose single tick can cost more than an interval: ask it what it costs.
@@ -336,12 +336,16 @@ class SamplingMonitor(Monitor):
         return table
 
     def _update(self, now_ns: int) -> None:
-        """Look again at the targets and what they map, less often the more that costs."""
+        """Look again at the targets and what they map, less often the more that costs.
+
+        But soon at the start: most programs map most of their memory then.
+        """
         begin_ns = self._session.clock.cpu_ns()
         self._look_again()
         self._measure_footprints()
         self._updated_ns = now_ns
-        self._update_rest_ns = self._pacer.rest_ns(self._session.clock.cpu_ns() - begin_ns)
+        rest_ns = self._pacer.rest_ns(self._session.clock.cpu_ns() - begin_ns)
+        self._update_rest_ns = min(rest_ns, now_ns - self._started_ns)
 
     def _look_again(self) -> None:
         layout = self._space.update(self._max_ranges)
