@@ -169,7 +169,16 @@ def test_a_service_follows_reloads_and_ends(tmp_path: Path) -> None:
             f"{text}low = 0\nmid = 1000\nhigh = 1000\n[monitoring]\ncpu_budget_percent = 50\n"
         )
 
-    with script("print(1, flush=True)\nimport time\nwhile True: time.sleep(0.01)") as process:
+    (tmp_path / "data").write_bytes(bytes(4 << 20))
+    idle = f"""
+import mmap, time
+with open({str(tmp_path / "data")!r}, "r+b") as file:
+    memory = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+sum(memory[::4096])
+print(1, flush=True)
+while True: time.sleep(0.01)
+"""
+    with script(idle) as process:
         write(process.pid, "1h")
         service = Service(
             lambda: load_config(path, POLICIES),
