@@ -2,8 +2,8 @@
 
     python -m tests.hostile [COUNT [SEED]]
 
-Each is given to `pydamon report wss` and `pydamon convert` in a process of its own, which may
-have little memory and time. It must end as if nothing were wrong, or with one error line.
+Each is given to `pydamon report summary --long` and `pydamon convert` in a process of its own,
+which may have little memory and time. It must end as if nothing were wrong, or with one error line.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = ["Outcome", "all_tried", "files", "tried"]
 
 MEMORY_BYTES = 2**30
 """Address space beyond what the program has when it starts."""
-CPU_S = 20
+CPU_S = 30
 _MIB = 2**20
 _NUMBER = re.compile(rb"\d+")
 _ABSURD = [
@@ -87,7 +87,7 @@ def files(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
 
 
 def tried(name: str, content: bytes, folder: Path) -> Outcome:
-    """What `report wss` and `convert` make of a file, in a child process with limits."""
+    """What `report` and `convert` make of a file, in a child process with limits."""
     path = folder / "hostile"
     path.write_bytes(content)
     reading, writing = os.pipe()
@@ -135,7 +135,7 @@ def _child(path: Path, writing: int) -> None:
 
 def _used(path: Path) -> int:
     """Report and convert a file; the exit code."""
-    code = main(["report", "wss", "--json", str(path)])
+    code = main(["report", "summary", "--long", str(path)])
     return max(code, main(["convert", "--force", str(path), str(path.with_suffix(".damon"))]))
 
 

@@ -51,6 +51,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
         ("rate > 50%", [0]),
         ("rate>=25 %", [0, 2]),
         ("rate = 0.25", [2]),
+        ("rate >= 0.25 AND rate < 1", [2]),
         ("rate >= 50Hz", [0, 2]),
         ("rate > 0.05 kHz", [0]),
         ("accesses < 1", [1]),

@@ -117,15 +117,15 @@ class MappingSums:
     def mappings(self, outline: Outline, idle_ns: int) -> tuple[MappingHeat, ...]:
         """Their means, from the most hot bytes to the fewest."""
         at = _FIXED + 1 + self._ages_ns.index(idle_ns)
+        recorded_ns = outline.recorded_ns
         found = []
         for (pid, name), sums in self._sums.items():
-            total, hot, warm, unobservable, heat = sums[:_FIXED].tolist()
-            cold, idle = float(sums[_FIXED:].sum()), float(sums[at:].sum())
-            size = (
-                one / outline.recorded_ns for one in (total, hot, warm, cold, idle, unobservable)
-            )
+            means = sums / recorded_ns
+            total, hot, warm, unobservable, heat = means[:_FIXED].tolist()
+            cold, idle = float(means[_FIXED:].sum()), float(means[at:].sum())
+            size = Bytes(total, hot, warm, cold, idle, unobservable)
             rate = heat / total if total else 0.0
-            found.append(MappingHeat(outline.targets[pid], name, Bytes(*size), rate))
+            found.append(MappingHeat(outline.targets[pid], name, size, rate))
         return tuple(sorted(found, key=lambda one: (-one.size.hot, -one.rate, -one.size.total)))
 
 

@@ -68,7 +68,7 @@ _WORD = re.compile(r"[A-Za-z_]+")
 _OPERATOR = re.compile(r"<=|>=|==|!=|!~|[<>=~]")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"|\'((?:[^\'\\]|\\.)*)\'')
 _BARE = re.compile(r"[^\s()\"']+")
-_NUMBER = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|[0-9.]+\s*(?:%|(?!(?:and|or)\b)[^\W\d_]+)?)")
+_NUMBER = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|[0-9.]+\s*(?:%|(?!(?i:and|or)\b)[^\W\d_]+)?)")
 _HZ = {"hz": 1.0, "khz": 1e3, "mhz": 1e6}
 _DEEPEST = 100
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from pydamon.analysis import FootprintSeries
 from pydamon.views.table import Column, FittingTable
 from pydamon.views.text import percent, size, target_label
-from pydamon.views.workingset import course_lines
+from pydamon.views.workingset import and_more, course_lines, largest
 
 __all__ = ["FootprintView"]
 
@@ -25,7 +25,9 @@ class FootprintView:
     series: Sequence[FootprintSeries]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        shown = self.series[1:] if len(self.series) == 2 else self.series
+        total, *targets = self.series
+        shown = [total, *largest(targets, lambda one: int(one.wss_bytes.max(initial=0)))]
+        shown = shown[1:] if len(targets) == 1 else shown
         for number, one in enumerate(shown):
             if number:
                 yield Text()
@@ -35,6 +37,7 @@ class FootprintView:
             if one.known:
                 yield from course_lines("RSS", one.end_ns, one.rss_bytes, options, axis=False)
             yield from course_lines("WSS", one.end_ns, one.wss_bytes, options)
+        yield from and_more(targets)
         if not any(one.known for one in shown):
             yield Text("VSZ and RSS are not in this recording.", style="yellow")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +16,11 @@ from pydamon.analysis import WorkingSet, WorkingSetSeries
 from pydamon.core.units import format_duration
 from pydamon.views.text import bar, size, target_label
 
-__all__ = ["WorkingSetView", "course_lines"]
+__all__ = ["WorkingSetView", "and_more", "course_lines", "largest"]
 
+_T = TypeVar("_T")
+
+_MOST_TARGETS = 20
 _LEVELS = " ▁▂▃▄▅▆▇█"
 _ASCII_LEVELS = " .:-=+*#@"
 
@@ -32,9 +37,23 @@ class WorkingSetView:
             yield from _series(targets[0], options)
             return
         yield from _series(self.working_set.total, options)
-        for series in targets:
+        for series in largest(targets, lambda one: one.most):
             yield Text()
             yield from _series(series, options)
+        yield from and_more(targets)
+
+
+def largest(series: Sequence[_T], amount: Callable[[_T], int]) -> Sequence[_T]:
+    """All targets; of more than twenty those with the largest amounts."""
+    if len(series) <= _MOST_TARGETS:
+        return series
+    return sorted(series, key=amount, reverse=True)[:_MOST_TARGETS]
+
+
+def and_more(series: Sequence[object]) -> RenderResult:
+    """How many `largest` has left out."""
+    if len(series) > _MOST_TARGETS:
+        yield Text(f"\nand {len(series) - _MOST_TARGETS} smaller targets: see --pid, or --json")
 
 
 def _series(series: WorkingSetSeries, options: ConsoleOptions) -> RenderResult:
