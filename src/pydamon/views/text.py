@@ -24,6 +24,8 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 def printable(text: str) -> str:
     """*text* without control characters, which a file's name may hold and a terminal obeys."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
