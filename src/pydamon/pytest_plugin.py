@@ -53,7 +53,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
         return (yield)
     from pydamon.core.units import format_size, parse_size  # noqa: PLC0415
 
-    limit = parse_size(_limit(*marker.args, **marker.kwargs))
+    try:
+        limit = parse_size(_limit(*marker.args, **marker.kwargs))
+    except (TypeError, ValueError) as error:
+        text = f"the marker working_set wants a limit, as in '100MiB': {error}"
+        raise pytest.fail.Exception(text, pytrace=False) from None
     before_bytes = _begin()
     result = yield
     used = _touched(before_bytes)
