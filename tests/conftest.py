@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from pydamon import ProbeUnavailable
+from pydamon.kernel.events import EventReader
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
@@ -25,3 +31,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.live)
         if item.get_closest_marker("live"):
             item.add_marker(pytest.mark.flaky(reruns=2))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _an_event_stays_open() -> Iterator[None]:
+    """In the virtual machine, the first event is opened once, and the last one closed once.
+
+    Each time the kernel patches its scheduler, and emulated CPUs do not always survive that.
+    """
+    with ExitStack() as stack:
+        if os.environ.get("PYDAMON_VM") == "1":
+            with suppress(ProbeUnavailable):  # Linux 6.1 has no DAMON
+                stack.enter_context(EventReader(os.getpid(), 1))
+        yield

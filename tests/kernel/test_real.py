@@ -46,7 +46,6 @@ from pydamon.kernel import (
     leftover,
     remove_leftover,
 )
-from pydamon.kernel.events import EventReader
 from pydamon.kernel.files import Files
 from pydamon.kernel.kdamond import ADMIN
 from pydamon.schemes.filters import FILTERS
@@ -61,16 +60,6 @@ from tests.live.test_top import terminal
 pytestmark = [pytest.mark.live, needs_damon]
 
 PYDAMON = (sys.executable, "-m", "pydamon")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _an_event_stays_open() -> Iterator[None]:
-    """The first event of all makes the kernel patch its scheduler, and the last one back again.
-
-    Emulated CPUs do not always survive that, so it must not happen 200 times.
-    """
-    with EventReader(os.getpid(), 1):
-        yield
 
 
 @pytest.fixture(autouse=True)
