@@ -11,8 +11,10 @@ BPF := src/pydamon/probes/ebpf/sampler.bpf
 demo: $(READY) $(BPF).o
 	$(BIN)/pydamon demo
 
+# What watches real processes has the machine for itself.
 test: lint
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "not live"
+	$(BIN)/pytest -q -m live
 
 # The same tests with other kernels and page tables, in a virtual machine: see docs/testing.md.
 #     make test-vm VARIANT=linux61,thp TESTS="tests/live -k huge"
