@@ -18,20 +18,9 @@ from pydamon.export import Exporter, Metrics
 from pydamon.spaces.members import members_of_cgroup
 from pydamon.spaces.vaddr import Members
 from tests.export.test_metrics import read
-from tests.live.conftest import open_files, running, script
+from tests.live.conftest import CHURN, open_files, running, script
 
 pytestmark = pytest.mark.live
-
-_CHURN = """
-import subprocess, sys, time
-print("ready", flush=True)
-running = []
-while True:
-    running.append(subprocess.Popen(["sleep", "0.1"]))
-    if len(running) > 10:
-        running.pop(0).wait()
-    time.sleep(0.005)
-"""
 
 
 @contextmanager
@@ -62,7 +51,7 @@ def _children(pid: int) -> Members:
 def test_processes_that_come_and_go_leave_nothing() -> None:
     metrics = Metrics(processes=5)
     before = open_files()
-    with script(_CHURN) as program, exporting(_children(program.pid), metrics, budget=5):
+    with script(CHURN) as program, exporting(_children(program.pid), metrics, budget=5):
         deadline = time.monotonic() + 30
         while not (found := read(metrics)).get(("pydamon_processes",)):
             assert time.monotonic() < deadline
@@ -100,7 +89,7 @@ def cgroup() -> Iterator[Path]:
 
 def test_a_cgroup_is_all_of_its_processes_and_no_other() -> None:
     """40 programs a second come and go in it, beside one that stays; another is not in it."""
-    churn = _CHURN.replace("0.005", "0.025").replace("import subprocess", "import subprocess, os")
+    churn = CHURN.replace("0.005", "0.025").replace("import subprocess", "import subprocess, os")
     # What came less than a minute ago has no series of its own, unless it was there at first.
     before, metrics = open_files(), Metrics(processes=500)
     with cgroup() as path, script("print(1, flush=True); input()") as outside:

@@ -20,6 +20,17 @@ from pydamon.probes import PROBES
 from pydamon.workloads import QUARTER
 
 MIB = 1 << 20
+CHURN = """
+import subprocess, time
+print("ready", flush=True)
+running = []
+while True:
+    running.append(subprocess.Popen(["sleep", "0.1"]))
+    if len(running) > 10:
+        running.pop(0).wait()
+    time.sleep(0.005)
+"""
+"""A program whose children end all the time."""
 
 
 def slowness() -> int:

@@ -17,6 +17,7 @@ import pytest
 
 import pydamon
 from tests.live.conftest import (
+    CHURN,
     MIB,
     Program,
     huge_bytes,
@@ -144,23 +145,11 @@ os.execv(sys.executable, [sys.executable, "-c", program])
         os.kill(pid, signal.SIGKILL)
 
 
-_CHURN = """
-import subprocess, time
-print("ready", flush=True)
-running = []
-while True:
-    running.append(subprocess.Popen(["sleep", "0.05"]))
-    if len(running) > 10:
-        running.pop(0).wait()
-    time.sleep(0.005)
-"""
-
-
 @needs("refs")
 def test_children_that_end_at_any_moment_end_nothing() -> None:
     # What ends may be gone from /proc, or there without its memory.
     with (
-        script(_CHURN) as program,
+        script(CHURN) as program,
         monitor(program.pid, probe="refs", cpu_budget_percent=50) as mon,
     ):
         snapshots = list(mon.run("3s"))

@@ -31,7 +31,6 @@ stretches as there is time for."""
 _SPOTS_NS = 30e6
 _SOON_NS = 3 * 10**9
 """Then a survey takes so little that it is paid for after this time."""
-_GROWS = 1.5
 _PATIENCE_NS = 60 * 10**9
 """And where all stretches would take longer than this, only those with something in them count."""
 _READ_NS, _CLEAR_NS = 0.002, 0.03
@@ -44,6 +43,9 @@ _GAP_BYTES = 4 << 20
 _MUCH = 0.1
 _REST_NS = 10**9
 """Even where surveys cost nothing, sampling has its time between two of them."""
+
+_GROWS = 1.5
+"""A window so many times as long as the one before is still on its way to its length."""
 
 _MEMORY = 0.5
 
