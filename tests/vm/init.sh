@@ -30,6 +30,10 @@ ip link set lo up
 stty -F /dev/ttyS0 raw -echo
 stty -F /dev/ttyS1 raw -echo
 
+# Debian's kernels watch from the start, since Linux 6.17: who wants DAMON finds it taken.
+stat=/sys/module/damon_stat/parameters/enabled
+[ ! -e $stat ] || echo N >$stat
+
 if [ -e $settings/zram ]; then
 	cat $settings/zram >/sys/block/zram0/disksize
 	mkswap /dev/zram0 >/dev/null

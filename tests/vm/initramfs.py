@@ -11,18 +11,17 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.vm.packages import UnavailableError
+from tests.vm.packages import Kernel, UnavailableError
 
 __all__ = ["archive", "modules"]
 
 
-def modules(kernel: Path, wanted: Sequence[str]) -> list[bytes]:
+def modules(kernel: Kernel, wanted: Sequence[str]) -> list[bytes]:
     """Modules of an unpacked kernel with those that they need, in the order to load them in.
 
     Names that are built into the kernel, or that it does not have as a module, are left out.
     """
-    (tree,) = (kernel / "lib/modules").iterdir()
-    paths = {_name(path): path for path in tree.glob("kernel/**/*.ko*")}
+    paths = {_name(path): path for path in kernel.modules.glob("kernel/**/*.ko*")}
     loaded: dict[str, bytes] = {}
 
     def add(name: str) -> None:
@@ -36,11 +35,13 @@ def modules(kernel: Path, wanted: Sequence[str]) -> list[bytes]:
             add(other.replace("-", "_"))
         loaded[name] = code
 
-    built_in = {_name(Path(line)) for line in (tree / "modules.builtin").read_text().split()}
+    built_in = {
+        _name(Path(line)) for line in (kernel.modules / "modules.builtin").read_text().split()
+    }
     for name in wanted:
         add(name)
         if name not in loaded and name not in built_in:
-            raise UnavailableError(f"{tree.name} has no module {name}")
+            raise UnavailableError(f"{kernel.release} has no module {name}")
     return list(loaded.values())
 
 

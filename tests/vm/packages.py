@@ -7,9 +7,11 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["UnavailableError", "kernel", "tool", "tool_environment"]
+__all__ = ["Kernel", "UnavailableError", "kernel", "tool", "tool_environment"]
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("PYDAMON_VM_CACHE", ROOT / ".cache/vm"))
@@ -18,24 +20,52 @@ VIRTIOFSD = "virtiofsd"
 """A package of its own since Debian 13; before that it comes with qemu."""
 
 
+@dataclass(frozen=True)
+class Kernel:
+    """Debian's packages of a kernel, unpacked into a directory."""
+
+    directory: Path
+
+    @property
+    def image(self) -> Path:
+        """What is booted."""
+        return next(self.directory.glob("**/vmlinuz*"))
+
+    @property
+    def release(self) -> str:
+        """As `uname -r` says it."""
+        return self.modules.name
+
+    @property
+    def modules(self) -> Path:
+        """The directory with its modules, and the list of those that are built in."""
+        return next(self.directory.glob("**/modules.builtin")).parent
+
+
 class UnavailableError(Exception):
     """What the virtual machine needs cannot be had here; one line says why."""
 
 
-def kernel(series: str) -> Path:
-    """The unpacked newest cloud kernel of a series such as "6.12": holds boot/ and lib/modules/."""
-    if kept := sorted(CACHE.glob(f"linux-{series}.*"), key=_version):
-        return kept[-1]
-    name = rf"^linux-image-{re.escape(series)}\.[0-9][^ ]*-cloud-amd64(-unsigned)?$"
-    listed = _run("apt-cache", "search", "--names-only", name).splitlines()
-    # A "signed" package holds the same kernel; some versions come as that only.
-    found = sorted((line.split()[0] for line in listed), key=_version)
-    if not found:
-        raise UnavailableError(
-            f"apt knows no linux-image-{series}.*-cloud-amd64: this needs Debian's package lists "
-            "(6.1: Debian 12; 6.12: Debian 13, or 12 with its updates or backports)"
-        )
-    return _unpack([found[-1]], CACHE / found[-1].removesuffix("-unsigned").replace("-image", ""))
+def kernel(series: str) -> Kernel:
+    """The newest cloud kernel of a series such as "6.12", or the newest of all: "" (unpacked)."""
+    if kept := sorted(CACHE.glob(f"linux-{series and series + '.'}*"), key=_version):
+        return Kernel(kept[-1])
+    name = rf"^linux-image-{re.escape(series and series + '.')}[0-9][^ ]*-cloud-amd64(-unsigned)?$"
+    # Where the newest is wanted, this machine's release is not asked: it has an older one.
+    for options in ((), _newer_releases()) if series else (_newer_releases(),):
+        listed = _run("apt-cache", *options, "search", "--names-only", name).splitlines()
+        # A "signed" package holds the same kernel; some versions come as that only.
+        for found in sorted((line.split()[0] for line in listed), key=_version, reverse=True):
+            # Since Linux 6.19, an image is a package that holds nothing. What it needs may be gone.
+            said = _run("apt-cache", *options, "depends", "--important", found)
+            parts = re.findall(r"Depends: <?(linux-(?:base|binary|modules)-\S+)", said)
+            if not any(part.endswith(">") for part in parts):
+                directory = found.removesuffix("-unsigned").replace("-image", "")
+                return Kernel(_unpack([found, *parts], CACHE / directory, options))
+    raise UnavailableError(
+        f"apt knows no linux-image-{series}.*-cloud-amd64 that is complete, neither here nor in "
+        "Debian's newest releases (try: apt-get update)"
+    )
 
 
 def tool(name: str) -> Path:
@@ -66,13 +96,38 @@ def _tools() -> Path:
     return _unpack(re.findall(r"^Inst (\S+)", plan, re.MULTILINE), target)
 
 
-def _unpack(names: list[str], target: Path) -> Path:
+def _newer_releases() -> tuple[str, ...]:
+    """Options that let apt read lists of its own, of what this machine's release does not have.
+
+    They come from where this machine's do.
+    """
+    known = _run("apt-get", "indextargets", "--format", "$(ORIGIN) $(REPO_URI)")
+    places = re.findall(r"^Debian (\S+/debian/?)$", known, re.MULTILINE)
+    if not places:
+        raise UnavailableError("apt has no lists of Debian here (try: apt-get update)")
+    directory = CACHE / "apt"
+    for name in ("lists/partial", "archives/partial"):
+        (directory / name).mkdir(parents=True, exist_ok=True)
+    sources = directory / "sources.list"
+    suites = ("unstable", "stable-backports")
+    sources.write_text("".join(f"deb {places[0]} {suite} main\n" for suite in suites))
+    options = {
+        "Dir::Etc::SourceList": sources,
+        "Dir::Etc::SourceParts": os.devnull,
+        "Dir::State::Lists": directory / "lists",
+        "Dir::Cache": directory,
+    }
+    flags = tuple(f"--option={name}={value}" for name, value in options.items())
+    _run("apt-get", *flags, "--quiet=2", "update")
+    return flags
+
+
+def _unpack(names: list[str], target: Path, options: Sequence[str] = ()) -> Path:
     """Download packages and unpack them; *target* is complete or does not exist."""
-    CACHE.mkdir(parents=True, exist_ok=True)
     print(f"fetching {' '.join(names)}", flush=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as directory:
         if names:
-            _run("apt-get", "--quiet=2", "download", *names, cwd=directory)
+            _run("apt-get", *options, "--quiet=2", "download", *names, cwd=directory)
         tree = Path(directory, "tree")
         tree.mkdir()
         for package in Path(directory).glob("*.deb"):

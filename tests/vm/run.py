@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.vm.initramfs import archive, modules
-from tests.vm.packages import CACHE, ROOT, UnavailableError, kernel, tool, tool_environment
+from tests.vm.packages import CACHE, ROOT, Kernel, UnavailableError, kernel, tool, tool_environment
 
 HERE = Path(__file__).parent
 MODULES = ("virtio_pci", "virtiofs", "overlay", "virtio_blk")
@@ -58,6 +58,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "la57": ("5-level page tables, which is what there is without another word", {}),
     "4level": ("4-level page tables", {"cpu": f"{CPU},la57=off"}),
     "linux61": ("Debian 12's Linux 6.1, without DAMON", {"linux": "6.1"}),
+    "newest": ("the newest Linux that Debian has, whatever its release", {"linux": ""}),
     "thp": ("transparent huge pages always, not only where asked for", {"huge_pages": "always"}),
     "mthp": ("large folios of every size as well", {"huge_pages": "always", "large_folios": True}),
     "zram": ("512 MiB of swap in compressed memory", {"zram_mib": 512}),
@@ -83,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = [sys.executable, *(options.python or pytest)]
     results = CACHE / "results" / (options.variant or "default")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if options.linux:
+        settings = replace(settings, linux=options.linux)
     try:
         return run(settings, command, results, options.timeout)
     except UnavailableError as error:
@@ -97,13 +100,12 @@ def run(settings: Settings, command: Sequence[str], results: Path, timeout_s: fl
     linux = kernel(settings.linux)
     with tempfile.TemporaryDirectory(prefix="pydamon-vm-") as name:
         directory = Path(name)
-        (image,) = (linux / "boot").glob("vmlinuz-*")
         (directory / "initramfs").write_bytes(_initramfs(linux, settings, command))
         with (directory / "disk").open("wb") as disk:
             disk.truncate(DISK_BYTES)
         with _files_of_host() as files:
-            qemu = _qemu(settings, image, directory, files)
-            print(f"booting {image.name.removeprefix('vmlinuz-')}: {settings}", flush=True)
+            qemu = _qemu(settings, linux.image, directory, files)
+            print(f"booting {linux.release}: {settings}", flush=True)
             with _process(qemu, env=tool_environment()) as process:
                 try:
                     process.wait(timeout_s)
@@ -113,7 +115,7 @@ def run(settings: Settings, command: Sequence[str], results: Path, timeout_s: fl
         return _collect(directory / "results", results)
 
 
-def _initramfs(linux: Path, settings: Settings, command: Sequence[str]) -> bytes:
+def _initramfs(linux: Kernel, settings: Settings, command: Sequence[str]) -> bytes:
     wanted = MODULES + (("lzo_rle", "zram") if settings.zram_mib else ())
     files = {
         "init": (HERE / "initramfs.sh").read_bytes(),
@@ -217,6 +219,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Variants: " + "; ".join(f"{name}: {text}" for name, (text, _) in VARIANTS.items()),
     )
     parser.add_argument("--variant", default="", metavar="NAME,...", help="see below")
+    parser.add_argument("--linux", metavar="SERIES", help='such as "6.18": any that Debian has')
     parser.add_argument("--memory", type=int, default=2048, metavar="MIB")
     parser.add_argument("--timeout", type=float, default=1800, metavar="SECONDS")
     parser.add_argument("--python", nargs=argparse.REMAINDER, help="run python with these instead")
