@@ -1,7 +1,6 @@
 """DAMON's sysfs tree in a directory, with what a kernel does about each write.
 
-Behaviour and error numbers are those that were seen in Linux 6.12 in the virtual machine; files
-that came later are as Documentation/ABI/testing/sysfs-kernel-mm-damon says.
+Behaviour and error numbers are those that were seen in Linux 6.12 and 7.3 in the virtual machine.
 """
 
 from __future__ import annotations
@@ -110,7 +109,7 @@ class FakeFiles(Files):
             if text not in known.split():
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
             self._put(path, text)
-        elif name in ("matching", "allow", "memcg_path", "path"):
+        elif name in ("matching", "allow", "memcg_path", "path", "obsolete_target"):
             self._put(path, text)
         else:
             int(text)
@@ -139,6 +138,8 @@ class FakeFiles(Files):
             if word not in known.split() or not self._running:
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
             if word == "commit" and self._dead_targets():
+                if self.release == NEW:
+                    raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
                 self.die()  # without an error, in Linux 6.12
             self.on_command(word)
             if word == "update_schemes_tried_regions":

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pydamon import ProbeUnavailable
 from pydamon.kernel.events import group, records, sample_dtype
-from pydamon.kernel.reader import cut_at
+from pydamon.kernel.reader import cut_at, without
 
 FORMAT = """name: damon_aggregated
 ID: 734
@@ -83,6 +83,19 @@ def test_pieces_do_not_matter(shape: Shape, data: st.DataObject) -> None:
         kept = kept[beyond:]
         found += more
     assert [len(one.start) for one in found] == [sum(counts) for counts in shape]
+
+
+@given(SHAPES, st.sets(st.integers(0, 1)))
+def test_targets_that_are_forgotten_leave_their_numbers_to_others(
+    shape: Shape, gone: set[int]
+) -> None:
+    samples, _ = records(b"".join(stream(shape)), DTYPE)
+    for one in group(samples, 2, LATER_NS)[0]:
+        left = without(one, sorted(gone))
+        kept = [number for number in (0, 1) if number not in gone]
+        assert set(left.target) == set(range(len(kept)))
+        for now, before in enumerate(kept):
+            assert (left.start[left.target == now] == one.start[one.target == before]).all()
 
 
 def test_what_the_kernel_had_to_leave_out_is_noticed() -> None:

@@ -97,7 +97,10 @@ def test_the_end_of_the_target_is_the_end(
         assert len(list(snapshots)) <= 1
 
 
-def test_new_children_become_targets(files: FakeFiles) -> None:
+@pytest.mark.parametrize("release", [OLD, NEW])
+def test_new_children_become_targets(tmp_path: Path, release: str) -> None:
+    files = FakeFiles(tmp_path / "kdamonds", release)
+    files.regions = [HOT, COLD]
     text = "read x; sleep 60 & read x; kill $!; wait; sleep 61 & read x; kill $!"
     pipe = subprocess.PIPE
     with subprocess.Popen(["/bin/sh", "-c", text], stdin=pipe) as shell:
@@ -109,7 +112,8 @@ def test_new_children_become_targets(files: FakeFiles) -> None:
                     shell.stdin.write(b"\n")
                     shell.stdin.flush()
                 count.append(len(mon.layout.targets))
-            # The second child came as the first went: the kernel began anew with both it has now.
+            # The second child came as the first went: an old kernel had to begin anew for that.
+            assert files.written.count(("0/state", "on")) == (2 if release == OLD else 1)
             pids = [files.number(f"0/contexts/0/targets/{n}/pid_target") for n in range(2)]
             assert count[0] == 1
             assert max(count) == 2

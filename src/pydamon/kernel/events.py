@@ -74,6 +74,12 @@ class EventReader(Reader):
         """There are so many targets from now on."""
         self._targets = targets
 
+    def renumber(self, targets: int) -> None:
+        """Targets have other numbers from now on: what is left by the old ones is forgotten."""
+        self._lost |= bool(self._take()) or len(self._kept) > 0
+        self._kept = self._kept[:0]
+        self.expect(targets)
+
     def read(self) -> Sequence[Aggregation]:
         data = self._take()
         if data:

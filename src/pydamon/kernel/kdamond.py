@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +101,23 @@ class Kdamond:
     def commit(self) -> None:
         """Make what runs take the settings as they are written now; counters carry over."""
         self.command("commit")
+
+    def drop_targets(self, numbers: Collection[int]) -> bool:
+        """Take targets out of what runs, so that the others keep their regions and ages.
+
+        Those after them have lower numbers from then on; they are to be written anew. False where
+        this kernel cannot: `obsolete_target` came with Linux 6.19.
+        """
+        paths = self._files.numbered(f"{self._context}/targets")
+        if not all(self._files.has(f"{path}/obsolete_target") for path in paths):
+            return False
+        for number, path in enumerate(paths):
+            if number in numbers:
+                # The kernel asks that even what it is to forget be a process that lives.
+                self._files.write(f"{path}/pid_target", os.getpid())
+                self._files.write(f"{path}/obsolete_target", "Y")
+        self.commit()
+        return True
 
     def command(self, word: str) -> None:
         """Write a word to `state`, and wait until it is done."""

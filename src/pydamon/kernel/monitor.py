@@ -27,7 +27,7 @@ from pydamon.kernel.cgroups import CgroupPages
 from pydamon.kernel.claim import Claim
 from pydamon.kernel.events import EventReader
 from pydamon.kernel.kdamond import KernelTarget, Settings
-from pydamon.kernel.reader import Aggregation, Reader, TriedReader, cut_at
+from pydamon.kernel.reader import Aggregation, Reader, TriedReader, cut_at, without
 from pydamon.probes.base import RealClock
 from pydamon.schemes import Scheme, SchemeStats
 from pydamon.spaces import Layout, Space
@@ -372,11 +372,37 @@ class KernelMonitor(Monitor):
     def _apply(self, attrs: Attrs) -> None:
         self._attrs = attrs
         self._changed_ns = time.monotonic_ns()
+        try:
+            gone = self._gone()
+            if gone and not self._drop_targets(gone):
+                self._restart()
+            else:
+                self._claim.change(self._settings())
+        except KernelError:
+            if not self._gone():
+                raise
+            self._restart()
+
+    def _gone(self) -> list[int]:
+        """The numbers of targets that have exited: the kernel takes no settings with them."""
         alive = {process.pid for process in self._layout.processes if process.alive}
-        if any(target.pid and target.pid not in alive for target in self._targets):
-            self._restart()  # the kernel takes no settings with a process that is no more
-        else:
-            self._claim.change(self._settings())
+        return [
+            number
+            for number, target in enumerate(self._targets)
+            if target.pid and target.pid not in alive
+        ]
+
+    def _drop_targets(self, gone: list[int]) -> bool:
+        """Have the kernel forget targets, and nothing else; whether it can."""
+        if len(gone) == len(self._targets) or not self._claim.kdamond.drop_targets(gone):
+            return False
+        if self._reader and not self._reader.waits:
+            self._pending.extend(self._reader.read())  # by the numbers that were before
+        self._pending = [without(aggregation, gone) for aggregation in self._pending]
+        self._targets = [one for n, one in enumerate(self._targets) if n not in gone]
+        if isinstance(self._reader, EventReader):
+            self._reader.renumber(len(self._targets))
+        return True
 
     def _check(self) -> None:
         """Nothing has come for long: is the kernel still at it?"""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydamon.core.closing import Closing
 from pydamon.kernel.kdamond import Kdamond
 
-__all__ = ["Aggregation", "Reader", "TriedReader", "cut_at"]
+__all__ = ["Aggregation", "Reader", "TriedReader", "cut_at", "without"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,16 @@ class Aggregation:
     nr_accesses: NDArray[np.int64]
     age: NDArray[np.int64]
     lost: int = 0
+
+
+def without(aggregation: Aggregation, targets: Sequence[int]) -> Aggregation:
+    """The same without some targets, whose numbers the next ones take; *targets* are sorted."""
+    gone = np.array(targets, np.int32)
+    columns = ("target", "start", "end", "nr_accesses", "age")
+    chosen = ~np.isin(aggregation.target, gone)
+    kept = {name: getattr(aggregation, name)[chosen] for name in columns}
+    kept["target"] = kept["target"] - np.searchsorted(gone, kept["target"]).astype(np.int32)
+    return replace(aggregation, **kept)
 
 
 def cut_at(aggregation: Aggregation, borders: NDArray[np.int64]) -> Aggregation:
