@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from pydamon import ProbeUnavailable
 from pydamon.kernel.events import EventReader
+from tests.kernel.conftest import FREE, kdamonds
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
@@ -44,3 +46,13 @@ def _an_event_stays_open() -> Iterator[None]:
             with suppress(ProbeUnavailable):  # Linux 6.1 has no DAMON
                 stack.enter_context(EventReader(os.getpid(), 1))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_kdamond_is_left() -> Iterator[None]:
+    """Neither by what ended nor by what was killed: its guardian needs a moment."""
+    yield
+    deadline_s = time.monotonic() + 20
+    while FREE and kdamonds():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.1)

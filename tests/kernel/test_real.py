@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -53,7 +55,7 @@ from pydamon.schemes.quota import METRICS
 from pydamon.schemes.scheme import ACTIONS
 from pydamon.workloads import QUARTER
 from tests.kernel.conftest import kdamonds, kernel_threads, needs_damon
-from tests.live.conftest import MIB, Program, open_files, running
+from tests.live.conftest import MIB, Program, huge_bytes, open_files, running
 from tests.live.test_monitor import told_right
 from tests.live.test_top import terminal
 
@@ -70,6 +72,7 @@ def _nothing_is_left() -> Iterator[None]:
     assert kernel_threads() == 0
 
 
+PARTS = ("num", "denom")
 SLOWLY: dict[str, Any] = {"sample": "25ms", "aggr": "500ms", "cpu_budget_percent": None}
 """Intervals in which an emulated CPU gets around to everything."""
 _CPU = max(os.sched_getaffinity(0))
@@ -186,9 +189,12 @@ def test_children_are_followed_as_they_come_and_go() -> None:
     with running("/bin/sh", "-c", text) as shell:
         assert shell.stdin is not None
         seen: set[int] = set()
+        ages = []
         with kernel_monitor(shell.pid, **SLOWLY) as mon:
+            (forgets,) = {path.exists() for path in _targets("obsolete_target")}
             for snapshot in mon.run("90s"):
                 assert len(snapshot)
+                ages.append(max(r.age for r in snapshot if r.target.pid == shell.pid))
                 now = {target.pid for target in mon.layout.targets}
                 if now - seen:  # somebody new: go on to the next one
                     shell.stdin.write("\n")
@@ -196,12 +202,18 @@ def test_children_are_followed_as_they_come_and_go() -> None:
                 seen |= now
                 if len(seen) == 3:
                     break
-            # The first child was gone when the second came: the kernel began anew without it.
+            # The first child was gone when the second came: the kernel began anew without it, or,
+            # since Linux 6.19, went on without it.
+            assert forgets == (ages[-1] > len(ages) // 2)
             watched = {target.pid for target in snapshot.targets}
         assert len(seen) == 3
         assert len(watched) == 2
         assert shell.pid in watched
         shell.stdin.close()
+
+
+def _targets(name: str) -> list[Path]:
+    return [path / name for path in ADMIN.glob("0/contexts/0/targets/[0-9]*")]
 
 
 def test_the_end_of_the_target_is_the_end() -> None:
@@ -268,6 +280,8 @@ def _schemes(pid: int) -> Iterator[Scheme]:
         yield Scheme("stat", filters=[one])
     for goal in _goals():
         yield Scheme("stat", quota=Quota(bytes="1M", goals=[goal]))
+    yield Scheme("stat", quota=Quota(bytes="1M", tuner="temporal", fail_charge=0.25))
+    yield Scheme("stat", max_snapshots=3)
     yield Scheme(
         "stat",
         AccessPattern(min_size="8K", max_size="1G", max_rate=3, min_age=2, max_age=100),
@@ -298,6 +312,11 @@ def test_every_scheme_is_driven_or_what_lacks_is_named(sleeper: int, operations:
             place = "contexts/0/schemes/0"
             assert written[f"{place}/action"] == scheme.action
             assert written[f"{place}/quotas/bytes"] == str(scheme.quota.size_bytes)
+            assert written.get(f"{place}/quotas/goal_tuner", "consist") == scheme.quota.tuner
+            charge = [int(written.get(f"{place}/quotas/fail_charge_{n}", 1)) for n in PARTS]
+            assert charge[0] / charge[1] == scheme.quota.fail_charge
+            snapshots = written.get(f"{place}/stats/max_nr_snapshots", "0")
+            assert snapshots == str(scheme.max_snapshots)
             for goal in scheme.quota.goals:
                 assert written[f"{place}/quotas/goals/0/target_metric"] == goal.metric
             for one in scheme.filters:
@@ -351,6 +370,72 @@ def test_what_is_done_to_a_process_is_done(quarter: Program, action: str) -> Non
         smaps = Path(f"/proc/{quarter.pid}/smaps").read_text()
         mapping = smaps[smaps.index(f"{quarter.start:x}-") :]
         assert flags[action] in mapping.partition("VmFlags:")[2].partition("\n")[0].split()
+
+
+def test_huge_pages_are_collapsed(quarter: Program) -> None:
+    place = [(quarter.start, quarter.start + quarter.size)]
+    with kernel_monitor(quarter.pid, ranges=place, **SLOWLY) as mon, newer("7.2"):
+        before = huge_bytes(quarter.pid)
+        with pydamon.apply(mon, Scheme("collapse", AccessPattern())) as applied:
+            for _ in applied.run("60s"):
+                if huge_bytes(quarter.pid) >= before + 16 * MIB:
+                    break
+        assert huge_bytes(quarter.pid) >= before + 16 * MIB
+
+
+def test_pages_of_processes_are_filtered(quarter: Program) -> None:
+    place = [(quarter.start, quarter.start + quarter.size)]
+    schemes = [
+        Scheme("stat", filters=[Filter("anon", matching=matching)]) for matching in (True, False)
+    ]
+    with kernel_monitor(quarter.pid, ranges=place, **SLOWLY) as mon, newer("6.18"):
+        with pydamon.apply(mon, *schemes) as applied:
+            list(applied.run("5s"))
+            none, every = (scheme.stats for scheme in applied.schemes)
+        assert none.sz_tried == every.sz_tried > 0
+        assert none.sz_ops_filter_passed == 0
+        assert every.sz_ops_filter_passed > 0.9 * every.sz_tried
+
+
+def test_pages_of_processes_move_between_nodes(quarter: Program) -> None:
+    if len(_nodes()) == 1:
+        pytest.skip("this machine has one memory node: VARIANT=numa has two")
+
+    def on_node(node: int) -> int:
+        maps = Path(f"/proc/{quarter.pid}/numa_maps").read_text()
+        return 4096 * sum(map(int, re.findall(rf"\bN{node}=(\d+)", maps)))
+
+    with kernel_monitor(quarter.pid, **SLOWLY) as mon, newer("6.17"):
+        for node in (0, 1):
+            scheme = Scheme("migrate_cold", AccessPattern(), target_node=node)
+            with pydamon.apply(mon, scheme) as applied:
+                for _ in applied.run("60s"):
+                    if on_node(node) > quarter.size // 2:
+                        break
+            assert on_node(node) > quarter.size // 2
+
+
+def test_the_kernel_tunes_its_intervals(quarter: Program) -> None:
+    place = [(quarter.start, quarter.start + quarter.size)]
+    goal = pydamon.IntervalGoal(access_bp=100, aggregations=2, max_sampling_ns=10**9)
+    with (
+        newer("6.15"),
+        kernel_monitor(quarter.pid, ranges=place, goal=goal, update="1s", **SLOWLY) as mon,
+    ):
+        # A quarter is accessed, which is more than is asked for.
+        for _ in mon.run("60s"):
+            if mon.attrs.sampling_ns < 20 * 10**6:
+                break
+        assert mon.attrs.sampling_ns < 20 * 10**6
+
+
+@contextmanager
+def newer(release: str) -> Iterator[None]:
+    """What needs a newer kernel works, or the error says which."""
+    try:
+        yield
+    except ProbeUnavailable as error:
+        assert f"came with Linux {release}" in str(error)  # noqa: PT017
 
 
 @pytest.mark.parametrize("action", ["lru_prio", "lru_deprio", "pageout", "migrate_cold"])
@@ -446,8 +531,31 @@ def test_a_module_that_somebody_switched_on_stays(sleeper: int) -> None:
         assert enabled.read_text() == "Y\n"
     finally:
         enabled.write_text("N")
-    with pytest.raises(ProbeUnavailable, match="no DAMON_STAT"):
-        StatModule().status()  # Linux 6.17 has it
+
+
+def test_the_kernels_own_figures(sleeper: int) -> None:
+    module = StatModule()
+    if not module.available:
+        with pytest.raises(ProbeUnavailable, match=r"no DAMON_STAT.*6\.17"):
+            module.status()
+        return
+    assert not module.status().enabled
+    module.start()
+    try:
+        with pytest.raises(ProbeUnavailable, match="DAMON_STAT") as caught:
+            kernel_monitor(sleeper)
+        assert "damon_stat/parameters/enabled" in (caught.value.hint or "")
+        deadline_s = time.monotonic() + 60
+        while not any(module.status().idle_ms):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.5)
+        status = module.status()
+        assert status.enabled
+        assert len(status.idle_ms) == 101
+        assert list(status.idle_ms) == sorted(status.idle_ms)
+    finally:
+        StatModule().stop()
+    assert not module.status().enabled
 
 
 def test_the_users_own_goal_is_fed(sleeper: int) -> None:

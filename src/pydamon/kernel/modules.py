@@ -51,6 +51,7 @@ class ModuleStatus:
 
 class _Module:
     name: ClassVar[str]
+    since: ClassVar[str]
 
     def __init__(
         self, *, modules: Path = MODULES, admin: Path = ADMIN, state: Path = STATE
@@ -121,7 +122,8 @@ class _Module:
 
     def _needed(self) -> None:
         if not self.available:
-            raise ProbeUnavailable(f"this kernel has no {self.name.upper()}")
+            name = self.name.upper()
+            raise ProbeUnavailable(f"this kernel has no {name} (CONFIG_{name}, Linux {self.since})")
 
     def _record(self) -> dict[str, Any] | None:
         try:
@@ -195,6 +197,7 @@ class ReclaimModule(_TunableModule[ReclaimParameters]):
     """DAMON_RECLAIM (CONFIG_DAMON_RECLAIM, Linux 5.16)."""
 
     name = "damon_reclaim"
+    since = "5.16"
     kind = ReclaimParameters
 
 
@@ -202,6 +205,7 @@ class LruSortModule(_TunableModule[LruSortParameters]):
     """DAMON_LRU_SORT (CONFIG_DAMON_LRU_SORT, Linux 6.0)."""
 
     name = "damon_lru_sort"
+    since = "6.0"
     kind = LruSortParameters
 
 
@@ -223,6 +227,7 @@ class StatModule(_Module):
     """DAMON_STAT (CONFIG_DAMON_STAT, Linux 6.17): has no parameters."""
 
     name = "damon_stat"
+    since = "6.17"
 
     def status(self) -> StatStatus:
         """Whether it is on, and what it has found out."""

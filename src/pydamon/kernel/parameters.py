@@ -110,7 +110,7 @@ class ReclaimParameters(ModuleParameters):
 
     At most `quota_bytes` a reset interval; less where `memory_pressure_us` (of stalls a reset
     interval) or `feedback` (of 10,000, by you) say that it is enough. With `skip_anon` file pages
-    only.
+    only. `tuned_intervals` lets it choose its intervals.
     """
 
     min_age_ns: Ns = field(
@@ -127,6 +127,11 @@ class ReclaimParameters(ModuleParameters):
         default=0, converter=count, metadata=_file("quota_autotune_feedback", since="6.10")
     )
     skip_anon: bool = field(default=False, converter=flag, metadata=_file("skip_anon", since="6.2"))
+    tuned_intervals: bool = field(
+        default=False,
+        converter=flag,
+        metadata=_file("autotune_monitoring_intervals", since="7.2"),
+    )
     watermarks: Watermarks = field(default=_marks(500, 400, 200))
 
 
@@ -136,7 +141,8 @@ class LruSortParameters(ModuleParameters):
     `hot_permil` of the samples, to the back what nobody accessed for `cold_min_age`.
 
     `active_bp` (of 10,000) is which share of memory should be active, where the kernel can tune
-    for that; `tuned_intervals` lets it choose its intervals.
+    for that; `tuned_intervals` lets it choose its intervals. With `recheck_pages` it looks at each
+    page once more before it moves it.
     """
 
     hot_permil: int = field(default=500, converter=permil, metadata=_file("hot_thres_access_freq"))
@@ -151,5 +157,8 @@ class LruSortParameters(ModuleParameters):
         default=False,
         converter=flag,
         metadata=_file("autotune_monitoring_intervals", since="7.0"),
+    )
+    recheck_pages: bool = field(
+        default=False, converter=flag, metadata=_file("filter_young_pages", since="7.0")
     )
     watermarks: Watermarks = field(default=_marks(200, 150, 50))
