@@ -20,6 +20,7 @@ from pydamon.kernel import (
     Settings,
     check_free,
     leftover,
+    owner,
     remove_leftover,
 )
 from tests.kernel.fake import FakeFiles
@@ -69,6 +70,18 @@ def test_a_kdamond_that_has_ended_is_cleaned_up_too(files: FakeFiles, state: Pat
     with Claim(files, state=state) as claim:
         claim.start(SETTINGS)
         files.die()
+    assert files.tree() == {"nr_kdamonds": "0\n"}
+
+
+def test_a_kdamond_that_is_just_ending_is_still_ours(
+    files: FakeFiles, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Claim(files, state=state) as claim:
+        claim.start(SETTINGS)
+        # The files still say its pid, but the process is gone.
+        pid = claim.kdamond.pid
+        known = owner.started_at
+        monkeypatch.setattr(owner, "started_at", lambda one: 0 if one == pid else known(one))
     assert files.tree() == {"nr_kdamonds": "0\n"}
 
 
