@@ -35,6 +35,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.flaky(reruns=2))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say why a test was tried again."""
+    for report in terminalreporter.stats.get("rerun", ()):
+        lines = [line for line in report.longreprtext.splitlines() if line.startswith("E ")]
+        terminalreporter.write_line(f"tried again: {report.nodeid}: {' '.join(lines[:3])}")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _an_event_stays_open() -> Iterator[None]:
     """In the virtual machine, the first event is opened once, and the last one closed once.

@@ -248,8 +248,8 @@ def test_a_recording_by_the_kernel_is_like_any_other(quarter: Program, tmp_path:
 
 
 def test_commands_that_end_at_once_leave_nothing(tmp_path: Path) -> None:
-    for _ in range(15):
-        out = tmp_path / "short.damon"
+    for number in range(15):
+        out = tmp_path / f"{number}.damon"
         code, said = _ran(
             "record", "--engine", "kernel", "-o", out, "--", "/bin/sh", "-c", "exit 7"
         )
