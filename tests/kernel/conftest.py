@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
+import psutil
 import pytest
 
 from pydamon.kernel.kdamond import ADMIN
@@ -22,5 +22,7 @@ def kdamonds() -> int:
 
 def kernel_threads() -> int:
     """How many kdamonds run."""
-    names = (path.read_text() for path in Path("/proc").glob("[0-9]*/comm"))
-    return sum(name.startswith("kdamond") for name in names)
+    return sum(
+        (process.info["name"] or "").startswith("kdamond")
+        for process in psutil.process_iter(["name"])
+    )

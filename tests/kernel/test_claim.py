@@ -138,9 +138,13 @@ def test_a_module_that_excludes_others_is_named(
 KILLED = """
 import os, sys, time
 from pathlib import Path
+import pydamon.kernel.claim
 from pydamon import Attrs, Scheme
 from pydamon.kernel import Claim, KernelTarget, Settings
 from tests.kernel.fake import FakeFiles
+if sys.argv[3] == "slow":
+    guardian = pydamon.kernel.claim._GUARDIAN
+    pydamon.kernel.claim._GUARDIAN = guardian.replace("rm", "sleep 1 && rm")
 claim = Claim(FakeFiles(Path(sys.argv[1])), state=Path(sys.argv[2]))
 claim.start(Settings("vaddr", (KernelTarget(os.getppid()),), Attrs(), schemes=(Scheme("stat"),)))
 if sys.argv[3] == "unguarded":
@@ -166,6 +170,17 @@ def test_the_guardian_cleans_up_after_kill_9(files: FakeFiles, state: Path) -> N
     eventually(lambda: files.read("nr_kdamonds") == "0")
     assert files.read("0/state") == "off"
     eventually(lambda: not (state / RECORD).exists())
+
+
+def test_the_next_one_waits_for_the_guardian(files: FakeFiles, state: Path) -> None:
+    killed(files, state, "slow")
+    eventually(lambda: files.read("nr_kdamonds") == "0")
+    with Claim(files, state=state) as claim:
+        claim.start(SETTINGS)
+        time.sleep(1.2)
+        record = Record.read(state)
+        assert record is not None
+        assert record.owner == os.getpid()
 
 
 def test_doctor_finds_what_is_left_when_the_guardian_was_killed_too(

@@ -12,12 +12,13 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from attrs import evolve
 
@@ -742,9 +743,11 @@ def test_doctor_removes_what_is_left_when_the_guardian_was_killed_too(sleeper: i
 
 
 def _children() -> list[str]:
-    path = Path(f"/proc/self/task/{os.getpid()}/children")
-    names = [Path(f"/proc/{pid}/comm") for pid in path.read_text().split()]
-    return [n.read_text() for n in names if n.exists() and n.read_text() != "sleep\n"]
+    names = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            names.append(child.name())
+    return [name for name in names if name != "sleep"]
 
 
 def _swap() -> bool:

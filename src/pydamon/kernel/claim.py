@@ -53,9 +53,9 @@ class Claim(Closing):
         """What is ours."""
         check_free(self._files, state)
         with self._stack:
-            self._lock()
+            lock = self._lock()
             check_free(self._files, state)
-            self._guard()
+            self._guard(lock)
             self._record.write(state)
             self._stack.callback(Record.remove, state)
             self._files.write("nr_kdamonds", 1)
@@ -98,8 +98,11 @@ class Claim(Closing):
         self.kdamond.stop()
         self._files.write("nr_kdamonds", 0)
 
-    def _lock(self) -> None:
-        """Keep other pydamons out, until this process is gone."""
+    def _lock(self) -> int:
+        """Keep other pydamons out until this process is gone, and its guardian if it has one.
+
+        Returns the descriptor that the guardian is to keep open.
+        """
         try:
             self._state.mkdir(mode=0o755, exist_ok=True)
             fd = os.open(self._state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -108,12 +111,21 @@ class Claim(Closing):
                 f"cannot note in {self._state} what is ours: {error.strerror}"
             ) from None
         self._stack.callback(os.close, fd)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ProbeUnavailable("the kernel's DAMON is in use by another pydamon") from None
+        deadline_s = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return fd
+            except BlockingIOError:
+                record = Record.read(self._state)
+                lives = record is not None and record.owner_lives
+                if lives or time.monotonic() > deadline_s:
+                    raise ProbeUnavailable(
+                        "the kernel's DAMON is in use by another pydamon"
+                    ) from None
+            time.sleep(0.02)
 
-    def _guard(self) -> None:
+    def _guard(self, lock: int) -> None:
         # A session of its own, so that Ctrl-C and the end of a terminal do not end it.
         self._guardian = subprocess.Popen(
             ["/bin/sh", "-c", _GUARDIAN, "pydamon-guardian", str(self._state / "kdamond.json")],
@@ -121,6 +133,7 @@ class Claim(Closing):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=self._files.root,
+            pass_fds=(lock,),
             start_new_session=True,
         )
         self._stack.callback(self._dismiss)
