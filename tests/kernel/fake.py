@@ -52,28 +52,38 @@ _FILTER = {
 
 
 class FakeFiles(Files):
-    """A kernel of one *release* that has DAMON; `regions` are what its schemes try."""
+    """A kernel of one *release* that has DAMON; `regions` are what its schemes try.
+
+    Its lock is taken when it is next looked at, `busy` times.
+    """
 
     def __init__(self, root: Path, release: str = OLD) -> None:
         super().__init__(root)
         self.release = release
         self.regions: list[tuple[int, int, int, int]] = []
         self.written: list[tuple[str, str]] = []
+        self.busy = 0
         self.on_command: Callable[[str], None] = lambda _: None
         self._started = False
         root.mkdir(parents=True, exist_ok=True)
         if not (root / "nr_kdamonds").exists():
             self._put("nr_kdamonds", "0")
 
-    def write(self, path: str, value: str | int) -> None:
-        text = str(value)
+    def _read(self, path: str) -> str:
+        self._look_busy(path)
+        return super()._read(path)
+
+    def _write(self, path: str, text: str) -> None:
+        self._look_busy(path)
         self.written.append((path, text))
-        try:
-            if not (self.root / path).is_file():
-                raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
-            self._react(path, text)
-        except OSError as error:
-            raise self._explained("write", path, text, error) from None
+        if not (self.root / path).is_file():
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+        self._react(path, text)
+
+    def _look_busy(self, path: str) -> None:
+        if self.busy and path.endswith(("state", "pid")):
+            self.busy -= 1
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
     def die(self) -> None:
         """The kdamond ends by itself, as it does when its targets are gone."""

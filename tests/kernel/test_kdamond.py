@@ -52,6 +52,20 @@ def configured(
     return kdamond.written()
 
 
+def test_a_kernel_that_looks_at_its_files_itself_is_waited_for(tmp_path: Path) -> None:
+    files = FakeFiles(tmp_path / "kdamonds")
+    files.write("nr_kdamonds", 1)
+    kdamond = Kdamond(files)
+    kdamond.configure(Settings("vaddr", (KernelTarget(os.getpid()),), Attrs()))
+    for act in (kdamond.start, kdamond.commit, kdamond.stats, kdamond.stop):
+        files.busy = 3
+        act()
+        assert files.busy == 0
+    files.write("0/state", "on")
+    with pytest.raises(KernelError, match="busy"):
+        files.write("nr_kdamonds", 0)
+
+
 @pytest.mark.parametrize("release", [OLD, NEW])
 def test_attributes_and_targets(tmp_path: Path, release: str) -> None:
     attrs = Attrs(2_000_000, 40_000_000, 3_000_000_000, 20, 500)
