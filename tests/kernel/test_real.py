@@ -465,6 +465,33 @@ def test_what_is_done_to_physical_memory_is_done(action: str) -> None:
         assert 0 < applied[0].stats.sz_applied <= applied[0].stats.sz_tried
 
 
+POLICIES = {
+    "reclaim": ("--min-age", "1s", "--quota-time", "100ms"),
+    "thp": (),
+    "stat": (),
+}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_policies_are_the_kernels_when_one_word_is_changed(quarter: Program, policy: str) -> None:
+    always = ("--high", 1000, "--mid", 999, "--low", 0) if policy == "reclaim" else ()
+    slowly = ("--sample", "25ms", "--aggr", "500ms", "--cpu-budget", 100)
+    before = _rss(quarter.pid)
+    code, said = _ran(
+        *(policy, "--engine", "kernel", "-d", "15s", "--json", *POLICIES[policy]),
+        *(*always, *slowly, quarter.pid),
+    )
+    assert code == 0, said
+    status = json.loads(said[said.index("{") :])
+    assert status["engine"] == "kernel", said
+    if policy == "stat":
+        assert status["figures"]["working_set_bytes"] > 8 * MIB
+    else:
+        assert any(scheme["sz_tried"] > 0 for scheme in status["schemes"])
+    if policy == "reclaim" and _swap():
+        assert _rss(quarter.pid) < before - 16 * MIB
+
+
 def test_a_dry_run_does_nothing(quarter: Program) -> None:
     scheme = Scheme("pageout", AccessPattern(max_rate=0, min_age="1s"))
     with kernel_monitor(quarter.pid, **SLOWLY) as mon:
