@@ -64,7 +64,9 @@ def test_a_hot_quarter_is_found(quarter: Callable[..., Program]) -> None:
     told = np.array([told_right(snapshot, program) for snapshot in snapshots[-3:]])
     assert np.median(told, axis=0).min() >= 0.95
     working_set = np.median([s.working_set() for s in snapshots[-5:]])
-    assert working_set == pytest.approx(program.hot, rel=0.15)
+    # Where every program gets huge pages, the interpreter's own memory counts by them, too.
+    beside = max(0, huge_bytes(program.pid) - program.size)
+    assert 0.85 * program.hot <= working_set <= 1.15 * program.hot + beside
 
 
 @needs("refs")

@@ -52,12 +52,16 @@ _MEMORY = 0.5
 
 @dataclass(frozen=True, slots=True)
 class _Stretch:
-    """A part of a target's range that was cleared, but for the pages that are *stuck*."""
+    """A part of a target's range that was cleared, but for the pages that are *stuck*.
+
+    Pages that are *seen* were touched before all of it was cleared once more.
+    """
 
     target: int
     start: int
     end: int
     stuck: NDArray[np.bool_] | None = None
+    seen: NDArray[np.bool_] | None = None
     early: NDArray[np.bool_] | None = None
 
 
@@ -207,19 +211,37 @@ class Survey:
         clock = self._session.clock
         begin_ns, looked_bytes = clock.cpu_ns(), 0
         self._stretches = []
-        reset: dict[int, bool] = {}
+        whole: dict[int, bool] = {}
         for target, start, end in chunks:
             if not self._exact and clock.cpu_ns() - begin_ns > most_ns:
                 self._cursor = (target, start)
                 break
-            if target not in reset:
-                reset[target] = self._session.clear_shared(target)
+            if target not in whole:
+                whole[target] = self._session.clear_whole(target)
             stuck = None
-            if not reset[target]:
+            if not whole[target]:
                 stuck = self._session.scan(target, start, end, clear=True).unobservable
             self._stretches.append(_Stretch(target, start, end, stuck))
             looked_bytes += end - start
+        for target in whole:
+            if self._session.shares_much(target):
+                self._clear_shared(target)
         self._cleared_bytes += looked_bytes
+
+    def _clear_shared(self, target: int) -> None:
+        """Clear what is left of the stretches of a target.
+
+        What it uses all the time is in a TLB by then, and will not be seen to be touched: so what
+        was touched since it was cleared counts.
+        """
+        mine = [stretch for stretch in self._stretches if stretch.target == target]
+        seen = [self._look(stretch).accessed for stretch in mine]
+        if self._session.clear_shared(target):
+            others = [stretch for stretch in self._stretches if stretch.target != target]
+            self._stretches = others + [
+                replace(stretch, stuck=None, seen=marks)
+                for stretch, marks in zip(mine, seen, strict=True)
+            ]
 
     def pay(self, now_ns: int, window_ns: int) -> None:
         """Let time pass until what the survey of such a window cost is paid for."""
@@ -234,6 +256,8 @@ class Survey:
 
     def _look(self, stretch: _Stretch) -> PageBits:
         bits = self._session.scan(stretch.target, stretch.start, stretch.end, clear=False)
+        if stretch.seen is not None:
+            return replace(bits, accessed=bits.accessed | stretch.seen)
         if stretch.stuck is None:
             return bits
         accessed = bits.accessed & ~stretch.stuck

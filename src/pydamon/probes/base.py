@@ -213,10 +213,23 @@ class Session(Closing):
             share[index] = np.nan if bits.unobservable.any() else bits.accessed.mean()
         return share
 
-    def clear_shared(self, target: int) -> bool:
-        """Clear all of a target, even what `scan` could not clear when it last tried.
+    def clear_whole(self, target: int) -> bool:
+        """Clear all of a target at once, before its ranges are gone through.
 
-        Does nothing, and says so, where there was hardly anything of that kind, or no way.
+        Does nothing, and says so, where `scan` can clear a part.
+        """
+        del target
+        return False
+
+    def shares_much(self, target: int) -> bool:
+        """Whether `scan` could not clear much of a target, which `clear_shared` would clear."""
+        del target
+        return False
+
+    def clear_shared(self, target: int) -> bool:
+        """Clear all of a target, even what `scan` cannot clear; whether that was possible.
+
+        No TLB is flushed: what is in one, and stays there, will not be seen to be touched.
         """
         del target
         return False

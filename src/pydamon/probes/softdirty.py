@@ -94,8 +94,7 @@ class SoftDirtySession(PagemapSession):
         nothing = np.zeros_like(present)
         return PageBits(start, present, nothing, present & ((entries & _SOFT_DIRTY) != 0), nothing)
 
-    def clear_shared(self, target: int) -> bool:
-        # There is no clearing of a part: do all of it once, before the ranges are gone through.
+    def clear_whole(self, target: int) -> bool:
         self._clear(target)
         self._clean.add(target)
         return True

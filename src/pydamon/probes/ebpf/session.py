@@ -178,14 +178,15 @@ class EbpfSession(Session):
             share[stuck] = np.nan
         return share
 
-    def clear_shared(self, target: int) -> bool:
+    def shares_much(self, target: int) -> bool:
         pid = self._processes[target].pid
         if self._rng.random() < _TRY_AGAIN:
             self._shares_much.discard(pid)
-        if pid not in self._shares_much:
-            return False
+        return pid in self._shares_much
+
+    def clear_shared(self, target: int) -> bool:
         try:
-            clear_refs(pid)
+            clear_refs(self._processes[target].pid)
         except OSError:
             return False
         return True

@@ -1,0 +1,56 @@
+"""What a survey finds where clearing does not make everything visible again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pydamon.core.regions import PAGE_SIZE, RegionTable
+from pydamon.engine.survey import Survey
+from pydamon.probes.base import PageBits, RealClock, Session
+
+PAGES, HOT, SHARED = 512, 128, slice(400, 440)
+SIZE = PAGES * PAGE_SIZE
+
+
+class CachedSession(Session):
+    """A program that touches its hot pages all the time, and finds them in a TLB.
+
+    A clear by `scan` flushes that, so that they are seen at once; `clear_shared` does not.
+    """
+
+    def __init__(self) -> None:
+        self.clock = RealClock()
+        self._accessed = np.ones(PAGES, np.bool_)
+
+    def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
+        nothing = np.zeros(PAGES, np.bool_)
+        stuck = nothing.copy()
+        before = self._accessed.copy()
+        if clear:
+            stuck[SHARED] = True
+            self._accessed = stuck | (np.arange(PAGES) < HOT)
+        return PageBits(start, ~nothing, nothing, before & ~stuck, stuck)
+
+    def shares_much(self, target: int) -> bool:
+        return True
+
+    def clear_shared(self, target: int) -> bool:
+        self._accessed[:] = False
+        return True
+
+    def close(self) -> None:
+        pass
+
+    set_targets = watch = tick = counts = pytest.fail  # type: ignore[assignment]
+
+
+def test_what_stays_in_a_tlb_counts_as_touched() -> None:
+    survey = Survey(CachedSession(), 0.01, seed=1)
+    table = RegionTable.of(0, 0, SIZE)
+    survey.begin(table, [np.array([[0, SIZE]])], 10**8, SIZE)
+    survey.middle()
+    table = survey.end(table, 100)
+    assert float(table.touched @ table.size) == HOT * PAGE_SIZE
+    assert HOT * PAGE_SIZE in table.start
+    assert not table.unobservable.any()
