@@ -212,7 +212,11 @@ class Survey:
         begin_ns, looked_bytes = clock.cpu_ns(), 0
         self._stretches = []
         whole: dict[int, bool] = {}
+        last = -1
         for target, start, end in chunks:
+            if target != last and not whole.get(last, True):
+                self._clear_shared(last)
+            last = target
             if not self._exact and clock.cpu_ns() - begin_ns > most_ns:
                 self._cursor = (target, start)
                 break
@@ -223,17 +227,18 @@ class Survey:
                 stuck = self._session.scan(target, start, end, clear=True).unobservable
             self._stretches.append(_Stretch(target, start, end, stuck))
             looked_bytes += end - start
-        for target in whole:
-            if self._session.shares_much(target):
-                self._clear_shared(target)
+        if not whole.get(last, True):
+            self._clear_shared(last)
         self._cleared_bytes += looked_bytes
 
     def _clear_shared(self, target: int) -> None:
-        """Clear what is left of the stretches of a target.
+        """Clear what is left of the stretches of a target, if that is much.
 
         What it uses all the time is in a TLB by then, and will not be seen to be touched: so what
-        was touched since it was cleared counts.
+        was touched since it was cleared counts. That is to be a moment only.
         """
+        if not self._session.shares_much(target):
+            return
         mine = [stretch for stretch in self._stretches if stretch.target == target]
         seen = [self._look(stretch).accessed for stretch in mine]
         if self._session.clear_shared(target):

@@ -216,7 +216,7 @@ class Session(Closing):
     def clear_whole(self, target: int) -> bool:
         """Clear all of a target at once, before its ranges are gone through.
 
-        Does nothing, and says so, where `scan` can clear a part.
+        Does nothing, and says so, where `scan` does better.
         """
         del target
         return False

@@ -54,6 +54,8 @@ class EbpfSession(Session):
         """Pages that could not be cleared, by pid and range of a scan."""
         self._shares_much: set[int] = set()
         """Pids with so many of them that it is worth to clear everything another way."""
+        self._has_huge: set[int] = set()
+        """Pids that were seen to have huge pages."""
         self._mappings: list[MappingTable] = []
         self._files: list[NDArray[np.int64]] = []
         self._processes: list[Process] = []
@@ -142,6 +144,8 @@ class EbpfSession(Session):
     def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
         scanner = self._scanner(target)
         bits = scanner.read(start, end)
+        if bits.huge.any():
+            self._has_huge.add(self._processes[target].pid)
         if not clear:
             return bits
         files = self._files[target]
@@ -178,11 +182,16 @@ class EbpfSession(Session):
             share[stuck] = np.nan
         return share
 
-    def shares_much(self, target: int) -> bool:
+    def clear_whole(self, target: int) -> bool:
         pid = self._processes[target].pid
         if self._rng.random() < _TRY_AGAIN:
             self._shares_much.discard(pid)
-        return pid in self._shares_much
+        # Entries of small pages leave a TLB soon, so that `clear_shared` is enough.
+        small = pid in self._shares_much and pid not in self._has_huge
+        return small and self.clear_shared(target)
+
+    def shares_much(self, target: int) -> bool:
+        return self._processes[target].pid in self._shares_much
 
     def clear_shared(self, target: int) -> bool:
         try:
