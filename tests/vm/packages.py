@@ -129,6 +129,7 @@ def _newer_releases() -> tuple[str, ...]:
 def _unpack(names: list[str], target: Path, options: Sequence[str] = ()) -> Path:
     """Download packages and unpack them; *target* is complete or does not exist."""
     print(f"fetching {' '.join(names)}", flush=True)
+    CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as directory:
         if names:
             _run("apt-get", *options, "--quiet=2", "download", *names, cwd=directory)
