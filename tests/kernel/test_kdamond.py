@@ -216,7 +216,8 @@ def test_what_a_kernel_lacks_is_named_with_its_release(
 ) -> None:
     with pytest.raises(PydamonError, match=release):
         configured(tmp_path, OLD, scheme)
-    configured(tmp_path / "new", NEW, scheme)
+    operations = "paddr" if scheme.quota.goals else "fvaddr"
+    configured(tmp_path / "new", NEW, scheme, operations=operations)
 
 
 NOT_DONE = [
@@ -225,6 +226,11 @@ NOT_DONE = [
     ("vaddr", Scheme("lru_prio"), "physical memory only"),
     ("fvaddr", Scheme("lru_deprio"), "physical memory only"),
     ("vaddr", Scheme("pageout", filters=[Filter("anon"), Filter("young")]), "by anon, young"),
+    (
+        "vaddr",
+        Scheme("stat", quota=Quota(goals=[Goal(metric="node_eligible_mem_bp", target=1, node=0)])),
+        "physical memory only",
+    ),
 ]
 
 

@@ -18,6 +18,9 @@ _ADVICE = ("willneed", "cold", "pageout", "hugepage", "nohugepage", "collapse")
 """What is done to virtual memory, to whole regions, as `madvise` does it."""
 _PHYSICAL = ("pageout", "lru_prio", "lru_deprio", "migrate_hot", "migrate_cold", "stat")
 
+_PHYSICAL_GOALS = ("node_eligible_mem_bp",)
+"""Refused with an error that does not say so: seen in Linux 7.3."""
+
 
 def check_able(files: Files, context: str, operations: str, scheme: Scheme) -> None:
     """Raise `ProbeUnavailable` unless the kernel does to such memory what a scheme says.
@@ -26,9 +29,12 @@ def check_able(files: Files, context: str, operations: str, scheme: Scheme) -> N
     """
     why, action = "", str(scheme.action)
     filters = ", ".join(one.kind for one in scheme.filters if not one.is_core)
+    physical = [goal.metric for goal in scheme.quota.goals if goal.metric in _PHYSICAL_GOALS]
     if operations == "paddr":
         if action not in _PHYSICAL:
             why = f"the kernel's DAMON does {action} to the memory of processes only"
+    elif physical:
+        why = f"the kernel's DAMON has the goal {physical[0]} for physical memory only"
     elif action in ("lru_prio", "lru_deprio"):
         why = f"the kernel's DAMON does {action} to physical memory only"
     elif action in _ADVICE and filters:

@@ -33,7 +33,6 @@ _WORDS = {
     "paddr": ("monitoring of physical memory (CONFIG_DAMON_PADDR)", "5.16"),
     "vaddr": ("monitoring of virtual memory (CONFIG_DAMON_VADDR)", "5.15"),
     "fvaddr": ("monitoring of given addresses", "5.19"),
-    "commit": ("changes while it runs", "5.19"),
     "lru_prio": ("the action lru_prio", "6.0"),
     "lru_deprio": ("the action lru_deprio", "6.0"),
     "anon": ("filters by kind of memory", "6.3"),
