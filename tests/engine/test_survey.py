@@ -32,7 +32,7 @@ class CachedSession(Session):
             self._accessed = stuck | (np.arange(PAGES) < HOT)
         return PageBits(start, ~nothing, nothing, before & ~stuck, stuck)
 
-    def shares_much(self, target: int) -> bool:
+    def leaves_much(self, target: int) -> bool:
         return True
 
     def clear_shared(self, target: int) -> bool:

@@ -50,26 +50,29 @@ def kernel(series: str) -> Kernel:
     """The newest cloud kernel of a series such as "6.12", or the newest of all: "" (unpacked)."""
     if series and (kept := sorted(CACHE.glob(f"linux-{series}.*"), key=_version)):
         return Kernel(kept[-1])
-    name = rf"^linux-image-{re.escape(series and series + '.')}[0-9][^ ]*-cloud-amd64(-unsigned)?$"
-    for newer in (False, True):
-        if not (series or newer):
-            continue  # this machine's release has no newer one than the newest ones have
-        options = _newer_releases() if newer else ()
-        listed = _run("apt-cache", *options, "search", "--names-only", name).splitlines()
-        # A "signed" package holds the same kernel; some versions come as that only.
-        for found in sorted((line.split()[0] for line in listed), key=_version, reverse=True):
-            # Since Linux 6.19, an image is a package that holds nothing. What it needs may be gone.
-            said = _run("apt-cache", *options, "depends", "--important", found)
-            parts = re.findall(r"Depends: <?(linux-(?:base|binary|modules)-\S+)", said)
-            if not any(part.endswith(">") for part in parts):
-                target = CACHE / found.removesuffix("-unsigned").replace("-image", "")
-                if not target.exists():
-                    _unpack([found, *parts], target, options)
-                return Kernel(target)
+    # Where the newest is wanted, this machine's release is not asked: it has an older one.
+    found = _fetched(series, ()) if series else None
+    if found := found or _fetched(series, _newer_releases()):
+        return found
     raise UnavailableError(
         f"apt knows no linux-image-{series}.*-cloud-amd64 that is complete, neither here nor in "
         "Debian's newest releases (try: apt-get update)"
     )
+
+
+def _fetched(series: str, options: Sequence[str]) -> Kernel | None:
+    """The newest kernel of a series that apt can get whole, with these *options*."""
+    name = rf"^linux-image-{re.escape(series and series + '.')}[0-9][^ ]*-cloud-amd64(-unsigned)?$"
+    listed = _run("apt-cache", *options, "search", "--names-only", name).splitlines()
+    # A "signed" package holds the same kernel; some versions come as that only.
+    for found in sorted((line.split()[0] for line in listed), key=_version, reverse=True):
+        # Since Linux 6.19, an image is a package that holds nothing. What it needs may be gone.
+        said = _run("apt-cache", *options, "depends", "--important", found)
+        parts = re.findall(r"Depends: <?(linux-(?:base|binary|modules)-\S+)", said)
+        if not any(part.endswith(">") for part in parts):
+            target = CACHE / found.removesuffix("-unsigned").replace("-image", "")
+            return Kernel(target if target.exists() else _unpack([found, *parts], target, options))
+    return None
 
 
 def tool(name: str) -> Path:

@@ -214,7 +214,7 @@ class Survey:
         whole: dict[int, bool] = {}
         last = -1
         for target, start, end in chunks:
-            if target != last and not whole.get(last, True):
+            if target != last:
                 self._clear_shared(last)
             last = target
             if not self._exact and clock.cpu_ns() - begin_ns > most_ns:
@@ -227,19 +227,18 @@ class Survey:
                 stuck = self._session.scan(target, start, end, clear=True).unobservable
             self._stretches.append(_Stretch(target, start, end, stuck))
             looked_bytes += end - start
-        if not whole.get(last, True):
-            self._clear_shared(last)
+        self._clear_shared(last)
         self._cleared_bytes += looked_bytes
 
     def _clear_shared(self, target: int) -> None:
-        """Clear what is left of the stretches of a target, if that is much.
+        """Clear what is left of the stretches of a target, where the probe asks for that.
 
         What it uses all the time is in a TLB by then, and will not be seen to be touched: so what
         was touched since it was cleared counts. That is to be a moment only.
         """
-        if not self._session.shares_much(target):
-            return
         mine = [stretch for stretch in self._stretches if stretch.target == target]
+        if not any(one.stuck is not None for one in mine) or not self._session.leaves_much(target):
+            return
         seen = [self._look(stretch).accessed for stretch in mine]
         if self._session.clear_shared(target):
             others = [stretch for stretch in self._stretches if stretch.target != target]

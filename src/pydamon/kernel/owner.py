@@ -78,9 +78,8 @@ class Record:
         if files.number("nr_kdamonds") != 1:
             return False
         now = self.of(files)
-        gone = now.kdamond_started == 0  # between the two looks, if it has a pid yet
-        # It ended by itself, with its last target, or was never on.
-        if gone and now.kdamond in (0, self.kdamond):
+        # It ended by itself, with its last target (just now, if there is a pid), or was never on.
+        if now.kdamond_started == 0 and now.kdamond in (0, self.kdamond):
             now = replace(now, kdamond=self.kdamond, kdamond_started=self.kdamond_started)
         return now == self
 

@@ -221,8 +221,8 @@ class Session(Closing):
         del target
         return False
 
-    def shares_much(self, target: int) -> bool:
-        """Whether `scan` could not clear much of a target, which `clear_shared` would clear."""
+    def leaves_much(self, target: int) -> bool:
+        """Whether `scan` cleared so little of a target that `clear_shared` is to follow."""
         del target
         return False
 

@@ -186,12 +186,12 @@ class EbpfSession(Session):
         pid = self._processes[target].pid
         if self._rng.random() < _TRY_AGAIN:
             self._shares_much.discard(pid)
-        # Entries of small pages leave a TLB soon, so that `clear_shared` is enough.
+        # Small pages do not stay in a TLB for long, and to clear twice makes the window longer.
         small = pid in self._shares_much and pid not in self._has_huge
         return small and self.clear_shared(target)
 
-    def shares_much(self, target: int) -> bool:
-        return self._processes[target].pid in self._shares_much
+    def leaves_much(self, target: int) -> bool:
+        return self._processes[target].pid in self._shares_much & self._has_huge
 
     def clear_shared(self, target: int) -> bool:
         try:
