@@ -502,7 +502,7 @@ def test_what_is_damaged_ends_the_parts(tmp_path: Path) -> None:
     path = tmp_path / "r.damon"
     long_recording(path, 600)
     content = bytearray(path.read_bytes())
-    content[len(content) * 2 // 3] ^= 0xFF
+    content[len(content) * 7 // 10] ^= 0xFF
     path.write_bytes(content)
     file = open_recording(path)
     assert 100 < sum(map(len, file)) < 600

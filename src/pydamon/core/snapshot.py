@@ -11,16 +11,26 @@ from numpy.typing import NDArray
 
 from pydamon.core.mappings import Mapping, MappingTable
 
-__all__ = ["Cost", "Footprint", "Snapshot", "SnapshotRegion", "Target"]
+__all__ = ["UNKNOWN", "Cost", "Footprint", "Snapshot", "SnapshotRegion", "Target"]
+
+UNKNOWN = -1
+"""In columns that say so: nothing is known of the region there, which is not the same as 0."""
+
+_NOT_GIVEN = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A monitored address space: `pid` is 0 where no process is behind it."""
+    """A monitored address space: `pid` is 0 where no process is behind it.
+
+    `started_ns` is when that process started (Unix time), which tells it from others that had or
+    will have its pid; 0 is not known.
+    """
 
     pid: int
     name: str = ""
     mappings: MappingTable = field(default_factory=MappingTable, compare=False, repr=False)
+    started_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +69,9 @@ class SnapshotRegion:
     touched_bytes: int
     unobservable_bytes: int
     mapping: Mapping | None
+    age_ns: int = UNKNOWN
+    resident_bytes: int = UNKNOWN
+    unseen_bytes: int = 0
 
     @property
     def size(self) -> int:
@@ -74,10 +87,15 @@ class Snapshot:
     entry a region, sorted by target and address: `target` indexes `targets`; `start` and `end`
     are bytes; `nr_accesses` counts the samples that found the region accessed, of at most
     `max_nr_accesses` (scaled, where the CPU budget allowed fewer samples than were asked for, one
-    every `sampling_ns`); `age` counts aggregations for which that has held; `touched_bytes` is how
-    much of the region was accessed in the window as far as the probe can tell;
-    `unobservable_bytes` how much of it the probe could not watch. `footprints`, where they are
-    known, has one entry a target, as of the last update interval.
+    every `sampling_ns`); `age` counts aggregations for which that has held, and `age_ns` is the
+    same as a time (`UNKNOWN` where nobody knows).
+
+    `touched_bytes` is how much of the region was accessed in the window as far as the probe can
+    tell; `unobservable_bytes` how much of it the probe could not watch, and `unseen_bytes` how much
+    of it nobody has looked at yet; `resident_bytes` is how much of it is in memory (`UNKNOWN` where
+    nobody knows), and `repeated_bytes` the part of that which counts in another target too, because
+    both share it. `footprints`, where they are known, has one entry a target, as of the last update
+    interval.
     """
 
     start_ns: int
@@ -94,6 +112,21 @@ class Snapshot:
     unobservable_bytes: NDArray[np.int64]
     cost: Cost = field(default_factory=Cost)
     footprints: tuple[Footprint, ...] = ()
+    age_ns: NDArray[np.int64] = field(default_factory=lambda: _NOT_GIVEN)
+    resident_bytes: NDArray[np.int64] = field(default_factory=lambda: _NOT_GIVEN)
+    unseen_bytes: NDArray[np.int64] = field(default_factory=lambda: _NOT_GIVEN)
+    repeated_bytes: NDArray[np.int64] = field(default_factory=lambda: _NOT_GIVEN)
+
+    def __post_init__(self) -> None:
+        defaults = {
+            "age_ns": self.age * self.window_ns,
+            "resident_bytes": np.full(len(self), UNKNOWN, np.int64),
+            "unseen_bytes": np.zeros(len(self), np.int64),
+            "repeated_bytes": np.zeros(len(self), np.int64),
+        }
+        for name, values in defaults.items():
+            if getattr(self, name) is _NOT_GIVEN:
+                object.__setattr__(self, name, values)
 
     def __len__(self) -> int:
         return len(self.start)
@@ -113,6 +146,9 @@ class Snapshot:
             int(self.touched_bytes[index]),
             int(self.unobservable_bytes[index]),
             target.mappings.mappings[mapping] if mapping >= 0 else None,
+            int(self.age_ns[index]),
+            int(self.resident_bytes[index]),
+            int(self.unseen_bytes[index]),
         )
 
     @property
@@ -146,11 +182,28 @@ class Snapshot:
     def of_target(self, index: int) -> Snapshot:
         """The same snapshot with the regions of one of its targets only."""
         mine = self.target == index
-        columns = ("start", "end", "nr_accesses", "age", "touched_bytes", "unobservable_bytes")
         return replace(
-            self,
+            self.pick(mine),
             targets=(self.targets[index],),
             footprints=self.footprints[index : index + 1],
             target=np.zeros(int(mine.sum()), np.int32),
-            **{name: getattr(self, name)[mine] for name in columns},
         )
+
+    def pick(self, regions: NDArray[np.bool_]) -> Snapshot:
+        """The same snapshot with some of its regions only; all targets stay."""
+        return replace(self, **{name: getattr(self, name)[regions] for name in _COLUMNS})
+
+
+_COLUMNS = (
+    "target",
+    "start",
+    "end",
+    "nr_accesses",
+    "age",
+    "touched_bytes",
+    "unobservable_bytes",
+    "age_ns",
+    "resident_bytes",
+    "unseen_bytes",
+    "repeated_bytes",
+)

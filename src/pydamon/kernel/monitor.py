@@ -251,6 +251,7 @@ class KernelMonitor(Monitor):
             unobservable_bytes=np.zeros(len(start), np.int64),
             cost=Cost(max(0, spent_ns) + cpu_ns, 0, aggregation.lost * samples),
             footprints=self._footprints,
+            age_ns=aggregation.age[known] * nominal_ns,
         )
         self._pacer.observe(samples, max(0, spent_ns), cpu_ns, 0)
         self._follow_pace()
@@ -262,12 +263,7 @@ class KernelMonitor(Monitor):
         owned = self._pages.bytes_in(snapshot.start, snapshot.end)
         chosen = owned > 0
         touched = np.minimum(snapshot.touched_bytes, owned)
-        columns = ("target", "start", "end", "nr_accesses", "age", "unobservable_bytes")
-        return replace(
-            snapshot,
-            touched_bytes=touched[chosen],
-            **{name: getattr(snapshot, name)[chosen] for name in columns},
-        )
+        return replace(snapshot, touched_bytes=touched, resident_bytes=owned).pick(chosen)
 
     def _follow_pace(self) -> None:
         """Stretch the kernel's intervals as the CPU budget asks, now and then."""

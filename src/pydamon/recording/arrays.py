@@ -6,13 +6,14 @@ that takes a fifth of a second, longer than most reports.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pydamon.core.snapshot import UNKNOWN
 from pydamon.recording.format import COLUMNS, EXTRA
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "batch_of",
     "constant",
     "joined",
+    "missing_numbers",
     "named",
     "numbers",
     "single",
@@ -31,6 +33,8 @@ __all__ = [
 Numbers: TypeAlias = NDArray[np.int64] | NDArray[np.int32]
 
 _OPTIONAL = ("host", EXTRA.name)
+
+_Known: TypeAlias = Callable[[str], NDArray[np.int64]]
 
 POOL = pa.system_memory_pool()
 """Where readers allocate: Arrow's own pools keep what was freed, a third of a whole recording."""
@@ -72,11 +76,23 @@ def constant(word: str, count: int) -> pa.DictionaryArray:
     return named(np.zeros(count, np.int32), [word])
 
 
-def batch_of(columns: Mapping[str, Numbers | pa.Array], row_count: int) -> pa.RecordBatch:
-    """Rows of a recording; columns of numbers that are not given are 0, those of names empty.
+def missing_numbers(name: str, row_count: int, known: _Known) -> NDArray[np.int64]:
+    """What stands in a column of numbers that rows lack; *known* gives the columns they have."""
+    if name == "age_ns":
+        return known("age") * (known("end_ns") - known("start_ns"))
+    return np.full(row_count, UNKNOWN if name == "resident_bytes" else 0, np.int64)
 
-    `host` and `extra` are left out if they are not given.
+
+def batch_of(columns: Mapping[str, Numbers | pa.Array], row_count: int) -> pa.RecordBatch:
+    """Rows of a recording; `missing_numbers` says what stands in columns that are not given.
+
+    Columns of names are empty then, but `host` and `extra`, which are left out.
     """
+
+    def known(name: str) -> NDArray[np.int64]:
+        values = columns[name]
+        return (numbers(values) if isinstance(values, pa.Array) else values).astype(np.int64)
+
     schema = pa.schema(
         [f for f in (*COLUMNS, EXTRA) if f.name in columns or f.name not in _OPTIONAL]
     )
@@ -86,7 +102,7 @@ def batch_of(columns: Mapping[str, Numbers | pa.Array], row_count: int) -> pa.Re
         if values is None and pa.types.is_dictionary(field.type):
             values = constant("", row_count)
         elif values is None:
-            values = np.zeros(row_count, field.type.to_pandas_dtype())
+            values = missing_numbers(field.name, row_count, known)
         if not isinstance(values, pa.Array):
             values = arrow(values.astype(field.type.to_pandas_dtype(), copy=False))
         arrays.append(values)

@@ -58,13 +58,23 @@ COLUMNS = pa.schema(
             ("host", _NAME),
             ("vsz_bytes", pa.int64()),
             ("rss_bytes", pa.int64()),
+            ("process_started_ns", pa.int64()),
+            ("age_ns", pa.int64()),
+            ("resident_bytes", pa.int64()),
+            ("unseen_bytes", pa.int64()),
+            ("repeated_bytes", pa.int64()),
         )
     ]
 )
 """One row a region of a snapshot; `docs/recording-format.md` says what each column means."""
 
-LATER = frozenset({"host", "vsz_bytes", "rss_bytes"})
-"""Columns that files of earlier versions, and of other tools, may lack; numbers are 0 then."""
+LATER = frozenset(
+    {
+        *("host", "vsz_bytes", "rss_bytes", "process_started_ns"),
+        *("age_ns", "resident_bytes", "unseen_bytes", "repeated_bytes"),
+    }
+)
+"""Columns that files of earlier versions, and of other tools, may lack: see `missing_numbers`."""
 
 EXTRA = pa.field("extra", _NAME, nullable=False)
 """A column that only recordings from other tools have: what no other column can hold, as JSON."""

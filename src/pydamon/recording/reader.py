@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -16,7 +17,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pydamon.core.errors import RecordingError
-from pydamon.recording.arrays import arrow, constant, joined
+from pydamon.core.snapshot import UNKNOWN
+from pydamon.recording.arrays import arrow, constant, joined, missing_numbers, numbers, single
 from pydamon.recording.format import COLUMNS, EXTRA, LATER, RecordingInfo
 from pydamon.recording.formats import FORMATS, HEAD_BYTES, format_of
 from pydamon.recording.formats.base import UNREADABLE, Incomplete, Source
@@ -140,7 +142,8 @@ class _Rows:
         if "host" not in table.column_names:
             table = table.append_column("host", constant(self._info.hostname, len(table)))
         for name in LATER.difference(table.column_names):
-            table = table.append_column(name, arrow(np.zeros(len(table), np.int64)))
+            known = partial(_column, table)
+            table = table.append_column(name, arrow(missing_numbers(name, len(table), known)))
         schema = COLUMNS.append(EXTRA) if EXTRA.name in table.column_names else COLUMNS
         table = pa.Table.from_arrays([table[name] for name in schema.names], schema=schema)
         if any(_has_null(column) for column in table.columns):
@@ -160,6 +163,10 @@ class _Rows:
             raise Incomplete("it is damaged: a snapshot has no end")
         self._tables, self._count = [table[cut:]], len(table) - cut
         return table[:cut] if cut else None
+
+
+def _column(table: pa.Table, name: str) -> NDArray[np.int64]:
+    return numbers(single(table, name)).astype(np.int64)
 
 
 def _several(text: str) -> list[str] | None:
@@ -258,9 +265,16 @@ def _nonsense(recording: Recording) -> NDArray[np.bool_]:
         | (c["touched_bytes"] > size)
         | (c["unobservable_bytes"] < 0)
         | (c["unobservable_bytes"] > size)
+        | (c["resident_bytes"] < UNKNOWN)
+        | (c["resident_bytes"] > size)
+        | (c["unseen_bytes"] < 0)
+        | (c["unseen_bytes"] > size)
+        | (c["repeated_bytes"] < 0)
+        | (c["repeated_bytes"] > np.maximum(c["resident_bytes"], 0))
+        | (c["age_ns"] < UNKNOWN)
     )
     costs = ("sampling_ns", "cpu_ns", "interruption_ns", "late_ticks")
-    for name in ("pid", "age", *costs, "vsz_bytes", "rss_bytes"):
+    for name in ("pid", "age", *costs, "vsz_bytes", "rss_bytes", "process_started_ns"):
         wrong |= c[name] < 0
     # In one target's part of a snapshot, regions are sorted and do not overlap.
     same = np.ones(max(0, len(recording.table) - 1), np.bool_)

@@ -30,7 +30,7 @@ _OF_SNAPSHOTS = (
     "late_ticks",
     "host",
 )
-_OF_PARTS = ("pid", "target", "vsz_bytes", "rss_bytes")
+_OF_PARTS = ("pid", "target", "vsz_bytes", "rss_bytes", "process_started_ns")
 
 
 def _changes(*columns: NDArray[Any]) -> NDArray[np.bool_]:
@@ -134,7 +134,8 @@ class Recording:
     def of_parts(self, name: str) -> NDArray[Any]:
         """As `of_snapshots`, for the targets of snapshots: shape (parts,).
 
-        Those are `pid`, `vsz_bytes`, `rss_bytes`, and `target` as indices into `names("target")`.
+        Those are `pid`, `process_started_ns`, `vsz_bytes`, `rss_bytes`, and `target` as indices
+        into `names("target")`.
         """
         if self._frame:
             return self._frame.of_parts[name]
@@ -277,6 +278,10 @@ class Recording:
             column("unobservable_bytes"),
             Cost(fact("cpu_ns"), fact("interruption_ns"), fact("late_ticks")),
             self._footprints(begin, end),
+            **{
+                name: column(name)
+                for name in ("age_ns", "resident_bytes", "unseen_bytes", "repeated_bytes")
+            },
         )
 
     def snapshots(self) -> Iterator[Snapshot]:
@@ -307,7 +312,8 @@ class Recording:
         )
         table = MappingTable(tuple(one for one in found if one.perms or one.name))
         name = self.names("target")[int(self.of_parts("target")[part])]
-        return Target(int(self.of_parts("pid")[part]), name, table)
+        pid, started_ns = (int(self.of_parts(fact)[part]) for fact in ("pid", "process_started_ns"))
+        return Target(pid, name, table, started_ns)
 
     def _footprints(self, begin: int, end: int) -> tuple[Footprint, ...]:
         """Those of some parts; none where none is known."""

@@ -172,6 +172,11 @@ class Recorder(Closing):
             "host": self._names["host"].array(np.zeros(len(start), np.int32)),
             "vsz_bytes": regions.of(lambda s: _footprint(s, "vsz_bytes")),
             "rss_bytes": regions.of(lambda s: _footprint(s, "rss_bytes")),
+            "process_started_ns": np.array([one.started_ns for one in targets], np.int64)[target],
+            "age_ns": regions.of(lambda s: s.age_ns),
+            "resident_bytes": regions.of(lambda s: s.resident_bytes),
+            "unseen_bytes": regions.of(lambda s: s.unseen_bytes),
+            "repeated_bytes": regions.of(lambda s: s.repeated_bytes),
         }
         return batch_of(columns, len(start))
 
@@ -227,13 +232,13 @@ def _targets(snapshots: list[Snapshot]) -> tuple[list[Target], NDArray[np.int64]
     Mappings are read once in a while only, so that a second of snapshots has one or two tables of
     them for each process, and each is searched once.
     """
-    known: dict[tuple[int, str, int], int] = {}
+    known: dict[tuple[int, int, str, int], int] = {}
     targets: list[Target] = []
     parts = []
     for snapshot in snapshots:
         indices = []
         for one in snapshot.targets:
-            key = (one.pid, one.name, id(one.mappings))
+            key = (one.pid, one.started_ns, one.name, id(one.mappings))
             if key not in known:
                 known[key] = len(targets)
                 targets.append(one)
