@@ -1,16 +1,18 @@
-"""Start monitoring: with the kernel's DAMON where that is free and able, else by sampling."""
+"""Start monitoring: by sampling pages, or with the kernel's DAMON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import overload
 
-from pydamon.core.errors import ProbeUnavailable, UsageError
+from pydamon.core.errors import KernelError, ProbeUnavailable, UsageError
 from pydamon.core.tuner import IntervalGoal
 from pydamon.engine import Monitor, SamplingMonitor
 from pydamon.engine import monitor as sampling_monitor
 from pydamon.kernel import KernelMonitor, KernelSchemes, kernel_monitor
+from pydamon.probes import PROBES
 from pydamon.schemes import AppliedSchemes, Scheme
 from pydamon.schemes import apply as apply_here
 from pydamon.spaces import Members
@@ -46,10 +48,11 @@ def monitor(
 
     If *pids* is a function, it is asked now and then which processes are meant.
 
-    *engine* says who looks: the `"kernel"`, with its own DAMON, which costs least and disturbs
-    nothing, but has one user at a time; or pydamon, `"sampling"` with a *probe*. `"auto"` is the
-    kernel where its DAMON is there, free, and does what is asked; `Monitor.engine` says which it
-    became, and `Monitor.passed_over` why.
+    *engine* says who looks: pydamon, `"sampling"` with a *probe*, or the `"kernel"` with its own
+    DAMON, which costs least and disturbs nothing, but tells less and has one user at a time.
+    `"auto"` samples single pages where that works here; else it is the kernel, where its DAMON is
+    there, free, and does what is asked; else it samples whatever can be sampled. `Monitor.engine`
+    says which it became, and `Monitor.passed_over` why.
 
     Intervals that are not named start at DAMON's defaults and are stretched as far as
     *cpu_budget_percent* of one CPU asks for (`None`: no bound). *ranges* limits monitoring to
@@ -77,43 +80,57 @@ def monitor(
             f"{only_sampling[0]} is for sampling, not for the kernel's DAMON",
             hint='leave it out, or use the engine "sampling"',
         )
-    # An iterator can be gone through once only, but there may be two attempts.
+    # An iterator can be gone through once only, but there may be several attempts.
     pids = [pids] if isinstance(pids, int) else pids if callable(pids) else list(pids)
+
+    def by_sampling(probe: str) -> Monitor:
+        return sampling_monitor(
+            pids,
+            sample=sample,
+            aggr=aggr,
+            update=update,
+            min_regions=min_regions,
+            max_regions=max_regions,
+            probe=probe,
+            cpu_budget_percent=cpu_budget_percent,
+            children=children,
+            ranges=ranges,
+            regions_from=regions_from,
+            goal=goal,
+            plain=plain,
+            seed=seed,
+        )
+
+    def by_kernel() -> Monitor:
+        return kernel_monitor(
+            pids,
+            sample=sample,
+            aggr=aggr,
+            update=update,
+            min_regions=min_regions,
+            max_regions=max_regions,
+            cpu_budget_percent=cpu_budget_percent,
+            children=children,
+            ranges=ranges,
+            goal=goal,
+        )
+
+    if engine == "kernel":
+        return by_kernel()
+    if engine == "sampling" or only_sampling:
+        return by_sampling(probe)
+    best = PROBES[0].name
     passed_over: dict[str, ProbeUnavailable] = {}
-    if engine == "kernel" or (engine == "auto" and not only_sampling):
+    for name, attempt in ((best, partial(by_sampling, best)), ("kernel", by_kernel)):
         try:
-            return kernel_monitor(
-                pids,
-                sample=sample,
-                aggr=aggr,
-                update=update,
-                min_regions=min_regions,
-                max_regions=max_regions,
-                cpu_budget_percent=cpu_budget_percent,
-                children=children,
-                ranges=ranges,
-                goal=goal,
-            )
+            chosen = attempt()
+            break
         except ProbeUnavailable as error:
-            if engine == "kernel":
-                raise
-            passed_over["kernel"] = error
-    chosen = sampling_monitor(
-        pids,
-        sample=sample,
-        aggr=aggr,
-        update=update,
-        min_regions=min_regions,
-        max_regions=max_regions,
-        probe=probe,
-        cpu_budget_percent=cpu_budget_percent,
-        children=children,
-        ranges=ranges,
-        regions_from=regions_from,
-        goal=goal,
-        plain=plain,
-        seed=seed,
-    )
+            passed_over[name] = error
+        except KernelError as error:  # it has DAMON, but not for processes, or is about to end
+            passed_over[name] = ProbeUnavailable(str(error), hint=error.hint)
+    else:
+        chosen = by_sampling("auto")
     chosen.passed_over = passed_over | chosen.passed_over
     return chosen
 

@@ -1,4 +1,4 @@
-"""Who looks: the kernel where it is free and able, else pydamon, and the monitor says why."""
+"""Who looks: pydamon where it can look at pages, else the kernel; the monitor says why."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 import pydamon
 from pydamon import ProbeUnavailable, Scheme, UsageError
+from pydamon.core.errors import KernelError
+from pydamon.engine import monitor as sampling_monitor
 from pydamon.kernel import kernel_monitor
 from pydamon.kernel.kdamond import ADMIN
 from pydamon.policies import Config, Monitoring, Reclaim, Service, Whom
@@ -40,11 +43,42 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeFiles:
     return files
 
 
-def test_the_kernel_is_preferred_where_it_is_free(files: FakeFiles, pid: int) -> None:
+@pytest.fixture
+def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which single pages cannot be sampled."""
+
+    def monitor(*args: Any, probe: str, **options: Any) -> pydamon.Monitor:
+        if probe == "ebpf":
+            raise ProbeUnavailable("BPF is not allowed here")
+        return sampling_monitor(*args, probe=probe, **options)
+
+    monkeypatch.setattr("pydamon.start.sampling_monitor", monitor)
+
+
+@pytest.mark.skipif(not PROBES[0].availability().works, reason="pages cannot be sampled here")
+def test_pages_are_sampled_where_they_can_be(files: FakeFiles, pid: int) -> None:
+    with pydamon.monitor(pid) as mon:
+        assert (mon.engine, mon.probe_name) == ("sampling", "ebpf")
+    assert files.written == []
+
+
+@pytest.mark.usefixtures("no_pages")
+def test_the_kernel_looks_where_pages_cannot_be_sampled(files: FakeFiles, pid: int) -> None:
     with pydamon.monitor(pid) as mon:
         assert mon.engine == "kernel"
+        assert "BPF" in str(mon.passed_over["ebpf"])
         assert len(next(iter(mon))) == 1
     assert files.tree() == {"nr_kdamonds": "0\n"}
+
+
+@samples_here
+@pytest.mark.usefixtures("no_pages")
+def test_a_kernel_that_refuses_is_passed_over(pid: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = Mock(side_effect=KernelError("cannot write 'on': Invalid argument"))
+    monkeypatch.setattr("pydamon.start.kernel_monitor", refused)
+    with pydamon.monitor(pid) as mon:
+        assert mon.engine == "sampling"
+        assert "Invalid argument" in str(mon.passed_over["kernel"])
 
 
 def test_a_policy_is_the_kernels_when_one_word_is_changed(files: FakeFiles, pid: int) -> None:
@@ -86,6 +120,7 @@ def test_schemes_follow_each_other_in_the_kernel(files: FakeFiles, pid: int) -> 
 
 
 @samples_here
+@pytest.mark.usefixtures("no_pages")
 def test_pydamon_samples_where_the_kernel_is_not_free(files: FakeFiles, pid: int) -> None:
     files.write("nr_kdamonds", 2)
     before = files.tree()
@@ -98,6 +133,7 @@ def test_pydamon_samples_where_the_kernel_is_not_free(files: FakeFiles, pid: int
 
 
 @samples_here
+@pytest.mark.usefixtures("no_pages")
 def test_pydamon_samples_where_the_kernel_lacks_what_is_asked(files: FakeFiles, pid: int) -> None:
     with pydamon.monitor(pid, goal=pydamon.IntervalGoal()) as mon:
         assert mon.engine == "sampling"
@@ -128,7 +164,6 @@ def test_this_machines_damon_is_not_touched_where_it_is_in_use(pid: int) -> None
     before = _everything()
     with pydamon.monitor(pid) as mon:
         assert mon.engine == "sampling"
-        assert "in use" in str(mon.passed_over["kernel"])
     assert _everything() == before
 
 

@@ -81,7 +81,7 @@ def _damon() -> str:
         if leftover():
             return f"{error}; remove it with `pydamon doctor --clean`"
         return str(error)
-    return "in this kernel, free, and what `--engine auto` takes"
+    return "in this kernel, and free: `--engine kernel` takes it"
 
 
 def _modules() -> str:

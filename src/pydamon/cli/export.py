@@ -67,7 +67,7 @@ class Export:
             "--engine",
             choices=ENGINES,
             default="sampling",
-            help="who looks: pydamon (sampling), the kernel's DAMON, or that if it is free (auto)",
+            help="who looks: pydamon (sampling), the kernel's DAMON, or the best that works (auto)",
         )
         parser.add_argument(
             "--probe",
