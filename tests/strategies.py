@@ -11,7 +11,7 @@ from pydamon.core.regions import PAGE_SIZE, Ranges, RegionTable
 
 __all__ = ["COUNTERS", "FRESH", "SAMPLES", "coalesced", "covered", "ranges", "table_of", "tables"]
 
-COUNTERS = ("nr_accesses", "last_nr_accesses", "age", "touched", "unobservable")
+COUNTERS = ("nr_accesses", "last_nr_accesses", "age_ns", "touched", "unobservable")
 FRESH = dict.fromkeys(COUNTERS, 0.0) | {"touched": float("nan")}
 """The counters of a new region; nothing is known yet of what is touched in it."""
 SAMPLES = 20
@@ -46,7 +46,7 @@ def tables(draw: st.DrawFn, max_targets: int = 3, max_regions: int = 25) -> Regi
     highest = draw(st.sampled_from([0, 1, SAMPLES]))
     table.nr_accesses = rng.integers(0, highest + 1, len(table)).astype(np.float64)
     table.last_nr_accesses = rng.integers(0, highest + 1, len(table)).astype(np.float64)
-    table.age = rng.integers(0, 1000, len(table)).astype(np.float64)
+    table.age_ns = rng.integers(0, 1000, len(table)).astype(np.float64)
     table.touched = rng.random(len(table))
     table.unobservable = rng.random(len(table))
     return table

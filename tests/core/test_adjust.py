@@ -116,25 +116,32 @@ class TestAge:
     def test_rules(self, now: float, last: float, alike: int, expected: float) -> None:
         table = table_of([(0, 1, now)])
         table.last_nr_accesses[:] = last
-        table.age[:] = 7
-        adjust.age(table, alike)
-        assert table.age.tolist() == [expected]
+        table.age_ns[:] = 7
+        adjust.age(table, alike, 1)
+        assert table.age_ns.tolist() == [expected]
 
     def test_of_nothing(self) -> None:
         table = RegionTable.of([], [], [])
-        adjust.age(table, 0)
-        assert len(table.age) == 0
+        adjust.age(table, 0, 1)
+        assert len(table.age_ns) == 0
 
 
 class TestMerge:
     def test_means_are_weighted_by_size(self) -> None:
         table = table_of([(0, 100, 10), (100, 300, 20)])
-        table.age[:] = 9, 21
+        table.age_ns[:] = 9, 21
         out = adjust.merge(table, 10, NO_LIMIT)
         assert rows(out) == [(0, 300)]
-        assert (int(out.nr_accesses[0]), int(out.age[0])) == (16, 17)
+        assert (int(out.nr_accesses[0]), int(out.age_ns[0])) == (16, 17)
         assert out.nr_accesses[0] == pytest.approx(float(Fraction(50, 3)))
-        assert out.age[0] == pytest.approx(17)
+        assert out.age_ns[0] == pytest.approx(17)
+
+    def test_what_nobody_has_looked_at_stays_apart(self) -> None:
+        table = table_of([(0, 100, 0), (100, 200, 0), (200, 300, 0)])
+        table.seen[:] = 1, 0, 0
+        out = adjust.merge(table, 10, NO_LIMIT)
+        assert rows(out) == [(0, 100), (100, 300)]
+        assert out.seen.tolist() == [1, 0]
 
     def test_kernel_case(self) -> None:
         start = [0, 100, 114, 122, 130, 156, 170, 184, 230]
@@ -293,11 +300,11 @@ class TestSplit:
 class TestFit:
     def test_kernel_case(self) -> None:
         table = table_of([(4, 16, 5), (24, 32, 7)])
-        table.age[:] = 3, 4
+        table.age_ns[:] = 3, 4
         out = adjust.fit(table, [ranges_of((8, 28))])
         assert rows(out) == [(8, 16), (16, 24), (24, 28)]
         assert out.nr_accesses.tolist() == [5, 0, 7]
-        assert out.age.tolist() == [3, 0, 4]
+        assert out.age_ns.tolist() == [3, 0, 4]
 
     def test_keeps_each_target_to_itself(self) -> None:
         table = adjust.concatenate(
@@ -323,7 +330,6 @@ class TestFit:
 
 def rescale(table: RegionTable, old: Attrs, new: Attrs) -> None:
     adjust.rescale_counts(table, old.samples_per_aggregation, new.samples_per_aggregation)
-    adjust.rescale_age(table, old.aggregation_ns, new.aggregation_ns)
 
 
 class TestRescale:
@@ -333,16 +339,14 @@ class TestRescale:
         # Each step starts from the same old attributes, whatever the step before was.
         table = table_of([(0, 1, 15)])
         table.last_nr_accesses[:] = 15
-        table.age[:] = 20
-        for new, nr_accesses, age in (
-            (Attrs(100, 10000, 10**6), 15, 2),
-            (Attrs(1, 1000, 10**6), 150, 2),
-            (Attrs(1, 100, 10**6), 150, 20),
+        for new, nr_accesses in (
+            (Attrs(100, 10000, 10**6), 15),
+            (Attrs(1, 1000, 10**6), 150),
+            (Attrs(1, 100, 10**6), 150),
         ):
             rescale(table, self.OLD, new)
             assert table.nr_accesses.tolist() == [nr_accesses]
             assert table.last_nr_accesses.tolist() == [nr_accesses]
-            assert table.age.tolist() == [age]
 
     @pytest.mark.parametrize(("before", "after"), [(47, 3), (49, 1), (20, 7), (3, 1000)])
     def test_full_counts_stay_full(self, before: int, after: int) -> None:
@@ -361,9 +365,9 @@ class TestConcatenate:
     def test_keeps_every_column(self) -> None:
         parts = [table_of([(0, 1, 2)]), table_of([(0, 1, 4)], target=1)]
         for part in parts:
-            part.age[:] = part.target + 8
+            part.age_ns[:] = part.target + 8
         out = adjust.concatenate(parts)
         assert out.target.tolist() == [0, 1]
         assert out.nr_accesses.tolist() == [2, 4]
-        assert out.age.tolist() == [8, 9]
+        assert out.age_ns.tolist() == [8, 9]
         out.check()

@@ -232,17 +232,16 @@ def test_initial(wanted: list[Ranges], min_regions: int) -> None:
     assert len(table) <= min_regions + sum(len(each) for each in wanted)
 
 
-@given(tables(), st.sampled_from(["age", "last_nr_accesses", "touched"]))
+@given(tables(), st.sampled_from(["age_ns", "last_nr_accesses", "touched"]))
 def test_age_and_rescale_leave_the_ranges(table: RegionTable, column: str) -> None:
     ranges_before = covered(table)
     before = getattr(table, column).copy()
-    adjust.age(table, adjust.threshold(table.nr_accesses))
-    if column == "age":
-        assert ((table.age == 0) | (table.age == before + 1)).all()
+    adjust.age(table, adjust.threshold(table.nr_accesses), 1)
+    if column == "age_ns":
+        assert ((table.age_ns == 0) | (table.age_ns == before + 1)).all()
     else:
         assert getattr(table, column).tolist() == before.tolist()
     adjust.rescale_counts(table, 20, 1000)
-    adjust.rescale_age(table, 10**8, 10**9)
     assert covered(table) == ranges_before
 
 
@@ -268,12 +267,12 @@ class TestManyAggregations:
         for _ in range(aggregations):
             table.nr_accesses = accesses(rng, table).astype(np.float64)
             alike = adjust.threshold(table.nr_accesses)
-            adjust.age(table, alike)
+            adjust.age(table, alike, 1)
             table = adjust.merge_within(table, alike, limit, attrs.max_regions, SAMPLES)
             assert_sound(table)
             assert covered(table) == target
             assert least <= len(table) <= most
-            history.append([tuple(row) for row in np.column_stack([table.start, table.age])])
+            history.append([tuple(row) for row in np.column_stack([table.start, table.age_ns])])
             table.last_nr_accesses = table.nr_accesses
             table.nr_accesses = np.zeros(len(table))
             count = len(table)

@@ -29,7 +29,7 @@ def random_table(count: int, pattern: str) -> RegionTable:
         now = rng.binomial(SAMPLES, rate)
     table.nr_accesses = now.astype(np.float64)
     table.last_nr_accesses = np.clip(now + rng.integers(-2, 3, count), 0, SAMPLES) * 1.0
-    table.age = rng.integers(0, 100, count).astype(np.float64)
+    table.age_ns = 1e8 * rng.integers(0, 100, count).astype(np.float64)
     table.touched = rng.random(count)
     return table
 
@@ -38,7 +38,7 @@ def aggregate(
     table: RegionTable, limit: int, max_regions: int, rng: np.random.Generator
 ) -> tuple[RegionTable, RegionTable]:
     alike = adjust.threshold(table.nr_accesses)
-    adjust.age(table, alike)
+    adjust.age(table, alike, 10**8)
     merged = adjust.merge_within(table, alike, limit, max_regions, SAMPLES)
     return merged, adjust.split(merged, max_regions, 0, rng)
 

@@ -74,13 +74,13 @@ def test_starts_are_in_order_and_not_too_many(
 
 def test_redraw_moves_borders_and_keeps_what_was_counted() -> None:
     table = RegionTable.of(0, [0, 10 * PAGE_SIZE], [10 * PAGE_SIZE, 40 * PAGE_SIZE])
-    table.age[:] = 2, 6
+    table.age_ns[:] = 2, 6
     surveyed = np.array([[0, 20 * PAGE_SIZE]])
     out = redraw(table, surveyed, np.array([0, 5 * PAGE_SIZE]))
     assert (out.start // PAGE_SIZE).tolist() == [0, 5, 20]
     assert (out.end // PAGE_SIZE).tolist() == [5, 20, 40]
     # The second took 5 pages of age 2 and 10 of age 6.
-    assert out.age.tolist() == pytest.approx([2, 14 / 3, 6])
+    assert out.age_ns.tolist() == pytest.approx([2, 14 / 3, 6])
 
 
 @given(tables(), st.data())

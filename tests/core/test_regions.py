@@ -81,8 +81,8 @@ def test_take(table: RegionTable) -> None:
 
 def test_take_does_not_share() -> None:
     table = RegionTable.of(0, [0, 10], [10, 20])
-    table.take(np.array([0, 1])).age[:] = 7
-    assert table.age.tolist() == [0, 0]
+    table.take(np.array([0, 1])).age_ns[:] = 7
+    assert table.age_ns.tolist() == [0, 0]
 
 
 def test_tables_compare_by_identity() -> None:

@@ -51,7 +51,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         start=table.start,
         end=table.end,
         nr_accesses=table.nr_accesses.astype(np.int64),
-        age=table.age.astype(np.int64),
+        age=table.age_ns.astype(np.int64),
         touched_bytes=nothing,
         unobservable_bytes=nothing,
     )

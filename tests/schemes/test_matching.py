@@ -101,9 +101,9 @@ def test_cutting_keeps_every_byte(table: RegionTable, borders: list[int]) -> Non
 def test_an_age_is_reset_for_what_was_acted_on_and_nothing_else(
     table: RegionTable, start: int, pages: int
 ) -> None:
-    table.age += 1
+    table.age_ns += 1
     end = start + pages * PAGE_SIZE
     out = reset_age(table, 1, np.array([[start, end]], np.int64))
     assert covered(out) == covered(table)
     inside = (out.target == 1) & (out.start >= start) & (out.end <= end)
-    assert ((out.age == 0) == inside).all()
+    assert ((out.age_ns == 0) == inside).all()

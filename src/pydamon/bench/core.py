@@ -49,7 +49,7 @@ def measure(quick: bool, seed: int, say: Callable[[str], None]) -> Iterator[Core
             limit = adjust.size_limit(int(table.size.sum()), 10)
             begin_ns = time.perf_counter_ns()
             alike = adjust.threshold(table.nr_accesses)
-            adjust.age(table, alike)
+            adjust.age(table, alike, 10**8)
             aged_ns = time.perf_counter_ns()
             result = adjust.merge_within(table, alike, limit, 2 * count, _SAMPLES)
             merged_ns = time.perf_counter_ns()
@@ -68,5 +68,5 @@ def _sampled(count: int, rng: np.random.Generator) -> RegionTable:
     now = rng.binomial(_SAMPLES, rate)
     table.nr_accesses = now.astype(np.float64)
     table.last_nr_accesses = np.clip(now + rng.integers(-2, 3, count), 0, _SAMPLES) * 1.0
-    table.age = rng.integers(0, 100, count).astype(np.float64)
+    table.age_ns = 1e8 * rng.integers(0, 100, count).astype(np.float64)
     return table

@@ -107,7 +107,7 @@ def add_monitoring_arguments(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=ENGINES,
         default="auto",
-        help="who looks: pydamon (sampling), the kernel's DAMON, or the best that works here (auto)",
+        help="who looks: pydamon (sampling), the kernel's DAMON, or the best that works (auto)",
     )
     parser.add_argument(
         "--probe",

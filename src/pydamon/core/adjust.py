@@ -25,7 +25,6 @@ __all__ = [
     "join",
     "merge",
     "merge_within",
-    "rescale_age",
     "rescale_counts",
     "size_limit",
     "split",
@@ -33,7 +32,10 @@ __all__ = [
     "touched_in",
 ]
 
-_MEANS = ("nr_accesses", "last_nr_accesses", "age", "touched", "early", "unobservable", "missed")
+_MEANS = (
+    *("nr_accesses", "last_nr_accesses", "age_ns", "touched", "early"),
+    *("unobservable", "missed", "resident", "seen"),
+)
 _MERGE_DIVISOR = 10
 """Neighbours merge where they differ by at most a tenth of the largest `nr_accesses`."""
 _CONTRAST = 0.5
@@ -77,14 +79,14 @@ def threshold(nr_accesses: NDArray[np.float64]) -> int:
     return int(nr_accesses.max(initial=0)) // _MERGE_DIVISOR
 
 
-def age(table: RegionTable, alike: int) -> None:
-    """Count one aggregation more for regions whose access rate held, 0 for those it changed in.
+def age(table: RegionTable, alike: int, elapsed_ns: int) -> None:
+    """Let regions grow older by *elapsed_ns*; those whose access rate changed begin anew at 0.
 
     A rate has changed where it moved by more than *alike* samples, or from or to nothing at all.
     """
     now, last = np.floor(table.nr_accesses), np.floor(table.last_nr_accesses)
     changed = (np.abs(now - last) > alike) | ((now == 0) != (last == 0))
-    table.age = np.where(changed, 0.0, table.age + 1)
+    table.age_ns = np.where(changed, 0.0, table.age_ns + elapsed_ns)
 
 
 def merge(table: RegionTable, alike: float, limit: int) -> RegionTable:
@@ -203,12 +205,6 @@ def rescale_counts(table: RegionTable, old_samples: int, new_samples: int) -> No
     table.last_nr_accesses = table.last_nr_accesses * new_samples / old_samples
 
 
-def rescale_age(table: RegionTable, old_ns: int, new_ns: int) -> None:
-    """Make ages mean the same time after a change of the aggregation interval."""
-    if new_ns != old_ns:
-        table.age = table.age * old_ns / new_ns
-
-
 def touched_in(
     table: RegionTable, factor: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -244,7 +240,8 @@ class _Merging:
         self.heads = np.arange(len(table))
         self.size = table.size.astype(np.float64)
         self.accesses = table.nr_accesses * self.size
-        self.adjacent = table.adjacent()
+        # What nobody has looked at yet is no part of what is known.
+        self.adjacent = table.adjacent() & ((table.seen[1:] > 0) == (table.seen[:-1] > 0))
 
     def __len__(self) -> int:
         return len(self.heads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from pydamon.core.regions import Ranges, RegionTable
 
-__all__ = ["Cut", "cut_at", "reset_age"]
+__all__ = ["Cut", "cut_at", "inside", "reset_age"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,18 @@ def cut_at(
     return Cut(index, out_start, out_end)
 
 
+def inside(table: RegionTable, ranges: Sequence[Ranges]) -> NDArray[np.bool_]:
+    """Which regions lie as a whole in one of the *ranges* of their target."""
+    is_inside = np.zeros(len(table), np.bool_)
+    for target, bounds in enumerate(ranges):
+        first, last = np.searchsorted(table.target, (target, target + 1))
+        start, end = table.start[first:last], table.end[first:last]
+        at = np.searchsorted(bounds[:, 0], start, side="right") - 1
+        if len(bounds):
+            is_inside[first:last] = (at >= 0) & (end <= bounds[at, 1])
+    return is_inside
+
+
 def reset_age(table: RegionTable, target: int, ranges: Ranges) -> RegionTable:
     """The table with an age of 0 for what lies in *ranges*, cut where they begin and end."""
     cut = cut_at(table.target, table.start, table.end, {target: ranges.ravel()})
@@ -60,5 +73,5 @@ def reset_age(table: RegionTable, target: int, ranges: Ranges) -> RegionTable:
     table.start, table.end = cut.start, cut.end
     at = np.searchsorted(ranges[:, 0], table.start, side="right") - 1
     inside = (table.target == target) & (at >= 0) & (table.start < ranges[at, 1])
-    table.age[inside] = 0.0
+    table.age_ns[inside] = 0.0
     return table

@@ -5,6 +5,7 @@
     ├── TargetError         a process that cannot be monitored: gone, a kernel thread, not yours
     ├── ProbeError          a probe failed while it was working
     │   ├── ProbeUnavailable    this machine or this user cannot have that probe
+    │   ├── TargetGoneError     a target has exited, or called exec, while it was looked at
     │   └── KernelError         the kernel's DAMON refused something
     ├── SchemeError         a scheme cannot be applied on this machine, or to this target
     └── RecordingError      a recording that cannot be written or read
@@ -22,6 +23,7 @@ __all__ = [
     "RecordingError",
     "SchemeError",
     "TargetError",
+    "TargetGoneError",
     "UsageError",
 ]
 
@@ -48,6 +50,10 @@ class ProbeError(PydamonError):
 
 class ProbeUnavailable(ProbeError):  # noqa: N818
     """This machine, or this user, cannot have that probe."""
+
+
+class TargetGoneError(ProbeError):
+    """The address space that was to be looked at is gone: its process exited, or called exec."""
 
 
 class KernelError(ProbeError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
@@ -23,13 +23,14 @@ class RegionTable:
     """Regions sorted by target and address, as a struct of arrays of one length.
 
     Addresses are bytes, half open. `nr_accesses`, `last_nr_accesses` (that of the previous
-    aggregation, both in samples) and `age` (in aggregations) are real numbers in here, so that
-    the size-weighted means that a merge makes keep their sums; `Snapshot` truncates them, as the
-    kernel does. `touched`, `early` and `unobservable` are shares of the region's bytes, 0 to 1:
-    what is known to be accessed in an aggregation and in the first quarter of one (NaN: nothing
-    is known), and what the probe could not watch. `missed` counts samples since the last one that
-    found an access. `border` is an address inside the region on whose two sides samples found
-    different things, 0 for none.
+    aggregation, both in samples) and `age_ns` (for how long the rate has held) are real numbers in
+    here, so that the size-weighted means that a merge makes keep their sums; `Snapshot` truncates
+    them, as the kernel does. `touched`, `early`, `unobservable`, `resident` and `seen` are shares
+    of the region's bytes, 0 to 1: what is known to be accessed in an aggregation and in the first
+    quarter of one (NaN: nothing is known), what the probe could not watch, what is in memory (NaN:
+    not known), and what somebody has looked at since it was mapped. `missed` counts samples since
+    the last one that found an access. `border` is an address inside the region on whose two sides
+    samples found different things, 0 for none.
     """
 
     target: NDArray[np.int32]
@@ -37,22 +38,24 @@ class RegionTable:
     end: NDArray[np.int64]
     nr_accesses: NDArray[np.float64]
     last_nr_accesses: NDArray[np.float64]
-    age: NDArray[np.float64]
+    age_ns: NDArray[np.float64]
     touched: NDArray[np.float64]
     early: NDArray[np.float64]
     unobservable: NDArray[np.float64]
     missed: NDArray[np.float64]
+    resident: NDArray[np.float64]
+    seen: NDArray[np.float64]
     border: NDArray[np.int64]
 
     @classmethod
     def of(cls, target: ArrayLike, start: ArrayLike, end: ArrayLike) -> Self:
-        """A table of fresh regions: nothing counted yet, age 0.
+        """A table of fresh regions: nothing looked at or counted yet, age 0.
 
         Raises `UsageError` for regions that are empty, overlap, or are out of order.
         """
         starts = np.array(start, dtype=np.int64, ndmin=1)
         n = len(starts)
-        nothing = np.zeros((5, n))
+        nothing = np.zeros((6, n))
         table = cls(
             np.broadcast_to(np.asarray(target, dtype=np.int32), (n,)).copy(),
             starts,
@@ -64,6 +67,8 @@ class RegionTable:
             np.full(n, np.nan),
             nothing[3],
             nothing[4],
+            np.full(n, np.nan),
+            nothing[5],
             np.zeros(n, np.int64),
         )
         table.check()
@@ -98,19 +103,7 @@ class RegionTable:
             raise UsageError("regions overlap or are out of order")
 
     def _columns(self) -> tuple[NDArray[Any], ...]:
-        return (
-            self.target,
-            self.start,
-            self.end,
-            self.nr_accesses,
-            self.last_nr_accesses,
-            self.age,
-            self.touched,
-            self.early,
-            self.unobservable,
-            self.missed,
-            self.border,
-        )
+        return tuple(getattr(self, field.name) for field in fields(self))
 
 
 def order_keys(target: NDArray[np.int32], address: NDArray[np.int64]) -> NDArray[np.int64]:

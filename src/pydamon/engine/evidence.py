@@ -13,6 +13,8 @@ __all__ = ["tell_rates", "weigh"]
 
 _DOUBTFUL, _IMPROBABLE = 0.05, 1e-5
 """Regions are many and looked at often: what has a chance of one in 20 happens all the time."""
+_MOST = 0.95
+"""No figure is so sure that a single miss would contradict it."""
 
 
 def tell_rates(table: RegionTable, counts: Counts, samples: int, *, careful: bool) -> None:
@@ -30,6 +32,7 @@ def tell_rates(table: RegionTable, counts: Counts, samples: int, *, careful: boo
     table.nr_accesses = np.where(
         counts.checks > 0, hits * samples / np.maximum(counts.checks + lone, 1), unknown
     )
+    table.seen = np.where(tried > 0, 1.0, table.seen)
     # What a survey found of each page is better than what samples tell.
     sampled = (tried > 0) & np.isnan(table.touched)
     table.unobservable = np.where(
@@ -47,10 +50,10 @@ def weigh(
     """
     known = table.touched
     table.missed = np.where(counts.hits > 0, 0, table.missed + counts.checks)
-    in_use, _ = adjust.touched_in(table, sample_window)
-    table.touched, in_doubt = _still_known(table, counts, samples, in_use)
+    table.touched, in_doubt = _still_known(table, counts, samples, table.missed * sample_window)
     table.early = np.where(table.touched == known, table.early, table.touched)
     # Few samples miss a few pages, but what a survey saw in use is not idle.
+    in_use, _ = adjust.touched_in(table, sample_window)
     seen = (table.touched > 0) & (2 * in_use * samples >= 1)
     table.nr_accesses = np.where(seen, np.maximum(table.nr_accesses, 1), table.nr_accesses)
     used = np.nan_to_num(np.maximum(table.touched, known)) * table.size
@@ -58,19 +61,23 @@ def weigh(
 
 
 def _still_known(
-    table: RegionTable, counts: Counts, samples: int, in_use: NDArray[np.float64]
+    table: RegionTable, counts: Counts, samples: int, missed_windows: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """The shares that surveys found, as far as samples do not contradict them; which are in doubt.
 
-    They do where a region that was hot has too few hits for its share, or long none at all, and
-    where one has more hits than chance gives. A region that no survey has seen stays NaN. *in_use*
-    is the share that is touched while a sample is watched.
+    A survey says what is touched in a window. Samples watch for a small part of it each, so that
+    memory that is used every 100 ms is missed by most of them: together they must have watched
+    for *missed_windows*, and without a single hit, to say that it is idle now. Sooner does a
+    region that samples themselves found hot, and do not any more; and one that has more hits than
+    chance gives is in use by more. A region that no survey has seen stays NaN.
     """
     share, hits, checks = table.touched, counts.hits, counts.checks
     rate = hits / np.maximum(checks, 1)
     fell = (2 * table.last_nr_accesses >= samples) & (4 * table.nr_accesses <= samples)
-    by_then = (1 - np.minimum(table.last_nr_accesses / samples, in_use)) ** checks
-    chance = np.minimum(np.where(fell, by_then, 1), (1 - in_use) ** table.missed)
+    still_hot = (1 - np.minimum(table.last_nr_accesses / samples, _MOST)) ** checks
+    chance = np.minimum(
+        np.where(fell, still_hot, 1), (1 - np.minimum(share, _MOST)) ** (2 * missed_windows)
+    )
     # An upper bound of the probability of so many hits, by Chernoff.
     by_chance = (checks * share * np.e / np.maximum(hits, 1)) ** hits
     warmed = (hits >= 2) & (by_chance < _IMPROBABLE)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core import adjust
 from pydamon.core.attrs import Attrs
-from pydamon.core.cutting import reset_age
+from pydamon.core.cutting import inside, reset_age
 from pydamon.core.errors import ProbeUnavailable, TargetError
+from pydamon.core.ranges import close_gaps, intersect, joined
 from pydamon.core.regions import Ranges, RegionTable
 from pydamon.core.snapshot import Cost, Footprint, Snapshot, Target
 from pydamon.core.tuner import IntervalGoal, access_events, tune
@@ -29,6 +31,8 @@ __all__ = ["SamplingMonitor"]
 _ALIVE_CHECK_NS = 100 * 10**6
 _SETTLED_AGE = 3
 _SETTLED_SHARE = 0.25
+_EARLY_NS = 5 * 10**9
+_LEAST_RANGES = 3
 _LEAST_WINDOWS = 10
 """A survey's window is so many times what clearing takes, at the least."""
 
@@ -69,6 +73,11 @@ class SamplingMonitor(Monitor):
         self._layout = Layout((), (), (), ())
         self._footprints: tuple[Footprint, ...] = ()
         self._table = RegionTable.of([], [], [])
+        self._ranges: list[Ranges] = []
+        """What is monitored of each target: where it has memory, as far as that can be told."""
+        self._populated: list[Ranges] | None = None
+        self._glanced = np.zeros(0, np.bool_)
+        """The regions at which a glance is under way, if one is."""
         self._last_count = 0
         self._known_ns = 0
         self._stopped = False
@@ -94,10 +103,9 @@ class SamplingMonitor(Monitor):
         return self._layout
 
     def change(self, attrs: Attrs) -> None:
-        samples, used_ns = self._samples, self.attrs.aggregation_ns
+        samples = self._samples
         self._pacer.change(attrs)
         adjust.rescale_counts(self._table, samples, self._samples)
-        adjust.rescale_age(self._table, used_ns, self.attrs.aggregation_ns)
 
     def reset_age(self, target: Target, ranges: Ranges) -> None:
         """Count the age of these bytes from now on: somebody has just acted on them."""
@@ -148,10 +156,13 @@ class SamplingMonitor(Monitor):
         if not self._layout.targets:
             raise TargetError("there is nothing to watch: what was named has exited")
         self._session.set_targets(self._layout.processes, self._layout.mappings)
-        self._table = self._initial(self._layout.ranges)
+        self._populated = self._session.populated()
+        self._ranges = self._monitored()
+        self._table = self._initial(self._ranges)
         self._measure_footprints()
         self._started_ns = self._updated_ns = self._session.clock.now_ns()
-        self._update_rest_ns = 0
+        self._update_rest_ns = self._populated_rest_ns = 0
+        self._ended_early_ns = self._started_ns
         if self._traits.follows_mappings:
             # A probe whose single tick can cost more than an interval: ask it what it costs.
             self._session.watch(self._table)
@@ -175,21 +186,19 @@ class SamplingMonitor(Monitor):
             return None
         clock, attrs = self._session.clock, self._pacer.effective
         begin_ns, not_yet_ns = clock.cpu_ns(), self._session.interruption_ns
+        began_ns = clock.now_ns()
         window = self._look_at_all(length_ns) if self._traits.exact else self._look(length_ns)
         self._known_for(window.end_ns - window.start_ns)
-        merged = self._merge(window.counts)
+        merged = self._merge(window.counts, window.end_ns - began_ns)
         layout, footprints = self._layout, self._footprints
-        rest_ns = max(attrs.update_ns, self._update_rest_ns)
-        if window.counts.lost or window.end_ns - self._updated_ns >= rest_ns:
+        if window.counts.lost or self._update_is_due(window.end_ns):
             self._update(window.end_ns)
         self._split()
         self._tune(merged)
         spent_ns = clock.cpu_ns() - begin_ns
         adjusting_ns = spent_ns - window.sampling_cpu_ns - window.survey_cpu_ns
         interruption_ns = self._session.interruption_ns - not_yet_ns
-        before_ns = self._pacer.effective.aggregation_ns
         self._pacer.observe(window.ticks, window.sampling_cpu_ns, adjusting_ns, window.clearing_ns)
-        adjust.rescale_age(self._table, before_ns, self._pacer.effective.aggregation_ns)
         return snapshot_of(
             merged,
             attrs,
@@ -207,11 +216,15 @@ class SamplingMonitor(Monitor):
         # Not when time is nearly up: a survey takes an aggregation of its own.
         if survey and length_ns is None and survey.due(clock.now_ns(), aggregation_ns):
             self._take_survey(survey, aggregation_ns)
+            if self._memory_moved(clock.now_ns()):
+                self._update(clock.now_ns())
+        glances = survey is not None and self._glance(survey)
         survey_cpu_ns = clock.cpu_ns() - begin_ns
         self._session.watch(self._table, self._shares())
         start_ns, begin_ns = clock.now_ns(), clock.cpu_ns()
         before_ns = self._session.interruption_ns
-        ticks, late_ticks = self._sample(start_ns, length_ns or aggregation_ns)
+        in_quarter = survey.middle if survey and glances else None
+        ticks, late_ticks = self._sample(start_ns, length_ns or aggregation_ns, in_quarter)
         return Window(
             start_ns,
             clock.now_ns(),
@@ -222,6 +235,31 @@ class SamplingMonitor(Monitor):
             self._session.interruption_ns - before_ns,
             survey_cpu_ns,
         )
+
+    def _glance(self, survey: Survey) -> bool:
+        """Begin an exact look at what has been mapped since the last window, if there is any."""
+        fresh = self._table.seen == 0
+        if not fresh.any():
+            return False
+        table = self._table.take(fresh)
+        bounds = np.stack([table.start, table.end], axis=1)
+        parts = np.searchsorted(table.target, np.arange(len(self._layout.targets) + 1))
+        ranges = [joined(bounds[low:high]) for low, high in pairwise(parts)]
+        looked_at = survey.glance(ranges)
+        # Sampling would clear the bits that are to be looked at.
+        self._glanced = inside(self._table, looked_at)
+        return True
+
+    def _end_glance(self, survey: Survey) -> RegionTable:
+        """The table with what the glance that is under way has found."""
+        table = survey.end(self._table, self.attrs.max_regions)
+        survey.charge(self._session.clock.now_ns())
+        self._glanced = np.zeros(0, np.bool_)
+        # Of its rate is known so far what a look after a quarter of the window tells.
+        first = (table.age_ns == 0) & (table.nr_accesses == 0) & (table.touched > 0)
+        rate = np.maximum(1, np.nan_to_num(table.early) * self._samples)
+        table.nr_accesses = np.where(first, rate, table.nr_accesses)
+        return table
 
     def _look_at_all(self, length_ns: int | None) -> Window:
         """A survey that is an aggregation: one check of every page."""
@@ -240,7 +278,7 @@ class SamplingMonitor(Monitor):
         clock = self._session.clock
         resident_bytes = sum(footprint.rss_bytes for footprint in self._footprints)
         everything = int(self._table.size.sum())
-        survey.begin(self._table, self._layout.ranges, window_ns, resident_bytes or everything)
+        survey.begin(self._table, self._ranges, window_ns, resident_bytes or everything)
         start_ns = clock.now_ns()
         if not self._traits.exact:
             # What is looked at last must not have much less time than what is looked at first.
@@ -253,6 +291,11 @@ class SamplingMonitor(Monitor):
         survey.pay(clock.now_ns(), window_ns)
 
     def _shares(self) -> NDArray[np.float64] | float:
+        """How often to sample each region: not at all where a glance is under way."""
+        share = self._shares_of_known()
+        return np.where(self._glanced, 0.0, share) if self._glanced.any() else share
+
+    def _shares_of_known(self) -> NDArray[np.float64] | float:
         """How often to sample each region: seldom where its rate is clear and has long held.
 
         What is saved there goes to the regions that are still being told apart.
@@ -261,7 +304,7 @@ class SamplingMonitor(Monitor):
         if share >= 1 or self._plain:
             return share
         clear = (table.last_nr_accesses < 1) | (table.last_nr_accesses > 0.9 * self._samples)
-        settled = clear & (table.age >= _SETTLED_AGE)
+        settled = clear & (table.age_ns >= _SETTLED_AGE * self.attrs.aggregation_ns)
         # Twice at least: of one sample alone nobody can tell whether it erred.
         twice = 2 / self._pacer.effective.samples_per_aggregation
         least = max(share * _SETTLED_SHARE, min(share, twice))
@@ -274,8 +317,13 @@ class SamplingMonitor(Monitor):
             clock.wait_until(min(until_ns, now_ns + _ALIVE_CHECK_NS))
             self._stopped |= not self._space.alive
 
-    def _sample(self, start_ns: int, length_ns: int) -> tuple[int, int]:
-        """Tick until the window is over; how many ticks that were, and how many came too late."""
+    def _sample(
+        self, start_ns: int, length_ns: int, in_quarter: Callable[[], None] | None = None
+    ) -> tuple[int, int]:
+        """Tick until the window is over; how many ticks that were, and how many came too late.
+
+        *in_quarter* is called once, when a quarter of the window is over.
+        """
         clock = self._session.clock
         # As many whole intervals as come closest, so that the window ends when it should.
         sampling_ns = length_ns // max(1, round(length_ns / self._pacer.effective.sampling_ns))
@@ -289,11 +337,16 @@ class SamplingMonitor(Monitor):
             if missed > 0:
                 late_ticks += missed
                 deadline_ns += missed * sampling_ns
+            moved = False
             if now_ns - checked_ns > _ALIVE_CHECK_NS:
                 checked_ns = now_ns
                 self._stopped |= not self._space.alive
+                moved = self._must_end_early(now_ns)
+            if in_quarter is not None and now_ns - start_ns >= length_ns // 4:
+                in_quarter()
+                in_quarter = None
             ticks += 1
-            last = deadline_ns + sampling_ns // 2 > end_ns or self._stopped
+            last = deadline_ns + sampling_ns // 2 > end_ns or self._stopped or moved
             self._session.tick(last)
             if last:
                 return ticks, late_ticks
@@ -305,7 +358,7 @@ class SamplingMonitor(Monitor):
             self._table.touched, self._table.early = shares
         self._known_ns = window_ns
 
-    def _merge(self, counts: Counts) -> RegionTable:
+    def _merge(self, counts: Counts, elapsed_ns: int) -> RegionTable:
         """Turn counts into access rates, age the regions and merge those that are alike."""
         table, attrs, samples = self._table, self._pacer.effective, self._samples
         careful = self._traits.min_samples > 1 and not self._plain
@@ -317,8 +370,12 @@ class SamplingMonitor(Monitor):
             self._survey.doubt(*weigh(table, counts, samples, sample_window))
         if counts.border is not None and not self._plain:
             table.border = counts.border
+        if counts.resident is not None:
+            table.resident = counts.resident
+        if self._survey is not None and self._glanced.any():
+            table = self._end_glance(self._survey)
         alike = adjust.threshold(table.nr_accesses)
-        adjust.age(table, alike)
+        adjust.age(table, alike, elapsed_ns)
         if not self._traits.follows_mappings:
             limit = adjust.size_limit(int(table.size.sum()), attrs.min_regions)
             table = adjust.cut(table, limit)
@@ -335,11 +392,44 @@ class SamplingMonitor(Monitor):
         )
         return table
 
-    def _update(self, now_ns: int) -> None:
-        """Look again at the targets and what they map, less often the more that costs.
+    def _update_is_due(self, now_ns: int) -> bool:
+        """Whether to look at the targets again: once an update interval, or when memory moved.
 
-        But soon at the start: most programs map most of their memory then.
+        Sooner at the start, since most programs map most of their memory then; but always less
+        often the more it costs.
         """
+        since_ns = now_ns - self._updated_ns
+        if since_ns < self._update_rest_ns:
+            return False
+        is_early = now_ns - self._started_ns < _EARLY_NS
+        return is_early or since_ns >= self.attrs.update_ns or self._memory_moved(now_ns)
+
+    def _memory_moved(self, now_ns: int) -> bool:
+        """Whether a target has memory elsewhere than it had, as far as that is cheap to tell."""
+        if self._populated is None or now_ns < self._populated_rest_ns:
+            return False
+        begin_ns = self._session.clock.cpu_ns()
+        populated = self._session.populated()
+        self._populated_rest_ns = now_ns + self._pacer.rest_ns(
+            self._session.clock.cpu_ns() - begin_ns
+        )
+        return not _same(populated, self._populated)
+
+    def _must_end_early(self, now_ns: int) -> bool:
+        """Whether memory has moved, so that this window says nothing of where it is now.
+
+        A program whose memory moves all the time does not make all windows short.
+        """
+        rests = now_ns - self._updated_ns < self._update_rest_ns
+        if rests or now_ns - self._ended_early_ns < 2 * self.attrs.aggregation_ns:
+            return False
+        if not self._memory_moved(now_ns):
+            return False
+        self._ended_early_ns = now_ns
+        return True
+
+    def _update(self, now_ns: int) -> None:
+        """Look again at the targets and what they map, less often the more that costs."""
         begin_ns = self._session.clock.cpu_ns()
         self._look_again()
         self._measure_footprints()
@@ -349,14 +439,28 @@ class SamplingMonitor(Monitor):
 
     def _look_again(self) -> None:
         layout = self._space.update(self._max_ranges)
-        if layout is self._layout:
-            return
-        old = {id(process): index for index, process in enumerate(self._layout.processes)}
-        if old:
-            self._table = _moved(self._table, [old.get(id(p), -1) for p in layout.processes])
-        self._table = adjust.fit(self._table, list(layout.ranges))
-        self._layout = layout
-        self._session.set_targets(layout.processes, layout.mappings)
+        changed = layout is not self._layout
+        if changed:
+            old = {id(process): index for index, process in enumerate(self._layout.processes)}
+            if old:
+                self._table = _moved(self._table, [old.get(id(p), -1) for p in layout.processes])
+            self._layout = layout
+            self._session.set_targets(layout.processes, layout.mappings)
+        populated = self._session.populated()
+        if changed or not _same(populated, self._populated):
+            self._populated = populated
+            self._ranges = self._monitored()
+            self._table = adjust.fit(self._table, self._ranges)
+
+    def _monitored(self) -> list[Ranges]:
+        """What to monitor of each target: nothing can be accessed where no memory ever was."""
+        if self._populated is None or not self._space.follows_memory:
+            return list(self._layout.ranges)
+        most = max(_LEAST_RANGES, self._max_ranges // max(1, len(self._layout.targets)))
+        return [
+            close_gaps(intersect(ranges, populated), most)
+            for ranges, populated in zip(self._layout.ranges, self._populated, strict=True)
+        ]
 
     def _measure_footprints(self) -> None:
         self._footprints = tuple(process.footprint() for process in self._layout.processes)
@@ -382,6 +486,13 @@ class SamplingMonitor(Monitor):
             score = access_events(hits, all_samples, self._goal)
             self.change(tune(self._pacer.named, self._goal, score))
             self._events, self._aggregations = (0.0, 0.0), 0
+
+
+def _same(some: list[Ranges] | None, others: list[Ranges] | None) -> bool:
+    """Whether both say the same of every target."""
+    if some is None or others is None:
+        return some is others
+    return len(some) == len(others) and all(map(np.array_equal, some, others))
 
 
 def _moved(table: RegionTable, old_index: list[int]) -> RegionTable:

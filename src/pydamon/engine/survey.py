@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pydamon.core import adjust
 from pydamon.core.draw import draw, redraw
+from pydamon.core.errors import TargetGoneError
 from pydamon.core.regions import PAGE_SIZE, Ranges, RegionTable
 from pydamon.core.spots import Spots, choose, tell
 from pydamon.probes.base import PageBits, Session
@@ -44,6 +45,9 @@ _MUCH = 0.1
 _REST_NS = 10**9
 """Even where surveys cost nothing, sampling has its time between two of them."""
 
+_START_NS = 4 * 10**9
+"""Until then windows may become longer, and surveys come on credit."""
+_LITTLE = 0.03
 _GROWS = 1.5
 """A window so many times as long as the one before is still on its way to its length."""
 
@@ -82,6 +86,7 @@ class Survey:
         self._paid_ns = 0
         self._window_ns = 0
         self._waited_ns = 0
+        self._started_ns = 0
         self._at_start = True
         self._doubted = False
         self._cursor = (0, 0)
@@ -100,11 +105,12 @@ class Survey:
 
         A third of the price is enough where what was found holds no longer: because samples
         contradict it, or because windows are twice as long now. At the start, when the first
-        window is short and those that follow become longer until they are within the budget, the
-        second survey comes as soon as they are, on credit.
+        window is short and those that follow become longer until they are within the budget, a
+        survey comes on credit: for each doubling if it takes little of the window, and else as
+        soon as windows have their length.
         """
         outdated = self._doubted or window_ns >= 2 * self._window_ns
-        grows = window_ns >= _GROWS * self._waited_ns
+        grows = window_ns >= _GROWS * self._waited_ns and self.cpu_ns > _LITTLE * window_ns
         self._waited_ns = window_ns
         if self._at_start and outdated and not grows:
             return True
@@ -144,21 +150,44 @@ class Survey:
             self._clear_stretches(chunks, most_ns / 2)
         self.cpu_ns = self._session.clock.cpu_ns() - begin_ns
 
+    def glance(self, ranges: Sequence[Ranges]) -> list[Ranges]:
+        """Clear memory that nobody has looked at yet, while all else is sampled.
+
+        Returns the ranges that `middle` and `end` will look at, of each target: as much of them as
+        a survey may cost.
+        """
+        begin_ns = self._session.clock.cpu_ns()
+        self._spots = Spots.none()
+        # What has just been mapped must be looked at now, wherever surveys have come to.
+        cursor, self._cursor = self._cursor, (0, 0)
+        self._clear_stretches(_chunks(ranges, _SMALL_CHUNK_BYTES, self._cursor), _MOST_NS)
+        self._cursor = cursor
+        self.cpu_ns = self._session.clock.cpu_ns() - begin_ns
+        bounds = [
+            [(s.start, s.end) for s in self._stretches if s.target == target]
+            for target in range(len(ranges))
+        ]
+        return [np.array(sorted(one), np.int64).reshape(-1, 2) for one in bounds]
+
+    def charge(self, now_ns: int) -> None:
+        """Let the next survey wait for longer by what the glance that has ended took."""
+        price_ns = int(self.cpu_ns / self._share)
+        self._next_ns, self._paid_ns = self._next_ns + price_ns, self._paid_ns + price_ns // 3
+        self._stretches = []
+
     def middle(self) -> None:
         """See what was touched in the first quarter of the window: the rest tells how it grows."""
         begin_ns = self._session.clock.cpu_ns()
-        self._stretches = [
-            replace(stretch, early=self._look(stretch).accessed) for stretch in self._stretches
-        ]
+        looks = [(stretch, self._look(stretch)) for stretch in self._stretches]
+        self._stretches = [replace(stretch, early=bits.accessed) for stretch, bits in looks if bits]
         self._spots = replace(self._spots, early=self._look_at(self._spots, clear=False))
         self.cpu_ns += self._session.clock.cpu_ns() - begin_ns
 
     def end(self, table: RegionTable, max_regions: int) -> RegionTable:
         """Draw the surveyed regions anew, with the share of their pages that was touched."""
         begin_ns = self._session.clock.cpu_ns()
-        looks = [
-            (stretch, self._look(stretch)) for stretch in sorted(self._stretches, key=_position)
-        ]
+        stretches = sorted(self._stretches, key=_position)
+        looks = [(stretch, bits) for stretch in stretches if (bits := self._look(stretch))]
         self._see_spots()
         table = tell(table, self._spots, max_regions // 2)
         total_bytes = max(1, int(table.size.sum()))
@@ -220,11 +249,14 @@ class Survey:
             if not self._exact and clock.cpu_ns() - begin_ns > most_ns:
                 self._cursor = (target, start)
                 break
-            if target not in whole:
-                whole[target] = self._session.clear_whole(target)
-            stuck = None
-            if not whole[target]:
-                stuck = self._session.scan(target, start, end, clear=True).unobservable
+            try:
+                if target not in whole:
+                    whole[target] = self._session.clear_whole(target)
+                stuck = None
+                if not whole[target]:
+                    stuck = self._session.scan(target, start, end, clear=True).unobservable
+            except TargetGoneError:
+                continue
             self._stretches.append(_Stretch(target, start, end, stuck))
             looked_bytes += end - start
         self._clear_shared(last)
@@ -239,12 +271,11 @@ class Survey:
         mine = [stretch for stretch in self._stretches if stretch.target == target]
         if not any(one.stuck is not None for one in mine) or not self._session.leaves_much(target):
             return
-        seen = [self._look(stretch).accessed for stretch in mine]
+        seen = [(stretch, self._look(stretch)) for stretch in mine]
         if self._session.clear_shared(target):
             others = [stretch for stretch in self._stretches if stretch.target != target]
             self._stretches = others + [
-                replace(stretch, stuck=None, seen=marks)
-                for stretch, marks in zip(mine, seen, strict=True)
+                replace(stretch, stuck=None, seen=bits.accessed) for stretch, bits in seen if bits
             ]
 
     def pay(self, now_ns: int, window_ns: int) -> None:
@@ -252,14 +283,19 @@ class Survey:
         price_ns = max(_REST_NS, int(min(self.cpu_ns, _MOST_NS) / self._share))
         # One that came early leaves something to pay: in the long run the share holds.
         price_ns += max(0, self._next_ns - now_ns)
-        self._at_start = self._window_ns == 0
+        self._started_ns = self._started_ns or now_ns
+        self._at_start = now_ns - self._started_ns < _START_NS
         self._next_ns, self._paid_ns = now_ns + price_ns, now_ns + price_ns // 3
         self._window_ns = window_ns
         self._doubted = False
         self._stretches = []
 
-    def _look(self, stretch: _Stretch) -> PageBits:
-        bits = self._session.scan(stretch.target, stretch.start, stretch.end, clear=False)
+    def _look(self, stretch: _Stretch) -> PageBits | None:
+        """What is seen of it now; `None` where its target has ended meanwhile."""
+        try:
+            bits = self._session.scan(stretch.target, stretch.start, stretch.end, clear=False)
+        except TargetGoneError:
+            return None
         if stretch.seen is not None:
             return replace(bits, accessed=bits.accessed | stretch.seen)
         if stretch.stuck is None:
@@ -324,7 +360,9 @@ def _fill(table: RegionTable, looks: list[tuple[_Stretch, PageBits]]) -> None:
             (table.touched, bits.accessed),
             (table.early, bits.accessed if stretch.early is None else stretch.early),
             (table.unobservable, bits.unobservable),
+            (table.resident, bits.present),
         ):
             marked = np.append(0, np.cumsum(marks))
             column[first:last] = (marked[tail] - marked[head]) / (tail - head)
         table.missed[first:last] = 0
+        table.seen[first:last] = 1

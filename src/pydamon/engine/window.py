@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pydamon.core.attrs import Attrs
 from pydamon.core.regions import RegionTable
-from pydamon.core.snapshot import Cost, Footprint, Snapshot
+from pydamon.core.snapshot import UNKNOWN, Cost, Footprint, Snapshot
 from pydamon.probes.base import Counts
 from pydamon.spaces import Layout
 
@@ -47,6 +48,11 @@ def snapshot_of(
     # Where nothing better is known, a region with an access counts as a whole, as in DAMON.
     by_sampling = (table.nr_accesses >= 1) * (1 - table.unobservable)
     touched = np.where(np.isnan(table.touched), by_sampling, table.touched)
+    touched_bytes = np.rint(touched * size).astype(np.int64)
+    resident_bytes = _resident_bytes(table, footprints, touched_bytes)
+    unseen_bytes = np.rint((1 - table.seen) * size).astype(np.int64)
+    known = resident_bytes != UNKNOWN
+    unseen_bytes[known] = np.minimum(unseen_bytes, resident_bytes)[known]
     return Snapshot(
         start_ns=window_ns[0],
         end_ns=window_ns[1],
@@ -57,9 +63,34 @@ def snapshot_of(
         start=table.start,
         end=table.end,
         nr_accesses=table.nr_accesses.astype(np.int64),
-        age=table.age.astype(np.int64),
-        touched_bytes=np.rint(touched * size).astype(np.int64),
+        age=np.rint(table.age_ns / attrs.aggregation_ns).astype(np.int64),
+        touched_bytes=touched_bytes,
         unobservable_bytes=np.rint(table.unobservable * size).astype(np.int64),
         cost=cost,
         footprints=footprints,
+        age_ns=table.age_ns.astype(np.int64),
+        resident_bytes=resident_bytes,
+        unseen_bytes=unseen_bytes,
     )
+
+
+def _resident_bytes(
+    table: RegionTable, footprints: tuple[Footprint, ...], touched_bytes: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """How much of each region is in memory: at least what was touched, together at most the RSS."""
+    size = table.size
+    known = ~np.isnan(table.resident)
+    resident = np.where(known, np.rint(np.nan_to_num(table.resident) * size), UNKNOWN)
+    for target, footprint in enumerate(footprints):
+        first, last = np.searchsorted(table.target, (target, target + 1))
+        mine = slice(first, last)
+        lacking = ~known[mine]
+        if not footprint.rss_bytes or not lacking.any():
+            continue
+        left_bytes = max(0.0, footprint.rss_bytes - resident[mine][~lacking].sum())
+        share = min(1.0, left_bytes / size[mine][lacking].sum())
+        resident[mine] = np.where(lacking, np.rint(size[mine] * share), resident[mine])
+    at_least: NDArray[np.float64] = np.where(
+        resident == UNKNOWN, resident, np.maximum(resident, touched_bytes)
+    )
+    return at_least.astype(np.int64)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydamon.core.closing import Closing
 from pydamon.core.errors import ProbeUnavailable
 from pydamon.core.mappings import MappingTable
-from pydamon.core.regions import PAGE_SIZE, RegionTable
+from pydamon.core.regions import PAGE_SIZE, Ranges, RegionTable
 from pydamon.core.spots import SPOT_BYTES
 from pydamon.probes.process import Process
 
@@ -79,7 +79,8 @@ class Counts:
     both may be fractions. `unobservable` counts samples that could not be watched (they are not
     in `checks`). `touched` is the share of the region's bytes known to have been accessed, and
     `border` an address with all samples that hit on one side and all others on the other, or 0;
-    `None` where the probe cannot tell. `lost` says that a target has another address space now (it
+    `resident` is the share of the region's bytes that is in memory. `None` where the probe cannot
+    tell. `lost` says that a target has another address space now (it
     called exec) or none: look at its mappings again.
     """
 
@@ -88,6 +89,7 @@ class Counts:
     unobservable: NDArray[np.float64]
     touched: NDArray[np.float64] | None = None
     border: NDArray[np.int64] | None = None
+    resident: NDArray[np.float64] | None = None
     lost: bool = False
 
 
@@ -197,8 +199,16 @@ class Session(Closing):
     def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
         """Which pages of a range were touched since they were last cleared.
 
-        Clears them again if *clear* is set. Raises `ProbeError` where the probe cannot scan.
+        Clears them again if *clear* is set. Raises `ProbeError` where the probe cannot scan, and
+        `TargetGoneError` where it has seen that the target has no such address space any more.
         """
+
+    def populated(self) -> list[Ranges] | None:
+        """For each target where it has memory at all; all that can be accessed lies in there.
+
+        `None` where the probe cannot tell cheaply, whatever the size of the address space.
+        """
+        return None
 
     def look(self, target: int, spots: NDArray[np.int64], *, clear: bool) -> NDArray[np.float64]:
         """Which share of each spot was touched since it was last cleared.

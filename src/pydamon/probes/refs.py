@@ -21,7 +21,10 @@ from pydamon.probes.process import Process
 
 __all__ = ["RefsProbe"]
 
-_VMA = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) .*?^Referenced:\s+(\d+) kB", re.MULTILINE | re.DOTALL)
+_VMA = re.compile(
+    rb"^([0-9a-f]+)-([0-9a-f]+) .*?^Rss:\s+(\d+) kB.*?^Referenced:\s+(\d+) kB",
+    re.MULTILINE | re.DOTALL,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class RefsSession(Session):
         self.clock: Clock = RealClock()
         self._processes: list[Process] = []
         self._table = RegionTable.of([], [], [])
-        self._hits = self._touched = np.empty(0)
+        self._hits = self._touched = self._resident = np.empty(0)
         self._checks = 0
 
     def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
@@ -82,7 +85,7 @@ class RefsSession(Session):
     def watch(self, table: RegionTable, share: NDArray[np.float64] | float = 1.0) -> None:
         del share  # the kernel clears and counts whole processes
         self._table = table
-        self._hits, self._touched = np.zeros(len(table)), np.zeros(len(table))
+        self._hits, self._touched, self._resident = np.zeros((3, len(table)))
         self._checks = 0
         self._clear_all()
 
@@ -98,7 +101,8 @@ class RefsSession(Session):
                     continue
                 raise _not_ours(process, error) from None
             start, end = self._table.start[mine], self._table.end[mine]
-            share = _overlapping(vmas, start, end) / (end - start)
+            share = _overlapping(vmas[:, [0, 1, 3]], start, end) / (end - start)
+            self._resident[mine] = _overlapping(vmas[:, :3], start, end) / (end - start)
             self._hits[mine] += share
             self._touched[mine] = np.maximum(self._touched[mine], share)
         self._checks += 1
@@ -112,6 +116,7 @@ class RefsSession(Session):
             np.full(n, float(self._checks)),
             np.zeros(n),
             touched=self._touched.copy(),
+            resident=self._resident.copy(),
             lost=not all(process.alive for process in self._processes),
         )
 
@@ -136,22 +141,24 @@ class RefsSession(Session):
 
 
 def _referenced(pid: int) -> NDArray[np.int64]:
-    """Start, end and referenced bytes of each mapping: shape (n, 3)."""
+    """Start, end, resident and referenced bytes of each mapping: shape (n, 4)."""
     rows = [
-        (int(start, 16), int(end, 16), int(kib) * 1024)
-        for start, end, kib in _VMA.findall(Path(f"/proc/{pid}/smaps").read_bytes())
+        (int(start, 16), int(end, 16), int(rss_kib) * 1024, int(referenced_kib) * 1024)
+        for start, end, rss_kib, referenced_kib in _VMA.findall(
+            Path(f"/proc/{pid}/smaps").read_bytes()
+        )
         if len(start) < 16  # the vsyscall page lies in the kernel's half
     ]
-    return np.array(rows, np.int64).reshape(-1, 3)
+    return np.array(rows, np.int64).reshape(-1, 4)
 
 
 def _overlapping(
     vmas: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Referenced bytes within each of some ranges, as if spread evenly over each mapping."""
+    """Bytes within some ranges, if those of each mapping (start, end, bytes) are spread evenly."""
     if not len(vmas):
         return np.zeros(len(start))
-    # Referenced bytes below an address grow linearly within a mapping and stand still between.
+    # Bytes below an address grow linearly within a mapping and stand still between.
     size = vmas[:, 1] - vmas[:, 0]
     points = np.stack([vmas[:, 0], vmas[:, 0] + size], axis=1).ravel()
     below = np.repeat(np.cumsum(vmas[:, 2]), 2).astype(np.float64)

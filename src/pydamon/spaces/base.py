@@ -36,6 +36,11 @@ class Space(Protocol):
         ...
 
     @property
+    def follows_memory(self) -> bool:
+        """Whether only what has memory is meant, not all addresses that are mapped."""
+        ...
+
+    @property
     def alive(self) -> bool:
         """Whether anything is left to monitor."""
         ...

@@ -30,6 +30,11 @@ class FixedSpace:
         return self._layout
 
     @property
+    def follows_memory(self) -> bool:
+        """Made-up ranges are meant as they are."""
+        return False
+
+    @property
     def alive(self) -> bool:
         return True
 

@@ -51,6 +51,11 @@ class PaddrSpace:
         return self._layout
 
     @property
+    def follows_memory(self) -> bool:
+        """Physical memory is there."""
+        return False
+
+    @property
     def alive(self) -> bool:
         return True
 

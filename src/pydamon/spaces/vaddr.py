@@ -96,6 +96,11 @@ class VaddrSpace:
         return layout
 
     @property
+    def follows_memory(self) -> bool:
+        """Whether only what has memory is meant: not so where ranges, or DAMON's, were named."""
+        return self.rule is Rule.GAPS and self._ranges is None
+
+    @property
     def alive(self) -> bool:
         """Whether any of the processes still runs, or somebody else belongs to the group now."""
         if any(member.process.alive for member in self._members.values()):

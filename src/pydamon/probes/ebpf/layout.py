@@ -10,8 +10,10 @@ __all__ = [
     "ARMED",
     "BATCH",
     "ENTRY",
+    "GONE",
     "IDLE",
     "PENDING",
+    "PLACE",
     "RANGE",
     "TABLES",
     "TARGET",
@@ -46,7 +48,7 @@ class Control(ctypes.Structure):
         ("n_ranges", ctypes.c_uint32),
         ("target", ctypes.c_uint32),
         ("tgid", ctypes.c_uint32),
-        ("listed", ctypes.c_uint32),
+        ("shift", ctypes.c_uint32),
         ("addr", ctypes.c_uint64),
         ("peeked", ctypes.c_uint64 * 2),
     )
@@ -82,6 +84,10 @@ ENTRY = np.dtype(
         ("miss", "u8", 2),
     ]
 )
+
+PLACE = np.dtype([("addr", "u8"), ("target", "u8")])
+GONE = np.uint64(2**64 - 1)
+"""What `parents` says of a place whose target is gone."""
 
 RANGE = np.dtype([("start", "u8"), ("length", "u8")])
 

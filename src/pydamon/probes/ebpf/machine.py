@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pydamon.core.errors import ProbeUnavailable
 from pydamon.probes.ebpf.btf import Btf
-from pydamon.probes.ebpf.layout import ENTRY, RANGE, TARGET, Control, offset_of
+from pydamon.probes.ebpf.layout import ENTRY, PLACE, RANGE, TABLES, TARGET, Control, offset_of
 from pydamon.probes.ebpf.loader import BpfObject
 from pydamon.probes.process import Process
 
@@ -61,6 +61,7 @@ class Machine:
         self.ranges_address = maps["ranges"].address
         self.pending = maps["pending"].array(np.dtype("u4"))
         self.tables: NDArray[Any] = np.frombuffer(maps["tables"].memory, "u8").reshape(-1, 512)
+        self.places = maps["places"].array(PLACE)
         self.parents = maps["parents"].array(np.dtype("u8"))
         self.tick, self.verify = programs["tick"], programs["verify"]
         self.scan, self._peek = programs["scan"], programs["peek"]
@@ -92,6 +93,30 @@ class Machine:
             self.control.tgid = process.pid
             self._find_task.iterate(process.pidfd)
         return bool(self.targets[index]["pgd"])
+
+    def copies(
+        self, targets: NDArray[Any], addresses: NDArray[np.int64], shift: int
+    ) -> Iterator[tuple[int, NDArray[np.uint64], NDArray[np.uint64]]]:
+        """Copy the table of a level of page tables that each address of a target goes through.
+
+        The entries of the level map `1 << shift` bytes each. Yields views of batches, to be used
+        before the next: where in the arguments it begins, the tables (shape (n, 512)), and the
+        entries that lead to them: 0 where there is no table, `GONE` where the target is gone, and
+        one with a leaf bit where a huge page takes the table's place.
+        """
+        self.control.shift = shift
+        for at in range(0, len(addresses), TABLES):
+            count = min(TABLES, len(addresses) - at)
+            self.places["addr"][:count] = addresses[at : at + count]
+            self.places["target"][:count] = targets[at : at + count]
+            self.control.count = count
+            self.scan.run()
+            yield at, self.tables[:count], self.parents[:count]
+
+    @property
+    def top_shift(self) -> int:
+        """The logarithm of what an entry of the highest level of page tables maps."""
+        return 39 if self.control.levels == 4 else 48
 
     def _find_direct_map(self) -> None:
         """Find where the kernel maps physical memory, by reading a page of our own through it."""

@@ -65,10 +65,10 @@ struct control {
 	u32 check, pick;  /* tick: look at the last samples; choose new ones */
 	u32 max_ranges;	  /* tick: how many samples may ask to be cleared */
 	u32 n_ranges;	  /* tick: how many do; verify: how many could not be cleared */
-	u32 target;	  /* peek, scan, find_task: which target */
+	u32 target;	  /* peek, find_task: which target */
 	u32 tgid;	  /* find_task: which process, 0 for whatever the iterator is limited to */
-	u32 listed;	  /* scan: of the addresses in `parents`, instead of from `addr` on */
-	u64 addr;	  /* peek, scan: where */
+	u32 shift;	  /* scan: the logarithm of what an entry of the wanted tables maps */
+	u64 addr;	  /* peek: where */
 	u64 peeked[2];
 };
 MAP(controls, struct control, 1);
@@ -105,7 +105,14 @@ struct range {
 MAP(ranges, struct range, 1024);
 MAP(pending, u32, 1024);
 
-/* The page tables that scan copies, and for each the entry that points to it. */
+/* Where scan looks: the table of the wanted level that an address of a target goes through. */
+struct place {
+	u64 addr;
+	u64 target;
+};
+MAP(places, struct place, MAX_TABLES);
+
+/* The tables that scan copies, and for each the entry that points to it. */
 struct table {
 	u64 entries[PTRS];
 };
@@ -336,33 +343,62 @@ SEC("syscall") int verify(void *ctx)
 	return 0;
 }
 
-/* Copy `count` page tables: each of 2 MiB from `addr` on, or those of listed addresses. */
+/*
+ * The entry that leads to the table whose entries map 1 << bottom bytes each, for an address: or,
+ * where it ends sooner, the last one, which maps a huge page. 0 where nothing is mapped.
+ */
+static inline u64 walk_to(const struct control *c, u64 pgd, u64 addr, u32 bottom)
+{
+	u32 shift = c->levels == 5 ? 48 : 39;
+	u64 e = read_u64(pgd + ((addr >> shift) & (PTRS - 1)) * sizeof(u64));
+
+	for (int i = 0; i < 3; i++) {
+		if (shift <= bottom + 9 || !(e & PRESENT) || (shift <= 30 && (e & LEAF)))
+			break;
+		shift -= 9;
+		e = table_entry(c, e, addr, shift);
+	}
+	return if_mapped(e);
+}
+
+/* What `parents` says of a place whose target is gone. */
+#define GONE (~0ULL)
+
+/* Copy `count` tables of page tables, at one level, of the listed `places`. */
 SEC("syscall") int scan(void *ctx)
 {
 	struct control *c = get_control();
-	struct target *t;
-	u32 shift;
 
 	if (!c)
-		return -1;
-	t = get_target(c, c->target);
-	if (!t)
 		return -1;
 	for (u32 i = 0; i < MAX_TABLES; i++) {
 		u32 slot = i;
 		struct table *table;
-		u64 *parent, e;
+		struct target *t;
+		struct place *place;
+		u64 *parent, e, at;
 
 		if (i >= c->count)
 			break;
+		place = bpf_map_lookup_elem(&places, &slot);
 		table = bpf_map_lookup_elem(&tables, &slot);
 		parent = bpf_map_lookup_elem(&parents, &slot);
-		if (!table || !parent)
+		if (!place || !table || !parent)
 			break;
-		e = walk_to_pmd(c, t->pgd, c->listed ? *parent : c->addr + ((u64)i << 21), &shift);
-		if (e && !(e & LEAF) &&
-		    bpf_probe_read_kernel(table, sizeof(*table),
-					  (void *)(c->direct_map + (e & c->phys_mask))))
+		t = get_target(c, place->target);
+		if (!t) {
+			*parent = GONE;
+			continue;
+		}
+		if (c->shift + 9 >= (c->levels == 5 ? 57 : 48)) {
+			e = PRESENT;
+			at = t->pgd;
+		} else {
+			e = walk_to(c, t->pgd, place->addr, c->shift);
+			at = c->direct_map + (e & c->phys_mask);
+		}
+		if (e & PRESENT && !(e & LEAF) &&
+		    bpf_probe_read_kernel(table, sizeof(*table), (void *)at))
 			e = 0;
 		*parent = e;
 	}

@@ -7,17 +7,20 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon.core.errors import TargetGoneError
+from pydamon.core.ranges import intersect
 from pydamon.core.regions import PAGE_SIZE, Ranges
 from pydamon.core.spots import SPOT_BYTES
 from pydamon.probes import madvise
 from pydamon.probes.base import PageBits
-from pydamon.probes.ebpf.layout import TABLES
+from pydamon.probes.ebpf.layout import GONE
 from pydamon.probes.ebpf.machine import Machine
 from pydamon.probes.pageflags import PageFlags
 
 __all__ = ["Scanner"]
 
 _TABLE_BYTES = 512 * PAGE_SIZE
+_PAGE_SHIFT = 12
 _SPOT_PAGES = SPOT_BYTES // PAGE_SIZE
 _MAPPED, _ACCESSED, _LEAF = 1 | 1 << 8, 1 << 5, 1 << 7
 """Bits of an entry; mapped is PRESENT or PROTNONE, which sampler.bpf.c explains."""
@@ -39,18 +42,13 @@ class Scanner:
         self._runs = runs
 
     def read(self, start: int, end: int) -> PageBits:
-        """The bits of [start, end); nothing is changed."""
-        control = self._machine.control
+        """The bits of [start, end); nothing is changed.
+
+        Raises `TargetGoneError` where the target has no memory any more.
+        """
         first = start // _TABLE_BYTES
         count = -(-end // _TABLE_BYTES) - first
-        bits = np.zeros((count, 512), np.uint16)
-        huge = np.zeros(count, np.bool_)
-        control.listed = 0
-        for at in range(0, count, TABLES):
-            n = min(TABLES, count - at)
-            control.addr = (first + at) * _TABLE_BYTES
-            if not self._copy(bits[at : at + n], huge[at : at + n]):
-                break
+        bits, huge = self._copied(np.arange(first, first + count) * _TABLE_BYTES)
         skip = (start - first * _TABLE_BYTES) // PAGE_SIZE
         wanted = slice(skip, skip + (end - start) // PAGE_SIZE)
         flat = bits.reshape(-1)[wanted]
@@ -65,34 +63,30 @@ class Scanner:
 
     def read_spots(self, spots: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Which pages of each spot are accessed, shape (n, 64), and which lie in a huge page."""
-        machine = self._machine
-        bits = np.zeros((len(spots), 512), np.uint16)
-        huge = np.zeros(len(spots), np.bool_)
-        machine.control.listed = 1
-        for at in range(0, len(spots), TABLES):
-            n = min(TABLES, len(spots) - at)
-            machine.parents[:n] = spots[at : at + n]
-            if not self._copy(bits[at : at + n], huge[at : at + n]):
-                break
+        bits, huge = self._copied(spots)
         part = spots % _TABLE_BYTES // SPOT_BYTES
         mine = bits.reshape(len(spots), 512 // _SPOT_PAGES, _SPOT_PAGES)[
             np.arange(len(spots)), part
         ]
         return ((mine & _MAPPED) != 0) & ((mine & _ACCESSED) != 0), huge
 
-    def _copy(self, bits: NDArray[np.uint16], huge: NDArray[np.bool_]) -> bool:
-        """Fill in the entries of as many page tables as there is room for; false for no target."""
-        machine, n = self._machine, len(bits)
-        machine.control.target, machine.control.count = self._target, n
-        if machine.scan.run() != 0:
-            return False
-        # All that matters is in the lowest 2 of an entry's 8 bytes.
-        bits[:] = machine.tables[:n].view(np.uint16)[:, ::4]
-        parents = machine.parents[:n]
-        huge[:] = (parents & np.uint64(_LEAF)) != 0
-        whole = (parents == 0) | huge
-        bits[whole] = parents[whole, None].astype(np.uint16)
-        return True
+    def _copied(self, addresses: NDArray[np.int64]) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
+        """The low bits of the page table that each address goes through, and which are huge pages.
+
+        Shapes (n, 512) and (n,): all that matters is in the lowest 2 of an entry's 8 bytes.
+        """
+        bits = np.zeros((len(addresses), 512), np.uint16)
+        huge = np.zeros(len(addresses), np.bool_)
+        targets = np.full(len(addresses), self._target)
+        for at, tables, parents in self._machine.copies(targets, addresses, _PAGE_SHIFT):
+            part = slice(at, at + len(parents))
+            if (parents == GONE).any():
+                raise TargetGoneError("its memory is gone: it has exited, or called exec")
+            bits[part] = tables.view(np.uint16)[:, ::4]
+            huge[part] = (parents & np.uint64(_LEAF)) != 0
+            whole = (parents == 0) | huge[part]
+            bits[part][whole] = parents[whole, None].astype(np.uint16)
+        return bits, huge
 
     def clear_spots(
         self,
@@ -147,19 +141,9 @@ class Scanner:
 
     def _advise_cold(self, ranges: Ranges) -> Ranges:
         """Clear what of *ranges* is mapped; the ranges that were refused."""
-        mapped = _within(ranges, self._runs)
+        mapped = intersect(ranges, self._runs)
         iovecs = np.stack([mapped[:, 0], mapped[:, 1] - mapped[:, 0]], axis=1).astype(np.uint64)
         return mapped[madvise.advise(self._pidfd, iovecs, madvise.MADV_COLD)]
-
-
-def _within(ranges: Ranges, runs: Ranges) -> Ranges:
-    """The parts of *ranges* that lie in *runs*; both are sorted and without overlap."""
-    first = np.searchsorted(runs[:, 1], ranges[:, 0], side="right")
-    counts = np.searchsorted(runs[:, 0], ranges[:, 1]) - first
-    of = np.repeat(np.arange(len(ranges)), counts)
-    run = first[of] + np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts)
-    low = np.maximum(ranges[of, 0], runs[run, 0])
-    return np.stack([low, np.minimum(ranges[of, 1], runs[run, 1])], axis=1)
 
 
 def _runs(marks: NDArray[np.bool_]) -> NDArray[np.intp]:

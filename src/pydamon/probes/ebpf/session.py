@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from pydamon.core.errors import TargetError
 from pydamon.core.mappings import MappingTable
-from pydamon.core.regions import PAGE_SIZE, RegionTable, order_keys
+from pydamon.core.regions import PAGE_SIZE, Ranges, RegionTable, order_keys
 from pydamon.probes import madvise
 from pydamon.probes.base import Clock, Counts, PageBits, RealClock, Session, turns
 from pydamon.probes.borders import NO_SPAN, borders
 from pydamon.probes.clear_refs import clear_refs
 from pydamon.probes.ebpf.layout import ARMED, BATCH, IDLE
 from pydamon.probes.ebpf.machine import Machine
+from pydamon.probes.ebpf.populated import populated
 from pydamon.probes.ebpf.scan import Scanner
 from pydamon.probes.pageflags import PageFlags
 from pydamon.probes.process import Process
@@ -167,6 +168,9 @@ class EbpfSession(Session):
         if bits.unobservable.sum() > _MUCH_PAGES:
             self._shares_much.add(key[0])
         return bits
+
+    def populated(self) -> list[Ranges] | None:
+        return populated(self._machine, len(self._processes))
 
     def look(self, target: int, spots: NDArray[np.int64], *, clear: bool) -> NDArray[np.float64]:
         scanner = self._scanner(target)
