@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from pydamon.core.regions import Ranges, RegionTable
 
-__all__ = ["Cut", "cut_at", "inside", "reset_age"]
+__all__ = ["Cut", "cut_at", "reset_age"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +51,6 @@ def cut_at(
         out_start[later] = all_borders[first[index[later]] + order[later] - 1]
         out_end[sooner] = all_borders[first[index[sooner]] + order[sooner]]
     return Cut(index, out_start, out_end)
-
-
-def inside(table: RegionTable, ranges: Sequence[Ranges]) -> NDArray[np.bool_]:
-    """Which regions lie as a whole in one of the *ranges* of their target."""
-    is_inside = np.zeros(len(table), np.bool_)
-    for target, bounds in enumerate(ranges):
-        first, last = np.searchsorted(table.target, (target, target + 1))
-        start, end = table.start[first:last], table.end[first:last]
-        at = np.searchsorted(bounds[:, 0], start, side="right") - 1
-        if len(bounds):
-            is_inside[first:last] = (at >= 0) & (end <= bounds[at, 1])
-    return is_inside
 
 
 def reset_age(table: RegionTable, target: int, ranges: Ranges) -> RegionTable:

@@ -25,10 +25,11 @@ class RegionTable:
     Addresses are bytes, half open. `nr_accesses`, `last_nr_accesses` (that of the previous
     aggregation, both in samples) and `age_ns` (for how long the rate has held) are real numbers in
     here, so that the size-weighted means that a merge makes keep their sums; `Snapshot` truncates
-    them, as the kernel does. `touched`, `early`, `unobservable`, `resident` and `seen` are shares
-    of the region's bytes, 0 to 1: what is known to be accessed in an aggregation and in the first
-    quarter of one (NaN: nothing is known), what the probe could not watch, what is in memory (NaN:
-    not known), and what somebody has looked at since it was mapped. `missed` counts samples since
+    them, as the kernel does. `touched`, `early`, `unobservable`, `resident`, `seen` and `doubt`
+    are shares of the region's bytes, 0 to 1: what is known to be accessed in an aggregation and in
+    the first quarter of one (NaN: nothing is known), what the probe could not watch, what is in
+    memory (NaN: not known), what somebody has looked at since it was mapped, and where samples
+    have contradicted `touched` since it was found. `missed` counts samples since
     the last one that found an access. `border` is an address inside the region on whose two sides
     samples found different things, 0 for none.
     """
@@ -45,6 +46,7 @@ class RegionTable:
     missed: NDArray[np.float64]
     resident: NDArray[np.float64]
     seen: NDArray[np.float64]
+    doubt: NDArray[np.float64]
     border: NDArray[np.int64]
 
     @classmethod
@@ -55,7 +57,7 @@ class RegionTable:
         """
         starts = np.array(start, dtype=np.int64, ndmin=1)
         n = len(starts)
-        nothing = np.zeros((6, n))
+        nothing = np.zeros((7, n))
         table = cls(
             np.broadcast_to(np.asarray(target, dtype=np.int32), (n,)).copy(),
             starts,
@@ -69,6 +71,7 @@ class RegionTable:
             nothing[4],
             np.full(n, np.nan),
             nothing[5],
+            nothing[6],
             np.zeros(n, np.int64),
         )
         table.check()

@@ -13,8 +13,8 @@ __all__ = ["tell_rates", "weigh"]
 
 _DOUBTFUL, _IMPROBABLE = 0.05, 1e-5
 """Regions are many and looked at often: what has a chance of one in 20 happens all the time."""
-_MOST = 0.95
-"""No figure is so sure that a single miss would contradict it."""
+_MOST, _MOST_OF_FEW = 0.95, 0.75
+"""No figure is so sure that a single miss would contradict it; that of a few samples least."""
 
 
 def tell_rates(table: RegionTable, counts: Counts, samples: int, *, careful: bool) -> None:
@@ -51,6 +51,7 @@ def weigh(
     known = table.touched
     table.missed = np.where(counts.hits > 0, 0, table.missed + counts.checks)
     table.touched, in_doubt = _still_known(table, counts, samples, table.missed * sample_window)
+    table.doubt = np.maximum(table.doubt, in_doubt)
     table.early = np.where(table.touched == known, table.early, table.touched)
     # Few samples miss a few pages, but what a survey saw in use is not idle.
     in_use, _ = adjust.touched_in(table, sample_window)
@@ -74,7 +75,7 @@ def _still_known(
     share, hits, checks = table.touched, counts.hits, counts.checks
     rate = hits / np.maximum(checks, 1)
     fell = (2 * table.last_nr_accesses >= samples) & (4 * table.nr_accesses <= samples)
-    still_hot = (1 - np.minimum(table.last_nr_accesses / samples, _MOST)) ** checks
+    still_hot = (1 - np.minimum(table.last_nr_accesses / samples, _MOST_OF_FEW)) ** checks
     chance = np.minimum(
         np.where(fell, still_hot, 1), (1 - np.minimum(share, _MOST)) ** (2 * missed_windows)
     )
@@ -84,4 +85,5 @@ def _still_known(
     # As if some pages were accessed all the time and others never: the next survey will know.
     by_rate = rate * (1 - table.unobservable)
     told = np.where(chance < _IMPROBABLE, 0.0, np.where(warmed, by_rate, share))
-    return told, (chance < _DOUBTFUL) | warmed
+    surprising = (hits >= 1) & (by_chance < _DOUBTFUL)
+    return told, (chance < _DOUBTFUL) | surprising

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pydamon.core import adjust
 from pydamon.core.attrs import Attrs
-from pydamon.core.cutting import inside, reset_age
+from pydamon.core.cutting import reset_age
 from pydamon.core.errors import ProbeUnavailable, TargetError
 from pydamon.core.ranges import close_gaps, intersect, joined
 from pydamon.core.regions import Ranges, RegionTable
@@ -215,7 +215,8 @@ class SamplingMonitor(Monitor):
         begin_ns = clock.cpu_ns()
         # Not when time is nearly up: a survey takes an aggregation of its own.
         if survey and length_ns is None and survey.due(clock.now_ns(), aggregation_ns):
-            self._take_survey(survey, aggregation_ns)
+            # Windows vary in length: what is longer than a survey's would find it too short.
+            self._take_survey(survey, aggregation_ns * 5 // 4)
             if self._memory_moved(clock.now_ns()):
                 self._update(clock.now_ns())
         glances = survey is not None and self._glance(survey)
@@ -237,17 +238,17 @@ class SamplingMonitor(Monitor):
         )
 
     def _glance(self, survey: Survey) -> bool:
-        """Begin an exact look at what has been mapped since the last window, if there is any."""
-        fresh = self._table.seen == 0
-        if not fresh.any():
+        """Begin an exact look at what has been mapped since the last window, or is in doubt."""
+        chosen = survey.to_glance_at(self._table, self._session.clock.now_ns())
+        if not chosen.any():
             return False
-        table = self._table.take(fresh)
+        table = self._table.take(chosen)
         bounds = np.stack([table.start, table.end], axis=1)
         parts = np.searchsorted(table.target, np.arange(len(self._layout.targets) + 1))
         ranges = [joined(bounds[low:high]) for low, high in pairwise(parts)]
-        looked_at = survey.glance(ranges)
+        survey.glance(ranges)
         # Sampling would clear the bits that are to be looked at.
-        self._glanced = inside(self._table, looked_at)
+        self._glanced = chosen
         return True
 
     def _end_glance(self, survey: Survey) -> RegionTable:

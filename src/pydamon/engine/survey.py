@@ -9,6 +9,7 @@ that is too large for that, spots are (`core/spots.py`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -48,6 +49,8 @@ _REST_NS = 10**9
 _START_NS = 4 * 10**9
 """Until then windows may become longer, and surveys come on credit."""
 _LITTLE = 0.03
+_OUTGROWN = 1.5
+"""Windows so many times as long as the last survey's may hold what it was too short to see."""
 _GROWS = 1.5
 """A window so many times as long as the one before is still on its way to its length."""
 
@@ -83,6 +86,7 @@ class Survey:
         self._exact = exact
         self._rng = np.random.default_rng(seed)
         self._next_ns = 0
+        self._glance_ns = 0
         self._paid_ns = 0
         self._window_ns = 0
         self._waited_ns = 0
@@ -104,12 +108,12 @@ class Survey:
         """Whether the next survey is paid for.
 
         A third of the price is enough where what was found holds no longer: because samples
-        contradict it, or because windows are twice as long now. At the start, when the first
+        contradict it, or because windows are much longer now. At the start, when the first
         window is short and those that follow become longer until they are within the budget, a
         survey comes on credit: for each doubling if it takes little of the window, and else as
         soon as windows have their length.
         """
-        outdated = self._doubted or window_ns >= 2 * self._window_ns
+        outdated = self._doubted or window_ns >= _OUTGROWN * self._window_ns
         grows = window_ns >= _GROWS * self._waited_ns and self.cpu_ns > _LITTLE * window_ns
         self._waited_ns = window_ns
         if self._at_start and outdated and not grows:
@@ -150,29 +154,32 @@ class Survey:
             self._clear_stretches(chunks, most_ns / 2)
         self.cpu_ns = self._session.clock.cpu_ns() - begin_ns
 
-    def glance(self, ranges: Sequence[Ranges]) -> list[Ranges]:
-        """Clear memory that nobody has looked at yet, while all else is sampled.
+    def to_glance_at(self, table: RegionTable, now_ns: int) -> NDArray[np.bool_]:
+        """Which regions to look at exactly while all else is sampled: new ones, and doubtful ones.
 
-        Returns the ranges that `middle` and `end` will look at, of each target: as much of them as
-        a survey may cost.
+        None of them where that is more than a look may cost; the doubtful ones only where the last
+        one is paid for.
         """
+        chosen = table.seen == 0
+        if now_ns >= self._glance_ns:
+            chosen |= table.doubt > 0
+        # Memory that nobody has looked at may have been touched as a whole.
+        to_clear = np.where(table.seen > 0, np.nan_to_num(table.touched, nan=1), 1)
+        price_ns = self._factor * table.size * (_READ_NS + _CLEAR_NS * to_clear)
+        return chosen if price_ns[chosen].sum() <= _FIRST_NS else np.zeros_like(chosen)
+
+    def glance(self, ranges: Sequence[Ranges]) -> None:
+        """Clear these ranges of each target, which `middle` and `end` will look at."""
         begin_ns = self._session.clock.cpu_ns()
         self._spots = Spots.none()
-        # What has just been mapped must be looked at now, wherever surveys have come to.
-        cursor, self._cursor = self._cursor, (0, 0)
-        self._clear_stretches(_chunks(ranges, _SMALL_CHUNK_BYTES, self._cursor), _MOST_NS)
-        self._cursor = cursor
+        self._clear_stretches(_chunks(ranges, _CHUNK_BYTES, (0, 0)), math.inf)
         self.cpu_ns = self._session.clock.cpu_ns() - begin_ns
-        bounds = [
-            [(s.start, s.end) for s in self._stretches if s.target == target]
-            for target in range(len(ranges))
-        ]
-        return [np.array(sorted(one), np.int64).reshape(-1, 2) for one in bounds]
 
     def charge(self, now_ns: int) -> None:
         """Let the next survey wait for longer by what the glance that has ended took."""
         price_ns = int(self.cpu_ns / self._share)
         self._next_ns, self._paid_ns = self._next_ns + price_ns, self._paid_ns + price_ns // 3
+        self._glance_ns = now_ns + price_ns // 3
         self._stretches = []
 
     def middle(self) -> None:
@@ -366,3 +373,4 @@ def _fill(table: RegionTable, looks: list[tuple[_Stretch, PageBits]]) -> None:
             column[first:last] = (marked[tail] - marked[head]) / (tail - head)
         table.missed[first:last] = 0
         table.seen[first:last] = 1
+        table.doubt[first:last] = 0

@@ -45,13 +45,17 @@ def snapshot_of(
 ) -> Snapshot:
     """The snapshot of a merged table; *window_ns* are Unix times, *samples* the largest count."""
     size = table.size
-    # Where nothing better is known, a region with an access counts as a whole, as in DAMON.
-    by_sampling = (table.nr_accesses >= 1) * (1 - table.unobservable)
-    touched = np.where(np.isnan(table.touched), by_sampling, table.touched)
-    touched_bytes = np.rint(touched * size).astype(np.int64)
-    resident_bytes = _resident_bytes(table, footprints, touched_bytes)
-    unseen_bytes = np.rint((1 - table.seen) * size).astype(np.int64)
+    resident_bytes = _resident_bytes(table, footprints)
     known = resident_bytes != UNKNOWN
+    in_memory = np.where(known, resident_bytes, size)
+    # Where nothing better is known, a region with an access counts as a whole, as in DAMON.
+    by_sampling = (table.nr_accesses >= 1) * (1 - table.unobservable) * in_memory
+    touched_bytes = np.rint(
+        np.where(np.isnan(table.touched), by_sampling, np.nan_to_num(table.touched) * size)
+    ).astype(np.int64)
+    # What was touched is in memory, even if it was not yet when somebody last looked.
+    resident_bytes = np.where(known, np.maximum(resident_bytes, touched_bytes), UNKNOWN)
+    unseen_bytes = np.rint((1 - table.seen) * size).astype(np.int64)
     unseen_bytes[known] = np.minimum(unseen_bytes, resident_bytes)[known]
     return Snapshot(
         start_ns=window_ns[0],
@@ -74,23 +78,16 @@ def snapshot_of(
     )
 
 
-def _resident_bytes(
-    table: RegionTable, footprints: tuple[Footprint, ...], touched_bytes: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """How much of each region is in memory: at least what was touched, together at most the RSS."""
+def _resident_bytes(table: RegionTable, footprints: tuple[Footprint, ...]) -> NDArray[np.int64]:
+    """How much of each region is in memory; where nobody has looked, its share of the RSS."""
     size = table.size
     known = ~np.isnan(table.resident)
     resident = np.where(known, np.rint(np.nan_to_num(table.resident) * size), UNKNOWN)
     for target, footprint in enumerate(footprints):
-        first, last = np.searchsorted(table.target, (target, target + 1))
-        mine = slice(first, last)
+        mine = slice(*np.searchsorted(table.target, (target, target + 1)))
         lacking = ~known[mine]
-        if not footprint.rss_bytes or not lacking.any():
-            continue
-        left_bytes = max(0.0, footprint.rss_bytes - resident[mine][~lacking].sum())
-        share = min(1.0, left_bytes / size[mine][lacking].sum())
-        resident[mine] = np.where(lacking, np.rint(size[mine] * share), resident[mine])
-    at_least: NDArray[np.float64] = np.where(
-        resident == UNKNOWN, resident, np.maximum(resident, touched_bytes)
-    )
-    return at_least.astype(np.int64)
+        if footprint.rss_bytes and lacking.any():
+            left_bytes = max(0.0, footprint.rss_bytes - resident[mine][~lacking].sum())
+            share = min(1.0, left_bytes / size[mine][lacking].sum())
+            resident[mine] = np.where(lacking, np.rint(size[mine] * share), resident[mine])
+    return resident.astype(np.int64)
