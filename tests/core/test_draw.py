@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pydamon.core.draw import draw, redraw
+from pydamon.core.draw import draw, draw_many, redraw
+from pydamon.core.ranges import Stretches
 from pydamon.core.regions import PAGE_SIZE, RegionTable
 from tests.strategies import COUNTERS, tables
 
@@ -75,8 +76,7 @@ def test_starts_are_in_order_and_not_too_many(
 def test_redraw_moves_borders_and_keeps_what_was_counted() -> None:
     table = RegionTable.of(0, [0, 10 * PAGE_SIZE], [10 * PAGE_SIZE, 40 * PAGE_SIZE])
     table.age_ns[:] = 2, 6
-    surveyed = np.array([[0, 20 * PAGE_SIZE]])
-    out = redraw(table, surveyed, np.array([0, 5 * PAGE_SIZE]))
+    out = redraw(table, Stretches.of([(0, 0, 20 * PAGE_SIZE)]), np.array([0, 5]))
     assert (out.start // PAGE_SIZE).tolist() == [0, 5, 20]
     assert (out.end // PAGE_SIZE).tolist() == [5, 20, 40]
     # The second took 5 pages of age 2 and 10 of age 6.
@@ -92,7 +92,8 @@ def test_redraw_keeps_memory_and_means(table: RegionTable, data: st.DataObject) 
     bounds = sorted(data.draw(st.sets(st.integers(low, high), min_size=2, max_size=2)))
     inside = st.integers(bounds[0], bounds[1] - 1)
     starts = sorted({bounds[0], *data.draw(st.lists(inside, max_size=6))})
-    out = redraw(table, np.array([bounds]) * PAGE_SIZE, np.array(starts) * PAGE_SIZE)
+    surveyed = Stretches.of([(0, bounds[0] * PAGE_SIZE, bounds[1] * PAGE_SIZE)])
+    out = redraw(table, surveyed, np.array(starts))
     out.check()
     assert out.size.sum() == table.size.sum()
     for name in COUNTERS:
@@ -102,3 +103,18 @@ def test_redraw_keeps_memory_and_means(table: RegionTable, data: st.DataObject) 
     gaps = set(table.start.tolist())
     drawn = {start * PAGE_SIZE for start in starts}
     assert {*out.start[within].tolist()} <= drawn | gaps
+
+
+@given(st.lists(st.tuples(st.integers(1, 200), st.integers(0, 6)), min_size=1, max_size=8))
+def test_many_stretches_are_drawn_like_each_alone(shapes: list[tuple[int, int]]) -> None:
+    rng = np.random.default_rng(len(shapes))
+    rows, parts = [], []
+    for number, (pages, run) in enumerate(shapes):
+        start = number // 2 * PAGE_SIZE * 1000 + number % 2 * PAGE_SIZE * 300
+        rows.append((number % 2, start, start + pages * PAGE_SIZE))
+        parts.append(np.repeat(rng.random(pages) < 0.5, run + 1)[:pages])
+    order = sorted(range(len(rows)), key=rows.__getitem__)
+    stretches = Stretches.of([rows[i] for i in order])
+    found = draw_many(np.concatenate([parts[i] for i in order]), stretches, np.full(len(rows), 10))
+    alone = [stretches.keys[at, 0] + draw(parts[i], 10) for at, i in enumerate(order)]
+    assert found.tolist() == np.sort(np.concatenate(alone)).tolist()

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core.adjust import disjoint, join
-from pydamon.core.regions import RegionTable
+from pydamon.core.ranges import Stretches
+from pydamon.core.regions import PAGE_SIZE, RegionTable, order_keys
 
-__all__ = ["draw", "redraw"]
+__all__ = ["draw", "draw_many", "redraw"]
 
 _ALIKE = 0.2
 """Neighbours whose shares of accessed pages differ by no more of the larger are always one."""
@@ -40,26 +41,53 @@ def draw(accessed: NDArray[np.bool_], most: int) -> NDArray[np.intp]:
         penalty *= 2
 
 
-def redraw(
-    table: RegionTable, surveyed: NDArray[np.int64], starts: NDArray[np.int64]
-) -> RegionTable:
-    """Make the regions of one target begin at *starts* wherever it was *surveyed*.
+def redraw(table: RegionTable, surveyed: Stretches, starts: NDArray[np.int64]) -> RegionTable:
+    """Make regions begin at *starts*, as `order_keys`, wherever it was *surveyed*; both sorted.
 
-    Both are addresses, sorted; *surveyed* has a row for each range. What the old regions counted
-    passes on to the new ones, as means by size. Elsewhere the regions stay.
+    What the old regions counted passes on to the new ones, as means by size. Elsewhere the regions
+    stay.
     """
-    points = np.unique(np.concatenate([table.start, starts, surveyed.ravel()]))
-    source = np.searchsorted(table.start, points, side="right") - 1
-    inside = (source >= 0) & (points < table.end[source])
+    if not len(surveyed):
+        return table
+    old_start, old_end = (order_keys(table.target, one) for one in (table.start, table.end))
+    points = np.unique(np.concatenate([old_start, starts, surveyed.keys.ravel()]))
+    source = np.searchsorted(old_start, points, side="right") - 1
+    inside = (source >= 0) & (points < old_end[source])
     points, source = points[inside], source[inside]
     pieces = table.take(source)
-    ends = np.minimum(np.append(points[1:], np.iinfo(np.int64).max), pieces.end)
-    pieces.start, pieces.end = points, ends
-    at = np.searchsorted(surveyed[:, 0], points, side="right") - 1
-    kept_as_it_was = (at < 0) | (points >= surveyed[at, 1])
+    ends = np.minimum(np.append(points[1:], np.iinfo(np.int64).max), old_end[source])
+    pieces.start = table.start[source] + (points - old_start[source]) * PAGE_SIZE
+    pieces.end = table.start[source] + (ends - old_start[source]) * PAGE_SIZE
+    at = np.searchsorted(surveyed.keys[:, 0], points, side="right") - 1
+    kept_as_it_was = (at < 0) | (points >= surveyed.keys[at, 1])
     apart = np.append(True, points[1:] != ends[:-1])
     heads = np.flatnonzero(kept_as_it_was | apart | np.isin(points, starts))
     return join(pieces, heads)
+
+
+def draw_many(
+    accessed: NDArray[np.bool_], stretches: Stretches, most: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """As `draw`, of several stretches at once, for which *accessed* is flat; as `order_keys`.
+
+    Where every run can be a region of its own, that is done for all stretches together.
+    """
+    if not len(stretches):
+        return np.empty(0, np.int64)
+    offsets = stretches.offsets
+    new = np.ones(len(accessed), np.bool_)
+    new[1:] = accessed[1:] != accessed[:-1]
+    new[offsets[:-1]] = True
+    runs = np.add.reduceat(new, offsets[:-1])
+    simple = stretches.of_pages(runs <= most)
+    first = np.flatnonzero(new & simple)
+    stretch = np.searchsorted(offsets, first, side="right") - 1
+    keys = stretches.keys[:, 0]
+    parts = [keys[stretch] + first - offsets[stretch]]
+    for index in np.flatnonzero(runs > most).tolist():
+        mine = accessed[offsets[index] : offsets[index + 1]]
+        parts.append(keys[index] + draw(mine, int(most[index])))
+    return np.sort(np.concatenate(parts))
 
 
 def _without_equals(edges: NDArray[np.intp], sums: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon.core.regions import Ranges
+from pydamon.core.regions import PAGE_SIZE, Ranges, order_keys
 
-__all__ = ["EMPTY", "close_gaps", "intersect", "joined"]
+__all__ = ["EMPTY", "Stretches", "close_gaps", "intersect", "joined"]
 
 EMPTY: Ranges = np.empty((0, 2), np.int64)
 
@@ -45,3 +49,49 @@ def _without_gaps(ranges: Ranges, kept: NDArray[np.bool_]) -> Ranges:
         return EMPTY
     start, end = ranges[np.append(True, kept), 0], ranges[np.append(kept, True), 1]
     return np.stack([start, end], axis=1)
+
+
+@dataclass(frozen=True)
+class Stretches:
+    """Parts of the memory of several targets, page by page: arrays of one length.
+
+    `start` and `end` are bytes, whole pages. What is known of their pages stands in flat arrays,
+    one stretch behind the other.
+    """
+
+    target: NDArray[np.int32]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, rows: list[tuple[int, int, int]]) -> Self:
+        """From (target, start, end) rows."""
+        columns = np.array(rows, np.int64).reshape(-1, 3)
+        return cls(columns[:, 0].astype(np.int32), columns[:, 1], columns[:, 2])
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    @cached_property
+    def pages(self) -> NDArray[np.int64]:
+        """How many pages each has."""
+        return (self.end - self.start) // PAGE_SIZE
+
+    @cached_property
+    def offsets(self) -> NDArray[np.int64]:
+        """Where the pages of each begin in a flat array, and its length: shape (n + 1,)."""
+        return np.append(0, np.cumsum(self.pages))
+
+    @cached_property
+    def keys(self) -> Ranges:
+        """The stretches as ranges of `order_keys`."""
+        first = order_keys(self.target, self.start)
+        return np.stack([first, first + self.pages], axis=1)
+
+    def take(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> Stretches:
+        """Those that *index* picks."""
+        return Stretches(self.target[index], self.start[index], self.end[index])
+
+    def of_pages(self, values: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """One value for each page, of one for each stretch."""
+        return np.repeat(values, self.pages)

@@ -32,6 +32,7 @@ _ALIVE_CHECK_NS = 100 * 10**6
 _SETTLED_AGE = 3
 _SETTLED_SHARE = 0.25
 _EARLY_NS = 5 * 10**9
+_MORE_OFTEN = 4
 _LEAST_RANGES = 3
 _LEAST_WINDOWS = 10
 """A survey's window is so many times what clearing takes, at the least."""
@@ -163,6 +164,7 @@ class SamplingMonitor(Monitor):
         self._started_ns = self._updated_ns = self._session.clock.now_ns()
         self._update_rest_ns = self._populated_rest_ns = 0
         self._ended_early_ns = self._started_ns
+        self._moved = False
         if self._traits.follows_mappings:
             # A probe whose single tick can cost more than an interval: ask it what it costs.
             self._session.watch(self._table)
@@ -399,30 +401,32 @@ class SamplingMonitor(Monitor):
         Sooner at the start, since most programs map most of their memory then; but always less
         often the more it costs.
         """
-        since_ns = now_ns - self._updated_ns
-        if since_ns < self._update_rest_ns:
-            return False
+        since_ns, rest_ns = now_ns - self._updated_ns, self._update_rest_ns
         is_early = now_ns - self._started_ns < _EARLY_NS
-        return is_early or since_ns >= self.attrs.update_ns or self._memory_moved(now_ns)
+        if since_ns >= (rest_ns if is_early else max(self.attrs.update_ns, 2 * rest_ns)):
+            return True
+        # What comes in between is seldom, and must not wait for what is usual.
+        return since_ns >= rest_ns // _MORE_OFTEN and self._memory_moved(now_ns)
 
     def _memory_moved(self, now_ns: int) -> bool:
         """Whether a target has memory elsewhere than it had, as far as that is cheap to tell."""
-        if self._populated is None or now_ns < self._populated_rest_ns:
-            return False
+        if self._moved or self._populated is None or now_ns < self._populated_rest_ns:
+            return self._moved
         begin_ns = self._session.clock.cpu_ns()
         populated = self._session.populated()
         self._populated_rest_ns = now_ns + self._pacer.rest_ns(
             self._session.clock.cpu_ns() - begin_ns
         )
-        return not _same(populated, self._populated)
+        self._moved = not _same(populated, self._populated)
+        return self._moved
 
     def _must_end_early(self, now_ns: int) -> bool:
         """Whether memory has moved, so that this window says nothing of where it is now.
 
         A program whose memory moves all the time does not make all windows short.
         """
-        rests = now_ns - self._updated_ns < self._update_rest_ns
-        if rests or now_ns - self._ended_early_ns < 2 * self.attrs.aggregation_ns:
+        rests = now_ns - self._updated_ns < self._update_rest_ns // _MORE_OFTEN
+        if rests or now_ns - self._ended_early_ns < self.attrs.aggregation_ns:
             return False
         if not self._memory_moved(now_ns):
             return False
@@ -447,6 +451,7 @@ class SamplingMonitor(Monitor):
                 self._table = _moved(self._table, [old.get(id(p), -1) for p in layout.processes])
             self._layout = layout
             self._session.set_targets(layout.processes, layout.mappings)
+        self._moved = False
         populated = self._session.populated()
         if changed or not _same(populated, self._populated):
             self._populated = populated

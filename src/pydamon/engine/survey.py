@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon.core import adjust
-from pydamon.core.draw import draw, redraw
-from pydamon.core.errors import TargetGoneError
+from pydamon.core.draw import draw_many, redraw
+from pydamon.core.ranges import Stretches
 from pydamon.core.regions import PAGE_SIZE, Ranges, RegionTable
 from pydamon.core.spots import Spots, choose, tell
-from pydamon.probes.base import PageBits, Session
+from pydamon.engine.looks import Looks
+from pydamon.probes.base import Session
 
 __all__ = ["Survey"]
 
@@ -37,6 +37,8 @@ _PATIENCE_NS = 60 * 10**9
 """And where all stretches would take longer than this, only those with something in them count."""
 _READ_NS, _CLEAR_NS = 0.002, 0.03
 """CPU time for a byte that is mapped, and for one whose accessed bit must be cleared."""
+_PIECE_NS = 30_000
+"""And for each piece of memory, however small it is."""
 _FIRST_SPOT_NS = 20_000
 _FOR_SPOTS = 0.6
 _LEAST_SPOTS, _MOST_SPOTS = 64, 4096
@@ -55,21 +57,6 @@ _GROWS = 1.5
 """A window so many times as long as the one before is still on its way to its length."""
 
 _MEMORY = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class _Stretch:
-    """A part of a target's range that was cleared, but for the pages that are *stuck*.
-
-    Pages that are *seen* were touched before all of it was cleared once more.
-    """
-
-    target: int
-    start: int
-    end: int
-    stuck: NDArray[np.bool_] | None = None
-    seen: NDArray[np.bool_] | None = None
-    early: NDArray[np.bool_] | None = None
 
 
 class Survey:
@@ -94,7 +81,7 @@ class Survey:
         self._at_start = True
         self._doubted = False
         self._cursor = (0, 0)
-        self._stretches: list[_Stretch] = []
+        self._looks = Looks(session)
         self._spots = Spots.none()
         self._spots_cpu_ns = 0
         self.cpu_ns = 0
@@ -135,7 +122,10 @@ class Survey:
         mapped_bytes = int(table.size.sum())
         in_use = float(np.nan_to_num(table.touched) @ table.size)
         to_clear = max(in_use, min(resident_bytes, mapped_bytes) - self._cleared_bytes)
-        all_ns = self._factor * (_READ_NS * mapped_bytes + _CLEAR_NS * to_clear)
+        pieces = sum(map(len, ranges))
+        all_ns = self._factor * (
+            _READ_NS * mapped_bytes + _CLEAR_NS * to_clear + _PIECE_NS * pieces
+        )
         most_ns = _MOST_NS if self._cleared_bytes else _FIRST_NS
         if self._exact or all_ns <= most_ns:
             self._spots = Spots.none()
@@ -165,14 +155,14 @@ class Survey:
             chosen |= table.doubt > 0
         # Memory that nobody has looked at may have been touched as a whole.
         to_clear = np.where(table.seen > 0, np.nan_to_num(table.touched, nan=1), 1)
-        price_ns = self._factor * table.size * (_READ_NS + _CLEAR_NS * to_clear)
+        price_ns = self._factor * (table.size * (_READ_NS + _CLEAR_NS * to_clear) + _PIECE_NS)
         return chosen if price_ns[chosen].sum() <= _FIRST_NS else np.zeros_like(chosen)
 
     def glance(self, ranges: Sequence[Ranges]) -> None:
         """Clear these ranges of each target, which `middle` and `end` will look at."""
         begin_ns = self._session.clock.cpu_ns()
         self._spots = Spots.none()
-        self._clear_stretches(_chunks(ranges, _CHUNK_BYTES, (0, 0)), math.inf)
+        self._looks.clear(_chunks(ranges, _CHUNK_BYTES, (0, 0)), math.inf)
         self.cpu_ns = self._session.clock.cpu_ns() - begin_ns
 
     def charge(self, now_ns: int) -> None:
@@ -180,40 +170,25 @@ class Survey:
         price_ns = int(self.cpu_ns / self._share)
         self._next_ns, self._paid_ns = self._next_ns + price_ns, self._paid_ns + price_ns // 3
         self._glance_ns = now_ns + price_ns // 3
-        self._stretches = []
 
     def middle(self) -> None:
         """See what was touched in the first quarter of the window: the rest tells how it grows."""
         begin_ns = self._session.clock.cpu_ns()
-        looks = [(stretch, self._look(stretch)) for stretch in self._stretches]
-        self._stretches = [replace(stretch, early=bits.accessed) for stretch, bits in looks if bits]
+        self._looks.early()
         self._spots = replace(self._spots, early=self._look_at(self._spots, clear=False))
         self.cpu_ns += self._session.clock.cpu_ns() - begin_ns
 
     def end(self, table: RegionTable, max_regions: int) -> RegionTable:
         """Draw the surveyed regions anew, with the share of their pages that was touched."""
         begin_ns = self._session.clock.cpu_ns()
-        stretches = sorted(self._stretches, key=_position)
-        looks = [(stretch, bits) for stretch in stretches if (bits := self._look(stretch))]
+        seen = self._looks.end()
         self._see_spots()
         table = tell(table, self._spots, max_regions // 2)
-        total_bytes = max(1, int(table.size.sum()))
-        parts = []
-        for target in range(int(table.target.max(initial=-1)) + 1):
-            mine = [(stretch, bits) for stretch, bits in looks if stretch.target == target]
-            part = table.take(table.target == target)
-            if mine and len(part):
-                starts = [
-                    stretch.start
-                    + PAGE_SIZE * draw(bits.accessed, _room(stretch, max_regions, total_bytes))
-                    for stretch, bits in mine
-                ]
-                surveyed = np.array([(stretch.start, stretch.end) for stretch, _ in mine])
-                part = redraw(part, surveyed, np.concatenate(starts))
-                _fill(part, mine)
-            parts.append(part)
+        room = _room(seen.stretches, max_regions, max(1, int(table.size.sum())))
+        table = redraw(table, seen.stretches, draw_many(seen.accessed, seen.stretches, room))
+        seen.fill(table)
         self.cpu_ns += self._session.clock.cpu_ns() - begin_ns
-        return adjust.concatenate(parts)
+        return table
 
     def _clear_spots(self, table: RegionTable, most_ns: float) -> None:
         """Choose spots and clear them."""
@@ -244,50 +219,15 @@ class Survey:
         return np.concatenate([np.empty(0), *looks])
 
     def _clear_stretches(self, chunks: Iterable[tuple[int, int, int]], most_ns: float) -> None:
-        clock = self._session.clock
-        begin_ns, looked_bytes = clock.cpu_ns(), 0
-        self._stretches = []
-        whole: dict[int, bool] = {}
-        last = -1
-        for target, start, end in chunks:
-            if target != last:
-                self._clear_shared(last)
-            last = target
-            if not self._exact and clock.cpu_ns() - begin_ns > most_ns:
-                self._cursor = (target, start)
-                break
-            try:
-                if target not in whole:
-                    whole[target] = self._session.clear_whole(target)
-                stuck = None
-                if not whole[target]:
-                    stuck = self._session.scan(target, start, end, clear=True).unobservable
-            except TargetGoneError:
-                continue
-            self._stretches.append(_Stretch(target, start, end, stuck))
-            looked_bytes += end - start
-        self._clear_shared(last)
-        self._cleared_bytes += looked_bytes
-
-    def _clear_shared(self, target: int) -> None:
-        """Clear what is left of the stretches of a target, where the probe asks for that.
-
-        What it uses all the time is in a TLB by then, and will not be seen to be touched: so what
-        was touched since it was cleared counts. That is to be a moment only.
-        """
-        mine = [stretch for stretch in self._stretches if stretch.target == target]
-        if not any(one.stuck is not None for one in mine) or not self._session.leaves_much(target):
-            return
-        seen = [(stretch, self._look(stretch)) for stretch in mine]
-        if self._session.clear_shared(target):
-            others = [stretch for stretch in self._stretches if stretch.target != target]
-            self._stretches = others + [
-                replace(stretch, stuck=None, seen=bits.accessed) for stretch, bits in seen if bits
-            ]
+        stopped = self._looks.clear(chunks, math.inf if self._exact else most_ns)
+        self._cursor = stopped or self._cursor
+        self._cleared_bytes += int(self._looks.stretches.pages.sum()) * PAGE_SIZE
 
     def pay(self, now_ns: int, window_ns: int) -> None:
         """Let time pass until what the survey of such a window cost is paid for."""
-        price_ns = max(_REST_NS, int(min(self.cpu_ns, _MOST_NS) / self._share))
+        # What the first one has to clear is that of a life-time: it belongs to the start.
+        spent_ns = self.cpu_ns if self._window_ns else min(self.cpu_ns, _MOST_NS)
+        price_ns = max(_REST_NS, int(spent_ns / self._share))
         # One that came early leaves something to pay: in the long run the share holds.
         price_ns += max(0, self._next_ns - now_ns)
         self._started_ns = self._started_ns or now_ns
@@ -295,30 +235,13 @@ class Survey:
         self._next_ns, self._paid_ns = now_ns + price_ns, now_ns + price_ns // 3
         self._window_ns = window_ns
         self._doubted = False
-        self._stretches = []
-
-    def _look(self, stretch: _Stretch) -> PageBits | None:
-        """What is seen of it now; `None` where its target has ended meanwhile."""
-        try:
-            bits = self._session.scan(stretch.target, stretch.start, stretch.end, clear=False)
-        except TargetGoneError:
-            return None
-        if stretch.seen is not None:
-            return replace(bits, accessed=bits.accessed | stretch.seen)
-        if stretch.stuck is None:
-            return bits
-        accessed = bits.accessed & ~stretch.stuck
-        return replace(bits, accessed=accessed, unobservable=stretch.stuck)
 
 
-def _position(stretch: _Stretch) -> tuple[int, int]:
-    return stretch.target, stretch.start
-
-
-def _room(stretch: _Stretch, max_regions: int, total_bytes: int) -> int:
+def _room(stretches: Stretches, max_regions: int, total_bytes: int) -> NDArray[np.int64]:
     """Half of the regions are for what surveys draw, by size; the rest for random splits."""
-    by_size = max_regions * (stretch.end - stretch.start) // (2 * total_bytes)
-    return max(_FEW_REGIONS, by_size)
+    by_size = max_regions * stretches.pages * PAGE_SIZE // (2 * total_bytes)
+    few = min(_FEW_REGIONS, max_regions // (2 * max(1, len(stretches))))
+    return np.maximum(max(1, few), by_size)
 
 
 def _in_use(table: RegionTable) -> list[Ranges]:
@@ -355,22 +278,3 @@ def _spans(ranges: Ranges) -> list[list[int]]:
     end = ranges[np.append(apart, True)[: len(ranges)], 1]
     spans: list[list[int]] = np.stack([start, end], axis=1).tolist()
     return spans
-
-
-def _fill(table: RegionTable, looks: list[tuple[_Stretch, PageBits]]) -> None:
-    """Set the shares of touched and unobservable pages of the regions that were looked at."""
-    for stretch, bits in looks:
-        first, last = np.searchsorted(table.start, (stretch.start, stretch.end))
-        head = (table.start[first:last] - stretch.start) // PAGE_SIZE
-        tail = (np.minimum(table.end[first:last], stretch.end) - stretch.start) // PAGE_SIZE
-        for column, marks in (
-            (table.touched, bits.accessed),
-            (table.early, bits.accessed if stretch.early is None else stretch.early),
-            (table.unobservable, bits.unobservable),
-            (table.resident, bits.present),
-        ):
-            marked = np.append(0, np.cumsum(marks))
-            column[first:last] = (marked[tail] - marked[head]) / (tail - head)
-        table.missed[first:last] = 0
-        table.seen[first:last] = 1
-        table.doubt[first:last] = 0

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core.closing import Closing
-from pydamon.core.errors import ProbeUnavailable
+from pydamon.core.errors import ProbeUnavailable, TargetGoneError
 from pydamon.core.mappings import MappingTable
+from pydamon.core.ranges import Stretches
 from pydamon.core.regions import PAGE_SIZE, Ranges, RegionTable
 from pydamon.core.spots import SPOT_BYTES
 from pydamon.probes.process import Process
@@ -28,6 +29,7 @@ __all__ = [
     "Availability",
     "Clock",
     "Counts",
+    "ManyBits",
     "PageBits",
     "Probe",
     "RealClock",
@@ -112,6 +114,20 @@ class PageBits:
     def accessed_bytes(self) -> int:
         """Bytes of the pages found accessed."""
         return int(self.accessed.sum()) * PAGE_SIZE
+
+
+@dataclass(frozen=True, slots=True)
+class ManyBits:
+    """What a scan of several stretches found: flat arrays as `Stretches` has them.
+
+    `gone` says of each stretch that its target has no such address space any more: nothing can be
+    said of its pages then.
+    """
+
+    present: NDArray[np.bool_]
+    accessed: NDArray[np.bool_]
+    unobservable: NDArray[np.bool_]
+    gone: NDArray[np.bool_]
 
 
 def turns(
@@ -202,6 +218,24 @@ class Session(Closing):
         Clears them again if *clear* is set. Raises `ProbeError` where the probe cannot scan, and
         `TargetGoneError` where it has seen that the target has no such address space any more.
         """
+
+    def scan_many(self, stretches: Stretches, *, clear: bool) -> ManyBits:
+        """As `scan`, of several stretches of targets at once; none of them has an error.
+
+        In one go this costs less, where targets are many and small.
+        """
+        found = np.zeros((3, int(stretches.offsets[-1])), np.bool_)
+        gone = np.zeros(len(stretches), np.bool_)
+        for index in range(len(stretches)):
+            mine = slice(*stretches.offsets[index : index + 2].tolist())
+            place = (int(column[index]) for column in (stretches.start, stretches.end))
+            try:
+                bits = self.scan(int(stretches.target[index]), *place, clear=clear)
+            except TargetGoneError:
+                gone[index] = True
+                continue
+            found[:, mine] = bits.present, bits.accessed, bits.unobservable
+        return ManyBits(found[0], found[1], found[2], gone)
 
     def populated(self) -> list[Ranges] | None:
         """For each target where it has memory at all; all that can be accessed lies in there.

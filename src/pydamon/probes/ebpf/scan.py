@@ -1,171 +1,287 @@
-"""Exact scanning: every accessed bit of a range, a page table at a time."""
+"""Exact scanning: every accessed bit of stretches of memory, a page table at a time.
+
+All stretches of all targets are gone through together, as rows of 512 pages, so that the cost is
+that of the pages, however many targets they belong to.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core.errors import TargetGoneError
-from pydamon.core.ranges import intersect
-from pydamon.core.regions import PAGE_SIZE, Ranges
+from pydamon.core.mappings import MappingTable
+from pydamon.core.ranges import EMPTY, Stretches, intersect
+from pydamon.core.regions import PAGE_SIZE, Ranges, order_keys
 from pydamon.core.spots import SPOT_BYTES
 from pydamon.probes import madvise
-from pydamon.probes.base import PageBits
 from pydamon.probes.ebpf.layout import GONE
 from pydamon.probes.ebpf.machine import Machine
 from pydamon.probes.pageflags import PageFlags
+from pydamon.probes.process import Process
 
-__all__ = ["Scanner"]
+__all__ = ["PageRows", "Scanner", "file_ranges"]
 
-_TABLE_BYTES = 512 * PAGE_SIZE
+_PTES = 512
+_TABLE_BYTES = _PTES * PAGE_SIZE
 _PAGE_SHIFT = 12
 _SPOT_PAGES = SPOT_BYTES // PAGE_SIZE
 _MAPPED, _ACCESSED, _LEAF = 1 | 1 << 8, 1 << 5, 1 << 7
 """Bits of an entry; mapped is PRESENT or PROTNONE, which sampler.bpf.c explains."""
-_GAP_BYTES = 128 * PAGE_SIZE
+_BLOCK_PAGES = 16
+"""Clearing 16 neighbours costs what clearing one page does: the flush of the TLB dominates."""
+_GAP_PAGES = 128
 """Two ranges are cleared as one over a gap up to this: 60 ns a page in it, 10 us a range more."""
+_KEY_PAGES = np.int64((1 << 44) - 1)
+"""The part of a key (`order_keys`) that is a page number; above it stands the target."""
+
+
+@dataclass(frozen=True)
+class PageRows:
+    """The entries of the page tables that map some stretches.
+
+    `bits` are the low bits of the entries of each row, shape (rows, 512), and `keys` those of
+    their first pages (`order_keys`); `huge` marks rows that one huge page maps, `gone` those of
+    targets that are gone. `first` is where the pages of each stretch begin in the flattened rows,
+    and `rows` how many rows each has.
+    """
+
+    stretches: Stretches
+    bits: NDArray[np.uint16]
+    keys: NDArray[np.int64]
+    huge: NDArray[np.bool_]
+    gone: NDArray[np.bool_]
+    first: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+    def flat(self, marks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """What *marks* say of each row and page, shape (rows, 512), for the stretches' pages."""
+        pages = marks.reshape(-1)
+        bounds = zip(self.first.tolist(), self.stretches.pages.tolist(), strict=True)
+        parts = [pages[first : first + count] for first, count in bounds]
+        return np.concatenate([np.zeros(0, np.bool_), *parts])
+
+    def spread(self, flat: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The inverse of `flat`: False for pages of the rows that are in no stretch."""
+        marks = np.zeros(self.bits.size, np.bool_)
+        offsets = self.stretches.offsets.tolist()
+        for first, (begin, end) in zip(self.first.tolist(), pairwise(offsets), strict=True):
+            marks[first : first + end - begin] = flat[begin:end]
+        return marks.reshape(-1, _PTES)
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """Which pages are mapped: shape (rows, 512)."""
+        present: NDArray[np.bool_] = (self.bits & _MAPPED) != 0
+        return present
+
+    @property
+    def accessed(self) -> NDArray[np.bool_]:
+        """Which of them have their accessed bit set: shape (rows, 512)."""
+        accessed: NDArray[np.bool_] = self.present & ((self.bits & _ACCESSED) != 0)
+        return accessed
+
+    @property
+    def gone_stretches(self) -> NDArray[np.bool_]:
+        """Which stretches lie in targets that are gone."""
+        heads = np.cumsum(self.rows) - self.rows
+        return self.gone[heads] if len(heads) else np.zeros(0, np.bool_)
 
 
 class Scanner:
-    """Reads and clears the accessed bits of one target.
+    """Reads and clears the accessed bits of some targets.
 
-    Only *runs* are cleared, ranges of its memory without a gap: one mapping that cannot be
-    advised, such as the kernel's own pages, makes the kernel refuse a whole range.
+    Only memory is cleared: one mapping that cannot be advised, such as the kernel's own pages,
+    makes the kernel refuse a whole range. Files are cleared in blocks of 2 MiB, because the kernel
+    splits large folios of which a part is advised.
     """
 
-    def __init__(self, machine: Machine, target: int, pidfd: int, runs: Ranges) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        processes: Sequence[Process],
+        mappings: Sequence[MappingTable],
+        flags: Sequence[PageFlags],
+    ) -> None:
         self._machine = machine
-        self._target = target
-        self._pidfd = pidfd
-        self._runs = runs
+        self._pidfds = [process.pidfd for process in processes]
+        self._flags = flags
+        self._memory = _keyed([table.runs for table in mappings])
+        self._files = _keyed([file_ranges(table) for table in mappings])
 
-    def read(self, start: int, end: int) -> PageBits:
-        """The bits of [start, end); nothing is changed.
+    def read(self, stretches: Stretches) -> PageRows:
+        """The entries of all pages; nothing is changed."""
+        first = stretches.start // _TABLE_BYTES
+        rows = -(-stretches.end // _TABLE_BYTES) - first
+        within = np.arange(int(rows.sum())) - np.repeat(np.cumsum(rows) - rows, rows)
+        targets = np.repeat(stretches.target, rows)
+        addresses = (np.repeat(first, rows) + within) * _TABLE_BYTES
+        bits, huge, gone = self._copied(targets, addresses)
+        skipped = stretches.start // PAGE_SIZE - first * _PTES
+        return PageRows(
+            stretches,
+            bits,
+            order_keys(targets, addresses),
+            huge,
+            gone,
+            (np.cumsum(rows) - rows) * _PTES + skipped,
+            rows,
+        )
+
+    def clear(
+        self, found: PageRows, accessed: NDArray[np.bool_], stuck_before: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Clear the pages that were *accessed*, in whole blocks; which could not be cleared.
+
+        Both are flat, as the stretches have them. Pages that were *stuck_before* are not tried.
+        """
+        stuck = accessed & stuck_before
+        wanted = found.spread(accessed & ~stuck)
+        rows = np.flatnonzero(wanted.any(axis=1))
+        if not len(rows):
+            return stuck
+        coarse = found.huge | self._in_files(found.keys)
+        refused = self._advise_cold(_ranges_of(wanted[rows], found.keys[rows], coarse[rows]))
+        keys = found.keys[rows]
+        bits, _, _ = self._copied(keys >> 44, (keys & _KEY_PAGES) * PAGE_SIZE)
+        left = np.zeros_like(wanted)
+        left[rows] = wanted[rows] & ((bits & _MAPPED) != 0) & ((bits & _ACCESSED) != 0)
+        return stuck | self._cannot_be_cleared(found.stretches, found.flat(left), refused)
+
+    def read_spots(
+        self, target: int, spots: NDArray[np.int64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which pages of each spot are accessed, shape (n, 64), and which lie in a huge page.
 
         Raises `TargetGoneError` where the target has no memory any more.
         """
-        first = start // _TABLE_BYTES
-        count = -(-end // _TABLE_BYTES) - first
-        bits, huge = self._copied(np.arange(first, first + count) * _TABLE_BYTES)
-        skip = (start - first * _TABLE_BYTES) // PAGE_SIZE
-        wanted = slice(skip, skip + (end - start) // PAGE_SIZE)
-        flat = bits.reshape(-1)[wanted]
-        present = (flat & _MAPPED) != 0
-        return PageBits(
-            start,
-            present,
-            np.repeat(huge, 512)[wanted],
-            present & ((flat & _ACCESSED) != 0),
-            np.zeros(len(flat), np.bool_),
-        )
-
-    def read_spots(self, spots: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Which pages of each spot are accessed, shape (n, 64), and which lie in a huge page."""
-        bits, huge = self._copied(spots)
+        bits, huge, gone = self._copied(np.full(len(spots), target), spots)
+        if gone.any():
+            raise TargetGoneError("its memory is gone: it has exited, or called exec")
         part = spots % _TABLE_BYTES // SPOT_BYTES
-        mine = bits.reshape(len(spots), 512 // _SPOT_PAGES, _SPOT_PAGES)[
+        mine = bits.reshape(len(spots), _PTES // _SPOT_PAGES, _SPOT_PAGES)[
             np.arange(len(spots)), part
         ]
         return ((mine & _MAPPED) != 0) & ((mine & _ACCESSED) != 0), huge
 
-    def _copied(self, addresses: NDArray[np.int64]) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
-        """The low bits of the page table that each address goes through, and which are huge pages.
-
-        Shapes (n, 512) and (n,): all that matters is in the lowest 2 of an entry's 8 bytes.
-        """
-        bits = np.zeros((len(addresses), 512), np.uint16)
-        huge = np.zeros(len(addresses), np.bool_)
-        targets = np.full(len(addresses), self._target)
-        for at, tables, parents in self._machine.copies(targets, addresses, _PAGE_SHIFT):
-            part = slice(at, at + len(parents))
-            if (parents == GONE).any():
-                raise TargetGoneError("its memory is gone: it has exited, or called exec")
-            bits[part] = tables.view(np.uint16)[:, ::4]
-            huge[part] = (parents & np.uint64(_LEAF)) != 0
-            whole = (parents == 0) | huge[part]
-            bits[part][whole] = parents[whole, None].astype(np.uint16)
-        return bits, huge
-
     def clear_spots(
-        self,
-        spots: NDArray[np.int64],
-        accessed: NDArray[np.bool_],
-        whole: NDArray[np.bool_],
-        flags: PageFlags,
+        self, target: int, spots: NDArray[np.int64], accessed: NDArray[np.bool_]
     ) -> NDArray[np.bool_]:
         """Clear the spots with anything *accessed*; which of them could not be cleared.
 
-        *whole* are those where all of 2 MiB must be cleared, lest a large folio is split.
+        All of 2 MiB is cleared where a large folio would be split otherwise.
         """
         stuck = np.zeros(len(spots), np.bool_)
         wanted = np.flatnonzero(accessed.any(axis=1))
-        start = np.where(whole, spots // _TABLE_BYTES * _TABLE_BYTES, spots)[wanted]
-        length = np.where(whole, _TABLE_BYTES, SPOT_BYTES)[wanted]
+        if not len(wanted):
+            return stuck
+        _, huge = self.read_spots(target, spots[wanted])
+        tables = spots[wanted] // _TABLE_BYTES * _TABLE_BYTES
+        targets = np.full(len(wanted), target)
+        whole = huge | self._in_files(order_keys(targets, tables))
+        start = np.where(whole, tables, spots[wanted])
+        length = np.where(whole, _TABLE_BYTES, SPOT_BYTES)
         start, first = np.unique(start, return_index=True)
-        ranges = np.stack([start, start + length[first]], axis=1)
-        self._advise_cold(ranges)
-        after, _ = self.read_spots(spots[wanted])
+        keys = order_keys(np.full(len(start), target), start)
+        self._advise_cold(np.stack([keys, keys + length[first] // PAGE_SIZE], axis=1))
+        after, _ = self.read_spots(target, spots[wanted])
         before = accessed[wanted]
         # Nothing at all was cleared: all of it was touched again at once, or none of it can be.
         for index in np.flatnonzero((after & before).sum(axis=1) == before.sum(axis=1)):
             page = int(spots[wanted[index]]) + int(np.argmax(before[index])) * PAGE_SIZE
-            stuck[wanted[index]] = not flags.can_be_cleared(page)
+            stuck[wanted[index]] = not self._flags[target].can_be_cleared(page)
         return stuck
 
-    def clear(
-        self, bits: PageBits, block: int, flags: PageFlags, stuck_before: NDArray[np.bool_]
-    ) -> PageBits:
-        """Clear what *bits* found accessed, in whole blocks; *bits* with what could not be.
+    def _copied(
+        self, targets: NDArray[np.int64] | NDArray[np.int32], addresses: NDArray[np.int64]
+    ) -> tuple[NDArray[np.uint16], NDArray[np.bool_], NDArray[np.bool_]]:
+        """The page table that each address of a target goes through.
 
-        Pages that were *stuck_before* are not tried again.
+        The low bits of its entries, shape (n, 512), since all that matters is in the lowest 2 of
+        their 8 bytes; and whether it is a huge page, and whether the target is gone, shapes (n,).
         """
-        known = bits.accessed & stuck_before
-        wanted = replace(bits, accessed=bits.accessed & ~known)
-        unobservable = known
-        ranges = _ranges_of(wanted, block)
-        if len(ranges):
-            refused = self._advise_cold(ranges)
-            end = bits.start + len(bits.accessed) * PAGE_SIZE
-            stuck = self.read(bits.start, end).accessed & wanted.accessed
-            unobservable = known.copy()
-            for first, last in _runs(stuck):
-                address = bits.start + first * PAGE_SIZE
-                unobservable[first:last] = ~flags.exclusive(address, last - first)
-            for low, high in refused.tolist():
-                first = max(0, (low - bits.start) // PAGE_SIZE)
-                unobservable[first : (high - bits.start) // PAGE_SIZE] = True
-            unobservable &= stuck | known
-        return replace(bits, accessed=bits.accessed & ~unobservable, unobservable=unobservable)
+        bits = np.zeros((len(addresses), _PTES), np.uint16)
+        huge, gone = np.zeros((2, len(addresses)), np.bool_)
+        for at, tables, parents in self._machine.copies(targets, addresses, _PAGE_SHIFT):
+            part = slice(at, at + len(parents))
+            bits[part] = tables.view(np.uint16)[:, ::4]
+            gone[part] = parents == GONE
+            huge[part] = ((parents & np.uint64(_LEAF)) != 0) & ~gone[part]
+            whole = (parents == 0) | huge[part]
+            bits[part][whole] = parents[whole, None].astype(np.uint16)
+        bits[gone] = 0
+        return bits, huge, gone
+
+    def _in_files(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which rows hold a part of a file: many file systems cache them in large folios."""
+        first = np.searchsorted(self._files[:, 1], keys, side="right")
+        return first < np.searchsorted(self._files[:, 0], keys + _PTES)
 
     def _advise_cold(self, ranges: Ranges) -> Ranges:
-        """Clear what of *ranges* is mapped; the ranges that were refused."""
-        mapped = intersect(ranges, self._runs)
-        iovecs = np.stack([mapped[:, 0], mapped[:, 1] - mapped[:, 0]], axis=1).astype(np.uint64)
-        return mapped[madvise.advise(self._pidfd, iovecs, madvise.MADV_COLD)]
+        """Clear what of *ranges* (keys) is memory; the ranges that were refused."""
+        mapped = intersect(ranges, self._memory)
+        start = (mapped[:, 0] & _KEY_PAGES) * PAGE_SIZE
+        iovecs = np.stack([start, (mapped[:, 1] - mapped[:, 0]) * PAGE_SIZE], axis=1)
+        target = mapped[:, 0] >> 44
+        heads = np.flatnonzero(np.diff(target, prepend=-1, append=-1))
+        refused = [EMPTY]
+        for first, last in pairwise(heads.tolist()):
+            rows = madvise.advise(
+                self._pidfds[int(target[first])],
+                iovecs[first:last].astype(np.uint64),
+                madvise.MADV_COLD,
+            )
+            refused.append(mapped[first + rows])
+        return np.concatenate(refused)
+
+    def _cannot_be_cleared(
+        self, stretches: Stretches, left: NDArray[np.bool_], refused: Ranges
+    ) -> NDArray[np.bool_]:
+        """Which of the pages that are *left* accessed were not just touched again."""
+        index = np.flatnonzero(left)
+        stuck = np.zeros(len(left), np.bool_)
+        if not len(index):
+            return stuck
+        stretch = np.searchsorted(stretches.offsets, index, side="right") - 1
+        keys = stretches.keys[stretch, 0] + index - stretches.offsets[stretch]
+        heads = np.append(np.flatnonzero(np.diff(keys, prepend=-2) != 1), len(keys))
+        for first, last in pairwise(heads.tolist()):
+            key = int(keys[first])
+            address = (key & int(_KEY_PAGES)) * PAGE_SIZE
+            exclusive = self._flags[key >> 44].exclusive(address, last - first)
+            stuck[index[first:last]] = ~exclusive
+        if len(refused):
+            at = np.searchsorted(refused[:, 0], keys, side="right") - 1
+            stuck[index] |= (at >= 0) & (keys < refused[at, 1])
+        return stuck
 
 
-def _runs(marks: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """First and last + 1 index of each run of True: shape (n, 2)."""
-    edges = np.flatnonzero(np.diff(marks, prepend=False, append=False))
-    return edges.reshape(-1, 2)
+def _ranges_of(
+    wanted: NDArray[np.bool_], keys: NDArray[np.int64], coarse: NDArray[np.bool_]
+) -> Ranges:
+    """Ranges (of keys) that hold every wanted page of some rows, in whole blocks or whole rows."""
+    by_block = wanted.reshape(len(wanted), -1, _BLOCK_PAGES)
+    blocks = np.logical_or.reduce(by_block, axis=2)
+    blocks[coarse] = True
+    row, block = np.nonzero(blocks)
+    start = np.unique(keys[row] + block * _BLOCK_PAGES)
+    apart = np.diff(start) - _BLOCK_PAGES > _GAP_PAGES
+    first, last = start[np.append(True, apart)], start[np.append(apart, True)]
+    return np.stack([first, last + _BLOCK_PAGES], axis=1)
 
 
-def _ranges_of(bits: PageBits, block: int) -> Ranges:
-    """Ranges that hold every accessed page, in whole blocks and huge pages."""
-    origin = bits.start // _TABLE_BYTES * _TABLE_BYTES
-    before = (bits.start - origin) // PAGE_SIZE
-    padding = (before, -(before + len(bits.accessed)) % 512)
-    accessed = np.pad(bits.accessed, padding).reshape(-1, 512)
-    huge = np.pad(bits.huge, padding).reshape(-1, 512).any(axis=1)
-    per_table = _TABLE_BYTES // block
-    wanted = np.logical_or.reduce(accessed.reshape(-1, per_table, 512 // per_table), axis=2)
-    wanted |= (huge & wanted.any(axis=1))[:, None]
-    runs = _runs(wanted.reshape(-1)) * block
-    if not len(runs):
-        return np.empty((0, 2), np.int64)
-    apart = np.append(True, runs[1:, 0] - runs[:-1, 1] > _GAP_BYTES)
-    start = runs[apart, 0]
-    end = runs[np.append(apart[1:], True), 1]
-    return np.stack([origin + start, origin + end], axis=1)
+def _keyed(ranges: Sequence[Ranges]) -> Ranges:
+    """The ranges of each target as ranges of keys, all in one array."""
+    targets = np.repeat(np.arange(len(ranges), dtype=np.int32), [len(one) for one in ranges])
+    bounds = np.concatenate([EMPTY, *ranges])
+    return np.stack([order_keys(targets, bounds[:, 0]), order_keys(targets, bounds[:, 1])], axis=1)
+
+
+def file_ranges(mappings: MappingTable) -> Ranges:
+    """Where files are mapped: many file systems cache them in large folios."""
+    ranges = [(m.start, m.end) for m in mappings.mappings if m.name.startswith("/")]
+    return np.array(ranges, np.int64).reshape(-1, 2)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon.core.errors import TargetError
+from pydamon.core.errors import TargetError, TargetGoneError
 from pydamon.core.mappings import MappingTable
+from pydamon.core.ranges import Stretches
 from pydamon.core.regions import PAGE_SIZE, Ranges, RegionTable, order_keys
 from pydamon.probes import madvise
-from pydamon.probes.base import Clock, Counts, PageBits, RealClock, Session, turns
+from pydamon.probes.base import Clock, Counts, ManyBits, PageBits, RealClock, Session, turns
 from pydamon.probes.borders import NO_SPAN, borders
 from pydamon.probes.clear_refs import clear_refs
 from pydamon.probes.ebpf.layout import ARMED, BATCH, IDLE
 from pydamon.probes.ebpf.machine import Machine
 from pydamon.probes.ebpf.populated import populated
-from pydamon.probes.ebpf.scan import Scanner
+from pydamon.probes.ebpf.scan import PageRows, Scanner, file_ranges
 from pydamon.probes.pageflags import PageFlags
 from pydamon.probes.process import Process
 
@@ -29,8 +30,8 @@ _MIN_ENTRIES = 4096
 _MIN_TARGETS = 64
 _TRY_AGAIN = 0.125
 _MUCH_PAGES = 1024
-_MOST_STUCK = 256
-"""Ranges of scans for which is remembered what could not be cleared; those of spots change."""
+_MOST_STUCK_PAGES = 1 << 26
+"""Pages of stretches for which is remembered what could not be cleared."""
 _BLIND_SHARE = 0.125
 """Regions in which nothing could be watched last time are still tried, but seldom."""
 
@@ -52,7 +53,8 @@ class EbpfSession(Session):
         self._machine = Machine(_MIN_ENTRIES, _MIN_TARGETS)
         self._flags: list[PageFlags] = []
         self._stuck: dict[tuple[int, int, int], NDArray[np.bool_]] = {}
-        """Pages that could not be cleared, by pid and range of a scan."""
+        """Pages that could not be cleared, by pid and stretch of a scan."""
+        self._stuck_pages = 0
         self._shares_much: set[int] = set()
         """Pids with so many of them that it is worth to clear everything another way."""
         self._has_huge: set[int] = set()
@@ -64,6 +66,7 @@ class EbpfSession(Session):
         self._blind: tuple[NDArray[np.int64], ...] = (np.empty(0, np.int64),) * 2
         self._armed = False
         self._rng = np.random.default_rng()
+        self._scanner = Scanner(self._machine, [], [], [])
 
     def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
         if len(processes) > len(self._machine.targets):
@@ -83,6 +86,7 @@ class EbpfSession(Session):
         for flags in self._flags:
             flags.close()
         self._stuck.clear()
+        self._stuck_pages = 0
         self._blind = (np.empty(0, np.int64),) * 2
         self._processes = list(processes)
         self._flags = [PageFlags(process.pid) for process in processes]
@@ -94,7 +98,8 @@ class EbpfSession(Session):
                 for process, table in zip(processes, mappings, strict=True)
                 if _shared_bytes(table) > _MUCH_PAGES * PAGE_SIZE
             }
-        self._files = [_file_ranges(table) for table in mappings]
+        self._files = [file_ranges(table) for table in mappings]
+        self._scanner = Scanner(self._machine, self._processes, self._mappings, self._flags)
 
     def watch(self, table: RegionTable, share: NDArray[np.float64] | float = 1.0) -> None:
         n = len(table)
@@ -143,47 +148,76 @@ class EbpfSession(Session):
         )
 
     def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
-        scanner = self._scanner(target)
-        bits = scanner.read(start, end)
-        if bits.huge.any():
-            self._has_huge.add(self._processes[target].pid)
-        if not clear:
-            return bits
-        files = self._files[target]
-        large = bool(((files[:, 0] < end) & (files[:, 1] > start)).any())
-        block = LARGE_BLOCK if large else SMALL_BLOCK
-        key = (self._processes[target].pid, start, end)
-        # What is shared may be shared no longer: now and then everything is tried again.
-        stuck = self._stuck.get(key) if self._rng.random() >= _TRY_AGAIN else None
-        if stuck is None:
-            stuck = np.zeros(len(bits.accessed), np.bool_)
-        begin_ns = time.thread_time_ns()
-        bits = scanner.clear(bits, block, self._flags[target], stuck)
-        self.interruption_ns += time.thread_time_ns() - begin_ns
-        self._stuck.pop(key, None)
-        if bits.unobservable.any():
-            if len(self._stuck) >= _MOST_STUCK:
-                self._stuck.clear()
-            self._stuck[key] = bits.unobservable
-        if bits.unobservable.sum() > _MUCH_PAGES:
-            self._shares_much.add(key[0])
-        return bits
+        found, bits = self._scanned(Stretches.of([(target, start, end)]), clear)
+        if bits.gone.any():
+            raise TargetGoneError("its memory is gone: it has exited, or called exec")
+        huge = found.flat(np.broadcast_to(found.huge[:, None], found.bits.shape))
+        return PageBits(start, bits.present, huge, bits.accessed, bits.unobservable)
+
+    def scan_many(self, stretches: Stretches, *, clear: bool) -> ManyBits:
+        return self._scanned(stretches, clear)[1]
+
+    def _scanned(self, stretches: Stretches, clear: bool) -> tuple[PageRows, ManyBits]:
+        found = self._scanner.read(stretches)
+        if found.huge.any():
+            targets = np.unique(found.keys[found.huge] >> 44).tolist()
+            self._has_huge |= {self._processes[target].pid for target in targets}
+        accessed = found.flat(found.accessed)
+        stuck = np.zeros(len(accessed), np.bool_)
+        if clear and accessed.any():
+            begin_ns = time.thread_time_ns()
+            stuck = self._scanner.clear(found, accessed, self._stuck_before(stretches))
+            self.interruption_ns += time.thread_time_ns() - begin_ns
+            self._remember(stretches, stuck)
+        present = found.flat(found.present)
+        return found, ManyBits(present, accessed & ~stuck, stuck, found.gone_stretches)
+
+    def _stuck_before(self, stretches: Stretches) -> NDArray[np.bool_]:
+        """Which pages could not be cleared the last time, and need not be tried again.
+
+        What is shared may be shared no longer: now and then everything is tried.
+        """
+        stuck = np.zeros(int(stretches.offsets[-1]), np.bool_)
+        tried = self._rng.random(len(stretches)) < _TRY_AGAIN
+        for index, key in enumerate(self._keys(stretches)):
+            before = self._stuck.get(key)
+            if before is not None and not tried[index]:
+                stuck[slice(*stretches.offsets[index : index + 2])] = before
+        return stuck
+
+    def _remember(self, stretches: Stretches, stuck: NDArray[np.bool_]) -> None:
+        for index, key in enumerate(self._keys(stretches)):
+            mine = stuck[slice(*stretches.offsets[index : index + 2])]
+            self._stuck_pages -= len(self._stuck.pop(key, ()))
+            count = int(np.count_nonzero(mine))
+            if count > _MUCH_PAGES:
+                self._shares_much.add(key[0])
+            if count:
+                if self._stuck_pages > _MOST_STUCK_PAGES:
+                    self._stuck.clear()
+                    self._stuck_pages = 0
+                self._stuck[key] = mine.copy()
+                self._stuck_pages += len(mine)
+
+    def _keys(self, stretches: Stretches) -> Iterator[tuple[int, int, int]]:
+        """The pid, start and end of each."""
+        columns = (stretches.target.tolist(), stretches.start.tolist(), stretches.end.tolist())
+        for target, start, end in zip(*columns, strict=True):
+            yield self._processes[target].pid, start, end
 
     def populated(self) -> list[Ranges] | None:
         return populated(self._machine, len(self._processes))
 
     def look(self, target: int, spots: NDArray[np.int64], *, clear: bool) -> NDArray[np.float64]:
-        scanner = self._scanner(target)
-        accessed, huge = scanner.read_spots(spots)
-        share: NDArray[np.float64] = accessed.mean(axis=1)
-        if clear:
-            files = self._files[target]
-            at = np.searchsorted(files[:, 0], spots, side="right") - 1
-            in_file = (at >= 0) & (spots < files[at, 1]) if len(files) else np.zeros_like(huge)
-            begin_ns = time.thread_time_ns()
-            stuck = scanner.clear_spots(spots, accessed, huge | in_file, self._flags[target])
-            self.interruption_ns += time.thread_time_ns() - begin_ns
-            share[stuck] = np.nan
+        try:
+            accessed, _ = self._scanner.read_spots(target, spots)
+            share: NDArray[np.float64] = accessed.mean(axis=1)
+            if clear:
+                begin_ns = time.thread_time_ns()
+                share[self._scanner.clear_spots(target, spots, accessed)] = np.nan
+                self.interruption_ns += time.thread_time_ns() - begin_ns
+        except TargetGoneError:
+            return np.full(len(spots), np.nan)
         return share
 
     def clear_whole(self, target: int) -> bool:
@@ -209,10 +243,6 @@ class EbpfSession(Session):
         for flags in self._flags:
             flags.close()
         self._flags = []
-
-    def _scanner(self, target: int) -> Scanner:
-        runs = self._mappings[target].runs
-        return Scanner(self._machine, target, self._processes[target].pidfd, runs)
 
     def _clear(self, count: int) -> None:
         """Clear what `tick` asked for, and find out what really was cleared."""
@@ -294,15 +324,10 @@ class EbpfSession(Session):
     def _reload(self, entries: int, targets: int) -> None:
         self._machine.close()
         self._machine = Machine(entries, targets)
+        self._scanner = Scanner(self._machine, self._processes, self._mappings, self._flags)
         for index, process in enumerate(self._processes):
             self._machine.find_address_space(index, process)
 
 
 def _shared_bytes(mappings: MappingTable) -> int:
     return sum(m.end - m.start for m in mappings.mappings if m.perms.endswith("s"))
-
-
-def _file_ranges(mappings: MappingTable) -> NDArray[np.int64]:
-    """Where files are mapped: many file systems cache them in large folios."""
-    ranges = [(m.start, m.end) for m in mappings.mappings if m.name.startswith("/")]
-    return np.array(ranges, np.int64).reshape(-1, 2)
