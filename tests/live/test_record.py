@@ -44,7 +44,7 @@ def test_record_and_every_report(
     pydamon_says("record", "-d", "3s", "--cpu-budget", budget, "--out", out, str(program.pid))
 
     lines = [json.loads(line) for line in report("regions", out, "--json").splitlines()]
-    assert len(lines) >= 5
+    assert len(lines) >= 3
     for line in lines:
         assert line["pid"] == program.pid
         assert line["start_ns"] < line["end_ns"]
