@@ -268,3 +268,34 @@ def test_chance_is_told_for_windows_of_the_length_they_come_to_have() -> None:
         chances = -np.expm1(-np.array([4 + seldom_hz, seldom_hz]) * window_s)
         truth = 512 * MIB * (chances @ [1 / 16, 15 / 16])
         assert snapshot.working_set() == pytest.approx(truth, rel=0.1)
+
+
+@pytest.mark.parametrize("period_ms", [20, 50, 120, 300, 800])
+@pytest.mark.parametrize("budget_percent", [None, 1, 0.3])
+def test_memory_that_is_used_now_and_then_is_not_idle(
+    period_ms: int, budget_percent: float | None
+) -> None:
+    """All of it is touched at once, every so often: most samples miss that."""
+    used = Access(BASE, BASE + 64 * MIB, rate_hz=1e6)
+    moment_ns, period_ns = 10**6, period_ms * 10**6
+    phases = (Phase(moment_ns, (used,)), Phase(period_ns - moment_ns, ()))
+    trace = Trace(phases, repeats=True)
+    mon = pydamon.simulate(
+        trace, [(BASE, BASE + 256 * MIB)], cpu_budget_percent=budget_percent, seed=period_ms
+    )
+    _, *later = mon.run("20s")
+    told = [s.working_set() for s in later if s.window_ns > 1.1 * period_ns]
+    # Windows are as long as the budget makes them.
+    assert told or budget_percent is None or period_ms > 300
+    assert all(found == pytest.approx(64 * MIB, rel=0.05) for found in told)
+
+
+def test_memory_that_has_gone_idle_is_told_so() -> None:
+    used = Access(BASE, BASE + 64 * MIB, rate_hz=1e6)
+    every_80_ms = (Phase(10**6, (used,)), Phase(79 * 10**6, ()))
+    trace = Trace((*every_80_ms * 50, Phase(10 * SECOND, ())))
+    mon = pydamon.simulate(trace, [(BASE, BASE + 256 * MIB)], cpu_budget_percent=1)
+    snapshots = list(mon.run("12s"))
+    in_use = [s for s in snapshots[1:] if s.end_ns < 4 * SECOND]
+    assert all(s.working_set() == pytest.approx(64 * MIB, rel=0.05) for s in in_use)
+    assert all(s.working_set() == 0 for s in snapshots if s.start_ns > 8 * SECOND)

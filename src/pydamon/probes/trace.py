@@ -71,17 +71,43 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Phases one after the other; the last one goes on for ever."""
+    """Phases one after the other; the last one goes on for ever, unless all of it *repeats*."""
 
     phases: tuple[Phase, ...]
+    repeats: bool = False
 
-    def at(self, now_ns: int) -> Phase:
-        """The phase at a time since the start."""
-        for phase in self.phases[:-1]:
-            if now_ns < phase.duration_ns:
-                return phase
-            now_ns -= phase.duration_ns
-        return self.phases[-1]
+    def __post_init__(self) -> None:
+        if not self.phases or any(phase.duration_ns <= 0 for phase in self.phases):
+            raise UsageError("a trace is made of phases, each longer than 0")
+
+    def touches(
+        self,
+        target: NDArray[np.int32],
+        page: NDArray[np.int64],
+        since_ns: NDArray[np.float64],
+        now_ns: int,
+    ) -> NDArray[np.float64]:
+        """How often, on average, the page at each address is touched between two times."""
+        touches = np.zeros(len(page))
+        length_ns = sum(phase.duration_ns for phase in self.phases)
+        begin_ns = 0
+        for phase in self.phases:
+            until_ns = begin_ns + phase.duration_ns
+            if phase is self.phases[-1] and not self.repeats:
+                until_ns = max(until_ns, now_ns)
+
+            def passed_ns(
+                at_ns: NDArray[np.float64] | float, begin: int = begin_ns, until: int = until_ns
+            ) -> NDArray[np.float64]:
+                """How much of the phase had passed at a time."""
+                turns, within = divmod(at_ns, length_ns) if self.repeats else (0, at_ns)
+                return turns * (until - begin) + np.clip(within - begin, 0, until - begin)
+
+            if phase.accesses:
+                lasted_ns = passed_ns(float(now_ns)) - passed_ns(since_ns)
+                touches += phase.rate_hz(target, page) * lasted_ns / 1e9
+            begin_ns += phase.duration_ns
+        return touches
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +223,9 @@ class TraceSession(Session):
         if self._costs:
             self.clock.spend(self._costs.tick_ns)
         if self._sampled.any():
-            rate = self._trace.at(now_ns).rate_hz(table.target, self._page)
-            chance = 1 - np.exp(-rate * (now_ns - self._since_ns) / 1e9)
+            since_ns = np.full(len(table), float(self._since_ns))
+            touches = self._trace.touches(table.target, self._page, since_ns, now_ns)
+            chance = -np.expm1(-touches)
             hit = self._sampled & (self._rng.random(len(table)) < chance)
             self._hits += hit
             self._checks += self._sampled
@@ -257,9 +284,9 @@ class TraceSession(Session):
         now_ns = self.clock.now_ns()
         block, which = np.unique(_blocks(target, page), return_inverse=True)
         cleared_ns = np.array([self._cleared_ns.get(b, -1) for b in block.tolist()], np.float64)
-        rate = self._trace.at(now_ns).rate_hz(target, page)
         since_ns = cleared_ns[which]
-        chance = np.where(since_ns < 0, 1.0, 1 - np.exp(-rate * (now_ns - since_ns) / 1e9))
+        touches = self._trace.touches(target, page, np.maximum(since_ns, 0), now_ns)
+        chance = np.where(since_ns < 0, 1.0, -np.expm1(-touches))
         accessed: NDArray[np.bool_] = self._rng.random(len(page)) < chance
         return accessed
 
