@@ -90,7 +90,7 @@ def batch_of(columns: Mapping[str, Numbers | pa.Array], row_count: int) -> pa.Re
     """
 
     def known(name: str) -> NDArray[np.int64]:
-        values = columns[name]
+        values = columns.get(name, np.zeros(row_count, np.int64))
         return (numbers(values) if isinstance(values, pa.Array) else values).astype(np.int64)
 
     schema = pa.schema(
