@@ -7,6 +7,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from pydamon.core.errors import UsageError
+from pydamon.core.plain import shown
 
 __all__ = ["format_duration", "format_size", "parse_duration_ns", "parse_size"]
 
@@ -42,7 +43,7 @@ def parse_duration_ns(value: str | timedelta) -> int:
     match = _NUMBER.fullmatch(str(value))
     factor = _NS.get(match[2]) if match else None
     if match is None or factor is None:
-        raise UsageError(f"not a duration: {value!r}", hint="write it like 5ms, 1.5s or 2min")
+        raise UsageError(f"not a duration: {shown(value)}", hint="write it like 5ms, 1.5s or 2min")
     return _within(round(Decimal(match[1]) * factor), value)
 
 
@@ -53,12 +54,12 @@ def parse_size(value: str | int) -> int:
     """
     if isinstance(value, int):
         if value < 0:
-            raise UsageError(f"a size cannot be negative: {value}")
+            raise UsageError(f"a size cannot be negative: {shown(value)}")
         return _within(value, value)
     match = _NUMBER.fullmatch(value)
     factor = _SIZE.get(re.sub(r"i?b$", "", match[2].lower())) if match else None
     if match is None or factor is None:
-        raise UsageError(f"not a size: {value!r}", hint="write it like 4KiB, 64M or 1.5GiB")
+        raise UsageError(f"not a size: {shown(value)}", hint="write it like 4KiB, 64M or 1.5GiB")
     return _within(round(Decimal(match[1]) * factor), value)
 
 
@@ -95,5 +96,5 @@ def format_size(size_bytes: float) -> str:
 
 def _within(number: int, value: object) -> int:
     if number > _MOST:
-        raise UsageError(f"too large: {value}")
+        raise UsageError(f"too large: {shown(value)}")
     return number
