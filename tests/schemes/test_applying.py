@@ -54,7 +54,8 @@ def test_a_dry_run_calls_nothing_and_changes_no_age() -> None:
         raise AssertionError(region)
 
     applied = _applied(Scheme(act, AccessPattern(min_rate="50%")), dry_run=True)
-    assert applied[0].stats.sz_applied > 100 * MIB
+    stats = applied[0].stats
+    assert stats.sz_applied == stats.sz_tried == pytest.approx(16 * MIB, rel=0.1)  # not each time
 
 
 def test_apply_intervals_and_ends() -> None:

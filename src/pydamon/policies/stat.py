@@ -22,7 +22,7 @@ class Stat(Policy):
 
     `memory_bandwidth_bytes_per_s` is an estimate: each sample that found a region accessed counts
     as one access to all of it. `idle_ms` are percentiles, by bytes, of the time since memory was
-    last seen accessed; below 0 is for how long it has been in use.
+    last seen accessed: 0 for what is in use now.
     """
 
     name: ClassVar[str] = "stat"
@@ -34,8 +34,8 @@ class Stat(Policy):
     def figures(self, snapshot: Snapshot) -> dict[str, object]:
         """The bandwidth, the percentiles of idle time, the working set and the interval."""
         accessed = float(np.dot(snapshot.size, snapshot.nr_accesses))
-        used = np.where(snapshot.nr_accesses > 0, -1, 1)
-        idle_ms = used * snapshot.age * (snapshot.window_ns / 1e6)
+        idle = snapshot.nr_accesses == 0
+        idle_ms = np.where(idle, snapshot.age * (snapshot.window_ns / 1e6), 0.0)
         order = np.argsort(idle_ms)
         share = np.cumsum(snapshot.size[order]) / max(1, int(snapshot.size.sum()))
         last = len(order) - 1

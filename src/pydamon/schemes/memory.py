@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path, PurePath
@@ -37,7 +38,7 @@ class TargetMemory(Closing):
         """Take note of what is mapped now."""
         if mappings is not self.mappings:
             self.mappings = mappings
-            for name in ("bounds", "_of_files"):
+            for name in ("bounds", "in_files", "_of_files"):
                 self.__dict__.pop(name, None)
             if len(self._known) > 2 * len(mappings.mappings):
                 self._known.clear()
@@ -54,6 +55,12 @@ class TargetMemory(Closing):
         return np.array(rows, np.int64).reshape(-1, 2)
 
     @cached_property
+    def in_files(self) -> Ranges:
+        """Mappings of files, shared memory included."""
+        named = [mapping.name.startswith("/") for mapping in self.mappings.mappings]
+        return self.bounds[np.array(named, np.bool_)]
+
+    @cached_property
     def _of_files(self) -> NDArray[np.bool_]:
         """For each mapping whether its pages can be had from a file again, without swap."""
         names = [mapping.name for mapping in self.mappings.mappings]
@@ -64,6 +71,8 @@ class TargetMemory(Closing):
 
     def mapping_at(self, address: NDArray[np.int64]) -> NDArray[np.intp]:
         """The index of the mapping that each address is in; -1 for none."""
+        if not len(self.bounds):
+            return np.full(len(address), -1, np.intp)
         at = np.searchsorted(self.bounds[:, 0], address, side="right") - 1
         outside = (at < 0) | (address >= self.bounds[at, 1])
         return np.where(outside, -1, at)
@@ -96,11 +105,18 @@ def holds_swap(pid: int) -> bool:
 def _mounts(pid: int) -> list[tuple[str, str]]:
     """Mount points and types of file systems, the longest first."""
     try:
-        lines = Path(f"/proc/{pid}/mounts").read_text(errors="replace").splitlines()
+        data = Path(f"/proc/{pid}/mounts").read_bytes()
     except OSError:
         return []
-    fields = [line.split() for line in lines]
-    return sorted(((f[1], f[2]) for f in fields), key=lambda mount: -len(mount[0]))
+    fields = [line.split(b" ") for line in data.split(b"\n") if line.count(b" ") >= 2]
+    mounts = [(_plain(f[1]), _plain(f[2])) for f in fields]
+    return sorted(mounts, key=lambda mount: -len(mount[0]))
+
+
+def _plain(field: bytes) -> str:
+    """A field of a mount, in which the kernel writes spaces and the like in octal."""
+    plain = re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8) & 255]), field)
+    return plain.decode(errors="surrogateescape")
 
 
 def _is_of_file(name: str, mounts: Sequence[tuple[str, str]]) -> bool:

@@ -9,10 +9,12 @@ import numpy as np
 
 from pydamon.core.regions import PAGE_SIZE, Ranges
 from pydamon.probes import madvise
+from pydamon.probes.refusal import Refusal
 from pydamon.schemes.memory import TargetMemory
+from pydamon.schemes.ranges import size_of
 from pydamon.schemes.scheme import Scheme
 
-__all__ = ["Action", "advise", "mapped_here_only", "size_of", "without"]
+__all__ = ["Action", "advise", "mapped_here_only"]
 
 
 class Action(ABC):
@@ -28,6 +30,8 @@ class Action(ABC):
     """Takes memory from the target, so that a guard has to watch the consequences."""
     changes: ClassVar[bool] = True
     """Does something at all; regions then count as new, so that it is not done again at once."""
+    of_resident: ClassVar[bool] = True
+    """Is done to memory that is resident, and to no other."""
     grain_bytes: ClassVar[int] = PAGE_SIZE
     """What it should not be given parts of."""
 
@@ -37,10 +41,13 @@ class Action(ABC):
     def __init__(self, scheme: Scheme) -> None:
         del scheme
 
-    def refusal(self, memory: TargetMemory) -> str:
-        """Why it cannot be done to this process; empty where it can."""
+    def refusal(self, memory: TargetMemory) -> Refusal | None:
+        """Why it cannot be done to this process; `None` where it can.
+
+        To try that must not depend on what the process has mapped.
+        """
         del memory
-        return ""
+        return None
 
     @abstractmethod
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
@@ -56,11 +63,6 @@ class Action(ABC):
         """Do it to *ranges*, as `doable` gave them: for how many bytes it has happened."""
 
 
-def size_of(ranges: Ranges) -> int:
-    """Bytes of all together."""
-    return int((ranges[:, 1] - ranges[:, 0]).sum())
-
-
 def mapped_here_only(memory: TargetMemory, ranges: Ranges) -> int:
     """How many bytes of *ranges* no other process maps: the kernel passes over the others."""
     pages = [
@@ -68,16 +70,6 @@ def mapped_here_only(memory: TargetMemory, ranges: Ranges) -> int:
         for start, end in ranges.tolist()
     ]
     return int(sum(pages)) * PAGE_SIZE
-
-
-def without(ranges: Ranges, others: Ranges) -> Ranges:
-    """The parts of *ranges* that are in none of *others*; both are disjoint (start, end) rows."""
-    address = np.concatenate([ranges, others]).ravel()
-    step = np.concatenate([np.tile([1, -1], len(ranges)), np.tile([-2, 2], len(others))])
-    order = np.argsort(address, kind="stable")
-    address, depth = address[order], np.cumsum(step[order])
-    left = (depth[:-1] == 1) & (address[:-1] < address[1:])
-    return np.stack([address[:-1][left], address[1:][left]], axis=1)
 
 
 def advise(memory: TargetMemory, ranges: Ranges, advice: int) -> int:

@@ -10,9 +10,11 @@ from pydamon.core.regions import Ranges
 from pydamon.probes import madvise
 from pydamon.probes.madvise import MADV_COLD, MADV_PAGEOUT
 from pydamon.probes.pagestate import PRESENT
-from pydamon.schemes.actions.base import Action, advise, mapped_here_only, size_of
+from pydamon.probes.refusal import Refusal
+from pydamon.schemes.actions.base import Action, advise, mapped_here_only
 from pydamon.schemes.actions.huge import HUGE_BYTES
 from pydamon.schemes.memory import TargetMemory, holds_swap
+from pydamon.schemes.ranges import size_of
 from pydamon.schemes.scheme import Scheme
 
 __all__ = ["Cold", "LruDeprio", "Pageout"]
@@ -33,8 +35,8 @@ class Pageout(Action):
         super().__init__(scheme)
         self._looked = WeakKeyDictionary[TargetMemory, tuple[float, bool]]()
 
-    def refusal(self, memory: TargetMemory) -> str:
-        return madvise.may_advise(memory.process.pidfd, MADV_PAGEOUT)
+    def refusal(self, memory: TargetMemory) -> Refusal | None:
+        return madvise.advice_refusal(memory.process.pidfd, MADV_PAGEOUT)
 
     def _holds_swap(self, memory: TargetMemory) -> bool:
         """Whether there is swap; looked up once a second."""
@@ -70,8 +72,8 @@ class Cold(Action):
     name = "cold"
     grain_bytes: ClassVar[int] = HUGE_BYTES
 
-    def refusal(self, memory: TargetMemory) -> str:
-        return madvise.may_advise(memory.process.pidfd, MADV_COLD)
+    def refusal(self, memory: TargetMemory) -> Refusal | None:
+        return madvise.advice_refusal(memory.process.pidfd, MADV_COLD)
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
         runs = memory.pages.runs(ranges)
