@@ -31,8 +31,8 @@ from pydamon.schemes.reading import build, build_all
 
 __all__ = ["Config", "Monitoring", "Whom", "load_config"]
 
-_PIDS = 1 << 22
-"""Linux has so many pids at most (PID_MAX_LIMIT)."""
+_PIDS = 1 << 31
+"""What does not fit into a pid_t."""
 _LONGEST_NAME = 200
 
 

@@ -204,7 +204,7 @@ def _pids(target: Node, ops: str) -> list[int]:
 
 def _pid(value: Value) -> int:
     found = whole(value)
-    if not 0 < found < 1 << 22:
+    if not 0 < found < 1 << 31:
         raise UsageError(f"not a pid: {shown(value)}")
     return found
 
