@@ -160,7 +160,9 @@ class AppliedScheme:
             self._rehearsal.forget(snapshot, bounds, memories)
             chosen = self._rehearsal.others(chosen)
         elif self._resting is not None:
-            rest_ns = bounds.min_age * snapshot.window_ns
+            rest_ns = bounds.min_age_ns
+            if rest_ns is None:
+                rest_ns = bounds.min_age * snapshot.window_ns
             chosen = self._resting.others(chosen, now_ns - rest_ns)
         chosen = filtered(chosen, self.scheme.filters)
         hot_first = self._action is None or self._action.hot_first

@@ -115,7 +115,10 @@ def _optional_age(value: Age | str | timedelta | int | None) -> Age | None:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """A pattern in DAMON's units, as closed intervals: bytes, samples, aggregations."""
+    """A pattern in DAMON's units, as closed intervals: bytes, samples, aggregations.
+
+    An age that was given as a time is in nanoseconds, too, as it is exact then; else that is None.
+    """
 
     min_size: int
     max_size: int
@@ -123,6 +126,8 @@ class Bounds:
     max_nr_accesses: int
     min_age: int
     max_age: int
+    min_age_ns: int | None = None
+    max_age_ns: int | None = None
 
 
 @frozen(kw_only=True, field_transformer=naming)
@@ -168,6 +173,10 @@ class AccessPattern:
             _inside(rates[1], math.floor),
             _inside(ages[0], math.ceil),
             _inside(ages[1], math.floor),
+            *(
+                age.value if age is not None and age.unit == "ns" else None
+                for age in (self.min_age, self.max_age)
+            ),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pydamon.core.ranges import intersect
 from pydamon.core.regions import Ranges
 
 __all__ = ["common", "size_of", "union", "without"]
@@ -34,5 +35,5 @@ def without(ranges: Ranges, others: Ranges) -> Ranges:
 
 
 def common(ranges: Ranges, others: Ranges) -> Ranges:
-    """The parts of disjoint *ranges* that are in any of *others*."""
-    return without(ranges, without(ranges, union(others)))
+    """The parts of sorted *ranges* that are in any of *others*."""
+    return intersect(ranges, union(others))
