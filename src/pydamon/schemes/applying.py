@@ -187,10 +187,9 @@ class AppliedScheme:
         self.stats.sz_applied = rehearsal.applied_bytes
         if self._first_ns is None:
             self._first_ns = snapshot.start_ns
-        watched_ns, wanted_ns = (
-            snapshot.end_ns - self._first_ns,
-            bounds.min_age * snapshot.window_ns,
-        )
+        watched_ns, wanted_ns = snapshot.end_ns - self._first_ns, bounds.min_age_ns
+        if wanted_ns is None:
+            wanted_ns = bounds.min_age * snapshot.window_ns
         if watched_ns < wanted_ns < UNBOUNDED:
             age = self.scheme.pattern.min_age
             unit = "" if age.unit == "ns" else " aggregations"
