@@ -191,6 +191,7 @@ while True: time.sleep(0.01)
         _until(lambda: len(statuses) >= 2)
         assert statuses[-1]["targets"][0]["pid"] == process.pid
         assert statuses[-1]["schemes"][0]["sz_applied"] == 0
+        assert statuses[0]["cpu_percent"] is None  # what it costs to start is no rate
         path.write_text("nonsense")
         service.reload()
         _until(lambda: len(told) == 1)

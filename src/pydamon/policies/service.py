@@ -55,7 +55,8 @@ class Service(Closing):
         self._end_ns = None if duration_ns is None else time.monotonic_ns() + duration_ns
         self._complain = complain
         self._started_ns = time.time_ns()
-        self._cpu_ns = time.process_time_ns()
+        self._since: tuple[int, int] | None = None
+        """Time and CPU time when the first snapshot was there: what starting cost is no rate."""
         self._stopping = self._reloading = False
         self._before: tuple[Config, Members | None] | None = None
         """What to go back to if the configuration that is new turns out not to work."""
@@ -65,8 +66,6 @@ class Service(Closing):
         self._snapshot: Snapshot | None = None
         self._resident_bytes = 0
         """Of all targets, when their watch began."""
-        self._has_worked = False
-        """Whether there was a snapshot already: then nothing is wrong with this machine."""
         self._told: set[str] = set()
         self.exit_code = 0
         """That of the command, where there is one."""
@@ -119,7 +118,8 @@ class Service(Closing):
         """Whether a group is watched on: what one of its processes did is not the end of it."""
         if isinstance(error, TargetError):
             return True  # they were gone again before they could be watched
-        if not self._has_worked or isinstance(error, ProbeUnavailable):
+        # After a first snapshot nothing is wrong with this machine.
+        if self._since is None or isinstance(error, ProbeUnavailable):
             return False
         self._tell_once(str(error))
         return True
@@ -131,17 +131,13 @@ class Service(Closing):
 
     def status(self) -> dict[str, Any]:
         """What it is doing, as plain data."""
-        wall_ns = time.time_ns() - self._started_ns
-        cpu_ns = time.process_time_ns() - self._cpu_ns
         mon, policy = self._mon, self.config.policy
-        if isinstance(mon, KernelMonitor):
-            cpu_ns += mon.kdamond_cpu_ns
         return {
             "name": self.config.name,
             "policy": policy.name if policy is not None else None,
             "dry_run": self._dry_run,
-            "running_ns": wall_ns,
-            "cpu_percent": round(100 * cpu_ns / max(1, wall_ns), 2),
+            "running_ns": time.time_ns() - self._started_ns,
+            "cpu_percent": self._cpu_percent(),
             "engine": self.config.monitoring.engine,
             "probe": mon.probe_name if mon else None,
             "sampling_us": mon.attrs.sampling_ns // 1000 if mon else None,
@@ -159,6 +155,16 @@ class Service(Closing):
                 for one in (self._applied.schemes if self._applied else ())
             ],
         }
+
+    def _cpu_percent(self) -> float | None:
+        """What monitoring and acting cost; `None` where that was too short to tell."""
+        if self._since is None:
+            return None
+        wall_ns = time.monotonic_ns() - self._since[0]
+        cpu_ns = time.process_time_ns() - self._since[1]
+        if isinstance(self._mon, KernelMonitor):
+            cpu_ns += self._mon.kdamond_cpu_ns
+        return round(100 * cpu_ns / wall_ns, 2) if wall_ns >= _STATUS_NS else None
 
     def _figures(self) -> dict[str, object]:
         """What is known besides what the schemes did: all of it is seen, whoever acts."""
@@ -188,7 +194,9 @@ class Service(Closing):
         with ExitStack() as stack:
             applied = self._apply(mon, stack)
             for snapshot in self._snapshots(mon):
-                self._snapshot, self._has_worked = snapshot, True
+                self._snapshot = snapshot
+                if self._since is None:
+                    self._since = time.monotonic_ns(), time.process_time_ns()
                 applied.act_on(snapshot)
                 for text in applied.complaints():
                     self._tell_once(text)

@@ -77,7 +77,8 @@ def _of_whom(status: dict[str, Any]) -> str:
     targets = status["targets"]
     names = ", ".join(f"{printable(t['name'])} ({t['pid']})" for t in targets[:3])
     more = f" and {len(targets) - 3} more" if len(targets) > 3 else ""
-    return f"{status['cpu_percent']:.1f} % of a CPU, {names or 'no process'}{more}"
+    cpu = "" if status["cpu_percent"] is None else f"{status['cpu_percent']:.1f} % of a CPU, "
+    return f"{cpu}{names or 'no process'}{more}"
 
 
 def _figures(status: dict[str, Any]) -> list[tuple[str, str]]:
