@@ -6,11 +6,8 @@ fails in the same way: one line that names the file and the place in it.
 
 from __future__ import annotations
 
-import difflib
-import json
 import math
 import re
-import tomllib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -56,6 +53,8 @@ def shown(value: object) -> str:
 
 def near(word: str, known: Collection[str]) -> str:
     """A question about the known word that is most like another one; empty where none is."""
+    import difflib  # noqa: PLC0415  (most words are known)
+
     found = difflib.get_close_matches(word[:_SHOWN].lower(), known, 1)
     return f"; did you mean {found[0]}?" if found else ""
 
@@ -145,6 +144,9 @@ def parse(data: bytes, file: str) -> Node:
 
 
 def _parsed(file: str, text: str, *, is_json: bool) -> Any:
+    import json  # noqa: PLC0415  (units need this module, and no file)
+    import tomllib  # noqa: PLC0415
+
     kind = "JSON" if is_json else "TOML"
     # Parsers recurse, and take quadratic time for names of many parts: so look first.
     if is_json:

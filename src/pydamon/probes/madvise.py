@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core.errors import ProbeError
-from pydamon.probes.refusal import Refusal, refusal_of
 
 __all__ = [
     "MADV_COLD",
@@ -18,7 +17,6 @@ __all__ = [
     "MADV_PAGEOUT",
     "MADV_WILLNEED",
     "MAX_RANGES",
-    "advice_refusal",
     "advise",
     "advise_at",
     "may_advise",
@@ -28,7 +26,6 @@ MADV_WILLNEED = 3
 MADV_COLD = 20
 MADV_PAGEOUT = 21
 MADV_COLLAPSE = 25  # Linux 6.1
-_ADVICE = {MADV_COLLAPSE: ("MADV_COLLAPSE", "6.1")}
 MAX_RANGES = 1024
 """The most ranges that one call takes (UIO_MAXIOV)."""
 RANGE_BYTES = 16
@@ -84,10 +81,3 @@ def may_advise(pidfd: int, advice: int = MADV_COLD) -> str:
     """Why this user cannot give that advice about a process; empty where that works."""
     done = advise_at(pidfd, 0, 0, advice)
     return "" if done >= 0 else os.strerror(-done)
-
-
-def advice_refusal(pidfd: int, advice: int) -> Refusal | None:
-    """The same for people. No memory of the process is tried: there is no range in the call."""
-    done = advise_at(pidfd, 0, 0, advice)
-    name, since = _ADVICE.get(advice, ("process_madvise", "5.10"))
-    return refusal_of(max(0, -done), name, since=since)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core.regions import PAGE_SIZE
 
-__all__ = ["Frames", "PageFlags"]
+__all__ = ["PageFlags"]
 
 _PRESENT, _EXCLUSIVE = 1 << 63, 1 << 56  # /proc/PID/pagemap, pagemap.rst
 _PFN = (1 << 55) - 1
@@ -22,18 +21,6 @@ _LRU, _ACTIVE, _HEAD, _TAIL = (
     1 << 16,
 )  # /proc/kpageflags, likewise
 _MAX_FOLIO = 512
-_CHUNK_PAGES = 1 << 18
-
-
-@dataclass(frozen=True, slots=True)
-class Frames:
-    """The frames of pages, one entry a page; 0 for one that is absent, or that is not shown."""
-
-    exclusive: NDArray[np.bool_]
-    """Present, and mapped by this process only."""
-    shared: NDArray[np.bool_]
-    """Present, and mapped by others, too."""
-    frame: NDArray[np.int64]
 
 
 class PageFlags:
@@ -72,23 +59,15 @@ class PageFlags:
 
     def exclusive(self, start: int, pages: int) -> NDArray[np.bool_]:
         """For each of *pages* pages from *start* whether it is present and mapped here only."""
-        return self.frames(start, pages).exclusive
-
-    def frames(self, start: int, pages: int) -> Frames:
-        """Where *pages* pages from *start* are; what cannot be read counts as absent."""
-        entries = np.zeros(pages, np.uint64)
-        for at in range(0, pages, _CHUNK_PAGES):
-            count = min(_CHUNK_PAGES, pages - at)
-            try:
-                data = os.pread(self._opened()[0], 8 * count, (start // PAGE_SIZE + at) * 8)
-            except OSError:
-                break
-            read = np.frombuffer(data[: len(data) // 8 * 8], np.uint64)
-            entries[at : at + len(read)] = read
-        present = (entries & np.uint64(_PRESENT)) != 0
-        exclusive = (entries & np.uint64(_EXCLUSIVE)) != 0
-        frame = np.where(present, entries & np.uint64(_PFN), 0).astype(np.int64)
-        return Frames(present & exclusive, present & ~exclusive, frame)
+        exclusive = np.zeros(pages, np.bool_)
+        try:
+            data = os.pread(self._opened()[0], 8 * pages, start // PAGE_SIZE * 8)
+        except OSError:
+            return exclusive
+        entries = np.frombuffer(data[: len(data) // 8 * 8], np.uint64)
+        wanted = np.uint64(_PRESENT | _EXCLUSIVE)
+        exclusive[: len(entries)] = (entries & wanted) == wanted
+        return exclusive
 
     def active(self, start: int, pages: int) -> NDArray[np.bool_]:
         """For each of *pages* pages from *start* whether the kernel has it in an active list."""

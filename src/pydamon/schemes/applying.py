@@ -13,7 +13,6 @@ from pydamon.core.errors import PydamonError, SchemeError
 from pydamon.core.regions import PAGE_SIZE, Ranges
 from pydamon.core.snapshot import Snapshot
 from pydamon.core.units import format_duration
-from pydamon.probes.refusal import PRIVILEGES, Refusal
 from pydamon.schemes.actions import ACTION_TYPES, Action
 from pydamon.schemes.charge import Charge
 from pydamon.schemes.chosen import Chosen
@@ -24,6 +23,7 @@ from pydamon.schemes.metrics import GoalScore, free_mem_rate
 from pydamon.schemes.pagefilters import Young, passing
 from pydamon.schemes.pattern import UNBOUNDED, Bounds
 from pydamon.schemes.ranges import size_of
+from pydamon.schemes.refusal import PRIVILEGES, Refusal
 from pydamon.schemes.rehearsal import Rehearsal
 from pydamon.schemes.resting import Resting
 from pydamon.schemes.scheme import Scheme

@@ -35,7 +35,7 @@ __all__ = [
 
 T = TypeVar("T")
 _MOST = 2**63 - 1
-_PERCENT = 'write it like "50%"'
+_PERCENT = "write it like 40%"
 _PERCENTAGE = re.compile(r"\s*([0-9]{1,3}(?:\.[0-9]{0,20})?)\s*%\s*")
 
 
@@ -131,7 +131,7 @@ def _percent_in(value: str, whole: int) -> int:
     """So many parts of *whole* as a percentage says."""
     match = _PERCENTAGE.fullmatch(value)
     if match is None or Decimal(match[1]) > 100:
-        raise UsageError(f"not a percentage: {shown(value)}", hint=_PERCENT)
+        raise UsageError(f"not a percentage from 0% to 100%: {shown(value)}", hint=_PERCENT)
     return round(Decimal(match[1]) * whole / 100)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path, PurePath
@@ -105,18 +104,11 @@ def holds_swap(pid: int) -> bool:
 def _mounts(pid: int) -> list[tuple[str, str]]:
     """Mount points and types of file systems, the longest first."""
     try:
-        data = Path(f"/proc/{pid}/mounts").read_bytes()
+        lines = Path(f"/proc/{pid}/mounts").read_text(errors="replace").splitlines()
     except OSError:
         return []
-    fields = [line.split(b" ") for line in data.split(b"\n") if line.count(b" ") >= 2]
-    mounts = [(_plain(f[1]), _plain(f[2])) for f in fields]
-    return sorted(mounts, key=lambda mount: -len(mount[0]))
-
-
-def _plain(field: bytes) -> str:
-    """A field of a mount, in which the kernel writes spaces and the like in octal."""
-    plain = re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8) & 255]), field)
-    return plain.decode(errors="surrogateescape")
+    fields = [line.split() for line in lines]
+    return sorted(((f[1], f[2]) for f in fields), key=lambda mount: -len(mount[0]))
 
 
 def _is_of_file(name: str, mounts: Sequence[tuple[str, str]]) -> bool:

@@ -157,7 +157,7 @@ class _Frames:
         return np.array([self._claim(memory, *one) for one in ranges.tolist()], np.int64)
 
     def _claim(self, memory: TargetMemory, start: int, end: int) -> int:
-        pages = memory.flags.frames(start, (end - start) // PAGE_SIZE)
+        pages = memory.pages.frames(start, end)
         fresh = int(pages.exclusive.sum())
         # Frames that are not shown to this user cannot be told apart: they count for one process.
         hidden = int((pages.shared & (pages.frame == 0)).sum())
@@ -174,7 +174,7 @@ class _Frames:
         """Do not count the shared frames in ranges any more."""
         runs = memory.pages.runs(ranges)
         for start, end in runs.ranges((runs.flags & PRESENT) != 0).tolist():
-            pages = memory.flags.frames(start, (end - start) // PAGE_SIZE)
+            pages = memory.pages.frames(start, end)
             frames = np.unique(pages.frame[pages.shared & (pages.frame != 0)])
             for chunk, place in self._places(frames):
                 chunk[place] = False

@@ -9,12 +9,15 @@ import numpy as np
 
 from pydamon.core.regions import PAGE_SIZE, Ranges
 from pydamon.probes import madvise
-from pydamon.probes.refusal import Refusal
 from pydamon.schemes.memory import TargetMemory
 from pydamon.schemes.ranges import size_of
+from pydamon.schemes.refusal import Refusal, refusal_of
 from pydamon.schemes.scheme import Scheme
 
-__all__ = ["Action", "advise", "mapped_here_only"]
+__all__ = ["Action", "advice_refusal", "advise", "mapped_here_only"]
+
+_ADVICE = {madvise.MADV_COLLAPSE: ("MADV_COLLAPSE", "6.1")}
+"""What advice is called that came later than the call, and with which Linux."""
 
 
 class Action(ABC):
@@ -70,6 +73,13 @@ def mapped_here_only(memory: TargetMemory, ranges: Ranges) -> int:
         for start, end in ranges.tolist()
     ]
     return int(sum(pages)) * PAGE_SIZE
+
+
+def advice_refusal(memory: TargetMemory, advice: int) -> Refusal | None:
+    """Why advice about the process is refused. None of its memory is tried: no range is given."""
+    done = madvise.advise_at(memory.process.pidfd, 0, 0, advice)
+    name, since = _ADVICE.get(advice, ("process_madvise", "5.10"))
+    return refusal_of(max(0, -done), name, since=since)
 
 
 def advise(memory: TargetMemory, ranges: Ranges, advice: int) -> int:

@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core.regions import PAGE_SIZE, Ranges
-from pydamon.probes import madvise
 from pydamon.probes.madvise import MADV_COLD, MADV_COLLAPSE
 from pydamon.probes.pagestate import HUGE, PRESENT, PageRuns
-from pydamon.probes.refusal import Refusal
-from pydamon.schemes.actions.base import Action, advise, mapped_here_only
+from pydamon.schemes.actions.base import Action, advice_refusal, advise, mapped_here_only
 from pydamon.schemes.memory import TargetMemory
 from pydamon.schemes.ranges import size_of
+from pydamon.schemes.refusal import Refusal
 
 __all__ = ["HUGE_BYTES", "Collapse", "Hugepage", "Nohugepage"]
 
@@ -38,7 +37,7 @@ class Hugepage(Action):
     def refusal(self, memory: TargetMemory) -> Refusal | None:
         if _has_switched_off(memory.process.pid):
             return Refusal("it has switched huge pages off for itself (prctl)")
-        return madvise.advice_refusal(memory.process.pidfd, MADV_COLLAPSE)
+        return advice_refusal(memory, MADV_COLLAPSE)
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
         runs = memory.pages.runs(ranges)
@@ -72,7 +71,7 @@ class Nohugepage(Action):
     grain_bytes: ClassVar[int] = HUGE_BYTES
 
     def refusal(self, memory: TargetMemory) -> Refusal | None:
-        return madvise.advice_refusal(memory.process.pidfd, MADV_COLD)
+        return advice_refusal(memory, MADV_COLD)
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
         blocks = _blocks(ranges)
@@ -92,8 +91,7 @@ class Nohugepage(Action):
 
 def _has_switched_off(pid: int) -> bool:
     try:
-        # Linux 5.0. A name may hold anything but the end of a line.
-        return b"\nTHP_enabled:\t0\n" in Path(f"/proc/{pid}/status").read_bytes()
+        return "THP_enabled:\t0" in Path(f"/proc/{pid}/status").read_text()  # Linux 5.0
     except OSError:
         return False
 

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from pydamon.core.regions import PAGE_SIZE, Ranges
 from pydamon.probes.pagestate import HUGE, PRESENT
-from pydamon.probes.refusal import Refusal, refusal_of
 from pydamon.schemes.actions.base import Action
 from pydamon.schemes.actions.huge import HUGE_BYTES
 from pydamon.schemes.memory import TargetMemory
 from pydamon.schemes.ranges import size_of
+from pydamon.schemes.refusal import Refusal, refusal_of
 
 __all__ = ["LruPrio"]
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from pydamon.core.errors import SchemeError
 from pydamon.core.regions import PAGE_SIZE, Ranges
 from pydamon.probes.pagestate import PRESENT
-from pydamon.probes.refusal import Refusal, refusal_of
 from pydamon.schemes.actions.base import Action, mapped_here_only
 from pydamon.schemes.actions.huge import HUGE_BYTES
 from pydamon.schemes.memory import TargetMemory
+from pydamon.schemes.refusal import Refusal, refusal_of
 from pydamon.schemes.scheme import Scheme
 
 __all__ = ["MigrateCold", "MigrateHot"]

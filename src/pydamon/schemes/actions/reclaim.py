@@ -7,14 +7,13 @@ from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 from pydamon.core.regions import Ranges
-from pydamon.probes import madvise
 from pydamon.probes.madvise import MADV_COLD, MADV_PAGEOUT
 from pydamon.probes.pagestate import PRESENT
-from pydamon.probes.refusal import Refusal
-from pydamon.schemes.actions.base import Action, advise, mapped_here_only
+from pydamon.schemes.actions.base import Action, advice_refusal, advise, mapped_here_only
 from pydamon.schemes.actions.huge import HUGE_BYTES
 from pydamon.schemes.memory import TargetMemory, holds_swap
 from pydamon.schemes.ranges import size_of
+from pydamon.schemes.refusal import Refusal
 from pydamon.schemes.scheme import Scheme
 
 __all__ = ["Cold", "LruDeprio", "Pageout"]
@@ -36,7 +35,7 @@ class Pageout(Action):
         self._looked = WeakKeyDictionary[TargetMemory, tuple[float, bool]]()
 
     def refusal(self, memory: TargetMemory) -> Refusal | None:
-        return madvise.advice_refusal(memory.process.pidfd, MADV_PAGEOUT)
+        return advice_refusal(memory, MADV_PAGEOUT)
 
     def _holds_swap(self, memory: TargetMemory) -> bool:
         """Whether there is swap; looked up once a second."""
@@ -73,7 +72,7 @@ class Cold(Action):
     grain_bytes: ClassVar[int] = HUGE_BYTES
 
     def refusal(self, memory: TargetMemory) -> Refusal | None:
-        return madvise.advice_refusal(memory.process.pidfd, MADV_COLD)
+        return advice_refusal(memory, MADV_COLD)
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
         runs = memory.pages.runs(ranges)

@@ -7,13 +7,12 @@ from typing import ClassVar
 import numpy as np
 
 from pydamon.core.regions import Ranges
-from pydamon.probes import madvise
 from pydamon.probes.madvise import MADV_WILLNEED
 from pydamon.probes.pagestate import PRESENT, SWAPPED
-from pydamon.probes.refusal import Refusal
-from pydamon.schemes.actions.base import Action, advise
+from pydamon.schemes.actions.base import Action, advice_refusal, advise
 from pydamon.schemes.memory import TargetMemory
 from pydamon.schemes.ranges import common, without
+from pydamon.schemes.refusal import Refusal
 
 __all__ = ["Willneed"]
 
@@ -31,7 +30,7 @@ class Willneed(Action):
     of_resident: ClassVar[bool] = False
 
     def refusal(self, memory: TargetMemory) -> Refusal | None:
-        return madvise.advice_refusal(memory.process.pidfd, MADV_WILLNEED)
+        return advice_refusal(memory, MADV_WILLNEED)
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
         runs = memory.pages.runs(ranges)

@@ -6,9 +6,12 @@ import errno
 
 import pytest
 
+from pydamon.core.mappings import MappingTable
 from pydamon.probes import madvise
 from pydamon.probes.process import Process
-from pydamon.probes.refusal import refusal_of
+from pydamon.schemes.actions.base import advice_refusal
+from pydamon.schemes.memory import TargetMemory
+from pydamon.schemes.refusal import refusal_of
 from tests.live.conftest import needs, running
 
 
@@ -37,11 +40,12 @@ def test_each_reason_has_its_own_words() -> None:
 def test_advice_is_tried_without_any_memory() -> None:
     with running("sleep", "100") as child:
         process = Process(child.pid)
-        assert madvise.advice_refusal(process.pidfd, madvise.MADV_COLD) is None
-        unknown = madvise.advice_refusal(process.pidfd, 9999)
-        child.kill()
-        child.wait()
-        gone = madvise.advice_refusal(process.pidfd, madvise.MADV_COLD)
+        with TargetMemory(process, MappingTable()) as memory:
+            assert advice_refusal(memory, madvise.MADV_COLD) is None
+            unknown = advice_refusal(memory, 9999)
+            child.kill()
+            child.wait()
+            gone = advice_refusal(memory, madvise.MADV_COLD)
         process.close()
     assert unknown is not None
     assert "this kernel cannot" in unknown.why
