@@ -129,6 +129,14 @@ def test_a_dry_run_says_when_it_is_too_early_to_tell() -> None:
     assert re.search(r"too early to tell: watched for [23]\S* s, and .* 2 min$", scheme.state)
 
 
+def test_a_dry_run_keeps_to_the_quota() -> None:
+    quota = Quota(bytes="1M", reset="1s")
+    scheme = Scheme("stat", AccessPattern(min_rate="50%"), quota=quota)
+    (applied,) = _applied(scheme, dry_run=True, duration="4500ms").schemes
+    assert 4 * MIB <= applied.stats.sz_applied <= 5 * MIB
+    assert applied.effective_bytes == MIB
+
+
 def test_a_dry_run_forgets_what_is_used_otherwise() -> None:
     idle, busy = Phase(2 * 10**9, ()), Phase(2 * 10**9, (Access(0, 64 * MIB, rate_hz=1000),))
     mon = pydamon.simulate(Trace((idle, busy)), _RANGE)

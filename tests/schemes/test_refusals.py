@@ -349,6 +349,8 @@ def test_ranges_that_would_limit_a_scheme_are_not_ignored(tmp_path: Path) -> Non
     ("text", "says"),
     [
         ('[policy]\nname="reclaim"\nmin_age="-5s"', "policy.min_age: not a duration: '-5s'"),
+        ('[policy]\nname="reclaim"\nmin_age="' + "1" * 300_000 + 's"', "policy.min_age: too large"),
+        ('[monitoring]\ngoal={}\n[[schemes]]\naction="stat"', "monitoring.goal: not known"),
         ('[policy]\nname="reclaim"\nmin_age=1.5', "policy.min_age: not an age: 1.5"),
         ('[policy]\nname="reclaim"\nquota_bytes=-1', "policy.quota_bytes: a size cannot be"),
         (

@@ -28,6 +28,7 @@ _SIZE = {unit: 1024**power for power, unit in enumerate(("", "k", "m", "g", "t",
 _NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([^\W\d_]*)\s*")
 _MOST = 2**63 - 1
 """What the columns of a region table can hold."""
+_MOST_DIGITS = 100
 
 
 def parse_duration_ns(value: str | timedelta) -> int:
@@ -44,7 +45,7 @@ def parse_duration_ns(value: str | timedelta) -> int:
     factor = _NS.get(match[2]) if match else None
     if match is None or factor is None:
         raise UsageError(f"not a duration: {shown(value)}", hint="write it like 5ms, 1.5s or 2min")
-    return _within(round(Decimal(match[1]) * factor), value)
+    return _times(match[1], factor, value)
 
 
 def parse_size(value: str | int) -> int:
@@ -60,7 +61,7 @@ def parse_size(value: str | int) -> int:
     factor = _SIZE.get(re.sub(r"i?b$", "", match[2].lower())) if match else None
     if match is None or factor is None:
         raise UsageError(f"not a size: {shown(value)}", hint="write it like 4KiB, 64M or 1.5GiB")
-    return _within(round(Decimal(match[1]) * factor), value)
+    return _times(match[1], factor, value)
 
 
 def format_duration(duration_ns: float) -> str:
@@ -92,6 +93,12 @@ def format_size(size_bytes: float) -> str:
         number /= 1024
     digits = 0 if number >= 100 or unit == "B" else 1
     return f"{f'{number:.{digits}f}'.removesuffix('.0')} {unit}"
+
+
+def _times(digits: str, factor: int, value: object) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise UsageError(f"too large: {shown(value)}")
+    return _within(round(Decimal(digits) * factor), value)
 
 
 def _within(number: int, value: object) -> int:

@@ -110,7 +110,7 @@ class Monitoring:
     min_regions: int | None = field(default=None, converter=optional_count)
     max_regions: int | None = field(default=None, converter=optional_count)
     cpu_budget_percent: float = field(default=1.0, converter=_budget)
-    goal: IntervalGoal | None = field(default=None, converter=_goal)
+    goal: IntervalGoal | None = field(default=None, converter=_goal, metadata={"in_files": False})
 
     def __attrs_post_init__(self) -> None:
         Attrs.of(self.sample, self.aggr, self.update, self.min_regions, self.max_regions)

@@ -68,7 +68,7 @@ def _arguments(kind: type[Any]) -> dict[str, tuple[Any, bool]]:
     return {
         str(one.alias): (_only(hints[one.name]), one.default is attrs.NOTHING)
         for one in attrs.fields(kind)
-        if one.init
+        if one.metadata.get("in_files", True)
     }
 
 
