@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from attrs import evolve
 
 from pydamon import AccessPattern, Scheme, TargetError, UsageError
+from pydamon.core.errors import ProbeError
 from pydamon.policies import (
     POLICIES,
     Config,
     LruSort,
+    Monitoring,
     Reclaim,
     Service,
     Stat,
@@ -28,6 +31,7 @@ from pydamon.policies import (
     read_statuses,
 )
 from pydamon.spaces import VaddrSpace, members
+from pydamon.start import monitor
 from tests.live.conftest import needs, script
 from tests.schemes.snapshots import snapshot_of
 
@@ -239,6 +243,44 @@ def test_a_cgroup_may_go_away_and_come_back(
     service.stop()
     thread.join(10)
     assert not thread.is_alive()
+
+
+@pytest.mark.live
+@needs("ebpf")
+def test_what_one_process_of_a_group_does_is_not_the_end_of_the_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    procs, config = _cgroup(tmp_path, monkeypatch)
+    told: list[str] = []
+    statuses: list[dict[str, Any]] = []
+    calls = 0
+
+    def monitored(*args: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls in (2, 3):
+            raise ProbeError("it did something odd")
+        return monitor(*args, **options)
+
+    monkeypatch.setattr("pydamon.policies.service.monitor", monitored)
+    config = evolve(config, monitoring=Monitoring(cpu_budget_percent=100))  # starts again soon
+    service = Service(lambda: config, report=statuses.append, complain=told.append)
+    thread = threading.Thread(target=service.run, daemon=True)
+    with script("print(1, flush=True)\nimport time\ntime.sleep(100)") as one:
+        procs.write_text(f"{one.pid}\n")
+        thread.start()
+        _until(lambda: any(status["targets"] for status in statuses))
+        _until(lambda: service.status()["figures"])
+        one.kill()
+    procs.write_text("")
+    _until(lambda: not statuses[-1]["targets"])
+    with script("print(1, flush=True)\nimport time\ntime.sleep(100)") as two:
+        procs.write_text(f"{two.pid}\n")
+        _until(lambda: [t["pid"] for t in statuses[-1]["targets"]] == [two.pid])
+        service.stop()
+        thread.join(10)
+    assert not thread.is_alive()
+    assert told == ["it did something odd"]
 
 
 def test_who_is_gone_before_anybody_looks_costs_little(
