@@ -319,12 +319,12 @@ def test_what_is_not_known_or_cannot_be_is_refused_by_its_place(
 def test_what_is_no_file_of_schemes_is_refused_at_once(
     tmp_path: Path, text: str | bytes, says: str
 ) -> None:
-    begin = time.monotonic()
+    begin = time.process_time()
     with pytest.raises(UsageError) as caught:
         _damo(tmp_path, text)
     assert says in str(caught.value)
     assert str(caught.value).isprintable()
-    assert time.monotonic() - begin < 2
+    assert time.process_time() - begin < 2
 
 
 def test_contexts_that_differ_are_not_thrown_together(tmp_path: Path) -> None:
@@ -398,12 +398,12 @@ def test_ranges_that_would_limit_a_scheme_are_not_ignored(tmp_path: Path) -> Non
 def test_configurations_are_refused_by_their_place(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "service.toml"
     path.write_text(text)
-    begin = time.monotonic()
+    begin = time.process_time()
     with pytest.raises(UsageError) as caught:
         load_config(path, POLICIES, target=Whom(pids=(1,)))
     assert says in str(caught.value)
     assert str(caught.value).startswith(str(path))
-    assert time.monotonic() - begin < 2
+    assert time.process_time() - begin < 2
 
 
 def test_dotted_names_in_strings_are_no_nesting(tmp_path: Path) -> None:

@@ -155,9 +155,12 @@ def _parsed(file: str, text: str, *, is_json: bool) -> Any:
         bare = _COMMENT.sub("", _STRING.sub("", text))
         if any(part.count(".") > _MAX_DEPTH for part in re.split(r"[=,\[\]{}\n]", bare)):
             raise UsageError(f"{file}: a name has more than {_MAX_DEPTH} parts")
-    steps = (1 if bracket in "[{" else -1 for bracket in _BRACKET.findall(bare))
+    brackets = _BRACKET.findall(bare)
+    steps = (1 if bracket in "[{" else -1 for bracket in brackets)
     if max(accumulate(steps), default=0) > _MAX_DEPTH:
         raise UsageError(f"{file} is nested too deep: at most {_MAX_DEPTH} levels")
+    if bare.count(",") + len(brackets) // 2 > _MAX_VALUES:
+        raise _too_many(file)
     try:
         if is_json:
             return json.loads(text, object_pairs_hook=_object, parse_int=_integer)
@@ -187,11 +190,15 @@ def _check(root: Node) -> None:
     """Raise `UsageError` for numbers that are none, keys that stand twice, and too many values."""
     for count, node in enumerate(_walk(root)):
         if count > _MAX_VALUES:
-            raise UsageError(f"{root.file} is too large: more than {_MAX_VALUES:,} values")
+            raise _too_many(root.file)
         if isinstance(node.value, float) and not math.isfinite(node.value):
             raise node.error(f"not a finite number: {node.value}")
         if isinstance(node.value, _Object) and node.value.duplicate is not None:
             raise node.of(None, node.value.duplicate).error("stands there twice")
+
+
+def _too_many(file: str) -> UsageError:
+    return UsageError(f"{file} is too large: more than {_MAX_VALUES:,} values")
 
 
 def _walk(node: Node) -> Iterator[Node]:
