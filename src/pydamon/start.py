@@ -187,10 +187,12 @@ def apply(mon: Monitor, *schemes: Scheme, dry_run: bool = False) -> AppliedSchem
                 print(applied[0].stats)
 
     The kernel does that for its own monitors; it heeds no guard and calls no Python functions. For
-    all others pydamon does, and verifies the effect. With *dry_run* it is only counted what would
-    be done. Raises `SchemeError` for what this machine, or this user, cannot do to these targets,
-    and for the kernel `ProbeUnavailable` for what it lacks.
+    all others pydamon does, and verifies the effect. With *dry_run* pydamon only counts what would
+    be done, whatever the watermarks say; see `AppliedScheme`. Raises `SchemeError` for what this
+    machine, or this user, cannot do to these targets, and for the kernel `ProbeUnavailable` for
+    what it lacks.
     """
-    if isinstance(mon, KernelMonitor):
+    # The kernel counts address space, and what it would achieve it does not know.
+    if isinstance(mon, KernelMonitor) and not (dry_run and mon.layout.processes):
         return KernelSchemes(mon, schemes, dry_run=dry_run)
     return apply_here(mon, *schemes, dry_run=dry_run)

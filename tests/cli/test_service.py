@@ -92,9 +92,9 @@ def test_a_parameter_of_the_policy_wins_too(file: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--aggr", "50"], "pydamon: not a duration: '50'"),
+        (["--aggr", "50"], "pydamon: aggr: not a duration: '50'"),
         (["--max-regions", "2"], "pydamon: there can be at most|pydamon: .*regions"),
-        (["--cpu-budget", "0"], "pydamon: not a CPU budget"),
+        (["--cpu-budget", "0"], "pydamon: cpu_budget_percent: not a CPU budget"),
         (["--quota-time", "1"], "pydamon: quota_time: not a duration"),
     ],
 )

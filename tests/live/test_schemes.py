@@ -17,7 +17,12 @@ import pytest
 
 import pydamon
 from pydamon import AccessPattern, Filter, Guard, Quota, Scheme, SchemeError
-from pydamon.schemes.memory import holds_swap
+from pydamon.cli.main import main
+from pydamon.core.errors import ProbeError
+from pydamon.core.regions import Ranges
+from pydamon.schemes.actions import ACTION_TYPES
+from pydamon.schemes.actions.reclaim import Pageout
+from pydamon.schemes.memory import TargetMemory, holds_swap
 from tests.live.conftest import MIB, Program, huge_bytes, needs, running, script
 
 pytestmark = [pytest.mark.live, needs("ebpf")]
@@ -159,6 +164,119 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(
     (applied,) = _apply(process.pid, Scheme("pageout", _IDLE), dry_run=True, seconds=1)
     assert 30 * MIB < applied.stats.sz_applied <= before  # each page once
     assert _rss(process.pid) >= before - MIB
+
+
+_SHARING = """
+import mmap, os, time
+memory = mmap.mmap(-1, 64 << 20)
+for at in range(0, 64 << 20, 4096):
+    memory[at] = 1
+for _ in range(3):
+    if os.fork() == 0:
+        sum(memory[at] for at in range(0, 64 << 20, 4096))
+        while os.getppid() != 1:
+            time.sleep(0.05)
+        os._exit(0)
+time.sleep(0.5)
+print("ready", flush=True)
+time.sleep(100)
+"""
+
+
+@pytest.mark.parametrize(
+    ("action", "least_mib", "most_mib"),
+    [("stat", 60, 90), ("lru_prio", 60, 90), ("cold", 0, 30), ("hugepage", 0, 90)],
+)
+def test_a_dry_run_counts_memory_that_processes_share_once(
+    action: str, least_mib: int, most_mib: int
+) -> None:
+    with script(_SHARING) as process:
+        (applied,) = _apply(process.pid, Scheme(action, _IDLE), dry_run=True, seconds=1)
+        stats = applied.stats
+    assert least_mib * MIB <= stats.sz_applied <= most_mib * MIB
+    assert 60 * MIB <= stats.sz_tried <= 90 * MIB  # of 256 MiB that are resident in all together
+
+
+_RESERVES = """
+import mmap, time
+reserved = mmap.mmap(-1, 8 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)
+for at in range(0, 8 << 30, 512 << 20):
+    reserved[at] = 1
+print("ready", flush=True)
+time.sleep(100)
+"""
+
+
+@pytest.mark.parametrize("action", ["stat", "cold", "pageout", "lru_prio", "willneed", "hugepage"])
+def test_a_dry_run_never_says_more_than_is_resident(action: str) -> None:
+    with script(_RESERVES) as process:
+        resident = _rss(process.pid)
+        (applied,) = _apply(process.pid, Scheme(action, _IDLE), dry_run=True, seconds=1)
+        assert applied.stats.sz_tried <= 1.1 * resident < 128 * MIB
+        assert applied.stats.sz_applied < 128 * MIB
+
+
+_PROTECTED = """
+import ctypes, time
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+# PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, below all others
+assert libc.mmap(ctypes.c_void_p(0x20000000), 65536, 0, 0x100022, -1, 0) == 0x20000000
+print("ready", flush=True)
+time.sleep(100)
+"""
+
+
+@pytest.mark.parametrize("action", ["lru_prio", "lru_deprio", "cold", "pageout", "willneed"])
+def test_memory_that_may_not_be_read_is_no_reason_to_refuse(action: str) -> None:
+    with script(_PROTECTED) as process:
+        (applied,) = _apply(process.pid, Scheme(action), seconds=1)
+    assert applied.complaints == []
+    assert applied.stats.sz_tried > 0
+
+
+@pytest.mark.parametrize("action", ["lru_prio", "pageout", "hugepage"])
+def test_a_command_can_be_acted_on_from_its_start(
+    tmp_path: Path, action: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "schemes.toml").write_text(f"[[schemes]]\naction = '{action}'\n")
+    name = f"test-{os.getpid()}-{time.monotonic_ns()}"
+    argv = ["apply", "-d", "2s", "--name", name, str(tmp_path / "schemes.toml"), "--"]
+    begin_s = time.monotonic()
+    assert main([*argv, "sleep", "100"]) == 0  # the time is up, and it is ended with that
+    assert time.monotonic() - begin_s < 20
+    assert "left alone" not in capsys.readouterr().err
+    assert main([*argv, "sh", "-c", "sleep 0.5; exit 7"]) == 7
+
+
+class _Fails(Pageout):
+    """Is told that one process cannot be acted on when it tries."""
+
+    pid = 0
+
+    def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
+        if memory.process.pid == self.pid:
+            raise ProbeError("it says no")
+        return super().doable(memory, ranges)
+
+
+def test_a_process_that_cannot_be_acted_on_is_left_alone_and_that_is_said_once(
+    memory: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = memory(16, of_file=True), memory(16)
+    monkeypatch.setitem(ACTION_TYPES, "pageout", _Fails)
+    monkeypatch.setattr(_Fails, "pid", two.pid)
+    scheme = Scheme("pageout", _IDLE)
+    complaints: list[str] = []
+    with (
+        pydamon.monitor([one.pid, two.pid], engine="sampling", sample="10ms", aggr="100ms") as mon,
+        pydamon.apply(mon, scheme) as applied,
+    ):
+        assert isinstance(applied, pydamon.AppliedSchemes)
+        for _ in applied.run("4s"):
+            complaints += applied.complaints()
+        assert complaints == [f"pageout: pid {two.pid} is left alone: it says no"]
+        assert applied[0].stats.sz_applied > 8 * MIB
 
 
 def test_huge_pages_only_for_what_is_hot(quarter: Callable[..., Program]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 import pydamon
@@ -54,7 +56,8 @@ def test_a_dry_run_calls_nothing_and_changes_no_age() -> None:
         raise AssertionError(region)
 
     applied = _applied(Scheme(act, AccessPattern(min_rate="50%")), dry_run=True)
-    assert applied[0].stats.sz_applied > 100 * MIB
+    stats = applied[0].stats
+    assert stats.sz_applied == stats.sz_tried == pytest.approx(16 * MIB, rel=0.1)  # not each time
 
 
 def test_apply_intervals_and_ends() -> None:
@@ -107,6 +110,41 @@ def test_watermarks_keep_a_scheme_off() -> None:
     applied = _applied(Scheme("stat", watermarks=marks))
     assert applied[0].stats.nr_snapshots == 0
     assert applied[0].state.startswith("off")
+
+
+def test_a_dry_run_shows_what_would_be_done_though_watermarks_keep_the_scheme_off() -> None:
+    marks = Watermarks(metric="free_mem_rate", high="0%", mid="0%", low="0%")
+    hot = Scheme("stat", AccessPattern(min_rate="50%", min_age="1s"), watermarks=marks)
+    applied = _applied(hot, dry_run=True)
+    assert applied[0].stats.sz_applied == pytest.approx(16 * MIB, rel=0.1)
+    assert re.fullmatch(
+        r"off now: \d+\.\d % of memory is free; it would act between 0 and 0 %", applied[0].state
+    )
+
+
+def test_a_dry_run_says_when_it_is_too_early_to_tell() -> None:
+    old = Scheme("stat", AccessPattern(max_rate=0, min_age="2min"))
+    (scheme,) = _applied(old, dry_run=True).schemes
+    assert scheme.stats.sz_applied == 0
+    assert re.search(r"too early to tell: watched for [23]\S* s, and .* 2 min$", scheme.state)
+
+
+def test_a_dry_run_keeps_to_the_quota() -> None:
+    quota = Quota(bytes="1M", reset="1s")
+    scheme = Scheme("stat", AccessPattern(min_rate="50%"), quota=quota)
+    (applied,) = _applied(scheme, dry_run=True, duration="4500ms").schemes
+    assert 4 * MIB <= applied.stats.sz_applied <= 5 * MIB
+    assert applied.effective_bytes == MIB
+
+
+def test_a_dry_run_forgets_what_is_used_otherwise() -> None:
+    idle, busy = Phase(2 * 10**9, ()), Phase(2 * 10**9, (Access(0, 64 * MIB, rate_hz=1000),))
+    mon = pydamon.simulate(Trace((idle, busy)), _RANGE)
+    scheme = Scheme("stat", AccessPattern(max_rate=0, min_age="500ms"))
+    with mon, pydamon.apply(mon, scheme, dry_run=True) as applied:
+        seen = [applied[0].stats.sz_applied for _ in applied.run("8s")]
+    assert max(seen) == 64 * MIB
+    assert 0 in seen[seen.index(64 * MIB) :]
 
 
 def test_target_filters() -> None:

@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from attrs import evolve
 
 from pydamon import AccessPattern, Scheme, TargetError, UsageError
+from pydamon.core.errors import ProbeError
 from pydamon.policies import (
     POLICIES,
     Config,
     LruSort,
+    Monitoring,
     Reclaim,
     Service,
     Stat,
@@ -28,6 +31,7 @@ from pydamon.policies import (
     read_statuses,
 )
 from pydamon.spaces import VaddrSpace, members
+from pydamon.start import monitor
 from tests.live.conftest import needs, script
 from tests.schemes.snapshots import snapshot_of
 
@@ -67,7 +71,7 @@ def test_stat_tells_bandwidth_and_idle_times() -> None:
     assert figures["memory_bandwidth_bytes_per_s"] == 210 << 20
     idle = figures["idle_ms"]
     assert isinstance(idle, dict)
-    assert (idle["p0"], idle["p5"], idle["p25"], idle["p100"]) == (-5000, -5000, 60_000, 60_000)
+    assert (idle["p0"], idle["p5"], idle["p25"], idle["p100"]) == (0, 0, 60_000, 60_000)
     assert list(idle.values()) == sorted(idle.values())
     nothing = snapshot_of([])
     assert Stat().figures(nothing)["memory_bandwidth_bytes_per_s"] == 0
@@ -106,15 +110,15 @@ def test_a_configuration_file_says_everything(tmp_path: Path) -> None:
     [
         ("pids = [1, 2]", "", "target: nobody is named"),
         ("pids = [1, 2]", "pids = [1]\nuser = 'x'", "target: pids and user: name one"),
-        ("pids = [1, 2]", "pids = ['x']", "target: pids: not a int"),
-        ("pids", "pid", "target: not known: pid"),
-        ('"200ms"', '"200"', "monitoring: not a duration"),
-        ("2.5", "0", "monitoring: not a CPU budget"),
+        ("pids = [1, 2]", "pids = ['x']", "target.pids: not a whole number"),
+        ("pids", "pid", "target.pid: not known; did you mean pids"),
+        ('"200ms"', '"200"', "monitoring.aggr: not a duration"),
+        ("2.5", "0", "monitoring.cpu_budget_percent: not a CPU budget"),
         ('"reclaim"', '"claim"', "policy.name: names no policy"),
-        ("min_age", "max_age", "policy: not known: max_age"),
-        ('"1G"', '"1X"', "policy: quota_bytes: not a size"),
-        ('"1G"', '"1G"\nlow = 500', "mid: must lie between"),
-        ("[policy]", "[schemes]", "schemes: not a table|schemes"),
+        ("min_age", "max_age", "policy.max_age: not known"),
+        ('"1G"', '"1X"', "policy.quota_bytes: not a size"),
+        ('"1G"', '"1G"\nlow = 500', "policy: mid: must lie between"),
+        ("[policy]", "[schemes]", "schemes: not a list"),
         ('"mine"', '"a/b"', "name: cannot be the name of a file"),
         ("[monitoring]", "[monitor]", "monitor: not known"),
     ],
@@ -191,6 +195,7 @@ while True: time.sleep(0.01)
         _until(lambda: len(statuses) >= 2)
         assert statuses[-1]["targets"][0]["pid"] == process.pid
         assert statuses[-1]["schemes"][0]["sz_applied"] == 0
+        assert statuses[0]["cpu_percent"] is None  # what it costs to start is no rate
         path.write_text("nonsense")
         service.reload()
         _until(lambda: len(told) == 1)
@@ -238,6 +243,44 @@ def test_a_cgroup_may_go_away_and_come_back(
     service.stop()
     thread.join(10)
     assert not thread.is_alive()
+
+
+@pytest.mark.live
+@needs("ebpf")
+def test_what_one_process_of_a_group_does_is_not_the_end_of_the_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    procs, config = _cgroup(tmp_path, monkeypatch)
+    told: list[str] = []
+    statuses: list[dict[str, Any]] = []
+    calls = 0
+
+    def monitored(*args: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls in (2, 3):
+            raise ProbeError("it did something odd")
+        return monitor(*args, **options)
+
+    monkeypatch.setattr("pydamon.policies.service.monitor", monitored)
+    config = evolve(config, monitoring=Monitoring(cpu_budget_percent=100))  # starts again soon
+    service = Service(lambda: config, report=statuses.append, complain=told.append)
+    thread = threading.Thread(target=service.run, daemon=True)
+    with script("print(1, flush=True)\nimport time\ntime.sleep(100)") as one:
+        procs.write_text(f"{one.pid}\n")
+        thread.start()
+        _until(lambda: any(status["targets"] for status in statuses))
+        _until(lambda: service.status()["figures"])
+        one.kill()
+    procs.write_text("")
+    _until(lambda: not statuses[-1]["targets"])
+    with script("print(1, flush=True)\nimport time\ntime.sleep(100)") as two:
+        procs.write_text(f"{two.pid}\n")
+        _until(lambda: [t["pid"] for t in statuses[-1]["targets"]] == [two.pid])
+        service.stop()
+        thread.join(10)
+    assert not thread.is_alive()
+    assert told == ["it did something odd"]
 
 
 def test_who_is_gone_before_anybody_looks_costs_little(

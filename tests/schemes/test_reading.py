@@ -73,15 +73,18 @@ def test_toml_says_what_python_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("action = 'page'", r"schemes\[0\]: action: there is no 'page'"),
+        ("action = 'page'", r"schemes\[0\]\.action: there is no 'page'; did you mean"),
         ("quota = {}", r"schemes\[0\]\.action: is missing"),
         ("action = 'cold'\nquota = 3", r"schemes\[0\]\.quota: not a table"),
-        ("action = 'cold'\nquota = { byte = 3 }", r"schemes\[0\]\.quota: not known: byte"),
-        ("action = 'cold'\nquota = { time = 3 }", r"schemes\[0\]\.quota: time: not a duration"),
-        ("action = 'cold'\nquota = { bytes = '3X' }", r"schemes\[0\]\.quota: bytes: not a size"),
-        ("action = 'cold'\nfilters = [{ kind = 'a' }]", r"filters\[0\]: kind: there is no 'a'"),
-        ("action = 'cold'\nname = 3", r"schemes\[0\]: name: not text"),
-        ("action = 'cold'\npattern = { min_age = true }", r"schemes\[0\]\.pattern: min_age: "),
+        (
+            "action = 'cold'\nquota = { byte = 3 }",
+            r"schemes\[0\]\.quota\.byte: not known; did you mean bytes\?",
+        ),
+        ("action = 'cold'\nquota = { time = 3 }", r"schemes\[0\]\.quota\.time: not a duration"),
+        ("action = 'cold'\nquota = { bytes = '3X' }", r"schemes\[0\]\.quota\.bytes: not a size"),
+        ("action = 'cold'\nfilters = [{ kind = 'a' }]", r"filters\[0\]\.kind: there is no 'a'"),
+        ("action = 'cold'\nname = 3", r"schemes\[0\]\.name: not text"),
+        ("action = 'cold'\npattern = { min_age = true }", r"schemes\[0\]\.pattern\.min_age: "),
         ("action =", "is not TOML"),
     ],
 )

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from pydamon.cli.service import add_service_arguments, run_service, target_from, with_given
-from pydamon.policies import POLICIES, Config, Whom, load_config
-from pydamon.schemes import read_damo_schemes
+from pydamon.policies import POLICIES, Config, load_config
 
 __all__ = ["Apply"]
 
@@ -41,9 +40,4 @@ class Apply:
 
 
 def _load(args: argparse.Namespace) -> Config:
-    target = target_from(args)
-    if args.file.suffix != ".json":
-        return with_given(load_config(args.file, POLICIES, target=target), args)
-    schemes = tuple(read_damo_schemes(args.file))
-    config = Config(name=args.file.stem, target=target or Whom(), schemes=schemes)
-    return with_given(config, args)
+    return with_given(load_config(args.file, POLICIES, target=target_from(args)), args)

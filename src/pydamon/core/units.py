@@ -7,6 +7,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from pydamon.core.errors import UsageError
+from pydamon.core.plain import shown
 
 __all__ = ["format_duration", "format_size", "parse_duration_ns", "parse_size"]
 
@@ -27,6 +28,7 @@ _SIZE = {unit: 1024**power for power, unit in enumerate(("", "k", "m", "g", "t",
 _NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([^\W\d_]*)\s*")
 _MOST = 2**63 - 1
 """What the columns of a region table can hold."""
+_MOST_DIGITS = 100
 
 
 def parse_duration_ns(value: str | timedelta) -> int:
@@ -42,8 +44,8 @@ def parse_duration_ns(value: str | timedelta) -> int:
     match = _NUMBER.fullmatch(str(value))
     factor = _NS.get(match[2]) if match else None
     if match is None or factor is None:
-        raise UsageError(f"not a duration: {value!r}", hint="write it like 5ms, 1.5s or 2min")
-    return _within(round(Decimal(match[1]) * factor), value)
+        raise UsageError(f"not a duration: {shown(value)}", hint="write it like 5ms, 1.5s or 2min")
+    return _times(match[1], factor, value)
 
 
 def parse_size(value: str | int) -> int:
@@ -53,13 +55,13 @@ def parse_size(value: str | int) -> int:
     """
     if isinstance(value, int):
         if value < 0:
-            raise UsageError(f"a size cannot be negative: {value}")
+            raise UsageError(f"a size cannot be negative: {shown(value)}")
         return _within(value, value)
     match = _NUMBER.fullmatch(value)
     factor = _SIZE.get(re.sub(r"i?b$", "", match[2].lower())) if match else None
     if match is None or factor is None:
-        raise UsageError(f"not a size: {value!r}", hint="write it like 4KiB, 64M or 1.5GiB")
-    return _within(round(Decimal(match[1]) * factor), value)
+        raise UsageError(f"not a size: {shown(value)}", hint="write it like 4KiB, 64M or 1.5GiB")
+    return _times(match[1], factor, value)
 
 
 def format_duration(duration_ns: float) -> str:
@@ -93,7 +95,13 @@ def format_size(size_bytes: float) -> str:
     return f"{f'{number:.{digits}f}'.removesuffix('.0')} {unit}"
 
 
+def _times(digits: str, factor: int, value: object) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise UsageError(f"too large: {shown(value)}")
+    return _within(round(Decimal(digits) * factor), value)
+
+
 def _within(number: int, value: object) -> int:
     if number > _MOST:
-        raise UsageError(f"too large: {value}")
+        raise UsageError(f"too large: {shown(value)}")
     return number

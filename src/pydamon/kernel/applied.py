@@ -12,7 +12,7 @@ from attrs import evolve
 from pydamon.core.closing import Closing
 from pydamon.core.snapshot import Snapshot
 from pydamon.kernel.monitor import KernelMonitor
-from pydamon.schemes import Scheme, SchemeStats, Tried
+from pydamon.schemes import Scheme, SchemeStats, Tried, Watermarks
 
 __all__ = ["KernelScheme", "KernelSchemes"]
 
@@ -42,8 +42,9 @@ class KernelScheme:
 class KernelSchemes(Closing):
     """Gives schemes to the kernel, and iterates over its snapshots, as `AppliedSchemes` does.
 
-    With *dry_run* the action is `stat`: everything is counted and nothing is done. The kernel heeds
-    no guard. Leaving it takes the schemes away from the kernel again.
+    With *dry_run* the action is `stat`, and no watermark keeps it off: everything is counted and
+    nothing is done. The kernel heeds no guard. Leaving it takes the schemes away from the kernel
+    again.
     """
 
     def __init__(
@@ -53,7 +54,9 @@ class KernelSchemes(Closing):
         self._refreshed_s = 0.0
         self.schemes = tuple(map(KernelScheme, schemes))
         self._given = tuple(
-            evolve(one, action="stat", target_node=None, destinations=()) if dry_run else one
+            evolve(one, action="stat", target_node=None, destinations=(), watermarks=Watermarks())
+            if dry_run
+            else one
             for one in schemes
         )
         mon.set_schemes(self._given)
@@ -86,6 +89,10 @@ class KernelSchemes(Closing):
         del snapshot
         if time.monotonic() - self._refreshed_s >= _REFRESH_S:
             self.refresh()
+
+    def complaints(self) -> list[str]:
+        """None: the kernel does not say what it leaves alone."""
+        return []
 
     def refresh(self) -> None:
         """Ask the kernel for its statistics, while it has these schemes."""

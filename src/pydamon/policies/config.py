@@ -10,23 +10,45 @@ from attrs import field, frozen
 
 from pydamon.core.attrs import Attrs
 from pydamon.core.errors import UsageError
+from pydamon.core.plain import Node, near, shown
+from pydamon.core.tuner import IntervalGoal
 from pydamon.engine.open import check_budget
 from pydamon.policies.base import Policy
 from pydamon.schemes import Scheme
-from pydamon.schemes.fields import all_of, flag, naming, one_of, text
-from pydamon.schemes.reading import from_plain, load_toml
+from pydamon.schemes.damo import read_damo
+from pydamon.schemes.fields import (
+    all_of,
+    count,
+    duration_ns,
+    flag,
+    naming,
+    one_of,
+    optional_count,
+    text,
+)
+from pydamon.schemes.files import load
+from pydamon.schemes.reading import build, build_all
 
 __all__ = ["Config", "Monitoring", "Whom", "load_config"]
 
+_PIDS = 1 << 31
+"""What does not fit into a pid_t."""
+_LONGEST_NAME = 200
+
 
 def _pids(value: Iterable[int]) -> tuple[int, ...]:
-    return all_of(int, value)
+    if isinstance(value, str):
+        raise UsageError(f"not a list of pids: {shown(value)}")
+    pids = tuple(count(pid) for pid in value)
+    if not all(0 < pid < _PIDS for pid in pids):
+        raise UsageError(f"a pid is a number from 1 to {_PIDS - 1:,}")
+    return pids
 
 
 def _words(value: Iterable[str]) -> tuple[str, ...]:
     if isinstance(value, str):
-        raise UsageError(f"not a list of words: {value!r}")
-    return all_of(str, value)
+        raise UsageError(f"not a list of words: {shown(value)}")
+    return tuple(map(text, value))
 
 
 @frozen(kw_only=True, field_transformer=naming)
@@ -56,7 +78,24 @@ def _engine(value: str) -> str:
     return one_of(value, ("sampling", "kernel"))
 
 
-@frozen(kw_only=True)
+def _interval(value: str | None) -> str | None:
+    if value is not None:
+        duration_ns(value)
+    return value
+
+
+def _budget(value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"not a CPU budget: {shown(value)}")
+    check_budget(value)
+    return value
+
+
+def _goal(value: IntervalGoal | None) -> IntervalGoal | None:
+    return None if value is None else all_of(IntervalGoal, (value,))[0]
+
+
+@frozen(kw_only=True, field_transformer=naming)
 class Monitoring:
     """How accesses are watched: as in `pydamon.monitor`, but not by the kernel unless asked to.
 
@@ -65,75 +104,110 @@ class Monitoring:
     """
 
     engine: str = field(default="sampling", converter=_engine)
-    sample: str | None = None
-    aggr: str | None = None
-    update: str | None = None
-    min_regions: int | None = None
-    max_regions: int | None = None
-    cpu_budget_percent: float = 1.0
+    sample: str | None = field(default=None, converter=_interval)
+    aggr: str | None = field(default=None, converter=_interval)
+    update: str | None = field(default=None, converter=_interval)
+    min_regions: int | None = field(default=None, converter=optional_count)
+    max_regions: int | None = field(default=None, converter=optional_count)
+    cpu_budget_percent: float = field(default=1.0, converter=_budget)
+    goal: IntervalGoal | None = field(default=None, converter=_goal, metadata={"in_files": False})
 
     def __attrs_post_init__(self) -> None:
-        try:
-            one_of(self.engine, ("sampling", "kernel"))
-        except UsageError as error:
-            raise UsageError(f"engine: {error}", hint=error.hint) from None
         Attrs.of(self.sample, self.aggr, self.update, self.min_regions, self.max_regions)
-        check_budget(self.cpu_budget_percent)
 
 
-@frozen(kw_only=True)
+def _name(value: str) -> str:
+    value = text(value)
+    wrong = "/" in value or value.startswith(".") or not value.isprintable()
+    if not value or wrong or len(value.encode(errors="replace")) > _LONGEST_NAME:
+        raise UsageError(f"cannot be the name of a file: {shown(value)}")
+    return value
+
+
+@frozen(kw_only=True, field_transformer=naming)
 class Config:
     """What a service does. `schemes` are those of the `policy`, where there is one."""
 
-    name: str
+    name: str = field(converter=_name)
     target: Whom
     monitoring: Monitoring = Monitoring()
     policy: Policy | None = None
     schemes: tuple[Scheme, ...] = ()
 
-    def __attrs_post_init__(self) -> None:
-        if not self.name or "/" in self.name or self.name.startswith("."):
-            raise UsageError(f"name: cannot be the name of a file: {self.name!r}")
+
+def _stem(file: str) -> str:
+    """What to call a service that has no name: as its file, as far as that is fit for a name."""
+    name = "".join(char if char.isprintable() else "_" for char in Path(file).stem)
+    return name.lstrip(".")[: _LONGEST_NAME // 4] or "schemes"
 
 
 def load_config(
     path: str | Path, policies: dict[str, type[Policy]], *, target: Whom | None = None
 ) -> Config:
-    """The configuration in a TOML file: `[target]`, `[monitoring]`, and what is to be done.
+    """The configuration in a file: TOML of pydamon's, or JSON of damo's.
 
-    That is a table `[policy]` with its `name` and its parameters, or tables `[[schemes]]`. `name`
-    is that of the status; without it, it is the policy's, or the file's. A *target* replaces that
-    of the file. Raises `UsageError` for what is wrong, and says where it is.
+    In TOML there are `[target]`, `[monitoring]`, and what is to be done: a table `[policy]` with
+    its `name` and its parameters, or tables `[[schemes]]`. `name` is that of the status; without
+    it, it is the policy's, or the file's. JSON is as `read_damo_schemes` takes it; its intervals
+    and processes are taken, too. A *target* replaces that of the file. Raises `UsageError` for
+    what is wrong, and says where it is.
     """
-    data = load_toml(path)
-    known = ("name", "target", "monitoring", "policy", "schemes")
-    for key in data:
-        if key not in known:
-            raise UsageError(f"{path}: {key}: not known", hint=f"there are {', '.join(known)}")
-    if ("policy" in data) == ("schemes" in data):
-        raise UsageError(f"{path}: say either [policy] or [[schemes]]")
+    root = load(path)
+    if root.is_json:
+        return _of_damo(root, target)
+    tables = root.table(("name", "target", "monitoring", "policy", "schemes"))
+    if ("policy" in tables) == ("schemes" in tables):
+        raise root.error("say either [policy] or [[schemes]]")
+    policy, name = None, _stem(root.file)
+    if "policy" in tables:
+        policy = _policy(tables["policy"], policies)
+        name = policy.name
+        try:
+            schemes = policy.schemes()
+        except UsageError as error:
+            raise tables["policy"].error(str(error), hint=error.hint) from None
+    else:
+        schemes = tuple(build_all(Scheme, tables["schemes"]))
+    named = tables.get("name", root.of(name, "name"))
+    empty = Node({}, root.file)
+    return Config(
+        name=named.read(_name),
+        target=target or build(Whom, tables.get("target", empty.of({}, "target"))),
+        monitoring=build(Monitoring, tables.get("monitoring", empty)),
+        policy=policy,
+        schemes=schemes,
+    )
+
+
+def _policy(node: Node, policies: dict[str, type[Policy]]) -> Policy:
+    if not isinstance(node.value, dict):
+        raise node.error(f"not a table of settings: {shown(node.value)}")
+    name = node.value.get("name")
+    if not isinstance(name, str) or name not in policies:
+        names = ", ".join(policies)
+        like = near(name, policies) if isinstance(name, str) else ""
+        raise node.of(name, "name").error(
+            f"names no policy: {shown(name)}{like}", hint=f"choose from {names}"
+        )
+    return build(policies[name], node, passed=("name",))
+
+
+def _of_damo(root: Node, target: Whom | None) -> Config:
+    found = read_damo(root)
+    if target is None and not found.pids:
+        raise root.error(
+            "no process is named in it", hint="name pids, a command, --cgroup or --user as well"
+        )
+    given: dict[str, Any] = {name: f"{ns}ns" for name, ns in found.intervals_ns.items()}
     try:
-        policy, name = None, Path(path).stem
-        if "policy" in data:
-            policy = _policy(data["policy"], policies, f"{path}: policy")
-            schemes, name = policy.schemes(), policy.name
-        else:
-            schemes = from_plain(tuple[Scheme, ...], data["schemes"], f"{path}: schemes")
-        return Config(
-            name=data.get("name", name),
-            target=target or from_plain(Whom, data.get("target", {}), f"{path}: target"),
-            monitoring=from_plain(Monitoring, data.get("monitoring", {}), f"{path}: monitoring"),
-            policy=policy,
-            schemes=schemes,
+        monitoring = Monitoring(
+            **given, min_regions=found.min_regions, max_regions=found.max_regions, goal=found.goal
         )
     except UsageError as error:
-        prefix = "" if str(error).startswith(str(path)) else f"{path}: "
-        raise UsageError(f"{prefix}{error}", hint=error.hint) from None
-
-
-def _policy(data: Any, policies: dict[str, type[Policy]], where: str) -> Policy:
-    if not isinstance(data, dict) or data.get("name") not in policies:
-        names = ", ".join(policies)
-        raise UsageError(f"{where}.name: names no policy", hint=f"choose from {names}")
-    parameters = {key: value for key, value in data.items() if key != "name"}
-    return from_plain(policies[data["name"]], parameters, where)
+        raise root.error(str(error), hint=error.hint) from None
+    return Config(
+        name=_stem(root.file),
+        target=target or Whom(pids=found.pids),
+        monitoring=monitoring,
+        schemes=found.schemes,
+    )

@@ -17,7 +17,7 @@ from pydamon.core.snapshot import Snapshot
 from pydamon.engine import Child, Monitor, starts
 from pydamon.kernel import KernelMonitor, KernelSchemes
 from pydamon.policies.config import Config, Whom
-from pydamon.schemes import AppliedSchemes
+from pydamon.schemes import AppliedSchemes, Quota
 from pydamon.spaces import Members
 from pydamon.spaces.members import members_of_cgroup, members_of_user
 from pydamon.start import apply, monitor
@@ -32,8 +32,9 @@ class Service(Closing):
 
     For a cgroup or a user it waits for processes to come. *load* is asked for the configuration
     again after `reload`; if that is wrong, or cannot be done, *complain* is told so and it goes on
-    as before. *report* gets the status about once a second. It ends after *duration_ns* at the
-    latest. Raises what `monitor` and `apply` raise.
+    as before. *complain* is told, too, once each, which processes cannot be acted on. *report* gets
+    the status about once a second. It ends after *duration_ns* at the latest, and with it the
+    command. Raises what `monitor` and `apply` raise.
     """
 
     def __init__(
@@ -54,7 +55,8 @@ class Service(Closing):
         self._end_ns = None if duration_ns is None else time.monotonic_ns() + duration_ns
         self._complain = complain
         self._started_ns = time.time_ns()
-        self._cpu_ns = time.process_time_ns()
+        self._since: tuple[int, int] | None = None
+        """Time and CPU time when the first snapshot was there: what starting cost is no rate."""
         self._stopping = self._reloading = False
         self._before: tuple[Config, Members | None] | None = None
         """What to go back to if the configuration that is new turns out not to work."""
@@ -64,6 +66,7 @@ class Service(Closing):
         self._snapshot: Snapshot | None = None
         self._resident_bytes = 0
         """Of all targets, when their watch began."""
+        self._told: set[str] = set()
         self.exit_code = 0
         """That of the command, where there is one."""
 
@@ -98,9 +101,9 @@ class Service(Closing):
                 if self._before is not None:
                     self._go_back(error)
                     continue
-                if members is None or not isinstance(error, TargetError):
+                if members is None or not self._may_go_on(error):
                     raise
-                continue  # they were gone again before they could be watched
+                continue
             if members is None and not again:
                 break
         self.close()
@@ -109,20 +112,32 @@ class Service(Closing):
         """End the command, if it still runs."""
         if self._child is not None:
             self.exit_code = self._child.end()
+            self._child = None  # its exit code is that of the first time
+
+    def _may_go_on(self, error: PydamonError) -> bool:
+        """Whether a group is watched on: what one of its processes did is not the end of it."""
+        if isinstance(error, TargetError):
+            return True  # they were gone again before they could be watched
+        # After a first snapshot nothing is wrong with this machine.
+        if self._since is None or isinstance(error, ProbeUnavailable):
+            return False
+        self._tell_once(str(error))
+        return True
+
+    def _tell_once(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self._complain(text)
 
     def status(self) -> dict[str, Any]:
         """What it is doing, as plain data."""
-        wall_ns = time.time_ns() - self._started_ns
-        cpu_ns = time.process_time_ns() - self._cpu_ns
         mon, policy = self._mon, self.config.policy
-        if isinstance(mon, KernelMonitor):
-            cpu_ns += mon.kdamond_cpu_ns
         return {
             "name": self.config.name,
             "policy": policy.name if policy is not None else None,
             "dry_run": self._dry_run,
-            "running_ns": wall_ns,
-            "cpu_percent": round(100 * cpu_ns / max(1, wall_ns), 2),
+            "running_ns": time.time_ns() - self._started_ns,
+            "cpu_percent": self._cpu_percent(),
             "engine": self.config.monitoring.engine,
             "probe": mon.probe_name if mon else None,
             "sampling_us": mon.attrs.sampling_ns // 1000 if mon else None,
@@ -134,11 +149,22 @@ class Service(Closing):
                     "name": one.scheme.label,
                     "state": one.state,
                     "effective_bytes": one.effective_bytes,
+                    "quota": _quota(one.scheme.quota),
                     **asdict(one.stats),
                 }
                 for one in (self._applied.schemes if self._applied else ())
             ],
         }
+
+    def _cpu_percent(self) -> float | None:
+        """What monitoring and acting cost; `None` where that was too short to tell."""
+        if self._since is None:
+            return None
+        wall_ns = time.monotonic_ns() - self._since[0]
+        cpu_ns = time.process_time_ns() - self._since[1]
+        if isinstance(self._mon, KernelMonitor):
+            cpu_ns += self._mon.kdamond_cpu_ns
+        return round(100 * cpu_ns / wall_ns, 2) if wall_ns >= _STATUS_NS else None
 
     def _figures(self) -> dict[str, object]:
         """What is known besides what the schemes did: all of it is seen, whoever acts."""
@@ -167,8 +193,13 @@ class Service(Closing):
         self._resident_bytes = sum(process.footprint().rss_bytes for process in processes)
         with ExitStack() as stack:
             applied = self._apply(mon, stack)
-            for self._snapshot in mon:
-                applied.act_on(self._snapshot)
+            for snapshot in self._snapshots(mon):
+                self._snapshot = snapshot
+                if self._since is None:
+                    self._since = time.monotonic_ns(), time.process_time_ns()
+                applied.act_on(snapshot)
+                for text in applied.complaints():
+                    self._tell_once(text)
                 if time.monotonic_ns() - shown_ns >= _STATUS_NS:
                     shown_ns = time.monotonic_ns()
                     self.report(self.status())
@@ -186,6 +217,13 @@ class Service(Closing):
                 except PydamonError as error:
                     self._go_back(error)
         return False
+
+    def _snapshots(self, mon: Monitor) -> Iterator[Snapshot]:
+        """Those of a monitor, until the time is up."""
+        if self._end_ns is None:
+            return iter(mon)
+        left_ns = self._end_ns - time.monotonic_ns()
+        return mon.run(f"{left_ns}ns") if left_ns > 0 else iter(())
 
     def _is_over(self) -> bool:
         late = self._end_ns is not None and time.monotonic_ns() >= self._end_ns
@@ -237,6 +275,15 @@ class Service(Closing):
         self._before = self.config, self._members
         self.config, self._members = config, members
         return True
+
+
+def _quota(quota: Quota) -> dict[str, Any]:
+    return {
+        "bytes": quota.size_bytes,
+        "time_ns": int(quota.time_ns),
+        "reset_ns": int(quota.reset_ns),
+        "goals": [goal.metric for goal in quota.goals],
+    }
 
 
 def _members(target: Whom) -> Members | None:

@@ -7,9 +7,10 @@ from typing import ClassVar
 import numpy as np
 from attrs import frozen
 
-from pydamon.core.snapshot import Snapshot
+from pydamon.core.snapshot import UNKNOWN, Snapshot
 from pydamon.policies.base import Policy
 from pydamon.schemes import Scheme
+from pydamon.schemes.chosen import Chosen
 
 __all__ = ["Stat"]
 
@@ -22,7 +23,7 @@ class Stat(Policy):
 
     `memory_bandwidth_bytes_per_s` is an estimate: each sample that found a region accessed counts
     as one access to all of it. `idle_ms` are percentiles, by bytes, of the time since memory was
-    last seen accessed; below 0 is for how long it has been in use.
+    last seen accessed: 0 for what is in use now.
     """
 
     name: ClassVar[str] = "stat"
@@ -33,11 +34,17 @@ class Stat(Policy):
 
     def figures(self, snapshot: Snapshot) -> dict[str, object]:
         """The bandwidth, the percentiles of idle time, the working set and the interval."""
-        accessed = float(np.dot(snapshot.size, snapshot.nr_accesses))
-        used = np.where(snapshot.nr_accesses > 0, -1, 1)
-        idle_ms = used * snapshot.age * (snapshot.window_ns / 1e6)
+        everything = Chosen.all_of(snapshot)
+        resident = np.where(
+            snapshot.resident_bytes == UNKNOWN, snapshot.size, snapshot.resident_bytes
+        )
+        accessed = float(np.dot(resident, snapshot.nr_accesses))
+        idle_ms = np.where(snapshot.nr_accesses == 0, everything.age_ns / 1e6, 0.0)
+        # What targets share counts once, and what nobody has looked at yet not at all.
+        counted = np.maximum(resident - snapshot.repeated_bytes - snapshot.unseen_bytes, 0)
+        idle_ms, counted = idle_ms[counted > 0], counted[counted > 0]
         order = np.argsort(idle_ms)
-        share = np.cumsum(snapshot.size[order]) / max(1, int(snapshot.size.sum()))
+        share = np.cumsum(counted[order]) / max(1, int(counted.sum()))
         last = len(order) - 1
         at = [min(int(np.searchsorted(share, p / 100)), last) for p in _PERCENTILES]
         return {

@@ -70,9 +70,9 @@ def read_statuses(directory: Path | None = None) -> dict[str, dict[str, Any]]:
 def _read(path: Path) -> dict[str, Any] | None:
     """A status, if whoever wrote it still runs."""
     try:
-        status: dict[str, Any] = json.loads(path.read_text())
+        status: dict[str, Any] = json.loads(path.read_bytes())
         if psutil.Process(status["pid"]).create_time() == status["created"]:
             return status
-    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, psutil.Error):
         pass
     return None

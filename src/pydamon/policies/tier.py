@@ -9,7 +9,7 @@ from attrs import field, frozen
 from pydamon.core.errors import UsageError
 from pydamon.policies.base import Policy
 from pydamon.schemes import AccessPattern, Age, Goal, Quota, Rate, Scheme, Weights
-from pydamon.schemes.fields import Ns, count, duration_ns, naming, size
+from pydamon.schemes.fields import Ns, basis_points, count, duration_ns, naming, size
 from pydamon.schemes.pattern import age, rate
 
 __all__ = ["Tier"]
@@ -43,13 +43,17 @@ class Tier(Policy):
     )
     used_bp: int = field(
         default=9970,
-        converter=count,
-        metadata={"help": "Promote until so much of the fast node is used, in 10,000ths"},
+        converter=basis_points,
+        metadata={
+            "help": "Promote until so much of the fast node is used: as in 99.7%, or in 10,000ths"
+        },
     )
     free_bp: int = field(
         default=50,
-        converter=count,
-        metadata={"help": "Demote until so much of the fast node is free, in 10,000ths"},
+        converter=basis_points,
+        metadata={
+            "help": "Demote until so much of the fast node is free: as in 0.5%, or in 10,000ths"
+        },
     )
     quota_bytes: int = field(
         default=200 << 20,

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import struct
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from pydamon.core.closing import Closing
 from pydamon.core.regions import PAGE_SIZE
 
-__all__ = ["FILE", "HUGE", "PRESENT", "SWAPPED", "PageRuns", "PageState"]
+__all__ = ["FILE", "HUGE", "PRESENT", "SWAPPED", "Frames", "PageRuns", "PageState"]
 
 FILE, PRESENT, SWAPPED, HUGE = 1 << 2, 1 << 3, 1 << 4, 1 << 6
 """As the kernel numbers them (PAGE_IS_*, pagemap.rst); FILE includes shared anonymous memory."""
@@ -23,6 +24,7 @@ _ARGUMENT = struct.Struct("=12Q")
 _RUN = np.dtype([("start", np.uint64), ("end", np.uint64), ("flags", np.uint64)])
 _RUNS = 8192
 _CHUNK_PAGES = 1 << 18
+_EXCLUSIVE, _PFN = 1 << 56, (1 << 55) - 1  # pagemap.rst
 
 
 class PageRuns:
@@ -45,6 +47,17 @@ class PageRuns:
         return np.stack([start[apart], end[np.append(apart[1:], True)[: len(start)]]], axis=1)
 
 
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """The frames of pages, one entry a page; 0 for one that is absent, or that is not shown."""
+
+    exclusive: NDArray[np.bool_]
+    """Present, and mapped by this process only."""
+    shared: NDArray[np.bool_]
+    """Present, and mapped by others, too."""
+    frame: NDArray[np.int64]
+
+
 class PageState(Closing):
     """Reads the pages of one process. What cannot be read counts as not there."""
 
@@ -63,6 +76,22 @@ class PageState(Closing):
         """The resident and swapped pages in (start, end) rows."""
         found = [run for start, end in ranges.tolist() for run in self._in(start, end)]
         return PageRuns(np.concatenate([np.empty(0, _RUN), *found]))
+
+    def frames(self, start: int, end: int) -> Frames:
+        """Where the pages of a range are; what cannot be read counts as absent."""
+        entries = np.zeros((end - start) // PAGE_SIZE, np.uint64)
+        for at in range(0, len(entries) if self._fd >= 0 else 0, _CHUNK_PAGES):
+            count = min(_CHUNK_PAGES, len(entries) - at)
+            try:
+                data = os.pread(self._fd, 8 * count, (start // PAGE_SIZE + at) * 8)
+            except OSError:
+                break
+            read = np.frombuffer(data[: len(data) // 8 * 8], np.uint64)
+            entries[at : at + len(read)] = read
+        present = (entries & np.uint64(1 << 63)) != 0
+        exclusive = (entries & np.uint64(_EXCLUSIVE)) != 0
+        frame = np.where(present, entries & np.uint64(_PFN), 0).astype(np.int64)
+        return Frames(present & exclusive, present & ~exclusive, frame)
 
     def close(self) -> None:
         """Close the file."""

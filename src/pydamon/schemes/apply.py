@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core.closing import Closing
-from pydamon.core.errors import SchemeError
+from pydamon.core.errors import ProbeError, SchemeError
 from pydamon.core.snapshot import Snapshot
 from pydamon.engine import Monitor, SamplingMonitor
 from pydamon.schemes.applying import AppliedScheme
@@ -30,10 +30,10 @@ def apply(mon: Monitor, *schemes: Scheme, dry_run: bool = False) -> AppliedSchem
             for snapshot in applied.run("10min"):
                 print(applied[0].stats)
 
-    With *dry_run* it is only counted what would be done. Raises `SchemeError` for what this
-    machine, or this user, cannot do to these targets.
+    With *dry_run* it is only counted what would be done, whoever monitors. Raises `SchemeError` for
+    what this machine, or this user, cannot do to these targets.
     """
-    if not isinstance(mon, SamplingMonitor):
+    if not (dry_run or isinstance(mon, SamplingMonitor)):
         raise SchemeError(
             "schemes are applied by pydamon only to what it samples itself",
             hint='use monitor(..., engine="sampling")',
@@ -47,13 +47,13 @@ class AppliedSchemes(Closing):
     Ends when the monitor does, or when all schemes are done.
     """
 
-    def __init__(
-        self, mon: SamplingMonitor, schemes: Sequence[Scheme], *, dry_run: bool = False
-    ) -> None:
+    def __init__(self, mon: Monitor, schemes: Sequence[Scheme], *, dry_run: bool = False) -> None:
         self._mon = mon
+        self._sampling = mon if isinstance(mon, SamplingMonitor) else None
+        """The monitor, if it can look at single pages and change ages."""
         self._memories: dict[int, TargetMemory] = {}
         for scheme in schemes:
-            check(scheme.filters, scans=mon.scans)
+            check(scheme.filters, scans=self._sampling is not None and self._sampling.scans)
         self.schemes = tuple(AppliedScheme(scheme, dry_run=dry_run) for scheme in schemes)
         """The schemes with their state, in the order in which they are applied."""
         self._refresh()
@@ -86,11 +86,18 @@ class AppliedSchemes(Closing):
         self._refresh()
         for scheme in self.schemes:
             tried = scheme.apply(snapshot, self._memories, self._young)
-            if not scheme.resets_age:
+            if not scheme.resets_age or self._sampling is None:
                 continue
             for target in {part.target for part in tried}:
                 rows = sorted((p.start, p.end) for p in tried if p.target == target)
-                self._mon.reset_age(snapshot.targets[target], np.array(rows, np.int64))
+                self._sampling.reset_age(snapshot.targets[target], np.array(rows, np.int64))
+
+    def complaints(self) -> list[str]:
+        """Which processes are left alone since the last time, and why: a line each, for people."""
+        found = [text for scheme in self.schemes for text in scheme.complaints]
+        for scheme in self.schemes:
+            scheme.complaints.clear()
+        return found
 
     def close(self) -> None:
         """Let go of the targets; the monitor stays."""
@@ -115,14 +122,17 @@ class AppliedSchemes(Closing):
     def _refuse(self) -> None:
         """Say at once if a scheme can be applied to none of the targets."""
         for scheme in self.schemes:
-            reasons = [scheme.refusal(memory) for memory in self._memories.values()]
-            if reasons and all(reasons):
-                pids = ", ".join(map(str, self._memories))
-                raise SchemeError(
-                    f"cannot apply {scheme.scheme.label} to pid {pids}: {reasons[0]}",
-                    hint="needs root, or CAP_SYS_NICE and CAP_SYS_PTRACE, and for processes of "
-                    "others CAP_DAC_READ_SEARCH",
-                )
+            found = [(pid, scheme.refusal(memory)) for pid, memory in self._memories.items()]
+            reasons = [(pid, refusal) for pid, refusal in found if refusal and not refusal.gone]
+            if not reasons or len(reasons) < len(found):
+                continue
+            (pid, refusal), more = reasons[0], len(reasons) - 1
+            whom = f"pid {pid}" + (f" and {more} more" if more else "")
+            raise SchemeError(
+                f"cannot apply {scheme.scheme.label} to {whom}: {refusal.why}", hint=refusal.hint
+            )
 
     def _young(self, memory: TargetMemory, start: int, end: int) -> NDArray[np.bool_]:
-        return self._mon.young(memory.process, start, end)
+        if self._sampling is None or memory.process not in self._sampling.layout.processes:
+            raise ProbeError("its pages cannot be looked at")
+        return self._sampling.young(memory.process, start, end)

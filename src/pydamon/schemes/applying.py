@@ -9,11 +9,11 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from pydamon.core.errors import SchemeError
+from pydamon.core.errors import PydamonError, SchemeError
 from pydamon.core.regions import PAGE_SIZE, Ranges
 from pydamon.core.snapshot import Snapshot
+from pydamon.core.units import format_duration
 from pydamon.schemes.actions import ACTION_TYPES, Action
-from pydamon.schemes.actions.base import size_of, without
 from pydamon.schemes.charge import Charge
 from pydamon.schemes.chosen import Chosen
 from pydamon.schemes.guarding import Guarding
@@ -21,7 +21,10 @@ from pydamon.schemes.matching import filtered, matching
 from pydamon.schemes.memory import TargetMemory
 from pydamon.schemes.metrics import GoalScore, free_mem_rate
 from pydamon.schemes.pagefilters import Young, passing
-from pydamon.schemes.pattern import Bounds
+from pydamon.schemes.pattern import UNBOUNDED, Bounds
+from pydamon.schemes.ranges import size_of
+from pydamon.schemes.refusal import PRIVILEGES, Refusal
+from pydamon.schemes.rehearsal import Rehearsal
 from pydamon.schemes.resting import Resting
 from pydamon.schemes.scheme import Scheme
 from pydamon.schemes.stats import SchemeStats
@@ -31,6 +34,7 @@ __all__ = ["AppliedScheme", "Tried"]
 
 _MOST_BYTES = 64 << 20
 """What is done between two looks at the clock, at most."""
+_ASK_AGAIN_S = 5.0
 _STEPS = 16
 """In so many steps at least a window's limit is spent, so that the time quota holds."""
 
@@ -48,8 +52,9 @@ class Tried:
 class AppliedScheme:
     """A scheme with all that it remembers between snapshots.
 
-    With *dry_run* nothing is done: what would be counts as done, once for as long as it is accessed
-    at a rate that fits. Raises `SchemeError` for what this machine cannot do.
+    With *dry_run* nothing is done, and watermarks do not keep it off: the statistics say what would
+    have been done by now. Only resident memory counts there, each page once, for as long as it is
+    accessed at a rate that fits. Raises `SchemeError` for what this machine cannot do.
     """
 
     def __init__(
@@ -65,9 +70,10 @@ class AppliedScheme:
         """Whether it is on, for people; if not, why."""
         self.tried: list[Tried] = []
         """What it was applied to the last time."""
-        self._refusals = WeakKeyDictionary[TargetMemory, str]()
-        self._would = WeakKeyDictionary[TargetMemory, Ranges]()
-        """What a dry run has counted already."""
+        self.complaints: list[str] = []
+        """What people are to be told, each once: processes that cannot be acted on."""
+        self._refusals = WeakKeyDictionary[TargetMemory, tuple[Refusal | None, float]]()
+        self._told = WeakKeyDictionary[TargetMemory, str]()
         self._action: Action | None = None
         if isinstance(scheme.action, str):
             self._action = ACTION_TYPES[scheme.action](scheme)
@@ -75,7 +81,9 @@ class AppliedScheme:
             raise SchemeError(
                 "filters: a function is called with regions, and only addr and target go by those"
             )
-        self._dry_run = dry_run
+        self._rehearsal: Rehearsal | None = None
+        if dry_run:
+            self._rehearsal = Rehearsal(of_resident=not self._action or self._action.of_resident)
         score = GoalScore(scheme.quota.goals) if scheme.quota.goals else None
         self._charge = Charge(scheme.quota, score)
         self._switch = Switch(scheme.watermarks, free_memory)
@@ -83,6 +91,7 @@ class AppliedScheme:
         self._guarding = Guarding(scheme.guard) if takes and scheme.guard else None
         self._resting = Resting() if takes else None
         self._now_ns = self._next_ns = 0
+        self._first_ns: int | None = None
 
     @property
     def effective_bytes(self) -> int | None:
@@ -97,25 +106,36 @@ class AppliedScheme:
     @property
     def resets_age(self) -> bool:
         """Whether what it was applied to counts as new."""
-        if self._dry_run or self._resting is not None:
+        if self._rehearsal is not None or self._resting is not None:
             return False
         return self._action is None or self._action.changes
 
-    def refusal(self, memory: TargetMemory) -> str:
-        """Why it cannot be applied to a process; empty where it can."""
-        if self._action is None:
-            return ""
-        if memory not in self._refusals:
-            self._refusals[memory] = self._action.refusal(memory) or self._sight(memory)
-        return self._refusals[memory]
+    def refusal(self, memory: TargetMemory) -> Refusal | None:
+        """Why it cannot be applied to a process now; `None` where it can."""
+        now_s = time.monotonic()
+        refusal, asked_s = self._refusals.get(memory, (None, -_ASK_AGAIN_S))
+        # Programs change what they are when they start others: who refused may not for ever.
+        if memory not in self._refusals or (refusal and now_s - asked_s >= _ASK_AGAIN_S):
+            refusal = self._action.refusal(memory) if self._action is not None else None
+            refusal = refusal or self._sight(memory)
+            self._refusals[memory] = refusal, now_s
+        return refusal
 
-    def _sight(self, memory: TargetMemory) -> str:
+    def _sight(self, memory: TargetMemory) -> Refusal | None:
         """Why the pages of a process cannot be seen, where that is needed."""
         of_pages = any(not rule.is_core for rule in self.scheme.filters)
         changes = self._action is not None and self._action.changes
-        if memory.pages.refusal and (changes or of_pages):
-            return f"its pages cannot be looked at: {memory.pages.refusal}"
-        return ""
+        if memory.pages.refusal and (changes or of_pages or self._rehearsal is not None):
+            return Refusal(f"its pages cannot be looked at: {memory.pages.refusal}", PRIVILEGES)
+        return None
+
+    def _leave_alone(self, memory: TargetMemory, refusal: Refusal) -> None:
+        """Do nothing to a process any more, and say so once."""
+        self._refusals[memory] = refusal, time.monotonic()
+        if not refusal.gone and self._told.get(memory) != refusal.why and memory.process.alive:
+            self._told[memory] = refusal.why
+            pid = memory.process.pid
+            self.complaints.append(f"{self.scheme.label}: pid {pid} is left alone: {refusal.why}")
 
     def apply(
         self, snapshot: Snapshot, memories: Mapping[int, TargetMemory], young: Young
@@ -135,10 +155,14 @@ class AppliedScheme:
         bounds = self.scheme.pattern.bounds(
             snapshot.max_nr_accesses, snapshot.sampling_ns, snapshot.window_ns
         )
-        self._forget(snapshot, bounds, memories)
         chosen = matching(Chosen.all_of(snapshot), bounds)
-        if self._resting is not None:
-            rest_ns = bounds.min_age * snapshot.window_ns
+        if self._rehearsal is not None:
+            self._rehearsal.forget(snapshot, bounds, memories)
+            chosen = self._rehearsal.others(chosen)
+        elif self._resting is not None:
+            rest_ns = bounds.min_age_ns
+            if rest_ns is None:
+                rest_ns = bounds.min_age * snapshot.window_ns
             chosen = self._resting.others(chosen, now_ns - rest_ns)
         chosen = filtered(chosen, self.scheme.filters)
         hot_first = self._action is None or self._action.hot_first
@@ -151,20 +175,28 @@ class AppliedScheme:
             if not (in_time and len(served) and self._charge.goes_on):
                 break
         if self._action is not None and self._action.note:
-            self.state = f"on; {self._action.note}"
+            self.state += f"; {self._action.note}"
+        if self._rehearsal is not None:
+            self._tell(self._rehearsal, snapshot, bounds)
         return self.tried
 
-    def _forget(
-        self, snapshot: Snapshot, bounds: Bounds, memories: Mapping[int, TargetMemory]
-    ) -> None:
-        """What is accessed at another rate now would be another case, in a dry run."""
-        rate = snapshot.nr_accesses
-        other = (rate < bounds.min_nr_accesses) | (rate > bounds.max_nr_accesses)
-        for index, target in enumerate(snapshot.targets):
-            if (memory := memories.get(target.pid)) is not None and memory in self._would:
-                rows = other & (snapshot.target == index)
-                gone = np.stack([snapshot.start[rows], snapshot.end[rows]], axis=1)
-                self._would[memory] = without(self._would[memory], gone)
+    def _tell(self, rehearsal: Rehearsal, snapshot: Snapshot, bounds: Bounds) -> None:
+        """The statistics of a dry run, and why it may find nothing yet."""
+        self.stats.sz_tried = rehearsal.tried_bytes
+        self.stats.sz_ops_filter_passed = rehearsal.passed_bytes
+        self.stats.sz_applied = rehearsal.applied_bytes
+        if self._first_ns is None:
+            self._first_ns = snapshot.start_ns
+        watched_ns, wanted_ns = snapshot.end_ns - self._first_ns, bounds.min_age_ns
+        if wanted_ns is None:
+            wanted_ns = bounds.min_age * snapshot.window_ns
+        if watched_ns < wanted_ns < UNBOUNDED:
+            age = self.scheme.pattern.min_age
+            unit = "" if age.unit == "ns" else " aggregations"
+            self.state += (
+                f"; too early to tell: watched for {format_duration(watched_ns)}, and it asks for "
+                f"an age of {age}{unit}"
+            )
 
     def _apply_to_all(
         self, chosen: Chosen, memories: Mapping[int, TargetMemory], young: Young
@@ -182,18 +214,19 @@ class AppliedScheme:
         if self.done:
             self.state = f"done, after {self.stats.nr_snapshots} snapshots"
             return False
+        self.state = "on"
         if not self._switch.is_on(now_ns):
             marks = self.scheme.watermarks
-            self.state = (
-                f"off: {self._switch.value / 10:.1f} % of memory is free, and it is on between "
-                f"{marks.low / 10:g} and {marks.mid / 10:g} %"
-            )
-            return False
+            free = f"{self._switch.value / 10:.1f} % of memory is free"
+            between = f"between {marks.low / 10:g} and {marks.mid / 10:g} %"
+            if self._rehearsal is None:
+                self.state = f"off: {free}, and it is on {between}"
+                return False
+            self.state = f"off now: {free}; it would act {between}"
         if self._guarding is not None and not self._guarding.allows(now_ns, memories.values()):
             self.stats.rests = self._guarding.rests
             self.state = f"resting: {self._guarding.why}"
             return False
-        self.state = "on"
         return True
 
     def _apply_to(
@@ -212,7 +245,8 @@ class AppliedScheme:
             # Made-up memory can be counted, or shown to a function.
             if self._action is not None and self._action.changes:
                 return True
-        elif self.refusal(memory):
+        elif refusal := self.refusal(memory):
+            self._leave_alone(memory, refusal)
             return True
         start, end, applied = int(chosen.start[first]), int(chosen.end[behind - 1]), 0
         reached, in_time = start, True
@@ -222,11 +256,20 @@ class AppliedScheme:
                 self._charge.stop_at(snapshot, target, step_start)
                 break
             begin_ns = time.thread_time_ns()
+            step = (step_start, step_end)
             if self._action is None:
-                done = self._call(chosen, first)
+                done = self._call(chosen, first, step, memory)
             else:
                 allowed = bool(chosen.allowed[first])
-                done = self._act(self._action, memory, (step_start, step_end), young, allowed)
+                try:
+                    done = self._act(self._action, snapshot, target, memory, step, young, allowed)
+                except (PydamonError, OSError) as error:
+                    if memory is None:
+                        raise
+                    # Whatever a process does, others are acted on all the same.
+                    hint = getattr(error, "hint", "")
+                    self._leave_alone(memory, Refusal(str(error), hint))
+                    break
             took_ns = time.thread_time_ns() - begin_ns
             self._charge.pay(step_end - step_start, done, took_ns)
             self.stats.time_ns += took_ns
@@ -234,11 +277,12 @@ class AppliedScheme:
         if reached > start:
             regions = int(np.searchsorted(chosen.start[first:behind], reached))
             self.stats.nr_tried += regions
-            self.stats.sz_tried += reached - start
             self.stats.nr_applied += regions if applied else 0
-            self.stats.sz_applied += applied
+            if self._rehearsal is None:
+                self.stats.sz_tried += reached - start
+                self.stats.sz_applied += applied
             self.tried.append(Tried(target, start, reached, applied))
-            if self._resting is not None and not self._dry_run:
+            if self._resting is not None and self._rehearsal is None:
                 self._resting.add(self._now_ns, pid, np.array([[start, reached]], np.int64))
         return in_time
 
@@ -260,25 +304,24 @@ class AppliedScheme:
     def _act(
         self,
         action: Action,
+        snapshot: Snapshot,
+        target: int,
         memory: TargetMemory | None,
         step: tuple[int, int],
         young: Young,
         allowed: bool,
     ) -> int:
         if memory is None:
-            self.stats.sz_ops_filter_passed += step[1] - step[0]
-            return step[1] - step[0]
+            return self._note(snapshot, target, step)
         ranges: Ranges = np.array([step], np.int64)
         if not allowed and any(not rule.is_core for rule in self.scheme.filters):
             ranges = passing(self.scheme.filters, memory, *step, young)
-        self.stats.sz_ops_filter_passed += size_of(ranges)
-        ranges = action.doable(memory, ranges)
-        if self._dry_run and action.changes:
-            before = self._would.get(memory, np.empty((0, 2), np.int64))
-            ranges = without(ranges, before)
-            self._would[memory] = np.concatenate([before, ranges])
-        if self._dry_run:
-            return action.foreseen(memory, ranges)
+        passed, ranges = ranges, action.doable(memory, ranges)
+        if self._rehearsal is not None:
+            done = action.foreseen(memory, ranges)
+            self._rehearsal.count(snapshot, target, step, memory, passed, (ranges, done))
+            return done
+        self.stats.sz_ops_filter_passed += size_of(passed)
         if not len(ranges):
             return 0
         done = action.act(memory, ranges)
@@ -286,11 +329,28 @@ class AppliedScheme:
             self._guarding.take(self._now_ns, memory, ranges, done)
         return done
 
-    def _call(self, chosen: Chosen, index: int) -> int:
+    def _note(
+        self,
+        snapshot: Snapshot,
+        target: int,
+        step: tuple[int, int],
+        memory: TargetMemory | None = None,
+    ) -> int:
+        """Count all of a range: nothing is to be found out about its pages."""
+        size = step[1] - step[0]
+        if self._rehearsal is None:
+            self.stats.sz_ops_filter_passed += size
+        else:
+            whole: Ranges = np.array([step], np.int64)
+            self._rehearsal.count(snapshot, target, step, memory, whole, (whole, size))
+        return size
+
+    def _call(
+        self, chosen: Chosen, index: int, step: tuple[int, int], memory: TargetMemory | None
+    ) -> int:
         """Call the user's function with a region."""
-        region = chosen.at(index)
-        self.stats.sz_ops_filter_passed += region.size
-        if self._dry_run or not callable(self.scheme.action):
-            return region.size
-        done = self.scheme.action(region)
-        return region.size if done is None else int(done)
+        size = self._note(chosen.snapshot, int(chosen.target[index]), step, memory)
+        if self._rehearsal is not None or not callable(self.scheme.action):
+            return size
+        done = self.scheme.action(chosen.at(index))
+        return size if done is None else int(done)

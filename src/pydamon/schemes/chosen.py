@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core.cutting import Cut, cut_at
-from pydamon.core.snapshot import Snapshot, SnapshotRegion
+from pydamon.core.snapshot import UNKNOWN, Snapshot, SnapshotRegion
 
 __all__ = ["Chosen"]
 
@@ -50,6 +50,20 @@ class Chosen:
     def age(self) -> NDArray[np.int64]:
         """Aggregations for which that has held."""
         return self.snapshot.age[self.region]
+
+    @property
+    def age_ns(self) -> NDArray[np.int64]:
+        """The same as a time."""
+        age_ns = self.snapshot.age_ns[self.region]
+        return np.where(age_ns == UNKNOWN, self.age * self.snapshot.window_ns, age_ns)
+
+    @property
+    def is_unseen(self) -> NDArray[np.bool_]:
+        """Whether nobody has looked yet at most of what is in memory."""
+        unseen = self.snapshot.unseen_bytes[self.region]
+        resident = self.snapshot.resident_bytes[self.region]
+        whole = self.snapshot.size[self.region]
+        return 2 * unseen > np.where(resident == UNKNOWN, whole, resident)
 
     @property
     def size(self) -> NDArray[np.int64]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any, TypeVar
 
 import attrs
 
 from pydamon.core.errors import UsageError
+from pydamon.core.plain import near, shown
 from pydamon.core.units import parse_duration_ns, parse_size
 
 __all__ = [
     "Ns",
     "all_of",
+    "basis_points",
     "count",
     "duration_ns",
     "flag",
@@ -30,6 +34,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+_MOST = 2**63 - 1
+_PERCENT = "write it like 40%"
+_PERCENTAGE = re.compile(r"\s*([0-9]{1,3}(?:\.[0-9]{0,20})?)\s*%\s*")
 
 
 def naming(_: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
@@ -54,8 +61,8 @@ def _named(name: str, converter: Any) -> Callable[[Any], Any] | None:
             return converter(value)
         except UsageError as error:
             raise UsageError(f"{name}: {error}", hint=error.hint) from None
-        except (TypeError, AttributeError):
-            raise UsageError(f"{name}: cannot be {value!r}") from None
+        except (TypeError, AttributeError, ValueError, ArithmeticError):
+            raise UsageError(f"{name}: cannot be {shown(value)}") from None
 
     return convert
 
@@ -80,7 +87,9 @@ def duration_ns(value: str | timedelta | Ns) -> Ns:
     if isinstance(value, Ns):
         return value
     if not isinstance(value, (str, timedelta)):
-        raise UsageError(f"not a duration: {value!r}", hint='write it like "5ms", "1.5s" or "2min"')
+        raise UsageError(
+            f"not a duration: {shown(value)}", hint='write it like "5ms", "1.5s" or "2min"'
+        )
     return Ns(parse_duration_ns(value))
 
 
@@ -88,29 +97,48 @@ def count(value: int) -> int:
     """A whole number that is not negative."""
     _not(bool, value)
     if not isinstance(value, int) or value < 0:
-        raise UsageError(f"not a whole number of 0 or more: {value!r}")
+        raise UsageError(f"not a whole number of 0 or more: {shown(value)}")
+    if value > _MOST:
+        raise UsageError(f"too large: {shown(value)}")
     return value
 
 
-def permil(value: int) -> int:
-    """A share in thousandths."""
+def permil(value: str | int) -> int:
+    """A share in thousandths, or text in percent: "50%"."""
+    if isinstance(value, str):
+        return _percent_in(value, 1000)
     if count(value) > 1000:
-        raise UsageError(f"a share in thousandths is at most 1000: {value}")
+        raise UsageError(f"a share in thousandths is at most 1000: {shown(value)}", hint=_PERCENT)
     return value
 
 
-def share(value: float) -> float:
-    """A share from 0 to 1."""
+def basis_points(value: str | int) -> int:
+    """A share in 10,000ths, or text in percent: "99.7%"."""
+    return _percent_in(value, 10_000) if isinstance(value, str) else count(value)
+
+
+def share(value: str | float) -> float:
+    """A share from 0 to 1, or text in percent: "10%"."""
     _not(bool, value)
+    if isinstance(value, str):
+        return _percent_in(value, 10**9) / 10**9
     if not 0 <= value <= 1:
-        raise UsageError(f"not a share from 0 to 1: {value!r}")
+        raise UsageError(f"not a share from 0 to 1: {shown(value)}", hint=_PERCENT)
     return float(value)
+
+
+def _percent_in(value: str, whole: int) -> int:
+    """So many parts of *whole* as a percentage says."""
+    match = _PERCENTAGE.fullmatch(value)
+    if match is None or Decimal(match[1]) > 100:
+        raise UsageError(f"not a percentage from 0% to 100%: {shown(value)}", hint=_PERCENT)
+    return round(Decimal(match[1]) * whole / 100)
 
 
 def flag(value: bool) -> bool:
     """True or false."""
     if not isinstance(value, bool):
-        raise UsageError(f"not true or false: {value!r}")
+        raise UsageError(f"not true or false: {shown(value)}")
     return value
 
 
@@ -122,7 +150,9 @@ def optional_count(value: int | None) -> int | None:
 def text(value: str) -> str:
     """Text."""
     if not isinstance(value, str):
-        raise UsageError(f"not text: {value!r}")
+        raise UsageError(f"not text: {shown(value)}")
+    if "\0" in value:
+        raise UsageError(f"cannot be {shown(value)}")
     return value
 
 
@@ -136,17 +166,20 @@ def all_of(kind: type[T], values: Iterable[T]) -> tuple[T, ...]:
     found = tuple(values)
     for value in found:
         if not isinstance(value, kind):
-            raise UsageError(f"not a {kind.__name__}: {value!r}")
+            raise UsageError(f"not a {kind.__name__}: {shown(value)}")
     return found
 
 
-def one_of(value: str, names: Iterable[str]) -> str:
+def one_of(value: str, names: Collection[str]) -> str:
     """One of some names."""
-    if not isinstance(value, str) or value not in names:
-        raise UsageError(f"there is no {value!r}", hint=f"choose from {', '.join(names)}")
+    hint = f"choose from {', '.join(names)}"
+    if not isinstance(value, str):
+        raise UsageError(f"not a word: {shown(value)}", hint=hint)
+    if value not in names:
+        raise UsageError(f"there is no {shown(value)}{near(value, names)}", hint=hint)
     return value
 
 
 def _not(kind: type, value: object) -> None:
     if isinstance(value, kind):
-        raise UsageError(f"cannot be {value!r}")
+        raise UsageError(f"cannot be {shown(value)}")

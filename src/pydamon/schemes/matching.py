@@ -10,17 +10,27 @@ from numpy.typing import NDArray
 from pydamon.core.regions import PAGE_SIZE
 from pydamon.schemes.chosen import Chosen
 from pydamon.schemes.filters import Filter
-from pydamon.schemes.pattern import Bounds
+from pydamon.schemes.pattern import UNBOUNDED, Bounds
 
 __all__ = ["Verdict", "filtered", "matching"]
 
 
 def matching(chosen: Chosen, bounds: Bounds) -> Chosen:
     """The regions within closed bounds of size, access rate and age."""
-    size, rate, age = chosen.size, chosen.nr_accesses, chosen.age
+    size, rate, age, age_ns = chosen.size, chosen.nr_accesses, chosen.age, chosen.age_ns
     fits = (size >= bounds.min_size) & (size <= bounds.max_size)
     fits &= (rate >= bounds.min_nr_accesses) & (rate <= bounds.max_nr_accesses)
-    fits &= (age >= bounds.min_age) & (age <= bounds.max_age)
+    if bounds.max_nr_accesses < UNBOUNDED:
+        # What nobody has looked at may be accessed at any rate.
+        fits &= ~chosen.is_unseen
+    if bounds.min_age_ns is None:
+        fits &= age >= bounds.min_age
+    else:
+        fits &= age_ns >= bounds.min_age_ns
+    if bounds.max_age_ns is None:
+        fits &= age <= bounds.max_age
+    else:
+        fits &= age_ns <= bounds.max_age_ns
     return chosen if fits.all() else chosen.take(fits)
 
 

@@ -37,7 +37,7 @@ class TargetMemory(Closing):
         """Take note of what is mapped now."""
         if mappings is not self.mappings:
             self.mappings = mappings
-            for name in ("bounds", "_of_files"):
+            for name in ("bounds", "in_files", "_of_files"):
                 self.__dict__.pop(name, None)
             if len(self._known) > 2 * len(mappings.mappings):
                 self._known.clear()
@@ -54,6 +54,12 @@ class TargetMemory(Closing):
         return np.array(rows, np.int64).reshape(-1, 2)
 
     @cached_property
+    def in_files(self) -> Ranges:
+        """Mappings of files, shared memory included."""
+        named = [mapping.name.startswith("/") for mapping in self.mappings.mappings]
+        return self.bounds[np.array(named, np.bool_)]
+
+    @cached_property
     def _of_files(self) -> NDArray[np.bool_]:
         """For each mapping whether its pages can be had from a file again, without swap."""
         names = [mapping.name for mapping in self.mappings.mappings]
@@ -64,6 +70,8 @@ class TargetMemory(Closing):
 
     def mapping_at(self, address: NDArray[np.int64]) -> NDArray[np.intp]:
         """The index of the mapping that each address is in; -1 for none."""
+        if not len(self.bounds):
+            return np.full(len(address), -1, np.intp)
         at = np.searchsorted(self.bounds[:, 0], address, side="right") - 1
         outside = (at < 0) | (address >= self.bounds[at, 1])
         return np.where(outside, -1, at)

@@ -11,14 +11,17 @@ from datetime import timedelta
 from attrs import field, frozen
 
 from pydamon.core.errors import UsageError
+from pydamon.core.plain import shown
 from pydamon.core.units import format_duration, parse_duration_ns
-from pydamon.schemes.fields import count, naming, optional_size, size
+from pydamon.schemes.fields import count, naming, one_of, optional_size, size
 
 __all__ = ["UNBOUNDED", "AccessPattern", "Age", "Bounds", "Rate", "age", "rate"]
 
 UNBOUNDED = 2**63 - 1
 """The upper bound where there is none."""
-_RATE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%|hz|)\s*", re.IGNORECASE)
+_RATE = re.compile(
+    r"\s*([0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})\s*(%|hz|samples|)\s*", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,11 @@ class Rate:
 
     value: float
     unit: str = "samples"
+
+    def __post_init__(self) -> None:
+        one_of(self.unit, ("samples", "%", "hz"))
+        if not (0 <= self.value < math.inf and (self.unit != "%" or self.value <= 100)):
+            raise UsageError(f"not an access rate: {self.value:g} {self.unit}")
 
     @classmethod
     def of(cls, value: Rate | str | int) -> Rate:
@@ -38,7 +46,8 @@ class Rate:
         match = _RATE.fullmatch(value)
         if match is None or (match[2] == "%" and float(match[1]) > 100):
             raise UsageError(
-                f"not an access rate: {value!r}", hint='write it like 3 (samples), "5%" or "20Hz"'
+                f"not an access rate: {shown(value)}",
+                hint='write it like 3 (samples), "5%" or "20Hz"',
             )
         return cls(float(match[1]), match[2].lower() or "samples")
 
@@ -61,6 +70,10 @@ class Age:
     value: int
     unit: str = "aggregations"
 
+    def __post_init__(self) -> None:
+        one_of(self.unit, ("aggregations", "ns"))
+        count(self.value)
+
     @classmethod
     def of(cls, value: Age | str | timedelta | int) -> Age:
         """Of a number of aggregations, or a time such as "2min"."""
@@ -68,6 +81,10 @@ class Age:
             return value
         if isinstance(value, int):
             return cls(count(value))
+        if isinstance(value, float):
+            raise UsageError(
+                f"not an age: {value!r}", hint='write it like 3 (aggregations), "2min"'
+            )
         return cls(parse_duration_ns(value), "ns")
 
     def __str__(self) -> str:
@@ -98,7 +115,10 @@ def _optional_age(value: Age | str | timedelta | int | None) -> Age | None:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """A pattern in DAMON's units, as closed intervals: bytes, samples, aggregations."""
+    """A pattern in DAMON's units, as closed intervals: bytes, samples, aggregations.
+
+    An age that was given as a time is in nanoseconds, too, as it is exact then; else that is None.
+    """
 
     min_size: int
     max_size: int
@@ -106,6 +126,8 @@ class Bounds:
     max_nr_accesses: int
     min_age: int
     max_age: int
+    min_age_ns: int | None = None
+    max_age_ns: int | None = None
 
 
 @frozen(kw_only=True, field_transformer=naming)
@@ -151,6 +173,10 @@ class AccessPattern:
             _inside(rates[1], math.floor),
             _inside(ages[0], math.ceil),
             _inside(ages[1], math.floor),
+            *(
+                age.value if age is not None and age.unit == "ns" else None
+                for age in (self.min_age, self.max_age)
+            ),
         )
 
 

@@ -23,7 +23,7 @@ def scores(chosen: Chosen, weights: Weights, *, hot_first: bool) -> NDArray[np.i
     """
     snapshot = chosen.snapshot
     rate = chosen.nr_accesses * 100 // max(1, snapshot.max_nr_accesses)
-    seconds = chosen.age * snapshot.window_ns // 10**9
+    seconds = chosen.age_ns // 10**9
     # The number of binary digits: frexp's exponent, exact for what an age can be.
     digits = np.minimum(np.frexp(seconds.astype(np.float64))[1], _LOG_RANGE).astype(np.int64)
     age = (np.where(rate > 0, digits, -digits) + _LOG_RANGE) * 100 // (2 * _LOG_RANGE)

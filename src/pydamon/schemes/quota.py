@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 from attrs import field, frozen
 
 from pydamon.core.errors import UsageError
+from pydamon.core.plain import shown
 from pydamon.schemes.fields import (
     Ns,
     all_of,
+    basis_points,
     count,
     duration_ns,
     naming,
@@ -35,10 +38,29 @@ METRICS = {
 }
 """What a goal can be about, by the kernel's names, and what each has to be told besides."""
 TUNERS = ("consist", "temporal")
+_WHOLE = 10_000
 
 
 def _metric(value: str) -> str:
     return one_of(value, METRICS)
+
+
+class _BasisPoints(int):
+    """Said in percent: only some metrics are shares."""
+
+
+def _target(value: int | str) -> int:
+    if not isinstance(value, str):
+        return count(value)
+    return _BasisPoints(basis_points(value))
+
+
+def _value(value: float | Callable[[], float]) -> float | Callable[[], float]:
+    if callable(value):
+        return value
+    if isinstance(value, bool) or not 0 <= value < math.inf:
+        raise UsageError(f"not a number of 0 or more, nor a function: {shown(value)}")
+    return value
 
 
 @frozen(kw_only=True, field_transformer=naming)
@@ -46,20 +68,26 @@ class Goal:
     """Tune the quota until a metric has its *target* value.
 
     `metric` is one of DAMON's: `some_mem_psi_us` is the time that tasks stalled for memory, in
-    microseconds a reset interval; those in `_bp` are shares in 10,000, of a memory `node` or a
-    cgroup (`memcg_path`, below the root of the cgroups). For `user_input` the value is yours:
-    `value` is a number, or a function that is asked for it once a reset interval.
+    microseconds a reset interval; those in `_bp` are shares in 10,000 (or text in percent:
+    "99.7%"), of a memory `node` or a cgroup (`memcg_path`, below the root of the cgroups). For
+    `user_input` the value is yours: `value` is a number, or a function that is asked for it once a
+    reset interval.
     """
 
     metric: str = field(converter=_metric)
-    target: int = field(converter=count)
-    value: float | Callable[[], float] = 0
+    target: int = field(converter=_target)
+    value: float | Callable[[], float] = field(default=0, converter=_value)
     node: int | None = field(default=None, converter=optional_count)
     memcg_path: str | None = field(default=None, converter=optional_text)
 
     def __attrs_post_init__(self) -> None:
         if self.target == 0:
             raise UsageError("target: must be above 0")
+        is_share = self.metric.endswith("_bp")
+        if isinstance(self.target, _BasisPoints) and not is_share:
+            raise UsageError(f"target: {self.metric} is no share, so that no percentage fits")
+        if is_share and self.target > _WHOLE:
+            raise UsageError(f"target: a share in 10,000ths is at most 10,000: {self.target}")
         for name in METRICS[self.metric]:
             if getattr(self, name) is None:
                 raise UsageError(f"{name}: is needed for the goal {self.metric}")

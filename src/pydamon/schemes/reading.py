@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import tomllib
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import attrs
-import cattrs
 
 from pydamon.core.errors import UsageError
-from pydamon.schemes.fields import Ns
+from pydamon.core.plain import Node
+from pydamon.schemes.files import load
 from pydamon.schemes.scheme import Scheme
 
-__all__ = ["from_plain", "load_toml", "read_schemes"]
+__all__ = ["build", "build_all", "read_schemes"]
 
 T = TypeVar("T")
 
@@ -23,62 +23,57 @@ def read_schemes(path: str | Path) -> list[Scheme]:
 
     Raises `UsageError` for what is wrong, and says where it is.
     """
-    data = load_toml(path)
-    for name in data:
-        if name != "schemes":
-            raise UsageError(f"{path}: {name}: not known", hint="schemes are tables [[schemes]]")
-    return list(from_plain(tuple[Scheme, ...], data.get("schemes", []), f"{path}: schemes"))
+    tables = load(path).table(("schemes",))
+    return build_all(Scheme, tables["schemes"]) if "schemes" in tables else []
 
 
-def load_toml(path: str | Path) -> dict[str, Any]:
-    """The contents of a TOML file."""
+def build_all(kind: type[T], node: Node) -> list[T]:
+    """Objects of an attrs class, of a list of tables; see `build`."""
+    return [build(kind, item) for item in node.items()]
+
+
+def build(kind: type[T], node: Node, *, passed: tuple[str, ...] = ()) -> T:
+    """An object of an attrs class, of a table whose keys are the arguments.
+
+    Raises `UsageError` that begins with the place of what is wrong; *passed* are keys that are no
+    arguments.
+    """
+    fields = _arguments(kind)  # type: ignore[arg-type]
+    needed = [name for name, (_, is_needed) in fields.items() if is_needed]
+    tables = node.table(tuple(fields), needed=needed, passed=passed)
+    arguments = {name: _value(fields[name][0], value) for name, value in tables.items()}
     try:
-        return tomllib.loads(Path(path).read_text())
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}") from None
+        return kind(**arguments)
+    except UsageError as error:
+        # Converters begin with the name of the argument.
+        name, colon, text = str(error).partition(": ")
+        if colon and name.partition("[")[0] in fields:
+            raise node.of(None, name).error(text, hint=error.hint) from None
+        raise node.error(str(error), hint=error.hint) from None
 
 
-def from_plain(kind: type[T], data: object, where: str) -> T:
-    """An object of *kind* of plain data; raises `UsageError` that begins with *where* it is."""
-    try:
-        return _converter.structure(data, kind)
-    except Exception as error:
-        found = cattrs.transform_error(error, path=where, format_exception=_explain)
-        text, _, place = found[0].rpartition(" @ ")
-        raise UsageError(f"{place}: {text}", hint=_hint(error)) from None
-
-
-def _explain(error: BaseException, _: type | None) -> str:
-    if isinstance(error, cattrs.ForbiddenExtraKeysError):
-        names = ", ".join(sorted(error.extra_fields))
-        return f"not known: {names}"
-    if isinstance(error, KeyError):
-        return "is missing"
-    if isinstance(error, TypeError):
-        return "not a table of settings"
-    return str(error)
-
-
-def _hint(error: BaseException) -> str:
-    """The hint of the first error in a group, or the keys that there are."""
-    if isinstance(error, cattrs.ForbiddenExtraKeysError):
-        return f"there are {', '.join(f.alias or f.name for f in attrs.fields(error.cl))}"
-    for part in getattr(error, "exceptions", ()):
-        if hint := _hint(part):
-            return hint
-    return getattr(error, "hint", "")
-
-
-def _is_leaf(kind: Any) -> bool:
-    """Whether a value is taken as it is: the converters of the fields look at it."""
+def _value(kind: Any, node: Node) -> Any:
+    """The value for an argument: converters look at what is no table."""
     if attrs.has(kind):
-        return False
-    return all(_is_leaf(part) for part in get_args(kind)) and kind is not tuple
+        return build(kind, node)
+    if get_origin(kind) is tuple and attrs.has(get_args(kind)[0]):
+        return tuple(build_all(get_args(kind)[0], node))
+    return node.value
 
 
-_converter = cattrs.Converter(forbid_extra_keys=True, use_alias=True)
-_converter.register_structure_hook_func(_is_leaf, lambda value, _: value)
-for _kind in (int, float, str, bool, Ns):
-    _converter.register_structure_hook(_kind, lambda value, _: value)
+@cache
+def _arguments(kind: type[Any]) -> dict[str, tuple[Any, bool]]:
+    """What the arguments of an attrs class are, by name, and which of them it needs."""
+    hints = get_type_hints(kind)
+    return {
+        str(one.alias): (_only(hints[one.name]), one.default is attrs.NOTHING)
+        for one in attrs.fields(kind)
+        if one.metadata.get("in_files", True)
+    }
+
+
+def _only(kind: Any) -> Any:
+    """The attrs class of an optional one."""
+    if get_origin(kind) is tuple:
+        return kind
+    return next((part for part in get_args(kind) if attrs.has(part)), kind)

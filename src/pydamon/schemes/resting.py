@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from pydamon.core.regions import Ranges
 from pydamon.schemes.chosen import Chosen
+from pydamon.schemes.ranges import union
 
 __all__ = ["Resting"]
 
@@ -33,7 +34,7 @@ class Resting:
         pids = {target.pid: index for index, target in enumerate(chosen.snapshot.targets)}
         young = {pid: rows[rows[:, 0] > since_ns] for pid, rows in self._rows.items()}
         self._rows = {pid: rows for pid, rows in young.items() if pid in pids and len(rows)}
-        resting = {pids[pid]: _union(rows[:, 1:]) for pid, rows in self._rows.items()}
+        resting = {pids[pid]: union(rows[:, 1:]) for pid, rows in self._rows.items()}
         if not resting:
             return chosen
         chosen = chosen.cut_at({index: rows.ravel() for index, rows in resting.items()})
@@ -42,12 +43,3 @@ class Resting:
             at = np.searchsorted(rows[:, 0], chosen.start, side="right") - 1
             rests |= (chosen.target == index) & (at >= 0) & (chosen.start < rows[at, 1])
         return chosen.take(~rests)
-
-
-def _union(ranges: Ranges) -> Ranges:
-    """The same bytes as sorted ranges that do not touch."""
-    ranges = ranges[np.argsort(ranges[:, 0], kind="stable")]
-    reach = np.maximum.accumulate(ranges[:, 1])
-    heads = np.append(True, ranges[1:, 0] > reach[:-1])[: len(ranges)]
-    tails = np.append(heads[1:], True)[: len(ranges)]
-    return np.stack([ranges[heads, 0], reach[tails]], axis=1)

@@ -14,7 +14,8 @@ class SchemeStats:
     `tried` is what matched the pattern and core filters and was within the quota; `applied` is
     that for which the action is known to have happened; `qt_exceeds` counts charge windows that
     ended with all of the quota spent. Not DAMON's: `time_ns` is the CPU time that acting took,
-    `rests` how often the guard made the scheme back off.
+    `rests` how often the guard made the scheme back off. In a dry run the bytes are not summed up:
+    they say what would have been tried and done by now, of what is resident.
     """
 
     nr_tried: int = 0

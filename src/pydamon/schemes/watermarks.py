@@ -18,7 +18,7 @@ def _metric(value: str) -> str:
 
 @frozen(kw_only=True, field_transformer=naming)
 class Watermarks:
-    """Bounds of a *metric*, which is looked at every *interval*, in thousandths.
+    """Bounds of a *metric*, which is looked at every *interval*: "50%", or a number of thousandths.
 
     Above `high` and below `low` the scheme is off; once off, it is on again between `low` and
     `mid` only. The metric `free_mem_rate` is the machine's free memory; with "none" the scheme

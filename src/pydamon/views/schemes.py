@@ -20,22 +20,36 @@ def status_report(status: dict[str, Any]) -> RenderableType:
     if status["schemes"]:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
         done = "would do" if status["dry_run"] else "done"
-        for heading in ("scheme", "tried", done, "quota full", "took", "state"):
+        tried = "fits" if status["dry_run"] else "tried"
+        for heading in ("scheme", tried, done, "quota", "quota full", "took", "state"):
             left = heading in ("scheme", "state")
-            table.add_column(
-                heading, justify="left" if left else "right", no_wrap=heading != "state"
-            )
+            table.add_column(heading, justify="left" if left else "right", no_wrap=True)
         for scheme in status["schemes"]:
             table.add_row(
                 Text(printable(scheme["name"])),
                 size(scheme["sz_tried"]),
                 size(scheme["sz_applied"]),
+                _quota(scheme["quota"]),
                 str(scheme["qt_exceeds"]),
                 duration(scheme["time_ns"]),
-                Text(scheme["state"]),
+                Text(scheme["state"].partition(":")[0].partition(";")[0]),
             )
         parts.append(table)
+        # What there is to say of a state does not fit into a column.
+        parts += [
+            Text(f"{printable(scheme['name'])}: {scheme['state']}")
+            for scheme in status["schemes"]
+            if scheme["state"] not in ("on", "in the kernel's hands")
+        ]
     return Group(*parts)
+
+
+def _quota(quota: dict[str, Any]) -> str:
+    """What may be spent, and how often."""
+    limits = [size(quota["bytes"])] if quota["bytes"] else []
+    limits += [duration(quota["time_ns"])] if quota["time_ns"] else []
+    limits += ["by goals"] if quota["goals"] else []
+    return f"{', '.join(limits)} / {duration(quota['reset_ns'])}" if limits else "none"
 
 
 def status_line(status: dict[str, Any]) -> str:
@@ -63,7 +77,8 @@ def _of_whom(status: dict[str, Any]) -> str:
     targets = status["targets"]
     names = ", ".join(f"{printable(t['name'])} ({t['pid']})" for t in targets[:3])
     more = f" and {len(targets) - 3} more" if len(targets) > 3 else ""
-    return f"{status['cpu_percent']:.1f} % of a CPU, {names or 'no process'}{more}"
+    cpu = "" if status["cpu_percent"] is None else f"{status['cpu_percent']:.1f} % of a CPU, "
+    return f"{cpu}{names or 'no process'}{more}"
 
 
 def _figures(status: dict[str, Any]) -> list[tuple[str, str]]:
@@ -76,11 +91,6 @@ def _figures(status: dict[str, Any]) -> list[tuple[str, str]]:
         elif name.endswith("_us"):
             found.append((name.removesuffix("_us"), duration(1000 * value)))
         else:
-            percentiles = ", ".join(f"{p} {_ms(ms)}" for p, ms in value.items())
+            percentiles = ", ".join(f"{p} {duration(1e6 * ms)}" for p, ms in value.items())
             found.append((name.removesuffix("_ms"), percentiles))
     return found
-
-
-def _ms(value: int) -> str:
-    sign = "-" if value < 0 else ""
-    return f"{sign}{duration(1e6 * abs(value))}"

@@ -10,9 +10,14 @@ import numpy as np
 from pydamon.core.regions import PAGE_SIZE, Ranges
 from pydamon.probes import madvise
 from pydamon.schemes.memory import TargetMemory
+from pydamon.schemes.ranges import size_of
+from pydamon.schemes.refusal import Refusal, refusal_of
 from pydamon.schemes.scheme import Scheme
 
-__all__ = ["Action", "advise", "mapped_here_only", "size_of", "without"]
+__all__ = ["Action", "advice_refusal", "advise", "mapped_here_only"]
+
+_ADVICE = {madvise.MADV_COLLAPSE: ("MADV_COLLAPSE", "6.1")}
+"""What advice is called that came later than the call, and with which Linux."""
 
 
 class Action(ABC):
@@ -28,6 +33,8 @@ class Action(ABC):
     """Takes memory from the target, so that a guard has to watch the consequences."""
     changes: ClassVar[bool] = True
     """Does something at all; regions then count as new, so that it is not done again at once."""
+    of_resident: ClassVar[bool] = True
+    """Is done to memory that is resident, and to no other."""
     grain_bytes: ClassVar[int] = PAGE_SIZE
     """What it should not be given parts of."""
 
@@ -37,10 +44,13 @@ class Action(ABC):
     def __init__(self, scheme: Scheme) -> None:
         del scheme
 
-    def refusal(self, memory: TargetMemory) -> str:
-        """Why it cannot be done to this process; empty where it can."""
+    def refusal(self, memory: TargetMemory) -> Refusal | None:
+        """Why it cannot be done to this process; `None` where it can.
+
+        To try that must not depend on what the process has mapped.
+        """
         del memory
-        return ""
+        return None
 
     @abstractmethod
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
@@ -56,11 +66,6 @@ class Action(ABC):
         """Do it to *ranges*, as `doable` gave them: for how many bytes it has happened."""
 
 
-def size_of(ranges: Ranges) -> int:
-    """Bytes of all together."""
-    return int((ranges[:, 1] - ranges[:, 0]).sum())
-
-
 def mapped_here_only(memory: TargetMemory, ranges: Ranges) -> int:
     """How many bytes of *ranges* no other process maps: the kernel passes over the others."""
     pages = [
@@ -70,14 +75,11 @@ def mapped_here_only(memory: TargetMemory, ranges: Ranges) -> int:
     return int(sum(pages)) * PAGE_SIZE
 
 
-def without(ranges: Ranges, others: Ranges) -> Ranges:
-    """The parts of *ranges* that are in none of *others*; both are disjoint (start, end) rows."""
-    address = np.concatenate([ranges, others]).ravel()
-    step = np.concatenate([np.tile([1, -1], len(ranges)), np.tile([-2, 2], len(others))])
-    order = np.argsort(address, kind="stable")
-    address, depth = address[order], np.cumsum(step[order])
-    left = (depth[:-1] == 1) & (address[:-1] < address[1:])
-    return np.stack([address[:-1][left], address[1:][left]], axis=1)
+def advice_refusal(memory: TargetMemory, advice: int) -> Refusal | None:
+    """Why advice about the process is refused. None of its memory is tried: no range is given."""
+    done = madvise.advise_at(memory.process.pidfd, 0, 0, advice)
+    name, since = _ADVICE.get(advice, ("process_madvise", "5.10"))
+    return refusal_of(max(0, -done), name, since=since)
 
 
 def advise(memory: TargetMemory, ranges: Ranges, advice: int) -> int:

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core.regions import PAGE_SIZE, Ranges
-from pydamon.probes import madvise
 from pydamon.probes.madvise import MADV_COLD, MADV_COLLAPSE
 from pydamon.probes.pagestate import HUGE, PRESENT, PageRuns
-from pydamon.schemes.actions.base import Action, advise, size_of
+from pydamon.schemes.actions.base import Action, advice_refusal, advise, mapped_here_only
 from pydamon.schemes.memory import TargetMemory
+from pydamon.schemes.ranges import size_of
+from pydamon.schemes.refusal import Refusal
 
 __all__ = ["HUGE_BYTES", "Collapse", "Hugepage", "Nohugepage"]
 
@@ -33,10 +34,10 @@ class Hugepage(Action):
     hot_first: ClassVar[bool] = True
     grain_bytes: ClassVar[int] = HUGE_BYTES
 
-    def refusal(self, memory: TargetMemory) -> str:
+    def refusal(self, memory: TargetMemory) -> Refusal | None:
         if _has_switched_off(memory.process.pid):
-            return "it has switched huge pages off for itself (prctl)"
-        return madvise.may_advise(memory.process.pidfd, MADV_COLLAPSE)
+            return Refusal("it has switched huge pages off for itself (prctl)")
+        return advice_refusal(memory, MADV_COLLAPSE)
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
         runs = memory.pages.runs(ranges)
@@ -69,14 +70,17 @@ class Nohugepage(Action):
     name = "nohugepage"
     grain_bytes: ClassVar[int] = HUGE_BYTES
 
-    def refusal(self, memory: TargetMemory) -> str:
-        return madvise.may_advise(memory.process.pidfd, MADV_COLD)
+    def refusal(self, memory: TargetMemory) -> Refusal | None:
+        return advice_refusal(memory, MADV_COLD)
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
         blocks = _blocks(ranges)
         huge = _bytes_in(memory.pages.runs(ranges), HUGE, blocks)
         split: Ranges = blocks[huge == HUGE_BYTES]
         return split
+
+    def foreseen(self, memory: TargetMemory, ranges: Ranges) -> int:
+        return mapped_here_only(memory, ranges)
 
     def act(self, memory: TargetMemory, ranges: Ranges) -> int:
         # To advise about a part of a huge page, the kernel has to split it.

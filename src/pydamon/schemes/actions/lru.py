@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from typing import ClassVar
 
 import numpy as np
@@ -11,9 +10,11 @@ from numpy.typing import NDArray
 
 from pydamon.core.regions import PAGE_SIZE, Ranges
 from pydamon.probes.pagestate import HUGE, PRESENT
-from pydamon.schemes.actions.base import Action, size_of
+from pydamon.schemes.actions.base import Action
 from pydamon.schemes.actions.huge import HUGE_BYTES
 from pydamon.schemes.memory import TargetMemory
+from pydamon.schemes.ranges import size_of
+from pydamon.schemes.refusal import Refusal, refusal_of
 
 __all__ = ["LruPrio"]
 
@@ -42,10 +43,10 @@ class LruPrio(Action):
         runs = memory.pages.runs(ranges)
         return runs.ranges((runs.flags & PRESENT) != 0)
 
-    def refusal(self, memory: TargetMemory) -> str:
-        address = int(memory.bounds[0, 0]) if len(memory.bounds) else 0
-        done = _read(memory.process.pid, np.array([address], np.uint64))
-        return os.strerror(-done) if done < 0 else ""
+    def refusal(self, memory: TargetMemory) -> Refusal | None:
+        # The kernel asks for the right first: who has it is told that nothing is at address 0.
+        done = _read(memory.process.pid, np.zeros(1, np.uint64))
+        return refusal_of(max(0, -done), "process_vm_readv")
 
     def act(self, memory: TargetMemory, ranges: Ranges) -> int:
         runs = memory.pages.runs(ranges)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from pathlib import Path
 from typing import ClassVar
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 from pydamon.core.errors import SchemeError
 from pydamon.core.regions import PAGE_SIZE, Ranges
 from pydamon.probes.pagestate import PRESENT
-from pydamon.schemes.actions.base import Action
+from pydamon.schemes.actions.base import Action, mapped_here_only
 from pydamon.schemes.actions.huge import HUGE_BYTES
 from pydamon.schemes.memory import TargetMemory
+from pydamon.schemes.refusal import Refusal, refusal_of
 from pydamon.schemes.scheme import Scheme
 
 __all__ = ["MigrateCold", "MigrateHot"]
@@ -52,6 +54,9 @@ class _Migrate(Action):
                 )
         self._turn = np.repeat([n for n, _ in nodes], [w for _, w in nodes]).astype(np.int32)
 
+    def refusal(self, memory: TargetMemory) -> Refusal | None:
+        return refusal_of(_call(memory.process.pid, 0, 0, None, 0), "move_pages")
+
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
         runs = memory.pages.runs(ranges)
         address = _pages(runs.ranges((runs.flags & PRESENT) != 0))
@@ -61,15 +66,16 @@ class _Migrate(Action):
         tails = np.append(heads[1:], True)[: len(away)]
         return np.stack([away[heads], away[tails] + PAGE_SIZE], axis=1)
 
+    def foreseen(self, memory: TargetMemory, ranges: Ranges) -> int:
+        return mapped_here_only(memory, ranges)
+
     def act(self, memory: TargetMemory, ranges: Ranges) -> int:
         address = _pages(ranges)
         wanted = self._wanted(address)
         _, error = _move(memory.process.pid, address, wanted)
-        if error in ("Operation not permitted", "Permission denied"):
-            raise SchemeError(
-                f"{self.name}: not allowed to move the pages of pid {memory.process.pid}",
-                hint="run as root, or as the user who runs the process",
-            )
+        refusal = refusal_of(error, "move_pages") if error in (errno.EPERM, errno.EACCES) else None
+        if refusal is not None:
+            raise SchemeError(f"{self.name}: {refusal.why}", hint=refusal.hint)
         status, _ = _move(memory.process.pid, address, None)
         return int((status == wanted).sum()) * PAGE_SIZE
 
@@ -98,19 +104,19 @@ def _pages(ranges: Ranges) -> NDArray[np.int64]:
 
 def _move(
     pid: int, address: NDArray[np.int64], nodes: NDArray[np.int32] | None
-) -> tuple[NDArray[np.int32], str]:
-    """Move pages, or ask where they are: the node of each, or minus an errno; an error text."""
+) -> tuple[NDArray[np.int32], int]:
+    """Move pages, or ask where they are: the node of each, or minus an errno; the call's errno."""
     status = np.full(len(address), -1, np.int32)
     if not len(address):
-        return status, ""
+        return status, 0
     address = np.ascontiguousarray(address)
-    done = _syscall(
-        _NUMBERS[os.uname().machine],
-        pid,
-        len(address),
-        address.ctypes.data,
-        None if nodes is None else np.ascontiguousarray(nodes).ctypes.data,
-        status.ctypes.data,
-        _MPOL_MF_MOVE,
-    )
-    return status, os.strerror(ctypes.get_errno()) if done < 0 else ""
+    given = None if nodes is None else np.ascontiguousarray(nodes)
+    at = None if given is None else given.ctypes.data
+    return status, _call(pid, len(address), address.ctypes.data, at, status.ctypes.data)
+
+
+def _call(pid: int, count: int, address: int, nodes: int | None, status: int) -> int:
+    """One bare call: 0, or the errno."""
+    number = _NUMBERS[os.uname().machine]
+    done = _syscall(number, pid, count, address, nodes, status, _MPOL_MF_MOVE)
+    return ctypes.get_errno() if done < 0 else 0

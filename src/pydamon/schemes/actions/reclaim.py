@@ -7,12 +7,13 @@ from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 from pydamon.core.regions import Ranges
-from pydamon.probes import madvise
 from pydamon.probes.madvise import MADV_COLD, MADV_PAGEOUT
 from pydamon.probes.pagestate import PRESENT
-from pydamon.schemes.actions.base import Action, advise, mapped_here_only, size_of
+from pydamon.schemes.actions.base import Action, advice_refusal, advise, mapped_here_only
 from pydamon.schemes.actions.huge import HUGE_BYTES
 from pydamon.schemes.memory import TargetMemory, holds_swap
+from pydamon.schemes.ranges import size_of
+from pydamon.schemes.refusal import Refusal
 from pydamon.schemes.scheme import Scheme
 
 __all__ = ["Cold", "LruDeprio", "Pageout"]
@@ -33,8 +34,8 @@ class Pageout(Action):
         super().__init__(scheme)
         self._looked = WeakKeyDictionary[TargetMemory, tuple[float, bool]]()
 
-    def refusal(self, memory: TargetMemory) -> str:
-        return madvise.may_advise(memory.process.pidfd, MADV_PAGEOUT)
+    def refusal(self, memory: TargetMemory) -> Refusal | None:
+        return advice_refusal(memory, MADV_PAGEOUT)
 
     def _holds_swap(self, memory: TargetMemory) -> bool:
         """Whether there is swap; looked up once a second."""
@@ -70,8 +71,8 @@ class Cold(Action):
     name = "cold"
     grain_bytes: ClassVar[int] = HUGE_BYTES
 
-    def refusal(self, memory: TargetMemory) -> str:
-        return madvise.may_advise(memory.process.pidfd, MADV_COLD)
+    def refusal(self, memory: TargetMemory) -> Refusal | None:
+        return advice_refusal(memory, MADV_COLD)
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
         runs = memory.pages.runs(ranges)

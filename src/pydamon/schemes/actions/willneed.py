@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
+
 from pydamon.core.regions import Ranges
-from pydamon.probes import madvise
 from pydamon.probes.madvise import MADV_WILLNEED
-from pydamon.probes.pagestate import PRESENT
-from pydamon.schemes.actions.base import Action, advise, without
+from pydamon.probes.pagestate import PRESENT, SWAPPED
+from pydamon.schemes.actions.base import Action, advice_refusal, advise
 from pydamon.schemes.memory import TargetMemory
+from pydamon.schemes.ranges import common, without
+from pydamon.schemes.refusal import Refusal
 
 __all__ = ["Willneed"]
 
@@ -24,13 +27,17 @@ class Willneed(Action):
 
     name = "willneed"
     hot_first: ClassVar[bool] = True
+    of_resident: ClassVar[bool] = False
 
-    def refusal(self, memory: TargetMemory) -> str:
-        return madvise.may_advise(memory.process.pidfd, MADV_WILLNEED)
+    def refusal(self, memory: TargetMemory) -> Refusal | None:
+        return advice_refusal(memory, MADV_WILLNEED)
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
         runs = memory.pages.runs(ranges)
-        return without(ranges, runs.ranges((runs.flags & PRESENT) != 0))
+        absent = without(ranges, runs.ranges((runs.flags & PRESENT) != 0))
+        # Elsewhere nothing was ever written: there is nothing to read.
+        swapped = runs.ranges((runs.flags & (PRESENT | SWAPPED)) == SWAPPED)
+        return common(absent, np.concatenate([memory.in_files, swapped]))
 
     def act(self, memory: TargetMemory, ranges: Ranges) -> int:
         return advise(memory, ranges, MADV_WILLNEED)
