@@ -14,7 +14,7 @@ from pydamon.engine import monitor as sampling_monitor
 from pydamon.kernel import KernelMonitor, KernelSchemes, kernel_monitor
 from pydamon.probes import PROBES
 from pydamon.schemes import AppliedSchemes, Scheme
-from pydamon.schemes import apply as apply_here
+from pydamon.schemes.apply import apply as apply_here
 from pydamon.spaces import Members
 
 __all__ = ["ENGINES", "apply", "monitor", "monitor_physical"]

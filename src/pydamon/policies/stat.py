@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 from attrs import frozen
 
-from pydamon.core.snapshot import Snapshot
 from pydamon.policies.base import Policy
 from pydamon.schemes import Scheme
+
+if TYPE_CHECKING:
+    from pydamon.core.snapshot import Snapshot
 
 __all__ = ["Stat"]
 
@@ -33,6 +34,8 @@ class Stat(Policy):
 
     def figures(self, snapshot: Snapshot) -> dict[str, object]:
         """The bandwidth, the percentiles of idle time, the working set and the interval."""
+        import numpy as np  # noqa: PLC0415  (help needs no figures)
+
         accessed = float(np.dot(snapshot.size, snapshot.nr_accesses))
         used = np.where(snapshot.nr_accesses > 0, -1, 1)
         idle_ms = used * snapshot.age * (snapshot.window_ns / 1e6)

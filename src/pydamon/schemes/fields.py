@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -92,15 +93,19 @@ def count(value: int) -> int:
     return value
 
 
-def permil(value: int) -> int:
-    """A share in thousandths."""
+def permil(value: int | str) -> int:
+    """A share in thousandths, of that or of a percentage: 400 or "40%"."""
+    if isinstance(value, str):
+        return round(10 * _percentage(value))
     if count(value) > 1000:
         raise UsageError(f"a share in thousandths is at most 1000: {value}")
     return value
 
 
-def share(value: float) -> float:
-    """A share from 0 to 1."""
+def share(value: float | str) -> float:
+    """A share from 0 to 1, of that or of a percentage: 0.1 or "10%"."""
+    if isinstance(value, str):
+        return _percentage(value) / 100
     _not(bool, value)
     if not 0 <= value <= 1:
         raise UsageError(f"not a share from 0 to 1: {value!r}")
@@ -145,6 +150,13 @@ def one_of(value: str, names: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in names:
         raise UsageError(f"there is no {value!r}", hint=f"choose from {', '.join(names)}")
     return value
+
+
+def _percentage(value: str) -> float:
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*%\s*", value)
+    if match is None or float(match[1]) > 100:
+        raise UsageError(f"not a percentage from 0% to 100%: {value!r}")
+    return float(match[1])
 
 
 def _not(kind: type, value: object) -> None:
