@@ -86,7 +86,7 @@ monitoring_options = options(
         "--engine",
         type=Choice(ENGINES),
         default="auto",
-        help="who looks: pydamon (sampling), the kernel's DAMON, or the best that works here (auto)",
+        help="who looks: pydamon (sampling), the kernel's DAMON, or the best that works (auto)",
     ),
     probe_option,
     option(
