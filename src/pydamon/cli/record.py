@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -244,16 +245,15 @@ def ending(stop: Callable[[], None]) -> Iterator[None]:
 def _commands(mon: Monitor, command: list[str] | None) -> tuple[tuple[str, ...], ...]:
     if command:
         return (tuple(command),)
-    import psutil
-
     found = []
     for target in mon.layout.targets:
         if not target.pid:
             continue
         try:
-            words = psutil.Process(target.pid).cmdline()
-        except psutil.Error:
-            words = []
+            line = Path(f"/proc/{target.pid}/cmdline").read_bytes()
+        except OSError:
+            line = b""
+        words = [os.fsdecode(word) for word in line.split(b"\0")]
         # Who writes a title over its arguments leaves the rest of them empty.
         while words and not words[-1]:
             words.pop()
