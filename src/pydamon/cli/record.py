@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ending", "monitor_from", "record", "record_to"]
 
+_MOSTLY = 0.5
+_MUCH_BYTES = 64 << 20
+"""What cannot be observed is said where it is that much of the memory."""
+
 
 @command(
     "record",
@@ -190,10 +194,13 @@ class _Progress:
             complain("  nothing was seen: the program was gone before the first snapshot")
         if self._late:
             complain(f"  {self._late} samples came too late and were left out")
-        if self._unobservable > self._monitored / 20:
+        # The libraries of any program are shared: that much is a row of the summary.
+        unobservable = self._unobservable / max(1, self._snapshots)
+        share = self._unobservable / max(1, self._monitored)
+        if share > _MOSTLY and unobservable >= _MUCH_BYTES:
             complain(
-                f"  {100 * self._unobservable / self._monitored:.0f} % of the memory could not be "
-                "observed: it is shared with other processes, or locked; --probe refs counts the "
+                f"  not observable: {format_size(unobservable)}, {100 * share:.0f} % of the "
+                "memory, since other processes share it, or it is locked; --probe refs counts the "
                 "bytes used in each mapping there too"
             )
 
@@ -205,10 +212,6 @@ class _Progress:
 
 def _announce(mon: Monitor, command: list[str] | None) -> None:
     """Say on standard error what is watched, and how."""
-    for name, why in mon.passed_over.items():
-        complain(str(why) if name == "kernel" else f"the {name} probe does not work here: {why}")
-        if why.hint and name != "kernel":
-            complain(f"  {why.hint}")
     targets = [(t.pid, command[0] if command else t.name) for t in mon.layout.targets]
     names = ", ".join(f"{pid} ({name})" if pid else name for pid, name in targets[:3])
     more = len(targets) - 3
@@ -216,8 +219,20 @@ def _announce(mon: Monitor, command: list[str] | None) -> None:
     complain(
         f"watching {names}{f' and {more} more' if more > 0 else ''} with {how}; Ctrl-C ends it"
     )
+    if lost := _lost(mon):
+        complain(f"  {lost}")
+
+
+def _lost(mon: Monitor) -> str:
+    """What cannot be seen this way that another probe would show, and what that needs."""
     if mon.probe_name == "refs":
-        complain("  it counts the bytes used of each mapping, but cannot see where in it they are")
+        lost = "it counts the bytes used of each mapping, but cannot see where in it they are"
+    elif mon.engine == "kernel":
+        lost = "it finds the borders of regions by chance, and cannot see single pages"
+    else:
+        return ""
+    why = mon.passed_over.get("ebpf")
+    return f"{lost}; the ebpf probe can: {why.hint or why}" if why else lost
 
 
 @contextmanager

@@ -9,14 +9,15 @@ from rich.console import Console, RenderableType
 
 __all__ = ["console", "show", "show_wrapped"]
 
-_WIDEST = 1000
-"""More than that, or nothing at all, is no width of a terminal: programs set odd `COLUMNS`."""
-_USUAL = {"COLUMNS": 80, "LINES": 25}
+_SIZES = {"COLUMNS": (20, 1000), "LINES": (1, 1000)}
+"""Programs set sizes that no terminal has, down to 0: nothing can be read or laid out in them."""
 
 
 def console(*, soft_wrap: bool = False) -> Console:
     """Standard output as wide as it is, without highlighting of what looks like a number."""
-    width, height = (None if _is_sane(name) else size for name, size in _USUAL.items())
+    width = height = None
+    if not all(_is_sane(name) for name in _SIZES):
+        width, height = _size()
     return Console(
         highlight=False, markup=False, emoji=False, soft_wrap=soft_wrap, width=width, height=height
     )
@@ -39,5 +40,22 @@ def show_wrapped(what: RenderableType) -> None:
 
 
 def _is_sane(name: str) -> bool:
-    value = os.environ.get(name, "80")
-    return value.isascii() and value.isdecimal() and 1 <= int(value[:9]) <= _WIDEST
+    value = os.environ.get(name)
+    if value is None:
+        return True
+    least, most = _SIZES[name]
+    return value.isascii() and value.isdecimal() and least <= int(value[:9]) <= most
+
+
+def _size() -> tuple[int, int]:
+    """The terminal's own size, where the environment does not say a sane one."""
+    try:
+        size = os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    except (OSError, ValueError):
+        size = os.terminal_size((0, 0))
+    real = {"COLUMNS": size.columns or 80, "LINES": size.lines or 25}
+    width, height = (
+        int(os.environ[name]) if name in os.environ and _is_sane(name) else real[name]
+        for name in _SIZES
+    )
+    return width, height

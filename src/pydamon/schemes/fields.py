@@ -155,7 +155,7 @@ def one_of(value: str, names: Iterable[str]) -> str:
 def _percentage(value: str) -> float:
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*%\s*", value)
     if match is None or float(match[1]) > 100:
-        raise UsageError(f"not a percentage from 0% to 100%: {value!r}")
+        raise UsageError(f"not a percentage from 0% to 100%: {value!r}", hint="write it like 40%")
     return float(match[1])
 
 
