@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ __all__ = [
     "Choice",
     "Command",
     "Group",
+    "NewFile",
     "Parsed",
     "argument",
     "command",
@@ -260,6 +262,19 @@ class Parsed(click.ParamType[Any]):
             return self._parse(value)
         except UsageError as error:
             self.fail(f"{error} ({error.hint})" if error.hint else str(error), param, ctx)
+
+
+class NewFile(click.Path):
+    """A file to write, which standard output cannot be."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, unless it is `-`."""
+        if str(value) == "-":
+            self.fail("it cannot be written to standard output: name a file", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def _percent(text: str) -> float:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
-from pydamon.cli.command import Args, command, option
+from pydamon.cli.command import Args, NewFile, command, option
 
 __all__ = ["demo"]
 
@@ -16,7 +14,7 @@ __all__ = ["demo"]
 @option(
     "-o",
     "--out",
-    type=click.Path(path_type=Path),
+    type=NewFile(),
     metavar="FILE",
     help="keep the recording in this file",
 )

@@ -12,9 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-import click
-
-from pydamon.cli.command import Args, argument, command, complain, option
+from pydamon.cli.command import Args, NewFile, argument, command, complain, option
 from pydamon.cli.options import force_option, monitoring_options
 from pydamon.core.errors import UsageError
 from pydamon.core.units import format_duration, format_size
@@ -39,7 +37,7 @@ _MUCH_BYTES = 64 << 20
 @option(
     "-o",
     "--out",
-    type=click.Path(path_type=Path),
+    type=NewFile(),
     default="pydamon.damon",
     help="the file to write (default: pydamon.damon)",
 )
