@@ -17,7 +17,7 @@ __all__ = ["percentiles_document", "wss"]
 
 def _percentiles(text: str) -> tuple[float, ...]:
     try:
-        marks = tuple(float(mark) for mark in text.split(","))
+        marks = tuple(float(mark.strip().removesuffix("%")) for mark in text.split(","))
     except ValueError:
         marks = ()
     if not marks or not all(0 <= mark <= 100 for mark in marks):
