@@ -6,17 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pydamon import policies
 from pydamon.cli.command import Args, Command, Parsed, argument, command, option, percent
 from pydamon.cli.options import service_options
 from pydamon.core.errors import UsageError
 from pydamon.core.units import format_duration, format_size
-from pydamon.policies import LruSort, Policy, Reclaim, Stat, Thp, Tier
 from pydamon.schemes.fields import Ns, is_inherited
 
 if TYPE_CHECKING:
-    from pydamon.policies import Config
+    from pydamon.policies import Config, Policy
 
-__all__ = ["lru_sort", "reclaim", "stat", "thp", "tier"]
+__all__ = ["lru_sort", "reclaim", "stat", "thp", "tier"]  # noqa: F822
+
+_POLICIES = {
+    "reclaim": "Reclaim",
+    "thp": "Thp",
+    "lru_sort": "LruSort",
+    "tier": "Tier",
+    "stat": "Stat",
+}
 
 
 def _value(text: str) -> int | float | str:
@@ -124,8 +132,9 @@ def _lower(text: str) -> str:
     return text[0].lower() + text[1:]
 
 
-reclaim = _policy_command(Reclaim)
-thp = _policy_command(Thp)
-lru_sort = _policy_command(LruSort)
-tier = _policy_command(Tier)
-stat = _policy_command(Stat)
+def __getattr__(name: str) -> Command:
+    """The command of a policy, made when it is asked for: each policy takes its time to import."""
+    if name not in _POLICIES:
+        raise AttributeError(name)
+    kind: type[Policy] = getattr(policies, _POLICIES[name])
+    return _policy_command(kind)
