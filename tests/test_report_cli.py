@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import subprocess
@@ -12,7 +11,7 @@ import duckdb
 import pytest
 from PIL import Image
 
-from pydamon.cli.report import Report
+from pydamon.cli.main import PROGRAM, main
 from pydamon.cli.reports import REPORTS
 from pydamon.core.errors import RecordingError, UsageError
 from pydamon.core.snapshot import Footprint, Target
@@ -21,7 +20,7 @@ from tests.recordings import BEGIN_NS, MIB, info, record, snapshot, target
 
 APP = target(7, "app", (MIB, 5 * MIB, "rw-p", "[heap]"))
 WORKER = Target(8, "worker")
-ONE_FILE = [one.name for one in REPORTS if one.name not in {"diff", "profile"}]
+ONE_FILE = [name for name in REPORTS if name not in {"diff", "profile"}]
 
 
 @pytest.fixture
@@ -46,10 +45,7 @@ def path(tmp_path: Path) -> str:
 
 
 def report(*argv: str) -> int:
-    parser = argparse.ArgumentParser()
-    command = Report()
-    command.configure(parser)
-    return command.run(parser.parse_args(argv))
+    return PROGRAM.main(["report", *argv], "pydamon", standalone_mode=False)  # type: ignore[no-any-return]
 
 
 def printed(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
@@ -381,8 +377,7 @@ def test_heatmap(path: str, capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_options_that_make_no_sense_are_refused(argv: tuple[str, ...]) -> None:
-    with pytest.raises(SystemExit):
-        report(*argv)
+    assert main(["report", *argv]) == 2
 
 
 @pytest.mark.parametrize("kind", ONE_FILE)

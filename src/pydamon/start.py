@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 from pydamon.core.errors import KernelError, ProbeUnavailable, UsageError
 from pydamon.core.tuner import IntervalGoal
 from pydamon.engine import Monitor, SamplingMonitor
 from pydamon.engine import monitor as sampling_monitor
-from pydamon.kernel import KernelMonitor, KernelSchemes, kernel_monitor
 from pydamon.probes import PROBES
-from pydamon.schemes import AppliedSchemes, Scheme
-from pydamon.schemes import apply as apply_here
 from pydamon.spaces import Members
+
+# The kernel's DAMON and schemes are imported when they are asked for: most monitors need neither.
+if TYPE_CHECKING:
+    from pydamon.kernel import KernelSchemes
+    from pydamon.schemes import AppliedSchemes, Scheme
 
 __all__ = ["ENGINES", "apply", "monitor", "monitor_physical"]
 
@@ -102,6 +104,8 @@ def monitor(
         )
 
     def by_kernel() -> Monitor:
+        from pydamon.kernel import kernel_monitor  # noqa: PLC0415
+
         return kernel_monitor(
             pids,
             sample=sample,
@@ -155,6 +159,8 @@ def monitor_physical(
     Raises `UsageError`, `TargetError` (no such node or cgroup), and `ProbeUnavailable`: there is no
     other engine that could do it.
     """
+    from pydamon.kernel import kernel_monitor  # noqa: PLC0415
+
     return kernel_monitor(
         None,
         nodes=nodes,
@@ -192,6 +198,9 @@ def apply(mon: Monitor, *schemes: Scheme, dry_run: bool = False) -> AppliedSchem
     machine, or this user, cannot do to these targets, and for the kernel `ProbeUnavailable` for
     what it lacks.
     """
+    from pydamon.kernel import KernelMonitor, KernelSchemes  # noqa: PLC0415
+    from pydamon.schemes.apply import apply as apply_here  # noqa: PLC0415
+
     # The kernel counts address space, and what it would achieve it does not know.
     if isinstance(mon, KernelMonitor) and not (dry_run and mon.layout.processes):
         return KernelSchemes(mon, schemes, dry_run=dry_run)

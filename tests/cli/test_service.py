@@ -173,8 +173,8 @@ def test_the_capabilities_of_the_systemd_unit_suffice_for_processes_of_others(la
         done = subprocess.run(
             [
                 *("setpriv", "--bounding-set", bounds, sys.executable, "-m", "pydamon"),
-                *("lru-sort", str(other.pid), "--cold-min-age=100ms", "--low=0", "--mid=1000"),
-                *("--high=1000", "--aggr=100ms", "-d", "1s", "--name", f"{other.pid}", "--json"),
+                *("lru-sort", str(other.pid), "--cold-min-age=100ms", "--low=0", "--mid=100"),
+                *("--high=100%", "--aggr=100ms", "-d", "1s", "--name", f"{other.pid}", "--json"),
             ],
             capture_output=True,
             text=True,

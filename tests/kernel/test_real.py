@@ -473,7 +473,7 @@ def test_what_is_done_to_physical_memory_is_done(action: str) -> None:
 POLICIES: dict[str, tuple[str, ...]] = {
     "reclaim": (
         *("--min-age", "1s", "--quota-time", "100ms"),
-        *("--high", "1000", "--mid", "999", "--low", "0"),
+        *("--high", "100%", "--mid", "99.9%", "--low", "0%"),
     ),
     "thp": (),
     "stat": (),

@@ -39,7 +39,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeFiles:
     files = FakeFiles(tmp_path / "kdamonds")
     files.regions = [(0x1000, 0x2000, 1, 1)]
     opener = partial(kernel_monitor, files=files, state=tmp_path / "run", events=False)
-    monkeypatch.setattr("pydamon.start.kernel_monitor", opener)
+    monkeypatch.setattr("pydamon.kernel.kernel_monitor", opener)
     return files
 
 
@@ -75,7 +75,7 @@ def test_the_kernel_looks_where_pages_cannot_be_sampled(files: FakeFiles, pid: i
 @pytest.mark.usefixtures("no_pages")
 def test_a_kernel_that_refuses_is_passed_over(pid: int, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = Mock(side_effect=KernelError("cannot write 'on': Invalid argument"))
-    monkeypatch.setattr("pydamon.start.kernel_monitor", refused)
+    monkeypatch.setattr("pydamon.kernel.kernel_monitor", refused)
     with pydamon.monitor(pid) as mon:
         assert mon.engine == "sampling"
         assert "Invalid argument" in str(mon.passed_over["kernel"])

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pydamon.cli.service import add_service_arguments, run_service, target_from, with_given
-from pydamon.policies import POLICIES, Config, load_config
+import click
 
-__all__ = ["Apply"]
+from pydamon.cli.command import Args, argument, command
+from pydamon.cli.options import service_options
+
+if TYPE_CHECKING:
+    from pydamon.policies import Config
+
+__all__ = ["apply"]
 
 
-class Apply:
+@command(
+    "apply",
+    usage="[OPTIONS] FILE [PID... | -- COMMAND... | --cgroup NAME | --user NAME]",
+    starts_program=True,
+)
+@argument("file", type=click.Path(path_type=Path), metavar="FILE", help="schemes, as TOML or JSON")
+@argument("pids", nargs=-1, type=int, metavar="[PID]...", help="processes")
+@service_options
+def apply(args: Args) -> int:
     """Apply the schemes of a file to the memory of processes.
 
     pydamon apply schemes.toml 1234
@@ -21,23 +34,13 @@ class Apply:
     FILE is TOML with tables [[schemes]] or a [policy], or JSON as damo has it. TOML may have tables
     [target] and [monitoring], too; what the command line says wins. It is read again at SIGHUP.
     """
+    from pydamon.cli.service import run_service
 
-    name = "apply"
-
-    def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Add the file, and whose memory is meant."""
-        targets = "[PID... | -- COMMAND... | --cgroup NAME | --user NAME]"
-        parser.usage = f"pydamon apply [OPTIONS] FILE {targets}"
-        parser.add_argument("file", type=Path, metavar="FILE", help="schemes, as TOML or JSON")
-        parser.add_argument(
-            "pids", nargs="*", type=int, default=[], metavar="PID", help="processes"
-        )
-        add_service_arguments(parser)
-
-    def run(self, args: argparse.Namespace) -> int:
-        """Run until the targets are gone, the time is up, or somebody presses Ctrl-C."""
-        return run_service(args, lambda: _load(args))
+    return run_service(args, lambda: _load(args))
 
 
-def _load(args: argparse.Namespace) -> Config:
+def _load(args: Args) -> Config:
+    from pydamon.cli.service import target_from, with_given
+    from pydamon.policies import POLICIES, load_config
+
     return with_given(load_config(args.file, POLICIES, target=target_from(args)), args)

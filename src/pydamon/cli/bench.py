@@ -2,94 +2,62 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from rich.console import Console, RenderableType
-
-from pydamon.bench import accuracy, compare, core, engines, overhead, real, scale, tables
-from pydamon.bench.machine import Machine
-from pydamon.bench.programs import PROGRAMS, Program
-from pydamon.bench.tools import EXACT, KERNEL, TOOLS, usable
-from pydamon.cli.command import print_json
+from pydamon.cli.choices import PROGRAMS, TOOLS, WORKLOADS
+from pydamon.cli.command import Args, Choice, Command, Group, command, option, options, print_json
+from pydamon.cli.options import json_option
 from pydamon.core.errors import ProbeUnavailable, UsageError
-from pydamon.workloads import PATTERNS, Workload, parse, pattern
 
-__all__ = ["Bench"]
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from pydamon.bench import accuracy, compare, core, engines, overhead, real, scale
+    from pydamon.bench.machine import Machine
+    from pydamon.bench.programs import Program
+    from pydamon.workloads import Workload
+
+__all__ = ["bench"]
+
+Say: TypeAlias = Callable[[str], None]
+Measure: TypeAlias = Callable[[Args, Say], Iterable[Any]]
 
 _NARROWEST = 190
 
+_common = options(
+    option("--quick", is_flag=True, help="less of it, in under a minute"),
+    json_option,
+    option("--seed", type=int, default=1, metavar="N", help="default: 1"),
+)
 
-class Bench:
-    """Measure accuracy and cost of monitoring on this machine, against exact ground truth.
 
-    pydamon bench accuracy                    # every shipped workload, with every tool
-    pydamon bench accuracy --workload my.cfg  # a configuration file of masim's
-    pydamon bench overhead --quick --json
+def _benchmark(name: str, text: str, measure: Measure, *own: Callable[[Any], Any]) -> Command:
+    """The command of one benchmark."""
 
-    Machines are noisy: figures are medians, and a busy machine still makes them worse.
-    """
+    def run(args: Args) -> int:
+        from pydamon.bench.machine import Machine
 
-    name = "bench"
-
-    def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Add the benchmarks."""
-        benches = parser.add_subparsers(dest="bench", metavar="BENCH", required=True)
-        for name, measure, table, text in (
-            ("accuracy", _accuracy, tables.accuracy_table, "what is found, against the truth"),
-            ("real", _real, tables.real_table, "the same on real programs, against an exact judge"),
-            ("overhead", _overhead, tables.overhead_table, "CPU time, and what the target loses"),
-            ("scale", _scale, tables.scale_table, "small targets against large ones"),
-            ("engines", _engines, tables.engines_table, "the kernel's DAMON beside sampling"),
-            ("core", _core, tables.core_table, "ageing, merging and splitting of regions"),
-        ):
-            one = benches.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-            one.set_defaults(measure=measure, table=table)
-            one.add_argument("--quick", action="store_true", help="less of it, in under a minute")
-            one.add_argument("--json", action="store_true", help="print JSON for programs")
-            one.add_argument("--seed", type=int, default=1, help="default: %(default)s")
-            if name == "accuracy":
-                one.add_argument(
-                    "--workload",
-                    nargs="+",
-                    metavar="NAME",
-                    help=f"which, of {', '.join(PATTERNS)}; or files with others",
-                )
-                one.add_argument(
-                    "--tool",
-                    nargs="+",
-                    choices=(*TOOLS, EXACT, KERNEL),
-                    help="which (default: all)",
-                )
-            if name == "real":
-                one.add_argument(
-                    "--program", nargs="+", metavar="NAME", help=f"which, of {', '.join(PROGRAMS)}"
-                )
-                one.add_argument(
-                    "--tool", nargs="+", choices=tuple(TOOLS), help="which (default: all)"
-                )
-
-    def run(self, args: argparse.Namespace) -> int:
-        """Measure, and print what was found."""
         machine = Machine.here()
         rows: list[Any] = []
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _interrupt)
         try:
-            rows.extend(args.measure(args, _progress(sys.stderr.isatty())))
+            rows.extend(measure(args, _progress(sys.stderr.isatty())))
         finally:
             if sys.stderr.isatty():
                 print("\r\x1b[K", end="", file=sys.stderr)
             # What was measured is not lost where the next measurement fails, or is interrupted.
             if rows:
-                _report(args, machine, rows)
+                _report(name, args, machine, rows)
         return 0
+
+    run.__doc__ = text[0].upper() + text[1:] + "."
+    return command(name)(_common(options(*own)(run)))
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -98,21 +66,25 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _report(args: argparse.Namespace, machine: Machine, rows: Sequence[Any]) -> None:
+def _report(name: str, args: Args, machine: Machine, rows: Sequence[Any]) -> None:
+    from dataclasses import asdict
+
+    from pydamon.bench import tables
+
     if not args.json:
-        _print(args.table(rows))
-        if pairs := _compared(args, rows):
+        _print(getattr(tables, f"{name}_table")(rows))
+        if pairs := _compared(name, rows):
             print("\npydamon beside plain DAMON:")
             _print(tables.comparison_table(pairs))
         return
     found = {
-        "benchmark": args.bench,
+        "benchmark": name,
         "quick": args.quick,
         "seed": args.seed,
         "machine": asdict(machine),
         "results": [_plain(asdict(row)) for row in rows],
     }
-    if pairs := _compared(args, rows):
+    if pairs := _compared(name, rows):
         found["comparison"] = [
             _plain(asdict(pair))
             | {"as_accurate": pair.as_accurate, "half_the_error": pair.half_the_error}
@@ -121,11 +93,17 @@ def _report(args: argparse.Namespace, machine: Machine, rows: Sequence[Any]) -> 
     print_json(found)
 
 
-def _compared(args: argparse.Namespace, rows: Sequence[Any]) -> list[compare.Comparison]:
-    return list(compare.compare(rows)) if args.bench in ("accuracy", "real") else []
+def _compared(name: str, rows: Sequence[Any]) -> list[compare.Comparison]:
+    from pydamon.bench import compare
+
+    return list(compare.compare(rows)) if name in ("accuracy", "real") else []
 
 
-def _accuracy(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[accuracy.Accuracy]:
+def _accuracy(args: Args, say: Callable[[str], None]) -> Iterator[accuracy.Accuracy]:
+    from pydamon.bench import accuracy
+    from pydamon.bench.tools import EXACT, KERNEL, TOOLS
+    from pydamon.workloads import PATTERNS
+
     plan = accuracy.Plan.of(args.quick)
     names = args.workload or (accuracy.QUICK if args.quick else tuple(PATTERNS))
     workloads = [_workload(name) for name in names]
@@ -136,7 +114,11 @@ def _accuracy(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[
         yield from accuracy.measure(workload, tools, plan, args.seed, say)
 
 
-def _real(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[real.Real]:
+def _real(args: Args, say: Callable[[str], None]) -> Iterator[real.Real]:
+    from pydamon.bench import real
+    from pydamon.bench.programs import PROGRAMS
+    from pydamon.bench.tools import TOOLS
+
     plan = real.Plan.of(args.quick)
     programs = [_program(name) for name in args.program or (real.QUICK if args.quick else PROGRAMS)]
     tools = _tools(args.tool or (("pydamon",) if args.quick else tuple(TOOLS)), say)
@@ -144,29 +126,37 @@ def _real(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[real
         yield from real.measure(program, tools, plan, args.seed, say)
 
 
-def _overhead(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[overhead.Overhead]:
+def _overhead(args: Args, say: Callable[[str], None]) -> Iterator[overhead.Overhead]:
+    from pydamon.bench import overhead
+
     _tools((), say)
     return overhead.measure(args.quick, args.seed, say)
 
 
-def _scale(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[scale.Scale]:
+def _scale(args: Args, say: Callable[[str], None]) -> Iterator[scale.Scale]:
+    from pydamon.bench import scale
+
     _tools((), say)
     return scale.measure(args.quick, args.seed, say)
 
 
-def _engines(
-    args: argparse.Namespace, say: Callable[[str], None]
-) -> Iterator[engines.EngineResult]:
+def _engines(args: Args, say: Callable[[str], None]) -> Iterator[engines.EngineResult]:
+    from pydamon.bench import engines
+
     _tools((), say)
     return engines.measure(args.quick, args.seed, say)
 
 
-def _core(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[core.CoreCost]:
+def _core(args: Args, say: Callable[[str], None]) -> Iterator[core.CoreCost]:
+    from pydamon.bench import core
+
     return core.measure(args.quick, args.seed, say)
 
 
 def _tools(wanted: Sequence[str], say: Callable[[str], None]) -> list[str]:
     """Those of the tools that work here; raises `ProbeUnavailable` where the main one does not."""
+    from pydamon.bench.tools import KERNEL, TOOLS, usable
+
     missing = usable()
     if "ebpf" in missing:
         raise ProbeUnavailable(
@@ -185,6 +175,10 @@ def _tools(wanted: Sequence[str], say: Callable[[str], None]) -> list[str]:
 
 def _workload(name: str) -> Workload:
     """A shipped workload, or that of a configuration file."""
+    from dataclasses import replace
+
+    from pydamon.workloads import PATTERNS, parse, pattern
+
     path = Path(name)
     if name in PATTERNS or not path.is_file():
         return pattern(name)
@@ -197,6 +191,8 @@ def _workload(name: str) -> Workload:
 
 def _program(name: str) -> Program:
     """A program by name."""
+    from pydamon.bench.programs import PROGRAMS
+
     if name not in PROGRAMS:
         raise UsageError(f"there is no program {name!r}", hint=f"choose from {', '.join(PROGRAMS)}")
     return PROGRAMS[name]
@@ -213,10 +209,12 @@ def _progress(terminal: bool) -> Callable[[str], None]:
 
 
 def _print(table: RenderableType) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_NARROWEST)
-    console.print(table)
+    from pydamon.cli.screen import console, show
+
+    screen = console()
+    if not screen.is_terminal:
+        screen.width = _NARROWEST
+    show(table, screen)
 
 
 def _plain(value: Any) -> Any:
@@ -230,3 +228,50 @@ def _number(value: float) -> float | str | None:
     if math.isnan(value):
         return None
     return "never" if math.isinf(value) else value
+
+
+def _which(flag: str, names: Sequence[str], *, others: str = "") -> Callable[[Any], Any]:
+    """An option that takes some of these names, or other words too."""
+    return option(
+        flag,
+        several=True,
+        type=str if others else Choice(names),
+        metavar="NAME...",
+        help=f"which, of {', '.join(names)}{others} (default: all)",
+    )
+
+
+accuracy_bench = _benchmark(
+    "accuracy",
+    "what is found, against the truth",
+    _accuracy,
+    _which("--workload", WORKLOADS, others="; or files with others"),
+    _which("--tool", TOOLS),
+)
+real_bench = _benchmark(
+    "real",
+    "the same on real programs, against an exact judge",
+    _real,
+    _which("--program", PROGRAMS),
+    _which("--tool", TOOLS[:3]),
+)
+overhead_bench = _benchmark("overhead", "CPU time, and what the target loses", _overhead)
+scale_bench = _benchmark("scale", "small targets against large ones", _scale)
+engines_bench = _benchmark("engines", "the kernel's DAMON beside sampling", _engines)
+core_bench = _benchmark("core", "ageing, merging and splitting of regions", _core)
+
+bench = Group(
+    "bench",
+    members={
+        name: f"pydamon.cli.bench:{name}_bench"
+        for name in ("accuracy", "real", "overhead", "scale", "engines", "core")
+    },
+    subcommand_metavar="BENCH [ARGS]...",
+    help=(
+        "Measure accuracy and cost of monitoring on this machine, against exact ground truth.\n\n"
+        "pydamon bench accuracy                    # every shipped workload, with every tool\n"
+        "pydamon bench accuracy --workload my.cfg  # a configuration file of masim's\n"
+        "pydamon bench overhead --quick --json\n\n"
+        "Machines are noisy: figures are medians, and a busy machine still makes them worse."
+    ),
+)

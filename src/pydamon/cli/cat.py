@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
+from pathlib import Path
 
-from pydamon.cli.rewriting import Watched
-from pydamon.recording import FORMATS, open_recording
+from pydamon.cli.choices import TEXT_FORMATS
+from pydamon.cli.command import Args, Choice, command, option
+from pydamon.cli.options import source_argument
 
-__all__ = ["Cat"]
-
-_TEXTS = {one.name: one for one in FORMATS if one.is_text}
+__all__ = ["cat"]
 
 
-class Cat:
+@command("cat")
+@source_argument
+@option("--format", type=Choice(TEXT_FORMATS), default="ndjson", help="default: ndjson")
+def cat(args: Args) -> int:
     """Print a recording as text, for pipes: a region a line, or damo's JSON.
 
     pydamon cat pydamon.damon | jq 'select(.nr_accesses > 10) | .mapping'
     pydamon cat --format csv fleet/ | head
     """
+    from pydamon.cli.rewriting import opened, rewrite
 
-    name = "cat"
-
-    def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Add what to print, and as what."""
-        parser.add_argument("source", metavar="SOURCE", help="a recording of any format")
-        parser.add_argument(
-            "--format", choices=list(_TEXTS), default="ndjson", help="default: %(default)s"
-        )
-
-    def run(self, args: argparse.Namespace) -> int:
-        """Print."""
-        watched = Watched(open_recording(args.source))
-        _TEXTS[args.format].write(sys.stdout.buffer, watched.info, watched.sorted())
-        watched.finish()
-        return 0
+    args.target = Path("-")
+    return rewrite(opened(args.source), args)

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
+from pydamon.cli.command import Args, command
+from pydamon.cli.options import source_argument, target_options
 
-from pydamon.cli.rewriting import add_target_arguments, rewrite
-from pydamon.recording import open_recording
-
-__all__ = ["Convert"]
+__all__ = ["convert"]
 
 
-class Convert:
+@command("convert")
+@source_argument
+@target_options
+def convert(args: Args) -> int:
     """Write a recording in another format, such as Parquet or damo's.
 
     pydamon convert pydamon.damon redis.parquet
     pydamon convert damon.data redis.damon
+    pydamon convert --format csv pydamon.damon -
 
     The format of SOURCE is found out from what is in it.
     """
+    from pydamon.cli.rewriting import opened, rewrite
 
-    name = "convert"
-
-    def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Add what to read, and what to write."""
-        parser.add_argument("source", metavar="SOURCE", help="a recording of any format")
-        add_target_arguments(parser)
-
-    def run(self, args: argparse.Namespace) -> int:
-        """Convert."""
-        return rewrite(open_recording(args.source), args)
+    return rewrite(opened(args.source), args)

@@ -2,66 +2,59 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import platform
-from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import psutil
-
-from pydamon.core.errors import KernelError, ProbeUnavailable
+from pydamon.cli.command import Args, command, option
+from pydamon.cli.options import json_option
 from pydamon.core.units import format_size
-from pydamon.kernel import (
-    LruSortModule,
-    ReclaimModule,
-    StatModule,
-    check_free,
-    leftover,
-    remove_leftover,
-)
-from pydamon.probes import PROBES, Availability
 
-__all__ = ["Doctor"]
+if TYPE_CHECKING:
+    from pydamon.probes import Availability
+
+__all__ = ["doctor"]
 
 _THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
-class Doctor:
+@command("doctor")
+@json_option
+@option(
+    "--clean",
+    is_flag=True,
+    help="switch off the kernel's DAMON where a pydamon that was killed left it on",
+)
+def doctor(args: Args) -> int:
     """Say what works on this machine, why the rest does not, and what would change that.
 
     Only looks: nothing on the machine is changed, unless --clean finds that a pydamon which was
     killed left the kernel's DAMON on. What somebody else started is never touched.
     """
+    import json
+    from dataclasses import asdict
 
-    name = "doctor"
+    from pydamon.kernel import remove_leftover
+    from pydamon.probes import PROBES
 
-    def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Add --json and --clean."""
-        parser.add_argument("--json", action="store_true", help="print JSON for programs")
-        parser.add_argument(
-            "--clean",
-            action="store_true",
-            help="switch off the kernel's DAMON where a pydamon that was killed left it on",
-        )
-
-    def run(self, args: argparse.Namespace) -> int:
-        """Try every probe; 0 if at least one works."""
-        if args.clean:
-            cleaned = remove_leftover()
-            print("switched off what was left" if cleaned else "there is nothing of ours to remove")
-            return 0
-        found = {probe.name: probe.availability() for probe in PROBES}
-        if args.json:
-            probes = {name: asdict(here) for name, here in found.items()}
-            print(json.dumps({"machine": _machine(), "probes": probes}))
-        else:
-            _show(found)
-        return 0 if any(here.works for here in found.values()) else 1
+    if args.clean:
+        cleaned = remove_leftover()
+        print("switched off what was left" if cleaned else "there is nothing of ours to remove")
+        return 0
+    found = {probe.name: probe.availability() for probe in PROBES}
+    if args.json:
+        probes = {name: asdict(here) for name, here in found.items()}
+        print(json.dumps({"machine": _machine(), "probes": probes}))
+    else:
+        _show(found)
+    return 0 if any(here.works for here in found.values()) else 1
 
 
 def _machine() -> dict[str, str]:
+    import platform
+
+    import psutil
+
     user = "root" if os.geteuid() == 0 else f"uid {os.geteuid()}"
     return {
         "kernel": f"Linux {platform.release()} on {platform.machine()}",
@@ -75,6 +68,9 @@ def _machine() -> dict[str, str]:
 
 
 def _damon() -> str:
+    from pydamon.core.errors import ProbeUnavailable
+    from pydamon.kernel import check_free, leftover
+
     try:
         check_free()
     except ProbeUnavailable as error:
@@ -85,6 +81,9 @@ def _damon() -> str:
 
 
 def _modules() -> str:
+    from pydamon.core.errors import KernelError
+    from pydamon.kernel import LruSortModule, ReclaimModule, StatModule
+
     known = [kind() for kind in (ReclaimModule, LruSortModule, StatModule)]
     try:
         found = [f"{m.name.upper()} {'on' if m.enabled else 'off'}" for m in known if m.available]
@@ -101,6 +100,8 @@ def _chosen(path: Path) -> str:
 
 
 def _show(found: dict[str, Availability]) -> None:
+    from pydamon.probes import PROBES
+
     for name, value in _machine().items():
         print(f"{name + ':':16}{value}")
     usual = [probe.name for probe in PROBES if not probe.traits.by_name_only]

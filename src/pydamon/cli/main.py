@@ -2,63 +2,103 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
-import importlib
 import os
 import sys
 import textwrap
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pydamon.cli.command import Command, complain
+import click
+
+from pydamon.cli.command import Group, complain
 from pydamon.core.errors import PydamonError
 
-__all__ = ["COMMANDS", "main", "run"]
+__all__ = ["COMMANDS", "PROGRAM", "main", "run"]
 
 COMMANDS = {
-    "record": "pydamon.cli.record:Record",
-    "report": "pydamon.cli.report:Report",
-    "convert": "pydamon.cli.convert:Convert",
-    "slice": "pydamon.cli.slice:Slice",
-    "merge": "pydamon.cli.merge:Merge",
-    "cat": "pydamon.cli.cat:Cat",
-    "top": "pydamon.cli.top:Top",
-    "serve": "pydamon.cli.serve:Serve",
-    "export": "pydamon.cli.export:Export",
-    "apply": "pydamon.cli.apply:Apply",
-    "reclaim": "pydamon.cli.policy:ReclaimCommand",
-    "thp": "pydamon.cli.policy:ThpCommand",
-    "lru-sort": "pydamon.cli.policy:LruSortCommand",
-    "tier": "pydamon.cli.policy:TierCommand",
-    "stat": "pydamon.cli.policy:StatCommand",
-    "status": "pydamon.cli.status:Status",
-    "doctor": "pydamon.cli.doctor:Doctor",
-    "demo": "pydamon.cli.demo:Demo",
-    "bench": "pydamon.cli.bench:Bench",
+    "record": "pydamon.cli.record:record",
+    "report": "pydamon.cli.report:report",
+    "convert": "pydamon.cli.convert:convert",
+    "slice": "pydamon.cli.slice:slice_",
+    "merge": "pydamon.cli.merge:merge",
+    "cat": "pydamon.cli.cat:cat",
+    "top": "pydamon.cli.top:top",
+    "serve": "pydamon.cli.serve:serve",
+    "export": "pydamon.cli.export:export",
+    "apply": "pydamon.cli.apply:apply",
+    "reclaim": "pydamon.cli.policy:reclaim",
+    "thp": "pydamon.cli.policy:thp",
+    "lru-sort": "pydamon.cli.policy:lru_sort",
+    "tier": "pydamon.cli.policy:tier",
+    "stat": "pydamon.cli.policy:stat",
+    "status": "pydamon.cli.status:status",
+    "doctor": "pydamon.cli.doctor:doctor",
+    "demo": "pydamon.cli.demo:demo",
+    "bench": "pydamon.cli.bench:bench",
 }
-"""The class of each command. Only the one that is asked for is imported: reports start at once."""
+"""Where each command is. Only the one that is asked for is imported: reports start at once."""
 
+_POLICIES = {
+    "reclaim": (
+        "Take memory that nobody has touched for a while, before anything runs short of it"
+    ),
+    "thp": "Back what is hot with huge pages, and split those that lie idle",
+    "lru-sort": (
+        "Tell the kernel what is hot and what is cold, so that it takes the right pages first"
+    ),
+    "tier": "Promote what is hot to a fast memory node, and demote what is cold to a slow one",
+    "stat": (
+        "Show how much memory is accessed, and for how long the rest has been idle; change nothing"
+    ),
+}
+"""Their help, for the list of commands not to wait for them: tests compare it with the policies."""
+
+_COMPLETE = "_PYDAMON_COMPLETE"
+"""The variable by which a shell asks for completions."""
 
 _OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 """What can be wrong with writing where the error names no file: other files have names."""
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run one command; the exit code: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
+def _show_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if not asked or ctx.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
 
-    Everything behind a `--` is the command line of a program to start.
-    """
-    words, command = _split(list(argv))
     try:
-        parser = _parser(words[:1] if words[:1] and words[0] in COMMANDS else list(COMMANDS))
-        args = parser.parse_args(words)
-        args.command = command
-        chosen: Command = args.chosen
-        code = chosen.run(args)
-        sys.stdout.flush()
-        return code
+        click.echo(f"pydamon {version('pydamon')}")
+    except PackageNotFoundError:
+        click.echo("pydamon (not installed)")
+    ctx.exit()
+
+
+PROGRAM = Group(
+    "pydamon",
+    members=COMMANDS,
+    shown=_POLICIES,
+    help="Find out which memory a running program really uses.",
+    params=[
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_show_version,
+            help="Show the version and exit.",
+        )
+    ],
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; the exit code: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C."""
+    try:
+        return _run(argv)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "pydamon"
+        complain(f"{path}: {error.format_message()}")
+        return 2
     except PydamonError as error:
         complain(f"pydamon: {error}")
         if error.hint:
@@ -69,8 +109,7 @@ def main(argv: Sequence[str]) -> int:
         complain("  take a part of the recording: pydamon slice")
         return 1
     except BrokenPipeError:
-        # Whoever read our output has seen enough. Nothing must be written to it at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_output()
         return 0
     except OSError as error:
         complain(f"pydamon: {_told(error)}")
@@ -79,13 +118,28 @@ def main(argv: Sequence[str]) -> int:
         return 130
 
 
+def _run(argv: Sequence[str]) -> int:
+    try:
+        with PROGRAM.make_context("pydamon", list(argv)) as context:
+            code: int = PROGRAM.invoke(context)
+    except click.exceptions.Exit as end:  # --help, --version
+        code = end.exit_code
+    sys.stdout.flush()
+    return code
+
+
+def _leave_output() -> None:
+    """Whoever read our output has seen enough: nothing must be written to it at exit either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _told(error: OSError) -> str:
     """What failed. If it is the output, nothing must be written to it at exit either."""
     reason = error.strerror or str(error) or type(error).__name__
     if error.filename:
         return f"{error.filename}: {reason}"
     if error.errno in _OF_OUTPUT:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_output()
         return f"cannot write the output: {reason}"
     return reason
 
@@ -98,56 +152,8 @@ def run() -> None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
         else:
             stream.reconfigure(errors="replace")
+    if instruction := os.environ.get(_COMPLETE):
+        from click.shell_completion import shell_complete
+
+        sys.exit(shell_complete(PROGRAM, {}, "pydamon", _COMPLETE, instruction))
     sys.exit(main(sys.argv[1:]))
-
-
-def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser of some of the commands."""
-    parser = argparse.ArgumentParser(
-        prog="pydamon", description="Find out which memory a running program really uses."
-    )
-    parser.add_argument("--version", action="version", version=f"pydamon {_version()}")
-    if len(names) == len(COMMANDS):
-        import shtab  # noqa: PLC0415  (of no use to a command)
-
-        shtab.add_argument_to(parser, "--print-completion", help="print a script for your shell")
-    subparsers = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Mixing)
-    for name in names:
-        module, _, kind = COMMANDS[name].partition(":")
-        command: Command = getattr(importlib.import_module(module), kind)()
-        text = (type(command).__doc__ or "").strip()
-        subparser = subparsers.add_parser(
-            command.name,
-            help=text.splitlines()[0].rstrip("."),
-            description=text,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        subparser.set_defaults(chosen=command)
-        command.configure(subparser)
-    return parser
-
-
-class _Mixing(argparse.ArgumentParser):
-    """Takes options between positional arguments, too: `apply FILE --dry-run PID`."""
-
-    _inside = False
-
-    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
-        if self._inside or self._subparsers:
-            return super().parse_known_args(args, namespace)
-        self._inside = True  # it comes here for either kind of arguments
-        return self.parse_known_intermixed_args(args, namespace)
-
-
-def _split(argv: list[str]) -> tuple[list[str], list[str] | None]:
-    if "--" not in argv:
-        return argv, None
-    at = argv.index("--")
-    return argv[:at], argv[at + 1 :]
-
-
-def _version() -> str:
-    try:
-        return version("pydamon")
-    except PackageNotFoundError:
-        return "(not installed)"

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
+import click
 
-from pydamon.cli.rewriting import add_target_arguments, rewrite
-from pydamon.recording import merge_recordings
+from pydamon.cli.command import Args, argument, command
+from pydamon.cli.options import target_options
 
-__all__ = ["Merge"]
+__all__ = ["merge"]
 
 
-class Merge:
+@command("merge")
+@argument(
+    "sources",
+    nargs=-1,
+    required=True,
+    type=click.Path(),
+    metavar="SOURCE...",
+    help="recordings of any format; one may be - for standard input",
+)
+@target_options
+def merge(args: Args) -> int:
     """Write several recordings, perhaps of several hosts, as one, in the order of time.
 
     pydamon merge web1.damon web2.damon web3.damon fleet.parquet
@@ -18,14 +28,7 @@ class Merge:
     The column `host` tells them apart. A recording that does not say where it was made gets the
     name of its file as its host.
     """
+    from pydamon.cli.rewriting import rewrite, source_path
+    from pydamon.recording import merge_recordings
 
-    name = "merge"
-
-    def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Add what to read, and what to write."""
-        parser.add_argument("sources", metavar="SOURCE", nargs="+", help="recordings of any format")
-        add_target_arguments(parser)
-
-    def run(self, args: argparse.Namespace) -> int:
-        """Merge."""
-        return rewrite(merge_recordings(args.sources), args)
+    return rewrite(merge_recordings([source_path(one) for one in args.sources]), args)

@@ -2,121 +2,29 @@
 
 from __future__ import annotations
 
-import argparse
-import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pydamon.cli.service import (
-    add_service_arguments,
-    monitoring_from,
-    run_service,
-    target_from,
-    with_given,
-)
+from pydamon import policies
+from pydamon.cli.command import Args, Command, Parsed, argument, command, option, percent
+from pydamon.cli.options import service_options
 from pydamon.core.errors import UsageError
 from pydamon.core.units import format_duration, format_size
-from pydamon.policies import (
-    POLICIES,
-    Config,
-    LruSort,
-    Policy,
-    Reclaim,
-    Stat,
-    Thp,
-    Tier,
-    Whom,
-    load_config,
-)
 from pydamon.schemes.fields import Ns, is_inherited
 
-__all__ = [
-    "LruSortCommand",
-    "PolicyCommand",
-    "ReclaimCommand",
-    "StatCommand",
-    "ThpCommand",
-    "TierCommand",
-]
+if TYPE_CHECKING:
+    from pydamon.policies import Config, Policy
 
+__all__ = ["lru_sort", "reclaim", "stat", "thp", "tier"]  # noqa: F822
 
-class PolicyCommand:
-    """A command for one policy, whose options are the policy's parameters."""
-
-    name: str
-    _kind: type[Policy]
-
-    def __init_subclass__(cls, kind: type[Policy]) -> None:
-        cls.name, cls._kind = kind.name, kind
-        cls.__doc__ = inspect.cleandoc(kind.__doc__ or "")
-
-    def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Add the parameters, and whose memory is meant."""
-        targets = "(PID... | -- COMMAND... | --cgroup NAME | --user NAME | --config FILE)"
-        parser.usage = f"pydamon {self.name} [OPTIONS] {targets}"
-        parser.add_argument(
-            "pids", nargs="*", type=int, default=[], metavar="PID", help="processes"
-        )
-        parser.add_argument(
-            "--config",
-            metavar="FILE",
-            help="read this file, again at SIGHUP; what the command line says as well wins",
-        )
-        for one in self._parameters():
-            flag = f"--{str(one.alias).replace('_', '-')}"
-            text = f"{_lower(one.metadata['help'])} (default: {_shown(one.default)})"
-            if one.default is False:
-                parser.add_argument(flag, action="store_const", const=True, help=text)
-            else:
-                parser.add_argument(
-                    flag, type=_value, metavar="VALUE", help=text.replace("%", "%%")
-                )
-        add_service_arguments(parser)
-
-    def run(self, args: argparse.Namespace) -> int:
-        """Run until the targets are gone, the time is up, or somebody presses Ctrl-C."""
-        given = {str(one.alias): getattr(args, str(one.alias)) for one in self._parameters()}
-        given = {name: value for name, value in given.items() if value is not None}
-        load = self._load if args.config else self._config
-        return run_service(args, lambda: load(args, given), of_file=bool(args.config))
-
-    def _config(self, args: argparse.Namespace, given: dict[str, Any]) -> Config:
-        policy = self._kind(**given)
-        return Config(
-            name=args.name or self.name,
-            target=target_from(args) or Whom(),
-            monitoring=monitoring_from(args),
-            policy=policy,
-            schemes=policy.schemes(),
-        )
-
-    def _load(self, args: argparse.Namespace, given: dict[str, Any]) -> Config:
-        config = load_config(args.config, POLICIES, target=target_from(args))
-        if not isinstance(config.policy, self._kind):
-            raise UsageError(f"{args.config} is not about {self.name}")
-        policy = attrs.evolve(config.policy, **given)  # type: ignore[misc]
-        return attrs.evolve(with_given(config, args), policy=policy, schemes=policy.schemes())
-
-    def _parameters(self) -> list[attrs.Attribute[Any]]:
-        """Its own first, then those that it shares with others."""
-        fields = [f for f in attrs.fields(self._kind) if "help" in f.metadata]  # type: ignore[arg-type]
-        return sorted(fields, key=is_inherited)
-
-
-class ReclaimCommand(PolicyCommand, kind=Reclaim): ...
-
-
-class ThpCommand(PolicyCommand, kind=Thp): ...
-
-
-class LruSortCommand(PolicyCommand, kind=LruSort): ...
-
-
-class TierCommand(PolicyCommand, kind=Tier): ...
-
-
-class StatCommand(PolicyCommand, kind=Stat): ...
+_POLICIES = {
+    "reclaim": "Reclaim",
+    "thp": "Thp",
+    "lru_sort": "LruSort",
+    "tier": "Tier",
+    "stat": "Stat",
+}
 
 
 def _value(text: str) -> int | float | str:
@@ -129,7 +37,90 @@ def _value(text: str) -> int | float | str:
     return text
 
 
-def _shown(default: object) -> str:
+def _policy_command(kind: type[Policy]) -> Command:
+    """A command for one policy, whose options are the policy's parameters."""
+
+    def run(args: Args) -> int:
+        from pydamon.cli.service import run_service
+
+        given = _given(kind, args)
+        load = _load if args.config else _config
+        return run_service(args, lambda: load(kind, args, given), of_file=bool(args.config))
+
+    run.__doc__ = kind.__doc__
+    run = service_options(run)
+    for one in reversed(_parameters(kind)):
+        run = _option(one)(run)
+    run = option(
+        "--config",
+        metavar="FILE",
+        help="read this file, again at SIGHUP; what the command line says as well wins",
+    )(run)
+    run = argument("pids", nargs=-1, type=int, metavar="PID...", help="processes")(run)
+    return command(
+        kind.name,
+        usage="[OPTIONS] (PID... | -- COMMAND... | --cgroup NAME | --user NAME | --config FILE)",
+        starts_program=True,
+    )(run)
+
+
+def _option(one: attrs.Attribute[Any]) -> Any:
+    """The option of one parameter."""
+    flag = f"--{str(one.alias).replace('_', '-')}"
+    text = f"{_lower(one.metadata['help'])} (default: {_shown(one)})"
+    if one.default is False:
+        return option(flag, is_flag=True, help=text)
+    if one.metadata.get("percent"):
+        return option(flag, type=percent, metavar="PERCENT", help=text)
+    return option(flag, type=Parsed(_value), metavar="VALUE", help=text)
+
+
+def _given(kind: type[Policy], args: Args) -> dict[str, Any]:
+    """The parameters that the command line names."""
+    given: dict[str, Any] = {}
+    for one in _parameters(kind):
+        value = getattr(args, str(one.alias))
+        if value is None or value is False:
+            continue
+        given[str(one.alias)] = f"{value:g}%" if one.metadata.get("percent") else value
+    return given
+
+
+def _config(kind: type[Policy], args: Args, given: dict[str, Any]) -> Config:
+    from pydamon.cli.service import monitoring_from, target_from
+    from pydamon.policies import Config, Whom
+
+    policy = kind(**given)
+    return Config(
+        name=args.name or kind.name,
+        target=target_from(args) or Whom(),
+        monitoring=monitoring_from(args),
+        policy=policy,
+        schemes=policy.schemes(),
+    )
+
+
+def _load(kind: type[Policy], args: Args, given: dict[str, Any]) -> Config:
+    from pydamon.cli.service import target_from, with_given
+    from pydamon.policies import POLICIES, load_config
+
+    config = load_config(args.config, POLICIES, target=target_from(args))
+    if not isinstance(config.policy, kind):
+        raise UsageError(f"{args.config} is not about {kind.name}")
+    policy = attrs.evolve(config.policy, **given)  # type: ignore[misc]
+    return attrs.evolve(with_given(config, args), policy=policy, schemes=policy.schemes())
+
+
+def _parameters(kind: type[Policy]) -> list[attrs.Attribute[Any]]:
+    """Its own first, then those that it shares with others."""
+    fields = [f for f in attrs.fields(kind) if "help" in f.metadata]  # type: ignore[arg-type]
+    return sorted(fields, key=is_inherited)
+
+
+def _shown(one: attrs.Attribute[Any]) -> str:
+    default: Any = one.default
+    if one.metadata.get("percent"):
+        return f"{default / 10:g}%"
     if isinstance(default, Ns):
         return format_duration(default)
     if isinstance(default, int) and default >= 1 << 20:
@@ -139,3 +130,11 @@ def _shown(default: object) -> str:
 
 def _lower(text: str) -> str:
     return text[0].lower() + text[1:]
+
+
+def __getattr__(name: str) -> Command:
+    """The command of a policy, made when it is asked for: each policy takes its time to import."""
+    if name not in _POLICIES:
+        raise AttributeError(name)
+    kind: type[Policy] = getattr(policies, _POLICIES[name])
+    return _policy_command(kind)

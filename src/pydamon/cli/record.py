@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import os
 import signal
 import sys
 import time
@@ -10,24 +10,54 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
-import psutil
-
-from pydamon.cli.command import add_cpu_budget, complain
+from pydamon.cli.command import Args, NewFile, argument, command, complain, option
+from pydamon.cli.options import force_option, monitoring_options
 from pydamon.core.errors import UsageError
-from pydamon.core.snapshot import Snapshot
-from pydamon.core.tuner import IntervalGoal
 from pydamon.core.units import format_duration, format_size
-from pydamon.engine import Child, Monitor
-from pydamon.probes import PROBES
-from pydamon.recording import Recorder, RecordingInfo
-from pydamon.spaces.maps import Rule
-from pydamon.start import ENGINES, monitor, monitor_physical
 
-__all__ = ["Record", "add_monitoring_arguments", "ending", "monitor_from", "record_to"]
+if TYPE_CHECKING:
+    from pydamon.core.snapshot import Snapshot
+    from pydamon.engine import Monitor
+
+__all__ = ["ending", "monitor_from", "record", "record_to"]
+
+_MOSTLY = 0.5
+_MUCH_BYTES = 64 << 20
+"""What cannot be observed is said where it is that much of the memory."""
 
 
-class Record:
+@command(
+    "record",
+    usage="[OPTIONS] (PID... | -- COMMAND... | --physical)",
+    starts_program=True,
+)
+@argument("pids", nargs=-1, type=int, metavar="PID...", help="processes to watch")
+@option(
+    "-o",
+    "--out",
+    type=NewFile(),
+    default="pydamon.damon",
+    help="the file to write (default: pydamon.damon)",
+)
+@force_option
+@option("--physical", is_flag=True, help="watch physical memory, with the kernel's DAMON")
+@option(
+    "--node",
+    "nodes",
+    multiple=True,
+    type=int,
+    metavar="N",
+    help="physical memory of this node only; may be repeated",
+)
+@option(
+    "--cgroup",
+    metavar="NAME",
+    help="count physical memory as used only where this cgroup is charged for it",
+)
+@monitoring_options
+def record(args: Args) -> int:
     """Watch processes, or a command, and write what memory they use to a file.
 
     pydamon record 1234
@@ -39,115 +69,34 @@ class Record:
     command that still runs at the end of --duration, or when you press Ctrl-C, is ended. (If
     pydamon itself is killed with kill -9, the command runs on, and the data is kept.)
     """
+    from pydamon.engine import Child
 
-    name = "record"
-
-    def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Add what to watch, how, and where to."""
-        parser.usage = "pydamon record [OPTIONS] (PID... | -- COMMAND... | --physical)"
-        parser.add_argument("pids", nargs="*", type=int, metavar="PID", help="processes to watch")
-        parser.add_argument(
-            "-o",
-            "--out",
-            type=Path,
-            default=Path("pydamon.damon"),
-            help="the file to write (default: %(default)s)",
+    if [bool(args.pids), bool(args.command), args.physical].count(True) != 1:
+        raise UsageError("name one or more processes by pid, a command behind `--`, or --physical")
+    if (args.nodes or args.cgroup) and not args.physical:
+        raise UsageError("--node and --cgroup are for --physical")
+    with ExitStack() as stack:
+        child = stack.enter_context(Child(args.command)) if args.command else None
+        pids = [child.pid] if child else list(args.pids)
+        mon = stack.enter_context(
+            _physical_from(args) if args.physical else monitor_from(args, pids)
         )
-        parser.add_argument("--force", action="store_true", help="overwrite an existing file")
-        parser.add_argument(
-            "--physical",
-            action="store_true",
-            help="watch physical memory, with the kernel's DAMON",
+        record_to(
+            mon,
+            args.out,
+            args.duration,
+            force=args.force,
+            command=args.command,
+            begin=child.go if child else None,
         )
-        parser.add_argument(
-            "--node",
-            dest="nodes",
-            action="append",
-            default=[],
-            type=int,
-            metavar="N",
-            help="physical memory of this node only; may be repeated",
-        )
-        parser.add_argument(
-            "--cgroup",
-            metavar="NAME",
-            help="count physical memory as used only where this cgroup is charged for it",
-        )
-        add_monitoring_arguments(parser)
-
-    def run(self, args: argparse.Namespace) -> int:
-        """Record until the time is up, the targets are gone, or somebody presses Ctrl-C."""
-        if [bool(args.pids), bool(args.command), args.physical].count(True) != 1:
-            raise UsageError(
-                "name one or more processes by pid, a command behind `--`, or --physical"
-            )
-        if (args.nodes or args.cgroup) and not args.physical:
-            raise UsageError("--node and --cgroup are for --physical")
-        with ExitStack() as stack:
-            child = stack.enter_context(Child(args.command)) if args.command else None
-            pids = [child.pid] if child else args.pids
-            mon = stack.enter_context(
-                _physical_from(args) if args.physical else monitor_from(args, pids)
-            )
-            record_to(
-                mon,
-                args.out,
-                args.duration,
-                force=args.force,
-                command=args.command,
-                begin=child.go if child else None,
-            )
-            return child.end() if child else 0
+        return child.end() if child else 0
 
 
-def add_monitoring_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that say how to monitor, for every command that does."""
-    parser.add_argument("-d", "--duration", metavar="D", help="stop after this time, as in 10s")
-    parser.add_argument(
-        "--engine",
-        choices=ENGINES,
-        default="auto",
-        help="who looks: pydamon (sampling), the kernel's DAMON, or the best that works (auto)",
-    )
-    parser.add_argument(
-        "--probe",
-        choices=("auto", *(probe.name for probe in PROBES)),
-        default="auto",
-        help="how sampling finds out what was accessed (default: the best that works here)",
-    )
-    for name, what in (
-        ("sample", "sampling interval (default: 5ms, longer as the CPU budget asks)"),
-        ("aggr", "aggregation interval: one snapshot each (default: 100ms, likewise)"),
-        ("update", "how often to look for new mappings and children (default: 1s)"),
-    ):
-        parser.add_argument(f"--{name}", metavar="D", help=what)
-    parser.add_argument("--min-regions", type=int, metavar="N", help="default: 10")
-    parser.add_argument("--max-regions", type=int, metavar="N", help="default: 1000")
-    add_cpu_budget(parser)
-    parser.add_argument(
-        "--tune",
-        action="store_true",
-        help="tune the intervals until 4 %% of the samples find an access, as DAMON does",
-    )
-    parser.add_argument(
-        "--range",
-        dest="ranges",
-        action="append",
-        type=_range,
-        metavar="START-END",
-        help="watch only these addresses (hexadecimal) of one process; may be repeated",
-    )
-    parser.add_argument("--no-children", action="store_true", help="do not follow children")
-    parser.add_argument(
-        "--regions-from",
-        choices=[rule.value for rule in (Rule.GAPS, Rule.THREE)],
-        default=Rule.GAPS.value,
-        help="start from what is mapped (gaps, the default) or from DAMON's three regions",
-    )
+def monitor_from(args: Args, pids: list[int]) -> Monitor:
+    """A monitor as `monitoring_options` describe it."""
+    from pydamon.core.tuner import IntervalGoal
+    from pydamon.start import monitor
 
-
-def monitor_from(args: argparse.Namespace, pids: list[int]) -> Monitor:
-    """A monitor as `add_monitoring_arguments` describes it."""
     return monitor(
         pids,
         engine=args.engine,
@@ -159,13 +108,16 @@ def monitor_from(args: argparse.Namespace, pids: list[int]) -> Monitor:
         probe=args.probe,
         cpu_budget_percent=args.cpu_budget,
         children=not args.no_children,
-        ranges=args.ranges,
+        ranges=args.ranges or None,
         regions_from=args.regions_from,
         goal=IntervalGoal() if args.tune else None,
     )
 
 
-def _physical_from(args: argparse.Namespace) -> Monitor:
+def _physical_from(args: Args) -> Monitor:
+    from pydamon.core.tuner import IntervalGoal
+    from pydamon.start import monitor_physical
+
     if args.engine == "sampling" or args.probe != "auto" or args.ranges:
         raise UsageError("physical memory is for the kernel's DAMON: leave out how to sample")
     return monitor_physical(
@@ -194,6 +146,8 @@ def record_to(
 
     *begin* is called when everything is ready to record.
     """
+    from pydamon.recording import Recorder, RecordingInfo
+
     info = RecordingInfo.here(mon.attrs, mon.probe_name, time.time_ns(), _commands(mon, command))
     snapshots = mon.run(duration)
     with ending(mon.stop), Recorder(path, info, force=force) as recorder:
@@ -238,10 +192,13 @@ class _Progress:
             complain("  nothing was seen: the program was gone before the first snapshot")
         if self._late:
             complain(f"  {self._late} samples came too late and were left out")
-        if self._unobservable > self._monitored / 20:
+        # The libraries of any program are shared: that much is a row of the summary.
+        unobservable = self._unobservable / max(1, self._snapshots)
+        share = self._unobservable / max(1, self._monitored)
+        if share > _MOSTLY and unobservable >= _MUCH_BYTES:
             complain(
-                f"  {100 * self._unobservable / self._monitored:.0f} % of the memory could not be "
-                "observed: it is shared with other processes, or locked; --probe refs counts the "
+                f"  not observable: {format_size(unobservable)}, {100 * share:.0f} % of the "
+                "memory, since other processes share it, or it is locked; --probe refs counts the "
                 "bytes used in each mapping there too"
             )
 
@@ -253,10 +210,6 @@ class _Progress:
 
 def _announce(mon: Monitor, command: list[str] | None) -> None:
     """Say on standard error what is watched, and how."""
-    for name, why in mon.passed_over.items():
-        complain(str(why) if name == "kernel" else f"the {name} probe does not work here: {why}")
-        if why.hint and name != "kernel":
-            complain(f"  {why.hint}")
     targets = [(t.pid, command[0] if command else t.name) for t in mon.layout.targets]
     names = ", ".join(f"{pid} ({name})" if pid else name for pid, name in targets[:3])
     more = len(targets) - 3
@@ -264,8 +217,20 @@ def _announce(mon: Monitor, command: list[str] | None) -> None:
     complain(
         f"watching {names}{f' and {more} more' if more > 0 else ''} with {how}; Ctrl-C ends it"
     )
+    if lost := _lost(mon):
+        complain(f"  {lost}")
+
+
+def _lost(mon: Monitor) -> str:
+    """What cannot be seen this way that another probe would show, and what that needs."""
     if mon.probe_name == "refs":
-        complain("  it counts the bytes used of each mapping, but cannot see where in it they are")
+        lost = "it counts the bytes used of each mapping, but cannot see where in it they are"
+    elif mon.engine == "kernel":
+        lost = "it finds the borders of regions by chance, and cannot see single pages"
+    else:
+        return ""
+    why = mon.passed_over.get("ebpf")
+    return f"{lost}; the ebpf probe can: {why.hint or why}" if why else lost
 
 
 @contextmanager
@@ -298,19 +263,12 @@ def _commands(mon: Monitor, command: list[str] | None) -> tuple[tuple[str, ...],
         if not target.pid:
             continue
         try:
-            words = psutil.Process(target.pid).cmdline()
-        except psutil.Error:
-            words = []
+            line = Path(f"/proc/{target.pid}/cmdline").read_bytes()
+        except OSError:
+            line = b""
+        words = [os.fsdecode(word) for word in line.split(b"\0")]
         # Who writes a title over its arguments leaves the rest of them empty.
         while words and not words[-1]:
             words.pop()
         found.append(tuple(words))
     return tuple(found)
-
-
-def _range(text: str) -> tuple[int, int]:
-    start, _, end = text.partition("-")
-    try:
-        return int(start, 16), int(end, 16)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"not an address range: {text!r}") from None

@@ -2,41 +2,65 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
-from pydamon.cli.command import complain
-from pydamon.recording import FORMATS, Recording, RecordingFile, write_recording
+from pydamon.cli.command import Args, complain
+from pydamon.core.errors import UsageError
+from pydamon.recording import Recording, RecordingFile, open_recording, write_recording
+from pydamon.recording.formats import format_named
 from pydamon.recording.parts import DerivedFile
 
-__all__ = ["Watched", "add_target_arguments", "rewrite"]
+__all__ = ["Watched", "opened", "rewrite", "source_path"]
 
 _SHOWN_EVERY_S = 0.2
 _SHOWN_FROM_S = 1.0
+_STANDARD = "-"
 
 
-def add_target_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where to write, and how."""
-    suffixes = ", ".join(f"{one.name} ({', '.join(one.suffixes)})" for one in FORMATS)
-    parser.add_argument("target", metavar="TARGET", type=Path, help="the file to write")
-    parser.add_argument(
-        "--format",
-        choices=[one.name for one in FORMATS],
-        metavar="FORMAT",
-        help=f"by default what the suffix says: {suffixes}",
-    )
-    parser.add_argument("--force", action="store_true", help="overwrite an existing file")
+def source_path(word: str) -> str:
+    """The path of what a word on the command line names: `-` is standard input."""
+    if word != _STANDARD:
+        return word
+    if sys.stdin is None or sys.stdin.closed:
+        raise UsageError("standard input is closed: there is nothing to read in it")
+    if sys.stdin.isatty():
+        raise UsageError(
+            "standard input is a terminal", hint="pipe a recording into it, or name a file"
+        )
+    return "/dev/stdin"
 
 
-def rewrite(file: RecordingFile, args: argparse.Namespace) -> int:
-    """Write it as `add_target_arguments` says; the exit code."""
+def opened(word: str) -> RecordingFile:
+    """The recording that a word on the command line names."""
+    return open_recording(source_path(word))
+
+
+def rewrite(file: RecordingFile, args: Args) -> int:
+    """Write it as `target_options` say; the exit code."""
     watched = Watched(file)
-    write_recording(args.target, watched, format=args.format, force=args.force)
+    if str(args.target) == _STANDARD:
+        _write_out(watched, args.format)
+    else:
+        write_recording(args.target, watched, format=args.format, force=args.force)
     watched.finish()
     return 0
+
+
+def _write_out(watched: Watched, name: str | None) -> None:
+    """Write it to standard output."""
+    if name is None:
+        raise UsageError(
+            "standard output has no suffix that says in which format to write",
+            hint="name it with --format",
+        )
+    chosen = format_named(name)
+    if not chosen.is_text and sys.stdout.isatty():
+        raise UsageError(
+            f"the format {name} is not for terminals", hint="write it to a file or a pipe"
+        )
+    chosen.write(sys.stdout.buffer, watched.info, watched.sorted())
 
 
 class Watched(DerivedFile):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import signal
@@ -12,15 +11,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import attrs
-from rich.console import Console
 
-from pydamon.cli.command import add_cpu_budget, complain
+from pydamon.cli.command import Args, complain
+from pydamon.cli.screen import show_wrapped
 from pydamon.core.errors import UsageError
 from pydamon.core.units import parse_duration_ns
 from pydamon.policies import Config, Monitoring, Service, StatusFile, Whom
 from pydamon.views.schemes import status_line, status_report
 
-__all__ = ["add_service_arguments", "monitoring_from", "run_service", "target_from", "with_given"]
+__all__ = ["monitoring_from", "run_service", "target_from", "with_given"]
 
 _MONITORING = {
     "engine": "engine",
@@ -33,36 +32,12 @@ _MONITORING = {
 """Arguments, and what they are called in a configuration."""
 
 
-def add_service_arguments(parser: argparse.ArgumentParser) -> None:
-    """Whose memory, how it is watched, and how to tell of it."""
-    parser.add_argument("--cgroup", metavar="NAME", help="all processes of a cgroup, as they come")
-    parser.add_argument("--user", metavar="NAME", help="all processes of a user, as they come")
-    parser.add_argument("--no-children", action="store_true", help="do not follow children")
-    parser.add_argument(
-        "--engine",
-        choices=("sampling", "kernel"),
-        help="who watches and acts: pydamon (the default), which has a guard and reads back what "
-        "was done; or the kernel's DAMON, which costs least",
-    )
-    for name in ("sample", "aggr", "update"):
-        parser.add_argument(f"--{name}", metavar="D", help=f"{name} interval, as in `record`")
-    parser.add_argument("--max-regions", type=int, metavar="N", help="default: 1000")
-    add_cpu_budget(parser)
-    parser.set_defaults(cpu_budget=None)  # else nobody knows whether it was given
-    parser.add_argument("-d", "--duration", metavar="D", help="stop after this time, as in 10min")
-    parser.add_argument(
-        "-n", "--dry-run", action="store_true", help="only count what would be done"
-    )
-    parser.add_argument("--name", help="what `pydamon status` calls it")
-    parser.add_argument("--json", action="store_true", help="print the last status as JSON")
-
-
-def target_from(args: argparse.Namespace) -> Whom | None:
+def target_from(args: Args) -> Whom | None:
     """Whose memory the command line means, if it says so."""
     if not (args.pids or args.command or args.cgroup or args.user):
         return None
     return Whom(
-        pids=args.pids,
+        pids=list(args.pids),
         children=not args.no_children,
         command=args.command or (),
         cgroup=args.cgroup or "",
@@ -71,7 +46,7 @@ def target_from(args: argparse.Namespace) -> Whom | None:
 
 
 def monitoring_from(
-    args: argparse.Namespace,
+    args: Args,
     config: Monitoring = Monitoring(),  # noqa: B008
 ) -> Monitoring:
     """How memory is watched: what the command line says of it wins over *config*."""
@@ -79,7 +54,7 @@ def monitoring_from(
     return attrs.evolve(config, **{k: v for k, v in given.items() if v is not None})
 
 
-def with_given(config: Config, args: argparse.Namespace) -> Config:
+def with_given(config: Config, args: Args) -> Config:
     """The configuration of a file with what the command line says, which wins."""
     target = attrs.evolve(config.target, children=False) if args.no_children else config.target
     return attrs.evolve(
@@ -90,9 +65,7 @@ def with_given(config: Config, args: argparse.Namespace) -> Config:
     )
 
 
-def run_service(
-    args: argparse.Namespace, load: Callable[[], Config], *, of_file: bool = True
-) -> int:
+def run_service(args: Args, load: Callable[[], Config], *, of_file: bool = True) -> int:
     """Run a service until its end, and show what it has done; the exit code.
 
     Where *load* reads a file, it does so again at SIGHUP.
@@ -111,9 +84,7 @@ def run_service(
         if args.json:
             print(json.dumps(progress.last))
         elif progress.last:
-            Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(
-                status_report(progress.last)
-            )
+            show_wrapped(status_report(progress.last))
     return service.exit_code
 
 

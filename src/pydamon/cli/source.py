@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydamon.cli.record import add_monitoring_arguments, monitor_from
+from pydamon.cli.command import Args
+from pydamon.cli.record import monitor_from
+from pydamon.cli.rewriting import source_path
 from pydamon.core.errors import UsageError
 from pydamon.engine import Child
 from pydamon.live import Feed, Replay, Source
 from pydamon.recording import read_recording
 
-__all__ = ["add_source_arguments", "source_from"]
-
-
-def add_source_arguments(parser: argparse.ArgumentParser, command: str) -> None:
-    """What to watch, and how."""
-    parser.usage = f"pydamon {command} [OPTIONS] (PID... | RECORDING | -- COMMAND...)"
-    parser.add_argument(
-        "what", nargs="*", metavar="PID | RECORDING", help="processes to watch, or a file to show"
-    )
-    add_monitoring_arguments(parser)
+__all__ = ["source_from"]
 
 
 @contextmanager
-def source_from(args: argparse.Namespace, *, silent: bool = False) -> Iterator[Source]:
-    """What `add_source_arguments` has asked for; the command is ended, if it still runs then.
+def source_from(args: Args, *, silent: bool = False) -> Iterator[Source]:
+    """What `source_options` have asked for; the command is ended, if it still runs then.
 
     With *silent* what the command prints is dropped.
     """
@@ -51,4 +43,4 @@ def source_from(args: argparse.Namespace, *, silent: bool = False) -> Iterator[S
         files = [word for word in args.what if not word.isdecimal() or Path(word).exists()]
         if len(args.what) > 1:
             raise UsageError(f"either processes or one recording can be shown, not {files[0]} too")
-        yield Replay(read_recording(args.what[0]))
+        yield Replay(read_recording(source_path(args.what[0])))

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from importlib import import_module
-from threading import Thread
-
-from rich.console import Console
-
-from pydamon.cli.source import add_source_arguments, source_from
+from pydamon.cli.command import Args, command
+from pydamon.cli.options import source_options
 from pydamon.core.errors import UsageError
-from pydamon.views import in_colour
 
-__all__ = ["Top"]
+__all__ = ["top"]
 
 
-class Top:
+@command("top", usage="[OPTIONS] (PID... | RECORDING | -- COMMAND...)", starts_program=True)
+@source_options
+def top(args: Args) -> int:
     """See live which memory is hot: heat map, working set and mappings, in the terminal.
 
     pydamon top 1234
@@ -28,29 +23,29 @@ class Top:
     row, + and - zoom, with shift up and down move what is shown, f follows the hottest memory, a
     shows all of it, s sorts the mappings by something else, t shows the next process, q quits.
     """
+    import sys
+    from importlib import import_module
+    from threading import Thread
 
-    name = "top"
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError(
+            "top draws on a terminal, and this is none",
+            hint="pydamon record writes a file, which pydamon report reads",
+        )
+    from rich.console import Console
 
-    def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Add what to watch, and how."""
-        add_source_arguments(parser, self.name)
+    from pydamon.cli.source import source_from
+    from pydamon.views import in_colour
 
-    def run(self, args: argparse.Namespace) -> int:
-        """Show it until somebody quits."""
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
-            raise UsageError(
-                "top draws on a terminal, and this is none",
-                hint="pydamon record writes a file, which pydamon report reads",
-            )
-        # Textual takes its time to load, and so does a probe, in the kernel: both at once.
-        loading = Thread(target=import_module, args=("pydamon.top",))
-        loading.start()
-        colour = in_colour(Console())
-        with source_from(args, silent=True) as source:
-            loading.join()
-            from pydamon.top import TopApp  # noqa: PLC0415
+    # Textual takes its time to load, and so does a probe, in the kernel: both at once.
+    loading = Thread(target=import_module, args=("pydamon.top",))
+    loading.start()
+    colour = in_colour(Console())
+    with source_from(args, silent=True) as source:
+        loading.join()
+        from pydamon.top import TopApp
 
-            TopApp(source, colour=colour).run()
-            if source.error is not None:
-                raise source.error
-        return 0
+        TopApp(source, colour=colour).run()
+        if source.error is not None:
+            raise source.error
+    return 0

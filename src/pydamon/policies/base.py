@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from attrs import field, frozen
 
-from pydamon.core.snapshot import Snapshot
 from pydamon.schemes import Scheme, Watermarks
 from pydamon.schemes.fields import Ns, duration_ns, naming, permil
+
+if TYPE_CHECKING:
+    from pydamon.core.snapshot import Snapshot
 
 __all__ = ["Policy", "WhileMemoryIsShort"]
 
@@ -54,10 +56,14 @@ class WhileMemoryIsShort(Policy):
     high: int = field(
         default=500,
         converter=permil,
-        metadata={"help": "Off above so much free memory, in thousandths"},
+        metadata={"help": "Off above so much free memory", "percent": True},
     )
-    mid: int = field(default=400, converter=permil, metadata={"help": "On again below this"})
-    low: int = field(default=200, converter=permil, metadata={"help": "Off below this"})
+    mid: int = field(
+        default=400, converter=permil, metadata={"help": "On again below this", "percent": True}
+    )
+    low: int = field(
+        default=200, converter=permil, metadata={"help": "Off below this", "percent": True}
+    )
 
     @property
     def watermarks(self) -> Watermarks:

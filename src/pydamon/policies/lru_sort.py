@@ -36,10 +36,14 @@ class LruSort(WhileMemoryIsShort):
     high: int = field(
         default=200,
         converter=permil,
-        metadata={"help": "Off above so much free memory, in thousandths"},
+        metadata={"help": "Off above so much free memory", "percent": True},
     )
-    mid: int = field(default=150, converter=permil, metadata={"help": "On again below this"})
-    low: int = field(default=50, converter=permil, metadata={"help": "Off below this"})
+    mid: int = field(
+        default=150, converter=permil, metadata={"help": "On again below this", "percent": True}
+    )
+    low: int = field(
+        default=50, converter=permil, metadata={"help": "Off below this", "percent": True}
+    )
 
     def schemes(self) -> tuple[Scheme, ...]:
         """Two: `lru_prio` and `lru_deprio`."""

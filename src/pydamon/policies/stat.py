@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 from attrs import frozen
 
-from pydamon.core.snapshot import UNKNOWN, Snapshot
 from pydamon.policies.base import Policy
 from pydamon.schemes import Scheme
-from pydamon.schemes.chosen import Chosen
+
+if TYPE_CHECKING:
+    from pydamon.core.snapshot import Snapshot
 
 __all__ = ["Stat"]
 
@@ -34,6 +34,11 @@ class Stat(Policy):
 
     def figures(self, snapshot: Snapshot) -> dict[str, object]:
         """The bandwidth, the percentiles of idle time, the working set and the interval."""
+        import numpy as np  # noqa: PLC0415  (help needs no figures)
+
+        from pydamon.core.snapshot import UNKNOWN  # noqa: PLC0415
+        from pydamon.schemes.chosen import Chosen  # noqa: PLC0415
+
         everything = Chosen.all_of(snapshot)
         resident = np.where(
             snapshot.resident_bytes == UNKNOWN, snapshot.size, snapshot.resident_bytes

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pydamon.recording.arrays import joined
-from pydamon.recording.formats.native import BATCH_ROWS, compact_options
+from pydamon.recording.ipc_options import BATCH_ROWS, compact_options
 
 __all__ = ["CompactCopy"]
 

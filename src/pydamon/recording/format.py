@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import platform
-import socket
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Self, TypeVar
 
 import pyarrow as pa
@@ -143,8 +141,8 @@ class RecordingInfo:
             probe,
             started_ns,
             commands,
-            kernel=platform.release(),
-            hostname=socket.gethostname(),
+            kernel=os.uname().release,
+            hostname=os.uname().nodename,
             pydamon_version=_pydamon_version(),
         )
 
@@ -179,6 +177,9 @@ def _typed(kind: type[_T], values: dict[str, Any]) -> _T:
 
 
 def _pydamon_version() -> str:
+    # Most commands only read recordings.
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
+
     try:
         return version("pydamon")
     except PackageNotFoundError:

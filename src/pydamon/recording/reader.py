@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pydamon.core.errors import RecordingError
 from pydamon.core.snapshot import UNKNOWN
+from pydamon.core.units import format_size
 from pydamon.recording.arrays import arrow, constant, joined, missing_numbers, numbers, single
 from pydamon.recording.format import COLUMNS, EXTRA, LATER, RecordingInfo
 from pydamon.recording.formats import FORMATS, HEAD_BYTES, format_of
@@ -29,6 +30,8 @@ __all__ = ["merge_recordings", "open_recording", "read_recording"]
 
 _PART_ROWS = 2**17
 """16 MB as columns."""
+_STDIN = Path("/dev/stdin")
+_CHUNK_BYTES = 2**20
 _LEAST_PART_ROWS = 2**12
 _MOST_SNAPSHOT_ROWS = 2**22
 _MAX_ADDRESS = 2**57
@@ -80,7 +83,9 @@ class _File(RecordingFile):
     def __init__(self, path: Path, part_rows: int = _PART_ROWS, host: str = "") -> None:
         self.path = str(path)
         self._copy = _copy_of_pipe(path)
-        self._source = _open(path, Path(self._copy.name) if self._copy else path)
+        self._source = _open(
+            path, Path(f"/proc/self/fd/{self._copy.fileno()}") if self._copy else path
+        )
         self._part_rows = part_rows
         self.ordered = self._source.ordered
         self.info = self._source.info
@@ -188,13 +193,29 @@ def _several(text: str) -> list[str] | None:
 
 
 def _copy_of_pipe(path: Path) -> IO[bytes] | None:
-    """A file with what a pipe holds, which can be read only once; `None` for files."""
+    """A file without a name with what a pipe holds, which can be read only once; `None` for files.
+
+    Of what begins like no recording only the beginning is read: a pipe need have no end.
+    """
     try:
-        if not path.is_fifo():
+        if not (path.is_fifo() or path.is_socket()):
             return None
-        copy = tempfile.NamedTemporaryFile(prefix="pydamon-")  # noqa: SIM115
-        with path.open("rb") as pipe:
-            shutil.copyfileobj(pipe, copy)
+        copy = tempfile.TemporaryFile()  # noqa: SIM115
+        most_bytes = shutil.disk_usage(tempfile.gettempdir()).free // 2
+        # A socket cannot be opened by its name, but standard input is open already.
+        pipe_name = 0 if path == _STDIN else path
+        with open(pipe_name, "rb", closefd=pipe_name != 0) as pipe:
+            chunk = pipe.read(HEAD_BYTES)
+            wanted = format_of(chunk) is not None
+            while chunk:
+                copy.write(chunk)
+                if copy.tell() > most_bytes:
+                    raise RecordingError(
+                        f"cannot read {path}: it goes on after {format_size(most_bytes)}, and "
+                        f"{tempfile.gettempdir()} cannot hold more",
+                        hint="set TMPDIR to a directory on a larger disk, or write it to a file",
+                    )
+                chunk = pipe.read(_CHUNK_BYTES) if wanted else b""
         copy.flush()
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error

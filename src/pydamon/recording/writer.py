@@ -18,7 +18,7 @@ from pydamon.core.snapshot import Snapshot, Target
 from pydamon.recording.arrays import Numbers, arrow, batch_of, strings
 from pydamon.recording.compact import CompactCopy
 from pydamon.recording.format import RecordingInfo, file_schema
-from pydamon.recording.formats.native import stream_options
+from pydamon.recording.ipc_options import stream_options
 
 __all__ = ["Recorder"]
 

@@ -1,35 +1,8 @@
-"""Schemes (DAMOS): what to do with memory that is accessed in a certain way."""
+"""Schemes (DAMOS): what to do with memory that is accessed in a certain way.
 
-from __future__ import annotations
+The names stand in `__init__.pyi`, and are imported when they are used: help needs no actions.
+"""
 
-from pydamon.schemes.apply import AppliedSchemes, apply
-from pydamon.schemes.applying import AppliedScheme, Tried
-from pydamon.schemes.damo import read_damo_schemes
-from pydamon.schemes.filters import Filter
-from pydamon.schemes.pattern import AccessPattern, Age, Rate
-from pydamon.schemes.quota import Goal, Quota, Weights
-from pydamon.schemes.reading import read_schemes
-from pydamon.schemes.scheme import Destination, Guard, Scheme
-from pydamon.schemes.stats import SchemeStats
-from pydamon.schemes.watermarks import Watermarks
+import lazy_loader
 
-__all__ = [
-    "AccessPattern",
-    "Age",
-    "AppliedScheme",
-    "AppliedSchemes",
-    "Destination",
-    "Filter",
-    "Goal",
-    "Guard",
-    "Quota",
-    "Rate",
-    "Scheme",
-    "SchemeStats",
-    "Tried",
-    "Watermarks",
-    "Weights",
-    "apply",
-    "read_damo_schemes",
-    "read_schemes",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
 from pydamon.core.errors import UsageError
-from pydamon.core.snapshot import SnapshotRegion
 from pydamon.schemes.fields import (
     Ns,
     all_of,
@@ -26,7 +26,12 @@ from pydamon.schemes.watermarks import Watermarks
 
 __all__ = ["ACTIONS", "ActionFunction", "Destination", "Guard", "Scheme"]
 
-ActionFunction = Callable[[SnapshotRegion], int | None]
+if TYPE_CHECKING:
+    from pydamon.core.snapshot import SnapshotRegion
+
+    ActionFunction = Callable[[SnapshotRegion], int | None]
+else:
+    ActionFunction = Callable  # help needs no snapshots
 """A user's action: is given a region, and may say how many bytes it did something about."""
 ACTIONS = (
     "stat",

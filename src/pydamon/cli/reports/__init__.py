@@ -1,30 +1,18 @@
-"""The reports: one module each."""
-
-from pydamon.cli.command import Command
-from pydamon.cli.reports.access import AccessReport
-from pydamon.cli.reports.diff import DiffReport
-from pydamon.cli.reports.footprint import FootprintReport
-from pydamon.cli.reports.heatmap import HeatMapReport
-from pydamon.cli.reports.idle import IdleReport
-from pydamon.cli.reports.mappings import MappingsReport
-from pydamon.cli.reports.profile import ProfileReport
-from pydamon.cli.reports.regions import RegionsReport
-from pydamon.cli.reports.summary import SummaryReport
-from pydamon.cli.reports.times import TimesReport
-from pydamon.cli.reports.wss import WssReport
+"""The reports: one module each, and one line here."""
 
 __all__ = ["REPORTS"]
 
-REPORTS: tuple[Command, ...] = (
-    SummaryReport(),
-    AccessReport(),
-    HeatMapReport(),
-    WssReport(),
-    FootprintReport(),
-    IdleReport(),
-    MappingsReport(),
-    DiffReport(),
-    TimesReport(),
-    ProfileReport(),
-    RegionsReport(),
-)
+REPORTS = {
+    "summary": "pydamon.cli.reports.summary:summary",
+    "access": "pydamon.cli.reports.access:access",
+    "heatmap": "pydamon.cli.reports.heatmap:heatmap",
+    "wss": "pydamon.cli.reports.wss:wss",
+    "footprint": "pydamon.cli.reports.footprint:footprint",
+    "idle": "pydamon.cli.reports.idle:idle",
+    "mappings": "pydamon.cli.reports.mappings:mappings",
+    "diff": "pydamon.cli.reports.diff:diff",
+    "times": "pydamon.cli.reports.times:times",
+    "profile": "pydamon.cli.reports.profile:profile",
+    "regions": "pydamon.cli.reports.regions:regions",
+}
+"""Where each report is."""

@@ -2,25 +2,55 @@
 
 from __future__ import annotations
 
-import argparse
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any
 
-from pydamon import analysis
-from pydamon.cli.command import print_json
-from pydamon.cli.reports.base import (
-    add_recording_arguments,
-    open_recording,
-    show,
-    target_document,
-)
+import click
+
+from pydamon.cli.choices import HISTOGRAMS, SORT_KEYS
+from pydamon.cli.command import Args, Choice, Parsed, option, print_json
+from pydamon.cli.options import recording_options
+from pydamon.cli.reports.command import report_command
 from pydamon.core.errors import UsageError
-from pydamon.recording import RecordingFile
-from pydamon.views import DistributionView, temperature_table
 
-__all__ = ["AccessReport"]
+if TYPE_CHECKING:
+    from pydamon import analysis
+    from pydamon.recording import RecordingFile
+
+__all__ = ["access"]
 
 
-class AccessReport:
+def _keys(text: str) -> tuple[str, ...]:
+    keys = tuple(key.strip() for key in text.split(","))
+    for key in keys:
+        if key.removeprefix("-") not in SORT_KEYS:
+            raise UsageError(f"cannot sort by {key!r}: one of {', '.join(SORT_KEYS)}")
+    return keys
+
+
+@report_command("access")
+@recording_options
+@option(
+    "--histogram",
+    type=Choice(HISTOGRAMS),
+    help="bytes by one of these, of the whole recording",
+)
+@option(
+    "--snapshot",
+    type=int,
+    metavar="N",
+    help="which, counted from 0, or from the end below 0 (default: the last)",
+)
+@option(
+    "--sort",
+    type=Parsed(_keys),
+    default=(),
+    metavar="KEY,KEY,...",
+    help=f"by what, `-` turns one around (--sort=-age): {', '.join(SORT_KEYS)} "
+    "(default: temperature)",
+)
+@option("--limit", type=click.IntRange(1, 10**9), metavar="N", help="only the first N regions")
+@option("--single", is_flag=True, help="do not put alike neighbours together")
+def access(args: Args) -> int:
     """Regions from hot to cold: address, size, access rate, age, temperature, mapping.
 
     pydamon report access --where 'rate > 50%' --sort=age,-size
@@ -29,59 +59,33 @@ class AccessReport:
     Neighbours that are alike are shown as one. Histograms show bytes, as means over the time that
     was recorded.
     """
+    from pydamon import analysis
+    from pydamon.cli.reports.base import open_recording, show
+    from pydamon.views import DistributionView, temperature_table
 
-    name = "access"
-
-    def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Add which snapshot, in which order, or which histogram."""
-        add_recording_arguments(parser)
-        parser.add_argument(
-            "--histogram",
-            choices=get_args(analysis.By),
-            help="bytes by one of these, of the whole recording",
-        )
-        parser.add_argument(
-            "--snapshot",
-            type=int,
-            metavar="N",
-            help="which, counted from 0, or from the end below 0 (default: the last)",
-        )
-        parser.add_argument(
-            "--sort",
-            type=_keys,
-            default=(),
-            metavar="KEY,KEY,...",
-            help=f"by what, `-` turns one around (--sort=-age): {', '.join(analysis.SORT_KEYS)} "
-            "(default: temperature)",
-        )
-        parser.add_argument("--limit", type=_limit, metavar="N", help="only the first N regions")
-        parser.add_argument(
-            "--single", action="store_true", help="do not put alike neighbours together"
-        )
-
-    def run(self, args: argparse.Namespace) -> int:
-        """Print the regions of a snapshot, or a histogram of all."""
-        recording = open_recording(args)
-        if args.histogram:
-            found = analysis.distribution(recording, args.histogram)
-            if args.json:
-                print_json(_distribution_document(found))
-            else:
-                show(DistributionView(found))
-            return 0
-        regions = analysis.regions(recording, args.snapshot, group=not args.single)
-        regions = regions.sorted_by(*args.sort)
+    recording = open_recording(args)
+    if args.histogram:
+        found = analysis.distribution(recording, args.histogram)
         if args.json:
-            print_json(_regions_document(recording, regions, args.limit))
+            print_json(_distribution_document(found))
         else:
-            # Both ends matter of what is sorted by heat, the first of what was asked for.
-            show(temperature_table(regions, args.limit, both_ends=not args.sort))
+            show(DistributionView(found))
         return 0
+    regions = analysis.regions(recording, args.snapshot, group=not args.single)
+    regions = regions.sorted_by(*args.sort)
+    if args.json:
+        print_json(_regions_document(recording, regions, args.limit))
+    else:
+        # Both ends matter of what is sorted by heat, the first of what was asked for.
+        show(temperature_table(regions, args.limit, both_ends=not args.sort))
+    return 0
 
 
 def _regions_document(
     recording: RecordingFile, found: analysis.Temperatures, limit: int | None
 ) -> dict[str, Any]:
+    from pydamon.cli.reports.base import target_document
+
     return {
         "complete": recording.complete,
         "end_ns": found.end_ns,
@@ -112,18 +116,3 @@ def _distribution_document(found: analysis.Distribution) -> dict[str, Any]:
         "regions": found.regions.tolist(),
         "percentiles": {f"{p:g}": value for p, value in found.percentiles},
     }
-
-
-def _keys(text: str) -> tuple[str, ...]:
-    keys = tuple(key.strip() for key in text.split(","))
-    try:
-        analysis.Temperatures(0, ()).sorted_by(*keys)
-    except UsageError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return keys
-
-
-def _limit(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 10**9:
-        raise argparse.ArgumentTypeError(f"not a number of regions: {text!r}")
-    return int(text)

@@ -1,56 +1,35 @@
-"""What the reports share: which recording, of it which regions, and where to print."""
+"""What the reports share when they run: which recording, which regions, where to print."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, RenderableType
-
 from pydamon.analysis import Bytes, where
-from pydamon.cli.command import complain, duration
-from pydamon.cli.rewriting import Watched
+from pydamon.cli.command import Args, complain
+from pydamon.cli.rewriting import Watched, opened
+from pydamon.cli.screen import console, show
 from pydamon.core.errors import RecordingError
 from pydamon.core.snapshot import Target
 from pydamon.recording import Recording, RecordingFile
-from pydamon.recording import open_recording as read_file
 from pydamon.recording.output import replacing
 from pydamon.recording.parts import DerivedFile
 
 __all__ = [
-    "add_recording_arguments",
     "bytes_document",
     "console",
-    "duration",
     "new_file",
     "open_recording",
     "show",
     "target_document",
 ]
 
-_FILE = "pydamon.damon"
 
-
-def add_recording_arguments(parser: argparse.ArgumentParser, *files: str) -> None:
-    """Which recording, and which part of it; *files* name more than one."""
-    for name in files:
-        parser.add_argument(name, metavar=name.upper(), help="a recording")
-    if not files:
-        parser.add_argument(
-            "file", nargs="?", default=_FILE, help="the recording (default: %(default)s)"
-        )
-        parser.add_argument("--pid", type=int, help="only this process")
-    parser.add_argument("--where", metavar="FILTER", help="only regions that this holds for")
-    parser.add_argument("--json", action="store_true", help="print JSON for programs")
-
-
-def open_recording(args: argparse.Namespace, file: str | None = None) -> RecordingFile:
+def open_recording(args: Args, file: str | None = None) -> RecordingFile:
     """The part of the recording that was asked for; reading it says what is wrong with it."""
-    recording: RecordingFile = _Judged(Watched(read_file(args.file if file is None else file)))
+    recording: RecordingFile = _Judged(Watched(opened(args.file if file is None else file)))
     if getattr(args, "pid", None) is not None:
         recording = recording.of_pid(args.pid)
     if args.where is not None:
@@ -89,22 +68,6 @@ class _Found(DerivedFile):
             yield part
         if rows == 0:
             raise RecordingError(f"no region in {self.path} is such that {self._query}")
-
-
-def console() -> Console:
-    """Standard output as wide as it is, without highlighting of what looks like a number."""
-    return Console(highlight=False, markup=False, emoji=False)
-
-
-def show(what: RenderableType, on: Console | None = None) -> None:
-    """Render, then write: rich would exit by itself where the reader of a pipe has gone.
-
-    Blanks with which it fills up lines are left out.
-    """
-    on = on or console()
-    with on.capture() as capture:
-        on.print(what)
-    sys.stdout.write("".join(f"{line.rstrip(' ')}\n" for line in capture.get().splitlines()))
 
 
 def target_document(target: Target) -> dict[str, Any]:

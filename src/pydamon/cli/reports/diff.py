@@ -2,55 +2,44 @@
 
 from __future__ import annotations
 
-import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydamon import analysis
-from pydamon.cli.command import print_json
-from pydamon.cli.reports.base import (
-    add_recording_arguments,
-    bytes_document,
-    duration,
-    open_recording,
-    show,
-)
-from pydamon.cli.reports.wss import percentiles_document
-from pydamon.views import DiffView
+from pydamon.cli.command import Args, print_json
+from pydamon.cli.options import idle_option, recordings_options
+from pydamon.cli.reports.command import report_command
 
-__all__ = ["DiffReport"]
+if TYPE_CHECKING:
+    from pydamon import analysis
+
+__all__ = ["diff"]
 
 
-class DiffReport:
+@report_command("diff")
+@recordings_options
+@idle_option("fits both")
+def diff(args: Args) -> int:
     """Two recordings side by side: what became hotter, what colder, what is new.
 
     Processes are matched by name, memory by the name of what is mapped. Bytes are means over the
     time that was recorded.
     """
+    from pydamon import analysis
+    from pydamon.cli.reports.base import open_recording, show
+    from pydamon.views import DiffView
 
-    name = "diff"
-
-    def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Add the two recordings."""
-        add_recording_arguments(parser, "before", "after")
-        parser.add_argument(
-            "--idle",
-            type=duration,
-            metavar="D",
-            help="for how long what is idle has not been accessed (default: fits both)",
-        )
-
-    def run(self, args: argparse.Namespace) -> int:
-        """Print totals, then mappings from the largest change of hot bytes to the smallest."""
-        before, after = (open_recording(args, file) for file in (args.before, args.after))
-        found = analysis.diff(before, after, args.idle)
-        if args.json:
-            print_json(_document(found))
-        else:
-            show(DiffView(found))
-        return 0
+    before, after = (open_recording(args, file) for file in (args.before, args.after))
+    found = analysis.diff(before, after, args.idle)
+    if args.json:
+        print_json(_document(found))
+    else:
+        show(DiffView(found))
+    return 0
 
 
 def _document(found: analysis.Diff) -> dict[str, Any]:
+    from pydamon.cli.reports.base import bytes_document
+    from pydamon.cli.reports.wss import percentiles_document
+
     return {
         "idle_ns": found.before.idle_ns,
         **{

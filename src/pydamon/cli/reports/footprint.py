@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydamon import analysis
-from pydamon.cli.command import print_json
-from pydamon.cli.reports.base import (
-    add_recording_arguments,
-    open_recording,
-    show,
-    target_document,
-)
-from pydamon.views import FootprintView
+from pydamon.cli.command import Args, print_json
+from pydamon.cli.options import recording_options
+from pydamon.cli.reports.command import report_command
 
-__all__ = ["FootprintReport"]
+if TYPE_CHECKING:
+    from pydamon import analysis
+
+__all__ = ["footprint"]
 
 
-class FootprintReport:
+@report_command("footprint")
+@recording_options
+def footprint(args: Args) -> int:
     """What is mapped (VSZ), in memory (RSS) and in use (WSS), over time."""
+    from pydamon import analysis
+    from pydamon.cli.reports.base import open_recording, show
+    from pydamon.views import FootprintView
 
-    name = "footprint"
-
-    def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Add which recording."""
-        add_recording_arguments(parser)
-
-    def run(self, args: argparse.Namespace) -> int:
-        """Print them for everything together, then for each target."""
-        found = analysis.footprint(open_recording(args))
-        if args.json:
-            print_json({"total": _series(found[0]), "targets": [_series(one) for one in found[1:]]})
-        else:
-            show(FootprintView(found))
-        return 0
+    found = analysis.footprint(open_recording(args))
+    if args.json:
+        print_json({"total": _series(found[0]), "targets": [_series(one) for one in found[1:]]})
+    else:
+        show(FootprintView(found))
+    return 0
 
 
 def _series(one: analysis.FootprintSeries) -> dict[str, Any]:
+    from pydamon.cli.reports.base import target_document
+
     known = one.known
     return {
         **(target_document(one.target) if one.target else {}),

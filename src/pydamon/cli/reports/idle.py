@@ -2,50 +2,44 @@
 
 from __future__ import annotations
 
-import argparse
+from pydamon.cli.command import Args, Parsed, option, print_json
+from pydamon.cli.options import recording_options
+from pydamon.cli.reports.command import report_command
+from pydamon.core.units import parse_duration_ns
 
-from pydamon import analysis
-from pydamon.cli.command import print_json
-from pydamon.cli.reports.base import add_recording_arguments, duration, open_recording, show
-from pydamon.views import IdleView
-
-__all__ = ["IdleReport"]
-
-
-class IdleReport:
-    """Bytes by idle time: what reclaiming memory of that age would free."""
-
-    name = "idle"
-
-    def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Add which recording, and which ages."""
-        add_recording_arguments(parser)
-        parser.add_argument(
-            "--ages",
-            type=_ages,
-            default=analysis.IDLE_AGES_NS,
-            metavar="D,D,...",
-            help="idle for at least so long (default: from 0s to a day)",
-        )
-
-    def run(self, args: argparse.Namespace) -> int:
-        """Print the bytes of each age, in the last snapshot and on average."""
-        found = analysis.idle(open_recording(args), args.ages)
-        if not args.json:
-            show(IdleView(found))
-            return 0
-        print_json(
-            {
-                "ages_ns": found.ages_ns.tolist(),
-                "last_bytes": found.last_bytes.tolist(),
-                "mean_bytes": found.mean_bytes.tolist(),
-                "total_bytes": found.total_bytes,
-                "mean_total_bytes": found.mean_total_bytes,
-                "longest_ns": found.longest_ns,
-            }
-        )
-        return 0
+__all__ = ["idle"]
 
 
 def _ages(text: str) -> tuple[int, ...]:
-    return tuple(duration(age) for age in text.split(","))
+    return tuple(parse_duration_ns(age) for age in text.split(","))
+
+
+@report_command("idle")
+@recording_options
+@option(
+    "--ages",
+    type=Parsed(_ages),
+    metavar="D,D,...",
+    help="idle for at least so long (default: from 0s to a day)",
+)
+def idle(args: Args) -> int:
+    """Bytes by idle time: what reclaiming memory of that age would free."""
+    from pydamon import analysis
+    from pydamon.cli.reports.base import open_recording, show
+    from pydamon.views import IdleView
+
+    found = analysis.idle(open_recording(args), args.ages or analysis.IDLE_AGES_NS)
+    if not args.json:
+        show(IdleView(found))
+        return 0
+    print_json(
+        {
+            "ages_ns": found.ages_ns.tolist(),
+            "last_bytes": found.last_bytes.tolist(),
+            "mean_bytes": found.mean_bytes.tolist(),
+            "total_bytes": found.total_bytes,
+            "mean_total_bytes": found.mean_total_bytes,
+            "longest_ns": found.longest_ns,
+        }
+    )
+    return 0

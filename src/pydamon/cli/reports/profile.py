@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-from dataclasses import asdict
+from pydamon.cli.command import Args, option, print_json
+from pydamon.cli.reports.command import report_command
+from pydamon.cli.reports.times import times_asked_for, times_options
 
-from pydamon import analysis
-from pydamon.cli.command import print_json
-from pydamon.cli.reports.base import show
-from pydamon.cli.reports.times import add_times_arguments, times_asked_for
-from pydamon.recording import read_cpu_samples
-from pydamon.views import profile_table
-
-__all__ = ["ProfileReport"]
+__all__ = ["profile"]
 
 
-class ProfileReport:
+@report_command("profile")
+@times_options
+@option("--samples", required=True, metavar="FILE", help="what perf has recorded meanwhile")
+def profile(args: Args) -> int:
     """Which functions ran while memory was as a filter says, and which ran otherwise.
 
     perf record -e cpu-clock -k realtime -p PID -o cpu.data      # beside pydamon record
@@ -23,21 +20,16 @@ class ProfileReport:
 
     What perf script prints will do too; damo's FILE.profile goes with damo's FILE.
     """
+    from dataclasses import asdict
 
-    name = "profile"
+    from pydamon import analysis
+    from pydamon.cli.reports.base import show
+    from pydamon.recording import read_cpu_samples
+    from pydamon.views import profile_table
 
-    def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Add which recording and times, and the samples."""
-        add_times_arguments(parser)
-        parser.add_argument(
-            "--samples", required=True, metavar="FILE", help="what perf has recorded meanwhile"
-        )
-
-    def run(self, args: argparse.Namespace) -> int:
-        """Print functions from the largest share of the samples in these times on."""
-        found = analysis.profile(times_asked_for(args), read_cpu_samples(args.samples))
-        if args.json:
-            print_json(asdict(found))
-        else:
-            show(profile_table(found))
-        return 0
+    found = analysis.profile(times_asked_for(args), read_cpu_samples(args.samples))
+    if args.json:
+        print_json(asdict(found))
+    else:
+        show(profile_table(found))
+    return 0

@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import numpy as np
+from pydamon.cli.command import Args
+from pydamon.cli.options import recording_options
+from pydamon.cli.reports.command import report_command
 
-from pydamon.cli.reports.base import add_recording_arguments, open_recording
-from pydamon.recording import Recording
-from pydamon.views import region_lines
+if TYPE_CHECKING:
+    from pydamon.recording import Recording
 
-__all__ = ["RegionsReport"]
+__all__ = ["regions"]
 
 
-class RegionsReport:
+@report_command("regions")
+@recording_options
+def regions(args: Args) -> int:
     """Every region of every snapshot."""
+    from pydamon.cli.reports.base import open_recording
+    from pydamon.views import region_lines
 
-    name = "regions"
-
-    def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Add which recording."""
-        add_recording_arguments(parser)
-
-    def run(self, args: argparse.Namespace) -> int:
-        """Print all of them as they are read: there can be millions."""
-        began_ns: int | None = None
-        for part in open_recording(args).sorted():
-            if began_ns is None:
-                began_ns = int(part.of_snapshots("start_ns")[0])
-            if args.json:
-                lines = _json_lines(part)
-            else:
-                lines = (line for one in part.snapshots() for line in region_lines(one, began_ns))
-            for line in lines:
-                sys.stdout.write(line + "\n")
-        return 0
+    began_ns: int | None = None
+    for part in open_recording(args).sorted():
+        if began_ns is None:
+            began_ns = int(part.of_snapshots("start_ns")[0])
+        if args.json:
+            lines = _json_lines(part)
+        else:
+            lines = (line for one in part.snapshots() for line in region_lines(one, began_ns))
+        for line in lines:
+            sys.stdout.write(line + "\n")
+    return 0
 
 
 def _json_lines(recording: Recording) -> Iterator[str]:
     """One object a line, for each target of each snapshot."""
+    import json
+
+    import numpy as np
+
     names = ("start", "end", "nr_accesses", "age")
     columns = [recording.column(name) for name in names]
     offsets = recording.part_offsets.tolist()

@@ -2,83 +2,69 @@
 
 from __future__ import annotations
 
-import argparse
-from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydamon import analysis
-from pydamon.cli.command import print_json
-from pydamon.cli.reports.base import (
-    add_recording_arguments,
-    bytes_document,
-    console,
-    duration,
-    open_recording,
-    show,
-    target_document,
-)
-from pydamon.cli.reports.mappings import mapping_document
-from pydamon.cli.reports.wss import percentiles_document
-from pydamon.recording import RecordingFile
-from pydamon.views import (
-    FootprintView,
-    HeatMapView,
-    WorkingSetView,
-    heatmap_cells,
-    mapping_table,
-    summary_view,
-)
+from pydamon.cli.command import Args, option, print_json
+from pydamon.cli.options import idle_option, recording_options
+from pydamon.cli.reports.command import report_command
 
-__all__ = ["SummaryReport", "summary_document"]
+if TYPE_CHECKING:
+    from pydamon import analysis
+    from pydamon.recording import RecordingFile
+
+__all__ = ["summary", "summary_document"]
 
 _MAPPINGS = 12
 _LINES = 12
 """Of the heat map."""
 
 
-class SummaryReport:
+@report_command("summary")
+@recording_options
+@idle_option("fits the recording")
+@option("--long", is_flag=True, help="the heat map, working set and footprint too")
+def summary(args: Args) -> int:
     """What was seen, in a few numbers, and the hottest mappings."""
+    from pydamon import analysis
+    from pydamon.cli.reports.base import console, open_recording, show
+    from pydamon.views import (
+        FootprintView,
+        HeatMapView,
+        WorkingSetView,
+        heatmap_cells,
+        mapping_table,
+        summary_view,
+    )
 
-    name = "summary"
-
-    def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Add which recording, and what counts as idle."""
-        add_recording_arguments(parser)
-        parser.add_argument(
-            "--idle",
-            type=duration,
-            metavar="D",
-            help="for how long what is idle has not been accessed (default: fits the recording)",
-        )
-        parser.add_argument(
-            "--long", action="store_true", help="the heat map, working set and footprint too"
-        )
-
-    def run(self, args: argparse.Namespace) -> int:
-        """Print the summary."""
-        recording = open_recording(args)
-        summary = analysis.summary(recording, args.idle)
-        if args.json:
-            print_json(summary_document(recording, summary))
-            return 0
-        screen = console()
-        show(summary_view(summary, recording.info), screen)
-        show("", screen)
-        show(mapping_table(summary.mappings, most=_MAPPINGS), screen)
-        if args.long:
-            rows, columns = heatmap_cells(screen, height=_LINES)
-            for view in (
-                HeatMapView(analysis.heatmap(recording, rows, columns)),
-                WorkingSetView(summary.working_set),
-                FootprintView(analysis.footprint(recording)),
-            ):
-                show("", screen)
-                show(view, screen)
+    recording = open_recording(args)
+    summary = analysis.summary(recording, args.idle)
+    if args.json:
+        print_json(summary_document(recording, summary))
         return 0
+    screen = console()
+    show(summary_view(summary, recording.info), screen)
+    show("", screen)
+    show(mapping_table(summary.mappings, most=_MAPPINGS), screen)
+    if args.long:
+        rows, columns = heatmap_cells(screen, height=_LINES)
+        for view in (
+            HeatMapView(analysis.heatmap(recording, rows, columns)),
+            WorkingSetView(summary.working_set),
+            FootprintView(analysis.footprint(recording)),
+        ):
+            show("", screen)
+            show(view, screen)
+    return 0
 
 
 def summary_document(recording: RecordingFile, summary: analysis.Summary) -> dict[str, Any]:
     """The summary in JSON: bytes are means over the time that was recorded."""
+    from dataclasses import asdict
+
+    from pydamon.cli.reports.base import bytes_document, target_document
+    from pydamon.cli.reports.mappings import mapping_document
+    from pydamon.cli.reports.wss import percentiles_document
+
     return {
         "recording": asdict(recording.info),
         "complete": recording.complete,

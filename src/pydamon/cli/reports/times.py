@@ -2,62 +2,55 @@
 
 from __future__ import annotations
 
-import argparse
+from typing import TYPE_CHECKING
 
-from pydamon import analysis
-from pydamon.cli.command import print_json
-from pydamon.cli.reports.base import add_recording_arguments, open_recording, show
-from pydamon.core.errors import UsageError
-from pydamon.core.units import parse_size
-from pydamon.views import times_table
+from pydamon.cli.command import Args, option, options, print_json, size
+from pydamon.cli.options import recording_options
+from pydamon.cli.reports.command import report_command
 
-__all__ = ["TimesReport", "add_times_arguments", "times_asked_for"]
+if TYPE_CHECKING:
+    from pydamon import analysis
+
+__all__ = ["times", "times_asked_for", "times_options"]
 
 
-class TimesReport:
+times_options = options(
+    recording_options,
+    option(
+        "--least",
+        type=size,
+        default=1,
+        metavar="SIZE",
+        help="only when --where holds for so much memory (default: for any)",
+    ),
+)
+"""Which recording, and which of its times."""
+
+
+@report_command("times")
+@times_options
+def times(args: Args) -> int:
     """When memory was as a filter says.
 
     pydamon report times --where 'mapping = [heap] and rate > 50%' --least 64MiB
     """
+    from pydamon.cli.reports.base import show
+    from pydamon.views import times_table
 
-    name = "times"
-
-    def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Add which recording, and how much memory must be so."""
-        add_times_arguments(parser)
-
-    def run(self, args: argparse.Namespace) -> int:
-        """Print each stretch of time, and how much memory was so in it."""
-        found = times_asked_for(args)
-        if not args.json:
-            show(times_table(found))
-            return 0
-        columns = (found.start_ns, found.end_ns, found.mean_bytes)
-        names = ("start_ns", "end_ns", "bytes")
-        rows = zip(*(column.tolist() for column in columns), strict=True)
-        print_json({"times": [dict(zip(names, row, strict=True)) for row in rows]})
+    found = times_asked_for(args)
+    if not args.json:
+        show(times_table(found))
         return 0
+    columns = (found.start_ns, found.end_ns, found.mean_bytes)
+    names = ("start_ns", "end_ns", "bytes")
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    print_json({"times": [dict(zip(names, row, strict=True)) for row in rows]})
+    return 0
 
 
-def add_times_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which recording, and which of its times."""
-    add_recording_arguments(parser)
-    parser.add_argument(
-        "--least",
-        type=_size,
-        default=1,
-        metavar="SIZE",
-        help="only when --where holds for so much memory (default: for any)",
-    )
+def times_asked_for(args: Args) -> analysis.Times:
+    """The times that `times_options` let people ask for."""
+    from pydamon import analysis
+    from pydamon.cli.reports.base import open_recording
 
-
-def times_asked_for(args: argparse.Namespace) -> analysis.Times:
-    """The times that `add_times_arguments` lets people ask for."""
     return analysis.times(open_recording(args), args.least)
-
-
-def _size(text: str) -> int:
-    try:
-        return parse_size(text)
-    except UsageError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None

@@ -5,6 +5,7 @@ Format: Linux, Documentation/bpf/btf.rst.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +17,9 @@ VMLINUX = Path("/sys/kernel/btf/vmlinux")
 
 _MAGIC = 0xEB9F
 _STRUCT, _UNION, _FUNC = 4, 5, 12
-# Words that follow a type's three, by kind: a fixed number, and so many for each of its members.
-_FIXED = {1: 1, 3: 3, 14: 1, 17: 1}
-_PER_MEMBER = {4: 3, 5: 3, 6: 2, 13: 2, 15: 3, 19: 3}
+# Words of a type, by kind: a fixed number, and so many for each of its members.
+_WORDS = [3 + {1: 1, 3: 3, 14: 1, 17: 1}.get(kind, 0) for kind in range(32)]
+_PER_MEMBER = [{4: 3, 5: 3, 6: 2, 13: 2, 15: 3, 19: 3}.get(kind, 0) for kind in range(32)]
 
 
 class Btf:
@@ -35,7 +36,7 @@ class Btf:
                 f"cannot read {path}: {error.strerror}",
                 hint="the kernel must be built with CONFIG_DEBUG_INFO_BTF",
             ) from None
-        words = memoryview(data[: len(data) // 4 * 4]).cast("I")
+        words = array("I", data[: len(data) // 4 * 4])
         if len(words) < 6 or words[0] & 0xFFFF != _MAGIC:
             raise ProbeUnavailable(f"{path} is not BTF of this machine's byte order")
         header, type_at, type_bytes, string_at = words[1], words[2], words[3], words[4]
@@ -78,17 +79,14 @@ class Btf:
                 yield from self._members(kind, offset)
 
     def _build_index(self) -> None:
-        words, index = self._words, self._index
+        # Some 100,000 types: what is looked up in this loop is a third of the time of a start.
+        words, add, fixed, per_member = self._words, self._index.append, _WORDS, _PER_MEMBER
         at, end = 0, len(words)
         while at < end:
-            index.append(at)
+            add(at)
             info = words[at + 1]
             kind = info >> 24 & 31
-            per_member = _PER_MEMBER.get(kind)
-            if per_member is None:
-                at += 3 + _FIXED.get(kind, 0)
-            else:
-                at += 3 + per_member * (info & 0xFFFF)
+            at += fixed[kind] + per_member[kind] * (info & 0xFFFF)
 
     def _string_offset(self, text: str) -> int:
         at = self._strings.find(b"\0" + text.encode() + b"\0")

@@ -13,27 +13,12 @@ from pydamon.recording.arrays import POOL
 from pydamon.recording.format import RecordingInfo, file_schema, info_of
 from pydamon.recording.formats.base import Incomplete
 from pydamon.recording.ipc import MARK, CheckedStream
+from pydamon.recording.ipc_options import BATCH_ROWS, compact_options
 from pydamon.recording.recording import Recording
 
-__all__ = ["BATCH_ROWS", "Native", "compact_options", "stream_options"]
+__all__ = ["Native"]
 
-BATCH_ROWS = 2**16
-"""Of a batch that need not be in the file this second: more would hardly compress any better."""
-_LEVEL = 5
-"""Of zstd: above it a second of regions takes ever more time and hardly less space."""
-_COMPACT_LEVEL = 7
-"""5 % less space than at 5, for half as much time again."""
 _NOT_CLOSED = "it was not closed: its recorder still runs or was killed"
-
-
-def stream_options() -> pa.ipc.IpcWriteOptions:
-    """How a batch a second is compressed."""
-    return pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", _LEVEL), use_threads=False)
-
-
-def compact_options() -> pa.ipc.IpcWriteOptions:
-    """How large batches are."""
-    return pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", _COMPACT_LEVEL), use_threads=False)
 
 
 class Native:

@@ -1,0 +1,25 @@
+"""The fields of filters: apart from what evaluates them, for help that must not wait for that."""
+
+from __future__ import annotations
+
+__all__ = ["FIELDS"]
+
+FIELDS = {
+    "rate": "access rate: 50%, 0.5, or 10Hz",
+    "accesses": "samples that found an access: 3",
+    "age": "how long the access rate has held: 2min",
+    "idle": "how long it has not been accessed, 0s for what was: 30s",
+    "temperature": "as in the access report, -100 to 100",
+    "size": "size of the region: 4MiB",
+    "touched": "how much of it was accessed: 64KiB",
+    "unobservable": "how much of it could not be watched: 0",
+    "address": "any byte of the region: 0x7f0012345000",
+    "start": "first byte of the region",
+    "end": "byte behind the region",
+    "time": "time of the snapshot since the start of the recording: 10s",
+    "mapping": "name of the mapping",
+    "perms": "permissions of the mapping: rw-p",
+    "target": "name of the process",
+    "pid": "number of the process",
+}
+"""What can be asked for, and in which units."""

@@ -1,0 +1,27 @@
+from .base import Policy
+from .config import Config, Monitoring, Whom, load_config
+from .lru_sort import LruSort
+from .reclaim import Reclaim
+from .service import Service
+from .stat import Stat
+from .status import StatusFile, read_statuses
+from .thp import Thp
+from .tier import Tier
+from .types import POLICIES
+
+__all__ = [
+    "POLICIES",
+    "Config",
+    "LruSort",
+    "Monitoring",
+    "Policy",
+    "Reclaim",
+    "Service",
+    "Stat",
+    "StatusFile",
+    "Thp",
+    "Tier",
+    "Whom",
+    "load_config",
+    "read_statuses",
+]
