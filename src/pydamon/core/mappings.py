@@ -18,13 +18,17 @@ _TOP = 2**63 - 1
 class Mapping:
     """One mapping: bytes [start, end), permissions as in /proc/PID/maps, and what is mapped.
 
-    `name` is a file's path, or a name in brackets: `[heap]`, `[stack]`, `[anon]`, ...
+    `name` is a file's path, or a name in brackets: `[heap]`, `[stack]`, `[anon]`, ... `file` tells
+    the file (or shared memory) that is mapped from all others while it is there, by its device and
+    inode, and `offset` is where in it the mapping begins; empty and 0 where nothing is known.
     """
 
     start: int
     end: int
     perms: str
     name: str
+    file: str = ""
+    offset: int = 0
 
     @property
     def is_memory(self) -> bool:
@@ -34,6 +38,14 @@ class Mapping:
         are the pages of the kernel that every process sees.
         """
         return self.name not in _OF_THE_KERNEL and not self.perms.startswith("---")
+
+    @property
+    def shares_pages(self) -> bool:
+        """Whether whoever else maps the same part of the file has the same pages.
+
+        What may be written privately may have pages of its own.
+        """
+        return bool(self.file) and (self.perms.endswith("s") or "w" not in self.perms)
 
 
 _OF_THE_KERNEL = frozenset({"[vsyscall]", "[vvar]", "[vvar_vclock]", "[vdso]"})

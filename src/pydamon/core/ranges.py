@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from pydamon.core.regions import PAGE_SIZE, Ranges, order_keys
 
-__all__ = ["EMPTY", "Stretches", "close_gaps", "intersect", "joined"]
+__all__ = ["EMPTY", "Stretches", "close_gaps", "covered", "intersect", "joined", "keyed"]
 
 EMPTY: Ranges = np.empty((0, 2), np.int64)
 
@@ -24,6 +25,23 @@ def intersect(ranges: Ranges, others: Ranges) -> Ranges:
     other = first[of] + np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts)
     low = np.maximum(ranges[of, 0], others[other, 0])
     return np.stack([low, np.minimum(ranges[of, 1], others[other, 1])], axis=1)
+
+
+def covered(ranges: Ranges, start: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How much of each [start, end) lies in *ranges*: shape (n,)."""
+    if not len(ranges):
+        return np.zeros(len(start), np.int64)
+    length = ranges[:, 1] - ranges[:, 0]
+    before = np.cumsum(length) - length
+
+    def below(address: NDArray[np.int64]) -> NDArray[np.int64]:
+        at = np.maximum(np.searchsorted(ranges[:, 0], address, side="right") - 1, 0)
+        bytes_below: NDArray[np.int64] = before[at] + np.clip(
+            address - ranges[at, 0], 0, length[at]
+        )
+        return bytes_below
+
+    return below(end) - below(start)
 
 
 def joined(ranges: Ranges) -> Ranges:
@@ -49,6 +67,13 @@ def _without_gaps(ranges: Ranges, kept: NDArray[np.bool_]) -> Ranges:
         return EMPTY
     start, end = ranges[np.append(True, kept), 0], ranges[np.append(kept, True), 1]
     return np.stack([start, end], axis=1)
+
+
+def keyed(ranges: Sequence[Ranges]) -> Ranges:
+    """The ranges of each target as ranges of `order_keys`, all in one array."""
+    targets = np.repeat(np.arange(len(ranges), dtype=np.int32), [len(one) for one in ranges])
+    bounds = np.concatenate([EMPTY, *ranges])
+    return np.stack([order_keys(targets, bounds[:, 0]), order_keys(targets, bounds[:, 1])], axis=1)
 
 
 @dataclass(frozen=True)

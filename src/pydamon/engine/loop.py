@@ -13,8 +13,9 @@ from pydamon.core import adjust
 from pydamon.core.attrs import Attrs
 from pydamon.core.cutting import reset_age
 from pydamon.core.errors import ProbeUnavailable, TargetError
-from pydamon.core.ranges import close_gaps, intersect, joined
+from pydamon.core.ranges import EMPTY, close_gaps, intersect, joined, keyed
 from pydamon.core.regions import Ranges, RegionTable
+from pydamon.core.sharing import repeated
 from pydamon.core.snapshot import Cost, Footprint, Snapshot, Target
 from pydamon.core.tuner import IntervalGoal, access_events, tune
 from pydamon.engine.base import Monitor
@@ -77,6 +78,8 @@ class SamplingMonitor(Monitor):
         self._ranges: list[Ranges] = []
         """What is monitored of each target: where it has memory, as far as that can be told."""
         self._populated: list[Ranges] | None = None
+        self._repeated = EMPTY
+        """Memory that counts in another target, too, as ranges of `order_keys`."""
         self._glanced = np.zeros(0, np.bool_)
         """The regions at which a glance is under way, if one is."""
         self._last_count = 0
@@ -157,6 +160,7 @@ class SamplingMonitor(Monitor):
         if not self._layout.targets:
             raise TargetError("there is nothing to watch: what was named has exited")
         self._session.set_targets(self._layout.processes, self._layout.mappings)
+        self._repeated = keyed(repeated(self._layout.mappings))
         self._populated = self._session.populated()
         self._ranges = self._monitored()
         self._table = self._initial(self._ranges)
@@ -192,7 +196,7 @@ class SamplingMonitor(Monitor):
         window = self._look_at_all(length_ns) if self._traits.exact else self._look(length_ns)
         self._known_for(window.end_ns - window.start_ns)
         merged = self._merge(window.counts, window.end_ns - began_ns)
-        layout, footprints = self._layout, self._footprints
+        layout, footprints, repeated_keys = self._layout, self._footprints, self._repeated
         if window.counts.lost or self._update_is_due(window.end_ns):
             self._update(window.end_ns)
         self._split()
@@ -209,6 +213,7 @@ class SamplingMonitor(Monitor):
             (clock.unix_ns(window.start_ns), clock.unix_ns(window.end_ns)),
             Cost(spent_ns, interruption_ns, window.late_ticks),
             footprints,
+            repeated_keys,
         )
 
     def _look(self, length_ns: int | None) -> Window:
@@ -450,6 +455,7 @@ class SamplingMonitor(Monitor):
             if old:
                 self._table = _moved(self._table, [old.get(id(p), -1) for p in layout.processes])
             self._layout = layout
+            self._repeated = keyed(repeated(layout.mappings))
             self._session.set_targets(layout.processes, layout.mappings)
         self._moved = False
         populated = self._session.populated()

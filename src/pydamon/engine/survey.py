@@ -211,7 +211,7 @@ class Survey:
         self._spot_ns += _MEMORY * (cpu_ns / len(self._spots) - self._spot_ns)
 
     def _look_at(self, spots: Spots, *, clear: bool) -> NDArray[np.float64]:
-        targets = np.unique(spots.target).tolist()
+        targets = sorted(set(spots.target.tolist()))
         looks = (
             self._session.look(target, spots.address[spots.target == target], clear=clear)
             for target in targets

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core.attrs import Attrs
-from pydamon.core.regions import RegionTable
+from pydamon.core.ranges import covered
+from pydamon.core.regions import Ranges, RegionTable, order_keys
 from pydamon.core.snapshot import UNKNOWN, Cost, Footprint, Snapshot
 from pydamon.probes.base import Counts
 from pydamon.spaces import Layout
@@ -42,8 +43,12 @@ def snapshot_of(
     window_ns: tuple[int, int],
     cost: Cost,
     footprints: tuple[Footprint, ...],
+    repeated: Ranges,
 ) -> Snapshot:
-    """The snapshot of a merged table; *window_ns* are Unix times, *samples* the largest count."""
+    """The snapshot of a merged table; *window_ns* are Unix times, *samples* the largest count.
+
+    *repeated*, ranges of `order_keys`, is memory that counts in another target, too.
+    """
     size = table.size
     resident_bytes = _resident_bytes(table, footprints)
     known = resident_bytes != UNKNOWN
@@ -75,7 +80,18 @@ def snapshot_of(
         age_ns=table.age_ns.astype(np.int64),
         resident_bytes=resident_bytes,
         unseen_bytes=unseen_bytes,
+        repeated_bytes=_repeated_bytes(table, repeated, resident_bytes),
     )
+
+
+def _repeated_bytes(
+    table: RegionTable, repeated: Ranges, resident_bytes: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """How much of what is resident counts elsewhere, if it is spread evenly over each region."""
+    start, end = (order_keys(table.target, one) for one in (table.start, table.end))
+    share = covered(repeated, start, end) / (end - start)
+    repeated_bytes = np.rint(share * np.maximum(resident_bytes, 0))
+    return repeated_bytes.astype(np.int64)
 
 
 def _resident_bytes(table: RegionTable, footprints: tuple[Footprint, ...]) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pydamon.core.errors import TargetGoneError
 from pydamon.core.mappings import MappingTable
-from pydamon.core.ranges import EMPTY, Stretches, intersect
+from pydamon.core.ranges import EMPTY, Stretches, intersect, keyed
 from pydamon.core.regions import PAGE_SIZE, Ranges, order_keys
 from pydamon.core.spots import SPOT_BYTES
 from pydamon.probes import madvise
@@ -110,8 +110,8 @@ class Scanner:
         self._machine = machine
         self._pidfds = [process.pidfd for process in processes]
         self._flags = flags
-        self._memory = _keyed([table.runs for table in mappings])
-        self._files = _keyed([file_ranges(table) for table in mappings])
+        self._memory = keyed([table.runs for table in mappings])
+        self._files = keyed([file_ranges(table) for table in mappings])
 
     def read(self, stretches: Stretches) -> PageRows:
         """The entries of all pages; nothing is changed."""
@@ -272,13 +272,6 @@ def _ranges_of(
     apart = np.diff(start) - _BLOCK_PAGES > _GAP_PAGES
     first, last = start[np.append(True, apart)], start[np.append(apart, True)]
     return np.stack([first, last + _BLOCK_PAGES], axis=1)
-
-
-def _keyed(ranges: Sequence[Ranges]) -> Ranges:
-    """The ranges of each target as ranges of keys, all in one array."""
-    targets = np.repeat(np.arange(len(ranges), dtype=np.int32), [len(one) for one in ranges])
-    bounds = np.concatenate([EMPTY, *ranges])
-    return np.stack([order_keys(targets, bounds[:, 0]), order_keys(targets, bounds[:, 1])], axis=1)
 
 
 def file_ranges(mappings: MappingTable) -> Ranges:
