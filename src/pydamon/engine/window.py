@@ -90,7 +90,7 @@ def _repeated_bytes(
     """How much of what is resident counts elsewhere, if it is spread evenly over each region."""
     start, end = (order_keys(table.target, one) for one in (table.start, table.end))
     share = covered(repeated, start, end) / (end - start)
-    repeated_bytes = np.rint(share * np.maximum(resident_bytes, 0))
+    repeated_bytes: NDArray[np.float64] = np.rint(share * np.maximum(resident_bytes, 0))
     return repeated_bytes.astype(np.int64)
 
 
