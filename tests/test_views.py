@@ -195,7 +195,7 @@ def test_names_cannot_command_the_terminal(tmp_path: Path) -> None:
     shown = "".join(text(view) for view in views[:-1]) + str(views[-1])
     assert "\x1b" not in shown
     assert "\x07" not in shown
-    assert "?[2Jevil[red]" in shown
+    assert r"\x1b[2Jevil[red]" in shown
 
 
 def test_lines_of_regions_say_what_is_mapped() -> None:

@@ -82,15 +82,16 @@ def _begin() -> int:
 
 def _touched(before_bytes: int) -> int:
     """What was touched since `_begin`: of what is there, and of what has come and gone."""
-    rollup = Path("/proc/self/smaps_rollup").read_text()
-    found = re.search(r"^Referenced:\s+(\d+) kB", rollup, re.MULTILINE)
+    rollup = Path("/proc/self/smaps_rollup").read_bytes()
+    found = re.search(rb"^Referenced:\s+(\d+) kB", rollup, re.MULTILINE)
     assert found is not None
     gone_bytes = _status("VmHWM") - max(before_bytes, _status("VmRSS"))
     return 1024 * int(found[1]) + max(0, gone_bytes)
 
 
 def _status(key: str) -> int:
-    found = re.search(rf"^{key}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    status = Path("/proc/self/status").read_bytes()
+    found = re.search(rb"^%b:\s+(\d+) kB" % key.encode(), status, re.MULTILINE)
     assert found is not None
     return 1024 * int(found[1])
 

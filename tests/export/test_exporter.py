@@ -10,11 +10,14 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import pydamon
 from pydamon import TargetError
 from pydamon.export import Exporter, Metrics
+from pydamon.export import exporter as exporter_module
 from pydamon.spaces.members import members_of_cgroup
 from pydamon.spaces.vaddr import Members
 from tests.export.test_metrics import read
@@ -120,6 +123,33 @@ def test_it_waits_for_processes_to_come() -> None:
             while not read(metrics)["pydamon_processes",]:
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
+
+
+def test_a_mistake_does_not_end_a_service_that_watches_many(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    works, failures = pydamon.monitor, iter(["first", "second", "second"])
+
+    def monitor(*args: Any, **options: Any) -> Any:
+        if failure := next(failures, None):
+            raise ValueError(f"{failure} {os.getpid()} \x1b[2J")
+        return works(*args, **options)
+
+    monkeypatch.setattr(exporter_module, "monitor", monitor)
+    metrics = Metrics()
+    with script("print(1, flush=True); input()") as program:
+        with exporting(lambda: [program.pid], metrics, budget=50):
+            deadline = time.monotonic() + 30
+            while not read(metrics)["pydamon_processes",]:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        failures = iter(["third"])
+        exporter = Exporter([program.pid], Metrics())
+        with pytest.raises(ValueError, match="third"):
+            exporter.run()
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert all(text.isprintable() for text in said)
 
 
 def test_named_processes_must_be_there() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
 from pydamon import Snapshot, Target, UsageError
 from pydamon.cli.main import main
@@ -53,6 +53,18 @@ def read(metrics: Metrics) -> dict[tuple[str, ...], float]:
         for family in registry.collect()
         for sample in family.samples
     }
+
+
+def test_names_fit_into_labels() -> None:
+    metrics = Metrics()
+    evil = '\x1b[2J\n\u202e\udcff"}'
+    metrics.update(snapshot_of([(1 << 30, evil)]))
+    registry = CollectorRegistry()
+    registry.register(metrics)
+    text = generate_latest(registry).decode()
+    assert not set(text) & set(evil[:1] + evil[5:6])
+    (name,) = {key[2] for key in read(metrics) if key[0] == "pydamon_process_resident_bytes"}
+    assert name == r"\x1b[2J\n\u202e\xff" + '"}'
 
 
 def test_a_process_has_its_figures() -> None:

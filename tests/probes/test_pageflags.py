@@ -11,6 +11,7 @@ import pytest
 from pydamon.core.regions import PAGE_SIZE
 from pydamon.probes import pageflags
 from pydamon.probes.pageflags import PageFlags
+from pydamon.probes.process import Process
 
 PRESENT, EXCLUSIVE = 1 << 63, 1 << 56
 LRU, HEAD, TAIL = 1 << 5, 1 << 15, 1 << 16
@@ -26,14 +27,15 @@ def read(
     (tmp_path / "kpageflags").write_bytes(struct.pack("=1024Q", *frames))
     pagemap = [entry | (FIRST + page) for page in range(512)]
     (tmp_path / "pagemap").write_bytes(struct.pack("=512Q", *pagemap))
-    monkeypatch.setattr(
-        pageflags, "_open", lambda path: os.open(tmp_path / Path(path).name, os.O_RDONLY)
-    )
-    flags = PageFlags(1)
+    monkeypatch.setattr(pageflags, "_FRAMES", tmp_path / "kpageflags")
+    process = Process(os.getpid())
+    monkeypatch.setattr(process, "open", lambda name: os.open(tmp_path / name, os.O_RDONLY))
+    flags = PageFlags(process)
     try:
         return [flags.can_be_cleared(page * PAGE_SIZE) for page in (0, 1, 511)]
     finally:
         flags.close()
+        process.close()
 
 
 @pytest.mark.parametrize("others", [TAIL | LRU, TAIL], ids=["Linux 6.12", "Linux 6.1"])

@@ -151,7 +151,7 @@ def _clear(session: Session, target: int, one: _Looked) -> int:
     """Clear all of a process; when (monotonic ns) that was done."""
     if one.process.alive:
         with suppress(OSError):  # it has just ended
-            clear_refs(one.process.pid)
+            clear_refs(one.process)
         for low, high in one.chunks:
             session.scan(target, low, high, clear=True)
     return time.monotonic_ns()

@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import inspect
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 import click
 
 from pydamon.core.errors import UsageError
+from pydamon.core.names import dump_json
 from pydamon.core.units import parse_duration_ns, parse_size
 
 __all__ = [
@@ -34,14 +34,12 @@ __all__ = [
     "options",
     "percent",
     "print_json",
+    "show_warnings",
     "size",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_LONE_SURROGATE = re.compile(
-    r"(\\\\|\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2})|\\(ud[89a-f][0-9a-f]{2})"
-)
 _BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 
@@ -313,15 +311,18 @@ def complain(text: str, end: str = "\n") -> None:
         print(text, end=end, file=sys.stderr, flush=True)
 
 
+def show_warnings() -> None:
+    """Show what the library warns of, a line each; on a terminal in place of what stands there."""
+    import logging
+
+    class Warnings(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            clear = "\r\x1b[K" if sys.stderr.isatty() else ""
+            complain(f"{clear}{record.getMessage()}")
+
+    logging.getLogger("pydamon").handlers = [Warnings(logging.WARNING)]
+
+
 def print_json(document: dict[str, Any]) -> None:
-    """Print a document that every JSON parser takes.
-
-    A byte of a name that is not UTF-8 is a lone surrogate in Python, which JSON must not hold: it
-    becomes the six characters `\\udcff`, as in recordings.
-    """
-    import json
-
-    text = json.dumps(document)
-    if "\\ud" in text:
-        text = _LONE_SURROGATE.sub(lambda found: found[1] or "\\\\" + found[2], text)
-    sys.stdout.write(text + "\n")
+    """Print a document that every JSON parser takes."""
+    sys.stdout.write(dump_json(document) + "\n")

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydamon.cli.command import Args, command, option
+from pydamon.cli.command import Args, command, option, print_json
 from pydamon.cli.options import json_option
 from pydamon.core.units import format_size
 
@@ -31,7 +31,6 @@ def doctor(args: Args) -> int:
     Only looks: nothing on the machine is changed, unless --clean finds that a pydamon which was
     killed left the kernel's DAMON on. What somebody else started is never touched.
     """
-    import json
     from dataclasses import asdict
 
     from pydamon.kernel import remove_leftover
@@ -44,7 +43,7 @@ def doctor(args: Args) -> int:
     found = {probe.name: probe.availability() for probe in PROBES}
     if args.json:
         probes = {name: asdict(here) for name, here in found.items()}
-        print(json.dumps({"machine": _machine(), "probes": probes}))
+        print_json({"machine": _machine(), "probes": probes})
     else:
         _show(found)
     return 0 if any(here.works for here in found.values()) else 1

@@ -12,9 +12,19 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from pydamon.cli.command import Args, NewFile, argument, command, complain, option
+from pydamon.cli.command import (
+    Args,
+    NewFile,
+    argument,
+    command,
+    complain,
+    option,
+    show_warnings,
+)
 from pydamon.cli.options import force_option, monitoring_options
+from pydamon.cli.signals import handling
 from pydamon.core.errors import UsageError
+from pydamon.core.names import printable
 from pydamon.core.units import format_duration, format_size
 
 if TYPE_CHECKING:
@@ -66,8 +76,9 @@ def record(args: Args) -> int:
     pydamon record --physical --node 1
 
     Children of the processes are watched too. Ctrl-C ends the recording and keeps the data; a
-    command that still runs at the end of --duration, or when you press Ctrl-C, is ended. (If
-    pydamon itself is killed with kill -9, the command runs on, and the data is kept.)
+    command that still runs at the end of --duration, or when you press Ctrl-C, is ended, with all
+    that it has started, in the background too. (If pydamon itself is killed with kill -9, the
+    command runs on, and the data is kept.) The exit code is that of the command, if it ended.
     """
     from pydamon.engine import Child
 
@@ -77,6 +88,8 @@ def record(args: Args) -> int:
         raise UsageError("--node and --cgroup are for --physical")
     with ExitStack() as stack:
         child = stack.enter_context(Child(args.command)) if args.command else None
+        if child and os.geteuid() == 0 and os.environ.get("SUDO_USER"):
+            complain("the command runs as root, as sudo has it; the recording will be yours")
         pids = [child.pid] if child else list(args.pids)
         mon = stack.enter_context(
             _physical_from(args) if args.physical else monitor_from(args, pids)
@@ -211,7 +224,9 @@ class _Progress:
 def _announce(mon: Monitor, command: list[str] | None) -> None:
     """Say on standard error what is watched, and how."""
     targets = [(t.pid, command[0] if command else t.name) for t in mon.layout.targets]
-    names = ", ".join(f"{pid} ({name})" if pid else name for pid, name in targets[:3])
+    names = ", ".join(
+        f"{pid} ({printable(name)})" if pid else printable(name) for pid, name in targets[:3]
+    )
     more = len(targets) - 3
     how = "the kernel's DAMON" if mon.engine == "kernel" else f"the {mon.probe_name} probe"
     complain(
@@ -235,24 +250,17 @@ def _lost(mon: Monitor) -> str:
 
 @contextmanager
 def ending(stop: Callable[[], None]) -> Iterator[None]:
-    """Make the first SIGINT, SIGTERM or SIGHUP a request to end well."""
-
-    before = {
-        number: signal.getsignal(number)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
+    """Make the first SIGINT, SIGTERM or SIGHUP a request to end well, unless it is ignored."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
 
     def request(number: int, _: FrameType | None) -> None:
         stop()
         signal.signal(number, before[signal.Signals(number)])
 
-    for number in before:
-        signal.signal(number, request)
-    try:
+    show_warnings()
+    with handling(dict.fromkeys(numbers, request)):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _commands(mon: Monitor, command: list[str] | None) -> tuple[tuple[str, ...], ...]:

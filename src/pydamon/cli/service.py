@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import sys
@@ -12,8 +11,9 @@ from typing import Any
 
 import attrs
 
-from pydamon.cli.command import Args, complain
+from pydamon.cli.command import Args, complain, print_json, show_warnings
 from pydamon.cli.screen import show_wrapped
+from pydamon.cli.signals import handling
 from pydamon.core.errors import UsageError
 from pydamon.core.units import parse_duration_ns
 from pydamon.policies import Config, Monitoring, Service, StatusFile, Whom
@@ -82,7 +82,7 @@ def run_service(args: Args, load: Callable[[], Config], *, of_file: bool = True)
             service.run()
         progress.say("", end="")
         if args.json:
-            print(json.dumps(progress.last))
+            print_json(progress.last)
         elif progress.last:
             show_wrapped(status_report(progress.last))
     return service.exit_code
@@ -125,16 +125,9 @@ def _signals(service: Service, say: Callable[[str], None], *, reloads: bool) -> 
         say("SIGHUP: there is no configuration file to read again, so this is the end")
         service.stop()
 
-    handlers = {
-        signal.SIGINT: lambda *_: service.stop(),
-        signal.SIGTERM: lambda *_: service.stop(),
-        signal.SIGHUP: hang_up,
-    }
-    if not reloads and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        del handlers[signal.SIGHUP]  # nohup
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
+    def stop(*_: object) -> None:
+        service.stop()
+
+    show_warnings()
+    with handling({signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGHUP: hang_up}):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

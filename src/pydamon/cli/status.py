@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydamon.cli.command import Args, argument, command, option
+from pydamon.cli.command import Args, argument, command, option, print_json
 from pydamon.core.errors import UsageError
 
 __all__ = ["status"]
@@ -13,8 +13,6 @@ __all__ = ["status"]
 @option("--json", is_flag=True, help="as JSON, for programs")
 def status(args: Args) -> int:
     """Show what `apply` and the policies (`reclaim`, `thp`, ...) that run now are doing."""
-    import json
-
     from pydamon.cli.screen import show_wrapped
     from pydamon.policies import read_statuses
     from pydamon.views.schemes import status_report
@@ -26,7 +24,7 @@ def status(args: Args) -> int:
             raise UsageError(f"no service named {name!r} is running", hint=f"there is {known}")
     chosen = {name: found[name] for name in args.names or found}
     if args.json:
-        print(json.dumps(chosen))
+        print_json(chosen)
         return 0
     if not chosen:
         print("no service is running")

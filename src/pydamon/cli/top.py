@@ -23,6 +23,7 @@ def top(args: Args) -> int:
     row, + and - zoom, with shift up and down move what is shown, f follows the hottest memory, a
     shows all of it, s sorts the mappings by something else, t shows the next process, q quits.
     """
+    import logging
     import sys
     from importlib import import_module
     from threading import Thread
@@ -38,6 +39,8 @@ def top(args: Args) -> int:
     from pydamon.views import in_colour
 
     # Textual takes its time to load, and so does a probe, in the kernel: both at once.
+    # What is said on the way would be printed over the picture.
+    logging.getLogger("pydamon").handlers = [logging.NullHandler()]
     loading = Thread(target=import_module, args=("pydamon.top",))
     loading.start()
     colour = in_colour(Console())

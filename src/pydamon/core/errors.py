@@ -15,6 +15,8 @@ Every message says what failed and why; `hint`, where there is one, says what to
 
 from __future__ import annotations
 
+from pydamon.core.names import printable
+
 __all__ = [
     "KernelError",
     "ProbeError",
@@ -32,8 +34,9 @@ class PydamonError(Exception):
     """The base of every error that pydamon raises on purpose."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+        # Names of processes and files are in it, which hold whatever somebody chose.
+        super().__init__(printable(message))
+        self.hint = "\n".join(map(printable, hint.split("\n")))
 
 
 class UsageError(PydamonError, ValueError):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from pydamon.core.errors import TargetError
+from pydamon.core.errors import ProbeUnavailable, TargetError, UsageError
+from pydamon.core.names import printable
 from pydamon.engine import Monitor, starts
 from pydamon.engine.open import check_budget
 from pydamon.export.metrics import Metrics
 from pydamon.spaces import Members
+from pydamon.spaces.once import say_once
 from pydamon.start import monitor
 
 __all__ = ["Exporter"]
@@ -59,9 +61,17 @@ class Exporter:
             if not callable(self._pids) or any(True for _ in self._pids()):
                 try:
                     self._watch(is_over)
+                except (UsageError, ProbeUnavailable):
+                    raise
                 except TargetError:
                     if not callable(self._pids):
                         raise  # otherwise they were gone again before they could be watched
+                except Exception as error:
+                    # Whoever watches many goes on with the others, whatever one of them has done.
+                    if not callable(self._pids):
+                        raise
+                    text = f"watching starts again: {type(error).__name__}: {error}"
+                    say_once(text, printable(text))
             self.metrics.update(None)
             if not callable(self._pids):
                 return

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pydamon.core.snapshot import Snapshot
+from pydamon.core.names import printable
+from pydamon.core.snapshot import Snapshot, Target
 from pydamon.engine import Monitor
 from pydamon.export.figures import IDLE_S, Figures, figures_of
 from pydamon.policies import read_statuses
@@ -21,6 +23,9 @@ __all__ = ["Metrics"]
 _OWN_AFTER_NS = 60 * 10**9
 _CGROUPS_NS = 60 * 10**9
 _OTHER = "other"
+
+_Key: TypeAlias = tuple[int, int]
+"""A process: its pid, which others have at other times, and when it started."""
 
 _GAUGES = {
     "working_set_bytes": "Memory that was accessed in the window.",
@@ -40,11 +45,11 @@ _SCHEME_COUNTERS = {
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What `collect` needs, all of one moment; `since_ns` says since when each pid is watched."""
+    """What `collect` needs, all of one moment; `since_ns` is when the watching of each began."""
 
     snapshot: Snapshot | None
     probe: str
-    since_ns: Mapping[int, int]
+    since_ns: Mapping[_Key, int]
 
 
 class Metrics(Collector):
@@ -64,14 +69,14 @@ class Metrics(Collector):
         self._most = processes
         self._budget = cpu_budget_percent
         self._state = _State(None, "", {})
-        self._cgroups: dict[int, str] = {}
+        self._cgroups: dict[_Key, str] = {}
         self._cgroups_until_ns = 0
         self._snapshots = self._cpu_ns = self._interruption_ns = self._late = 0
 
     def update(self, snapshot: Snapshot | None, mon: Monitor | None = None) -> None:
         """Show this snapshot from now on; `None` where nothing is left to watch."""
         old = self._state
-        since: Mapping[int, int] = {}
+        since: Mapping[_Key, int] = {}
         if snapshot is not None:
             self._snapshots += 1
             self._cpu_ns += snapshot.cost.cpu_ns
@@ -81,7 +86,8 @@ class Metrics(Collector):
                 since = old.since_ns
             else:
                 new_ns = 0 if self._snapshots == 1 else snapshot.end_ns
-                since = {t.pid: old.since_ns.get(t.pid, new_ns) for t in snapshot.targets}
+                keys = map(_key, snapshot.targets)
+                since = {key: old.since_ns.get(key, new_ns) for key in keys}
         self._state = _State(snapshot, mon.probe_name if mon else old.probe, since)
 
     def collect(self) -> Iterator[Metric]:
@@ -142,12 +148,13 @@ class Metrics(Collector):
     ) -> tuple[list[int], list[tuple[str, str]]]:
         """For each target the index of its series, and the labels of those."""
         settled = np.array(
-            [snapshot.end_ns - state.since_ns[t.pid] >= _OWN_AFTER_NS for t in snapshot.targets],
+            [snapshot.end_ns - state.since_ns[_key(t)] >= _OWN_AFTER_NS for t in snapshot.targets],
             np.bool_,
         )
         order = np.lexsort((-figures.working_set_bytes, ~settled))
         own = [int(i) for i in order[: self._most] if settled[i]]
-        labels = [(str(snapshot.targets[i].pid), snapshot.targets[i].name) for i in own]
+        targets = [snapshot.targets[i] for i in own]
+        labels = [(str(target.pid), printable(target.name)) for target in targets]
         if len(own) < len(snapshot.targets):
             labels.append(("", _OTHER))
         group = [len(own)] * len(snapshot.targets)
@@ -161,10 +168,13 @@ class Metrics(Collector):
         known = {} if expired else self._cgroups
         if expired:
             self._cgroups_until_ns = snapshot.end_ns + _CGROUPS_NS
-        found = [known.get(t.pid) or cgroup_of(t.pid) for t in snapshot.targets]
-        pids = (t.pid for t in snapshot.targets)
-        self._cgroups = dict(zip(pids, found, strict=True))
+        found = [known.get(_key(t)) or printable(cgroup_of(t.pid)) for t in snapshot.targets]
+        self._cgroups = dict(zip(map(_key, snapshot.targets), found, strict=True))
         return found
+
+
+def _key(target: Target) -> _Key:
+    return target.pid, target.started_ns
 
 
 def _largest(names: list[str], size: NDArray[np.float64], most: int) -> tuple[list[int], list[str]]:
@@ -206,5 +216,6 @@ def _schemes() -> Iterator[Metric]:
         family = CounterMetricFamily(f"pydamon_scheme_{name}", text, labels=("service", "scheme"))
         for service, status in statuses.items():
             for scheme in status["schemes"]:
-                family.add_metric((service, scheme["name"]), scheme[key])
+                labels = (printable(service), printable(scheme["name"]))
+                family.add_metric(labels, scheme[key])
         yield family

@@ -13,6 +13,7 @@ import psutil
 
 from pydamon.kernel.files import Files
 from pydamon.kernel.kdamond import Kdamond
+from pydamon.probes.procfs import Stat, read
 
 __all__ = ["MODULES", "STATE", "Record", "describe_user", "started_at"]
 
@@ -96,10 +97,10 @@ def signature(files: Files) -> str:
 def started_at(pid: int) -> int:
     """When a process started, in clock ticks since boot; 0 where there is none."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-        return int(text.rpartition(")")[2].split()[19])
-    except (OSError, IndexError, ValueError):
+        stat = Stat.of(read(f"/proc/{pid}/stat"))
+    except OSError:
         return 0
+    return stat.started_ticks if stat else 0
 
 
 def describe_user(files: Files, state: Path = STATE, modules: Path = MODULES) -> str:

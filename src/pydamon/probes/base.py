@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core.closing import Closing
-from pydamon.core.errors import ProbeUnavailable, TargetGoneError
+from pydamon.core.errors import ProbeUnavailable, TargetError, TargetGoneError
 from pydamon.core.mappings import MappingTable
 from pydamon.core.ranges import Stretches
 from pydamon.core.regions import PAGE_SIZE, Ranges, RegionTable
@@ -187,6 +187,7 @@ class Session(Closing):
     clock: Clock
     interruption_ns: int = 0
     """An upper estimate of the time that clearing took from the targets' threads so far."""
+    _processes: Sequence[Process] = ()
 
     @abstractmethod
     def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
@@ -243,6 +244,12 @@ class Session(Closing):
         `None` where the probe cannot tell cheaply, whatever the size of the address space.
         """
         return None
+
+    def _give_up(self, process: Process, reason: TargetError) -> None:
+        """Watch a process no longer; raises *reason* where no other one is left."""
+        process.give_up(reason)
+        if not any(one.alive for one in self._processes):
+            raise reason
 
     def look(self, target: int, spots: NDArray[np.int64], *, clear: bool) -> NDArray[np.float64]:
         """Which share of each spot was touched since it was last cleared.

@@ -16,9 +16,10 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from pydamon.core.errors import ProbeUnavailable, TargetError
+from pydamon.probes.process import Process
+from pydamon.probes.procfs import read, status_of, text_of
 
 __all__ = ["Injection", "injecting"]
 
@@ -27,6 +28,7 @@ _SEIZE, _INTERRUPT, _GETSIGMASK, _SETSIGMASK = 0x4206, 0x4207, 0x420A, 0x420B
 _EVENT_STOP = 128
 _WALL = 0x40000000
 _PATIENCE_S = 2.0
+_MOST_STOPS = 4
 _SYSCALL = b"\x0f\x05"
 _EXECUTABLE = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) r-xp .*(?:\[vdso\]|libc[.-].*)$", re.MULTILINE)
 _REGISTERS = struct.Struct("=27Q")
@@ -45,14 +47,17 @@ Injection = Callable[..., int]
 
 
 @contextmanager
-def injecting(pid: int) -> Iterator[Injection]:
-    """Stop a process; it goes on where it was at the end of the `with`.
+def injecting(process: Process) -> Iterator[Injection]:
+    """Stop a thread of a process; it goes on where it was at the end of the `with`.
 
-    Raises `TargetError` for a process that may not be traced, is traced already or cannot be
-    stopped, and `ProbeUnavailable` on other machines.
+    Raises `TargetError` for a process that may not be traced, is traced already, cannot be
+    stopped or is confined by seccomp, and `ProbeUnavailable` on other machines.
     """
     if platform.machine() != "x86_64":
         raise ProbeUnavailable(f"system calls cannot be injected on {platform.machine()} yet")
+    # Before it is even stopped, and again once it cannot confine itself any more.
+    _refuse_confined(process)
+    pid = process.tid
     _ptrace(_SEIZE, pid)
     try:
         _ptrace(_INTERRUPT, pid)
@@ -60,6 +65,7 @@ def injecting(pid: int) -> Iterator[Injection]:
             # A signal was there first: it is delivered. Any stop takes back what asked for one.
             _ptrace(_INTERRUPT, pid)
             _ptrace(_CONT, pid, os.WSTOPSIG(status))
+        _refuse_confined(process)
         registers = ctypes.create_string_buffer(_REGISTERS.size)
         _ptrace(_GETREGS, pid, registers)
         kept = registers.raw[: _REGISTERS.size]
@@ -75,8 +81,12 @@ def injecting(pid: int) -> Iterator[Injection]:
                 values[register] = argument
             ctypes.memmove(registers, _REGISTERS.pack(*values), _REGISTERS.size)
             _ptrace(_SETREGS, pid, registers)
-            _ptrace(_SINGLESTEP, pid)
-            if os.WSTOPSIG(_wait(pid)) != signal.SIGTRAP:
+            for _ in range(_MOST_STOPS):
+                _ptrace(_SINGLESTEP, pid)
+                # One that was stopped before, as by SIGSTOP, reports that first.
+                if (status := _wait(pid)) >> 16 != _EVENT_STOP:
+                    break
+            if status >> 16 or os.WSTOPSIG(status) != signal.SIGTRAP:
                 raise TargetError(f"pid {pid} was stopped just now")
             _ptrace(_GETREGS, pid, registers)
             result: int = _REGISTERS.unpack(registers.raw[: _REGISTERS.size])[_RAX]
@@ -93,6 +103,24 @@ def injecting(pid: int) -> Iterator[Injection]:
             _ptrace(_SETSIGMASK, pid, mask, len(mask))
     finally:
         _libc.ptrace(_DETACH, pid, None, None)
+
+
+def _refuse_confined(process: Process) -> None:
+    """Raise `TargetError` if seccomp confines any thread: a call that it forbids can kill it.
+
+    Nobody can ask what a filter would do with a call.
+    """
+    for tid in process.threads():
+        try:
+            status = status_of(read(f"/proc/{process.pid}/task/{tid}/status"))
+        except OSError:
+            continue  # a thread that has left
+        # What the kernel was built without is not shown.
+        if status.get("Seccomp", "0") != "0":
+            raise TargetError(
+                f"pid {process.pid} is confined by seccomp: a system call of ours could kill it",
+                hint="the writes probe makes the program do one; choose another --probe",
+            )
 
 
 def _ptrace(
@@ -123,7 +151,7 @@ def _wait(pid: int) -> int:
 def _instruction(pid: int) -> int:
     """The address of a `syscall` that the process has."""
     try:
-        maps = Path(f"/proc/{pid}/maps").read_text()
+        maps = text_of(read(f"/proc/{pid}/maps"))
         with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:  # noqa: PTH123
             for low, high in _EXECUTABLE.findall(maps):
                 start, end = int(low, 16), int(high, 16)

@@ -20,6 +20,7 @@ __all__ = [
     "advise",
     "advise_at",
     "may_advise",
+    "refused",
 ]
 
 MADV_WILLNEED = 3
@@ -47,23 +48,25 @@ def advise(pidfd: int, ranges: NDArray[np.uint64], advice: int) -> NDArray[np.in
 
     A call advises at most 2 GiB less a page and stops at the first range that it refuses; this
     goes on after it until all were tried. A range with a hole is advised around the hole and not
-    counted as refused. Raises `ProbeError` without the right to advise the process.
+    counted as refused. Everything is where the process, or its first thread, has left. Raises
+    `ProbeError` without the right to advise the process.
     """
     ranges = np.ascontiguousarray(ranges, dtype=np.uint64).copy()
-    refused: list[int] = []
+    rows: list[int] = []
     at, total = 0, len(ranges)
     while at < total:
         count = min(MAX_RANGES, total - at)
         done = advise_at(pidfd, ranges.ctypes.data + at * RANGE_BYTES, count, advice)
         if done <= 0:
             if done == -errno.ESRCH:
+                rows.extend(range(at, total))
                 break
             if done == -errno.EPERM:
                 raise ProbeError("not allowed to advise the process", hint="needs CAP_SYS_NICE")
             if done == -errno.EINTR:
                 continue
             if done != -errno.ENOMEM:
-                refused.append(at)
+                rows.append(at)
             at += 1
             continue
         lengths = np.cumsum(ranges[at : at + count, 1])
@@ -74,10 +77,15 @@ def advise(pidfd: int, ranges: NDArray[np.uint64], advice: int) -> NDArray[np.in
             ranges[at + whole, 0] += np.uint64(rest)
             ranges[at + whole, 1] -= np.uint64(rest)
         at += whole
-    return np.array(refused, dtype=np.intp)
+    return np.array(rows, dtype=np.intp)
+
+
+def refused(pidfd: int, advice: int = MADV_COLD) -> int:
+    """The errno with which this user's advice about a process is refused; 0 where it works."""
+    return max(0, -advise_at(pidfd, 0, 0, advice))
 
 
 def may_advise(pidfd: int, advice: int = MADV_COLD) -> str:
     """Why this user cannot give that advice about a process; empty where that works."""
-    done = advise_at(pidfd, 0, 0, advice)
-    return "" if done >= 0 else os.strerror(-done)
+    number = refused(pidfd, advice)
+    return os.strerror(number) if number else ""

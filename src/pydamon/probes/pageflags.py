@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import struct
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core.regions import PAGE_SIZE
+from pydamon.probes.process import Process
+from pydamon.probes.refusal import room_for
 
 __all__ = ["PageFlags"]
 
@@ -21,6 +25,7 @@ _LRU, _ACTIVE, _HEAD, _TAIL = (
     1 << 16,
 )  # /proc/kpageflags, likewise
 _MAX_FOLIO = 512
+_FRAMES = Path("/proc/kpageflags")
 
 
 class PageFlags:
@@ -30,28 +35,28 @@ class PageFlags:
     (such as the few that were mapped a moment ago and wait in a batch).
     """
 
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self._files: tuple[int, int] | None = None
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._pagemap = -1
+        self._frames: _Frames | None = None
 
     def can_be_cleared(self, address: int) -> bool:
         """Whether MADV_COLD clears the accessed bit of the page at an address."""
-        pagemap, kpageflags = self._opened()
-        try:
-            (entry,) = struct.unpack("=Q", os.pread(pagemap, 8, address // PAGE_SIZE * 8))
-        except (OSError, struct.error):
+        entries = self._entries(address, 1)
+        if not len(entries):
             return False
+        entry = int(entries[0])
         if not entry & _PRESENT or not entry & _EXCLUSIVE:
             return False
         frame = entry & _PFN
-        if frame == 0 or kpageflags < 0:  # not shown to this user
+        if frame == 0:  # not shown to this user
             return True
         try:
-            flags = _flags(kpageflags, frame, 1)[0]
+            flags = self._flags(frame, 1)[0]
             if flags & _TAIL and not flags & _LRU:
                 # Linux 6.1 shows this flag for the first page of a huge page only, 6.12 for all.
                 first = frame // _MAX_FOLIO * _MAX_FOLIO
-                before = _flags(kpageflags, first, frame - first)
+                before = self._flags(first, frame - first)
                 flags = next((f for f in reversed(before) if f & _HEAD), flags)
         except (OSError, struct.error):
             return True
@@ -60,11 +65,7 @@ class PageFlags:
     def exclusive(self, start: int, pages: int) -> NDArray[np.bool_]:
         """For each of *pages* pages from *start* whether it is present and mapped here only."""
         exclusive = np.zeros(pages, np.bool_)
-        try:
-            data = os.pread(self._opened()[0], 8 * pages, start // PAGE_SIZE * 8)
-        except OSError:
-            return exclusive
-        entries = np.frombuffer(data[: len(data) // 8 * 8], np.uint64)
+        entries = self._entries(start, pages)
         wanted = np.uint64(_PRESENT | _EXCLUSIVE)
         exclusive[: len(entries)] = (entries & wanted) == wanted
         return exclusive
@@ -72,37 +73,69 @@ class PageFlags:
     def active(self, start: int, pages: int) -> NDArray[np.bool_]:
         """For each of *pages* pages from *start* whether the kernel has it in an active list."""
         active = np.zeros(pages, np.bool_)
-        pagemap, kpageflags = self._opened()
+        entries = self._entries(start, pages)
+        frames = np.where(entries & np.uint64(_PRESENT), entries & np.uint64(_PFN), 0)
         try:
-            data = os.pread(pagemap, 8 * pages, start // PAGE_SIZE * 8)
-            entries = np.frombuffer(data[: len(data) // 8 * 8], np.uint64)
-            frames = np.where(entries & np.uint64(_PRESENT), entries & np.uint64(_PFN), 0)
             for index in np.flatnonzero(frames).tolist():
-                active[index] = bool(_flags(kpageflags, int(frames[index]), 1)[0] & _ACTIVE)
+                active[index] = bool(self._flags(int(frames[index]), 1)[0] & _ACTIVE)
         except (OSError, struct.error):
-            pass  # not for this user, or the process is gone
+            pass  # not for this user
         return active
 
     def close(self) -> None:
         """Close the files."""
-        for fd in self._files or ():
-            if fd >= 0:
+        if self._pagemap >= 0:
+            os.close(self._pagemap)
+            self._pagemap = -1
+        if self._frames is not None:
+            self._frames.release()
+            self._frames = None
+
+    def _entries(self, start: int, pages: int) -> NDArray[np.uint64]:
+        """Entries of pagemap: fewer where it cannot be read, or the process is gone."""
+        try:
+            fd = self._pagemap if self._pagemap >= 0 else self._process.open("pagemap")
+        except OSError:
+            return np.empty(0, np.uint64)
+        try:
+            data = os.pread(fd, 8 * pages, start // PAGE_SIZE * 8)
+        except OSError:
+            data = b""
+        if fd != self._pagemap:
+            if room_for(fd):
+                self._pagemap = fd
+            else:  # with so many targets none of them can keep its own open
                 os.close(fd)
-        self._files = None
+        return np.frombuffer(data[: len(data) // 8 * 8], np.uint64)
 
-    def _opened(self) -> tuple[int, int]:
-        """Descriptors of pagemap and kpageflags; -1 for one that may not be read."""
-        if self._files is None:
-            self._files = _open(f"/proc/{self._pid}/pagemap"), _open("/proc/kpageflags")
-        return self._files
-
-
-def _flags(kpageflags: int, frame: int, count: int) -> tuple[int, ...]:
-    return struct.unpack(f"={count}Q", os.pread(kpageflags, 8 * count, frame * 8))
+    def _flags(self, frame: int, count: int) -> tuple[int, ...]:
+        if self._frames is None:
+            self._frames = _Frames.shared()
+        return struct.unpack(f"={count}Q", os.pread(self._frames.fd, 8 * count, frame * 8))
 
 
-def _open(path: str) -> int:
-    try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return -1
+class _Frames:
+    """/proc/kpageflags, open once for all processes: as long as any of them needs it."""
+
+    _one: ClassVar[_Frames | None] = None
+
+    def __init__(self) -> None:
+        self._users = 0
+        try:
+            self.fd = os.open(_FRAMES, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self.fd = -1  # not for this user: reading fails
+
+    @classmethod
+    def shared(cls) -> _Frames:
+        if cls._one is None:
+            cls._one = cls()
+        cls._one._users += 1
+        return cls._one
+
+    def release(self) -> None:
+        self._users -= 1
+        if not self._users:
+            if self.fd >= 0:
+                os.close(self.fd)
+            type(self)._one = None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pydamon.core.closing import Closing
 from pydamon.core.regions import PAGE_SIZE
+from pydamon.probes.process import Process
 
 __all__ = ["FILE", "HUGE", "PRESENT", "SWAPPED", "Frames", "PageRuns", "PageState"]
 
@@ -61,11 +62,11 @@ class Frames:
 class PageState(Closing):
     """Reads the pages of one process. What cannot be read counts as not there."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, process: Process) -> None:
         self.refusal = ""
         """Why this user cannot read any."""
         try:
-            self._fd = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+            self._fd = process.open("pagemap")
         except OSError as error:
             self._fd = -1
             self.refusal = os.strerror(error.errno or 0)

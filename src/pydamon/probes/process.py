@@ -1,28 +1,43 @@
-"""A process, held by a file descriptor so that its pid cannot come to mean another one."""
+"""A process: what its identity is, whether it is alive, and through which thread to read of it."""
 
 from __future__ import annotations
 
+import errno
 import os
 import select
-from pathlib import Path
+import time
+from functools import cache
 
 from pydamon.core.errors import TargetError
 from pydamon.core.regions import PAGE_SIZE
 from pydamon.core.snapshot import Footprint
+from pydamon.probes.procfs import PF_KTHREAD, Stat, read, text_of
+from pydamon.probes.refusal import refusal
 
-__all__ = ["Process"]
+__all__ = ["KernelThread", "Process"]
 
-_PF_EXITING, _PF_KTHREAD = 0x4, 0x200000
+
+_TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK")
+
+
+class KernelThread(TargetError):  # noqa: N818
+    """What was named has no memory of its own, and never will."""
 
 
 class Process:
-    """A process that was alive when this was made.
+    """A process that was alive when this was made, held by a descriptor.
+
+    It lives while any of its threads does. The first thread may leave before the others: all that
+    /proc/PID tells of memory is empty then, so that it is read at another thread's.
 
     Raises `TargetError` for a pid that does not exist or is a kernel thread.
     """
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
+        self.pidfd = -1
+        self.given_up: TargetError | None = None
+        """Why it is watched no longer, though it may run on."""
         if pid <= 0:
             raise TargetError(f"there is no process with pid {pid}")
         try:
@@ -31,36 +46,100 @@ class Process:
         except (ProcessLookupError, OverflowError):
             raise TargetError(f"there is no process with pid {pid}") from None
         except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOENT):
+                raise refusal(f"cannot watch pid {pid}", error) from error
             hint = "name the pid of the process, not of one of its threads"
-            raise TargetError(f"cannot watch pid {pid}: {error.strerror}", hint=hint) from None
-        if self._is_kernel_thread():
-            self.close()
-            raise TargetError(f"pid {pid} is a kernel thread, which has no memory of its own")
+            raise TargetError(f"cannot watch pid {pid}: it is a thread", hint=hint) from None
         self._poll = select.poll()
         self._poll.register(self.pidfd, select.POLLIN)
+        self.tid = pid
+        """The thread whose files in /proc tell of the memory."""
+        try:
+            stat = self._stat(pid)
+            if stat is not None and stat.flags & PF_KTHREAD:
+                raise KernelThread(f"pid {pid} is a kernel thread, which has no memory of its own")
+            # What was read is of this process, and of no later one with its pid, if it lives now.
+            if stat is None or not self.alive:
+                raise TargetError(f"there is no process with pid {pid}: it has exited")
+        except BaseException:
+            self.close()
+            raise
+        self.started_ns = _booted_ns() + stat.started_ticks * _TICK_NS
+        """When it started (Unix time): with the pid, what tells it from other processes."""
 
     @property
     def alive(self) -> bool:
-        """Whether the process still runs (a zombie does not)."""
-        return not self._poll.poll(0)
+        """Whether any of its threads runs (a zombie does not), and it is still watched."""
+        return self.given_up is None and self.pidfd >= 0 and not self._poll.poll(0)
 
     @property
     def ends(self) -> bool:
         """Whether it has ended or is about to: its memory is gone before it counts as ended."""
-        return not self.alive or bool(self._flags() & _PF_EXITING)
+        return not self.alive or not self._find_thread()
+
+    @property
+    def without_leader(self) -> bool:
+        """Whether its first thread had left when memory was last read, and others go on.
+
+        What takes a pidfd to find memory (process_madvise) does not find that of such a process.
+        """
+        return self.tid != self.pid
 
     @property
     def name(self) -> str:
         """The command name, as `comm` has it; empty where that cannot be read."""
         try:
-            return Path(f"/proc/{self.pid}/comm").read_text(errors="replace").strip()
+            return text_of(read(f"/proc/{self.pid}/comm").removesuffix(b"\n"))
         except OSError:
             return ""
+
+    def give_up(self, reason: TargetError) -> None:
+        """Watch it no longer: it counts as ended from now on."""
+        self.given_up = reason
+
+    def path(self, name: str) -> str:
+        """Where a file of /proc/PID that tells of memory is."""
+        whose = f"{self.pid}" if self.tid == self.pid else f"{self.pid}/task/{self.tid}"
+        return f"/proc/{whose}/{name}"
+
+    def read(self, name: str) -> bytes:
+        """A file of /proc/PID that tells of memory: empty if it has none. Raises `OSError`.
+
+        It is never another process's that has the same pid by now.
+        """
+        try:
+            data = read(self.path(name))
+        except (FileNotFoundError, ProcessLookupError):
+            data = b""
+        if not data and self.alive and self._find_thread():
+            data = read(self.path(name))
+        if not self.alive:
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+        return data
+
+    def open(self, name: str, flags: int = os.O_RDONLY) -> int:
+        """A descriptor of such a file. Raises `OSError`."""
+        if not self._find_thread():
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+        fd = os.open(self.path(name), flags | os.O_CLOEXEC)
+        if not self.alive:
+            os.close(fd)
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+        return fd
+
+    def threads(self) -> list[int]:
+        """Its threads; none once it is gone."""
+        try:
+            return sorted(int(name) for name in os.listdir(f"/proc/{self.pid}/task"))  # noqa: PTH208
+        except OSError:
+            return []
 
     def footprint(self) -> Footprint:
         """What it has mapped and what of that is in memory; zeros once it is gone."""
         try:
-            size, resident = Path(f"/proc/{self.pid}/statm").read_bytes().split()[:2]
+            size, resident = self.read("statm").split()[:2]
+            if size == b"0" and self.alive and self._find_thread():
+                size, resident = self.read("statm").split()[:2]
         except (OSError, ValueError):
             return Footprint()
         return Footprint(int(size) * PAGE_SIZE, int(resident) * PAGE_SIZE)
@@ -71,12 +150,28 @@ class Process:
             os.close(self.pidfd)
             self.pidfd = -1
 
-    def _is_kernel_thread(self) -> bool:
-        return bool(self._flags() & _PF_KTHREAD)
+    def _find_thread(self) -> bool:
+        """Choose a thread that has memory, the first one if it has; whether there is any."""
+        if self._has_memory(self.tid):
+            return True
+        for tid in self.threads():
+            if self._has_memory(tid):
+                self.tid = tid
+                return True
+        return False
 
-    def _flags(self) -> int:
-        """The kernel's flags of the process; those of one that ends where there is none."""
+    def _has_memory(self, tid: int) -> bool:
+        stat = self._stat(tid)
+        return stat is not None and stat.lives
+
+    def _stat(self, tid: int) -> Stat | None:
         try:
-            return int(Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[6])
-        except (OSError, IndexError, ValueError):
-            return _PF_EXITING
+            return Stat.of(read(f"/proc/{self.pid}/task/{tid}/stat"))
+        except OSError:
+            return None
+
+
+@cache
+def _booted_ns() -> int:
+    """When the machine started (Unix time); asked once, so that no process seems to be another."""
+    return time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)

@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from pydamon.core.regions import RegionTable
 from pydamon.probes.base import Availability, Clock, Counts, PageBits, RealClock, Session, Traits
 from pydamon.probes.clear_refs import clear_refs
 from pydamon.probes.process import Process
+from pydamon.probes.refusal import refusal
 
 __all__ = ["RefsProbe"]
 
@@ -51,11 +51,14 @@ class RefsProbe:
 
     def availability(self) -> Availability:
         """Try on this process."""
+        me = Process(os.getpid())
         try:
-            clear_refs(os.getpid())
-            found = len(_referenced(os.getpid())) > 0
+            clear_refs(me)
+            found = len(_referenced(me)) > 0
         except OSError as error:
             return Availability(False, f"clear_refs and smaps: {error.strerror}")
+        finally:
+            me.close()
         if not found:
             hint = "the kernel must be built with CONFIG_PROC_PAGE_MONITOR"
             return Availability(False, "smaps shows no referenced pages", hint)
@@ -72,7 +75,6 @@ class RefsSession(Session):
 
     def __init__(self) -> None:
         self.clock: Clock = RealClock()
-        self._processes: list[Process] = []
         self._table = RegionTable.of([], [], [])
         self._hits = self._touched = self._resident = np.empty(0)
         self._checks = 0
@@ -95,11 +97,11 @@ class RefsSession(Session):
             if not len(mine) or not process.alive:
                 continue
             try:
-                vmas = _referenced(process.pid)
+                vmas = _referenced(process)
             except OSError as error:
-                if process.ends:
-                    continue
-                raise _not_ours(process, error) from None
+                if not process.ends:
+                    self._give_up(process, _refused(process, error))
+                continue
             start, end = self._table.start[mine], self._table.end[mine]
             share = _overlapping(vmas[:, [0, 1, 3]], start, end) / (end - start)
             self._resident[mine] = _overlapping(vmas[:, :3], start, end) / (end - start)
@@ -132,21 +134,18 @@ class RefsSession(Session):
             if not process.alive:
                 continue
             try:
-                clear_refs(process.pid)
+                clear_refs(process)
             except OSError as error:
-                if process.ends:
-                    continue
-                raise _not_ours(process, error) from None
+                if not process.ends:
+                    self._give_up(process, _refused(process, error))
         self.interruption_ns += time.thread_time_ns() - begin_ns
 
 
-def _referenced(pid: int) -> NDArray[np.int64]:
+def _referenced(process: Process) -> NDArray[np.int64]:
     """Start, end, resident and referenced bytes of each mapping: shape (n, 4)."""
     rows = [
         (int(start, 16), int(end, 16), int(rss_kib) * 1024, int(referenced_kib) * 1024)
-        for start, end, rss_kib, referenced_kib in _VMA.findall(
-            Path(f"/proc/{pid}/smaps").read_bytes()
-        )
+        for start, end, rss_kib, referenced_kib in _VMA.findall(process.read("smaps"))
         if len(start) < 16  # the vsyscall page lies in the kernel's half
     ]
     return np.array(rows, np.int64).reshape(-1, 4)
@@ -167,8 +166,5 @@ def _overlapping(
     return found
 
 
-def _not_ours(process: Process, error: OSError) -> TargetError:
-    return TargetError(
-        f"cannot watch pid {process.pid}: {error.strerror}",
-        hint="the refs probe works for processes of the same user; run as root for others",
-    )
+def _refused(process: Process, error: OSError) -> TargetError:
+    return refusal(f"cannot watch pid {process.pid}", error)

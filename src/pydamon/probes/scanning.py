@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from pydamon.core.mappings import MappingTable
 from pydamon.core.regions import PAGE_SIZE, RegionTable
 from pydamon.probes.base import Clock, Counts, PageBits, RealClock, Session
 from pydamon.probes.process import Process
+from pydamon.probes.refusal import refusal
 
 __all__ = ["PRESENT", "Pagemap", "PagemapSession", "ScanSession"]
 
@@ -26,7 +28,6 @@ class ScanSession(Session):
 
     def __init__(self) -> None:
         self.clock: Clock = RealClock()
-        self._processes: list[Process] = []
 
     def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
         del mappings
@@ -51,14 +52,20 @@ class ScanSession(Session):
 class Pagemap:
     """/proc/PID/pagemap of one process, open; of one that has exited there is nothing to say."""
 
+    fd = -1
+
     def __init__(self, process: Process) -> None:
-        self.fd = -1
         try:
-            self.fd = os.open(f"/proc/{process.pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+            self.fd = process.open("pagemap")
         except OSError as error:
             if process.ends:
                 return
-            raise TargetError(f"cannot watch pid {process.pid}: {error.strerror}") from None
+            raise refusal(f"cannot watch pid {process.pid}", error) from error
+
+    @classmethod
+    def closed(cls) -> Self:
+        """That of a process of which nothing can be said."""
+        return cls.__new__(cls)
 
     def entries(self, start: int, end: int) -> NDArray[np.uint64]:
         """One entry a page of [start, end); 0 where nothing can be said."""
@@ -89,7 +96,11 @@ class PagemapSession(ScanSession):
         super().set_targets(processes, mappings)
         self._close_pagemaps()
         for process in processes:
-            self._pagemaps.append(Pagemap(process))
+            try:
+                self._pagemaps.append(Pagemap(process))
+            except TargetError as error:
+                self._pagemaps.append(Pagemap.closed())
+                self._give_up(process, error)
 
     def close(self) -> None:
         self._close_pagemaps()

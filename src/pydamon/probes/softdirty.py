@@ -17,6 +17,7 @@ from pydamon.core.mappings import MappingTable
 from pydamon.probes.base import Availability, PageBits, Traits
 from pydamon.probes.clear_refs import clear_soft_dirty
 from pydamon.probes.process import Process
+from pydamon.probes.refusal import refusal
 from pydamon.probes.scanning import PRESENT, Pagemap, PagemapSession
 
 __all__ = ["SoftDirtyProbe"]
@@ -102,8 +103,8 @@ class SoftDirtySession(PagemapSession):
     def _clear(self, target: int) -> None:
         process = self._processes[target]
         try:
-            clear_soft_dirty(process.pid)
+            clear_soft_dirty(process)
         except OSError as error:
             if process.ends:
                 return
-            raise TargetError(f"cannot watch pid {process.pid}: {error.strerror}") from None
+            self._give_up(process, refusal(f"cannot watch pid {process.pid}", error))

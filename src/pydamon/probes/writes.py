@@ -27,11 +27,13 @@ from pydamon.core.regions import PAGE_SIZE
 from pydamon.probes.base import Availability, PageBits, Traits
 from pydamon.probes.inject import injecting
 from pydamon.probes.process import Process
+from pydamon.probes.refusal import refusal
 from pydamon.probes.scanning import Pagemap, ScanSession
 
 __all__ = ["WritesProbe"]
 
-_USERFAULTFD, _CLOSE, _PIDFD_GETFD = 323, 3, 438
+_USERFAULTFD, _CLOSE, _PIDFD_OPEN, _PIDFD_GETFD = 323, 3, 434, 438
+_PIDFD_THREAD = os.O_EXCL
 _USER_MODE_ONLY = 1
 """Allowed to everybody, whatever vm.unprivileged_userfaultfd says."""
 _API, _REGISTER = 0xC018AA3F, 0xC020AA00
@@ -109,10 +111,10 @@ class WritesSession(ScanSession):
             if tracked is None and process.alive:
                 try:
                     tracked = self._tracked[process] = _Tracked(process)
-                except TargetError:
-                    if process.alive:
-                        raise
-                    continue  # it has exited just now
+                except TargetError as error:
+                    if not process.ends:
+                        self._give_up(process, error)
+                    continue
                 tracked.register(mapped)
 
     def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
@@ -219,23 +221,37 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def _userfaultfd_of(process: Process) -> int:
     """Our descriptor of a userfaultfd that the process made, and has no descriptor of itself."""
-    with injecting(process.pid) as inject:
+    with injecting(process) as inject:
         theirs = inject(_USERFAULTFD, os.O_CLOEXEC | os.O_NONBLOCK | _USER_MODE_ONLY)
         if theirs < 0:
             raise TargetError(f"pid {process.pid} cannot track writes: {os.strerror(-theirs)}")
         try:
-            fd: int = _libc.syscall(_PIDFD_GETFD, process.pidfd, theirs, 0)
-            number = ctypes.get_errno()
+            fd, number = _fetched(process, theirs)
         finally:
             inject(_CLOSE, theirs)
     if fd < 0:
-        raise TargetError(f"cannot track writes of pid {process.pid}: {os.strerror(number)}")
+        raise refusal(f"cannot track writes of pid {process.pid}", number)
     try:
         _enable(fd)
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def _fetched(process: Process, theirs: int) -> tuple[int, int]:
+    """Our copy of a descriptor of a process, or -1 and the errno."""
+    pidfd = process.pidfd
+    if process.without_leader:
+        # The first thread has no descriptors any more. That of another one came with Linux 6.9.
+        pidfd = _libc.syscall(_PIDFD_OPEN, process.tid, _PIDFD_THREAD)
+        if pidfd < 0:
+            return -1, ctypes.get_errno()
+    fd = _libc.syscall(_PIDFD_GETFD, pidfd, theirs, 0)
+    number = ctypes.get_errno()
+    if pidfd != process.pidfd:
+        os.close(pidfd)
+    return fd, number
 
 
 def _enable(fd: int) -> None:

@@ -11,6 +11,7 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from pydamon.core.errors import RecordingError
+from pydamon.recording.files import create_file
 from pydamon.recording.formats import format_for, format_named
 from pydamon.recording.parts import Recorded
 from pydamon.recording.recording import Recording
@@ -34,13 +35,16 @@ def write_recording(
     path = Path(path)
     chosen = format_named(format) if format else format_for(path)
     parts = [recording] if isinstance(recording, Recording) else recording.sorted()
-    with replacing(path, force=force) as file:
+    with replacing(path, force=force, private=True) as file:
         chosen.write(file, recording.info, parts)
 
 
 @contextmanager
-def replacing(path: Path, *, force: bool) -> Iterator[BinaryIO]:
-    """A file that takes the place of *path* when all has been written, and is gone otherwise."""
+def replacing(path: Path, *, force: bool, private: bool = False) -> Iterator[BinaryIO]:
+    """A file that takes the place of *path* when all has been written, and is gone otherwise.
+
+    A new one that is *private* is for its owner alone.
+    """
     exists = RecordingError(
         f"{path} exists already", hint="name another file, or overwrite with --force"
     )
@@ -54,7 +58,7 @@ def replacing(path: Path, *, force: bool) -> Iterator[BinaryIO]:
         path = path.resolve()
         unfinished = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            with unfinished.open("xb") as file:
+            with os.fdopen(create_file(unfinished, private=private), "wb") as file:
                 yield file
             if not force and path.exists():
                 raise exists

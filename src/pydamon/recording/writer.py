@@ -17,6 +17,7 @@ from pydamon.core.errors import RecordingError
 from pydamon.core.snapshot import Snapshot, Target
 from pydamon.recording.arrays import Numbers, arrow, batch_of, strings
 from pydamon.recording.compact import CompactCopy
+from pydamon.recording.files import PRIVATE, create_file
 from pydamon.recording.format import RecordingInfo, file_schema
 from pydamon.recording.ipc_options import stream_options
 
@@ -46,9 +47,7 @@ class Recorder(Closing):
         self._stream = io.BytesIO()
         self._writer = pa.ipc.new_stream(self._stream, self._schema, options=stream_options())
         with self._errors():
-            exclusive = 0 if force else os.O_EXCL
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | exclusive
-            self._fd = os.open(self.path, flags, 0o666)
+            self._fd = _opened(self.path, force=force)
         self._compact = CompactCopy(self.path, self._fd, self._schema)
         self._closed = False
         # The stream's writer holds the schema back until the first batch; the file has it now.
@@ -179,6 +178,16 @@ class Recorder(Closing):
             "repeated_bytes": regions.of(lambda s: s.repeated_bytes),
         }
         return batch_of(columns, len(start))
+
+
+def _opened(path: Path, *, force: bool) -> int:
+    """A new file, or with *force* one that is there, which keeps its owner and mode."""
+    try:
+        return create_file(path, private=True)
+    except FileExistsError:
+        if not force:
+            raise
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, PRIVATE)
 
 
 class _Columns:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydamon.core.closing import Closing
 from pydamon.core.mappings import MappingTable
 from pydamon.core.regions import Ranges
+from pydamon.probes import procfs
 from pydamon.probes.pageflags import PageFlags
 from pydamon.probes.pagestate import FILE, PageRuns, PageState
 from pydamon.probes.process import Process
@@ -28,8 +29,8 @@ class TargetMemory(Closing):
     def __init__(self, process: Process, mappings: MappingTable) -> None:
         self.process = process
         self.mappings = mappings
-        self.pages = PageState(process.pid)
-        self.flags = PageFlags(process.pid)
+        self.pages = PageState(process)
+        self.flags = PageFlags(process)
         self._known: dict[str, bool] = {}
         """Of which names of mappings it is known whether files are behind them."""
 
@@ -104,11 +105,10 @@ def holds_swap(pid: int) -> bool:
 def _mounts(pid: int) -> list[tuple[str, str]]:
     """Mount points and types of file systems, the longest first."""
     try:
-        lines = Path(f"/proc/{pid}/mounts").read_text(errors="replace").splitlines()
+        mounts = procfs.mount_points(procfs.read(f"/proc/{pid}/mounts"))
     except OSError:
         return []
-    fields = [line.split() for line in lines]
-    return sorted(((f[1], f[2]) for f in fields), key=lambda mount: -len(mount[0]))
+    return sorted(mounts, key=lambda mount: -len(mount[0]))
 
 
 def _is_of_file(name: str, mounts: Sequence[tuple[str, str]]) -> bool:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core.mappings import Mapping, MappingTable
 from pydamon.core.regions import Ranges
+from pydamon.probes.procfs import read, text_of
 
 __all__ = ["USER_END", "Rule", "parse_maps", "ranges_of", "read_maps"]
 
 USER_END = 1 << 56
 """Where the kernel's half begins, at the latest."""
 _THREE = 3
+_MAPPING = re.compile(
+    rb"^([0-9a-f]{1,16})-([0-9a-f]{1,16}) (\S{4}) [0-9a-f]+ \S+ \d+ *([^\n]*)$", re.MULTILINE
+)
 
 
 class Rule(Enum):
@@ -31,19 +35,19 @@ class Rule(Enum):
 
 def read_maps(pid: int) -> bytes:
     """The text of /proc/PID/maps; raises `OSError`, and is empty once the process is a zombie."""
-    return Path(f"/proc/{pid}/maps").read_bytes()
+    return read(f"/proc/{pid}/maps")
 
 
 def parse_maps(text: bytes) -> MappingTable:
-    """The mappings in the text of a /proc/PID/maps; mappings without a name become `[anon]`."""
+    """The mappings in the text of a /proc/PID/maps; mappings without a name become `[anon]`.
+
+    A newline in a file's name is the four characters `\\012`, as the kernel writes it.
+    """
     mappings = []
-    for line in text.decode(errors="replace").splitlines():
-        fields = line.split(maxsplit=5)
-        low, _, high = fields[0].partition("-")
-        name = fields[5] if len(fields) > 5 else "[anon]"
+    for low, high, perms, name in _MAPPING.findall(text):
         start, end = int(low, 16), int(high, 16)
         if end <= USER_END:
-            mappings.append(Mapping(start, end, fields[1], name))
+            mappings.append(Mapping(start, end, perms.decode(), text_of(name) or "[anon]"))
     return MappingTable(tuple(mappings))
 
 

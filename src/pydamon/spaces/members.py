@@ -7,6 +7,7 @@ import pwd
 from pathlib import Path
 
 from pydamon.core.errors import TargetError
+from pydamon.probes.procfs import cgroup_paths, read
 from pydamon.spaces.vaddr import Members
 
 __all__ = [
@@ -93,8 +94,7 @@ def cgroup_of(pid: int) -> str:
     Where cgroups of version 1 are in use, it is that of the memory controller.
     """
     try:
-        lines = Path(f"/proc/{pid}/cgroup").read_text(errors="replace").splitlines()
+        paths = cgroup_paths(read(f"/proc/{pid}/cgroup"))
     except OSError:
         return ""
-    paths = {controllers: path for _, controllers, path in (one.split(":", 2) for one in lines)}
     return paths.get("memory") or paths.get("", "")

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from pydamon.core.errors import TargetError, UsageError
 from pydamon.core.mappings import MappingTable
+from pydamon.core.names import printable
 from pydamon.core.regions import PAGE_SIZE, Ranges
 from pydamon.core.snapshot import Target
-from pydamon.probes.process import Process
+from pydamon.probes.process import KernelThread, Process
+from pydamon.probes.procfs import read
+from pydamon.probes.refusal import refusal, room_for
 from pydamon.spaces.base import Layout
-from pydamon.spaces.maps import USER_END, Rule, parse_maps, ranges_of, read_maps
+from pydamon.spaces.maps import USER_END, Rule, parse_maps, ranges_of
+from pydamon.spaces.once import say_once
+from pydamon.spaces.sharing import can_compare, shared_memory
 
 __all__ = ["Members", "VaddrSpace"]
+
+_RETRY_S = 30.0
+"""A process that cannot be watched may become one that can: it gives up privileges."""
 
 Members = Callable[[], Iterable[int]]
 """Says which pids belong to a group of processes now."""
@@ -30,6 +38,8 @@ class _Member:
     maps: bytes
     mappings: MappingTable
     target: Target
+    has_own_memory: bool = True
+    """Not if an earlier member has the same address space, which is watched once."""
 
 
 class VaddrSpace:
@@ -37,8 +47,11 @@ class VaddrSpace:
 
     With *children*, processes that they start are followed too. If *pids* is a function, it is
     asked at each update who belongs to them now, and children do not matter. `rule` says how
-    mappings become ranges. Raises `TargetError` for a process that is not there or may not be
-    looked at, and `UsageError` for ranges that make no sense.
+    mappings become ranges. pydamon itself is never watched. Raises `TargetError` for a process
+    that is not there or may not be looked at, and `UsageError` for ranges that make no sense.
+
+    What a single process does, among several, ends at most the watching of that process: the
+    logger `pydamon` gets a warning then, once.
     """
 
     def __init__(
@@ -56,6 +69,11 @@ class VaddrSpace:
         self._members: dict[int, _Member] = {}
         self._layout: tuple[int, Layout] | None = None
         """The last layout and its `max_ranges`, while it holds."""
+        self._refused: dict[int, float] = {}
+        """Pids that cannot be watched, and when to try again (monotonic s)."""
+        self._compared: set[Process] = set()
+        """The members of which it is known who shares an address space."""
+        _check_pids()
         if callable(pids):
             self._follow(pids)
             return
@@ -82,9 +100,10 @@ class VaddrSpace:
             self._follow(self._find)
         if self._children:
             self._adopt()
+        self._find_shared()
         if self._layout is not None and self._layout[0] == max_ranges:
             return self._layout[1]
-        members = list(self._members.values())
+        members = [member for member in self._members.values() if member.has_own_memory]
         share = max_ranges // max(1, len(members))
         layout = Layout(
             tuple(member.target for member in members),
@@ -114,62 +133,130 @@ class VaddrSpace:
         self._members.clear()
 
     def _add(self, pid: int) -> None:
+        if pid == os.getpid():
+            raise TargetError(
+                f"pid {pid} is pydamon itself, which cannot watch itself",
+                hint="watch it from another process: pydamon record PID",
+            )
         process = Process(pid)
         try:
-            maps = read_maps(pid)
+            maps = process.read("maps")
+            if not maps:
+                raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
         except OSError as error:
             process.close()
-            hint = "" if os.geteuid() == 0 else "run as root, or as the user who runs the process"
-            message = f"cannot watch pid {pid}: {error.strerror}"
-            raise TargetError(message, hint=hint) from None
-        if not maps:
-            process.close()
-            raise TargetError(f"there is no process with pid {pid}: it has exited")
+            raise refusal(f"cannot watch pid {pid}", error) from error
         mappings = parse_maps(maps)
         self._layout = None
-        self._members[pid] = _Member(process, maps, mappings, Target(pid, process.name, mappings))
+        self._members[pid] = _Member(process, maps, mappings, _target(process, mappings))
+
+    def _try_to_add(self, pid: int) -> bool:
+        """Add one of many: it may be gone again, or run as somebody else."""
+        if time.monotonic() < self._refused.get(pid, 0):
+            return False
+        try:
+            self._add(pid)
+            if not room_for(self._members[pid].process.pidfd):
+                self._drop(pid)
+                raise refusal(f"cannot watch pid {pid}", errno.EMFILE)
+        except KernelThread:
+            self._refused[pid] = time.monotonic() + _RETRY_S
+            return False
+        except TargetError as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError):
+                self._refused[pid] = time.monotonic() + _RETRY_S
+                reason = cause.strerror or ""
+                hint = f" ({error.hint})" if error.hint else ""
+                say_once(reason, f"not all processes can be watched: {error}{hint}")
+            return False
+        return True
 
     def _refresh(self, pid: int, member: _Member) -> None:
+        reason: TargetError | OSError | None = None
         try:
-            maps = read_maps(pid) if member.process.alive else b""
-        except OSError:
+            maps = member.process.read("maps") if member.process.alive else b""
+        except (FileNotFoundError, ProcessLookupError):
             maps = b""
+        except OSError as error:
+            maps, reason = b"", error
         if not maps:
-            self._drop(pid)
+            self._drop(pid, member.process.given_up or reason)
         elif maps != member.maps:
             self._layout = None
             member.maps, member.mappings = maps, parse_maps(maps)
-            member.target = Target(pid, member.process.name, member.mappings)
+            member.target = _target(member.process, member.mappings)
+            # It may have called exec, and have memory of its own now.
+            self._compared.discard(member.process)
 
-    def _drop(self, pid: int) -> None:
-        self._members.pop(pid).process.close()
+    def _drop(self, pid: int, reason: TargetError | OSError | None = None) -> None:
+        """Let go of a process, and say why if it has not just ended."""
+        member = self._members.pop(pid)
+        member.process.close()
         self._layout = None
+        self._compared.discard(member.process)
+        if reason is None:
+            return
+        self._refused[pid] = time.monotonic() + _RETRY_S
+        why = str(reason) if isinstance(reason, TargetError) else reason.strerror
+        name = printable(member.target.name)
+        key = f"{pid} {member.process.started_ns}"
+        say_once(key, f"pid {pid} ({name}) is watched no longer: {why}")
 
     def _follow(self, find: Members) -> None:
         """Make the members those that *find* names, as far as they may be looked at."""
         wanted = set(find()) - {os.getpid()}
         for pid in self._members.keys() - wanted:
             self._drop(pid)
+        self._refused = {pid: s for pid, s in self._refused.items() if pid in wanted}
         for pid in sorted(wanted - self._members.keys()):
-            with suppress(TargetError):
-                self._add(pid)
+            self._try_to_add(pid)
 
     def _adopt(self) -> None:
-        """Add the descendants that may be looked at."""
+        """Add the descendants that may be looked at, but for our own helpers and us."""
         unseen = list(self._members)
         while unseen:
-            for pid in _children_of(unseen.pop()):
-                if pid not in self._members:
-                    try:
-                        self._add(pid)
-                    except TargetError:
-                        continue  # gone again, or run as somebody else
-                    unseen.append(pid)
+            known = self._members.keys() | {os.getpid()}
+            children = [pid for pid in _children_of(unseen.pop()) if pid not in known]
+            unseen.extend(pid for pid in children if self._try_to_add(pid))
+
+    def _find_shared(self) -> None:
+        """Find the members that have no address space of their own."""
+        members = list(self._members.values())
+        new = any(member.process not in self._compared for member in members)
+        if not new and all(member.has_own_memory for member in members):
+            return
+        if len(members) > 1 and not can_compare():
+            say_once("kcmp", "processes that share an address space may be counted twice here")
+        shared = shared_memory([member.process for member in members])
+        for member in members:
+            own = member.process not in shared
+            if own != member.has_own_memory:
+                member.has_own_memory = own
+                self._layout = None
+        self._compared = {member.process for member in members}
 
     def _ranges_of(self, member: _Member, max_ranges: int) -> Ranges:
         if self._ranges is not None:
             return self._ranges
         return ranges_of(member.mappings, self.rule, max_ranges)
+
+
+def _target(process: Process, mappings: MappingTable) -> Target:
+    return Target(process.pid, process.name, mappings, process.started_ns)
+
+
+def _check_pids() -> None:
+    """Raise `TargetError` where pids do not mean in /proc what they mean to the kernel."""
+    try:
+        ours = os.readlink("/proc/self")  # noqa: PTH115
+    except OSError:
+        raise TargetError("there is no /proc", hint="mount -t proc proc /proc") from None
+    if ours != str(os.getpid()):
+        raise TargetError(
+            "/proc is that of another pid namespace, where pids mean other processes",
+            hint="mount the /proc of this one: unshare --mount-proc, or mount -t proc proc /proc",
+        )
 
 
 def _checked(ranges: Sequence[tuple[int, int]]) -> Ranges:
@@ -190,9 +277,8 @@ def _children_of(pid: int) -> list[int]:
     """Pids of the children that each thread of a process started."""
     found: list[int] = []
     try:
-        for thread in os.scandir(f"/proc/{pid}/task"):
-            text = Path(thread.path, "children").read_bytes()
-            found.extend(map(int, text.split()))
+        for tid in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
+            found.extend(map(int, read(f"/proc/{pid}/task/{tid}/children").split()))
     except OSError:
         pass  # exited meanwhile
     return found

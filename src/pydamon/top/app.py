@@ -125,7 +125,8 @@ class TopApp(App[None]):
         self._hurry = self.set_interval(_FIRST_TICK_S, self._look_for_the_first)
         if not self.is_headless:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                asyncio.get_running_loop().add_signal_handler(number, self.exit)
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    asyncio.get_running_loop().add_signal_handler(number, self.exit)
 
     def on_heat_panel_resized(self) -> None:
         """Draw it all anew: there are more rows and columns, or fewer."""

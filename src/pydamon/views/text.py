@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.cells import cell_len, set_cell_size
 
+from pydamon.core.names import printable
 from pydamon.core.snapshot import Target
 from pydamon.core.units import format_duration, format_size
 
@@ -20,13 +21,6 @@ __all__ = [
 ]
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
-
-
-def printable(text: str) -> str:
-    """*text* without control characters, which a file's name may hold and a terminal obeys."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def mapping_label(name: str, width: int = 0) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from pydamon.core.names import dump_json, printable
 from pydamon.core.regions import PAGE_SIZE
 from pydamon.live import IDLE_NS, SUMS, Frame, Source
 
@@ -28,9 +28,7 @@ class Encoder:
         """
         found = self._encoded.get(frame)
         if found is None:
-            self._encoded[frame] = found = json.dumps(
-                _document(frame), separators=(",", ":")
-            ).encode()
+            self._encoded[frame] = found = dump_json(_document(frame), compact=True).encode()
         return found
 
 
@@ -60,8 +58,8 @@ def _document(frame: Frame) -> dict[str, Any]:
         "sampling": timing.sampling_ns / 1e6,
         "cpu": timing.cpu_ns / 1e6,
         "late": timing.late_ticks,
-        "targets": [[target.pid, target.name] for target in frame.targets],
-        "names": frame.names,
+        "targets": [[target.pid, printable(target.name)] for target in frame.targets],
+        "names": [printable(name) for name in frame.names],
         "spans": {
             "target": spans.target.tolist(),
             "low": (low - before).tolist(),

@@ -7,6 +7,8 @@ import os
 import platform
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +43,11 @@ class Machine:
             raise ProbeUnavailable(
                 f"page tables of {platform.machine()} are not supported, only those of x86-64"
             )
-        btf = Btf()
+        kernel = _kernel()
         self._object = BpfObject(
             OBJECT,
             {"entries": max_entries, "targets": max_targets},
-            {"bpf_iter_task": btf.type_id("bpf_iter_task")},
+            {"bpf_iter_task": kernel.iter_task},
         )
         maps, programs = self._object.maps, self._object.programs
         self.control = Control.from_buffer(maps["controls"].memory)
@@ -66,9 +68,9 @@ class Machine:
         self.tick, self.verify = programs["tick"], programs["verify"]
         self.scan, self._peek = programs["scan"], programs["peek"]
         self._find_task = programs["find_task"]
-        self.control.task_mm = btf.offset_of("task_struct", "mm")
-        self.control.task_tgid = btf.offset_of("task_struct", "tgid")
-        self.control.mm_pgd = btf.offset_of("mm_struct", "pgd")
+        self.control.task_mm = kernel.task_mm
+        self.control.task_tgid = kernel.task_tgid
+        self.control.mm_pgd = kernel.mm_pgd
         self.control.max_ranges = len(self.ranges)
         try:
             self._find_direct_map()
@@ -141,6 +143,28 @@ class Machine:
                 if self._peek.run() == 0 and list(control.peeked) == expected.tolist():
                     return
         raise ProbeUnavailable("cannot find where this kernel maps physical memory")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kernel:
+    """What its BTF says: the id of a type, and offsets of members."""
+
+    iter_task: int
+    task_mm: int
+    task_tgid: int
+    mm_pgd: int
+
+
+@cache
+def _kernel() -> _Kernel:
+    """Read once: it takes 0.2 s, and the programs are loaded again for many targets."""
+    btf = Btf()
+    return _Kernel(
+        btf.type_id("bpf_iter_task"),
+        btf.offset_of("task_struct", "mm"),
+        btf.offset_of("task_struct", "tgid"),
+        btf.offset_of("mm_struct", "pgd"),
+    )
 
 
 def _candidates(pgd: int, lowest: int) -> Iterator[int]:

@@ -18,7 +18,7 @@ from pydamon.core.mappings import MappingTable
 from pydamon.core.ranges import EMPTY, Stretches, intersect, keyed
 from pydamon.core.regions import PAGE_SIZE, Ranges, order_keys
 from pydamon.core.spots import SPOT_BYTES
-from pydamon.probes import madvise
+from pydamon.probes.cold import clear_ranges
 from pydamon.probes.ebpf.layout import GONE
 from pydamon.probes.ebpf.machine import Machine
 from pydamon.probes.pageflags import PageFlags
@@ -108,7 +108,7 @@ class Scanner:
         flags: Sequence[PageFlags],
     ) -> None:
         self._machine = machine
-        self._pidfds = [process.pidfd for process in processes]
+        self._processes = processes
         self._flags = flags
         self._memory = keyed([table.runs for table in mappings])
         self._files = keyed([file_ranges(table) for table in mappings])
@@ -230,11 +230,8 @@ class Scanner:
         heads = np.flatnonzero(np.diff(target, prepend=-1, append=-1))
         refused = [EMPTY]
         for first, last in pairwise(heads.tolist()):
-            rows = madvise.advise(
-                self._pidfds[int(target[first])],
-                iovecs[first:last].astype(np.uint64),
-                madvise.MADV_COLD,
-            )
+            process = self._processes[int(target[first])]
+            rows = clear_ranges(process, iovecs[first:last].astype(np.uint64))
             refused.append(mapped[first + rows])
         return np.concatenate(refused)
 

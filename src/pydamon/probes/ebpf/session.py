@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon.core.errors import TargetError, TargetGoneError
+from pydamon.core.errors import TargetGoneError
 from pydamon.core.mappings import MappingTable
 from pydamon.core.ranges import Stretches
 from pydamon.core.regions import PAGE_SIZE, Ranges, RegionTable, order_keys
@@ -17,17 +18,19 @@ from pydamon.probes import madvise
 from pydamon.probes.base import Clock, Counts, ManyBits, PageBits, RealClock, Session, turns
 from pydamon.probes.borders import NO_SPAN, borders
 from pydamon.probes.clear_refs import clear_refs
+from pydamon.probes.cold import clear_ranges, may_clear
 from pydamon.probes.ebpf.layout import ARMED, BATCH, IDLE
 from pydamon.probes.ebpf.machine import Machine
 from pydamon.probes.ebpf.populated import populated
 from pydamon.probes.ebpf.scan import PageRows, Scanner, file_ranges
 from pydamon.probes.pageflags import PageFlags
 from pydamon.probes.process import Process
+from pydamon.probes.refusal import refusal
 
 __all__ = ["EbpfSession"]
 
 _MIN_ENTRIES = 4096
-_MIN_TARGETS = 64
+_MIN_TARGETS = 1024
 _TRY_AGAIN = 0.125
 _MUCH_PAGES = 1024
 _MOST_STUCK_PAGES = 1 << 26
@@ -52,16 +55,16 @@ class EbpfSession(Session):
         self.clock: Clock = RealClock()
         self._machine = Machine(_MIN_ENTRIES, _MIN_TARGETS)
         self._flags: list[PageFlags] = []
-        self._stuck: dict[tuple[int, int, int], NDArray[np.bool_]] = {}
-        """Pages that could not be cleared, by pid and stretch of a scan."""
+        self._stuck: dict[tuple[Process, int, int], NDArray[np.bool_]] = {}
+        """Pages that could not be cleared, by process and stretch of a scan."""
         self._stuck_pages = 0
-        self._shares_much: set[int] = set()
-        """Pids with so many of them that it is worth to clear everything another way."""
-        self._has_huge: set[int] = set()
-        """Pids that were seen to have huge pages."""
+        self._shares_much: set[Process] = set()
+        """Processes with so many of them that it is worth to clear everything another way."""
+        self._has_huge: set[Process] = set()
+        """Processes that were seen to have huge pages."""
         self._mappings: list[MappingTable] = []
         self._files: list[NDArray[np.int64]] = []
-        self._processes: list[Process] = []
+        self._all_runs = self._all_files = _Ranges.of([])
         self._count = 0
         self._blind: tuple[NDArray[np.int64], ...] = (np.empty(0, np.int64),) * 2
         self._armed = False
@@ -72,16 +75,12 @@ class EbpfSession(Session):
         if len(processes) > len(self._machine.targets):
             self._reload(len(self._machine.entries), 2 * len(processes))
         self._count = 0
+        refused = []
         for index, process in enumerate(processes):
             known = index < len(self._processes) and self._processes[index] is process
             if known and not self._machine.targets[index]["gone"]:
                 continue
-            reason = madvise.may_advise(process.pidfd)
-            if reason and not process.ends:
-                raise TargetError(
-                    f"cannot watch pid {process.pid}: {reason}",
-                    hint="needs CAP_SYS_NICE, and CAP_SYS_PTRACE for another user's process",
-                )
+            refused.append((process, may_clear(process)))
             self._machine.find_address_space(index, process)
         for flags in self._flags:
             flags.close()
@@ -89,16 +88,28 @@ class EbpfSession(Session):
         self._stuck_pages = 0
         self._blind = (np.empty(0, np.int64),) * 2
         self._processes = list(processes)
-        self._flags = [PageFlags(process.pid) for process in processes]
-        self._mappings = list(mappings)
+        self._shares_much &= set(processes)
+        self._has_huge &= set(processes)
+        self._flags = [PageFlags(process) for process in processes]
+        for process, number in refused:
+            if number and not process.ends:
+                self._give_up(process, refusal(f"cannot watch pid {process.pid}", number))
         if len(processes) > 1:
             # Likely shared among the targets themselves, as the buffers of a database are.
             self._shares_much |= {
-                process.pid
+                process
                 for process, table in zip(processes, mappings, strict=True)
                 if _shared_bytes(table) > _MUCH_PAGES * PAGE_SIZE
             }
-        self._files = [file_ranges(table) for table in mappings]
+        pairs = zip(self._mappings, self._files, strict=True)
+        of_table = {id(table): ranges for table, ranges in pairs}
+        self._files = [
+            of_table[id(table)] if id(table) in of_table else file_ranges(table)
+            for table in mappings
+        ]
+        self._mappings = list(mappings)
+        self._all_runs = _Ranges.of([table.runs for table in mappings])
+        self._all_files = _Ranges.of(self._files)
         self._scanner = Scanner(self._machine, self._processes, self._mappings, self._flags)
 
     def watch(self, table: RegionTable, share: NDArray[np.float64] | float = 1.0) -> None:
@@ -161,7 +172,7 @@ class EbpfSession(Session):
         found = self._scanner.read(stretches)
         if found.huge.any():
             targets = np.unique(found.keys[found.huge] >> 44).tolist()
-            self._has_huge |= {self._processes[target].pid for target in targets}
+            self._has_huge |= {self._processes[target] for target in targets}
         accessed = found.flat(found.accessed)
         stuck = np.zeros(len(accessed), np.bool_)
         if clear and accessed.any():
@@ -199,11 +210,11 @@ class EbpfSession(Session):
                 self._stuck[key] = mine.copy()
                 self._stuck_pages += len(mine)
 
-    def _keys(self, stretches: Stretches) -> Iterator[tuple[int, int, int]]:
-        """The pid, start and end of each."""
+    def _keys(self, stretches: Stretches) -> Iterator[tuple[Process, int, int]]:
+        """The process, start and end of each."""
         columns = (stretches.target.tolist(), stretches.start.tolist(), stretches.end.tolist())
         for target, start, end in zip(*columns, strict=True):
-            yield self._processes[target].pid, start, end
+            yield self._processes[target], start, end
 
     def populated(self) -> list[Ranges] | None:
         return populated(self._machine, len(self._processes))
@@ -221,19 +232,21 @@ class EbpfSession(Session):
         return share
 
     def clear_whole(self, target: int) -> bool:
-        pid = self._processes[target].pid
+        process = self._processes[target]
+        if process.without_leader:
+            return self.clear_shared(target)
         if self._rng.random() < _TRY_AGAIN:
-            self._shares_much.discard(pid)
+            self._shares_much.discard(process)
         # Small pages do not stay in a TLB for long, and to clear twice makes the window longer.
-        small = pid in self._shares_much and pid not in self._has_huge
+        small = process in self._shares_much and process not in self._has_huge
         return small and self.clear_shared(target)
 
     def leaves_much(self, target: int) -> bool:
-        return self._processes[target].pid in self._shares_much & self._has_huge
+        return self._processes[target] in self._shares_much & self._has_huge
 
     def clear_shared(self, target: int) -> bool:
         try:
-            clear_refs(self._processes[target].pid)
+            clear_refs(self._processes[target])
         except OSError:
             return False
         return True
@@ -255,9 +268,9 @@ class EbpfSession(Session):
             target = machine.targets[index]
             n, wanted = int(target["n_ranges"]), int(target["bytes"])
             at = machine.ranges_address + offset * madvise.RANGE_BYTES
-            pidfd = self._processes[index].pidfd
-            if madvise.advise_at(pidfd, at, n, madvise.MADV_COLD) != wanted:
-                self._clear_one_by_one(pidfd, offset, n)
+            process = self._processes[int(index)]
+            if madvise.advise_at(process.pidfd, at, n, madvise.MADV_COLD) != wanted:
+                self._clear_one_by_one(process, offset, n)
             target["n_ranges"], target["bytes"] = 0, 0
             offset += n
         self.interruption_ns += time.thread_time_ns() - begin_ns
@@ -269,11 +282,11 @@ class EbpfSession(Session):
         if control.n_ranges:
             self._resolve(machine.pending[: control.n_ranges].tolist())
 
-    def _clear_one_by_one(self, pidfd: int, offset: int, count: int) -> None:
+    def _clear_one_by_one(self, process: Process, offset: int, count: int) -> None:
         """A range was refused: go on behind it. What cannot be advised cannot be watched."""
         ranges = self._machine.ranges[offset : offset + count]
         rows = ranges.view(np.uint64).reshape(-1, 2)
-        refused = madvise.advise(pidfd, rows, madvise.MADV_COLD)
+        refused = clear_ranges(process, rows)
         entries = self._machine.entries
         for index in self._machine.pending[offset + refused].tolist():
             entries[index]["state"] = IDLE
@@ -292,9 +305,10 @@ class EbpfSession(Session):
 
     def _find_lost(self) -> None:
         """Find the new address space of processes that called exec."""
-        for index in np.flatnonzero(self._machine.targets["gone"][: len(self._processes)]):
+        lost = np.flatnonzero(self._machine.targets["gone"][: len(self._processes)])
+        for index in lost.tolist():
             if self._processes[index].alive:
-                self._machine.find_address_space(int(index), self._processes[index])
+                self._machine.find_address_space(index, self._processes[index])
 
     def _in_blind_spot(self, table: RegionTable) -> NDArray[np.bool_]:
         """Which regions lie where no sample could be watched the last time."""
@@ -309,17 +323,10 @@ class EbpfSession(Session):
         entries["low"] = entries["high"] = 0
         again = (table.last_nr_accesses < 1) & (table.size <= _NOT_AGAIN_BYTES)
         entries["block"] = np.where(again, LARGE_BLOCK, SMALL_BLOCK)
-        for index, mappings in enumerate(self._mappings):
-            first, last = np.searchsorted(table.target, (index, index + 1))
-            start, mine = table.start[first:last], entries[first:last]
-            runs = mappings.runs
-            if len(runs):
-                run = np.maximum(np.searchsorted(runs[:, 0], start, side="right") - 1, 0)
-                mine["low"], mine["high"] = runs[run].T
-            files = self._files[index]
-            if len(files):
-                at = np.searchsorted(files[:, 0], table.end[first:last]) - 1
-                mine["block"][(at >= 0) & (start < files[at, 1])] = LARGE_BLOCK
+        bounds, inside = self._all_runs.last_before(table.target, table.start + 1)
+        entries["low"][inside], entries["high"][inside] = bounds[inside].T
+        bounds, inside = self._all_files.last_before(table.target, table.end)
+        entries["block"][inside & (table.start < bounds[:, 1])] = LARGE_BLOCK
 
     def _reload(self, entries: int, targets: int) -> None:
         self._machine.close()
@@ -327,6 +334,34 @@ class EbpfSession(Session):
         self._scanner = Scanner(self._machine, self._processes, self._mappings, self._flags)
         for index, process in enumerate(self._processes):
             self._machine.find_address_space(index, process)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranges:
+    """Ranges of all targets, in the order of targets and addresses."""
+
+    target: NDArray[np.int32]
+    bounds: NDArray[np.int64]
+    keys: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, ranges: Sequence[NDArray[np.int64]]) -> Self:
+        target = np.repeat(np.arange(len(ranges), dtype=np.int32), [len(one) for one in ranges])
+        bounds = np.concatenate([np.empty((0, 2), np.int64), *ranges])
+        return cls(target, bounds, order_keys(target, bounds[:, 0]))
+
+    def last_before(
+        self, target: NDArray[np.int32], address: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """For each address the target's last range that begins below it, and whether there is any.
+
+        Ranges begin at whole pages.
+        """
+        if not len(self.keys):
+            return np.zeros((len(target), 2), np.int64), np.zeros(len(target), np.bool_)
+        beyond = address + PAGE_SIZE - 1
+        at = np.searchsorted(self.keys, order_keys(target, beyond), side="left") - 1
+        return self.bounds[at], (at >= 0) & (self.target[at] == target)
 
 
 def _shared_bytes(mappings: MappingTable) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from pydamon.core.regions import PAGE_SIZE, Ranges
 from pydamon.probes.madvise import MADV_COLD, MADV_COLLAPSE
 from pydamon.probes.pagestate import HUGE, PRESENT, PageRuns
+from pydamon.probes.procfs import read, status_of
 from pydamon.schemes.actions.base import Action, advice_refusal, advise, mapped_here_only
 from pydamon.schemes.memory import TargetMemory
 from pydamon.schemes.ranges import size_of
@@ -91,7 +91,8 @@ class Nohugepage(Action):
 
 def _has_switched_off(pid: int) -> bool:
     try:
-        return "THP_enabled:\t0" in Path(f"/proc/{pid}/status").read_text()  # Linux 5.0
+        # Linux 5.0 brought the line.
+        return status_of(read(f"/proc/{pid}/status")).get("THP_enabled") == "0"
     except OSError:
         return False
 
