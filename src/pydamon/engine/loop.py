@@ -466,13 +466,12 @@ class SamplingMonitor(Monitor):
 
     def _monitored(self) -> list[Ranges]:
         """What to monitor of each target: nothing can be accessed where no memory ever was."""
-        if self._populated is None or not self._space.follows_memory:
-            return list(self._layout.ranges)
-        most = max(_LEAST_RANGES, self._max_ranges // max(1, len(self._layout.targets)))
-        return [
-            close_gaps(intersect(ranges, populated), most)
-            for ranges, populated in zip(self._layout.ranges, self._populated, strict=True)
-        ]
+        mapped = list(self._layout.ranges)
+        if not self._space.follows_memory:
+            return mapped
+        most = max(_LEAST_RANGES, self._max_ranges // max(1, len(mapped)))
+        in_memory = zip(mapped, self._populated or mapped, strict=True)
+        return [close_gaps(intersect(ranges, populated), most) for ranges, populated in in_memory]
 
     def _measure_footprints(self) -> None:
         self._footprints = tuple(process.footprint() for process in self._layout.processes)

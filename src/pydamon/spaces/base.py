@@ -32,7 +32,7 @@ class Space(Protocol):
     """The memory to monitor."""
 
     def update(self, max_ranges: int) -> Layout:
-        """Look again at who is there and what is mapped; at most about *max_ranges* ranges."""
+        """Look again at who is there and what is mapped: at most *max_ranges* ranges each."""
         ...
 
     @property

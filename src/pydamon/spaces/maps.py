@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core.mappings import Mapping, MappingTable
+from pydamon.core.ranges import close_gaps
 from pydamon.core.regions import Ranges
 from pydamon.probes.procfs import read, text_of
 
@@ -18,7 +19,8 @@ USER_END = 1 << 56
 """Where the kernel's half begins, at the latest."""
 _THREE = 3
 _MAPPING = re.compile(
-    rb"^([0-9a-f]{1,16})-([0-9a-f]{1,16}) (\S{4}) [0-9a-f]+ \S+ \d+ *([^\n]*)$", re.MULTILINE
+    rb"^([0-9a-f]{1,16})-([0-9a-f]{1,16}) (\S{4}) ([0-9a-f]+) (\S+ \d+) *([^\n]*)$",
+    re.MULTILINE,
 )
 
 
@@ -44,10 +46,15 @@ def parse_maps(text: bytes) -> MappingTable:
     A newline in a file's name is the four characters `\\012`, as the kernel writes it.
     """
     mappings = []
-    for low, high, perms, name in _MAPPING.findall(text):
+    for low, high, perms, offset, inode, name in _MAPPING.findall(text):
         start, end = int(low, 16), int(high, 16)
         if end <= USER_END:
-            mappings.append(Mapping(start, end, perms.decode(), text_of(name) or "[anon]"))
+            file = "" if inode.endswith(b" 0") else inode.decode()
+            mappings.append(
+                Mapping(
+                    start, end, perms.decode(), text_of(name) or "[anon]", file, int(offset, 16)
+                )
+            )
     return MappingTable(tuple(mappings))
 
 
@@ -60,11 +67,4 @@ def ranges_of(mappings: MappingTable, rule: Rule, max_ranges: int) -> Ranges:
     bounds: NDArray[np.int64] = np.array([(m.start, m.end) for m in kept], np.int64).reshape(-1, 2)
     if rule is Rule.MAPPINGS or len(bounds) < 2:
         return bounds
-    gaps = bounds[1:, 0] - bounds[:-1, 1]
-    most = _THREE if rule is Rule.THREE else max(_THREE, max_ranges)
-    # Stable: of equal gaps the lowest counts, as often as it is asked.
-    largest = np.argsort(-gaps, kind="stable")[: most - 1]
-    cuts = np.sort(largest[gaps[largest] > 0])
-    start = bounds[np.append(0, cuts + 1), 0]
-    end = bounds[np.append(cuts, len(bounds) - 1), 1]
-    return np.stack([start, end], axis=1)
+    return close_gaps(bounds, _THREE if rule is Rule.THREE else max(_THREE, max_ranges))

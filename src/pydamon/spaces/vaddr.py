@@ -104,12 +104,11 @@ class VaddrSpace:
         if self._layout is not None and self._layout[0] == max_ranges:
             return self._layout[1]
         members = [member for member in self._members.values() if member.has_own_memory]
-        share = max_ranges // max(1, len(members))
         layout = Layout(
             tuple(member.target for member in members),
             [member.process for member in members],
             [member.mappings for member in members],
-            [self._ranges_of(member, share) for member in members],
+            [self._ranges_of(member, max_ranges) for member in members],
         )
         self._layout = (max_ranges, layout)
         return layout
