@@ -30,7 +30,10 @@ def table(*bounds: tuple[int, int], perms: str = "rw-p") -> MappingTable:
 
 def test_maps_are_parsed_with_their_names() -> None:
     found = parse_maps(TEXT).mappings
-    assert found[0] == Mapping(0x400000, 0x452000, "r-xp", "/usr/bin/dbus daemon")
+    assert found[1] == Mapping(
+        0x651000, 0x652000, "r--p", "/usr/bin/dbus daemon", "08:02 173521", 0x51000
+    )
+    assert found[2].file == ""
     assert [m.name for m in found[2:6]] == ["[heap]", "[anon]", "[anon]", "[stack]"]
     assert "[vsyscall]" not in {m.name for m in found}
 
