@@ -213,12 +213,17 @@ def touched_in(
     How they grow shows from what a quarter of the window touched: not at all where some pages are
     in constant use and the others idle; where all are accessed at random with one chance, what
     is left untouched shrinks exponentially. In between, the exponent is a power of the time.
+    Only what is resident can be touched, and only what can be observed was.
     """
-    hazard, early = (-np.log1p(-np.minimum(p, _SURE)) for p in (table.touched, table.early))
+    possible = np.nan_to_num(table.resident, nan=1) - table.unobservable
+    possible = np.maximum(possible, np.maximum(np.nan_to_num(table.touched), 1e-9))
+    hazard, early = (
+        -np.log1p(-np.minimum(share / possible, _SURE)) for share in (table.touched, table.early)
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         power = np.log(hazard / early) / np.log(_QUARTERS)
     growth = factor ** np.clip(np.nan_to_num(power), 0, 1)
-    return -np.expm1(-hazard * growth), -np.expm1(-early * growth)
+    return -possible * np.expm1(-hazard * growth), -possible * np.expm1(-early * growth)
 
 
 def _columns(ranges: list[Ranges]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

@@ -83,11 +83,11 @@ def draw_many(
     first = np.flatnonzero(new & simple)
     stretch = np.searchsorted(offsets, first, side="right") - 1
     keys = stretches.keys[:, 0]
-    parts = [keys[stretch] + first - offsets[stretch]]
-    for index in np.flatnonzero(runs > most).tolist():
+    parts = [keys[stretch] + first - offsets[stretch], keys[most <= 1]]
+    for index in np.flatnonzero((runs > most) & (most > 1)).tolist():
         mine = accessed[offsets[index] : offsets[index + 1]]
         parts.append(keys[index] + draw(mine, int(most[index])))
-    return np.sort(np.concatenate(parts))
+    return np.unique(np.concatenate(parts))
 
 
 def _without_equals(edges: NDArray[np.intp], sums: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -35,6 +35,8 @@ _SETTLED_SHARE = 0.25
 _EARLY_NS = 5 * 10**9
 _MORE_OFTEN = 4
 _LEAST_RANGES = 3
+_MOST_APART, _LARGE_GAP_BYTES = 32, 1 << 28
+"""So many ranges a target may have because of gaps so large."""
 _LEAST_WINDOWS = 10
 """A survey's window is so many times what clearing takes, at the least."""
 
@@ -469,9 +471,12 @@ class SamplingMonitor(Monitor):
         mapped = list(self._layout.ranges)
         if not self._space.follows_memory:
             return mapped
-        most = max(_LEAST_RANGES, self._max_ranges // max(1, len(mapped)))
+        share = max(_LEAST_RANGES, self._max_ranges // max(1, len(mapped)))
         in_memory = zip(mapped, self._populated or mapped, strict=True)
-        return [close_gaps(intersect(ranges, populated), most) for ranges, populated in in_memory]
+        return [
+            close_gaps(parts, max(share, min(_MOST_APART, 1 + _large_gaps(parts))))
+            for parts in (intersect(ranges, populated) for ranges, populated in in_memory)
+        ]
 
     def _measure_footprints(self) -> None:
         self._footprints = tuple(process.footprint() for process in self._layout.processes)
@@ -497,6 +502,11 @@ class SamplingMonitor(Monitor):
             score = access_events(hits, all_samples, self._goal)
             self.change(tune(self._pacer.named, self._goal, score))
             self._events, self._aggregations = (0.0, 0.0), 0
+
+
+def _large_gaps(ranges: Ranges) -> int:
+    """How many gaps are too large to be monitored, however many targets there are."""
+    return int(np.count_nonzero(ranges[1:, 0] - ranges[:-1, 1] > _LARGE_GAP_BYTES))
 
 
 def _same(some: list[Ranges] | None, others: list[Ranges] | None) -> bool:

@@ -37,6 +37,7 @@ _PATIENCE_NS = 60 * 10**9
 """And where all stretches would take longer than this, only those with something in them count."""
 _READ_NS, _CLEAR_NS = 0.002, 0.03
 """CPU time for a byte that is mapped, and for one whose accessed bit must be cleared."""
+_TELLING_NS = 5e6
 _PIECE_NS = 30_000
 """And for each piece of memory, however small it is."""
 _FIRST_SPOT_NS = 20_000
@@ -131,7 +132,8 @@ class Survey:
             self._spots = Spots.none()
             self._clear_stretches(_chunks(ranges, _CHUNK_BYTES, self._cursor), most_ns)
             used_ns = self._session.clock.cpu_ns() - begin_ns
-            if all_ns:
+            # What a look at little memory costs is not what more of it would.
+            if all_ns > _TELLING_NS:
                 self._factor *= 1 + _MEMORY * (max(used_ns / all_ns, 0.1) - 1)
         else:
             most_ns = min(_SPOTS_NS, self._share * max(_SOON_NS, 2 * window_ns))
@@ -231,7 +233,8 @@ class Survey:
         # One that came early leaves something to pay: in the long run the share holds.
         price_ns += max(0, self._next_ns - now_ns)
         self._started_ns = self._started_ns or now_ns
-        self._at_start = now_ns - self._started_ns < _START_NS
+        is_first = self._window_ns == 0
+        self._at_start = is_first or now_ns - self._started_ns < _START_NS
         self._next_ns, self._paid_ns = now_ns + price_ns, now_ns + price_ns // 3
         self._window_ns = window_ns
         self._doubted = False
