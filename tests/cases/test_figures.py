@@ -495,12 +495,13 @@ def test_live_heat_maps_tell_what_nobody_looked_at(tmp_path: Path) -> None:
         assert [rate < 0 for rate in encoded] == np.isnan(spans.rate).tolist()
         assert frame.unseen[JAVA.key] == pytest.approx(100 * MIB)
     found = Scroll().look(
-        frames, JAVA, 8, 6, end_ns=frames[-1].end_ns, column_ns=S, addresses="all"
+        frames, JAVA, 34, 6, end_ns=frames[-1].end_ns, column_ns=S, addresses="all"
     )
     assert found is not None
-    assert found.unseen.any(axis=1).tolist() == [False] * 7 + [True]
+    assert found.unseen.all(axis=1).tolist() == [False] * 32 + [True] * 2
+    assert not found.unseen[:32].any()
     assert np.isnan(found.rates[-1]).all()
-    lines = HeatPanel(id="heat").lines(HeatShown(found, colour=False), 100, 12)
+    lines = HeatPanel(id="heat").lines(HeatShown(found, colour=False), 120, 36)
     text = ["".join(segment.text for segment in line) for line in lines]
-    assert "??????" in text[7]
+    assert "??????" in text[33]
     assert "not looked at yet" in text[-1]
