@@ -128,7 +128,7 @@ class DamoSource:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """A piece of text waits for the next, since the tail of a record may be about it."""
         pids: dict[str, int] = {}
-        record = _Record({}, pids)
+        record = _Record({}, {})
         waiting: bytes | None = None
         for kind, text in damo_json.pieces(damo_json.ahead(self._chunks(self._path))):
             if kind == "tail":
