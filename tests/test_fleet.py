@@ -48,7 +48,8 @@ def example() -> dict[str, Any]:
 def test_a_directory_is_one_recording(fleet: Path) -> None:
     recording = read_recording(fleet)
     assert len(recording.hosts) == HOSTS
-    assert len(recording) == 12 * HOSTS
+    assert len(recording) == 12, "windows of all hosts at the same time are one snapshot"
+    assert len(recording.snapshot(0).targets) == HOSTS
 
 
 @pytest.mark.filterwarnings("ignore:The inplace keyword")  # dask of pandas

@@ -95,12 +95,17 @@ def test_nothing_is_lost_in_formats_with_every_column(
 def test_damo_is_told_the_same_working_sets(
     tmp_path: Path, name: str, written: list[Snapshot]
 ) -> None:
-    recording = record(tmp_path / "r.damon", in_turn(written))
+    # damo does not know what cannot be observed, which is in no working set.
+    seen = [
+        dataclasses.replace(one, unobservable_bytes=np.zeros_like(one.start)) for one in written
+    ]
+    recording = record(tmp_path / "r.damon", in_turn(seen))
     if len(recording) == 0:
         return
     copy = again(tmp_path / "copy", recording, name)
     assert copy.complete
     for pid in {one.pid for one in recording.targets}:
+        # damo's formats have no names: processes that had a pid one after the other become one.
         ours, theirs = (
             {
                 int(ends): int(amount)
@@ -374,7 +379,8 @@ def test_recordings_of_several_hosts_become_one(tmp_path: Path) -> None:
     assert merged.hosts == ("web1", "web2", "web3")
     assert merged.info.hostname == "web1, web2, web3"
     assert merged.info.started_ns == BEGIN_NS
-    assert len(merged) == 63
+    assert len(merged) == 22, "windows of several hosts that overlap are one snapshot"
+    assert [len(merged.snapshot(index).targets) for index in (0, 19, 20, 21)] == [6, 6, 4, 2]
     assert (np.diff(merged.column("end_ns")) >= 0).all()
     for number, path in enumerate(paths):
         alone = merged.slice(hosts=[f"web{number + 1}"])
@@ -394,7 +400,7 @@ def test_a_recording_without_a_host_gets_the_name_of_its_file(tmp_path: Path) ->
         write_recording(tmp_path / f"{name}.json", recording)
     merged = read_recording(tmp_path / "*.json")
     assert merged.hosts == ("db1", "db2")
-    assert len(merged) == 10
+    assert len(merged) == 5
 
 
 def test_what_is_missing_of_a_merged_recording_is_said(tmp_path: Path) -> None:

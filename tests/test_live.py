@@ -124,7 +124,7 @@ def test_a_recording_and_its_snapshots_make_the_same_frames(tmp_path: Path) -> N
         alone = frame_of([one])
         assert (made.start_ns, made.end_ns) == (one.start_ns, one.end_ns)
         assert made.working_sets == alone.working_sets
-        assert by_page(made.spans_of(7)) == by_page(alone.spans_of(7))
+        assert by_page(made.spans_of(APP)) == by_page(alone.spans_of(APP))
     few = History.of(record(tmp_path / "r.damon", snapshots), most=5).frames()
     assert len(few) == 5
     assert (few[0].start_ns, few[-1].end_ns) == (snapshots[0].start_ns, snapshots[-1].end_ns)
@@ -136,7 +136,7 @@ def test_what_a_filter_leaves_can_be_replayed(tmp_path: Path) -> None:
     none = Replay(analysis.where(whole, "size > 1TiB")).history.frames()
     assert [len(frame.spans) for frame in none] == [0] * 10
     late = Replay(analysis.where(whole, "pid = 7 and time < 500ms")).history.frames()
-    assert [7 in frame.working_sets for frame in late] == [True] * 5 + [False] * 5
+    assert [APP.key in frame.working_sets for frame in late] == [True] * 5 + [False] * 5
     assert all(frame.timing.late_ticks == 1 for frame in (*none, *late))
 
 
@@ -165,9 +165,9 @@ def test_a_history_stays_small_and_covers_everything() -> None:
     assert all(a.end_ns == b.start_ns for a, b in itertools.pairwise(frames))
     assert sum(frame.timing.snapshots for frame in frames) == 3000
     assert frames[-1].end_ns - frames[-2].start_ns <= 2.5 * 10**9
-    assert sum(f.working_sets[7] * f.timing.snapshots for f in frames) / 3000 == pytest.approx(
-        9 * MIB
-    )
+    assert sum(
+        f.working_sets[APP.key] * f.timing.snapshots for f in frames
+    ) / 3000 == pytest.approx(9 * MIB)
 
 
 def test_the_first_snapshot_is_there_at_once() -> None:

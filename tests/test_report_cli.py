@@ -66,6 +66,9 @@ def test_regions_as_json_are_one_object_a_line(
         "end_ns": first.end_ns,
         "pid": 7,
         "max_nr_accesses": 20,
+        "process_started_ns": 0,
+        "host": info().hostname,
+        "target": "app",
         "regions": [[MIB, 3 * MIB, 20, 0], [3 * MIB, 5 * MIB, 0, 0]],
     }
     assert json.loads(lines[59])["regions"] == [[8 * MIB, 9 * MIB, 2, 0]]
@@ -75,7 +78,7 @@ def test_regions_for_people(path: str, capsys: pytest.CaptureFixture[str]) -> No
     text = printed(capsys, "regions", path, "--pid", "7")
     assert text.count("app (pid 7): after") == 30
     assert "worker" not in text
-    assert "100000-300000     2 MiB     20/20      0     2 MiB  [heap] rw-p" in text
+    assert "100000-300000     2 MiB     20/20      0 s     2 MiB  [heap] rw-p" in text
 
 
 def test_access_says_what_is_hot_and_what_is_not(

@@ -213,7 +213,10 @@ def test_a_stream_has_all_frames_and_goes_on() -> None:
         stream = Stream(server)
         frames = [json.loads(stream.next()["data"]) for _ in range(5)]
         assert [one["end"] - one["start"] for one in frames] == [1000] * 5
-        assert frames[0]["targets"] == [[7, "app"], [9, "helper"]]
+        assert frames[0]["targets"] == [
+            ["/7/0/app", "app (pid 7)"],
+            ["/9/0/helper", "helper (pid 9)"],
+        ]
         state = stream.next()
         assert (state["event"], json.loads(state["data"])["live"]) == ("state", True)
         source.feed(5, 6)

@@ -9,14 +9,18 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon.analysis.folding import host_codes
+from pydamon.analysis.classes import classes_of
+from pydamon.core.classify import RegionClasses
 from pydamon.core.snapshot import Target
 from pydamon.recording import Recording
+from pydamon.recording.grouping import new_snapshots
+from pydamon.recording.targets import TargetNumbers
 
-__all__ = ["Amount", "Course", "Courses", "sizes", "touched"]
+__all__ = ["Amount", "Amounts", "Course", "Courses", "sizes", "sums", "touched", "unseen"]
 
-Amount: TypeAlias = Callable[[Recording], NDArray[np.int64]]
-"""Bytes of each part, a target of a snapshot: shape (parts,)."""
+Amounts: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Bytes of each target of a snapshot, by itself and in sums over targets: shape (parts,)."""
+Amount: TypeAlias = Callable[[Recording, RegionClasses], Amounts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +37,25 @@ class Course:
 
 
 class Courses:
-    """Some amounts over time, as a fold that keeps a row for each target of a snapshot."""
+    """Some amounts over time, as a fold that keeps a row for each target of a snapshot.
+
+    Sums over several targets are of what each amount gives `once`: memory that targets share
+    counts in the first of them only.
+    """
 
     def __init__(self, *amounts: Amount) -> None:
         self._amounts = amounts
-        self._targets: dict[int, Target] = {}
-        self._hosts: dict[str, int] = {}
-        self._columns: list[list[NDArray[np.int64]]] = [[] for _ in range(4 + len(amounts))]
+        self._numbers = TargetNumbers()
+        self._columns: list[list[NDArray[np.int64]]] = [[] for _ in range(3 + 2 * len(amounts))]
 
     def add(self, part: Recording) -> None:
-        self._targets |= {target.pid: target for target in part.targets}
-        found = [part.of_parts("pid"), host_codes(part, self._hosts)[part.part_snapshots]]
-        windows = (part.of_snapshots(name) for name in ("start_ns", "end_ns"))
-        found += [values[part.part_snapshots] for values in windows]
-        found += [amount(part) for amount in self._amounts]
+        found: list[NDArray[np.int64]] = [
+            self._numbers.of_parts(part).astype(np.int64),
+            *(part.of_parts(name) for name in ("start_ns", "end_ns")),
+        ]
+        classes = classes_of(part)
+        for amount in self._amounts:
+            found += amount(part, classes)
         for column, values in zip(self._columns, found, strict=True):
             column.append(values)
 
@@ -55,36 +64,53 @@ class Courses:
         for column in self._columns:  # one after the other, for the memory of one besides
             column[:] = [np.concatenate(column or [np.empty(0, np.int64)])]
         columns = [column[0] for column in self._columns]
-        end_ns = columns[3]
+        end_ns = columns[2]
         if (end_ns[1:] < end_ns[:-1]).any():
             order = np.lexsort((columns[1], end_ns))
             columns = [column[order] for column in columns]
-        pid, host, start_ns, end_ns, *amounts = columns
-        other = np.zeros(max(0, len(end_ns) - 1), np.bool_)
-        for values in (host, start_ns, end_ns):
-            other |= values[1:] != values[:-1]
-        snapshot = np.zeros(len(end_ns), np.int32)
-        np.cumsum(other, out=snapshot[1:])
-        every = slice(None)
-        for target in (None, *self._targets.values()):
+        number, start_ns, end_ns, *amounts = columns
+        own, once = amounts[::2], amounts[1::2]
+        new = new_snapshots(start_ns, end_ns, number)
+        targets = self._numbers.targets
+        heads = np.flatnonzero(new)
+        if len(targets) == 1:
+            once = own
+        if len(heads) == len(new):
+            yield Course(None, start_ns, end_ns, tuple(once))
+        else:
+            yield Course(
+                None,
+                np.minimum.reduceat(start_ns, heads),
+                np.maximum.reduceat(end_ns, heads),
+                tuple(np.add.reduceat(amount, heads) for amount in once),
+            )
+        for index, target in enumerate(targets):
             # Of a single target, all together are the same: their arrays then need no copies.
-            mine = every if target is None or len(self._targets) == 1 else pid == target.pid
-            first = np.diff(snapshot[mine], prepend=-1) > 0
-            found = [amount[mine] for amount in amounts]
-            heads = every if first.all() else np.flatnonzero(first)
-            if not isinstance(heads, slice):
-                found = [np.add.reduceat(amount, heads) for amount in found]
-            yield Course(target, start_ns[mine][heads], end_ns[mine][heads], tuple(found))
+            mine = slice(None) if len(targets) == 1 else number == index
+            yield Course(
+                target, start_ns[mine], end_ns[mine], tuple(amount[mine] for amount in own)
+            )
 
 
-def touched(recording: Recording) -> NDArray[np.int64]:
-    """What was accessed of each target in each snapshot: shape (parts,)."""
-    return _sums(recording, recording.column("touched_bytes"))
+def touched(recording: Recording, classes: RegionClasses) -> Amounts:
+    """What was accessed of each target in each snapshot."""
+    return sums(recording, classes.accessed, classes.once().accessed)
 
 
-def sizes(recording: Recording) -> NDArray[np.int64]:
-    """How large the regions of each target in each snapshot are: shape (parts,)."""
-    return _sums(recording, recording.column("end") - recording.column("start"))
+def unseen(recording: Recording, classes: RegionClasses) -> Amounts:
+    """What nobody has looked at yet of each target in each snapshot."""
+    return sums(recording, classes.unseen, classes.once().unseen)
+
+
+def sizes(recording: Recording, classes: RegionClasses) -> Amounts:
+    """How much memory the regions of each target in each snapshot are."""
+    return sums(recording, classes.total, classes.once().total)
+
+
+def sums(recording: Recording, own: NDArray[np.int64], once: NDArray[np.int64]) -> Amounts:
+    """Amounts of regions by target of a snapshot."""
+    found = _sums(recording, own)
+    return found, found if own is once else _sums(recording, once)
 
 
 def _sums(recording: Recording, values: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -10,11 +10,14 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon.analysis.classes import classes_of
 from pydamon.analysis.folding import Latest, fold_some, row_weights
-from pydamon.analysis.where import RegionColumns
+from pydamon.analysis.where import RegionColumns, with_unknown
 from pydamon.analysis.workingset import PERCENTILES
+from pydamon.core.classify import UNKNOWN
 from pydamon.core.errors import UsageError
 from pydamon.recording import Recorded, Recording
+from pydamon.recording.targets import TargetNumbers
 
 __all__ = ["IDLE_AGES_NS", "By", "Distribution", "Idle", "distribution", "idle"]
 
@@ -47,6 +50,10 @@ class Distribution:
     both are the same, it holds just that value; the last class includes its upper end. `regions`
     is the mean number of regions. `percentiles` are pairs of a percentage and a value: of so many
     of the bytes it was at most that.
+
+    Bytes are those that are resident, where that is known. In no class is what nobody knows a value
+    of: what is `unseen_bytes` (not looked at yet), `unobservable_bytes`, or `undated_bytes` (not
+    accessed, for a time that nobody knows).
     """
 
     by: By
@@ -55,6 +62,9 @@ class Distribution:
     size_bytes: NDArray[np.float64]
     regions: NDArray[np.float64]
     percentiles: tuple[tuple[float, float], ...]
+    unseen_bytes: float = 0.0
+    unobservable_bytes: float = 0.0
+    undated_bytes: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -63,8 +73,12 @@ class Idle:
 
     `last_bytes` counts the last snapshot: what reclaiming memory of that age would free then.
     `mean_bytes` is the mean over the time that was recorded, so what a policy that always does so
-    would keep free, if none of it were accessed again. `total_bytes` and `mean_total_bytes` are
-    what was monitored, `longest_ns` is the longest idle time found.
+    would keep free, if none of it were accessed again. `total_bytes` and `mean_total_bytes` are all
+    that is resident, `longest_ns` is the longest idle time found.
+
+    Memory that targets share counts once. `unseen_bytes` (not looked at yet), `undated_bytes` (not
+    accessed, for a time that nobody knows) and `assumed_bytes` (of `total_bytes`, what may not be
+    resident) are of the last snapshot, too.
     """
 
     ages_ns: NDArray[np.int64]
@@ -73,6 +87,9 @@ class Idle:
     total_bytes: int
     mean_total_bytes: float
     longest_ns: int
+    unseen_bytes: int = 0
+    undated_bytes: int = 0
+    assumed_bytes: int = 0
 
 
 def distribution(recording: Recorded, by: By = "rate") -> Distribution:
@@ -98,27 +115,60 @@ class _Classes:
             # Class 0 is what is 0, and the next one begins behind it.
             self._low, self._high = np.append(0.0, self._low), np.append(0.0, self._high)
         self._sums = np.zeros((2, len(self._low)))
+        self._unknown = dict.fromkeys(("unseen", "unobservable", "undated"), 0.0)
         self._quantiles = _Quantiles()
+        self._numbers = TargetNumbers()
 
     def add(self, part: Recording) -> None:
-        columns = RegionColumns(part)
-        values, weight = columns.values(self._by), row_weights(part)
-        size = columns.values("size") * weight
-        place = np.searchsorted(self._low, values, side="right") - 1
+        columns, weight = RegionColumns(part), row_weights(part)
+        self._numbers.of_parts(part)
+        classes = classes_of(part).over(len(self._numbers))
+        if self._by == "size":
+            self._count(columns.values("size"), classes.total, weight, weight)
+            return
+        for name in ("unseen", "unobservable"):
+            self._unknown[name] += float((getattr(classes, name) * weight).sum())
+        if self._by != "idle":
+            values = columns.values(self._by)
+            self._count(values, classes.accessed + classes.cold, weight, weight)
+            return
+        columns.values("idle")  # where no age is known, there is nothing to tell
+        idle_ns = with_unknown(classes.idle_ns)
+        used, none = classes.accessed > 0, np.zeros(len(weight), np.bool_)
+        self._count(none, classes.accessed, weight, np.where(used, weight, 0))
+        self._count(idle_ns, classes.cold, weight, np.where(used, 0, weight), none)
+
+    def _count(
+        self,
+        values: NDArray[Any],
+        size: NDArray[np.int64],
+        weight: NDArray[np.float64],
+        regions: NDArray[np.float64],
+        zero: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Add bytes, and *regions*, times ns to the classes of their values; *zero* is class 0."""
+        known = ~np.isnan(values)
+        self._unknown["undated"] += float((size * weight)[~known].sum())
+        place = np.searchsorted(self._low, values[known], side="right") - 1
         if self._zero_apart:
-            place[values == 0] = 0
+            place[(values == 0 if zero is None else zero)[known]] = 0
+        values, amount, regions = values[known], (size * weight)[known], regions[known]
         count = len(self._low)
-        self._sums += [np.bincount(place, one, count) for one in (size, weight)]
-        self._quantiles.add(values, size)
+        self._sums += [np.bincount(place, one, count) for one in (amount, regions)]
+        some = amount > 0
+        self._quantiles.add(values[some], amount[some])
 
     def distribution(self, recorded_ns: float) -> Distribution:
         size_bytes, regions = self._sums / recorded_ns
         beyond = len(self._low)
         if self._by in _OPEN:
-            beyond = max(int(np.flatnonzero(regions).max(initial=0)), self._zero_apart) + 1
+            beyond = (
+                max(int(np.flatnonzero(regions + size_bytes).max(initial=0)), self._zero_apart) + 1
+            )
         high = self._high[:beyond].copy()
         if self._by in _DURATIONS:
             high[-1] = _INFINITE
+        unknown = {f"{name}_bytes": sums / recorded_ns for name, sums in self._unknown.items()}
         return Distribution(
             self._by,
             self._low[:beyond],
@@ -126,6 +176,7 @@ class _Classes:
             size_bytes[:beyond],
             regions[:beyond],
             self._quantiles.percentiles(PERCENTILES),
+            **unknown,
         )
 
 
@@ -166,12 +217,13 @@ class _Quantiles:
 def idle(recording: Recorded, ages_ns: tuple[int, ...] = IDLE_AGES_NS) -> Idle:
     """Bytes by idle time; raises `RecordingError` where there are no snapshots.
 
-    What could not be observed counts as accessed. Raises `UsageError` for ages below 0.
+    What could not be observed, or nobody has looked at yet, is not idle. Raises `UsageError` for
+    ages below 0.
     """
     if any(age < 0 for age in ages_ns):
         raise UsageError("an age is not negative")
     ages = np.array(sorted(set(ages_ns)), np.int64)
-    every, latest = _IdleSums(ages), Latest(2)
+    every, latest = _IdleSums(ages), Latest(2, recording)
     outline = fold_some(recording, every, latest)
     last = _IdleSums(ages, weighted=False)
     last.add(latest.recording(latest.last_whole))
@@ -179,9 +231,12 @@ def idle(recording: Recorded, ages_ns: tuple[int, ...] = IDLE_AGES_NS) -> Idle:
         ages,
         last.at_least().round().astype(np.int64),
         every.at_least() / outline.recorded_ns,
-        int(last.total),
-        every.total / outline.recorded_ns,
+        int(last.sums["total"]),
+        every.sums["total"] / outline.recorded_ns,
         every.longest_ns,
+        int(last.sums["unseen"]),
+        int(last.sums["undated"]),
+        int(last.sums["assumed"]),
     )
 
 
@@ -191,21 +246,24 @@ class _IdleSums:
     def __init__(self, ages_ns: NDArray[np.int64], *, weighted: bool = True) -> None:
         self._ages_ns = ages_ns
         self._weighted = weighted
+        self._numbers = TargetNumbers()
         self._reached = np.zeros(len(ages_ns) + 1)
-        self.total = 0.0
+        self.sums = dict.fromkeys(("total", "unseen", "assumed", "undated"), 0.0)
         self.longest_ns = 0
 
     def add(self, part: Recording) -> None:
-        columns = RegionColumns(part)
+        self._numbers.of_parts(part)
+        classes = classes_of(part).over(len(self._numbers))
         weight = row_weights(part) if self._weighted else 1.0
-        size = columns.values("size")
-        # An age of 0 asks for all that was found idle, not for what is accessed.
-        idle_ns = np.where(part.column("nr_accesses") == 0, columns.values("age"), -1)
+        undated = np.where(classes.idle_ns == UNKNOWN, classes.cold, 0)
+        for name in self.sums:
+            amount = undated if name == "undated" else getattr(classes, name)
+            self.sums[name] += float((amount * weight).sum())
+        # An age of 0 asks for all that is cold.
+        idle_ns = np.maximum(classes.idle_ns, 0)
         reached = np.searchsorted(self._ages_ns, idle_ns, side="right")
-        seen = (size - part.column("unobservable_bytes")) * weight
-        self._reached += np.bincount(reached, seen, len(self._reached))
-        self.total += float((size * weight).sum())
-        self.longest_ns = max(self.longest_ns, int(idle_ns.max(initial=0)))
+        self._reached += np.bincount(reached, classes.cold * weight, len(self._reached))
+        self.longest_ns = max(self.longest_ns, int(idle_ns[classes.cold > 0].max(initial=0)))
 
     def at_least(self) -> NDArray[np.float64]:
         """What has been idle for each of the ages: shape (ages,)."""

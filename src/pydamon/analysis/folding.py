@@ -12,9 +12,11 @@ from pydamon.core.errors import RecordingError
 from pydamon.core.snapshot import Snapshot, Target
 from pydamon.recording import Recorded, Recording, RecordingInfo, parts_of
 from pydamon.recording.arrays import arrow, joined
+from pydamon.recording.grouping import new_snapshots
 from pydamon.recording.parts import in_order
+from pydamon.recording.targets import TargetNumbers
 
-__all__ = ["Fold", "Latest", "Outline", "Sample", "fold", "fold_some", "host_codes", "row_weights"]
+__all__ = ["Fold", "Latest", "Outline", "Sample", "fold", "fold_some", "row_weights"]
 
 _RECENT = 100
 _MOST_PIECES = 32
@@ -46,8 +48,7 @@ def fold_some(recorded: Recorded, *folds: Fold) -> Outline:
 
 def weights(recording: Recording) -> NDArray[np.float64]:
     """How long each snapshot took, in ns and at least 1: shape (snapshots,)."""
-    window_ns = recording.of_snapshots("end_ns") - recording.of_snapshots("start_ns")
-    weights: NDArray[np.float64] = np.maximum(window_ns, 1).astype(np.float64)
+    weights: NDArray[np.float64] = np.maximum(recording.of_snapshots("window_ns"), 1).astype(float)
     return weights
 
 
@@ -56,39 +57,31 @@ def row_weights(recording: Recording) -> NDArray[np.float64]:
     return np.repeat(weights(recording), np.diff(recording.snapshot_offsets))
 
 
-def host_codes(recording: Recording, known: dict[str, int]) -> NDArray[np.int32]:
-    """The host of each snapshot, as its number in *known*, where new ones are added."""
-    numbers = [known.setdefault(name, len(known)) for name in recording.names("host")]
-    codes: NDArray[np.int32] = np.array(numbers, np.int32)[recording.of_snapshots("host")]
-    return codes
-
-
 class Outline:
-    """When a recording was made, and of what.
-
-    `targets` are its processes by pid, with their last names, in the order of appearance.
-    """
+    """When a recording was made, and of what."""
 
     def __init__(self, recorded: Recorded) -> None:
-        self.targets: dict[int, Target] = {}
         self.begin_ns = 2**63 - 1
         self.end_ns = 0
-        # In parts that are out of order, a snapshot may be found again, with another target.
-        self._in_order = isinstance(recorded, Recording) or recorded.ordered
-        self._windows: list[NDArray[np.int64]] = []
-        self._hosts: dict[str, int] = {}
+        self._in_order = is_in_order(recorded)
+        self._windows = _Windows()
+        self._numbers = TargetNumbers()
         self._recorded_ns = 0.0
 
     def add(self, part: Recording) -> None:
-        start_ns, end_ns = part.of_snapshots("start_ns"), part.of_snapshots("end_ns")
+        start_ns, end_ns = part.of_parts("start_ns"), part.of_parts("end_ns")
         self.begin_ns = min(self.begin_ns, int(start_ns.min(initial=self.begin_ns)))
         self.end_ns = max(self.end_ns, int(end_ns.max(initial=0)))
-        self.targets |= {target.pid: target for target in part.targets}
+        self._numbers.of_parts(part)
         if self._in_order:
             self._recorded_ns += float(weights(part).sum())
         else:
-            hosts = host_codes(part, self._hosts)
-            self._windows.append(np.column_stack([hosts, start_ns, end_ns]))
+            self._windows.add(part)
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Its processes, with their last names, in the order of appearance."""
+        return self._numbers.targets
 
     @property
     def duration_ns(self) -> int:
@@ -98,30 +91,102 @@ class Outline:
     @property
     def recorded_ns(self) -> float:
         """The sum of all `weights`."""
-        if self._in_order:
-            return self._recorded_ns
-        _, start_ns, end_ns = np.unique(np.concatenate(self._windows), axis=0).T
-        return float(np.maximum(end_ns - start_ns, 1).sum())
+        return self._recorded_ns if self._in_order else self._windows.recorded_ns()
+
+
+def is_in_order(recorded: Recorded) -> bool:
+    """Whether its snapshots come one after the other, and each in one piece."""
+    return isinstance(recorded, Recording) or recorded.ordered
+
+
+class _Windows:
+    """The aggregations of single targets, in whatever order they come, to find snapshots of."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._numbers = TargetNumbers()
+        self._pieces: list[NDArray[np.int64]] = []
+
+    def add(self, part: Recording) -> NDArray[np.int32]:
+        """Take those of a part; the numbers of their targets."""
+        targets = self._numbers.of_parts(part)
+        times = (part.of_parts("start_ns"), part.of_parts("end_ns"))
+        self._pieces.append(np.stack([targets, *times]).astype(np.int64))
+        self.count += len(targets)
+        return targets
+
+    def _sorted(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """The aggregations in the order of time, that order, and where snapshots begin."""
+        windows = np.concatenate(self._pieces, axis=1)
+        order = np.lexsort(windows)
+        windows = windows[:, order]
+        return windows, order, new_snapshots(windows[1], windows[2], windows[0])
+
+    def snapshots(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The snapshot of each aggregation, and when each of these ends."""
+        windows, order, new = self._sorted()
+        place = np.empty(len(order), np.int64)
+        place[order] = np.cumsum(new) - 1
+        return place, np.maximum.reduceat(windows[2], np.flatnonzero(new))
+
+    def recorded_ns(self) -> float:
+        """How long all snapshots are together."""
+        windows, _, new = self._sorted()
+        heads = np.flatnonzero(new)
+        length_ns = (windows[2] - windows[1]).astype(np.float64)
+        means = np.add.reduceat(length_ns, heads) / np.diff(heads, append=len(new))
+        return float(np.maximum(means, 1).sum())
 
 
 class Latest:
-    """The latest *count* snapshots, in whatever order they come."""
+    """The latest *count* snapshots of a recording, in whatever order they come."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, recorded: Recorded) -> None:
         self._count = count
-        self._kept: list[Recording] = []
-        self.end_ns = np.empty(0, np.int64)
-        """When each of them ended, the latest last: shape (at most count,)."""
+        self._in_order = is_in_order(recorded)
+        self._windows = _Windows()
+        self._snapshots = 0
+        self._kept: list[tuple[Recording, NDArray[np.int64]]] = []
+        """Each with the number of each part's snapshot, or of the part itself if unordered."""
+        self._ends_ns = np.empty(0, np.int64)
         self._recent = np.empty((2, 0), np.int64)
 
     def add(self, part: Recording) -> None:
-        start_ns, end_ns = part.of_snapshots("start_ns"), part.of_snapshots("end_ns")
-        recent = np.append(self._recent, [end_ns, end_ns - start_ns], axis=1)
+        facts = [part.of_snapshots(name) for name in ("end_ns", "window_ns")]
+        recent = np.append(self._recent, np.stack(facts), axis=1)
         self._recent = recent[:, np.argsort(recent[0], kind="stable")[-_RECENT:]]
-        self.end_ns = np.unique(np.append(self.end_ns, end_ns))[-self._count :]
-        least = self.end_ns.min(initial=2**63 - 1)
-        late = (one.pick_snapshots(_ends(one) >= least) for one in (*self._kept, part))
-        self._kept = [one for one in late if len(one)]
+        if self._in_order:
+            place = part.part_snapshots + self._snapshots
+            self._snapshots += len(part)
+            self._ends_ns = np.append(self._ends_ns, facts[0])[-self._count :]
+            kept = [*self._kept, (part, place)]
+            least = self._snapshots - self._count
+            self._kept = [_picked(one, at, at >= least) for one, at in kept if (at >= least).any()]
+        else:
+            # A snapshot may come in pieces, a target in each: of each, as many may be among them.
+            first, targets = self._windows.count, self._windows.add(part)
+            late = np.zeros(len(targets), np.bool_)
+            order = np.lexsort((part.of_parts("end_ns"), targets))
+            rank = np.searchsorted(targets[order], targets[order], side="right")
+            late[order] = rank - np.arange(len(order)) <= self._count
+            place = first + np.arange(len(targets))
+            self._kept.append(_picked(part, place, late))
+
+    def _settle(self) -> None:
+        """Find the snapshots of aggregations that came out of order."""
+        if self._in_order or not self._windows.count:
+            return
+        place, self._ends_ns = self._windows.snapshots()
+        self._snapshots = len(self._ends_ns)
+        self._ends_ns = self._ends_ns[-self._count :]
+        self._kept = [(one, place[at]) for one, at in self._kept]
+        self._in_order = True
+
+    @property
+    def end_ns(self) -> NDArray[np.int64]:
+        """When each of them ended, the latest last: shape (at most count,)."""
+        self._settle()
+        return self._ends_ns
 
     @property
     def usual_ns(self) -> int:
@@ -136,16 +201,25 @@ class Latest:
 
     def recording(self, index: int) -> Recording:
         """One of them, by itself: -1 is the last."""
-        found = [one.pick_snapshots(_ends(one) == self.end_ns[index]) for one in self._kept]
-        found = [one for one in found if len(one)]
+        self._settle()
+        wanted = self._snapshots + index
+        found = [
+            _picked(one, at, at == wanted)[0] for one, at in self._kept if (at == wanted).any()
+        ]
         full = [one for one in found if len(one.table)]
         if len(full) <= 1:
             return (full or found)[0]
-        return Recording(full[0].info, joined([one.table for one in full]))
+        return Recording(full[0].info, in_order([one.table for one in full]))
 
     def snapshot(self, index: int) -> Snapshot:
         """One of them: -1 is the last."""
         return self.recording(index).snapshot(0)
+
+
+def _picked(
+    recording: Recording, place: NDArray[np.int64], parts: NDArray[np.bool_]
+) -> tuple[Recording, NDArray[np.int64]]:
+    return recording.of_parts_where(parts), place[parts]
 
 
 class Sample:
@@ -186,12 +260,8 @@ class Sample:
         return [table for _, table in self._kept]
 
     def taken(self) -> Recording:
-        """They as one, in the order of time, and no longer here: that may be a lot of memory."""
+        """Return the sample in the order of time and release it: it may be a lot of memory."""
         assert self._info is not None
         tables = self._tables()
         self._kept.clear()
         return Recording(self._info, in_order(tables))
-
-
-def _ends(recording: Recording) -> NDArray[np.int64]:
-    return recording.of_snapshots("end_ns")

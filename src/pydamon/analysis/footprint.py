@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon.analysis.courses import Courses, touched
+from pydamon.analysis.courses import Amounts, Courses, sums, touched, unseen
 from pydamon.analysis.folding import fold_some
+from pydamon.core.classify import RegionClasses
 from pydamon.core.snapshot import Target
-from pydamon.recording import Recorded
+from pydamon.recording import Recorded, Recording
 
 __all__ = ["FootprintSeries", "footprint"]
 
@@ -22,7 +23,8 @@ class FootprintSeries:
     All have one entry for each snapshot that the target is in: shape (snapshots,). `end_ns` is
     Unix time; `vsz_bytes` is what was mapped, `rss_bytes` what of it was in memory, as of the last
     update interval; `wss_bytes` what was accessed in the snapshot's window. VSZ and RSS are 0 where
-    the recording does not know them.
+    the recording does not know them. Of all together, memory that is known to be shared counts once
+    in `rss_bytes` and `wss_bytes`; `unseen_bytes` is what nobody had looked at yet.
     """
 
     target: Target | None
@@ -30,6 +32,7 @@ class FootprintSeries:
     vsz_bytes: NDArray[np.int64]
     rss_bytes: NDArray[np.int64]
     wss_bytes: NDArray[np.int64]
+    unseen_bytes: NDArray[np.int64]
 
     @property
     def known(self) -> bool:
@@ -42,14 +45,21 @@ def footprint(recording: Recorded) -> tuple[FootprintSeries, ...]:
 
     Raises `RecordingError` where there are no snapshots.
     """
-    courses = Courses(
-        touched,
-        lambda part: part.of_parts("vsz_bytes"),
-        lambda part: part.of_parts("rss_bytes"),
-    )
+    courses = Courses(touched, _vsz, _rss, unseen)
     fold_some(recording, courses)
     return tuple(
-        FootprintSeries(one.target, one.end_ns, vsz, rss, wss)
+        FootprintSeries(one.target, one.end_ns, vsz, rss, wss, unknown)
         for one in courses.series()
-        for wss, vsz, rss in [one.amounts]
+        for wss, vsz, rss, unknown in [one.amounts]
     )
+
+
+def _vsz(recording: Recording, _: RegionClasses) -> Amounts:
+    vsz_bytes = recording.of_parts("vsz_bytes")
+    return vsz_bytes, vsz_bytes
+
+
+def _rss(recording: Recording, classes: RegionClasses) -> Amounts:
+    rss_bytes = recording.of_parts("rss_bytes")
+    repeated, _ = sums(recording, classes.repeated, classes.repeated)
+    return rss_bytes, np.maximum(rss_bytes - repeated, 0)

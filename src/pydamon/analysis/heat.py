@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from pydamon.analysis.axis import AddressAxis, covered
 from pydamon.analysis.folding import Sample, fold, fold_some
 from pydamon.analysis.spans import Spans, spread
+from pydamon.core.classify import UNKNOWN
 from pydamon.core.errors import RecordingError, UsageError
 from pydamon.core.regions import PAGE_SIZE
 from pydamon.core.snapshot import Target
 from pydamon.recording import Recorded, Recording, RecordingFile
+from pydamon.recording.targets import TargetNumbers
 
 __all__ = ["SURVEY_WINDOWS", "HeatMap", "Range", "Survey", "heatmap", "hottest", "spans_of", "zoom"]
 
@@ -26,7 +28,10 @@ _SHARE_OF_HEAT = 0.98
 _CONTEXT = 0.1
 _ENOUGH = 2**16
 """Regions that are looked at to find the hottest range, and the names of rows."""
-_NEEDED = ("target", "start", "end", "nr_accesses", "max_nr_accesses", "mapping")
+_NEEDED = (
+    *("target", "start", "end", "nr_accesses", "max_nr_accesses", "mapping"),
+    *("resident_bytes", "unseen_bytes", "host"),
+)
 _CHUNK = 2048
 _NEGLIGIBLE = 1e-9
 SURVEY_WINDOWS = 4
@@ -38,7 +43,8 @@ class HeatMap:
     """Access rates of one target in cells of address by time.
 
     `rates` has shape (rows, columns): 0 to 1, the mean of `nr_accesses / max_nr_accesses` over the
-    bytes and the time of a cell; NaN where nothing was monitored. Row i covers the positions
+    bytes and the time of a cell; NaN where nothing was monitored, and where nobody had looked yet,
+    which `unseen`, of the same shape, tells apart. Row i covers the positions
     `row_edges[i]` to `row_edges[i + 1]` on `axis`, which leaves out the gaps between mappings;
     column j the Unix time `time_edges[j]` to `time_edges[j + 1]` in ns. `row_names` is the name of
     the mapping that fills most of each row. `left_out_bytes` were covered, but are not in `axis`.
@@ -53,6 +59,11 @@ class HeatMap:
     row_names: tuple[str, ...]
     left_out_bytes: int
     others: tuple[Target, ...] = ()
+    unseen: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), np.bool_))
+
+    def __post_init__(self) -> None:
+        if self.unseen.shape != self.rates.shape:
+            object.__setattr__(self, "unseen", np.zeros(self.rates.shape, np.bool_))
 
     @property
     def row_addresses(self) -> NDArray[np.int64]:
@@ -89,19 +100,19 @@ def heatmap(
     survey = Survey(_ENOUGH, time_ns)
     outline = fold_some(recording, survey)
     target, *others = survey.hottest_first()
-    every = survey.axes[target.pid]
+    every = survey.axis_of(target)
     sample = survey.sample.taken()
-    spans = spans_of(sample.slice(pids=[target.pid]), every)
+    spans = spans_of(sample.of_target(target), every)
     low, high = zoom(spans, every, addresses)
     if low == high:
         raise RecordingError("nothing was monitored at these addresses")
     row_edges = np.linspace(0, high - low, rows + 1)
-    begin, end = time_ns or survey.times_ns[target.pid]
+    begin, end = time_ns or survey.times_of(target)
     end = min(end, outline.end_ns)
     # Whole numbers: as real ones, times of this size would be rounded to a quarter microsecond.
     time_edges = begin + np.linspace(0, max(end - begin, 1), columns + 1).round().astype(np.int64)
     rates = _Rates(every, (low, high), row_edges, time_edges)
-    fold(recording.of_pid(target.pid), rates)
+    fold(recording.of_target(target), rates)
     return HeatMap(
         target,
         rates.means(),
@@ -111,6 +122,7 @@ def heatmap(
         _row_names(sample.names("mapping"), spans.between(low, high), row_edges),
         every.length - (high - low),
         tuple(others),
+        rates.unseen(),
     )
 
 
@@ -121,46 +133,47 @@ class Survey:
     """
 
     def __init__(self, most_rows: int, time_ns: tuple[int, int] | None = None) -> None:
-        self.axes: dict[int, AddressAxis] = {}
-        self.times_ns: dict[int, tuple[int, int]] = {}
         self.sample = Sample(most_rows)
         self._time_ns = time_ns
+        self._numbers = TargetNumbers()
+        self._axes: dict[int, AddressAxis] = {}
+        self._times_ns: dict[int, tuple[int, int]] = {}
         self._heat: dict[int, float] = {}
-        self._targets: dict[int, Target] = {}
 
     def add(self, part: Recording) -> None:
         if self._time_ns is not None:
             begin, end = self._time_ns
-            inside = (part.of_snapshots("start_ns") < end) & (part.of_snapshots("end_ns") > begin)
-            part = part.pick_snapshots(inside)
+            inside = (part.of_parts("start_ns") < end) & (part.of_parts("end_ns") > begin)
+            part = part.of_parts_where(inside)
         self.sample.add(part)
-        self._targets |= {target.pid: target for target in part.targets}
-        self._add_times(part)
+        numbers = self._numbers.of_parts(part)
+        self._add_times(part, numbers)
         if len(part.table):
             self._add_blocks(part)
 
-    def _add_times(self, part: Recording) -> None:
-        pids, place = np.unique(part.of_parts("pid"), return_inverse=True)
-        begin, end = np.full(len(pids), 2**63 - 1), np.zeros(len(pids), np.int64)
-        np.minimum.at(begin, place, part.of_snapshots("start_ns")[part.part_snapshots])
-        np.maximum.at(end, place, part.of_snapshots("end_ns")[part.part_snapshots])
-        for pid, *mine in zip(pids.tolist(), begin.tolist(), end.tolist(), strict=True):
-            known = self.times_ns.get(pid, mine)
-            self.times_ns[pid] = min(known[0], mine[0]), max(known[1], mine[1])
+    def _add_times(self, part: Recording, target: NDArray[np.int32]) -> None:
+        numbers, place = np.unique(target, return_inverse=True)
+        begin, end = np.full(len(numbers), 2**63 - 1), np.zeros(len(numbers), np.int64)
+        np.minimum.at(begin, place, part.of_parts("start_ns"))
+        np.maximum.at(end, place, part.of_parts("end_ns"))
+        for number, *mine in zip(numbers.tolist(), begin.tolist(), end.tolist(), strict=True):
+            known = self._times_ns.get(number, mine)
+            self._times_ns[number] = min(known[0], mine[0]), max(known[1], mine[1])
 
     def _add_blocks(self, part: Recording) -> None:
         heads, low, high = _blocks(part)
         size, most = part.column("end") - part.column("start"), part.column("max_nr_accesses")
         heat = np.add.reduceat(size * part.column("nr_accesses") / most, heads)
-        pids, place = np.unique(part.column("pid")[heads], return_inverse=True)
+        numbers, place = np.unique(self._numbers.of_rows(part)[heads], return_inverse=True)
         order = np.argsort(place, kind="stable")
         borders = np.flatnonzero(np.diff(place[order])) + 1
-        for pid, mine in zip(pids.tolist(), np.split(order, borders), strict=True):
-            known = self.axes[pid].segments if pid in self.axes else np.empty((0, 2), np.int64)
-            self.axes[pid] = covered(
+        for number, mine in zip(numbers.tolist(), np.split(order, borders), strict=True):
+            axis = self._axes.get(number, AddressAxis(np.empty((0, 2), np.int64)))
+            known = axis.segments
+            self._axes[number] = covered(
                 np.append(known[:, 0], low[mine]), np.append(known[:, 1], high[mine])
             )
-            self._heat[pid] = self._heat.get(pid, 0.0) + float(heat[mine].sum())
+            self._heat[number] = self._heat.get(number, 0.0) + float(heat[mine].sum())
 
     def hottest_first(self) -> tuple[Target, ...]:
         """The targets that have regions, from the one that was accessed most to the least.
@@ -173,7 +186,19 @@ class Survey:
                 if self._time_ns is None
                 else "nothing was recorded in this span of time"
             )
-        return tuple(self._targets[pid] for pid in sorted(self._heat, key=lambda p: -self._heat[p]))
+        targets = self._numbers.targets
+        return tuple(targets[number] for number in sorted(self._heat, key=lambda n: -self._heat[n]))
+
+    def axis_of(self, target: Target) -> AddressAxis:
+        """The addresses of one of the targets."""
+        return self._axes[self._number(target)]
+
+    def times_of(self, target: Target) -> tuple[int, int]:
+        """When one of the targets was recorded."""
+        return self._times_ns[self._number(target)]
+
+    def _number(self, target: Target) -> int:
+        return [one.key for one in self._numbers.targets].index(target.key)
 
 
 def spans_of(recording: Recording, axis: AddressAxis, before_ns: int = 0) -> Spans:
@@ -195,7 +220,18 @@ def spans_of(recording: Recording, axis: AddressAxis, before_ns: int = 0) -> Spa
         recording.snapshot_offsets,
         np.where(surveyed, ended_ns, start_ns),
         end_ns,
+        _unseen_shares(recording),
     )
+
+
+def _unseen_shares(recording: Recording) -> NDArray[np.float64]:
+    """Which share of each region nobody had looked at yet."""
+    unseen, resident = recording.column("unseen_bytes"), recording.column("resident_bytes")
+    if not unseen.any():
+        return np.zeros(len(unseen))
+    size = recording.column("end") - recording.column("start")
+    whole = np.where(resident == UNKNOWN, size, resident)
+    return np.minimum(unseen / np.maximum(whole, 1), 1.0)
 
 
 def _blocks(
@@ -259,7 +295,7 @@ class _Rates:
         self._axis, self._bounds = axis, bounds
         self._row_edges, self._time_edges = row_edges, time_edges
         shape = (len(row_edges) - 1, len(time_edges) - 1)
-        self._heat, self._known = np.zeros(shape), np.zeros(shape)
+        self._heat, self._known, self._unseen = (np.zeros(shape) for _ in range(3))
         self._before_ns = 0
 
     def add(self, part: Recording) -> None:
@@ -272,9 +308,13 @@ class _Rates:
             overlap = np.maximum(until - since, 0).astype(np.float64)
             lines = len(some.start_ns)
             line = np.repeat(np.arange(lines), np.diff(some.offsets))
-            rows = spread(some.low, some.high, some.rate, line=line, lines=lines, edges=edges)
+            rate = some.rate * (1 - some.unseen)
+            rows = spread(some.low, some.high, rate, line=line, lines=lines, edges=edges)
             # Not a matrix product: its threads spin where other programs keep the CPUs busy.
             self._heat += np.einsum("sr,sc->rc", rows, overlap)
+            if some.unseen.any():
+                rows = spread(some.low, some.high, some.unseen, line=line, lines=lines, edges=edges)
+                self._unseen += np.einsum("sr,sc->rc", rows, overlap)
             low, high, line = some.blocks(line)
             rows = spread(low, high, None, line=line, lines=lines, edges=edges)
             self._known += np.einsum("sr,sc->rc", rows, overlap)
@@ -285,9 +325,16 @@ class _Rates:
         # A cell that is covered by less than this is one that only rounding has touched.
         span_ns = float(self._time_edges[-1] - self._time_edges[0])
         cell = self._row_edges[-1] * span_ns / rates.size
-        np.divide(self._heat, self._known, out=rates, where=self._known > _NEGLIGIBLE * cell)
+        seen = self._known - self._unseen
+        known = (self._known > _NEGLIGIBLE * cell) & ~self.unseen()
+        np.divide(self._heat, seen, out=rates, where=known)
         clipped: NDArray[np.float64] = np.clip(rates, 0, 1)
         return clipped
+
+    def unseen(self) -> NDArray[np.bool_]:
+        """Cells of which nobody had looked at more than a half."""
+        found: NDArray[np.bool_] = self._unseen > self._known / 2
+        return found
 
 
 def _row_names(names: list[str], spans: Spans, row_edges: NDArray[np.float64]) -> tuple[str, ...]:

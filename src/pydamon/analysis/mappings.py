@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon.analysis.classes import classes_of
 from pydamon.analysis.folding import Outline, fold_some, row_weights
-from pydamon.analysis.temperature import HOT_RATE
+from pydamon.core.classify import UNKNOWN, RegionClasses
 from pydamon.core.snapshot import Target
 from pydamon.recording import Recorded, Recording
+from pydamon.recording.targets import TargetNumbers
 
 __all__ = ["Bytes", "MappingHeat", "MappingSums", "kind_of", "mappings", "together"]
 
 _IDLE_NS = tuple(s * 10**9 for s in (1, 2, 5, 10, 30, 60))
-_FIXED = 5
-"""Columns of `MappingSums` before those of cold bytes by age."""
+_COLUMNS = ("monitored", "total", "hot", "warm", "unobservable", "unseen", "assumed", "undated")
+_FIXED = len(_COLUMNS) + 1
+"""Columns of `MappingSums` before those of cold bytes by age: these, and the rates by size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """Monitored bytes by how hot they are; their mean over the time that was recorded.
+    """Memory by how hot it is; its mean over the time that was recorded.
 
-    Hot is what at least half of the samples found accessed, warm what fewer did, cold what none
-    did; `idle` is the part of `cold` that has not been accessed for `Summary.idle_ns`. What could
-    not be observed is in none of those.
+    What was accessed is hot where at least half of the samples found that, and warm where fewer
+    did; cold is what was not. `idle` is the part of `cold` that has not been accessed for
+    `Summary.idle_ns`; of `undated` cold bytes nobody knows for how long. What could not be
+    observed, and what nobody has looked at yet (`unseen`), is in none of those.
+
+    `total` counts what is resident, of which `assumed` bytes may not be: nobody knows that of them.
+    `monitored` is the size of all regions, resident or not.
     """
 
     total: float
@@ -36,6 +42,10 @@ class Bytes:
     cold: float
     idle: float
     unobservable: float
+    unseen: float = 0.0
+    monitored: float = 0.0
+    assumed: float = 0.0
+    undated: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,41 +83,43 @@ class MappingSums:
 
     def __init__(self, idle_ns: int | None = None) -> None:
         self._ages_ns = _IDLE_NS if idle_ns is None else (idle_ns,)
+        self._numbers = TargetNumbers()
         self._sums: dict[tuple[int, str], NDArray[np.float64]] = {}
+        """By number of a target and name: two rows, by itself and in sums over targets."""
 
     def add(self, part: Recording) -> None:
         names = part.names("mapping")
-        key = part.column("pid").astype(np.int64) * len(names) + part.codes("mapping")
+        key = self._numbers.of_rows(part).astype(np.int64) * len(names) + part.codes("mapping")
         keys, place = np.unique(key, return_inverse=True)
         rate = part.column("nr_accesses") / part.column("max_nr_accesses")
         weight = row_weights(part)
-        size = (part.column("end") - part.column("start")) * weight
-        unobservable = part.column("unobservable_bytes") * weight
-        seen = size - unobservable
-        cold = rate == 0
-        # How many of the ages it has reached, where it is cold.
-        idle = np.searchsorted(self._ages_ns, part.column("age") * weight, side="right")
-        classes = len(self._ages_ns) + 1
-        rows = len(keys)
-        cold_by_age = np.bincount(place * classes + idle, np.where(cold, seen, 0), rows * classes)
+        own = classes_of(part)
+        once = own.once()
+        monitored = part.column("end") - part.column("start")
+        ages = len(self._ages_ns) + 1
 
-        def sums(values: NDArray[np.float64]) -> NDArray[Any]:
-            return np.bincount(place, values, rows)
-
-        table = np.column_stack(
-            [
-                sums(size),
-                sums(np.where(rate >= HOT_RATE, seen, 0)),
-                sums(np.where(cold | (rate >= HOT_RATE), 0, seen)),
-                sums(unobservable),
-                sums(size * rate),
-                cold_by_age.reshape(rows, classes),
+        def table(classes: RegionClasses) -> NDArray[np.float64]:
+            amounts = {
+                "monitored": monitored,
+                "undated": np.where(classes.idle_ns == UNKNOWN, classes.cold, 0),
+            }
+            columns = [
+                amounts[name] if name in amounts else getattr(classes, name) for name in _COLUMNS
             ]
-        )
-        for number, row in zip(keys.tolist(), table, strict=True):
-            pid, code = divmod(number, len(names))
-            known = self._sums.get((pid, names[code]))
-            self._sums[pid, names[code]] = row if known is None else known + row
+            sums = [
+                np.bincount(place, column * weight) for column in (*columns, classes.total * rate)
+            ]
+            # How many of the ages it has reached, where it is cold.
+            reached = np.searchsorted(self._ages_ns, classes.idle_ns, side="right")
+            cold = np.bincount(place * ages + reached, classes.cold * weight, len(keys) * ages)
+            return np.column_stack([*sums, cold.reshape(len(keys), ages)])
+
+        by_itself = table(own)
+        tables = by_itself, by_itself if once is own else table(once)
+        for number, rows in zip(keys.tolist(), np.stack(tables, axis=1), strict=True):
+            target, code = divmod(number, len(names))
+            known = self._sums.get((target, names[code]))
+            self._sums[target, names[code]] = rows if known is None else known + rows
 
     def default_idle_ns(self, outline: Outline) -> int:
         """The longest of the durations that the recording is at least twice as long as."""
@@ -116,30 +128,37 @@ class MappingSums:
 
     def mappings(self, outline: Outline, idle_ns: int) -> tuple[MappingHeat, ...]:
         """Their means, from the most hot bytes to the fewest."""
-        at = _FIXED + 1 + self._ages_ns.index(idle_ns)
-        recorded_ns = outline.recorded_ns
-        found = []
-        for (pid, name), sums in self._sums.items():
-            means = sums / recorded_ns
-            total, hot, warm, unobservable, heat = means[:_FIXED].tolist()
-            cold, idle = float(means[_FIXED:].sum()), float(means[at:].sum())
-            size = Bytes(total, hot, warm, cold, idle, unobservable)
-            rate = heat / total if total else 0.0
-            found.append(MappingHeat(outline.targets[pid], name, size, rate))
+        targets = self._numbers.targets
+        found = [
+            MappingHeat(targets[number], name, *self._means(rows, outline, idle_ns))
+            for (number, name), rows in ((key, rows[0]) for key, rows in self._sums.items())
+        ]
         return tuple(sorted(found, key=lambda one: (-one.size.hot, -one.rate, -one.size.total)))
+
+    def together(self, outline: Outline, idle_ns: int) -> Bytes:
+        """The means of all mappings; what several targets share counts once."""
+        row = 1 if len(self._numbers) > 1 else 0
+        nothing = np.zeros(_FIXED + len(self._ages_ns) + 1)
+        every = sum((rows[row] for rows in self._sums.values()), start=nothing)
+        return self._means(every, outline, idle_ns)[0]
+
+    def _means(
+        self, sums: NDArray[np.float64], outline: Outline, idle_ns: int
+    ) -> tuple[Bytes, float]:
+        """Bytes, and the mean access rate by size."""
+        at = _FIXED + 1 + self._ages_ns.index(idle_ns)
+        means = sums / outline.recorded_ns
+        amounts = dict(zip(_COLUMNS, means.tolist(), strict=False))
+        heat = float(means[_FIXED - 1])
+        cold, idle = float(means[_FIXED:].sum()), float(means[at:].sum())
+        rate = heat / amounts["total"] if amounts["total"] else 0.0
+        return Bytes(cold=cold, idle=idle, **amounts), rate
 
 
 def together(found: Collection[MappingHeat]) -> tuple[Bytes, float]:
     """The bytes of several mappings, and their mean access rate (0 to 1) by size."""
-    sizes = [one.size for one in found]
-    size = Bytes(
-        sum(one.total for one in sizes),
-        sum(one.hot for one in sizes),
-        sum(one.warm for one in sizes),
-        sum(one.cold for one in sizes),
-        sum(one.idle for one in sizes),
-        sum(one.unobservable for one in sizes),
-    )
+    sizes = [asdict(one.size) for one in found]
+    size = Bytes(**{one.name: sum(each[one.name] for each in sizes) for one in fields(Bytes)})
     heat = sum(one.rate * one.size.total for one in found)
     return size, heat / size.total if size.total else 0.0
 

@@ -30,9 +30,9 @@ __all__ = ["FIELDS", "Columns", "Query", "parse"]
 
 Mask: TypeAlias = NDArray[np.bool_]
 
-_TEXT = ("mapping", "perms", "target")
+_TEXT = ("mapping", "perms", "target", "host")
 _DURATION = ("age", "idle", "time")
-_SIZE = ("size", "touched", "unobservable")
+_SIZE = ("size", "touched", "unobservable", "unseen", "resident")
 _ADDRESS = ("address", "start", "end")
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
@@ -186,7 +186,7 @@ class _Parser:
             self._fail(f"cannot compare {name} with {text.strip()}: {FIELDS[name]}", begin)
         compare = _COMPARE[sign]
         if column != "address":
-            return lambda columns: compare(columns.values(column), value)
+            return lambda columns: _known(compare, columns.values(column), value)
         if sign in ("=", "==", "!="):
             inside: _Node = lambda columns: (  # noqa: E731
                 (columns.values("start") <= value) & (value < columns.values("end"))
@@ -225,6 +225,12 @@ class _Parser:
             f"cannot read the filter at its character {at + 1}: {why}",
             hint=f"{shown}\n{' ' * at}^{fields}",
         )
+
+
+def _known(compare: Callable[[Any, Any], Any], values: NDArray[Any], value: float) -> Mask:
+    """A comparison that holds for nothing that is not known, which is NaN."""
+    mask: Mask = compare(values, value)
+    return mask & ~np.isnan(values) if values.dtype.kind == "f" else mask
 
 
 def _combined(how: Callable[[Any, Any], Any], nodes: Sequence[_Node]) -> _Node:

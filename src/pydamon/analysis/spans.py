@@ -15,8 +15,9 @@ __all__ = ["Spans", "spread"]
 class Spans:
     """The regions of one target in a row of snapshots, by their position on an axis.
 
-    `low`, `high` (bytes on the axis), `rate` (0 to 1) and `mapping` have one entry a region,
-    `start_ns` and `end_ns` one a snapshot; snapshot i has the regions from `offsets[i]` on.
+    `low`, `high` (bytes on the axis), `rate` (0 to 1), `mapping` and `unseen` (the share of it that
+    nobody had looked at yet) have one entry a region, `start_ns` and `end_ns` one a snapshot;
+    snapshot i has the regions from `offsets[i]` on.
     """
 
     low: NDArray[np.int64]
@@ -26,6 +27,7 @@ class Spans:
     offsets: NDArray[np.int64]
     start_ns: NDArray[np.int64]
     end_ns: NDArray[np.int64]
+    unseen: NDArray[np.float64]
 
     def between(self, low: int, high: int) -> Spans:
         """The same on the part of the axis between two positions; what is outside is empty."""
@@ -37,6 +39,7 @@ class Spans:
             self.offsets,
             self.start_ns,
             self.end_ns,
+            self.unseen,
         )
 
     def chunks(self, snapshots: int) -> Iterator[Spans]:
@@ -52,6 +55,7 @@ class Spans:
                 offsets - offsets[0],
                 self.start_ns[first : first + snapshots],
                 self.end_ns[first : first + snapshots],
+                self.unseen[rows],
             )
 
     def blocks(

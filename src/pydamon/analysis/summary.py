@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pydamon.analysis.courses import Courses, touched
+from pydamon.analysis.courses import Courses, touched, unseen
 from pydamon.analysis.folding import fold_some
-from pydamon.analysis.mappings import Bytes, MappingHeat, MappingSums, together
+from pydamon.analysis.mappings import Bytes, MappingHeat, MappingSums
 from pydamon.analysis.workingset import WorkingSet
 from pydamon.core.snapshot import Target
 from pydamon.recording import Recorded, Recording
@@ -21,11 +21,12 @@ __all__ = ["MonitorCost", "Summaries", "Summary", "summary"]
 class MonitorCost:
     """What monitoring cost.
 
-    `cpu_share` is CPU time of the monitor, `interruption_share` an upper estimate of what the
-    target's threads lost to it, both as shares of the time recorded (1 is one CPU). `sampling_ns`
-    is the median of the intervals used, `named_sampling_ns` the one at the start.
+    `cpu_ns` is CPU time of the monitor, and `cpu_share` the same as a share of the time recorded (1
+    is one CPU); `interruption_share` is an upper estimate of what the target's threads lost to it.
+    `sampling_ns` is the median of the intervals used, `named_sampling_ns` the one at the start.
     """
 
+    cpu_ns: int
     cpu_share: float
     interruption_share: float
     late_ticks: int
@@ -35,10 +36,15 @@ class MonitorCost:
 
 @dataclass(frozen=True)
 class Summary:
-    """A recording in a few numbers. `mappings` are sorted from the most hot bytes to the fewest."""
+    """A recording in a few numbers. `mappings` are sorted from the most hot bytes to the fewest.
+
+    It begins at `began_ns` (Unix time), with its first snapshot. `size` is of all targets together:
+    memory that several share counts once there.
+    """
 
     targets: tuple[Target, ...]
     snapshots: int
+    began_ns: int
     duration_ns: int
     idle_ns: int
     size: Bytes
@@ -62,7 +68,7 @@ class Summaries:
 
     def __init__(self, recorded: Recorded, idle_ns: int | None = None) -> None:
         self._courses, self._sums, self._costs = (
-            Courses(touched),
+            Courses(touched, unseen),
             MappingSums(idle_ns),
             _Costs(),
         )
@@ -77,11 +83,12 @@ class Summaries:
         found = self._sums.mappings(outline, idle_ns)
         used = WorkingSet.of(self._courses)
         return Summary(
-            tuple(outline.targets.values()),
+            outline.targets,
             len(used.total.end_ns),
+            outline.begin_ns,
             outline.duration_ns,
             idle_ns,
-            together(found)[0],
+            self._sums.together(outline, idle_ns),
             used,
             found,
             self._costs.cost(outline.recorded_ns, self._named_sampling_ns),
@@ -103,6 +110,7 @@ class _Costs:
         values, counts = np.array(sorted(self._samplings.items())).T
         median = values[np.searchsorted(np.cumsum(counts), counts.sum() / 2)]
         return MonitorCost(
+            cpu_ns,
             cpu_ns / recorded_ns,
             interruption_ns / recorded_ns,
             late_ticks,

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.analysis.folding import Latest, fold_some
+from pydamon.core.classify import HOT_RATE, UNKNOWN
 from pydamon.core.errors import RecordingError, UsageError
 from pydamon.core.regions import PAGE_SIZE
 from pydamon.core.snapshot import Snapshot, Target
@@ -36,9 +37,6 @@ __all__ = [
     "temperature",
 ]
 
-HOT_RATE = 0.5
-"""A region is hot from this access rate on; below it is warm, and cold at 0."""
-
 _ALIKE = 0.25
 
 
@@ -48,7 +46,9 @@ class WarmRegion:
 
     Each differs from the next by at most a quarter of the samples, and regions that were accessed
     stay apart from those that were not. `rate` (0 to 1) and `age_ns` (for how long it has held)
-    are means by size.
+    are means by size; an age that nobody knows is -1, and does not count in the temperature.
+    `resident_bytes` is how much is in memory (-1 where nobody knows), of which nobody has looked at
+    `unseen_bytes` yet.
     """
 
     target: Target
@@ -61,11 +61,17 @@ class WarmRegion:
     touched_bytes: int
     unobservable_bytes: int
     temperature: float
+    resident_bytes: int = UNKNOWN
+    unseen_bytes: int = 0
 
     @property
     def size(self) -> int:
         """Bytes."""
         return self.end - self.start
+
+
+def _process(target: Target) -> tuple[int, int, str]:
+    return target.pid, target.started_ns, target.name
 
 
 SORT_KEYS: dict[str, Callable[[WarmRegion], Any]] = {
@@ -74,9 +80,9 @@ SORT_KEYS: dict[str, Callable[[WarmRegion], Any]] = {
     "rate": lambda one: -one.rate,
     "age": lambda one: -one.age_ns,
     "touched": lambda one: -one.touched_bytes,
-    "address": lambda one: (one.target.pid, one.start),
+    "address": lambda one: (one.target.host, *_process(one.target), one.start),
     "mapping": lambda one: one.mapping,
-    "target": lambda one: (one.target.name, one.target.pid),
+    "target": lambda one: (one.target.name, one.target.host, *_process(one.target)),
 }
 """What regions can be sorted by: numbers from the largest, addresses and names from the first."""
 
@@ -119,10 +125,10 @@ def regions(recording: Recorded, index: int | None = None, *, group: bool = True
     puts neighbours together that are alike. Raises `RecordingError` where there is no such
     snapshot.
     """
-    latest = Latest(2 if index is None else max(1, -index))
     chosen = _Numbered(-1 if index is None else index)
     if chosen.index >= 0 and isinstance(recording, RecordingFile):
         recording = recording.sorted()
+    latest = Latest(2 if index is None else max(1, -index), recording)
     fold_some(recording, latest, chosen)
     found = chosen.snapshot
     if index is None:
@@ -131,7 +137,7 @@ def regions(recording: Recorded, index: int | None = None, *, group: bool = True
         found = latest.snapshot(index)
     if found is None:
         raise RecordingError(f"the recording has {chosen.count} snapshots, but none at {index}")
-    return regions_of(found, latest.usual_ns, group=group)
+    return regions_of(found, group=group)
 
 
 class _Numbered:
@@ -148,23 +154,20 @@ class _Numbered:
         self.count += len(part)
 
 
-def regions_of(
-    snapshot: Snapshot, aggregation_ns: int | None = None, *, group: bool = True
-) -> Temperatures:
+def regions_of(snapshot: Snapshot, *, group: bool = True) -> Temperatures:
     """The regions of a snapshot, as it comes from a recording or from a monitor, hot to cold.
 
-    *aggregation_ns* is how long an aggregation takes, which ages are counted in; by default as
-    long as the snapshot's own. Without *group*, neighbours that are alike are not put together.
+    Without *group*, neighbours that are alike are not put together.
     """
-    if aggregation_ns is None:
-        aggregation_ns = snapshot.window_ns
     if len(snapshot) == 0:
         return Temperatures(snapshot.end_ns, ())
     rate = snapshot.nr_accesses / snapshot.max_nr_accesses
     names, name = _names(snapshot)
     new = np.ones(len(snapshot), np.bool_)
     new[1:] = (snapshot.start[1:] != snapshot.end[:-1]) | (np.abs(np.diff(rate)) > _ALIKE)
-    for values in (snapshot.target, name, rate > 0):
+    known = snapshot.age_ns != UNKNOWN
+    resident, unseen = snapshot.resident_bytes, snapshot.unseen_bytes
+    for values in (snapshot.target, name, rate > 0, known, resident != UNKNOWN, unseen > 0):
         new[1:] |= values[1:] != values[:-1]
     new |= not group
     heads = np.flatnonzero(new)
@@ -173,10 +176,12 @@ def regions_of(
     start, end = snapshot.start[heads], snapshot.end[tails]
     size = (end - start).astype(np.float64)
     rates = np.add.reduceat(rate * snapshot.size, heads) / size
-    ages = np.add.reduceat(snapshot.age * snapshot.size, heads) / size * aggregation_ns
-    heat = temperature(rates, ages, size)
+    ages = np.add.reduceat(snapshot.age_ns * snapshot.size.astype(np.float64), heads) / size
+    heat = temperature(rates, np.maximum(ages, 0), size)
     touched = np.add.reduceat(snapshot.touched_bytes, heads)
     unobservable = np.add.reduceat(snapshot.unobservable_bytes, heads)
+    residents = np.add.reduceat(np.maximum(resident, 0), heads)
+    unseens = np.add.reduceat(unseen, heads)
     order = np.lexsort((start, -size, -heat))
     return Temperatures(
         snapshot.end_ns,
@@ -191,6 +196,8 @@ def regions_of(
                 int(touched[i]),
                 int(unobservable[i]),
                 float(heat[i]),
+                UNKNOWN if resident[heads[i]] == UNKNOWN else int(residents[i]),
+                int(unseens[i]),
             )
             for i in order
         ),

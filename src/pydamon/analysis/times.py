@@ -19,7 +19,7 @@ __all__ = ["Times", "times"]
 class Times:
     """Stretches of time: `start_ns` and `end_ns` are Unix time, shape (stretches,).
 
-    `mean_bytes` is how much there was in each of them. The recording went from `begin_ns` to
+    `mean_bytes` is how much memory there was in each of them. The recording went from `begin_ns` to
     `last_ns`.
     """
 

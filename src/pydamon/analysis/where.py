@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from pydamon.analysis.query import Query, parse
 from pydamon.analysis.temperature import temperature
+from pydamon.core.classify import UNKNOWN
+from pydamon.core.errors import RecordingError
 from pydamon.recording import Recording, RecordingFile
 from pydamon.recording.parts import DerivedFile
 
-__all__ = ["RegionColumns", "where"]
+__all__ = ["RegionColumns", "no_ages", "where", "with_unknown"]
 
 _R = TypeVar("_R", Recording, RecordingFile)
 
@@ -63,7 +65,10 @@ class RegionColumns:
         return self._recording.codes(name), self._recording.names(name)
 
     def values(self, name: str) -> NDArray[Any]:
-        """The column of a number: shape (rows,); in bytes, ns, Hz, or shares (`rate`: 0 to 1)."""
+        """The column of a number: shape (rows,); in bytes, ns, Hz, or shares (`rate`: 0 to 1).
+
+        Unknown ages are NaN, as is what goes by them. Raises `RecordingError` where none is known.
+        """
         column = self._recording.column
         match name:
             case "rate":
@@ -75,16 +80,39 @@ class RegionColumns:
             case "accesses":
                 return column("nr_accesses")
             case "age":
-                return column("age") * (column("end_ns") - column("start_ns"))
+                return self._ages(np.ones(len(self._recording.table), np.bool_))
             case "idle":
-                return np.where(column("nr_accesses") == 0, self.values("age"), 0)
+                return self._ages(column("nr_accesses") == 0)
             case "temperature":
                 return temperature(self.values("rate"), self.values("age"), self.values("size"))
             case "size":
                 return column("end") - column("start")
-            case "touched" | "unobservable":
+            case "touched" | "unobservable" | "unseen":
                 return column(f"{name}_bytes")
+            case "resident":
+                return with_unknown(column("resident_bytes"))
             case "time":
                 time_ns: NDArray[np.int64] = column("start_ns") - self.began_ns
                 return time_ns
         return column(name)
+
+    def _ages(self, wanted: NDArray[np.bool_]) -> NDArray[Any]:
+        """The ages of some regions, and 0 for the others."""
+        age_ns = self._recording.column("age_ns")
+        if wanted.any() and (age_ns[wanted] == UNKNOWN).all():
+            raise no_ages()
+        return with_unknown(np.where(wanted, age_ns, 0))
+
+
+def with_unknown(values: NDArray[np.int64]) -> NDArray[Any]:
+    """A column in which NaN is what is unknown; the same where nothing is."""
+    unknown = values == UNKNOWN
+    return np.where(unknown, np.nan, values) if unknown.any() else values
+
+
+def no_ages() -> RecordingError:
+    """The error that a recording does not say for how long access rates have held."""
+    return RecordingError(
+        "ages are not in the recording",
+        hint="it comes from a tool that does not write for how long access rates have held",
+    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon.analysis.courses import Courses, touched
+from pydamon.analysis.courses import Courses, touched, unseen
 from pydamon.analysis.folding import fold
 from pydamon.core.errors import UsageError
 from pydamon.core.snapshot import Target
@@ -31,12 +31,14 @@ class WorkingSetSeries:
     `end_ns` (Unix time at the end of a snapshot) and `size_bytes` have one entry for each snapshot
     that the target is in: shape (snapshots,). `percentiles` are pairs of a percentage and bytes:
     of p % of the snapshots the working set was at most as large; each is one that was seen.
+    `unseen_bytes`, of the same shape, may have been accessed or not: nobody had looked at it yet.
     """
 
     target: Target | None
     end_ns: NDArray[np.int64]
     size_bytes: NDArray[np.int64]
     percentiles: tuple[tuple[float, int], ...]
+    unseen_bytes: NDArray[np.int64]
 
     @property
     def median(self) -> int:
@@ -59,10 +61,14 @@ class WorkingSet:
 
     @classmethod
     def of(cls, courses: Courses, percentiles: Sequence[float] = PERCENTILES) -> WorkingSet:
-        """That of which the first amount is what was `touched`."""
+        """That of which the first amounts are what was `touched`, and what is `unseen`."""
         total, *targets = (
             WorkingSetSeries(
-                one.target, one.end_ns, one.amounts[0], _percentiles(one.amounts[0], percentiles)
+                one.target,
+                one.end_ns,
+                one.amounts[0],
+                _percentiles(one.amounts[0], percentiles),
+                one.amounts[1],
             )
             for one in courses.series()
         )
@@ -72,12 +78,13 @@ class WorkingSet:
 def working_set(recording: Recorded, percentiles: Sequence[float] = PERCENTILES) -> WorkingSet:
     """The working set over time, and its distribution over the snapshots.
 
-    A snapshot's working set is the sum of its regions' `touched_bytes`. Raises `UsageError` for
+    A snapshot's working set is the memory that was accessed in its windows; what targets share
+    counts once in that of all together. Raises `UsageError` for
     percentiles outside 0 to 100.
     """
     if not all(0 <= p <= 100 for p in percentiles):
         raise UsageError("a percentile is a number from 0 to 100")
-    courses = Courses(touched)
+    courses = Courses(touched, unseen)
     fold(recording, courses)
     return WorkingSet.of(courses, percentiles)
 

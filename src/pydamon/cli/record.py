@@ -25,7 +25,7 @@ from pydamon.cli.options import force_option, monitoring_options
 from pydamon.cli.signals import handling
 from pydamon.core.errors import UsageError
 from pydamon.core.names import printable
-from pydamon.core.units import format_duration, format_size
+from pydamon.core.units import format_cpu, format_duration, format_size
 
 if TYPE_CHECKING:
     from pydamon.core.snapshot import Snapshot
@@ -217,8 +217,8 @@ class _Progress:
 
     def _so_far(self, now_ns: int) -> str:
         wall_ns = now_ns - self._start_ns
-        cpu = 100 * (time.process_time_ns() - self._cpu_ns) / max(1, wall_ns)
-        return f"{format_duration(wall_ns)}, {self._snapshots} snapshots, {cpu:.1f} % of a CPU"
+        cpu = format_cpu(time.process_time_ns() - self._cpu_ns, wall_ns)
+        return f"{format_duration(wall_ns)}, {self._snapshots} snapshots, {cpu}"
 
 
 def _announce(mon: Monitor, command: list[str] | None) -> None:

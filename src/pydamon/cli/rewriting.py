@@ -39,7 +39,7 @@ def opened(word: str) -> RecordingFile:
 
 def rewrite(file: RecordingFile, args: Args) -> int:
     """Write it as `target_options` say; the exit code."""
-    watched = Watched(file)
+    watched = Watched(file.sorted())
     if str(args.target) == _STANDARD:
         _write_out(watched, args.format)
     else:
@@ -86,6 +86,8 @@ class Watched(DerivedFile):
                 complain("\r\x1b[K", end="")
 
     def finish(self) -> None:
-        """Say what was left out."""
+        """Say what was left out, and what is there twice."""
         if self.problem:
             complain(f"{self.path} is not complete: {self.problem}")
+        if self.overlap:
+            complain(f"{self.path}: {self.overlap}")

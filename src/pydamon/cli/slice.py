@@ -44,10 +44,11 @@ def slice_(args: Args) -> int:
 
     Snapshots and regions that overlap what was asked for are taken whole.
     """
+    from pydamon.analysis.contents import never_empty
     from pydamon.cli.rewriting import opened, rewrite
 
     file = opened(args.source)
-    begin_ns = file.info.started_ns
+    begin_ns = file.began_ns
     part = file.slice(
         start_ns=None if args.from_ns is None else begin_ns + args.from_ns,
         end_ns=None if args.to_ns is None else begin_ns + args.to_ns,
@@ -55,4 +56,4 @@ def slice_(args: Args) -> int:
         pids=list(args.pids) or None,
         hosts=list(args.hosts) or None,
     )
-    return rewrite(part, args)
+    return rewrite(never_empty(part, file), args)

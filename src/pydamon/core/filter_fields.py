@@ -13,6 +13,8 @@ FIELDS = {
     "size": "size of the region: 4MiB",
     "touched": "how much of it was accessed: 64KiB",
     "unobservable": "how much of it could not be watched: 0",
+    "unseen": "how much of it nobody has looked at yet: 0",
+    "resident": "how much of it is in memory: 1MiB",
     "address": "any byte of the region: 0x7f0012345000",
     "start": "first byte of the region",
     "end": "byte behind the region",
@@ -21,5 +23,6 @@ FIELDS = {
     "perms": "permissions of the mapping: rw-p",
     "target": "name of the process",
     "pid": "number of the process",
+    "host": "name of the machine",
 }
 """What can be asked for, and in which units."""

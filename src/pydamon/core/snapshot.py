@@ -9,12 +9,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon.core.classify import UNKNOWN, RegionClasses, RegionFacts, classify
 from pydamon.core.mappings import Mapping, MappingTable
 
 __all__ = ["UNKNOWN", "Cost", "Footprint", "Snapshot", "SnapshotRegion", "Target"]
-
-UNKNOWN = -1
-"""In columns that say so: nothing is known of the region there, which is not the same as 0."""
 
 _NOT_GIVEN = np.empty(0, np.int64)
 
@@ -24,13 +22,22 @@ class Target:
     """A monitored address space: `pid` is 0 where no process is behind it.
 
     `started_ns` is when that process started (Unix time), which tells it from others that had or
-    will have its pid; 0 is not known.
+    will have its pid; 0 is not known. `host` is where it ran, where there are several hosts.
     """
 
     pid: int
     name: str = ""
     mappings: MappingTable = field(default_factory=MappingTable, compare=False, repr=False)
     started_ns: int = 0
+    host: str = ""
+
+    @property
+    def key(self) -> tuple[str, int, int, str]:
+        """What it is, whatever it is called by now: host, pid and start.
+
+        Where the start is not known, only the name can tell two processes of one pid apart.
+        """
+        return self.host, self.pid, self.started_ns, "" if self.started_ns else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +177,31 @@ class Snapshot:
             found[mine] = target.mappings.largest_in(self.start[mine], self.end[mine])
         return found
 
+    @cached_property
+    def classes(self) -> RegionClasses:
+        """The bytes of each region by what is known of them; sums over targets take `over`."""
+        rss_bytes = [one.rss_bytes for one in self.footprints] or [0] * len(self.targets)
+        return classify(
+            RegionFacts(
+                self.size,
+                self.nr_accesses / max(1, self.max_nr_accesses),
+                self.age_ns,
+                self.touched_bytes,
+                self.unobservable_bytes,
+                self.resident_bytes,
+                self.unseen_bytes,
+                self.repeated_bytes,
+                self.target,
+                np.array(rss_bytes, np.int64),
+            )
+        )
+
     def working_set(self) -> int:
-        """Bytes that were accessed in the window, as far as the probe can tell."""
-        return int(self.touched_bytes.sum())
+        """Bytes that were accessed in the window, as far as the probe can tell.
+
+        What targets share counts once. `unseen_bytes` may have been accessed as well.
+        """
+        return int(self.classes.over(len(self.targets)).accessed.sum())
 
     def hottest(self, count: int = 10) -> list[SnapshotRegion]:
         """The *count* regions with the highest access rates; of equals, the oldest first."""

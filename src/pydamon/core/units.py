@@ -9,7 +9,7 @@ from decimal import Decimal
 from pydamon.core.errors import UsageError
 from pydamon.core.plain import shown
 
-__all__ = ["format_duration", "format_size", "parse_duration_ns", "parse_size"]
+__all__ = ["format_cpu", "format_duration", "format_size", "parse_duration_ns", "parse_size"]
 
 _NS = {
     "ns": 1,
@@ -29,6 +29,7 @@ _NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([^\W\d_]*)\s*")
 _MOST = 2**63 - 1
 """What the columns of a region table can hold."""
 _MOST_DIGITS = 100
+_SHORT_NS = 10 * 10**9
 
 
 def parse_duration_ns(value: str | timedelta) -> int:
@@ -105,3 +106,14 @@ def _within(number: int, value: object) -> int:
     if number > _MOST:
         raise UsageError(f"too large: {shown(value)}")
     return number
+
+
+def format_cpu(cpu_ns: float, wall_ns: float) -> str:
+    """What something took of a CPU in a time, for people.
+
+    In the first seconds, of which the start is most, a share would say what does not stay so.
+    """
+    if wall_ns < _SHORT_NS:
+        return f"{cpu_ns / 1e9:.2g} s of CPU time"
+    share = 100 * cpu_ns / wall_ns
+    return f"{share:.2g} % of one CPU" if share < 9.95 else f"{share:.0f} % of one CPU"

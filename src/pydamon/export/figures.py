@@ -27,6 +27,7 @@ class Figures:
     resident_bytes: NDArray[np.float64]
     monitored_bytes: NDArray[np.float64]
     unobservable_bytes: NDArray[np.float64]
+    unseen_bytes: NDArray[np.float64]
     access_bytes_per_second: NDArray[np.float64]
     idle_bytes: NDArray[np.float64]
 
@@ -40,35 +41,41 @@ class Figures:
             sums.append(total)
         return Figures(*sums)
 
+    def replaced(self, rows: NDArray[np.bool_], other: Figures) -> Figures:
+        """The same, with some *rows* those of *other*."""
+        columns = []
+        for one in fields(self):
+            mine, others = getattr(self, one.name), getattr(other, one.name)
+            which = rows[:, None] if mine.ndim > 1 else rows
+            columns.append(np.where(which, others, mine))
+        return Figures(*columns)
 
-def figures_of(snapshot: Snapshot) -> Figures:
-    """The figures of each target.
 
-    Memory is idle for as long as samples have found none of its region accessed; what is mapped
-    but not resident would be, too, so at most the resident bytes outside the working set count.
-    The access rate is DAMON_STAT's estimate: a sample that found a region accessed counts as one
-    access to all of it.
+def figures_of(snapshot: Snapshot, *, once: bool = False) -> Figures:
+    """The figures of each target; *once* is for sums: memory that targets share counts in one.
+
+    What is resident, in use or idle is as `Snapshot.classes` has it. The access rate is that of
+    DAMON_STAT: a sample that found a region accessed counts as one access to all of it.
     """
     n, target = len(snapshot.targets), snapshot.target
+    classes = snapshot.classes.once() if once else snapshot.classes
 
     def sums(values: NDArray[np.int64] | NDArray[np.float64]) -> NDArray[np.float64]:
         return np.bincount(target, values, n).astype(np.float64)
 
-    resident = np.array([one.rss_bytes for one in snapshot.footprints] or [0] * n, np.float64)
-    working_set = sums(snapshot.touched_bytes)
-    idle_s = np.where(snapshot.nr_accesses == 0, snapshot.age * snapshot.window_ns / 1e9, -1)
-    place = np.searchsorted(IDLE_S, idle_s, side="right")
-    seen = snapshot.size - snapshot.unobservable_bytes
-    columns = len(IDLE_S) + 1
-    counts = np.bincount(target * columns + place, seen, n * columns).reshape(n, columns)[:, 1:]
-    idle = counts[:, ::-1].cumsum(axis=1)[:, ::-1]
-    known = resident[:, None] > 0
-    cap = np.where(known, np.maximum(resident - working_set, 0)[:, None], np.inf)
+    rss = np.array([one.rss_bytes for one in snapshot.footprints] or [0] * n, np.float64)
+    repeated = sums(snapshot.classes.repeated) if once else np.zeros(n)
+    # Of a process that is watched in part, what is watched; else all of it.
+    resident = np.where(
+        rss > 0, np.maximum(rss - repeated, 0), sums(classes.total - classes.assumed)
+    )
+    idle = np.array([sums(classes.idle(seconds * 10**9)) for seconds in IDLE_S])
     return Figures(
-        working_set,
+        sums(classes.accessed),
         resident,
         sums(snapshot.size),
-        sums(snapshot.unobservable_bytes),
+        sums(classes.unobservable),
+        sums(classes.unseen),
         sums(snapshot.size * snapshot.nr_accesses) / max(snapshot.window_ns / 1e9, 1e-9),
-        np.minimum(idle, cap),
+        idle.T,
     )

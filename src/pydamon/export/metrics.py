@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from pydamon.core.names import printable
-from pydamon.core.snapshot import Snapshot, Target
+from pydamon.core.snapshot import Snapshot
 from pydamon.engine import Monitor
 from pydamon.export.figures import IDLE_S, Figures, figures_of
 from pydamon.policies import read_statuses
@@ -23,15 +23,15 @@ __all__ = ["Metrics"]
 _OWN_AFTER_NS = 60 * 10**9
 _CGROUPS_NS = 60 * 10**9
 _OTHER = "other"
-
-_Key: TypeAlias = tuple[int, int]
-"""A process: its pid, which others have at other times, and when it started."""
+_Key: TypeAlias = tuple[str, int, int, str]
+"""Of a target."""
 
 _GAUGES = {
     "working_set_bytes": "Memory that was accessed in the window.",
     "resident_bytes": "Memory that is in RAM; what is shared counts in each process.",
     "monitored_bytes": "Memory that is mapped and watched.",
     "unobservable_bytes": "Memory that is watched, but of which the probe can tell nothing.",
+    "unseen_bytes": "Memory that nobody has looked at yet: it may be in use or idle.",
     "access_bytes_per_second": "An estimate of how much memory is accessed a second.",
 }
 _SCHEME_COUNTERS = {
@@ -45,7 +45,7 @@ _SCHEME_COUNTERS = {
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What `collect` needs, all of one moment; `since_ns` is when the watching of each began."""
+    """What `collect` needs, all of one moment; `since_ns` says when watching each target began."""
 
     snapshot: Snapshot | None
     probe: str
@@ -86,8 +86,7 @@ class Metrics(Collector):
                 since = old.since_ns
             else:
                 new_ns = 0 if self._snapshots == 1 else snapshot.end_ns
-                keys = map(_key, snapshot.targets)
-                since = {key: old.since_ns.get(key, new_ns) for key in keys}
+                since = {t.key: old.since_ns.get(t.key, new_ns) for t in snapshot.targets}
         self._state = _State(snapshot, mon.probe_name if mon else old.probe, since)
 
     def collect(self) -> Iterator[Metric]:
@@ -97,12 +96,15 @@ class Metrics(Collector):
         yield from _schemes()
         if state.snapshot is None:
             return
-        figures = figures_of(state.snapshot)
+        figures, once = (figures_of(state.snapshot, once=flag) for flag in (False, True))
         group, labels = self._processes(state.snapshot, state, figures)
-        yield from _families("process", ("pid", "name"), figures.summed(group, len(labels)), labels)
+        # What several processes share counts in each by itself, and once in a sum.
+        summed = np.array([labels[series] == ("", _OTHER) for series in group], np.bool_)
+        sums = figures.replaced(summed, once).summed(group, len(labels))
+        yield from _families("process", ("pid", "name"), sums, labels)
         names = self._cgroups_of(state.snapshot)
-        group, found = _largest(names, figures.working_set_bytes, self._most)
-        sums = figures.summed(group, len(found))
+        group, found = _largest(names, once.working_set_bytes, self._most)
+        sums = once.summed(group, len(found))
         yield from _families("cgroup", ("cgroup",), sums, [(name,) for name in found])
 
     def _own(self, state: _State) -> Iterator[Metric]:
@@ -148,7 +150,7 @@ class Metrics(Collector):
     ) -> tuple[list[int], list[tuple[str, str]]]:
         """For each target the index of its series, and the labels of those."""
         settled = np.array(
-            [snapshot.end_ns - state.since_ns[_key(t)] >= _OWN_AFTER_NS for t in snapshot.targets],
+            [snapshot.end_ns - state.since_ns[t.key] >= _OWN_AFTER_NS for t in snapshot.targets],
             np.bool_,
         )
         order = np.lexsort((-figures.working_set_bytes, ~settled))
@@ -168,13 +170,9 @@ class Metrics(Collector):
         known = {} if expired else self._cgroups
         if expired:
             self._cgroups_until_ns = snapshot.end_ns + _CGROUPS_NS
-        found = [known.get(_key(t)) or printable(cgroup_of(t.pid)) for t in snapshot.targets]
-        self._cgroups = dict(zip(map(_key, snapshot.targets), found, strict=True))
+        found = [known.get(t.key) or printable(cgroup_of(t.pid)) for t in snapshot.targets]
+        self._cgroups = dict(zip((t.key for t in snapshot.targets), found, strict=True))
         return found
-
-
-def _key(target: Target) -> _Key:
-    return target.pid, target.started_ns
 
 
 def _largest(names: list[str], size: NDArray[np.float64], most: int) -> tuple[list[int], list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,11 @@ __all__ = ["IDLE_NS", "SUMS", "Frame", "Timing", "fold", "joined"]
 IDLE_NS = 10 * 10**9
 """Memory that has not been accessed for so long is idle."""
 
-SUMS = ("total", "hot", "warm", "cold", "idle", "unobservable", "touched", "heat")
+SUMS = ("total", "hot", "warm", "cold", "idle", "unobservable", "unseen", "touched", "heat")
 """The columns of `Frame.sums`: bytes as in `analysis.Bytes`, those accessed, and bytes x rate."""
+
+Key: TypeAlias = tuple[str, int, int, str]
+"""What a target is, whatever it is called by now: `Target.key`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +79,23 @@ class Frame:
         return self.timing.end_ns
 
     @cached_property
-    def working_sets(self) -> dict[int, float]:
-        """The bytes that an aggregation found accessed, by pid."""
-        touched = np.bincount(
-            self.sum_target, self.sums[:, SUMS.index("touched")], len(self.targets)
-        )
-        return {t.pid: float(size) for t, size in zip(self.targets, touched, strict=True)}
+    def working_sets(self) -> dict[Key, float]:
+        """The bytes that an aggregation found accessed, by the target's key."""
+        return self._by_target("touched")
 
-    def spans_of(self, pid: int) -> Spans:
+    @cached_property
+    def unseen(self) -> dict[Key, float]:
+        """The bytes that nobody had looked at yet, by the target's key."""
+        return self._by_target("unseen")
+
+    def _by_target(self, column: str) -> dict[Key, float]:
+        sums = np.bincount(self.sum_target, self.sums[:, SUMS.index(column)], len(self.targets))
+        return {t.key: float(size) for t, size in zip(self.targets, sums, strict=True)}
+
+    def spans_of(self, target: Target) -> Spans:
         """The spans of one target: none, if it is not in there."""
-        pids = [target.pid for target in self.targets]
-        index = pids.index(pid) if pid in pids else len(pids)
+        keys = [one.key for one in self.targets]
+        index = keys.index(target.key) if target.key in keys else len(keys)
         return self.spans.of_target(index)
 
 
@@ -104,14 +114,14 @@ def joined(timings: Sequence[Timing]) -> Timing:
 
 def fold(frames: Sequence[Frame]) -> Frame:
     """One frame of neighbouring ones: their means, by the time that each has measured."""
-    targets = {target.pid: target for frame in frames for target in frame.targets}
-    pids = {pid: index for index, pid in enumerate(targets)}
+    targets = {target.key: target for frame in frames for target in frame.targets}
+    numbers = {key: index for index, key in enumerate(targets)}
     names = tuple(sorted({name for frame in frames for name in frame.names}))
     codes = {name: index for index, name in enumerate(names)}
     weights = [float(max(1, frame.timing.measured_ns)) for frame in frames]
     parts, keys = [], []
     for frame in frames:
-        target = np.array([pids[one.pid] for one in frame.targets], np.int32)
+        target = np.array([numbers[one.key] for one in frame.targets], np.int32)
         name = np.array([codes[one] for one in frame.names], np.int32)
         parts.append(frame.spans.renumbered(target, name))
         keys.append(target[frame.sum_target].astype(np.int64) * len(names) + name[frame.sum_name])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon.analysis import HOT_RATE
+from pydamon.analysis.classes import classes_of
+from pydamon.core.classify import RegionClasses, joined_classes
+from pydamon.core.mappings import MappingTable
 from pydamon.core.snapshot import Snapshot, Target
 from pydamon.live.frame import IDLE_NS, Frame, Timing
 from pydamon.live.spans import Spans, union
@@ -22,7 +24,7 @@ __all__ = ["frame_of", "frames_of"]
 class _Regions:
     """The regions of several windows, one after the other, and where those of each begin.
 
-    `age` counts windows; `target` and `name` are indices.
+    `target` and `name` are indices.
     """
 
     window_ns: NDArray[np.int64]
@@ -32,18 +34,16 @@ class _Regions:
     start: NDArray[np.int64]
     end: NDArray[np.int64]
     rate: NDArray[np.float64]
-    age: NDArray[np.int64]
-    touched: NDArray[np.int64]
-    unobservable: NDArray[np.int64]
+    classes: RegionClasses
 
 
 def frame_of(snapshots: Sequence[Snapshot], start_ns: int | None = None) -> Frame:
     """One frame of neighbouring snapshots, of one at least; it begins at *start_ns*, if given."""
-    known: dict[tuple[int, int], int] = {}
+    known: dict[tuple[tuple[str, int, int, str], int], int] = {}
     tables: list[Target] = []
     which = []
     for snapshot in snapshots:
-        keys = [(one.pid, id(one.mappings)) for one in snapshot.targets]
+        keys = [(one.key, id(one.mappings)) for one in snapshot.targets]
         for one, key in zip(snapshot.targets, keys, strict=True):
             # Mappings are read once in a while only: each table of them is searched once.
             if key not in known:
@@ -54,8 +54,8 @@ def frame_of(snapshots: Sequence[Snapshot], start_ns: int | None = None) -> Fram
     start = np.concatenate([s.start for s in snapshots])
     end = np.concatenate([s.end for s in snapshots])
     names, name = _names(tables, table, start, end)
-    targets = {one.pid: Target(one.pid, one.name) for one in tables}
-    order = {pid: index for index, pid in enumerate(targets)}
+    targets = {one.key: replace(one, mappings=MappingTable()) for one in tables}
+    order = {key: index for index, key in enumerate(targets)}
     lengths = [len(s) for s in snapshots]
     window_ns = np.array([max(1, s.window_ns) for s in snapshots], np.int64)
     samples = np.repeat([s.max_nr_accesses for s in snapshots], lengths)
@@ -74,14 +74,12 @@ def frame_of(snapshots: Sequence[Snapshot], start_ns: int | None = None) -> Fram
         _Regions(
             window_ns,
             np.append(0, np.cumsum(lengths)),
-            np.array([order[one.pid] for one in tables], np.int32)[table],
+            np.array([order[one.key] for one in tables], np.int32)[table],
             name,
             start,
             end,
             np.concatenate([s.nr_accesses for s in snapshots]) / samples,
-            np.concatenate([s.age for s in snapshots]),
-            np.concatenate([s.touched_bytes for s in snapshots]),
-            np.concatenate([s.unobservable_bytes for s in snapshots]),
+            joined_classes([s.classes for s in snapshots]),
         ),
     )
 
@@ -91,16 +89,15 @@ def frames_of(recording: Recording, most: int) -> Iterator[Frame]:
     offsets = recording.snapshot_offsets
     if len(recording) == 0:
         return
-    wanted = (
-        *("pid", "start", "end", "nr_accesses", "max_nr_accesses", "age", "touched_bytes"),
-        "unobservable_bytes",
-    )
+    wanted = ("start", "end", "nr_accesses", "max_nr_accesses")
     column = {name: recording.column(name) for name in wanted}
     mapping, all_names = recording.codes("mapping"), recording.names("mapping")
-    targets = {target.pid: target for target in recording.targets}
-    starts, ends, sampling_ns, cpu_ns, late_ticks = (
+    targets = recording.targets
+    of_rows = np.repeat(recording.part_targets, np.diff(recording.part_offsets))
+    classes = classes_of(recording)
+    starts, ends, windows_ns, sampling_ns, cpu_ns, late_ticks = (
         recording.of_snapshots(name)
-        for name in ("start_ns", "end_ns", "sampling_ns", "cpu_ns", "late_ticks")
+        for name in ("start_ns", "end_ns", "window_ns", "sampling_ns", "cpu_ns", "late_ticks")
     )
     frame_ns = max(1, -(-int(ends[-1] - starts[0]) // most))
     slot = (ends - 1 - starts[0]) // frame_ns
@@ -109,9 +106,9 @@ def frames_of(recording: Recording, most: int) -> Iterator[Frame]:
     for first, beyond in itertools.pairwise(heads):
         bounds = offsets[first : beyond + 1]
         rows = slice(int(bounds[0]), int(bounds[-1]))
-        pids, target = np.unique(column["pid"][rows], return_inverse=True)
+        numbers, target = np.unique(of_rows[rows], return_inverse=True)
         codes, name = np.unique(mapping[rows], return_inverse=True)
-        window_ns = np.maximum(1, ends[first:beyond] - starts[first:beyond])
+        window_ns = np.maximum(1, windows_ns[first:beyond])
         begin_ns, end_ns = end_ns, int(ends[beyond - 1])
         yield _frame(
             Timing(
@@ -123,7 +120,7 @@ def frames_of(recording: Recording, most: int) -> Iterator[Frame]:
                 int(cpu_ns[first:beyond].sum(dtype=np.int64)),
                 int(late_ticks[first:beyond].sum(dtype=np.int64)),
             ),
-            tuple(targets[pid] for pid in pids.tolist()),
+            tuple(targets[number] for number in numbers.tolist()),
             tuple(all_names[code] for code in codes.tolist()),
             _Regions(
                 window_ns,
@@ -133,9 +130,7 @@ def frames_of(recording: Recording, most: int) -> Iterator[Frame]:
                 column["start"][rows],
                 column["end"][rows],
                 column["nr_accesses"][rows] / column["max_nr_accesses"][rows],
-                column["age"][rows],
-                column["touched_bytes"][rows],
-                column["unobservable_bytes"][rows],
+                classes.rows(rows),
             ),
         )
 
@@ -148,20 +143,20 @@ def _frame(
     key = regions.target.astype(np.int64) * len(names) + regions.name
     used, place = np.unique(key, return_inverse=True)
     share = row_ns / window_ns.sum()
-    total = (regions.end - regions.start) * share
-    unobservable = regions.unobservable * share
-    seen, rate = total - unobservable, regions.rate
-    idle = (rate == 0) & (regions.age * row_ns >= IDLE_NS)
+    rate, classes = regions.rate, regions.classes
     columns = (
-        total,
-        np.where(rate >= HOT_RATE, seen, 0),
-        np.where((rate > 0) & (rate < HOT_RATE), seen, 0),
-        np.where(rate == 0, seen, 0),
-        np.where(idle, seen, 0),
-        unobservable,
-        regions.touched * share,
-        total * rate,
+        classes.total,
+        classes.hot,
+        classes.warm,
+        classes.cold,
+        classes.idle(IDLE_NS),
+        classes.unobservable,
+        classes.unseen,
+        classes.accessed,
+        classes.total * rate,
     )
+    # A region of which more than a half was never looked at has no rate.
+    rate = np.where(2 * classes.unseen > classes.total, np.nan, rate)
     bounds = regions.offsets.tolist()
     parts = [
         Spans(
@@ -180,7 +175,7 @@ def _frame(
         union(parts, window_ns.tolist()),
         (used // max(1, len(names))).astype(np.int32),
         (used % max(1, len(names))).astype(np.int32),
-        np.stack([np.bincount(place, column, len(used)) for column in columns], axis=1),
+        np.stack([np.bincount(place, column * share, len(used)) for column in columns], axis=1),
     )
 
 

@@ -27,10 +27,10 @@ class Scroll:
     """Makes one heat map after another, of the columns that are new and those that it has."""
 
     def __init__(self) -> None:
-        self._pid = -1
+        self._target: Target | None = None
         self._axis = self._every = AddressAxis(np.empty((0, 2), np.int64))
         self._shown = (0, 0)
-        self._columns: dict[Frame, NDArray[np.float64]] = {}
+        self._columns: dict[Frame, tuple[NDArray[np.float64], NDArray[np.bool_]]] = {}
         self._hottest = (0, 0)
 
     def look(
@@ -51,14 +51,14 @@ class Scroll:
         it is for as long as it holds nearly all accesses, and not much else.
         """
         shown, edges = frames_at(frames, columns, end_ns, column_ns)
-        spans = {f: f.spans_of(target.pid) for f in dict.fromkeys(shown) if f is not None}
+        spans = {f: f.spans_of(target) for f in dict.fromkeys(shown) if f is not None}
         spans = {frame: one for frame, one in spans.items() if len(one)}
         if not spans:
             return None
         starts, ends = zip(*(one.blocks() for one in spans.values()), strict=True)
         every = covered(np.concatenate(starts), np.concatenate(ends))
-        if target.pid != self._pid:
-            self._pid, self._hottest = target.pid, (0, 0)
+        if self._target is None or target.key != self._target.key:
+            self._target, self._hottest = target, (0, 0)
         if addresses == "all":
             low, high = 0, every.length
         elif addresses == "hottest":
@@ -69,27 +69,28 @@ class Scroll:
             return None
         self._every, self._shown = every, (low, high)
         axis = every.part(low, high)
-        held = next((len(column) for column in self._columns.values()), rows)
+        held = next((len(rates) for rates, _ in self._columns.values()), rows)
         if held != rows or not np.array_equal(axis.segments, self._axis.segments):
             self._columns = {}
         self._axis = axis
         row_edges = np.linspace(0, high - low, rows + 1)
         missing = [frame for frame in spans if frame not in self._columns]
         if missing:
-            rates = _rates([spans[frame] for frame in missing], axis, row_edges)
-            self._columns |= zip(missing, rates, strict=True)
+            made = _rates([spans[frame] for frame in missing], axis, row_edges)
+            self._columns |= zip(missing, zip(*made, strict=True), strict=True)
         self._columns = {frame: self._columns[frame] for frame in spans}
-        nothing = np.full(rows, np.nan)
+        nothing = np.full(rows, np.nan), np.zeros(rows, np.bool_)
         cells = [self._columns.get(f, nothing) if f is not None else nothing for f in shown]
         newest = next(reversed(spans))
         return HeatMap(
             target,
-            np.stack(cells, axis=1),
+            np.stack([rates for rates, _ in cells], axis=1),
             axis,
             row_edges,
             edges,
             _row_names(spans[newest], newest.names, axis, row_edges),
             every.length - (high - low),
+            unseen=np.stack([unseen for _, unseen in cells], axis=1),
         )
 
     def beside(self, share: float) -> tuple[tuple[int, int], float]:
@@ -107,6 +108,7 @@ class Scroll:
         """The positions between which the heat is."""
         edges = np.linspace(0, every.length, min(_FINE, every.length) + 1)
         low, high, rate = _placed(spans, every)
+        rate = np.nan_to_num(rate)
         heat = spread(low, high, rate, line=np.zeros(len(low), np.int64), lines=1, edges=edges)[0]
         wanted = hottest(heat, edges)
         first, beyond = every.position(np.array(self._hottest)).tolist()
@@ -155,16 +157,26 @@ def _placed(
 
 def _rates(
     spans: Sequence[Spans], axis: AddressAxis, row_edges: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """The mean rate in each row for each of several lists of spans: shape (lists, rows)."""
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The mean rate in each row for each of several lists of spans: shape (lists, rows).
+
+    And of which rows nobody had looked at more than a half, of the same shape.
+    """
     low, high, rate = _placed(spans, axis)
     line = np.repeat(np.arange(len(spans)), [len(one) for one in spans])
-    heat = spread(low, high, rate, line=line, lines=len(spans), edges=row_edges)
-    known = spread(low, high, None, line=line, lines=len(spans), edges=row_edges)
+
+    def filled(weight: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        return spread(low, high, weight, line=line, lines=len(spans), edges=row_edges)
+
+    hidden = np.isnan(rate)
+    heat, known = filled(np.where(hidden, 0, rate)), filled(None)
+    unseen = filled(hidden.astype(np.float64)) if hidden.any() else np.zeros_like(known)
+    is_unseen = unseen > known / 2
     rates = np.full(heat.shape, np.nan)
-    np.divide(heat, known, out=rates, where=known > row_edges[1] * 1e-9)
+    is_known = (known > row_edges[1] * 1e-9) & ~is_unseen
+    np.divide(heat, known - unseen, out=rates, where=is_known)
     clipped: NDArray[np.float64] = np.clip(np.round(rates, 6), 0, 1)
-    return clipped
+    return clipped, is_unseen
 
 
 def _row_names(

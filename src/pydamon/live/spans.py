@@ -17,6 +17,7 @@ MOST_SPANS = 1000
 
 _LEVELS = (64, 16, 4, 1)
 """Rates count as alike within 1 / so many; fewer where there would be too many spans."""
+_NEGLIGIBLE = 1e-9
 _PAGE_BITS = 46
 """An address has at most 57 bits, of which 12 are within a page; one more for its end."""
 
@@ -26,7 +27,7 @@ class Spans:
     """Sorted by target and address, without overlap; one entry a span in each column.
 
     `target` and `name` are indices into lists that somebody else has, `start` and `end` bytes,
-    `rate` is 0 to 1.
+    `rate` is 0 to 1, and NaN where nobody had looked yet.
     """
 
     target: NDArray[np.int32]
@@ -59,7 +60,7 @@ class Spans:
 
 
 def union(parts: Sequence[Spans], weights: Sequence[float]) -> Spans:
-    """Spans of all that any part covers, with the mean rate of those parts that do.
+    """Spans of all that any part covers, with the mean rate of those parts that know it.
 
     The spans of a part may be in any order. Borders are rounded to pages; neighbours of the same
     name become one where their rates are alike.
@@ -73,8 +74,9 @@ def union(parts: Sequence[Spans], weights: Sequence[float]) -> Spans:
     beyond = [np.searchsorted(edges, places) for places in high]
     weight = np.repeat(np.array(weights, np.float64), [len(part) for part in parts])
     rate = np.concatenate([part.rate for part in parts])
-    known = _filled(first, beyond, weight, len(edges))
-    heat = _filled(first, beyond, weight * rate, len(edges))
+    seen = ~np.isnan(rate)
+    known = _filled(first, beyond, weight * seen, len(edges))
+    heat = _filled(first, beyond, weight * np.where(seen, rate, 0), len(edges))
     name = np.full(len(edges) - 1, -1, np.int32)
     for part, begin, end in zip(reversed(parts), reversed(first), reversed(beyond), strict=True):
         # The newest name; what the last part covers is nearly always all.
@@ -87,7 +89,10 @@ def union(parts: Sequence[Spans], weights: Sequence[float]) -> Spans:
             break
     covered = np.flatnonzero(name >= 0)
     # What rounding leaves of a sum of equal numbers is not an access.
-    mean = np.clip(np.round(heat[covered] / known[covered], 6), 0, 1)
+    mean = np.full(len(covered), np.nan)
+    is_known = known[covered] > _NEGLIGIBLE * weight.max(initial=0)
+    np.divide(heat[covered], known[covered], out=mean, where=is_known)
+    mean = np.clip(np.round(mean, 6), 0, 1)
     return _joined(edges[covered], edges[covered + 1], mean, name[covered])
 
 
@@ -119,7 +124,7 @@ def _joined(
     apart = (low[1:] != high[:-1]) | (name[1:] != name[:-1])
     heads = np.arange(len(low))
     for levels in _LEVELS:
-        level = np.ceil(rate * levels)
+        level = np.nan_to_num(np.ceil(rate * levels), nan=-1)
         heads = np.flatnonzero(np.append(True, apart | (level[1:] != level[:-1])))
         if len(heads) <= MOST_SPANS:
             break

@@ -18,7 +18,7 @@ from pydamon.recording import Recording
 from pydamon.views.objects import HEADINGS, object_rows, object_title
 from pydamon.views.summary import summary_view
 from pydamon.views.svg import heatmap_svg
-from pydamon.views.text import duration, mapping_label, percent, size, target_label
+from pydamon.views.text import age, duration, mapping_label, percent, size, target_label
 
 __all__ = ["FORMATS", "to_html"]
 
@@ -40,17 +40,21 @@ def _snapshot(snapshot: Snapshot) -> str:
         (
             size(one.size),
             percent(one.nr_accesses / max(snapshot.max_nr_accesses, 1)),
-            duration(one.age * snapshot.window_ns),
+            age(one.age_ns),
             f"{one.start:x}-{one.end:x}",
             mapping_label(one.mapping.name) if one.mapping else "",
             target_label(one.target),
         )
         for one in snapshot.hottest(_MOST)
     ]
-    working_set = size(snapshot.working_set())
-    title = f"Working set {working_set} of {size(int(snapshot.size.sum()))}, in " + duration(
-        snapshot.window_ns
+    classes = snapshot.classes.over(len(snapshot.targets))
+    whole, unseen, assumed = (
+        int(amount.sum()) for amount in (classes.total, classes.unseen, classes.assumed)
     )
+    title = f"Working set {size(snapshot.working_set())} of {size(whole)} "
+    title += "of address space" if assumed else "in memory"
+    title += f", {size(unseen)} not looked at yet" if unseen else ""
+    title += f", in {duration(snapshot.window_ns)}"
     more = len(snapshot) - len(rows)
     title += f"; the {len(rows)} hottest of {len(snapshot)} regions" if more else ""
     return _table(title, ("size", "rate", "age", "addresses", "mapping", "target"), rows)

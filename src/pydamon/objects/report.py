@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core.regions import PAGE_SIZE
+from pydamon.core.snapshot import Snapshot
 from pydamon.objects.buffers import Buffer
 from pydamon.recording import Recording
 
@@ -104,7 +105,9 @@ def attribute(
     for index, snapshot in enumerate(one.snapshots()):
         ends_ns[index], windows_ns[index] = snapshot.end_ns, snapshot.window_ns
         resident = sum(f.rss_bytes for f in snapshot.footprints) or resident
-        for into, amount in ((touched, snapshot.touched_bytes), (covered, snapshot.size)):
+        # What nobody has looked at yet is not covered.
+        seen = snapshot.size * (1 - _unseen_shares(snapshot))
+        for into, amount in ((touched, snapshot.touched_bytes), (covered, seen)):
             within = _within(snapshot.start, snapshot.end, amount, start, end)
             into[index] = np.bincount(owner, within, len(buffers))
     whole = np.bincount(owner, end - start, len(buffers))
@@ -122,6 +125,13 @@ def attribute(
         max(0, resident - sum(use.size for use in uses)),
         recording.info.probe,
     )
+
+
+def _unseen_shares(snapshot: Snapshot) -> NDArray[np.float64]:
+    """Which share of each region nobody had looked at yet."""
+    classes = snapshot.classes
+    shares: NDArray[np.float64] = classes.unseen / np.maximum(classes.total, 1)
+    return shares
 
 
 def _use(

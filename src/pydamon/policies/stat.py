@@ -22,8 +22,9 @@ class Stat(Policy):
     """Show how much memory is accessed, and for how long the rest has been idle; change nothing.
 
     `memory_bandwidth_bytes_per_s` is an estimate: each sample that found a region accessed counts
-    as one access to all of it. `idle_ms` are percentiles, by bytes, of the time since memory was
-    last seen accessed: 0 for what is in use now.
+    as one access to all of it. `idle_ms` are percentiles, by resident bytes, of the time since
+    memory was last seen accessed: 0 for what is in use. Memory of which nobody knows that is left
+    out: `unseen_bytes` is what nobody has looked at yet.
     """
 
     name: ClassVar[str] = "stat"
@@ -37,28 +38,25 @@ class Stat(Policy):
         import numpy as np  # noqa: PLC0415  (help needs no figures)
 
         from pydamon.core.snapshot import UNKNOWN  # noqa: PLC0415
-        from pydamon.schemes.chosen import Chosen  # noqa: PLC0415
 
-        everything = Chosen.all_of(snapshot)
-        resident = np.where(
-            snapshot.resident_bytes == UNKNOWN, snapshot.size, snapshot.resident_bytes
-        )
-        accessed = float(np.dot(resident, snapshot.nr_accesses))
-        idle_ms = np.where(snapshot.nr_accesses == 0, everything.age_ns / 1e6, 0.0)
-        # What targets share counts once, and what nobody has looked at yet not at all.
-        counted = np.maximum(resident - snapshot.repeated_bytes - snapshot.unseen_bytes, 0)
-        idle_ms, counted = idle_ms[counted > 0], counted[counted > 0]
-        order = np.argsort(idle_ms)
-        share = np.cumsum(counted[order]) / max(1, int(counted.sum()))
+        classes = snapshot.classes.over(len(snapshot.targets))
+        accessed = float(np.dot(classes.total, snapshot.nr_accesses))
+        known = classes.idle_ns != UNKNOWN
+        idle_ns = np.append(np.zeros(len(snapshot), np.int64), classes.idle_ns[known])
+        size = np.append(classes.accessed, classes.cold[known])
+        order = np.argsort(idle_ns)
+        order = order[size[order] > 0]
+        share = np.cumsum(size[order]) / max(1, int(size.sum()))
         last = len(order) - 1
         at = [min(int(np.searchsorted(share, p / 100)), last) for p in _PERCENTILES]
         return {
             "memory_bandwidth_bytes_per_s": round(accessed / (snapshot.window_ns / 1e9)),
             "idle_ms": {
-                f"p{p}": round(float(idle_ms[order[i]]))
+                f"p{p}": round(float(idle_ns[order[i]]) / 1e6)
                 for p, i in zip(_PERCENTILES, at, strict=True)
                 if last >= 0
             },
             "working_set_bytes": snapshot.working_set(),
+            "unseen_bytes": int(classes.unseen.sum()),
             "aggregation_us": round(snapshot.window_ns / 1e3),
         }

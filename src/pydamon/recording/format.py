@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self, TypeVar
 
 import pyarrow as pa
@@ -145,6 +145,10 @@ class RecordingInfo:
             hostname=os.uname().nodename,
             pydamon_version=_pydamon_version(),
         )
+
+    def since(self, start_ns: int | None) -> Self:
+        """The same for the part of the recording from *start_ns* on."""
+        return replace(self, started_ns=max(self.started_ns, start_ns or 0))
 
     def to_json(self) -> bytes:
         """As it stands in the file."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
@@ -18,7 +19,9 @@ from pydamon.core.snapshot import Target
 from pydamon.recording.arrays import arrow, constant, joined, numbers, single
 from pydamon.recording.format import COLUMNS, EXTRA, RecordingInfo
 from pydamon.recording.memory import free_memory
+from pydamon.recording.overlap import Coverage
 from pydamon.recording.recording import Recording, no_such_target
+from pydamon.recording.targets import is_same
 
 __all__ = ["DerivedFile", "Recorded", "RecordingFile", "SeveralFiles", "in_order", "parts_of"]
 
@@ -31,14 +34,16 @@ class RecordingFile(ABC):
 
     Each part is a `Recording` of whole snapshots with some 100,000 rows, so that memory stays
     bounded. `info` describes all of it; `path` is what it was opened as. `problem` says why the
-    recording is not complete; it is known once a part that was cut short, or the last, has been
-    read. Names have other codes in each part. `ordered` says whether the snapshots are known to
-    come in the order of time; `read` gives them so in any case.
+    recording is not complete, and `overlap` which target is in it twice at the same time; both are
+    known once the last part, or one that was cut short, has been read. Names have other codes in
+    each part. `ordered` says whether the snapshots are known to come in the order of time; `read`
+    gives them so in any case.
     """
 
     path: str
     info: RecordingInfo
     problem: str = ""
+    overlap: str = ""
     ordered: bool = True
 
     @abstractmethod
@@ -51,9 +56,14 @@ class RecordingFile(ABC):
 
     @property
     def began_ns(self) -> int:
-        """When the first snapshot began, as far as it is known before all is read: Unix time."""
-        first = next(iter(self), None) if self.ordered else None
-        return int(first.of_snapshots("start_ns")[0]) if first else self.info.started_ns
+        """When the recording begins, for everything that counts time from there: Unix time.
+
+        That is when its first snapshot began. Where snapshots are not in the order of time, all of
+        them are looked at.
+        """
+        parts = islice(self, 1) if self.ordered else self
+        began = [int(part.of_parts("start_ns").min()) for part in parts]
+        return min(began, default=self.info.started_ns)
 
     def read(self) -> Recording:
         """All of it, in memory; raises `RecordingError` where that does not suffice."""
@@ -66,7 +76,8 @@ class RecordingFile(ABC):
                 raise RecordingError(
                     f"{self.path} does not fit into memory", hint="take a part of it: pydamon slice"
                 )
-        return Recording(self.info, in_order(tables, known=self.ordered), self.problem)
+        table = in_order(tables, known=self.ordered)
+        return Recording(self.info, table, self.problem, overlap=self.overlap)
 
     def sorted(self) -> RecordingFile:
         """The same in the order of time: itself, a merge, or else one that is read as a whole."""
@@ -93,18 +104,27 @@ class RecordingFile(ABC):
         hosts: Collection[str] | None = None,
     ) -> RecordingFile:
         """A part of it, as `Recording.slice` takes it, still to be read."""
-        return self.changed(
+        part = self.changed(
             lambda part: part.slice(
                 start_ns=start_ns, end_ns=end_ns, addresses=addresses, pids=pids, hosts=hosts
             )
         )
+        part.info = self.info.since(start_ns)
+        return part
 
     def of_pid(self, pid: int) -> RecordingFile:
-        """One of its targets, as `Recording.of_pid` takes it.
+        """Some of its targets, as `Recording.of_pid` takes them.
 
         Reading it raises `RecordingError` where there is no such target.
         """
-        return _OfPid(self, pid)
+        return _OfTargets(self, pid, lambda target: target.pid == pid)
+
+    def of_target(self, target: Target) -> RecordingFile:
+        """One of its targets, as `Recording.of_target` takes it.
+
+        Reading it raises `RecordingError` where there is no such target.
+        """
+        return _OfTargets(self, target.pid, lambda one: is_same(target, one))
 
 
 Recorded: TypeAlias = Recording | RecordingFile
@@ -125,9 +145,13 @@ class DerivedFile(RecordingFile):
 
     def __iter__(self) -> Iterator[Recording]:
         for part in self._whole:
-            self.problem = self._whole.problem
+            self._listen()
             yield part
-        self.problem = self._whole.problem
+        self._listen()
+
+    def _listen(self) -> None:
+        """What is wrong with the other is wrong with this one."""
+        self.problem, self.overlap = self._whole.problem, self._whole.overlap
 
     def sorted(self) -> RecordingFile:
         if self.ordered:
@@ -146,19 +170,24 @@ class _Changed(DerivedFile):
         return filter(len, map(self._change, super().__iter__()))
 
 
-class _OfPid(DerivedFile):
-    def __init__(self, whole: RecordingFile, pid: int) -> None:
+class _OfTargets(DerivedFile):
+    """The targets that are *wanted*, of which *pid* is that of an error."""
+
+    def __init__(self, whole: RecordingFile, pid: int, wanted: Callable[[Target], bool]) -> None:
         super().__init__(whole)
         self._pid = pid
+        self._wanted = wanted
 
     def __iter__(self) -> Iterator[Recording]:
-        known: dict[int, Target] = {}
+        known: dict[int, None] = {}
+        found = False
         for part in super().__iter__():
-            mine = {target.pid: target for target in part.targets}
-            known |= mine
-            if self._pid in mine:
-                yield part.of_pid(self._pid)
-        if self._pid not in known:
+            mine = np.array([self._wanted(one) for one in part.located_targets], np.bool_)
+            known |= dict.fromkeys(target.pid for target in part.targets)
+            if mine.any():
+                found = True
+                yield part.of_parts_where(mine[part.part_targets])
+        if not found:
             raise no_such_target(self._pid, known)
 
 
@@ -191,7 +220,7 @@ class _InMemory(RecordingFile):
         self._file = file
 
     def __iter__(self) -> Iterator[Recording]:
-        self.problem = self._whole.problem
+        self.problem, self.overlap = self._whole.problem, self._whole.overlap
         if len(self._whole.table):
             yield self._whole
 
@@ -208,19 +237,37 @@ class SeveralFiles(RecordingFile):
         self.ordered = len(files) == 1 and files[0].ordered
         self.info = _merged_info([file.info for file in files])
         self._files = files
+        self._both = ""
 
     def __iter__(self) -> Iterator[Recording]:
-        seen: set[tuple[str, int, int]] = set()
-        for file in self._files:
-            first = True
-            for part in file:
-                if first and (window := _first_window(part)) in seen:
-                    raise _there_twice(self.path)
-                if first:
-                    seen.add(window)
-                first = False
-                yield part
+        coverage = Coverage()
+        for number in range(len(self._files)):
+            yield from self._parts(number, coverage)
+        self._listen()
+
+    @property
+    def began_ns(self) -> int:
+        """When the first of them begins."""
+        return min(file.began_ns for file in self._files)
+
+    def _parts(self, number: int, coverage: Coverage) -> Iterator[Recording]:
+        """The parts of one of them; raises `RecordingError` where it is another one again."""
+        for part in self._files[number]:
+            found = coverage.add(part, number)
+            if found is not None and found.source != number:
+                both = f"{self._files[found.source].path} and {self._files[number].path}"
+                if found.same:
+                    raise RecordingError(
+                        f"{self.path}: one of the recordings is there twice",
+                        hint=f"{both} begin with the same snapshot",
+                    )
+                self._both = self._both or f"{found}: {both} overlap"
+            yield part
+
+    def _listen(self) -> None:
         self.problem = _problems(self._files)
+        overlaps = (f"{file.path}: {file.overlap}" for file in self._files if file.overlap)
+        self.overlap = self._both or next(overlaps, "")
 
     def sorted(self) -> RecordingFile:
         return self if self.ordered else _Merged(self.path, [one.sorted() for one in self._files])
@@ -234,37 +281,24 @@ class _Merged(SeveralFiles):
         self.ordered = True
 
     def __iter__(self) -> Iterator[Recording]:
-        """What is known to come before everything that is still to be read, again and again."""
-        sources = [_Source(iter(file)) for file in self._files]
+        """Repeatedly yield the snapshots that end before anything unread."""
+        coverage = Coverage()
+        sources = [_Source(self._parts(number, coverage)) for number in range(len(self._files))]
         has_extra = any(source.fill() and source.has_extra for source in sources)
+        rest: list[pa.Table] = []  # of a snapshot that may go on
         while sources := [source for source in sources if source.fill()]:
             horizon_ns = min(source.last_ns for source in sources)
             pieces = [piece for source in sources if (piece := source.take(horizon_ns)) is not None]
             if has_extra:
                 pieces = list(map(_with_extra, pieces))
-            lengths = [len(piece) for piece in pieces]
-            table, order = joined(pieces), np.arange(sum(lengths))
-            if not _is_ordered(table):
-                order = _order(table)
-                table = _taken(table, order)
-            part = Recording(self.info, table)
-            # Of two hosts, or times of one, no two snapshots have the same window to the ns.
-            source = np.repeat(np.arange(len(lengths)), lengths)[order]
-            borders = np.flatnonzero(source[1:] != source[:-1]) + 1
-            if not np.isin(borders, part.snapshot_offsets).all():
-                raise _there_twice(self.path)
-            yield part
-        self.problem = _problems(self._files)
-
-
-def _first_window(part: Recording) -> tuple[str, int, int]:
-    """What no two recordings have in common."""
-    start_ns, end_ns = (int(part.of_snapshots(name)[0]) for name in ("start_ns", "end_ns"))
-    return part.hosts[0], start_ns, end_ns
-
-
-def _there_twice(path: str) -> RecordingError:
-    return RecordingError(f"{path}: one of the recordings is there twice")
+            table = in_order([*rest, *pieces])
+            cut = int(Recording(self.info, table).snapshot_offsets[-2])
+            rest = [table[cut:]]
+            if cut:
+                yield Recording(self.info, table[:cut])
+        if rest:
+            yield Recording(self.info, joined(rest))
+        self._listen()
 
 
 def _problems(files: Iterable[RecordingFile]) -> str:

@@ -23,6 +23,7 @@ from pydamon.recording.arrays import arrow, constant, joined, missing_numbers, n
 from pydamon.recording.format import COLUMNS, EXTRA, LATER, RecordingInfo
 from pydamon.recording.formats import FORMATS, HEAD_BYTES, format_of
 from pydamon.recording.formats.base import UNREADABLE, Incomplete, Source
+from pydamon.recording.overlap import Coverage
 from pydamon.recording.parts import RecordingFile, SeveralFiles
 from pydamon.recording.recording import Recording
 
@@ -93,6 +94,15 @@ class _File(RecordingFile):
             self.info = replace(self.info, hostname=host)
 
     def __iter__(self) -> Iterator[Recording]:
+        coverage = Coverage()
+        self.overlap = ""
+        for part in self._parts():
+            found = coverage.add(part)
+            if found is not None and not self.overlap:
+                self.overlap = f"{found}: it may be several recordings put together"
+            yield part
+
+    def _parts(self) -> Iterator[Recording]:
         self.problem = ""
         rows = _Rows(self.info)
         batches = iter(self._source.batches())
@@ -299,7 +309,10 @@ def _nonsense(recording: Recording) -> NDArray[np.bool_]:
         wrong |= c[name] < 0
     # In one target's part of a snapshot, regions are sorted and do not overlap.
     same = np.ones(max(0, len(recording.table) - 1), np.bool_)
-    same[recording.part_offsets[1:-1] - 1] = False
+    for name in ("start_ns", "end_ns", "pid", "process_started_ns"):
+        same &= c[name][1:] == c[name][:-1]
+    for name in ("host", "target"):
+        same &= np.diff(recording.codes(name)) == 0
     wrong[1:] |= same & (c["start"][1:] < c["end"][:-1])
     return wrong
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -13,24 +13,32 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pydamon.core.errors import RecordingError
-from pydamon.core.mappings import Mapping, MappingTable
-from pydamon.core.snapshot import Cost, Footprint, Snapshot, Target
+from pydamon.core.snapshot import Snapshot, Target
 from pydamon.recording.arrays import arrow, joined, numbers, single
 from pydamon.recording.format import RecordingInfo
+from pydamon.recording.grouping import new_snapshots
+from pydamon.recording.snapshots import snapshot_of
+from pydamon.recording.targets import is_same, located_in, named_apart
 
 __all__ = ["Recording", "no_such_target"]
 
-_OF_SNAPSHOTS = (
+_OF_PARTS = (
     "start_ns",
     "end_ns",
+    "host",
+    "pid",
+    "target",
+    "process_started_ns",
     "max_nr_accesses",
     "sampling_ns",
     "cpu_ns",
     "interruption_ns",
     "late_ticks",
-    "host",
+    "vsz_bytes",
+    "rss_bytes",
 )
-_OF_PARTS = ("pid", "target", "vsz_bytes", "rss_bytes", "process_started_ns")
+_NAMES = ("host", "target")
+_COSTS = ("cpu_ns", "interruption_ns", "late_ticks")
 
 
 def _changes(*columns: NDArray[Any]) -> NDArray[np.bool_]:
@@ -43,7 +51,7 @@ def _changes(*columns: NDArray[Any]) -> NDArray[np.bool_]:
 
 def no_such_target(pid: int, known: Iterable[int]) -> RecordingError:
     """The error that there is no target *pid*, but the *known* ones."""
-    some = ", ".join(map(str, islice(known, 10)))
+    some = ", ".join(map(str, islice(dict.fromkeys(known), 10)))
     return RecordingError(
         f"there is no process {pid} in the recording", hint=f"there is: {some}" if some else ""
     )
@@ -51,15 +59,13 @@ def no_such_target(pid: int, known: Iterable[int]) -> RecordingError:
 
 @dataclass(frozen=True)
 class _Frame:
-    """The snapshots, and the targets in them, of a recording that some regions were picked from.
+    """The targets, in their snapshots, of a recording that some regions were picked from.
 
     Without it they would vanish where all their regions do.
     """
 
-    snapshot_offsets: NDArray[np.int64]
     part_offsets: NDArray[np.int64]
     part_snapshots: NDArray[np.int64]
-    of_snapshots: dict[str, NDArray[Any]]
     of_parts: dict[str, NDArray[Any]]
 
 
@@ -68,14 +74,18 @@ class Recording:
     """What was recorded: `info`, and `table` with one row a region of a snapshot.
 
     The rows of a snapshot follow one another, in it those of a target, sorted by address. A
-    snapshot is of one host: in a merged recording those of several alternate.
-    `problem` says why the recording is not complete; what could be read is in the table.
+    snapshot is made of one aggregation of each of its targets, whose windows overlap; in a merged
+    recording those may be of several hosts.
+    `problem` says why the recording is not complete; what could be read is in the table. `overlap`
+    says which target was recorded twice at the same time, as when a recording was put together
+    with itself: its windows are in snapshots of their own then.
     """
 
     info: RecordingInfo
     table: pa.Table = field(repr=False)
     problem: str = ""
     _frame: _Frame | None = field(default=None, repr=False)
+    overlap: str = ""
 
     def __len__(self) -> int:
         """The number of snapshots."""
@@ -102,61 +112,126 @@ class Recording:
     @cached_property
     def snapshot_offsets(self) -> NDArray[np.int64]:
         """The row at which each snapshot begins, and the number of rows: shape (snapshots + 1,)."""
-        return self._frame.snapshot_offsets if self._frame else self._offsets(self._new_window)
+        return np.append(self.part_offsets[self._heads], self.part_offsets[-1])
 
     @cached_property
     def part_offsets(self) -> NDArray[np.int64]:
-        """As `snapshot_offsets`, but for each target of each snapshot."""
+        """As `snapshot_offsets`, but for each part: a target of a snapshot."""
         if self._frame:
             return self._frame.part_offsets
-        new = self._new_window | _changes(self.column("pid"), self.codes("target"))
-        return self._offsets(new)
+        new = _changes(
+            *(self.column(name) for name in ("start_ns", "end_ns", "pid", "process_started_ns")),
+            *(self.codes(name) for name in _NAMES),
+        )
+        # A target that begins anew is that of another snapshot.
+        new |= self.column("start")[1:] < self.column("end")[:-1]
+        rows = len(self.table)
+        if rows == 0:
+            return np.zeros(1, np.int64)
+        return np.concatenate([[0], np.flatnonzero(new) + 1, [rows]])
 
     @cached_property
     def part_snapshots(self) -> NDArray[np.int64]:
-        """The snapshot that each part, a target of a snapshot, belongs to: shape (parts,)."""
+        """The snapshot that each part belongs to: shape (parts,)."""
         if self._frame:
             return self._frame.part_snapshots
-        found = np.searchsorted(self.snapshot_offsets, self.part_offsets[:-1], side="right")
-        return found - 1
+        start_ns, end_ns = self.of_parts("start_ns"), self.of_parts("end_ns")
+        return np.cumsum(new_snapshots(start_ns, end_ns, self.part_targets)) - 1
+
+    @cached_property
+    def mapping_names(self) -> tuple[list[str], list[str]]:
+        """`names` of mappings, and of permissions."""
+        return self.names("mapping"), self.names("perms")
+
+    @cached_property
+    def _heads(self) -> NDArray[np.int64]:
+        """The first part of each snapshot."""
+        return np.flatnonzero(np.diff(self.part_snapshots, prepend=-1))
+
+    @cached_property
+    def _facts(self) -> dict[tuple[str, str], NDArray[Any]]:
+        """What `of_snapshots` and `of_parts` have been asked for."""
+        return {}
 
     def of_snapshots(self, name: str) -> NDArray[Any]:
-        """A column that all regions of a snapshot agree in, once each: shape (snapshots,).
+        """What is said of each snapshot: shape (snapshots,).
 
-        Those are `start_ns`, `end_ns`, `max_nr_accesses`, `sampling_ns`, `cpu_ns`,
-        `interruption_ns`, `late_ticks`, and `host` as indices into `names("host")`.
+        `start_ns` and `end_ns` bound the windows of its targets, and `window_ns` is how long those
+        are in the mean. Costs (`cpu_ns`, `interruption_ns`, `late_ticks`) are those of all its
+        windows, `max_nr_accesses` is the largest of them, `sampling_ns` that of the first.
         """
-        if self._frame:
-            return self._frame.of_snapshots[name]
-        heads = self.snapshot_offsets[:-1]
-        return self.codes(name)[heads] if name == "host" else self.column(name)[heads]
+        if ("snapshots", name) not in self._facts:
+            self._facts["snapshots", name] = self._of_snapshots(name)
+        return self._facts["snapshots", name]
+
+    def _of_snapshots(self, name: str) -> NDArray[Any]:
+        heads = self._heads
+        if name == "window_ns":
+            length_ns: NDArray[np.int64] = self.of_parts("end_ns") - self.of_parts("start_ns")
+            counts = np.diff(heads, append=len(length_ns))
+            # Differences from the first, since sums of hostile windows may not fit.
+            first_ns = length_ns[heads]
+            mean_ns: NDArray[np.int64] = first_ns + (
+                _sums(length_ns - np.repeat(first_ns, counts), heads) // counts
+            )
+            return mean_ns
+        values = self.of_parts(name)
+        if len(heads) == 0 or len(heads) == len(values):
+            return values[heads]
+        if name == "start_ns":
+            return np.minimum.reduceat(values, heads)
+        if name in ("end_ns", "max_nr_accesses"):
+            return np.maximum.reduceat(values, heads)
+        if name in _COSTS:
+            new = np.ones(len(values), np.bool_)
+            windows = (self.of_parts(each) for each in ("start_ns", "end_ns", "host"))
+            new[1:] = _changes(*windows, self.part_snapshots)
+            return _sums(np.where(new, values, 0), heads)
+        return values[heads]
 
     def of_parts(self, name: str) -> NDArray[Any]:
-        """As `of_snapshots`, for the targets of snapshots: shape (parts,).
+        """What is said of each part, a target of a snapshot: shape (parts,).
 
-        Those are `pid`, `process_started_ns`, `vsz_bytes`, `rss_bytes`, and `target` as indices
-        into `names("target")`.
+        Those are `start_ns`, `end_ns`, `pid`, `process_started_ns`, `vsz_bytes`, `rss_bytes`,
+        `max_nr_accesses`, `sampling_ns`, the costs of its window (`cpu_ns`, `interruption_ns`,
+        `late_ticks`), and `host` and `target` as indices into `names(name)`.
         """
         if self._frame:
             return self._frame.of_parts[name]
-        heads = self.part_offsets[:-1]
-        return self.codes(name)[heads] if name == "target" else self.column(name)[heads]
+        if ("parts", name) not in self._facts:
+            values = self.codes(name) if name in _NAMES else self.column(name)
+            self._facts["parts", name] = values[self.part_offsets[:-1]]
+        return self._facts["parts", name]
 
     @cached_property
     def hosts(self) -> tuple[str, ...]:
         """The hosts that it was recorded on, in the order of appearance."""
-        codes, first = np.unique(self.of_snapshots("host"), return_index=True)
+        codes, first = np.unique(self.of_parts("host"), return_index=True)
         names = self.names("host")
         return tuple(names[code] for code in codes[np.argsort(first)].tolist())
 
     @cached_property
     def targets(self) -> tuple[Target, ...]:
-        """Every process that was monitored, with its last name, in the order of appearance."""
-        pids, codes = self.of_parts("pid").tolist(), self.of_parts("target").tolist()
-        names = self.names("target")
-        return tuple(
-            Target(pid, names[code]) for pid, code in dict(zip(pids, codes, strict=True)).items()
-        )
+        """Every process that was monitored, with its last name, in the order of appearance.
+
+        A process is its host, its pid and when it started; the host is said where there are
+        several.
+        """
+        return named_apart(self.located_targets)
+
+    @property
+    def located_targets(self) -> tuple[Target, ...]:
+        """As `targets`, but with their hosts in any case."""
+        return self._located[0]
+
+    @property
+    def part_targets(self) -> NDArray[np.int64]:
+        """Which of `targets` each part is of: shape (parts,)."""
+        return self._located[1]
+
+    @cached_property
+    def _located(self) -> tuple[tuple[Target, ...], NDArray[np.int64]]:
+        return located_in(self)
 
     def pick(self, rows: NDArray[np.bool_]) -> Recording:
         """The same with some regions only, of which *rows*, of shape (rows,), is true.
@@ -168,16 +243,24 @@ class Recording:
         return self._picked(rows, np.ones(len(self.part_snapshots), np.bool_))
 
     def of_pid(self, pid: int) -> Recording:
-        """The recording of one of its targets, with the snapshots that it is in.
+        """The recording of the targets with one pid, with the snapshots that they are in.
 
-        Raises `RecordingError` where there is no such target.
+        Those are several where a pid was given anew, or there are several hosts. Raises
+        `RecordingError` where there is none.
         """
         if all(target.pid != pid for target in self.targets):
             raise no_such_target(pid, [target.pid for target in self.targets])
-        if len(self.targets) == 1:
-            return self
-        mine = self.of_parts("pid") == pid
-        return self._picked(np.repeat(mine, np.diff(self.part_offsets)), mine)
+        return self.of_parts_where(self.of_parts("pid") == pid)
+
+    def of_target(self, target: Target) -> Recording:
+        """The recording of one of its `targets`, with the snapshots that it is in.
+
+        Raises `RecordingError` where it is not one of them.
+        """
+        mine = [is_same(target, one) for one in self.located_targets]
+        if not any(mine):
+            raise no_such_target(target.pid, [one.pid for one in self.targets])
+        return self.of_parts_where(np.array(mine, np.bool_)[self.part_targets])
 
     def narrowed(self, columns: Sequence[str]) -> Recording:
         """The same with some *columns* of regions only; what is of snapshots and targets stays."""
@@ -185,19 +268,20 @@ class Recording:
 
     def pick_snapshots(self, snapshots: NDArray[np.bool_]) -> Recording:
         """The same with some snapshots only, of which *snapshots* is true: shape (snapshots,)."""
-        if snapshots.all():
+        return self.of_parts_where(snapshots[self.part_snapshots])
+
+    def of_parts_where(self, parts: NDArray[np.bool_]) -> Recording:
+        """The same with some parts only, targets of snapshots: *parts* has shape (parts,)."""
+        if parts.all():
             return self
-        rows = np.repeat(snapshots, np.diff(self.snapshot_offsets))
-        return self._picked(rows, snapshots[self.part_snapshots])
+        return self._picked(np.repeat(parts, np.diff(self.part_offsets)), parts)
 
     def _picked(self, rows: NDArray[np.bool_], parts: NDArray[np.bool_]) -> Recording:
-        snapshots, part_snapshots = np.unique(self.part_snapshots[parts], return_inverse=True)
+        _, part_snapshots = np.unique(self.part_snapshots[parts], return_inverse=True)
         kept = np.append(0, np.cumsum(rows))
         frame = _Frame(
-            np.append(kept[self.snapshot_offsets[snapshots]], kept[-1]),
             np.append(kept[self.part_offsets[:-1][parts]], kept[-1]),
             part_snapshots,
-            {name: self.of_snapshots(name)[snapshots] for name in _OF_SNAPSHOTS},
             {name: self.of_parts(name)[parts] for name in _OF_PARTS},
         )
         bits = pa.py_buffer(np.packbits(rows, bitorder="little"))
@@ -209,10 +293,8 @@ class Recording:
 
     def _as_frame(self) -> _Frame:
         return self._frame or _Frame(
-            self.snapshot_offsets,
             self.part_offsets,
             self.part_snapshots,
-            {name: self.of_snapshots(name) for name in _OF_SNAPSHOTS},
             {name: self.of_parts(name) for name in _OF_PARTS},
         )
 
@@ -241,96 +323,27 @@ class Recording:
         if hosts is not None:
             codes = [code for code, name in enumerate(self.names("host")) if name in hosts]
             wanted &= np.isin(self.codes("host"), codes)
+        info = self.info.since(start_ns)
         if wanted.all():
-            return self
+            return self if info == self.info else replace(self, info=info)
         table = joined([self.table.take(arrow(np.flatnonzero(wanted)))])
-        return Recording(self.info, table, self.problem)
+        return Recording(info, table, self.problem)
 
     def snapshot(self, index: int) -> Snapshot:
         """One snapshot, counted from 0, or from the end if *index* is negative.
 
         Mappings are those that can be told from the names of regions. Raises `IndexError`.
         """
-        index = range(len(self))[index]
-        first, beyond = self.snapshot_offsets[index : index + 2].tolist()
-        begin, end = np.searchsorted(self.part_snapshots, [index, index + 1]).tolist()
-
-        def fact(name: str) -> int:
-            return int(self.of_snapshots(name)[index])
-
-        def column(name: str) -> NDArray[np.int64]:
-            return self.column(name)[first:beyond].astype(np.int64)
-
-        return Snapshot(
-            fact("start_ns"),
-            fact("end_ns"),
-            fact("sampling_ns"),
-            fact("max_nr_accesses"),
-            tuple(map(self._target, range(begin, end))),
-            np.repeat(
-                np.arange(end - begin, dtype=np.int32), np.diff(self.part_offsets[begin : end + 1])
-            ),
-            column("start"),
-            column("end"),
-            column("nr_accesses"),
-            column("age"),
-            column("touched_bytes"),
-            column("unobservable_bytes"),
-            Cost(fact("cpu_ns"), fact("interruption_ns"), fact("late_ticks")),
-            self._footprints(begin, end),
-            **{
-                name: column(name)
-                for name in ("age_ns", "resident_bytes", "unseen_bytes", "repeated_bytes")
-            },
-        )
+        return snapshot_of(self, range(len(self))[index])
 
     def snapshots(self) -> Iterator[Snapshot]:
         """Every snapshot as it was written, but for those without regions."""
         return map(self.snapshot, range(len(self)))
 
-    def _target(self, part: int) -> Target:
-        """The target of a part, with a mapping for each run of regions that have its name."""
-        first, beyond = self.part_offsets[part : part + 2].tolist()
-        start, end = self.column("start")[first:beyond], self.column("end")[first:beyond]
-        mapping, perms = self.codes("mapping")[first:beyond], self.codes("perms")[first:beyond]
-        new = np.ones(beyond - first, np.bool_)
-        new[1:] = (
-            (start[1:] != end[:-1]) | (mapping[1:] != mapping[:-1]) | (perms[1:] != perms[:-1])
-        )
-        heads = np.flatnonzero(new)
-        tails = np.append(heads, beyond - first)[1:] - 1
-        mapping_names, perms_names = self._mapping_names
-        found = (
-            Mapping(low, high, perms_names[p], mapping_names[m])
-            for low, high, p, m in zip(
-                start[heads].tolist(),
-                end[tails].tolist(),
-                perms[heads].tolist(),
-                mapping[heads].tolist(),
-                strict=True,
-            )
-        )
-        table = MappingTable(tuple(one for one in found if one.perms or one.name))
-        name = self.names("target")[int(self.of_parts("target")[part])]
-        pid, started_ns = (int(self.of_parts(fact)[part]) for fact in ("pid", "process_started_ns"))
-        return Target(pid, name, table, started_ns)
 
-    def _footprints(self, begin: int, end: int) -> tuple[Footprint, ...]:
-        """Those of some parts; none where none is known."""
-        known = [self.of_parts(name)[begin:end].tolist() for name in ("vsz_bytes", "rss_bytes")]
-        return tuple(map(Footprint, *known)) if any(map(any, known)) else ()
-
-    @cached_property
-    def _mapping_names(self) -> tuple[list[str], list[str]]:
-        return self.names("mapping"), self.names("perms")
-
-    @cached_property
-    def _new_window(self) -> NDArray[np.bool_]:
-        """For each row but the first, whether another snapshot begins there."""
-        return _changes(self.column("start_ns"), self.column("end_ns"), self.codes("host"))
-
-    def _offsets(self, new: NDArray[np.bool_]) -> NDArray[np.int64]:
-        rows = len(self.table)
-        if rows == 0:
-            return np.zeros(1, np.int64)
-        return np.concatenate([[0], np.flatnonzero(new) + 1, [rows]])
+def _sums(values: NDArray[Any], heads: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The sums of what stands between one head and the next."""
+    if len(heads) == 0:
+        return np.zeros(0, np.int64)
+    sums: NDArray[np.int64] = np.add.reduceat(values.astype(np.int64), heads)
+    return sums

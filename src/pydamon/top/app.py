@@ -189,10 +189,10 @@ class TopApp(App[None]):
             rows = len(self._heatmap.rates)
             self._picked = None if self._picked is None else min(self._picked, rows - 1)
             panel.show(HeatShown(self._heatmap, self._colour, self._picked))
-        sizes = tuple(None if one is None else one.working_sets.get(target.pid) for one in shown)
+        sizes = tuple(None if one is None else one.working_sets.get(target.key) for one in shown)
         self.query_one(WorkingSetPanel).show(WorkingSetShown(sizes))
-        last = next((f for f in reversed(shown) if f and target.pid in f.working_sets), frame)
-        self._show_mappings(MappingsShown.of(last, target.pid, self._sort))
+        last = next((f for f in reversed(shown) if f and target.key in f.working_sets), frame)
+        self._show_mappings(MappingsShown.of(last, target, self._sort))
         self._show_status(frame)
 
     def _show_mappings(self, mappings: MappingsShown) -> None:
@@ -206,13 +206,13 @@ class TopApp(App[None]):
     def _choose(self, frame: Frame) -> Target:
         """The target that was chosen, or the one that uses most memory; changed only for more."""
         sets = frame.working_sets
-        named = {target.pid: target for target in frame.targets}
+        named = {target.key: target for target in frame.targets}
         now = self._target
         if sets and not self._target_is_chosen:
             most = max(sets, key=sets.__getitem__)
-            if now is None or sets[most] > _MUCH_HOTTER * sets.get(now.pid, 0.0):
+            if now is None or sets[most] > _MUCH_HOTTER * sets.get(now.key, 0.0):
                 now = named[most]
-        self._target = named.get(now.pid, now) if now else Target(0)
+        self._target = named.get(now.key, now) if now else Target(0)
         return self._target
 
     def _show_status(self, frame: Frame | None) -> None:
@@ -340,8 +340,8 @@ class TopApp(App[None]):
             return
         before = [frame for frame in self._frames if frame.start_ns < self._end_ns]
         targets = (before or self._frames)[-1].targets
-        pids = [target.pid for target in targets]
-        at = pids.index(self._target.pid) if self._target and self._target.pid in pids else -1
+        keys = [target.key for target in targets]
+        at = keys.index(self._target.key) if self._target and self._target.key in keys else -1
         self._target, self._target_is_chosen = targets[(at + 1) % len(targets)], True
         self._ranges, self._picked = ["hottest"], None
         self._show()

@@ -18,7 +18,7 @@ from textual.message import Message
 from pydamon.analysis import HeatMap
 from pydamon.core.regions import PAGE_SIZE
 from pydamon.top.panel import BOLD, DIM, LEFT, PLAIN, Panel, right_width
-from pydamon.views.colours import PALETTE
+from pydamon.views.colours import PALETTE, UNSEEN, rgb
 from pydamon.views.text import mapping_label, percent
 
 __all__ = ["HeatPanel", "HeatShown", "hottest_row", "row_bounds"]
@@ -27,6 +27,7 @@ _LEVELS = 32
 _TOPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _DIGITS = ".123456789"
 _NOTHING = -1
+_UNSEEN = -2
 _TICK = 10
 _NS = 10**9
 
@@ -95,14 +96,18 @@ def _map_lines(shown: HeatShown, width: int) -> list[list[Segment]]:
 
 
 def _levels(shown: HeatShown) -> NDArray[np.int64]:
-    """Where each rate is on the scale, from 0 on; `_NOTHING` where nothing was monitored."""
+    """Where each rate is on the scale, from 0 on.
+
+    `_NOTHING` where nothing was monitored, `_UNSEEN` where nobody had looked yet.
+    """
     rates = shown.heatmap.rates
     steps = _LEVELS if shown.colour else len(_DIGITS) - 1
     with np.errstate(invalid="ignore"):
         # Hardly anything is not nothing: that has a level of its own, the lowest.
         levels = np.ceil(np.clip(rates / shown.top, 0, 1) * steps - 1e-9)
         levels = np.where(rates > 0, np.maximum(1, levels), 0)
-    return np.where(np.isnan(rates), _NOTHING, levels).astype(np.int64)
+    levels = np.where(np.isnan(rates), _NOTHING, levels)
+    return np.where(shown.heatmap.unseen, _UNSEEN, levels).astype(np.int64)
 
 
 def _blocks(above: list[int], below: list[int]) -> list[Segment]:
@@ -118,12 +123,14 @@ def _blocks(above: list[int], below: list[int]) -> list[Segment]:
 def _cells(levels: list[int], shown: HeatShown) -> list[Segment]:
     if shown.colour:
         return _blocks(levels, [_NOTHING] * len(levels))
-    return [Segment("".join(" " if i == _NOTHING else _DIGITS[i] for i in levels), PLAIN)]
+    marks = {_NOTHING: " ", _UNSEEN: "?"}
+    return [Segment("".join(marks.get(i) or _DIGITS[i] for i in levels), PLAIN)]
 
 
 @cache
 def _colour(level: int) -> Color:
-    return Color.from_rgb(*PALETTE[level * (len(PALETTE) - 1) // _LEVELS].tolist())
+    index = UNSEEN if level == _UNSEEN else level * (len(PALETTE) - 1) // _LEVELS
+    return Color.from_rgb(*rgb(index))
 
 
 @cache
@@ -161,6 +168,7 @@ def _legend(shown: HeatShown, width: int) -> list[Segment]:
     indent = Segment(" " * LEFT)
     if not shown.colour:
         text = f"access rate: . none, 1 to 9 up to {top}, blank not monitored"
+        text += ", ? not looked at yet" if shown.heatmap.unseen.any() else ""
         return [indent, Segment(text, DIM)] if width >= 75 else [Segment(text, DIM)]
     scale = [Segment("█", Style(color=_colour(level))) for level in range(0, _LEVELS + 1, 2)]
     return [
@@ -169,7 +177,11 @@ def _legend(shown: HeatShown, width: int) -> list[Segment]:
         *scale,
         Segment(f" {top}", BOLD),
         Segment("  blank: not monitored" if width >= 80 else "", DIM),
+        *(_UNSEEN_LEGEND if shown.heatmap.unseen.any() else ()),
     ]
+
+
+_UNSEEN_LEGEND = (Segment("  █", Style(color=_colour(_UNSEEN))), Segment(" not looked at yet", DIM))
 
 
 def row_bounds(heatmap: HeatMap, first: int, beyond: int) -> tuple[int, int]:

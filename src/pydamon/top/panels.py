@@ -9,6 +9,7 @@ import numpy as np
 from rich.segment import Segment
 from rich.style import Style
 
+from pydamon.core.snapshot import Target
 from pydamon.live import IDLE_NS, SUMS, Frame
 from pydamon.top.panel import BOLD, DIM, LEFT, PLAIN, Panel, right_width
 from pydamon.views.text import bar, duration, mapping_label, percent, size
@@ -85,17 +86,17 @@ class WorkingSetPanel(Panel[WorkingSetShown]):
 
 @dataclass(frozen=True)
 class MappingsShown:
-    """The mappings of one target in a frame, ranked: shape (rows, 8), the columns of `SUMS`."""
+    """The mappings of one target in a frame, ranked: shape (rows, sums), the columns of `SUMS`."""
 
     names: tuple[str, ...]
     sums: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
     sort: str
 
     @classmethod
-    def of(cls, frame: Frame, pid: int, sort: str) -> MappingsShown:
+    def of(cls, frame: Frame, target: Target, sort: str) -> MappingsShown:
         """Those of a frame, sorted by one of `SORTS`."""
-        pids = np.array([target.pid for target in frame.targets])
-        mine = np.flatnonzero(pids[frame.sum_target] == pid)
+        its = np.array([one.key == target.key for one in frame.targets], np.bool_)
+        mine = np.flatnonzero(its[frame.sum_target])
         names = [frame.names[code] for code in frame.sum_name[mine].tolist()]
         sums = frame.sums[mine]
         if sort == "name":

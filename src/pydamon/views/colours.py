@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PALETTE", "colour_index"]
+__all__ = ["PALETTE", "UNSEEN", "colour_index", "rgb"]
 
 _ANCHORS = np.array(
     [
@@ -34,9 +34,25 @@ PALETTE = _palette()
 of colour vision tells them apart."""
 
 
-def colour_index(rates: NDArray[np.float64], top: float) -> NDArray[np.int64]:
-    """Where in the palette rates from 0 to *top* are; -1 for NaN. Of the shape of *rates*."""
+UNSEEN = _SHADES
+"""The index of what nobody has looked at yet: grey, which no rate has."""
+_GREY = (128, 128, 128)
+
+
+def rgb(index: int) -> tuple[int, int, int]:
+    """Red, green and blue of an index in the palette, or of `UNSEEN`."""
+    red, green, blue = _GREY if index == UNSEEN else PALETTE[index].tolist()
+    return red, green, blue
+
+
+def colour_index(
+    rates: NDArray[np.float64], top: float, unseen: NDArray[np.bool_] | None = None
+) -> NDArray[np.int64]:
+    """Where in the palette rates from 0 to *top* are; -1 for NaN. Of the shape of *rates*.
+
+    What is *unseen* has the index of that name.
+    """
     shares = np.minimum(rates / top, 1.0) if top else np.zeros_like(rates)
     known = np.nan_to_num(shares * (_SHADES - 1)).round().astype(np.int64)
     found: NDArray[np.int64] = np.where(np.isnan(rates), -1, known)
-    return found
+    return found if unseen is None else np.where(unseen, UNSEEN, found)

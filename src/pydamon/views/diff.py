@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from pydamon.analysis import Diff, MappingDiff
+from pydamon.analysis import Diff, MappingDiff, Summary
 from pydamon.core.units import format_duration
 from pydamon.views.table import Column, FittingTable
 from pydamon.views.text import mapping_label, percent, printable, size
@@ -30,13 +30,14 @@ class DiffView:
         old, new = before.working_set.total, after.working_set.total
         idle = format_duration(before.idle_ns)
         lines = (
-            ("monitored", before.size.total, after.size.total),
+            (_total(before, after), before.size.total, after.size.total),
             ("working set, median", old.median, new.median),
             ("working set, most", old.most, new.most),
             ("hot", before.size.hot, after.size.hot),
             ("warm", before.size.warm, after.size.warm),
             ("cold", before.size.cold, after.size.cold),
             (f"idle for {idle}", before.size.idle, after.size.idle),
+            ("not looked at yet", before.size.unseen, after.size.unseen),
         )
         yield Text("Before and after", style="bold")
         yield FittingTable(
@@ -50,6 +51,7 @@ class DiffView:
             [
                 [what, size(then), size(now), _change(then, now), _relative(then, now)]
                 for what, then, now in lines
+                if what != "not looked at yet" or then or now
             ],
         )
         yield Text()
@@ -89,6 +91,11 @@ class DiffView:
         yield FittingTable(columns, rows, [_style(one) for one in moved[:_ROWS]])
         if len(moved) > _ROWS:
             yield Text(f"and {len(moved) - _ROWS} more; --json has them all")
+
+
+def _total(before: Summary, after: Summary) -> str:
+    """What totals stand for: where nobody knows what is in memory, they do not say so."""
+    return "address space" if before.size.assumed or after.size.assumed else "in memory"
 
 
 def _has_changed(one: MappingDiff) -> bool:

@@ -48,6 +48,13 @@ class DistributionView:
             yield Text(line, no_wrap=True)
         marks = [f"{p:g} % {_value(found.by, value)}" for p, value in found.percentiles]
         yield Text(f"of the bytes at most: {', '.join(marks)}")
+        for amount, what in (
+            (found.unseen_bytes, "not looked at yet"),
+            (found.unobservable_bytes, "not observable"),
+            (found.undated_bytes, "not accessed, for a time that is not in the recording"),
+        ):
+            if amount >= 1:
+                yield Text(f"besides {size(amount)}: {what}", style="yellow")
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,10 @@ class IdleView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         found = self.idle
-        yield Text("Idle memory: what reclaiming it would free", style="bold")
+        title = "Idle memory: what reclaiming it would free"
+        if found.assumed_bytes:
+            title = "Idle address space: how much of it is in memory is not known"
+        yield Text(title, style="bold")
         room = max(0, min(_WIDEST, options.max_width - 44))
         narrow = options.max_width < _NARROW
         heading = f"{'idle for':>12}  {'at the end':>10} {'':>6}"
@@ -79,9 +89,14 @@ class IdleView:
             line += "" if narrow else f"  {size(mean):>9}  {drawn}"
             yield Text(line.rstrip(), no_wrap=True)
         longest = format_duration(found.longest_ns) if found.longest_ns else "0 s"
-        yield Text(
-            f"of {size(found.total_bytes)} at the end; nothing was idle longer than {longest}"
-        )
+        ages = f"nothing was idle longer than {longest}"
+        if found.undated_bytes:
+            ages = f"for how long, is not in the recording of {size(found.undated_bytes)}"
+        yield Text(f"of {size(found.total_bytes)} at the end; {ages}")
+        if found.unseen_bytes:
+            yield Text(
+                f"{size(found.unseen_bytes)} not looked at yet: in use or not", style="yellow"
+            )
 
 
 def _value(by: str, value: float) -> str:

@@ -53,6 +53,10 @@ def _table(one: FootprintSeries) -> FittingTable:
         if len(values) and (name == "WSS" or one.known):
             marks = _marks(values)
             rows.append([name, *map(size, marks), percent(marks[1] / largest), about])
+    if one.unseen_bytes.any():
+        marks = _marks(one.unseen_bytes)
+        about = "not looked at yet, in use or not"
+        rows.append(["?", *map(size, marks), percent(marks[1] / largest), about])
     columns = (
         Column("", name=True),
         Column("least"),

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from pydamon.analysis import HeatMap
 from pydamon.views.axes import time_ticks
-from pydamon.views.colours import PALETTE, colour_index
+from pydamon.views.colours import UNSEEN, colour_index, rgb
 from pydamon.views.text import duration, mapping_label, percent, size, target_label
 
 __all__ = ["HeatMapView", "heatmap_cells", "in_colour"]
@@ -23,6 +23,7 @@ _NAME_WIDTH = 20
 _MIN_WIDTH_WITH_NAMES = 60
 _DIGITS = ".123456789"
 _TICK_WIDTH = 12
+_UNSEEN = " not looked at yet"
 
 
 def in_colour(console: Console) -> bool:
@@ -50,7 +51,7 @@ class HeatMapView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         heatmap = self.heatmap
-        rates = heatmap.rates
+        rates, unseen = heatmap.rates, heatmap.unseen
         top = float(np.nanmax(rates)) if np.isfinite(rates).any() else 0.0
         colour = in_colour(console)
         per_line = 2 if colour else 1
@@ -73,16 +74,17 @@ class HeatMapView:
             address = f"{addresses[row]:x}" if starts else ""
             line = Text(f"{address:>{_ADDRESS_WIDTH}} {upright}")
             if colour:
-                _draw_blocks(line, rates[row : row + 2], top)
+                _draw_blocks(line, colour_index(rates[row : row + 2], top, unseen[row : row + 2]))
             else:
-                line.append("".join(_digit(rate, top) for rate in rates[row]))
+                cells = zip(rates[row], unseen[row], strict=True)
+                line.append("".join(_digit(rate, top, hidden) for rate, hidden in cells))
             line.append(upright)
             if right and starts:
                 line.append(f" {mapping_label(name, _NAME_WIDTH)}")
             line.no_wrap = True
             yield line
         yield from _time_axis(rates.shape[1], duration_ns, options.ascii_only)
-        yield _legend(top, colour)
+        yield _legend(top, colour, bool(unseen.any()))
 
 
 def _left() -> int:
@@ -93,23 +95,20 @@ def _right(width: int) -> int:
     return _NAME_WIDTH + 2 if width >= _MIN_WIDTH_WITH_NAMES else 1
 
 
-def _digit(rate: float, top: float) -> str:
+def _digit(rate: float, top: float, unseen: bool) -> str:
     if np.isnan(rate):
-        return " "
+        return "?" if unseen else " "
     return _DIGITS[0 if rate <= 0 else min(9, max(1, int(np.ceil(rate / top * 9 - 1e-9))))]
 
 
-def _colours(rates: NDArray[np.float64], top: float) -> list[Color | None]:
-    return [
-        None if index < 0 else Color.from_rgb(*PALETTE[index].tolist())
-        for index in colour_index(rates, top).tolist()
-    ]
+def _colours(indices: NDArray[np.int64]) -> list[Color | None]:
+    return [None if index < 0 else Color.from_rgb(*rgb(index)) for index in indices.tolist()]
 
 
-def _draw_blocks(line: Text, pair: NDArray[np.float64], top: float) -> None:
+def _draw_blocks(line: Text, pair: NDArray[np.int64]) -> None:
     """Append a character for each column, its upper half the first row, its lower the second."""
-    lower = pair[1] if len(pair) > 1 else np.full(pair.shape[1], np.nan)
-    for above, below in zip(_colours(pair[0], top), _colours(lower, top), strict=True):
+    lower = pair[1] if len(pair) > 1 else np.full(pair.shape[1], -1)
+    for above, below in zip(_colours(pair[0]), _colours(lower), strict=True):
         if above is not None:
             line.append("▀", Style(color=above, bgcolor=below))
         elif below is not None:
@@ -132,13 +131,20 @@ def _time_axis(columns: int, duration_ns: float, ascii_only: bool) -> RenderResu
         yield Text(text, no_wrap=True)
 
 
-def _legend(top: float, colour: bool) -> Text:
+def _legend(top: float, colour: bool, unseen: bool) -> Text:
     legend = Text(" " * _left() + "access rate ")
     if not top:
-        return legend.append("0 everywhere: nothing was accessed")
-    if colour:
+        legend.append("0 wherever it is known" if unseen else "0 everywhere: nothing was accessed")
+    elif colour:
         legend.append("0 % ")
-        for shade in _colours(np.linspace(0, 1, 16), 1.0):
+        for shade in _colours(colour_index(np.linspace(0, 1, 16), 1.0)):
             legend.append("█", Style(color=shade))
-        return legend.append(f" {percent(top)}   blank: not monitored")
-    return legend.append(f". none, 1 to 9 up to {percent(top)}, blank not monitored")
+        legend.append(f" {percent(top)}   blank: not monitored")
+    else:
+        legend.append(f". none, 1 to 9 up to {percent(top)}, blank not monitored")
+    if not unseen:
+        return legend
+    legend.append("   " if colour else ", ")
+    if colour:
+        return legend.append("█", Style(color=Color.from_rgb(*rgb(UNSEEN)))).append(_UNSEEN)
+    return legend.append(f"?{_UNSEEN}")

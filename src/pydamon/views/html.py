@@ -51,7 +51,7 @@ def heatmap_html(recording: Recorded) -> str:
     drawn = every[:_MOST_TARGETS]
     columns = _Columns()
     targets = [
-        _target(sample.slice(pids=[one.pid]), one, survey.axes[one.pid], outline.begin_ns, columns)
+        _target(sample.of_target(one), one, survey.axis_of(one), outline.begin_ns, columns)
         for one in drawn
     ]
     facts = {
@@ -90,7 +90,6 @@ def _target(
     unit = PAGE_SIZE if not ((gaps % PAGE_SIZE).any() or (sizes % PAGE_SIZE).any()) else 1
     used, code = np.unique(spans.mapping, return_inverse=True)
     names = recording.names("mapping")
-    window_ns = recording.of_snapshots("end_ns") - recording.of_snapshots("start_ns")
     segments = axis.segments.tolist()
     return {
         "label": target_label(target),
@@ -107,12 +106,13 @@ def _target(
             "counts": columns.add(np.diff(spans.offsets)),
             "begin": columns.add(spans.start_ns - start_ns, np.float64),
             "end": columns.add(spans.end_ns - start_ns, np.float64),
-            "window": columns.add(window_ns, np.float64),
             "most": columns.add(recording.of_snapshots("max_nr_accesses")),
             "gaps": columns.add(gaps // unit),
             "sizes": columns.add(sizes // unit),
             "hits": columns.add(recording.column("nr_accesses")),
-            "age": columns.add(recording.column("age")),
+            # 0 where it is not known.
+            "age": columns.add(np.maximum(recording.column("age_ns") // 10**6 + 1, 0)),
+            "unseen": columns.add(np.ceil(255 * spans.unseen).astype(np.int64)),
             "code": columns.add(code),
         },
     }
@@ -207,6 +207,7 @@ _HTML = """<!doctype html>
 <footer>
 <span>access rate 0 % <span id="ramp"></span> <span id="top"></span></span>
 <span><span class="none"></span> not monitored</span>
+<span><span class="unseen"></span> not looked at yet</span>
 <span class="help">drag a box or turn the wheel to zoom (shift: time, alt: addresses), arrows move,
 Backspace goes back</span>
 </footer>

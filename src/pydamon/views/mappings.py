@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -14,43 +14,65 @@ from pydamon.views.text import mapping_label, percent, size, target_cell
 
 __all__ = ["kind_table", "mapping_table"]
 
-_COLUMNS = (
-    Column("size"),
-    Column("hot"),
-    Column("warm", rank=3),
-    Column("cold", rank=5),
-    Column("idle", rank=4),
-    Column("rate", rank=2),
-)
+_COLUMNS = {
+    "total": Column("size"),
+    "hot": Column("hot"),
+    "warm": Column("warm", rank=3),
+    "cold": Column("cold", rank=5),
+    "idle": Column("idle", rank=4),
+    "unseen": Column("not seen", rank=4),
+    "rate": Column("rate", rank=2),
+}
 
 
 def mapping_table(found: Sequence[MappingHeat], most: int | None = None) -> RenderableType:
     """The mappings as they are sorted, the first *most* of them."""
     shown, rest = found[:most], found[len(found) if most is None else most :]
+    amounts = _columns([one.size for one in found])
     rows = [
-        [*_amounts(one.size, one.rate), mapping_label(one.name), target_cell(one.target)]
+        [*_amounts(one.size, one.rate, amounts), mapping_label(one.name), target_cell(one.target)]
         for one in shown
     ]
     if rest:
         amount = size(sum(one.size.total for one in rest))
-        rows.append([amount, *[""] * 5, f"in {len(rest)} more", ""])
-    columns = [*_COLUMNS, Column("mapping", name=True)]
-    if len({one.target.pid for one in found}) > 1:
+        rows.append([amount, *[""] * (len(amounts) - 1), f"in {len(rest)} more", ""])
+    columns = [*amounts.values(), Column("mapping", name=True)]
+    if len({one.target.key for one in found}) > 1:
         columns.append(Column("target", name=True, rank=6))
     title = Text("Mappings, from the most hot bytes to the fewest", style="bold")
-    return Group(title, FittingTable(columns, rows))
+    return Group(title, FittingTable(columns, rows), *_notes([one.size for one in found]))
 
 
 def kind_table(found: Sequence[MappingHeat]) -> RenderableType:
     """The bytes of files, heaps, stacks... in all targets together."""
     kinds = {kind: [one for one in found if one.kind == kind] for kind in (m.kind for m in found)}
-    rows = []
+    sizes = [one.size for one in found]
+    amounts, rows = _columns(sizes), []
     for kind, mine in sorted(kinds.items(), key=lambda item: -together(item[1])[0].hot):
-        rows.append([*_amounts(*together(mine)), f"{kind} ({len(mine)})"])
+        rows.append([*_amounts(*together(mine), amounts), f"{kind} ({len(mine)})"])
     title = Text("Kinds of memory (mappings), from the most hot bytes to the fewest", style="bold")
-    return Group(title, FittingTable((*_COLUMNS, Column("kind", name=True)), rows))
+    table = FittingTable((*amounts.values(), Column("kind", name=True)), rows)
+    return Group(title, table, *_notes(sizes))
 
 
-def _amounts(one: Bytes, rate: float) -> list[str]:
-    parts = (one.total, one.hot, one.warm, one.cold, one.idle)
-    return [*(size(part) if part >= 1 else "-" for part in parts), percent(rate)]
+def _columns(sizes: Sequence[Bytes]) -> dict[str, Column]:
+    """The columns by what they show; what nobody has looked at yet only where there is some."""
+    unseen = any(one.unseen >= 1 for one in sizes)
+    return {name: column for name, column in _COLUMNS.items() if unseen or name != "unseen"}
+
+
+def _amounts(one: Bytes, rate: float, columns: Iterable[str]) -> list[str]:
+    amounts = (getattr(one, name) for name in columns if name != "rate")
+    return [*(size(amount) if amount >= 1 else "-" for amount in amounts), percent(rate)]
+
+
+def _notes(sizes: Sequence[Bytes]) -> list[Text]:
+    """What sizes stand for, where that is not plain."""
+    assumed = sum(one.assumed for one in sizes)
+    undated = sum(one.undated for one in sizes)
+    notes = []
+    if assumed >= 1:
+        notes.append(f"{size(assumed)} are address space: how much of it is in memory is not known")
+    if undated >= 1:
+        notes.append(f"{size(undated)} are cold for a time that is not in the recording")
+    return [Text(note, style="yellow") for note in notes]

@@ -82,13 +82,15 @@ def picture(heatmap: HeatMap) -> Picture:
     legend = (_LEFT + 110, bottom + 44, 160, 12)
     labels.append(Label(_LEFT, bottom + 54, "access rate   0 %"))
     labels.append(Label(legend[0] + legend[2] + 8, bottom + 54, percent(top_rate)))
+    if heatmap.unseen.any():
+        labels.append(Label(_LEFT, bottom + 72, "grey: not looked at yet"))
     return Picture(
         (_LEFT + width + _RIGHT, bottom + _BOTTOM),
         _LEFT,
         _TOP,
         width,
         height,
-        colour_index(heatmap.rates, top_rate),
+        colour_index(heatmap.rates, top_rate, heatmap.unseen),
         tuple(labels),
         tuple(ticks),
         legend,

@@ -8,7 +8,7 @@ import numpy as np
 
 from pydamon.analysis import HeatMap
 from pydamon.core.errors import UsageError
-from pydamon.views.colours import PALETTE
+from pydamon.views.colours import PALETTE, UNSEEN, rgb
 from pydamon.views.picture import picture
 
 __all__ = ["heatmap_png"]
@@ -28,7 +28,7 @@ def heatmap_png(heatmap: HeatMap) -> bytes:
             hint="pip install 'pydamon[png]', or name an .svg or .html file",
         ) from None
     p = picture(heatmap)
-    colours = np.vstack([PALETTE, np.array([_PAPER], np.uint8)])
+    colours = np.vstack([PALETTE, np.array([rgb(UNSEEN), _PAPER], np.uint8)])
     field = Image.fromarray(colours[p.cells]).resize((p.width, p.height), Image.Resampling.NEAREST)
     image = Image.new("RGB", p.size, _PAPER)
     image.paste(field, (p.left, p.top))

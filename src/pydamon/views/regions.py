@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pydamon.core.snapshot import Snapshot
 from pydamon.core.units import format_duration
-from pydamon.views.text import mapping_label, printable, size, target_label
+from pydamon.views.text import age, mapping_label, printable, size, target_label
 
 __all__ = ["region_lines"]
 
@@ -25,13 +25,13 @@ def region_lines(snapshot: Snapshot, started_ns: int) -> Iterator[str]:
             f"{target_label(target)}: after {since}, in {format_duration(snapshot.window_ns)}, "
             f"{len(rows)} regions"
         )
-        yield f"  {'address':>25} {'size':>9} {'accesses':>9} {'age':>6} {'touched':>9}  mapping"
+        yield f"  {'address':>25} {'size':>9} {'accesses':>9} {'age':>8} {'touched':>9}  mapping"
         for i in rows:
             start, end = int(snapshot.start[i]), int(snapshot.end[i])
             accesses = f"{snapshot.nr_accesses[i]}/{most}"
             line = (
                 f"  {f'{start:x}-{end:x}':>25} {size(end - start):>9} {accesses:>9} "
-                f"{snapshot.age[i]:>6} {size(int(snapshot.touched_bytes[i])):>9}  "
+                f"{age(int(snapshot.age_ns[i])):>8} {size(int(snapshot.touched_bytes[i])):>9}  "
             )
             if mapping[i] < 0:
                 yield line + mapping_label("")

@@ -10,8 +10,8 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from pydamon.analysis import MappingHeat, MonitorCost, Summary
-from pydamon.core.units import format_duration
+from pydamon.analysis import Bytes, MappingHeat, MonitorCost, Summary, WorkingSetSeries
+from pydamon.core.units import format_cpu, format_duration
 from pydamon.recording import RecordingInfo
 from pydamon.views.text import bar, mapping_label, percent, printable, size, target_label
 
@@ -44,7 +44,7 @@ class _SummaryView:
 
 
 def _rows(summary: Summary, info: RecordingInfo, width: int) -> list[tuple[str, str]]:
-    began = datetime.fromtimestamp(info.started_ns / 1e9).astimezone()
+    began = datetime.fromtimestamp(summary.began_ns / 1e9).astimezone()
     named = [target_label(target) for target in summary.targets[:_TARGETS]]
     more = len(summary.targets) - len(named)
     whole = summary.size
@@ -65,20 +65,41 @@ def _rows(summary: Summary, info: RecordingInfo, width: int) -> list[tuple[str, 
             f"{summary.snapshots} snapshots, probe {printable(info.probe)}, "
             f"Linux {printable(info.kernel)}",
         ),
-        ("Monitored", f"{size(whole.total)}"),
-        ("Working set", f"{size(used.median)} in the median, {size(used.most)} at most"),
+        ("Monitored", _monitored(whole)),
+        ("Working set", _working_set(used)),
         ("Hot", share(whole.hot, "accessed in most samples")),
         ("Warm", share(whole.warm, "accessed in some samples")),
         ("Cold", share(whole.cold, "not accessed")),
         ("  of it idle", share(whole.idle, f"not for {idle} or longer")),
     ]
+    if whole.undated >= 1:
+        rows[-1] = ("  of it idle", "ages are not in the recording")
+        if whole.undated < whole.cold:
+            rows[-1] = ("  of it idle", share(whole.idle, f"not for {idle} or longer, at least"))
     if whole.unobservable:
         rows.append(("Not observable", share(whole.unobservable, "accessed or not: unknown")))
+    if whole.unseen >= 1:
+        rows.append(("Not seen yet", share(whole.unseen, "not looked at yet: accessed or not")))
     several = len(summary.targets) > 1
     rows.append(("Hot memory in", _mappings(summary, lambda one: one.size.hot, several)))
     rows.append(("Idle memory in", _mappings(summary, lambda one: one.size.idle, several)))
-    rows.append(("Monitoring", _cost(summary.cost)))
+    rows.append(("Monitoring", _cost(summary.cost, summary.duration_ns)))
     return rows
+
+
+def _monitored(whole: Bytes) -> str:
+    """How much is monitored, and how much of it is in memory."""
+    if whole.assumed >= 1:
+        return f"{size(whole.monitored)} of address space; how much of it is in memory is not known"
+    if round(whole.monitored) == round(whole.total):
+        return f"{size(whole.total)}, all of it in memory"
+    return f"{size(whole.total)} in memory, of {size(whole.monitored)} of address space"
+
+
+def _working_set(used: WorkingSetSeries) -> str:
+    unseen = int(used.unseen_bytes.max(initial=0))
+    text = f"{size(used.median)} in the median, {size(used.most)} at most"
+    return f"{text}; up to {size(unseen)} more not looked at yet" if unseen else text
 
 
 def _mappings(summary: Summary, amount: Callable[[MappingHeat], float], several: bool) -> str:
@@ -93,11 +114,9 @@ def _mappings(summary: Summary, amount: Callable[[MappingHeat], float], several:
     return ", ".join(named) or "none to speak of"
 
 
-def _cost(cost: MonitorCost) -> str:
-    used, named = format_duration(cost.sampling_ns), format_duration(cost.named_sampling_ns)
-    pace = f"a sample every {used}" + (f" instead of {named}" if used != named else "")
+def _cost(cost: MonitorCost, duration_ns: int) -> str:
+    real, named = format_duration(cost.sampling_ns), format_duration(cost.named_sampling_ns)
+    pace = f"a sample every {real}" + (f" instead of {named}" if real != named else "")
     late = f", {cost.late_ticks} samples too late" if cost.late_ticks else ""
-    return (
-        f"{percent(cost.cpu_share)} of one CPU, at most {percent(cost.interruption_share)} of the "
-        f"target's time; {pace}{late}"
-    )
+    used = format_cpu(cost.cpu_ns, duration_ns)
+    return f"{used}, at most {percent(cost.interruption_share)} of the target's time; {pace}{late}"

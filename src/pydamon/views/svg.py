@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.analysis import HeatMap
-from pydamon.views.colours import PALETTE
+from pydamon.views.colours import rgb
 from pydamon.views.picture import picture
 
 __all__ = ["heatmap_svg"]
@@ -71,4 +71,4 @@ def _paths(cells: NDArray[np.int64]) -> list[tuple[int, str]]:
 
 
 def _hex(index: int) -> str:
-    return "#" + bytes(PALETTE[index]).hex()
+    return "#" + bytes(rgb(index)).hex()

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from pydamon.analysis import HOT_RATE, Temperatures, WarmRegion
 from pydamon.views.table import Column, FittingTable
-from pydamon.views.text import duration, mapping_label, percent, printable, size, target_cell
+from pydamon.views.text import age, mapping_label, percent, printable, size, target_cell
 
 __all__ = ["temperature_table"]
 
@@ -19,6 +19,8 @@ _COLUMNS = (
     Column("size"),
     Column("rate"),
     Column("for", rank=6),
+    Column("in memory", rank=3),
+    Column("not seen", rank=3),
     Column("address", rank=7),
     Column("perms", name=True, rank=2),
     Column("mapping", name=True),
@@ -30,7 +32,7 @@ def temperature_table(
 ) -> RenderableType:
     """The first regions of a snapshot and, of both ends, also the last; *limit* of them, or 30."""
     regions = temperatures.regions
-    several = len({region.target.pid for region in regions}) > 1
+    several = len({region.target.key for region in regions}) > 1
     last: tuple[WarmRegion, ...] = ()
     first = regions[: limit or _MOST]
     if both_ends and limit is None and len(regions) > _MOST:
@@ -40,13 +42,24 @@ def temperature_table(
     if between:
         amount = size(sum(region.size for region in between))
         what = "regions in between" if last else "more regions"
-        rows.append(["...", amount, "", "", "", "", f"{len(between)} {what}", ""])
+        rows.append(["...", amount, *[""] * 6, f"{len(between)} {what}", ""])
         styles.append("")
     rows += [_cells(region) for region in last]
     styles += [_style(region) for region in last]
-    columns = (*_COLUMNS, Column("target", name=True, rank=5)) if several else _COLUMNS
+    columns = [*_COLUMNS, Column("target", name=True, rank=5)] if several else [*_COLUMNS]
+    # What nothing is said in takes no room.
+    said = {
+        "in memory": any(region.resident_bytes >= 0 for region in regions),
+        "not seen": any(region.unseen_bytes > 0 for region in regions),
+    }
+    shown = [i for i, column in enumerate(columns) if said.get(column.heading, True)]
+    columns, rows = [columns[i] for i in shown], [[row[i] for i in shown] for row in rows]
     title = "Regions of a snapshot, from hot to cold" if both_ends else "Regions of a snapshot"
-    return Group(Text(title, style="bold"), FittingTable(columns, rows, styles))
+    table = Group(Text(title, style="bold"), FittingTable(columns, rows, styles))
+    if any(region.age_ns < 0 for region in regions):
+        note = "Ages are not in the recording, and do not count in temperatures."
+        return Group(table, Text(note, style="yellow"))
+    return table
 
 
 def _cells(region: WarmRegion) -> list[str]:
@@ -54,7 +67,9 @@ def _cells(region: WarmRegion) -> list[str]:
         f"{region.temperature:.0f}",
         size(region.size),
         percent(region.rate),
-        duration(region.age_ns),
+        age(region.age_ns),
+        "?" if region.resident_bytes < 0 else size(region.resident_bytes),
+        size(region.unseen_bytes),
         f"{region.start:x}",
         printable(region.perms),
         mapping_label(region.mapping),

@@ -9,6 +9,7 @@ from pydamon.core.snapshot import Target
 from pydamon.core.units import format_duration, format_size
 
 __all__ = [
+    "age",
     "bar",
     "duration",
     "mapping_label",
@@ -38,16 +39,20 @@ def shortened(text: str, width: int) -> str:
 
 
 def target_label(target: Target) -> str:
-    """A target's name and pid."""
+    """A target's name and pid, and its host where there are several."""
     name = printable(target.name)
+    at = f" on {printable(target.host)}" if target.host else ""
     if not target.pid:
-        return name or "memory"
-    return f"{name} (pid {target.pid})" if name else f"pid {target.pid}"
+        return (name or "memory") + at
+    return f"{name} (pid {target.pid}{at})" if name else f"pid {target.pid}{at}"
 
 
 def target_cell(target: Target) -> str:
     """A target in a table, where names may be cut: the pid first."""
-    return f"{target.pid} {printable(target.name)}".rstrip() if target.pid else target_label(target)
+    if not target.pid:
+        return target_label(target)
+    parts = (str(target.pid), printable(target.host), printable(target.name))
+    return " ".join(part for part in parts if part)
 
 
 def percent(share: float) -> str:
@@ -63,6 +68,11 @@ def percent(share: float) -> str:
 def size(size_bytes: float) -> str:
     """Bytes for people."""
     return format_size(round(size_bytes))
+
+
+def age(age_ns: float) -> str:
+    """For how long something has held; "?" where nobody knows."""
+    return "?" if age_ns < 0 else duration(age_ns)
 
 
 def duration(duration_ns: float) -> str:

@@ -71,6 +71,11 @@ def _series(series: WorkingSetSeries, options: ConsoleOptions) -> RenderResult:
         table.add_row(f"{mark:g} %", size(amount), bar(share, width, options.ascii_only))
     yield table
     yield from course_lines("over time", series.end_ns, series.size_bytes, options)
+    if unseen := int(series.unseen_bytes.max(initial=0)):
+        last = int(series.unseen_bytes[-1])
+        at_the_end = f", {size(last)} at the end" if last != unseen else ""
+        text = f"not looked at yet: up to {size(unseen)} more{at_the_end}, in use or not"
+        yield Text(text, style="yellow")
 
 
 def course_lines(

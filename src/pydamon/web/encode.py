@@ -9,9 +9,13 @@ import numpy as np
 
 from pydamon.core.names import dump_json, printable
 from pydamon.core.regions import PAGE_SIZE
+from pydamon.core.snapshot import Target
 from pydamon.live import IDLE_NS, SUMS, Frame, Source
+from pydamon.views.text import target_label
 
 __all__ = ["Encoder", "state_of"]
+
+_UNSEEN = -1000
 
 
 class Encoder:
@@ -23,7 +27,8 @@ class Encoder:
     def __call__(self, frame: Frame) -> bytes:
         """A frame as one line of JSON; times are in ms, addresses are page numbers.
 
-        Of spans `low` is relative to the end of the span before, and `rate` in 1/1000; numbers
+        Of spans `low` is relative to the end of the span before, and `rate` in 1/1000, below 0
+        where nobody had looked yet; numbers
         beyond 2^53 would not survive in JavaScript, page numbers do.
         """
         found = self._encoded.get(frame)
@@ -44,12 +49,17 @@ def state_of(source: Source) -> dict[str, Any]:
     }
 
 
+def _id(target: Target) -> str:
+    """What tells a target from all others, on the page."""
+    return "/".join(map(str, target.key))
+
+
 def _document(frame: Frame) -> dict[str, Any]:
     spans, timing = frame.spans, frame.timing
     low, high = spans.start // PAGE_SIZE, spans.end // PAGE_SIZE
     before = np.append(0, high[:-1])
     # Not rounded to nothing: what is accessed at all must differ from what is not.
-    rate = np.ceil(spans.rate * 1000 - 1e-3)
+    rate = np.nan_to_num(np.ceil(spans.rate * 1000 - 1e-3), nan=_UNSEEN)
     return {
         "start": frame.start_ns / 1e6,
         "end": frame.end_ns / 1e6,
@@ -58,7 +68,7 @@ def _document(frame: Frame) -> dict[str, Any]:
         "sampling": timing.sampling_ns / 1e6,
         "cpu": timing.cpu_ns / 1e6,
         "late": timing.late_ticks,
-        "targets": [[target.pid, printable(target.name)] for target in frame.targets],
+        "targets": [[_id(target), target_label(target)] for target in frame.targets],
         "names": [printable(name) for name in frame.names],
         "spans": {
             "target": spans.target.tolist(),

@@ -85,6 +85,7 @@ def _regions_document(
     recording: RecordingFile, found: analysis.Temperatures, limit: int | None
 ) -> dict[str, Any]:
     from pydamon.cli.reports.base import target_document
+    from pydamon.core.snapshot import UNKNOWN
 
     return {
         "complete": recording.complete,
@@ -97,9 +98,13 @@ def _regions_document(
                 "mapping": region.mapping,
                 "perms": region.perms,
                 "access_rate": region.rate,
-                "age_ns": region.age_ns,
+                "age_ns": None if region.age_ns == UNKNOWN else region.age_ns,
                 "touched_bytes": region.touched_bytes,
                 "unobservable_bytes": region.unobservable_bytes,
+                "resident_bytes": (
+                    None if region.resident_bytes == UNKNOWN else region.resident_bytes
+                ),
+                "unseen_bytes": region.unseen_bytes,
                 "temperature": region.temperature,
             }
             for region in found.regions[:limit]
@@ -115,4 +120,7 @@ def _distribution_document(found: analysis.Distribution) -> dict[str, Any]:
         "bytes": found.size_bytes.tolist(),
         "regions": found.regions.tolist(),
         "percentiles": {f"{p:g}": value for p, value in found.percentiles},
+        "unseen_bytes": found.unseen_bytes,
+        "unobservable_bytes": found.unobservable_bytes,
+        "undated_bytes": found.undated_bytes,
     }

@@ -49,9 +49,12 @@ class _Judged(DerivedFile):
             yield part
         if empty:
             raise RecordingError(f"{self.path} has no snapshots", hint=self.problem)
-        if self.problem and not self._said:
+        if not self._said:
             self._said = True
-            complain(f"{self.path} is not complete: {self.problem}")
+            if self.problem:
+                complain(f"{self.path} is not complete: {self.problem}")
+            if self.overlap:
+                complain(f"{self.path}: {self.overlap}")
 
 
 class _Found(DerivedFile):
@@ -71,12 +74,17 @@ class _Found(DerivedFile):
 
 
 def target_document(target: Target) -> dict[str, Any]:
-    """A target in JSON."""
-    return {"pid": target.pid, "target": target.name}
+    """A target in JSON: when it started, and on which host, where that is known or differs."""
+    document: dict[str, Any] = {"pid": target.pid, "target": target.name}
+    if target.started_ns:
+        document["process_started_ns"] = target.started_ns
+    if target.host:
+        document["host"] = target.host
+    return document
 
 
 def bytes_document(size: Bytes) -> dict[str, float]:
-    """Hot, warm, cold and idle bytes in JSON."""
+    """Bytes by what is known of them in JSON."""
     return asdict(size)
 
 

@@ -40,4 +40,5 @@ def _series(one: analysis.FootprintSeries) -> dict[str, Any]:
         "vsz_bytes": one.vsz_bytes.tolist() if known else None,
         "rss_bytes": one.rss_bytes.tolist() if known else None,
         "wss_bytes": one.wss_bytes.tolist(),
+        "unseen_bytes": one.unseen_bytes.tolist(),
     }

@@ -153,7 +153,7 @@ def _drawn(heatmap: analysis.HeatMap, suffix: str) -> bytes:
 
 
 def _document(found: analysis.HeatMap) -> dict[str, Any]:
-    """The cells of a heat map: `null` where nothing was monitored."""
+    """The cells of a heat map: `null` where nothing was monitored, or nobody had looked yet."""
     import numpy as np
 
     from pydamon.cli.reports.base import target_document
@@ -168,4 +168,5 @@ def _document(found: analysis.HeatMap) -> dict[str, Any]:
         "time_edges_ns": found.time_edges.tolist(),
         "left_out_bytes": found.left_out_bytes,
         "access_rates": rates.tolist(),
+        "unseen": found.unseen.tolist(),
     }

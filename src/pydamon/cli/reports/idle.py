@@ -40,6 +40,9 @@ def idle(args: Args) -> int:
             "total_bytes": found.total_bytes,
             "mean_total_bytes": found.mean_total_bytes,
             "longest_ns": found.longest_ns,
+            "unseen_bytes": found.unseen_bytes,
+            "undated_bytes": found.undated_bytes,
+            "assumed_bytes": found.assumed_bytes,
         }
     )
     return 0

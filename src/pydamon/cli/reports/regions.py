@@ -45,14 +45,11 @@ def _json_lines(recording: Recording) -> Iterator[str]:
     names = ("start", "end", "nr_accesses", "age")
     columns = [recording.column(name) for name in names]
     offsets = recording.part_offsets.tolist()
-    facts = ("start_ns", "end_ns", "pid", "max_nr_accesses")
-    heads = [
-        recording.of_parts(name)
-        if name == "pid"
-        else recording.of_snapshots(name)[recording.part_snapshots]
-        for name in facts
-    ]
-    values = (head.tolist() for head in heads)
+    facts = ("start_ns", "end_ns", "pid", "max_nr_accesses", "process_started_ns", "host", "target")
+    values = (recording.of_parts(name).tolist() for name in facts)
+    words = {name: recording.names(name) for name in ("host", "target")}
     for first, beyond, *mine in zip(offsets[:-1], offsets[1:], *values, strict=True):
         rows = np.column_stack([column[first:beyond] for column in columns]).tolist()
-        yield json.dumps({**dict(zip(facts, mine, strict=True)), "regions": rows})
+        said = dict(zip(facts, mine, strict=True))
+        said |= {name: names[said[name]] for name, names in words.items()}
+        yield json.dumps({**said, "regions": rows})

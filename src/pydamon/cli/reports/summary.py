@@ -70,6 +70,7 @@ def summary_document(recording: RecordingFile, summary: analysis.Summary) -> dic
         "complete": recording.complete,
         "targets": [target_document(target) for target in summary.targets],
         "snapshots": summary.snapshots,
+        "began_ns": summary.began_ns,
         "duration_ns": summary.duration_ns,
         "idle_ns": summary.idle_ns,
         "bytes": bytes_document(summary.size),

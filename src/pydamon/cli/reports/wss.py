@@ -65,4 +65,5 @@ def _series(series: analysis.WorkingSetSeries) -> dict[str, Any]:
         "percentiles": percentiles_document(series),
         "end_ns": series.end_ns.tolist(),
         "bytes": series.size_bytes.tolist(),
+        "unseen_bytes": series.unseen_bytes.tolist(),
     }

@@ -20,6 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pydamon.core.attrs import Attrs
+from pydamon.core.classify import UNKNOWN
 from pydamon.core.damo_values import Value, bytes_of, integers, ns_of, number_of
 from pydamon.recording.arrays import batch_of, constant, named
 from pydamon.recording.format import RecordingInfo
@@ -116,7 +117,7 @@ class DamoSource:
         with suppress(Incomplete):
             for kind, text in damo_json.pieces(self._chunks(path)):
                 if kind == "head":
-                    attrs = _Record(_parsed(_RECORD, text + b"]}"), set()).attrs
+                    attrs = _Record(_parsed(_RECORD, text + b"]}"), {}).attrs
                 elif kind == "snapshots":
                     started_ns = max(
                         0, ns_of(_parsed(_SNAPSHOTS, b"[" + text + b"]")[0].start_time)
@@ -126,8 +127,8 @@ class DamoSource:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """A piece of text waits for the next, since the tail of a record may be about it."""
-        pids: set[int] = set()
-        record = _Record({}, pids)
+        pids: dict[str, int] = {}
+        record = _Record({}, {})
         waiting: bytes | None = None
         for kind, text in damo_json.pieces(damo_json.ahead(self._chunks(self._path))):
             if kind == "tail":
@@ -142,18 +143,26 @@ class DamoSource:
 class _Record:
     """What a record says of all its snapshots, and their rows.
 
-    A target's id serves as its pid, so that reports tell targets apart.
+    A target's id serves as its pid, so that reports tell targets apart. *pids* are those of the
+    records so far: what has the same indices and id is the same target, in files put together.
     """
 
-    def __init__(self, head: dict[str, Any], pids: set[int]) -> None:
+    def __init__(self, head: dict[str, Any], pids: dict[str, int]) -> None:
         self._head = {key: value for key, value in head.items() if key != "snapshots"}
         self.tail: dict[str, Any] = {}
         target_id = head.get("target_id")
-        if not (isinstance(target_id, int) and 0 <= target_id < 2**31) or target_id in pids:
-            self.pid = next(number for number in count() if number not in pids)
-        else:
+        names = ("kdamond_idx", "context_idx", "scheme_idx", "target_id")
+        indices = [head.get(name) for name in names]
+        nameless = indices == [None] * len(names)
+        key = f"record {len(pids)}" if nameless else msgspec.json.encode(indices).decode()
+        taken = set(pids.values())
+        if key in pids:
+            self.pid = pids[key]
+        elif isinstance(target_id, int) and 0 <= target_id < 2**31 and target_id not in taken:
             self.pid = target_id
-        pids.add(self.pid)
+        else:
+            self.pid = next(number for number in count() if number not in taken)
+        pids[key] = self.pid
         parts = [(part, head.get(f"{part}_idx")) for part in ("kdamond", "context", "scheme")]
         of_scheme = ", ".join(f"{part} {index}" for part, index in parts if index is not None)
         self.name = of_scheme if target_id is None else f"target {target_id}"
@@ -190,6 +199,10 @@ class _Record:
         def each(values: list[int]) -> NDArray[np.int64]:
             return np.repeat(np.array(values, np.int64), lengths)
 
+        undated = np.array([one.usec is None and one.aggr_intervals is None for one in ages])
+        windows = [max(0, ns_of(s.end_time)) - max(0, ns_of(s.start_time)) for s in snapshots]
+        window_ns = each(windows)
+
         # Written as ns under a name that says us: damo's own readers take it for what it says.
         sampling_ns = [self.attrs.sampling_ns if v is None else ns_of(v) for v in sampling]
         ends = np.cumsum(lengths)
@@ -208,6 +221,7 @@ class _Record:
             "nr_accesses": nr_accesses,
             "max_nr_accesses": each(heights),
             "age": age,
+            "age_ns": np.where(undated, UNKNOWN, age * window_ns),
             "touched_bytes": touched,
             "sampling_ns": each(sampling_ns),
             "extra": self._extra(snapshots, lengths, end - start, unusual),

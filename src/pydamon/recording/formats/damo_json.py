@@ -37,15 +37,25 @@ def plain(path: Path) -> Iterator[bytes]:
 
 
 def inflated(path: Path) -> Iterator[bytes]:
-    """The text of a zlib-compressed file, in chunks; raises `Incomplete` where it is cut off."""
+    """The text of a zlib-compressed file, in chunks; raises `Incomplete` where it is cut off.
+
+    Files put together are one text: what follows a stream is the next one.
+    """
     inflater = zlib.decompressobj()
+    rest = b""
     with path.open("rb") as file:
-        while not inflater.eof:
-            data = inflater.unconsumed_tail or file.read(_CHUNK)
+        while True:
+            data = inflater.unconsumed_tail or rest or file.read(_CHUNK)
+            rest = b""
             if not data:
                 raise Incomplete("its end is cut off")
             if chunk := inflater.decompress(data, _CHUNK):
                 yield chunk
+            if inflater.eof:
+                rest = inflater.unused_data or file.read(_CHUNK)
+                if not rest.strip(_SPACE + b"\0"):
+                    return
+                inflater = zlib.decompressobj()
 
 
 def ahead(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -61,21 +71,25 @@ def ahead(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def pieces(chunks: Iterator[bytes]) -> Iterator[Piece]:
-    """A list of records, taken apart.
+    """A list of records, taken apart; or several lists, of files put together.
 
     Raises `ValueError` for what is no such list, and `Incomplete` where it ends too early.
     """
     text = _Text(chunks)
-    if text.next_byte() != b"[":
-        raise ValueError("it is not a list of records")
-    text.drop(1)
-    while (byte := text.next_byte(b",")) != b"]":
-        if byte != b"{":
+    while True:
+        if text.next_byte() != b"[":
             raise ValueError("it is not a list of records")
-        head = text.until(_SNAPSHOTS)
-        yield "head", head
-        yield from _snapshots(text)
-        yield "tail", _tail(text)
+        text.drop(1)
+        while (byte := text.next_byte(b",")) != b"]":
+            if byte != b"{":
+                raise ValueError("it is not a list of records")
+            head = text.until(_SNAPSHOTS)
+            yield "head", head
+            yield from _snapshots(text)
+            yield "tail", _tail(text)
+        text.drop(1)
+        if text.has_ended():
+            return
 
 
 class _Text:
@@ -106,6 +120,15 @@ class _Text:
             self.more()
         self.buffer = rest
         return rest[:1]
+
+    def has_ended(self) -> bool:
+        """Whether nothing but white space follows."""
+        while not (rest := self.buffer.lstrip(_SPACE)):
+            self.buffer = next(self._chunks, b"")
+            if not self.buffer:
+                return True
+        self.buffer = rest
+        return False
 
     def until(self, pattern: re.Pattern[bytes]) -> bytes:
         """Take everything up to the end of what matches first."""

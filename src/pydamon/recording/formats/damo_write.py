@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, BinaryIO, TypeAlias
 
 import msgspec
@@ -63,7 +64,8 @@ def _records(parts: Iterable[Recording]) -> dict[_Key, _Record]:
             host, pid, extra = combinations[:, which].tolist()
             key = hosts[host], pid, extras[extra].record
             if key not in found:
-                target_id = pid if pid and pid not in used else len(used)
+                free = next(number for number in count() if number not in used)
+                target_id = pid if pid and pid not in used else free
                 used.add(target_id)
                 said = extras[extra]
                 head = msgspec.json.decode(said.record) if said.record else None

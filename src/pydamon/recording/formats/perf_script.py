@@ -18,6 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pydamon.core.attrs import Attrs
+from pydamon.core.classify import UNKNOWN
 from pydamon.core.damo_values import integers
 from pydamon.recording.arrays import batch_of, named, numbers
 from pydamon.recording.format import EXTRA, RecordingInfo
@@ -109,7 +110,7 @@ class _Rows:
         which = [targets.head(*one) for one in zip(task, target, strict=True)]
         end_ns = _integers(second) * 10**9
         end_ns += _integers([digits.ljust(9, b"0") for digits in fraction])
-        age = _integers([digits or b"0" for digits in ages])  # the earliest kernels have none
+        age = _integers([digits or b"-1" for digits in ages])  # the earliest kernels have none
         region_count, start, end, accesses = map(_integers, figures)
         return cls(np.array(which, np.int64), end_ns, region_count, start, end, accesses, age)
 
@@ -209,8 +210,9 @@ class _Targets:
         ]
         begins = rows.snapshots()
         end_ns = np.repeat(rows.end_ns[begins], np.diff(begins, append=len(rows.start)))
+        start_ns = np.minimum(start_ns, end_ns)
         columns = {
-            "start_ns": np.minimum(start_ns, end_ns),
+            "start_ns": start_ns,
             "end_ns": end_ns,
             "pid": np.array(pids, np.int64)[target],
             "target": named(target, [f"target {one}" for one in ids]),
@@ -218,7 +220,8 @@ class _Targets:
             "end": rows.end,
             "nr_accesses": rows.nr_accesses,
             "max_nr_accesses": np.maximum(rows.nr_accesses, Attrs().samples_per_aggregation),
-            "age": rows.age,
+            "age": np.maximum(rows.age, 0),
+            "age_ns": np.where(rows.age < 0, UNKNOWN, rows.age * (end_ns - start_ns)),
             "touched_bytes": np.where(rows.nr_accesses > 0, rows.end - rows.start, 0),
             "sampling_ns": np.full(len(target), Attrs().sampling_ns),
             "extra": named(rows.which.astype(np.int32), words),

@@ -6,6 +6,7 @@ const CELL = 2; // pixels of the screen, as they are counted in CSS
 const MARGIN = { left: 128, right: 190, top: 8, bottom: 28 };
 const LINE = 15; // pixels between two labels at least
 const TICK = 90;
+const UNSEEN = -1, GREY = 128;
 const $ = (id) => document.getElementById(id);
 const facts = JSON.parse($("facts").textContent);
 const types = { u1: Uint8Array, u2: Uint16Array, u4: Uint32Array, f8: Float64Array };
@@ -47,7 +48,7 @@ function load(target, buffer) {
   }
   return {
     ...target, low, high, rate, top, offsets, begin, end, hits, most, segments, length,
-    age: of("age"), window: of("window"), code: of("code"), duration: end[end.length - 1],
+    age: of("age"), unseen: of("unseen"), code: of("code"), duration: end[end.length - 1],
   };
 }
 
@@ -66,24 +67,28 @@ function address(map, position) {
   return found.start + BigInt(Math.floor(position - found.at));
 }
 
-// Mean access rates of the cells of a view: Float32Array by column, then row; NaN for none.
+// Mean access rates of the cells of a view: Float32Array by column, then row; NaN for none, and
+// UNSEEN where nobody had looked at more than a half.
 function rasterise(map, view, columns, rows) {
   const heat = new Float64Array(columns * rows), known = new Float64Array(columns * rows);
   const rowHeat = new Float64Array(rows), rowKnown = new Float64Array(rows);
+  const hidden = new Float64Array(columns * rows), rowHidden = new Float64Array(rows);
   const perByte = rows / (view.high - view.low), perNs = columns / (view.end - view.begin);
   for (let s = above(map.end, view.begin); s < map.begin.length && map.begin[s] < view.end; s++) {
     rowHeat.fill(0);
     rowKnown.fill(0);
+    rowHidden.fill(0);
     const last = map.offsets[s + 1];
     for (let i = above(map.high, view.low, map.offsets[s], last); i < last; i++) {
       if (map.low[i] >= view.high) break;
       const from = Math.max(0, (map.low[i] - view.low) * perByte);
       const to = Math.min(rows, (map.high[i] - view.low) * perByte);
-      const rate = map.rate[i];
+      const rate = map.rate[i], unseen = map.unseen[i] / 255;
       for (let r = Math.floor(from); r < to; r++) {
         const share = Math.min(to, r + 1) - Math.max(from, r);
-        rowHeat[r] += share * rate;
+        rowHeat[r] += share * rate * (1 - unseen);
         rowKnown[r] += share;
+        rowHidden[r] += share * unseen;
       }
     }
     const from = Math.max(0, (map.begin[s] - view.begin) * perNs);
@@ -93,10 +98,14 @@ function rasterise(map, view, columns, rows) {
       for (let r = 0; r < rows; r++) {
         heat[at + r] += share * rowHeat[r];
         known[at + r] += share * rowKnown[r];
+        hidden[at + r] += share * rowHidden[r];
       }
     }
   }
-  return Float32Array.from(heat, (value, i) => (known[i] > 1e-9 ? value / known[i] : NaN));
+  return Float32Array.from(heat, (value, i) => {
+    if (known[i] <= 1e-9) return NaN;
+    return 2 * hidden[i] > known[i] ? UNSEEN : value / (known[i] - hidden[i]);
+  });
 }
 
 function size(bytes) {
@@ -299,7 +308,8 @@ class Page {
         ["mapping", map.names[map.code[i]] || "(not mapped)"],
         ["region", `${low.toString(16)}-${(low + BigInt(bytes)).toString(16)} (${size(bytes)})`],
         ["rate", `${percent(map.rate[i])} (${map.hits[i]} of ${map.most[at.s]} samples)`],
-        ["age", duration(map.age[i] * map.window[at.s])],
+        ["age", map.age[i] ? duration((map.age[i] - 1) * 1e6) : "not in the recording"],
+        ...(map.unseen[i] ? [["not looked at yet", percent(map.unseen[i] / 255)]] : []),
       );
     }
     const clock = new Date(Number(BigInt(facts.start_ns) / 1000000n) + at.time / 1e6);
@@ -333,7 +343,12 @@ class Page {
       for (let r = 0; r < rows; r++) {
         const rate = rates[c * rows + r];
         if (Number.isNaN(rate)) continue;
-        const at = 4 * (r * columns + c), shade = 3 * Math.round(Math.min(1, rate / top) * 255);
+        const at = 4 * (r * columns + c);
+        if (rate === UNSEEN) {
+          image.data.set([GREY, GREY, GREY, 255], at);
+          continue;
+        }
+        const shade = 3 * Math.round(Math.min(1, rate / top) * 255);
         image.data.set([shades[shade], shades[shade + 1], shades[shade + 2], 255], at);
       }
     this.picture = new OffscreenCanvas(columns, rows);

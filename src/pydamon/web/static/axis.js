@@ -12,10 +12,10 @@ export class Axis {
   }
 
   // All that one process had in any of the frames.
-  static of(frames, pid) {
+  static of(frames, id) {
     const blocks = [];
     for (const frame of frames) {
-      const bounds = frame.bounds.get(pid);
+      const bounds = frame.bounds.get(id);
       if (!bounds) continue;
       const { low, high } = frame.spans;
       for (let i = bounds[0], begin = i; i < bounds[1]; i++) {
@@ -68,11 +68,11 @@ export class Axis {
 const FINE = 4096, SHARE = 0.98, CONTEXT = 0.1;
 
 // The shortest stretch that holds nearly all accesses, and a little around it.
-export function hottest(axis, frames, pid) {
+export function hottest(axis, frames, id) {
   const cells = Math.max(1, Math.min(FINE, axis.length)), width = axis.length / cells;
   const heat = new Float64Array(cells);
   for (const frame of frames) {
-    const [first, beyond] = frame.bounds.get(pid) ?? [0, 0];
+    const [first, beyond] = frame.bounds.get(id) ?? [0, 0];
     const { low, high, rate } = frame.spans;
     for (let i = first; i < beyond; i++) {
       if (rate[i] > 0) {

@@ -43,13 +43,13 @@ export class Course {
   }
 
   // Draw all frames; the largest working set among them.
-  draw(frames, pid, start, end) {
+  draw(frames, id, start, end) {
     this.follow(end);
     Object.assign(this, { start, end });
     const { canvas } = this;
     const width = (canvas.width = Math.max(1, canvas.clientWidth));
     const height = (canvas.height = Math.max(1, canvas.clientHeight));
-    const sizes = new Map(frames.map((frame) => [frame, workingSet(frame, pid)]));
+    const sizes = new Map(frames.map((frame) => [frame, workingSet(frame, id)]));
     const top = Math.max(0, ...[...sizes.values()].map((one) => one ?? 0));
     const context = canvas.getContext("2d");
     context.fillStyle = variable("--course");

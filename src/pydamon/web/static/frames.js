@@ -15,10 +15,10 @@ function decode(frame) {
   frame.bounds = new Map();
   const target = frame.spans.target;
   for (let i = 0; i < target.length; i++) {
-    const pid = frame.targets[target[i]][0];
-    const bounds = frame.bounds.get(pid);
+    const id = frame.targets[target[i]][0];
+    const bounds = frame.bounds.get(id);
     if (bounds) bounds[1] = i + 1;
-    else frame.bounds.set(pid, [i, i + 1]);
+    else frame.bounds.set(id, [i, i + 1]);
   }
   return frame;
 }
@@ -45,23 +45,32 @@ export class Frames {
     return this.all.filter((frame) => frame.start < end && frame.end > start);
   }
 
-  // Every process, with its last name.
+  // Every target, with what to call it.
   targets() {
     const found = new Map();
     for (const frame of this.all) {
-      for (const [pid, name] of frame.targets) found.set(pid, name);
+      for (const [id, name] of frame.targets) found.set(id, name);
     }
     return found;
   }
 }
 
-export function workingSet(frame, pid) {
-  const { target, touched } = frame.sums;
+// Bytes of one column for a target; null where it is not in the frame.
+function sumOf(frame, id, column) {
+  const { target } = frame.sums;
   let sum = null;
   for (let i = 0; i < target.length; i++) {
-    if (frame.targets[target[i]][0] === pid) sum = (sum ?? 0) + touched[i];
+    if (frame.targets[target[i]][0] === id) sum = (sum ?? 0) + frame.sums[column][i];
   }
   return sum;
+}
+
+export function workingSet(frame, id) {
+  return sumOf(frame, id, "touched");
+}
+
+export function unseenBytes(frame, id) {
+  return sumOf(frame, id, "unseen") ?? 0;
 }
 
 // The frame at a time, in a list that is sorted by time.
@@ -76,14 +85,14 @@ export function frameAt(frames, time) {
 }
 
 // The means of mappings over frames, by the time that each has measured.
-export function mappings(frames, pid, columns) {
+export function mappings(frames, id, columns) {
   const found = new Map();
   let measured = 0;
   for (const frame of frames) {
     measured += frame.measured;
     const { target, name } = frame.sums;
     for (let i = 0; i < target.length; i++) {
-      if (frame.targets[target[i]][0] !== pid) continue;
+      if (frame.targets[target[i]][0] !== id) continue;
       const key = frame.names[name[i]];
       const one = found.get(key) ?? Object.fromEntries(columns.map((column) => [column, 0]));
       for (const column of columns) one[column] += frame.sums[column][i] * frame.measured;

@@ -9,6 +9,7 @@ const TOPS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1];
 const LABEL_PX = 15;
 const MOST_ROWS = 512;
 const TOO_WIDE = 2;
+const GREY = 0xff808080; // alpha, blue, green, red
 
 export class Heat {
   addresses = "hottest"; // or "all", or two pages
@@ -22,10 +23,10 @@ export class Heat {
   }
 
   // Draw one process in some frames, from one time to another.
-  draw(frames, pid, start, end) {
-    Object.assign(this, { pid, start, end });
+  draw(frames, id, start, end) {
+    Object.assign(this, { id, start, end });
     this.#frames = frames;
-    const every = Axis.of(frames, pid);
+    const every = Axis.of(frames, id);
     this.every = every;
     const [low, high] = this.#bounds(every);
     this.axis = every.part(low, high);
@@ -49,22 +50,23 @@ export class Heat {
   #bounds(every) {
     if (this.addresses === "all") return [0, every.length];
     if (this.addresses !== "hottest") return this.addresses.map((page) => every.position(page));
-    const wanted = hottest(every, this.#frames, this.pid);
+    const wanted = hottest(every, this.#frames, this.id);
     // It does not jump with every step of what is hot.
-    if (this.#kept?.pid === this.pid) {
+    if (this.#kept?.id === this.id) {
       const [low, high] = this.#kept.pages.map((page) => every.position(page));
       const inside = low <= wanted[0] && wanted[1] <= high;
       if (inside && high - low <= TOO_WIDE * (wanted[1] - wanted[0])) return [low, high];
     }
     const pages = [every.page(wanted[0]), every.page(Math.max(0, wanted[1] - 1)) + 1];
-    if (every.length) this.#kept = { pid: this.pid, pages };
+    if (every.length) this.#kept = { id: this.id, pages };
     return wanted;
   }
 
-  // The mean rate in each row; NaN where nothing was monitored.
+  // The mean rate in each row; NaN where nothing was monitored, below 0 where nobody had looked.
   #column(frame, rows) {
     const heat = new Float64Array(rows), known = new Float64Array(rows);
-    const [first, beyond] = frame.bounds.get(this.pid) ?? [0, 0];
+    const hidden = new Float64Array(rows);
+    const [first, beyond] = frame.bounds.get(this.id) ?? [0, 0];
     const scale = rows / this.axis.length;
     const { low, high, rate } = frame.spans;
     for (let i = first; i < beyond; i++) {
@@ -72,9 +74,11 @@ export class Heat {
       if (to <= from) continue;
       spread(known, from, to, 1);
       if (rate[i] > 0) spread(heat, from, to, rate[i]);
+      if (rate[i] < 0) spread(hidden, from, to, 1);
     }
     for (let row = 0; row < rows; row++) {
-      heat[row] = known[row] > 1e-6 ? heat[row] / known[row] : NaN;
+      if (known[row] <= 1e-6) heat[row] = NaN;
+      else heat[row] = 2 * hidden[row] > known[row] ? -1 : heat[row] / (known[row] - hidden[row]);
       if (heat[row] > this.top) this.top = heat[row];
     }
     return heat;
@@ -90,6 +94,10 @@ export class Heat {
       for (let y = 0; y < height; y++) {
         const rate = column[Math.floor((y * rows) / height)];
         if (Number.isNaN(rate)) continue;
+        if (rate < 0) {
+          pixels[y * width + x] = GREY;
+          continue;
+        }
         // What is accessed at all differs from what is not.
         const level = rate > 0 ? Math.max(16, Math.round((rate / this.top) * 255)) : 0;
         pixels[y * width + x] = colours[Math.min(255, level)];
@@ -105,15 +113,13 @@ export class Heat {
     const time = this.start + (x / canvas.clientWidth) * (this.end - this.start);
     const page = this.pageAt(y);
     const frame = frameAt(this.#frames, time);
-    const [first, beyond] = frame?.bounds.get(this.pid) ?? [0, 0];
+    const [first, beyond] = frame?.bounds.get(this.id) ?? [0, 0];
     for (let i = first; i < beyond; i++) {
       if (frame.spans.low[i] <= page && page < frame.spans.high[i]) {
         const name = frame.names[frame.spans.name[i]];
-        const rate = percent(frame.spans.rate[i]);
-        return {
-          name,
-          text: `${address(page)} ${mappingName(name)}: accessed in ${rate} of samples, ${clock(time)}`,
-        };
+        const rate = frame.spans.rate[i];
+        const said = rate < 0 ? "not looked at yet" : `accessed in ${percent(rate)} of samples`;
+        return { name, text: `${address(page)} ${mappingName(name)}: ${said}, ${clock(time)}` };
       }
     }
     return { name: null, text: `${address(page)}: not monitored then, ${clock(time)}` };
@@ -137,7 +143,7 @@ export class Heat {
     let lastName = null, free = 0, waiting = false;
     for (let y = 0; this.axis.length && y < height; y += 2) {
       const page = this.pageAt(y + 1);
-      const name = newest ? nameAt(newest, this.pid, page) : null;
+      const name = newest ? nameAt(newest, this.id, page) : null;
       waiting ||= name !== lastName || this.axis.begins.some(
         (begin) => begin && Math.abs((begin / this.axis.length) * height - y) < 1);
       if (waiting && y >= free && y + LABEL_PX <= height) {
@@ -153,8 +159,8 @@ export class Heat {
   }
 }
 
-function nameAt(frame, pid, page) {
-  const [first, beyond] = frame.bounds.get(pid) ?? [0, 0];
+function nameAt(frame, id, page) {
+  const [first, beyond] = frame.bounds.get(id) ?? [0, 0];
   let low = first, high = beyond;
   while (low < high) {
     const middle = (low + high) >> 1;

@@ -3,14 +3,15 @@
 import { onThemeChange, palette } from "./colours.js";
 import { Course } from "./course.js";
 import { clock, duration, percent, size } from "./format.js";
-import { Frames, mappings, workingSet } from "./frames.js";
+import { Frames, mappings, unseenBytes, workingSet } from "./frames.js";
 import { Heat } from "./heat.js";
 import { Table } from "./table.js";
 
-const SUMS = ["total", "hot", "warm", "cold", "idle", "unobservable", "touched", "heat"];
+const SUMS = ["total", "hot", "warm", "cold", "idle", "unobservable", "unseen", "touched", "heat"];
 const COLUMNS = [
   ["name", "mapping"], ["total", "size"], ["hot", "hot"], ["warm", "warm"], ["cold", "cold"],
-  ["idle", "idle for 10 s"], ["unobservable", "not observable"], ["rate", "rate"],
+  ["idle", "idle for 10 s"], ["unobservable", "not observable"], ["unseen", "not looked at yet"],
+  ["rate", "rate"],
 ];
 const LATELY = 10;
 
@@ -34,21 +35,23 @@ function redraw() {
 function draw() {
   const all = frames.all;
   if (!all.length) return;
-  const pid = target();
+  const id = target();
   const [start, end] = [all[0].start, all.at(-1).end];
-  const top = course.draw(all, pid, start, end);
+  const top = course.draw(all, id, start, end);
   const [from, to] = course.picked ?? [start, end];
   const seen = frames.between(from, to);
-  heat.draw(seen, pid, from, to);
+  heat.draw(seen, id, from, to);
   heat.label($("addresses"), $("names"));
-  const rows = mappings(seen, pid, SUMS);
+  const rows = mappings(seen, id, SUMS);
   for (const row of rows) row.rate = row.total ? row.heat / row.total : 0;
   table.show(rows);
 
-  const sizes = seen.map((frame) => workingSet(frame, pid)).filter((one) => one !== null);
+  const sizes = seen.map((frame) => workingSet(frame, id)).filter((one) => one !== null);
   $("course-top").textContent = size(top);
+  const unseen = seen.length ? unseenBytes(seen.at(-1), id) : 0;
   $("working-set").textContent = sizes.length
-    ? `${size(sizes.at(-1))}, from ${size(Math.min(...sizes))} to ${size(Math.max(...sizes))}` : "";
+    ? `${size(sizes.at(-1))}, from ${size(Math.min(...sizes))} to ${size(Math.max(...sizes))}` +
+      (unseen >= 2048 ? ` (${size(unseen)} not looked at yet)` : "") : "";
   $("range").textContent =
     `${size(heat.axis.length * state.page)} of ${size(heat.every.length * state.page)}, ` +
     `${clock(from)} to ${clock(to)} (${duration(to - from)})`;
@@ -63,29 +66,32 @@ function draw() {
 function target() {
   const names = frames.targets(), last = frames.all.at(-1), select = $("target");
   const known = [...select.options].map((one) => one.textContent).join();
-  const options = [...names].map(([pid, name]) => [pid, pid ? `${name} (pid ${pid})` : name || "memory"]);
+  const options = [...names];
   if (known !== options.map(([, text]) => text).join()) {
-    select.replaceChildren(...options.map(([pid, text]) => new Option(text, pid)));
+    select.replaceChildren(...options.map(([id, text]) => new Option(text, id)));
   }
   if (chosen === null || !names.has(chosen)) {
-    const now = select.dataset.pid ? Number(select.dataset.pid) : null;
-    const pids = last.targets.map(([pid]) => pid);
-    const most = pids.sort((a, b) => workingSet(last, b) - workingSet(last, a))[0];
+    const now = select.dataset.target ?? null;
+    const ids = last.targets.map(([id]) => id);
+    const most = ids.sort((a, b) => workingSet(last, b) - workingSet(last, a))[0];
     const enough = names.has(now) && 2 * (workingSet(last, now) ?? 0) >= (workingSet(last, most) ?? 0);
-    select.dataset.pid = enough ? now : most ?? [...names.keys()].at(-1);
+    select.dataset.target = enough ? now : most ?? [...names.keys()].at(-1);
   } else {
-    select.dataset.pid = chosen;
+    select.dataset.target = chosen;
   }
-  select.value = select.dataset.pid;
-  return Number(select.dataset.pid);
+  select.value = select.dataset.target;
+  return select.dataset.target;
 }
 
 function showCost(lately) {
   if (!lately.length) return;
   const sum = (column) => lately.reduce((total, frame) => total + frame[column], 0);
-  const share = sum("cpu") / (lately.at(-1).end - lately[0].start), late = sum("late");
+  const wall = lately.at(-1).end - lately[0].start, cpu = sum("cpu"), late = sum("late");
+  // In the first seconds, of which the start is most, a share would say what does not stay so.
+  const cost = wall < 10_000 ? `${+(cpu / 1000).toPrecision(2)} s of CPU time`
+    : `${percent(cpu / wall)} of one CPU`;
   $("cost").textContent =
-    `${state.probe}: ${percent(share)} of a CPU, window ${duration(sum("measured") / sum("snapshots"))} ` +
+    `${state.probe}: ${cost}, window ${duration(sum("measured") / sum("snapshots"))} ` +
     `(${duration(state.aggregation)} asked), sampled every ${duration(lately.at(-1).sampling)}` +
     (late ? `, ${late} late` : "");
 }
@@ -122,7 +128,7 @@ function showTip(event) {
 }
 
 $("target").addEventListener("change", (event) => {
-  chosen = Number(event.target.value);
+  chosen = event.target.value;
   heat.addresses = "hottest";
   redraw();
 });
