@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.recording.format import EXTRA
+from pydamon.recording.formats.numbering import ids_of
 from pydamon.recording.recording import Recording
 
 __all__ = ["deflated", "json_text", "split_touched"]
@@ -53,7 +54,6 @@ class _Record:
 def _records(parts: Iterable[Recording]) -> dict[_Key, _Record]:
     """Every record that there is to write, in the order of appearance."""
     found: dict[_Key, _Record] = {}
-    used: set[int] = set()
     for part in parts:
         first = part.part_offsets[:-1]
         codes = np.stack([part.codes("host"), part.column("pid"), _extra_codes(part)])[:, first]
@@ -61,19 +61,21 @@ def _records(parts: Iterable[Recording]) -> dict[_Key, _Record]:
         hosts, extras = part.names("host"), _extras(part)
         for which in np.argsort(index).tolist():
             host, pid, extra = combinations[:, which].tolist()
-            key = hosts[host], pid, extras[extra].record
+            said = extras[extra]
+            key = hosts[host], said.rest.get("with_pid", pid), said.record
             if key not in found:
-                target_id = pid if pid and pid not in used else len(used)
-                used.add(target_id)
-                said = extras[extra]
                 head = msgspec.json.decode(said.record) if said.record else None
-                found[key] = _Record(head or _head(part, int(first[index[which]]), target_id), {})
-            tail = extras[extra].rest.get("tail")
+                found[key] = _Record(head or _head(part, int(first[index[which]])), {})
+            tail = said.rest.get("tail")
             found[key].tail = tail or found[key].tail or {"data_source": "unknown"}
+    ids = ids_of(pid for _, pid, _ in found)
+    for (_, _, record), target_id, one in zip(found, ids, found.values(), strict=True):
+        if not record:
+            one.head["target_id"] = target_id
     return found
 
 
-def _head(part: Recording, row: int, target_id: int) -> dict[str, Any]:
+def _head(part: Recording, row: int) -> dict[str, Any]:
     """What damo says of a target; intervals are those that were used, not those asked for."""
     window_ns = int(part.column("end_ns")[row]) - int(part.column("start_ns")[row])
     most = int(part.column("max_nr_accesses")[row])
@@ -94,7 +96,7 @@ def _head(part: Recording, row: int, target_id: int) -> dict[str, Any]:
         "context_idx": None,
         "intervals": intervals,
         "scheme_idx": None,
-        "target_id": target_id,
+        "target_id": None,
         "scheme_filters": [],
     }
 
@@ -134,16 +136,17 @@ def _snapshots(part: Recording, key: _Key) -> Iterator[str]:
     extras, codes = _extras(part), _extra_codes(part)
     ours = np.array([extra.record == record for extra in extras])[codes]
     of_host = np.array([name == host for name in part.names("host")])[part.codes("host")]
-    rows = np.flatnonzero(ours & of_host & (part.column("pid") == pid))
+    with_pid = np.array([extra.rest.get("with_pid", -1) for extra in extras], np.int64)[codes]
+    pids = np.where(with_pid >= 0, with_pid, part.column("pid"))
+    rows = np.flatnonzero(ours & of_host & (pids == pid))
     names = ("start", "end", "nr_accesses", "age", "touched_bytes", "max_nr_accesses")
     start, end, rate, age, index = split_touched(*(part.column(name)[rows] for name in names))
     regions = _regions(start, end, rate, age)
     rows = rows[index]
-    for at in np.flatnonzero(codes[rows]).tolist():
-        if "region" in (rest := extras[codes[rows[at]]].rest):
-            regions[at] = msgspec.json.encode(
-                msgspec.json.decode(regions[at]) | rest["region"]
-            ).decode()
+    says_more = np.array(["region" in extra.rest for extra in extras], np.bool_)[codes[rows]]
+    for at in np.flatnonzero(says_more).tolist():
+        said = extras[codes[rows[at]]].rest["region"]
+        regions[at] = msgspec.json.encode(msgspec.json.decode(regions[at]) | said).decode()
     offsets = part.snapshot_offsets
     first = offsets[:-1]
     bounds = np.searchsorted(rows, offsets)
