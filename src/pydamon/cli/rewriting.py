@@ -42,9 +42,12 @@ def rewrite(file: RecordingFile, args: Args) -> int:
     watched = Watched(file)
     if str(args.target) == _STANDARD:
         _write_out(watched, args.format)
+        lost: tuple[str, ...] = ()
     else:
-        write_recording(args.target, watched, format=args.format, force=args.force)
+        lost = write_recording(args.target, watched, format=args.format, force=args.force)
     watched.finish()
+    if lost:
+        complain(f"{args.target} cannot hold: {', '.join(lost)}")
     return 0
 
 

@@ -28,7 +28,7 @@ from pydamon.recording.arrays import (
     single,
 )
 from pydamon.recording.format import COLUMNS, EXTRA, LATER, RecordingInfo
-from pydamon.recording.formats import FORMATS, format_of
+from pydamon.recording.formats import FORMATS, HEAD_BYTES, format_of
 from pydamon.recording.formats.base import UNREADABLE, Source
 from pydamon.recording.formats.content import Content, Incomplete
 from pydamon.recording.parts import RecordingFile, SeveralFiles
@@ -235,7 +235,10 @@ def _copy_of_pipe(path: Path) -> IO[bytes] | None:
         pipe_name = 0 if path == _STDIN else path
         with open(pipe_name, "rb", closefd=pipe_name != 0) as pipe:
             chunk = pipe.read(HEAD_BYTES)
-            wanted = format_of(chunk) is not None
+            copy.write(chunk)
+            copy.flush()
+            begun = Path(f"/proc/self/fd/{copy.fileno()}")
+            chunk = pipe.read(_CHUNK_BYTES) if chunk and _is_one(begun) else b""
             while chunk:
                 copy.write(chunk)
                 if copy.tell() > most_bytes:
@@ -244,7 +247,7 @@ def _copy_of_pipe(path: Path) -> IO[bytes] | None:
                         f"{tempfile.gettempdir()} cannot hold more",
                         hint="set TMPDIR to a directory on a larger disk, or write it to a file",
                     )
-                chunk = pipe.read(_CHUNK_BYTES) if wanted else b""
+                chunk = pipe.read(_CHUNK_BYTES)
         copy.flush()
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
@@ -280,9 +283,10 @@ def _unreadable(path: str | Path, error: BaseException) -> RecordingError:
 
 
 def _is_one(path: Path) -> bool:
-    """Whether a file of a directory begins as a recording does."""
+    """Whether a file, of which there may only be the beginning, begins as a recording does."""
     try:
-        return format_of(Content(path).head) is not None
+        content = Content(path)
+        return bool(content.compression) or format_of(content.head) is not None
     except (*UNREADABLE, Incomplete):
         return False
 

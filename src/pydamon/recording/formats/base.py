@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from pydamon.recording.format import RecordingInfo
 from pydamon.recording.formats.content import Content
+from pydamon.recording.formats.holds import Holds
 from pydamon.recording.recording import Recording
 
 __all__ = ["UNREADABLE", "Format", "Source"]
@@ -50,12 +51,14 @@ class Format(Protocol):
     """A format: one module here, registered in `formats.FORMATS`.
 
     `name` is what people call it, `suffixes` what its files are called (the first of them is
-    the usual one), `is_text` whether it is for eyes and pipes.
+    the usual one), `is_text` whether it is for eyes and pipes, `holds` what of a recording it can
+    hold, or `None` if that is everything.
     """
 
     name: str
     suffixes: tuple[str, ...]
     is_text: bool
+    holds: Holds | None
 
     def matches(self, head: bytes) -> bool:
         """Whether a file that begins with these bytes (64 KiB, if it has them) may be one."""

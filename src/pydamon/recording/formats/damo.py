@@ -21,6 +21,7 @@ from pydamon.recording.format import RecordingInfo
 from pydamon.recording.formats import damo_json, damo_write
 from pydamon.recording.formats.content import CHUNK_BYTES, Content, Incomplete
 from pydamon.recording.formats.damo_rows import TARGET_ID, Record, Snapshot, rows_of
+from pydamon.recording.formats.holds import Holds
 from pydamon.recording.formats.numbering import Numbering
 from pydamon.recording.recording import Recording
 
@@ -35,6 +36,7 @@ class DamoJson:
     name = "json"
     suffixes: tuple[str, ...] = (".json",)
     is_text = True
+    holds: Holds | None = damo_write.HOLDS
 
     def matches(self, head: bytes) -> bool:
         return head.lstrip().startswith(b"[")
@@ -53,6 +55,7 @@ class DamoJsonCompressed:
     name = "json_compressed"
     suffixes: tuple[str, ...] = (".data", ".json_compressed")
     is_text = False
+    holds: Holds | None = damo_write.HOLDS
 
     def matches(self, head: bytes) -> bool:
         """Whether it begins as a zlib stream does (RFC 1950)."""

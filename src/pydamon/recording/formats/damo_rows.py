@@ -18,7 +18,7 @@ from pydamon.core.damo_values import Misread, Value, bytes_of, integers, ns_of, 
 from pydamon.recording.arrays import batch_of, named
 from pydamon.recording.formats.numbering import Numbering
 
-__all__ = ["TARGET_ID", "Record", "Snapshot", "rows_of"]
+__all__ = ["TARGET_ID", "Record", "Snapshot", "attrs_of", "rows_of"]
 
 TARGET_ID = re.compile(rb'"target_id"\s*:\s*"?(\d{1,20})')
 _MOST_LISTS = 1024
@@ -86,7 +86,7 @@ class Record:
         of_scheme = ", ".join(f"{part} {index}" for part, index in parts if index is not None)
         self.name = of_scheme if self.target_id is None else f"target {self.target_id}"
         try:
-            self.attrs = _attrs(self.head.get("intervals"))
+            self.attrs = attrs_of(self.head.get("intervals"))
         except ValueError as error:
             raise ValueError(f"record {self.number}: its intervals: {error}") from error
         self.pids.append(self.numbering.pid(self.target_id))
@@ -330,7 +330,7 @@ def _rest(region: _Region) -> dict[str, Any]:
     return rest
 
 
-def _attrs(intervals: Any) -> Attrs:
+def attrs_of(intervals: Any) -> Attrs:
     """The intervals of a record, or the usual ones where it does not say them."""
     names = ("sample_us", "aggr_us", "ops_update_us")
     if not isinstance(intervals, dict) or any(intervals.get(name) is None for name in names):

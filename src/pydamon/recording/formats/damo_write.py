@@ -12,10 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.recording.format import EXTRA
+from pydamon.recording.formats.damo_rows import attrs_of
+from pydamon.recording.formats.extras import extras_of
+from pydamon.recording.formats.holds import Holds, TargetKeys, lost_names, lost_touched
 from pydamon.recording.formats.numbering import ids_of
 from pydamon.recording.recording import Recording
 
-__all__ = ["deflated", "json_text", "split_touched"]
+__all__ = ["HOLDS", "deflated", "json_text", "split_touched"]
 
 _LEVEL = 6
 _Key: TypeAlias = tuple[str, int, str]
@@ -110,11 +113,8 @@ class _Extra:
 
 
 def _extras(part: Recording) -> list[_Extra]:
-    if EXTRA.name not in part.table.column_names:
-        return [_Extra("", {})]
     found = []
-    for word in part.names(EXTRA.name):
-        rest = msgspec.json.decode(word) if word else {}
+    for rest in extras_of(part):
         record = rest.pop("record", None)
         found.append(_Extra(msgspec.json.encode(record).decode() if record else "", rest))
     return found
@@ -218,3 +218,41 @@ def split_touched(
         age[index],
         index,
     )
+
+
+def _partly_lost(part: Recording, memory: dict[Any, Any]) -> Iterator[str]:
+    yield from lost_touched(part)
+    targets = TargetKeys.of(part)
+    extras, codes = _extras(part), _extra_codes(part)
+    heads = []
+    for key, row in zip(targets.keys, targets.first, strict=True):
+        record = extras[codes[row]].record
+        if key not in memory:
+            head = msgspec.json.decode(record) if record else _head(part, row)
+            attrs = attrs_of(head.get("intervals"))
+            memory[key] = attrs.sampling_ns, attrs.samples_per_aggregation
+        heads.append(memory[key])
+    if not any(extra.record for extra in extras):
+        yield from lost_names(part, targets, memory)
+    sampling_ns, most = np.array(heads, np.int64).reshape(-1, 2)[targets.which].T
+    says_it = np.array(["sample_interval_us" in e.rest.get("snapshot", {}) for e in extras])
+    begins = targets.begins
+    if (~says_it[codes[begins]] & (part.column("sampling_ns")[begins] != sampling_ns)).any():
+        yield "sampling_ns"
+    highest = np.maximum.reduceat(part.column("nr_accesses"), begins) if len(begins) else most
+    if (part.column("max_nr_accesses")[begins] != np.maximum(most, highest)).any():
+        yield "max_nr_accesses"
+
+
+HOLDS = Holds(
+    columns=frozenset(
+        {
+            *("start_ns", "end_ns", "pid", "target", "start", "end", "nr_accesses", "age"),
+            *("touched_bytes", "sampling_ns", "max_nr_accesses"),
+        }
+    ),
+    extra_keys=frozenset({"record", "tail", "snapshot", "region", "with_pid"}),
+    attrs=frozenset({"sampling_ns", "aggregation_ns", "update_ns"}),
+    partly=_partly_lost,
+)
+"""What damo's JSON holds: a target's intervals once for all its snapshots."""

@@ -11,6 +11,7 @@ import pyarrow as pa
 from pydamon.recording.arrays import POOL, info_by_rows, with_few_names
 from pydamon.recording.format import COLUMNS, EXTRA, RecordingInfo, file_schema, info_of
 from pydamon.recording.formats.content import Content, Incomplete
+from pydamon.recording.formats.holds import Holds
 from pydamon.recording.ipc import MARK, CheckedStream
 from pydamon.recording.ipc_options import BATCH_ROWS, compact_options
 from pydamon.recording.recording import Recording
@@ -26,6 +27,7 @@ class Native:
     name = "native"
     suffixes: tuple[str, ...] = (".damon",)
     is_text = False
+    holds: Holds | None = None
 
     def matches(self, head: bytes) -> bool:
         return head.startswith(MARK)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from pydamon.recording.arrays import info_by_rows
 from pydamon.recording.format import COLUMNS, EXTRA, RecordingInfo, file_schema, info_of
 from pydamon.recording.formats.content import Content
+from pydamon.recording.formats.holds import Holds
 from pydamon.recording.formats.parquet_pages import PageCheck
 from pydamon.recording.recording import Recording
 
@@ -33,6 +34,7 @@ class Parquet:
     name = "parquet"
     suffixes: tuple[str, ...] = (".parquet", ".pq")
     is_text = False
+    holds: Holds | None = None
 
     def matches(self, head: bytes) -> bool:
         return head.startswith(b"PAR1")

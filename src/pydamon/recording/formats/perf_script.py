@@ -19,6 +19,7 @@ from pydamon.recording.arrays import numbers
 from pydamon.recording.format import RecordingInfo
 from pydamon.recording.formats import perf_write
 from pydamon.recording.formats.content import Content
+from pydamon.recording.formats.holds import Holds
 from pydamon.recording.formats.lines import line_chunks
 from pydamon.recording.formats.perf_rows import Rows, Targets
 from pydamon.recording.recording import Recording
@@ -51,6 +52,7 @@ class PerfScript:
     name = "perf_script"
     suffixes: tuple[str, ...] = (".perf", ".txt")
     is_text = True
+    holds: Holds | None = perf_write.HOLDS
 
     def matches(self, head: bytes) -> bool:
         return any(

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon.core.attrs import Attrs
 from pydamon.recording.format import EXTRA
 from pydamon.recording.formats.damo_write import split_touched
+from pydamon.recording.formats.extras import extras_of
+from pydamon.recording.formats.holds import Holds, TargetKeys, lost_names, lost_touched
 from pydamon.recording.formats.numbering import ids_of
 from pydamon.recording.recording import Recording
 
-__all__ = ["write"]
+__all__ = ["HOLDS", "write"]
 
 _COMMAND = "kdamond.0     0 [000]"
 """What stands before the time in lines of our own: the thread, its id, the CPU."""
@@ -95,10 +97,48 @@ def _keys(part: Recording) -> tuple[list[str], list[int], list[dict[str, Any]]]:
 
 def _facts(part: Recording) -> tuple[list[dict[str, Any]], NDArray[np.int32]]:
     """What `perf` once said of regions, and which of that it said of which."""
+    facts = [said.get("perf", {}) for said in extras_of(part)]
     if EXTRA.name not in part.table.column_names:
-        return [{}], np.zeros(len(part.table), np.int32)
-    words = [json.loads(word).get("perf") if word else None for word in part.names(EXTRA.name)]
-    return [word if isinstance(word, dict) else {} for word in words], part.codes(EXTRA.name)
+        return facts, np.zeros(len(part.table), np.int32)
+    return facts, part.codes(EXTRA.name)
+
+
+def _partly_lost(part: Recording, memory: dict[Any, Any]) -> Iterator[str]:
+    yield from lost_touched(part)
+    targets = TargetKeys.of(part)
+    if not any(facts for facts in _facts(part)[0]):
+        yield from lost_names(part, targets, memory)
+    attrs = Attrs()
+    if (part.column("sampling_ns") != attrs.sampling_ns).any():
+        yield "sampling_ns"
+    highest = np.maximum(part.column("nr_accesses"), attrs.samples_per_aggregation)
+    if (part.column("max_nr_accesses") != highest).any():
+        yield "max_nr_accesses"
+    # A snapshot of a target begins where the one before ended, the first as long as the second.
+    order = np.argsort(targets.which, kind="stable")
+    which = targets.which[order].tolist()
+    windows = (part.column(name)[targets.begins][order].tolist() for name in ("start_ns", "end_ns"))
+    known = memory.setdefault("windows", {})
+    for key, start_ns, end_ns in zip((targets.keys[i] for i in which), *windows, strict=True):
+        before_ns, first_ns = known.get(key, (None, None))
+        length_ns = end_ns - start_ns
+        if before_ns not in (None, start_ns) or first_ns not in (None, length_ns):
+            yield "start_ns"
+        known[key] = end_ns, length_ns if before_ns is None else None
+
+
+HOLDS = Holds(
+    columns=frozenset(
+        {
+            *("start_ns", "end_ns", "pid", "target", "start", "end", "nr_accesses", "age"),
+            *("touched_bytes", "sampling_ns", "max_nr_accesses"),
+        }
+    ),
+    extra_keys=frozenset({"perf"}),
+    attrs=frozenset(),
+    partly=_partly_lost,
+)
+"""What a line of perf's holds: neither when an aggregation began nor how it was sampled."""
 
 
 def _time(time_ns: int) -> str:

@@ -18,6 +18,7 @@ from pydamon.core.attrs import Attrs
 from pydamon.recording.arrays import POOL, strings, with_short_text
 from pydamon.recording.format import COLUMNS, EXTRA, LATER, RecordingInfo, checked
 from pydamon.recording.formats.content import CHUNK_BYTES, HEAD_BYTES, Content
+from pydamon.recording.formats.holds import Holds
 from pydamon.recording.formats.lines import line_chunks
 from pydamon.recording.recording import Recording
 
@@ -42,6 +43,7 @@ class Csv:
     name = "csv"
     suffixes: tuple[str, ...] = (".csv",)
     is_text = True
+    holds: Holds | None = None
 
     def matches(self, head: bytes) -> bool:
         header = head.partition(b"\n")[0]
@@ -147,6 +149,7 @@ class Ndjson:
     name = "ndjson"
     suffixes: tuple[str, ...] = (".ndjson", ".jsonl")
     is_text = True
+    holds: Holds | None = None
 
     def matches(self, head: bytes) -> bool:
         return head.startswith(b"{")
