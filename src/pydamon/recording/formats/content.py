@@ -7,8 +7,10 @@ lines or comments. All of that is dealt with here, for every format alike.
 from __future__ import annotations
 
 import codecs
+import gzip
 import re
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +22,7 @@ __all__ = ["CHUNK_BYTES", "HEAD_BYTES", "Content", "Incomplete", "Readable", "ch
 
 HEAD_BYTES = 2**16
 CHUNK_BYTES = 2**22
+_PIECE_BYTES = 2**16
 _COMPRESSED = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
 _MARKS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
@@ -72,10 +75,13 @@ class Content:
         """The bytes in it, as they are."""
         with ExitStack() as stack:
             file = stack.enter_context(self.path.open("rb"))
-            if self.compression:
-                size_bytes = self.path.stat().st_size
+            if self.compression == "gzip":
+                # Arrow's reader gives nothing of a small file whose end is missing.
+                yield _Unpacked(gzip.GzipFile(fileobj=file).read1, self.path.stat().st_size)
+            elif self.compression:
                 unpacked = pa.CompressedInputStream(pa.PythonFile(file, "r"), self.compression)
-                yield _Unpacked(stack.enter_context(unpacked), size_bytes)
+                stack.callback(unpacked.close)
+                yield _Unpacked(unpacked.read, self.path.stat().st_size)
             else:
                 yield file
 
@@ -104,18 +110,29 @@ class Content:
 class _Unpacked:
     """A compressed file that is not worth more memory or time than its size lets expect."""
 
-    def __init__(self, file: Readable, size_bytes: int) -> None:
-        self._file = file
+    def __init__(self, read: Callable[[int], bytes], size_bytes: int) -> None:
+        self._read = read
         self._size_bytes = size_bytes
         self._unpacked_bytes = 0
+        self._is_damaged = False
 
     def read(self, count: int) -> bytes:
-        try:
-            data = bytes(self._file.read(count))
-        except OSError as error:
-            if error.errno:
-                raise
-            raise Incomplete("its end is cut off or damaged") from error
-        self._unpacked_bytes += len(data)
-        check_ratio(self._unpacked_bytes, self._size_bytes)
-        return data
+        """What there is, at most *count* bytes, before `Incomplete` is raised."""
+        pieces: list[bytes] = []
+        while count > 0 and not self._is_damaged:
+            try:
+                piece = bytes(self._read(min(count, _PIECE_BYTES)))
+            except (OSError, EOFError, zlib.error) as error:
+                if getattr(error, "errno", None):
+                    raise
+                self._is_damaged = True
+                break
+            if not piece:
+                break
+            pieces.append(piece)
+            count -= len(piece)
+            self._unpacked_bytes += len(piece)
+            check_ratio(self._unpacked_bytes, self._size_bytes)
+        if self._is_damaged and not pieces:
+            raise Incomplete("its end is cut off or damaged")
+        return b"".join(pieces)

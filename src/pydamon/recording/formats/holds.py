@@ -81,9 +81,7 @@ def _lost_columns(holds: Holds, part: Recording) -> Iterator[str]:
             names = part.names(field.name)
             is_lost = any(names[code] for code in used.tolist())
         else:
-            usual = missing_numbers(
-                field.name, rows, lambda name: part.column(name).astype(np.int64)
-            )
+            usual = missing_numbers(field.name, len(part.table), known)
             is_lost = not np.array_equal(part.column(field.name), usual)
         if is_lost:
             yield field.name

@@ -42,6 +42,9 @@ _FIELDS = re.compile(rb"target_id=\d+[ \t]+nr_regions=\d+")
 _ANY_EVENT = re.compile(
     rb"^[ \t]*+\S[^\n]{0,200}?(?<=[ \t])\d{1,15}\.\d{6,9}:[ \t]++[\w:.-]++:", re.MULTILINE
 )
+_TIME = re.compile(rb"\d\.\d+:")
+_NO_TIME = "it has no time, which perf script -F +time prints"
+_NOT_A_LINE = "not what perf script prints of an aggregation"
 _MOST_ROWS = 2**20
 """Of one aggregation of one target."""
 
@@ -76,7 +79,7 @@ class _Lines:
         first = next(self.batches(), None)
         if first is None:
             if _FIELDS.search(content.head):
-                raise ValueError("its lines have no time: perf script -F +time prints it")
+                raise ValueError(_NO_TIME)
             raise ValueError("it has no aggregations, which the event damon:damon_aggregated tells")
         self.info = RecordingInfo(Attrs(), "damo", int(numbers(first.column("start_ns"))[0]))
 
@@ -131,5 +134,6 @@ def _first_problem(chunk: bytes, line_count: int) -> tuple[int, str]:
     for event in _AGGREGATION.finditer(chunk):
         if not _LINE.match(chunk, event.start()):
             line = line_count + chunk.count(b"\n", 0, event.start()) + 1
-            return event.start(), f"line {line}: not what perf script prints of an aggregation"
+            why = _NOT_A_LINE if _TIME.search(event[0]) else _NO_TIME
+            return event.start(), f"line {line}: {why}"
     return len(chunk), ""
