@@ -235,6 +235,7 @@ def _rows(count: int) -> pa.RecordBatch:
     start_ns = np.arange(count)
     ones = np.ones(count, np.int64)
     columns = {"start_ns": start_ns, "end_ns": start_ns + 1, "end": ones, "max_nr_accesses": ones}
+    columns["age"] = np.zeros(count, np.int64)
     return batch_of({**columns, "host": constant("", count)}, count)
 
 

@@ -66,9 +66,13 @@ class Courses:
         snapshot = np.zeros(len(end_ns), np.int32)
         np.cumsum(other, out=snapshot[1:])
         every = slice(None)
+        by_pid = np.argsort(pid, kind="stable")  # to find each target's rows by themselves
+        pids = pid[by_pid]
         for target in (None, *self._targets.values()):
             # Of a single target, all together are the same: their arrays then need no copies.
-            mine = every if target is None or len(self._targets) == 1 else pid == target.pid
+            mine: slice | NDArray[np.int64] = every
+            if target is not None and len(self._targets) > 1:
+                mine = by_pid[slice(*np.searchsorted(pids, [target.pid, target.pid + 1]))]
             first = np.diff(snapshot[mine], prepend=-1) > 0
             found = [amount[mine] for amount in amounts]
             heads = every if first.all() else np.flatnonzero(first)

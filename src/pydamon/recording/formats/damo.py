@@ -72,6 +72,7 @@ class DamoJsonCompressed:
 
 _SNAPSHOTS = msgspec.json.Decoder(list[Snapshot])
 _RECORD = msgspec.json.Decoder(dict[str, Any])
+_MOST_RECORDS = 2**17
 _RECORD_BYTES = 500
 """Of what a record says besides its snapshots."""
 
@@ -125,6 +126,8 @@ class DamoSource:
             for kind, text in damo_json.pieces(damo_json.ahead(self._chunks())):
                 if kind == "head":
                     number += 1
+                    if number > _MOST_RECORDS:
+                        raise ValueError(f"it has more than {_MOST_RECORDS:,} records")
                     record = Record(_parsed(_RECORD, text + b"]}"), numbering, number)
                 assert record is not None  # since a head comes first
                 if kind == "tail":

@@ -40,7 +40,7 @@ _EVENT = b"damon_aggregated:"
 _AGGREGATION = re.compile(rb"^[^#\n]*?damon_aggregated:", re.MULTILINE)
 _FIELDS = re.compile(rb"target_id=\d+[ \t]+nr_regions=\d+")
 _ANY_EVENT = re.compile(
-    rb"^[ \t]*+\S[^\n]{0,200}?(?<=[ \t])\d{1,15}\.\d{6,9}:[ \t]++[\w:.-]++:", re.MULTILINE
+    rb"^[ \t]*+\S[^\n]{0,200}?(?<=[ \t])\d{1,15}\.\d{6,9}:[ \t]++[\w:.-]{1,100}:", re.MULTILINE
 )
 _TIME = re.compile(rb"\d\.\d+:")
 _NO_TIME = "it has no time, which perf script -F +time prints"
