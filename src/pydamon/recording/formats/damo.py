@@ -86,19 +86,20 @@ class DamoSource:
         self._chunks = chunks
         self._numbering = Numbering(chunks, TARGET_ID)
         attrs, started_ns = Attrs(), 0
-        first = True
+        count = 0
         try:
             for kind, text in damo_json.pieces(chunks()):
                 if kind == "head":
+                    count += 1
+                    _check_count(count)
                     attrs = Record(_parsed(_RECORD, text + b"]}"), self._numbering).attrs
-                    first = False
                 elif kind == "snapshots":
                     with suppress(ValueError):  # which reading it says with its place
                         begun = _parsed(_SNAPSHOTS, b"[" + text + b"]")[0].start_time
                         started_ns = min(max(0, ns_of(begun)), 2**63 - 1)
                     break
         except Incomplete as error:
-            if first:
+            if count == 0:
                 raise ValueError("it is not a list of records with snapshots") from error
         self.info = RecordingInfo(attrs, "damo", started_ns)
 
@@ -126,8 +127,7 @@ class DamoSource:
             for kind, text in damo_json.pieces(damo_json.ahead(self._chunks())):
                 if kind == "head":
                     number += 1
-                    if number > _MOST_RECORDS:
-                        raise ValueError(f"it has more than {_MOST_RECORDS:,} records")
+                    _check_count(number)
                     record = Record(_parsed(_RECORD, text + b"]}"), numbering, number)
                 assert record is not None  # since a head comes first
                 if kind == "tail":
@@ -167,6 +167,11 @@ class _Pending:
                     yield rows_of([(record, [snapshot])])
             raise
         yield whole
+
+
+def _check_count(records: int) -> None:
+    if records > _MOST_RECORDS:
+        raise ValueError(f"it has more than {_MOST_RECORDS:,} records")
 
 
 def _snapshots(record: Record, text: bytes) -> list[Snapshot]:
