@@ -22,7 +22,7 @@ from pydamon.recording.formats import damo_json, damo_write
 from pydamon.recording.formats.content import CHUNK_BYTES, Content, Incomplete
 from pydamon.recording.formats.damo_rows import TARGET_ID, Record, Snapshot, rows_of
 from pydamon.recording.formats.holds import Holds
-from pydamon.recording.formats.numbering import Numbering
+from pydamon.recording.formats.numbering import Numbering, check_count
 from pydamon.recording.recording import Recording
 
 __all__ = ["DamoJson", "DamoJsonCompressed"]
@@ -72,7 +72,6 @@ class DamoJsonCompressed:
 
 _SNAPSHOTS = msgspec.json.Decoder(list[Snapshot])
 _RECORD = msgspec.json.Decoder(dict[str, Any])
-_MOST_RECORDS = 2**17
 _RECORD_BYTES = 500
 """Of what a record says besides its snapshots."""
 
@@ -91,7 +90,7 @@ class DamoSource:
             for kind, text in damo_json.pieces(chunks()):
                 if kind == "head":
                     count += 1
-                    _check_count(count)
+                    check_count(count)
                     attrs = Record(_parsed(_RECORD, text + b"]}"), self._numbering).attrs
                 elif kind == "snapshots":
                     with suppress(ValueError):  # which reading it says with its place
@@ -127,7 +126,7 @@ class DamoSource:
             for kind, text in damo_json.pieces(damo_json.ahead(self._chunks())):
                 if kind == "head":
                     number += 1
-                    _check_count(number)
+                    check_count(number)
                     record = Record(_parsed(_RECORD, text + b"]}"), numbering, number)
                 assert record is not None  # since a head comes first
                 if kind == "tail":
@@ -167,11 +166,6 @@ class _Pending:
                     yield rows_of([(record, [snapshot])])
             raise
         yield whole
-
-
-def _check_count(records: int) -> None:
-    if records > _MOST_RECORDS:
-        raise ValueError(f"it has more than {_MOST_RECORDS:,} records")
 
 
 def _snapshots(record: Record, text: bytes) -> list[Snapshot]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["Numbering", "ids_of"]
+__all__ = ["Numbering", "check_count", "ids_of"]
 
 _MOST_PID = 2**31 - 1
 _LONGEST_MATCH = 64
+_MOST_TARGETS = 2**15
 
 
 class Numbering:
@@ -42,6 +43,12 @@ class Numbering:
         while self._next in self._given or self._next in self._there:
             self._next += 1
         return self._next
+
+
+def check_count(targets: int) -> None:
+    """Raise `ValueError` where a file has more targets than DAMON is ever given."""
+    if targets > _MOST_TARGETS:
+        raise ValueError(f"it has more than {_MOST_TARGETS:,} targets")
 
 
 def ids_of(pids: Iterable[int]) -> Iterator[int]:

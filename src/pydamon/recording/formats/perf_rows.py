@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydamon.core.attrs import Attrs
 from pydamon.core.damo_values import Misread, integers
 from pydamon.recording.arrays import batch_of, named
-from pydamon.recording.formats.numbering import Numbering
+from pydamon.recording.formats.numbering import Numbering, check_count
 
 __all__ = ["TARGET_ID", "Rows", "Targets"]
 
@@ -103,6 +103,7 @@ class Targets:
         if found is None:
             index = self._indices.setdefault(target, len(self._ids))
             if index == len(self._ids):
+                check_count(index + 1)
                 self._ids.append(int(target))
                 self._pids.append(self._numbering.pid(int(target)))
             found = self._which[key] = index, self._word_count
