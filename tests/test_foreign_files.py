@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -168,6 +170,14 @@ def test_any_format_may_be_compressed_as_a_whole(tmp_path: Path, name: str) -> N
 
 def test_a_byte_order_mark_before_damos_json() -> None:
     assert len(read_recording(CASES / "bom.json")) == 10
+
+
+def test_a_pipe_may_hold_what_a_file_may(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    path = tmp_path / "bom.json.gz"
+    path.write_bytes(gzip.compress((CASES / "bom.json").read_bytes()))
+    with subprocess.Popen(["/bin/sh", "-c", f"cat {path} > {tmp_path / 'pipe'}"]):
+        assert len(read_recording(tmp_path / "pipe")) == 10
 
 
 def test_columns_may_be_separated_as_spreadsheets_do(tmp_path: Path) -> None:

@@ -235,10 +235,7 @@ def _copy_of_pipe(path: Path) -> IO[bytes] | None:
         pipe_name = 0 if path == _STDIN else path
         with open(pipe_name, "rb", closefd=pipe_name != 0) as pipe:
             chunk = pipe.read(HEAD_BYTES)
-            copy.write(chunk)
-            copy.flush()
-            begun = Path(f"/proc/self/fd/{copy.fileno()}")
-            chunk = pipe.read(_CHUNK_BYTES) if chunk and _is_one(begun) else b""
+            wanted: bool | None = None
             while chunk:
                 copy.write(chunk)
                 if copy.tell() > most_bytes:
@@ -247,8 +244,10 @@ def _copy_of_pipe(path: Path) -> IO[bytes] | None:
                         f"{tempfile.gettempdir()} cannot hold more",
                         hint="set TMPDIR to a directory on a larger disk, or write it to a file",
                     )
-                chunk = pipe.read(_CHUNK_BYTES)
-        copy.flush()
+                copy.flush()
+                if wanted is None:
+                    wanted = _is_one(Path(f"/proc/self/fd/{copy.fileno()}"))
+                chunk = pipe.read(_CHUNK_BYTES) if wanted else b""
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
     return copy
