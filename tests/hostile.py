@@ -2,14 +2,13 @@
 
     python -m tests.hostile [COUNT [SEED]]
 
-Each is given to `pydamon report summary --long` and `pydamon convert` in a process of its own,
-which may have little memory and time. It must end as if nothing were wrong, or with one error line.
+Each is given to `pydamon report summary` and `pydamon convert` in a process of its own, which may
+have little memory and time. It must end as if nothing were wrong, or with one error line.
 """
 
 from __future__ import annotations
 
-import io
-import json
+import gzip
 import os
 import random
 import re
@@ -22,24 +21,25 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from pydamon.cli.main import main
 from pydamon.recording import FORMATS, write_recording
-from pydamon.recording.arrays import batch_of, constant
-from pydamon.recording.format import file_schema
-from tests.recordings import busy, info, killed, record
+from tests.hostile_bombs import bombs
+from tests.recordings import busy, killed, record
 
 __all__ = ["Outcome", "all_tried", "files", "tried"]
 
 MEMORY_BYTES = 2**30
 """Address space beyond what the program has when it starts."""
-CPU_S = 30
+MOST_MEMORY_BYTES = 500 * 10**6
+MOST_CPU_S = 10
+"""Of either command."""
 _MIB = 2**20
+_TARGETS = (".native.damon", ".csv", ".json", ".perf", ".parquet", ".ndjson")
 _NUMBER = re.compile(rb"\d+")
 _ABSURD = [
     b"-1",
@@ -47,9 +47,18 @@ _ABSURD = [
     b"9" * 18,
     b"9" * 30,
     b"18446744073709551615",
+    b"4294967296",
+    b"4294967301",
+    b"2147483648",
+    b"-9223372036854775809",
     b"1e308",
+    b"1e30",
     b"NaN",
+    b"Infinity",
+    b"true",
+    b"null",
     b'"x"',
+    b"12,34",
     b"{}",
 ]
 
@@ -65,15 +74,15 @@ class Outcome:
     memory_bytes: int
 
 
-def files(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
-    """So many files with their names; the same for the same seed."""
+def files(count: int, seed: int) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """So many files with their names, still to be made; the same for the same seed."""
     rng = random.Random(seed)
     sound = _sound()
-    bombs = [(name, cache(bomb)) for name, bomb in _bombs().items()]
+    every = list(bombs().items())
     for number in range(count):
         if number % 10 == 0:
-            name, bomb = bombs[number // 10 % len(bombs)]
-            yield f"{number} bomb: {name}", bomb()
+            name, bomb = every[number // 10 % len(every)]
+            yield f"{number} bomb: {name}", bomb
             continue
         kind = rng.choice(list(sound))
         how = rng.choice(_MUTATIONS)
@@ -83,19 +92,30 @@ def files(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
             changed = zlib.compress(how(inner, rng, sound))
         else:
             changed = how(content, rng, sound)
-        yield f"{number} {kind}: {how.__name__.strip('_')}", changed
+        yield f"{number} {kind}: {how.__name__.strip('_')}", partial(bytes, changed)
 
 
-def tried(name: str, content: bytes, folder: Path) -> Outcome:
+def made(path: Path, content: Callable[[], bytes]) -> None:
+    """Make a file in a child process, whose memory is not that of the children to come."""
+    child = os.fork()
+    if child == 0:
+        try:
+            path.write_bytes(content())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+
+def tried(name: str, content: Callable[[], bytes], folder: Path) -> Outcome:
     """What `report` and `convert` make of a file, in a child process with limits."""
     path = folder / "hostile"
-    path.write_bytes(content)
+    made(path, content)
     reading, writing = os.pipe()
     began = time.monotonic()
     child = os.fork()
     if child == 0:
         os.close(reading)
-        _child(path, writing)
+        _child(path, writing, _TARGETS[len(name) % len(_TARGETS)])
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         error = pipe.read().decode(errors="replace")
@@ -108,12 +128,14 @@ def tried(name: str, content: bytes, folder: Path) -> Outcome:
         wrong = f"exit code {os.WEXITSTATUS(status)}"
     elif "Traceback" in error:
         wrong = "a traceback"
-    elif sum(not line.startswith("  ") for line in error.splitlines()) > 2:
-        wrong = "more than a line for each command"
+    elif usage.ru_maxrss * 1024 > MOST_MEMORY_BYTES:
+        wrong = f"{usage.ru_maxrss / 1000:.0f} MB"
+    elif sum(not line.startswith("  ") for line in error.splitlines()) > 3:
+        wrong = "more lines than it has to say"
     return Outcome(name, wrong, error, seconds, usage.ru_maxrss * 1024)
 
 
-def _child(path: Path, writing: int) -> None:
+def _child(path: Path, writing: int, suffix: str) -> None:
     """Never returns."""
     code = 70
     try:
@@ -122,8 +144,8 @@ def _child(path: Path, writing: int) -> None:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + MEMORY_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
-        code = _used(path)
+        resource.setrlimit(resource.RLIMIT_CPU, (2 * MOST_CPU_S, 3 * MOST_CPU_S))
+        code = used(path, suffix)
     except BaseException:
         import traceback
 
@@ -133,10 +155,19 @@ def _child(path: Path, writing: int) -> None:
         os._exit(code)
 
 
-def _used(path: Path) -> int:
+def used(path: Path, suffix: str) -> int:
     """Report and convert a file; the exit code."""
-    code = main(["report", "summary", "--long", str(path)])
-    return max(code, main(["convert", "--force", str(path), str(path.with_suffix(".damon"))]))
+    code = 0
+    for words in (
+        ["report", "summary", str(path)],
+        ["convert", "--force", str(path), str(path.with_suffix(suffix))],
+    ):
+        began_s = time.process_time()
+        code = max(code, main(words))
+        took_s = time.process_time() - began_s
+        if took_s > MOST_CPU_S:
+            raise TimeoutError(f"{words[0]} took {took_s:.0f} s")
+    return code
 
 
 def _sound() -> dict[str, bytes]:
@@ -203,7 +234,21 @@ def _at(match: re.Match[bytes]) -> int:
     return match.start()
 
 
+def _as_other_tools(content: bytes, rng: random.Random, _: dict[str, bytes]) -> bytes:
+    """What other tools make of a text, or of any file."""
+    how: list[Callable[[bytes], bytes]] = [
+        lambda text: b"\xef\xbb\xbf" + text,
+        lambda text: text.replace(b"\n", b"\r\n"),
+        lambda text: b"\n\n# made by a tool\n" + text,
+        lambda text: text.decode(errors="replace").encode("utf-16"),
+        gzip.compress,
+        lambda text: pa.compress(text, "zstd", asbytes=True),
+    ]
+    return rng.choice(how)(content)
+
+
 _MUTATIONS: list[_Mutation] = [
+    _as_other_tools,
     _flip,
     _cut,
     _overwrite,
@@ -214,120 +259,14 @@ _MUTATIONS: list[_Mutation] = [
 ]
 
 
-def _bombs() -> dict[str, Callable[[], bytes]]:
-    record_head = b'[{"target_id":0,"snapshots":['
-    snapshot_head = b'{"start_time":"1","end_time":"2","regions":['
-    region = b'{"start":"0","end":"4096"},'
-    return {  # first one of each kind, for those who try a few
-        "a snapshot in zlib": lambda: _deflated(record_head, region, 100 * _MIB),
-        "more rows than any": lambda: _arrow_bomb(2**23),
-        "a name in zstd": lambda: _name_bomb(200 * _MIB),
-        "targets without end in perf": lambda: b"".join(
-            b"k 1 [000] %d.0: damon:damon_aggregated: target_id=%d nr_regions=1 0-4096: 1 1\n"
-            % (n, n)
-            for n in range(3000)
-        ),
-        "blanks in zlib": lambda: _deflated(b"[", b" ", 100 * _MIB),
-        "a head in zlib": lambda: _deflated(b'[{"a":"', b"x", 100 * _MIB),
-        "regions in zlib": lambda: _deflated(record_head + snapshot_head, region, 100 * _MIB),
-        "snapshots in zlib": lambda: _deflated(
-            record_head, snapshot_head + b'{"start":"0","end":"9"}]},', 20 * _MIB
-        ),
-        "brackets in zlib": lambda: _deflated(record_head, b"[", 100 * _MIB),
-        "braces in zlib": lambda: _deflated(record_head, b"{}]", 100 * _MIB),
-        "nested lists": lambda: b"[" * 10**6,
-        "nested objects": lambda: record_head + b'{"a":' * 10**6,
-        "nested statistics": lambda: (
-            record_head + snapshot_head + region[:-1] + b'],"damos_stats":' + b"[" * 10**6
-        ),
-        "nested in NDJSON": lambda: (
-            b'{"pydamon":' + b'{"a":' * 10**5 + b"1" + b"}" * 10**5 + b"}\n"
-        ),
-        "lists in NDJSON": lambda: b'{"start_ns":' + b"[" * 10**5 + b"]" * 10**5 + b"}\n",
-        "a line without end": lambda: b"start_ns,end_ns," + b"x" * 20 * _MIB,
-        "a number without end": lambda: record_head + snapshot_head + b'{"start":' + b"9" * 10**6,
-        "overlapping regions": lambda: _json_of([(0, 8192), (4096, 12288)]),
-        "regions backwards": lambda: _json_of([(8192, 12288), (0, 4096)]),
-        "a region of negative size": lambda: _json_of([(8192, 4096)]),
-        "a region beyond all memory": lambda: _json_of([(0, 2**63 - 1)]),
-        "rows in zstd": lambda: _arrow_bomb(2**22),
-        "batches of rows in zstd": lambda: _arrow_bomb(2**18, batches=12),
-        "rows in Parquet": _parquet_bomb,
-        "snapshots without end in perf": lambda: (
-            b"kdamond.0 1 [000] 1.0: damon:damon_aggregated: target_id=0 nr_regions=999999999 "
-            b"0-4096: 1 1\n" * 10**5
-        ),
-    }
-
-
-def _deflated(head: bytes, filling: bytes, size: int) -> bytes:
-    deflater = zlib.compressobj(6)
-    block = filling * (_MIB // len(filling))
-    chunks = [deflater.compress(head)]
-    chunks += [deflater.compress(block) for _ in range(size // len(block))]
-    return b"".join([*chunks, deflater.flush()])
-
-
-def _json_of(regions: list[tuple[int, int]]) -> bytes:
-    counted = [
-        {
-            "start": str(start),
-            "end": str(end),
-            "nr_accesses": {"samples": 1, "percent": None},
-            "age": {"usec": None, "aggr_intervals": "0"},
-        }
-        for start, end in regions
-    ]
-    taken = {"start_time": "1", "end_time": "2", "regions": counted}
-    return json.dumps([{"target_id": 0, "snapshots": [taken]}]).encode()
-
-
-def _stream(batches: Iterator[pa.RecordBatch]) -> bytes:
-    schema = file_schema(info())
-    out = io.BytesIO()
-    options = pa.ipc.IpcWriteOptions(compression="zstd")
-    with pa.ipc.new_stream(out, schema, options=options) as writer:
-        for batch in batches:
-            writer.write_batch(batch.cast(schema))
-    return out.getvalue()
-
-
-def _rows(count: int) -> pa.RecordBatch:
-    """Rows that are sound, but for being as alike as can be."""
-    start_ns = np.arange(count)
-    ones = np.ones(count, np.int64)
-    columns = {"start_ns": start_ns, "end_ns": start_ns + 1, "end": ones, "max_nr_accesses": ones}
-    return batch_of({**columns, "host": constant("", count)}, count)
-
-
-def _arrow_bomb(rows: int, batches: int = 1) -> bytes:
-    return _stream(iter([_rows(rows)] * batches))
-
-
-def _name_bomb(size: int) -> bytes:
-    batch = _rows(10)
-    index = batch.schema.get_field_index("mapping")
-    codes = pa.array(np.zeros(10, np.int32))
-    words = pa.DictionaryArray.from_arrays(codes, pa.array(["x" * size]))
-    return _stream(iter([batch.set_column(index, batch.schema.field(index), words)]))
-
-
-def _parquet_bomb() -> bytes:
-    from pyarrow import parquet
-
-    out = io.BytesIO()
-    table = pa.Table.from_batches([_rows(2**22)]).cast(file_schema(info()))
-    parquet.write_table(table, out, compression="zstd", row_group_size=2**22)
-    return out.getvalue()
-
-
 def all_tried(count: int, seed: int) -> list[Outcome]:
     """Try so many files, one after the other."""
     with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere:
         path = Path(folder) / "sound.damon"
         record(path, busy(2))
         with redirect_stdout(nowhere):
-            _used(path)  # what is imported once need not be imported in every child
+            for suffix in _TARGETS:
+                used(path, suffix)  # imported once, not in every child
             return [tried(name, content, Path(folder)) for name, content in files(count, seed)]
 
 

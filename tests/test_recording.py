@@ -400,7 +400,7 @@ def test_a_description_that_makes_no_sense_is_refused(
 
 def test_the_arrow_file_of_another_program_is_refused(tmp_path: Path) -> None:
     path = rewritten(tmp_path / "x", pa.table({"a": [1, 2]}))
-    with pytest.raises(RecordingError, match="no description"):
+    with pytest.raises(RecordingError, match="start_ns is missing"):
         read_recording(path)
     other = pa.table({"a": [1]}).replace_schema_metadata({"pydamon": info().to_json()})
     with pytest.raises(RecordingError, match="start_ns is missing"):

@@ -84,9 +84,13 @@ class Courses:
                 np.maximum.reduceat(end_ns, heads),
                 tuple(np.add.reduceat(amount, heads) for amount in once),
             )
+        by_number = np.argsort(number, kind="stable")  # each target's rows stand together in it
+        bounds = np.searchsorted(number[by_number], np.arange(len(targets) + 1))
         for index, target in enumerate(targets):
             # Of a single target, all together are the same: their arrays then need no copies.
-            mine = slice(None) if len(targets) == 1 else number == index
+            mine: slice | NDArray[np.intp] = slice(None)
+            if len(targets) > 1:
+                mine = by_number[bounds[index] : bounds[index + 1]]
             yield Course(
                 target, start_ns[mine], end_ns[mine], tuple(amount[mine] for amount in own)
             )

@@ -5,7 +5,7 @@
 
 A comparison is a field, an operator and a value; `and`, `or`, `not` and brackets combine them.
 Fields and their units are in `FIELDS`. Names are compared with `=` and `!=`, or searched for a
-regular expression with `~` and `!~`; they need quotes only where they hold spaces or brackets ().
+regular expression of RE2's with `~` and `!~`; they need quotes where they hold spaces or brackets.
 An `address` is compared with all that a region covers: `address = 0x7f00` holds for the region that
 this byte is in, `address >= A and address < B` for regions that lie at least partly in [A, B).
 """
@@ -22,6 +22,7 @@ from typing import Any, NoReturn, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon.analysis.patterns import searching
 from pydamon.core.errors import UsageError
 from pydamon.core.filter_fields import FIELDS
 from pydamon.core.units import parse_duration_ns, parse_size
@@ -157,21 +158,19 @@ class _Parser:
             value = re.sub(r"\\([\"'])", r"\1", value)
         else:
             value = self._take(_BARE, "expected a name")
-        test: Callable[[str], bool]
         if "~" in sign:
             try:
-                pattern = re.compile(value)
-            except (re.error, RecursionError, OverflowError) as error:
-                self._fail(f"not a regular expression: {error}", begin)
-            test = lambda text: pattern.search(text) is not None  # noqa: E731
+                test = searching(value)
+            except ValueError as error:
+                self._fail(str(error), begin)
         else:
-            test = lambda text: text == value  # noqa: E731
+            test = lambda texts: np.array([text == value for text in texts], np.bool_)  # noqa: E731
         wanted = not sign.startswith("!")
 
         def mask(columns: Columns) -> Mask:
             codes, texts = columns.texts(name)
             # Every name is looked at once, not every row.
-            hits = np.array([test(text) is wanted for text in texts], np.bool_)
+            hits = test(texts) == wanted
             return hits[codes] if len(hits) else np.zeros(len(codes), np.bool_)
 
         return mask

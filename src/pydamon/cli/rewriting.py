@@ -10,6 +10,7 @@ from pydamon.cli.command import Args, complain
 from pydamon.core.errors import UsageError
 from pydamon.recording import Recording, RecordingFile, open_recording, write_recording
 from pydamon.recording.formats import format_named
+from pydamon.recording.formats.holds import Losses
 from pydamon.recording.parts import DerivedFile
 
 __all__ = ["Watched", "opened", "rewrite", "source_path"]
@@ -41,15 +42,17 @@ def rewrite(file: RecordingFile, args: Args) -> int:
     """Write it as `target_options` say; the exit code."""
     watched = Watched(file.sorted())
     if str(args.target) == _STANDARD:
-        _write_out(watched, args.format)
+        lost = _write_out(watched, args.format)
     else:
-        write_recording(args.target, watched, format=args.format, force=args.force)
+        lost = write_recording(args.target, watched, format=args.format, force=args.force)
     watched.finish()
+    if lost:
+        complain(f"{args.target} cannot hold: {', '.join(lost)}")
     return 0
 
 
-def _write_out(watched: Watched, name: str | None) -> None:
-    """Write it to standard output."""
+def _write_out(watched: Watched, name: str | None) -> tuple[str, ...]:
+    """Write it to standard output; the names of what is lost there."""
     if name is None:
         raise UsageError(
             "standard output has no suffix that says in which format to write",
@@ -60,7 +63,9 @@ def _write_out(watched: Watched, name: str | None) -> None:
         raise UsageError(
             f"the format {name} is not for terminals", hint="write it to a file or a pipe"
         )
-    chosen.write(sys.stdout.buffer, watched.info, watched.sorted())
+    kept = Losses(chosen.holds, watched.info, watched.sorted())
+    chosen.write(sys.stdout.buffer, watched.info, kept)
+    return kept.names
 
 
 class Watched(DerivedFile):

@@ -6,33 +6,47 @@ that takes a fifth of a second, longer than most reports.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pydamon.core.attrs import Attrs
+from pydamon.core.damo_values import Misread
 from pydamon.core.snapshot import UNKNOWN
-from pydamon.recording.format import COLUMNS, EXTRA
+from pydamon.recording.format import COLUMNS, EXTRA, RecordingInfo, check_type
 
 __all__ = [
     "POOL",
     "Numbers",
+    "ages_ns",
     "arrow",
     "batch_of",
+    "conformed",
     "constant",
+    "info_by_rows",
     "joined",
     "missing_numbers",
     "named",
     "numbers",
     "single",
     "strings",
+    "with_few_names",
+    "with_short_text",
 ]
 
 Numbers: TypeAlias = NDArray[np.int64] | NDArray[np.int32]
 
 _OPTIONAL = ("host", EXTRA.name)
+_MOST = 2**63 - 1
+_MOST_NAME_BYTES = 2**14
+"""A path of 4,096 bytes, none of which is UTF-8, takes as much."""
+_MOST_EXTRA_BYTES = 2**16
+_MOST_TEXT_BYTES = 2**25
+_MOST_WRITTEN_NAMES = 2**25
 
 _Known: TypeAlias = Callable[[str], NDArray[np.int64]]
 
@@ -76,17 +90,27 @@ def constant(word: str, count: int) -> pa.DictionaryArray:
     return named(np.zeros(count, np.int32), [word])
 
 
+def ages_ns(
+    age: NDArray[np.int64], start_ns: NDArray[np.int64], end_ns: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Ages that are counted in windows as times, the largest for what no column can hold."""
+    window_ns = end_ns - start_ns
+    fits = age <= _MOST // np.maximum(window_ns, 1)
+    return np.where(fits, age * np.where(fits, window_ns, 0), _MOST)
+
+
 def missing_numbers(name: str, row_count: int, known: _Known) -> NDArray[np.int64]:
     """What stands in a column of numbers that rows lack; *known* gives the columns they have."""
     if name == "age_ns":
-        return known("age") * (known("end_ns") - known("start_ns"))
+        return ages_ns(known("age"), known("start_ns"), known("end_ns"))
     return np.full(row_count, UNKNOWN if name == "resident_bytes" else 0, np.int64)
 
 
 def batch_of(columns: Mapping[str, Numbers | pa.Array], row_count: int) -> pa.RecordBatch:
     """Rows of a recording; `missing_numbers` says what stands in columns that are not given.
 
-    Columns of names are empty then, but `host` and `extra`, which are left out.
+    Columns of names are empty then, but `host` and `extra`, which are left out. Raises `Misread`
+    for a number that its column cannot hold.
     """
 
     def known(name: str) -> NDArray[np.int64]:
@@ -104,9 +128,118 @@ def batch_of(columns: Mapping[str, Numbers | pa.Array], row_count: int) -> pa.Re
         elif values is None:
             values = missing_numbers(field.name, row_count, known)
         if not isinstance(values, pa.Array):
-            values = arrow(values.astype(field.type.to_pandas_dtype(), copy=False))
+            values = arrow(_narrowed(field, values))
         arrays.append(values)
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _narrowed(field: pa.Field, values: Numbers) -> Numbers:
+    """Numbers as the column has them, whose type may be narrower: they must not wrap."""
+    kind = np.dtype(field.type.to_pandas_dtype())
+    if values.dtype != kind and len(values):
+        bounds = np.iinfo(kind)
+        wrong = (values < bounds.min) | (values > bounds.max)
+        if wrong.any():
+            at = int(wrong.argmax())
+            raise Misread(f"{field.name} cannot be {values[at]}", at)
+    narrowed: Numbers = values.astype(kind, copy=False)
+    return narrowed
+
+
+def conformed(table: pa.Table) -> pa.Table:
+    """The columns of a recording, with the types that they have in one.
+
+    Raises `ValueError` for numbers that do not fit, missing values, and names that are too long.
+    """
+    fields, columns = [], []
+    for field in (*COLUMNS, EXTRA):
+        if field.name not in table.column_names:
+            continue
+        column = table[field.name]
+        if column.type != field.type:
+            check_type(field, column.type)
+            column = _cast(field, column)
+        fields.append(field)
+        columns.append(column)
+        if pa.types.is_dictionary(field.type):
+            _check_names(field.name, column)
+        if column.null_count:
+            raise ValueError(f"values of {field.name} are missing")
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+
+
+def _cast(field: pa.Field, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    try:
+        if pa.types.is_dictionary(field.type):
+            return column.cast(pa.string()).dictionary_encode()
+        return column.cast(field.type)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{field.name}: {error}") from error
+
+
+def _check_names(name: str, column: pa.ChunkedArray) -> None:
+    """Names are written for every row in some formats, so that a long one would become many."""
+    most = _MOST_EXTRA_BYTES if name == EXTRA.name else _MOST_NAME_BYTES
+    for chunk in column.chunks:
+        words = chunk.dictionary
+        if words.null_count:
+            raise ValueError(f"values of {name} are missing")
+        longest = int(_lengths(words).max(initial=0))
+        if longest > most:
+            raise ValueError(f"{name} has a name of {longest:,} bytes")
+
+
+def info_by_rows(first: pa.RecordBatch | pa.Table | None) -> RecordingInfo:
+    """What can be said of a recording that other tools wrote without its description."""
+    start_ns = first.column("start_ns")[0].as_py() if first is not None and len(first) else None
+    if not isinstance(start_ns, int | float) or not 0 <= start_ns < 2**63:
+        raise ValueError("it has no description of a recording, and no rows")
+    return RecordingInfo(Attrs(), "", int(start_ns))
+
+
+def with_few_names(table: pa.Table) -> Iterator[pa.Table]:
+    """The same in pieces, the names of none of which take more memory than a reader allows."""
+    names = _names_in(table)
+    size_bytes = sum(single(table, name).dictionary.nbytes for name in names)
+    if size_bytes <= _MOST_WRITTEN_NAMES or len(table) < 2:
+        yield table
+        return
+    for piece in (table[: len(table) // 2], table[len(table) // 2 :]):
+        columns = [
+            _with_used_names(single(piece, name)) if name in names else piece[name]
+            for name in table.column_names
+        ]
+        yield from with_few_names(pa.Table.from_arrays(columns, schema=table.schema))
+
+
+def _with_used_names(column: pa.DictionaryArray) -> pa.DictionaryArray:
+    used, codes = np.unique(numbers(column.indices), return_inverse=True)
+    words = column.dictionary.take(arrow(used))
+    return pa.DictionaryArray.from_arrays(arrow(codes.astype(np.int32)), words)
+
+
+def with_short_text(table: pa.Table) -> Iterator[pa.Table]:
+    """The same in pieces that fit into memory where each row has its names as text."""
+    lengths = np.zeros(len(table), np.int64)
+    for name in _names_in(table):
+        column = single(table, name)
+        lengths += _lengths(column.dictionary)[numbers(column.indices)]
+    piece = np.cumsum(lengths) // _MOST_TEXT_BYTES
+    borders = np.flatnonzero(piece[1:] != piece[:-1]) + 1
+    for low, high in pairwise([0, *borders.tolist(), len(table)]):
+        yield table[low:high]
+
+
+def _names_in(table: pa.Table) -> list[str]:
+    return [name for name in table.column_names if pa.types.is_dictionary(table[name].type)]
+
+
+def _lengths(words: pa.StringArray) -> NDArray[np.int32]:
+    """Bytes of each."""
+    if len(words) == 0:
+        return np.zeros(0, np.int32)
+    offsets = np.frombuffer(words.buffers()[1], np.int32)
+    return np.diff(offsets[words.offset : words.offset + len(words) + 1])
 
 
 def single(table: pa.Table, name: str) -> pa.Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from pydamon.core.errors import RecordingError
 
-__all__ = ["CpuSample", "read_cpu_samples"]
+__all__ = ["CpuSample", "perf_script_command", "read_cpu_samples"]
 
 _PERF_DATA = b"PERFILE2"
 _SCRIPT = ("perf", "script", "--ns", "-F", "comm,tid,time,ip,sym,dso", "-i")
@@ -73,10 +74,28 @@ def _perf_script(path: Path) -> Iterator[Iterable[str]]:
     except FileNotFoundError as error:
         raise RecordingError(
             f"perf is needed to read {path}",
-            hint="install it, or where it is: perf script -i FILE > FILE.txt",
+            hint=f"install it, or where it is: {perf_script_command(path)} > FILE.txt",
         ) from error
     with process:
         assert process.stdout is not None
         yield process.stdout
     if process.returncode:
-        raise RecordingError(f"perf cannot read {path}", hint=f"see: perf script -i {path}")
+        if _is_foreign(path):
+            raise RecordingError(
+                f"perf reads only files of its user, which {path} is not",
+                hint=f"if you trust it: {perf_script_command(path)} > FILE.txt, and give that",
+            )
+        raise RecordingError(f"perf cannot read {path}", hint=f"see: {perf_script_command(path)}")
+
+
+def perf_script_command(path: Path) -> str:
+    """What prints a file of perf's as text: perf wants to be forced where another user owns it."""
+    force = " -f" if _is_foreign(path) else ""
+    return f"perf script{force} -i {shlex.quote(str(path))}"
+
+
+def _is_foreign(path: Path) -> bool:
+    try:
+        return path.stat().st_uid not in (0, os.geteuid())
+    except OSError:
+        return False

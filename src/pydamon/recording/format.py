@@ -20,6 +20,7 @@ __all__ = [
     "METADATA_KEY",
     "SCHEMA_VERSION",
     "RecordingInfo",
+    "check_type",
     "checked",
     "file_schema",
     "info_of",
@@ -91,23 +92,35 @@ def checked(info: RecordingInfo) -> RecordingInfo:
     return info
 
 
-def info_of(schema: pa.Schema) -> RecordingInfo:
-    """The description in a file's schema; raises `ValueError` where it is not that of a recording.
+def info_of(schema: pa.Schema) -> RecordingInfo | None:
+    """The description in a file's schema, if any; raises `ValueError` where it has no recording.
 
-    A file of an earlier version lacks what came later: `LATER`.
+    A file of an earlier version lacks what came later: `LATER`. Numbers and names may be of other
+    types, as other tools write them.
     """
     text = (schema.metadata or {}).get(METADATA_KEY)
-    if text is None:
-        raise ValueError("it has no description of a recording")
-    info = checked(RecordingInfo.from_json(text))
+    info = None if text is None else checked(RecordingInfo.from_json(text))
     for column in COLUMNS:
-        index = schema.get_field_index(column.name)
-        if index >= 0:
-            if schema.field(index).type != column.type:
-                raise ValueError(f"the column {column.name} is not of type {column.type}")
-        elif column.name not in LATER:
+        count = len(schema.get_all_field_indices(column.name))
+        if count > 1:
+            raise ValueError(f"the column {column.name} is there twice")
+        if count == 0 and column.name not in LATER:
             raise ValueError(f"the column {column.name} is missing")
+        if count:
+            check_type(column, schema.field(column.name).type)
     return info
+
+
+def check_type(column: pa.Field, kind: pa.DataType) -> None:
+    """Raise `ValueError` where values of a type cannot be those of a column."""
+    types = pa.types
+    if types.is_dictionary(column.type):
+        inner = kind.value_type if types.is_dictionary(kind) else kind
+        fits = types.is_string(inner) or types.is_large_string(inner) or types.is_string_view(inner)
+    else:
+        fits = types.is_integer(kind) or types.is_floating(kind)
+    if not fits:
+        raise ValueError(f"the column {column.name} is of type {kind}, not {column.type}")
 
 
 @dataclass(frozen=True, slots=True)

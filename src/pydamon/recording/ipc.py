@@ -10,7 +10,8 @@ https://arrow.apache.org/docs/format/Columnar.html
 from __future__ import annotations
 
 import struct
-from typing import BinaryIO
+
+from pydamon.recording.formats.content import Readable, check_ratio
 
 __all__ = ["END", "MARK", "CheckedStream"]
 
@@ -23,8 +24,15 @@ _MOST_ROWS = 2**22
 """Of one batch. pydamon's own have some 65,000; a table that was written as one batch has more."""
 _MOST_NAMES = 2**26
 """Bytes of all the names in one dictionary."""
+_ANY_BATCH = 2**27
+_MOST_RATIO = 16
+"""Of a batch that takes more memory than that."""
+_MOST_STREAM_RATIO = 500
+"""Rows of a process that does nothing take some 100 times what they take in a file."""
+_ANY_PACKED_BYTES = 2**18
+_MOST_FIELDS = 1000
 _SLACK = 64
-_DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
+_SCHEMA, _DICTIONARY_BATCH, _RECORD_BATCH = 1, 2, 3
 
 
 class CheckedStream:
@@ -36,10 +44,11 @@ class CheckedStream:
 
     closed = False
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Readable) -> None:
         self._file = file
         self._ready = memoryview(b"")
         self._over = False
+        self._sizes = _Sizes()
         self.problem = ""
         self.closed_well = False
 
@@ -76,15 +85,17 @@ class CheckedStream:
             if len(metadata) < length or not 0 <= body_length <= _MOST_BODY:
                 return self._give_up()
             body = self._file.read(body_length)
-            if len(body) < body_length or not _sane(metadata, kind, header, body):
+            if len(body) < body_length or not self._sizes.take(metadata, kind, header, body):
                 return self._give_up()
-        except (struct.error, ValueError):
+        except struct.error:
             return self._give_up()
+        except ValueError as error:
+            return self._give_up(str(error))
         return head + metadata + body
 
-    def _give_up(self) -> bytes:
+    def _give_up(self, why: str = "") -> bytes:
         self._over = True
-        self.problem = "its end is cut off or damaged"
+        self.problem = why or "its end is cut off or damaged"
         return b""
 
 
@@ -96,35 +107,75 @@ def _message_fields(data: bytes) -> tuple[int, int, int]:
     return kind, header, _scalar(data, message, 3, "<q")
 
 
-def _sane(data: bytes, kind: int, header: int, body: bytes) -> bool:
-    """Whether a batch has the rows that it says, in buffers as long as they say."""
-    if kind == _DICTIONARY_BATCH:
-        batch, most = _pointer(data, header, 1), _MOST_NAMES
-        if not 0 <= _scalar(data, batch, 0, "<q") <= _MOST_ROWS:
-            return False
-    elif kind == _RECORD_BATCH:
-        batch = header
-        rows = _scalar(data, batch, 0, "<q")
-        if not 0 <= rows <= _MOST_ROWS:
-            return False
-        most = 8 * rows + _SLACK
-    else:
+class _Sizes:
+    """What the messages of a stream unpack to, so far."""
+
+    def __init__(self) -> None:
+        self._packed_bytes = 0
+        self._unpacked_bytes = 0
+        self._names: dict[int, int] = {}
+        """Bytes of each dictionary, which may come in pieces."""
+
+    def take(self, data: bytes, kind: int, header: int, body: bytes) -> bool:
+        """Whether a message has the rows that it says, in buffers as long as they say.
+
+        Raises `ValueError` where they are more than any should be.
+        """
+        self._packed_bytes += len(data) + len(body)
+        if kind == _SCHEMA:
+            (count,) = struct.unpack_from("<I", data, _pointer(data, header, 1))
+            if count > _MOST_FIELDS:
+                raise ValueError(f"it has {count:,} columns")
+            return True
+        if kind == _DICTIONARY_BATCH:
+            number = _scalar(data, header, 0, "<q")
+            is_more = bool(_scalar(data, header, 2, "<B"))
+            batch = _pointer(data, header, 1)
+            if not 0 <= _scalar(data, batch, 0, "<q") <= _MOST_ROWS:
+                return False
+            unpacked = _unpacked_bytes(data, batch, body, _MOST_NAMES)
+            if unpacked is None:
+                return False
+            self._names[number] = unpacked + (self._names.get(number, 0) if is_more else 0)
+            if sum(self._names.values()) > _ANY_BATCH:
+                raise ValueError("its names take more memory than any should")
+        elif kind == _RECORD_BATCH:
+            rows = _scalar(data, header, 0, "<q")
+            if not 0 <= rows <= _MOST_ROWS:
+                return False
+            unpacked = _unpacked_bytes(data, header, body, 8 * rows + _SLACK)
+            if unpacked is None:
+                return False
+            if unpacked > max(_ANY_BATCH, _MOST_RATIO * len(body)):
+                raise ValueError("a batch of rows takes more memory than any should")
+        else:
+            return True
+        self._unpacked_bytes += unpacked
+        check_ratio(
+            self._unpacked_bytes, self._packed_bytes + _ANY_PACKED_BYTES, _MOST_STREAM_RATIO
+        )
         return True
+
+
+def _unpacked_bytes(data: bytes, batch: int, body: bytes, most: int) -> int | None:
+    """Bytes that the buffers of a batch unpack to; `None` where one is larger than *most*."""
     compressed = _field(data, batch, 3) != 0
     vector = _pointer(data, batch, 2)
     (count,) = struct.unpack_from("<I", data, vector)
     if count > len(data) // 16:
-        return False
+        return None
+    total = 0
     for offset, length in struct.iter_unpack("<qq", data[vector + 4 : vector + 4 + 16 * count]):
         if not 0 <= offset <= offset + length <= len(body):
-            return False
+            return None
+        size = length
         if compressed and length >= 8:
             (size,) = struct.unpack_from("<q", body, offset)
-            if not -1 <= size <= most:
-                return False
-        elif length > most:
-            return False
-    return True
+            size = length if size == -1 else size
+        if not 0 <= size <= most:
+            return None
+        total += size
+    return total
 
 
 def _field(data: bytes, table: int, number: int) -> int:

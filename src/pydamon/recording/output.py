@@ -13,6 +13,7 @@ import pyarrow as pa
 from pydamon.core.errors import RecordingError
 from pydamon.recording.files import create_file
 from pydamon.recording.formats import format_for, format_named
+from pydamon.recording.formats.holds import Losses
 from pydamon.recording.parts import Recorded
 from pydamon.recording.recording import Recording
 
@@ -25,8 +26,11 @@ def write_recording(
     *,
     format: str | None = None,
     force: bool = False,
-) -> None:
+) -> tuple[str, ...]:
     """Write a recording to a new file, in any format and, if it comes in parts, of any size.
+
+    Returns the names of what is lost, because the format cannot hold it: columns, fields of the
+    description, and what damo says besides.
 
     The suffix of *path* says in which format, unless *format* names one. The file appears when
     it is complete. Raises `UsageError` where neither says it, and `RecordingError` where the file
@@ -36,7 +40,9 @@ def write_recording(
     chosen = format_named(format) if format else format_for(path)
     parts = [recording] if isinstance(recording, Recording) else recording.sorted()
     with replacing(path, force=force, private=True) as file:
-        chosen.write(file, recording.info, parts)
+        kept = Losses(chosen.holds, recording.info, parts)
+        chosen.write(file, recording.info, kept)
+    return kept.names
 
 
 @contextmanager

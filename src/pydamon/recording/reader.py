@@ -17,15 +17,24 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pydamon.core.errors import RecordingError
-from pydamon.core.snapshot import UNKNOWN
 from pydamon.core.units import format_size
-from pydamon.recording.arrays import arrow, constant, joined, missing_numbers, numbers, single
+from pydamon.recording.arrays import (
+    arrow,
+    conformed,
+    constant,
+    joined,
+    missing_numbers,
+    numbers,
+    single,
+)
 from pydamon.recording.format import COLUMNS, EXTRA, LATER, RecordingInfo
 from pydamon.recording.formats import FORMATS, HEAD_BYTES, format_of
-from pydamon.recording.formats.base import UNREADABLE, Incomplete, Source
+from pydamon.recording.formats.base import UNREADABLE, Source
+from pydamon.recording.formats.content import Content, Incomplete
 from pydamon.recording.overlap import Coverage
 from pydamon.recording.parts import RecordingFile, SeveralFiles
 from pydamon.recording.recording import Recording
+from pydamon.recording.sound import first_nonsense
 
 __all__ = ["merge_recordings", "open_recording", "read_recording"]
 
@@ -34,10 +43,10 @@ _PART_ROWS = 2**17
 _STDIN = Path("/dev/stdin")
 _CHUNK_BYTES = 2**20
 _LEAST_PART_ROWS = 2**12
+_PART_NAME_BYTES = 2**25
+_SMALL_TABLES = 256
 _MOST_SNAPSHOT_ROWS = 2**22
-_MAX_ADDRESS = 2**57
-"""No address space that Linux gives to a process is larger; sums of sizes stay within int64."""
-_DAMAGED = "its end is cut off or damaged"
+_MOST_TOLD = 200
 
 
 def read_recording(path: str | os.PathLike[str]) -> Recording:
@@ -105,11 +114,12 @@ class _File(RecordingFile):
     def _parts(self) -> Iterator[Recording]:
         self.problem = ""
         rows = _Rows(self.info)
-        batches = iter(self._source.batches())
+        batches = _in_pieces(self._source.batches())
         while not self.problem:
             try:
                 rows.add(next(batches))
-                table = rows.take() if len(rows) >= self._part_rows else None
+                is_enough = len(rows) >= self._part_rows or rows.name_bytes >= _PART_NAME_BYTES
+                table = rows.take() if is_enough else None
             except StopIteration:
                 break
             except Incomplete as reason:
@@ -118,7 +128,7 @@ class _File(RecordingFile):
             except UNREADABLE as error:
                 if getattr(error, "errno", None):  # of the file system, not of what is in the file
                     raise _unreadable(self.path, error) from error
-                self.problem = _DAMAGED
+                self.problem = f"it is damaged: {_told(error)}"
                 break
             if table is not None:
                 yield from self._sound(table)
@@ -128,15 +138,23 @@ class _File(RecordingFile):
     def _sound(self, table: pa.Table) -> Iterator[Recording]:
         """The part of a table before the first snapshot that holds nonsense."""
         part = Recording(self.info, table, self.problem)
-        wrong = _nonsense(part)
-        if wrong.any():
-            self.problem = "it is damaged: regions make no sense"
+        found = first_nonsense(part)
+        if found is not None:
+            row, reason = found
+            self.problem = f"it is damaged: regions make no sense: {_told(reason)}"
             begins = part.snapshot_offsets
             # A nonsensical row may only seem to begin a snapshot: the one before is not trusted.
-            at = np.searchsorted(begins, max(0, int(wrong.argmax()) - 1), side="right") - 1
+            at = np.searchsorted(begins, max(0, row - 1), side="right") - 1
             part = Recording(self.info, table[: int(begins[at])], self.problem)
         if len(part.table):
             yield part
+
+
+def _in_pieces(batches: Iterator[pa.RecordBatch | pa.Table]) -> Iterator[pa.RecordBatch | pa.Table]:
+    """The same, none of them longer than a part."""
+    for batch in batches:
+        for begin in range(0, len(batch), _PART_ROWS):
+            yield batch[begin : begin + _PART_ROWS] if len(batch) > _PART_ROWS else batch
 
 
 class _Rows:
@@ -145,15 +163,21 @@ class _Rows:
     def __init__(self, info: RecordingInfo) -> None:
         self._info = info
         self._tables: list[pa.Table] = []
+        self._small: list[pa.Table] = []
+        """The last ones, still to be joined: thousands of tables take more than their rows."""
         self._count = 0
+        self.name_bytes = 0
 
     def __len__(self) -> int:
         return self._count
 
     def add(self, batch: pa.RecordBatch | pa.Table) -> None:
-        """Take rows over; raises `Incomplete` or another error where they are not sound."""
+        """Take rows over; raises `ValueError` or another error where they are not sound."""
+        if len(batch) == 0:
+            return
         batch.validate(full=True)
         table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
+        table = conformed(table)
         if "host" not in table.column_names:
             table = table.append_column("host", constant(self._info.hostname, len(table)))
         for name in LATER.difference(table.column_names):
@@ -161,16 +185,21 @@ class _Rows:
             table = table.append_column(name, arrow(missing_numbers(name, len(table), known)))
         schema = COLUMNS.append(EXTRA) if EXTRA.name in table.column_names else COLUMNS
         table = pa.Table.from_arrays([table[name] for name in schema.names], schema=schema)
-        if any(_has_null(column) for column in table.columns):
-            raise Incomplete("it is damaged: values are missing")
-        if len(table):
-            self._tables.append(table)
-            self._count += len(table)
+        self._small.append(table)
+        self._count += len(table)
+        self.name_bytes += sum(
+            chunk.dictionary.nbytes
+            for column in table.columns
+            if pa.types.is_dictionary(column.type)
+            for chunk in column.chunks
+        )
+        if len(self._small) >= _SMALL_TABLES:
+            self._tables.append(joined(self._small))
 
     def take(self, *, all_of_them: bool = False) -> pa.Table | None:
         """All rows but those of the last snapshot, which may go on, as one table in one piece."""
-        table = joined(self._tables)
-        self._tables, self._count = [], 0
+        table = joined(self._tables + self._small)
+        self._tables, self._small, self._count, self.name_bytes = [], [], 0, 0
         if all_of_them:
             return table
         cut = int(Recording(self._info, table).snapshot_offsets[-2])
@@ -194,7 +223,7 @@ def _several(text: str) -> list[str] | None:
         if path.is_dir():
             suffixes = tuple(suffix for one in FORMATS for suffix in one.suffixes)
             named = sorted(one for one in path.iterdir() if one.name.endswith(suffixes))
-            return [str(one) for one in named if one.is_file() and format_of(_head(one))]
+            return [str(one) for one in named if one.is_file() and _is_one(one)]
         if glob.has_magic(text) and not path.exists():
             return sorted(glob.glob(text))  # noqa: PTH207
     except (OSError, ValueError) as error:
@@ -216,7 +245,7 @@ def _copy_of_pipe(path: Path) -> IO[bytes] | None:
         pipe_name = 0 if path == _STDIN else path
         with open(pipe_name, "rb", closefd=pipe_name != 0) as pipe:
             chunk = pipe.read(HEAD_BYTES)
-            wanted = format_of(chunk) is not None
+            wanted: bool | None = None
             while chunk:
                 copy.write(chunk)
                 if copy.tell() > most_bytes:
@@ -225,97 +254,67 @@ def _copy_of_pipe(path: Path) -> IO[bytes] | None:
                         f"{tempfile.gettempdir()} cannot hold more",
                         hint="set TMPDIR to a directory on a larger disk, or write it to a file",
                     )
+                copy.flush()
+                if wanted is None:
+                    wanted = _is_one(Path(f"/proc/self/fd/{copy.fileno()}"))
                 chunk = pipe.read(_CHUNK_BYTES) if wanted else b""
-        copy.flush()
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
     return copy
 
 
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(HEAD_BYTES)
-
-
 def _open(path: Path, content: Path) -> Source:
     """What is in *content*; errors name *path*."""
     try:
-        head = _head(content)
+        inside = Content(content)
+        head = inside.head
     except FileNotFoundError as error:
         raise RecordingError(
             f"there is no recording {path}", hint="make one with: pydamon record"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, Incomplete) as error:
         raise _unreadable(path, error) from error
     if not head:
         raise RecordingError(f"{path} is empty")
     found = format_of(head)
     if found is None:
-        raise RecordingError(f"{path} is not a recording", hint=_hint(head))
+        raise RecordingError(f"{path} is not a recording", hint=_hint(content, head))
     try:
-        return found.open(content)
+        return found.open(inside)
     except (Incomplete, *UNREADABLE) as error:
-        raise RecordingError(f"{path} is not a recording: {_line(error)}") from error
+        if getattr(error, "errno", None):
+            raise _unreadable(path, error) from error
+        raise RecordingError(f"{path} is not a recording: {_told(error)}") from error
 
 
 def _unreadable(path: str | Path, error: BaseException) -> RecordingError:
-    return RecordingError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}")
+    return RecordingError(f"cannot read {path}: {getattr(error, 'strerror', None) or _told(error)}")
 
 
-def _hint(head: bytes) -> str:
+def _is_one(path: Path) -> bool:
+    """Whether a file, of which there may only be the beginning, begins as a recording does."""
+    try:
+        content = Content(path)
+        return bool(content.compression) or format_of(content.head) is not None
+    except (*UNREADABLE, Incomplete):
+        return False
+
+
+def _hint(path: Path, head: bytes) -> str:
     """What to do with a file that other programs must prepare."""
     if head.startswith(b"PERFILE2"):
-        return "it is for perf: perf script -i FILE > FILE.perf"
-    if head.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd")):
-        return "it is compressed as a whole: gunzip or unzstd it first"
+        from pydamon.recording.cpu_samples import perf_script_command  # noqa: PLC0415
+
+        return f"it is for perf: {perf_script_command(path)} > FILE.perf"
+    if head.startswith((b"BZh", b"\xfd7zXZ")):
+        return "it is compressed as a whole: unpack it first"
     return ""
 
 
-def _has_null(column: pa.ChunkedArray) -> bool:
-    if column.null_count:
-        return True
-    chunks = column.chunks if pa.types.is_dictionary(column.type) else []
-    return any(chunk.dictionary.null_count for chunk in chunks)
-
-
-def _nonsense(recording: Recording) -> NDArray[np.bool_]:
-    """Which rows cannot have come from a monitor."""
-    kinds = {field.name: field.type for field in COLUMNS}
-    c = {n: recording.column(n) for n, kind in kinds.items() if not pa.types.is_dictionary(kind)}
-    size = c["end"] - c["start"]
-    wrong: NDArray[np.bool_] = (
-        (c["start"] < 0)
-        | (c["end"] > _MAX_ADDRESS)
-        | (size <= 0)
-        | (c["start_ns"] < 0)
-        | (c["end_ns"] < c["start_ns"])
-        | (c["nr_accesses"] < 0)
-        | (c["nr_accesses"] > c["max_nr_accesses"])
-        | (c["max_nr_accesses"] < 1)
-        | (c["touched_bytes"] < 0)
-        | (c["touched_bytes"] > size)
-        | (c["unobservable_bytes"] < 0)
-        | (c["unobservable_bytes"] > size)
-        | (c["resident_bytes"] < UNKNOWN)
-        | (c["resident_bytes"] > size)
-        | (c["unseen_bytes"] < 0)
-        | (c["unseen_bytes"] > size)
-        | (c["repeated_bytes"] < 0)
-        | (c["repeated_bytes"] > np.maximum(c["resident_bytes"], 0))
-        | (c["age_ns"] < UNKNOWN)
-    )
-    costs = ("sampling_ns", "cpu_ns", "interruption_ns", "late_ticks")
-    for name in ("pid", "age", *costs, "vsz_bytes", "rss_bytes", "process_started_ns"):
-        wrong |= c[name] < 0
-    # In one target's part of a snapshot, regions are sorted and do not overlap.
-    same = np.ones(max(0, len(recording.table) - 1), np.bool_)
-    for name in ("start_ns", "end_ns", "pid", "process_started_ns"):
-        same &= c[name][1:] == c[name][:-1]
-    for name in ("host", "target"):
-        same &= np.diff(recording.codes(name)) == 0
-    wrong[1:] |= same & (c["start"][1:] < c["end"][:-1])
-    return wrong
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or ["it does not fit into memory"])[0]
+def _told(error: BaseException | str) -> str:
+    """Why something cannot be read, on one line: an error may repeat what is in the file."""
+    line = (str(error).splitlines() or [""])[0]
+    shown = "".join(char if char.isprintable() else " " for char in line)
+    if not shown:
+        return "it does not fit into memory" if isinstance(error, MemoryError) else "it is damaged"
+    return shown if len(shown) <= _MOST_TOLD else f"{shown[:_MOST_TOLD]}..."

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydamon.core.errors import UsageError
 from pydamon.recording.formats.base import Format
+from pydamon.recording.formats.content import HEAD_BYTES
 from pydamon.recording.formats.damo import DamoJson, DamoJsonCompressed
 from pydamon.recording.formats.native import Native
 from pydamon.recording.formats.parquet import Parquet
@@ -24,8 +25,6 @@ FORMATS: tuple[Format, ...] = (
     PerfScript(),
 )
 """Every format, those with the surest signs first."""
-
-HEAD_BYTES = 2**16
 
 
 def format_of(head: bytes) -> Format | None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import pyarrow as pa
 
 from pydamon.recording.format import RecordingInfo
+from pydamon.recording.formats.content import Content
+from pydamon.recording.formats.holds import Holds
 from pydamon.recording.recording import Recording
 
-__all__ = ["UNREADABLE", "Format", "Incomplete", "Source"]
+__all__ = ["UNREADABLE", "Format", "Source"]
 
 UNREADABLE = (
     pa.ArrowException,
@@ -25,10 +26,6 @@ UNREADABLE = (
     zlib.error,
 )
 """What libraries raise for files that are not what they should be."""
-
-
-class Incomplete(Exception):  # noqa: N818
-    """What can be read of a file ends here; the message says why, as in "it was not closed"."""
 
 
 class Source(Protocol):
@@ -54,18 +51,20 @@ class Format(Protocol):
     """A format: one module here, registered in `formats.FORMATS`.
 
     `name` is what people call it, `suffixes` what its files are called (the first of them is
-    the usual one), `is_text` whether it is for eyes and pipes.
+    the usual one), `is_text` whether it is for eyes and pipes, `holds` what of a recording it can
+    hold, or `None` if that is everything.
     """
 
     name: str
     suffixes: tuple[str, ...]
     is_text: bool
+    holds: Holds | None
 
     def matches(self, head: bytes) -> bool:
         """Whether a file that begins with these bytes (64 KiB, if it has them) may be one."""
         ...
 
-    def open(self, path: Path) -> Source:
+    def open(self, content: Content) -> Source:
         """Make sure that it is one. Raises `ValueError` or another of `UNREADABLE`."""
         ...
 

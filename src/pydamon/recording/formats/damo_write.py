@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import count
 from typing import Any, BinaryIO, TypeAlias
 
 import msgspec
@@ -13,9 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.recording.format import EXTRA
+from pydamon.recording.formats.damo_rows import attrs_of
+from pydamon.recording.formats.extras import extras_of
+from pydamon.recording.formats.holds import Holds, TargetKeys, lost_names, lost_touched
+from pydamon.recording.formats.numbering import ids_of
 from pydamon.recording.recording import Recording
 
-__all__ = ["deflated", "json_text", "split_touched"]
+__all__ = ["HOLDS", "deflated", "json_text", "split_touched"]
 
 _LEVEL = 6
 _Key: TypeAlias = tuple[str, int, str]
@@ -54,7 +57,6 @@ class _Record:
 def _records(parts: Iterable[Recording]) -> dict[_Key, _Record]:
     """Every record that there is to write, in the order of appearance."""
     found: dict[_Key, _Record] = {}
-    used: set[int] = set()
     for part in parts:
         first = part.part_offsets[:-1]
         codes = np.stack([part.codes("host"), part.column("pid"), _extra_codes(part)])[:, first]
@@ -62,20 +64,21 @@ def _records(parts: Iterable[Recording]) -> dict[_Key, _Record]:
         hosts, extras = part.names("host"), _extras(part)
         for which in np.argsort(index).tolist():
             host, pid, extra = combinations[:, which].tolist()
-            key = hosts[host], pid, extras[extra].record
+            said = extras[extra]
+            key = hosts[host], said.rest.get("with_pid", pid), said.record
             if key not in found:
-                free = next(number for number in count() if number not in used)
-                target_id = pid if pid and pid not in used else free
-                used.add(target_id)
-                said = extras[extra]
                 head = msgspec.json.decode(said.record) if said.record else None
-                found[key] = _Record(head or _head(part, int(first[index[which]]), target_id), {})
-            tail = extras[extra].rest.get("tail")
+                found[key] = _Record(head or _head(part, int(first[index[which]])), {})
+            tail = said.rest.get("tail")
             found[key].tail = tail or found[key].tail or {"data_source": "unknown"}
+    ids = ids_of(pid for _, pid, _ in found)
+    for (_, _, record), target_id, one in zip(found, ids, found.values(), strict=True):
+        if not record:
+            one.head["target_id"] = target_id
     return found
 
 
-def _head(part: Recording, row: int, target_id: int) -> dict[str, Any]:
+def _head(part: Recording, row: int) -> dict[str, Any]:
     """What damo says of a target; intervals are those that were used, not those asked for."""
     window_ns = int(part.column("end_ns")[row]) - int(part.column("start_ns")[row])
     most = int(part.column("max_nr_accesses")[row])
@@ -96,7 +99,7 @@ def _head(part: Recording, row: int, target_id: int) -> dict[str, Any]:
         "context_idx": None,
         "intervals": intervals,
         "scheme_idx": None,
-        "target_id": target_id,
+        "target_id": None,
         "scheme_filters": [],
     }
 
@@ -110,11 +113,8 @@ class _Extra:
 
 
 def _extras(part: Recording) -> list[_Extra]:
-    if EXTRA.name not in part.table.column_names:
-        return [_Extra("", {})]
     found = []
-    for word in part.names(EXTRA.name):
-        rest = msgspec.json.decode(word) if word else {}
+    for rest in extras_of(part):
         record = rest.pop("record", None)
         found.append(_Extra(msgspec.json.encode(record).decode() if record else "", rest))
     return found
@@ -136,16 +136,17 @@ def _snapshots(part: Recording, key: _Key) -> Iterator[str]:
     extras, codes = _extras(part), _extra_codes(part)
     ours = np.array([extra.record == record for extra in extras])[codes]
     of_host = np.array([name == host for name in part.names("host")])[part.codes("host")]
-    rows = np.flatnonzero(ours & of_host & (part.column("pid") == pid))
+    with_pid = np.array([extra.rest.get("with_pid", -1) for extra in extras], np.int64)[codes]
+    pids = np.where(with_pid >= 0, with_pid, part.column("pid"))
+    rows = np.flatnonzero(ours & of_host & (pids == pid))
     names = ("start", "end", "nr_accesses", "age", "touched_bytes", "max_nr_accesses")
     start, end, rate, age, index = split_touched(*(part.column(name)[rows] for name in names))
     regions = _regions(start, end, rate, age)
     rows = rows[index]
-    for at in np.flatnonzero(codes[rows]).tolist():
-        if "region" in (rest := extras[codes[rows[at]]].rest):
-            regions[at] = msgspec.json.encode(
-                msgspec.json.decode(regions[at]) | rest["region"]
-            ).decode()
+    says_more = np.array(["region" in extra.rest for extra in extras], np.bool_)[codes[rows]]
+    for at in np.flatnonzero(says_more).tolist():
+        said = extras[codes[rows[at]]].rest["region"]
+        regions[at] = msgspec.json.encode(msgspec.json.decode(regions[at]) | said).decode()
     offsets = part.snapshot_offsets
     first = offsets[:-1]
     bounds = np.searchsorted(rows, offsets)
@@ -217,3 +218,41 @@ def split_touched(
         age[index],
         index,
     )
+
+
+def _partly_lost(part: Recording, memory: dict[Any, Any]) -> Iterator[str]:
+    yield from lost_touched(part)
+    targets = TargetKeys.of(part)
+    extras, codes = _extras(part), _extra_codes(part)
+    heads = []
+    for key, row in zip(targets.keys, targets.first, strict=True):
+        record = extras[codes[row]].record
+        if key not in memory:
+            head = msgspec.json.decode(record) if record else _head(part, row)
+            attrs = attrs_of(head.get("intervals"))
+            memory[key] = attrs.sampling_ns, attrs.samples_per_aggregation
+        heads.append(memory[key])
+    if not any(extra.record for extra in extras):
+        yield from lost_names(part, targets, memory)
+    sampling_ns, most = np.array(heads, np.int64).reshape(-1, 2)[targets.which].T
+    says_it = np.array(["sample_interval_us" in e.rest.get("snapshot", {}) for e in extras])
+    begins = targets.begins
+    if (~says_it[codes[begins]] & (part.column("sampling_ns")[begins] != sampling_ns)).any():
+        yield "sampling_ns"
+    highest = np.maximum.reduceat(part.column("nr_accesses"), begins) if len(begins) else most
+    if (part.column("max_nr_accesses")[begins] != np.maximum(most, highest)).any():
+        yield "max_nr_accesses"
+
+
+HOLDS = Holds(
+    columns=frozenset(
+        {
+            *("start_ns", "end_ns", "pid", "target", "start", "end", "nr_accesses", "age"),
+            *("touched_bytes", "sampling_ns", "max_nr_accesses"),
+        }
+    ),
+    extra_keys=frozenset({"record", "tail", "snapshot", "region", "with_pid"}),
+    attrs=frozenset({"sampling_ns", "aggregation_ns", "update_ns"}),
+    partly=_partly_lost,
+)
+"""What damo's JSON holds: a target's intervals once for all its snapshots."""

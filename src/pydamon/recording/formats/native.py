@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
 
-from pydamon.recording.arrays import POOL
-from pydamon.recording.format import RecordingInfo, file_schema, info_of
-from pydamon.recording.formats.base import Incomplete
+from pydamon.recording.arrays import POOL, info_by_rows, with_few_names
+from pydamon.recording.format import COLUMNS, EXTRA, RecordingInfo, file_schema, info_of
+from pydamon.recording.formats.content import Content, Incomplete
+from pydamon.recording.formats.holds import Holds
 from pydamon.recording.ipc import MARK, CheckedStream
 from pydamon.recording.ipc_options import BATCH_ROWS, compact_options
 from pydamon.recording.recording import Recording
@@ -27,12 +27,13 @@ class Native:
     name = "native"
     suffixes: tuple[str, ...] = (".damon",)
     is_text = False
+    holds: Holds | None = None
 
     def matches(self, head: bytes) -> bool:
         return head.startswith(MARK)
 
-    def open(self, path: Path) -> _Stream:
-        return _Stream(path)
+    def open(self, content: Content) -> _Stream:
+        return _Stream(content)
 
     def write(self, file: BinaryIO, info: RecordingInfo, parts: Iterable[Recording]) -> None:
         writer: pa.ipc.RecordBatchStreamWriter | None = None
@@ -41,7 +42,8 @@ class Native:
             if writer is None:
                 schema = file_schema(info, part.table.column_names)
                 writer = pa.ipc.new_stream(file, schema, options=compact_options())
-            writer.write_table(part.table.cast(schema), max_chunksize=BATCH_ROWS)
+            for table in with_few_names(part.table.cast(schema)):
+                writer.write_table(table, max_chunksize=BATCH_ROWS)
         if writer is None:
             writer = pa.ipc.new_stream(file, schema, options=compact_options())
         writer.close()
@@ -50,10 +52,15 @@ class Native:
 class _Stream:
     ordered = True
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, content: Content) -> None:
+        self._content = content
+        # Columns of other tools may be of any type, and of any size: they are not even decoded.
+        self._wanted: list[int] | None = None
         with self._reader() as (reader, _):
-            self.info = info_of(reader.schema)
+            described = info_of(reader.schema)
+            known = {*COLUMNS.names, EXTRA.name}
+            self._wanted = [i for i, name in enumerate(reader.schema.names) if name in known]
+        self.info = described or info_by_rows(next(self.batches(), None))
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         with self._reader() as (reader, stream):
@@ -64,8 +71,8 @@ class _Stream:
     @contextmanager
     def _reader(self) -> Iterator[tuple[pa.RecordBatchStreamReader, CheckedStream]]:
         # Batches are small: handing their columns to threads takes longer than reading them.
-        options = pa.ipc.IpcReadOptions(use_threads=False)
-        with self._path.open("rb") as file:
+        options = pa.ipc.IpcReadOptions(use_threads=False, included_fields=self._wanted)
+        with self._content.open() as file:
             stream = CheckedStream(file)
             source = pa.PythonFile(stream, "r")
             yield pa.ipc.open_stream(source, options=options, memory_pool=POOL), stream

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 
+from pydamon.recording.arrays import info_by_rows
 from pydamon.recording.format import COLUMNS, EXTRA, RecordingInfo, file_schema, info_of
+from pydamon.recording.formats.content import Content
+from pydamon.recording.formats.holds import Holds
+from pydamon.recording.formats.parquet_pages import PageCheck
 from pydamon.recording.recording import Recording
 
 if TYPE_CHECKING:
@@ -17,9 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["Parquet"]
 
 _ROW_GROUP_ROWS = 2**17
-_MOST_ROW_GROUP_BYTES = 2**31
 _LEVEL = 5
 _NAMES = [field.name for field in (*COLUMNS, EXTRA) if pa.types.is_dictionary(field.type)]
+_KNOWN = frozenset({*COLUMNS.names, EXTRA.name})
 _SCATTERED = ("start_ns", "end_ns", "start", "end", "cpu_ns", "interruption_ns")
 """Columns of numbers that lie close to those before them: differences take less space."""
 
@@ -30,12 +34,15 @@ class Parquet:
     name = "parquet"
     suffixes: tuple[str, ...] = (".parquet", ".pq")
     is_text = False
+    holds: Holds | None = None
 
     def matches(self, head: bytes) -> bool:
         return head.startswith(b"PAR1")
 
-    def open(self, path: Path) -> _ParquetFile:
-        return _ParquetFile(path)
+    def open(self, content: Content) -> _ParquetFile:
+        if content.compression:
+            raise ValueError("unpack it first: it is compressed inside")
+        return _ParquetFile(content.path)
 
     def write(self, file: BinaryIO, info: RecordingInfo, parts: Iterable[Recording]) -> None:
         writer: parquet.ParquetWriter | None = None
@@ -65,14 +72,22 @@ class _ParquetFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.info = info_of(self._open().schema_arrow)
+        schema = self._open().schema_arrow
+        described = info_of(schema)
+        self._names = [name for name in schema.names if name in _KNOWN]
+        self._pages = PageCheck(path, self._names)
+        self.info = described or info_by_rows(next(self.batches(), None))
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         file = self._open()
         for number in range(file.metadata.num_row_groups):
-            if file.metadata.row_group(number).total_byte_size > _MOST_ROW_GROUP_BYTES:
-                raise ValueError("a row group is larger than any should be")
-        yield from file.iter_batches(batch_size=_ROW_GROUP_ROWS, use_threads=False)
+            self._pages.check(number, file.metadata.row_group(number))
+            yield from file.iter_batches(
+                batch_size=_ROW_GROUP_ROWS,
+                row_groups=[number],
+                columns=self._names,
+                use_threads=False,
+            )
 
     def _open(self) -> parquet.ParquetFile:
         from pyarrow import parquet  # noqa: PLC0415

@@ -1,0 +1,47 @@
+"""The words of the column `extra`, as far as pydamon could have written them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from pydamon.recording.format import EXTRA
+from pydamon.recording.recording import Recording
+
+__all__ = ["extras_of"]
+
+_KINDS: dict[str, type] = {
+    "record": dict,
+    "tail": dict,
+    "snapshot": dict,
+    "region": dict,
+    "with_pid": int,
+    "perf": dict,
+}
+_PERF_KINDS: dict[str, type] = {"task": str, "target_id": int, "more": str}
+
+
+def extras_of(part: Recording) -> list[dict[str, Any]]:
+    """What each word of it says; what no one would say in it is left out."""
+    if EXTRA.name not in part.table.column_names:
+        return [{}]
+    return [_said(word) for word in part.names(EXTRA.name)]
+
+
+def _said(word: str) -> dict[str, Any]:
+    try:
+        said = msgspec.json.decode(word) if word else {}
+    except (msgspec.MsgspecError, RecursionError):
+        return {}
+    sound = _of_kinds(said, _KINDS)
+    if "perf" in sound:
+        perf = _of_kinds(sound["perf"], _PERF_KINDS)
+        sound["perf"] = {k: v for k, v in perf.items() if "\n" not in str(v)}
+    return sound
+
+
+def _of_kinds(said: Any, kinds: dict[str, type]) -> dict[str, Any]:
+    if not isinstance(said, dict):
+        return {}
+    return {k: v for k, v in said.items() if k in kinds and type(v) is kinds[k]}
