@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon.analysis.courses import Courses, touched, unseen
+from pydamon.analysis.courses import Course, Courses, touched, unseen
 from pydamon.analysis.folding import fold
 from pydamon.core.errors import UsageError
 from pydamon.core.snapshot import Target
@@ -21,6 +21,9 @@ __all__ = [
     "working_set",
 ]
 
+_USUAL = 1.5
+"""Windows that differ from the usual one by no more than this factor count alike."""
+
 PERCENTILES = (0.0, 25.0, 50.0, 75.0, 90.0, 100.0)
 
 
@@ -30,8 +33,11 @@ class WorkingSetSeries:
 
     `end_ns` (Unix time at the end of a snapshot) and `size_bytes` have one entry for each snapshot
     that the target is in: shape (snapshots,). `percentiles` are pairs of a percentage and bytes:
-    of p % of the snapshots the working set was at most as large; each is one that was seen.
-    `unseen_bytes`, of the same shape, may have been accessed or not: nobody had looked at it yet.
+    in p % of the snapshots the working set was at most as large; each is one that was seen. A
+    snapshot whose window is not about as long as most of them counts by its length: those of the
+    first second, while windows become longer, would outnumber the rest of a short recording.
+    `median` is that of 50. `unseen_bytes`, of the same shape, may have been accessed or not: nobody
+    had looked at it yet.
     """
 
     target: Target | None
@@ -39,12 +45,7 @@ class WorkingSetSeries:
     size_bytes: NDArray[np.int64]
     percentiles: tuple[tuple[float, int], ...]
     unseen_bytes: NDArray[np.int64]
-
-    @property
-    def median(self) -> int:
-        """Bytes: as the percentile of 50, one that was seen; of no snapshots 0."""
-        ordered = np.sort(self.size_bytes)
-        return int(ordered[len(ordered) // 2]) if len(ordered) else 0
+    median: int
 
     @property
     def most(self) -> int:
@@ -67,8 +68,9 @@ class WorkingSet:
                 one.target,
                 one.end_ns,
                 one.amounts[0],
-                _percentiles(one.amounts[0], percentiles),
+                _percentiles(one, percentiles),
                 one.amounts[1],
+                next((size for _, size in _percentiles(one, (50,))), 0),
             )
             for one in courses.series()
         )
@@ -89,12 +91,19 @@ def working_set(recording: Recorded, percentiles: Sequence[float] = PERCENTILES)
     return WorkingSet.of(courses, percentiles)
 
 
-def _percentiles(
-    size_bytes: NDArray[np.int64], percentiles: Sequence[float]
-) -> tuple[tuple[float, int], ...]:
-    ordered = np.sort(size_bytes)
-    last = len(ordered) - 1
+def _percentiles(course: Course, percentiles: Sequence[float]) -> tuple[tuple[float, int], ...]:
+    """Pairs of a percentage and bytes; none where there are no snapshots."""
+    sizes = course.amounts[0]
+    if not len(sizes):
+        return ()
+    window_ns = np.maximum(course.end_ns - course.start_ns, 1)
+    relative = window_ns / np.median(window_ns)
+    weight = np.where((relative > 1 / _USUAL) & (relative < _USUAL), 1.0, relative)
+    order = np.argsort(sizes, kind="stable")
+    up_to = np.cumsum(weight[order])
+    last = len(order) - 1
     return tuple(
-        (float(p), int(ordered[min(int(p * len(ordered) / 100), last)]))
-        for p in (percentiles if len(ordered) else ())
+        (float(p), int(sizes[order[min(int(np.searchsorted(up_to, share, "right")), last)]]))
+        for p in percentiles
+        for share in [p * up_to[-1] / 100]
     )
