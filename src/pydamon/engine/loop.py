@@ -33,6 +33,7 @@ _ALIVE_CHECK_NS = 100 * 10**6
 _SETTLED_AGE = 3
 _SETTLED_SHARE = 0.25
 _EARLY_NS = 5 * 10**9
+_STARTING_NS, _FIRST_CHECK_NS = 10**9, 25 * 10**6
 _MORE_OFTEN = 4
 _LEAST_RANGES = 3
 _MOST_APART, _LARGE_GAP_BYTES = 32, 1 << 28
@@ -321,11 +322,20 @@ class SamplingMonitor(Monitor):
         return np.where(settled, least, share)
 
     def _pause(self, until_ns: int) -> None:
-        """Wait, unless everything ends meanwhile."""
+        """Wait, unless everything ends or moves meanwhile."""
         clock = self._session.clock
         while (now_ns := clock.now_ns()) < until_ns and not self._stopped:
-            clock.wait_until(min(until_ns, now_ns + _ALIVE_CHECK_NS))
+            clock.wait_until(min(until_ns, now_ns + self._check_ns(now_ns)))
             self._stopped |= not self._space.alive
+            if self._must_end_early(clock.now_ns()):
+                return
+
+    def _check_ns(self, now_ns: int) -> int:
+        """How often to look whether the targets live, and where: often while they start."""
+        return _FIRST_CHECK_NS if self._is_starting(now_ns) else _ALIVE_CHECK_NS
+
+    def _is_starting(self, now_ns: int) -> bool:
+        return now_ns - self._started_ns < _STARTING_NS
 
     def _sample(
         self, start_ns: int, length_ns: int, in_quarter: Callable[[], None] | None = None
@@ -348,7 +358,7 @@ class SamplingMonitor(Monitor):
                 late_ticks += missed
                 deadline_ns += missed * sampling_ns
             moved = False
-            if now_ns - checked_ns > _ALIVE_CHECK_NS:
+            if now_ns - checked_ns > self._check_ns(now_ns):
                 checked_ns = now_ns
                 self._stopped |= not self._space.alive
                 moved = self._must_end_early(now_ns)
@@ -421,9 +431,10 @@ class SamplingMonitor(Monitor):
             return self._moved
         begin_ns = self._session.clock.cpu_ns()
         populated = self._session.populated()
-        self._populated_rest_ns = now_ns + self._pacer.rest_ns(
-            self._session.clock.cpu_ns() - begin_ns
-        )
+        rest_ns = self._pacer.rest_ns(self._session.clock.cpu_ns() - begin_ns)
+        if self._is_starting(now_ns):
+            rest_ns = min(rest_ns, _FIRST_CHECK_NS)
+        self._populated_rest_ns = now_ns + rest_ns
         self._moved = not _same(populated, self._populated)
         return self._moved
 
@@ -432,8 +443,10 @@ class SamplingMonitor(Monitor):
 
         A program whose memory moves all the time does not make all windows short.
         """
-        rests = now_ns - self._updated_ns < self._update_rest_ns // _MORE_OFTEN
-        if rests or now_ns - self._ended_early_ns < self.attrs.aggregation_ns:
+        rest_ns, apart_ns = self._update_rest_ns // _MORE_OFTEN, self.attrs.aggregation_ns
+        if self._is_starting(now_ns):
+            rest_ns, apart_ns = rest_ns // _MORE_OFTEN, 2 * _FIRST_CHECK_NS
+        if now_ns - self._updated_ns < rest_ns or now_ns - self._ended_early_ns < apart_ns:
             return False
         if not self._memory_moved(now_ns):
             return False
