@@ -151,17 +151,22 @@ def _snapshots(part: Recording, key: _Key) -> Iterator[str]:
     first = offsets[:-1]
     bounds = np.searchsorted(rows, offsets)
     sums = np.concatenate([[0], np.cumsum(end - start)])[bounds]
+    # A target's own window may be a little different from that of others in its snapshot.
+    has_own = np.diff(bounds) > 0
+    timed = first.copy()
+    timed[has_own] = rows[bounds[:-1][has_own]]
+    is_here = np.logical_or.reduceat(of_host, first) if len(first) else has_own
     windows = zip(
-        part.column("start_ns")[first].tolist(),
-        part.column("end_ns")[first].tolist(),
+        part.column("start_ns")[timed].tolist(),
+        part.column("end_ns")[timed].tolist(),
         np.diff(sums).tolist(),
-        of_host[first].tolist(),
+        is_here.tolist(),
         bounds[:-1].tolist(),
         bounds[1:].tolist(),
         strict=True,
     )
-    for start_ns, end_ns, total, is_here, low, high in windows:
-        if not is_here or (record and low == high):
+    for start_ns, end_ns, total, here, low, high in windows:
+        if not here or (record and low == high):
             continue
         facts: dict[str, Any] = {
             "total_bytes": str(total),
