@@ -75,7 +75,9 @@ def _still_known(
     share, hits, checks = table.touched, counts.hits, counts.checks
     rate = hits / np.maximum(checks, 1)
     fell = (2 * table.last_nr_accesses >= samples) & (4 * table.nr_accesses <= samples)
-    still_hot = (1 - np.minimum(table.last_nr_accesses / samples, _MOST_OF_FEW)) ** checks
+    # What was hot for one window only may have been just starting.
+    sure = np.where(table.age_ns > 0, _MOST, _MOST_OF_FEW)
+    still_hot = (1 - np.minimum(table.last_nr_accesses / samples, sure)) ** checks
     chance = np.minimum(
         np.where(fell, still_hot, 1), (1 - np.minimum(share, _MOST)) ** (2 * missed_windows)
     )
