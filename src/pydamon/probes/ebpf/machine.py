@@ -211,7 +211,7 @@ class Machine:
             self.control.addr = address
             if self._peek_kernel.run():
                 raise ProbeUnavailable("cannot follow the kernel's structures to struct page")
-            return self.control.peeked[0]
+            return int(self.control.peeked[0])
 
         def physical_of(address: int) -> int:
             targets, addresses = np.array([self._own_target]), np.array([address])

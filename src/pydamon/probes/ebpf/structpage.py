@@ -11,6 +11,7 @@ import ctypes
 import mmap
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pydamon.core.errors import ProbeUnavailable
@@ -79,10 +80,8 @@ def find_struct_page(read: ReadWord, task: int, physical_of: Callable[[int], int
 def _pages(count: int) -> mmap.mmap:
     """Anonymous memory of single pages, all of them there."""
     memory = mmap.mmap(-1, count * PAGE_SIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    try:
+    with suppress(OSError):  # a kernel without huge pages
         memory.madvise(mmap.MADV_NOHUGEPAGE)
-    except OSError:
-        pass  # a kernel without huge pages
     for at in range(0, len(memory), PAGE_SIZE):
         memory[at] = 1
     return memory
