@@ -39,10 +39,12 @@ def watch_only(session: Session, pid: int) -> MappingTable:
     return mappings
 
 
-def sample(session: Session, table: RegionTable, ticks: int = 20) -> tuple[np.ndarray, np.ndarray]:
+def sample(
+    session: Session, table: RegionTable, ticks: int = 20, least_s: float = 0.02
+) -> tuple[np.ndarray, np.ndarray]:
     """Share of samples that hit, and share that could not be watched, by region."""
     # Long enough for a program to run in each, even where others run too.
-    interval_s = max(0.02, 0.005 * slowness())
+    interval_s = max(least_s, 0.005 * slowness())
     session.watch(table)
     for number in range(ticks):
         time.sleep(interval_s)
@@ -98,7 +100,7 @@ def test_reading_back_changes_nothing_where_nothing_was_taken(
         spots = np.arange(program.start, end, SPOT_BYTES)
         looked = session.look(0, spots, clear=False)
         table = RegionTable.of(0, [program.start, end - 8 * MIB], [program.start + 8 * MIB, end])
-        hits, unobservable = sample(session, table)
+        hits, unobservable = sample(session, table, ticks=5, least_s=0.3)
     hot = np.arange(len(accessed)) < program.hot // mmap.PAGESIZE
     assert accessed[hot].all()
     assert accessed[~hot].sum() <= (512 if huge_bytes(program.pid) else 64)
