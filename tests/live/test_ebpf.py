@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 import pydamon
+from pydamon.core.errors import ProbeUnavailable
 from pydamon.core.mappings import MappingTable
 from pydamon.core.regions import RegionTable
 from pydamon.core.spots import SPOT_BYTES
 from pydamon.probes import Session
+from pydamon.probes.ebpf import machine, readback
+from pydamon.probes.ebpf.machine import Machine
 from pydamon.probes.ebpf.probe import EbpfProbe
 from pydamon.probes.process import Process
 from pydamon.spaces.maps import parse_maps, read_maps
@@ -36,10 +39,12 @@ def watch_only(session: Session, pid: int) -> MappingTable:
     return mappings
 
 
-def sample(session: Session, table: RegionTable, ticks: int = 20) -> tuple[np.ndarray, np.ndarray]:
+def sample(
+    session: Session, table: RegionTable, ticks: int = 20, least_s: float = 0.02
+) -> tuple[np.ndarray, np.ndarray]:
     """Share of samples that hit, and share that could not be watched, by region."""
     # Long enough for a program to run in each, even where others run too.
-    interval_s = max(0.02, 0.005 * slowness())
+    interval_s = max(least_s, 0.005 * slowness())
     session.watch(table)
     for number in range(ticks):
         time.sleep(interval_s)
@@ -75,6 +80,50 @@ def test_a_scan_is_exact(session: Session, quarter: Callable[..., Program]) -> N
     # The few pages that were in no LRU list yet when they should have been cleared, or a huge page
     # on both sides of the border.
     assert bits.accessed[~hot].sum() <= (512 if huge_bytes(program.pid) else 64)
+
+
+def test_reading_back_changes_nothing_where_nothing_was_taken(
+    quarter: Callable[..., Program], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readback, "other_monitor", lambda: "another monitor")
+    program = quarter(64)
+    end = program.start + program.size
+    with EbpfProbe().open() as session:
+        watch_only(session, program.pid)
+        if "this kernel has no PG_young" in session.caveat:
+            pytest.skip(session.caveat)
+        assert session.read_back.note == (
+            "another monitor clears accessed bits, too; what it takes is read back"
+        )
+        assert not session.caveat
+        session.scan(0, program.start, end, clear=True)
+        time.sleep(0.3)
+        accessed = session.scan(0, program.start, end, clear=False).accessed
+        spots = np.arange(program.start, end, SPOT_BYTES)
+        looked = session.look(0, spots, clear=False)
+        table = RegionTable.of(0, [program.start, end - 8 * MIB], [program.start + 8 * MIB, end])
+        hits, unobservable = sample(session, table, ticks=5, least_s=0.3)
+    hot = np.arange(len(accessed)) < program.hot // mmap.PAGESIZE
+    assert accessed[hot].all()
+    assert accessed[~hot].sum() <= (512 if huge_bytes(program.pid) else 64)
+    assert looked[: program.hot // SPOT_BYTES].all()
+    assert hits == pytest.approx([1, 0], abs=0.1)
+    assert unobservable == pytest.approx([0, 0], abs=0.1)
+
+
+def test_what_cannot_be_read_back_is_said(
+    quarter: Callable[..., Program], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise ProbeUnavailable("this kernel has no PG_young")
+
+    monkeypatch.setattr(readback, "other_monitor", lambda: "another monitor")
+    monkeypatch.setattr(machine, "find_struct_page", refused)
+    monkeypatch.setattr(Machine, "_struct_page", None)
+    with pydamon.monitor(quarter(16).pid, probe="ebpf") as mon:
+        assert "another monitor clears accessed bits, too" in mon.caveat
+        assert "this kernel has no PG_young" in mon.caveat
+        assert next(iter(mon)).working_set() > 0
 
 
 def test_a_look_at_spots_of_which_none_is_accessed(

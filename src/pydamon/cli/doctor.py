@@ -114,6 +114,8 @@ def _show(found: dict[str, Availability]) -> None:
             print(f"  why:          {here.reason}")
             if here.hint:
                 print(f"  what to do:   {here.hint}")
+        if here.note:
+            print(f"  now:          {here.note}")
         print(f"  sees:         {probe.traits.sees}")
         print(f"  to within:    {probe.traits.grain}")
         print(f"  needs:        {probe.traits.needs}")

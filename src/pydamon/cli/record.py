@@ -234,6 +234,8 @@ def _announce(mon: Monitor, command: list[str] | None) -> None:
     )
     if lost := _lost(mon):
         complain(f"  {lost}")
+    if mon.caveat:
+        complain(f"  {mon.caveat}")
 
 
 def _lost(mon: Monitor) -> str:

@@ -36,6 +36,11 @@ class Monitor(Closing):
         """The attributes as they are used now: with stretched or tuned intervals."""
 
     @property
+    def caveat(self) -> str:
+        """Why figures may be wrong at the moment; empty where nothing is known to be amiss."""
+        return ""
+
+    @property
     @abstractmethod
     def layout(self) -> Layout:
         """The targets, as they were at the last update."""

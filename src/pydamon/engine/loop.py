@@ -106,6 +106,10 @@ class SamplingMonitor(Monitor):
         return self._pacer.named.samples_per_aggregation
 
     @property
+    def caveat(self) -> str:
+        return self._session.caveat
+
+    @property
     def layout(self) -> Layout:
         return self._layout
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +15,11 @@ from pydamon.core.tuner import IntervalGoal
 from pydamon.kernel.able import check_able
 from pydamon.kernel.files import Files
 from pydamon.kernel.scheme import read_stats, write_goal_values, write_scheme
+from pydamon.probes.others import ADMIN
 from pydamon.schemes import Scheme, SchemeStats
 
 __all__ = ["ADMIN", "Kdamond", "KernelTarget", "Settings"]
 
-ADMIN = Path("/sys/kernel/mm/damon/admin/kdamonds")
 _US = 1000
 
 

@@ -13,16 +13,15 @@ import psutil
 
 from pydamon.kernel.files import Files
 from pydamon.kernel.kdamond import Kdamond
+from pydamon.probes.others import EXCLUSIVE, MODULES, is_on
 from pydamon.probes.procfs import Stat, read
 
 __all__ = ["MODULES", "STATE", "Record", "describe_user", "started_at"]
 
 STATE = Path("/run/pydamon")
 """Where it is written down which kdamond is ours; gone after a reboot, as that is."""
-MODULES = Path("/sys/module")
 _RECORD = "kdamond.json"
 _NOTHING = hashlib.sha256().hexdigest()
-_EXCLUSIVE = ("damon_reclaim", "damon_lru_sort", "damon_stat")
 _SIGNED = ("operations", "pid_target", "nr_regions/min", "nr_regions/max", "/action")
 
 
@@ -105,7 +104,7 @@ def started_at(pid: int) -> int:
 
 def describe_user(files: Files, state: Path = STATE, modules: Path = MODULES) -> str:
     """Why the kernel's DAMON is not free, and whose it may be; empty where it is free."""
-    on = [name for name in _EXCLUSIVE if _is_on(modules / name)]
+    on = [name for name in EXCLUSIVE if is_on(modules / name)]
     if on:
         return f"in use by the kernel's own {on[0].upper()}"
     count = files.number("nr_kdamonds")
@@ -120,13 +119,6 @@ def describe_user(files: Files, state: Path = STATE, modules: Path = MODULES) ->
     what = f"{len(running)} of {count} kdamonds run" if running else "set up, but switched off"
     users = _possible_users()
     return f"in use by somebody else ({what}{f'; perhaps {users}' if users else ''})"
-
-
-def _is_on(module: Path) -> bool:
-    try:
-        return (module / "parameters/enabled").read_text().strip() == "Y"
-    except OSError:
-        return False
 
 
 def _possible_users() -> str:

@@ -66,6 +66,8 @@ class Availability:
     works: bool
     reason: str = ""
     hint: str = ""
+    note: str = ""
+    """What is worth knowing of figures though it works."""
 
     def require(self) -> None:
         """Raise `ProbeUnavailable` unless it works."""
@@ -188,6 +190,11 @@ class Session(Closing):
     interruption_ns: int = 0
     """An upper estimate of the time that clearing took from the targets' threads so far."""
     _processes: Sequence[Process] = ()
+
+    @property
+    def caveat(self) -> str:
+        """Why figures may be wrong at the moment; empty where nothing is known to be amiss."""
+        return ""
 
     @abstractmethod
     def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:

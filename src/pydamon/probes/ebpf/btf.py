@@ -16,7 +16,7 @@ __all__ = ["VMLINUX", "Btf"]
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
 
 _MAGIC = 0xEB9F
-_STRUCT, _UNION, _FUNC = 4, 5, 12
+_STRUCT, _UNION, _ENUM, _FUNC = 4, 5, 6, 12
 # Words of a type, by kind: a fixed number, and so many for each of its members.
 _WORDS = [3 + {1: 1, 3: 3, 14: 1, 17: 1}.get(kind, 0) for kind in range(32)]
 _PER_MEMBER = [{4: 3, 5: 3, 6: 2, 13: 2, 15: 3, 19: 3}.get(kind, 0) for kind in range(32)]
@@ -64,6 +64,19 @@ class Btf:
             if name == wanted:
                 return offset
         raise ProbeUnavailable(f"struct {struct} of this kernel has no member {member}")
+
+    def size_of(self, struct: str) -> int:
+        """Bytes of a structure."""
+        return self._words[self._index[self.type_id(struct, _STRUCT)] + 2]
+
+    def value_of(self, enum: str, name: str) -> int:
+        """The value of a name in an enumeration."""
+        wanted = self._string_offset(name)
+        at = self._index[self.type_id(enum, _ENUM)]
+        for value in range(at + 3, at + 3 + 2 * (self._words[at + 1] & 0xFFFF), 2):
+            if self._words[value] == wanted:
+                return self._words[value + 1]
+        raise ProbeUnavailable(f"enum {enum} of this kernel has no {name}")
 
     def _members(self, type_id: int, base: int) -> Iterator[tuple[int, int]]:
         """Name (an offset in the strings) and byte offset of each member."""

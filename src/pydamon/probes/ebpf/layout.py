@@ -10,6 +10,7 @@ __all__ = [
     "ARMED",
     "BATCH",
     "ENTRY",
+    "FRAMES",
     "GONE",
     "IDLE",
     "PENDING",
@@ -25,6 +26,8 @@ BATCH = 128
 """MAX_BATCH: entries that one run of a program goes through."""
 TABLES = 64
 """MAX_TABLES: page tables that one run of `scan` copies."""
+FRAMES = 256
+"""MAX_FRAMES: pages that one run of `find_young` looks at."""
 
 IDLE, ARMED, PENDING = range(3)
 
@@ -51,6 +54,11 @@ class Control(ctypes.Structure):
         ("shift", ctypes.c_uint32),
         ("addr", ctypes.c_uint64),
         ("peeked", ctypes.c_uint64 * 2),
+        ("vmemmap", ctypes.c_uint64),
+        ("young", ctypes.c_uint64),
+        ("page_bytes", ctypes.c_uint32),
+        ("page_flags", ctypes.c_uint32),
+        ("page_head", ctypes.c_uint32),
     )
 
 

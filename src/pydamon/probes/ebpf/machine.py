@@ -10,15 +10,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon.core.errors import ProbeUnavailable
+from pydamon.core.errors import ProbeError, ProbeUnavailable
+from pydamon.core.regions import PAGE_SIZE
 from pydamon.probes.ebpf.btf import Btf
-from pydamon.probes.ebpf.layout import ENTRY, PLACE, RANGE, TABLES, TARGET, Control, offset_of
+from pydamon.probes.ebpf.layout import (
+    ENTRY,
+    FRAMES,
+    PLACE,
+    RANGE,
+    TABLES,
+    TARGET,
+    Control,
+    offset_of,
+)
 from pydamon.probes.ebpf.loader import BpfObject
+from pydamon.probes.ebpf.structpage import StructPage, find_struct_page
 from pydamon.probes.process import Process
 
 __all__ = ["Machine"]
@@ -30,6 +41,7 @@ _GIB = 1 << 30
 # Documentation/arch/x86/x86_64/mm.rst); randomisation moves it up in steps of 1 GiB.
 _DIRECT_MAP = {4: 0xFFFF_8880_0000_0000, 5: 0xFF11_0000_0000_0000}
 _MAX_STEPS = 1 << 15
+_PRESENT = 1
 
 
 class Machine:
@@ -37,6 +49,9 @@ class Machine:
 
     Raises `ProbeUnavailable` where they cannot be had, and says why.
     """
+
+    _struct_page: ClassVar[StructPage | None] = None
+    """Where the kernel keeps its account of pages, once that was asked for."""
 
     def __init__(self, max_entries: int, max_targets: int) -> None:
         if platform.machine() != "x86_64":
@@ -46,12 +61,14 @@ class Machine:
         kernel = _kernel()
         self._object = BpfObject(
             OBJECT,
-            {"entries": max_entries, "targets": max_targets},
+            {"entries": max_entries, "targets": max_targets + 1},
             {"bpf_iter_task": kernel.iter_task},
         )
         maps, programs = self._object.maps, self._object.programs
         self.control = Control.from_buffer(maps["controls"].memory)
-        self.targets = maps["targets"].array(TARGET)
+        self._own_target = max_targets
+        self._every_target = maps["targets"].array(TARGET)
+        self.targets = self._every_target[:max_targets]
         self.entries = maps["entries"].array(ENTRY)
         first = offset_of("hits") // 4
         self.counters = self.entries.view("u4").reshape(max_entries, -1)[:, first : first + 3]
@@ -65,9 +82,11 @@ class Machine:
         self.tables: NDArray[Any] = np.frombuffer(maps["tables"].memory, "u8").reshape(-1, 512)
         self.places = maps["places"].array(PLACE)
         self.parents = maps["parents"].array(np.dtype("u8"))
+        self._frames = maps["frames"].array(np.dtype("u8"))
         self.tick, self.verify = programs["tick"], programs["verify"]
         self.scan, self._peek = programs["scan"], programs["peek"]
-        self._find_task = programs["find_task"]
+        self._find_task, self._find_young = programs["find_task"], programs["find_young"]
+        self._peek_kernel = programs["peek_kernel"]
         self.control.task_mm = kernel.task_mm
         self.control.task_tgid = kernel.task_tgid
         self.control.mm_pgd = kernel.mm_pgd
@@ -86,15 +105,15 @@ class Machine:
 
     def find_address_space(self, index: int, process: Process) -> bool:
         """Make target *index* stand for the process as it is now; False if it has no memory."""
-        self.targets[index] = 0
+        self._every_target[index] = 0
         self.control.target = index
         self.control.tgid = 0
         if not self._find_task.iterate(process.pidfd):
             # The iterator went over every task, and the program took the first: ask again.
-            self.targets[index] = 0
+            self._every_target[index] = 0
             self.control.tgid = process.pid
             self._find_task.iterate(process.pidfd)
-        return bool(self.targets[index]["pgd"])
+        return bool(self._every_target[index]["pgd"])
 
     def copies(
         self, targets: NDArray[Any], addresses: NDArray[np.int64], shift: int
@@ -115,6 +134,49 @@ class Machine:
             self.scan.run()
             yield at, self.tables[:count], self.parents[:count]
 
+    def read_back(self, on: bool) -> None:
+        """Let the programs count as accessed what another monitor found accessed and cleared.
+
+        Raises `ProbeUnavailable` where the kernel does not tell.
+        """
+        if not on:
+            self.control.young = 0
+            return
+        if self._struct_page is None:
+            Machine._struct_page = self._find_struct_page()
+        control, found = self.control, Machine._struct_page
+        assert found is not None
+        control.vmemmap, control.page_bytes = found.vmemmap, found.size
+        control.page_flags, control.page_head = found.flags, found.head
+        control.young = found.young
+
+    @property
+    def reads_back(self) -> bool:
+        """Whether `read_back` is on."""
+        return bool(self.control.young)
+
+    def young(self, entries: NDArray[np.uint64], shift: int = 12) -> NDArray[np.bool_]:
+        """Which of these pages another monitor found accessed, by the entries that map them.
+
+        The entries map `1 << shift` bytes each.
+        """
+        physical = self._physical(entries, shift)
+        young = np.zeros(len(entries), np.bool_)
+        for at in range(0, len(entries), FRAMES):
+            count = min(FRAMES, len(entries) - at)
+            self._frames[:count] = physical[at : at + count]
+            self.control.count = count
+            self._find_young.run()
+            young[at : at + count] = self._frames[:count]
+        return young
+
+    def _physical(self, entries: NDArray[np.uint64], shift: int) -> NDArray[np.uint64]:
+        """The physical addresses in some entries, which are inverted where PRESENT is off."""
+        mask = np.uint64(self.control.phys_mask >> shift << shift)
+        inverted = np.where(entries & np.uint64(_PRESENT), np.uint64(0), mask)
+        physical: NDArray[np.uint64] = (entries & mask) ^ inverted
+        return physical
+
     @property
     def top_shift(self) -> int:
         """The logarithm of what an entry of the highest level of page tables maps."""
@@ -128,14 +190,14 @@ class Machine:
         expected = np.frombuffer(page[:16], np.uint64)
         me = Process(os.getpid())
         try:
-            if not self.find_address_space(0, me):
+            if not self.find_address_space(self._own_target, me):
                 raise ProbeUnavailable("the task iterator does not find this process")
         finally:
             me.close()
         control = self.control
-        control.target, control.addr = 0, address
+        control.target, control.addr = self._own_target, address
         flags, control.phys_mask = _cpu()
-        pgd = int(self.targets[0]["pgd"])
+        pgd = int(self._every_target[self._own_target]["pgd"])
         for levels in (5, 4) if "la57" in flags else (4, 5):
             control.levels = levels
             for base in _candidates(pgd, _DIRECT_MAP[levels]):
@@ -143,6 +205,25 @@ class Machine:
                 if self._peek.run() == 0 and list(control.peeked) == expected.tolist():
                     return
         raise ProbeUnavailable("cannot find where this kernel maps physical memory")
+
+    def _find_struct_page(self) -> StructPage:
+        def read(address: int) -> int:
+            self.control.addr = address
+            if self._peek_kernel.run():
+                raise ProbeUnavailable("cannot follow the kernel's structures to struct page")
+            return int(self.control.peeked[0])
+
+        def physical_of(address: int) -> int:
+            targets, addresses = np.array([self._own_target]), np.array([address])
+            _, tables, _ = next(self.copies(targets, addresses, 12))
+            entry = tables[:, address // PAGE_SIZE % 512]
+            return int(self._physical(entry, 12)[0])
+
+        task = int(self._every_target[self._own_target]["task"])
+        try:
+            return find_struct_page(read, task, physical_of)
+        except (OSError, ProbeError) as error:
+            raise ProbeUnavailable(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)

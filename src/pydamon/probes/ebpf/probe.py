@@ -35,10 +35,11 @@ class EbpfProbe:
     def availability(self) -> Availability:
         """Load the programs and find this process's own memory with them."""
         try:
-            self.open().close()
+            with self.open() as session:
+                session.set_targets([], [])
+                return Availability(True, note=session.read_back.note)
         except PydamonError as error:
             return Availability(False, str(error), error.hint)
-        return Availability(True)
 
     def open(self) -> EbpfSession:
         """Load the programs, with no targets yet."""

@@ -37,6 +37,7 @@ struct map_def {
 
 #define MAX_BATCH 128 /* The verifier looks at every turn of the loop: 0.1 s for this many. */
 #define MAX_TABLES 64
+#define MAX_FRAMES 256
 #define PAGE 4096ULL
 #define PTRS 512
 
@@ -48,6 +49,7 @@ struct map_def {
  * all the time, to see who uses them. What was accessed before still shows.
  */
 #define PROTNONE (1ULL << 8)
+#define SPECIAL (1ULL << 9) /* the kernel keeps no account of the page: the zero page, devices */
 
 /* What the caller asks for, and answers that are one number. */
 struct control {
@@ -68,8 +70,14 @@ struct control {
 	u32 target;	  /* peek, find_task: which target */
 	u32 tgid;	  /* find_task: which process, 0 for whatever the iterator is limited to */
 	u32 shift;	  /* scan: the logarithm of what an entry of the wanted tables maps */
-	u64 addr;	  /* peek: where */
+	u64 addr;	  /* peek, peek_kernel: where */
 	u64 peeked[2];
+	/* Where struct page is and what it has; constant once found. */
+	u64 vmemmap;	  /* address of the struct page of physical address 0 */
+	u64 young;	  /* its flag PG_young, or 0 where nobody else clears accessed bits */
+	u32 page_bytes;	  /* sizeof(struct page) */
+	u32 page_flags;	  /* offsets in it */
+	u32 page_head;
 };
 MAP(controls, struct control, 1);
 
@@ -118,6 +126,9 @@ struct table {
 };
 MAP(tables, struct table, MAX_TABLES);
 MAP(parents, u64, MAX_TABLES);
+
+/* Physical addresses of the pages that `find_young` looks at; afterwards 1 or 0 for each. */
+MAP(frames, u64, MAX_FRAMES);
 
 static inline u64 read_u64(u64 address)
 {
@@ -174,6 +185,47 @@ static inline u64 walk(const struct control *c, u64 pgd, u64 addr, u32 *shift)
 	*shift = 12;
 	e = table_entry(c, e, addr, 12);
 	return if_mapped(e);
+}
+
+/*
+ * Whether another monitor found a page accessed and cleared its bit: the kernel then sets PG_young
+ * on the page, or on the first page of the folio that it is part of.
+ */
+static inline int is_young(const struct control *c, u64 physical)
+{
+	u64 page = c->vmemmap + physical / PAGE * c->page_bytes;
+	u64 head = read_u64(page + c->page_head);
+
+	/*
+	 * In all pages of a folio but the first this is the first one's address and 1. Newer kernels
+	 * (7.x) have a mask there, which makes that address of the page's own; as an address, it
+	 * would lie behind all pages.
+	 */
+	if (head & 1) {
+		head &= ~1ULL;
+		page = head < page ? head : head & page;
+	}
+	return (read_u64(page + c->page_flags) & c->young) != 0;
+}
+
+/* An entry, which maps 1 << shift bytes, as it was before another monitor cleared its bit. */
+static inline u64 read_back(const struct control *c, u64 e, u32 shift)
+{
+	u64 physical;
+
+	if (!c->young || !e || e & (ACCESSED | SPECIAL))
+		return e;
+	/* Where PRESENT is off, the address is inverted. */
+	physical = (e & PRESENT ? e : ~e) & c->phys_mask;
+	return is_young(c, physical >> shift << shift) ? e | ACCESSED : e;
+}
+
+/* The same as `walk`, accessed also where only another monitor saw that. */
+static inline u64 look_at(const struct control *c, u64 pgd, u64 addr, u32 *shift)
+{
+	u64 e = walk(c, pgd, addr, shift);
+
+	return read_back(c, e, *shift);
 }
 
 static inline struct control *get_control(void)
@@ -256,7 +308,7 @@ static inline void pick(struct control *c, struct target *t, struct entry *e, u3
 	if (!pages || !e->period || (c->tick + e->phase) % e->period)
 		return;
 	e->addr = e->start + random % pages * PAGE;
-	if (!(walk(c, t->pgd, e->addr, &shift) & ACCESSED))
+	if (!(look_at(c, t->pgd, e->addr, &shift) & ACCESSED))
 		e->state = ARMED;
 	else if (ask_to_clear(c, t, e, index, shift))
 		e->state = PENDING;
@@ -290,7 +342,7 @@ SEC("syscall") int tick(void *ctx)
 			continue;
 		}
 		if (c->check && e->state == ARMED)
-			check(e, walk(c, t->pgd, e->addr, &shift));
+			check(e, look_at(c, t->pgd, e->addr, &shift));
 		if (c->pick)
 			pick(c, t, e, index);
 		else
@@ -330,7 +382,7 @@ SEC("syscall") int verify(void *ctx)
 			e->state = IDLE;
 			continue;
 		}
-		if (!(walk(c, t->pgd, e->addr, &shift) & ACCESSED)) {
+		if (!(look_at(c, t->pgd, e->addr, &shift) & ACCESSED)) {
 			e->state = ARMED;
 			continue;
 		}
@@ -405,6 +457,27 @@ SEC("syscall") int scan(void *ctx)
 	return 0;
 }
 
+/* Which of `count` pages in `frames` another monitor found accessed. */
+SEC("syscall") int find_young(void *ctx)
+{
+	struct control *c = get_control();
+
+	if (!c)
+		return -1;
+	for (u32 i = 0; i < MAX_FRAMES; i++) {
+		u32 slot = i;
+		u64 *frame;
+
+		if (i >= c->count)
+			break;
+		frame = bpf_map_lookup_elem(&frames, &slot);
+		if (!frame)
+			break;
+		*frame = is_young(c, *frame);
+	}
+	return 0;
+}
+
 /* Read memory of a target through the direct map: the test that the map is where we think. */
 SEC("syscall") int peek(void *ctx)
 {
@@ -425,6 +498,17 @@ SEC("syscall") int peek(void *ctx)
 	c->peeked[0] = read_u64(at);
 	c->peeked[1] = read_u64(at + sizeof(u64));
 	return 0;
+}
+
+/* Read memory of the kernel, to find where struct page is. */
+SEC("syscall") int peek_kernel(void *ctx)
+{
+	struct control *c = get_control();
+
+	if (!c)
+		return -1;
+	c->peeked[0] = 0;
+	return bpf_probe_read_kernel(c->peeked, sizeof(u64), (void *)c->addr);
 }
 
 /*

@@ -30,8 +30,9 @@ _PTES = 512
 _TABLE_BYTES = _PTES * PAGE_SIZE
 _PAGE_SHIFT = 12
 _SPOT_PAGES = SPOT_BYTES // PAGE_SIZE
-_MAPPED, _ACCESSED, _LEAF = 1 | 1 << 8, 1 << 5, 1 << 7
+_MAPPED, _ACCESSED, _LEAF, _SPECIAL = 1 | 1 << 8, 1 << 5, 1 << 7, 1 << 9
 """Bits of an entry; mapped is PRESENT or PROTNONE, which sampler.bpf.c explains."""
+_HUGE_SHIFT = 21
 _BLOCK_PAGES = 16
 """Clearing 16 neighbours costs what clearing one page does: the flush of the TLB dominates."""
 _GAP_PAGES = 128
@@ -147,7 +148,7 @@ class Scanner:
         coarse = found.huge | self._in_files(found.keys)
         refused = self._advise_cold(_ranges_of(wanted[rows], found.keys[rows], coarse[rows]))
         keys = found.keys[rows]
-        bits, _, _ = self._copied(keys >> 44, (keys & _KEY_PAGES) * PAGE_SIZE)
+        bits, _, _ = self._copied(keys >> 44, (keys & _KEY_PAGES) * PAGE_SIZE, wanted[rows])
         left = np.zeros_like(wanted)
         left[rows] = wanted[rows] & ((bits & _MAPPED) != 0) & ((bits & _ACCESSED) != 0)
         return stuck | self._cannot_be_cleared(found.stretches, found.flat(left), refused)
@@ -159,10 +160,11 @@ class Scanner:
 
         Raises `TargetGoneError` where the target has no memory any more.
         """
-        bits, huge, gone = self._copied(np.full(len(spots), target), spots)
+        part = spots % _TABLE_BYTES // SPOT_BYTES
+        wanted = np.arange(_PTES) // _SPOT_PAGES == part[:, None]
+        bits, huge, gone = self._copied(np.full(len(spots), target), spots, wanted)
         if gone.any():
             raise TargetGoneError("its memory is gone: it has exited, or called exec")
-        part = spots % _TABLE_BYTES // SPOT_BYTES
         mine = bits.reshape(len(spots), _PTES // _SPOT_PAGES, _SPOT_PAGES)[
             np.arange(len(spots)), part
         ]
@@ -197,12 +199,17 @@ class Scanner:
         return stuck
 
     def _copied(
-        self, targets: NDArray[np.int64] | NDArray[np.int32], addresses: NDArray[np.int64]
+        self,
+        targets: NDArray[np.int64] | NDArray[np.int32],
+        addresses: NDArray[np.int64],
+        wanted: NDArray[np.bool_] | None = None,
     ) -> tuple[NDArray[np.uint16], NDArray[np.bool_], NDArray[np.bool_]]:
         """The page table that each address of a target goes through.
 
         The low bits of its entries, shape (n, 512), since all that matters is in the lowest 2 of
         their 8 bytes; and whether it is a huge page, and whether the target is gone, shapes (n,).
+        Accesses that another monitor took are read back, where only some pages are *wanted* (shape
+        (n, 512)) for those alone.
         """
         bits = np.zeros((len(addresses), _PTES), np.uint16)
         huge, gone = np.zeros((2, len(addresses)), np.bool_)
@@ -213,8 +220,29 @@ class Scanner:
             huge[part] = ((parents & np.uint64(_LEAF)) != 0) & ~gone[part]
             whole = (parents == 0) | huge[part]
             bits[part][whole] = parents[whole, None].astype(np.uint16)
+            if self._machine.reads_back:
+                of_part = None if wanted is None else wanted[part]
+                self._read_back(bits[part], tables, parents, whole | gone[part], of_part)
         bits[gone] = 0
         return bits, huge, gone
+
+    def _read_back(
+        self,
+        bits: NDArray[np.uint16],
+        tables: NDArray[np.uint64],
+        parents: NDArray[np.uint64],
+        without_table: NDArray[np.bool_],
+        wanted: NDArray[np.bool_] | None,
+    ) -> None:
+        """Mark in *bits* as accessed what only another monitor found to be."""
+        asked = ((bits & _MAPPED) != 0) & ((bits & (_ACCESSED | _SPECIAL)) == 0)
+        if wanted is not None:
+            asked &= wanted
+        huge = np.flatnonzero(without_table & asked.any(axis=1))
+        bits[huge[self._machine.young(parents[huge], _HUGE_SHIFT)]] |= _ACCESSED
+        row, page = np.nonzero(asked & ~without_table[:, None])
+        young = self._machine.young(tables[row, page])
+        bits[row[young], page[young]] |= _ACCESSED
 
     def _in_files(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which rows hold a part of a file: many file systems cache them in large folios."""

@@ -22,6 +22,7 @@ from pydamon.probes.cold import clear_ranges, may_clear
 from pydamon.probes.ebpf.layout import ARMED, BATCH, IDLE
 from pydamon.probes.ebpf.machine import Machine
 from pydamon.probes.ebpf.populated import populated
+from pydamon.probes.ebpf.readback import ReadBack
 from pydamon.probes.ebpf.scan import PageRows, Scanner, file_ranges
 from pydamon.probes.pageflags import PageFlags
 from pydamon.probes.process import Process
@@ -70,10 +71,17 @@ class EbpfSession(Session):
         self._armed = False
         self._rng = np.random.default_rng()
         self._scanner = Scanner(self._machine, [], [], [])
+        self.read_back = ReadBack()
+        """What another monitor that is at work took."""
+
+    @property
+    def caveat(self) -> str:
+        return self.read_back.caveat
 
     def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
         if len(processes) > len(self._machine.targets):
             self._reload(len(self._machine.entries), 2 * len(processes))
+        self.read_back.ask(self._machine)
         self._count = 0
         refused = []
         for index, process in enumerate(processes):
@@ -117,6 +125,7 @@ class EbpfSession(Session):
         if n > len(self._machine.entries):
             self._reload(2 * n, len(self._machine.targets))
         self._find_lost()
+        self.read_back.ask(self._machine)
         entries = self._machine.entries[:n]
         entries["start"], entries["end"] = table.start, table.end
         entries["target"] = table.target
@@ -169,6 +178,8 @@ class EbpfSession(Session):
         return self._scanned(stretches, clear)[1]
 
     def _scanned(self, stretches: Stretches, clear: bool) -> tuple[PageRows, ManyBits]:
+        if clear:
+            self.read_back.ask(self._machine)
         found = self._scanner.read(stretches)
         if found.huge.any():
             targets = np.unique(found.keys[found.huge] >> 44).tolist()
@@ -331,6 +342,7 @@ class EbpfSession(Session):
     def _reload(self, entries: int, targets: int) -> None:
         self._machine.close()
         self._machine = Machine(entries, targets)
+        self.read_back.apply(self._machine)
         self._scanner = Scanner(self._machine, self._processes, self._mappings, self._flags)
         for index, process in enumerate(self._processes):
             self._machine.find_address_space(index, process)
