@@ -137,6 +137,13 @@ def test_a_text_put_together_with_itself_is_not_counted_twice(
     assert "32 MiB" not in captured.out
 
 
+def test_damos_own_file_twice_is_read_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "wss", "--json", str(FILES / "concat.data")]) == 0
+    captured = capsys.readouterr()
+    assert "target 0 is in it twice at" in captured.err
+    assert set(json.loads(captured.out)["total"]["bytes"]) == {16 * MIB}
+
+
 @pytest.mark.parametrize("suffix", ["csv", "ndjson", "damon", "data", "json", "perf", "parquet"])
 @pytest.mark.parametrize("same", [True, False])
 def test_files_put_together_say_what_overlaps_or_have_both_parts(
