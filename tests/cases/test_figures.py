@@ -363,7 +363,7 @@ def test_no_figure_takes_an_unknown_age_for_0(
     idle = document(capsys, "idle", "--json", ageless)
     assert idle["undated_bytes"] == GIB
     assert idle["last_bytes"][0] == GIB
-    assert "is not in the recording of 1 GiB" in printed(capsys, "report", "idle", ageless)
+    assert "does not say since when 1 GiB are" in printed(capsys, "report", "idle", ageless)
     assert "ages are not in the recording" in printed(capsys, "report", "summary", ageless)
     text = printed(capsys, "report", "access", ageless)
     assert "Ages are not in the recording" in text
@@ -379,6 +379,16 @@ def test_the_unknown_stays_unknown_in_every_lossless_format(ageless: str, tmp_pa
         again = open_recording(tmp_path / f"copy.{suffix}").read()
         assert set(again.column("age_ns").tolist()) == {UNKNOWN}, suffix
         assert set(again.column("resident_bytes").tolist()) == {UNKNOWN}, suffix
+
+
+@pytest.mark.parametrize("suffix", ["json", "data", "perf"])
+def test_an_unknown_age_stays_unknown_in_files_of_damo(
+    ageless: str, tmp_path: Path, suffix: str
+) -> None:
+    lost = write_recording(tmp_path / f"copy.{suffix}", open_recording(ageless))
+    assert not {"age", "age_ns"} & set(lost)
+    again = open_recording(tmp_path / f"copy.{suffix}").read()
+    assert set(again.column("age_ns").tolist()) == {UNKNOWN}
 
 
 def test_some_ages_that_are_unknown_are_left_out(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 
 from pydamon import analysis
 from pydamon.cli.main import main
@@ -136,7 +137,14 @@ def test_a_text_put_together_with_itself_is_not_counted_twice(
     assert "32 MiB" not in captured.out
 
 
-@pytest.mark.parametrize("suffix", ["csv", "ndjson", "damon", "data", "json", "perf"])
+def test_damos_own_file_twice_is_read_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "wss", "--json", str(FILES / "concat.data")]) == 0
+    captured = capsys.readouterr()
+    assert "target 0 is in it twice at" in captured.err
+    assert set(json.loads(captured.out)["total"]["bytes"]) == {16 * MIB}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "ndjson", "damon", "data", "json", "perf", "parquet"])
 @pytest.mark.parametrize("same", [True, False])
 def test_files_put_together_say_what_overlaps_or_have_both_parts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str, same: bool
@@ -153,14 +161,23 @@ def test_files_put_together_say_what_overlaps_or_have_both_parts(
     whole = tmp_path / f"whole.{suffix}"
     whole.write_bytes(b"".join(parts))
     if main(["report", "wss", "--json", str(whole)]):
-        assert capsys.readouterr().err
+        assert "put together" in capsys.readouterr().err
         return
     captured = capsys.readouterr()
     total = json.loads(captured.out)["total"]
     assert max(total["bytes"]) == MIB
     complete = len(total["bytes"]) == 20
-    assert complete or captured.err, "nothing is lost without a word"
-    assert not same or captured.err, "nothing is there twice without a word"
+    assert complete or "put together" in captured.err, "nothing is lost without a word"
+    assert not same or "put together" in captured.err, "nothing is there twice without a word"
+
+
+@pytest.mark.parametrize("index", [False, True])
+def test_parquet_files_of_other_tools_are_one_file(tmp_path: Path, index: bool) -> None:
+    """Some have more between their columns and their footer."""
+    path = tmp_path / "r.parquet"
+    table = read_recording(FILES / "target_0_1.json").table
+    parquet.write_table(table, path, write_page_index=index)
+    assert len(read_recording(path)) == 3
 
 
 def test_a_recording_is_not_merged_with_itself(
@@ -220,6 +237,21 @@ def test_processes_of_two_hosts_are_two_targets(fleet: Path) -> None:
         assert heat.rates == pytest.approx(np.ones_like(heat.rates))
         regions = analysis.regions(recording).sorted_by("address").regions
         assert [one.target.name for one in regions] == ["nginx", "nginx", "postgres"]
+
+
+@pytest.mark.parametrize("suffix", ["json", "data", "perf"])
+def test_two_hosts_stay_two_targets_where_a_file_knows_no_hosts(
+    fleet: Path, tmp_path: Path, suffix: str
+) -> None:
+    lost = write_recording(tmp_path / f"r.{suffix}", open_recording(fleet))
+    assert {"host", "pid", "target"} <= set(lost)
+    copy, original = read_recording(tmp_path / f"r.{suffix}"), read_recording(fleet)
+    found = analysis.working_set(copy)
+    assert sorted(one.most for one in found.targets) == [16 * MIB, 48 * MIB]
+    assert found.total.size_bytes.tolist() == [64 * MIB] * 10
+    windows = ("end_ns",) if suffix == "perf" else ("start_ns", "end_ns")
+    for name in windows:
+        assert sorted(copy.column(name)) == sorted(original.column(name)), name
 
 
 def test_both_hosts_are_named_wherever_targets_are(

@@ -89,6 +89,13 @@ def test_a_parameter_of_the_policy_wins_too(file: Path, capsys: pytest.CaptureFi
     assert told["schemes"][0]["sz_tried"] > 0
 
 
+def test_before_the_first_aggregation_nothing_is_said_to_be_on(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = _run(capsys, "apply", file, "--aggr", "10s", "-d", "100ms")
+    assert [one["state"] for one in told["schemes"]] == ["no aggregation has ended yet"]
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

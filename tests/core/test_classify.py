@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -103,6 +104,25 @@ def test_shared_memory_counts_once_in_sums_over_targets() -> None:
     assert int(found.total.sum()) == 2 * MIB
     assert int(found.over(2).total.sum()) == MIB
     assert int(found.over(1).total.sum()) == 2 * MIB
+
+
+@pytest.mark.parametrize("repeated", [3, 6, 13, 16])
+def test_what_is_shared_is_what_cannot_be_observed_before_it_is_what_is_in_use(
+    repeated: int,
+) -> None:
+    """One region over a library, of which 3 MiB cannot be cleared, and memory of its own."""
+    once = classes(
+        [16 * MIB],
+        [1.0],
+        touched=[8 * MIB],
+        unobservable=[3 * MIB],
+        resident=[16 * MIB],
+        repeated=[repeated * MIB],
+    ).once()
+    assert int(once.total[0]) == (16 - repeated) * MIB
+    assert int(once.unobservable[0]) == 0
+    assert int(once.hot[0] + once.cold[0]) == (16 - repeated) * MIB
+    assert int(once.hot[0]) == 8 * MIB - -(-8 * MIB * (repeated - 3) // 13)
 
 
 _AMOUNTS = st.lists(st.integers(0, 2**50), min_size=5, max_size=5)

@@ -29,9 +29,14 @@ _HEAD = """
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 static size_t n = 16 << 20;
 static char *p;
 static void memory(void) { p = mmap(0, n, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); memset(p, 1, n); }
+static long now_ns(void) { struct timespec t; clock_gettime(CLOCK_REALTIME, &t);
+  return t.tv_sec * 1000000000L + t.tv_nsec; }
+static void say(long a, long b) { printf("%ld %ld\\n", a, b); fflush(stdout); }
+static void touch(char *q) { for (size_t i = 0; i < n; i += 4096) q[i]++; }
 static void ready(void) { puts("ready"); fflush(stdout); }
 """
 _PROGRAMS = {
@@ -71,6 +76,32 @@ int main(int c, char **v) { memory(); ready();
   prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
   for (;;) { for (size_t i = 0; i < n; i += 4096) p[i]++;
     for (volatile int k = 0; k < 1 << 24; k++); } }
+""",
+    # Touches 32 MiB every argv[1] us, and says when each round began and ended.
+    "period": """
+int main(int c, char **v) { n = 32 << 20; memory(); ready();
+  for (;;) { long began = now_ns(); touch(p); say(began, now_ns()); usleep(atoi(v[1])); } }
+""",
+    # Touches 96 MiB for argv[1] ms, and ends.
+    "brief": """
+int main(int c, char **v) { n = 96 << 20; long end = now_ns() + atol(v[1]) * 1000000L; memory();
+  while (now_ns() < end) { touch(p); usleep(1000); } }
+""",
+    # 16 MiB in use, in four places of 256 GiB that are reserved; as much again is out of reach.
+    "sparse": """
+int main(int c, char **v) { size_t all = 1UL << 38; n = 4 << 20;
+  int how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  char *q = mmap(0, all, 3, how, -1, 0); mmap(0, all, 0, how, -1, 0); ready();
+  for (;;) { for (int k = 0; k < 4; k++) touch(q + all / 4 * k + all / 7 / 4096 * 4096);
+    usleep(5000); } }
+""",
+    # 32 MiB in use, which move every argv[1] ms, beside 32 MiB that lie idle; says when they moved.
+    "mover": """
+int main(int c, char **v) { n = 32 << 20; memory(); memory(); ready();
+  for (;;) { long end = now_ns() + atol(v[1]) * 1000000L;
+    while (now_ns() < end) { touch(p); usleep(2500); }
+    char *q = mmap(0, n, 0, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    p = mremap(p, n, n, MREMAP_MAYMOVE | MREMAP_FIXED, q); say(now_ns(), 0); } }
 """,
     # argv[1] children that use 256 KiB each.
     "kids": """

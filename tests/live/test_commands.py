@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -205,3 +206,21 @@ def test_a_recording_made_with_sudo_belongs_to_who_called_it(
     assert (out.stat().st_uid, out.stat().st_gid) == (65534, 65534)
     assert out.stat().st_mode & 0o777 == 0o600
     assert pydamon.read_recording(out).complete
+
+
+def test_what_is_usual_is_no_alarm(tmp_path: Path) -> None:
+    """Libraries that others map too cannot be observed, and another may have the kernel's DAMON."""
+    arguments = [
+        *PYDAMON,
+        "record",
+        "-d",
+        "2s",
+        "-o",
+        str(tmp_path / "r.damon"),
+        "--",
+        "sleep",
+        "9",
+    ]
+    done = subprocess.run(arguments, stderr=subprocess.PIPE, text=True, timeout=60, check=True)
+    assert "watching" in done.stderr
+    assert not re.search("observ|kdamond|DAMON", done.stderr), done.stderr

@@ -83,14 +83,22 @@ class RegionClasses:
         return self.once() if targets > 1 else self
 
     def once(self) -> RegionClasses:
-        """The same without what counts in another target: for sums over targets."""
+        """The same without what counts in another target: for sums over targets.
+
+        What is not observable goes first: accessed bits of what others have mapped, too, cannot be
+        cleared for one target alone. The rest is spread evenly.
+        """
         if not self.repeated.any():
             return self
+        unobservable = np.maximum(self.unobservable - self.repeated, 0)
+        left = self.repeated - (self.unobservable - unobservable)
+        of = self.total - self.unobservable
         kept = {
-            field.name: getattr(self, field.name) - self._share(getattr(self, field.name))
-            for field in fields(self)
-            if field.name not in ("idle_ns", "repeated", "total", "cold")
+            name: getattr(self, name) - _share(getattr(self, name), left, of)
+            for name in ("hot", "warm", "unseen")
         }
+        kept["unobservable"] = unobservable
+        kept["assumed"] = self.assumed - _share(self.assumed, self.repeated, self.total)
         total = self.total - self.repeated
         others = (kept[name] for name in ("hot", "warm", "unseen", "unobservable"))
         cold = np.maximum(total - sum(others), 0)
@@ -98,11 +106,12 @@ class RegionClasses:
             total=total, cold=cold, repeated=np.zeros_like(total), idle_ns=self.idle_ns, **kept
         )
 
-    def _share(self, amount: _Bytes) -> _Bytes:
-        """How much of an amount is repeated, as if that were spread evenly; rounded up."""
-        # By real numbers: the product of two amounts of bytes may exceed 64 bits.
-        share = np.ceil(amount * (self.repeated / np.maximum(self.total, 1)) - 1e-6)
-        return np.minimum(share.astype(np.int64), amount)
+
+def _share(amount: _Bytes, part: _Bytes, whole: _Bytes) -> _Bytes:
+    """How much of an amount is in a part of the whole, if that is spread evenly; rounded up."""
+    # By real numbers: the product of two amounts of bytes may exceed 64 bits.
+    share = np.ceil(amount * (part / np.maximum(whole, 1)) - 1e-6)
+    return np.minimum(share.astype(np.int64), amount)
 
 
 def joined_classes(several: Sequence[RegionClasses]) -> RegionClasses:

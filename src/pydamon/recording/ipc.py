@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 
-from pydamon.recording.formats.content import Readable, check_ratio
+from pydamon.recording.formats.content import PUT_TOGETHER, Readable, check_ratio
 
 __all__ = ["END", "MARK", "CheckedStream"]
 
@@ -70,6 +70,8 @@ class CheckedStream:
         if head == END:
             self._over = True
             self.closed_well = not self._file.read(1)
+            if not self.closed_well:
+                self.problem = "there is more behind its end, which is not read: " + PUT_TOGETHER
             return head
         if not head:
             self._over = True

@@ -66,7 +66,7 @@ class AppliedScheme:
     ) -> None:
         self.scheme = scheme
         self.stats = SchemeStats()
-        self.state = "on"
+        self.state = "no aggregation has ended yet"
         """Whether it is on, for people; if not, why."""
         self.tried: list[Tried] = []
         """What it was applied to the last time."""

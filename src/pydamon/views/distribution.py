@@ -91,7 +91,7 @@ class IdleView:
         longest = format_duration(found.longest_ns) if found.longest_ns else "0 s"
         ages = f"nothing was idle longer than {longest}"
         if found.undated_bytes:
-            ages = f"for how long, is not in the recording of {size(found.undated_bytes)}"
+            ages = f"the recording does not say since when {size(found.undated_bytes)} are"
         yield Text(f"of {size(found.total_bytes)} at the end; {ages}")
         if found.unseen_bytes:
             yield Text(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -23,7 +24,9 @@ def status_report(status: dict[str, Any]) -> RenderableType:
         tried = "fits" if status["dry_run"] else "tried"
         for heading in ("scheme", tried, done, "quota", "quota full", "took", "state"):
             left = heading in ("scheme", "state")
-            table.add_column(heading, justify="left" if left else "right", no_wrap=True)
+            table.add_column(
+                heading, justify="left" if left else "right", no_wrap=heading != "state"
+            )
         for scheme in status["schemes"]:
             table.add_row(
                 Text(printable(scheme["name"])),
@@ -32,7 +35,7 @@ def status_report(status: dict[str, Any]) -> RenderableType:
                 _quota(scheme["quota"]),
                 str(scheme["qt_exceeds"]),
                 duration(scheme["time_ns"]),
-                Text(scheme["state"].partition(":")[0].partition(";")[0]),
+                Text(re.split("[:;]", scheme["state"])[0]),
             )
         parts.append(table)
         # What there is to say of a state does not fit into a column.

@@ -18,10 +18,19 @@ from typing import Protocol, cast
 
 import pyarrow as pa
 
-__all__ = ["CHUNK_BYTES", "HEAD_BYTES", "Content", "Incomplete", "Readable", "check_ratio"]
+__all__ = [
+    "CHUNK_BYTES",
+    "HEAD_BYTES",
+    "PUT_TOGETHER",
+    "Content",
+    "Incomplete",
+    "Readable",
+    "check_ratio",
+]
 
 HEAD_BYTES = 2**16
 CHUNK_BYTES = 2**22
+PUT_TOGETHER = "it may be several recordings put together, of which `pydamon merge` makes one"
 _PIECE_BYTES = 2**16
 _COMPRESSED = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
 _MARKS = (

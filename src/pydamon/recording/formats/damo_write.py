@@ -11,10 +11,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon.core.classify import UNKNOWN
 from pydamon.recording.format import EXTRA
 from pydamon.recording.formats.damo_rows import attrs_of
 from pydamon.recording.formats.extras import extras_of
-from pydamon.recording.formats.holds import Holds, TargetKeys, lost_names, lost_touched
+from pydamon.recording.formats.holds import Holds, TargetKeys, lost_ages, lost_names, lost_touched
 from pydamon.recording.formats.numbering import ids_of
 from pydamon.recording.recording import Recording
 
@@ -139,8 +140,7 @@ def _snapshots(part: Recording, key: _Key) -> Iterator[str]:
     with_pid = np.array([extra.rest.get("with_pid", -1) for extra in extras], np.int64)[codes]
     pids = np.where(with_pid >= 0, with_pid, part.column("pid"))
     rows = np.flatnonzero(ours & of_host & (pids == pid))
-    names = ("start", "end", "nr_accesses", "age", "touched_bytes", "max_nr_accesses")
-    start, end, rate, age, index = split_touched(*(part.column(name)[rows] for name in names))
+    start, end, rate, age, index = split_touched(part, rows)
     regions = _regions(start, end, rate, age)
     rows = rows[index]
     says_more = np.array(["region" in extra.rest for extra in extras], np.bool_)[codes[rows]]
@@ -186,26 +186,30 @@ def _regions(*columns: NDArray[np.int64]) -> list[str]:
     return [
         f'{{"start":"{start}","end":"{end}",'
         f'"nr_accesses":{{"samples":{rate},"percent":null}},'
-        f'"age":{{"usec":null,"aggr_intervals":"{age}"}},'
+        f'"age":{{"usec":null,"aggr_intervals":{_quoted(age)}}},'
         f'"probe_hits":[],"sz_filter_passed":"0 B"}}'
         for start, end, rate, age in zip(*(column.tolist() for column in columns), strict=True)
     ]
 
 
+def _quoted(age: int) -> str:
+    return "null" if age == UNKNOWN else f'"{age}"'
+
+
 def split_touched(
-    start: NDArray[np.int64],
-    end: NDArray[np.int64],
-    nr_accesses: NDArray[np.int64],
-    age: NDArray[np.int64],
-    touched: NDArray[np.int64],
-    most: NDArray[np.int64],
+    part: Recording, rows: NDArray[np.int64] | slice = slice(None)
 ) -> tuple[NDArray[np.int64], ...]:
     """Regions (start, end, nr_accesses, age, index) that are either all touched or not at all.
 
     damo takes a region for touched as a whole, or not. One that was touched in part becomes two,
     so that the working set stays what it was; the first has all the accesses, so that the heat
-    does too.
+    does too. An age that is not known is `UNKNOWN`; *index* is that into *rows*.
     """
+    names = ("start", "end", "nr_accesses", "age", "touched_bytes", "max_nr_accesses", "age_ns")
+    start, end, nr_accesses, age, touched, most, age_ns = (
+        part.column(name)[rows].astype(np.int64) for name in names
+    )
+    age = np.where(age_ns == UNKNOWN, UNKNOWN, age)
     size = end - start
     whole = (touched == 0) | (touched == size)
     rate = np.where(whole, nr_accesses, np.rint(nr_accesses * size / np.maximum(touched, 1)))
@@ -227,6 +231,7 @@ def split_touched(
 
 def _partly_lost(part: Recording, memory: dict[Any, Any]) -> Iterator[str]:
     yield from lost_touched(part)
+    yield from lost_ages(part)
     targets = TargetKeys.of(part)
     extras, codes = _extras(part), _extra_codes(part)
     heads = []
@@ -253,7 +258,7 @@ HOLDS = Holds(
     columns=frozenset(
         {
             *("start_ns", "end_ns", "pid", "target", "start", "end", "nr_accesses", "age"),
-            *("touched_bytes", "sampling_ns", "max_nr_accesses"),
+            *("age_ns", "touched_bytes", "sampling_ns", "max_nr_accesses"),
         }
     ),
     extra_keys=frozenset({"record", "tail", "snapshot", "region", "with_pid"}),

@@ -15,12 +15,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pydamon.core.attrs import Attrs
-from pydamon.recording.arrays import missing_numbers
+from pydamon.core.classify import UNKNOWN
+from pydamon.recording.arrays import ages_ns, missing_numbers
 from pydamon.recording.format import COLUMNS, EXTRA, RecordingInfo
 from pydamon.recording.formats.extras import extras_of
 from pydamon.recording.recording import Recording
 
-__all__ = ["Holds", "Losses", "Partly", "TargetKeys", "lost_names", "lost_touched"]
+__all__ = ["Holds", "Losses", "Partly", "TargetKeys", "lost_ages", "lost_names", "lost_touched"]
 
 Partly: TypeAlias = Callable[[Recording, dict[Any, Any]], Iterable[str]]
 """The columns of a part in which something is lost; the dictionary keeps what parts before said."""
@@ -122,6 +123,17 @@ def lost_touched(part: Recording) -> Iterator[str]:
         yield "touched_bytes"  # such a region becomes two, of which the first has all accesses
     elif ((touched > 0) != (part.column("nr_accesses") > 0)).any():
         yield "nr_accesses"
+
+
+def lost_ages(part: Recording) -> Iterator[str]:
+    """What is lost where an age is a number of aggregations, or unknown."""
+    age, age_ns = part.column("age"), part.column("age_ns")
+    is_known = age_ns != UNKNOWN
+    counted_ns = ages_ns(age, part.column("start_ns"), part.column("end_ns"))
+    if (age_ns != counted_ns)[is_known].any():
+        yield "age_ns"
+    if age[~is_known].any():
+        yield "age"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -10,7 +11,7 @@ import pyarrow as pa
 
 from pydamon.recording.arrays import info_by_rows
 from pydamon.recording.format import COLUMNS, EXTRA, RecordingInfo, file_schema, info_of
-from pydamon.recording.formats.content import Content
+from pydamon.recording.formats.content import PUT_TOGETHER, Content
 from pydamon.recording.formats.holds import Holds
 from pydamon.recording.formats.parquet_pages import PageCheck
 from pydamon.recording.recording import Recording
@@ -22,6 +23,8 @@ __all__ = ["Parquet"]
 
 _ROW_GROUP_ROWS = 2**17
 _LEVEL = 5
+_MAGIC = b"PAR1"
+"""How a file begins, and how it ends."""
 _NAMES = [field.name for field in (*COLUMNS, EXTRA) if pa.types.is_dictionary(field.type)]
 _KNOWN = frozenset({*COLUMNS.names, EXTRA.name})
 _SCATTERED = ("start_ns", "end_ns", "start", "end", "cpu_ns", "interruption_ns")
@@ -37,7 +40,7 @@ class Parquet:
     holds: Holds | None = None
 
     def matches(self, head: bytes) -> bool:
-        return head.startswith(b"PAR1")
+        return head.startswith(_MAGIC)
 
     def open(self, content: Content) -> _ParquetFile:
         if content.compression:
@@ -72,7 +75,9 @@ class _ParquetFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        schema = self._open().schema_arrow
+        file = self._open()
+        _check_is_one(path, file.metadata)
+        schema = file.schema_arrow
         described = info_of(schema)
         self._names = [name for name in schema.names if name in _KNOWN]
         self._pages = PageCheck(path, self._names)
@@ -95,3 +100,20 @@ class _ParquetFile:
         metadata = parquet.read_metadata(self._path)
         names = [name for name in _NAMES if name in metadata.schema.names]
         return parquet.ParquetFile(self._path, metadata=metadata, read_dictionary=names)
+
+
+def _check_is_one(path: Path, metadata: parquet.FileMetaData) -> None:
+    """Raise `ValueError` where one file follows another: only the last one would be read."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    columns = [group.column(index) for group in groups for index in range(group.num_columns)]
+    ends = [_begin(column) + column.total_compressed_size for column in columns]
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        footer = len(data) - len(_MAGIC) - 4 - metadata.serialized_size
+        if max(ends, default=len(_MAGIC)) < footer and data.find(2 * _MAGIC, 0, footer) >= 0:
+            raise ValueError(f"there are two files in it: {PUT_TOGETHER}")
+
+
+def _begin(column: parquet.ColumnChunkMetaData) -> int:
+    if column.has_dictionary_page and column.dictionary_page_offset:
+        return int(min(column.dictionary_page_offset, column.data_page_offset))
+    return int(column.data_page_offset)

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core.attrs import Attrs
+from pydamon.core.classify import UNKNOWN
 from pydamon.recording.format import EXTRA
 from pydamon.recording.formats.damo_write import split_touched
 from pydamon.recording.formats.extras import extras_of
-from pydamon.recording.formats.holds import Holds, TargetKeys, lost_names, lost_touched
+from pydamon.recording.formats.holds import Holds, TargetKeys, lost_ages, lost_names, lost_touched
 from pydamon.recording.formats.numbering import ids_of
 from pydamon.recording.recording import Recording
 
@@ -42,8 +43,7 @@ class _Writer:
         self._ids = dict(zip(found, ids_of(found.values()), strict=True))
 
     def write(self, part: Recording) -> None:
-        names = ("start", "end", "nr_accesses", "age", "touched_bytes", "max_nr_accesses")
-        start, end, rate, age, index = split_touched(*(part.column(name) for name in names))
+        start, end, rate, age, index = split_touched(part)
         begins = _begins(part)
         bounds = index.searchsorted(np.append(begins, len(part.table)))
         facts, codes = _facts(part)
@@ -69,7 +69,8 @@ class _Writer:
             before = f"{task}{_time(end_ns)}: {event} {opening}{high - low} "
             for (a, b, n, g), code in zip(rows[low:high], codes[low:high], strict=True):
                 more = facts[code].get("more")
-                lines.append(f"{before}{a}-{b}: {n} {g}{' ' + more if more else ''}\n")
+                known = "" if g == UNKNOWN else f" {g}"
+                lines.append(f"{before}{a}-{b}: {n}{known}{' ' + more if more else ''}\n")
         self._file.write("".join(lines).encode())
 
     def close(self) -> None:
@@ -105,6 +106,7 @@ def _facts(part: Recording) -> tuple[list[dict[str, Any]], NDArray[np.int32]]:
 
 def _partly_lost(part: Recording, memory: dict[Any, Any]) -> Iterator[str]:
     yield from lost_touched(part)
+    yield from lost_ages(part)
     targets = TargetKeys.of(part)
     if not any(facts for facts in _facts(part)[0]):
         yield from lost_names(part, targets, memory)
@@ -131,7 +133,7 @@ HOLDS = Holds(
     columns=frozenset(
         {
             *("start_ns", "end_ns", "pid", "target", "start", "end", "nr_accesses", "age"),
-            *("touched_bytes", "sampling_ns", "max_nr_accesses"),
+            *("age_ns", "touched_bytes", "sampling_ns", "max_nr_accesses"),
         }
     ),
     extra_keys=frozenset({"perf"}),

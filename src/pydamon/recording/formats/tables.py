@@ -17,7 +17,7 @@ import pyarrow as pa
 from pydamon.core.attrs import Attrs
 from pydamon.recording.arrays import POOL, strings, with_short_text
 from pydamon.recording.format import COLUMNS, EXTRA, LATER, RecordingInfo, checked
-from pydamon.recording.formats.content import CHUNK_BYTES, HEAD_BYTES, Content
+from pydamon.recording.formats.content import CHUNK_BYTES, HEAD_BYTES, PUT_TOGETHER, Content
 from pydamon.recording.formats.holds import Holds
 from pydamon.recording.formats.lines import line_chunks
 from pydamon.recording.recording import Recording
@@ -95,6 +95,8 @@ class _CsvFile:
                     yield pa.Table.from_batches([batch])
                     row_count += len(batch)
         except pa.ArrowInvalid as error:
+            if any(f"invalid value '{name}'" in str(error) for name in self._names):
+                raise ValueError(f"its header comes again: {PUT_TOGETHER}") from error
             message = _COLUMN_NUMBER.sub(self._column, str(error), count=1)
             raise ValueError(f"behind row {row_count:,}: {message}") from error
 
