@@ -104,10 +104,6 @@ def test_memory_that_moves_is_found_again_within_two_aggregations() -> None:
     assert min(best) == pytest.approx(32 * MIB, rel=0.1)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="regions span a library and memory of a child's own: what repeats is a share of both",
-)
 def test_many_children_count_with_what_is_their_own() -> None:
     count = 400
     with started("kids", count) as program, monitor(program.pid) as mon:

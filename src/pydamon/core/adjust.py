@@ -34,7 +34,7 @@ __all__ = [
 
 _MEANS = (
     *("nr_accesses", "last_nr_accesses", "age_ns", "touched", "early"),
-    *("unobservable", "missed", "resident", "seen", "doubt"),
+    *("unobservable", "missed", "resident", "seen", "doubt", "repeated"),
 )
 _MERGE_DIVISOR = 10
 """Neighbours merge where they differ by at most a tenth of the largest `nr_accesses`."""

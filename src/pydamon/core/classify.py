@@ -86,13 +86,16 @@ class RegionClasses:
         """The same without what counts in another target: for sums over targets.
 
         What is not observable goes first: accessed bits of what others have mapped, too, cannot be
-        cleared for one target alone. The rest is spread evenly.
+        cleared for one target alone. Where that is so, what was not accessed of it is cold. The
+        rest is spread evenly.
         """
         if not self.repeated.any():
             return self
         unobservable = np.maximum(self.unobservable - self.repeated, 0)
         left = self.repeated - (self.unobservable - unobservable)
-        of = self.total - self.unobservable
+        of_cold = np.where(self.unobservable > 0, np.minimum(left, self.cold), 0)
+        left = left - of_cold
+        of = self.total - self.unobservable - of_cold
         kept = {
             name: getattr(self, name) - _share(getattr(self, name), left, of)
             for name in ("hot", "warm", "unseen")

@@ -25,13 +25,15 @@ class RegionTable:
     Addresses are bytes, half open. `nr_accesses`, `last_nr_accesses` (that of the previous
     aggregation, both in samples) and `age_ns` (for how long the rate has held) are real numbers in
     here, so that the size-weighted means that a merge makes keep their sums; `Snapshot` truncates
-    them, as the kernel does. `touched`, `early`, `unobservable`, `resident`, `seen` and `doubt`
-    are shares of the region's bytes, 0 to 1: what is known to be accessed in an aggregation and in
-    the first quarter of one (NaN: nothing is known), what the probe could not watch, what is in
-    memory (NaN: not known), what somebody has looked at since it was mapped, and where samples
-    have contradicted `touched` since it was found. `missed` counts samples since
-    the last one that found an access. `border` is an address inside the region on whose two sides
-    samples found different things, 0 for none.
+    them, as the kernel does.
+
+    `touched`, `early`, `unobservable`, `resident`, `seen`, `doubt` and `repeated` are shares of the
+    region's bytes, 0 to 1: what is known to be accessed in an aggregation and in the first quarter
+    of one (NaN: nothing is known), what the probe could not watch, what is in memory (NaN: not
+    known), what somebody has looked at since it was mapped, where samples have contradicted
+    `touched` since it was found, and what of `resident` counts in another target, too (NaN: not
+    known). `missed` counts samples since the last one that found an access. `border` is an address
+    inside the region on whose two sides samples found different things, 0 for none.
     """
 
     target: NDArray[np.int32]
@@ -47,6 +49,7 @@ class RegionTable:
     resident: NDArray[np.float64]
     seen: NDArray[np.float64]
     doubt: NDArray[np.float64]
+    repeated: NDArray[np.float64]
     border: NDArray[np.int64]
 
     @classmethod
@@ -72,6 +75,7 @@ class RegionTable:
             np.full(n, np.nan),
             nothing[5],
             nothing[6],
+            np.full(n, np.nan),
             np.zeros(n, np.int64),
         )
         table.check()

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core.errors import TargetGoneError
-from pydamon.core.ranges import Stretches
-from pydamon.core.regions import RegionTable, order_keys
+from pydamon.core.ranges import Stretches, intersect
+from pydamon.core.regions import Ranges, RegionTable, order_keys
 from pydamon.probes.base import ManyBits, Session
 
 __all__ = ["Looks", "Seen"]
@@ -35,8 +35,11 @@ class Seen:
     early: NDArray[np.bool_]
     unobservable: NDArray[np.bool_]
 
-    def fill(self, table: RegionTable) -> None:
-        """Set what is known of the regions that lie in a stretch."""
+    def fill(self, table: RegionTable, repeated: Ranges) -> None:
+        """Set what is known of the regions that lie in a stretch.
+
+        *repeated* are ranges of `order_keys` that count in another target, too.
+        """
         if not len(self.stretches):
             return
         start, end = (order_keys(table.target, one) for one in (table.start, table.end))
@@ -51,11 +54,24 @@ class Seen:
             (table.early, self.early),
             (table.unobservable, self.unobservable),
             (table.resident, self.present),
+            (table.repeated, self.present & self._inside(repeated)),
         ):
             marked = np.append(0, np.cumsum(marks))
             column[inside] = (marked[tail] - marked[head]) / (tail - head)
         table.missed[inside] = table.doubt[inside] = 0
         table.seen[inside] = 1
+
+    def _inside(self, ranges: Ranges) -> NDArray[np.bool_]:
+        """Which pages lie in ranges of `order_keys`: flat."""
+        keys, offsets = self.stretches.keys, self.stretches.offsets
+        parts = intersect(keys, ranges)
+        stretch = np.searchsorted(keys[:, 0], parts[:, 0], side="right") - 1
+        first = offsets[stretch] + parts[:, 0] - keys[stretch, 0]
+        step = np.zeros(len(self.present) + 1, np.int8)
+        step[first] += 1
+        np.add.at(step, first + parts[:, 1] - parts[:, 0], -1)
+        inside: NDArray[np.bool_] = np.cumsum(step[:-1]) > 0
+        return inside
 
 
 class Looks:

@@ -267,7 +267,7 @@ class SamplingMonitor(Monitor):
 
     def _end_glance(self, survey: Survey) -> RegionTable:
         """The table with what the glance that is under way has found."""
-        table = survey.end(self._table, self.attrs.max_regions)
+        table = survey.end(self._table, self.attrs.max_regions, self._repeated)
         survey.charge(self._session.clock.now_ns())
         self._glanced = np.zeros(0, np.bool_)
         # Of its rate is known so far what a look after a quarter of the window tells.
@@ -302,7 +302,7 @@ class SamplingMonitor(Monitor):
             survey.middle()
         self._pause(start_ns + window_ns)
         self._known_for(window_ns)
-        self._table = survey.end(self._table, self.attrs.max_regions)
+        self._table = survey.end(self._table, self.attrs.max_regions, self._repeated)
         survey.pay(clock.now_ns(), window_ns)
 
     def _shares(self) -> NDArray[np.float64] | float:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core.draw import draw_many, redraw
-from pydamon.core.ranges import Stretches
+from pydamon.core.ranges import EMPTY, Stretches
 from pydamon.core.regions import PAGE_SIZE, Ranges, RegionTable
 from pydamon.core.spots import Spots, choose, tell
 from pydamon.engine.looks import Looks
@@ -51,7 +51,7 @@ _REST_NS = 10**9
 
 _START_NS = 4 * 10**9
 """Until then windows may become longer, and surveys come on credit."""
-_LITTLE = 0.03
+_LITTLE, _MUCH_LONGER = 0.03, 8
 _OUTGROWN = 1.5
 """Windows so many times as long as the last survey's may hold what it was too short to see."""
 _GROWS = 1.5
@@ -99,10 +99,14 @@ class Survey:
         contradict it, or because windows are much longer now. At the start, when the first
         window is short and those that follow become longer until they are within the budget, a
         survey comes on credit: for each doubling if it takes little of the window, and else as
-        soon as windows have their length.
+        soon as windows have their length, or are so long that the last one says little of them.
         """
         outdated = self._doubted or window_ns >= _OUTGROWN * self._window_ns
-        grows = window_ns >= _GROWS * self._waited_ns and self.cpu_ns > _LITTLE * window_ns
+        grows = (
+            window_ns >= _GROWS * self._waited_ns
+            and self.cpu_ns > _LITTLE * window_ns
+            and window_ns < _MUCH_LONGER * self._window_ns
+        )
         self._waited_ns = window_ns
         if self._at_start and outdated and not grows:
             return True
@@ -180,15 +184,18 @@ class Survey:
         self._spots = replace(self._spots, early=self._look_at(self._spots, clear=False))
         self.cpu_ns += self._session.clock.cpu_ns() - begin_ns
 
-    def end(self, table: RegionTable, max_regions: int) -> RegionTable:
-        """Draw the surveyed regions anew, with the share of their pages that was touched."""
+    def end(self, table: RegionTable, max_regions: int, repeated: Ranges = EMPTY) -> RegionTable:
+        """Draw the surveyed regions anew, with the share of their pages that was touched.
+
+        *repeated* are ranges of `order_keys` that count in another target, too.
+        """
         begin_ns = self._session.clock.cpu_ns()
         seen = self._looks.end()
         self._see_spots()
         table = tell(table, self._spots, max_regions // 2)
         room = _room(seen.stretches, max_regions, max(1, int(table.size.sum())))
         table = redraw(table, seen.stretches, draw_many(seen.accessed, seen.stretches, room))
-        seen.fill(table)
+        seen.fill(table, repeated)
         self.cpu_ns += self._session.clock.cpu_ns() - begin_ns
         return table
 

@@ -87,11 +87,14 @@ def snapshot_of(
 def _repeated_bytes(
     table: RegionTable, repeated: Ranges, resident_bytes: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """How much of what is resident counts elsewhere, if it is spread evenly over each region."""
+    """How much of what is resident counts elsewhere; evenly spread where nobody has looked."""
     start, end = (order_keys(table.target, one) for one in (table.start, table.end))
-    share = covered(repeated, start, end) / (end - start)
-    repeated_bytes: NDArray[np.float64] = np.rint(share * np.maximum(resident_bytes, 0))
-    return repeated_bytes.astype(np.int64)
+    in_memory = np.maximum(resident_bytes, 0)
+    by_address = covered(repeated, start, end) / (end - start) * in_memory
+    repeated_bytes: NDArray[np.float64] = np.where(
+        np.isnan(table.repeated), by_address, np.nan_to_num(table.repeated) * table.size
+    )
+    return np.minimum(np.rint(repeated_bytes).astype(np.int64), in_memory)
 
 
 def _resident_bytes(table: RegionTable, footprints: tuple[Footprint, ...]) -> NDArray[np.int64]:
