@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon.recording.arrays import distinct
 from pydamon.recording.format import EXTRA
 from pydamon.recording.formats.damo_rows import attrs_of
 from pydamon.recording.formats.extras import extras_of
@@ -59,16 +60,16 @@ def _records(parts: Iterable[Recording]) -> dict[_Key, _Record]:
     found: dict[_Key, _Record] = {}
     for part in parts:
         first = part.part_offsets[:-1]
-        codes = np.stack([part.codes("host"), part.column("pid"), _extra_codes(part)])[:, first]
-        combinations, index = np.unique(codes, axis=1, return_index=True)
+        codes = [part.codes("host")[first], part.column("pid")[first], _extra_codes(part)[first]]
+        index, _ = distinct(*codes)
         hosts, extras = part.names("host"), _extras(part)
-        for which in np.argsort(index).tolist():
-            host, pid, extra = combinations[:, which].tolist()
+        for which in np.sort(index).tolist():
+            host, pid, extra = (int(values[which]) for values in codes)
             said = extras[extra]
             key = hosts[host], said.rest.get("with_pid", pid), said.record
             if key not in found:
                 head = msgspec.json.decode(said.record) if said.record else None
-                found[key] = _Record(head or _head(part, int(first[index[which]])), {})
+                found[key] = _Record(head or _head(part, int(first[which])), {})
             tail = said.rest.get("tail")
             found[key].tail = tail or found[key].tail or {"data_source": "unknown"}
     ids = ids_of(pid for _, pid, _ in found)

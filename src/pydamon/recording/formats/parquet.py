@@ -22,6 +22,8 @@ __all__ = ["Parquet"]
 
 _ROW_GROUP_ROWS = 2**17
 _LEVEL = 5
+_MANY_GROUPS = 2**10
+_LEAST_GROUP_ROWS = 2**10
 _NAMES = [field.name for field in (*COLUMNS, EXTRA) if pa.types.is_dictionary(field.type)]
 _KNOWN = frozenset({*COLUMNS.names, EXTRA.name})
 _SCATTERED = ("start_ns", "end_ns", "start", "end", "cpu_ns", "interruption_ns")
@@ -67,12 +69,24 @@ class Parquet:
         )
 
 
+def _check_groups(metadata: parquet.FileMetaData) -> None:
+    """Raise `ValueError` for a great many groups of hardly any rows, which take minutes to read."""
+    count = metadata.num_row_groups
+    if count > _MANY_GROUPS and metadata.num_rows < count * _LEAST_GROUP_ROWS:
+        raise ValueError(
+            f"it has {count:,} row groups of {metadata.num_rows / count:.3g} rows in the mean: "
+            "write it with larger ones"
+        )
+
+
 class _ParquetFile:
     ordered = True
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        schema = self._open().schema_arrow
+        file = self._open()
+        _check_groups(file.metadata)
+        schema = file.schema_arrow
         described = info_of(schema)
         self._names = [name for name in schema.names if name in _KNOWN]
         self._pages = PageCheck(path, self._names)
