@@ -151,11 +151,10 @@ class MappingSums:
         total, heat = means[:, _COLUMNS.index("total")], means[:, _FIXED - 1]
         cold, idle = means[:, _FIXED:].sum(axis=1), means[:, at:].sum(axis=1)
         rate = np.divide(heat, total, out=np.zeros_like(heat), where=total > 0)
-        columns = zip(
-            *(each.tolist() for each in (cold, idle, *means.T[: _FIXED - 1])), strict=True
-        )
         names = ("cold", "idle", *_COLUMNS)
-        return [Bytes(**dict(zip(names, row, strict=True))) for row in columns], rate.tolist()
+        amounts = np.column_stack([cold, idle, means[:, : _FIXED - 1]]).tolist()
+        sizes = [Bytes(**dict(zip(names, row, strict=True))) for row in amounts]
+        return sizes, rate.tolist()
 
 
 def together(found: Collection[MappingHeat]) -> tuple[Bytes, float]:

@@ -74,11 +74,10 @@ def located_in(recording: Recording) -> tuple[tuple[Target, ...], NDArray[np.int
     facts = [recording.of_parts(n) for n in ("host", "pid", "process_started_ns", "target")]
     rows, place = distinct(*facts)
     hosts, names = recording.names("host"), recording.names("target")
+    there = zip(*(values[rows].tolist() for values in facts), strict=True)
     each = [
         Target(pid, names[name], started_ns=started_ns, host=hosts[host])
-        for host, pid, started_ns, name in zip(
-            *(values[rows].tolist() for values in facts), strict=True
-        )
+        for host, pid, started_ns, name in there
     ]
     first, last = np.full(len(each), len(place)), np.zeros(len(each), np.int64)
     np.minimum.at(first, place, np.arange(len(place)))

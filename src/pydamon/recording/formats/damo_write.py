@@ -60,7 +60,8 @@ def _records(parts: Iterable[Recording]) -> dict[_Key, _Record]:
     found: dict[_Key, _Record] = {}
     for part in parts:
         first = part.part_offsets[:-1]
-        codes = [part.codes("host")[first], part.column("pid")[first], _extra_codes(part)[first]]
+        columns = (part.codes("host"), part.column("pid"), _extra_codes(part))
+        codes = [column[first].astype(np.int64) for column in columns]
         index, _ = distinct(*codes)
         hosts, extras = part.names("host"), _extras(part)
         for which in np.sort(index).tolist():
@@ -115,7 +116,8 @@ class _Extra:
 
 def _extras(part: Recording) -> list[_Extra]:
     found = []
-    for rest in extras_of(part):
+    for said in extras_of(part):
+        rest = dict(said)
         record = rest.pop("record", None)
         found.append(_Extra(msgspec.json.encode(record).decode() if record else "", rest))
     return found
