@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pydamon.core.errors import RecordingError
+from pydamon.core.names import blanked
 from pydamon.core.units import format_size
 from pydamon.recording.arrays import (
     arrow,
@@ -323,7 +324,7 @@ def _hint(path: Path, head: bytes) -> str:
 def _told(error: BaseException | str) -> str:
     """Why something cannot be read, on one line: an error may repeat what is in the file."""
     line = (str(error).splitlines() or [""])[0]
-    shown = "".join(char if char.isprintable() else " " for char in line)
+    shown = blanked(line)
     if not shown:
         return "it does not fit into memory" if isinstance(error, MemoryError) else "it is damaged"
     return shown if len(shown) <= _MOST_TOLD else f"{shown[:_MOST_TOLD]}..."
