@@ -79,6 +79,24 @@ def test_a_target_that_comes_late_is_counted_from_then_on(tmp_path: Path) -> Non
     assert found.total.median == dict(found.total.percentiles)[50] == found.total.most == 4 * MIB
 
 
+def test_working_sets_of_many_targets_are_those_of_each_alone(tmp_path: Path) -> None:
+    targets = [Target(number + 1, f"t{number}") for number in range(7)]
+    taken = []
+    for number in range(12):
+        here = tuple(targets[: 1 + number % 7])
+        rows = [(i, 0x1000, 0x1000 * (2 + (5 * i + number) % 9), 20, 0) for i in range(len(here))]
+        taken.append(snapshot(here, rows, number))
+    whole = record(tmp_path / "r.damon", taken)
+    found = analysis.working_set(whole, (0, 10, 50, 99, 100))
+    assert [one.target for one in found.targets] == targets
+    for one in found.targets:
+        assert one.target is not None
+        (alone,) = analysis.working_set(whole.of_target(one.target), (0, 10, 50, 99, 100)).targets
+        assert (alone.percentiles, alone.median) == (one.percentiles, one.median)
+        assert one.percentiles[0][1] == one.size_bytes.min()
+        assert one.percentiles[-1][1] == one.size_bytes.max()
+
+
 def test_percentiles_outside_0_to_100_are_refused(recording: Recording) -> None:
     with pytest.raises(UsageError):
         analysis.working_set(recording, (101,))

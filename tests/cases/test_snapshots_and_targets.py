@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pyarrow import parquet
 
 from pydamon import analysis
@@ -392,3 +394,24 @@ def test_there_is_no_such_target(tmp_path: Path) -> None:
         recording.of_target(Target(99))
     with pytest.raises(RecordingError, match="no process 99"):
         list(open_recording(tmp_path / "r.damon").of_target(Target(99)))
+
+
+_WINDOWS = st.lists(
+    st.tuples(st.integers(0, 60), st.integers(0, 30), st.integers(0, 3)), max_size=12
+)
+
+
+@given(st.lists(_WINDOWS, max_size=40))
+def test_many_short_runs_are_told_apart_as_each_is_by_itself(
+    runs: list[list[tuple[int, int, int]]],
+) -> None:
+    """What lies far apart in time has nothing to do with each other, however much there is."""
+    alone: list[bool] = []
+    every: list[tuple[int, int, int]] = []
+    for number, run in enumerate(runs):
+        windows = sorted((1000 * number + low, 1000 * number + low + n, t) for low, n, t in run)
+        columns = np.array(windows, np.int64).reshape(-1, 3).T
+        alone += new_snapshots(*columns).tolist()
+        every += windows
+    together = new_snapshots(*np.array(every, np.int64).reshape(-1, 3).T).tolist()
+    assert together == alone

@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydamon.core.mappings import Mapping, MappingTable
-from pydamon.core.ranges import EMPTY, Stretches, close_gaps, covered, intersect, joined
+from pydamon.core.ranges import (
+    EMPTY,
+    Stretches,
+    close_gaps,
+    covered,
+    intersect,
+    joined,
+    size_of,
+    subtract,
+    union,
+)
 from pydamon.core.regions import PAGE_SIZE, Ranges
 from pydamon.core.sharing import repeated
 
@@ -36,6 +46,17 @@ def test_intersect(some: Ranges, others: Ranges) -> None:
     both = intersect(some, others)
     assert bytes_of(both) == bytes_of(some) & bytes_of(others)
     assert is_sorted(both)
+
+
+@given(ranges(), ranges())
+def test_union_and_subtract(some: Ranges, others: Ranges) -> None:
+    every = union(np.concatenate([others, some]))
+    assert bytes_of(every) == bytes_of(some) | bytes_of(others)
+    assert size_of(every) == len(bytes_of(every))
+    assert (every[1:, 0] > every[:-1, 1]).all()
+    left = subtract(some, others)
+    assert bytes_of(left) == bytes_of(some) - bytes_of(others)
+    assert is_sorted(left)
 
 
 @given(ranges(), st.integers(1, 6))

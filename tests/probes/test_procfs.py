@@ -16,6 +16,7 @@ from pydamon.probes.procfs import (
     Stat,
     cgroup_paths,
     lines_of,
+    meminfo_of,
     mount_points,
     read,
     status_of,
@@ -119,3 +120,11 @@ def test_what_to_do_depends_on_the_errno() -> None:
     assert str(resource.getrlimit(resource.RLIMIT_NOFILE)[1]) in hints[0]
     assert str(refusal("cannot watch pid 1", errno.ESRCH)) == "cannot watch pid 1: it has exited"
     assert hint_for(errno.ESRCH) == ""
+
+
+def test_meminfo_of_the_machine_and_of_a_node() -> None:
+    assert meminfo_of(b"MemTotal:  8 kB\nActive(anon):   2 kB\n") == {
+        "MemTotal": 8192,
+        "Active(anon)": 2048,
+    }
+    assert meminfo_of(b"Node 0 MemFree:   3 kB\n") == {"MemFree": 3072}

@@ -47,6 +47,8 @@ class Courses:
         self._amounts = amounts
         self._numbers = TargetNumbers()
         self._columns: list[list[NDArray[np.int64]]] = [[] for _ in range(3 + 2 * len(amounts))]
+        self._is_twin = [False, False, False, *[False, True] * len(amounts)]
+        """Which columns are those before them: amounts `once` where nothing is shared."""
 
     def add(self, part: Recording) -> None:
         found: list[NDArray[np.int64]] = [
@@ -56,19 +58,28 @@ class Courses:
         classes = classes_of(part)
         for amount in self._amounts:
             found += amount(part, classes)
-        for column, values in zip(self._columns, found, strict=True):
+        for place, (column, values) in enumerate(zip(self._columns, found, strict=True)):
             column.append(values)
+            self._is_twin[place] &= values is found[place - 1]
+
+    def _in_order(self) -> list[NDArray[np.int64]]:
+        """The columns by time, each in one piece: the memory of one or two is taken besides."""
+        for place, column in enumerate(self._columns):
+            if self._is_twin[place]:
+                column[:] = self._columns[place - 1]
+            else:
+                column[:] = [np.concatenate(column or [np.empty(0, np.int64)])]
+        end_ns = self._columns[2][0]
+        if (end_ns[1:] < end_ns[:-1]).any():
+            order = np.lexsort((self._columns[1][0], end_ns))
+            for place, column in enumerate(self._columns):
+                is_twin = self._is_twin[place]
+                column[:] = self._columns[place - 1] if is_twin else [column[0][order]]
+        return [column[0] for column in self._columns]
 
     def series(self) -> Iterator[Course]:
         """All targets together, then each."""
-        for column in self._columns:  # one after the other, for the memory of one besides
-            column[:] = [np.concatenate(column or [np.empty(0, np.int64)])]
-        columns = [column[0] for column in self._columns]
-        end_ns = columns[2]
-        if (end_ns[1:] < end_ns[:-1]).any():
-            order = np.lexsort((columns[1], end_ns))
-            columns = [column[order] for column in columns]
-        number, start_ns, end_ns, *amounts = columns
+        number, start_ns, end_ns, *amounts = self._in_order()
         own, once = amounts[::2], amounts[1::2]
         new = new_snapshots(start_ns, end_ns, number)
         targets = self._numbers.targets
@@ -98,7 +109,8 @@ class Courses:
 
 def touched(recording: Recording, classes: RegionClasses) -> Amounts:
     """What was accessed of each target in each snapshot."""
-    return sums(recording, classes.accessed, classes.once().accessed)
+    once, own = classes.once(), classes.accessed
+    return sums(recording, own, own if once is classes else once.accessed)
 
 
 def unseen(recording: Recording, classes: RegionClasses) -> Amounts:

@@ -129,10 +129,9 @@ class MappingSums:
     def mappings(self, outline: Outline, idle_ns: int) -> tuple[MappingHeat, ...]:
         """Their means, from the most hot bytes to the fewest."""
         targets = self._numbers.targets
-        found = [
-            MappingHeat(targets[number], name, *self._means(rows, outline, idle_ns))
-            for (number, name), rows in ((key, rows[0]) for key, rows in self._sums.items())
-        ]
+        rows = np.stack([rows[0] for rows in self._sums.values()])
+        means = zip(self._sums, *self._means(rows, outline, idle_ns), strict=True)
+        found = [MappingHeat(targets[at], name, size, rate) for (at, name), size, rate in means]
         return tuple(sorted(found, key=lambda one: (-one.size.hot, -one.rate, -one.size.total)))
 
     def together(self, outline: Outline, idle_ns: int) -> Bytes:
@@ -140,19 +139,22 @@ class MappingSums:
         row = 1 if len(self._numbers) > 1 else 0
         nothing = np.zeros(_FIXED + len(self._ages_ns) + 1)
         every = sum((rows[row] for rows in self._sums.values()), start=nothing)
-        return self._means(every, outline, idle_ns)[0]
+        sizes, _ = self._means(every[None], outline, idle_ns)
+        return sizes[0]
 
     def _means(
         self, sums: NDArray[np.float64], outline: Outline, idle_ns: int
-    ) -> tuple[Bytes, float]:
-        """Bytes, and the mean access rate by size."""
+    ) -> tuple[list[Bytes], list[float]]:
+        """Bytes of each row, and the mean access rate by size."""
         at = _FIXED + 1 + self._ages_ns.index(idle_ns)
         means = sums / outline.recorded_ns
-        amounts = dict(zip(_COLUMNS, means.tolist(), strict=False))
-        heat = float(means[_FIXED - 1])
-        cold, idle = float(means[_FIXED:].sum()), float(means[at:].sum())
-        rate = heat / amounts["total"] if amounts["total"] else 0.0
-        return Bytes(cold=cold, idle=idle, **amounts), rate
+        total, heat = means[:, _COLUMNS.index("total")], means[:, _FIXED - 1]
+        cold, idle = means[:, _FIXED:].sum(axis=1), means[:, at:].sum(axis=1)
+        rate = np.divide(heat, total, out=np.zeros_like(heat), where=total > 0)
+        names = ("cold", "idle", *_COLUMNS)
+        amounts = np.column_stack([cold, idle, means[:, : _FIXED - 1]]).tolist()
+        sizes = [Bytes(**dict(zip(names, row, strict=True))) for row in amounts]
+        return sizes, rate.tolist()
 
 
 def together(found: Collection[MappingHeat]) -> tuple[Bytes, float]:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from pydamon.analysis.patterns import searching
 from pydamon.core.errors import UsageError
 from pydamon.core.filter_fields import FIELDS
+from pydamon.core.names import blanked
 from pydamon.core.units import parse_duration_ns, parse_size
 
 __all__ = ["FIELDS", "Columns", "Query", "parse"]
@@ -218,11 +219,10 @@ class _Parser:
 
     def _fail(self, why: str, at: int | None = None) -> NoReturn:
         at = self.at if at is None else at
-        shown = "".join(char if char.isprintable() else " " for char in self.text)
         fields = f"\nfields: {', '.join(FIELDS)}" if "field" in why else ""
         raise UsageError(
             f"cannot read the filter at its character {at + 1}: {why}",
-            hint=f"{shown}\n{' ' * at}^{fields}",
+            hint=f"{blanked(self.text)}\n{' ' * at}^{fields}",
         )
 
 

@@ -24,6 +24,8 @@ __all__ = [
 _USUAL = 1.5
 """Windows that differ from the usual one by no more than this factor count alike."""
 
+_AT_ONCE = 2**18
+"""Snapshots whose percentiles are found at once."""
 PERCENTILES = (0.0, 25.0, 50.0, 75.0, 90.0, 100.0)
 
 
@@ -63,16 +65,18 @@ class WorkingSet:
     @classmethod
     def of(cls, courses: Courses, percentiles: Sequence[float] = PERCENTILES) -> WorkingSet:
         """That of which the first amounts are what was `touched`, and what is `unseen`."""
+        series = list(courses.series())
+        marks = _percentiles(series, [*percentiles, 50])
         total, *targets = (
             WorkingSetSeries(
                 one.target,
                 one.end_ns,
                 one.amounts[0],
-                _percentiles(one, percentiles),
+                tuple(zip(map(float, percentiles), sizes, strict=False)),
                 one.amounts[1],
-                next((size for _, size in _percentiles(one, (50,))), 0),
+                sizes[-1] if sizes else 0,
             )
-            for one in courses.series()
+            for one, sizes in zip(series, marks, strict=True)
         )
         return cls(total, tuple(targets))
 
@@ -91,19 +95,33 @@ def working_set(recording: Recorded, percentiles: Sequence[float] = PERCENTILES)
     return WorkingSet.of(courses, percentiles)
 
 
-def _percentiles(course: Course, percentiles: Sequence[float]) -> tuple[tuple[float, int], ...]:
-    """Pairs of a percentage and bytes; none where there are no snapshots."""
-    sizes = course.amounts[0]
-    if not len(sizes):
-        return ()
-    window_ns = np.maximum(course.end_ns - course.start_ns, 1)
-    relative = window_ns / np.median(window_ns)
-    weight = np.where((relative > 1 / _USUAL) & (relative < _USUAL), 1.0, relative)
-    order = np.argsort(sizes, kind="stable")
-    up_to = np.cumsum(weight[order])
-    last = len(order) - 1
-    return tuple(
-        (float(p), int(sizes[order[min(int(np.searchsorted(up_to, share, "right")), last)]]))
-        for p in percentiles
-        for share in [p * up_to[-1] / 100]
-    )
+def _percentiles(series: Sequence[Course], percentiles: Sequence[float]) -> list[list[int]]:
+    """Bytes at each percentage, of each target; none where there are no snapshots.
+
+    Targets with the same number of snapshots are dealt with together: there may be 100,000.
+    """
+    found: list[list[int]] = [[] for _ in series]
+    lengths = np.array([len(one.end_ns) for one in series])
+    for length in np.unique(lengths[lengths > 0]).tolist():
+        alike = np.flatnonzero(lengths == length).tolist()
+        at_once = max(1, _AT_ONCE // length)
+        for begin in range(0, len(alike), at_once):
+            some = alike[begin : begin + at_once]
+            marks = _percentiles_of([series[index] for index in some], percentiles)
+            for index, values in zip(some, marks.tolist(), strict=True):
+                found[index] = values
+    return found
+
+
+def _percentiles_of(series: Sequence[Course], percentiles: Sequence[float]) -> NDArray[np.int64]:
+    """Bytes at each percentage: shape (targets, percentiles)."""
+    window_ns = np.maximum(np.stack([one.end_ns - one.start_ns for one in series]), 1)
+    weight = window_ns / np.median(window_ns, axis=1, keepdims=True)
+    weight[(weight > 1 / _USUAL) & (weight < _USUAL)] = 1
+    sizes = np.stack([one.amounts[0] for one in series])
+    order = np.argsort(sizes, axis=1, kind="stable")
+    up_to = np.cumsum(np.take_along_axis(weight, order, axis=1), axis=1)
+    shares = np.array(percentiles) * up_to[:, -1:] / 100
+    places = np.stack([(up_to <= share[:, None]).sum(axis=1) for share in shares.T], axis=1)
+    places = np.take_along_axis(order, np.minimum(places, sizes.shape[1] - 1), axis=1)
+    return np.take_along_axis(sizes, places, axis=1)

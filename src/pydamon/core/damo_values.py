@@ -10,7 +10,17 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Misread", "Value", "amount_of", "bytes_of", "integers", "ns_of", "number_of"]
+__all__ = [
+    "BYTES",
+    "NS",
+    "Misread",
+    "Value",
+    "amount_of",
+    "bytes_of",
+    "integers",
+    "ns_of",
+    "number_of",
+]
 
 Value: TypeAlias = int | float | str | None
 
@@ -25,12 +35,12 @@ _NO_SEPARATORS = str.maketrans("", "", _SEPARATORS)
 _MOST_DIGITS = 18
 """That fit into int64 whatever they are."""
 _MOST_WRITTEN = 40
-_BYTES = {"": 1, "B": 1} | {
+BYTES = {"": 1, "B": 1} | {
     letter + ending: 1024**power
     for power, letter in enumerate("KMGTPE", 1)
     for ending in ("", "B", "iB")
 }
-_NS = {
+NS = {
     "ns": 1,
     "us": 10**3,
     "ms": 10**6,
@@ -39,6 +49,7 @@ _NS = {
     "h": 3600 * 10**9,
     "d": 86400 * 10**9,
 }
+"""The units of damo: those of recordings, and those of schemes."""
 _WORDS = {"min": 0, "max": 2**64 - 1}
 
 
@@ -57,7 +68,7 @@ def number_of(value: Value) -> int:
 
 def bytes_of(value: Value) -> int:
     """Bytes of a size such as `"4,096"` or `"1.5 GiB"`; raises `ValueError`."""
-    return amount_of(value, _BYTES)
+    return amount_of(value, BYTES)
 
 
 def ns_of(value: Value, bare_ns: int = 1) -> int:
@@ -65,7 +76,7 @@ def ns_of(value: Value, bare_ns: int = 1) -> int:
 
     What has no unit is in units of *bare_ns*.
     """
-    return amount_of(value, {**_NS, "": bare_ns})
+    return amount_of(value, {**NS, "": bare_ns})
 
 
 def amount_of(value: Value, units: dict[str, int]) -> int:

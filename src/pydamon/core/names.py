@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-__all__ = ["dump_json", "printable"]
+__all__ = ["blanked", "dump_json", "printable"]
 
 _LONE_SURROGATE = re.compile(
     r"(\\\\|\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2})|\\(ud[89a-f][0-9a-f]{2})"
@@ -32,6 +32,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def blanked(text: str) -> str:
+    """*text* with a blank for each character that cannot be shown: as long as before."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def dump_json(document: Any, *, compact: bool = False) -> str:

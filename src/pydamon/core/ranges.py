@@ -12,9 +12,42 @@ from numpy.typing import NDArray
 
 from pydamon.core.regions import PAGE_SIZE, Ranges, order_keys
 
-__all__ = ["EMPTY", "Stretches", "close_gaps", "covered", "intersect", "joined", "keyed"]
+__all__ = [
+    "EMPTY",
+    "Stretches",
+    "close_gaps",
+    "covered",
+    "intersect",
+    "joined",
+    "keyed",
+    "size_of",
+    "subtract",
+    "union",
+]
 
 EMPTY: Ranges = np.empty((0, 2), np.int64)
+
+
+def size_of(ranges: Ranges) -> int:
+    """Bytes of all together."""
+    return int((ranges[:, 1] - ranges[:, 0]).sum())
+
+
+def union(ranges: Ranges) -> Ranges:
+    """The same bytes in as few rows as possible, of rows in any order that may overlap."""
+    ranges = ranges[np.argsort(ranges[:, 0], kind="stable")]
+    reach = np.maximum.accumulate(ranges[:, 1])
+    return joined(np.stack([ranges[:, 0], reach], axis=1))
+
+
+def subtract(ranges: Ranges, others: Ranges) -> Ranges:
+    """The parts of *ranges* that lie in none of *others*: rows in any order, without overlap."""
+    address = np.concatenate([ranges, others]).ravel()
+    step = np.concatenate([np.tile([1, -1], len(ranges)), np.tile([-2, 2], len(others))])
+    order = np.argsort(address, kind="stable")
+    address, depth = address[order], np.cumsum(step[order])
+    left = (depth[:-1] == 1) & (address[:-1] < address[1:])
+    return np.stack([address[:-1][left], address[1:][left]], axis=1)
 
 
 def intersect(ranges: Ranges, others: Ranges) -> Ranges:

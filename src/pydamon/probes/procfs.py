@@ -18,6 +18,7 @@ __all__ = [
     "Stat",
     "cgroup_paths",
     "lines_of",
+    "meminfo_of",
     "mount_points",
     "read",
     "status_of",
@@ -28,6 +29,7 @@ PF_EXITING, PF_KTHREAD = 0x4, 0x200000
 """Of `Stat.flags`."""
 _OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
 _CHUNK_BYTES = 1 << 20
+_MEMINFO = re.compile(rb"(\w+(?:\(\w+\))?):\s+(\d+)(?: kB)?")
 
 
 def read(path: str) -> bytes:
@@ -56,6 +58,12 @@ def status_of(data: bytes) -> dict[str, str]:
     """The fields of a /proc/PID/status (the kernel escapes newlines of the name there)."""
     pairs = (line.partition(":") for line in lines_of(data))
     return {name: value.strip() for name, _, value in pairs}
+
+
+def meminfo_of(data: bytes) -> dict[str, int]:
+    """Bytes by name, of /proc/meminfo or of the meminfo of a memory node."""
+    pairs = _MEMINFO.findall(data)
+    return {text_of(name): 1024 * int(number) for name, number in pairs}
 
 
 def cgroup_paths(data: bytes) -> dict[str, str]:

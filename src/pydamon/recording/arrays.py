@@ -27,6 +27,7 @@ __all__ = [
     "batch_of",
     "conformed",
     "constant",
+    "distinct",
     "info_by_rows",
     "joined",
     "missing_numbers",
@@ -78,6 +79,23 @@ def strings(words: Iterable[str]) -> pa.Array:
     return pa.StringArray.from_buffers(
         len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))
     )
+
+
+def distinct(*columns: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first row of each combination of values, and which of these each row has.
+
+    Combinations are in the order of their values. `np.unique` of rows does the same, but compares
+    rows as strings of bytes, which takes some 20 times as long.
+    """
+    order = np.lexsort(columns[::-1])
+    new = np.ones(len(order), np.bool_)
+    new[1:] = False
+    for values in columns:
+        placed = values[order]
+        new[1:] |= placed[1:] != placed[:-1]
+    which = np.empty(len(order), np.int64)
+    which[order] = np.cumsum(new) - 1
+    return order[new], which
 
 
 def named(codes: NDArray[np.int32], words: Iterable[str]) -> pa.DictionaryArray:

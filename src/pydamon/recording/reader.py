@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pydamon.core.errors import RecordingError
+from pydamon.core.names import blanked
 from pydamon.core.units import format_size
 from pydamon.recording.arrays import (
     arrow,
@@ -46,6 +47,8 @@ _LEAST_PART_ROWS = 2**12
 _PART_NAME_BYTES = 2**25
 _SMALL_TABLES = 256
 _MOST_SNAPSHOT_ROWS = 2**22
+_MANY_WINDOWS = 3 * 2**19
+"""43 hours of a target at 100 ms; reports keep something of each. DAMON has 10 regions or more."""
 _MOST_TOLD = 200
 
 
@@ -114,6 +117,7 @@ class _File(RecordingFile):
     def _parts(self) -> Iterator[Recording]:
         self.problem = ""
         rows = _Rows(self.info)
+        row_count = window_count = 0
         batches = _in_pieces(self._source.batches())
         while not self.problem:
             try:
@@ -131,7 +135,13 @@ class _File(RecordingFile):
                 self.problem = f"it is damaged: {_told(error)}"
                 break
             if table is not None:
-                yield from self._sound(table)
+                for part in self._sound(table):
+                    window_count += len(part.part_offsets) - 1
+                    row_count += len(part.table)
+                    yield part
+            if window_count > _MANY_WINDOWS and row_count < 2 * window_count:
+                self.problem = f"its first {window_count:,} windows have hardly more than a region"
+                return
         if len(rows):
             yield from self._sound(rows.take(all_of_them=True))
 
@@ -314,7 +324,7 @@ def _hint(path: Path, head: bytes) -> str:
 def _told(error: BaseException | str) -> str:
     """Why something cannot be read, on one line: an error may repeat what is in the file."""
     line = (str(error).splitlines() or [""])[0]
-    shown = "".join(char if char.isprintable() else " " for char in line)
+    shown = blanked(line)
     if not shown:
         return "it does not fit into memory" if isinstance(error, MemoryError) else "it is damaged"
     return shown if len(shown) <= _MOST_TOLD else f"{shown[:_MOST_TOLD]}..."

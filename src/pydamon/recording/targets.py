@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core.snapshot import Target
+from pydamon.recording.arrays import distinct
 
 if TYPE_CHECKING:
     from pydamon.recording.recording import Recording
@@ -58,7 +58,10 @@ def named_apart(targets: Sequence[Target]) -> tuple[Target, ...]:
     """The same targets, without the host where all are of one."""
     if len({target.host for target in targets}) > 1:
         return tuple(targets)
-    return tuple(replace(target, host="") for target in targets)
+    return tuple(
+        Target(one.pid, one.name, one.mappings, one.started_ns) if one.host else one
+        for one in targets
+    )
 
 
 def is_same(wanted: Target, one: Target) -> bool:
@@ -68,13 +71,13 @@ def is_same(wanted: Target, one: Target) -> bool:
 
 def located_in(recording: Recording) -> tuple[tuple[Target, ...], NDArray[np.int64]]:
     """The targets of a recording, with their hosts and last names, and which each part is of."""
-    facts = (recording.of_parts(name) for name in ("host", "pid", "process_started_ns", "target"))
-    distinct, place = np.unique(np.stack(list(facts)), axis=1, return_inverse=True)
-    place = place.ravel()
+    facts = [recording.of_parts(n) for n in ("host", "pid", "process_started_ns", "target")]
+    rows, place = distinct(*facts)
     hosts, names = recording.names("host"), recording.names("target")
+    there = zip(*(values[rows].tolist() for values in facts), strict=True)
     each = [
         Target(pid, names[name], started_ns=started_ns, host=hosts[host])
-        for host, pid, started_ns, name in distinct.T.tolist()
+        for host, pid, started_ns, name in there
     ]
     first, last = np.full(len(each), len(place)), np.zeros(len(each), np.int64)
     np.minimum.at(first, place, np.arange(len(place)))

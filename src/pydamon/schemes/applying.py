@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from pydamon.core.errors import PydamonError, SchemeError
+from pydamon.core.ranges import size_of
 from pydamon.core.regions import PAGE_SIZE, Ranges
 from pydamon.core.snapshot import Snapshot
 from pydamon.core.units import format_duration
@@ -22,7 +23,6 @@ from pydamon.schemes.memory import TargetMemory
 from pydamon.schemes.metrics import GoalScore, free_mem_rate
 from pydamon.schemes.pagefilters import Young, passing
 from pydamon.schemes.pattern import UNBOUNDED, Bounds
-from pydamon.schemes.ranges import size_of
 from pydamon.schemes.refusal import PRIVILEGES, Refusal
 from pydamon.schemes.rehearsal import Rehearsal
 from pydamon.schemes.resting import Resting

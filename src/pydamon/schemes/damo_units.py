@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
 
+from pydamon.core.damo_values import BYTES, NS, Value
 from pydamon.core.errors import UsageError
 from pydamon.core.plain import near, shown
 from pydamon.schemes.fields import Ns
@@ -32,25 +33,9 @@ __all__ = [
     "words",
 ]
 
-Value = int | float | str | None
-
 UNBOUNDED = 2**63 - 1
 _PART = re.compile(r"([0-9][0-9,]{0,60}(?:\.[0-9]{0,30})?)\s*([A-Za-z_%]*)\s*")
 _LONGEST = 200
-_BYTES = {"": 1, "B": 1} | {
-    letter + ending: 1024**power
-    for power, letter in enumerate("KMGTPE", 1)
-    for ending in ("", "B", "iB")
-}
-_NS = {
-    "ns": 1,
-    "us": 10**3,
-    "ms": 10**6,
-    "s": 10**9,
-    "m": 60 * 10**9,
-    "h": 3600 * 10**9,
-    "d": 86400 * 10**9,
-}
 _ENDLESS = Ns(2**62)
 """What `"max"` is for an interval."""
 _TRUE, _FALSE = ("y", "yes", "true"), ("n", "no", "false")
@@ -105,7 +90,7 @@ def size_or_max(value: Value) -> int | None:
     """Bytes; `None` for `"max"`, and for what no memory has."""
     if value in ("min", "max"):
         return 0 if value == "min" else None
-    number = _one(value, _BYTES)
+    number = _one(value, BYTES)
     return int(number) if number <= UNBOUNDED else None
 
 
@@ -121,10 +106,10 @@ def _duration(value: Value, bare_ns: int) -> Ns:
     if value in ("min", "max"):
         return Ns(0) if value == "min" else _ENDLESS
     # Beyond hours there are parts: "2 h 5 m".
-    units = _NS | {"": bare_ns}
+    units = NS | {"": bare_ns}
     amounts = _amounts(value, units)
     if len(amounts) > 1 and any(not unit for _, unit in amounts):
-        raise UsageError(f"a unit is missing: {shown(value)}", hint=f"units are {', '.join(_NS)}")
+        raise UsageError(f"a unit is missing: {shown(value)}", hint=f"units are {', '.join(NS)}")
     return Ns(min(_ENDLESS, sum(int(number * units[unit]) for number, unit in amounts)))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,9 +88,8 @@ class TargetMemory(Closing):
 
 def holds_swap(pid: int) -> bool:
     """Whether the machine has free swap that the process may use."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("SwapFree:") and int(line.split()[1]) == 0:
-            return False
+    if procfs.meminfo_of(procfs.read("/proc/meminfo")).get("SwapFree") == 0:
+        return False
     cgroup = PurePath(cgroup_of(pid))
     for group in (cgroup, *cgroup.parents):
         try:

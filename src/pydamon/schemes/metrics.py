@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pydamon.core.errors import SchemeError
+from pydamon.probes import procfs
 from pydamon.schemes.quota import Goal
 from pydamon.spaces.members import CGROUPS
 
@@ -20,7 +21,7 @@ _TEN_THOUSAND = 10_000
 
 def free_mem_rate() -> float:
     """The machine's free memory, in thousandths of all."""
-    info = _meminfo(Path("/proc/meminfo"))
+    info = procfs.meminfo_of(procfs.read("/proc/meminfo"))
     return 1000 * info["MemFree"] / info["MemTotal"]
 
 
@@ -96,7 +97,7 @@ def _of_cgroup(goal: Goal) -> float:
 
 
 def _active() -> float:
-    info = _meminfo(Path("/proc/meminfo"))
+    info = procfs.meminfo_of(procfs.read("/proc/meminfo"))
     return _TEN_THOUSAND * info["Active"] / max(1, info["Active"] + info["Inactive"])
 
 
@@ -113,12 +114,6 @@ _MEMORY: dict[str, Callable[[Goal], float]] = {
 def _node(goal: Goal) -> dict[str, int]:
     path = _NODES / f"node{goal.node}" / "meminfo"
     try:
-        return _meminfo(path)
+        return procfs.meminfo_of(procfs.read(str(path)))
     except OSError:
         raise SchemeError(f"there is no memory node {goal.node}") from None
-
-
-def _meminfo(path: Path) -> dict[str, int]:
-    """Bytes by name."""
-    found = re.findall(r"(\w+(?:\(\w+\))?):\s+(\d+)(?: kB)?", path.read_text())
-    return {name: 1024 * int(number) for name, number in found}

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon.core.ranges import subtract, union
 from pydamon.core.regions import PAGE_SIZE, Ranges
 from pydamon.core.snapshot import Snapshot
 from pydamon.probes.pagestate import PRESENT
 from pydamon.schemes.chosen import Chosen
 from pydamon.schemes.memory import TargetMemory
 from pydamon.schemes.pattern import Bounds
-from pydamon.schemes.ranges import union, without
 
 __all__ = ["Rehearsal"]
 
@@ -136,12 +136,12 @@ class _Counted:
 
     def keep(self, ranges: Ranges, frames: _Frames) -> None:
         """Leave out what is not in ranges."""
-        gone = without(self.covered, ranges)
+        gone = subtract(self.covered, ranges)
         if not len(gone):
             return
         if self.memory is not None:
             frames.release(self.memory, gone)
-        self.covered = without(self.covered, gone)
+        self.covered = subtract(self.covered, gone)
         self._rows = {table: _within(rows, self.covered) for table, rows in self._rows.items()}
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon.core.ranges import union
 from pydamon.core.regions import Ranges
 from pydamon.schemes.chosen import Chosen
-from pydamon.schemes.ranges import union
 
 __all__ = ["Resting"]
 

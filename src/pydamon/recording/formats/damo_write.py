@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core.classify import UNKNOWN
+from pydamon.recording.arrays import distinct
 from pydamon.recording.format import EXTRA
 from pydamon.recording.formats.damo_rows import attrs_of
 from pydamon.recording.formats.extras import extras_of
@@ -60,16 +61,17 @@ def _records(parts: Iterable[Recording]) -> dict[_Key, _Record]:
     found: dict[_Key, _Record] = {}
     for part in parts:
         first = part.part_offsets[:-1]
-        codes = np.stack([part.codes("host"), part.column("pid"), _extra_codes(part)])[:, first]
-        combinations, index = np.unique(codes, axis=1, return_index=True)
+        columns = (part.codes("host"), part.column("pid"), _extra_codes(part))
+        codes = [column[first].astype(np.int64) for column in columns]
+        index, _ = distinct(*codes)
         hosts, extras = part.names("host"), _extras(part)
-        for which in np.argsort(index).tolist():
-            host, pid, extra = combinations[:, which].tolist()
+        for which in np.sort(index).tolist():
+            host, pid, extra = (int(values[which]) for values in codes)
             said = extras[extra]
             key = hosts[host], said.rest.get("with_pid", pid), said.record
             if key not in found:
                 head = msgspec.json.decode(said.record) if said.record else None
-                found[key] = _Record(head or _head(part, int(first[index[which]])), {})
+                found[key] = _Record(head or _head(part, int(first[which])), {})
             tail = said.rest.get("tail")
             found[key].tail = tail or found[key].tail or {"data_source": "unknown"}
     ids = ids_of(pid for _, pid, _ in found)
@@ -115,7 +117,8 @@ class _Extra:
 
 def _extras(part: Recording) -> list[_Extra]:
     found = []
-    for rest in extras_of(part):
+    for said in extras_of(part):
+        rest = dict(said)
         record = rest.pop("record", None)
         found.append(_Extra(msgspec.json.encode(record).decode() if record else "", rest))
     return found

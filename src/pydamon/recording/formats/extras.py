@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import msgspec
@@ -19,14 +20,21 @@ _KINDS: dict[str, type] = {
     "with_pid": int,
     "perf": dict,
 }
+_last: tuple[weakref.ref[Recording], list[dict[str, Any]]] | None = None
 _PERF_KINDS: dict[str, type] = {"task": str, "target_id": int, "more": str}
 
 
 def extras_of(part: Recording) -> list[dict[str, Any]]:
-    """What each word of it says; what no one would say in it is left out."""
+    """What each word of it says; what no one would say in it is left out.
+
+    Writers ask for it several times a part: what was said last is kept for as long as the part is.
+    """
+    global _last  # noqa: PLW0603
     if EXTRA.name not in part.table.column_names:
         return [{}]
-    return [_said(word) for word in part.names(EXTRA.name)]
+    if _last is None or _last[0]() is not part:
+        _last = weakref.ref(part), [_said(word) for word in part.names(EXTRA.name)]
+    return _last[1]
 
 
 def _said(word: str) -> dict[str, Any]:

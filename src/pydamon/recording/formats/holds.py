@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pydamon.core.attrs import Attrs
 from pydamon.core.classify import UNKNOWN
-from pydamon.recording.arrays import ages_ns, missing_numbers
+from pydamon.recording.arrays import ages_ns, distinct, missing_numbers
 from pydamon.recording.format import COLUMNS, EXTRA, RecordingInfo
 from pydamon.recording.formats.extras import extras_of
 from pydamon.recording.recording import Recording
@@ -151,11 +151,12 @@ class TargetKeys:
     def of(cls, part: Recording) -> TargetKeys:
         offsets = part.part_offsets
         begins = offsets[:-1][offsets[1:] > offsets[:-1]]
-        codes = np.stack([part.codes("host"), part.column("pid")])[:, begins]
-        there, index, which = np.unique(codes, axis=1, return_index=True, return_inverse=True)
+        host, pid = part.codes("host")[begins], part.column("pid")[begins]
+        index, which = distinct(host, pid)
         hosts = part.names("host")
-        keys = [(hosts[host], pid) for host, pid in there.T.tolist()]
-        return cls(keys, begins[index].tolist(), which.reshape(-1), begins)
+        there = zip(host[index].tolist(), pid[index].tolist(), strict=True)
+        keys = [(hosts[code], number) for code, number in there]
+        return cls(keys, begins[index].tolist(), which, begins)
 
 
 def lost_names(part: Recording, targets: TargetKeys, memory: dict[Any, Any]) -> Iterator[str]:
@@ -164,7 +165,9 @@ def lost_names(part: Recording, targets: TargetKeys, memory: dict[Any, Any]) -> 
     for host, pid in targets.keys:
         if hosts.setdefault(pid, host) != host:
             yield "pid"
-    codes = np.unique(np.stack([part.column("pid"), part.codes("target")]), axis=1)
+    pids, codes = part.column("pid"), part.codes("target")
+    index, _ = distinct(pids, codes)
     names = part.names("target")
-    if any(names[code] != f"target {pid}" for pid, code in codes.T.tolist()):
+    there = zip(pids[index].tolist(), codes[index].tolist(), strict=True)
+    if any(names[code] != f"target {pid}" for pid, code in there):
         yield "target"

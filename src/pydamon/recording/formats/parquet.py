@@ -25,6 +25,8 @@ _ROW_GROUP_ROWS = 2**17
 _LEVEL = 5
 _MAGIC = b"PAR1"
 """How a file begins, and how it ends."""
+_MANY_GROUPS = 2**10
+_LEAST_GROUP_ROWS = 2**10
 _NAMES = [field.name for field in (*COLUMNS, EXTRA) if pa.types.is_dictionary(field.type)]
 _KNOWN = frozenset({*COLUMNS.names, EXTRA.name})
 _SCATTERED = ("start_ns", "end_ns", "start", "end", "cpu_ns", "interruption_ns")
@@ -70,6 +72,16 @@ class Parquet:
         )
 
 
+def _check_groups(metadata: parquet.FileMetaData) -> None:
+    """Raise `ValueError` for a great many groups of hardly any rows, which take minutes to read."""
+    count = metadata.num_row_groups
+    if count > _MANY_GROUPS and metadata.num_rows < count * _LEAST_GROUP_ROWS:
+        raise ValueError(
+            f"it has {count:,} row groups of {metadata.num_rows / count:.3g} rows in the mean: "
+            "write it with larger ones"
+        )
+
+
 class _ParquetFile:
     ordered = True
 
@@ -77,6 +89,7 @@ class _ParquetFile:
         self._path = path
         file = self._open()
         _check_is_one(path, file.metadata)
+        _check_groups(file.metadata)
         schema = file.schema_arrow
         described = info_of(schema)
         self._names = [name for name in schema.names if name in _KNOWN]

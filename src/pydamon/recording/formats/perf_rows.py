@@ -19,7 +19,7 @@ from pydamon.recording.formats.numbering import Numbering, check_count
 
 __all__ = ["TARGET_ID", "Rows", "Targets"]
 
-_MOST_WORDS = 2**17
+_MOST_WORDS = 2**16
 TARGET_ID = re.compile(rb"target_id=(\d{1,20})[ \t]")
 
 

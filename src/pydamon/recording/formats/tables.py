@@ -26,6 +26,8 @@ __all__ = ["Csv", "Ndjson"]
 
 _INFO = "pydamon"
 _MOST_COLUMNS = 1000
+_TEXT_ROWS = 2**15
+"""Made into text at once, which takes some KB a row."""
 _SEPARATORS = b",;\t"
 """Where a comma separates decimals, spreadsheets separate columns by something else."""
 _COLUMN_NUMBER = re.compile(r"In CSV column #(\d+)")
@@ -250,7 +252,12 @@ def _text_tables(info: RecordingInfo, parts: Iterable[Recording]) -> Iterator[pa
     """
     description = info.to_json().decode()
     empty = True
-    pieces = (piece for part in parts for piece in with_short_text(part.table))
+    pieces = (
+        piece[begin : begin + _TEXT_ROWS]
+        for part in parts
+        for piece in with_short_text(part.table)
+        for begin in range(0, len(piece), _TEXT_ROWS)
+    )
     for table in filter(len, pieces):
         described = pa.nulls(len(table), pa.string())
         if empty:

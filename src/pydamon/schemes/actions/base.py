@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from pydamon.core.ranges import size_of
 from pydamon.core.regions import PAGE_SIZE, Ranges
 from pydamon.probes import madvise
 from pydamon.schemes.memory import TargetMemory
-from pydamon.schemes.ranges import size_of
 from pydamon.schemes.refusal import Refusal, refusal_of
 from pydamon.schemes.scheme import Scheme
 

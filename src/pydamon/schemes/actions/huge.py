@@ -7,13 +7,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon.core.ranges import size_of
 from pydamon.core.regions import PAGE_SIZE, Ranges
 from pydamon.probes.madvise import MADV_COLD, MADV_COLLAPSE
 from pydamon.probes.pagestate import HUGE, PRESENT, PageRuns
 from pydamon.probes.procfs import read, status_of
 from pydamon.schemes.actions.base import Action, advice_refusal, advise, mapped_here_only
 from pydamon.schemes.memory import TargetMemory
-from pydamon.schemes.ranges import size_of
 from pydamon.schemes.refusal import Refusal
 
 __all__ = ["HUGE_BYTES", "Collapse", "Hugepage", "Nohugepage"]

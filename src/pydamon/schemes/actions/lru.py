@@ -8,12 +8,12 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon.core.ranges import size_of
 from pydamon.core.regions import PAGE_SIZE, Ranges
 from pydamon.probes.pagestate import HUGE, PRESENT
 from pydamon.schemes.actions.base import Action
 from pydamon.schemes.actions.huge import HUGE_BYTES
 from pydamon.schemes.memory import TargetMemory
-from pydamon.schemes.ranges import size_of
 from pydamon.schemes.refusal import Refusal, refusal_of
 
 __all__ = ["LruPrio"]

@@ -6,13 +6,13 @@ import time
 from typing import ClassVar
 from weakref import WeakKeyDictionary
 
+from pydamon.core.ranges import size_of
 from pydamon.core.regions import Ranges
 from pydamon.probes.madvise import MADV_COLD, MADV_PAGEOUT
 from pydamon.probes.pagestate import PRESENT
 from pydamon.schemes.actions.base import Action, advice_refusal, advise, mapped_here_only
 from pydamon.schemes.actions.huge import HUGE_BYTES
 from pydamon.schemes.memory import TargetMemory, holds_swap
-from pydamon.schemes.ranges import size_of
 from pydamon.schemes.refusal import Refusal
 from pydamon.schemes.scheme import Scheme
 

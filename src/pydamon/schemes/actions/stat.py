@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from pydamon.core.ranges import size_of
 from pydamon.core.regions import Ranges
 from pydamon.schemes.actions.base import Action
 from pydamon.schemes.memory import TargetMemory
-from pydamon.schemes.ranges import size_of
 
 __all__ = ["Stat"]
 

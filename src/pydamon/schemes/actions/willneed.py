@@ -6,12 +6,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from pydamon.core.ranges import intersect, subtract, union
 from pydamon.core.regions import Ranges
 from pydamon.probes.madvise import MADV_WILLNEED
 from pydamon.probes.pagestate import PRESENT, SWAPPED
 from pydamon.schemes.actions.base import Action, advice_refusal, advise
 from pydamon.schemes.memory import TargetMemory
-from pydamon.schemes.ranges import common, without
 from pydamon.schemes.refusal import Refusal
 
 __all__ = ["Willneed"]
@@ -34,10 +34,10 @@ class Willneed(Action):
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
         runs = memory.pages.runs(ranges)
-        absent = without(ranges, runs.ranges((runs.flags & PRESENT) != 0))
+        absent = subtract(ranges, runs.ranges((runs.flags & PRESENT) != 0))
         # Elsewhere nothing was ever written: there is nothing to read.
         swapped = runs.ranges((runs.flags & (PRESENT | SWAPPED)) == SWAPPED)
-        return common(absent, np.concatenate([memory.in_files, swapped]))
+        return intersect(absent, union(np.concatenate([memory.in_files, swapped])))
 
     def act(self, memory: TargetMemory, ranges: Ranges) -> int:
         return advise(memory, ranges, MADV_WILLNEED)
