@@ -36,6 +36,8 @@ __all__ = ["Outcome", "all_tried", "files", "tried"]
 MEMORY_BYTES = 2**30
 """Address space beyond what the program has when it starts."""
 MOST_MEMORY_BYTES = 500 * 10**6
+_PLAIN_BYTES = 120 * 10**6
+"""What the program takes that has imported everything, and read nothing."""
 MOST_CPU_S = 10
 """Of either command."""
 _MIB = 2**20
@@ -111,6 +113,7 @@ def tried(name: str, content: Callable[[], bytes], folder: Path) -> Outcome:
     path = folder / "hostile"
     made(path, content)
     reading, writing = os.pipe()
+    before_bytes = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     began = time.monotonic()
     child = os.fork()
     if child == 0:
@@ -121,6 +124,8 @@ def tried(name: str, content: Callable[[], bytes], folder: Path) -> Outcome:
         error = pipe.read().decode(errors="replace")
     _, status, usage = os.wait4(child, 0)
     seconds = time.monotonic() - began
+    # The child of a large process is as large from the start.
+    used_bytes = usage.ru_maxrss * 1024 - max(0, before_bytes - _PLAIN_BYTES)
     wrong = ""
     if os.WIFSIGNALED(status):
         wrong = f"ended by {signal.Signals(os.WTERMSIG(status)).name}"
@@ -128,11 +133,11 @@ def tried(name: str, content: Callable[[], bytes], folder: Path) -> Outcome:
         wrong = f"exit code {os.WEXITSTATUS(status)}"
     elif "Traceback" in error:
         wrong = "a traceback"
-    elif usage.ru_maxrss * 1024 > MOST_MEMORY_BYTES:
-        wrong = f"{usage.ru_maxrss / 1000:.0f} MB"
+    elif used_bytes > MOST_MEMORY_BYTES:
+        wrong = f"{used_bytes / 1e6:.0f} MB"
     elif sum(not line.startswith("  ") for line in error.splitlines()) > 3:
         wrong = "more lines than it has to say"
-    return Outcome(name, wrong, error, seconds, usage.ru_maxrss * 1024)
+    return Outcome(name, wrong, error, seconds, used_bytes)
 
 
 def _child(path: Path, writing: int, suffix: str) -> None:

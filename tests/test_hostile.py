@@ -30,7 +30,7 @@ def test_windows_of_one_region_come_to_an_end(tmp_path: Path) -> None:
 
 def test_row_groups_of_a_row_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "r.parquet"
-    rows = record(tmp_path / "r.damon", busy(200)).table
+    rows = record(tmp_path / "r.damon", busy(400)).table
     parquet.write_table(rows[:1100], path, row_group_size=1)
     with pytest.raises(RecordingError, match="1,100 row groups of 1 rows"):
         open_recording(path)
