@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BPF := src/pydamon/probes/ebpf/sampler.bpf
 
-.PHONY: demo test test-vm effects hostile lint bench bench-quick bpf format clean
+.PHONY: demo test test-live test-vm effects hostile lint bench bench-quick bpf format clean
 
 demo: $(READY) $(BPF).o
 	$(BIN)/pydamon demo
@@ -14,7 +14,11 @@ demo: $(READY) $(BPF).o
 # What watches real processes has the machine for itself.
 test: lint
 	$(BIN)/pytest -q -n 2 --dist worksteal -m "not live"
-	$(BIN)/pytest -q -m live
+	$(BIN)/pytest -q -m "live and not long"
+
+# The others that watch real processes: minutes more.
+test-live: $(READY) $(BPF).o
+	$(BIN)/pytest -q -m "live and long"
 
 # The same tests with other kernels and page tables, in a virtual machine: see docs/testing.md.
 #     make test-vm VARIANT=linux61,thp TESTS="tests/live -k huge"

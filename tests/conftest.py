@@ -19,6 +19,7 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 _HERE = Path(__file__).parent
+_LONG = ("test_commands.py", "test_odd_programs.py", "test_schemes.py", "test_targets.py")
 _LIVE = tuple(_HERE / name for name in ("live", "bench", "vm", "kernel/test_real.py"))
 
 
@@ -33,6 +34,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.live)
         if item.get_closest_marker("live"):
             item.add_marker(pytest.mark.flaky(reruns=2))
+            if item.path.is_relative_to(_HERE / "bench") or item.path.name in _LONG:
+                item.add_marker(pytest.mark.long)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
