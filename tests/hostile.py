@@ -135,7 +135,7 @@ def tried(name: str, content: Callable[[], bytes], folder: Path) -> Outcome:
         wrong = "a traceback"
     elif used_bytes > MOST_MEMORY_BYTES:
         wrong = f"{used_bytes / 1e6:.0f} MB"
-    elif sum(not line.startswith("  ") for line in error.splitlines()) > 3:
+    elif sum(not line.startswith("  ") for line in set(error.splitlines())) > 3:
         wrong = "more lines than it has to say"
     return Outcome(name, wrong, error, seconds, used_bytes)
 

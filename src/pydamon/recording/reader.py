@@ -47,8 +47,8 @@ _LEAST_PART_ROWS = 2**12
 _PART_NAME_BYTES = 2**25
 _SMALL_TABLES = 256
 _MOST_SNAPSHOT_ROWS = 2**22
-_MANY_WINDOWS = 3 * 2**19
-"""43 hours of a target at 100 ms; reports keep something of each. DAMON has 10 regions or more."""
+_MANY_WINDOWS = 2**20
+"""29 hours of a target at 100 ms; reports keep something of each. DAMON has 10 regions or more."""
 _MOST_TOLD = 200
 
 

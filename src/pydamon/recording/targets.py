@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon.core.mappings import MappingTable
 from pydamon.core.snapshot import Target
 from pydamon.recording.arrays import distinct
 
@@ -74,9 +75,10 @@ def located_in(recording: Recording) -> tuple[tuple[Target, ...], NDArray[np.int
     facts = [recording.of_parts(n) for n in ("host", "pid", "process_started_ns", "target")]
     rows, place = distinct(*facts)
     hosts, names = recording.names("host"), recording.names("target")
+    nothing = MappingTable()  # one for all of them: there may be 100,000
     there = zip(*(values[rows].tolist() for values in facts), strict=True)
     each = [
-        Target(pid, names[name], started_ns=started_ns, host=hosts[host])
+        Target(pid, names[name], nothing, started_ns, hosts[host])
         for host, pid, started_ns, name in there
     ]
     first, last = np.full(len(each), len(place)), np.zeros(len(each), np.int64)

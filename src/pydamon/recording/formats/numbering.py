@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
+from pydamon.core.errors import RecordingError
+
 __all__ = ["Numbering", "check_count", "ids_of"]
 
 _MOST_PID = 2**31 - 1
@@ -57,8 +59,16 @@ def check_count(targets: int) -> None:
 
 
 def ids_of(pids: Iterable[int]) -> Iterator[int]:
-    """The ids of targets to be written, in order: their pids, but no number twice."""
+    """The ids of targets to be written, in order: their pids, but no number twice.
+
+    Raises `RecordingError` where they are more than could be read again.
+    """
     wanted = list(pids)
+    if len(wanted) > _MOST_TARGETS:
+        raise RecordingError(
+            f"damo's formats have at most {_MOST_TARGETS:,} targets, not {len(wanted):,}",
+            hint="take some of them: pydamon slice --pid",
+        )
     taken, there = set[int](), set(wanted)
     free = 0
     for pid in wanted:

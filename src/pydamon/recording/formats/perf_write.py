@@ -63,9 +63,12 @@ class _Writer:
             key = host, pid
             task = f"{said.get('task', _COMMAND)} ".lstrip(" ")
             opening = f"target_id={self._ids[key]} nr_regions="
-            # How long an only aggregation took is told, as damo does, by an empty one behind it.
-            after = f"{task}{_time(2 * end_ns - start_ns)}: {event} {opening}1 0-0: -1 -1\n"
-            self._endings[key] = "" if key in self._endings else after
+            if key in self._endings:
+                self._endings[key] = ""
+            else:
+                # How long an only aggregation took is told, as damo does, by an empty one after it.
+                after = f"{task}{_time(2 * end_ns - start_ns)}: {event} {opening}1 0-0: -1 -1\n"
+                self._endings[key] = after
             before = f"{task}{_time(end_ns)}: {event} {opening}{high - low} "
             for (a, b, n, g), code in zip(rows[low:high], codes[low:high], strict=True):
                 more = facts[code].get("more")
