@@ -301,6 +301,8 @@ class SamplingMonitor(Monitor):
             self._pause(start_ns + window_ns // 4)
             survey.middle()
         self._pause(start_ns + window_ns)
+        # It is shorter than that where memory moved meanwhile.
+        window_ns = max(1, clock.now_ns() - start_ns)
         self._known_for(window_ns)
         self._table = survey.end(self._table, self.attrs.max_regions, self._repeated)
         survey.pay(clock.now_ns(), window_ns)
