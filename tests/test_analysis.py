@@ -14,7 +14,7 @@ from pydamon import analysis
 from pydamon.core.errors import RecordingError, UsageError
 from pydamon.core.snapshot import Cost, Snapshot, Target
 from pydamon.recording import Recording
-from tests.recordings import BEGIN_NS, MIB, MS, record, snapshot, target
+from tests.recordings import BEGIN_NS, MIB, MS, busy, record, snapshot, target
 
 HEAP, LIB = 64 * MIB, 512 * MIB
 PROCESS = target(
@@ -340,3 +340,15 @@ def test_distributions_and_idle_memory_count_every_byte(
     assert (np.diff(idle.mean_bytes) <= 1e-6).all()
     hot = analysis.summary(recording).size
     assert idle.mean_bytes[0] == pytest.approx(hot.cold)
+
+
+def test_nothing_is_left_of_a_recording(tmp_path: Path) -> None:
+    whole = record(tmp_path / "r.damon", busy(8))
+    nothing = whole.pick(np.zeros(len(whole.table), np.bool_))
+    assert analysis.mappings(nothing) == ()
+    assert analysis.summary(nothing).size.total == 0
+    assert analysis.working_set(nothing).total.most == 0
+
+
+def test_no_percentile_is_asked_for(tmp_path: Path) -> None:
+    assert analysis.working_set(record(tmp_path / "r.damon", busy(8)), ()).total.percentiles == ()

@@ -129,7 +129,9 @@ class MappingSums:
     def mappings(self, outline: Outline, idle_ns: int) -> tuple[MappingHeat, ...]:
         """Their means, from the most hot bytes to the fewest."""
         targets = self._numbers.targets
-        rows = np.stack([rows[0] for rows in self._sums.values()])
+        width = _FIXED + len(self._ages_ns) + 1
+        # A filter may have left nothing of any mapping.
+        rows = np.array([rows[0] for rows in self._sums.values()]).reshape(-1, width)
         means = zip(self._sums, *self._means(rows, outline, idle_ns), strict=True)
         found = [MappingHeat(targets[at], name, size, rate) for (at, name), size, rate in means]
         return tuple(sorted(found, key=lambda one: (-one.size.hot, -one.rate, -one.size.total)))

@@ -122,6 +122,8 @@ def _percentiles_of(series: Sequence[Course], percentiles: Sequence[float]) -> N
     order = np.argsort(sizes, axis=1, kind="stable")
     up_to = np.cumsum(np.take_along_axis(weight, order, axis=1), axis=1)
     shares = np.array(percentiles) * up_to[:, -1:] / 100
-    places = np.stack([(up_to <= share[:, None]).sum(axis=1) for share in shares.T], axis=1)
+    places = np.zeros(shares.shape, np.intp)
+    for column, share in enumerate(shares.T):
+        places[:, column] = (up_to <= share[:, None]).sum(axis=1)
     places = np.take_along_axis(order, np.minimum(places, sizes.shape[1] - 1), axis=1)
     return np.take_along_axis(sizes, places, axis=1)
