@@ -12,7 +12,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from pydamon import ProbeUnavailable
+from pydamon.kernel.claim import check_free
 from pydamon.kernel.events import EventReader
+from pydamon.kernel.files import Files
+from pydamon.kernel.kdamond import ADMIN
 from tests.kernel.conftest import FREE, kdamonds
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -56,6 +59,21 @@ def _an_event_stays_open() -> Iterator[None]:
             with suppress(ProbeUnavailable):  # Linux 6.1 has no DAMON
                 stack.enter_context(EventReader(os.getpid(), 1))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _the_machines_damon_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is somebody's, or will be: only in the virtual machine do tests drive the kernel's own."""
+    if FREE:
+        return
+
+    def check(files: Files | None = None, *others: Path) -> None:
+        if files is None or files.root == ADMIN:
+            raise ProbeUnavailable("tests leave this machine's DAMON alone")
+        check_free(files, *others)
+
+    monkeypatch.setattr("pydamon.kernel.open.check_free", check)
+    monkeypatch.setattr("pydamon.kernel.claim.check_free", check)
 
 
 @pytest.fixture(autouse=True)

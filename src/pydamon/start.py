@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, overload
 
-from pydamon.core.errors import KernelError, ProbeUnavailable, UsageError
+from pydamon.core.errors import ProbeUnavailable, UsageError
 from pydamon.core.tuner import IntervalGoal
 from pydamon.engine import Monitor, SamplingMonitor
 from pydamon.engine import monitor as sampling_monitor
@@ -131,8 +131,6 @@ def monitor(
             break
         except ProbeUnavailable as error:
             passed_over[name] = error
-        except KernelError as error:  # it has DAMON, but not for processes, or is about to end
-            passed_over[name] = ProbeUnavailable(str(error), hint=error.hint)
     else:
         chosen = by_sampling("auto")
     chosen.passed_over = passed_over | chosen.passed_over

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 import pydamon
-from pydamon import AccessPattern, ProbeUnavailable, Quota, Scheme, UsageError
+from pydamon import AccessPattern, KernelError, ProbeUnavailable, Quota, Scheme, UsageError
 from pydamon.kernel import KernelMonitor, kernel_monitor
+from pydamon.kernel.kdamond import Kdamond
 from tests.kernel.fake import NEW, OLD, FakeFiles
 
 HOT = (0x10000, 0x20000, 20, 7)
@@ -39,6 +40,18 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 def watching(files: FakeFiles, pid: int, **options: object) -> KernelMonitor:
     options = {"state": files.root.parent / "run", "cpu_budget_percent": None} | options
     return kernel_monitor(pid, files=files, events=False, **options)  # type: ignore[arg-type]
+
+
+def test_a_kernel_that_cannot_be_switched_on_is_not_to_be_had(
+    files: FakeFiles, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(kdamond: Kdamond) -> None:
+        raise KernelError("cannot write 'on': Invalid argument")
+
+    monkeypatch.setattr(Kdamond, "start", refuse)
+    with pytest.raises(ProbeUnavailable, match="Invalid argument"):
+        watching(files, sleeper.pid)
+    assert files.tree() == {"nr_kdamonds": "0\n"}
 
 
 def test_snapshots_are_what_the_kernel_counted(

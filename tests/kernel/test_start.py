@@ -13,7 +13,6 @@ import pytest
 
 import pydamon
 from pydamon import ProbeUnavailable, Scheme, UsageError
-from pydamon.core.errors import KernelError
 from pydamon.engine import monitor as sampling_monitor
 from pydamon.kernel import kernel_monitor
 from pydamon.kernel.kdamond import ADMIN
@@ -74,7 +73,7 @@ def test_the_kernel_looks_where_pages_cannot_be_sampled(files: FakeFiles, pid: i
 @samples_here
 @pytest.mark.usefixtures("no_pages")
 def test_a_kernel_that_refuses_is_passed_over(pid: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    refused = Mock(side_effect=KernelError("cannot write 'on': Invalid argument"))
+    refused = Mock(side_effect=ProbeUnavailable("cannot write 'on': Invalid argument"))
     monkeypatch.setattr("pydamon.kernel.kernel_monitor", refused)
     with pydamon.monitor(pid) as mon:
         assert mon.engine == "sampling"

@@ -92,7 +92,7 @@ class KernelMonitor(Monitor):
             self._targets = list(self._layout.targets)
             """The kernel's targets, in its order: who has exited keeps its place."""
             self._pages = CgroupPages(cgroup, self._layout.ranges[0]) if cgroup else None
-            self._on()
+            self._begin()
         except BaseException:
             self.close()
             raise
@@ -320,6 +320,18 @@ class KernelMonitor(Monitor):
         )
         schemes = self._schemes if self._events else (*self._schemes, _ALL)
         return Settings(self._operations, targets, self._attrs, self._goal, schemes)
+
+    def _begin(self) -> None:
+        """Switch it on for the first time, which tells whether this kernel can do it at all."""
+        try:
+            self._on()
+        except KernelError as error:
+            if not self._space.alive:
+                raise
+            raise ProbeUnavailable(
+                f"the kernel's DAMON could not be started: {error}",
+                hint=f"it may be built without what {self._operations} needs",
+            ) from error
 
     def _on(self) -> None:
         self._changed_ns = time.monotonic_ns()
