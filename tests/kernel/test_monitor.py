@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from itertools import islice, pairwise
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -45,10 +46,8 @@ def watching(files: FakeFiles, pid: int, **options: object) -> KernelMonitor:
 def test_a_kernel_that_cannot_be_switched_on_is_not_to_be_had(
     files: FakeFiles, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(kdamond: Kdamond) -> None:
-        raise KernelError("cannot write 'on': Invalid argument")
-
-    monkeypatch.setattr(Kdamond, "start", refuse)
+    refused = Mock(side_effect=KernelError("cannot write 'on': Invalid argument"))
+    monkeypatch.setattr(Kdamond, "start", refused)
     with pytest.raises(ProbeUnavailable, match="Invalid argument"):
         watching(files, sleeper.pid)
     assert files.tree() == {"nr_kdamonds": "0\n"}
