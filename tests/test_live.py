@@ -18,7 +18,18 @@ from pydamon.core.attrs import Attrs
 from pydamon.core.regions import PAGE_SIZE
 from pydamon.core.snapshot import Cost, Snapshot
 from pydamon.engine import Monitor
-from pydamon.live import SUMS, Feed, Frame, History, Replay, Scroll, Spans, fold, frame_of, union
+from pydamon.live import (
+    SUMS,
+    Feed,
+    Frame,
+    HeatMapCache,
+    History,
+    RateSpans,
+    Replay,
+    fold,
+    frame_of,
+    union,
+)
 from tests.recordings import BEGIN_NS, MIB, MS, record, snapshot, target
 
 APP = target(
@@ -46,7 +57,7 @@ def written(count: int, *, first: int = 0) -> list[Snapshot]:
 
 
 @st.composite
-def lists_of_spans(draw: st.DrawFn) -> Spans:
+def lists_of_spans(draw: st.DrawFn) -> RateSpans:
     """Sorted spans of two targets, in pages 0 to 30 of each."""
     rows = []
     for index in range(2):
@@ -56,7 +67,7 @@ def lists_of_spans(draw: st.DrawFn) -> Spans:
                 rate = draw(st.sampled_from((0.0, 0.25, 0.5, 1.0)))
                 rows.append((index, low * PAGE_SIZE, high * PAGE_SIZE, rate, low % 2))
     columns = np.array(rows, np.float64).reshape(-1, 5).T
-    return Spans(
+    return RateSpans(
         columns[0].astype(np.int32),
         columns[1].astype(np.int64),
         columns[2].astype(np.int64),
@@ -65,7 +76,7 @@ def lists_of_spans(draw: st.DrawFn) -> Spans:
     )
 
 
-def by_page(spans: Spans) -> dict[tuple[int, int], float]:
+def by_page(spans: RateSpans) -> dict[tuple[int, int], float]:
     """The rate of every page that spans cover."""
     return {
         (int(spans.target[i]), page): float(spans.rate[i])
@@ -75,7 +86,7 @@ def by_page(spans: Spans) -> dict[tuple[int, int], float]:
 
 
 @given(st.lists(st.tuples(lists_of_spans(), st.integers(1, 5)), min_size=1, max_size=4))
-def test_a_union_has_the_mean_rate_of_every_page(parts: list[tuple[Spans, int]]) -> None:
+def test_a_union_has_the_mean_rate_of_every_page(parts: list[tuple[RateSpans, int]]) -> None:
     made = union([spans for spans, _ in parts], [float(weight) for _, weight in parts])
     known: dict[tuple[int, int], list[tuple[float, int]]] = {}
     for spans, weight in parts:
@@ -223,10 +234,10 @@ def test_columns_are_what_a_whole_heat_map_has(tmp_path: Path) -> None:
     whole = analysis.heatmap(
         record(tmp_path / "r.damon", snapshots), 16, 64, pid=7, addresses="all"
     )
-    scroll, fresh = Scroll(), Scroll()
+    scroll, fresh = HeatMapCache(), HeatMapCache()
     frames = history.frames()
     for end in (20, 33, 64):
-        for one in (scroll, Scroll() if end < 64 else fresh):
+        for one in (scroll, HeatMapCache() if end < 64 else fresh):
             made = one.look(
                 frames[:end],
                 APP,
@@ -254,7 +265,7 @@ def test_the_hottest_range_does_not_jump() -> None:
             (APP,), [*regions, (0, low, low + MIB, 20, 9), (0, low + MIB, 24 * MIB, 0, 9)]
         )
 
-    scroll = Scroll()
+    scroll = HeatMapCache()
 
     def axis(at: int) -> tuple[int, int]:
         frames = [frame_of([hot(at)])]
@@ -272,7 +283,7 @@ def test_the_hottest_range_does_not_jump() -> None:
 
 
 def test_what_is_not_there_has_no_map() -> None:
-    scroll = Scroll()
+    scroll = HeatMapCache()
     frames = [frame_of(written(1))]
     end_ns = frames[0].end_ns
     assert scroll.look([], APP, 8, 8, end_ns=0, column_ns=1) is None

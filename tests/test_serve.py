@@ -21,7 +21,7 @@ import pytest
 
 from pydamon.cli.main import main
 from pydamon.core.snapshot import Snapshot
-from pydamon.live import Frame, History, Replay, Source
+from pydamon.live import Frame, FrameSource, History, Replay
 from pydamon.web import Server, application, serve
 from pydamon.web.encode import Encoder
 from tests.browser import CHROMIUM, Tab, chromium
@@ -63,7 +63,7 @@ def live(seconds: int) -> Live:
 
 
 @contextmanager
-def serving(source: Source) -> Iterator[Server]:
+def serving(source: FrameSource) -> Iterator[Server]:
     server = Server(source)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -253,7 +253,7 @@ def test_a_frame_is_encoded_once_and_not_kept_for_longer() -> None:
     assert len(encoder._encoded) == 0
 
 
-async def read(source: Source, done: asyncio.Event) -> int:
+async def read(source: FrameSource, done: asyncio.Event) -> int:
     """Read the stream of an application without a network, and count its bytes."""
     app = application(source, "token")
     total = 0

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from pydamon.bench import real
-from pydamon.bench.judge import Verdict, judge
+from pydamon.bench.judge import ExactTruth, judge
 from pydamon.bench.programs import PROGRAMS
 from pydamon.cli.main import main
 from pydamon.core.regions import PAGE_SIZE
@@ -90,7 +90,7 @@ def test_no_such_program(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_one_window_against_the_others() -> None:
     rows = np.array([[True, True, False, False], [True, True, False, True]])
-    verdict = Verdict(((7, 0, 4),), rows, 4 * PAGE_SIZE, 1e9, 0.0)
+    verdict = ExactTruth(((7, 0, 4),), rows, 4 * PAGE_SIZE, 1e9, 0.0)
     assert verdict.accessed_bytes == 2.5 * PAGE_SIZE
     assert verdict.hot_bytes == 3 * PAGE_SIZE
     first, second = verdict.agreement()

@@ -20,7 +20,7 @@ from pydamon.core.classify import UNKNOWN
 from pydamon.core.errors import RecordingError
 from pydamon.core.snapshot import Cost, Footprint, Snapshot, Target
 from pydamon.export import Metrics
-from pydamon.live import SUMS, Replay, Scroll, fold
+from pydamon.live import SUMS, HeatMapCache, Replay, fold
 from pydamon.live.making import frame_of
 from pydamon.notebook.html import to_html
 from pydamon.policies.stat import Stat
@@ -504,7 +504,7 @@ def test_live_heat_maps_tell_what_nobody_looked_at(tmp_path: Path) -> None:
         encoded = json.loads(Encoder()(frame))["spans"]["rate"]
         assert [rate < 0 for rate in encoded] == np.isnan(spans.rate).tolist()
         assert frame.unseen[JAVA.key] == pytest.approx(100 * MIB)
-    found = Scroll().look(
+    found = HeatMapCache().look(
         frames, JAVA, 34, 6, end_ns=frames[-1].end_ns, column_ns=S, addresses="all"
     )
     assert found is not None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pydamon import AccessPattern, UsageError, read_damo_schemes
-from pydamon.policies import POLICIES, Whom, load_config
+from pydamon.policies import POLICIES, TargetSelection, load_config
 
 FILES = Path(__file__).parent
 
@@ -16,7 +16,7 @@ def load(path: Path) -> None:
     if path.suffix == ".json":
         read_damo_schemes(path)
     else:
-        load_config(path, POLICIES, target=Whom(pids=(1,)))
+        load_config(path, POLICIES, target=TargetSelection(pids=(1,)))
 
 
 @pytest.mark.parametrize(

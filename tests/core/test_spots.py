@@ -44,7 +44,7 @@ def test_a_border_is_closed_in_upon_round_by_round() -> None:
     errors = []
     for _ in range(12):
         known = looked_at(spots.choose(table, known, 200, rng), [hot])
-        table = spots.tell(table, known, 500)
+        table = spots.apply_spots(table, known, 500)
         found = table.touched > 0.5
         errors.append(abs(table.start[found].min() - hot[0]) + abs(table.end[found].max() - hot[1]))
     assert errors[0] < 10 * GIB
@@ -55,11 +55,11 @@ def test_what_is_idle_now_is_told_from_new_spots() -> None:
     table = RegionTable.of(0, 0, 100 * GIB)
     rng = np.random.default_rng(3)
     known = looked_at(spots.choose(table, Spots.none(), 100, rng), [(0, 50 * GIB)])
-    table = spots.tell(table, known, 500)
+    table = spots.apply_spots(table, known, 500)
     assert abs(table.touched @ table.size - 50 * GIB) < 2 * GIB
     for _ in range(12):
         known = looked_at(spots.choose(table, known, 100, rng), [])
-        table = spots.tell(table, known, 500)
+        table = spots.apply_spots(table, known, 500)
     assert table.touched @ table.size < 0.01 * 50 * GIB
 
 
@@ -69,14 +69,14 @@ def test_a_share_follows_spots_that_all_say_another() -> None:
     rng = np.random.default_rng(4)
     for _ in range(3):
         chosen = spots.choose(table, Spots.none(), 50, rng)
-        table = spots.tell(table, replace(chosen, share=np.full(len(chosen), 0.9)), 500)
+        table = spots.apply_spots(table, replace(chosen, share=np.full(len(chosen), 0.9)), 500)
     assert abs(table.touched[0] - 0.9) < 0.02
 
 
 def test_nothing_is_told_by_spots_that_could_not_be_watched() -> None:
     table = RegionTable.of(0, 0, GIB)
     chosen = spots.choose(table, Spots.none(), 50, np.random.default_rng(5))
-    assert np.isnan(spots.tell(table, chosen, 500).touched).all()
+    assert np.isnan(spots.apply_spots(table, chosen, 500).touched).all()
 
 
 @given(
@@ -98,7 +98,7 @@ def test_regions_are_only_ever_split(
         known = looked_at(spots.choose(table, known, count, rng), spans)
         known = replace(known, share=np.minimum(known.share, 1))
         before = len(table)
-        table = spots.tell(table, known, most)
+        table = spots.apply_spots(table, known, most)
         table.check()
         assert len(table) <= max(most, before)
         assert np.isin(borders, np.append(table.start, table.end)).all()

@@ -16,7 +16,7 @@ from pydamon import ProbeUnavailable, Scheme, UsageError
 from pydamon.engine import monitor as sampling_monitor
 from pydamon.kernel import kernel_monitor
 from pydamon.kernel.kdamond import ADMIN
-from pydamon.policies import Config, Monitoring, Reclaim, Service, Whom
+from pydamon.policies import Config, Monitoring, Reclaim, Service, TargetSelection
 from pydamon.probes import PROBES
 from tests.kernel.fake import FakeFiles
 
@@ -86,7 +86,7 @@ def test_a_policy_is_the_kernels_when_one_word_is_changed(files: FakeFiles, pid:
     policy = Reclaim(min_age="1s")
     config = Config(
         name="x",
-        target=Whom(pids=[pid]),
+        target=TargetSelection(pids=[pid]),
         monitoring=Monitoring(engine="kernel", aggr="100ms", update="100ms"),
         policy=policy,
         schemes=policy.schemes(),

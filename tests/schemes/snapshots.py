@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from pydamon.core.snapshot import Snapshot, Target
-from pydamon.schemes.chosen import Chosen
+from pydamon.schemes.chosen import Candidates
 from tests.strategies import SAMPLES, tables
 
 __all__ = ["AGGREGATION_NS", "all_of", "bytes_of", "snapshot_of", "snapshots"]
@@ -57,12 +57,12 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     )
 
 
-def all_of(snapshot: Snapshot) -> Chosen:
+def all_of(snapshot: Snapshot) -> Candidates:
     """Everything in it."""
-    return Chosen.all_of(snapshot)
+    return Candidates.all_of(snapshot)
 
 
-def bytes_of(chosen: Chosen) -> list[tuple[int, int, int]]:
+def bytes_of(chosen: Candidates) -> list[tuple[int, int, int]]:
     """(target, start, end) of the parts, in their order."""
     rows = zip(chosen.target.tolist(), chosen.start.tolist(), chosen.end.tolist(), strict=True)
     return list(rows)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydamon.core.regions import PAGE_SIZE
 from pydamon.core.snapshot import Snapshot
 from pydamon.schemes import Goal, Quota, Weights
-from pydamon.schemes.charge import Charge
+from pydamon.schemes.charge import QuotaState
 from tests.schemes.snapshots import all_of, bytes_of, snapshot_of, snapshots
 from tests.strategies import coalesced
 
@@ -32,7 +32,7 @@ _WINDOWS = 60
 def test_no_window_ever_gets_more_than_its_bytes(
     seen: list[Snapshot], limit: int, weights: Weights, aggregation_ms: int, hot_first: bool
 ) -> None:
-    charge = Charge(Quota(bytes=limit, weights=weights))
+    charge = QuotaState(Quota(bytes=limit, weights=weights))
     now_ns, spent, since_ns = 0, 0, 0
     for step in range(120):
         now_ns += aggregation_ms * _MS
@@ -58,7 +58,7 @@ def test_the_time_quota_holds_on_average(
     """Each step of a 16th of the limit takes as long as it takes: known only afterwards."""
     rng = np.random.default_rng(seed)
     snapshot = snapshot_of([(0, 2**22, 0, 5000)])
-    charge = Charge(Quota(time=f"{quota_ms}ms"))
+    charge = QuotaState(Quota(time=f"{quota_ms}ms"))
     total_ns = 0
     for window in range(_WINDOWS):
         charge.begin(window * _WINDOW_NS)
@@ -77,7 +77,7 @@ def test_the_time_quota_holds_on_average(
 
 def test_the_next_window_goes_on_where_the_last_one_stopped() -> None:
     snapshot = snapshot_of([(0, 10, 0, 9), (10, 25, 0, 9), (40, 60, 0, 9)])
-    charge = Charge(Quota(bytes=7 * PAGE_SIZE))
+    charge = QuotaState(Quota(bytes=7 * PAGE_SIZE))
     windows = []
     for window in range(7):
         charge.begin(window * _WINDOW_NS)
@@ -93,7 +93,7 @@ def test_the_next_window_goes_on_where_the_last_one_stopped() -> None:
 @given(snapshots(), st.integers(PAGE_SIZE, 2**26))
 def test_everything_has_its_turn(snapshot: Snapshot, limit: int) -> None:
     total = all_of(snapshot).size_bytes
-    charge = Charge(Quota(bytes=max(limit, total // 25 + PAGE_SIZE)))
+    charge = QuotaState(Quota(bytes=max(limit, total // 25 + PAGE_SIZE)))
     served: list[tuple[int, int, int]] = []
     for window in range(25):
         charge.begin(window * _WINDOW_NS)
@@ -115,7 +115,7 @@ def _union(rows: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
 
 @pytest.mark.parametrize("fail_charge", [0.0, 0.25, 1.0])
 def test_what_failed_may_cost_less(fail_charge: float) -> None:
-    charge = Charge(Quota(bytes="1M", fail_charge=fail_charge))
+    charge = QuotaState(Quota(bytes="1M", fail_charge=fail_charge))
     charge.begin(0)
     charge.pay(512 << 10, 256 << 10, _MS)
     assert charge.left_bytes == (1 << 20) - (256 << 10) - int(fail_charge * (256 << 10))
@@ -123,7 +123,7 @@ def test_what_failed_may_cost_less(fail_charge: float) -> None:
 
 def test_a_goal_moves_the_limit_up_and_down() -> None:
     score = 0.0
-    charge = Charge(Quota(goals=[Goal(metric="user_input", target=1)]), lambda: score)
+    charge = QuotaState(Quota(goals=[Goal(metric="user_input", target=1)]), lambda: score)
     limits = []
     for window, value in enumerate([0, 0, 0, 15000, 5000, 18000, 10000]):
         score = value
@@ -140,7 +140,7 @@ def test_a_goal_is_reached_to_within_a_tenth(wanted: float, noise: float, seed: 
     """Of 1 GiB a share shall be free; what is taken comes back at a rate of its own."""
     rng = np.random.default_rng(seed)
     free, memory, target = 0.0, float(1 << 30), 10_000 * wanted
-    charge = Charge(
+    charge = QuotaState(
         Quota(bytes="64M", goals=[Goal(metric="user_input", target=int(target))]),
         lambda: 10_000 * (10_000 * free / memory) / target,
     )
@@ -156,7 +156,7 @@ def test_a_goal_is_reached_to_within_a_tenth(wanted: float, noise: float, seed: 
 
 def test_temporal_goals_are_all_or_nothing() -> None:
     score = 0.0
-    charge = Charge(
+    charge = QuotaState(
         Quota(bytes="1M", goals=[Goal(metric="user_input", target=1)], tuner="temporal"),
         lambda: score,
     )

@@ -24,9 +24,9 @@ from pydamon.policies import (
     Service,
     Stat,
     StatusFile,
+    TargetSelection,
     Thp,
     Tier,
-    Whom,
     load_config,
     read_statuses,
 )
@@ -96,7 +96,7 @@ def test_a_configuration_file_says_everything(tmp_path: Path) -> None:
     (tmp_path / "service.toml").write_text(_CONFIG)
     config = load_config(tmp_path / "service.toml", POLICIES)
     assert config.name == "mine"
-    assert config.target == Whom(pids=(1, 2))
+    assert config.target == TargetSelection(pids=(1, 2))
     assert config.monitoring.cpu_budget_percent == 2.5
     assert config.policy == Reclaim(min_age="5min", quota_bytes="1G")
     assert config.schemes == Reclaim(min_age="5min", quota_bytes="1G").schemes()
@@ -215,7 +215,7 @@ def _cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Conf
     (tmp_path / "mine").mkdir()
     procs = tmp_path / "mine" / "cgroup.procs"
     procs.touch()
-    config = Config(name="x", target=Whom(cgroup="mine"), policy=Stat())
+    config = Config(name="x", target=TargetSelection(cgroup="mine"), policy=Stat())
     return procs, config
 
 

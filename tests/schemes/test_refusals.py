@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydamon import AccessPattern, PydamonError, Scheme, UsageError, read_damo_schemes
 from pydamon.cli.main import main
 from pydamon.core.tuner import IntervalGoal
-from pydamon.policies import POLICIES, Whom, load_config
+from pydamon.policies import POLICIES, TargetSelection, load_config
 from pydamon.schemes import Age, Rate
 
 _IDLE = (
@@ -211,13 +211,15 @@ def test_all_of_a_configuration_that_damo_wrote_is_taken(tmp_path: Path) -> None
     path = tmp_path / "damo.json"
     path.write_text(json.dumps({"kdamonds": [_WRITTEN]}))
     config = load_config(path, POLICIES)
-    assert config.target == Whom(pids=(1234,))
+    assert config.target == TargetSelection(pids=(1234,))
     assert config.monitoring.goal == IntervalGoal()
     assert (config.monitoring.aggr, config.monitoring.max_regions) == ("100000000ns", 1000)
     (scheme,) = config.schemes
     assert (scheme.action, scheme.max_snapshots, scheme.quota.limits) == ("stat", 7, False)
     assert scheme.pattern == AccessPattern(min_rate="0%", min_age="0s")
-    assert load_config(path, POLICIES, target=Whom(user="x")).target == Whom(user="x")
+    assert load_config(path, POLICIES, target=TargetSelection(user="x")).target == TargetSelection(
+        user="x"
+    )
 
 
 def _changed(place: list[str | int], value: Any) -> str:
@@ -400,7 +402,7 @@ def test_configurations_are_refused_by_their_place(tmp_path: Path, text: str, sa
     path.write_text(text)
     begin = time.process_time()
     with pytest.raises(UsageError) as caught:
-        load_config(path, POLICIES, target=Whom(pids=(1,)))
+        load_config(path, POLICIES, target=TargetSelection(pids=(1,)))
     assert says in str(caught.value)
     assert str(caught.value).startswith(str(path))
     assert time.process_time() - begin < 2
@@ -509,7 +511,7 @@ def _read_anyhow(tmp_path_factory: pytest.TempPathFactory, name: str, content: b
     path.write_bytes(content)
     said = ""
     try:
-        config = load_config(path, POLICIES, target=Whom(pids=(1,)))
+        config = load_config(path, POLICIES, target=TargetSelection(pids=(1,)))
         for scheme in config.schemes:
             scheme.pattern.bounds(20, 5 * 10**6, 100 * 10**6)
     except PydamonError as error:

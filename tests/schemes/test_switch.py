@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydamon.schemes import Watermarks
-from pydamon.schemes.switch import Switch
+from pydamon.schemes.switch import WatermarkState
 
 _S = 10**9
 
@@ -17,7 +17,7 @@ def test_off_outside_the_marks_and_on_again_only_below_the_middle(
 ) -> None:
     low, mid, high = sorted(marks[:3])
     value = 0
-    switch = Switch(
+    switch = WatermarkState(
         Watermarks(metric="free_mem_rate", interval="5s", low=low, mid=mid, high=high),
         lambda: value,
     )
@@ -37,7 +37,7 @@ def test_the_metric_is_looked_at_once_an_interval() -> None:
         looks.append(300)
         return looks[-1]
 
-    switch = Switch(
+    switch = WatermarkState(
         Watermarks(metric="free_mem_rate", interval="5s", low=200, mid=400, high=500),
         metric,
     )
@@ -47,4 +47,4 @@ def test_the_metric_is_looked_at_once_an_interval() -> None:
 
 
 def test_without_a_metric_it_is_always_on() -> None:
-    assert Switch(Watermarks(), lambda: 1 / 0).is_on(0)
+    assert WatermarkState(Watermarks(), lambda: 1 / 0).is_on(0)

@@ -16,7 +16,7 @@ from pydamon.recording import Recording
 from pydamon.recording.grouping import new_snapshots
 from pydamon.recording.targets import TargetNumbers
 
-__all__ = ["Amount", "Amounts", "Course", "Courses", "sizes", "sums", "touched", "unseen"]
+__all__ = ["Amount", "Amounts", "Course", "TimeSeriesFold", "sizes", "sums", "touched", "unseen"]
 
 Amounts: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Bytes of each target of a snapshot, by itself and in sums over targets: shape (parts,)."""
@@ -36,7 +36,7 @@ class Course:
     amounts: tuple[NDArray[np.int64], ...]
 
 
-class Courses:
+class TimeSeriesFold:
     """Some amounts over time, as a fold that keeps a row for each target of a snapshot.
 
     Sums over several targets are of what each amount gives `once`: memory that targets share

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon.analysis.courses import Amounts, Courses, sums, touched, unseen
+from pydamon.analysis.courses import Amounts, TimeSeriesFold, sums, touched, unseen
 from pydamon.analysis.folding import fold_some
 from pydamon.core.classify import RegionClasses
 from pydamon.core.snapshot import Target
@@ -45,7 +45,7 @@ def footprint(recording: Recorded) -> tuple[FootprintSeries, ...]:
 
     Raises `RecordingError` where there are no snapshots.
     """
-    courses = Courses(touched, _vsz, _rss, unseen)
+    courses = TimeSeriesFold(touched, _vsz, _rss, unseen)
     fold_some(recording, courses)
     return tuple(
         FootprintSeries(one.target, one.end_ns, vsz, rss, wss, unknown)

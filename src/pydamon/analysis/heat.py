@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pydamon.analysis.axis import AddressAxis, covered
 from pydamon.analysis.folding import Sample, fold, fold_some
-from pydamon.analysis.spans import Spans, spread
+from pydamon.analysis.spans import AxisSpans, spread
 from pydamon.core.classify import UNKNOWN
 from pydamon.core.errors import RecordingError, UsageError
 from pydamon.core.regions import PAGE_SIZE
@@ -18,7 +18,16 @@ from pydamon.core.snapshot import Target
 from pydamon.recording import Recorded, Recording, RecordingFile
 from pydamon.recording.targets import TargetNumbers
 
-__all__ = ["SURVEY_WINDOWS", "HeatMap", "Range", "Survey", "heatmap", "hottest", "spans_of", "zoom"]
+__all__ = [
+    "SURVEY_WINDOWS",
+    "HeatExtent",
+    "HeatMap",
+    "Range",
+    "heatmap",
+    "hottest",
+    "spans_of",
+    "zoom",
+]
 
 Range: TypeAlias = Literal["all", "hottest"] | tuple[int, int]
 """Which addresses: all that were covered, the hottest of them, or those of [start, end)."""
@@ -97,7 +106,7 @@ def heatmap(
         recording = recording.of_pid(pid)
     if isinstance(recording, RecordingFile):
         recording = recording.held(*_NEEDED)
-    survey = Survey(_ENOUGH, time_ns)
+    survey = HeatExtent(_ENOUGH, time_ns)
     outline = fold_some(recording, survey)
     target, *others = survey.hottest_first()
     every = survey.axis_of(target)
@@ -126,7 +135,7 @@ def heatmap(
     )
 
 
-class Survey:
+class HeatExtent:
     """What there is to draw, as a fold: of each target the addresses, times and heat.
 
     `sample` has at most *most_rows* regions of it. *time_ns* bounds the time.
@@ -201,7 +210,7 @@ class Survey:
         return [one.key for one in self._numbers.targets].index(target.key)
 
 
-def spans_of(recording: Recording, axis: AddressAxis, before_ns: int = 0) -> Spans:
+def spans_of(recording: Recording, axis: AddressAxis, before_ns: int = 0) -> AxisSpans:
     """The regions of a single target on an axis; *before_ns* is when the snapshot before ended."""
     # Between two snapshots there may have been a survey, which the later of them has drawn upon.
     start_ns, end_ns = recording.of_snapshots("start_ns"), recording.of_snapshots("end_ns")
@@ -212,7 +221,7 @@ def spans_of(recording: Recording, axis: AddressAxis, before_ns: int = 0) -> Spa
     # Blocks are few: only those are looked up.
     heads, low, _ = _blocks(recording)
     moved = np.repeat(axis.position(low) - low, np.diff(heads, append=len(start)))
-    return Spans(
+    return AxisSpans(
         start + moved,
         end + moved,
         recording.column("nr_accesses") / recording.column("max_nr_accesses"),
@@ -247,7 +256,7 @@ def _blocks(
     return heads, start[heads], end[np.append(heads, len(start))[1:] - 1]
 
 
-def zoom(spans: Spans, every: AddressAxis, addresses: Range) -> tuple[int, int]:
+def zoom(spans: AxisSpans, every: AddressAxis, addresses: Range) -> tuple[int, int]:
     """The positions on the axis between which to draw."""
     if addresses == "all":
         return 0, every.length
@@ -337,7 +346,9 @@ class _Rates:
         return found
 
 
-def _row_names(names: list[str], spans: Spans, row_edges: NDArray[np.float64]) -> tuple[str, ...]:
+def _row_names(
+    names: list[str], spans: AxisSpans, row_edges: NDArray[np.float64]
+) -> tuple[str, ...]:
     """The mapping that fills most of each row."""
     if len(spans.low) == 0:
         return ("",) * (len(row_edges) - 1)

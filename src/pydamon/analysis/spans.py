@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Spans", "spread"]
+__all__ = ["AxisSpans", "spread"]
 
 
 @dataclass(frozen=True)
-class Spans:
+class AxisSpans:
     """The regions of one target in a row of snapshots, by their position on an axis.
 
     `low`, `high` (bytes on the axis), `rate` (0 to 1), `mapping` and `unseen` (the share of it that
@@ -29,9 +29,9 @@ class Spans:
     end_ns: NDArray[np.int64]
     unseen: NDArray[np.float64]
 
-    def between(self, low: int, high: int) -> Spans:
+    def between(self, low: int, high: int) -> AxisSpans:
         """The same on the part of the axis between two positions; what is outside is empty."""
-        return Spans(
+        return AxisSpans(
             np.clip(self.low, low, high) - low,
             np.clip(self.high, low, high) - low,
             self.rate,
@@ -42,12 +42,12 @@ class Spans:
             self.unseen,
         )
 
-    def chunks(self, snapshots: int) -> Iterator[Spans]:
+    def chunks(self, snapshots: int) -> Iterator[AxisSpans]:
         """The same, so many snapshots at a time."""
         for first in range(0, len(self.start_ns), snapshots):
             offsets = self.offsets[first : first + snapshots + 1]
             rows = slice(int(offsets[0]), int(offsets[-1]))
-            yield Spans(
+            yield AxisSpans(
                 self.low[rows],
                 self.high[rows],
                 self.rate[rows],

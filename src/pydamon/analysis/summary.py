@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pydamon.analysis.courses import Courses, touched, unseen
+from pydamon.analysis.courses import TimeSeriesFold, touched, unseen
 from pydamon.analysis.folding import fold_some
 from pydamon.analysis.mappings import Bytes, MappingHeat, MappingSums
 from pydamon.analysis.workingset import WorkingSet
@@ -68,7 +68,7 @@ class Summaries:
 
     def __init__(self, recorded: Recorded, idle_ns: int | None = None) -> None:
         self._courses, self._sums, self._costs = (
-            Courses(touched, unseen),
+            TimeSeriesFold(touched, unseen),
             MappingSums(idle_ns),
             _Costs(),
         )

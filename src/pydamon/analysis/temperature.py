@@ -30,8 +30,8 @@ from pydamon.recording import Recorded, Recording, RecordingFile
 __all__ = [
     "HOT_RATE",
     "SORT_KEYS",
+    "RankedRegion",
     "Temperatures",
-    "WarmRegion",
     "regions",
     "regions_of",
     "temperature",
@@ -41,7 +41,7 @@ _ALIKE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class WarmRegion:
+class RankedRegion:
     """Neighbouring regions that are alike: of one mapping, and of about the same access rate.
 
     Each differs from the next by at most a quarter of the samples, and regions that were accessed
@@ -74,7 +74,7 @@ def _process(target: Target) -> tuple[int, int, str]:
     return target.pid, target.started_ns, target.name
 
 
-SORT_KEYS: dict[str, Callable[[WarmRegion], Any]] = {
+SORT_KEYS: dict[str, Callable[[RankedRegion], Any]] = {
     "temperature": lambda one: -one.temperature,
     "size": lambda one: -one.size,
     "rate": lambda one: -one.rate,
@@ -92,7 +92,7 @@ class Temperatures:
     """The regions of a snapshot, the hottest first; `end_ns` is its end in Unix time."""
 
     end_ns: int
-    regions: tuple[WarmRegion, ...]
+    regions: tuple[RankedRegion, ...]
 
     def sorted_by(self, *keys: str) -> Temperatures:
         """The same in another order: `SORT_KEYS`, the first counts most, `-` turns one around.
@@ -186,7 +186,7 @@ def regions_of(snapshot: Snapshot, *, group: bool = True) -> Temperatures:
     return Temperatures(
         snapshot.end_ns,
         tuple(
-            WarmRegion(
+            RankedRegion(
                 snapshot.targets[int(snapshot.target[heads[i]])],
                 int(start[i]),
                 int(end[i]),

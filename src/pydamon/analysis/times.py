@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon.analysis.courses import Courses, sizes
+from pydamon.analysis.courses import TimeSeriesFold, sizes
 from pydamon.analysis.folding import fold_some
 from pydamon.analysis.heat import SURVEY_WINDOWS
 from pydamon.recording import Recorded
@@ -47,7 +47,7 @@ def times(recording: Recorded, least_bytes: int = 1) -> Times:
     Snapshots that follow one another are one stretch, with the surveys between them. Raises
     `RecordingError` where there are no snapshots.
     """
-    courses = Courses(sizes)
+    courses = TimeSeriesFold(sizes)
     outline = fold_some(recording, courses)
     every = next(courses.series())
     (size_bytes,) = every.amounts

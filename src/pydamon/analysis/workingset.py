@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon.analysis.courses import Course, Courses, touched, unseen
+from pydamon.analysis.courses import Course, TimeSeriesFold, touched, unseen
 from pydamon.analysis.folding import fold
 from pydamon.core.errors import UsageError
 from pydamon.core.snapshot import Target
@@ -63,7 +63,7 @@ class WorkingSet:
     targets: tuple[WorkingSetSeries, ...]
 
     @classmethod
-    def of(cls, courses: Courses, percentiles: Sequence[float] = PERCENTILES) -> WorkingSet:
+    def of(cls, courses: TimeSeriesFold, percentiles: Sequence[float] = PERCENTILES) -> WorkingSet:
         """That of which the first amounts are what was `touched`, and what is `unseen`."""
         series = list(courses.series())
         marks = _percentiles(series, [*percentiles, 50])
@@ -90,7 +90,7 @@ def working_set(recording: Recorded, percentiles: Sequence[float] = PERCENTILES)
     """
     if not all(0 <= p <= 100 for p in percentiles):
         raise UsageError("a percentile is a number from 0 to 100")
-    courses = Courses(touched, unseen)
+    courses = TimeSeriesFold(touched, unseen)
     fold(recording, courses)
     return WorkingSet.of(courses, percentiles)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from pydamon.bench.compare import OURS, PLAIN, fair_budget_percent
 from pydamon.bench.scores import best, by_block, correlation, score, truth_heat, view
-from pydamon.bench.tools import EXACT, PACING_NS, Watched, scan_exactly, watch
+from pydamon.bench.tools import EXACT, PACING_NS, MonitorRun, scan_exactly, watch
 from pydamon.core.snapshot import Snapshot
 from pydamon.workloads import PhaseRun, Running, Workload
 
@@ -126,7 +126,7 @@ def _exact(workload: Workload, running: Running) -> Accuracy:
 
 
 def _judge(
-    workload: Workload, running: Running, tool: str, watched: Watched, plan: Plan
+    workload: Workload, running: Running, tool: str, watched: MonitorRun, plan: Plan
 ) -> Accuracy:
     judged = [s for s in watched.whole if _settled(running, watched, s, plan.settle_s)]
     # A tool that takes its time has at least its last word counted.
@@ -160,7 +160,7 @@ def _judge(
     )
 
 
-def _settled(running: Running, watched: Watched, snapshot: Snapshot, settle_s: float) -> bool:
+def _settled(running: Running, watched: MonitorRun, snapshot: Snapshot, settle_s: float) -> bool:
     """Whether nothing had changed for so long before a snapshot's window, nor did in it."""
     start_ns, end_ns = watched.window(snapshot)
     phase = running.truth.phase_at(start_ns)
@@ -169,7 +169,7 @@ def _settled(running: Running, watched: Watched, snapshot: Snapshot, settle_s: f
     return start_ns >= max(phase.start_ns, watched.begin_ns) + settle_s * 1e9
 
 
-def _notices(running: Running, watched: Watched) -> list[tuple[float, float]]:
+def _notices(running: Running, watched: MonitorRun) -> list[tuple[float, float]]:
     """For each change of phase, after how many aggregations and ms it was noticed."""
     phases = running.truth.phases
     last_ns = watched.window(watched.snapshots[-1])[1]
@@ -182,7 +182,7 @@ def _notices(running: Running, watched: Watched) -> list[tuple[float, float]]:
     return found
 
 
-def _notice(running: Running, watched: Watched, new: PhaseRun) -> tuple[float, float]:
+def _notice(running: Running, watched: MonitorRun, new: PhaseRun) -> tuple[float, float]:
     begin, end = _STEADY_NS
     before = running.truth.pages(new.start_ns - end, new.start_ns - begin)
     after = running.truth.pages(new.start_ns + begin, new.start_ns + end)

@@ -34,13 +34,13 @@ from pydamon.probes.process import Process
 from pydamon.spaces.maps import parse_maps, read_maps
 from pydamon.workloads import PageTruth
 
-__all__ = ["Verdict", "judge"]
+__all__ = ["ExactTruth", "judge"]
 
 Bits = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ExactTruth:
     """What some processes accessed in each of several windows (of `window_ns` in the median).
 
     `parts` say which process (pid) the bytes from `start` on belong to; `accessed` has a row for
@@ -95,7 +95,7 @@ class Verdict:
         return pages
 
 
-def judge(pids: Sequence[int], window_ns: float, windows: int) -> Verdict:
+def judge(pids: Sequence[int], window_ns: float, windows: int) -> ExactTruth:
     """Look at all memory of some processes in so many windows, one after the other.
 
     Those that end meanwhile access nothing. Raises `TargetError` if none is there.
@@ -133,7 +133,7 @@ def judge(pids: Sequence[int], window_ns: float, windows: int) -> Verdict:
         for one in looked_at
         for low, high in one.chunks
     )
-    return Verdict(parts, np.array(rows), resident, median(lengths), median(cpus))
+    return ExactTruth(parts, np.array(rows), resident, median(lengths), median(cpus))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ import numpy as np
 import psutil
 
 from pydamon.bench.compare import OURS, PLAIN, fair_budget_percent
-from pydamon.bench.judge import Verdict, judge
+from pydamon.bench.judge import ExactTruth, judge
 from pydamon.bench.programs import Program
 from pydamon.bench.scores import Score, View, best, score, view
-from pydamon.bench.tools import EXACT, Watched, watch
+from pydamon.bench.tools import EXACT, MonitorRun, watch
 from pydamon.core.snapshot import Snapshot
 
 __all__ = ["QUICK", "Plan", "Real", "measure"]
@@ -79,9 +79,9 @@ class Real:
 class _Look:
     """What a tool said in one round, and what the judge found afterwards."""
 
-    watched: Watched
+    watched: MonitorRun
     judged: tuple[Snapshot, ...]
-    verdict: Verdict
+    verdict: ExactTruth
     drift: float
 
 
@@ -136,7 +136,7 @@ def _working_set(pid: int) -> float:
     return judge(_with_children(pid), _STEADY_NS, 2).accessed_bytes
 
 
-def _late(watched: Watched, settle_s: float) -> tuple[Snapshot, ...]:
+def _late(watched: MonitorRun, settle_s: float) -> tuple[Snapshot, ...]:
     """The snapshots that began when the tool should have known."""
     settled_ns = watched.begin_ns + settle_s * 1e9
     late = tuple(s for s in watched.whole if watched.window(s)[0] >= settled_ns)
@@ -191,7 +191,7 @@ def _score(snapshot: Snapshot, look: _Look, tool: str) -> Score:
 def _summary(
     program: str,
     tool: str,
-    verdicts: Sequence[Verdict],
+    verdicts: Sequence[ExactTruth],
     scores: Sequence[Score],
     *,
     drift: float,

@@ -27,10 +27,10 @@ __all__ = [
     "KERNEL",
     "PACING_NS",
     "TOOLS",
-    "Watched",
+    "MonitorRun",
     "chunks",
     "scan_exactly",
-    "usable",
+    "unavailable_tools",
     "watch",
 ]
 
@@ -52,7 +52,7 @@ _CHUNK_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class MonitorRun:
     """What a monitor said, with times as the workload's truth has them (monotonic ns)."""
 
     begin_ns: int
@@ -80,7 +80,7 @@ class Watched:
         return sum(s.cost.cpu_ns for s in late) / (self.window(late[-1])[1] - since_ns)
 
 
-def usable() -> dict[str, str]:
+def unavailable_tools() -> dict[str, str]:
     """The probes that do not work here, or the kernel's DAMON, and why."""
     reasons = {}
     try:
@@ -94,13 +94,13 @@ def usable() -> dict[str, str]:
     return reasons
 
 
-def watch(pid: int, tool: str, duration_s: float, *, seed: int = 0, **options: Any) -> Watched:
+def watch(pid: int, tool: str, duration_s: float, *, seed: int = 0, **options: Any) -> MonitorRun:
     """Monitor a process with a tool for a while."""
     begin_ns = time.monotonic_ns()
     offset_ns = time.time_ns() - begin_ns
     how = {"engine": KERNEL} if tool == KERNEL else TOOLS[tool] | {"seed": seed}
     with monitor(pid, **how, **options) as mon:
-        return Watched(begin_ns, tuple(mon.run(f"{duration_s}s")), offset_ns)
+        return MonitorRun(begin_ns, tuple(mon.run(f"{duration_s}s")), offset_ns)
 
 
 def scan_exactly(running: Running) -> tuple[list[PageTruth], View, float]:

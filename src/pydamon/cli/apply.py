@@ -36,10 +36,10 @@ def apply(args: Args) -> int:
     """
     from pydamon.cli.service import run_service
 
-    return run_service(args, lambda: _load(args))
+    return run_service(args, lambda: _load_schemes(args))
 
 
-def _load(args: Args) -> Config:
+def _load_schemes(args: Args) -> Config:
     from pydamon.cli.service import target_from, with_given
     from pydamon.policies import POLICIES, load_config
 

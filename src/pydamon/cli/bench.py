@@ -155,9 +155,9 @@ def _core(args: Args, say: Callable[[str], None]) -> Iterator[core.CoreCost]:
 
 def _tools(wanted: Sequence[str], say: Callable[[str], None]) -> list[str]:
     """Those of the tools that work here; raises `ProbeUnavailable` where the main one does not."""
-    from pydamon.bench.tools import KERNEL, TOOLS, usable
+    from pydamon.bench.tools import KERNEL, TOOLS, unavailable_tools
 
-    missing = usable()
+    missing = unavailable_tools()
     if "ebpf" in missing:
         raise ProbeUnavailable(
             f"the benchmark needs the ebpf probe, which does not work here: {missing['ebpf']}",

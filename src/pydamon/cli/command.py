@@ -28,8 +28,8 @@ __all__ = [
     "Parsed",
     "argument",
     "command",
-    "complain",
     "duration",
+    "eprint",
     "option",
     "options",
     "percent",
@@ -305,7 +305,7 @@ def _load_numpy() -> None:
         del os.environ[_BLAS_THREADS]
 
 
-def complain(text: str, end: str = "\n") -> None:
+def eprint(text: str, end: str = "\n") -> None:
     """Say something on standard error; nobody may be there to hear it, which is no failure."""
     with contextlib.suppress(OSError):
         print(text, end=end, file=sys.stderr, flush=True)
@@ -318,7 +318,7 @@ def show_warnings() -> None:
     class Warnings(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             clear = "\r\x1b[K" if sys.stderr.isatty() else ""
-            complain(f"{clear}{record.getMessage()}")
+            eprint(f"{clear}{record.getMessage()}")
 
     logging.getLogger("pydamon").handlers = [Warnings(logging.WARNING)]
 

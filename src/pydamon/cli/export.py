@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pydamon.cli.choices import ENGINES
-from pydamon.cli.command import Args, Choice, Parsed, argument, command, complain, option
+from pydamon.cli.command import Args, Choice, Parsed, argument, command, eprint, option
 from pydamon.cli.options import (
     cpu_budget_option,
     duration_option,
@@ -103,7 +103,7 @@ def export(args: Args) -> int:
         ending(exporter.stop),
     ):
         shown = f"[{host}]" if ":" in host else host
-        complain(f"metrics are at http://{shown}:{port}/metrics; Ctrl-C ends it")
+        eprint(f"metrics are at http://{shown}:{port}/metrics; Ctrl-C ends it")
         exporter.run(duration_ns)
     return 0
 
@@ -134,7 +134,7 @@ def _pushing(metrics: Metrics, url: str) -> AbstractContextManager[None]:
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
 
     def say(works: bool) -> None:
-        complain(f"metrics {'are pushed' if works else 'cannot be pushed'} to {endpoint}")
+        eprint(f"metrics {'are pushed' if works else 'cannot be pushed'} to {endpoint}")
 
     return push_metrics(metrics, OTLPMetricExporter(endpoint), said=say)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from pydamon.cli.command import Group, complain
+from pydamon.cli.command import Group, eprint
 from pydamon.core.errors import PydamonError
 
 __all__ = ["COMMANDS", "PROGRAM", "main", "run"]
@@ -97,22 +97,22 @@ def main(argv: Sequence[str]) -> int:
         return _run(argv)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "pydamon"
-        complain(f"{path}: {error.format_message()}")
+        eprint(f"{path}: {error.format_message()}")
         return 2
     except PydamonError as error:
-        complain(f"pydamon: {error}")
+        eprint(f"pydamon: {error}")
         if error.hint:
-            complain(textwrap.indent(error.hint, "  "))
+            eprint(textwrap.indent(error.hint, "  "))
         return 1
     except MemoryError:
-        complain("pydamon: there is too little memory for that")
-        complain("  take a part of the recording: pydamon slice")
+        eprint("pydamon: there is too little memory for that")
+        eprint("  take a part of the recording: pydamon slice")
         return 1
     except BrokenPipeError:
         _leave_output()
         return 0
     except OSError as error:
-        complain(f"pydamon: {_told(error)}")
+        eprint(f"pydamon: {_told(error)}")
         return 1
     except KeyboardInterrupt:
         return 130

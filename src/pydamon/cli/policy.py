@@ -44,7 +44,7 @@ def _policy_command(kind: type[Policy]) -> Command:
         from pydamon.cli.service import run_service
 
         given = _given(kind, args)
-        load = _load if args.config else _config
+        load = _load_policy if args.config else _config
         return run_service(args, lambda: load(kind, args, given), of_file=bool(args.config))
 
     run.__doc__ = kind.__doc__
@@ -88,19 +88,19 @@ def _given(kind: type[Policy], args: Args) -> dict[str, Any]:
 
 def _config(kind: type[Policy], args: Args, given: dict[str, Any]) -> Config:
     from pydamon.cli.service import monitoring_from, target_from
-    from pydamon.policies import Config, Whom
+    from pydamon.policies import Config, TargetSelection
 
     policy = kind(**given)
     return Config(
         name=args.name or kind.name,
-        target=target_from(args) or Whom(),
+        target=target_from(args) or TargetSelection(),
         monitoring=monitoring_from(args),
         policy=policy,
         schemes=policy.schemes(),
     )
 
 
-def _load(kind: type[Policy], args: Args, given: dict[str, Any]) -> Config:
+def _load_policy(kind: type[Policy], args: Args, given: dict[str, Any]) -> Config:
     from pydamon.cli.service import target_from, with_given
     from pydamon.policies import POLICIES, load_config
 

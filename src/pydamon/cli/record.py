@@ -17,7 +17,7 @@ from pydamon.cli.command import (
     NewFile,
     argument,
     command,
-    complain,
+    eprint,
     option,
     show_warnings,
 )
@@ -89,7 +89,7 @@ def record(args: Args) -> int:
     with ExitStack() as stack:
         child = stack.enter_context(Child(args.command)) if args.command else None
         if child and os.geteuid() == 0 and os.environ.get("SUDO_USER"):
-            complain("the command runs as root, as sudo has it; the recording will be yours")
+            eprint("the command runs as root, as sudo has it; the recording will be yours")
         pids = [child.pid] if child else list(args.pids)
         mon = stack.enter_context(
             _physical_from(args) if args.physical else monitor_from(args, pids)
@@ -192,7 +192,7 @@ class _Progress:
         if self._terminal and now_ns - self._shown_ns >= 10**9:
             self._shown_ns = now_ns
             working_set = format_size(snapshot.working_set())
-            complain(
+            eprint(
                 f"\r\x1b[K{self._so_far(now_ns)}, working set {working_set} "
                 f"in {format_duration(snapshot.window_ns)}",
                 end="",
@@ -200,16 +200,16 @@ class _Progress:
 
     def finish(self, path: Path) -> None:
         clear = "\r\x1b[K" if self._terminal else ""
-        complain(f"{clear}{self._so_far(time.monotonic_ns())}: {path}")
+        eprint(f"{clear}{self._so_far(time.monotonic_ns())}: {path}")
         if not self._snapshots:
-            complain("  nothing was seen: the program was gone before the first snapshot")
+            eprint("  nothing was seen: the program was gone before the first snapshot")
         if self._late:
-            complain(f"  {self._late} samples came too late and were left out")
+            eprint(f"  {self._late} samples came too late and were left out")
         # The libraries of any program are shared: that much is a row of the summary.
         unobservable = self._unobservable / max(1, self._snapshots)
         share = self._unobservable / max(1, self._monitored)
         if share > _MOSTLY and unobservable >= _MUCH_BYTES:
-            complain(
+            eprint(
                 f"  not observable: {format_size(unobservable)}, {100 * share:.0f} % of the "
                 "memory, since other processes share it, or it is locked; --probe refs counts the "
                 "bytes used in each mapping there too"
@@ -229,13 +229,11 @@ def _announce(mon: Monitor, command: list[str] | None) -> None:
     )
     more = len(targets) - 3
     how = "the kernel's DAMON" if mon.engine == "kernel" else f"the {mon.probe_name} probe"
-    complain(
-        f"watching {names}{f' and {more} more' if more > 0 else ''} with {how}; Ctrl-C ends it"
-    )
+    eprint(f"watching {names}{f' and {more} more' if more > 0 else ''} with {how}; Ctrl-C ends it")
     if lost := _lost(mon):
-        complain(f"  {lost}")
+        eprint(f"  {lost}")
     if mon.caveat:
-        complain(f"  {mon.caveat}")
+        eprint(f"  {mon.caveat}")
 
 
 def _lost(mon: Monitor) -> str:

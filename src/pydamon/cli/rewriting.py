@@ -6,14 +6,14 @@ import sys
 import time
 from collections.abc import Iterator
 
-from pydamon.cli.command import Args, complain
+from pydamon.cli.command import Args, eprint
 from pydamon.core.errors import UsageError
 from pydamon.recording import Recording, RecordingFile, open_recording, write_recording
 from pydamon.recording.formats import format_named
 from pydamon.recording.formats.holds import Losses
 from pydamon.recording.parts import DerivedFile
 
-__all__ = ["Watched", "opened", "rewrite", "source_path"]
+__all__ = ["WithProgress", "opened", "rewrite", "source_path"]
 
 _SHOWN_EVERY_S = 0.2
 _SHOWN_FROM_S = 1.0
@@ -40,18 +40,18 @@ def opened(word: str) -> RecordingFile:
 
 def rewrite(file: RecordingFile, args: Args) -> int:
     """Write it as `target_options` say; the exit code."""
-    watched = Watched(file.sorted())
+    watched = WithProgress(file.sorted())
     if str(args.target) == _STANDARD:
         lost = _write_out(watched, args.format)
     else:
         lost = write_recording(args.target, watched, format=args.format, force=args.force)
     watched.finish()
     if lost:
-        complain(f"{args.target} cannot hold: {', '.join(lost)}")
+        eprint(f"{args.target} cannot hold: {', '.join(lost)}")
     return 0
 
 
-def _write_out(watched: Watched, name: str | None) -> tuple[str, ...]:
+def _write_out(watched: WithProgress, name: str | None) -> tuple[str, ...]:
     """Write it to standard output; the names of what is lost there."""
     if name is None:
         raise UsageError(
@@ -68,7 +68,7 @@ def _write_out(watched: Watched, name: str | None) -> tuple[str, ...]:
     return kept.names
 
 
-class Watched(DerivedFile):
+class WithProgress(DerivedFile):
     """A recording whose reading shows, on a terminal, how far it is."""
 
     def __init__(self, file: RecordingFile) -> None:
@@ -83,16 +83,16 @@ class Watched(DerivedFile):
                 rows += len(part.table)
                 now = time.monotonic()
                 if self._terminal and now - began > _SHOWN_FROM_S and now - shown > _SHOWN_EVERY_S:
-                    complain(f"\r\x1b[Kreading {self.path}: {rows:,} regions", end="")
+                    eprint(f"\r\x1b[Kreading {self.path}: {rows:,} regions", end="")
                     shown = now
                 yield part
         finally:
             if shown > began:
-                complain("\r\x1b[K", end="")
+                eprint("\r\x1b[K", end="")
 
     def finish(self) -> None:
         """Say what was left out, and what is there twice."""
         if self.problem:
-            complain(f"{self.path} is not complete: {self.problem}")
+            eprint(f"{self.path} is not complete: {self.problem}")
         if self.overlap:
-            complain(f"{self.path}: {self.overlap}")
+            eprint(f"{self.path}: {self.overlap}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydamon.cli.command import Args, command, complain, option
+from pydamon.cli.command import Args, command, eprint, option
 from pydamon.cli.options import source_options
 from pydamon.core.errors import UsageError
 
@@ -40,7 +40,7 @@ def serve(args: Args) -> int:
 
     with source_from(args) as source:
         server = Server(source, args.host, args.port)
-        complain(f"{server.url}\n  shows it in a browser; Ctrl-C ends it")
+        eprint(f"{server.url}\n  shows it in a browser; Ctrl-C ends it")
         with ending(server.stop):
             server.run()
         if source.error is not None:

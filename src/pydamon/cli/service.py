@@ -11,12 +11,12 @@ from typing import Any
 
 import attrs
 
-from pydamon.cli.command import Args, complain, print_json, show_warnings
+from pydamon.cli.command import Args, eprint, print_json, show_warnings
 from pydamon.cli.screen import show_wrapped
 from pydamon.cli.signals import handling
 from pydamon.core.errors import UsageError
 from pydamon.core.units import parse_duration_ns
-from pydamon.policies import Config, Monitoring, Service, StatusFile, Whom
+from pydamon.policies import Config, Monitoring, Service, StatusFile, TargetSelection
 from pydamon.views.schemes import status_line, status_report
 
 __all__ = ["monitoring_from", "run_service", "target_from", "with_given"]
@@ -32,11 +32,11 @@ _MONITORING = {
 """Arguments, and what they are called in a configuration."""
 
 
-def target_from(args: Args) -> Whom | None:
+def target_from(args: Args) -> TargetSelection | None:
     """Whose memory the command line means, if it says so."""
     if not (args.pids or args.command or args.cgroup or args.user):
         return None
-    return Whom(
+    return TargetSelection(
         pids=list(args.pids),
         children=not args.no_children,
         command=args.command or (),
@@ -111,7 +111,7 @@ class _Progress:
 
     def say(self, text: str, end: str = "\n") -> None:
         """On a terminal, in place of the line that is there."""
-        complain(f"\r\x1b[K{text}" if self._terminal else text, end=end)
+        eprint(f"\r\x1b[K{text}" if self._terminal else text, end=end)
 
 
 @contextmanager

@@ -11,14 +11,14 @@ from pydamon.cli.record import monitor_from
 from pydamon.cli.rewriting import source_path
 from pydamon.core.errors import UsageError
 from pydamon.engine import Child
-from pydamon.live import Feed, Replay, Source
+from pydamon.live import Feed, FrameSource, Replay
 from pydamon.recording import read_recording
 
 __all__ = ["source_from"]
 
 
 @contextmanager
-def source_from(args: Args, *, silent: bool = False) -> Iterator[Source]:
+def source_from(args: Args, *, silent: bool = False) -> Iterator[FrameSource]:
     """What `source_options` have asked for; the command is ended, if it still runs then.
 
     With *silent* what the command prints is dropped.

@@ -32,7 +32,7 @@ _PART = re.compile(
 )
 _GROUPED = re.compile("[0-9]{1,3}(?:,[0-9]{3}){0,5}")
 _NO_SEPARATORS = str.maketrans("", "", _SEPARATORS)
-_MOST_DIGITS = 18
+_DAMO_DIGITS = 18
 """That fit into int64 whatever they are."""
 _MOST_WRITTEN = 40
 BYTES = {"": 1, "B": 1} | {
@@ -110,7 +110,7 @@ def integers(values: list[Value], parse: Callable[[Value], int]) -> NDArray[np.i
             text = text.replace(",", "")
             fitting = True
         else:
-            fitting = max(map(len, values)) <= _MOST_DIGITS  # type: ignore[arg-type]
+            fitting = max(map(len, values)) <= _DAMO_DIGITS  # type: ignore[arg-type]
         if fitting and text.isascii() and text.replace(" ", "").isdigit():
             found = np.fromstring(text, np.int64, sep=" ")
             if len(found) == len(values):

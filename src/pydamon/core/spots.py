@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pydamon.core.regions import PAGE_SIZE, RegionTable, order_keys
 
-__all__ = ["SPOT_BYTES", "Spots", "choose", "tell"]
+__all__ = ["SPOT_BYTES", "Spots", "apply_spots", "choose"]
 
 SPOT_BYTES = 64 * PAGE_SIZE
 """As much as one clear resets for little more than a single page costs."""
@@ -105,7 +105,7 @@ def choose(table: RegionTable, before: Spots, count: int, rng: np.random.Generat
     return Spots(target[whole][which], address[whole][which], unknown, unknown)
 
 
-def tell(table: RegionTable, spots: Spots, most: int) -> RegionTable:
+def apply_spots(table: RegionTable, spots: Spots, most: int) -> RegionTable:
     """What spots tell of the regions around them.
 
     A region is split half-way between spots that plainly differ, up to *most* regions in all; each

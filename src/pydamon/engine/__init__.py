@@ -6,6 +6,6 @@ from pydamon.engine.base import Monitor
 from pydamon.engine.child import Child
 from pydamon.engine.loop import SamplingMonitor
 from pydamon.engine.open import monitor, simulate
-from pydamon.engine.starts import starts
+from pydamon.engine.starts import throttled_restarts
 
-__all__ = ["Child", "Monitor", "SamplingMonitor", "monitor", "simulate", "starts"]
+__all__ = ["Child", "Monitor", "SamplingMonitor", "monitor", "simulate", "throttled_restarts"]

@@ -9,7 +9,7 @@ from pydamon.core import adjust
 from pydamon.core.regions import RegionTable
 from pydamon.probes.base import Counts
 
-__all__ = ["tell_rates", "weigh"]
+__all__ = ["check_survey", "update_rates"]
 
 _DOUBTFUL, _IMPROBABLE = 0.05, 1e-5
 """Regions are many and looked at often: what has a chance of one in 20 happens all the time."""
@@ -17,7 +17,7 @@ _MOST, _MOST_OF_FEW = 0.95, 0.75
 """No figure is so sure that a single miss would contradict it; that of a few samples least."""
 
 
-def tell_rates(table: RegionTable, counts: Counts, samples: int, *, careful: bool) -> None:
+def update_rates(table: RegionTable, counts: Counts, samples: int, *, careful: bool) -> None:
     """Set `nr_accesses`, of *samples* an aggregation, and what could not be watched.
 
     Without a sample nothing is known that is newer than the last figure. Where samples cannot
@@ -40,7 +40,7 @@ def tell_rates(table: RegionTable, counts: Counts, samples: int, *, careful: boo
     )
 
 
-def weigh(
+def check_survey(
     table: RegionTable, counts: Counts, samples: int, sample_window: float
 ) -> tuple[float, float]:
     """Set what is `touched` as samples leave it of what surveys found, and what is idle.

@@ -19,7 +19,7 @@ from pydamon.core.sharing import repeated
 from pydamon.core.snapshot import Cost, Footprint, Snapshot, Target
 from pydamon.core.tuner import IntervalGoal, access_events, tune
 from pydamon.engine.base import Monitor
-from pydamon.engine.evidence import tell_rates, weigh
+from pydamon.engine.evidence import check_survey, update_rates
 from pydamon.engine.pace import Pacer
 from pydamon.engine.survey import Survey
 from pydamon.engine.window import Window, snapshot_of
@@ -388,12 +388,12 @@ class SamplingMonitor(Monitor):
         """Turn counts into access rates, age the regions and merge those that are alike."""
         table, attrs, samples = self._table, self._pacer.effective, self._samples
         careful = self._traits.min_samples > 1 and not self._plain
-        tell_rates(table, counts, samples, careful=careful)
+        update_rates(table, counts, samples, careful=careful)
         if counts.touched is not None:
             table.touched = table.early = counts.touched
         elif self._survey is not None:
             sample_window = 1 / attrs.samples_per_aggregation
-            self._survey.doubt(*weigh(table, counts, samples, sample_window))
+            self._survey.doubt(*check_survey(table, counts, samples, sample_window))
         if counts.border is not None and not self._plain:
             table.border = counts.border
         if counts.resident is not None:

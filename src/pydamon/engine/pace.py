@@ -17,7 +17,7 @@ _UPDATING = 0.1
 _MIN_SHARE = 0.02
 _FIRST_SHARE = 0.25
 """Before anything has been measured."""
-_MEMORY = 0.5
+_EWMA_WEIGHT = 0.5
 _GROWTH = 2.0
 _AS_FAST_AS_NEEDED = float("inf")
 
@@ -84,9 +84,9 @@ class Pacer:
         if self._tick_ns is None:
             self._tick_ns, self._clear_ns, self._adjusting_ns = tick_ns, clear_ns, adjusting_ns
         else:
-            self._tick_ns += _MEMORY * (tick_ns - self._tick_ns)
-            self._clear_ns += _MEMORY * (clear_ns - self._clear_ns)
-            self._adjusting_ns += _MEMORY * (adjusting_ns - self._adjusting_ns)
+            self._tick_ns += _EWMA_WEIGHT * (tick_ns - self._tick_ns)
+            self._clear_ns += _EWMA_WEIGHT * (clear_ns - self._clear_ns)
+            self._adjusting_ns += _EWMA_WEIGHT * (adjusting_ns - self._adjusting_ns)
         self._plan(_GROWTH)
 
     def _plan(self, growth: float) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-__all__ = ["starts"]
+__all__ = ["throttled_restarts"]
 
 _LOOK_S = 0.5
 _LONGEST_REST_S = 30.0
 
 
-def starts(cpu_budget_percent: Callable[[], float], is_over: Callable[[], bool]) -> Iterator[None]:
+def throttled_restarts(
+    cpu_budget_percent: Callable[[], float], is_over: Callable[[], bool]
+) -> Iterator[None]:
     """Yields whenever a monitor may be started (again), until *is_over*.
 
     Where all processes come and go at once, starting is what costs. So that this is within the

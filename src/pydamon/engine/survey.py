@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydamon.core.draw import draw_many, redraw
 from pydamon.core.ranges import EMPTY, Stretches
 from pydamon.core.regions import PAGE_SIZE, Ranges, RegionTable
-from pydamon.core.spots import Spots, choose, tell
+from pydamon.core.spots import Spots, apply_spots, choose
 from pydamon.engine.looks import Looks
 from pydamon.probes.base import Session
 
@@ -57,7 +57,7 @@ _OUTGROWN = 1.5
 _GROWS = 1.5
 """A window so many times as long as the one before is still on its way to its length."""
 
-_MEMORY = 0.5
+_EWMA_WEIGHT = 0.5
 
 
 class Survey:
@@ -138,7 +138,7 @@ class Survey:
             used_ns = self._session.clock.cpu_ns() - begin_ns
             # What a look at little memory costs is not what more of it would.
             if all_ns > _TELLING_NS:
-                self._factor *= 1 + _MEMORY * (max(used_ns / all_ns, 0.1) - 1)
+                self._factor *= 1 + _EWMA_WEIGHT * (max(used_ns / all_ns, 0.1) - 1)
         else:
             most_ns = min(_SPOTS_NS, self._share * max(_SOON_NS, 2 * window_ns))
             self._clear_spots(table, most_ns * _FOR_SPOTS)
@@ -192,7 +192,7 @@ class Survey:
         begin_ns = self._session.clock.cpu_ns()
         seen = self._looks.end()
         self._see_spots()
-        table = tell(table, self._spots, max_regions // 2)
+        table = apply_spots(table, self._spots, max_regions // 2)
         room = _room(seen.stretches, max_regions, max(1, int(table.size.sum())))
         table = redraw(table, seen.stretches, draw_many(seen.accessed, seen.stretches, room))
         seen.fill(table, repeated)
@@ -217,7 +217,7 @@ class Survey:
         )
         self._spots = replace(self._spots, share=share)
         cpu_ns = self._spots_cpu_ns + 2 * (self._session.clock.cpu_ns() - begin_ns)
-        self._spot_ns += _MEMORY * (cpu_ns / len(self._spots) - self._spot_ns)
+        self._spot_ns += _EWMA_WEIGHT * (cpu_ns / len(self._spots) - self._spot_ns)
 
     def _look_at(self, spots: Spots, *, clear: bool) -> NDArray[np.float64]:
         targets = sorted(set(spots.target.tolist()))

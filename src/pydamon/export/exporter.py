@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from pydamon.core.errors import ProbeUnavailable, TargetError, UsageError
 from pydamon.core.names import printable
-from pydamon.engine import Monitor, starts
+from pydamon.engine import Monitor, throttled_restarts
 from pydamon.engine.open import check_budget
 from pydamon.export.metrics import Metrics
 from pydamon.spaces import Members
@@ -57,7 +57,7 @@ class Exporter:
         def is_over() -> bool:
             return self._stopped or (end_ns is not None and time.monotonic_ns() >= end_ns)
 
-        for _ in starts(lambda: self._budget, is_over):
+        for _ in throttled_restarts(lambda: self._budget, is_over):
             if not callable(self._pids) or any(True for _ in self._pids()):
                 try:
                     self._watch(is_over)

@@ -17,12 +17,12 @@ from pydamon.engine import Monitor
 from pydamon.live.history import History
 from pydamon.recording import Recording
 
-__all__ = ["Feed", "Replay", "Source"]
+__all__ = ["Feed", "FrameSource", "Replay"]
 
 _PATIENCE_S = 10
 
 
-class Source(Protocol):
+class FrameSource(Protocol):
     """What a live view shows."""
 
     history: History

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core.snapshot import Target
-from pydamon.live.spans import Spans, union
+from pydamon.live.spans import RateSpans, union
 
 __all__ = ["IDLE_NS", "SUMS", "Frame", "Timing", "fold", "joined"]
 
@@ -63,7 +63,7 @@ class Frame:
     timing: Timing
     targets: tuple[Target, ...]
     names: tuple[str, ...]
-    spans: Spans
+    spans: RateSpans
     sum_target: NDArray[np.int32]
     sum_name: NDArray[np.int32]
     sums: NDArray[np.float64]
@@ -92,7 +92,7 @@ class Frame:
         sums = np.bincount(self.sum_target, self.sums[:, SUMS.index(column)], len(self.targets))
         return {t.key: float(size) for t, size in zip(self.targets, sums, strict=True)}
 
-    def spans_of(self, target: Target) -> Spans:
+    def spans_of(self, target: Target) -> RateSpans:
         """The spans of one target: none, if it is not in there."""
         keys = [one.key for one in self.targets]
         index = keys.index(target.key) if target.key in keys else len(keys)

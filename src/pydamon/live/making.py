@@ -14,7 +14,7 @@ from pydamon.core.classify import RegionClasses, joined_classes
 from pydamon.core.mappings import MappingTable
 from pydamon.core.snapshot import Snapshot, Target
 from pydamon.live.frame import IDLE_NS, Frame, Timing
-from pydamon.live.spans import Spans, union
+from pydamon.live.spans import RateSpans, union
 from pydamon.recording import Recording
 
 __all__ = ["frame_of", "frames_of"]
@@ -159,7 +159,7 @@ def _frame(
     rate = np.where(2 * classes.unseen > classes.total, np.nan, rate)
     bounds = regions.offsets.tolist()
     parts = [
-        Spans(
+        RateSpans(
             regions.target[low:high],
             regions.start[low:high],
             regions.end[low:high],

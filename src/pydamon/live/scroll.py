@@ -14,16 +14,16 @@ from pydamon.analysis.spans import spread
 from pydamon.core.regions import PAGE_SIZE
 from pydamon.core.snapshot import Target
 from pydamon.live.frame import Frame
-from pydamon.live.spans import Spans
+from pydamon.live.spans import RateSpans
 
-__all__ = ["Scroll", "frames_at"]
+__all__ = ["HeatMapCache", "frames_at"]
 
 _FINE = 4096
 _NEARLY_ALL = 0.95
 _TOO_WIDE = 2.0
 
 
-class Scroll:
+class HeatMapCache:
     """Makes one heat map after another, of the columns that are new and those that it has."""
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class Scroll:
         start, end = self._every.address(last).tolist() if high > low else (0, -1)
         return (start, end + 1), by / max(1, high - low)
 
-    def _follow(self, every: AddressAxis, spans: Sequence[Spans]) -> tuple[int, int]:
+    def _follow(self, every: AddressAxis, spans: Sequence[RateSpans]) -> tuple[int, int]:
         """The positions between which the heat is."""
         edges = np.linspace(0, every.length, min(_FINE, every.length) + 1)
         low, high, rate = _placed(spans, every)
@@ -145,7 +145,7 @@ def frames_at(
 
 
 def _placed(
-    spans: Sequence[Spans], axis: AddressAxis
+    spans: Sequence[RateSpans], axis: AddressAxis
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Where spans begin and end on an axis, and their rates."""
     return (
@@ -156,7 +156,7 @@ def _placed(
 
 
 def _rates(
-    spans: Sequence[Spans], axis: AddressAxis, row_edges: NDArray[np.float64]
+    spans: Sequence[RateSpans], axis: AddressAxis, row_edges: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """The mean rate in each row for each of several lists of spans: shape (lists, rows).
 
@@ -180,7 +180,7 @@ def _rates(
 
 
 def _row_names(
-    spans: Spans, names: Sequence[str], axis: AddressAxis, row_edges: NDArray[np.float64]
+    spans: RateSpans, names: Sequence[str], axis: AddressAxis, row_edges: NDArray[np.float64]
 ) -> tuple[str, ...]:
     """The name of the mapping that fills most of each row; "" where none does."""
     low, high, _ = _placed([spans], axis)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pydamon.core.regions import PAGE_SIZE
 
-__all__ = ["MOST_SPANS", "Spans", "union"]
+__all__ = ["MOST_SPANS", "RateSpans", "union"]
 
 MOST_SPANS = 1000
 """As many does a union have, however many it is made of, if names allow it."""
@@ -23,7 +23,7 @@ _PAGE_BITS = 46
 
 
 @dataclass(frozen=True, eq=False)
-class Spans:
+class RateSpans:
     """Sorted by target and address, without overlap; one entry a span in each column.
 
     `target` and `name` are indices into lists that somebody else has, `start` and `end` bytes,
@@ -39,15 +39,15 @@ class Spans:
     def __len__(self) -> int:
         return len(self.start)
 
-    def of_target(self, index: int) -> Spans:
+    def of_target(self, index: int) -> RateSpans:
         """Those of one target."""
         first, beyond = np.searchsorted(self.target, (index, index + 1)).tolist()
         rows = slice(first, beyond)
-        return Spans(
+        return RateSpans(
             self.target[rows], self.start[rows], self.end[rows], self.rate[rows], self.name[rows]
         )
 
-    def renumbered(self, target: NDArray[np.int32], name: NDArray[np.int32]) -> Spans:
+    def renumbered(self, target: NDArray[np.int32], name: NDArray[np.int32]) -> RateSpans:
         """The same with other indices: i becomes target[i], and name[i]. Their order is lost."""
         return replace(self, target=target[self.target], name=name[self.name])
 
@@ -59,7 +59,7 @@ class Spans:
         return self.start[np.append(True, apart)], self.end[np.append(apart, True)]
 
 
-def union(parts: Sequence[Spans], weights: Sequence[float]) -> Spans:
+def union(parts: Sequence[RateSpans], weights: Sequence[float]) -> RateSpans:
     """Spans of all that any part covers, with the mean rate of those parts that know it.
 
     The spans of a part may be in any order. Borders are rounded to pages; neighbours of the same
@@ -119,7 +119,7 @@ def _joined(
     high: NDArray[np.int64],
     rate: NDArray[np.float64],
     name: NDArray[np.int32],
-) -> Spans:
+) -> RateSpans:
     """Neighbours that are alike as one."""
     apart = (low[1:] != high[:-1]) | (name[1:] != name[:-1])
     heads = np.arange(len(low))
@@ -132,7 +132,7 @@ def _joined(
     start, end = low[heads], high[np.append(heads[1:], len(low)) - 1]
     mean = np.add.reduceat(rate * size, heads) / np.add.reduceat(size, heads)
     pages = (1 << _PAGE_BITS) - 1
-    return Spans(
+    return RateSpans(
         (start >> _PAGE_BITS).astype(np.int32),
         (start & pages) * PAGE_SIZE,
         (end & pages) * PAGE_SIZE,
@@ -141,7 +141,7 @@ def _joined(
     )
 
 
-_EMPTY = Spans(
+_EMPTY = RateSpans(
     np.empty(0, np.int32),
     np.empty(0, np.int64),
     np.empty(0, np.int64),

@@ -1,5 +1,5 @@
 from .base import Policy
-from .config import Config, Monitoring, Whom, load_config
+from .config import Config, Monitoring, TargetSelection, load_config
 from .lru_sort import LruSort
 from .reclaim import Reclaim
 from .service import Service
@@ -19,9 +19,9 @@ __all__ = [
     "Service",
     "Stat",
     "StatusFile",
+    "TargetSelection",
     "Thp",
     "Tier",
-    "Whom",
     "load_config",
     "read_statuses",
 ]

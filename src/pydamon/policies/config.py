@@ -29,7 +29,7 @@ from pydamon.schemes.fields import (
 from pydamon.schemes.files import load
 from pydamon.schemes.reading import build, build_all
 
-__all__ = ["Config", "Monitoring", "Whom", "load_config"]
+__all__ = ["Config", "Monitoring", "TargetSelection", "load_config"]
 
 _PIDS = 1 << 31
 """What does not fit into a pid_t."""
@@ -52,7 +52,7 @@ def _words(value: Iterable[str]) -> tuple[str, ...]:
 
 
 @frozen(kw_only=True, field_transformer=naming)
-class Whom:
+class TargetSelection:
     """The processes that are meant: by one of these.
 
     `pids`, with the processes that they start, unless `children` is false; a `command` to start;
@@ -129,7 +129,7 @@ class Config:
     """What a service does. `schemes` are those of the `policy`, where there is one."""
 
     name: str = field(converter=_name)
-    target: Whom
+    target: TargetSelection
     monitoring: Monitoring = Monitoring()
     policy: Policy | None = None
     schemes: tuple[Scheme, ...] = ()
@@ -142,7 +142,7 @@ def _stem(file: str) -> str:
 
 
 def load_config(
-    path: str | Path, policies: dict[str, type[Policy]], *, target: Whom | None = None
+    path: str | Path, policies: dict[str, type[Policy]], *, target: TargetSelection | None = None
 ) -> Config:
     """The configuration in a file: TOML of pydamon's, or JSON of damo's.
 
@@ -172,7 +172,7 @@ def load_config(
     empty = Node({}, root.file)
     return Config(
         name=named.read(_name),
-        target=target or build(Whom, tables.get("target", empty.of({}, "target"))),
+        target=target or build(TargetSelection, tables.get("target", empty.of({}, "target"))),
         monitoring=build(Monitoring, tables.get("monitoring", empty)),
         policy=policy,
         schemes=schemes,
@@ -192,7 +192,7 @@ def _policy(node: Node, policies: dict[str, type[Policy]]) -> Policy:
     return build(policies[name], node, passed=("name",))
 
 
-def _of_damo(root: Node, target: Whom | None) -> Config:
+def _of_damo(root: Node, target: TargetSelection | None) -> Config:
     found = read_damo(root)
     if target is None and not found.pids:
         raise root.error(
@@ -207,7 +207,7 @@ def _of_damo(root: Node, target: Whom | None) -> Config:
         raise root.error(str(error), hint=error.hint) from None
     return Config(
         name=_stem(root.file),
-        target=target or Whom(pids=found.pids),
+        target=target or TargetSelection(pids=found.pids),
         monitoring=monitoring,
         schemes=found.schemes,
     )

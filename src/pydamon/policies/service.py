@@ -14,9 +14,9 @@ from attrs import evolve
 from pydamon.core.closing import Closing
 from pydamon.core.errors import ProbeUnavailable, PydamonError, TargetError
 from pydamon.core.snapshot import Snapshot
-from pydamon.engine import Child, Monitor, starts
+from pydamon.engine import Child, Monitor, throttled_restarts
 from pydamon.kernel import KernelMonitor, KernelSchemes
-from pydamon.policies.config import Config, Whom
+from pydamon.policies.config import Config, TargetSelection
 from pydamon.schemes import AppliedSchemes, Quota
 from pydamon.spaces import Members
 from pydamon.spaces.members import members_of_cgroup, members_of_user
@@ -84,7 +84,9 @@ class Service(Closing):
         """Apply the schemes until the end."""
         if self.config.target.command:
             self._child = Child(self.config.target.command)
-        for _ in starts(lambda: self.config.monitoring.cpu_budget_percent, self._is_over):
+        for _ in throttled_restarts(
+            lambda: self.config.monitoring.cpu_budget_percent, self._is_over
+        ):
             if self._reloading:
                 self._reload()
             members, again = self._members, False
@@ -286,7 +288,7 @@ def _quota(quota: Quota) -> dict[str, Any]:
     }
 
 
-def _members(target: Whom) -> Members | None:
+def _members(target: TargetSelection) -> Members | None:
     """Who is in a group that comes and goes; `None` where no group is meant."""
     if target.cgroup:
         return members_of_cgroup(target.cgroup)

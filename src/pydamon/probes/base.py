@@ -35,7 +35,7 @@ __all__ = [
     "RealClock",
     "Session",
     "Traits",
-    "turns",
+    "sampling_schedule",
 ]
 
 
@@ -132,7 +132,7 @@ class ManyBits:
     gone: NDArray[np.bool_]
 
 
-def turns(
+def sampling_schedule(
     share: NDArray[np.float64], rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """At which ticks to sample each region: those whose number plus the second is a multiple of

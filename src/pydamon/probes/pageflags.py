@@ -16,8 +16,8 @@ from pydamon.probes.refusal import room_for
 
 __all__ = ["PageFlags"]
 
-_PRESENT, _EXCLUSIVE = 1 << 63, 1 << 56  # /proc/PID/pagemap, pagemap.rst
-_PFN = (1 << 55) - 1
+_PRESENT, _MAPPED_ONCE = 1 << 63, 1 << 56  # /proc/PID/pagemap, pagemap.rst
+_FRAME_BITS = (1 << 55) - 1
 _LRU, _ACTIVE, _HEAD, _TAIL = (
     1 << 5,
     1 << 6,
@@ -46,9 +46,9 @@ class PageFlags:
         if not len(entries):
             return False
         entry = int(entries[0])
-        if not entry & _PRESENT or not entry & _EXCLUSIVE:
+        if not entry & _PRESENT or not entry & _MAPPED_ONCE:
             return False
-        frame = entry & _PFN
+        frame = entry & _FRAME_BITS
         if frame == 0:  # not shown to this user
             return True
         try:
@@ -66,7 +66,7 @@ class PageFlags:
         """For each of *pages* pages from *start* whether it is present and mapped here only."""
         exclusive = np.zeros(pages, np.bool_)
         entries = self._entries(start, pages)
-        wanted = np.uint64(_PRESENT | _EXCLUSIVE)
+        wanted = np.uint64(_PRESENT | _MAPPED_ONCE)
         exclusive[: len(entries)] = (entries & wanted) == wanted
         return exclusive
 
@@ -74,7 +74,7 @@ class PageFlags:
         """For each of *pages* pages from *start* whether the kernel has it in an active list."""
         active = np.zeros(pages, np.bool_)
         entries = self._entries(start, pages)
-        frames = np.where(entries & np.uint64(_PRESENT), entries & np.uint64(_PFN), 0)
+        frames = np.where(entries & np.uint64(_PRESENT), entries & np.uint64(_FRAME_BITS), 0)
         try:
             for index in np.flatnonzero(frames).tolist():
                 active[index] = bool(self._flags(int(frames[index]), 1)[0] & _ACTIVE)

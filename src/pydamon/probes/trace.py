@@ -23,7 +23,7 @@ from pydamon.probes.base import (
     PageBits,
     Session,
     Traits,
-    turns,
+    sampling_schedule,
 )
 from pydamon.probes.borders import NO_SPAN, borders
 from pydamon.probes.process import Process
@@ -209,7 +209,7 @@ class TraceSession(Session):
     def watch(self, table: RegionTable, share: NDArray[np.float64] | float = 1.0) -> None:
         self._table, self._ticks = table, 0
         shares = np.broadcast_to(np.asarray(share, np.float64), (len(table),))
-        self._period, self._phase = turns(shares, self._rng)
+        self._period, self._phase = sampling_schedule(shares, self._rng)
         self._hits, self._checks = np.zeros(len(table)), np.zeros(len(table))
         self._hit = np.tile(np.array(NO_SPAN), (len(table), 1))
         self._miss = self._hit.copy()

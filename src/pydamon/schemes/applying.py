@@ -15,20 +15,20 @@ from pydamon.core.regions import PAGE_SIZE, Ranges
 from pydamon.core.snapshot import Snapshot
 from pydamon.core.units import format_duration
 from pydamon.schemes.actions import ACTION_TYPES, Action
-from pydamon.schemes.charge import Charge
-from pydamon.schemes.chosen import Chosen
-from pydamon.schemes.guarding import Guarding
+from pydamon.schemes.charge import QuotaState
+from pydamon.schemes.chosen import Candidates
+from pydamon.schemes.guarding import Backoff
 from pydamon.schemes.matching import filtered, matching
 from pydamon.schemes.memory import TargetMemory
 from pydamon.schemes.metrics import GoalScore, free_mem_rate
 from pydamon.schemes.pagefilters import Young, passing
 from pydamon.schemes.pattern import UNBOUNDED, Bounds
 from pydamon.schemes.refusal import PRIVILEGES, Refusal
-from pydamon.schemes.rehearsal import Rehearsal
-from pydamon.schemes.resting import Resting
+from pydamon.schemes.rehearsal import DryRun
+from pydamon.schemes.resting import Cooldown
 from pydamon.schemes.scheme import Scheme
 from pydamon.schemes.stats import SchemeStats
-from pydamon.schemes.switch import Switch
+from pydamon.schemes.switch import WatermarkState
 
 __all__ = ["AppliedScheme", "Tried"]
 
@@ -81,15 +81,15 @@ class AppliedScheme:
             raise SchemeError(
                 "filters: a function is called with regions, and only addr and target go by those"
             )
-        self._rehearsal: Rehearsal | None = None
+        self._rehearsal: DryRun | None = None
         if dry_run:
-            self._rehearsal = Rehearsal(of_resident=not self._action or self._action.of_resident)
+            self._rehearsal = DryRun(of_resident=not self._action or self._action.of_resident)
         score = GoalScore(scheme.quota.goals) if scheme.quota.goals else None
-        self._charge = Charge(scheme.quota, score)
-        self._switch = Switch(scheme.watermarks, free_memory)
+        self._charge = QuotaState(scheme.quota, score)
+        self._switch = WatermarkState(scheme.watermarks, free_memory)
         takes = self._action is not None and self._action.takes
-        self._guarding = Guarding(scheme.guard) if takes and scheme.guard else None
-        self._resting = Resting() if takes else None
+        self._guarding = Backoff(scheme.guard) if takes and scheme.guard else None
+        self._resting = Cooldown() if takes else None
         self._now_ns = self._next_ns = 0
         self._first_ns: int | None = None
 
@@ -155,7 +155,7 @@ class AppliedScheme:
         bounds = self.scheme.pattern.bounds(
             snapshot.max_nr_accesses, snapshot.sampling_ns, snapshot.window_ns
         )
-        chosen = matching(Chosen.all_of(snapshot), bounds)
+        chosen = matching(Candidates.all_of(snapshot), bounds)
         if self._rehearsal is not None:
             self._rehearsal.forget(snapshot, bounds, memories)
             chosen = self._rehearsal.others(chosen)
@@ -180,7 +180,7 @@ class AppliedScheme:
             self._tell(self._rehearsal, snapshot, bounds)
         return self.tried
 
-    def _tell(self, rehearsal: Rehearsal, snapshot: Snapshot, bounds: Bounds) -> None:
+    def _tell(self, rehearsal: DryRun, snapshot: Snapshot, bounds: Bounds) -> None:
         """The statistics of a dry run, and why it may find nothing yet."""
         self.stats.sz_tried = rehearsal.tried_bytes
         self.stats.sz_ops_filter_passed = rehearsal.passed_bytes
@@ -199,7 +199,7 @@ class AppliedScheme:
             )
 
     def _apply_to_all(
-        self, chosen: Chosen, memories: Mapping[int, TargetMemory], young: Young
+        self, chosen: Candidates, memories: Mapping[int, TargetMemory], young: Young
     ) -> bool:
         """Apply it to regions; false where the time is over before the end."""
         # A huge page may lie across the border of two regions: an action is given runs of them.
@@ -231,7 +231,7 @@ class AppliedScheme:
 
     def _apply_to(
         self,
-        chosen: Chosen,
+        chosen: Candidates,
         first: int,
         behind: int,
         memories: Mapping[int, TargetMemory],
@@ -346,7 +346,7 @@ class AppliedScheme:
         return size
 
     def _call(
-        self, chosen: Chosen, index: int, step: tuple[int, int], memory: TargetMemory | None
+        self, chosen: Candidates, index: int, step: tuple[int, int], memory: TargetMemory | None
     ) -> int:
         """Call the user's function with a region."""
         size = self._note(chosen.snapshot, int(chosen.target[index]), step, memory)

@@ -9,15 +9,15 @@ import numpy as np
 from pydamon.core.regions import PAGE_SIZE
 from pydamon.core.snapshot import Snapshot
 from pydamon.core.tuner import feedback
-from pydamon.schemes.chosen import Chosen
+from pydamon.schemes.chosen import Candidates
 from pydamon.schemes.priority import lowest_served, scores
 from pydamon.schemes.quota import Quota
 
-__all__ = ["Charge"]
+__all__ = ["QuotaState"]
 
 _FIRST_BYTES_PER_MS = 1024 * PAGE_SIZE
 """The speed to expect before anything was measured, as in the kernel."""
-_MEMORY = 0.5
+_EWMA_WEIGHT = 0.5
 _GOAL = 10_000
 _FIRST_PART = 16
 """Where goals tune a limit, it starts with this part of what is allowed otherwise."""
@@ -25,7 +25,7 @@ _UNIT = 10_000
 """A tuned limit is kept in units of a 10,000th byte, as the kernel does: small ones can grow."""
 
 
-class Charge:
+class QuotaState:
     """What a scheme has spent of its *quota* in the charge window that is open.
 
     *score* tells how near the goals are: 10,000 where they are met, more beyond.
@@ -75,7 +75,7 @@ class Charge:
         self._ns = max(0, self._ns - self.quota.time_ns) if self.quota.time_ns else 0
         self.limit_bytes = self._limit()
 
-    def served(self, chosen: Chosen, *, hot_first: bool) -> Chosen:
+    def served(self, chosen: Candidates, *, hot_first: bool) -> Candidates:
         """What is served in this window, in turn: the important, and first what was left over."""
         left = self.left_bytes
         if left is None or len(chosen) == 0:
@@ -103,7 +103,7 @@ class Charge:
         """Say where the next window goes on."""
         self._stopped_at = (snapshot.targets[target].pid, target, address)
 
-    def _from_where_it_stopped(self, chosen: Chosen) -> Chosen:
+    def _from_where_it_stopped(self, chosen: Candidates) -> Candidates:
         if self._stopped_at is None:
             return chosen
         pid, target, address = self._stopped_at
@@ -116,7 +116,7 @@ class Charge:
         turn = np.concatenate([np.flatnonzero(later), np.flatnonzero(~later)])
         return chosen.take(turn)
 
-    def _cut_last(self, chosen: Chosen, left: int) -> Chosen:
+    def _cut_last(self, chosen: Candidates, left: int) -> Candidates:
         """Cut the last region to what is left, in whole pages."""
         end = chosen.end.copy()
         if len(chosen):
@@ -125,7 +125,7 @@ class Charge:
             end[-1] = min(int(end[-1]), int(chosen.start[-1]) + room)
             self.stop_at(chosen.snapshot, int(chosen.target[-1]), int(end[-1]))
         kept = end > chosen.start
-        cut = Chosen(chosen.snapshot, chosen.region, chosen.start, end, chosen.allowed)
+        cut = Candidates(chosen.snapshot, chosen.region, chosen.start, end, chosen.allowed)
         return cut if kept.all() else cut.take(kept)
 
     def _learn(self) -> None:
@@ -138,7 +138,7 @@ class Charge:
             self._bytes_per_ms *= 2
         elif self._acted_ns and self._bytes:
             speed = self._bytes / (self._acted_ns / 1e6)
-            self._bytes_per_ms += _MEMORY * (speed - self._bytes_per_ms)
+            self._bytes_per_ms += _EWMA_WEIGHT * (speed - self._bytes_per_ms)
 
     def _limit(self) -> int:
         quota = self.quota

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from pydamon.core.cutting import Cut, cut_at
 from pydamon.core.snapshot import UNKNOWN, Snapshot, SnapshotRegion
 
-__all__ = ["Chosen"]
+__all__ = ["Candidates"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Chosen:
+class Candidates:
     """Some regions of a snapshot, or parts of them, sorted by target and address.
 
     `region` is the index of the snapshot's region that each is (a part of); the other columns
@@ -28,7 +28,7 @@ class Chosen:
     allowed: NDArray[np.bool_]
 
     @classmethod
-    def all_of(cls, snapshot: Snapshot) -> Chosen:
+    def all_of(cls, snapshot: Snapshot) -> Candidates:
         """Every region."""
         every = np.arange(len(snapshot))
         return cls(snapshot, every, snapshot.start, snapshot.end, np.zeros(len(every), np.bool_))
@@ -75,7 +75,7 @@ class Chosen:
         """Bytes of all together."""
         return int(self.size.sum())
 
-    def take(self, index: NDArray[np.intp] | NDArray[np.bool_] | slice) -> Chosen:
+    def take(self, index: NDArray[np.intp] | NDArray[np.bool_] | slice) -> Candidates:
         """Those that *index* picks."""
         return replace(
             self,
@@ -85,7 +85,7 @@ class Chosen:
             allowed=self.allowed[index],
         )
 
-    def cut_at(self, borders: dict[int, NDArray[np.int64]]) -> Chosen:
+    def cut_at(self, borders: dict[int, NDArray[np.int64]]) -> Candidates:
         """The same bytes, cut at addresses of targets (by index)."""
         cut: Cut = cut_at(self.target, self.start, self.end, borders)
         return replace(

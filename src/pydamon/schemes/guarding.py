@@ -17,7 +17,7 @@ from pydamon.schemes.metrics import stalled_ns
 from pydamon.schemes.scheme import Guard
 from pydamon.spaces.members import CGROUPS, cgroup_of
 
-__all__ = ["Guarding"]
+__all__ = ["Backoff"]
 
 _WINDOW_NS = 10 * 10**9
 _CHECK_NS = 10**9
@@ -37,7 +37,7 @@ class _Taken:
     size_bytes: int
 
 
-class Guarding:
+class Backoff:
     """Watches for 10 s what was taken, and says when to back off."""
 
     def __init__(self, guard: Guard, *, seed: int | None = None) -> None:

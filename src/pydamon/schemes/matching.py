@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon.core.regions import PAGE_SIZE
-from pydamon.schemes.chosen import Chosen
+from pydamon.schemes.chosen import Candidates
 from pydamon.schemes.filters import Filter
 from pydamon.schemes.pattern import UNBOUNDED, Bounds
 
-__all__ = ["Verdict", "filtered", "matching"]
+__all__ = ["FilterDecision", "filtered", "matching"]
 
 
-def matching(chosen: Chosen, bounds: Bounds) -> Chosen:
+def matching(chosen: Candidates, bounds: Bounds) -> Candidates:
     """The regions within closed bounds of size, access rate and age."""
     size, rate, age, age_ns = chosen.size, chosen.nr_accesses, chosen.age, chosen.age_ns
     fits = (size >= bounds.min_size) & (size <= bounds.max_size)
@@ -34,7 +34,7 @@ def matching(chosen: Chosen, bounds: Bounds) -> Chosen:
     return chosen if fits.all() else chosen.take(fits)
 
 
-class Verdict:
+class FilterDecision:
     """What filters say about things in turn: the first that has a say decides."""
 
     def __init__(self, count: int) -> None:
@@ -52,7 +52,7 @@ class Verdict:
         return np.where(self.decided, self.allowed, default)
 
 
-def filtered(chosen: Chosen, filters: Sequence[Filter]) -> Chosen:
+def filtered(chosen: Candidates, filters: Sequence[Filter]) -> Candidates:
     """What the filters that go by regions do not reject; regions on a border are cut there."""
     core = [rule for rule in filters if rule.is_core]
     if not core:
@@ -61,7 +61,7 @@ def filtered(chosen: Chosen, filters: Sequence[Filter]) -> Chosen:
     if addresses:
         borders = np.concatenate(addresses)
         chosen = chosen.cut_at(dict.fromkeys(range(len(chosen.snapshot.targets)), borders))
-    verdict = Verdict(len(chosen))
+    verdict = FilterDecision(len(chosen))
     for rule in core:
         if rule.kind == "addr":
             start, end = _pages(rule)
@@ -72,7 +72,7 @@ def filtered(chosen: Chosen, filters: Sequence[Filter]) -> Chosen:
     default = len(core) < len(filters) or not core[-1].allow
     kept = chosen.take(verdict.passes(default))
     explicit = (verdict.allowed & verdict.decided)[verdict.passes(default)]
-    return Chosen(kept.snapshot, kept.region, kept.start, kept.end, explicit)
+    return Candidates(kept.snapshot, kept.region, kept.start, kept.end, explicit)
 
 
 def _pages(rule: Filter) -> NDArray[np.int64]:

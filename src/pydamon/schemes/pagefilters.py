@@ -14,7 +14,7 @@ from pydamon.core.regions import PAGE_SIZE, Ranges
 from pydamon.probes.pagestate import FILE, HUGE, PRESENT, SWAPPED, PageRuns
 from pydamon.schemes.actions.huge import HUGE_BYTES
 from pydamon.schemes.filters import Filter
-from pydamon.schemes.matching import Verdict
+from pydamon.schemes.matching import FilterDecision
 from pydamon.schemes.memory import TargetMemory
 from pydamon.spaces.members import cgroup_of
 
@@ -44,7 +44,7 @@ def passing(
     rules = [rule for rule in filters if not rule.is_core]
     pages = (end - start) // PAGE_SIZE
     runs = memory.pages.runs(np.array([[start, end]], np.int64))
-    verdict = Verdict(pages)
+    verdict = FilterDecision(pages)
     for rule in rules:
         verdict.ask(rule, _is_of_kind(rule, memory, start, pages, runs, young))
         if verdict.decided.all():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon.schemes.chosen import Chosen
+from pydamon.schemes.chosen import Candidates
 from pydamon.schemes.quota import Weights
 
 __all__ = ["MAX_SCORE", "lowest_served", "scores"]
@@ -14,7 +14,7 @@ MAX_SCORE = 99
 _LOG_RANGE = 32
 
 
-def scores(chosen: Chosen, weights: Weights, *, hot_first: bool) -> NDArray[np.int64]:
+def scores(chosen: Candidates, weights: Weights, *, hot_first: bool) -> NDArray[np.int64]:
     """The score of each region: the weighted mean of its size, access rate and age.
 
     The rate counts by its share of the possible, the age by its logarithm, upwards where the

@@ -41,7 +41,7 @@ TUNERS = ("consist", "temporal")
 _WHOLE = 10_000
 
 
-def _metric(value: str) -> str:
+def _goal_metric(value: str) -> str:
     return one_of(value, METRICS)
 
 
@@ -74,7 +74,7 @@ class Goal:
     reset interval.
     """
 
-    metric: str = field(converter=_metric)
+    metric: str = field(converter=_goal_metric)
     target: int = field(converter=_target)
     value: float | Callable[[], float] = field(default=0, converter=_value)
     node: int | None = field(default=None, converter=optional_count)

@@ -11,18 +11,18 @@ from pydamon.core.ranges import subtract, union
 from pydamon.core.regions import PAGE_SIZE, Ranges
 from pydamon.core.snapshot import Snapshot
 from pydamon.probes.pagestate import PRESENT
-from pydamon.schemes.chosen import Chosen
+from pydamon.schemes.chosen import Candidates
 from pydamon.schemes.memory import TargetMemory
 from pydamon.schemes.pattern import Bounds
 
-__all__ = ["Rehearsal"]
+__all__ = ["DryRun"]
 
 Rows = NDArray[np.int64]
 _NONE: Rows = np.empty((0, 3), np.int64)
 _CHUNK_BITS = 15
 
 
-class Rehearsal:
+class DryRun:
     """What was counted, by target: as long as it is mapped and its access rate fits.
 
     Only resident memory counts, and what several targets map counts for one of them.
@@ -70,7 +70,7 @@ class Rehearsal:
             here[key] = one
         self._counted = here
 
-    def others(self, chosen: Chosen) -> Chosen:
+    def others(self, chosen: Candidates) -> Candidates:
         """What is not counted yet."""
         for index in range(len(chosen.snapshot.targets)):
             one = self._counted.get(_key(chosen.snapshot, index))

@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 from pydamon.core.ranges import union
 from pydamon.core.regions import Ranges
-from pydamon.schemes.chosen import Chosen
+from pydamon.schemes.chosen import Candidates
 
-__all__ = ["Resting"]
+__all__ = ["Cooldown"]
 
 
-class Resting:
+class Cooldown:
     """Ranges of memory by process, each with the time when something was done about it.
 
     DAMON sets the age of a region to 0 then. Where a quota leaves the rest for later, that makes
@@ -29,7 +29,7 @@ class Resting:
         before = self._rows.get(pid)
         self._rows[pid] = rows if before is None else np.concatenate([before, rows])
 
-    def others(self, chosen: Chosen, since_ns: int) -> Chosen:
+    def others(self, chosen: Candidates, since_ns: int) -> Candidates:
         """What is not resting since then; what has rested for longer is forgotten."""
         pids = {target.pid: index for index, target in enumerate(chosen.snapshot.targets)}
         young = {pid: rows[rows[:, 0] > since_ns] for pid, rows in self._rows.items()}

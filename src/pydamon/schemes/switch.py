@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from pydamon.schemes.watermarks import Watermarks
 
-__all__ = ["Switch"]
+__all__ = ["WatermarkState"]
 
 
-class Switch:
+class WatermarkState:
     """Looks at the metric (thousandths) once an interval; see `Watermarks` for when it is on."""
 
     def __init__(self, marks: Watermarks, metric: Callable[[], float]) -> None:

@@ -12,7 +12,7 @@ __all__ = ["WATERMARK_METRICS", "Watermarks"]
 WATERMARK_METRICS = ("none", "free_mem_rate")
 
 
-def _metric(value: str) -> str:
+def _watermark_metric(value: str) -> str:
     return one_of(value, WATERMARK_METRICS)
 
 
@@ -25,7 +25,7 @@ class Watermarks:
     is always on.
     """
 
-    metric: str = field(default="none", converter=_metric)
+    metric: str = field(default="none", converter=_watermark_metric)
     interval_ns: Ns = field(default=Ns(5 * 10**9), alias="interval", converter=duration_ns)
     high: int = field(default=0, converter=permil)
     mid: int = field(default=0, converter=permil)

@@ -14,7 +14,7 @@ from pydamon.analysis import HeatMap
 from pydamon.analysis.heat import Range
 from pydamon.core.regions import PAGE_SIZE
 from pydamon.core.snapshot import Target
-from pydamon.live import Frame, Scroll, Source, frames_at
+from pydamon.live import Frame, FrameSource, HeatMapCache, frames_at
 from pydamon.top.heat import HeatPanel, HeatShown, hottest_row, row_bounds
 from pydamon.top.panel import BOLD, DIM, PLAIN, map_columns
 from pydamon.top.panels import (
@@ -86,11 +86,11 @@ class TopApp(App[None]):
         Binding("t,tab", "target", "the next target"),
     ]
 
-    def __init__(self, source: Source, *, colour: bool = True) -> None:
+    def __init__(self, source: FrameSource, *, colour: bool = True) -> None:
         super().__init__(ansi_color=True)
         self._source = source
         self._colour = colour
-        self._scroll = Scroll()
+        self._scroll = HeatMapCache()
         self._frames: list[Frame] = []
         self._seen = (-1, "")
         self._target: Target | None = None

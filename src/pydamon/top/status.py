@@ -12,7 +12,7 @@ from pydamon.analysis.heat import Range
 from pydamon.core.regions import PAGE_SIZE
 from pydamon.core.snapshot import Target
 from pydamon.core.units import format_cpu
-from pydamon.live import Frame, Source, joined
+from pydamon.live import Frame, FrameSource, joined
 from pydamon.top.heat import row_bounds
 from pydamon.views.text import duration, mapping_label, percent, size, target_label
 
@@ -37,7 +37,7 @@ def what_is_watched(frame: Frame, target: Target, paused: bool) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def how_it_is_watched(frames: Sequence[Frame], source: Source) -> str:
+def how_it_is_watched(frames: Sequence[Frame], source: FrameSource) -> str:
     """What the last of some frames cost, and how they were measured."""
     timing = joined([frame.timing for frame in frames[-_LATELY:]])
     parts = (

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from pydamon.analysis import AddressAxis
 from pydamon.analysis.folding import Outline, Sample, fold_some
-from pydamon.analysis.heat import Survey, spans_of, zoom
-from pydamon.analysis.spans import Spans
+from pydamon.analysis.heat import HeatExtent, spans_of, zoom
+from pydamon.analysis.spans import AxisSpans
 from pydamon.core.regions import PAGE_SIZE
 from pydamon.core.snapshot import Target
 from pydamon.core.units import format_duration
@@ -42,7 +42,7 @@ _LEVEL = 6
 
 def heatmap_html(recording: Recorded) -> str:
     """The page. Raises `RecordingError` where there is nothing to draw."""
-    survey = Survey(_MOST_REGIONS)
+    survey = HeatExtent(_MOST_REGIONS)
     outline = fold_some(recording, survey)
     every = survey.hottest_first()
     sample = survey.sample.taken()
@@ -119,7 +119,7 @@ def _target(
 
 
 def _labels(
-    spans: Spans, code: NDArray[np.int64], begins: list[int]
+    spans: AxisSpans, code: NDArray[np.int64], begins: list[int]
 ) -> list[list[tuple[int, int]]]:
     """For each segment of the axis, where names begin in it, as of the snapshot with most regions.
 

@@ -14,7 +14,7 @@ from pydamon.views.text import mapping_label, percent, size, target_cell
 
 __all__ = ["kind_table", "mapping_table"]
 
-_COLUMNS = {
+_MAPPING_COLUMNS = {
     "total": Column("size"),
     "hot": Column("hot"),
     "warm": Column("warm", rank=3),
@@ -58,7 +58,7 @@ def kind_table(found: Sequence[MappingHeat]) -> RenderableType:
 def _columns(sizes: Sequence[Bytes]) -> dict[str, Column]:
     """The columns by what they show; what nobody has looked at yet only where there is some."""
     unseen = any(one.unseen >= 1 for one in sizes)
-    return {name: column for name, column in _COLUMNS.items() if unseen or name != "unseen"}
+    return {name: column for name, column in _MAPPING_COLUMNS.items() if unseen or name != "unseen"}
 
 
 def _amounts(one: Bytes, rate: float, columns: Iterable[str]) -> list[str]:

@@ -12,7 +12,7 @@ from pydamon.views.text import percent, printable
 __all__ = ["profile_table"]
 
 _MOST = 20
-_COLUMNS = (
+_PROFILE_COLUMNS = (
     Column("then"),
     Column("otherwise", rank=5),
     Column("function", name=True),
@@ -31,4 +31,4 @@ def profile_table(profile: Profile) -> RenderableType:
     if more:
         rows.append(["...", "", f"{more} more functions", ""])
     title = f"Functions: {profile.samples_inside} samples then, {profile.samples_outside} otherwise"
-    return Group(Text(title, style="bold"), FittingTable(_COLUMNS, rows))
+    return Group(Text(title, style="bold"), FittingTable(_PROFILE_COLUMNS, rows))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from pydamon.analysis import HOT_RATE, Temperatures, WarmRegion
+from pydamon.analysis import HOT_RATE, RankedRegion, Temperatures
 from pydamon.views.table import Column, FittingTable
 from pydamon.views.text import age, mapping_label, percent, printable, size, target_cell
 
@@ -14,7 +14,7 @@ __all__ = ["temperature_table"]
 _MOST = 30
 _HOTTEST = 20
 
-_COLUMNS = (
+_REGION_COLUMNS = (
     Column("temp.", rank=4),
     Column("size"),
     Column("rate"),
@@ -33,7 +33,7 @@ def temperature_table(
     """The first regions of a snapshot and, of both ends, also the last; *limit* of them, or 30."""
     regions = temperatures.regions
     several = len({region.target.key for region in regions}) > 1
-    last: tuple[WarmRegion, ...] = ()
+    last: tuple[RankedRegion, ...] = ()
     first = regions[: limit or _MOST]
     if both_ends and limit is None and len(regions) > _MOST:
         first, last = regions[:_HOTTEST], regions[_HOTTEST - _MOST :]
@@ -46,7 +46,9 @@ def temperature_table(
         styles.append("")
     rows += [_cells(region) for region in last]
     styles += [_style(region) for region in last]
-    columns = [*_COLUMNS, Column("target", name=True, rank=5)] if several else [*_COLUMNS]
+    columns = (
+        [*_REGION_COLUMNS, Column("target", name=True, rank=5)] if several else [*_REGION_COLUMNS]
+    )
     # What nothing is said in takes no room.
     said = {
         "in memory": any(region.resident_bytes >= 0 for region in regions),
@@ -62,7 +64,7 @@ def temperature_table(
     return table
 
 
-def _cells(region: WarmRegion) -> list[str]:
+def _cells(region: RankedRegion) -> list[str]:
     return [
         f"{region.temperature:.0f}",
         size(region.size),
@@ -77,7 +79,7 @@ def _cells(region: WarmRegion) -> list[str]:
     ]
 
 
-def _style(region: WarmRegion) -> str:
+def _style(region: RankedRegion) -> str:
     if region.rate >= HOT_RATE:
         return "yellow"
     return "" if region.rate > 0 else "blue"

@@ -12,7 +12,7 @@ from pydamon.views.text import duration, percent, size
 
 __all__ = ["times_table"]
 
-_COLUMNS = (Column("from"), Column("to"), Column("for"), Column("bytes"))
+_TIME_COLUMNS = (Column("from"), Column("to"), Column("for"), Column("bytes"))
 
 
 def times_table(times: Times) -> RenderableType:
@@ -31,4 +31,4 @@ def times_table(times: Times) -> RenderableType:
             times.start_ns.tolist(), times.end_ns.tolist(), times.mean_bytes.tolist(), strict=True
         )
     ]
-    return Group(Text(title, style="bold"), FittingTable(_COLUMNS, rows))
+    return Group(Text(title, style="bold"), FittingTable(_TIME_COLUMNS, rows))

@@ -15,7 +15,7 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from pydamon.live import Source
+from pydamon.live import FrameSource
 from pydamon.web.encode import Encoder, state_of
 from pydamon.web.guard import Guard
 
@@ -30,7 +30,7 @@ _CHUNK_BYTES = 1 << 18
 
 
 def application(
-    source: Source,
+    source: FrameSource,
     token: str,
     *,
     host: str = "localhost",
@@ -65,7 +65,7 @@ def _after(last_event_id: str, run: str) -> int:
 
 
 async def _events(
-    source: Source, encoder: Encoder, run: str, after: int, stopping: Callable[[], bool]
+    source: FrameSource, encoder: Encoder, run: str, after: int, stopping: Callable[[], bool]
 ) -> AsyncIterator[bytes]:
     """The state at first and when it changes, and every frame since version *after*.
 

@@ -10,7 +10,7 @@ import numpy as np
 from pydamon.core.names import dump_json, printable
 from pydamon.core.regions import PAGE_SIZE
 from pydamon.core.snapshot import Target
-from pydamon.live import IDLE_NS, SUMS, Frame, Source
+from pydamon.live import IDLE_NS, SUMS, Frame, FrameSource
 from pydamon.views.text import target_label
 
 __all__ = ["Encoder", "state_of"]
@@ -37,7 +37,7 @@ class Encoder:
         return found
 
 
-def state_of(source: Source) -> dict[str, Any]:
+def state_of(source: FrameSource) -> dict[str, Any]:
     """What the page should know of a source beside its frames."""
     return {
         "live": source.live,

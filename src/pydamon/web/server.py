@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 import uvicorn
 
 from pydamon.core.errors import UsageError
-from pydamon.live import Source
+from pydamon.live import FrameSource
 from pydamon.web.app import application
 
 __all__ = ["Server", "serve"]
@@ -33,7 +33,7 @@ class Server:
     A *port* of 0 is any that is free. Raises `UsageError` where it cannot listen.
     """
 
-    def __init__(self, source: Source, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, source: FrameSource, host: str = "127.0.0.1", port: int = 0) -> None:
         self.token = secrets.token_urlsafe(16)
         """What has to be known to look."""
         self._socket = _listen(host, port)
@@ -69,7 +69,7 @@ class Server:
 
 
 def serve(
-    source: Source,
+    source: FrameSource,
     host: str = "127.0.0.1",
     port: int = 0,
     *,

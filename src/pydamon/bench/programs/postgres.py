@@ -25,9 +25,9 @@ _DEBIAN = Path("/usr/lib/postgresql")
 _SCALE = 15
 _ROWS, _HOT = 100_000 * _SCALE, 10_000
 _CLIENTS = 10
-_RATE_HZ = 5000
+_PGBENCH_RATE_HZ = 5000
 _WARM_UP_S = 8
-_PATIENCE_S = 60
+_POSTGRES_PATIENCE_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Postgres:
                     "-c",
                     str(_CLIENTS),
                     "-R",
-                    str(_RATE_HZ),
+                    str(_PGBENCH_RATE_HZ),
                     "-T",
                     "86400",
                 )
@@ -114,7 +114,7 @@ def _server(place: Path, user: dict[str, Any]) -> Iterator[int]:
     settings = (f"unix_socket_directories={place}", *_SETTINGS)
     options = [word for setting in settings for word in ("-c", setting)]
     with running([str(_binary("postgres")), "-D", str(data), *options], **user, **_QUIET) as server:
-        deadline_s = time.monotonic() + _PATIENCE_S
+        deadline_s = time.monotonic() + _POSTGRES_PATIENCE_S
         while not (place / ".s.PGSQL.5432").exists():
             if server.poll() is not None or time.monotonic() > deadline_s:
                 raise TargetError("PostgreSQL did not start")
@@ -130,7 +130,7 @@ def _server(place: Path, user: dict[str, Any]) -> Iterator[int]:
 def _pgbench(place: Path, user: dict[str, Any], *options: str) -> None:
     argv = [str(_binary("pgbench")), "-h", str(place), *options, "postgres"]
     try:
-        subprocess.run(argv, check=True, timeout=_PATIENCE_S, **user, **_QUIET)
+        subprocess.run(argv, check=True, timeout=_POSTGRES_PATIENCE_S, **user, **_QUIET)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
         raise TargetError("pgbench could not fill its tables") from None
 

@@ -19,8 +19,8 @@ __all__ = ["Redis", "serving"]
 
 _LOAD = Path(__file__).with_name("redis_load.py")
 _SERVER = "redis-server"
-_PATIENCE_S = 10
-_RATE_HZ = 20_000
+_REDIS_PATIENCE_S = 10
+_REDIS_RATE_HZ = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Redis:
     @contextmanager
     def start(self, seed: int) -> Iterator[int]:
         """A server that answers 20,000 requests a second."""
-        with serving(self.load, _RATE_HZ, seed) as (pid, _):
+        with serving(self.load, _REDIS_RATE_HZ, seed) as (pid, _):
             yield pid
 
 
@@ -49,7 +49,7 @@ def serving(load: str, rate_hz: int, seed: int) -> Iterator[tuple[int, subproces
         path = Path(directory, "socket")
         options = ("--port", "0", "--save", "", "--dir", directory, "--unixsocket", path)
         with running([_SERVER, *options], stdout=subprocess.DEVNULL) as server:
-            deadline_s = time.monotonic() + _PATIENCE_S
+            deadline_s = time.monotonic() + _REDIS_PATIENCE_S
             while not path.exists():
                 if server.poll() is not None or time.monotonic() > deadline_s:
                     raise TargetError(f"{_SERVER} did not start")

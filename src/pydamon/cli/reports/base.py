@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pydamon.analysis import Bytes, where
-from pydamon.cli.command import Args, complain
-from pydamon.cli.rewriting import Watched, opened
+from pydamon.cli.command import Args, eprint
+from pydamon.cli.rewriting import WithProgress, opened
 from pydamon.cli.screen import console, show
 from pydamon.core.errors import RecordingError
 from pydamon.core.snapshot import Target
@@ -29,7 +29,7 @@ __all__ = [
 
 def open_recording(args: Args, file: str | None = None) -> RecordingFile:
     """The part of the recording that was asked for; reading it says what is wrong with it."""
-    recording: RecordingFile = _Judged(Watched(opened(args.file if file is None else file)))
+    recording: RecordingFile = _Judged(WithProgress(opened(args.file if file is None else file)))
     if getattr(args, "pid", None) is not None:
         recording = recording.of_pid(args.pid)
     if args.where is not None:
@@ -52,9 +52,9 @@ class _Judged(DerivedFile):
         if not self._said:
             self._said = True
             if self.problem:
-                complain(f"{self.path} is not complete: {self.problem}")
+                eprint(f"{self.path} is not complete: {self.problem}")
             if self.overlap:
-                complain(f"{self.path}: {self.overlap}")
+                eprint(f"{self.path}: {self.overlap}")
 
 
 class _Found(DerivedFile):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pydamon.cli.command import Args, Parsed, complain, option, print_json
+from pydamon.cli.command import Args, Parsed, eprint, option, print_json
 from pydamon.cli.options import force_option, recording_options
 from pydamon.cli.reports.command import report_command
 from pydamon.core.errors import UsageError
@@ -109,7 +109,7 @@ def heatmap(args: Args) -> int:
     else:
         _print(recording, args)
     if args.out:
-        complain(f"wrote {args.out}")
+        eprint(f"wrote {args.out}")
     return 0
 
 

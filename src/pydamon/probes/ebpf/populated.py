@@ -20,7 +20,7 @@ from pydamon.probes.ebpf.machine import Machine
 __all__ = ["populated"]
 
 _BLOCK_SHIFT = 21
-_PRESENT, _LEAF = np.uint64(1), np.uint64(1 << 7)
+_PRESENT, _LEAF_BIT = np.uint64(1), np.uint64(1 << 7)
 _USER_ENTRIES = 256
 """Of the highest level: the other half is the kernel's."""
 
@@ -60,7 +60,7 @@ def _entries(
         table, index = np.nonzero(entries)
         entry = entries[table, index]
         # What is not present, but not empty either, is a huge page that is being moved.
-        is_whole = ((entry & _LEAF) != 0) | ((entry & _PRESENT) == 0)
+        is_whole = ((entry & _LEAF_BIT) != 0) | ((entry & _PRESENT) == 0)
         parts.append((targets[at + table], addresses[at + table] + (index << shift), is_whole))
     joint = (np.concatenate(column) for column in zip(*parts, strict=True))
     target, address, is_whole = joint

@@ -15,7 +15,15 @@ from pydamon.core.mappings import MappingTable
 from pydamon.core.ranges import Stretches
 from pydamon.core.regions import PAGE_SIZE, Ranges, RegionTable, order_keys
 from pydamon.probes import madvise
-from pydamon.probes.base import Clock, Counts, ManyBits, PageBits, RealClock, Session, turns
+from pydamon.probes.base import (
+    Clock,
+    Counts,
+    ManyBits,
+    PageBits,
+    RealClock,
+    Session,
+    sampling_schedule,
+)
 from pydamon.probes.borders import NO_SPAN, borders
 from pydamon.probes.clear_refs import clear_refs
 from pydamon.probes.cold import clear_ranges, may_clear
@@ -131,7 +139,7 @@ class EbpfSession(Session):
         entries["target"] = table.target
         entries["state"] = IDLE
         share = np.where(self._in_blind_spot(table), share * _BLIND_SHARE, share)
-        entries["period"], entries["phase"] = turns(share, self._rng)
+        entries["period"], entries["phase"] = sampling_schedule(share, self._rng)
         self._set_blocks(entries, table)
         self._machine.counters[:n] = 0
         self._machine.spans[:n] = (*NO_SPAN, *NO_SPAN)

@@ -70,7 +70,7 @@ class DamoJsonCompressed:
         damo_write.deflated(file, damo_write.json_text(parts))
 
 
-_SNAPSHOTS = msgspec.json.Decoder(list[Snapshot])
+_SNAPSHOT_DECODER = msgspec.json.Decoder(list[Snapshot])
 _RECORD = msgspec.json.Decoder(dict[str, Any])
 _RECORD_BYTES = 500
 """Of what a record says besides its snapshots."""
@@ -94,7 +94,7 @@ class DamoSource:
                     attrs = Record(_parsed(_RECORD, text + b"]}"), self._numbering).attrs
                 elif kind == "snapshots":
                     with suppress(ValueError):  # which reading it says with its place
-                        begun = _parsed(_SNAPSHOTS, b"[" + text + b"]")[0].start_time
+                        begun = _parsed(_SNAPSHOT_DECODER, b"[" + text + b"]")[0].start_time
                         started_ns = min(max(0, ns_of(begun)), 2**63 - 1)
                     break
         except Incomplete as error:
@@ -149,7 +149,7 @@ class _Pending:
 
     def add(self, record: Record, text: bytes) -> bool:
         """Take some snapshots; whether there are enough."""
-        self._parsed.append((record, _snapshots(record, text)))
+        self._parsed.append((record, _decoded_snapshots(record, text)))
         self._size_bytes += len(text) + _RECORD_BYTES
         return self._size_bytes >= CHUNK_BYTES
 
@@ -168,9 +168,9 @@ class _Pending:
         yield whole
 
 
-def _snapshots(record: Record, text: bytes) -> list[Snapshot]:
+def _decoded_snapshots(record: Record, text: bytes) -> list[Snapshot]:
     try:
-        return _parsed(_SNAPSHOTS, b"[" + text + b"]")
+        return _parsed(_SNAPSHOT_DECODER, b"[" + text + b"]")
     except ValueError as error:
         behind = f", behind snapshot {record.snapshot_count}" if record.snapshot_count else ""
         raise ValueError(f"record {record.number}{behind}: {error}") from error
