@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-BPF := src/pydamon/probes/ebpf/sampler.bpf
+BPF := src/pydamon/_observe/probes/ebpf/sampler.bpf
 
 .PHONY: demo test test-live test-vm effects hostile lint bench bench-quick bpf format clean
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from pydamon import ProbeUnavailable
-from pydamon.kernel.claim import check_free
-from pydamon.kernel.events import EventReader
-from pydamon.kernel.files import Files
-from pydamon.kernel.kdamond import ADMIN
+from pydamon._observe.kernel.claim import check_free
+from pydamon._observe.kernel.files import Files
+from pydamon._observe.kernel.kdamond import ADMIN
+from pydamon._observe.kernel.reader import EventReader
 from tests.kernel.conftest import FREE, kdamonds
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -72,8 +72,8 @@ def _the_machines_damon_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
             raise ProbeUnavailable("tests leave this machine's DAMON alone")
         check_free(files, *others)
 
-    monkeypatch.setattr("pydamon.kernel.open.check_free", check)
-    monkeypatch.setattr("pydamon.kernel.claim.check_free", check)
+    monkeypatch.setattr("pydamon._observe.kernel.open.check_free", check)
+    monkeypatch.setattr("pydamon._observe.kernel.claim.check_free", check)
 
 
 @pytest.fixture(autouse=True)

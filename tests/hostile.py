@@ -26,8 +26,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pydamon.cli.main import main
-from pydamon.recording import FORMATS, write_recording
+from pydamon._cli.main import main
+from pydamon._data.formats import FORMATS
+from pydamon._data.formats.output import write_recording
 from tests.hostile_bombs import bombs
 from tests.recordings import busy, killed, record
 

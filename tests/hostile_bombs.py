@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import pyarrow as pa
 
-from pydamon.recording.arrays import batch_of, constant, named
-from pydamon.recording.format import file_schema
+from pydamon._data.recording.arrays import batch_of, constant, named
+from pydamon._data.recording.format import file_schema
 from tests.recordings import info
 
 __all__ = ["bombs"]

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pydamon.core.attrs import Attrs
-from pydamon.core.mappings import Mapping, MappingTable
-from pydamon.core.snapshot import Cost, Snapshot, Target
-from pydamon.recording import Recorder, Recording, RecordingInfo, read_recording
+from pydamon._data.formats.reader import read_recording
+from pydamon._data.recording import Recorder, Recording, RecordingInfo
+from pydamon._model.attrs import Attrs
+from pydamon._model.mappings import Mapping, MappingTable
+from pydamon._model.snapshot import Cost, Snapshot, Target
 
 __all__ = [
     "BEGIN_NS",

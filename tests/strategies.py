@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from hypothesis import strategies as st
 
-from pydamon.core.regions import PAGE_SIZE, Ranges, RegionTable
+from pydamon._model.regions import PAGE_SIZE, Ranges, RegionTable
 
 __all__ = ["COUNTERS", "FRESH", "SAMPLES", "coalesced", "covered", "ranges", "table_of", "tables"]
 

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pydamon import analysis
-from pydamon.core.errors import RecordingError, UsageError
-from pydamon.core.snapshot import Cost, Snapshot, Target
-from pydamon.recording import Recording
+from pydamon._data.recording import Recording
+from pydamon._model.errors import RecordingError, UsageError
+from pydamon._model.snapshot import Cost, Snapshot, Target
 from tests.recordings import BEGIN_NS, MIB, MS, busy, record, snapshot, target
 
 HEAP, LIB = 64 * MIB, 512 * MIB

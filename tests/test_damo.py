@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 from pydamon import analysis
-from pydamon.core.snapshot import Snapshot
-from pydamon.recording import Recording, read_recording, write_recording
+from pydamon._data.formats.output import write_recording
+from pydamon._data.formats.reader import read_recording
+from pydamon._data.recording import Recording
+from pydamon._model.snapshot import Snapshot
 from tests.recordings import MIB, record, snapshot, target
 
 pytestmark = pytest.mark.skipif("DAMO" not in os.environ, reason="DAMO does not name a damo to ask")

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pydamon.recording import Recorder, open_recording, read_recording, write_recording
+from pydamon._data.formats.output import write_recording
+from pydamon._data.formats.reader import open_recording, read_recording
+from pydamon._data.recording import Recorder
 from tests.recordings import MIB, info, snapshot, target
 
 HOSTS = 30

@@ -17,10 +17,13 @@ import pytest
 from pyarrow import parquet
 
 from pydamon import analysis
-from pydamon.cli.main import main
-from pydamon.core.damo_values import bytes_of, ns_of, number_of
-from pydamon.core.errors import PydamonError, RecordingError
-from pydamon.recording import FORMATS, Recording, open_recording, read_recording, write_recording
+from pydamon._cli.main import main
+from pydamon._data.formats import FORMATS
+from pydamon._data.formats.output import write_recording
+from pydamon._data.formats.reader import open_recording, read_recording
+from pydamon._data.recording import Recording
+from pydamon._model.damo_values import bytes_of, ns_of, number_of
+from pydamon._model.errors import PydamonError, RecordingError
 from tests.recordings import MIB, busy, record
 
 CASES = Path(__file__).parent / "cases"

@@ -18,19 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pydamon import analysis
-from pydamon.core.errors import RecordingError, UsageError
-from pydamon.core.snapshot import Snapshot
-from pydamon.recording import (
-    COLUMNS,
-    FORMATS,
-    Recorder,
-    Recording,
-    RecordingInfo,
-    merge_recordings,
-    open_recording,
-    read_recording,
-    write_recording,
-)
+from pydamon._data.formats import FORMATS
+from pydamon._data.formats.output import write_recording
+from pydamon._data.formats.reader import merge_recordings, open_recording, read_recording
+from pydamon._data.recording import COLUMNS, Recorder, Recording, RecordingInfo
+from pydamon._model.errors import RecordingError, UsageError
+from pydamon._model.snapshot import Snapshot
 from tests.recordings import (
     BEGIN_NS,
     MS,

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
-from pydamon.core.errors import RecordingError
-from pydamon.core.snapshot import Target
-from pydamon.recording import open_recording, write_recording
+from pydamon._data.formats.output import write_recording
+from pydamon._data.formats.reader import open_recording
+from pydamon._model.errors import RecordingError
+from pydamon._model.snapshot import Target
 from tests.hostile import all_tried
 from tests.hostile_bombs import bombs
 from tests.recordings import busy, record, snapshot

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pydamon import analysis
-from pydamon.core.snapshot import Snapshot
-from pydamon.views.html import heatmap_html
+from pydamon._model.snapshot import Snapshot
+from pydamon._show.pictures.html import heatmap_html
 from tests.browser import CHROMIUM, Tab, chromium
 from tests.recordings import MIB, record, snapshot, target
 

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydamon import analysis
-from pydamon.core.attrs import Attrs
-from pydamon.core.regions import PAGE_SIZE
-from pydamon.core.snapshot import Cost, Snapshot
-from pydamon.engine import Monitor
-from pydamon.live import (
+from pydamon._model.attrs import Attrs
+from pydamon._model.regions import PAGE_SIZE
+from pydamon._model.snapshot import Cost, Snapshot
+from pydamon._observe.monitor import Monitor
+from pydamon._show.frames import (
     SUMS,
     Feed,
     Frame,

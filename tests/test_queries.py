@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pydamon import analysis
-from pydamon.analysis.query import FIELDS, parse
-from pydamon.core.errors import UsageError
-from pydamon.core.snapshot import Footprint, Snapshot, Target
-from pydamon.recording import Recording
+from pydamon._data.analysis.query import FIELDS, parse
+from pydamon._data.recording import Recording
+from pydamon._model.errors import UsageError
+from pydamon._model.snapshot import Footprint, Snapshot, Target
 from tests.recordings import MIB, MS, record, snapshot, target
 
 APP = target(

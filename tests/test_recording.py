@@ -23,20 +23,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pydamon import analysis
-from pydamon.core.errors import RecordingError
-from pydamon.core.snapshot import Cost, Snapshot, Target
-from pydamon.recording import (
-    COLUMNS,
-    Recorder,
-    Recording,
-    RecordingInfo,
-    compact,
-    memory,
-    open_recording,
-    parts,
-    read_recording,
-)
-from pydamon.recording.format import LATER
+from pydamon._data.formats.reader import open_recording, read_recording
+from pydamon._data.recording import COLUMNS, Recorder, Recording, RecordingInfo, parts
+from pydamon._data.recording import arrays as memory
+from pydamon._data.recording import writer as compact
+from pydamon._data.recording.format import LATER
+from pydamon._model.errors import RecordingError
+from pydamon._model.snapshot import Cost, Snapshot, Target
 from tests.recordings import (
     BEGIN_NS,
     MIB,
@@ -211,7 +204,7 @@ def test_a_recorder_that_was_killed_leaves_what_it_wrote(tmp_path: Path) -> None
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from pydamon.recording import Recorder\n"
+        "from pydamon import Recorder\n"
         "from tests.recordings import busy, info\n"
         "recorder = Recorder(Path(sys.argv[1]), info())\n"
         "for one in busy(25): recorder.write(one)\n"

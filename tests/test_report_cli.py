@@ -11,11 +11,11 @@ import duckdb
 import pytest
 from PIL import Image
 
-from pydamon.cli.main import PROGRAM, main
-from pydamon.cli.reports import REPORTS
-from pydamon.core.errors import RecordingError, UsageError
-from pydamon.core.snapshot import Footprint, Target
-from pydamon.recording import Recorder
+from pydamon._cli.main import PROGRAM, main
+from pydamon._cli.reports import REPORTS
+from pydamon._data.recording import Recorder
+from pydamon._model.errors import RecordingError, UsageError
+from pydamon._model.snapshot import Footprint, Target
 from tests.recordings import BEGIN_NS, MIB, info, record, snapshot, target
 
 APP = target(7, "app", (MIB, 5 * MIB, "rw-p", "[heap]"))
@@ -411,7 +411,7 @@ def test_what_a_crash_left_is_shown_with_a_word_of_warning(
 def test_a_reader_that_leaves_early_is_no_error(path: str) -> None:
     script = (
         "import sys\n"
-        "from pydamon.cli.main import main\n"
+        "from pydamon._cli.main import main\n"
         "sys.exit(max(main(['report', *sys.argv[1:]]) for _ in range(20)))\n"
     )
     with subprocess.Popen(
@@ -434,6 +434,6 @@ def test_what_takes_long_to_read_says_how_far_it_is(
     assert report("wss", path) == 0
     assert capsys.readouterr().err == ""
     for name in ("_SHOWN_FROM_S", "_SHOWN_EVERY_S"):
-        monkeypatch.setattr(f"pydamon.cli.rewriting.{name}", -1.0)
+        monkeypatch.setattr(f"pydamon._cli.rewriting.{name}", -1.0)
     assert report("wss", path) == 0
     assert capsys.readouterr().err == f"\r\x1b[Kreading {path}: 90 regions\r\x1b[K"

@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 
-from pydamon.cli.main import main
-from pydamon.core.snapshot import Snapshot
-from pydamon.live import Frame, FrameSource, History, Replay
-from pydamon.web import Server, application, serve
-from pydamon.web.encode import Encoder
+from pydamon._cli.main import main
+from pydamon._model.snapshot import Snapshot
+from pydamon._show.frames import Frame, FrameSource, History, Replay
+from pydamon._show.web import Server, application, serve
+from pydamon._show.web.app import Encoder
 from tests.browser import CHROMIUM, Tab, chromium
 from tests.recordings import MIB, record, snapshot, target
 from tests.test_top import Live

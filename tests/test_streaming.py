@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pydamon import analysis
-from pydamon.core.errors import RecordingError
-from pydamon.core.snapshot import Cost
-from pydamon.recording import Recorded, Recording, RecordingFile, write_recording
+from pydamon._data.formats.output import write_recording
+from pydamon._data.recording import Recorded, Recording, RecordingFile
+from pydamon._model.errors import RecordingError
+from pydamon._model.snapshot import Cost
 from tests.recordings import busy, info, long_recording, record
 
 ANALYSES: dict[str, Callable[[Recorded], Any]] = {
@@ -123,7 +124,7 @@ def _peak_bytes(path: Path) -> int:
     """The most memory that a process takes for one report after the other."""
     script = (
         "import sys\n"
-        "from pydamon.cli.main import main\n"
+        "from pydamon._cli.main import main\n"
         "for report in ('summary', 'access', 'heatmap', 'idle'):\n"
         "    assert main(['report', report, sys.argv[1]]) == 0\n"
         "assert main(['report', 'access', '--histogram', 'age', sys.argv[1]]) == 0\n"

@@ -13,12 +13,12 @@ import pytest
 from textual.pilot import Pilot
 
 from pydamon import Access, Phase, Trace, simulate
-from pydamon.cli.main import main
-from pydamon.core.attrs import Attrs
-from pydamon.core.errors import PydamonError
-from pydamon.core.snapshot import Snapshot
-from pydamon.live import History, Replay
-from pydamon.top import TopApp
+from pydamon._cli.main import main
+from pydamon._model.attrs import Attrs
+from pydamon._model.errors import PydamonError
+from pydamon._model.snapshot import Snapshot
+from pydamon._show.frames import History, Replay
+from pydamon._show.top import TopApp
 from tests.recordings import MIB, record, snapshot, target
 
 S = 10**9

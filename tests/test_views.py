@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console, RenderableType
 
 from pydamon import analysis
-from pydamon.core.snapshot import Snapshot, Target
-from pydamon.recording import Recording
-from pydamon.views import (
+from pydamon._data.recording import Recording
+from pydamon._model.snapshot import Snapshot, Target
+from pydamon._show.terminal import (
     HeatMapView,
     WorkingSetView,
     heatmap_cells,

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCE = ROOT / "src/pydamon/probes/ebpf/sampler.bpf.c"
+SOURCE = ROOT / "src/pydamon/_observe/probes/ebpf/sampler.bpf.c"
 
 
 def build(source: Path = SOURCE) -> Path:

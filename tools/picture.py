@@ -10,7 +10,7 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 
 from pydamon import analysis, read_recording
-from pydamon.views import HeatMapView, WorkingSetView
+from pydamon._show.terminal import HeatMapView, WorkingSetView
 
 
 def main(recording_path: str, out_path: str) -> None:

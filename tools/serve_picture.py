@@ -13,8 +13,8 @@ from pathlib import Path
 from tests.browser import chromium
 
 from pydamon import read_recording
-from pydamon.live import Replay
-from pydamon.web import Server
+from pydamon._show.frames import Replay
+from pydamon._show.web import Server
 
 
 def main(recording_path: str, out_path: str, theme: str = "dark") -> None:

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from pydamon import read_recording
-from pydamon.live import Replay
-from pydamon.top import TopApp
+from pydamon._show.frames import Replay
+from pydamon._show.top import TopApp
 
 
 async def main(recording_path: str, out_path: str) -> None:

@@ -1,6 +1,21 @@
 from . import analysis, export, live, objects
-from .core.attrs import Attrs
-from .core.errors import (
+from ._act.apply import apply
+from ._act.kernel import (
+    KernelScheme,
+    KernelSchemes,
+    LruSortModule,
+    LruSortParameters,
+    ReclaimModule,
+    ReclaimParameters,
+    StatModule,
+)
+from ._act.runtime import AppliedScheme, AppliedSchemes
+from ._act.schemes import read_damo_schemes, read_schemes
+from ._data.formats.output import write_recording
+from ._data.formats.reader import merge_recordings, open_recording, read_recording
+from ._data.recording import Recorder, Recording, RecordingFile, RecordingInfo
+from ._model.attrs import Attrs, IntervalGoal
+from ._model.errors import (
     KernelError,
     ProbeError,
     ProbeUnavailable,
@@ -10,36 +25,9 @@ from .core.errors import (
     TargetError,
     UsageError,
 )
-from .core.mappings import Mapping, MappingTable
-from .core.snapshot import Cost, Snapshot, SnapshotRegion, Target
-from .core.tuner import IntervalGoal
-from .core.units import format_duration, format_size
-from .engine import Monitor, simulate
-from .kernel import (
-    KernelScheme,
-    KernelSchemes,
-    LruSortModule,
-    LruSortParameters,
-    ReclaimModule,
-    ReclaimParameters,
-    StatModule,
-)
-from .probes import PROBES
-from .probes.trace import Access, Phase, Trace
-from .recording import (
-    Recorder,
-    Recording,
-    RecordingFile,
-    RecordingInfo,
-    merge_recordings,
-    open_recording,
-    read_recording,
-    write_recording,
-)
-from .schemes import (
+from ._model.mappings import Mapping, MappingTable
+from ._model.schemes import (
     AccessPattern,
-    AppliedScheme,
-    AppliedSchemes,
     Destination,
     Filter,
     Goal,
@@ -49,10 +37,14 @@ from .schemes import (
     SchemeStats,
     Watermarks,
     Weights,
-    read_damo_schemes,
-    read_schemes,
 )
-from .start import apply, monitor, monitor_physical
+from ._model.snapshot import Cost, Snapshot, SnapshotRegion, Target
+from ._model.units import format_duration, format_size
+from ._observe.monitor import Monitor
+from ._observe.probes import PROBES
+from ._observe.probes.trace import Access, Phase, Trace
+from ._observe.sampling import simulate
+from ._observe.start import monitor, monitor_physical
 
 __all__ = [
     "PROBES",

@@ -1,5 +1,5 @@
 """`python -m pydamon`."""
 
-from pydamon.cli.main import run
+from pydamon._cli.main import run
 
 run()

@@ -18,7 +18,7 @@ import pytest
 
 # What costs time to import is imported when a test asks for it: pytest loads this at every start.
 if TYPE_CHECKING:
-    from pydamon.objects import ObjectReport, Watch
+    from pydamon._objects import ObjectReport, Watch
 
 __all__: list[str] = []
 
@@ -51,7 +51,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     marker = pyfuncitem.get_closest_marker("working_set")
     if marker is None:
         return (yield)
-    from pydamon.core.units import format_size, parse_size  # noqa: PLC0415
+    from pydamon._model.units import format_size, parse_size  # noqa: PLC0415
 
     try:
         limit = parse_size(_limit(*marker.args, **marker.kwargs))
@@ -99,8 +99,8 @@ def _status(key: str) -> int:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Begin to watch, if that is asked for: now that what the modules hold is there."""
     if session.config.getoption("--pydamon-idle") and not hasattr(session.config, "workerinput"):
-        from pydamon.core.errors import PydamonError  # noqa: PLC0415
-        from pydamon.objects import Watch  # noqa: PLC0415
+        from pydamon._model.errors import PydamonError  # noqa: PLC0415
+        from pydamon._objects import Watch  # noqa: PLC0415
 
         try:
             session.config.stash[_WATCH] = Watch(lambda: _variables(session.config))
@@ -131,7 +131,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if report is None:
         terminalreporter.line("no test was run")
         return
-    from pydamon.core.units import format_duration, format_size  # noqa: PLC0415
+    from pydamon._model.units import format_duration, format_size  # noqa: PLC0415
 
     idle = sorted((one for one in report if one.state in _IDLE), key=lambda one: -one.size)
     total = format_size(sum(one.size for one in idle))

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pydamon.bench import accuracy
-from pydamon.cli.main import main
-from pydamon.workloads import PATTERNS
+from pydamon._bench import accuracy
+from pydamon._cli.main import main
+from pydamon._workloads import PATTERNS
 from tests.live.conftest import needs
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import psutil
 import pytest
 
-from pydamon.bench import real
-from pydamon.bench.judge import ExactTruth, judge
-from pydamon.bench.programs import PROGRAMS
-from pydamon.cli.main import main
-from pydamon.core.regions import PAGE_SIZE
-from pydamon.workloads import pattern
+from pydamon._bench import real
+from pydamon._bench.judge import ExactTruth, judge
+from pydamon._bench.programs import PROGRAMS
+from pydamon._cli.main import main
+from pydamon._model.regions import PAGE_SIZE
+from pydamon._workloads import pattern
 from tests.live.conftest import needs
 
 

@@ -10,10 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pydamon
-from pydamon.bench.compare import Comparison, fair_budget_percent
-from pydamon.bench.scores import View, correlation, score, truth_heat, view
-from pydamon.core.regions import PAGE_SIZE
-from pydamon.workloads import PageTruth
+from pydamon._bench.scores import (
+    Comparison,
+    View,
+    correlation,
+    fair_budget_percent,
+    score,
+    truth_heat,
+    view,
+)
+from pydamon._model.regions import PAGE_SIZE
+from pydamon._workloads import PageTruth
 
 START = 1 << 30
 

@@ -15,19 +15,21 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from pydamon import analysis
-from pydamon.cli.main import main
-from pydamon.core.classify import UNKNOWN
-from pydamon.core.errors import RecordingError
-from pydamon.core.snapshot import Cost, Footprint, Snapshot, Target
-from pydamon.export import Metrics
-from pydamon.live import SUMS, HeatMapCache, Replay, fold
-from pydamon.live.making import frame_of
-from pydamon.notebook.html import to_html
-from pydamon.policies.stat import Stat
-from pydamon.recording import Recording, open_recording, write_recording
-from pydamon.top.heat import HeatPanel, HeatShown
-from pydamon.views.svg import heatmap_svg
-from pydamon.web.encode import Encoder
+from pydamon._act.policies.stat import Stat
+from pydamon._cli.main import main
+from pydamon._data.formats.output import write_recording
+from pydamon._data.formats.reader import open_recording
+from pydamon._data.recording import Recording
+from pydamon._model.classify import UNKNOWN
+from pydamon._model.errors import RecordingError
+from pydamon._model.snapshot import Cost, Footprint, Snapshot, Target
+from pydamon._show.frames import SUMS, HeatMapCache, Replay, fold
+from pydamon._show.frames.making import frame_of
+from pydamon._show.metrics import Metrics
+from pydamon._show.notebook import to_html
+from pydamon._show.pictures.picture import heatmap_svg
+from pydamon._show.top.heat import HeatPanel, HeatShown
+from pydamon._show.web.app import Encoder
 from tests.recordings import MIB, record, snapshot, target
 
 GIB, S = 2**30, 10**9
@@ -290,7 +292,7 @@ def test_nothing_cold_is_more_than_what_is_resident(
 def test_shared_memory_counts_once_in_totals(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pydamon.export.metrics.cgroup_of", lambda _: "db")
+    monkeypatch.setattr("pydamon._show.metrics.metrics.cgroup_of", lambda _: "db")
     recording = record(path := tmp_path / "r.damon", [both(n) for n in range(3)])
     assert analysis.idle(recording).total_bytes == 84 * MIB
     assert analysis.summary(recording).size.total == 84 * MIB

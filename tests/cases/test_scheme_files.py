@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pydamon import AccessPattern, UsageError, read_damo_schemes
-from pydamon.policies import POLICIES, TargetSelection, load_config
+from pydamon._act.policies import POLICIES, TargetSelection, load_config
 
 FILES = Path(__file__).parent
 

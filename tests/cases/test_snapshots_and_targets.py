@@ -15,18 +15,14 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from pydamon import analysis
-from pydamon.cli.main import main
-from pydamon.core.errors import RecordingError
-from pydamon.core.snapshot import Snapshot, Target
-from pydamon.live import Replay
-from pydamon.recording import (
-    Recording,
-    merge_recordings,
-    open_recording,
-    read_recording,
-    write_recording,
-)
-from pydamon.recording.grouping import new_snapshots
+from pydamon._cli.main import main
+from pydamon._data.formats.output import write_recording
+from pydamon._data.formats.reader import merge_recordings, open_recording, read_recording
+from pydamon._data.recording import Recording
+from pydamon._data.recording.grouping import new_snapshots
+from pydamon._model.errors import RecordingError
+from pydamon._model.snapshot import Snapshot, Target
+from pydamon._show.frames import Replay
 from tests.recordings import BEGIN_NS, MIB, REDIS, WORKER, busy, record, snapshot
 
 FILES = Path(__file__).parent

@@ -18,16 +18,17 @@ import click
 import pytest
 
 from pydamon import analysis
-from pydamon.bench.programs import PROGRAMS
-from pydamon.bench.tools import EXACT, KERNEL, TOOLS
-from pydamon.cli import choices
-from pydamon.cli.command import Group
-from pydamon.cli.main import PROGRAM, main
-from pydamon.policies import POLICIES
-from pydamon.probes import PROBES
-from pydamon.recording import FORMATS, read_recording
-from pydamon.start import ENGINES
-from pydamon.workloads import PATTERNS
+from pydamon._act.policies import POLICIES
+from pydamon._bench.programs import PROGRAMS
+from pydamon._bench.tools import EXACT, KERNEL, TOOLS
+from pydamon._cli import options as choices
+from pydamon._cli.command import Group
+from pydamon._cli.main import PROGRAM, main
+from pydamon._data.formats import FORMATS
+from pydamon._data.formats.reader import read_recording
+from pydamon._observe.probes import PROBES
+from pydamon._observe.start import ENGINES
+from pydamon._workloads import PATTERNS
 from tests.recordings import busy, record
 
 _ROOT = Path(__file__).parents[2]
@@ -80,7 +81,7 @@ def test_everything_has_help(
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_help_imports_nothing_that_takes_long(words: tuple[str, ...]) -> None:
     code = (
-        "import sys; from pydamon.cli.main import main\n"
+        "import sys; from pydamon._cli.main import main\n"
         f"assert main({[*words, '--help']!r}) == 0\n"
         f"print(*{_HEAVY!r}.intersection(sys.modules), file=sys.stderr)"
     )

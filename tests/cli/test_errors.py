@@ -10,7 +10,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from pydamon.cli.main import main
+from pydamon._cli.main import main
 from tests.recordings import busy, record
 
 
@@ -138,7 +138,7 @@ def test_output_that_nobody_takes(redirection: str, tmp_path: Path) -> None:
 def test_an_error_of_the_system_is_named(
     error: OSError, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("pydamon.cli.rewriting.opened", Mock(side_effect=error))
+    monkeypatch.setattr("pydamon._cli.rewriting.opened", Mock(side_effect=error))
     assert complaint(capsys, "convert", "a", "b").startswith(f"pydamon: {line}")
 
 

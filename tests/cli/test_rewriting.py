@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pydamon.cli.main import main
-from pydamon.recording import read_recording
+from pydamon._cli.main import main
+from pydamon._data.formats.reader import read_recording
 from tests.recordings import busy, record
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from pydamon.cli.main import main
-from pydamon.policies import read_statuses
+from pydamon._act.policies import read_statuses
+from pydamon._cli.main import main
 from tests.live.conftest import needs, running, script
 
 pytestmark = [pytest.mark.live, needs("ebpf")]

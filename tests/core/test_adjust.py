@@ -7,10 +7,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from pydamon.core import adjust
-from pydamon.core.attrs import Attrs
-from pydamon.core.errors import UsageError
-from pydamon.core.regions import PAGE_SIZE, Ranges, RegionTable
+from pydamon._model import adjust
+from pydamon._model.attrs import Attrs
+from pydamon._model.errors import UsageError
+from pydamon._model.regions import PAGE_SIZE, Ranges, RegionTable
 from tests.strategies import COUNTERS, FRESH, table_of
 
 NO_LIMIT = 2**60

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pydamon.core import adjust
-from pydamon.core.attrs import Attrs
-from pydamon.core.regions import PAGE_SIZE, Ranges, RegionTable
+from pydamon._model import adjust
+from pydamon._model.attrs import Attrs
+from pydamon._model.regions import PAGE_SIZE, Ranges, RegionTable
 from tests.strategies import COUNTERS, FRESH, SAMPLES, coalesced, covered, ranges, tables
 
 _limits = st.integers(1, 2**23).map(lambda pages: pages * PAGE_SIZE) | st.just(2**62)

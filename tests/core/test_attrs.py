@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon.core.attrs import Attrs
-from pydamon.core.errors import UsageError
+from pydamon._model.attrs import Attrs
+from pydamon._model.errors import UsageError
 
 MS = 10**6
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from pydamon.core import adjust
-from pydamon.core.regions import PAGE_SIZE, Ranges, RegionTable
+from pydamon._model import adjust
+from pydamon._model.regions import PAGE_SIZE, Ranges, RegionTable
 from tests.strategies import SAMPLES
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon.core.classify import UNKNOWN, RegionClasses, RegionFacts, classify
+from pydamon._model.classify import UNKNOWN, RegionClasses, RegionFacts, classify
 
 GIB, MIB = 2**30, 2**20
 _CLASSES = ("hot", "warm", "cold", "unseen", "unobservable")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon.core.mappings import Mapping, MappingTable
+from pydamon._model.mappings import Mapping, MappingTable
 
 
 def table(*bounds: tuple[int, int]) -> MappingTable:

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon.core.mappings import Mapping, MappingTable
-from pydamon.core.ranges import (
+from pydamon._model.mappings import Mapping, MappingTable, repeated
+from pydamon._model.ranges import (
     EMPTY,
     Stretches,
     close_gaps,
@@ -18,8 +18,7 @@ from pydamon.core.ranges import (
     subtract,
     union,
 )
-from pydamon.core.regions import PAGE_SIZE, Ranges
-from pydamon.core.sharing import repeated
+from pydamon._model.regions import PAGE_SIZE, Ranges
 
 
 @st.composite

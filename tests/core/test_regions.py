@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from pydamon.core.errors import UsageError
-from pydamon.core.regions import RegionTable
+from pydamon._model.errors import UsageError
+from pydamon._model.regions import RegionTable
 from tests.strategies import COUNTERS, FRESH, tables
 
 

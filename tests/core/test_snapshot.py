@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pydamon.core.mappings import Mapping, MappingTable
-from pydamon.core.snapshot import Cost, Snapshot, Target
+from pydamon._model.mappings import Mapping, MappingTable
+from pydamon._model.snapshot import Cost, Snapshot, Target
 
 HEAP = Mapping(0, 100, "rw-p", "[heap]")
 FILE = Mapping(100, 300, "r-xp", "/bin/true")

@@ -8,9 +8,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon.core import spots
-from pydamon.core.regions import RegionTable
-from pydamon.core.spots import SPOT_BYTES, Spots
+from pydamon._model import spots
+from pydamon._model.regions import RegionTable
+from pydamon._model.spots import SPOT_BYTES, Spots
 
 GIB = 1 << 30
 

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon.core.attrs import Attrs
-from pydamon.core.errors import UsageError
-from pydamon.core.tuner import IntervalGoal, access_events, feedback, tune
+from pydamon._model.attrs import Attrs, IntervalGoal, access_events, feedback, tune
+from pydamon._model.errors import UsageError
 
 MS = 10**6
 _scores = st.floats(0, 1e12)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon.core.errors import UsageError
-from pydamon.core.units import format_duration, format_size, parse_duration_ns, parse_size
+from pydamon._model.errors import UsageError
+from pydamon._model.units import format_duration, format_size, parse_duration_ns, parse_size
 
 
 class TestParseDuration:

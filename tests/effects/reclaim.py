@@ -7,8 +7,8 @@ import statistics
 import tempfile
 
 import pydamon
-from pydamon.engine import monitor
-from pydamon.policies import Reclaim
+from pydamon._act.policies import Reclaim
+from pydamon._observe.sampling import monitor
 from tests.effects.programs import MIB, Worker, working
 
 _ROUNDS, _S = 8, 1.0

@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pydamon
-from pydamon.engine import monitor
-from pydamon.policies import Reclaim
+from pydamon._act.policies import Reclaim
+from pydamon._observe.sampling import monitor
 from tests.live.conftest import MIB, running, slowness
 
 _STEP_S = 10

@@ -10,8 +10,8 @@ import statistics
 from contextlib import ExitStack
 
 import pydamon
-from pydamon.engine import monitor
-from pydamon.policies import Thp
+from pydamon._act.policies import Thp
+from pydamon._observe.sampling import monitor
 from tests.effects.programs import working
 
 _ROUNDS, _S = 24, 0.3

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon.core.attrs import Attrs
-from pydamon.engine.pace import Pacer
+from pydamon._model.attrs import Attrs
+from pydamon._observe.pace import Pacer
 
 US = 1000
 MS = 10**6

@@ -9,7 +9,7 @@ import pytest
 
 import pydamon
 from pydamon import Access, Attrs, Phase, Trace
-from pydamon.core.regions import PAGE_SIZE
+from pydamon._model.regions import PAGE_SIZE
 
 MIB = 1 << 20
 GIB, TIB = 1 << 30, 1 << 40

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pydamon.core.regions import PAGE_SIZE, RegionTable
-from pydamon.engine.survey import Survey
-from pydamon.probes.base import PageBits, RealClock, Session
+from pydamon._model.regions import PAGE_SIZE, RegionTable
+from pydamon._observe.probes.base import PageBits, RealClock, Session
+from pydamon._observe.sampling.survey import Survey
 
 PAGES, HOT, SHARED = 512, 128, slice(400, 440)
 SIZE = PAGES * PAGE_SIZE

@@ -16,10 +16,10 @@ import pytest
 
 import pydamon
 from pydamon import TargetError
-from pydamon.export import Exporter, Metrics
-from pydamon.export import exporter as exporter_module
-from pydamon.spaces.members import members_of_cgroup
-from pydamon.spaces.vaddr import Members
+from pydamon._observe.targets.members import members_of_cgroup
+from pydamon._observe.targets.virtual import Members
+from pydamon._show.metrics import Exporter, Metrics
+from pydamon._show.metrics import exporter as exporter_module
 from tests.export.test_metrics import read
 from tests.live.conftest import CHURN, open_files, running, script
 

@@ -11,9 +11,9 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from pydamon import Snapshot, Target, UsageError
-from pydamon.cli.main import main
-from pydamon.core.snapshot import Cost, Footprint
-from pydamon.export import Metrics, serve_metrics
+from pydamon._cli.main import main
+from pydamon._model.snapshot import Cost, Footprint
+from pydamon._show.metrics import Metrics, serve_metrics
 
 MIB = 1 << 20
 S = 10**9
@@ -96,7 +96,7 @@ def test_what_is_not_resident_is_not_idle() -> None:
 
 def test_processes_of_a_cgroup_are_summed_up(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {1: "/a", 2: "/b", 3: "/a", 4: "/c"}
-    monkeypatch.setattr("pydamon.export.metrics.cgroup_of", names.__getitem__)
+    monkeypatch.setattr("pydamon._show.metrics.metrics.cgroup_of", names.__getitem__)
     metrics = Metrics(processes=2)
     metrics.update(snapshot_of((pid, "x") for pid in names))
     found = read(metrics)
@@ -139,7 +139,7 @@ def test_a_process_that_stays_gets_series_of_its_own() -> None:
 def test_what_services_do_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = {"sz_tried": 3, "sz_applied": 2, "nr_tried": 1, "nr_applied": 1, "qt_exceeds": 7}
     status = {"schemes": [{"name": "cold", **numbers}]}
-    monkeypatch.setattr("pydamon.export.metrics.read_statuses", lambda: {"reclaim": status})
+    monkeypatch.setattr("pydamon._show.metrics.metrics.read_statuses", lambda: {"reclaim": status})
     found = read(Metrics())
     assert found["pydamon_scheme_applied_bytes_total", "reclaim", "cold"] == 2
     assert found["pydamon_scheme_quota_exceeds_total", "reclaim", "cold"] == 7

@@ -20,9 +20,9 @@ from opentelemetry.sdk.metrics.export import (
     Sum,
 )
 
-from pydamon.cli.main import main
-from pydamon.export import Metrics
-from pydamon.export.otlp import push_metrics
+from pydamon._cli.main import main
+from pydamon._show.metrics import Metrics
+from pydamon._show.metrics.otlp import push_metrics
 from tests.export.test_metrics import read, snapshot_of
 from tests.live.conftest import running, script
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from pydamon.export import Metrics
+from pydamon._show.metrics import Metrics
 from tests.export.test_metrics import snapshot_of
 
 _PACKAGING = Path(__file__).parents[2] / "packaging"

@@ -7,7 +7,7 @@ import os
 import psutil
 import pytest
 
-from pydamon.kernel.kdamond import ADMIN
+from pydamon._observe.kernel.kdamond import ADMIN
 
 FREE = os.environ.get("PYDAMON_VM") == "1" and (ADMIN / "nr_kdamonds").exists()
 needs_damon = pytest.mark.skipif(

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pydamon.kernel.files import Files
+from pydamon._observe.kernel.files import Files
 
 OLD, NEW = "6.12", "7.2"
 

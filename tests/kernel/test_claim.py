@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 
 from pydamon import Attrs, KernelError, ProbeUnavailable, Scheme
-from pydamon.kernel import (
+from pydamon._observe.kernel import (
     Claim,
     KernelTarget,
     Record,
     Settings,
     check_free,
     leftover,
-    owner,
     remove_leftover,
 )
+from pydamon._observe.kernel import claim as owner
 from tests.kernel.fake import FakeFiles
 
 SETTINGS = Settings("vaddr", (KernelTarget(os.getpid()),), Attrs(), schemes=(Scheme("stat"),))
@@ -122,7 +122,7 @@ def test_another_of_us_is_named(files: FakeFiles, state: Path) -> None:
 def test_a_module_that_excludes_others_is_named(
     files: FakeFiles, state: Path, tmp_path: Path
 ) -> None:
-    from pydamon.kernel.owner import describe_user
+    from pydamon._observe.kernel.claim import describe_user
 
     enabled = tmp_path / "modules/damon_stat/parameters/enabled"
     enabled.parent.mkdir(parents=True)
@@ -138,13 +138,13 @@ def test_a_module_that_excludes_others_is_named(
 KILLED = """
 import os, sys, time
 from pathlib import Path
-import pydamon.kernel.claim
+import pydamon._observe.kernel.claim
 from pydamon import Attrs, Scheme
-from pydamon.kernel import Claim, KernelTarget, Settings
+from pydamon._observe.kernel import Claim, KernelTarget, Settings
 from tests.kernel.fake import FakeFiles
 if sys.argv[3] == "slow":
-    guardian = pydamon.kernel.claim._GUARDIAN
-    pydamon.kernel.claim._GUARDIAN = guardian.replace("rm", "sleep 1 && rm")
+    guardian = pydamon._observe.kernel.claim._GUARDIAN
+    pydamon._observe.kernel.claim._GUARDIAN = guardian.replace("rm", "sleep 1 && rm")
 claim = Claim(FakeFiles(Path(sys.argv[1])), state=Path(sys.argv[2]))
 claim.start(Settings("vaddr", (KernelTarget(os.getppid()),), Attrs(), schemes=(Scheme("stat"),)))
 if sys.argv[3] == "unguarded":
@@ -186,7 +186,7 @@ def test_the_next_one_waits_for_the_guardian(files: FakeFiles, state: Path) -> N
 def test_doctor_finds_what_is_left_when_the_guardian_was_killed_too(
     files: FakeFiles, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pydamon.kernel.claim._PATIENCE_S", 0.2)
+    monkeypatch.setattr("pydamon._observe.kernel.claim._PATIENCE_S", 0.2)
     killed(files, state, "unguarded")
     record = leftover(files, state)
     assert record is not None

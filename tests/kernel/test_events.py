@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydamon import ProbeUnavailable
-from pydamon.kernel.events import group, records, sample_dtype
-from pydamon.kernel.reader import cut_at, without
+from pydamon._observe.kernel.reader import cut_at, group, records, sample_dtype, without
 
 FORMAT = """name: damon_aggregated
 ID: 734

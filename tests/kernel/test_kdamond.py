@@ -23,11 +23,11 @@ from pydamon import (
     Watermarks,
     Weights,
 )
-from pydamon.kernel import Kdamond, KernelTarget, Settings
-from pydamon.kernel.features import missing_word
-from pydamon.schemes.filters import FILTERS
-from pydamon.schemes.quota import METRICS
-from pydamon.schemes.scheme import ACTIONS
+from pydamon._model.schemes.filters import FILTERS
+from pydamon._model.schemes.quota import METRICS
+from pydamon._model.schemes.scheme import ACTIONS
+from pydamon._observe.kernel import Kdamond, KernelTarget, Settings
+from pydamon._observe.kernel.files import missing_word
 from tests.kernel.fake import NEW, OLD, FakeFiles
 
 SCHEME = "contexts/0/schemes/0"

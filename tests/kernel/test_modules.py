@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pydamon import KernelError, ProbeUnavailable, UsageError, Watermarks
-from pydamon.kernel import (
+from pydamon._act.kernel import (
     LruSortModule,
     LruSortParameters,
     ReclaimModule,

@@ -16,8 +16,8 @@ import pytest
 
 import pydamon
 from pydamon import AccessPattern, KernelError, ProbeUnavailable, Quota, Scheme, UsageError
-from pydamon.kernel import KernelMonitor, kernel_monitor
-from pydamon.kernel.kdamond import Kdamond
+from pydamon._observe.kernel import KernelMonitor, kernel_monitor
+from pydamon._observe.kernel.kdamond import Kdamond
 from tests.kernel.fake import NEW, OLD, FakeFiles
 
 HOT = (0x10000, 0x20000, 20, 7)
@@ -88,7 +88,7 @@ def test_attributes_change_while_it_runs(
 def test_a_budget_stretches_the_kernels_intervals(
     files: FakeFiles, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pydamon.kernel.monitor._CHANGE_REST_NS", 0)
+    monkeypatch.setattr("pydamon._observe.kernel.monitor._CHANGE_REST_NS", 0)
     with watching(files, sleeper.pid, cpu_budget_percent=0.01) as mon:
         list(islice(mon, 5))
         assert mon.attrs.aggregation_ns > 200 * 10**6

@@ -37,25 +37,23 @@ from pydamon import (
     Watermarks,
     Weights,
 )
-from pydamon.cli.main import COMMANDS, main
-from pydamon.kernel import (
+from pydamon._act.kernel import LruSortModule, ReclaimModule, StatModule
+from pydamon._cli.main import COMMANDS, main
+from pydamon._model.schemes.filters import FILTERS
+from pydamon._model.schemes.quota import METRICS
+from pydamon._model.schemes.scheme import ACTIONS
+from pydamon._observe.kernel import (
     Claim,
     Kdamond,
     KernelTarget,
-    LruSortModule,
-    ReclaimModule,
     Settings,
-    StatModule,
     kernel_monitor,
     leftover,
     remove_leftover,
 )
-from pydamon.kernel.files import Files
-from pydamon.kernel.kdamond import ADMIN
-from pydamon.schemes.filters import FILTERS
-from pydamon.schemes.quota import METRICS
-from pydamon.schemes.scheme import ACTIONS
-from pydamon.workloads import QUARTER
+from pydamon._observe.kernel.files import Files
+from pydamon._observe.kernel.kdamond import ADMIN
+from pydamon._workloads import QUARTER
 from tests.kernel.conftest import kdamonds, kernel_threads, needs_damon
 from tests.live.conftest import MIB, Program, huge_bytes, open_files, running
 from tests.live.test_monitor import told_right
@@ -738,7 +736,7 @@ def test_200_starts_and_stops_leave_nothing(sleeper: int) -> None:
 
 def test_20_kills_leave_nothing(sleeper: int) -> None:
     text = (
-        "from pydamon.kernel import kernel_monitor\n"
+        "from pydamon._observe.kernel import kernel_monitor\n"
         f"mon = kernel_monitor({sleeper}, sample='50ms', aggr='1s')\n"
         "print('on', flush=True)\nlist(mon)\n"
     )
@@ -758,7 +756,7 @@ def test_20_kills_leave_nothing(sleeper: int) -> None:
 
 def test_doctor_removes_what_is_left_when_the_guardian_was_killed_too(sleeper: int) -> None:
     text = (
-        "from pydamon.kernel import kernel_monitor\n"
+        "from pydamon._observe.kernel import kernel_monitor\n"
         f"mon = kernel_monitor({sleeper})\n"
         "mon._claim._guardian.kill()\n"
         "print('on', flush=True)\nlist(mon)\n"

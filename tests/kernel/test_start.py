@@ -13,11 +13,11 @@ import pytest
 
 import pydamon
 from pydamon import ProbeUnavailable, Scheme, UsageError
-from pydamon.engine import monitor as sampling_monitor
-from pydamon.kernel import kernel_monitor
-from pydamon.kernel.kdamond import ADMIN
-from pydamon.policies import Config, Monitoring, Reclaim, Service, TargetSelection
-from pydamon.probes import PROBES
+from pydamon._act.policies import Config, Monitoring, Reclaim, Service, TargetSelection
+from pydamon._observe.kernel import kernel_monitor
+from pydamon._observe.kernel.kdamond import ADMIN
+from pydamon._observe.probes import PROBES
+from pydamon._observe.sampling import monitor as sampling_monitor
 from tests.kernel.fake import FakeFiles
 
 samples_here = pytest.mark.skipif(
@@ -38,7 +38,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeFiles:
     files = FakeFiles(tmp_path / "kdamonds")
     files.regions = [(0x1000, 0x2000, 1, 1)]
     opener = partial(kernel_monitor, files=files, state=tmp_path / "run", events=False)
-    monkeypatch.setattr("pydamon.kernel.kernel_monitor", opener)
+    monkeypatch.setattr("pydamon._observe.kernel.kernel_monitor", opener)
     return files
 
 
@@ -51,7 +51,7 @@ def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
             raise ProbeUnavailable("BPF is not allowed here")
         return sampling_monitor(*args, probe=probe, **options)
 
-    monkeypatch.setattr("pydamon.start.sampling_monitor", monitor)
+    monkeypatch.setattr("pydamon._observe.start.sampling_monitor", monitor)
 
 
 @pytest.mark.skipif(not PROBES[0].availability().works, reason="pages cannot be sampled here")
@@ -74,7 +74,7 @@ def test_the_kernel_looks_where_pages_cannot_be_sampled(files: FakeFiles, pid: i
 @pytest.mark.usefixtures("no_pages")
 def test_a_kernel_that_refuses_is_passed_over(pid: int, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = Mock(side_effect=ProbeUnavailable("cannot write 'on': Invalid argument"))
-    monkeypatch.setattr("pydamon.kernel.kernel_monitor", refused)
+    monkeypatch.setattr("pydamon._observe.kernel.kernel_monitor", refused)
     with pydamon.monitor(pid) as mon:
         assert mon.engine == "sampling"
         assert "Invalid argument" in str(mon.passed_over["kernel"])

@@ -13,15 +13,15 @@ import pytest
 
 import pydamon
 from pydamon import Attrs
-from pydamon.core.regions import RegionTable
-from pydamon.kernel import KernelTarget, Settings
-from pydamon.kernel.files import Files
-from pydamon.kernel.kdamond import ADMIN, Kdamond
-from pydamon.probes.ebpf import readback
-from pydamon.probes.ebpf.probe import EbpfProbe
-from pydamon.probes.ebpf.session import EbpfSession
-from pydamon.probes.process import Process
-from pydamon.spaces.maps import parse_maps, read_maps
+from pydamon._model.regions import RegionTable
+from pydamon._observe.kernel import KernelTarget, Settings
+from pydamon._observe.kernel.files import Files
+from pydamon._observe.kernel.kdamond import ADMIN, Kdamond
+from pydamon._observe.linux.maps import parse_maps, read_maps
+from pydamon._observe.linux.process import Process
+from pydamon._observe.probes.ebpf import readback
+from pydamon._observe.probes.ebpf.probe import EbpfProbe
+from pydamon._observe.probes.ebpf.session import EbpfSession
 from tests.kernel.conftest import needs_damon
 from tests.live.conftest import MIB, Program, huge_bytes, needs, running
 

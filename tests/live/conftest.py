@@ -16,8 +16,8 @@ import numpy as np
 import psutil
 import pytest
 
-from pydamon.probes import PROBES
-from pydamon.workloads import QUARTER
+from pydamon._observe.probes import PROBES
+from pydamon._workloads import QUARTER
 
 MIB = 1 << 20
 CHURN = """

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import pydamon
-from pydamon.engine import Child
+from pydamon._observe.targets import Child
 from tests.live.conftest import running, script
 from tests.live.test_record import PYDAMON, pydamon_says
 

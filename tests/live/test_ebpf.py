@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 import pydamon
-from pydamon.core.errors import ProbeUnavailable
-from pydamon.core.mappings import MappingTable
-from pydamon.core.regions import RegionTable
-from pydamon.core.spots import SPOT_BYTES
-from pydamon.probes import Session
-from pydamon.probes.ebpf import machine, readback
-from pydamon.probes.ebpf.machine import Machine
-from pydamon.probes.ebpf.probe import EbpfProbe
-from pydamon.probes.process import Process
-from pydamon.spaces.maps import parse_maps, read_maps
+from pydamon._model.errors import ProbeUnavailable
+from pydamon._model.mappings import MappingTable
+from pydamon._model.regions import RegionTable
+from pydamon._model.spots import SPOT_BYTES
+from pydamon._observe.linux.maps import parse_maps, read_maps
+from pydamon._observe.linux.process import Process
+from pydamon._observe.probes import Session
+from pydamon._observe.probes.ebpf import machine, readback
+from pydamon._observe.probes.ebpf.machine import Machine
+from pydamon._observe.probes.ebpf.probe import EbpfProbe
 from tests.live.conftest import MIB, Program, huge_bytes, needs, open_files, script, slowness
 
 pytestmark = [pytest.mark.live, needs("ebpf")]

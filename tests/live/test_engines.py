@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pydamon.bench import engines
+from pydamon._bench import engines
 from tests.live.conftest import needs
 
 pytestmark = [pytest.mark.live, needs("ebpf")]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import pydamon
-from pydamon.cli.main import main
+from pydamon._cli.main import main
 from tests.live.conftest import MIB, Program, running, slowness
 
 pytestmark = pytest.mark.live

@@ -17,12 +17,12 @@ import pytest
 
 import pydamon
 from pydamon import AccessPattern, Filter, Guard, Quota, Scheme, SchemeError
-from pydamon.cli.main import main
-from pydamon.core.errors import ProbeError
-from pydamon.core.regions import Ranges
-from pydamon.schemes.actions import ACTION_TYPES
-from pydamon.schemes.actions.reclaim import Pageout
-from pydamon.schemes.memory import TargetMemory, holds_swap
+from pydamon._act.actions import ACTION_TYPES
+from pydamon._act.actions.reclaim import Pageout
+from pydamon._act.memory import TargetMemory, holds_swap
+from pydamon._cli.main import main
+from pydamon._model.errors import ProbeError
+from pydamon._model.regions import Ranges
 from tests.live.conftest import MIB, Program, huge_bytes, needs, running, script
 
 pytestmark = [pytest.mark.live, needs("ebpf")]

@@ -18,8 +18,8 @@ import pytest
 
 import pydamon
 from pydamon import TargetError
-from pydamon.probes.process import Process
-from pydamon.spaces import VaddrSpace
+from pydamon._observe.linux.process import Process
+from pydamon._observe.targets import VaddrSpace
 from tests.live.conftest import MIB, needs, open_files, running, script
 from tests.live.programs import built
 from tests.live.test_record import PYDAMON, pydamon_says
@@ -257,7 +257,7 @@ def test_one_bad_target_ends_at_most_its_own_watching(caplog: pytest.LogCaptureF
 UNREADABLE = """
 import ctypes, os, secrets, sys, time
 import numpy.random
-import pydamon, pydamon.start, pydamon.probes.refs
+import pydamon, pydamon._observe.start, pydamon._observe.probes.refs
 prctl = ctypes.CDLL(None).prctl
 os.setgroups([]), os.setgid(65534), os.setuid(65534), prctl(4, 1, 0, 0, 0)
 def start(hides_after):

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from pydamon.workloads import QUARTER
+from pydamon._workloads import QUARTER
 from tests.live.conftest import needs
 
 pytestmark = pytest.mark.live

@@ -14,7 +14,7 @@ from IPython.utils.capture import capture_output
 
 import pydamon
 from pydamon import Access, Phase, Snapshot, Trace, analysis
-from pydamon.notebook import CellUse, to_html
+from pydamon._show.notebook import CellUse, to_html
 from tests.recordings import record
 
 MIB = 1 << 20

@@ -12,8 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from pydamon.objects import Buffer, ObjectReport, find_buffers, watch
-from pydamon.spaces.maps import parse_maps, read_maps
+from pydamon._objects import Buffer, ObjectReport, find_buffers, watch
+from pydamon._observe.linux.maps import parse_maps, read_maps
 from tests.live.conftest import needs
 
 MIB = 1 << 20

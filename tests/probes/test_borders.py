@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pydamon.probes.borders import NO_SPAN, borders
+from pydamon._observe.probes.refs import NO_SPAN, borders
 
 PAGE = 4096
 

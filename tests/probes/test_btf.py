@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pydamon.core.errors import ProbeUnavailable
-from pydamon.probes.ebpf.btf import Btf
+from pydamon._model.errors import ProbeUnavailable
+from pydamon._observe.probes.ebpf.btf import Btf
 
 INT, STRUCT, UNION, ENUM = 1, 4, 5, 6
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pydamon.probes.others import other_monitor
+from pydamon._observe.linux.monitors import other_monitor
 
 
 def write(path: Path, text: str) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pydamon.core.regions import PAGE_SIZE
-from pydamon.probes import pageflags
-from pydamon.probes.pageflags import PageFlags
-from pydamon.probes.process import Process
+from pydamon._model.regions import PAGE_SIZE
+from pydamon._observe.linux import pages as pageflags
+from pydamon._observe.linux.pages import PageFlags
+from pydamon._observe.linux.process import Process
 
 PRESENT, EXCLUSIVE = 1 << 63, 1 << 56
 LRU, HEAD, TAIL = 1 << 5, 1 << 15, 1 << 16

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon.probes.procfs import (
+from pydamon._observe.linux.maps import parse_maps
+from pydamon._observe.linux.process import hint_for, refusal
+from pydamon._observe.linux.procfs import (
     Stat,
     cgroup_paths,
     lines_of,
@@ -22,8 +24,6 @@ from pydamon.probes.procfs import (
     status_of,
     text_of,
 )
-from pydamon.probes.refusal import hint_for, refusal
-from pydamon.spaces.maps import parse_maps
 
 BREAKS = "\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 """Where `str.splitlines` ends a line, beside the newline."""

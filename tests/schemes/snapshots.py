@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from pydamon.core.snapshot import Snapshot, Target
-from pydamon.schemes.chosen import Candidates
+from pydamon._act.runtime.candidates import Candidates
+from pydamon._model.snapshot import Snapshot, Target
 from tests.strategies import SAMPLES, tables
 
 __all__ = ["AGGREGATION_NS", "all_of", "bytes_of", "snapshot_of", "snapshots"]

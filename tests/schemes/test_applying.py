@@ -8,7 +8,7 @@ import pytest
 
 import pydamon
 from pydamon import Access, AccessPattern, Attrs, Filter, Phase, Quota, Scheme, Trace, Watermarks
-from pydamon.core.errors import SchemeError
+from pydamon._model.errors import SchemeError
 
 MIB = 1 << 20
 _TRACE = Trace((Phase(10**9, (Access(0, 16 * MIB, rate_hz=1000),)),))

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pydamon.core.regions import PAGE_SIZE
-from pydamon.core.snapshot import Snapshot
-from pydamon.schemes import Goal, Quota, Weights
-from pydamon.schemes.charge import QuotaState
+from pydamon._act.runtime.quota import QuotaState
+from pydamon._model.regions import PAGE_SIZE
+from pydamon._model.schemes import Goal, Quota, Weights
+from pydamon._model.snapshot import Snapshot
 from tests.schemes.snapshots import all_of, bytes_of, snapshot_of, snapshots
 from tests.strategies import coalesced
 

@@ -6,11 +6,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon.core.cutting import cut_at, reset_age
-from pydamon.core.regions import PAGE_SIZE, RegionTable
-from pydamon.core.snapshot import Snapshot
-from pydamon.schemes import AccessPattern, Filter
-from pydamon.schemes.matching import filtered, matching
+from pydamon._act.runtime.candidates import filtered, matching
+from pydamon._model.regions import PAGE_SIZE, RegionTable, cut_at, reset_age
+from pydamon._model.schemes import AccessPattern, Filter
+from pydamon._model.snapshot import Snapshot
 from tests.schemes.snapshots import all_of, bytes_of, snapshot_of, snapshots
 from tests.strategies import SAMPLES, coalesced, covered, tables
 

@@ -14,8 +14,7 @@ import pytest
 from attrs import evolve
 
 from pydamon import AccessPattern, Scheme, TargetError, UsageError
-from pydamon.core.errors import ProbeError
-from pydamon.policies import (
+from pydamon._act.policies import (
     POLICIES,
     Config,
     LruSort,
@@ -30,8 +29,9 @@ from pydamon.policies import (
     load_config,
     read_statuses,
 )
-from pydamon.spaces import VaddrSpace, members
-from pydamon.start import monitor
+from pydamon._model.errors import ProbeError
+from pydamon._observe.start import monitor
+from pydamon._observe.targets import VaddrSpace, members
 from tests.live.conftest import needs, script
 from tests.schemes.snapshots import snapshot_of
 
@@ -262,7 +262,7 @@ def test_what_one_process_of_a_group_does_is_not_the_end_of_the_group(
             raise ProbeError("it did something odd")
         return monitor(*args, **options)
 
-    monkeypatch.setattr("pydamon.policies.service.monitor", monitored)
+    monkeypatch.setattr("pydamon._act.policies.service.monitor", monitored)
     config = evolve(config, monitoring=Monitoring(cpu_budget_percent=100))  # starts again soon
     service = Service(lambda: config, report=statuses.append, complain=told.append)
     thread = threading.Thread(target=service.run, daemon=True)

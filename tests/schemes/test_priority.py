@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon.core.snapshot import Snapshot
-from pydamon.schemes import Weights
-from pydamon.schemes.priority import MAX_SCORE, lowest_served, scores
+from pydamon._act.runtime.quota import MAX_SCORE, lowest_served, scores
+from pydamon._model.schemes import Weights
+from pydamon._model.snapshot import Snapshot
 from tests.schemes.snapshots import all_of, snapshot_of, snapshots
 
 _weights = st.builds(

@@ -20,7 +20,7 @@ from pydamon import (
     read_damo_schemes,
     read_schemes,
 )
-from pydamon.schemes import Age
+from pydamon._model.schemes import Age
 
 _TOML = """
 [[schemes]]

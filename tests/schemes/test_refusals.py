@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pydamon import AccessPattern, PydamonError, Scheme, UsageError, read_damo_schemes
-from pydamon.cli.main import main
-from pydamon.core.tuner import IntervalGoal
-from pydamon.policies import POLICIES, TargetSelection, load_config
-from pydamon.schemes import Age, Rate
+from pydamon._act.policies import POLICIES, TargetSelection, load_config
+from pydamon._cli.main import main
+from pydamon._model.attrs import IntervalGoal
+from pydamon._model.schemes import Age, Rate
 
 _IDLE = (
     '[{"action":"pageout","access_pattern":{"sz_bytes":{"min":0,"max":"max"},'

@@ -6,12 +6,11 @@ import errno
 
 import pytest
 
-from pydamon.core.mappings import MappingTable
-from pydamon.probes import madvise
-from pydamon.probes.process import Process
-from pydamon.schemes.actions.base import advice_refusal
-from pydamon.schemes.memory import TargetMemory
-from pydamon.schemes.refusal import refusal_of
+from pydamon._act.actions.base import advice_refusal
+from pydamon._act.memory import TargetMemory, refusal_of
+from pydamon._model.mappings import MappingTable
+from pydamon._observe.linux import madvise
+from pydamon._observe.linux.process import Process
 from tests.live.conftest import needs, running
 
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon.core.errors import UsageError
-from pydamon.policies import Reclaim
-from pydamon.schemes import (
+from pydamon._act.policies import Reclaim
+from pydamon._model.errors import UsageError
+from pydamon._model.schemes import (
     AccessPattern,
     Age,
     Destination,

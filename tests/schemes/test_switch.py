@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon.schemes import Watermarks
-from pydamon.schemes.switch import WatermarkState
+from pydamon._act.runtime.backoff import WatermarkState
+from pydamon._model.schemes import Watermarks
 
 _S = 10**9
 

@@ -18,9 +18,9 @@ import pytest
 
 import pydamon
 from pydamon import Scheme
-from pydamon.engine import monitor
-from pydamon.policies import Reclaim, Tier
-from pydamon.schemes import AppliedScheme
+from pydamon._act.policies import Reclaim, Tier
+from pydamon._act.runtime import AppliedScheme
+from pydamon._observe.sampling import monitor
 from tests.live.conftest import MIB, needs, running, slowness
 
 pytestmark = [

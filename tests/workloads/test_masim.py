@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pydamon
-from pydamon.workloads import PATTERNS, Config, parse, render
-from pydamon.workloads.masim import Pattern, Phase, Region
+from pydamon._workloads import PATTERNS, Config, parse, render
+from pydamon._workloads.masim import Pattern, Phase, Region
 
 NAMES = st.text("abcxyz019_./ -", min_size=1).map(str.strip).filter(bool)
 

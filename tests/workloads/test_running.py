@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import pydamon
-from pydamon.probes.ebpf.probe import EbpfProbe
-from pydamon.probes.process import Process
-from pydamon.spaces.maps import parse_maps, read_maps
-from pydamon.workloads import PATTERNS, Workload, parse, pattern
+from pydamon._observe.linux.maps import parse_maps, read_maps
+from pydamon._observe.linux.process import Process
+from pydamon._observe.probes.ebpf.probe import EbpfProbe
+from pydamon._workloads import PATTERNS, Workload, parse, pattern
 from tests.live.conftest import MIB, needs
 
 SMALL = """

@@ -1,0 +1,1 @@
+"""Acting on memory: schemes at work, actions, policies, and the service that runs them."""

@@ -1,0 +1,121 @@
+"""`migrate_hot`, `migrate_cold`: move pages to other memory nodes, with move_pages(2)."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon._act.actions.base import Action, mapped_here_only
+from pydamon._act.actions.huge import HUGE_BYTES
+from pydamon._act.memory import Refusal, TargetMemory, refusal_of
+from pydamon._model.errors import SchemeError
+from pydamon._model.regions import PAGE_SIZE, Ranges
+from pydamon._model.schemes.scheme import Scheme
+from pydamon._observe.linux.pages import PRESENT
+
+__all__ = ["MigrateCold", "MigrateHot"]
+
+_NODES = Path("/sys/devices/system/node")
+_NUMBERS = {"x86_64": 279, "aarch64": 239}
+_MPOL_MF_MOVE = 2
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_syscall.restype = ctypes.c_long
+_pointer = ctypes.c_void_p
+_syscall.argtypes = [
+    *(ctypes.c_long, ctypes.c_int, ctypes.c_ulong),
+    *(_pointer, _pointer, _pointer),
+    ctypes.c_int,
+]
+
+
+class _Migrate(Action):
+    grain_bytes: ClassVar[int] = HUGE_BYTES
+
+    def __init__(self, scheme: Scheme) -> None:
+        super().__init__(scheme)
+        if os.uname().machine not in _NUMBERS:
+            raise SchemeError(f"{self.name}: not known how to move pages on {os.uname().machine}")
+        nodes = [(d.node, d.weight) for d in scheme.destinations]
+        if scheme.target_node is not None and not nodes:
+            nodes = [(scheme.target_node, 1)]
+        for node, _ in nodes:
+            if not (_NODES / f"node{node}").exists():
+                here = sorted(path.name for path in _NODES.glob("node[0-9]*"))
+                raise SchemeError(
+                    f"{self.name}: there is no memory node {node}",
+                    hint=f"this machine has {', '.join(here) or 'one'}",
+                )
+        self._turn = np.repeat([n for n, _ in nodes], [w for _, w in nodes]).astype(np.int32)
+
+    def refusal(self, memory: TargetMemory) -> Refusal | None:
+        return refusal_of(_call(memory.process.pid, 0, 0, None, 0), "move_pages")
+
+    def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
+        runs = memory.pages.runs(ranges)
+        address = _pages(runs.ranges((runs.flags & PRESENT) != 0))
+        status, _ = _move(memory.process.pid, address, None)
+        away = address[(status >= 0) & (status != self._wanted(address))]
+        heads = np.append(True, np.diff(away) != PAGE_SIZE)[: len(away)]
+        tails = np.append(heads[1:], True)[: len(away)]
+        return np.stack([away[heads], away[tails] + PAGE_SIZE], axis=1)
+
+    def foreseen(self, memory: TargetMemory, ranges: Ranges) -> int:
+        return mapped_here_only(memory, ranges)
+
+    def act(self, memory: TargetMemory, ranges: Ranges) -> int:
+        address = _pages(ranges)
+        wanted = self._wanted(address)
+        _, error = _move(memory.process.pid, address, wanted)
+        refusal = refusal_of(error, "move_pages") if error in (errno.EPERM, errno.EACCES) else None
+        if refusal is not None:
+            raise SchemeError(f"{self.name}: {refusal.why}", hint=refusal.hint)
+        status, _ = _move(memory.process.pid, address, None)
+        return int((status == wanted).sum()) * PAGE_SIZE
+
+    def _wanted(self, address: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The node that each page should be in: by weight, in turns of 2 MiB."""
+        return self._turn[address // HUGE_BYTES % len(self._turn)]
+
+
+class MigrateHot(_Migrate):
+    """Moves the hottest first: promotion."""
+
+    name = "migrate_hot"
+    hot_first: ClassVar[bool] = True
+
+
+class MigrateCold(_Migrate):
+    """Moves the coldest first: demotion."""
+
+    name = "migrate_cold"
+
+
+def _pages(ranges: Ranges) -> NDArray[np.int64]:
+    parts = [np.arange(start, end, PAGE_SIZE, dtype=np.int64) for start, end in ranges.tolist()]
+    return np.concatenate([np.empty(0, np.int64), *parts])
+
+
+def _move(
+    pid: int, address: NDArray[np.int64], nodes: NDArray[np.int32] | None
+) -> tuple[NDArray[np.int32], int]:
+    """Move pages, or ask where they are: the node of each, or minus an errno; the call's errno."""
+    status = np.full(len(address), -1, np.int32)
+    if not len(address):
+        return status, 0
+    address = np.ascontiguousarray(address)
+    given = None if nodes is None else np.ascontiguousarray(nodes)
+    at = None if given is None else given.ctypes.data
+    return status, _call(pid, len(address), address.ctypes.data, at, status.ctypes.data)
+
+
+def _call(pid: int, count: int, address: int, nodes: int | None, status: int) -> int:
+    """One bare call: 0, or the errno."""
+    number = _NUMBERS[os.uname().machine]
+    done = _syscall(number, pid, count, address, nodes, status, _MPOL_MF_MOVE)
+    return ctypes.get_errno() if done < 0 else 0

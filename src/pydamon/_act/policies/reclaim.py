@@ -1,0 +1,73 @@
+"""Proactive reclaim, as the kernel's DAMON_RECLAIM does it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from attrs import field, frozen
+
+from pydamon._act.policies.base import WhileMemoryIsShort
+from pydamon._model.schemes import AccessPattern, Age, Filter, Goal, Guard, Quota, Scheme, Weights
+from pydamon._model.schemes.fields import count, flag, naming, share, size
+from pydamon._model.schemes.pattern import age
+
+__all__ = ["Reclaim"]
+
+
+@frozen(kw_only=True, field_transformer=naming)
+class Reclaim(WhileMemoryIsShort):
+    """Take memory that nobody has touched for a while, before anything runs short of it.
+
+    It goes to swap, or back to its file. Works while little memory is free, but not when there is
+    next to none: then the kernel reclaims by itself. Without swap only pages of files are taken.
+    """
+
+    name: ClassVar[str] = "reclaim"
+
+    min_age: Age = field(
+        default=Age(120 * 10**9, "ns"),
+        converter=age,
+        metadata={"help": "Take what has not been accessed for so long"},
+    )
+    quota_bytes: int = field(
+        default=128 << 20, converter=size, metadata={"help": "Bytes to take each reset interval"}
+    )
+    max_stall_us: int = field(
+        default=0,
+        converter=count,
+        metadata={
+            "help": "Tune the quota until tasks stall for memory for so many us a reset interval"
+        },
+    )
+    skip_anon: bool = field(
+        default=False, converter=flag, metadata={"help": "Leave anonymous memory alone"}
+    )
+    max_refaults: float = field(
+        default=0.1,
+        converter=share,
+        metadata={"help": "Rest when more than this share of what was taken is asked for again"},
+    )
+
+    def schemes(self) -> tuple[Scheme, ...]:
+        """One: `pageout`, the oldest first."""
+        goals: tuple[Goal, ...] = ()
+        if self.max_stall_us:
+            goals = (Goal(metric="some_mem_psi_us", target=self.max_stall_us),)
+        return (
+            Scheme(
+                "pageout",
+                AccessPattern(min_size=4096, max_rate=0, min_age=self.min_age),
+                name=self.name,
+                quota=Quota(
+                    time=self.quota_time_ns,
+                    bytes=self.quota_bytes,
+                    reset=self.quota_reset_ns,
+                    weights=Weights(age=1),
+                    fail_charge=0.0,
+                    goals=goals,
+                ),
+                watermarks=self.watermarks,
+                filters=[Filter("anon")] if self.skip_anon else (),
+                guard=Guard(refaults=self.max_refaults),
+            ),
+        )

@@ -1,0 +1,62 @@
+"""Figures about accesses, as the kernel's DAMON_STAT has them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from attrs import frozen
+
+from pydamon._act.policies.base import Policy
+from pydamon._model.schemes import Scheme
+
+if TYPE_CHECKING:
+    from pydamon._model.snapshot import Snapshot
+
+__all__ = ["Stat"]
+
+_PERCENTILES = (0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 100)
+
+
+@frozen(kw_only=True)
+class Stat(Policy):
+    """Show how much memory is accessed, and for how long the rest has been idle; change nothing.
+
+    `memory_bandwidth_bytes_per_s` is an estimate: each sample that found a region accessed counts
+    as one access to all of it. `idle_ms` are percentiles, by resident bytes, of the time since
+    memory was last seen accessed: 0 for what is in use. Memory of which nobody knows that is left
+    out: `unseen_bytes` is what nobody has looked at yet.
+    """
+
+    name: ClassVar[str] = "stat"
+
+    def schemes(self) -> tuple[Scheme, ...]:
+        """None."""
+        return ()
+
+    def figures(self, snapshot: Snapshot) -> dict[str, object]:
+        """The bandwidth, the percentiles of idle time, the working set and the interval."""
+        import numpy as np  # noqa: PLC0415  (help needs no figures)
+
+        from pydamon._model.snapshot import UNKNOWN  # noqa: PLC0415
+
+        classes = snapshot.classes.over(len(snapshot.targets))
+        accessed = float(np.dot(classes.total, snapshot.nr_accesses))
+        known = classes.idle_ns != UNKNOWN
+        idle_ns = np.append(np.zeros(len(snapshot), np.int64), classes.idle_ns[known])
+        size = np.append(classes.accessed, classes.cold[known])
+        order = np.argsort(idle_ns)
+        order = order[size[order] > 0]
+        share = np.cumsum(size[order]) / max(1, int(size.sum()))
+        last = len(order) - 1
+        at = [min(int(np.searchsorted(share, p / 100)), last) for p in _PERCENTILES]
+        return {
+            "memory_bandwidth_bytes_per_s": round(accessed / (snapshot.window_ns / 1e9)),
+            "idle_ms": {
+                f"p{p}": round(float(idle_ns[order[i]]) / 1e6)
+                for p, i in zip(_PERCENTILES, at, strict=True)
+                if last >= 0
+            },
+            "working_set_bytes": snapshot.working_set(),
+            "unseen_bytes": int(classes.unseen.sum()),
+            "aggregation_us": round(snapshot.window_ns / 1e3),
+        }

@@ -1,0 +1,68 @@
+"""Huge pages where they pay: DAMON's "ethp"."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from attrs import field, frozen
+
+from pydamon._act.policies.base import Policy
+from pydamon._model.schemes import AccessPattern, Age, Quota, Rate, Scheme, Weights
+from pydamon._model.schemes.fields import Ns, duration_ns, naming
+from pydamon._model.schemes.pattern import age, rate
+
+__all__ = ["Thp"]
+
+_HUGE = 2 << 20
+
+
+@frozen(kw_only=True, field_transformer=naming)
+class Thp(Policy):
+    """Back what is hot with huge pages, and split those that lie idle.
+
+    Use it with /sys/kernel/mm/transparent_hugepage/enabled at "madvise" or "never": then huge pages
+    are where memory is hot and mostly there, instead of wherever a program has touched a byte.
+    """
+
+    name: ClassVar[str] = "thp"
+
+    hot_rate: Rate = field(
+        default=Rate(5, "%"),
+        converter=rate,
+        metadata={"help": "What is accessed so often gets huge pages"},
+    )
+    hot_min_age: Age = field(
+        default=Age(2), converter=age, metadata={"help": "And has been for so long"}
+    )
+    cold_min_age: Age = field(
+        default=Age(13 * 10**9, "ns"),
+        converter=age,
+        metadata={"help": "Huge pages that have not been accessed for so long are split"},
+    )
+    quota_time_ns: Ns = field(
+        default=Ns(10**8),
+        alias="quota_time",
+        converter=duration_ns,
+        metadata={"help": "Time to spend on each of both every reset interval"},
+    )
+    quota_reset_ns: Ns = field(
+        default=Ns(10**9),
+        alias="quota_reset",
+        converter=duration_ns,
+        metadata={"help": "The reset interval"},
+    )
+
+    def schemes(self) -> tuple[Scheme, ...]:
+        """Two: `hugepage`, the hottest first, and `nohugepage`."""
+        quota = Quota(
+            time=self.quota_time_ns,
+            reset=self.quota_reset_ns,
+            weights=Weights(rate=3, age=1),
+            fail_charge=0.0,
+        )
+        hot = AccessPattern(min_size=_HUGE, min_rate=self.hot_rate, min_age=self.hot_min_age)
+        idle = AccessPattern(min_size=_HUGE, max_rate=0, min_age=self.cold_min_age)
+        return (
+            Scheme("hugepage", hot, quota=quota, name="hot"),
+            Scheme("nohugepage", idle, quota=quota, name="idle"),
+        )

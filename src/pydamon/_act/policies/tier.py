@@ -1,0 +1,96 @@
+"""Memory tiers: what is hot to the fast node, what is cold to the slow one."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from attrs import field, frozen
+
+from pydamon._act.policies.base import Policy
+from pydamon._model.errors import UsageError
+from pydamon._model.schemes import AccessPattern, Age, Goal, Quota, Rate, Scheme, Weights
+from pydamon._model.schemes.fields import Ns, basis_points, count, duration_ns, naming, size
+from pydamon._model.schemes.pattern import age, rate
+
+__all__ = ["Tier"]
+
+
+@frozen(kw_only=True, field_transformer=naming)
+class Tier(Policy):
+    """Promote what is hot to a fast memory node, and demote what is cold to a slow one.
+
+    Promotion goes on until the fast node is nearly full, demotion keeps a little of it free, as in
+    the kernel's sample module for two tiers.
+    """
+
+    name: ClassVar[str] = "tier"
+
+    fast_node: int = field(
+        default=0, converter=count, metadata={"help": "The number of the fast memory node"}
+    )
+    slow_node: int = field(
+        default=1, converter=count, metadata={"help": "The number of the slow one"}
+    )
+    hot_rate: Rate = field(
+        default=Rate(5, "%"),
+        converter=rate,
+        metadata={"help": "What is accessed so often is promoted"},
+    )
+    cold_min_age: Age = field(
+        default=Age(10 * 10**9, "ns"),
+        converter=age,
+        metadata={"help": "What has not been accessed for so long is demoted"},
+    )
+    used_bp: int = field(
+        default=9970,
+        converter=basis_points,
+        metadata={
+            "help": "Promote until so much of the fast node is used: as in 99.7%, or in 10,000ths"
+        },
+    )
+    free_bp: int = field(
+        default=50,
+        converter=basis_points,
+        metadata={
+            "help": "Demote until so much of the fast node is free: as in 0.5%, or in 10,000ths"
+        },
+    )
+    quota_bytes: int = field(
+        default=200 << 20,
+        converter=size,
+        metadata={"help": "Bytes to move each reset interval, each way"},
+    )
+    quota_reset_ns: Ns = field(
+        default=Ns(10**9),
+        alias="quota_reset",
+        converter=duration_ns,
+        metadata={"help": "The reset interval"},
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.fast_node == self.slow_node:
+            raise UsageError("slow_node: is the fast node, too")
+
+    def schemes(self) -> tuple[Scheme, ...]:
+        """Two: `migrate_hot`, the hottest first, and `migrate_cold`, the coldest first."""
+        used = Goal(metric="node_mem_used_bp", node=self.fast_node, target=self.used_bp)
+        free = Goal(metric="node_mem_free_bp", node=self.fast_node, target=self.free_bp)
+        hot = AccessPattern(min_size=4096, min_rate=self.hot_rate)
+        cold = AccessPattern(min_size=4096, max_rate=0, min_age=self.cold_min_age)
+
+        def quota(goal: Goal) -> Quota:
+            return Quota(
+                bytes=self.quota_bytes,
+                reset=self.quota_reset_ns,
+                goals=[goal],
+                weights=Weights(rate=1, age=1),
+            )
+
+        return (
+            Scheme(
+                "migrate_hot", hot, quota=quota(used), target_node=self.fast_node, name="promote"
+            ),
+            Scheme(
+                "migrate_cold", cold, quota=quota(free), target_node=self.slow_node, name="demote"
+            ),
+        )

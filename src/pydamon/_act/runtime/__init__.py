@@ -1,0 +1,8 @@
+"""Schemes at work: match, filter, cool down, select within the quota, act."""
+
+from __future__ import annotations
+
+from pydamon._act.runtime.apply import AppliedSchemes
+from pydamon._act.runtime.pipeline import AppliedScheme, Tried
+
+__all__ = ["AppliedScheme", "AppliedSchemes", "Tried"]

@@ -1,0 +1,171 @@
+"""The tools that are compared, on a workload that runs, and the machine that they run on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from pydamon._bench.scores import View
+from pydamon._model.errors import ProbeUnavailable
+from pydamon._model.regions import PAGE_SIZE
+from pydamon._model.snapshot import Snapshot
+from pydamon._observe.kernel import check_free
+from pydamon._observe.linux.maps import parse_maps, read_maps
+from pydamon._observe.linux.process import Process
+from pydamon._observe.probes import PROBES
+from pydamon._observe.probes.ebpf.probe import EbpfProbe
+from pydamon._observe.start import monitor
+from pydamon._workloads import PageTruth, Running
+
+__all__ = [
+    "EXACT",
+    "KERNEL",
+    "PACING_NS",
+    "TOOLS",
+    "Machine",
+    "MonitorRun",
+    "chunks",
+    "scan_exactly",
+    "unavailable_tools",
+    "watch",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a reader needs to know of it; `load` is how busy it was when the benchmark began."""
+
+    cpu: str
+    cores: int
+    memory_bytes: int
+    kernel: str
+    python: str
+    load: float
+
+    @classmethod
+    def here(cls) -> Machine:
+        """This machine."""
+        return cls(
+            _cpu(),
+            os.cpu_count() or 1,
+            psutil.virtual_memory().total,
+            ".".join(platform.release().split("-")[0].split(".")[:3]),
+            platform.python_version(),
+            os.getloadavg()[0],
+        )
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.machine()
+
+
+TOOLS: dict[str, dict[str, Any]] = {
+    "pydamon": {"probe": "ebpf"},
+    "plain": {"probe": "ebpf", "plain": True},
+    "refs": {"probe": "refs"},
+}
+"""How each tool is asked for: pydamon as it is, the kernel's algorithm at the same budget, and
+what the kernel counts for each mapping."""
+KERNEL = "kernel"
+"""The kernel's own DAMON, where that is free."""
+EXACT = "exact"
+"""Not a monitor but two looks at every page: the reference for all others."""
+PACING_NS = 2 * 10**9
+"""What a monitor takes, at most, until it has found its pace."""
+_WINDOW_S = 0.1
+_CHUNK_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorRun:
+    """What a monitor said, with times as the workload's truth has them (monotonic ns)."""
+
+    begin_ns: int
+    snapshots: tuple[Snapshot, ...]
+    offset_ns: int
+
+    def window(self, snapshot: Snapshot) -> tuple[int, int]:
+        """When a snapshot's window began and ended."""
+        return snapshot.start_ns - self.offset_ns, snapshot.end_ns - self.offset_ns
+
+    @property
+    def whole(self) -> tuple[Snapshot, ...]:
+        """The snapshots, but not a last one that was cut short by the end."""
+        last = self.snapshots[-2:]
+        return self.snapshots[: -1 if last[-1].window_ns < last[0].window_ns / 2 else None]
+
+    @property
+    def cpu(self) -> float:
+        """The share of one CPU, from when the tool had found its pace on."""
+        begin_ns = self.begin_ns + PACING_NS
+        late = [s for s in self.snapshots if self.window(s)[0] >= begin_ns]
+        late = late or list(self.snapshots[-1:])
+        before = self.snapshots[-len(late) - 1] if len(late) < len(self.snapshots) else None
+        since_ns = self.window(before)[1] if before else self.begin_ns
+        return sum(s.cost.cpu_ns for s in late) / (self.window(late[-1])[1] - since_ns)
+
+
+def unavailable_tools() -> dict[str, str]:
+    """The probes that do not work here, or the kernel's DAMON, and why."""
+    reasons = {}
+    try:
+        check_free()
+    except ProbeUnavailable as error:
+        reasons[KERNEL] = str(error)
+    for probe in PROBES:
+        here = probe.availability()
+        if not here.works:
+            reasons[probe.name] = here.reason
+    return reasons
+
+
+def watch(pid: int, tool: str, duration_s: float, *, seed: int = 0, **options: Any) -> MonitorRun:
+    """Monitor a process with a tool for a while."""
+    begin_ns = time.monotonic_ns()
+    offset_ns = time.time_ns() - begin_ns
+    how = {"engine": KERNEL} if tool == KERNEL else TOOLS[tool] | {"seed": seed}
+    with monitor(pid, **how, **options) as mon:
+        return MonitorRun(begin_ns, tuple(mon.run(f"{duration_s}s")), offset_ns)
+
+
+def scan_exactly(running: Running) -> tuple[list[PageTruth], View, float]:
+    """Clear all accessed bits, wait, and read them: the truth, what was found, CPU seconds."""
+    parts = chunks(
+        (start // PAGE_SIZE * PAGE_SIZE, -(-end // PAGE_SIZE) * PAGE_SIZE)
+        for start, end in running.truth.regions.values()
+    )
+    with closing(Process(running.pid)) as process, EbpfProbe().open() as session:
+        session.set_targets([process], [parse_maps(read_maps(running.pid))])
+        begin_s = time.process_time()
+        before = [session.scan(0, low, high, clear=True) for low, high in parts]
+        start_ns = time.monotonic_ns()
+        time.sleep(_WINDOW_S)
+        after = [session.scan(0, low, high, clear=False) for low, high in parts]
+        end_ns = time.monotonic_ns()
+        cpu_s = time.process_time() - begin_s
+    stuck = np.concatenate([bits.unobservable for bits in before])
+    accessed = (np.concatenate([bits.accessed for bits in after]) & ~stuck).astype(np.float64)
+    pages = running.truth.pages(start_ns, end_ns)
+    return pages, View(accessed, accessed, stuck.astype(np.float64)), cpu_s
+
+
+def chunks(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges, cut into pieces that are small enough to be looked at in one go."""
+    return [
+        (at, min(at + _CHUNK_BYTES, end))
+        for start, end in ranges
+        for at in range(start, end, _CHUNK_BYTES)
+    ]

@@ -1,0 +1,94 @@
+"""What the reports share when they run: which recording, which regions, where to print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydamon._cli.command import Args, eprint
+from pydamon._cli.rewriting import WithProgress, opened
+from pydamon._cli.screen import console, show
+from pydamon._data.analysis import Bytes, where
+from pydamon._data.formats.output import replacing
+from pydamon._data.recording import Recording, RecordingFile
+from pydamon._data.recording.parts import DerivedFile
+from pydamon._model.errors import RecordingError
+from pydamon._model.snapshot import Target
+
+__all__ = [
+    "bytes_document",
+    "console",
+    "new_file",
+    "open_recording",
+    "show",
+    "target_document",
+]
+
+
+def open_recording(args: Args, file: str | None = None) -> RecordingFile:
+    """The part of the recording that was asked for; reading it says what is wrong with it."""
+    recording: RecordingFile = _Judged(WithProgress(opened(args.file if file is None else file)))
+    if getattr(args, "pid", None) is not None:
+        recording = recording.of_pid(args.pid)
+    if args.where is not None:
+        recording = _Found(where(recording, args.where), args.where)
+    return recording
+
+
+class _Judged(DerivedFile):
+    """Raises `RecordingError` at the end where it is empty, and says once if it is not complete."""
+
+    _said = False
+
+    def __iter__(self) -> Iterator[Recording]:
+        empty = True
+        for part in super().__iter__():
+            empty = False
+            yield part
+        if empty:
+            raise RecordingError(f"{self.path} has no snapshots", hint=self.problem)
+        if not self._said:
+            self._said = True
+            if self.problem:
+                eprint(f"{self.path} is not complete: {self.problem}")
+            if self.overlap:
+                eprint(f"{self.path}: {self.overlap}")
+
+
+class _Found(DerivedFile):
+    """Raises `RecordingError` at the end where a filter has left nothing."""
+
+    def __init__(self, whole: RecordingFile, query: str) -> None:
+        super().__init__(whole)
+        self._query = query
+
+    def __iter__(self) -> Iterator[Recording]:
+        rows = 0
+        for part in super().__iter__():
+            rows += len(part.table)
+            yield part
+        if rows == 0:
+            raise RecordingError(f"no region in {self.path} is such that {self._query}")
+
+
+def target_document(target: Target) -> dict[str, Any]:
+    """A target in JSON: when it started, and on which host, where that is known or differs."""
+    document: dict[str, Any] = {"pid": target.pid, "target": target.name}
+    if target.started_ns:
+        document["process_started_ns"] = target.started_ns
+    if target.host:
+        document["host"] = target.host
+    return document
+
+
+def bytes_document(size: Bytes) -> dict[str, float]:
+    """Bytes by what is known of them in JSON."""
+    return asdict(size)
+
+
+def new_file(path: str | Path, force: bool, content: bytes) -> None:
+    """Write a file, which must not be there yet unless *force* is set."""
+    with replacing(Path(path), force=force) as file:
+        file.write(content)

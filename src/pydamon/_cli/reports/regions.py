@@ -1,0 +1,55 @@
+"""`pydamon report regions`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pydamon._cli.command import Args
+from pydamon._cli.options import recording_options
+from pydamon._cli.reports.command import report_command
+
+if TYPE_CHECKING:
+    from pydamon._data.recording import Recording
+
+__all__ = ["regions"]
+
+
+@report_command("regions")
+@recording_options
+def regions(args: Args) -> int:
+    """Every region of every snapshot."""
+    from pydamon._cli.reports.base import open_recording
+    from pydamon._show.terminal import region_lines
+
+    began_ns: int | None = None
+    for part in open_recording(args).sorted():
+        if began_ns is None:
+            began_ns = int(part.of_snapshots("start_ns")[0])
+        if args.json:
+            lines = _json_lines(part)
+        else:
+            lines = (line for one in part.snapshots() for line in region_lines(one, began_ns))
+        for line in lines:
+            sys.stdout.write(line + "\n")
+    return 0
+
+
+def _json_lines(recording: Recording) -> Iterator[str]:
+    """One object a line, for each target of each snapshot."""
+    import json
+
+    import numpy as np
+
+    names = ("start", "end", "nr_accesses", "age")
+    columns = [recording.column(name) for name in names]
+    offsets = recording.part_offsets.tolist()
+    facts = ("start_ns", "end_ns", "pid", "max_nr_accesses", "process_started_ns", "host", "target")
+    values = (recording.of_parts(name).tolist() for name in facts)
+    words = {name: recording.names(name) for name in ("host", "target")}
+    for first, beyond, *mine in zip(offsets[:-1], offsets[1:], *values, strict=True):
+        rows = np.column_stack([column[first:beyond] for column in columns]).tolist()
+        said = dict(zip(facts, mine, strict=True))
+        said |= {name: names[said[name]] for name, names in words.items()}
+        yield json.dumps({**said, "regions": rows})

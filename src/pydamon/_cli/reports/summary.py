@@ -1,0 +1,80 @@
+"""`pydamon report summary`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydamon._cli.command import Args, option, print_json
+from pydamon._cli.options import idle_option, recording_options
+from pydamon._cli.reports.command import report_command
+
+if TYPE_CHECKING:
+    from pydamon._data import analysis
+    from pydamon._data.recording import RecordingFile
+
+__all__ = ["summary", "summary_document"]
+
+_MAPPINGS = 12
+_LINES = 12
+"""Of the heat map."""
+
+
+@report_command("summary")
+@recording_options
+@idle_option("fits the recording")
+@option("--long", is_flag=True, help="the heat map, working set and footprint too")
+def summary(args: Args) -> int:
+    """What was seen, in a few numbers, and the hottest mappings."""
+    from pydamon._cli.reports.base import console, open_recording, show
+    from pydamon._data import analysis
+    from pydamon._show.terminal import (
+        FootprintView,
+        HeatMapView,
+        WorkingSetView,
+        heatmap_cells,
+        mapping_table,
+        summary_view,
+    )
+
+    recording = open_recording(args)
+    summary = analysis.summary(recording, args.idle)
+    if args.json:
+        print_json(summary_document(recording, summary))
+        return 0
+    screen = console()
+    show(summary_view(summary, recording.info), screen)
+    show("", screen)
+    show(mapping_table(summary.mappings, most=_MAPPINGS), screen)
+    if args.long:
+        rows, columns = heatmap_cells(screen, height=_LINES)
+        for view in (
+            HeatMapView(analysis.heatmap(recording, rows, columns)),
+            WorkingSetView(summary.working_set),
+            FootprintView(analysis.footprint(recording)),
+        ):
+            show("", screen)
+            show(view, screen)
+    return 0
+
+
+def summary_document(recording: RecordingFile, summary: analysis.Summary) -> dict[str, Any]:
+    """The summary in JSON: bytes are means over the time that was recorded."""
+    from dataclasses import asdict
+
+    from pydamon._cli.reports.base import bytes_document, target_document
+    from pydamon._cli.reports.mappings import mapping_document
+    from pydamon._cli.reports.wss import percentiles_document
+
+    return {
+        "recording": asdict(recording.info),
+        "complete": recording.complete,
+        "targets": [target_document(target) for target in summary.targets],
+        "snapshots": summary.snapshots,
+        "began_ns": summary.began_ns,
+        "duration_ns": summary.duration_ns,
+        "idle_ns": summary.idle_ns,
+        "bytes": bytes_document(summary.size),
+        "working_set": percentiles_document(summary.working_set.total),
+        "mappings": [mapping_document(one) for one in summary.mappings],
+        "monitoring": asdict(summary.cost),
+    }

@@ -1,0 +1,69 @@
+"""`pydamon report wss`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydamon._cli.command import Args, Parsed, option, print_json
+from pydamon._cli.options import recording_options
+from pydamon._cli.reports.command import report_command
+from pydamon._model.errors import UsageError
+
+if TYPE_CHECKING:
+    from pydamon._data import analysis
+
+__all__ = ["percentiles_document", "wss"]
+
+
+def _percentiles(text: str) -> tuple[float, ...]:
+    try:
+        marks = tuple(float(mark.strip().removesuffix("%")) for mark in text.split(","))
+    except ValueError:
+        marks = ()
+    if not marks or not all(0 <= mark <= 100 for mark in marks):
+        raise UsageError(f"not percentiles from 0 to 100: {text!r}")
+    return marks
+
+
+@report_command("wss")
+@recording_options
+@option(
+    "--percentiles",
+    type=Parsed(_percentiles),
+    metavar="P,P,...",
+    help="percentiles of the snapshots' working sets (default: 0,25,50,75,90,100)",
+)
+def wss(args: Args) -> int:
+    """The size of the working set: its distribution and its course.
+
+    That is the bytes accessed in each snapshot's window.
+    """
+    from pydamon._cli.reports.base import open_recording, show, target_document
+    from pydamon._data import analysis
+    from pydamon._show.terminal import WorkingSetView
+
+    found = analysis.working_set(open_recording(args), args.percentiles or analysis.PERCENTILES)
+    if not args.json:
+        show(WorkingSetView(found))
+        return 0
+    targets = [
+        {**target_document(series.target), **_series(series)}
+        for series in found.targets
+        if series.target
+    ]
+    print_json({"total": _series(found.total), "targets": targets})
+    return 0
+
+
+def percentiles_document(series: analysis.WorkingSetSeries) -> dict[str, int]:
+    """Percentiles in JSON."""
+    return {f"{mark:g}": amount for mark, amount in series.percentiles}
+
+
+def _series(series: analysis.WorkingSetSeries) -> dict[str, Any]:
+    return {
+        "percentiles": percentiles_document(series),
+        "end_ns": series.end_ns.tolist(),
+        "bytes": series.size_bytes.tolist(),
+        "unseen_bytes": series.unseen_bytes.tolist(),
+    }

@@ -1,0 +1,1 @@
+"""Recordings, the formats that they come in, and what they say."""

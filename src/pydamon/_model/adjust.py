@@ -1,0 +1,338 @@
+"""Adaptive regions adjustment: age, merge, split and fit, over whole columns.
+
+The rules are DAMON's (Linux, Documentation/mm/damon/design.rst, "Adaptive Regions Adjustment").
+Merging differs in one way: the kernel merges from left to right, each region into the running
+mean of those before it; here neighbours merge in pairs, round after round, which needs as many
+rounds as the logarithm of the longest run and no loop over regions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon._model.regions import PAGE_SIZE, Ranges, RegionTable
+
+__all__ = [
+    "age",
+    "concatenate",
+    "cut",
+    "disjoint",
+    "fit",
+    "initial",
+    "join",
+    "merge",
+    "merge_within",
+    "rescale_counts",
+    "size_limit",
+    "split",
+    "threshold",
+    "touched_in",
+]
+
+_MEANS = (
+    *("nr_accesses", "last_nr_accesses", "age_ns", "touched", "early"),
+    *("unobservable", "missed", "resident", "seen", "doubt", "repeated"),
+)
+_MERGE_DIVISOR = 10
+"""Neighbours merge where they differ by at most a tenth of the largest `nr_accesses`."""
+_CONTRAST = 0.5
+_QUARTERS = 4
+_SURE = 1 - 1e-9
+_MAX_ROUNDS = 64
+"""Several times what a merge takes, except where each join does no more than make the next one
+possible: such a chain goes on after the next aggregation, so that no pattern makes a merge slow."""
+
+
+def size_limit(total_bytes: int, min_regions: int, min_size: int = PAGE_SIZE) -> int:
+    """The largest size in bytes a region may have so that there are *min_regions* of them.
+
+    It is a multiple of *min_size*, rounded up as in the kernel: a target of fewer than
+    `min_regions ** 2` times *min_size* can end up with a few regions less.
+    """
+    return max(min_size, -(-total_bytes // (min_regions * min_size)) * min_size)
+
+
+def cut(table: RegionTable, limit: int) -> RegionTable:
+    """Cut every region larger than *limit* bytes into pieces of that size and a rest."""
+    pieces = -(-table.size // limit)
+    if (pieces == 1).all():
+        return table
+    out = table.take(np.repeat(np.arange(len(table)), pieces))
+    order = np.arange(len(out)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    out.start = out.start + order * limit
+    out.end = np.minimum(out.end, out.start + limit)
+    return out
+
+
+def initial(ranges: list[Ranges], min_regions: int) -> RegionTable:
+    """Fresh regions over each target's ranges: cut evenly, *min_regions* of them or a few more."""
+    target, bounds = _columns(ranges)
+    table = RegionTable.of(target, bounds[:, 0], bounds[:, 1])
+    return cut(table, size_limit(int(table.size.sum()), min_regions))
+
+
+def threshold(nr_accesses: NDArray[np.float64]) -> int:
+    """The difference in `nr_accesses` up to which two neighbours count as alike."""
+    return int(nr_accesses.max(initial=0)) // _MERGE_DIVISOR
+
+
+def age(table: RegionTable, alike: int, elapsed_ns: int) -> None:
+    """Let regions grow older by *elapsed_ns*; those whose access rate changed begin anew at 0.
+
+    A rate has changed where it moved by more than *alike* samples, or from or to nothing at all.
+    """
+    now, last = np.floor(table.nr_accesses), np.floor(table.last_nr_accesses)
+    changed = (np.abs(now - last) > alike) | ((now == 0) != (last == 0))
+    table.age_ns = np.where(changed, 0.0, table.age_ns + elapsed_ns)
+
+
+def merge(table: RegionTable, alike: float, limit: int) -> RegionTable:
+    """Merge neighbours that differ by at most *alike* samples, up to *limit* bytes together."""
+    merging = _Merging(table)
+    merging.run(alike, limit)
+    return merging.result()
+
+
+def merge_within(
+    table: RegionTable,
+    alike: float,
+    limit: int,
+    max_regions: int,
+    most: int,
+    *,
+    keep_contrasts: bool = False,
+) -> RegionTable:
+    """Merge; while more than *max_regions* are left, call twice the difference alike.
+
+    The difference ends at *most*, the number of samples in an aggregation, where all are alike.
+    If *limit* is what still keeps them apart, the smallest neighbours merge beyond it, because
+    the bound on the cost comes first (the kernel stays above the maximum). More regions are left
+    only where there are more separate ranges. With *keep_contrasts*, neighbours stay apart whose
+    `touched` shares clearly differ, as far as the maximum allows.
+    """
+    merging = _Merging(table)
+    if keep_contrasts:
+        merging.keep_contrasts()
+        merging.run(alike, limit)
+        if len(merging) <= max_regions:
+            return merging.result()
+        merging = _Merging(table)
+    merging.run(alike, limit)
+    while len(merging) > max_regions and alike < most:
+        alike = min(most, max(1, 2 * alike))
+        merging.run(alike, limit)
+    if len(merging) > max_regions:
+        merging.merge_smallest(len(merging) - max_regions)
+    return merging.result()
+
+
+def split(
+    table: RegionTable,
+    max_regions: int,
+    last_count: int,
+    rng: np.random.Generator,
+    min_size: int = PAGE_SIZE,
+) -> RegionTable:
+    """Split regions, so that the next aggregation can find differences in them.
+
+    A region with a `border` is split there, and every other one at a random place. Two pieces each
+    while at most half of *max_regions* is used; three where the last split brought nothing new
+    (*last_count* regions then and now) and a third is not exceeded; above half, only as many
+    regions as the bound leaves room for. Children copy every counter. (The kernel knows no
+    borders, and leaves regions of two pages whole.)
+    """
+    count = len(table)
+    room = max_regions - count
+    if count == 0 or room <= 0:
+        return table
+    if count <= max_regions // 2:
+        chosen = np.ones(count, np.bool_)
+    else:
+        chosen = np.zeros(count, np.bool_)
+        chosen[rng.choice(count, room, replace=False, shuffle=False)] = True
+    table, left = _split_in_two(table, chosen, rng, min_size)
+    if count == last_count and count < max_regions // 3:
+        table, _ = _split_in_two(table, left, rng, min_size)
+    return table
+
+
+def fit(table: RegionTable, ranges: list[Ranges]) -> RegionTable:
+    """Make the regions of each target cover its new *ranges* exactly, and keep what still holds.
+
+    What lies outside is cut off, what is new becomes fresh regions of age 0. (The kernel
+    stretches the outermost regions instead, so that memory mapped a moment ago looks as old as
+    its neighbour.)
+    """
+    wanted_target, wanted = _columns(ranges)
+    n, m = len(table), len(wanted)
+    address = np.concatenate([table.start, table.end, wanted[:, 0], wanted[:, 1]])
+    target = np.concatenate([table.target, table.target, wanted_target, wanted_target])
+    order = np.lexsort((address, target))
+    address, target = address[order], target[order]
+    # Between two borders in this order lies one piece. How many old regions and wanted ranges
+    # are open there is the sum of those that have begun, less those that have ended.
+    opened = np.repeat(np.array([1, -1, 0], np.int8), [n, n, 2 * m])[order]
+    asked = np.repeat(np.array([0, 1, -1], np.int8), [2 * n, m, m])[order]
+    source = np.cumsum(opened == 1) - 1
+    is_piece = (address[:-1] < address[1:]) & (np.cumsum(asked)[:-1] > 0)
+    piece = np.flatnonzero(is_piece)
+    known = np.cumsum(opened)[piece] > 0
+    out = RegionTable.of(target[piece], address[piece], address[piece + 1])
+    for name in _MEANS:
+        getattr(out, name)[known] = getattr(table, name)[source[piece[known]]]
+    return out
+
+
+def concatenate(tables: list[RegionTable]) -> RegionTable:
+    """One table of several; they must be in the order of their targets."""
+    if not tables:
+        return RegionTable.of([], [], [])
+    return RegionTable(
+        *(
+            np.concatenate([getattr(table, field.name) for table in tables])
+            for field in fields(RegionTable)
+        )
+    )
+
+
+def rescale_counts(table: RegionTable, old_samples: int, new_samples: int) -> None:
+    """Make `nr_accesses` mean the same share after a change of the samples in an aggregation."""
+    # Multiplied first: a count that stays whole must not end up just below it.
+    table.nr_accesses = table.nr_accesses * new_samples / old_samples
+    table.last_nr_accesses = table.last_nr_accesses * new_samples / old_samples
+
+
+def touched_in(
+    table: RegionTable, factor: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """`touched` and `early` for a window that is *factor* times as long.
+
+    How they grow shows from what a quarter of the window touched: not at all where some pages are
+    in constant use and the others idle; where all are accessed at random with one chance, what
+    is left untouched shrinks exponentially. In between, the exponent is a power of the time.
+    Only what is resident can be touched, and only what can be observed was.
+    """
+    possible = np.nan_to_num(table.resident, nan=1) - table.unobservable
+    possible = np.maximum(possible, np.maximum(np.nan_to_num(table.touched), 1e-9))
+    hazard, early = (
+        -np.log1p(-np.minimum(share / possible, _SURE)) for share in (table.touched, table.early)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        power = np.log(hazard / early) / np.log(_QUARTERS)
+    growth = factor ** np.clip(np.nan_to_num(power), 0, 1)
+    return -possible * np.expm1(-hazard * growth), -possible * np.expm1(-early * growth)
+
+
+def _columns(ranges: list[Ranges]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """The ranges of all targets as one array, and the target of each."""
+    counts = np.array([len(r) for r in ranges], np.intp)
+    target = np.repeat(np.arange(len(ranges), dtype=np.int32), counts)
+    return target, np.concatenate([np.empty((0, 2), np.int64), *ranges])
+
+
+class _Merging:
+    """Regions on their way to fewer: the columns that decide about merging.
+
+    `heads` are the first regions of the runs that have become one; the other columns of the
+    table follow once, at the end.
+    """
+
+    def __init__(self, table: RegionTable) -> None:
+        self.table = table
+        self.heads = np.arange(len(table))
+        self.size = table.size.astype(np.float64)
+        self.accesses = table.nr_accesses * self.size
+        # What nobody has looked at yet is no part of what is known.
+        self.adjacent = table.adjacent() & ((table.seen[1:] > 0) == (table.seen[:-1] > 0))
+
+    def __len__(self) -> int:
+        return len(self.heads)
+
+    def keep_contrasts(self) -> None:
+        """Do not merge where much more of one neighbour is touched than of the other."""
+        left, right = self.table.touched[:-1], self.table.touched[1:]
+        # Where nothing is known, nothing is in contrast.
+        self.adjacent &= ~(np.abs(right - left) > _CONTRAST * np.maximum(left, right))
+
+    def run(self, alike: float, limit: int) -> None:
+        """Merge until no two neighbours are left that may."""
+        for _ in range(_MAX_ROUNDS):
+            mean = self.accesses / self.size
+            pairs = np.abs(mean[1:] - mean[:-1]) <= alike
+            pairs &= self.size[1:] + self.size[:-1] <= limit
+            pairs &= self.adjacent
+            chosen = disjoint(pairs)
+            left = np.flatnonzero(chosen)
+            if len(left) == 0:
+                return
+            self.size[left] += self.size[left + 1]
+            self.accesses[left] += self.accesses[left + 1]
+            self._keep(~chosen)
+
+    def merge_smallest(self, count: int) -> None:
+        """Give up the *count* borders whose two neighbours are the smallest together."""
+        together = np.where(self.adjacent, self.size[1:] + self.size[:-1], np.inf)
+        given_up = np.zeros(len(together), np.bool_)
+        given_up[np.argsort(together, kind="stable")[:count]] = True
+        self.heads = self.heads[np.append(True, ~(given_up & self.adjacent))]
+
+    def result(self) -> RegionTable:
+        """The table, joined."""
+        return join(self.table, self.heads)
+
+    def _keep(self, borders: NDArray[np.bool_]) -> None:
+        kept = np.ones(len(self.heads), np.bool_)
+        kept[1:] = borders
+        index = np.flatnonzero(kept)
+        self.heads, self.adjacent = self.heads[index], self.adjacent[borders]
+        self.size, self.accesses = self.size[index], self.accesses[index]
+
+
+def disjoint(pairs: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Some of *pairs* of neighbours: no region is in two of them, and no pair could be added."""
+    chosen = pairs.copy()
+    odd = chosen[1::2]
+    odd &= ~pairs[:-1:2]
+    behind = pairs[2::2]
+    odd[: len(behind)] &= ~behind
+    return chosen
+
+
+def join(table: RegionTable, heads: NDArray[np.intp]) -> RegionTable:
+    """One region for each run of regions that begins at one of *heads*; means by size."""
+    if len(heads) == len(table):
+        return table
+    weight = table.size.astype(np.float64)
+    total = np.add.reduceat(weight, heads)
+    means = {name: np.add.reduceat(getattr(table, name) * weight, heads) / total for name in _MEANS}
+    tails = np.append(heads[1:], len(table)) - 1
+    return RegionTable(
+        table.target[heads],
+        table.start[heads],
+        table.end[tails],
+        **means,
+        border=np.maximum.reduceat(table.border, heads),
+    )
+
+
+def _split_in_two(
+    table: RegionTable, chosen: NDArray[np.bool_], rng: np.random.Generator, min_size: int
+) -> tuple[RegionTable, NDArray[np.bool_]]:
+    """Split the *chosen* regions that are large enough; also says which results are left parts."""
+    tenths = rng.integers(1, 10, len(table))
+    left = table.size * tenths // 10 // min_size * min_size
+    disagree = (table.border > table.start) & (table.border < table.end)
+    left = np.where(disagree, (table.border - table.start) // min_size * min_size, left)
+    possible = chosen & (left > 0)
+    which = np.flatnonzero(possible)
+    out = table.take(np.repeat(np.arange(len(table)), 1 + possible))
+    at = which + np.arange(len(which))
+    border = table.start[which] + left[which]
+    out.end[at] = border
+    out.start[at + 1] = border
+    is_left = np.zeros(len(out), np.bool_)
+    is_left[at] = True
+    return out, is_left

@@ -1,0 +1,20 @@
+"""Which objects of this interpreter are in use: arrays, frames, tensors, by variable name.
+
+with pydamon.objects.watch() as watching:
+    work()
+print(watching.report)
+"""
+
+from pydamon._objects.buffers import Buffer, find_buffers
+from pydamon._objects.report import ObjectReport, ObjectUse, attribute
+from pydamon._objects.watch import Watch, watch
+
+__all__ = [
+    "Buffer",
+    "ObjectReport",
+    "ObjectUse",
+    "Watch",
+    "attribute",
+    "find_buffers",
+    "watch",
+]

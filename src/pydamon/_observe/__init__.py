@@ -1,0 +1,1 @@
+"""Observing: processes, probes, sampling, and the kernel's DAMON."""

@@ -1,0 +1,326 @@
+"""Taking the kernel's DAMON for oneself, knowing whose it is, and giving it back."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import subprocess
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+from pydamon._model.closing import Closing
+from pydamon._model.errors import KernelError, ProbeUnavailable
+from pydamon._observe.kernel.files import Files
+from pydamon._observe.kernel.kdamond import ADMIN, Kdamond, Settings
+from pydamon._observe.linux.monitors import EXCLUSIVE, MODULES, is_on
+from pydamon._observe.linux.procfs import Stat, read
+
+__all__ = [
+    "MODULES",
+    "STATE",
+    "Claim",
+    "Record",
+    "check_free",
+    "describe_user",
+    "leftover",
+    "remove_leftover",
+    "started_at",
+]
+
+STATE = Path("/run/pydamon")
+"""Where it is written down which kdamond is ours; gone after a reboot, as that is."""
+_RECORD = "kdamond.json"
+_NOTHING = hashlib.sha256().hexdigest()
+_SIGNED = ("operations", "pid_target", "nr_regions/min", "nr_regions/max", "/action")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Who started a kdamond, and how it can be recognised.
+
+    Processes are known by pid and start time (clock ticks since boot), so that a reused pid is not
+    taken for them. A `kdamond` of 0 means that it was not switched on yet. `signature` is that of
+    what was written to its files, at first nothing.
+    """
+
+    owner: int
+    owner_started: int
+    kdamond: int = 0
+    kdamond_started: int = 0
+    signature: str = _NOTHING
+
+    @classmethod
+    def read(cls, state: Path) -> Self | None:
+        """The record that was written last, if it is still there."""
+        try:
+            values = json.loads((state / _RECORD).read_text())
+            return cls(**values)
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, state: Path) -> None:
+        """Put it down where the next pydamon, or `doctor`, finds it."""
+        new = state / f"{_RECORD}.new"
+        new.write_text(json.dumps(asdict(self)))
+        new.replace(state / _RECORD)
+
+    @staticmethod
+    def remove(state: Path) -> None:
+        """There is nothing of ours any more."""
+        with suppress(FileNotFoundError):
+            (state / _RECORD).unlink()
+
+    @property
+    def owner_lives(self) -> bool:
+        """Whether the process that started it still runs."""
+        return started_at(self.owner) == self.owner_started
+
+    def of(self, files: Files) -> Self:
+        """The same, with what now runs and is written there."""
+        pid = Kdamond(files).pid
+        return replace(
+            self, kdamond=max(0, pid), kdamond_started=started_at(pid), signature=signature(files)
+        )
+
+    def fits(self, files: Files) -> bool:
+        """Whether the only kdamond there is still as its owner left it."""
+        if files.number("nr_kdamonds") != 1:
+            return False
+        now = self.of(files)
+        # It ended by itself, with its last target (just now, if there is a pid), or was never on.
+        if now.kdamond_started == 0 and now.kdamond in (0, self.kdamond):
+            now = replace(now, kdamond=self.kdamond, kdamond_started=self.kdamond_started)
+        return now == self
+
+
+def signature(files: Files) -> str:
+    """A hash of what tells one user's settings from another's; the kernel leaves those alone."""
+    written = Kdamond(files).written()
+    chosen = [
+        f"{path}={text}" for path, text in written.items() if any(word in path for word in _SIGNED)
+    ]
+    return hashlib.sha256("\n".join(chosen).encode()).hexdigest()
+
+
+def started_at(pid: int) -> int:
+    """When a process started, in clock ticks since boot; 0 where there is none."""
+    try:
+        stat = Stat.of(read(f"/proc/{pid}/stat"))
+    except OSError:
+        return 0
+    return stat.started_ticks if stat else 0
+
+
+def describe_user(files: Files, state: Path = STATE, modules: Path = MODULES) -> str:
+    """Why the kernel's DAMON is not free, and whose it may be; empty where it is free."""
+    on = [name for name in EXCLUSIVE if is_on(modules / name)]
+    if on:
+        return f"in use by the kernel's own {on[0].upper()}"
+    count = files.number("nr_kdamonds")
+    if count == 0:
+        return ""
+    record = Record.read(state)
+    if record and record.fits(files):
+        if record.owner_lives:
+            return f"in use by another pydamon (pid {record.owner})"
+        return f"still in use by a pydamon that was killed (pid {record.owner})"
+    running = [number for number in range(count) if Kdamond(files, number).running]
+    what = f"{len(running)} of {count} kdamonds run" if running else "set up, but switched off"
+    users = _possible_users()
+    return f"in use by somebody else ({what}{f'; perhaps {users}' if users else ''})"
+
+
+def _possible_users() -> str:
+    """Processes that look like a user of the kernel's DAMON."""
+    found = []
+    for process in psutil.process_iter(["pid", "cmdline"]):
+        words = [Path(word).name for word in (process.info["cmdline"] or ())[:2]]
+        if any(word in ("damo", "damo.py", "damon") for word in words):
+            found.append(f"{' '.join(words)} (pid {process.info['pid']})")
+    return ", ".join(found[:3])
+
+
+_PATIENCE_S = 2.0
+"""For the guardian of a pydamon that was killed a moment ago."""
+# Reads which kdamond it is answerable for. When the pipe ends without "done", and that (or none:
+# it has ended by itself) is what the files say, it is switched off and its directory removed.
+_GUARDIAN = """
+while read -r word; do mine=$word; done
+[ -z "$mine" ] || [ "$mine" = done ] && exit
+read -r now <0/pid || exit
+[ "$now" = "$mine" ] && echo off >0/state
+[ "$now" = "$mine" ] || [ "$now" = -1 ] || exit
+echo 0 >nr_kdamonds && rm -f "$1"
+"""
+
+
+class Claim(Closing):
+    """The only kdamond of the kernel's DAMON, for this process alone; `kdamond` drives it.
+
+    Raises `ProbeUnavailable` where the kernel has no DAMON, this user may not use it, or somebody
+    else does: nothing is written then.
+    """
+
+    def __init__(self, files: Files | None = None, *, state: Path = STATE) -> None:
+        self._files = files or Files(ADMIN)
+        self._state = state
+        self._record = Record(os.getpid(), started_at(os.getpid()))
+        self._stack = ExitStack()
+        self._guardian: subprocess.Popen[bytes] | None = None
+        self.kdamond = Kdamond(self._files)
+        """What is ours."""
+        check_free(self._files, state)
+        with self._stack:
+            lock = self._lock()
+            check_free(self._files, state)
+            self._guard(lock)
+            self._record.write(state)
+            self._stack.callback(Record.remove, state)
+            self._files.write("nr_kdamonds", 1)
+            self._stack.callback(self._give_back)
+            self._tell("-1")
+            self._stack = self._stack.pop_all()
+
+    def start(self, settings: Settings) -> None:
+        """Switch the kdamond on with these settings."""
+        self._configure(settings)
+        self.kdamond.start()
+        self._note()
+
+    def change(self, settings: Settings) -> None:
+        """Give other settings to the kdamond while it runs."""
+        self._configure(settings)
+        self.kdamond.commit()
+
+    def close(self) -> None:
+        """Switch it off and leave everything as it was found."""
+        self._stack.close()
+
+    def _configure(self, settings: Settings) -> None:
+        try:
+            self.kdamond.configure(settings)
+        finally:
+            self._note()  # even half of it is ours
+
+    def _note(self) -> None:
+        """Write down what is ours, in case nobody is there to clean up later."""
+        self._record = self._record.of(self._files)
+        self._record.write(self._state)
+        self._tell(str(self._record.kdamond or -1))
+
+    def _give_back(self) -> None:
+        if not self._record.fits(self._files):
+            raise KernelError(
+                "somebody changed the kernel's DAMON while it was ours; it was left as it is"
+            )
+        self.kdamond.stop()
+        self._files.write("nr_kdamonds", 0)
+
+    def _lock(self) -> int:
+        """Keep other pydamons out until this process is gone, and its guardian if it has one.
+
+        Returns the descriptor that the guardian is to keep open.
+        """
+        try:
+            self._state.mkdir(mode=0o755, exist_ok=True)
+            fd = os.open(self._state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ProbeUnavailable(
+                f"cannot note in {self._state} what is ours: {error.strerror}"
+            ) from None
+        self._stack.callback(os.close, fd)
+        deadline_s = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return fd
+            except BlockingIOError:
+                record = Record.read(self._state)
+                lives = record is not None and record.owner_lives
+                if lives or time.monotonic() > deadline_s:
+                    raise ProbeUnavailable(
+                        "the kernel's DAMON is in use by another pydamon"
+                    ) from None
+            time.sleep(0.02)
+
+    def _guard(self, lock: int) -> None:
+        # A session of its own, so that Ctrl-C and the end of a terminal do not end it.
+        self._guardian = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARDIAN, "pydamon-guardian", str(self._state / "kdamond.json")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=self._files.root,
+            pass_fds=(lock,),
+            start_new_session=True,
+        )
+        self._stack.callback(self._dismiss)
+
+    def _tell(self, word: str) -> None:
+        assert self._guardian is not None
+        assert self._guardian.stdin is not None
+        with suppress(BrokenPipeError):  # somebody killed it; the record is left
+            self._guardian.stdin.write(f"{word}\n".encode())
+            self._guardian.stdin.flush()
+
+    def _dismiss(self) -> None:
+        assert self._guardian is not None
+        assert self._guardian.stdin is not None
+        self._tell("done")
+        with suppress(BrokenPipeError):
+            self._guardian.stdin.close()
+        self._guardian.wait()
+
+
+def check_free(files: Files | None = None, state: Path = STATE, modules: Path = MODULES) -> None:
+    """Raise `ProbeUnavailable` unless the kernel's DAMON is there and nobody uses it."""
+    files = files or Files(ADMIN)
+    if not files.has("nr_kdamonds"):
+        raise ProbeUnavailable(
+            "this kernel has no DAMON that can be driven (CONFIG_DAMON_SYSFS, Linux 5.18)"
+        )
+    deadline_s = time.monotonic() + _PATIENCE_S
+    while why := describe_user(files, state, modules):
+        record = Record.read(state)
+        ours = record is not None and not record.owner_lives
+        if not ours or time.monotonic() > deadline_s:
+            raise ProbeUnavailable(f"the kernel's DAMON is {why}", hint=_hint(why, modules))
+        time.sleep(0.05)
+
+
+def _hint(why: str, modules: Path) -> str:
+    if "killed" in why:
+        return "`pydamon doctor --clean` removes it"
+    module = why.rpartition(" ")[2].lower()
+    if module.startswith("damon_"):
+        return f"it can be switched off: echo N >{modules / module}/parameters/enabled"
+    return ""
+
+
+def leftover(files: Files | None = None, state: Path = STATE) -> Record | None:
+    """The record of a kdamond that a pydamon left behind that was killed, as it left it."""
+    files = files or Files(ADMIN)
+    record = Record.read(state)
+    try:
+        left = record is not None and not record.owner_lives and record.fits(files)
+    except (KernelError, ProbeUnavailable):
+        return None
+    return record if left else None
+
+
+def remove_leftover(files: Files | None = None, state: Path = STATE) -> bool:
+    """Switch off and remove what a pydamon left behind that was killed; whether there was any."""
+    files = files or Files(ADMIN)
+    if leftover(files, state) is None:
+        return False
+    Kdamond(files).stop()
+    files.write("nr_kdamonds", 0)
+    Record.remove(state)
+    return True

@@ -1,0 +1,211 @@
+"""One kdamond of the kernel's DAMON: its sysfs directory, typed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon._model.attrs import Attrs, IntervalGoal
+from pydamon._model.errors import KernelError
+from pydamon._model.schemes import Scheme, SchemeStats
+from pydamon._observe.kernel.files import Files
+from pydamon._observe.kernel.scheme import check_able, read_stats, write_goal_values, write_scheme
+from pydamon._observe.linux.monitors import ADMIN
+
+__all__ = ["ADMIN", "Kdamond", "KernelTarget", "Settings"]
+
+_US = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class KernelTarget:
+    """What to watch: a process (not for `paddr`), and where (not for `vaddr`, bytes)."""
+
+    pid: int = 0
+    ranges: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that a kdamond is told.
+
+    `operations` is `"vaddr"`, `"fvaddr"` or `"paddr"`.
+    """
+
+    operations: str
+    targets: tuple[KernelTarget, ...]
+    attrs: Attrs
+    goal: IntervalGoal | None = None
+    schemes: tuple[Scheme, ...] = ()
+
+
+class Kdamond:
+    """Drives `kdamonds/NUMBER` below *files*; it does not ask whose that is (see `Claim`).
+
+    Raises `KernelError` for what the kernel refuses, and `ProbeUnavailable` for what it lacks.
+    """
+
+    def __init__(self, files: Files, number: int = 0) -> None:
+        self._files = files
+        self._path = str(number)
+        self._context = f"{number}/contexts/0"
+
+    @property
+    def running(self) -> bool:
+        """Whether it is on."""
+        return self._files.read(f"{self._path}/state") == "on"
+
+    @property
+    def pid(self) -> int:
+        """The kernel thread's, as the kernel's own pid namespace has it; -1 while it is off."""
+        return self._files.number(f"{self._path}/pid")
+
+    def configure(self, settings: Settings) -> None:
+        """Write all settings; what runs already takes them with `commit`."""
+        write, context = self._files.write, self._context
+        contexts = f"{self._path}/contexts/nr_contexts"
+        if self._files.number(contexts) != 1:
+            write(contexts, 1)
+        write(f"{context}/operations", settings.operations)
+        self._write_attrs(settings.attrs, settings.goal)
+        self._write_targets(settings.targets)
+        write(f"{context}/schemes/nr_schemes", len(settings.schemes))
+        for number, scheme in enumerate(settings.schemes):
+            path = f"{context}/schemes/{number}"
+            write_scheme(self._files, path, scheme, settings.attrs)
+            check_able(self._files, context, settings.operations, scheme)
+            write_goal_values(self._files, path, scheme.quota)
+
+    def start(self) -> None:
+        """Switch it on."""
+        self.command("on")
+        if not self.running:
+            raise KernelError("the kernel's DAMON stopped at once: has the target exited?")
+
+    def stop(self) -> None:
+        """Switch it off; harmless where it is off."""
+        if self.running:
+            try:
+                self.command("off")
+            except KernelError:
+                if self.running:  # it may have ended by itself meanwhile
+                    raise
+
+    def commit(self) -> None:
+        """Make what runs take the settings as they are written now; counters carry over."""
+        self.command("commit")
+
+    def drop_targets(self, numbers: Collection[int]) -> bool:
+        """Take targets out of what runs, so that the others keep their regions and ages.
+
+        Those after them have lower numbers from then on; they are to be written anew. False where
+        this kernel cannot: `obsolete_target` came with Linux 6.19.
+        """
+        paths = self._files.numbered(f"{self._context}/targets")
+        if not all(self._files.has(f"{path}/obsolete_target") for path in paths):
+            return False
+        for number, path in enumerate(paths):
+            if number in numbers:
+                # The kernel asks that even what it is to forget be a process that lives.
+                self._files.write(f"{path}/pid_target", os.getpid())
+                self._files.write(f"{path}/obsolete_target", "Y")
+        self.commit()
+        return True
+
+    def command(self, word: str) -> None:
+        """Write a word to `state`, and wait until it is done."""
+        self._files.write(f"{self._path}/state", word)
+
+    def tuned_attrs(self, attrs: Attrs) -> Attrs:
+        """*attrs* with the intervals that the kernel has tuned them to."""
+        self.command("update_tuned_intervals")
+        path = f"{self._context}/monitoring_attrs/intervals"
+        sampling_ns = self._files.number(f"{path}/sample_us") * _US
+        aggregation_ns = self._files.number(f"{path}/aggr_us") * _US
+        return Attrs(
+            sampling_ns,
+            aggregation_ns,
+            max(attrs.update_ns, aggregation_ns),
+            attrs.min_regions,
+            attrs.max_regions,
+        )
+
+    def stats(self) -> list[tuple[SchemeStats, int]]:
+        """What each scheme did so far, and how many bytes its quota allows now."""
+        self.command("update_schemes_stats")
+        schemes = self._files.numbered(f"{self._context}/schemes")
+        if any(self._files.has(f"{path}/quotas/effective_bytes") for path in schemes):
+            self.command("update_schemes_effective_quotas")
+        return [read_stats(self._files, path) for path in schemes]
+
+    def feed_goals(self, schemes: tuple[Scheme, ...]) -> None:
+        """Tell the kernel what goals of the metric `user_input` are at now."""
+        fed = [
+            write_goal_values(self._files, f"{self._context}/schemes/{number}", scheme.quota)
+            for number, scheme in enumerate(schemes)
+        ]
+        if any(fed):
+            self.command("commit_schemes_quota_goals")
+
+    def tried_regions(self, scheme: int = 0) -> NDArray[np.int64]:
+        """What a scheme tries in its next apply interval, for which this waits.
+
+        Shape (n, 4): start, end, number of accesses and age of each region, sorted by address
+        within each target.
+        """
+        self.command("update_schemes_tried_regions")
+        regions = self._files.numbered(f"{self._context}/schemes/{scheme}/tried_regions")
+        names = ("start", "end", "nr_accesses", "age")
+        rows = [[self._files.number(f"{path}/{name}") for name in names] for path in regions]
+        self.command("clear_schemes_tried_regions")
+        return np.array(rows, np.int64).reshape(-1, len(names))
+
+    def written(self) -> dict[str, str]:
+        """Every file that can be written, as it reads now, by path below the kdamond."""
+        root = self._files.root / self._path
+        return {
+            str(path.relative_to(root)): self._files.read(f"{self._path}/{path.relative_to(root)}")
+            for path in sorted(root.rglob("*"))
+            if path.is_file() and path.stat().st_mode & 0o200
+        }
+
+    def _write_attrs(self, attrs: Attrs, goal: IntervalGoal | None) -> None:
+        write, path = self._files.write, f"{self._context}/monitoring_attrs"
+        for name, value_ns in (
+            ("sample_us", attrs.sampling_ns),
+            ("aggr_us", attrs.aggregation_ns),
+            ("update_us", attrs.update_ns),
+        ):
+            write(f"{path}/intervals/{name}", max(1, value_ns // _US))
+        if goal or self._files.has(f"{path}/intervals/intervals_goal"):
+            values = (
+                (goal.access_bp, goal.aggregations, goal.min_sampling_ns, goal.max_sampling_ns)
+                if goal
+                else (0, 0, 0, 0)
+            )
+            names = ("access_bp", "aggrs", "min_sample_us", "max_sample_us")
+            for name, value in zip(names, values, strict=True):
+                number = value // _US if name.endswith("_us") else value
+                write(f"{path}/intervals/intervals_goal/{name}", number)
+        # The bounds are checked one by one: the lower one must not pass the upper one on the way.
+        write(f"{path}/nr_regions/max", max(attrs.max_regions, self._number_of_regions("min")))
+        write(f"{path}/nr_regions/min", attrs.min_regions)
+        write(f"{path}/nr_regions/max", attrs.max_regions)
+
+    def _number_of_regions(self, which: str) -> int:
+        return self._files.number(f"{self._context}/monitoring_attrs/nr_regions/{which}")
+
+    def _write_targets(self, targets: tuple[KernelTarget, ...]) -> None:
+        path = f"{self._context}/targets"
+        self._files.write(f"{path}/nr_targets", len(targets))
+        for number, target in enumerate(targets):
+            if target.pid:
+                self._files.write(f"{path}/{number}/pid_target", target.pid)
+            self._files.write(f"{path}/{number}/regions/nr_regions", len(target.ranges))
+            for index, (start, end) in enumerate(target.ranges):
+                self._files.write(f"{path}/{number}/regions/{index}/start", start)
+                self._files.write(f"{path}/{number}/regions/{index}/end", end)

@@ -1,0 +1,176 @@
+"""A scheme as the kernel's sysfs files have it, and what the kernel would not do of it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from pydamon._model.attrs import Attrs
+from pydamon._model.errors import ProbeUnavailable, UsageError
+from pydamon._model.schemes import Filter, Quota, Scheme, SchemeStats
+from pydamon._observe.kernel.files import Files, lacks
+
+__all__ = ["check_able", "read_stats", "write_goal_values", "write_scheme"]
+
+_ADVICE = ("willneed", "cold", "pageout", "hugepage", "nohugepage", "collapse")
+"""What is done to virtual memory, to whole regions, as `madvise` does it."""
+_PHYSICAL = ("pageout", "lru_prio", "lru_deprio", "migrate_hot", "migrate_cold", "stat")
+
+_PHYSICAL_GOALS = ("node_eligible_mem_bp",)
+"""Refused with an error that does not say so: seen in Linux 7.3."""
+
+
+def check_able(files: Files, context: str, operations: str, scheme: Scheme) -> None:
+    """Raise `ProbeUnavailable` unless the kernel does to such memory what a scheme says.
+
+    *context* is the directory of one that has the scheme already.
+    """
+    why, action = "", str(scheme.action)
+    filters = ", ".join(one.kind for one in scheme.filters if not one.is_core)
+    physical = [goal.metric for goal in scheme.quota.goals if goal.metric in _PHYSICAL_GOALS]
+    if operations == "paddr":
+        if action not in _PHYSICAL:
+            why = f"the kernel's DAMON does {action} to the memory of processes only"
+    elif physical:
+        why = f"the kernel's DAMON has the goal {physical[0]} for physical memory only"
+    elif action in ("lru_prio", "lru_deprio"):
+        why = f"the kernel's DAMON does {action} to physical memory only"
+    elif action in _ADVICE and filters:
+        why = f"the kernel's DAMON does {action} to whole regions of processes, not by {filters}"
+    elif action.startswith("migrate") and not files.has(f"{context}/schemes/0/dests"):
+        why = lacks(f"the action {action} for processes", "6.17")
+    elif filters and not files.has(f"{context}/addr_unit"):
+        why = lacks(f"filters of processes' pages ({filters})", "6.18")
+    if why:
+        raise ProbeUnavailable(why, hint='use engine="sampling" for that')
+
+
+_NO_NODE = -1
+_WHOLE = 1000
+"""The kernel takes the share that failures cost as a fraction; of so many parts here."""
+_UINT_MAX = 2**32 - 1
+
+
+def write_scheme(files: Files, path: str, scheme: Scheme, attrs: Attrs) -> None:
+    """Write all of a scheme to its directory; *attrs* say what its rates and ages are in numbers.
+
+    Raises `UsageError` for what only pydamon can do, and `ProbeUnavailable` for what this kernel
+    lacks.
+    """
+    if not isinstance(scheme.action, str):
+        raise UsageError(
+            f"the kernel cannot call {scheme.label}: its actions are named",
+            hint='use engine="sampling" for an action of your own',
+        )
+    files.write(f"{path}/action", scheme.action)
+    bounds = scheme.pattern.bounds(
+        attrs.samples_per_aggregation, attrs.sampling_ns, attrs.aggregation_ns
+    )
+    for name, low, high in (
+        ("sz", bounds.min_size, bounds.max_size),
+        ("nr_accesses", bounds.min_nr_accesses, min(bounds.max_nr_accesses, _UINT_MAX)),
+        ("age", bounds.min_age, min(bounds.max_age, _UINT_MAX)),
+    ):
+        files.write(f"{path}/access_pattern/{name}/min", low)
+        files.write(f"{path}/access_pattern/{name}/max", high)
+    _optional(files, f"{path}/apply_interval_us", scheme.apply_interval_ns // 1000, 0)
+    node = _NO_NODE if scheme.target_node is None else scheme.target_node
+    _optional(files, f"{path}/target_nid", node, _NO_NODE)
+    if _count(files, f"{path}/dests/nr_dests", len(scheme.destinations)):
+        for number, destination in enumerate(scheme.destinations):
+            files.write(f"{path}/dests/{number}/id", destination.node)
+            files.write(f"{path}/dests/{number}/weight", destination.weight)
+    _write_quota(files, f"{path}/quotas", scheme.quota)
+    for name, value in (
+        ("metric", scheme.watermarks.metric),
+        ("interval_us", scheme.watermarks.interval_ns // 1000),
+        ("high", scheme.watermarks.high),
+        ("mid", scheme.watermarks.mid),
+        ("low", scheme.watermarks.low),
+    ):
+        files.write(f"{path}/watermarks/{name}", value)
+    if files.has(f"{path}/ops_filters"):
+        core = [one for one in scheme.filters if one.is_core]
+        others = [one for one in scheme.filters if not one.is_core]
+        _write_filters(files, f"{path}/core_filters", core)
+        _write_filters(files, f"{path}/ops_filters", others)
+    else:
+        _write_filters(files, f"{path}/filters", list(scheme.filters))
+    _optional(files, f"{path}/stats/max_nr_snapshots", scheme.max_snapshots, 0)
+
+
+def write_goal_values(files: Files, path: str, quota: Quota) -> bool:
+    """Write what the user says that goals are at now; whether there is any such goal."""
+    mine = [(number, g) for number, g in enumerate(quota.goals) if g.metric == "user_input"]
+    for number, goal in mine:
+        value = goal.value() if callable(goal.value) else goal.value
+        files.write(f"{path}/quotas/goals/{number}/current_value", max(0, round(value)))
+    return bool(mine)
+
+
+def read_stats(files: Files, path: str) -> tuple[SchemeStats, int]:
+    """The statistics in a scheme's directory, as the last update left them.
+
+    And how many bytes its quota allows a reset interval. 0 stands for what this kernel does not
+    count.
+    """
+
+    def number(name: str) -> int:
+        return files.number(f"{path}/{name}") if files.has(f"{path}/{name}") else 0
+
+    counted = [one.name for one in fields(SchemeStats) if one.name not in ("time_ns", "rests")]
+    stats = SchemeStats(**{name: number(f"stats/{name}") for name in counted})
+    return stats, number("quotas/effective_bytes")
+
+
+def _write_quota(files: Files, path: str, quota: Quota) -> None:
+    files.write(f"{path}/ms", quota.time_ns // 10**6)
+    files.write(f"{path}/bytes", quota.size_bytes)
+    files.write(f"{path}/reset_interval_ms", quota.reset_ns // 10**6)
+    files.write(f"{path}/weights/sz_permil", quota.weights.size)
+    files.write(f"{path}/weights/nr_accesses_permil", quota.weights.rate)
+    files.write(f"{path}/weights/age_permil", quota.weights.age)
+    _optional(files, f"{path}/goal_tuner", quota.tuner, "consist")
+    charge = round(quota.fail_charge * _WHOLE)
+    _optional(files, f"{path}/fail_charge_num", charge, _WHOLE)
+    _optional(files, f"{path}/fail_charge_denom", _WHOLE, _WHOLE)
+    if not _count(files, f"{path}/goals/nr_goals", len(quota.goals)):
+        return
+    for number, goal in enumerate(quota.goals):
+        place = f"{path}/goals/{number}"
+        files.write(f"{place}/target_metric", goal.metric)
+        files.write(f"{place}/target_value", goal.target)
+        _optional(files, f"{place}/nid", _NO_NODE if goal.node is None else goal.node, _NO_NODE)
+        _optional(files, f"{place}/path", goal.memcg_path or "", "")
+
+
+def _write_filters(files: Files, path: str, filters: list[Filter]) -> None:
+    if not _count(files, f"{path}/nr_filters", len(filters)):
+        return
+    for number, one in enumerate(filters):
+        place = f"{path}/{number}"
+        files.write(f"{place}/type", one.kind)
+        files.write(f"{place}/matching", "Y" if one.matching else "N")
+        _optional(files, f"{place}/allow", "Y" if one.allow else "N", "N")
+        if one.kind == "memcg":
+            files.write(f"{place}/memcg_path", one.memcg_path or "")
+        elif one.kind == "addr":
+            files.write(f"{place}/addr_start", one.start or 0)
+            files.write(f"{place}/addr_end", one.end or 0)
+        elif one.kind == "target":
+            files.write(f"{place}/damon_target_idx", one.target or 0)
+        elif one.kind == "hugepage_size":
+            files.write(f"{place}/min", one.min_size_bytes)
+            files.write(f"{place}/max", one.max_size_bytes or 2**63 - 1)
+
+
+def _count(files: Files, path: str, count: int) -> bool:
+    """Make directories 0 to *count* - 1; whether there are any."""
+    if count or files.has(path):
+        files.write(path, count)
+    return count > 0
+
+
+def _optional(files: Files, path: str, value: str | int, default: str | int) -> None:
+    """Write a file that older kernels lack, unless it is not needed there."""
+    if value != default or files.has(path):
+        files.write(path, value)

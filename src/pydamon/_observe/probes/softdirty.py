@@ -1,0 +1,109 @@
+"""Soft-dirty bits: which pages were written to, for one's own processes.
+
+Linux, Documentation/admin-guide/mm/soft-dirty.rst.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pydamon._model.errors import TargetError
+from pydamon._model.mappings import MappingTable
+from pydamon._observe.linux.madvise import clear_soft_dirty
+from pydamon._observe.linux.process import Process, refusal
+from pydamon._observe.probes.base import Availability, PageBits, Traits
+from pydamon._observe.probes.scanning import PRESENT, Pagemap, PagemapSession
+
+__all__ = ["SoftDirtyProbe"]
+
+_SOFT_DIRTY = np.uint64(1 << 55)
+_CHUNK_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class SoftDirtyProbe:
+    """Which pages were written to since /proc/PID/clear_refs was last told to forget it."""
+
+    name: str = "softdirty"
+    traits: Traits = field(
+        default=Traits(
+            sees="writes",
+            grain="a page (4 KiB, or the huge page)",
+            needs="a process of the same user; CONFIG_MEM_SOFT_DIRTY",
+            side_effects="write-protects all pages of the process once an aggregation, under its "
+            "mmap_lock; the next write to each page is a page fault",
+            scans=True,
+            exact=True,
+            by_name_only=True,
+            min_samples=1,
+        ),
+        repr=False,
+    )
+
+    def availability(self) -> Availability:
+        """Try on a page of this process."""
+        hint = "the kernel must be built with CONFIG_MEM_SOFT_DIRTY"
+        me = Process(os.getpid())
+        try:
+            pagemap = Pagemap(me)
+        except TargetError as error:
+            return Availability(False, str(error))
+        finally:
+            me.close()
+        try:
+            with mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as page:
+                address = np.frombuffer(page, np.uint8).ctypes.data
+                page[0] = 1
+                dirty = bool(pagemap.entries(address, address + mmap.PAGESIZE)[0] & _SOFT_DIRTY)
+        finally:
+            pagemap.close()
+        if not dirty:
+            return Availability(False, "a page that was written to is not marked as such", hint)
+        return Availability(True)
+
+    def open(self) -> SoftDirtySession:
+        """Start, with no targets yet."""
+        self.availability().require()
+        return SoftDirtySession()
+
+
+class SoftDirtySession(PagemapSession):
+    """A session of the `softdirty` probe; see `pydamon._observe.probes.Session`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._clean: set[int] = set()
+        """Targets that were cleared as a whole since they were last looked at."""
+
+    def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
+        super().set_targets(processes, mappings)
+        self._clean.clear()
+
+    def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
+        entries = self._pagemaps[target].entries(start, end)
+        if not clear:
+            self._clean.discard(target)
+        elif target not in self._clean:
+            self._clear(target)
+        present = (entries & PRESENT) != 0
+        nothing = np.zeros_like(present)
+        return PageBits(start, present, nothing, present & ((entries & _SOFT_DIRTY) != 0), nothing)
+
+    def clear_whole(self, target: int) -> bool:
+        self._clear(target)
+        self._clean.add(target)
+        return True
+
+    def _clear(self, target: int) -> None:
+        process = self._processes[target]
+        try:
+            clear_soft_dirty(process)
+        except OSError as error:
+            if process.ends:
+                return
+            self._give_up(process, refusal(f"cannot watch pid {process.pid}", error))

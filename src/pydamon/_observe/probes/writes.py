@@ -1,0 +1,264 @@
+"""Write tracking by userfaultfd and the PAGEMAP_SCAN ioctl: exact, and cheap where little changes.
+
+The target's memory is registered for asynchronous write protection (Linux 6.7): the kernel itself
+takes the protection off a page at its first write, without anybody being asked. PAGEMAP_SCAN lists
+the pages that were written to and protects them again, in one step (Linux,
+Documentation/admin-guide/mm/pagemap.rst). A userfaultfd is of the process that makes it; so the
+target is made to make one, of which only we keep a descriptor: when that is closed, even by
+`kill -9`, the kernel undoes everything.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon._model.errors import ProbeUnavailable, PydamonError, TargetError
+from pydamon._model.mappings import MappingTable
+from pydamon._model.regions import PAGE_SIZE
+from pydamon._observe.linux.inject import injecting
+from pydamon._observe.linux.process import Process, refusal
+from pydamon._observe.probes.base import Availability, PageBits, Traits
+from pydamon._observe.probes.scanning import Pagemap, ScanSession
+
+__all__ = ["WritesProbe"]
+
+_USERFAULTFD, _CLOSE, _PIDFD_OPEN, _PIDFD_GETFD = 323, 3, 434, 438
+_PIDFD_THREAD = os.O_EXCL
+_USER_MODE_ONLY = 1
+"""Allowed to everybody, whatever vm.unprivileged_userfaultfd says."""
+_API, _REGISTER = 0xC018AA3F, 0xC020AA00
+_UFFD_VERSION = 0xAA
+_WP_ASYNC, _WP_UNPOPULATED = 1 << 15, 1 << 13
+_MODE_WP = 2
+_SCAN = 0xC0606610
+_SCAN_ARG = struct.Struct("=12Q")
+_WP_MATCHING = 1
+_WRITTEN, _PRESENT, _HUGE = 1 << 1, 1 << 3, 1 << 6
+_REGION = np.dtype([("start", "<u8"), ("end", "<u8"), ("categories", "<u8")])
+_REGIONS = 4096
+
+Marks: TypeAlias = NDArray[np.bool_]
+"""One entry a page."""
+
+
+@dataclass(frozen=True, slots=True)
+class WritesProbe:
+    """Which pages were written to since they were last looked at."""
+
+    name: str = "writes"
+    traits: Traits = field(
+        default=Traits(
+            sees="writes",
+            grain="a page (4 KiB, or the huge page)",
+            needs="a process of the same user that may be traced; Linux 6.7 on x86-64",
+            side_effects="the process is stopped for about 100 us at the start; the first write to "
+            "each page after a look is a short page fault",
+            scans=True,
+            exact=True,
+            by_name_only=True,
+            min_samples=1,
+        ),
+        repr=False,
+    )
+
+    def availability(self) -> Availability:
+        """Try on this process."""
+        fd = _libc.syscall(_USERFAULTFD, os.O_CLOEXEC | os.O_NONBLOCK | _USER_MODE_ONLY)
+        if fd < 0:
+            why = os.strerror(ctypes.get_errno())
+            return Availability(False, f"userfaultfd: {why}", "needs CONFIG_USERFAULTFD")
+        try:
+            _enable(fd)
+        except PydamonError as error:
+            return Availability(False, str(error), error.hint)
+        finally:
+            os.close(fd)
+        return Availability(True)
+
+    def open(self) -> WritesSession:
+        """Start, with no targets yet."""
+        self.availability().require()
+        return WritesSession()
+
+
+class WritesSession(ScanSession):
+    """A session of the `writes` probe; see `pydamon._observe.probes.Session`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tracked: dict[Process, _Tracked] = {}
+
+    def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
+        super().set_targets(processes, mappings)
+        for gone in [process for process in self._tracked if process not in processes]:
+            self._tracked.pop(gone).close()
+        for process, mapped in zip(processes, mappings, strict=True):
+            tracked = self._tracked.get(process)
+            if tracked and not tracked.register(mapped):
+                # It has called exec: its memory is another one.
+                self._tracked.pop(process).close()
+                tracked = None
+            if tracked is None and process.alive:
+                try:
+                    tracked = self._tracked[process] = _Tracked(process)
+                except TargetError as error:
+                    if not process.ends:
+                        self._give_up(process, error)
+                    continue
+                tracked.register(mapped)
+
+    def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
+        pages = (end - start) // PAGE_SIZE
+        tracked = self._tracked.get(self._processes[target])
+        if tracked is None:
+            nothing = np.zeros(pages, np.bool_)
+            return PageBits(start, nothing, nothing, nothing, nothing)
+        known = tracked.covers(start, pages)
+        present, huge, written = tracked.look(start, end)
+        if clear:
+            written = tracked.take(start, end)
+        return PageBits(start, present, huge, written & present & known, present & ~known)
+
+    def close(self) -> None:
+        for tracked in self._tracked.values():
+            tracked.close()
+        self._tracked.clear()
+
+
+class _Tracked:
+    """The memory of a process, registered for write protection."""
+
+    def __init__(self, process: Process) -> None:
+        self.registered: list[tuple[int, int]] = []
+        """Ranges of which it is known what is written to."""
+        self._pagemap = Pagemap(process)
+        try:
+            self._fd = _userfaultfd_of(process)
+        except BaseException:
+            self._pagemap.close()
+            raise
+
+    def register(self, mappings: MappingTable) -> bool:
+        """Register what is mapped now; false where that memory is another process's by now."""
+        self.registered = []
+        for start, end in [(m.start, m.end) for m in mappings.mappings if m.is_memory]:
+            request = bytearray(struct.pack("=4Q", start, end - start, _MODE_WP, 0))
+            try:
+                fcntl.ioctl(self._fd, _REGISTER, request)
+            except ProcessLookupError:
+                return False
+            except OSError:
+                continue  # a mapping that can never be written to, or is gone again
+            self.registered.append((start, end))
+        return bool(self.registered)
+
+    def covers(self, start: int, pages: int) -> Marks:
+        """Which of some pages it is known of."""
+        found = np.zeros(pages, np.bool_)
+        for low, high in self.registered:
+            first, beyond = (low - start) // PAGE_SIZE, (high - start) // PAGE_SIZE
+            found[max(0, first) : max(0, beyond)] = True
+        return found
+
+    def look(self, start: int, end: int) -> tuple[Marks, Marks, Marks]:
+        """Which pages of a range are there, are huge, and were written to; changes nothing."""
+        present, huge, written = (np.zeros((end - start) // PAGE_SIZE, np.bool_) for _ in range(3))
+        for low, high, categories in self._scan(start, end, _PRESENT, _PRESENT | _HUGE | _WRITTEN):
+            at = slice((low - start) // PAGE_SIZE, (high - start) // PAGE_SIZE)
+            present[at] = True
+            huge[at] = bool(categories & _HUGE)
+            written[at] = bool(categories & _WRITTEN)
+        return present, huge, written
+
+    def take(self, start: int, end: int) -> Marks:
+        """Which pages of a range were written to; from now on that is counted anew."""
+        written = np.zeros((end - start) // PAGE_SIZE, np.bool_)
+        for low, high, _ in self._scan(start, end, _WRITTEN, _WRITTEN, _WP_MATCHING):
+            written[(low - start) // PAGE_SIZE : (high - start) // PAGE_SIZE] = True
+        return written
+
+    def _scan(
+        self, start: int, end: int, wanted: int, told: int, flags: int = 0
+    ) -> Iterator[tuple[int, int, int]]:
+        """Runs of pages of the categories *wanted*, and which of those *told* they are of."""
+        vector = np.zeros(_REGIONS, _REGION)
+        address = vector.ctypes.data
+        at = start
+        while at < end:
+            argument = bytearray(
+                _SCAN_ARG.pack(
+                    *(_SCAN_ARG.size, flags, at, end, 0, address, _REGIONS, 0, 0, wanted, 0, told)
+                )
+            )
+            try:
+                count = fcntl.ioctl(self._pagemap.fd, _SCAN, argument)
+            except OSError:
+                return  # the process has exited
+            yield from vector[:count].tolist()
+            reached = _SCAN_ARG.unpack(argument)[4]
+            if reached <= at:
+                return
+            at = reached
+
+    def close(self) -> None:
+        """Undo everything."""
+        self._pagemap.close()
+        os.close(self._fd)
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _userfaultfd_of(process: Process) -> int:
+    """Our descriptor of a userfaultfd that the process made, and has no descriptor of itself."""
+    with injecting(process) as inject:
+        theirs = inject(_USERFAULTFD, os.O_CLOEXEC | os.O_NONBLOCK | _USER_MODE_ONLY)
+        if theirs < 0:
+            raise TargetError(f"pid {process.pid} cannot track writes: {os.strerror(-theirs)}")
+        try:
+            fd, number = _fetched(process, theirs)
+        finally:
+            inject(_CLOSE, theirs)
+    if fd < 0:
+        raise refusal(f"cannot track writes of pid {process.pid}", number)
+    try:
+        _enable(fd)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _fetched(process: Process, theirs: int) -> tuple[int, int]:
+    """Our copy of a descriptor of a process, or -1 and the errno."""
+    pidfd = process.pidfd
+    if process.without_leader:
+        # The first thread has no descriptors any more. That of another one came with Linux 6.9.
+        pidfd = _libc.syscall(_PIDFD_OPEN, process.tid, _PIDFD_THREAD)
+        if pidfd < 0:
+            return -1, ctypes.get_errno()
+    fd = _libc.syscall(_PIDFD_GETFD, pidfd, theirs, 0)
+    number = ctypes.get_errno()
+    if pidfd != process.pidfd:
+        os.close(pidfd)
+    return fd, number
+
+
+def _enable(fd: int) -> None:
+    """Agree with the kernel on what a userfaultfd can do."""
+    request = bytearray(struct.pack("=3Q", _UFFD_VERSION, _WP_ASYNC | _WP_UNPOPULATED, 0))
+    try:
+        fcntl.ioctl(fd, _API, request)
+    except OSError as error:
+        raise ProbeUnavailable(
+            f"asynchronous write protection: {error.strerror}", hint="it came with Linux 6.7"
+        ) from None

@@ -1,0 +1,8 @@
+"""The monitoring loop: sample, aggregate, adjust, update."""
+
+from __future__ import annotations
+
+from pydamon._observe.sampling.monitor import SamplingMonitor
+from pydamon._observe.sampling.open import monitor, simulate
+
+__all__ = ["SamplingMonitor", "monitor", "simulate"]

@@ -1,0 +1,321 @@
+"""Virtual memory of processes, as they and their mappings come and go."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cmp_to_key
+from itertools import pairwise
+
+import numpy as np
+
+from pydamon._model.errors import TargetError, UsageError
+from pydamon._model.mappings import MappingTable
+from pydamon._model.names import printable
+from pydamon._model.regions import PAGE_SIZE, Ranges
+from pydamon._model.snapshot import Target
+from pydamon._observe.linux.maps import USER_END, Rule, parse_maps, ranges_of
+from pydamon._observe.linux.process import KernelThread, Process, refusal, room_for
+from pydamon._observe.linux.procfs import read
+from pydamon._observe.targets.base import Layout, say_once
+
+__all__ = ["Members", "VaddrSpace", "can_compare", "shared_memory"]
+
+_NUMBERS = {"x86_64": 312, "aarch64": 272, "riscv64": 272, "ppc64le": 354, "s390x": 343}
+_VM = 1
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_syscall.restype = ctypes.c_long
+
+
+def can_compare() -> bool:
+    """Whether this kernel compares address spaces (CONFIG_KCMP), and lets us ask."""
+    return _compare(os.getpid(), os.getpid()) == 0
+
+
+def shared_memory(processes: Sequence[Process]) -> dict[Process, Process]:
+    """Each process that has the address space of an earlier one, and that one.
+
+    The kernel orders address spaces, so that sorting brings equal ones together: n log n calls of
+    about 1 us. Of processes that have just exited, or that may not be compared, nothing is said.
+    """
+
+    def order(a: int, b: int) -> int:
+        # 0 equal, 1 less, 2 greater; where nothing can be said any order will do.
+        found = _compare(processes[a].tid, processes[b].tid)
+        return {0: a - b, 1: -1, 2: 1}.get(found, a - b)
+
+    ordered = sorted(range(len(processes)), key=cmp_to_key(order))
+    first: dict[Process, Process] = {}
+    for before, after in pairwise(ordered):
+        owner, twin = processes[before], processes[after]
+        if _compare(owner.tid, twin.tid) == 0:
+            first[twin] = first.get(owner, owner)
+    return first
+
+
+def _compare(a: int, b: int) -> int:
+    number = _NUMBERS.get(platform.machine())
+    return -1 if number is None else int(_syscall(number, a, b, _VM, 0, 0))
+
+
+_RETRY_S = 30.0
+"""A process that cannot be watched may become one that can: it gives up privileges."""
+
+Members = Callable[[], Iterable[int]]
+"""Says which pids belong to a group of processes now."""
+
+
+@dataclass(slots=True)
+class _Member:
+    process: Process
+    maps: bytes
+    mappings: MappingTable
+    target: Target
+    has_own_memory: bool = True
+    """Not if an earlier member has the same address space, which is watched once."""
+
+
+class VaddrSpace:
+    """Everything that some processes map, or the given *ranges* (bytes) of a single one.
+
+    With *children*, processes that they start are followed too. If *pids* is a function, it is
+    asked at each update who belongs to them now, and children do not matter. `rule` says how
+    mappings become ranges. pydamon itself is never watched. Raises `TargetError` for a process
+    that is not there or may not be looked at, and `UsageError` for ranges that make no sense.
+
+    What a single process does, among several, ends at most the watching of that process: the
+    logger `pydamon` gets a warning then, once.
+    """
+
+    def __init__(
+        self,
+        pids: Iterable[int] | Members,
+        *,
+        rule: Rule = Rule.GAPS,
+        children: bool = True,
+        ranges: Sequence[tuple[int, int]] | None = None,
+    ) -> None:
+        self.rule = rule
+        self._find = pids if callable(pids) else None
+        self._children = children and ranges is None and self._find is None
+        self._ranges = None if ranges is None else _checked(ranges)
+        self._members: dict[int, _Member] = {}
+        self._layout: tuple[int, Layout] | None = None
+        """The last layout and its `max_ranges`, while it holds."""
+        self._refused: dict[int, float] = {}
+        """Pids that cannot be watched, and when to try again (monotonic s)."""
+        self._compared: set[Process] = set()
+        """The members of which it is known who shares an address space."""
+        _check_pids()
+        if callable(pids):
+            self._follow(pids)
+            return
+        pids = list(dict.fromkeys(pids))
+        if not pids:
+            raise UsageError("no process to monitor")
+        if ranges is not None and len(pids) != 1:
+            raise UsageError("address ranges are those of one process")
+        try:
+            for pid in pids:
+                self._add(pid)
+        except BaseException:
+            self.close()
+            raise
+
+    def update(self, max_ranges: int) -> Layout:
+        """Drop who exited, add children, read the mappings again.
+
+        The result is the same object as long as nothing has changed.
+        """
+        for pid, member in list(self._members.items()):
+            self._refresh(pid, member)
+        if self._find is not None:
+            self._follow(self._find)
+        if self._children:
+            self._adopt()
+        self._find_shared()
+        if self._layout is not None and self._layout[0] == max_ranges:
+            return self._layout[1]
+        members = [member for member in self._members.values() if member.has_own_memory]
+        layout = Layout(
+            tuple(member.target for member in members),
+            [member.process for member in members],
+            [member.mappings for member in members],
+            [self._ranges_of(member, max_ranges) for member in members],
+        )
+        self._layout = (max_ranges, layout)
+        return layout
+
+    @property
+    def follows_memory(self) -> bool:
+        """Whether only what has memory is meant: not so where ranges, or DAMON's, were named."""
+        return self.rule is Rule.GAPS and self._ranges is None
+
+    @property
+    def alive(self) -> bool:
+        """Whether any of the processes still runs, or somebody else belongs to the group now."""
+        if any(member.process.alive for member in self._members.values()):
+            return True
+        return self._find is not None and any(pid != os.getpid() for pid in self._find())
+
+    def close(self) -> None:
+        """Let go of the processes."""
+        for member in self._members.values():
+            member.process.close()
+        self._members.clear()
+
+    def _add(self, pid: int) -> None:
+        if pid == os.getpid():
+            raise TargetError(
+                f"pid {pid} is pydamon itself, which cannot watch itself",
+                hint="watch it from another process: pydamon record PID",
+            )
+        process = Process(pid)
+        try:
+            maps = process.read("maps")
+            if not maps:
+                raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+        except OSError as error:
+            process.close()
+            raise refusal(f"cannot watch pid {pid}", error) from error
+        mappings = parse_maps(maps)
+        self._layout = None
+        self._members[pid] = _Member(process, maps, mappings, _target(process, mappings))
+
+    def _try_to_add(self, pid: int) -> bool:
+        """Add one of many: it may be gone again, or run as somebody else."""
+        if time.monotonic() < self._refused.get(pid, 0):
+            return False
+        try:
+            self._add(pid)
+            if not room_for(self._members[pid].process.pidfd):
+                self._drop(pid)
+                raise refusal(f"cannot watch pid {pid}", errno.EMFILE)
+        except KernelThread:
+            self._refused[pid] = time.monotonic() + _RETRY_S
+            return False
+        except TargetError as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError):
+                self._refused[pid] = time.monotonic() + _RETRY_S
+                reason = cause.strerror or ""
+                hint = f" ({error.hint})" if error.hint else ""
+                say_once(reason, f"not all processes can be watched: {error}{hint}")
+            return False
+        return True
+
+    def _refresh(self, pid: int, member: _Member) -> None:
+        reason: TargetError | OSError | None = None
+        try:
+            maps = member.process.read("maps") if member.process.alive else b""
+        except (FileNotFoundError, ProcessLookupError):
+            maps = b""
+        except OSError as error:
+            maps, reason = b"", error
+        if not maps:
+            self._drop(pid, member.process.given_up or reason)
+        elif maps != member.maps:
+            self._layout = None
+            member.maps, member.mappings = maps, parse_maps(maps)
+            member.target = _target(member.process, member.mappings)
+            # It may have called exec, and have memory of its own now.
+            self._compared.discard(member.process)
+
+    def _drop(self, pid: int, reason: TargetError | OSError | None = None) -> None:
+        """Let go of a process, and say why if it has not just ended."""
+        member = self._members.pop(pid)
+        member.process.close()
+        self._layout = None
+        self._compared.discard(member.process)
+        if reason is None:
+            return
+        self._refused[pid] = time.monotonic() + _RETRY_S
+        why = str(reason) if isinstance(reason, TargetError) else reason.strerror
+        name = printable(member.target.name)
+        key = f"{pid} {member.process.started_ns}"
+        say_once(key, f"pid {pid} ({name}) is watched no longer: {why}")
+
+    def _follow(self, find: Members) -> None:
+        """Make the members those that *find* names, as far as they may be looked at."""
+        wanted = set(find()) - {os.getpid()}
+        for pid in self._members.keys() - wanted:
+            self._drop(pid)
+        self._refused = {pid: s for pid, s in self._refused.items() if pid in wanted}
+        for pid in sorted(wanted - self._members.keys()):
+            self._try_to_add(pid)
+
+    def _adopt(self) -> None:
+        """Add the descendants that may be looked at, but for our own helpers and us."""
+        unseen = list(self._members)
+        while unseen:
+            known = self._members.keys() | {os.getpid()}
+            children = [pid for pid in _children_of(unseen.pop()) if pid not in known]
+            unseen.extend(pid for pid in children if self._try_to_add(pid))
+
+    def _find_shared(self) -> None:
+        """Find the members that have no address space of their own."""
+        members = list(self._members.values())
+        new = any(member.process not in self._compared for member in members)
+        if not new and all(member.has_own_memory for member in members):
+            return
+        if len(members) > 1 and not can_compare():
+            say_once("kcmp", "processes that share an address space may be counted twice here")
+        shared = shared_memory([member.process for member in members])
+        for member in members:
+            own = member.process not in shared
+            if own != member.has_own_memory:
+                member.has_own_memory = own
+                self._layout = None
+        self._compared = {member.process for member in members}
+
+    def _ranges_of(self, member: _Member, max_ranges: int) -> Ranges:
+        if self._ranges is not None:
+            return self._ranges
+        return ranges_of(member.mappings, self.rule, max_ranges)
+
+
+def _target(process: Process, mappings: MappingTable) -> Target:
+    return Target(process.pid, process.name, mappings, process.started_ns)
+
+
+def _check_pids() -> None:
+    """Raise `TargetError` where pids do not mean in /proc what they mean to the kernel."""
+    try:
+        ours = os.readlink("/proc/self")  # noqa: PTH115
+    except OSError:
+        raise TargetError("there is no /proc", hint="mount -t proc proc /proc") from None
+    if ours != str(os.getpid()):
+        raise TargetError(
+            "/proc is that of another pid namespace, where pids mean other processes",
+            hint="mount the /proc of this one: unshare --mount-proc, or mount -t proc proc /proc",
+        )
+
+
+def _checked(ranges: Sequence[tuple[int, int]]) -> Ranges:
+    """Whole pages, sorted, without overlap."""
+    if not ranges or any(start >= end for start, end in ranges):
+        raise UsageError("an address range must start below its end")
+    if any(start < 0 or end > USER_END for start, end in ranges):
+        raise UsageError("an address range lies outside what a process can map")
+    bounds = np.array(sorted(ranges), np.int64).reshape(-1, 2)
+    bounds[:, 0] = bounds[:, 0] // PAGE_SIZE * PAGE_SIZE
+    bounds[:, 1] = -(-bounds[:, 1] // PAGE_SIZE) * PAGE_SIZE
+    if (bounds[1:, 0] < bounds[:-1, 1]).any():
+        raise UsageError("address ranges overlap")
+    return bounds
+
+
+def _children_of(pid: int) -> list[int]:
+    """Pids of the children that each thread of a process started."""
+    found: list[int] = []
+    try:
+        for tid in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
+            found.extend(map(int, read(f"/proc/{pid}/task/{tid}/children").split()))
+    except OSError:
+        pass  # exited meanwhile
+    return found

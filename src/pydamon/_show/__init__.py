@@ -1,0 +1,1 @@
+"""Results for people and programs: terminal, pictures, live views, web, metrics, notebooks."""

@@ -1,0 +1,313 @@
+"""A workload: memory use that can be run or simulated; and the shipped patterns."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pydamon._model.errors import TargetError, UsageError
+from pydamon._model.regions import PAGE_SIZE
+from pydamon._observe.probes.trace import Access, Trace
+from pydamon._observe.probes.trace import Phase as TracePhase
+from pydamon._workloads.masim import Config, Mode, Pattern, Phase, Region
+from pydamon._workloads.truth import GroundTruth
+
+__all__ = ["PATTERNS", "Running", "Simulated", "Workload", "pattern"]
+
+_RUNNER = Path(__file__).with_name("runner.py")
+_BASE = 1 << 40
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A workload that runs."""
+
+    pid: int
+    truth: GroundTruth
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """A workload as a trace, and the ranges (bytes) that it has."""
+
+    trace: Trace
+    ranges: tuple[tuple[int, int], ...]
+    regions: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A configuration, and how to run it beyond what masim's format can say.
+
+    Of the regions, `huge` are advised to be huge pages, `shared` are mapped by all *processes*
+    (forked before they start), `files` are mappings of a file that is deleted at once, all others
+    lie side by side in one private mapping. Sequential accesses are spread over *threads*. With
+    *churn_ms* another mapping comes and goes that often. A round of *round_accesses* (0: 65,536)
+    starts every *period_ms*, with 0 as fast as the machine can. *repeat* starts over after the
+    last phase.
+    """
+
+    name: str
+    about: str
+    config: Config
+    huge: frozenset[str] = frozenset()
+    shared: frozenset[str] = frozenset()
+    files: frozenset[str] = frozenset()
+    processes: int = 1
+    threads: int = 1
+    churn_ms: int = 0
+    period_ms: float = 2.0
+    round_accesses: int = 0
+    repeat: bool = True
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all regions."""
+        return sum(region.size_bytes for region in self.config.regions)
+
+    @contextmanager
+    def start(self, seed: int = 0) -> Iterator[Running]:
+        """Run it, from here to the end of the `with` block; it is ready when that begins.
+
+        Raises `TargetError` if it does not start.
+        """
+        with tempfile.TemporaryDirectory() as directory:
+            truth = Path(directory) / "truth"
+            # Threads of a library for linear algebra would be more memory and nothing else.
+            environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+            process = subprocess.Popen(
+                [sys.executable, str(_RUNNER), str(truth)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
+            )
+            try:
+                assert process.stdin is not None
+                assert process.stdout is not None
+                process.stdin.write(json.dumps(self.description(seed)).encode())
+                process.stdin.close()
+                if not process.stdout.readline():
+                    raise TargetError(f"the workload {self.name!r} did not start")
+                told = GroundTruth(self.config, truth, lambda: process.poll() is not None)
+                yield Running(process.pid, told)
+            finally:
+                process.kill()
+                # However long that takes: giving back 10 GiB can be seconds.
+                process.wait()
+                if process.stdout is not None:
+                    process.stdout.close()
+
+    def description(self, seed: int = 0) -> dict[str, object]:
+        """What the runner is told: everything, as JSON can hold it."""
+        marks = {"huge": self.huge, "shared": self.shared, "file": self.files}
+        return {
+            "regions": [
+                asdict(region) | {mark: region.name in names for mark, names in marks.items()}
+                for region in self.config.regions
+            ],
+            "phases": [asdict(phase) for phase in self.config.phases],
+            "processes": self.processes,
+            "threads": self.threads,
+            "churn_ms": self.churn_ms,
+            "period_ms": self.period_ms,
+            "round_accesses": self.round_accesses,
+            "repeat": self.repeat,
+            "seed": seed,
+        }
+
+    def simulated(self, accesses_hz: float = 32e6) -> Simulated:
+        """The same as a trace for `pydamon.simulate`, with so many accesses a second.
+
+        The regions lie side by side. Sequential accesses are simulated as random ones of the same
+        rate; the phases come once, and the last one stays.
+        """
+        regions: dict[str, tuple[int, int]] = {}
+        at = _BASE
+        for region in self.config.regions:
+            regions[region.name] = at, at + region.size_bytes
+            at += math.ceil(region.size_bytes / PAGE_SIZE) * PAGE_SIZE
+        phases = []
+        for phase in self.config.phases:
+            weights = sum(pattern.weight for pattern in phase.patterns)
+            accesses = []
+            for pattern in phase.patterns:
+                start, end = regions[pattern.region]
+                stride = PAGE_SIZE if pattern.random else max(PAGE_SIZE, pattern.stride)
+                share = pattern.weight / weights
+                pages = math.ceil((end - start) / stride)
+                if share:
+                    accesses.append(Access(start, end, accesses_hz * share / pages, stride))
+            phases.append(TracePhase(phase.duration_ms * 10**6, tuple(accesses)))
+        return Simulated(Trace(tuple(phases)), ((_BASE, at),), regions)
+
+
+_KIB, _MIB = 1 << 10, 1 << 20
+_FOREVER_MS = 24 * 3600 * 1000
+_PHASE_MS = 8000
+"""Long enough to stand still for the 5 s that a monitor may take to settle, and then some."""
+
+
+def _walk(region: str, weight: int = 1, stride: int = 4 * _KIB, mode: Mode = "rw") -> Pattern:
+    return Pattern(region, random=False, stride=stride, weight=weight, mode=mode)
+
+
+def _lot(region: str, weight: int = 1, mode: Mode = "rw") -> Pattern:
+    return Pattern(region, random=True, stride=0, weight=weight, mode=mode)
+
+
+def _regions(sizes: Iterable[tuple[str, int]]) -> tuple[Region, ...]:
+    return tuple(Region(name, size) for name, size in sizes)
+
+
+def _still(sizes: Iterable[tuple[str, int]], *patterns: Pattern) -> Config:
+    return Config(_regions(sizes), (Phase("steady", _FOREVER_MS, patterns),))
+
+
+def _one_by_one(count: int, size_bytes: int, order: Iterable[int]) -> Config:
+    """One of *count* regions after the other is in use."""
+    return Config(
+        _regions((f"r{number}", size_bytes) for number in range(count)),
+        tuple(Phase(f"only r{at}", _PHASE_MS, (_walk(f"r{at}"),)) for at in order),
+    )
+
+
+def _stairs() -> Workload:
+    config = _one_by_one(10, 10 * _MIB, range(10))
+    return Workload("stairs", "10 regions of 10 MiB, one after the other in use", config)
+
+
+def _zigzag() -> Workload:
+    order = [*range(10), *range(8, 0, -1)]
+    config = _one_by_one(10, 10 * _MIB, order)
+    return Workload("zigzag", "10 regions of 10 MiB in use, up and down again", config)
+
+
+def _moving() -> Workload:
+    config = _one_by_one(64, 4 * _MIB, [(at * 23) % 64 for at in range(64)])
+    return Workload("moving", "a hot spot of 4 MiB that jumps about in 256 MiB", config)
+
+
+def _hotspot() -> Workload:
+    sizes = [("before", 613 * _MIB), ("hot", _MIB), ("after", 386 * _MIB)]
+    return Workload("hotspot", "1 MiB hot in 1,000 MiB", _still(sizes, _walk("hot")))
+
+
+def _hotspots() -> Workload:
+    sizes = [
+        size
+        for n in range(8)
+        for size in ((f"cold{n}", (40 + 7 * n) * _MIB), (f"hot{n}", (1 + n % 3) * _MIB))
+    ]
+    config = _still(sizes, *(_walk(f"hot{n}", 1 + n % 3) for n in range(8)))
+    return Workload("hotspots", "8 hot spots of 1 to 3 MiB in 530 MiB", config)
+
+
+def _gradient() -> Workload:
+    sizes = [*((f"step{n}", 4 * _MIB) for n in range(8)), ("cold", 96 * _MIB)]
+    config = _still(sizes, *(_lot(f"step{n}", 1 << n) for n in range(8)))
+    about = "8 regions of 4 MiB, each in use twice as much as the one before, at random"
+    return Workload("gradient", about, config, round_accesses=2048)
+
+
+def _sparse() -> Workload:
+    sizes = [("idle", 64 * _MIB), ("sparse", 128 * _MIB), ("cold", 64 * _MIB)]
+    config = _still(sizes, _walk("sparse", stride=64 * _KIB))
+    return Workload("sparse", "1 page in 16 of 128 MiB hot, 128 MiB cold", config)
+
+
+def _uniform() -> Workload:
+    sizes = [("hot", 64 * _MIB), ("cold", 64 * _MIB)]
+    return Workload("uniform", "64 MiB in use at random, 64 MiB cold", _still(sizes, _lot("hot")))
+
+
+def _phases() -> Workload:
+    sizes = [("a", 16 * _MIB), ("b", 48 * _MIB), ("c", 32 * _MIB), ("cold", 96 * _MIB)]
+    phases = (
+        Phase("a and b", _PHASE_MS, (_walk("a", 1, mode="ro"), _walk("b", 3, mode="wo"))),
+        Phase("c", _PHASE_MS, (_lot("c", mode="ro"),)),
+        Phase("a and c", _PHASE_MS, (_walk("a", 1), _walk("c", 2, 64, "ro"))),
+    )
+    about = "3 phases that read, write or both, in order and at random"
+    return Workload("phases", about, Config(_regions(sizes), phases))
+
+
+def _huge() -> Workload:
+    sizes = [("hot", 64 * _MIB), ("cold", 192 * _MIB)]
+    config = _still(sizes, _walk("hot"))
+    both = frozenset({"hot", "cold"})
+    return Workload("huge", "64 MiB hot of 256 MiB in huge pages", config, huge=both)
+
+
+def _shared() -> Workload:
+    sizes = [("hot", 32 * _MIB), ("cold", 96 * _MIB)]
+    both = frozenset({"hot", "cold"})
+    return Workload(
+        "shared",
+        "32 MiB hot of 128 MiB, which 2 processes share",
+        _still(sizes, _walk("hot")),
+        shared=both,
+        processes=2,
+    )
+
+
+def _files() -> Workload:
+    sizes = [("hot", 32 * _MIB), ("cold", 96 * _MIB)]
+    both = frozenset({"hot", "cold"})
+    config = _still(sizes, _walk("hot"))
+    return Workload("files", "32 MiB hot of 128 MiB in mapped files", config, files=both)
+
+
+def _churn() -> Workload:
+    sizes = [("cold", 96 * _MIB), ("hot", 32 * _MIB)]
+    config = _still(sizes, _walk("hot"))
+    return Workload("churn", "32 MiB hot of 128 MiB, mappings come and go", config, churn_ms=50)
+
+
+def _threads() -> Workload:
+    sizes = [("hot", 32 * _MIB), ("cold", 96 * _MIB)]
+    config = _still(sizes, _walk("hot"))
+    return Workload("threads", "32 MiB hot of 128 MiB, used by 16 threads", config, threads=16)
+
+
+def _tlb() -> Workload:
+    sizes = [("cold", 63 * _MIB), ("hot", 256 * _KIB), ("after", 768 * _KIB)]
+    config = _still(sizes, _walk("hot"))
+    return Workload("tlb", "256 KiB hot of 64 MiB: within the reach of the TLB", config)
+
+
+_MAKERS: tuple[Callable[[], Workload], ...] = (
+    _stairs,
+    _zigzag,
+    _moving,
+    _hotspot,
+    _hotspots,
+    _gradient,
+    _sparse,
+    _uniform,
+    _phases,
+    _huge,
+    _shared,
+    _files,
+    _churn,
+    _threads,
+    _tlb,
+)
+
+PATTERNS: dict[str, Workload] = {workload.name: workload for workload in (m() for m in _MAKERS)}
+"""Every shipped workload by name."""
+
+
+def pattern(name: str) -> Workload:
+    """The shipped workload of that name; raises `UsageError` if there is none."""
+    if name not in PATTERNS:
+        names = ", ".join(PATTERNS)
+        raise UsageError(f"there is no workload {name!r}", hint=f"choose from {names}")
+    return PATTERNS[name]

@@ -1,0 +1,4 @@
+"""What recordings say: functions on recordings, with typed results."""
+
+from pydamon._data.analysis import *  # noqa: F403
+from pydamon._data.analysis import __all__  # noqa: F401
