@@ -21,7 +21,7 @@ test-live: $(READY) $(BPF).o
 	$(BIN)/pytest -q -m "live and long"
 
 # The same tests with other kernels and page tables, in a virtual machine: see docs/testing.md.
-#     make test-vm VARIANT=linux61,thp TESTS="tests/live -k huge"
+#     make test-vm VARIANT=linux61,thp TESTS="tests/integration -k huge"
 test-vm: $(READY) $(BPF).o
 	@$(BIN)/python -m tests.vm.run --variant '$(VARIANT)' $(TESTS)
 

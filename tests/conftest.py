@@ -16,14 +16,14 @@ from pydamon._observe.kernel.claim import check_free
 from pydamon._observe.kernel.files import Files
 from pydamon._observe.kernel.kdamond import ADMIN
 from pydamon._observe.kernel.reader import EventReader
-from tests.kernel.conftest import FREE, kdamonds
+from tests.unit.observe.kernel.conftest import FREE, kdamonds
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 _HERE = Path(__file__).parent
 _LONG = ("test_commands.py", "test_odd_programs.py", "test_schemes.py", "test_targets.py")
-_LIVE = tuple(_HERE / name for name in ("live", "bench", "vm", "kernel/test_real.py"))
+_LIVE = tuple(_HERE / name for name in ("integration", "vm"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.live)
         if item.get_closest_marker("live"):
             item.add_marker(pytest.mark.flaky(reruns=2))
-            if item.path.is_relative_to(_HERE / "bench") or item.path.name in _LONG:
+            if item.path.is_relative_to(_HERE / "integration/bench") or item.path.name in _LONG:
                 item.add_marker(pytest.mark.long)
 
 

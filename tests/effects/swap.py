@@ -27,7 +27,7 @@ from pathlib import Path
 import pydamon
 from pydamon._act.policies import Reclaim
 from pydamon._observe.sampling import monitor
-from tests.live.conftest import MIB, running, slowness
+from tests.integration.conftest import MIB, running, slowness
 
 _STEP_S = 10
 Speed = tuple[float, float]

@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "-m",
         "pytest",
         "--junit-xml=/tmp/results/junit.xml",
-        *(tests or ["tests/live", "tests/kernel"]),
+        *(tests or ["tests/integration", "tests/vm"]),
     ]
     command = [sys.executable, *(options.python or pytest)]
     results = CACHE / "results" / (options.variant or "default")

@@ -21,7 +21,7 @@ from pydamon import Scheme
 from pydamon._act.policies import Reclaim, Tier
 from pydamon._act.runtime import AppliedScheme
 from pydamon._observe.sampling import monitor
-from tests.live.conftest import MIB, needs, running, slowness
+from tests.integration.conftest import MIB, needs, running, slowness
 
 pytestmark = [
     pytest.mark.live,

@@ -1,0 +1,153 @@
+"""Attribution: what objects are called, and which of them are used."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from pydamon._objects import Buffer, ObjectReport, find_buffers, watch
+from pydamon._observe.linux.maps import parse_maps, read_maps
+from tests.integration.conftest import needs
+
+MIB = 1 << 20
+
+
+def found(**namespace: object) -> dict[str, Buffer]:
+    """What is found in a namespace, by its best name."""
+    return {one.name: one for one in find_buffers(namespace) if one.names}
+
+
+def test_arrays_are_found_by_name_in_containers_and_attributes() -> None:
+    class Model:
+        def __init__(self) -> None:
+            self.weights = {"first": np.ones(MIB)}
+
+    a = np.ones(MIB, np.uint8)
+    names = found(a=a, model=Model(), many=[np.ones(MIB, np.uint8), None])
+    assert set(names) == {"a", "model.weights['first']", "many[0]"}
+    assert names["a"].size == MIB
+    assert names["model.weights['first']"].size == 8 * MIB
+
+
+def test_views_count_to_what_they_keep_alive() -> None:
+    a = np.ones(MIB, np.uint8)
+    names = found(part=a[100_000:], a=a, again=a)
+    assert [one.size for one in names.values()] == [MIB]
+    (one,) = names.values()
+    assert set(one.names) == {"part", "a", "again"}
+
+
+def test_what_lies_within_a_named_object_is_left_out() -> None:
+    frame = pd.DataFrame({"x": np.ones(MIB), "y": np.ones(MIB, np.float32)})
+    other, more = np.ones(MIB), np.ones(2 * MIB)
+    names = found(more=more, column=frame["y"], frame=frame, other=other)
+    assert set(names) == {"more", "frame", "other"}
+    assert names["frame"].size == 12 * MIB
+
+
+def test_tensors_of_a_model_have_the_names_that_torch_gives_them() -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed: it is large")
+
+    class Block(torch.nn.Module):  # type: ignore[misc,name-defined]
+        def __init__(self, deeper: int) -> None:
+            super().__init__()
+            self.inner = Block(deeper - 1) if deeper else torch.nn.Linear(512, 512)
+            self.kept = torch.ones(MIB)
+
+    weights = torch.ones(4 * MIB, dtype=torch.uint8)
+    names = found(model=Block(5), weights=weights, half=weights[2 * MIB :], meta=weights.to("meta"))
+    assert names["weights"].names == ("weights", "half")
+    assert names["weights"].size == 4 * MIB
+    deep = ".inner" * 6
+    assert names[f"model{deep}.weight"].size == MIB
+    assert names["model.kept"].size == names["model.inner.kept"].size == 4 * MIB
+
+
+def test_what_is_small_is_left_out() -> None:
+    assert not found(a=np.ones(100), b=b"x" * 1000, c="x" * MIB, d=3)
+
+
+@pytest.mark.parametrize(
+    ("make", "size"),
+    [
+        (lambda: pd.DataFrame({"x": np.ones(MIB), "y": np.ones(MIB, np.float32)}), 12 * MIB),
+        (lambda: pd.Series(np.ones(MIB)), 8 * MIB),
+        (lambda: pa.table({"x": np.ones(MIB)}), 8 * MIB),
+        (lambda: bytearray(MIB), MIB),
+        (lambda: bytes(MIB), MIB),
+    ],
+)
+def test_other_kinds_are_found(make: Callable[[], object], size: int) -> None:
+    value = make()
+    (one,) = found(value=value).values()
+    assert (one.name, one.kind) == ("value", type(value).__name__)
+    assert size <= one.size <= size + 4096
+
+
+def test_what_nobody_names_is_found_too() -> None:
+    holder = [np.ones(MIB + 12_288, np.uint8)]
+    (one,) = [one for one in find_buffers({}) if one.size == MIB + 12_288]
+    assert one.name == "(unnamed)"
+    del holder
+
+
+def use_five_of_twenty(probe: str) -> tuple[dict[str, object], ObjectReport]:
+    arrays = {f"a{i}": np.ones((2 + i % 5) << 17) for i in range(20)}
+    for name in list(arrays):
+        assert arrays[name].nbytes >= 2 * MIB
+    used = [arrays[f"a{i}"] for i in (1, 4, 9, 13, 19)]
+    with watch(arrays, probe=probe, cpu_budget_percent=20) as watching:
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            for one in used:
+                one.sum()
+            time.sleep(0.002)
+    return dict(arrays), watching.report
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("probe", [pytest.param(p, marks=needs(p)) for p in ("exact", "refs")])
+def test_of_twenty_arrays_the_five_that_are_used_are_named(probe: str) -> None:
+    arrays, report = use_five_of_twenty(probe)
+    mine = [one for one in report if one.buffer.names]
+    assert report.probe == probe
+    assert {one.name for one in mine if one.state == "hot"} == {"a1", "a4", "a9", "a13", "a19"}
+    if probe == "exact":
+        assert {one.state for one in mine} == {"hot", "untouched"}
+    assert len(mine) == 20
+    total = sum(one.size for one in mine)
+    assert total == sum(2 + i % 5 for i in range(20)) * MIB
+    # No byte counts twice, and each lies in memory that can be written to.
+    spans = sorted(span for one in mine for span in one.buffer.spans)
+    assert all(end <= start for (_, end), (start, _) in pairwise(spans))
+    mapped = [m for m in parse_maps(read_maps(os.getpid())).mappings if m.perms.startswith("rw")]
+    inside = sum(max(0, min(e, m.end) - max(s, m.start)) for s, e in spans for m in mapped)
+    assert inside == total
+    del arrays
+
+
+@pytest.mark.live
+@needs("refs")
+def test_refs_says_what_it_cannot_tell_apart() -> None:
+    namespace: dict[str, object] = {"old": np.ones(MIB)}
+    with watch(namespace, probe="refs", cpu_budget_percent=20) as watching:
+        namespace["new"] = np.ones(MIB)
+        time.sleep(1.5)
+    assert watching.report["new"].state == "unknown"
+    assert watching.report["old"].state in ("untouched", "cold")
+    with pytest.raises(KeyError):
+        watching.report["neither"]
+
+
+def test_a_probe_that_is_none_is_a_sentence() -> None:
+    from pydamon import ProbeUnavailable
+
+    with pytest.raises(ProbeUnavailable, match="cannot be watched"):
+        watch({}, probe="writes ")
