@@ -19,7 +19,7 @@ BLOCK = re.compile(r"^```mermaid\n(?P<source>.*?)^```$", re.MULTILINE | re.DOTAL
 _DOCS = Path("docs")
 _DIRECTORY = Path("diagrams")
 _SETTINGS = (
-    "{startOnLoad: false, theme: 'neutral', htmlLabels: false, flowchart: {htmlLabels: false},"
+    "{startOnLoad: false, theme: 'neutral', htmlLabels: false, flowchart: {htmlLabels: false, rankSpacing: 20, nodeSpacing: 24, padding: 8, wrappingWidth: 400},"
     " fontFamily: 'system-ui, sans-serif', deterministicIds: true}"
 )
 
