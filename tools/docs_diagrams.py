@@ -8,6 +8,7 @@ headless Chromium. Pictures that no page needs any more are removed.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import sys
 import tempfile
@@ -18,10 +19,20 @@ __all__ = ["BLOCK", "picture_path"]
 BLOCK = re.compile(r"^```mermaid\n(?P<source>.*?)^```$", re.MULTILINE | re.DOTALL)
 _DOCS = Path("docs")
 _DIRECTORY = Path("diagrams")
-_SETTINGS = (
-    "{startOnLoad: false, theme: 'neutral', htmlLabels: false, flowchart: {htmlLabels: false, rankSpacing: 20, nodeSpacing: 24, padding: 8, wrappingWidth: 400},"
-    " fontFamily: 'system-ui, sans-serif', deterministicIds: true}"
-)
+_SETTINGS = {
+    "startOnLoad": False,
+    "theme": "neutral",
+    "htmlLabels": False,
+    "flowchart": {
+        "htmlLabels": False,
+        "rankSpacing": 20,
+        "nodeSpacing": 24,
+        "padding": 8,
+        "wrappingWidth": 400,
+    },
+    "fontFamily": "system-ui, sans-serif",
+    "deterministicIds": True,
+}
 
 
 def picture_path(source: str) -> Path:
@@ -45,16 +56,14 @@ def main(mermaid: str) -> None:
 
 
 def _draw(sources: dict[Path, str], mermaid: str) -> None:
-    import json
-
-    from tests.browser import chromium
+    from tests.browser import chromium  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as directory:
         page = Path(directory) / "page.html"
         page.write_text(f"<!doctype html><meta charset=utf-8><script>{mermaid}</script>")
         with chromium(Path(directory) / "profile") as tab:
             tab.open(page)
-            tab.evaluate(f"mermaid.initialize({_SETTINGS})")
+            tab.evaluate(f"mermaid.initialize({json.dumps(_SETTINGS)})")
             for path, source in sources.items():
                 name = json.dumps(f"d{path.stem}")
                 svg: str = tab.evaluate(

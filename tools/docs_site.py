@@ -71,7 +71,7 @@ def _diagram(source: str, page: Page, config: MkDocsConfig) -> str:
     return f'<div class="diagram">{path.read_text()}</div>'
 
 
-def on_env(env: Any, **_: Any) -> None:
+def on_env(*_: Any, **__: Any) -> None:
     """Fail where a command is in no page."""
     if missing := sorted(command_names() - _shown_commands):
         raise PluginError(f"no page of the reference shows: {', '.join(missing)}")
