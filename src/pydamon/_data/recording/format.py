@@ -86,7 +86,7 @@ COLUMNS = pa.schema(
         )
     ]
 )
-"""One row a region of a snapshot; `docs/reference/recording-format.md` says what each column means."""
+"""One row a region of a snapshot; docs/reference/recording-format.md explains the columns."""
 
 LATER = frozenset(
     {
