@@ -6,8 +6,11 @@ the build fails where a page would load anything from another host.
 
 from __future__ import annotations
 
+import logging
 import re
 from html.parser import HTMLParser
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,11 @@ import pydamon
 
 __all__ = ["on_config", "on_env", "on_page_markdown", "on_post_build"]
 
+_log = logging.getLogger("mkdocs.hooks.docs_site")
 _NAME = re.compile(r"^::: pydamon\.(\w+)", re.MULTILINE)
+_NAMES_OF = re.compile(r"^<!-- names of (?P<module>[\w.]+), in (?P<home>[\w.]+) -->$", re.MULTILINE)
+"""Where a module takes its names from another one in a way that only running it shows."""
+_REFERENCE = "reference/python/"
 _OTHER_NAMES = "<!-- other names -->"
 _LOADING = {"link": "href", "script": "src", "img": "src", "iframe": "src", "source": "src"}
 _ELSEWHERE = re.compile(r"^(https?:)?//")
@@ -35,7 +42,7 @@ def on_config(config: MkDocsConfig) -> None:
     """Note which names of the library have a place of their own in a page."""
     _shown_commands.clear()
     _documented.clear()
-    for path in Path(config.docs_dir).glob("reference/python/*.md"):
+    for path in Path(config.docs_dir).glob(f"{_REFERENCE}*.md"):
         _documented.update(_NAME.findall(path.read_text()))
 
 
@@ -44,6 +51,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) 
     markdown = MARKER.sub(lambda match: _command(match["name"], page), markdown)
     if _OTHER_NAMES in markdown:
         markdown = markdown.replace(_OTHER_NAMES, _other_names())
+    if page.file.src_uri.startswith(_REFERENCE):
+        markdown = _NAMES_OF.sub(_names_of, _NAME.sub(_known, markdown))
     return BLOCK.sub(lambda match: _diagram(match["source"], page, config), markdown)
 
 
@@ -59,6 +68,19 @@ def _command(name: str, page: Page) -> str:
 def _other_names() -> str:
     """The names of `pydamon` that no page lists: so new ones are documented at once."""
     return "\n\n".join(f"::: pydamon.{name}" for name in pydamon.__all__ if name not in _documented)
+
+
+def _names_of(match: re.Match[str]) -> str:
+    names = import_module(match["module"]).__all__
+    return "\n\n".join(f"::: {match['home']}.{name}" for name in names)
+
+
+def _known(match: re.Match[str]) -> str:
+    """A name with a place in a page, unless the library has it no more."""
+    if match[1] in pydamon.__all__ or find_spec(f"pydamon.{match[1]}"):
+        return match[0]
+    _log.info("pydamon.%s is no more: take it out of the reference", match[1])
+    return ""
 
 
 def _diagram(source: str, page: Page, config: MkDocsConfig) -> str:
