@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BPF := src/pydamon/_observe/probes/ebpf/sampler.bpf
 
-.PHONY: demo test test-live test-vm docs effects hostile lint bench bench-quick bpf format clean
+.PHONY: demo test test-live test-vm effects hostile lint bench bench-quick bpf format clean
 
 demo: $(READY) $(BPF).o
 	$(BIN)/pydamon demo
@@ -20,11 +20,20 @@ test: lint
 test-live: $(READY) $(BPF).o
 	$(BIN)/pytest -q -m "live and long"
 
-# The same tests with other kernels and page tables, in a virtual machine: see
-# docs/how-to/run-the-tests.md.
+# The same tests with other kernels and page tables, in a virtual machine: see docs/testing.md.
 #     make test-vm VARIANT=linux61,thp TESTS="tests/integration -k huge"
 test-vm: $(READY) $(BPF).o
 	@$(BIN)/python -m tests.vm.run --variant '$(VARIANT)' $(TESTS)
+
+# The documentation, in build/site: pages that need no network. A broken link is an error.
+.PHONY: docs
+docs: $(VENV)/.docs
+	PYTHONPATH=src:tools NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "build/site/index.html"
+
+$(VENV)/.docs: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[docs]'
+	@touch $@
 
 lint: $(READY) $(BPF).o
 	$(BIN)/ruff check .
@@ -32,12 +41,7 @@ lint: $(READY) $(BPF).o
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The documentation, in build/site: pages that need no network. Any broken link is an error.
-docs: $(VENV)/.docs
-	PYTHONPATH=src:tools NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
-	@echo "build/site/index.html"
-
-# What the policies achieve on this machine (docs/explanation/cost.md); two minutes each.
+# What the policies achieve on this machine (docs/schemes.md); two minutes each.
 effects: $(READY) $(BPF).o
 	$(BIN)/python -m tests.effects.reclaim
 	$(BIN)/python -m tests.effects.thp
@@ -50,7 +54,7 @@ hostile: $(READY) $(BPF).o
 bench: $(READY) $(BPF).o
 	$(BIN)/pytest -q --benchmark-enable --benchmark-only
 
-# Whether it still sees right, in under 2 minutes: small, noisy, and for CI (docs/explanation/accuracy.md).
+# Whether it still sees right, in under 2 minutes: small, noisy, and for CI (docs/benchmarks.md).
 bench-quick: $(READY) $(BPF).o
 	@for bench in accuracy real overhead scale core; do \
 		$(BIN)/python -m pydamon bench $$bench --quick || exit 1; echo; \
@@ -71,10 +75,6 @@ $(READY): pyproject.toml
 		{ echo "cannot make a virtual environment; on Debian: apt install python3-venv"; exit 1; }
 	$(BIN)/pip install --quiet --disable-pip-version-check hatchling editables ziglang
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[dev]'
-	@touch $@
-
-$(VENV)/.docs: $(READY)
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[docs]'
 	@touch $@
 
 $(BPF).o: $(BPF).c tools/bpf_build.py | $(READY)
