@@ -1,4 +1,4 @@
-"""pydamon's own format: an Arrow IPC stream (docs/reference/recording-format.md)."""
+"""pydamon's own format: an Arrow IPC stream (docs/recording-format.md)."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ COLUMNS = pa.schema(
         )
     ]
 )
-"""One row a region of a snapshot; docs/reference/recording-format.md explains the columns."""
+"""One row a region of a snapshot; `docs/recording-format.md` says what each column means."""
 
 LATER = frozenset(
     {

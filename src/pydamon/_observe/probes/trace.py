@@ -112,7 +112,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """CPU time of the monitor in nanoseconds, measured with `ebpf` (docs/explanation/cost.md).
+    """CPU time that the monitor needs, in nanoseconds: measured with `ebpf` (docs/benchmarks.md).
 
     A *tick* is a wake-up with its system calls. A *clear* is one range, while the target runs on
     another CPU, and *clear_page* what each page adds that was accessed. A *table* is read and
