@@ -43,7 +43,9 @@ def on_config(config: MkDocsConfig) -> None:
     _shown_commands.clear()
     _documented.clear()
     for path in Path(config.docs_dir).glob(f"{_REFERENCE}*.md"):
-        _documented.update(_NAME.findall(path.read_text()))
+        text = path.read_text()
+        _documented.update(_NAME.findall(text))
+        _documented.update(match["module"].partition(".")[2] for match in _NAMES_OF.finditer(text))
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) -> str:
