@@ -17,7 +17,7 @@ from pydamon._cli.main import PROGRAM
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
-PUBLIC = ("analysis", "export", "live", "notebook", "objects", "policies", "workloads")
+PUBLIC = ("analysis", "export", "live", "notebook", "objects", "policies", "probes", "workloads")
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`((?:sudo )?pydamon [^`]+)`")
