@@ -1,15 +1,13 @@
 from . import analysis, export, live, objects
+from ._act.applied import Applied, AppliedScheme, Tried
 from ._act.apply import apply
 from ._act.kernel import (
-    KernelScheme,
-    KernelSchemes,
     LruSortModule,
     LruSortParameters,
     ReclaimModule,
     ReclaimParameters,
     StatModule,
 )
-from ._act.runtime import AppliedScheme, AppliedSchemes
 from ._act.schemes import read_damo_schemes, read_schemes
 from ._data.formats.output import write_recording
 from ._data.formats.reader import merge_recordings, open_recording, read_recording
@@ -41,17 +39,21 @@ from ._model.schemes import (
 from ._model.snapshot import Cost, Snapshot, SnapshotRegion, Target
 from ._model.units import format_duration, format_size
 from ._observe.monitor import Monitor
+from ._observe.options import MonitorOptions
 from ._observe.probes import PROBES
 from ._observe.probes.trace import Access, Phase, Trace
 from ._observe.sampling import simulate
 from ._observe.start import monitor, monitor_physical
+from ._record import record
+
+__version__: str
 
 __all__ = [
     "PROBES",
     "Access",
     "AccessPattern",
+    "Applied",
     "AppliedScheme",
-    "AppliedSchemes",
     "Attrs",
     "Cost",
     "Destination",
@@ -60,13 +62,12 @@ __all__ = [
     "Guard",
     "IntervalGoal",
     "KernelError",
-    "KernelScheme",
-    "KernelSchemes",
     "LruSortModule",
     "LruSortParameters",
     "Mapping",
     "MappingTable",
     "Monitor",
+    "MonitorOptions",
     "Phase",
     "ProbeError",
     "ProbeUnavailable",
@@ -88,6 +89,7 @@ __all__ = [
     "Target",
     "TargetError",
     "Trace",
+    "Tried",
     "UsageError",
     "Watermarks",
     "Weights",
@@ -105,6 +107,7 @@ __all__ = [
     "read_damo_schemes",
     "read_recording",
     "read_schemes",
+    "record",
     "simulate",
     "write_recording",
 ]

@@ -19,8 +19,7 @@ import pytest
 import pydamon
 from pydamon import Scheme
 from pydamon._act.policies import Reclaim, Tier
-from pydamon._act.runtime import AppliedScheme
-from pydamon._observe.sampling import monitor
+from pydamon._observe.start import monitor
 from tests.integration.conftest import MIB, needs, running, slowness
 
 pytestmark = [
@@ -86,10 +85,12 @@ def _program(mib: int, hot_mib: int) -> Iterator[_Program]:
         yield _Program(process)
 
 
-def _apply(pid: int, schemes: tuple[Scheme, ...], duration: str) -> list[AppliedScheme]:
+def _apply(pid: int, schemes: tuple[Scheme, ...], duration: str) -> list[pydamon.AppliedScheme]:
     budget = min(100.0, 3.0 * slowness())
     with (
-        monitor(pid, sample="100ms", aggr="1s", cpu_budget_percent=budget) as mon,
+        monitor(
+            pid, engine="sampling", sample="100ms", aggr="1s", cpu_budget_percent=budget
+        ) as mon,
         pydamon.apply(mon, *schemes) as applied,
     ):
         for _ in applied.run(duration):

@@ -8,9 +8,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +17,9 @@ from numpy.typing import NDArray
 from pydamon._model.errors import ProbeUnavailable
 from pydamon._model.regions import PAGE_SIZE
 from pydamon._model.snapshot import Snapshot
-from pydamon._observe.kernel import KernelMonitor
 from pydamon._observe.linux.process import Process
 from pydamon._observe.monitor import Monitor
+from pydamon._observe.options import MonitorOptions
 from pydamon._observe.probes.scanning import Pagemap
 from pydamon._observe.start import monitor, monitor_physical
 from pydamon._workloads import QUARTER
@@ -57,12 +56,13 @@ def measure(quick: bool, seed: int, say: Callable[[str], None]) -> Iterator[Engi
     stays in there. An engine that does not work here is left out.
     """
     mib, duration = (64, "6s") if quick else (200, "20s")
-    options: dict[str, Any] = {"sample": "25ms", "aggr": "500ms", "cpu_budget_percent": None}
+    options = MonitorOptions(sample="25ms", aggr="500ms", cpu_budget_percent=None)
+    by_pages = replace(options, probe="ebpf", seed=seed)
     with _program(mib) as (pid, start, hot, size):
         openers: dict[str, Callable[[], Monitor]] = {
-            "kernel vaddr": lambda: monitor(pid, engine="kernel", **options),
-            "kernel paddr": lambda: monitor_physical(**options),
-            "sampling": lambda: monitor(pid, probe="ebpf", seed=seed, **options),
+            "kernel vaddr": lambda: monitor(pid, engine="kernel", options=options),
+            "kernel paddr": lambda: monitor_physical(options=options),
+            "sampling": lambda: monitor(pid, options=by_pages),
         }
         for name, opener in openers.items():
             say(f"{name}, {duration}")
@@ -81,10 +81,10 @@ def measure(quick: bool, seed: int, say: Callable[[str], None]) -> Iterator[Engi
 def _watch(
     name: str, mon: Monitor, duration: str, places: NDArray[np.int64], hot_pages: int
 ) -> EngineResult:
-    begin_ns, own_ns, kdamond_ns = time.monotonic_ns(), time.process_time_ns(), _kdamond_ns(mon)
+    begin_ns, own_ns, kdamond_ns = time.monotonic_ns(), time.process_time_ns(), mon.kdamond_cpu_ns
     snapshots = list(mon.run(duration))
     passed_ns = time.monotonic_ns() - begin_ns
-    own_ns, kdamond_ns = time.process_time_ns() - own_ns, _kdamond_ns(mon) - kdamond_ns
+    own_ns, kdamond_ns = time.process_time_ns() - own_ns, mon.kdamond_cpu_ns - kdamond_ns
     late = snapshots[len(snapshots) // 2 :]
     told = [_called_hot(snapshot, places) for snapshot in late]
     return EngineResult(
@@ -117,10 +117,6 @@ def _frames(pid: int, start: int, end: int) -> NDArray[np.int64]:
     finally:
         pagemap.close()
         process.close()
-
-
-def _kdamond_ns(mon: Monitor) -> int:
-    return mon.kdamond_cpu_ns if isinstance(mon, KernelMonitor) else 0
 
 
 @contextmanager

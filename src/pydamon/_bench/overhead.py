@@ -7,15 +7,16 @@ import math
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any, Protocol
+from typing import Protocol
 
 from pydamon._bench.programs import PROGRAMS
 from pydamon._bench.programs.servers import serving
 from pydamon._bench.tools import TOOLS
-from pydamon._observe.sampling import monitor
+from pydamon._observe.options import MonitorOptions
+from pydamon._observe.start import monitor
 from pydamon._workloads import Config, Running, Workload
 from pydamon._workloads.masim import Pattern, Phase, Region
 
@@ -155,7 +156,7 @@ def _pairs(
     name: str,
     target: _Target,
     tool: str,
-    options: dict[str, Any],
+    options: MonitorOptions,
     pairs: int,
     look_s: float,
     floor: float,
@@ -164,7 +165,7 @@ def _pairs(
     found: dict[bool, list[dict[str, float]]] = {True: [], False: []}
     cpus, interruptions = [], []
     settle_s = min(_SETTLE_S, 2 * look_s)
-    with monitor(target.pid, seed=seed, **options) as mon:
+    with monitor(target.pid, engine="sampling", options=replace(options, seed=seed)) as mon:
         target.begin(settle_s)
         for _ in mon.run(f"{settle_s}s"):
             pass

@@ -7,9 +7,8 @@ import platform
 import time
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
@@ -21,9 +20,10 @@ from pydamon._model.snapshot import Snapshot
 from pydamon._observe.kernel import check_free
 from pydamon._observe.linux.maps import parse_maps, read_maps
 from pydamon._observe.linux.process import Process
+from pydamon._observe.options import MonitorOptions
 from pydamon._observe.probes import PROBES
 from pydamon._observe.probes.ebpf.probe import EbpfProbe
-from pydamon._observe.start import monitor
+from pydamon._observe.start import AUTO, monitor
 from pydamon._workloads import PageTruth, Running
 
 __all__ = [
@@ -72,10 +72,10 @@ def _cpu() -> str:
     return platform.machine()
 
 
-TOOLS: dict[str, dict[str, Any]] = {
-    "pydamon": {"probe": "ebpf"},
-    "plain": {"probe": "ebpf", "plain": True},
-    "refs": {"probe": "refs"},
+TOOLS = {
+    "pydamon": MonitorOptions(probe="ebpf"),
+    "plain": MonitorOptions(probe="ebpf", plain=True),
+    "refs": MonitorOptions(probe="refs"),
 }
 """How each tool is asked for: pydamon as it is, the kernel's algorithm at the same budget, and
 what the kernel counts for each mapping."""
@@ -132,12 +132,22 @@ def unavailable_tools() -> dict[str, str]:
     return reasons
 
 
-def watch(pid: int, tool: str, duration_s: float, *, seed: int = 0, **options: Any) -> MonitorRun:
+def watch(
+    pid: int,
+    tool: str,
+    duration_s: float,
+    *,
+    seed: int = 0,
+    cpu_budget_percent: float | None = 1.0,
+) -> MonitorRun:
     """Monitor a process with a tool for a while."""
     begin_ns = time.monotonic_ns()
     offset_ns = time.time_ns() - begin_ns
-    how = {"engine": KERNEL} if tool == KERNEL else TOOLS[tool] | {"seed": seed}
-    with monitor(pid, **how, **options) as mon:
+    engine, options = KERNEL, MonitorOptions()
+    if tool != KERNEL:
+        engine, options = AUTO, replace(TOOLS[tool], seed=seed)
+    options = replace(options, cpu_budget_percent=cpu_budget_percent)
+    with monitor(pid, engine=engine, options=options) as mon:
         return MonitorRun(begin_ns, tuple(mon.run(f"{duration_s}s")), offset_ns)
 
 

@@ -165,7 +165,7 @@ def _tools(wanted: Sequence[str], say: Callable[[str], None]) -> list[str]:
         )
     tools = []
     for tool in wanted:
-        probe = TOOLS[tool]["probe"] if tool in TOOLS else {KERNEL: KERNEL}.get(tool, "ebpf")
+        probe = TOOLS[tool].probe if tool in TOOLS else {KERNEL: KERNEL}.get(tool, "ebpf")
         if probe in missing:
             say(f"{tool} is left out: {missing[probe]}")
         else:

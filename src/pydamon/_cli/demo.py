@@ -30,7 +30,7 @@ def demo(args: Args) -> int:
 
     from pydamon._cli.main import main
     from pydamon._cli.record import record_to
-    from pydamon._observe.sampling import monitor
+    from pydamon._observe.start import monitor
     from pydamon._workloads import DEMO
 
     program = [sys.executable, str(DEMO), "600"]
@@ -40,7 +40,7 @@ def demo(args: Args) -> int:
             try:
                 assert process.stdout is not None
                 process.stdout.readline()
-                with monitor(process.pid) as mon:
+                with monitor(process.pid, engine="sampling") as mon:
                     record_to(mon, path, args.duration, force=False, command=program)
             finally:
                 process.kill()

@@ -87,13 +87,13 @@ def export(args: Args) -> int:
 
     whom = _whom(args)
     duration_ns = parse_duration_ns(args.duration) if args.duration else None
-    metrics = Metrics(processes=args.processes, cpu_budget_percent=args.cpu_budget)
+    metrics = Metrics(processes=args.processes, cpu_budget_percent=args.cpu_budget_percent)
     exporter = Exporter(
         whom,
         metrics,
         engine=args.engine,
         probe=args.probe,
-        cpu_budget_percent=args.cpu_budget,
+        cpu_budget_percent=args.cpu_budget_percent,
         children=not args.no_children,
     )
     host, port = args.listen

@@ -6,13 +6,17 @@ The words stand here, too, because help must not wait for the packages that they
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pydamon._cli.command import Choice, Parsed, argument, duration, option, options, percent
+from pydamon._cli.command import Args, Choice, Parsed, argument, duration, option, options, percent
 from pydamon._model.errors import UsageError
+
+if TYPE_CHECKING:
+    from pydamon._observe.options import MonitorOptions
 
 __all__ = [
     "ENGINES",
@@ -31,6 +35,7 @@ __all__ = [
     "json_option",
     "monitoring_options",
     "no_children_option",
+    "options_from",
     "probe_option",
     "recording_options",
     "recordings_options",
@@ -75,6 +80,7 @@ def cpu_budget_option(default: float | None = 1.0) -> Callable[[F], F]:
     """What monitoring may cost; `None` where nobody else knows whether it was given."""
     return option(
         "--cpu-budget",
+        "cpu_budget_percent",
         type=percent,
         default=default,
         metavar="PERCENT",
@@ -165,6 +171,18 @@ monitoring_options = options(
     ),
 )
 """How to monitor."""
+
+
+def options_from(args: Args) -> MonitorOptions:
+    """What a command line says about monitoring, for the options that the command has."""
+    from pydamon._model.attrs import IntervalGoal
+    from pydamon._observe.options import MonitorOptions
+
+    names = (field.name for field in fields(MonitorOptions))
+    given = {name: getattr(args, name) for name in names if hasattr(args, name)}
+    goal = IntervalGoal() if getattr(args, "tune", False) else None
+    return MonitorOptions(**given, goal=goal)
+
 
 source_options = options(
     argument(

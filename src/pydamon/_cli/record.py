@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from pydamon._cli.command import Args, NewFile, argument, command, eprint, option, show_warnings
-from pydamon._cli.options import force_option, monitoring_options
+from pydamon._cli.options import force_option, monitoring_options, options_from
 from pydamon._cli.signals import handling
 from pydamon._model.errors import UsageError
 from pydamon._model.names import printable
@@ -99,43 +99,23 @@ def record(args: Args) -> int:
 
 def monitor_from(args: Args, pids: list[int]) -> Monitor:
     """A monitor as `monitoring_options` describe it."""
-    from pydamon._model.attrs import IntervalGoal
     from pydamon._observe.start import monitor
 
     return monitor(
         pids,
         engine=args.engine,
-        sample=args.sample,
-        aggr=args.aggr,
-        update=args.update,
-        min_regions=args.min_regions,
-        max_regions=args.max_regions,
-        probe=args.probe,
-        cpu_budget_percent=args.cpu_budget,
+        options=options_from(args),
         children=not args.no_children,
         ranges=args.ranges or None,
-        regions_from=args.regions_from,
-        goal=IntervalGoal() if args.tune else None,
     )
 
 
 def _physical_from(args: Args) -> Monitor:
-    from pydamon._model.attrs import IntervalGoal
     from pydamon._observe.start import monitor_physical
 
     if args.engine == "sampling" or args.probe != "auto" or args.ranges:
         raise UsageError("physical memory is for the kernel's DAMON: leave out how to sample")
-    return monitor_physical(
-        nodes=args.nodes,
-        cgroup=args.cgroup,
-        sample=args.sample,
-        aggr=args.aggr,
-        update=args.update,
-        min_regions=args.min_regions,
-        max_regions=args.max_regions,
-        cpu_budget_percent=args.cpu_budget,
-        goal=IntervalGoal() if args.tune else None,
-    )
+    return monitor_physical(nodes=args.nodes, cgroup=args.cgroup, options=options_from(args))
 
 
 def record_to(
@@ -151,11 +131,13 @@ def record_to(
 
     *begin* is called when everything is ready to record.
     """
-    from pydamon._data.recording import Recorder, RecordingInfo
+    from pydamon._record import recorder_for
 
-    info = RecordingInfo.here(mon.attrs, mon.probe_name, time.time_ns(), _commands(mon, command))
     snapshots = mon.run(duration)
-    with ending(mon.stop), Recorder(path, info, force=force) as recorder:
+    with (
+        ending(mon.stop),
+        recorder_for(mon, path, force=force, command=command or ()) as recorder,
+    ):
         _announce(mon, command)
         progress = _Progress()
         if begin is not None:
@@ -236,7 +218,7 @@ def _lost(mon: Monitor) -> str:
         lost = "it finds the borders of regions by chance, and cannot see single pages"
     else:
         return ""
-    why = mon.passed_over.get("ebpf")
+    why = mon.fallback_reasons.get("ebpf")
     return f"{lost}; the ebpf probe can: {why.hint or why}" if why else lost
 
 
@@ -253,22 +235,3 @@ def ending(stop: Callable[[], None]) -> Iterator[None]:
     show_warnings()
     with handling(dict.fromkeys(numbers, request)):
         yield
-
-
-def _commands(mon: Monitor, command: list[str] | None) -> tuple[tuple[str, ...], ...]:
-    if command:
-        return (tuple(command),)
-    found = []
-    for target in mon.layout.targets:
-        if not target.pid:
-            continue
-        try:
-            line = Path(f"/proc/{target.pid}/cmdline").read_bytes()
-        except OSError:
-            line = b""
-        words = [os.fsdecode(word) for word in line.split(b"\0")]
-        # Who writes a title over its arguments leaves the rest of them empty.
-        while words and not words[-1]:
-            words.pop()
-        found.append(tuple(words))
-    return tuple(found)

@@ -21,15 +21,8 @@ from pydamon._show.terminal.schemes import status_line, status_report
 
 __all__ = ["monitoring_from", "run_service", "target_from", "with_given"]
 
-_MONITORING = {
-    "engine": "engine",
-    "sample": "sample",
-    "aggr": "aggr",
-    "update": "update",
-    "max_regions": "max_regions",
-    "cpu_budget": "cpu_budget_percent",
-}
-"""Arguments, and what they are called in a configuration."""
+_MONITORING = ("engine", "sample", "aggr", "update", "max_regions", "cpu_budget_percent")
+"""Arguments of the command line that are fields of a configuration."""
 
 
 def target_from(args: Args) -> TargetSelection | None:
@@ -50,7 +43,7 @@ def monitoring_from(
     config: Monitoring = Monitoring(),  # noqa: B008
 ) -> Monitoring:
     """How memory is watched: what the command line says of it wins over *config*."""
-    given = {ours: getattr(args, name) for name, ours in _MONITORING.items()}
+    given = {name: getattr(args, name) for name in _MONITORING}
     return attrs.evolve(config, **{k: v for k, v in given.items() if v is not None})
 
 

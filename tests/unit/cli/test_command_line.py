@@ -27,7 +27,7 @@ from pydamon._cli.main import PROGRAM, main
 from pydamon._data.formats import FORMATS
 from pydamon._data.formats.reader import read_recording
 from pydamon._observe.probes import PROBES
-from pydamon._observe.start import ENGINES
+from pydamon._observe.start import AUTO, ENGINES
 from pydamon._workloads import PATTERNS
 from tests.recordings import busy, record
 
@@ -106,7 +106,7 @@ def test_help_takes_at_most_15_times_an_empty_python(words: tuple[str, ...]) -> 
 
 
 def test_words_that_options_take_are_those_that_there_are() -> None:
-    assert choices.ENGINES == ENGINES
+    assert (AUTO, *ENGINES) == choices.ENGINES
     assert ("auto", *(probe.name for probe in PROBES)) == choices.PROBES
     assert {one.name: one.suffixes for one in FORMATS} == choices.FORMATS
     assert tuple(one.name for one in FORMATS if one.is_text) == choices.TEXT_FORMATS

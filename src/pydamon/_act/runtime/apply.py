@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon._act.applied import Applied
 from pydamon._act.memory import TargetMemory
 from pydamon._act.runtime.page_filters import check
-from pydamon._act.runtime.pipeline import AppliedScheme
-from pydamon._model.closing import Closing
+from pydamon._act.runtime.pipeline import SchemePipeline
 from pydamon._model.errors import ProbeError, SchemeError
 from pydamon._model.schemes.scheme import Scheme
 from pydamon._model.snapshot import Snapshot
 from pydamon._observe.monitor import Monitor
-from pydamon._observe.sampling import SamplingMonitor
 
 __all__ = ["AppliedSchemes", "apply"]
 
@@ -34,7 +32,7 @@ def apply(mon: Monitor, *schemes: Scheme, dry_run: bool = False) -> AppliedSchem
     With *dry_run* it is only counted what would be done, whoever monitors. Raises `SchemeError` for
     what this machine, or this user, cannot do to these targets.
     """
-    if not (dry_run or isinstance(mon, SamplingMonitor)):
+    if mon.page_control is None and not dry_run:
         raise SchemeError(
             "schemes are applied by pydamon only to what it samples itself",
             hint='use monitor(..., engine="sampling")',
@@ -42,56 +40,35 @@ def apply(mon: Monitor, *schemes: Scheme, dry_run: bool = False) -> AppliedSchem
     return AppliedSchemes(mon, schemes, dry_run=dry_run)
 
 
-class AppliedSchemes(Closing):
+class AppliedSchemes(Applied):
     """Iterates over a monitor's snapshots, to each of which the schemes have been applied.
 
     Ends when the monitor does, or when all schemes are done.
     """
 
     def __init__(self, mon: Monitor, schemes: Sequence[Scheme], *, dry_run: bool = False) -> None:
-        self._mon = mon
-        self._sampling = mon if isinstance(mon, SamplingMonitor) else None
-        """The monitor, if it can look at single pages and change ages."""
+        super().__init__(mon)
+        self._pages = mon.page_control
         self._memories: dict[int, TargetMemory] = {}
         for scheme in schemes:
-            check(scheme.filters, scans=self._sampling is not None and self._sampling.scans)
-        self.schemes = tuple(AppliedScheme(scheme, dry_run=dry_run) for scheme in schemes)
+            check(scheme.filters, scans=self._pages is not None and self._pages.scans)
+        self.schemes: tuple[SchemePipeline, ...] = tuple(
+            SchemePipeline(scheme, dry_run=dry_run) for scheme in schemes
+        )
         """The schemes with their state, in the order in which they are applied."""
         self._refresh()
         self._refuse()
-
-    def __getitem__(self, index: int) -> AppliedScheme:
-        return self.schemes[index]
-
-    def __len__(self) -> int:
-        return len(self.schemes)
-
-    def __iter__(self) -> Iterator[Snapshot]:
-        return self.run()
-
-    @property
-    def done(self) -> bool:
-        """Whether there are schemes, and all of them have ended."""
-        return bool(self.schemes) and all(scheme.done for scheme in self.schemes)
-
-    def run(self, duration: str | timedelta | None = None) -> Iterator[Snapshot]:
-        """The snapshots of the next *duration*, or until the targets are gone."""
-        for snapshot in self._mon.run(duration):
-            self.act_on(snapshot)
-            yield snapshot
-            if self.done:
-                return
 
     def act_on(self, snapshot: Snapshot) -> None:
         """Apply the schemes to a snapshot of the monitor."""
         self._refresh()
         for scheme in self.schemes:
             tried = scheme.apply(snapshot, self._memories, self._young)
-            if not scheme.resets_age or self._sampling is None:
+            if not scheme.resets_age or self._pages is None:
                 continue
             for target in {part.target for part in tried}:
                 rows = sorted((p.start, p.end) for p in tried if p.target == target)
-                self._sampling.reset_age(snapshot.targets[target], np.array(rows, np.int64))
+                self._pages.reset_age(snapshot.targets[target], np.array(rows, np.int64))
 
     def complaints(self) -> list[str]:
         """Which processes are left alone since the last time, and why: a line each, for people."""
@@ -134,6 +111,6 @@ class AppliedSchemes(Closing):
             )
 
     def _young(self, memory: TargetMemory, start: int, end: int) -> NDArray[np.bool_]:
-        if self._sampling is None or memory.process not in self._sampling.layout.processes:
+        if self._pages is None or memory.process not in self._mon.layout.processes:
             raise ProbeError("its pages cannot be looked at")
-        return self._sampling.young(memory.process, start, end)
+        return self._pages.young(memory.process, start, end)

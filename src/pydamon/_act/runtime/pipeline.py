@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from pydamon._act.actions import ACTION_TYPES, Action
+from pydamon._act.applied import Tried
 from pydamon._act.memory import PRIVILEGES, Refusal, TargetMemory
 from pydamon._act.runtime.backoff import Backoff, Cooldown, WatermarkState
 from pydamon._act.runtime.candidates import Candidates, filtered, matching
@@ -25,7 +25,7 @@ from pydamon._model.schemes.scheme import Scheme, SchemeStats
 from pydamon._model.snapshot import Snapshot
 from pydamon._model.units import format_duration
 
-__all__ = ["AppliedScheme", "Tried"]
+__all__ = ["SchemePipeline"]
 
 _MOST_BYTES = 64 << 20
 """What is done between two looks at the clock, at most."""
@@ -34,17 +34,7 @@ _STEPS = 16
 """In so many steps at least a window's limit is spent, so that the time quota holds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tried:
-    """A part of a target that a scheme was applied to, and how many of its bytes it was done to."""
-
-    target: int
-    start: int
-    end: int
-    applied_bytes: int
-
-
-class AppliedScheme:
+class SchemePipeline:
     """A scheme with all that it remembers between snapshots.
 
     With *dry_run* nothing is done, and watermarks do not keep it off: the statistics say what would

@@ -10,7 +10,7 @@ import re
 import struct
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -86,10 +86,16 @@ class Reader(Closing):
 
     @abstractmethod
     def read(self) -> Sequence[Aggregation]:
-        """The aggregations that have ended since the last call, oldest first."""
+        """Return the aggregations that have ended since the last call, oldest first."""
+
+    def expect(self, targets: int) -> None:
+        """Read results of this many targets from now on."""
+
+    def renumber(self, targets: int) -> None:
+        """Drop results with the targets' old numbers; there are this many targets now."""
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Stop reading."""
 
 
 class TriedReader(Reader):
@@ -102,12 +108,12 @@ class TriedReader(Reader):
 
     waits = True
 
-    def __init__(self, kdamond: Kdamond, scheme: int) -> None:
+    def __init__(self, kdamond: Kdamond, scheme: Callable[[], int]) -> None:
         self._kdamond = kdamond
         self._scheme = scheme
 
     def read(self) -> Sequence[Aggregation]:
-        rows = self._kdamond.tried_regions(self._scheme)
+        rows = self._kdamond.tried_regions(self._scheme())
         end_ns = time.monotonic_ns()
         if not len(rows):
             return ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -56,14 +56,13 @@ class SamplingMonitor(Monitor):
         pacer: Pacer,
         *,
         probe_name: str = "",
-        passed_over: Mapping[str, ProbeUnavailable] | None = None,
         goal: IntervalGoal | None = None,
         seed: int | None = None,
         survey: Survey | None = None,
         plain: bool = False,
     ) -> None:
         self.probe_name = probe_name
-        self.passed_over = dict(passed_over or {})
+        self.fallback_reasons: dict[str, ProbeUnavailable] = {}
         self._space = space
         self._session = session
         self._traits = traits
@@ -109,6 +108,10 @@ class SamplingMonitor(Monitor):
     @property
     def layout(self) -> Layout:
         return self._layout
+
+    @property
+    def page_control(self) -> SamplingMonitor:
+        return self
 
     def change(self, attrs: Attrs) -> None:
         samples = self._samples

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from pydamon._model.errors import ProbeUnavailable, TargetError, UsageError
 from pydamon._model.names import printable
 from pydamon._observe.monitor import Monitor
-from pydamon._observe.sampling.open import check_budget
+from pydamon._observe.options import MonitorOptions
 from pydamon._observe.start import monitor, throttled_restarts
 from pydamon._observe.targets import Members
 from pydamon._observe.targets.base import say_once
@@ -69,11 +69,10 @@ class Exporter:
         cpu_budget_percent: float = 1.0,
         children: bool = True,
     ) -> None:
-        check_budget(cpu_budget_percent)
+        self._options = MonitorOptions(probe=probe, cpu_budget_percent=cpu_budget_percent)
         self.metrics = metrics
         self._pids: list[int] | Members = pids if callable(pids) else list(pids)
         self._engine = engine
-        self._probe = probe
         self._budget = cpu_budget_percent
         self._children = children
         self._mon: Monitor | None = None
@@ -115,8 +114,7 @@ class Exporter:
         with monitor(
             self._pids,
             engine=self._engine,
-            probe=self._probe,
-            cpu_budget_percent=self._budget,
+            options=self._options,
             children=self._children,
         ) as self._mon:
             for snapshot in self._mon:

@@ -10,14 +10,16 @@ import subprocess
 from collections.abc import Iterator
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
 import pydamon
 from pydamon import AccessPattern, KernelError, ProbeUnavailable, Quota, Scheme, UsageError
-from pydamon._observe.kernel import KernelMonitor, kernel_monitor
+from pydamon._observe.kernel import KernelMonitor
 from pydamon._observe.kernel.kdamond import Kdamond
+from tests.unit.observe.kernel.conftest import kernel_monitor
 from tests.unit.observe.kernel.fake import NEW, OLD, FakeFiles
 
 HOT = (0x10000, 0x20000, 20, 7)
@@ -38,9 +40,11 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def watching(files: FakeFiles, pid: int, **options: object) -> KernelMonitor:
-    options = {"state": files.root.parent / "run", "cpu_budget_percent": None} | options
-    return kernel_monitor(pid, files=files, events=False, **options)  # type: ignore[arg-type]
+def watching(files: FakeFiles, pid: int, **options: Any) -> KernelMonitor:
+    options = {"cpu_budget_percent": None} | options
+    return kernel_monitor(
+        pid, files=files, state=files.root.parent / "run", events=False, **options
+    )
 
 
 def test_a_kernel_that_cannot_be_switched_on_is_not_to_be_had(
@@ -59,7 +63,7 @@ def test_snapshots_are_what_the_kernel_counted(
     with watching(files, sleeper.pid) as mon:
         snapshots = list(islice(mon, 3))
         assert (mon.engine, mon.probe_name) == ("kernel", "kernel")
-        assert mon.passed_over == {}
+        assert mon.fallback_reasons == {}
     for snapshot in snapshots:
         assert [(r.start, r.end, r.nr_accesses, r.age) for r in snapshot] == [HOT, COLD]
         assert snapshot.max_nr_accesses == 20
