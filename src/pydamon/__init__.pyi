@@ -1,18 +1,28 @@
-from . import analysis, export, live, objects
+from . import analysis, export, live, objects, policies, probes, workloads
 from ._act.applied import Applied, AppliedScheme, Tried
 from ._act.apply import apply
 from ._act.kernel import (
     LruSortModule,
     LruSortParameters,
+    ModuleStatus,
     ReclaimModule,
     ReclaimParameters,
     StatModule,
+    StatStatus,
 )
 from ._act.schemes import read_damo_schemes, read_schemes
 from ._data.formats.output import write_recording
 from ._data.formats.reader import merge_recordings, open_recording, read_recording
-from ._data.recording import Recorder, Recording, RecordingFile, RecordingInfo
+from ._data.recording import (
+    CpuSample,
+    Recorder,
+    Recording,
+    RecordingFile,
+    RecordingInfo,
+    read_cpu_samples,
+)
 from ._model.attrs import Attrs, IntervalGoal
+from ._model.classify import RegionClasses
 from ._model.errors import (
     KernelError,
     ProbeError,
@@ -21,6 +31,7 @@ from ._model.errors import (
     RecordingError,
     SchemeError,
     TargetError,
+    TargetGoneError,
     UsageError,
 )
 from ._model.mappings import Mapping, MappingTable
@@ -36,14 +47,17 @@ from ._model.schemes import (
     Watermarks,
     Weights,
 )
-from ._model.snapshot import Cost, Snapshot, SnapshotRegion, Target
+from ._model.schemes.fields import Ns
+from ._model.schemes.pattern import Age, Bounds, Rate
+from ._model.snapshot import Cost, Footprint, Snapshot, SnapshotRegion, Target
 from ._model.units import format_duration, format_size
-from ._observe.monitor import Monitor
-from ._observe.options import MonitorOptions
+from ._observe.monitor import Monitor, PageControl, SchemeRunner
+from ._observe.options import CommonOptions, MonitorOptions
 from ._observe.probes import PROBES
 from ._observe.probes.trace import Access, Phase, Trace
 from ._observe.sampling import simulate
 from ._observe.start import monitor, monitor_physical
+from ._observe.targets import Layout
 from ._record import record
 
 __version__: str
@@ -52,27 +66,37 @@ __all__ = [
     "PROBES",
     "Access",
     "AccessPattern",
+    "Age",
     "Applied",
     "AppliedScheme",
     "Attrs",
+    "Bounds",
+    "CommonOptions",
     "Cost",
+    "CpuSample",
     "Destination",
     "Filter",
+    "Footprint",
     "Goal",
     "Guard",
     "IntervalGoal",
     "KernelError",
+    "Layout",
     "LruSortModule",
     "LruSortParameters",
     "Mapping",
     "MappingTable",
+    "ModuleStatus",
     "Monitor",
     "MonitorOptions",
+    "Ns",
+    "PageControl",
     "Phase",
     "ProbeError",
     "ProbeUnavailable",
     "PydamonError",
     "Quota",
+    "Rate",
     "ReclaimModule",
     "ReclaimParameters",
     "Recorder",
@@ -80,14 +104,18 @@ __all__ = [
     "RecordingError",
     "RecordingFile",
     "RecordingInfo",
+    "RegionClasses",
     "Scheme",
     "SchemeError",
+    "SchemeRunner",
     "SchemeStats",
     "Snapshot",
     "SnapshotRegion",
     "StatModule",
+    "StatStatus",
     "Target",
     "TargetError",
+    "TargetGoneError",
     "Trace",
     "Tried",
     "UsageError",
@@ -104,10 +132,14 @@ __all__ = [
     "monitor_physical",
     "objects",
     "open_recording",
+    "policies",
+    "probes",
+    "read_cpu_samples",
     "read_damo_schemes",
     "read_recording",
     "read_schemes",
     "record",
     "simulate",
+    "workloads",
     "write_recording",
 ]

@@ -53,11 +53,11 @@ def apply(mon: Monitor, *schemes: Scheme, dry_run: bool = False) -> Applied:
     >>> from pydamon import Access, AccessPattern, Phase, Scheme, Trace
     >>> trace = Trace((Phase(10**9, (Access(0, 1 << 26, rate_hz=1000),)),))
     >>> mon = pydamon.simulate(trace, [(0, 1 << 28)])
-    >>> sizes = []
-    >>> hot = Scheme(lambda region: sizes.append(region.size), AccessPattern(min_rate="50%"))
-    >>> with pydamon.apply(mon, hot) as applied:
-    ...     *_, snapshot = applied.run("1s")
-    >>> pydamon.format_size(sizes[-1])
+    >>> hot = []
+    >>> scheme = Scheme(hot.append, AccessPattern(min_rate="50%", min_age=3))
+    >>> with pydamon.apply(mon, scheme) as applied:
+    ...     *_, snapshot = applied.run("2s")
+    >>> pydamon.format_size(max(region.end for region in hot))
     '64 MiB'
     """
     runner = mon.scheme_runner

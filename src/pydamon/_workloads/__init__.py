@@ -11,7 +11,7 @@ They run as scripts of their own, so that they have no more than their own memor
 
 from pathlib import Path
 
-from pydamon._workloads.masim import Config, parse, render
+from pydamon._workloads.masim import Config, Pattern, Phase, Region, parse, render
 from pydamon._workloads.patterns import PATTERNS, Running, Simulated, Workload, pattern
 from pydamon._workloads.truth import GroundTruth, PageTruth, PhaseRun
 
@@ -22,7 +22,10 @@ __all__ = [
     "Config",
     "GroundTruth",
     "PageTruth",
+    "Pattern",
+    "Phase",
     "PhaseRun",
+    "Region",
     "Running",
     "Simulated",
     "Workload",

@@ -12,7 +12,7 @@ from pydamon._data.analysis.distribution import (
 from pydamon._data.analysis.heat import HeatMap, heatmap
 from pydamon._data.analysis.mappings import Bytes, MappingHeat, kind_of, mappings
 from pydamon._data.analysis.profile import FunctionShare, Profile, Times, profile, times
-from pydamon._data.analysis.query import FIELDS, Query, parse
+from pydamon._data.analysis.query import FIELDS, Columns, Query, parse
 from pydamon._data.analysis.summary import Diff, MappingDiff, MonitorCost, Summary, diff, summary
 from pydamon._data.analysis.temperature import (
     HOT_RATE,
@@ -42,6 +42,7 @@ __all__ = [
     "AddressAxis",
     "By",
     "Bytes",
+    "Columns",
     "Diff",
     "Distribution",
     "FootprintSeries",

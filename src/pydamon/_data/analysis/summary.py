@@ -142,7 +142,7 @@ class Summaries:
         idle_ns = self.idle_ns if idle_ns is None else idle_ns
         outline = self._outline
         found = self._sums.mappings(outline, idle_ns)
-        used = WorkingSet.of(self._courses)
+        used = WorkingSet._of(self._courses)
         return Summary(
             outline.targets,
             len(used.total.end_ns),

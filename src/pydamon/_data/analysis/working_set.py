@@ -191,7 +191,7 @@ class WorkingSet:
     targets: tuple[WorkingSetSeries, ...]
 
     @classmethod
-    def of(cls, courses: TimeSeriesFold, percentiles: Sequence[float] = PERCENTILES) -> WorkingSet:
+    def _of(cls, courses: TimeSeriesFold, percentiles: Sequence[float] = PERCENTILES) -> WorkingSet:
         """That of which the first amounts are what was `touched`, and what is `unseen`."""
         series = list(courses.series())
         marks = _percentiles(series, [*percentiles, 50])
@@ -220,7 +220,7 @@ def working_set(recording: Recorded, percentiles: Sequence[float] = PERCENTILES)
         raise UsageError("a percentile is a number from 0 to 100")
     courses = TimeSeriesFold(touched, unseen)
     fold(recording, courses)
-    return WorkingSet.of(courses, percentiles)
+    return WorkingSet._of(courses, percentiles)
 
 
 def _percentiles(series: Sequence[Course], percentiles: Sequence[float]) -> list[list[int]]:

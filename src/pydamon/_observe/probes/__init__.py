@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from pydamon._model.errors import ProbeUnavailable, UsageError
-from pydamon._observe.probes.base import Availability, Counts, PageBits, Probe, Session, Traits
+from pydamon._observe.probes.base import (
+    Availability,
+    Clock,
+    Counts,
+    ManyBits,
+    PageBits,
+    Probe,
+    Session,
+    Traits,
+)
 from pydamon._observe.probes.ebpf.probe import EbpfProbe, exact_probe
 from pydamon._observe.probes.idle import IdleProbe
 from pydamon._observe.probes.refs import RefsProbe
@@ -13,7 +22,9 @@ from pydamon._observe.probes.writes import WritesProbe
 __all__ = [
     "PROBES",
     "Availability",
+    "Clock",
     "Counts",
+    "ManyBits",
     "PageBits",
     "Probe",
     "Session",
