@@ -1,4 +1,4 @@
-"""A kdamond at work: its settings, what it counts, and its restarts."""
+"""A kdamond at work: its settings, its results, and its restarts."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Driver(Closing):
         """Switch the kdamond on.
 
         *on_forget* is called whenever earlier results are dropped, as by a restart. Raises
-        `ProbeUnavailable` where this kernel cannot do what is asked.
+        `ProbeUnavailable` where this kernel cannot monitor this way.
         """
         self._on_forget = on_forget
         try:
@@ -73,7 +73,7 @@ class Driver(Closing):
                 raise
             raise ProbeUnavailable(
                 f"the kernel's DAMON could not be started: {error}",
-                hint=f"it may be built without what {self._targets.operations} needs",
+                hint=f"it may be built without support for {self._targets.operations}",
             ) from error
 
     @property
@@ -123,7 +123,7 @@ class Driver(Closing):
             self._restart()
 
     def update(self) -> None:
-        """Exchange what changes with time: goals of the user's, tuned intervals, targets."""
+        """Feed goals to the kernel, take its tuned intervals, and follow the targets."""
         if self._kdamond.running:
             self._kdamond.feed_goals(self.schemes)
         if self.goal and self._kdamond.running:
@@ -157,7 +157,7 @@ class Driver(Closing):
         return self._pending.popleft() if self._pending else None
 
     def forget(self) -> None:
-        """Drop what was counted so far."""
+        """Drop all results so far."""
         if self._reader and not self._reader.waits:
             self._reader.read()
         self._pending.clear()

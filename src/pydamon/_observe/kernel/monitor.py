@@ -29,11 +29,11 @@ _CHANGE_REST_NS = 10**9
 
 
 class KernelMonitor(Monitor):
-    """Lets the kernel's DAMON monitor the targets of a driver, and yields what it counts.
+    """Has the kernel's DAMON monitor the targets of a driver, and yields its counts.
 
-    The kernel counts all the time; what it counted before the iteration began is dropped.
-    *pages* are those of a cgroup, if only these count; *resources* are closed with the monitor.
-    Raises `ProbeUnavailable` where the kernel lacks what is asked for.
+    The kernel counts all the time; counts from before the iteration are dropped. *pages* are those
+    of a cgroup, if only these count. *resources* are closed with the monitor. Raises
+    `ProbeUnavailable` where this kernel cannot monitor this way.
     """
 
     engine = "kernel"
@@ -99,7 +99,7 @@ class KernelMonitor(Monitor):
                 yield self._snapshot(aggregation, time.thread_time_ns() - begin_ns)
                 begun = True
                 begin_ns = time.thread_time_ns()
-                # At least one, however short the time is.
+                # At least one snapshot, however short the time is.
                 if until_ns and self._window_end_ns + self.attrs.aggregation_ns // 2 > until_ns:
                     return
             is_late = begun and until_ns and time.monotonic_ns() > until_ns
@@ -108,7 +108,7 @@ class KernelMonitor(Monitor):
             self._wait()
 
     def _begin_window(self) -> None:
-        """Start a window now: all that was counted so far is dropped."""
+        """Start a window now."""
         self._window_end_ns = self._updated_ns = time.monotonic_ns()
         self._cpu_ns = self.kdamond_cpu_ns
         self._period_ns = self.attrs.aggregation_ns

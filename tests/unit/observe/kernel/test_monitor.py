@@ -1,4 +1,4 @@
-"""A monitor on a kernel that is made of files: what it tells it, and what it makes of the answers.
+"""A monitor on files that look like a kernel's: what it writes, and what it reads.
 
 Real kernels are tested in the virtual machine (test_real.py).
 """
@@ -210,6 +210,37 @@ def test_a_duration_is_kept(files: FakeFiles, sleeper: subprocess.Popen[bytes]) 
         with pytest.raises(UsageError):
             mon.run("0s")
     assert files.release == OLD
+
+
+def test_every_region_is_read_whatever_schemes_there_are(
+    files: FakeFiles, sleeper: subprocess.Popen[bytes]
+) -> None:
+    files.regions_by_action["pageout"] = [COLD]
+    with watching(files, sleeper.pid) as mon:
+        with pydamon.apply(mon, Scheme("pageout", AccessPattern(max_rate=0))) as applied:
+            assert [len(snapshot) for snapshot in islice(applied, 2)] == [2, 2]
+        assert len(next(iter(mon))) == 2
+
+
+def test_a_monitor_of_the_kernels_runs_schemes_and_controls_no_pages(
+    files: FakeFiles, sleeper: subprocess.Popen[bytes]
+) -> None:
+    with watching(files, sleeper.pid) as mon:
+        assert mon.page_control is None
+        runner = mon.scheme_runner
+        runner.set_schemes([Scheme("stat")])
+        assert [scheme.action for scheme in runner.schemes] == ["stat"]
+        assert len(runner.stats()) == 1
+        with pydamon.apply(mon, Scheme("cold")) as applied:
+            assert isinstance(applied, pydamon.Applied)
+            assert (len(applied), applied.complaints(), applied[0].tried) == (1, [], ())
+        # A dry run is about resident memory, of which only pydamon knows.
+        with pydamon.apply(mon, Scheme("stat"), dry_run=True):
+            assert runner.schemes == ()
+    sampled = pydamon.simulate(pydamon.Trace((pydamon.Phase(10**9),)), [(0, 1 << 20)])
+    assert sampled.scheme_runner is None
+    assert sampled.page_control is not None
+    assert sampled.kdamond_cpu_ns == 0
 
 
 def test_schemes_are_given_to_the_kernel_and_taken_away(

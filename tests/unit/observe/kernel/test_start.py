@@ -1,4 +1,4 @@
-"""Who looks: pydamon where it can look at pages, else the kernel; the monitor says why."""
+"""Which engine `auto` becomes: sampling where it sees pages, else the kernel's; and why."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def pid() -> Iterator[int]:
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeFiles:
-    """The kernel that `pydamon.monitor` finds."""
+    """The files of the kernel that `pydamon.monitor` uses."""
     files = FakeFiles(tmp_path / "kdamonds")
     files.regions = [(0x1000, 0x2000, 1, 1)]
     engine = KernelEngine(files, tmp_path / "run", events=False)
