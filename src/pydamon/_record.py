@@ -9,15 +9,18 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from pydamon._data.recording import Recorder, RecordingInfo
 from pydamon._observe.monitor import Monitor
 from pydamon._observe.options import CommonOptions, MonitorOptions
 from pydamon._observe.start import AUTO, monitor
-from pydamon._observe.targets import Child, Members
+from pydamon._observe.targets import Members
 
-__all__ = ["record", "recorder_for"]
+if TYPE_CHECKING:
+    from pydamon._observe.targets.command import Child
+
+__all__ = ["record", "recorder_for", "start_program"]
 
 
 def record(
@@ -81,7 +84,7 @@ def record(
     """
     command, pids = _program_or_pids(target)
     with ExitStack() as stack:
-        child = stack.enter_context(Child(command)) if command else None
+        child = stack.enter_context(start_program(command)) if command else None
         mon = stack.enter_context(
             monitor(
                 child.pid if child else pids,
@@ -99,6 +102,14 @@ def record(
         for snapshot in snapshots:
             recorder.write(snapshot)
     return Path(path)
+
+
+def start_program(command: list[str]) -> Child:
+    """Start a program that waits for `Child.go`."""
+    # Recordings of processes do without the import of subprocess.
+    from pydamon._observe.targets.command import Child  # noqa: PLC0415
+
+    return Child(command)
 
 
 def recorder_for(

@@ -6,7 +6,6 @@ The words stand here, too, because help must not wait for the packages that they
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -175,6 +174,8 @@ monitoring_options = options(
 
 def options_from(args: Args) -> MonitorOptions:
     """What a command line says about monitoring, for the options that the command has."""
+    from dataclasses import fields
+
     from pydamon._model.attrs import IntervalGoal
     from pydamon._observe.options import MonitorOptions
 

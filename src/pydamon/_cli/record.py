@@ -72,14 +72,14 @@ def record(args: Args) -> int:
     that it has started, in the background too. (If pydamon itself is killed with kill -9, the
     command runs on, and the data is kept.) The exit code is that of the command, if it ended.
     """
-    from pydamon._observe.targets import Child
+    from pydamon._record import start_program
 
     if [bool(args.pids), bool(args.command), args.physical].count(True) != 1:
         raise UsageError("name one or more processes by pid, a command behind `--`, or --physical")
     if (args.nodes or args.cgroup) and not args.physical:
         raise UsageError("--node and --cgroup are for --physical")
     with ExitStack() as stack:
-        child = stack.enter_context(Child(args.command)) if args.command else None
+        child = stack.enter_context(start_program(args.command)) if args.command else None
         if child and os.geteuid() == 0 and os.environ.get("SUDO_USER"):
             eprint("the command runs as root, as sudo has it; the recording will be yours")
         pids = [child.pid] if child else list(args.pids)

@@ -11,7 +11,7 @@ from pydamon._cli.record import monitor_from
 from pydamon._cli.rewriting import source_path
 from pydamon._data.formats.reader import read_recording
 from pydamon._model.errors import UsageError
-from pydamon._observe.targets import Child
+from pydamon._observe.targets.command import Child
 from pydamon._show.frames import Feed, FrameSource, Replay
 
 __all__ = ["source_from"]

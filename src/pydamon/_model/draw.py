@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pydamon._model.adjust import disjoint, join
 from pydamon._model.ranges import Stretches
 from pydamon._model.regions import PAGE_SIZE, RegionTable, order_keys
+from pydamon._model.unique import unique
 
 __all__ = ["draw", "draw_many", "redraw"]
 
@@ -50,7 +51,7 @@ def redraw(table: RegionTable, surveyed: Stretches, starts: NDArray[np.int64]) -
     if not len(surveyed):
         return table
     old_start, old_end = (order_keys(table.target, one) for one in (table.start, table.end))
-    points = np.unique(np.concatenate([old_start, starts, surveyed.keys.ravel()]))
+    points = unique(np.concatenate([old_start, starts, surveyed.keys.ravel()]))
     source = np.searchsorted(old_start, points, side="right") - 1
     inside = (source >= 0) & (points < old_end[source])
     points, source = points[inside], source[inside]
@@ -87,7 +88,7 @@ def draw_many(
     for index in np.flatnonzero((runs > most) & (most > 1)).tolist():
         mine = accessed[offsets[index] : offsets[index + 1]]
         parts.append(keys[index] + draw(mine, int(most[index])))
-    return np.unique(np.concatenate(parts))
+    return unique(np.concatenate(parts))
 
 
 def _without_equals(edges: NDArray[np.intp], sums: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -129,4 +130,4 @@ def _refined(starts: NDArray[np.intp], sums: NDArray[np.intp], block: int) -> ND
     # highest (or lowest) at the best border.
     gain = falls[:, None] * (sums[at] - middle[:, None] * at)
     best = at[np.arange(len(at)), np.argmax(gain, axis=1)]
-    return np.unique(np.append(starts[:1], best))
+    return unique(np.append(starts[:1], best))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pydamon._model.errors import UsageError
+from pydamon._model.unique import unique
 
 __all__ = ["PAGE_SIZE", "Cut", "Ranges", "RegionTable", "cut_at", "order_keys", "reset_age"]
 
@@ -139,7 +140,7 @@ def cut_at(
     """
     inside = np.zeros(len(start), np.intp)
     first = np.zeros(len(start), np.intp)
-    sorted_borders = [np.unique(borders[number]) for number in borders]
+    sorted_borders = [unique(borders[number]) for number in borders]
     base = 0
     for number, addresses in zip(borders, sorted_borders, strict=True):
         low, high = np.searchsorted(target, (number, number + 1))

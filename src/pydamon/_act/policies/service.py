@@ -19,7 +19,8 @@ from pydamon._model.schemes import Quota
 from pydamon._model.snapshot import Snapshot
 from pydamon._observe.monitor import Monitor
 from pydamon._observe.start import monitor, throttled_restarts
-from pydamon._observe.targets import Child, Members
+from pydamon._observe.targets import Members
+from pydamon._observe.targets.command import Child
 from pydamon._observe.targets.members import members_of_cgroup, members_of_user
 
 __all__ = ["Service"]

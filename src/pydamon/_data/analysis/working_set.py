@@ -16,6 +16,7 @@ from pydamon._data.recording.targets import TargetNumbers
 from pydamon._model.classify import RegionClasses
 from pydamon._model.errors import UsageError
 from pydamon._model.snapshot import Target
+from pydamon._model.unique import unique
 
 __all__ = [
     "PERCENTILES",
@@ -230,7 +231,7 @@ def _percentiles(series: Sequence[Course], percentiles: Sequence[float]) -> list
     """
     found: list[list[int]] = [[] for _ in series]
     lengths = np.array([len(one.end_ns) for one in series])
-    for length in np.unique(lengths[lengths > 0]).tolist():
+    for length in unique(lengths[lengths > 0]).tolist():
         alike = np.flatnonzero(lengths == length).tolist()
         at_once = max(1, _AT_ONCE // length)
         for begin in range(0, len(alike), at_once):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydamon._model.errors import TargetGoneError
 from pydamon._model.ranges import Stretches, intersect
 from pydamon._model.regions import Ranges, RegionTable, order_keys
+from pydamon._model.unique import unique
 from pydamon._observe.probes.base import ManyBits, Session
 
 __all__ = ["Looks", "Seen"]
@@ -139,7 +140,7 @@ class Looks:
     ) -> tuple[Stretches, NDArray[np.bool_]]:
         """The stretches of a batch, and their pages that could not be cleared."""
         stretches = Stretches.of(list(batch))
-        for target in np.unique(stretches.target).tolist():
+        for target in unique(stretches.target).tolist():
             if target not in whole:
                 whole[target] = self._clear_whole(target)
         one_by_one = ~np.array([whole[target] for target in stretches.target.tolist()], np.bool_)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydamon._model.attrs import Attrs, IntervalGoal
 from pydamon._model.errors import UsageError
@@ -14,11 +14,13 @@ from pydamon._observe.options import MonitorOptions
 from pydamon._observe.pace import Pacer
 from pydamon._observe.probes import open_session
 from pydamon._observe.probes.base import Probe, Session
-from pydamon._observe.probes.trace import Costs, Trace, TraceProbe
 from pydamon._observe.sampling.monitor import SamplingMonitor
 from pydamon._observe.sampling.survey import Survey
 from pydamon._observe.selection import PhysicalMemory, Selection
 from pydamon._observe.targets import FixedSpace, Space
+
+if TYPE_CHECKING:
+    from pydamon._observe.probes.trace import Trace
 
 __all__ = ["SamplingEngine", "simulate"]
 
@@ -111,6 +113,9 @@ def simulate(
     >>> pydamon.format_size(snapshot.working_set())
     '64 MiB'
     """
+    # Real processes need no traces.
+    from pydamon._observe.probes.trace import Costs, TraceProbe  # noqa: PLC0415
+
     options = MonitorOptions(
         cpu_budget_percent=cpu_budget_percent, goal=goal, plain=plain, seed=seed
     )

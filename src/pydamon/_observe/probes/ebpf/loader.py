@@ -13,16 +13,14 @@ import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from elftools.common.exceptions import ELFError
-from elftools.elf.elffile import ELFFile
 from numpy.typing import NDArray
 
 from pydamon._model.errors import ProbeError, ProbeUnavailable
+from pydamon._observe.probes.ebpf.elf import ElfError, ElfFile
 
 __all__ = ["BpfMap", "BpfObject", "Program"]
 
@@ -134,10 +132,10 @@ class BpfObject:
         self.maps: dict[str, BpfMap] = {}
         self.programs: dict[str, Program] = {}
         try:
-            elf = ELFFile(BytesIO(path.read_bytes()))
+            elf = ElfFile(path.read_bytes())
             table: Any = elf.get_section_by_name(".symtab")
             symbols = list(table.iter_symbols())
-        except (OSError, ELFError, AttributeError) as error:
+        except (OSError, ElfError, AttributeError) as error:
             raise ProbeUnavailable(
                 f"cannot read the BPF object {path.name}: {error}",
                 hint="install pydamon again: the object is built when it is installed",
@@ -160,7 +158,7 @@ class BpfObject:
         self.maps.clear()
         self.programs.clear()
 
-    def _create_maps(self, elf: ELFFile, symbols: list[Any], entries: Mapping[str, int]) -> None:
+    def _create_maps(self, elf: ElfFile, symbols: list[Any], entries: Mapping[str, int]) -> None:
         section: Any = elf.get_section_by_name("maps")
         index, data = elf.get_section_index("maps"), section.data()
         for symbol in symbols:
@@ -174,7 +172,7 @@ class BpfObject:
                     raise _unavailable(error) from None
 
     def _load_programs(
-        self, elf: ELFFile, section: Any, symbols: list[Any], type_ids: Mapping[str, int]
+        self, elf: ElfFile, section: Any, symbols: list[Any], type_ids: Mapping[str, int]
     ) -> None:
         code = bytearray(section.data())
         relocations: Any = elf.get_section_by_name(f".rel{section.name}")

@@ -14,6 +14,7 @@ from pydamon._model.mappings import MappingTable
 from pydamon._model.ranges import EMPTY, Stretches, intersect, joined, keyed
 from pydamon._model.regions import PAGE_SIZE, Ranges, order_keys
 from pydamon._model.spots import SPOT_BYTES
+from pydamon._model.unique import unique
 from pydamon._observe.linux.madvise import clear_ranges
 from pydamon._observe.linux.pages import PageFlags
 from pydamon._observe.linux.process import Process
@@ -337,7 +338,7 @@ def _ranges_of(
     blocks = np.logical_or.reduce(by_block, axis=2)
     blocks[coarse] = True
     row, block = np.nonzero(blocks)
-    start = np.unique(keys[row] + block * _BLOCK_PAGES)
+    start = unique(keys[row] + block * _BLOCK_PAGES)
     apart = np.diff(start) - _BLOCK_PAGES > _GAP_PAGES
     first, last = start[np.append(True, apart)], start[np.append(apart, True)]
     return np.stack([first, last + _BLOCK_PAGES], axis=1)

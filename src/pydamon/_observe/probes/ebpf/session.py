@@ -14,6 +14,7 @@ from pydamon._model.errors import TargetGoneError
 from pydamon._model.mappings import MappingTable
 from pydamon._model.ranges import Stretches
 from pydamon._model.regions import PAGE_SIZE, Ranges, RegionTable, order_keys
+from pydamon._model.unique import unique
 from pydamon._observe.linux import madvise
 from pydamon._observe.linux.madvise import clear_ranges, clear_refs, may_clear
 from pydamon._observe.linux.pages import PageFlags
@@ -187,7 +188,7 @@ class EbpfSession(Session):
             self.read_back.ask(self._machine)
         found = self._scanner.read(stretches)
         if found.huge.any():
-            targets = np.unique(found.keys[found.huge] >> 44).tolist()
+            targets = unique(found.keys[found.huge] >> 44).tolist()
             self._has_huge |= {self._processes[target] for target in targets}
         accessed = found.flat(found.accessed)
         stuck = np.zeros(len(accessed), np.bool_)
