@@ -55,6 +55,23 @@ def test_a_process_is_recorded_for_a_while(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["b.damon"]
 
 
+@samples_here
+def test_recording_a_process_imports_nothing_that_it_does_not_need(tmp_path: Path) -> None:
+    text = """
+import sys
+import pydamon
+pydamon.record(int(sys.argv[1]), sys.argv[2], duration="500ms", engine="sampling")
+unneeded = {"attrs", "click", "elftools", "importlib.metadata", "numpy.ma", "psutil", "subprocess"}
+print(unneeded & {*sys.modules})
+"""
+    busy = "memory = bytearray(64 << 20)\nwhile True: memory[::4096] = bytes(16384)"
+    with subprocess.Popen([sys.executable, "-c", busy]) as process:
+        argv = [sys.executable, "-c", text, str(process.pid), str(tmp_path / "e.damon")]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        process.kill()
+    assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
 def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="cannot start"):
         pydamon.record(["/no/such/program"], tmp_path / "d.damon")

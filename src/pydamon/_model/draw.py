@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydamon._model.adjust import disjoint, join
 from pydamon._model.ranges import Stretches
 from pydamon._model.regions import PAGE_SIZE, RegionTable, order_keys
-from pydamon._model.unique import unique
+from pydamon._model.unique import is_in, unique
 
 __all__ = ["draw", "draw_many", "redraw"]
 
@@ -62,7 +62,7 @@ def redraw(table: RegionTable, surveyed: Stretches, starts: NDArray[np.int64]) -
     at = np.searchsorted(surveyed.keys[:, 0], points, side="right") - 1
     kept_as_it_was = (at < 0) | (points >= surveyed.keys[at, 1])
     apart = np.append(True, points[1:] != ends[:-1])
-    heads = np.flatnonzero(kept_as_it_was | apart | np.isin(points, starts))
+    heads = np.flatnonzero(kept_as_it_was | apart | is_in(points, starts))
     return join(pieces, heads)
 
 
