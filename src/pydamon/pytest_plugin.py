@@ -1,4 +1,4 @@
-"""pytest: a limit on the working set of a test, and the idle memory that a test run holds.
+"""A pytest plugin: limits on the working set of tests, and the idle memory of a test run.
 
 @pytest.mark.working_set(limit="100MiB")
 def test_it(): ...
@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-# What costs time to import is imported when a test asks for it: pytest loads this at every start.
+# pytest loads this at every start: pydamon is imported when a test asks for it.
 if TYPE_CHECKING:
     from pydamon._objects import ObjectReport, Watch
 
 __all__: list[str] = []
 
-_MOST = 10
-_IDLE = ("cold", "untouched")
+_MAX_OBJECTS = 10
+_IDLE_STATES = ("cold", "untouched")
 _WATCH: pytest.StashKey[Watch] = pytest.StashKey()
 _REPORT: pytest.StashKey[ObjectReport] = pytest.StashKey()
 
@@ -38,7 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell of the marker."""
+    """Register the marker."""
     config.addinivalue_line(
         "markers",
         "working_set(limit): fail the test if it touches more memory than that, as in '100MiB'",
@@ -58,12 +58,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     except (TypeError, ValueError) as error:
         text = f"the marker working_set wants a limit, as in '100MiB': {error}"
         raise pytest.fail.Exception(text, pytrace=False) from None
-    before_bytes = _begin()
+    initial_rss_bytes = _begin()
     result = yield
-    used = _touched(before_bytes)
-    if used > limit:
+    touched_bytes = _touched_bytes(initial_rss_bytes)
+    if touched_bytes > limit:
         pytest.fail(
-            f"the working set was {format_size(used)}, more than the limit of {format_size(limit)}",
+            f"the working set was {format_size(touched_bytes)}, more than the limit of {format_size(limit)}",
             pytrace=False,
         )
     return result
@@ -74,30 +74,30 @@ def _limit(limit: str | int) -> str | int:
 
 
 def _begin() -> int:
-    """Forget what was touched, and the peak; the resident bytes."""
-    for word in (b"1", b"5"):  # accessed bits; the peak of the resident set (proc(5))
+    """Clear accessed bits and the peak of the resident set; return the resident bytes."""
+    for word in (b"1", b"5"):  # accessed bits; the peak (proc(5))
         Path("/proc/self/clear_refs").write_bytes(word)
     return _status("VmRSS")
 
 
-def _touched(before_bytes: int) -> int:
-    """What was touched since `_begin`: of what is there, and of what has come and gone."""
+def _touched_bytes(initial_rss_bytes: int) -> int:
+    """Bytes touched since `_begin`: resident memory, and memory that came and went."""
     rollup = Path("/proc/self/smaps_rollup").read_bytes()
-    found = re.search(rb"^Referenced:\s+(\d+) kB", rollup, re.MULTILINE)
-    assert found is not None
-    gone_bytes = _status("VmHWM") - max(before_bytes, _status("VmRSS"))
-    return 1024 * int(found[1]) + max(0, gone_bytes)
+    referenced = re.search(rb"^Referenced:\s+(\d+) kB", rollup, re.MULTILINE)
+    assert referenced is not None
+    gone_bytes = _status("VmHWM") - max(initial_rss_bytes, _status("VmRSS"))
+    return 1024 * int(referenced[1]) + max(0, gone_bytes)
 
 
 def _status(key: str) -> int:
     status = Path("/proc/self/status").read_bytes()
-    found = re.search(rb"^%b:\s+(\d+) kB" % key.encode(), status, re.MULTILINE)
-    assert found is not None
-    return 1024 * int(found[1])
+    line = re.search(rb"^%b:\s+(\d+) kB" % key.encode(), status, re.MULTILINE)
+    assert line is not None
+    return 1024 * int(line[1])
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Begin to watch, if that is asked for: now that what the modules hold is there."""
+    """Start to watch, if asked to: by now the modules hold their objects."""
     if session.config.getoption("--pydamon-idle") and not hasattr(session.config, "workerinput"):
         from pydamon._model.errors import PydamonError  # noqa: PLC0415
         from pydamon._objects import Watch  # noqa: PLC0415
@@ -110,20 +110,20 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Look what is there before the fixtures of the last test go."""
+    """Look at the objects before the fixtures of the last test go."""
     if nextitem is None and (watch := item.config.stash.get(_WATCH, None)):
         item.config.stash[_REPORT] = watch.report
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """End the watch, whatever happened."""
+    """End the watch, even after an error."""
     if watch := session.config.stash.get(_WATCH, None):
         watch.close()
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Show the objects that lie idle."""
+    """Show the largest idle objects."""
     if not config.getoption("--pydamon-idle"):
         return
     report = config.stash.get(_REPORT, None)
@@ -133,8 +133,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         return
     from pydamon._model.units import format_duration, format_size  # noqa: PLC0415
 
-    idle = sorted((one for one in report if one.state in _IDLE), key=lambda one: -one.size)
-    total = format_size(sum(one.size for one in idle))
+    idle = sorted((row for row in report if row.state in _IDLE_STATES), key=lambda row: -row.size)
+    total = format_size(sum(row.size for row in idle))
     terminalreporter.line(
         f"{total} in {len(idle)} object{'s' * (len(idle) != 1)}, in windows of "
         f"{format_duration(report.window_ns)} ({report.probe})"
@@ -144,17 +144,17 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             f"{format_size(report.bytes_of('unknown'))} in {len(unknown)} objects that came too "
             f"late, or are too small, for the {report.probe} probe"
         )
-    for one in idle[:_MOST]:
-        since = "" if one.idle_ns is None else f"idle for {format_duration(one.idle_ns)}"
-        what = f"{one.buffer.kind}  {one.name}"
-        terminalreporter.line(f"{format_size(one.size):>12}  {since or 'untouched':<18}  {what}")
+    for row in idle[:_MAX_OBJECTS]:
+        since = "" if row.idle_ns is None else f"idle for {format_duration(row.idle_ns)}"
+        label = f"{row.buffer.kind}  {row.name}"
+        terminalreporter.line(f"{format_size(row.size):>12}  {since or 'untouched':<18}  {label}")
 
 
 def _variables(config: pytest.Config) -> dict[str, Any]:
     """The variables of the modules below pytest's root directory."""
-    found = {}
+    variables = {}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if file and Path(file).is_relative_to(config.rootpath) and "site-packages" not in file:
-            found.update({f"{name}.{key}": value for key, value in vars(module).items()})
-    return found
+            variables.update({f"{name}.{key}": value for key, value in vars(module).items()})
+    return variables

@@ -24,24 +24,37 @@ def check_able(files: Files, context: str, operations: str, scheme: Scheme) -> N
 
     *context* is the directory of a context that has the scheme already.
     """
-    why, action = "", str(scheme.action)
-    filters = ", ".join(rule.kind for rule in scheme.filters if not rule.is_core)
-    physical = [goal.metric for goal in scheme.quota.goals if goal.metric in _PHYSICAL_GOALS]
     if operations == "paddr":
-        if action not in _PHYSICAL:
-            why = f"the kernel's DAMON does {action} to the memory of processes only"
-    elif physical:
-        why = f"the kernel's DAMON has the goal {physical[0]} for physical memory only"
-    elif action in ("lru_prio", "lru_deprio"):
-        why = f"the kernel's DAMON does {action} to physical memory only"
-    elif action in _ADVICE and filters:
-        why = f"the kernel's DAMON does {action} to whole regions of processes, not by {filters}"
-    elif action.startswith("migrate") and not files.has(f"{context}/schemes/0/dests"):
-        why = lacks(f"the action {action} for processes", "6.17")
-    elif filters and not files.has(f"{context}/addr_unit"):
-        why = lacks(f"filters of processes' pages ({filters})", "6.18")
-    if why:
-        raise ProbeUnavailable(why, hint='use engine="sampling" for that')
+        refusal = _physical_refusal(str(scheme.action))
+    else:
+        refusal = _virtual_refusal(files, context, scheme)
+    if refusal:
+        raise ProbeUnavailable(refusal, hint='use engine="sampling" for that')
+
+
+def _physical_refusal(action: str) -> str:
+    """Why the kernel cannot do an action to physical memory; empty where it can."""
+    if action in _PHYSICAL:
+        return ""
+    return f"the kernel's DAMON does {action} to the memory of processes only"
+
+
+def _virtual_refusal(files: Files, context: str, scheme: Scheme) -> str:
+    """Why the kernel cannot apply a scheme to processes; empty where it can."""
+    action = str(scheme.action)
+    filters = ", ".join(rule.kind for rule in scheme.filters if not rule.is_core)
+    goals = [goal.metric for goal in scheme.quota.goals if goal.metric in _PHYSICAL_GOALS]
+    if goals:
+        return f"the kernel's DAMON has the goal {goals[0]} for physical memory only"
+    if action in ("lru_prio", "lru_deprio"):
+        return f"the kernel's DAMON does {action} to physical memory only"
+    if action in _ADVICE and filters:
+        return f"the kernel's DAMON does {action} to whole regions of processes, not by {filters}"
+    if action.startswith("migrate") and not files.has(f"{context}/schemes/0/dests"):
+        return lacks(f"the action {action} for processes", "6.17")
+    if filters and not files.has(f"{context}/addr_unit"):
+        return lacks(f"filters of processes' pages ({filters})", "6.18")
+    return ""
 
 
 _NO_NODE = -1

@@ -32,7 +32,7 @@ class KernelTargets:
         self.layout: Layout = space.update(_MAX_TARGETS)
         """The targets that live."""
         if not self.layout.targets:
-            raise TargetError("there is nothing to watch: what was named has exited")
+            raise TargetError("there is nothing to watch: every target has exited")
         self.numbered: tuple[Target, ...] = self.layout.targets
         """All targets that the kernel has, by number."""
         self.footprints: tuple[Footprint, ...] = ()
