@@ -74,9 +74,9 @@ class ModuleParameters:
         """What each file is to hold."""
         found = {
             "wmarks_interval": str(self.watermarks.interval_ns // _US),
-            "wmarks_high": str(self.watermarks.high),
-            "wmarks_mid": str(self.watermarks.mid),
-            "wmarks_low": str(self.watermarks.low),
+            "wmarks_high": str(round(1000 * self.watermarks.high_share)),
+            "wmarks_mid": str(round(1000 * self.watermarks.mid_share)),
+            "wmarks_low": str(round(1000 * self.watermarks.low_share)),
         }
         for one in fields(type(self)):
             if one.metadata:
