@@ -56,7 +56,7 @@ _SIZE = {
 }
 _ADDRESS = re.compile(r"\s*(?:0[xX]([0-9a-fA-F]{1,16})|([0-9]{1,20}))\s*")
 _ADDRESS_RANGE = re.compile(
-    r"\s*(?:0[xX])?([0-9a-fA-F]{1,16})\s*-\s*(?:0[xX])?([0-9a-fA-F]{1,16})\s*"
+    r"\s*(?:0[xX])?([0-9a-fA-F]{1,20})\s*-\s*(?:0[xX])?([0-9a-fA-F]{1,20})\s*"
 )
 _MAX_INT64 = 2**63 - 1
 """The most that a column of a region table holds."""
@@ -165,11 +165,15 @@ def parse_address(text: str) -> int:
 def parse_address_range(text: str) -> tuple[int, int]:
     """Start and end (exclusive) of `"START-END"`, both hexadecimal as in /proc/PID/maps."""
     match = _ADDRESS_RANGE.fullmatch(text)
-    start, end = (int(match[1], 16), int(match[2], 16)) if match else (0, 0)
-    if not start < end <= _MAX_INT64:
+    if match is None:
         raise UsageError(
             f"not an address range: {shown(text)}", hint="write it in hexadecimal, like 1000-2fff"
         )
+    start, end = int(match[1], 16), int(match[2], 16)
+    if start >= end:
+        raise UsageError(f"an address range must start below its end: {text}")
+    if end > _MAX_INT64:
+        raise UsageError(f"an address range lies outside what a process can map: {text}")
     return start, end
 
 

@@ -16,7 +16,7 @@ __all__ = ["LruSort"]
 
 @frozen(kw_only=True, field_transformer=naming)
 class LruSort(WhileMemoryIsShort):
-    """Tell the kernel which memory is hot and which is cold, so that it takes the right pages first.
+    """Tell the kernel which memory is hot and which is cold, so that it takes cold pages first.
 
     Nothing is taken by this. The quota is halved between hot and cold memory.
 
@@ -33,8 +33,8 @@ class LruSort(WhileMemoryIsShort):
 
     Examples
     --------
-    >>> import pydamon
-    >>> [scheme.action for scheme in pydamon.policies.LruSort(hot_rate="20%").schemes()]
+    >>> from pydamon.policies import LruSort
+    >>> [scheme.action for scheme in LruSort(hot_rate="20%").schemes()]
     ['lru_prio', 'lru_deprio']
     """
 

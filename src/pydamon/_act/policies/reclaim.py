@@ -41,8 +41,8 @@ class Reclaim(WhileMemoryIsShort):
 
     Examples
     --------
-    >>> import pydamon
-    >>> (scheme,) = pydamon.policies.Reclaim(min_age="5min").schemes()
+    >>> from pydamon.policies import Reclaim
+    >>> (scheme,) = Reclaim(min_age="5min").schemes()
     >>> scheme.action, str(scheme.pattern.min_age)
     ('pageout', '5 min')
     """

@@ -30,10 +30,11 @@ class Stat(Policy):
     --------
     >>> import pydamon
     >>> from pydamon import Access, Phase, Trace
+    >>> from pydamon.policies import Stat
     >>> MIB = 1 << 20
     >>> trace = Trace((Phase(10**9, (Access(0, 16 * MIB, rate_hz=1000),)),))
     >>> *_, snapshot = pydamon.simulate(trace, [(0, 64 * MIB)], seed=1).run("3s")
-    >>> round(pydamon.policies.Stat().figures(snapshot)["working_set_bytes"] / MIB)
+    >>> round(Stat().figures(snapshot)["working_set_bytes"] / MIB)
     16
     """
 

@@ -36,8 +36,8 @@ class Thp(Policy):
 
     Examples
     --------
-    >>> import pydamon
-    >>> [scheme.action for scheme in pydamon.policies.Thp(hot_rate="10%").schemes()]
+    >>> from pydamon.policies import Thp
+    >>> [scheme.action for scheme in Thp(hot_rate="10%").schemes()]
     ['hugepage', 'nohugepage']
     """
 

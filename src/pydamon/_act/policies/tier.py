@@ -47,8 +47,8 @@ class Tier(Policy):
 
     Examples
     --------
-    >>> import pydamon
-    >>> promote, demote = pydamon.policies.Tier(used_bp="95%").schemes()
+    >>> from pydamon.policies import Tier
+    >>> promote, demote = Tier(used_bp="95%").schemes()
     >>> promote.action, promote.target_node, promote.quota.goals[0].target
     ('migrate_hot', 0, 9500)
     """
@@ -76,7 +76,7 @@ class Tier(Policy):
         alias="used_bp",
         converter=basis_points,
         metadata={
-            "help": "Promote until this share of the fast node is used: as in 99.7%, or in 10,000ths"
+            "help": "Promote until this share of the fast node is used: 99.7%, or in 10,000ths"
         },
     )
     free_share: Share = field(
@@ -84,7 +84,7 @@ class Tier(Policy):
         alias="free_bp",
         converter=basis_points,
         metadata={
-            "help": "Demote until this share of the fast node is free: as in 0.5%, or in 10,000ths"
+            "help": "Demote until this share of the fast node is free: 0.5%, or in 10,000ths"
         },
     )
     quota_bytes: int = field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,7 +121,7 @@ class Candidates:
             apart |= self.allowed[:-1] != self.allowed[1:]
             heads = np.flatnonzero(np.append(True, apart)[: len(self)])
         bounds = [*heads.tolist(), len(self)]
-        for first, behind in zip(bounds[:-1], bounds[1:], strict=True):
+        for first, behind in pairwise(bounds):
             yield Run(self, first, behind)
 
     def at(self, index: int) -> SnapshotRegion:

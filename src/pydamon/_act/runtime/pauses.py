@@ -123,13 +123,13 @@ class GuardState:
         return ""
 
     def _rest_or_recover(self, now_ns: int) -> None:
-        """Begin a rest where there is harm; after a time without harm, rests are short again."""
+        """Begin a rest where there is harm; 10 s after one without harm, rests are short again."""
         if self.reason:
             self._rests_until_ns = now_ns + (self._guard.rest_ns << self._doublings)
             self._doublings = min(self._doublings + 1, _MAX_DOUBLINGS)
             self._taken.clear()
             self.rests += 1
-        elif not self._taken or now_ns - self._taken[0].at_ns > _WINDOW_NS // 2:
+        elif now_ns - self._rests_until_ns > _WINDOW_NS:
             self._doublings = 0
 
     def _refault_share(self) -> float:
