@@ -25,10 +25,10 @@ def test_a_region_matches_if_all_three_are_within_bounds(
         min_size=size, min_rate=rate[0], max_rate=rate[1], min_age=age, max_age=age + 400
     )
     bounds = pattern.bounds(SAMPLES, snapshot.sampling_ns, snapshot.window_ns)
-    found = set(matching(all_of(snapshot), bounds).region.tolist())
+    matched = set(matching(all_of(snapshot), bounds).region.tolist())
     for index, region in enumerate(snapshot):
         fits = region.size >= size and rate[0] <= region.nr_accesses <= rate[1]
-        assert (index in found) == (fits and age <= region.age <= age + 400)
+        assert (index in matched) == (fits and age <= region.age <= age + 400)
 
 
 _addresses = st.integers(0, 2**22).map(lambda page: page * PAGE_SIZE)

@@ -453,7 +453,7 @@ def _places(value: Any, place: tuple[str | int, ...] = ()) -> list[tuple[str | i
         inner = list(value.items())
     else:
         inner = list(enumerate(value)) if isinstance(value, list) else []
-    return [place, *(deep for key, one in inner for deep in _places(one, (*place, key)))]
+    return [place, *(deep for key, item in inner for deep in _places(item, (*place, key)))]
 
 
 _ALL = [place for place in _places({"kdamonds": [_WRITTEN]}) if place]

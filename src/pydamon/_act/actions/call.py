@@ -26,7 +26,7 @@ class Call(Action):
         if not all(rule.is_core for rule in scheme.filters):
             raise SchemeError(
                 "filters: a function is called with regions, and only addr and target decide "
-                "about those"
+                "about regions"
             )
         self.name = scheme.label
         self._function = function

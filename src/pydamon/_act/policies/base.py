@@ -19,9 +19,9 @@ __all__ = ["Policy", "WhileMemoryIsShort"]
 class Policy(ABC):
     """Schemes for one purpose.
 
-    A policy is a frozen attrs class. Its fields are its parameters, in Python and in files; those
-    whose metadata has a `help` are options of its command, too. The beginning of its docstring, up
-    to the first section, is the description of its command.
+    A policy is a frozen attrs class. Its fields are its parameters, in Python and in files; fields
+    with a `help` in their metadata are options of its command, too. The beginning of the docstring,
+    up to the first section, is the description of the command.
 
     Attributes
     ----------

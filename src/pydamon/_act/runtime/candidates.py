@@ -101,7 +101,7 @@ class Candidates:
         )
 
     def without(self, ranges: Mapping[int, Ranges]) -> Candidates:
-        """What lies outside *ranges* of targets (by index), cut where those begin and end."""
+        """The candidates outside *ranges* of targets (by index), cut where the ranges begin and end."""
         if not ranges:
             return self
         cut = self.cut_at({index: rows.ravel() for index, rows in ranges.items()})
@@ -112,7 +112,7 @@ class Candidates:
         return cut.take(~inside)
 
     def runs(self, *, by_region: bool) -> Iterator[Run]:
-        """The candidates as runs of neighbours, or one by one."""
+        """The candidates as runs of neighbours, or each by itself."""
         if by_region:
             heads = np.arange(len(self))
         else:
@@ -166,7 +166,7 @@ class Run:
 
     @property
     def end(self) -> int:
-        """The byte behind the last one."""
+        """The address behind the last byte."""
         return int(self.candidates.end[self.behind - 1])
 
     @property

@@ -30,8 +30,8 @@ class DryRun(Action):
     """Counts what another action would do to resident memory: each page once.
 
     A page counts for as long as it is mapped and its access rate fits the scheme. Memory that
-    several targets share counts for one of them. Where another scheme has a cooldown, this leaves
-    out what is counted already.
+    several targets share counts for one of them. It has no cooldown: it leaves out memory that is
+    counted already.
     """
 
     def __init__(self, action: Action) -> None:
@@ -65,7 +65,7 @@ class DryRun(Action):
     def leave_out(
         self, candidates: Candidates, bounds: Bounds, memories: Mapping[int, TargetMemory]
     ) -> Candidates:
-        """The candidates that are not counted yet; what does not fit any more is forgotten."""
+        """The candidates that are not counted yet; memory that does not fit any more is forgotten."""
         snapshot = candidates.snapshot
         self._forget(snapshot, bounds, memories)
         counted = {
@@ -104,7 +104,7 @@ class DryRun(Action):
         self._counted = still_here
 
     def _count(self, part: Part, effect: Effect) -> None:
-        """Count one part: what is tried, what passed the filters, and what would be done."""
+        """Count the memory of a part that is tried, that passed the filters, and that is acted on."""
         key = _key(part.target, part.pid)
         counted = self._counted.setdefault(key, _Counted(part.memory))
         counted.cover(part.start, part.end)
@@ -128,7 +128,7 @@ class DryRun(Action):
 
 
 class _Counted:
-    """What is counted of one target; `covered` are the ranges that were tried."""
+    """The counted memory of one target; `covered` are the ranges that were tried."""
 
     def __init__(self, memory: TargetMemory | None) -> None:
         self.memory = memory
@@ -152,7 +152,7 @@ class _Counted:
         self.covered = union(np.concatenate([self.covered, np.array([[start, end]], np.int64)]))
 
     def keep(self, ranges: Ranges, frames: _Frames) -> None:
-        """Forget what is not in ranges."""
+        """Forget the memory outside *ranges*."""
         gone = subtract(self.covered, ranges)
         if not len(gone):
             return

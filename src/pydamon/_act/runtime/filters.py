@@ -73,7 +73,7 @@ def filtered(candidates: Candidates, filters: Sequence[Filter]) -> Candidates:
             decision.ask(rule, (candidates.start >= start) & (candidates.end <= end))
         else:
             decision.ask(rule, candidates.target == rule.target)
-    # Where filters of pages follow, they decide about what is left.
+    # Where filters of pages follow, they decide about the rest.
     passes = decision.passes(len(core) < len(filters) or not core[-1].allow)
     kept = candidates.take(passes)
     return replace(kept, allowed=(decision.allowed & decision.decided)[passes])

@@ -1,25 +1,28 @@
-"""When a scheme does nothing: the states of its watermarks and its guard."""
+"""When a scheme does nothing: the states of its watermarks and its guard, and the cooldown."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pydamon._act.actions.base import Effect
 from pydamon._act.memory import TargetMemory
+from pydamon._act.runtime.candidates import Candidates
 from pydamon._act.runtime.metrics import stalled_ns
 from pydamon._model.errors import SchemeError
-from pydamon._model.ranges import size_of
-from pydamon._model.regions import PAGE_SIZE
+from pydamon._model.ranges import size_of, union
+from pydamon._model.regions import PAGE_SIZE, Ranges
+from pydamon._model.schemes.pattern import Bounds
 from pydamon._model.schemes.pauses import Guard, Watermarks
 from pydamon._observe.linux.pages import PRESENT
 from pydamon._observe.targets.members import CGROUPS, cgroup_of
 
-__all__ = ["GuardState", "WatermarkState"]
+__all__ = ["Cooldown", "GuardState", "WatermarkState"]
 
 
 class WatermarkState:
@@ -167,3 +170,36 @@ def _pressure(memory: TargetMemory) -> Path | None:
     """The pressure file of the process's cgroup; `None` is the machine's."""
     path = CGROUPS / cgroup_of(memory.process.pid).lstrip("/") / "memory.pressure"
     return path if path.exists() else None
+
+
+class Cooldown:
+    """Memory that was acted on is left alone for the minimum age of the scheme.
+
+    The kernel's DAMON sets the age of such a region to 0 instead. Where a quota leaves a part of an
+    idle region for later, the two parts merge and their ages are averaged, which makes that part
+    too young as well.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[int, NDArray[np.int64]] = {}
+        """(time, start, end) by pid."""
+
+    def add(self, now_ns: int, pid: int, ranges: Ranges) -> None:
+        """Take note of ranges of a process, without overlap."""
+        rows = np.column_stack([np.full(len(ranges), now_ns), ranges])
+        before = self._rows.get(pid)
+        self._rows[pid] = rows if before is None else np.concatenate([before, rows])
+
+    def leave_out(
+        self, candidates: Candidates, bounds: Bounds, memories: Mapping[int, TargetMemory]
+    ) -> Candidates:
+        """The candidates outside their cooldown; what has cooled down is forgotten."""
+        del memories
+        snapshot = candidates.snapshot
+        since_ns = snapshot.end_ns - bounds.least_age_ns(snapshot.window_ns)
+        targets = {target.pid: index for index, target in enumerate(snapshot.targets)}
+        recent = {pid: rows[rows[:, 0] > since_ns] for pid, rows in self._rows.items()}
+        self._rows = {pid: rows for pid, rows in recent.items() if pid in targets and len(rows)}
+        return candidates.without(
+            {targets[pid]: union(rows[:, 1:]) for pid, rows in self._rows.items()}
+        )

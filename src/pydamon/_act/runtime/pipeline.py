@@ -12,11 +12,10 @@ from pydamon._act.actions import action_of
 from pydamon._act.actions.base import Effect, Part
 from pydamon._act.memory import PRIVILEGES, Refusal, TargetMemory
 from pydamon._act.runtime.candidates import Candidates, Run, matching
-from pydamon._act.runtime.cooldown import Cooldown
 from pydamon._act.runtime.dry_run import DryRun
 from pydamon._act.runtime.filters import Pages, Young, filtered, passing
 from pydamon._act.runtime.metrics import GoalScore, free_memory_share
-from pydamon._act.runtime.pauses import GuardState, WatermarkState
+from pydamon._act.runtime.pauses import Cooldown, GuardState, WatermarkState
 from pydamon._act.runtime.quota import QuotaState
 from pydamon._act.runtime.refusals import Refusals
 from pydamon._model.ranges import size_of
@@ -140,7 +139,7 @@ class AppliedScheme:
 
     @property
     def resets_age(self) -> bool:
-        """Whether regions count as new after it: those in a cooldown need not."""
+        """Whether regions count as new after it; a cooldown does without."""
         return self._action.changes and self._cooldown is None
 
     def refusal(self, memory: TargetMemory) -> Refusal | None:

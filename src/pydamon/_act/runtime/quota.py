@@ -60,7 +60,7 @@ _EWMA_WEIGHT = 0.5
 _MET = 10_000
 """What `feedback` calls a goal that is met."""
 _FIRST_SHARE = 1 / 16
-"""Where goals tune a limit, it starts at this share of what is allowed otherwise."""
+"""A limit that goals tune starts at this share of the other limits."""
 _UNIT = 10_000
 """A tuned limit is kept in 10,000ths of a byte, as in the kernel: so small limits can grow."""
 _NO_LIMIT = 2**62
@@ -89,7 +89,7 @@ class QuotaState:
 
     @property
     def left_bytes(self) -> int | None:
-        """What is left of this interval's limit; `None` is no limit."""
+        """The bytes that are left in this interval; `None` is no limit."""
         if not self.quota.limits:
             return None
         out_of_time = self.quota.time_ns and self._spent_ns >= self.quota.time_ns
@@ -151,7 +151,7 @@ class QuotaState:
         return self._cut_last(candidates.take(fits), left_bytes)
 
     def charge(self, tried_bytes: int, applied_bytes: int, took_ns: int) -> None:
-        """Charge bytes that were tried; those that failed may cost less."""
+        """Charge bytes that were tried; bytes that were tried in vain may cost less."""
         failed_bytes = max(0, tried_bytes - applied_bytes)
         self._spent_bytes += tried_bytes - round(failed_bytes * (1 - self.quota.fail_charge))
         self._spent_ns += took_ns
@@ -162,7 +162,7 @@ class QuotaState:
         self._stopped_at = (snapshot.targets[target].pid, target, address)
 
     def _from_where_it_stopped(self, candidates: Candidates) -> Candidates:
-        """The candidates in turn: first those that the last interval left over."""
+        """The candidates in turn: first the ones that the last interval left over."""
         if self._stopped_at is None:
             return candidates
         pid, target, address = self._stopped_at
@@ -176,7 +176,7 @@ class QuotaState:
         return candidates.take(np.concatenate([np.flatnonzero(later), np.flatnonzero(~later)]))
 
     def _cut_last(self, candidates: Candidates, left_bytes: int) -> Candidates:
-        """Cut the last candidate to what is left, in whole pages."""
+        """Cut the last candidate to the bytes that are left, in whole pages."""
         end = candidates.end.copy()
         if len(candidates):
             room = left_bytes - int(candidates.size[:-1].sum())

@@ -79,7 +79,7 @@ def build_all(kind: type[T], node: Node) -> list[T]:
 def build(kind: type[T], node: Node, *, passed: tuple[str, ...] = ()) -> T:
     """An object of an attrs class from a table whose keys are the arguments.
 
-    Raises `UsageError` that begins with the place of what is wrong. Keys in *passed* are no
+    Raises `UsageError` that begins with the place of the mistake. Keys in *passed* are no
     arguments and say nothing here.
     """
     kinds, needed = _arguments(kind)  # type: ignore[arg-type]
@@ -106,7 +106,7 @@ def _value(kind: Any, node: Node) -> Any:
 
 @cache
 def _arguments(kind: type[Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The arguments of an attrs class that files have, with their types; and those it needs."""
+    """The arguments of an attrs class in files, with their types; and the arguments it needs."""
     hints = get_type_hints(kind)
     fields = [field for field in attrs.fields(kind) if field.metadata.get("in_files", True)]
     kinds = {str(field.alias): _without_none(hints[field.name]) for field in fields}

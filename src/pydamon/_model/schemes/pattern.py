@@ -93,8 +93,8 @@ def _optional_age(value: Age | str | timedelta | int | None) -> Age | None:
 class Bounds:
     """An access pattern in DAMON's units, as closed intervals: bytes, samples, aggregations.
 
-    An age that people gave as a time is also here in nanoseconds, which is exact; otherwise those
-    bounds are `None`.
+    An age that people gave as a time is also here in nanoseconds, which is exact; otherwise
+    `min_age_ns` and `max_age_ns` are `None`.
     """
 
     min_size: int

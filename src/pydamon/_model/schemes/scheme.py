@@ -59,7 +59,7 @@ class Destination:
     node
         Number of the memory node.
     weight
-        How much of what is migrated it gets, in relation to the other destinations' weights.
+        Its part of the migrated memory, in relation to the weights of the other destinations.
 
     Examples
     --------
