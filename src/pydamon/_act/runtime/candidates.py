@@ -101,7 +101,7 @@ class Candidates:
         )
 
     def without(self, ranges: Mapping[int, Ranges]) -> Candidates:
-        """The candidates outside *ranges* of targets (by index), cut where the ranges begin and end."""
+        """The candidates outside *ranges* of targets (by index), cut at the borders of the ranges."""
         if not ranges:
             return self
         cut = self.cut_at({index: rows.ravel() for index, rows in ranges.items()})

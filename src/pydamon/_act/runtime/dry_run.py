@@ -65,7 +65,7 @@ class DryRun(Action):
     def leave_out(
         self, candidates: Candidates, bounds: Bounds, memories: Mapping[int, TargetMemory]
     ) -> Candidates:
-        """The candidates that are not counted yet; memory that does not fit any more is forgotten."""
+        """The candidates that are not counted yet; memory that fits no more is forgotten."""
         snapshot = candidates.snapshot
         self._forget(snapshot, bounds, memories)
         counted = {
@@ -104,7 +104,7 @@ class DryRun(Action):
         self._counted = still_here
 
     def _count(self, part: Part, effect: Effect) -> None:
-        """Count the memory of a part that is tried, that passed the filters, and that is acted on."""
+        """Count the memory of a part: tried, passed by the filters, and acted on."""
         key = _key(part.target, part.pid)
         counted = self._counted.setdefault(key, _Counted(part.memory))
         counted.cover(part.start, part.end)
