@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from itertools import groupby
-from operator import attrgetter
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from pydamon._act.runtime.filters import check
 from pydamon._act.runtime.pipeline import AppliedScheme, Tried
 from pydamon._model.closing import Closing
 from pydamon._model.errors import ProbeError, SchemeError
-from pydamon._model.ranges import union
 from pydamon._model.schemes.scheme import Scheme
 from pydamon._model.snapshot import Snapshot
 from pydamon._observe.monitor import Monitor
@@ -166,7 +165,7 @@ class AppliedSchemes(Closing):
 
 def _reset_ages(mon: SamplingMonitor, snapshot: Snapshot, tried: list[Tried]) -> None:
     """Make the regions that a scheme was applied to count as new."""
-    by_target = attrgetter("target")
-    for target, parts in groupby(sorted(tried, key=by_target), by_target):
-        rows = np.array([(part.start, part.end) for part in parts], np.int64)
-        mon.reset_age(snapshot.targets[target], union(rows))
+    parts = sorted((part.target, part.start, part.end) for part in tried)
+    for target, rows in groupby(parts, key=itemgetter(0)):
+        ranges = np.array([(start, end) for _, start, end in rows], np.int64)
+        mon.reset_age(snapshot.targets[target], ranges)

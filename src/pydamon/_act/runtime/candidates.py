@@ -101,7 +101,7 @@ class Candidates:
         )
 
     def without(self, ranges: Mapping[int, Ranges]) -> Candidates:
-        """The candidates outside *ranges* of targets (by index), cut at the borders of the ranges."""
+        """The candidates outside *ranges* of targets (by index), cut at the ranges' borders."""
         if not ranges:
             return self
         cut = self.cut_at({index: rows.ravel() for index, rows in ranges.items()})
