@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,9 +119,12 @@ class Candidates:
             apart = (self.end[:-1] != self.start[1:]) | (target[:-1] != target[1:])
             apart |= self.allowed[:-1] != self.allowed[1:]
             heads = np.flatnonzero(np.append(True, apart)[: len(self)])
-        bounds = [*heads.tolist(), len(self)]
-        for first, behind in pairwise(bounds):
-            yield Run(self, first, behind)
+        tails = np.append(heads[1:], len(self))[: len(heads)]
+        columns = (heads, tails, self.target[heads], self.start[heads], self.end[tails - 1])
+        rows = zip(*(column.tolist() for column in (*columns, self.allowed[heads])), strict=True)
+        pids = [target.pid for target in self.snapshot.targets]
+        for first, behind, target, start, end, allowed in rows:
+            yield Run(self, first, behind, target, pids[target], start, end, allowed)
 
     def at(self, index: int) -> SnapshotRegion:
         """One candidate, for people; bytes touched and not observed are estimates for a part."""
@@ -143,36 +145,18 @@ class Run:
     """Candidates *first* to *behind* - 1: neighbours in one target, without a gap between them.
 
     A huge page may lie across the border of two regions, so an action is given runs of regions.
+    `target` is the index in the snapshot's targets; made-up memory has a `pid` of 0. `allowed` says
+    that a core filter allowed it.
     """
 
     candidates: Candidates
     first: int
     behind: int
-
-    @property
-    def target(self) -> int:
-        """Index in the snapshot's targets."""
-        return int(self.candidates.target[self.first])
-
-    @property
-    def pid(self) -> int:
-        """The process; 0 for made-up memory."""
-        return self.candidates.snapshot.targets[self.target].pid
-
-    @property
-    def start(self) -> int:
-        """The first byte."""
-        return int(self.candidates.start[self.first])
-
-    @property
-    def end(self) -> int:
-        """The address behind the last byte."""
-        return int(self.candidates.end[self.behind - 1])
-
-    @property
-    def allowed(self) -> bool:
-        """Whether a core filter allowed it."""
-        return bool(self.candidates.allowed[self.first])
+    target: int
+    pid: int
+    start: int
+    end: int
+    allowed: bool
 
     def region(self) -> SnapshotRegion:
         """The first region."""

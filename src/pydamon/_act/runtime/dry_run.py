@@ -128,28 +128,46 @@ class DryRun(Action):
 
 
 class _Counted:
-    """The counted memory of one target; `covered` are the ranges that were tried."""
+    """The counted memory of one target.
+
+    Rows are collected in lists while a snapshot is worked on, and put together when somebody asks.
+    """
 
     def __init__(self, memory: TargetMemory | None) -> None:
         self.memory = memory
-        self.covered: Ranges = EMPTY
         self.resident_bytes: int | None = None
         """The bytes of the target that are resident, if they are known."""
-        self._rows = {"tried": _NO_ROWS, "passed": _NO_ROWS, "applied": _NO_ROWS}
+        self._covered: list[Ranges] = [EMPTY]
+        self._rows: dict[str, list[Rows]] = {
+            table: [_NO_ROWS] for table in ("tried", "passed", "applied")
+        }
+
+    @property
+    def covered(self) -> Ranges:
+        """The ranges that were tried."""
+        if len(self._covered) > 1:
+            self._covered = [union(np.concatenate(self._covered))]
+        return self._covered[0]
+
+    def rows(self, table: str) -> Rows:
+        """The counted rows of a table."""
+        if len(self._rows[table]) > 1:
+            self._rows[table] = [np.concatenate(self._rows[table])]
+        return self._rows[table][0]
 
     def bytes_in(self, table: str, *, bounded: bool = True) -> int:
         """The bytes of a table, and where *bounded* no more than is resident."""
-        size_bytes = int(self._rows[table][:, 2].sum())
+        size_bytes = int(self.rows(table)[:, 2].sum())
         known = bounded and self.resident_bytes is not None
         return min(size_bytes, self.resident_bytes or 0) if known else size_bytes
 
     def add(self, table: str, rows: Rows) -> None:
         """Count rows in a table."""
-        self._rows[table] = np.concatenate([self._rows[table], rows])
+        self._rows[table].append(rows)
 
     def cover(self, start: int, end: int) -> None:
         """Note a range that is tried."""
-        self.covered = union(np.concatenate([self.covered, np.array([[start, end]], np.int64)]))
+        self._covered.append(np.array([[start, end]], np.int64))
 
     def keep(self, ranges: Ranges, frames: _Frames) -> None:
         """Forget the memory outside *ranges*."""
@@ -158,8 +176,9 @@ class _Counted:
             return
         if self.memory is not None:
             frames.release(self.memory, gone)
-        self.covered = subtract(self.covered, gone)
-        self._rows = {table: _within(rows, self.covered) for table, rows in self._rows.items()}
+        self._covered = [subtract(self.covered, gone)]
+        for table in self._rows:
+            self._rows[table] = [_within(self.rows(table), self.covered)]
 
 
 class _Frames:
