@@ -35,6 +35,7 @@ from ._model.errors import (
     UsageError,
 )
 from ._model.mappings import Mapping, MappingTable
+from ._model.rates import Rate
 from ._model.schemes import (
     AccessPattern,
     Destination,
@@ -48,7 +49,7 @@ from ._model.schemes import (
     Weights,
 )
 from ._model.schemes.fields import Ns
-from ._model.schemes.pattern import Age, Bounds, Rate
+from ._model.schemes.pattern import Age, Bounds
 from ._model.snapshot import Cost, Footprint, Snapshot, SnapshotRegion, Target
 from ._model.units import format_duration, format_size
 from ._observe.monitor import Monitor, PageControl, SchemeRunner

@@ -138,14 +138,14 @@ def test_tier_moves_what_is_cold_to_the_slow_node_and_what_is_hot_back() -> None
         home = max(first, key=lambda node: first[node])
         away = 1 - home
         # Goals that cannot be met: everything cold shall go, and everything hot come.
-        demote = Tier(fast_node=home, slow_node=away, cold_min_age="5s", free_bp=20_000)
+        demote = Tier(fast_node=home, slow_node=away, cold_min_age="5s", free_bp=10_000)
         applied = _apply(program.pid, demote.schemes(), "45s")
         then = _nodes(program.pid)
         print(f"\nMiB by node: {first} at first, {then} after tier")
         assert then[away] >= 0.75 * 80
         assert then[home] >= 0.75 * 20
         # Now the other node is the fast one: only what is hot shall go there.
-        promote = Tier(fast_node=away, slow_node=home, used_bp=20_000)
+        promote = Tier(fast_node=away, slow_node=home, used_bp=10_000)
         hot = (promote.schemes()[0],)
         applied = _apply(program.pid, hot, "45s")
         print(f"MiB by node: {_nodes(program.pid)} after promotion; {applied[0].stats}")

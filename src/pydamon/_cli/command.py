@@ -17,7 +17,12 @@ import click
 
 from pydamon._model.errors import UsageError
 from pydamon._model.names import dump_json
-from pydamon._model.units import parse_duration_ns, parse_size
+from pydamon._model.units import (
+    parse_address_range,
+    parse_duration_ns,
+    parse_percent,
+    parse_size,
+)
 
 __all__ = [
     "Args",
@@ -26,6 +31,7 @@ __all__ = [
     "Group",
     "NewFile",
     "Parsed",
+    "address_range",
     "argument",
     "command",
     "duration",
@@ -275,19 +281,14 @@ class NewFile(click.Path):
         return super().convert(value, param, ctx)
 
 
-def _percent(text: str) -> float:
-    try:
-        return float(text.strip().removesuffix("%"))
-    except ValueError:
-        raise UsageError(f"not a percentage: {text!r}", hint="write it like 2.5 or 2.5%") from None
-
-
 duration = Parsed(parse_duration_ns, "duration")
 """A duration, in ns."""
 size = Parsed(parse_size, "size")
 """A size, in bytes."""
-percent = Parsed(_percent, "percent")
+percent = Parsed(parse_percent, "percent")
 """A percentage, with or without its sign."""
+address_range = Parsed(parse_address_range, "address range")
+"""Start and end of an address range, both hexadecimal."""
 
 
 def _load_numpy() -> None:

@@ -43,11 +43,11 @@ _POLICIES = {
     "reclaim": (
         "Take memory that nobody has touched for a while, before anything runs short of it"
     ),
-    "thp": "Back what is hot with huge pages, and split those that lie idle",
+    "thp": "Back hot memory with huge pages, and split huge pages that lie idle",
     "lru-sort": (
-        "Tell the kernel what is hot and what is cold, so that it takes the right pages first"
+        "Tell the kernel which memory is hot and which is cold, so that it takes cold pages first"
     ),
-    "tier": "Promote what is hot to a fast memory node, and demote what is cold to a slow one",
+    "tier": "Promote hot memory to a fast memory node, and demote cold memory to a slow one",
     "stat": (
         "Show how much memory is accessed, and for how long the rest has been idle; change nothing"
     ),

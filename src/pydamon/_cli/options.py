@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pydamon._cli.command import Args, Choice, Parsed, argument, duration, option, options, percent
-from pydamon._model.errors import UsageError
+from pydamon._cli.command import (
+    Args,
+    Choice,
+    address_range,
+    argument,
+    duration,
+    option,
+    options,
+    percent,
+)
 
 if TYPE_CHECKING:
     from pydamon._observe.options import MonitorOptions
@@ -113,14 +121,6 @@ def idle_option(fits: str) -> Callable[[F], F]:
     )
 
 
-def _range(text: str) -> tuple[int, int]:
-    start, _, end = text.partition("-")
-    try:
-        return int(start, 16), int(end, 16)
-    except ValueError:
-        raise UsageError(f"not an address range: {text!r}") from None
-
-
 monitoring_options = options(
     duration_option,
     option(
@@ -157,7 +157,7 @@ monitoring_options = options(
         "--range",
         "ranges",
         multiple=True,
-        type=Parsed(_range),
+        type=address_range,
         metavar="START-END",
         help="watch only these addresses (hexadecimal) of one process; may be repeated",
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,7 @@ from pydamon._cli.command import (
 )
 from pydamon._cli.options import service_options
 from pydamon._model.errors import UsageError
-from pydamon._model.schemes.fields import Ns, is_inherited
+from pydamon._model.schemes.fields import Ns, Share, is_inherited
 from pydamon._model.units import format_duration, format_size
 
 if TYPE_CHECKING:
@@ -89,7 +91,8 @@ def _policy_command(kind: type[Policy]) -> Command:
         load = _load_policy if args.config else _config
         return run_service(args, lambda: load(kind, args, given), of_file=bool(args.config))
 
-    run.__doc__ = kind.__doc__
+    # The sections of the docstring are for Python: the options say the same.
+    run.__doc__ = re.split(r"\n\n\w+\n-+\n", inspect.cleandoc(kind.__doc__ or ""))[0]
     run = service_options(run)
     for one in reversed(_parameters(kind)):
         run = _option(one)(run)
@@ -161,8 +164,8 @@ def _parameters(kind: type[Policy]) -> list[attrs.Attribute[Any]]:
 
 def _shown(one: attrs.Attribute[Any]) -> str:
     default: Any = one.default
-    if one.metadata.get("percent"):
-        return f"{default / 10:g}%"
+    if isinstance(default, Share):
+        return f"{100 * default:g}%"
     if isinstance(default, Ns):
         return format_duration(default)
     if isinstance(default, int) and default >= 1 << 20:

@@ -6,9 +6,16 @@ from pathlib import Path
 
 import click
 
-from pydamon._cli.command import Args, Choice, Parsed, argument, command, duration, option
+from pydamon._cli.command import (
+    Args,
+    Choice,
+    address_range,
+    argument,
+    command,
+    duration,
+    option,
+)
 from pydamon._cli.options import TEXT_FORMATS, source_argument, target_options
-from pydamon._model.errors import UsageError
 
 __all__ = ["cat", "convert", "merge", "slice_"]
 
@@ -30,17 +37,6 @@ def convert(args: Args) -> int:
     return rewrite(opened(args.source), args)
 
 
-def _addresses(text: str) -> tuple[int, int]:
-    start, _, end = text.partition("-")
-    try:
-        bounds = int(start, 16), int(end, 16)
-    except ValueError:
-        bounds = 0, 0
-    if not 0 <= bounds[0] < bounds[1] < 2**63:
-        raise UsageError(f"not an address range: {text!r} (as in 1000-2fff)")
-    return bounds
-
-
 @command("slice")
 @source_argument
 @target_options
@@ -52,9 +48,7 @@ def _addresses(text: str) -> tuple[int, int]:
     help="begin so long after the start, as in 10s",
 )
 @option("--to", "to_ns", type=duration, metavar="D", help="end so long after the start, as in 10s")
-@option(
-    "--addresses", type=Parsed(_addresses), metavar="START-END", help="only these (hexadecimal)"
-)
+@option("--addresses", type=address_range, metavar="START-END", help="only these (hexadecimal)")
 @option("--pid", "pids", type=int, multiple=True, help="only this process; repeatable")
 @option("--host", "hosts", multiple=True, metavar="HOST", help="only this host; repeatable")
 def slice_(args: Args) -> int:

@@ -191,9 +191,9 @@ def to_files(parameters: ModuleParameters) -> dict[str, str]:
     watermarks = parameters.watermarks
     texts = {
         "wmarks_interval": str(watermarks.interval_ns // _US),
-        "wmarks_high": str(watermarks.high),
-        "wmarks_mid": str(watermarks.mid),
-        "wmarks_low": str(watermarks.low),
+        "wmarks_high": str(round(1000 * watermarks.high_share)),
+        "wmarks_mid": str(round(1000 * watermarks.mid_share)),
+        "wmarks_low": str(round(1000 * watermarks.low_share)),
     }
     for attribute in fields(type(parameters)):
         if attribute.metadata:

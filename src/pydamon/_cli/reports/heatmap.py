@@ -11,7 +11,7 @@ from pydamon._cli.command import Args, Parsed, eprint, option, print_json
 from pydamon._cli.options import force_option, recording_options
 from pydamon._cli.reports.command import report_command
 from pydamon._model.errors import UsageError
-from pydamon._model.units import format_size, parse_duration_ns
+from pydamon._model.units import format_size, parse_address_range, parse_duration_ns
 
 if TYPE_CHECKING:
     from pydamon._data import analysis
@@ -33,14 +33,10 @@ def _range(text: str) -> Range:
         return "all"
     if text == "hottest":
         return "hottest"
-    start, dash, end = text.partition("-")
     try:
-        bounds = int(start, 16), int(end, 16)
-    except ValueError:
-        dash = ""
-    if not dash or not 0 <= bounds[0] < bounds[1] < 2**63:
-        raise UsageError(f"not a range: {text!r} (all, hottest, or hexadecimal START-END)")
-    return bounds
+        return parse_address_range(text)
+    except UsageError as error:
+        raise UsageError(str(error), hint="all, hottest, or hexadecimal START-END") from None
 
 
 def _time(text: str) -> tuple[int, int]:

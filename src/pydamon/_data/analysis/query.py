@@ -17,7 +17,8 @@ from pydamon._data.recording.arrays import strings
 from pydamon._model.errors import UsageError
 from pydamon._model.filter_fields import FIELDS
 from pydamon._model.names import blanked
-from pydamon._model.units import parse_duration_ns, parse_size
+from pydamon._model.rates import Rate
+from pydamon._model.units import parse_address, parse_duration_ns, parse_size
 
 __all__ = ["FIELDS", "Columns", "Query", "Test", "parse", "searching"]
 
@@ -64,7 +65,6 @@ _OPERATOR = re.compile(r"<=|>=|==|!=|!~|[<>=~]")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"|\'((?:[^\'\\]|\\.)*)\'')
 _BARE = re.compile(r"[^\s()\"']+")
 _NUMBER = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|[0-9.]+\s*(?:%|(?!(?i:and|or)\b)[^\W\d_]+)?)")
-_HZ = {"hz": 1.0, "khz": 1e3, "mhz": 1e6}
 _DEEPEST = 100
 
 
@@ -72,7 +72,7 @@ class Columns(Protocol):
     """What a query is asked of: a value a row for each field."""
 
     def values(self, name: str) -> NDArray[Any]:
-        """The column of a number: `FIELDS` in bytes, ns, or shares, and `rate_hz`."""
+        """A column of numbers: a field in bytes or ns, `max_nr_accesses`, or `sampling_ns`."""
         ...
 
     def texts(self, name: str) -> tuple[NDArray[np.int32], list[str]]:
@@ -193,12 +193,14 @@ class _Parser:
         begin = self.at
         text = self._take(_NUMBER, f"expected a number ({FIELDS[name]})")
         try:
-            column, value = _number(name, text)
-        except (UsageError, ValueError):
+            value = _value(name, text)
+        except ValueError:
             self._fail(f"cannot compare {name} with {text.strip()}: {FIELDS[name]}", begin)
         compare = _COMPARE[sign]
-        if column != "address":
-            return lambda columns: _known(compare, columns.values(column), value)
+        if isinstance(value, Rate):
+            return lambda columns: compare(columns.values("accesses"), _samples(value, columns))
+        if name != "address":
+            return lambda columns: _known(compare, columns.values(name), value)
         if sign in ("=", "==", "!="):
             inside: _Node = lambda columns: (  # noqa: E731
                 (columns.values("start") <= value) & (value < columns.values("end"))
@@ -256,20 +258,20 @@ def _combined(how: Callable[[Any, Any], Any], nodes: Sequence[_Node]) -> _Node:
     return mask
 
 
-def _number(name: str, text: str) -> tuple[str, float]:
-    """The column to compare, and with what; raises `ValueError` (as `UsageError` is one)."""
+def _samples(rate: Rate, columns: Columns) -> NDArray[np.float64]:
+    """How many samples make a rate, a row: the conversion that schemes use, too."""
+    return rate.samples(columns.values("max_nr_accesses"), columns.values("sampling_ns"))
+
+
+def _value(name: str, text: str) -> Rate | float:
+    """The value to compare a field with; raises `ValueError` (as `UsageError` is one)."""
+    text = text.strip()
     if name in _DURATION:
-        return name, 0 if text.strip() == "0" else parse_duration_ns(text)
+        return 0 if text == "0" else parse_duration_ns(text)
     if name in _SIZE:
-        return name, parse_size(text)
+        return parse_size(text)
     if name in _ADDRESS:
-        return name, int(text, 0)
-    if name != "rate":
-        return name, float(text) if name == "temperature" else int(text)
-    for unit, factor in _HZ.items():
-        if re.search(rf"[\d.\s]{unit}$", text.lower()):
-            return "rate_hz", float(text[: -len(unit)]) * factor
-    share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    if not 0 <= share <= 1:
-        raise ValueError
-    return name, share
+        return parse_address(text)
+    if name == "rate":
+        return Rate.parse(text, bare=("%", 100))
+    return float(text) if name == "temperature" else int(text)

@@ -14,6 +14,7 @@ from pydamon._data.recording import Recording, RecordingFile
 from pydamon._data.recording.parts import DerivedFile
 from pydamon._model.classify import UNKNOWN
 from pydamon._model.errors import RecordingError
+from pydamon._model.rates import rates_hz
 
 __all__ = ["RegionColumns", "no_ages", "where", "with_unknown"]
 
@@ -74,9 +75,8 @@ class RegionColumns:
             case "rate":
                 return column("nr_accesses") / column("max_nr_accesses")
             case "rate_hz":
-                window_ns = np.maximum(column("end_ns") - column("start_ns"), 1)
-                rate_hz: NDArray[np.float64] = column("nr_accesses") * (1e9 / window_ns)
-                return rate_hz
+                names = ("nr_accesses", "max_nr_accesses", "sampling_ns")
+                return rates_hz(*map(column, names))
             case "accesses":
                 return column("nr_accesses")
             case "age":

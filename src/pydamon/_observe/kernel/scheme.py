@@ -96,9 +96,9 @@ def write_scheme(files: Files, path: str, scheme: Scheme, attrs: Attrs) -> None:
     for name, value in (
         ("metric", scheme.watermarks.metric),
         ("interval_us", scheme.watermarks.interval_ns // 1000),
-        ("high", scheme.watermarks.high),
-        ("mid", scheme.watermarks.mid),
-        ("low", scheme.watermarks.low),
+        ("high", round(1000 * scheme.watermarks.high_share)),
+        ("mid", round(1000 * scheme.watermarks.mid_share)),
+        ("low", round(1000 * scheme.watermarks.low_share)),
     ):
         files.write(f"{path}/watermarks/{name}", value)
     if files.has(f"{path}/ops_filters"):

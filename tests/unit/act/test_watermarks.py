@@ -1,11 +1,11 @@
-"""Watermarks switch with hysteresis."""
+"""Watermarks switch a scheme with hysteresis."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon._act.runtime.backoff import WatermarkState
+from pydamon._act.runtime.pauses import WatermarkState
 from pydamon._model.schemes import Watermarks
 
 _S = 10**9
@@ -17,9 +17,9 @@ def test_off_outside_the_marks_and_on_again_only_below_the_middle(
 ) -> None:
     low, mid, high = sorted(marks[:3])
     value = 0
-    switch = WatermarkState(
+    state = WatermarkState(
         Watermarks(metric="free_mem_rate", interval="5s", low=low, mid=mid, high=high),
-        lambda: value,
+        lambda: value / 1000,
     )
     on = True
     for step, value in enumerate(values):
@@ -27,22 +27,22 @@ def test_off_outside_the_marks_and_on_again_only_below_the_middle(
             on = False
         elif not on and low <= value <= mid:
             on = True
-        assert switch.is_on(step * 5 * _S) == on
+        assert state.is_on(step * 5 * _S) == on
 
 
 def test_the_metric_is_looked_at_once_an_interval() -> None:
     looks: list[float] = []
 
     def metric() -> float:
-        looks.append(300)
+        looks.append(0.3)
         return looks[-1]
 
-    switch = WatermarkState(
+    state = WatermarkState(
         Watermarks(metric="free_mem_rate", interval="5s", low=200, mid=400, high=500),
         metric,
     )
     for tenth in range(120):
-        assert switch.is_on(tenth * _S // 10)
+        assert state.is_on(tenth * _S // 10)
     assert len(looks) == 3
 
 
