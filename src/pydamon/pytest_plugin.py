@@ -62,10 +62,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     result = yield
     touched_bytes = _touched_bytes(initial_rss_bytes)
     if touched_bytes > limit:
-        pytest.fail(
-            f"the working set was {format_size(touched_bytes)}, more than the limit of {format_size(limit)}",
-            pytrace=False,
-        )
+        touched, most = format_size(touched_bytes), format_size(limit)
+        pytest.fail(f"the working set was {touched}, more than the limit of {most}", pytrace=False)
     return result
 
 
