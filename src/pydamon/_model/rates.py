@@ -61,9 +61,11 @@ class Rate:
 
     Examples
     --------
-    >>> Rate.of("20Hz")
+    >>> import pydamon
+    >>> rate = pydamon.AccessPattern(min_rate="20Hz").min_rate
+    >>> rate
     Rate(value=20.0, unit='hz')
-    >>> Rate.of("20Hz").samples(max_nr_accesses=20, sampling_ns=5_000_000)
+    >>> rate.samples(max_nr_accesses=20, sampling_ns=5_000_000)
     2.0
     """
 

@@ -182,7 +182,8 @@ def format_duration(duration_ns: float) -> str:
 
     Examples
     --------
-    >>> format_duration(1_250_000_000)
+    >>> import pydamon
+    >>> pydamon.format_duration(1_250_000_000)
     '1.25 s'
     """
     if duration_ns < 0:
@@ -206,7 +207,8 @@ def format_size(size_bytes: float) -> str:
 
     Examples
     --------
-    >>> format_size(3 << 19)
+    >>> import pydamon
+    >>> pydamon.format_size(3 << 19)
     '1.5 MiB'
     """
     if size_bytes < 0:

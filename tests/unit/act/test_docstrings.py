@@ -28,7 +28,7 @@ def test_the_examples_of_a_module_run(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("AccessPattern", "AppliedScheme", "AppliedSchemes", "Destination", "Filter", "Goal"),
+        *("AccessPattern", "Destination", "Filter", "Goal"),
         *("Guard", "Quota", "Scheme", "SchemeStats", "Watermarks", "Weights"),
         *("read_damo_schemes", "read_schemes"),
     ],

@@ -39,7 +39,8 @@ class Age:
 
     Examples
     --------
-    >>> Age.of("2min")
+    >>> import pydamon
+    >>> pydamon.AccessPattern(min_age="2min").min_age
     Age(value=120000000000, unit='ns')
     """
 
