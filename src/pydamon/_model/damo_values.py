@@ -1,4 +1,4 @@
-"""Numbers as damo writes them: as such, as digits, with commas between them, or with units."""
+"""Read numbers as damo writes them: plain, as digits, with thousands separators or with units."""
 
 from __future__ import annotations
 
@@ -25,29 +25,26 @@ __all__ = [
 Value: TypeAlias = int | float | str | None
 
 _SEPARATORS = ", '\u00a0\u2009\u202f"
-
-"""Between thousands; what other locales have there could also be a decimal point."""
+"""Separators of thousands. Those of other locales (`.`) could also be a decimal point."""
 
 _PART = re.compile(
     rf"\s*((?:[0-9]{{1,3}}(?:[{_SEPARATORS}][0-9]{{3}})+(?![{_SEPARATORS}]?[0-9])|[0-9]+)"
     r"(?:\.[0-9]*)?)\s*([A-Za-z%]*)"
 )
-
+"""One number of a sum, and its unit."""
 _GROUPED = re.compile("[0-9]{1,3}(?:,[0-9]{3}){0,5}")
-
 _NO_SEPARATORS = str.maketrans("", "", _SEPARATORS)
-
 _MOST_DIGITS = 18
-
-"""That fit into int64 whatever they are."""
-
+"""Any number of so many digits fits into int64."""
 _MOST_WRITTEN = 40
+"""A number with more digits is refused."""
 
 BYTES = {"": 1, "B": 1} | {
     letter + ending: 1024**power
     for power, letter in enumerate("KMGTPE", 1)
     for ending in ("", "B", "iB")
 }
+"""Bytes of each of damo's units of size."""
 
 NS = {
     "ns": 1,
@@ -58,14 +55,13 @@ NS = {
     "h": 3600 * 10**9,
     "d": 86400 * 10**9,
 }
-
-"""The units of damo: those of recordings, and those of schemes."""
+"""Nanoseconds of each of damo's units of time."""
 
 _WORDS = {"min": 0, "max": 2**64 - 1}
 
 
 class Misread(ValueError):  # noqa: N818
-    """A value of a column that cannot be taken: `index` says which."""
+    """A value of a column that cannot be read: the one at `index`."""
 
     def __init__(self, message: str, index: int) -> None:
         super().__init__(message)
@@ -73,7 +69,7 @@ class Misread(ValueError):  # noqa: N818
 
 
 def number_of(value: Value) -> int:
-    """A plain number, rounded down; raises `ValueError` for what is none."""
+    """A plain number, rounded down; raises `ValueError` for any other text."""
     return amount_of(value, {"": 1, "%": 1})
 
 
@@ -85,13 +81,13 @@ def bytes_of(value: Value) -> int:
 def ns_of(value: Value, bare_ns: int = 1) -> int:
     """Nanoseconds of a time such as `"1 m 3.5 s"`; raises `ValueError`.
 
-    What has no unit is in units of *bare_ns*.
+    A number without a unit is in units of *bare_ns*.
     """
     return amount_of(value, {**NS, "": bare_ns})
 
 
 def amount_of(value: Value, units: dict[str, int]) -> int:
-    """The sum of numbers with units, of which `""` is that of a bare one; raises `ValueError`."""
+    """The sum of numbers with units; raises `ValueError`. The unit `""` is for plain numbers."""
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return int(value * units[""])
     if value in _WORDS:
@@ -105,7 +101,7 @@ def amount_of(value: Value, units: dict[str, int]) -> int:
         if unit is None or len(digits) > _MOST_WRITTEN:
             break
         if not match[2] and match[0] != text[int(negative) :]:
-            break  # a number without a unit is no part of a sum
+            break  # a number without a unit stands alone
         total += round(float(digits) * unit) if "." in digits else int(digits) * unit
         if at == len(text):
             return -total if negative else total
@@ -113,7 +109,7 @@ def amount_of(value: Value, units: dict[str, int]) -> int:
 
 
 def integers(values: list[Value], parse: Callable[[Value], int]) -> NDArray[np.int64]:
-    """All of a column: shape (len(values),); raises `Misread` for what int64 cannot hold."""
+    """Parse a column: shape (len(values),). Raises `Misread` for values that int64 cannot hold."""
     kinds = set(map(type, values))
     if kinds == {str}:
         text = " ".join(values)  # type: ignore[arg-type]
@@ -123,9 +119,9 @@ def integers(values: list[Value], parse: Callable[[Value], int]) -> NDArray[np.i
         else:
             fitting = max(map(len, values)) <= _MOST_DIGITS  # type: ignore[arg-type]
         if fitting and text.isascii() and text.replace(" ", "").isdigit():
-            found = np.fromstring(text, np.int64, sep=" ")
-            if len(found) == len(values):
-                return found
+            numbers = np.fromstring(text, np.int64, sep=" ")
+            if len(numbers) == len(values):
+                return numbers
     if kinds != {int}:
         values = [_parsed(value, index, parse) for index, value in enumerate(values)]
     try:

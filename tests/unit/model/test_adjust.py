@@ -10,7 +10,7 @@ import pytest
 from pydamon._model import adjust
 from pydamon._model.attrs import Attrs
 from pydamon._model.errors import UsageError
-from pydamon._model.regions import PAGE_SIZE, Ranges, RegionTable
+from pydamon._model.regions import PAGE_SIZE, Ranges, RegionTable, concatenate
 from tests.strategies import COUNTERS, FRESH, table_of
 
 NO_LIMIT = 2**60
@@ -307,7 +307,7 @@ class TestFit:
         assert out.age_ns.tolist() == [3, 0, 4]
 
     def test_keeps_each_target_to_itself(self) -> None:
-        table = adjust.concatenate(
+        table = concatenate(
             [table_of([(0, 10, 1)], 0), table_of([(5, 15, 2)], 1), table_of([(0, 9, 3)], 2)]
         )
         out = adjust.fit(table, [ranges_of((2, 4)), ranges_of((0, 10)), ranges_of()])
@@ -316,7 +316,7 @@ class TestFit:
         assert out.nr_accesses.tolist() == [1, 0, 2]
 
     def test_new_and_lost_targets(self) -> None:
-        table = adjust.concatenate([table_of([(0, 10, 1)], 0), table_of([(0, 10, 2)], 1)])
+        table = concatenate([table_of([(0, 10, 1)], 0), table_of([(0, 10, 2)], 1)])
         assert rows(adjust.fit(table, [ranges_of((0, 10))])) == [(0, 10)]
         out = adjust.fit(table, [ranges_of((0, 10)), ranges_of((0, 10)), ranges_of((3, 4))])
         assert out.target.tolist() == [0, 1, 2]
@@ -360,13 +360,13 @@ class TestRescale:
 
 class TestConcatenate:
     def test_of_nothing(self) -> None:
-        assert len(adjust.concatenate([])) == 0
+        assert len(concatenate([])) == 0
 
     def test_keeps_every_column(self) -> None:
         parts = [table_of([(0, 1, 2)]), table_of([(0, 1, 4)], target=1)]
         for part in parts:
             part.age_ns[:] = part.target + 8
-        out = adjust.concatenate(parts)
+        out = concatenate(parts)
         assert out.target.tolist() == [0, 1]
         assert out.nr_accesses.tolist() == [2, 4]
         assert out.age_ns.tolist() == [8, 9]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pydamon._model.draw import draw, draw_many, redraw
-from pydamon._model.ranges import Stretches
 from pydamon._model.regions import PAGE_SIZE, RegionTable
+from pydamon._model.stretches import Stretches
 from tests.strategies import COUNTERS, tables
 
 N = 100_000

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.regions import PAGE_SIZE, Cut, cut_at
+from pydamon._model.ranges import PAGE_SIZE, Cut, cut_at
 from pydamon._model.schemes.filters import Filter
 from pydamon._model.schemes.pattern import UNBOUNDED, Bounds
 from pydamon._model.snapshot import UNKNOWN, Snapshot, SnapshotRegion

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from pydamon._model.closing import Closing
 from pydamon._model.errors import ProbeUnavailable, TargetError, TargetGoneError
 from pydamon._model.mappings import MappingTable
-from pydamon._model.ranges import Stretches
 from pydamon._model.regions import PAGE_SIZE, Ranges, RegionTable
 from pydamon._model.spots import SPOT_BYTES
+from pydamon._model.stretches import Stretches
 from pydamon._observe.linux.process import Process
 
 __all__ = [
@@ -82,7 +82,7 @@ class Counts:
     `checks` is how often the region was sampled and `hits` how many of those found an access;
     both may be fractions. `unobservable` counts samples that could not be watched (they are not
     in `checks`). `touched` is the share of the region's bytes known to have been accessed, and
-    `border` an address with all samples that hit on one side and all others on the other, or 0;
+    `split_hint` an address with all samples that hit on one side and all others on the other, or 0;
     `resident` is the share of the region's bytes that is in memory. `None` where the probe cannot
     tell. `lost` says that a target has another address space now (it
     called exec) or none: look at its mappings again.
@@ -92,7 +92,7 @@ class Counts:
     checks: NDArray[np.float64]
     unobservable: NDArray[np.float64]
     touched: NDArray[np.float64] | None = None
-    border: NDArray[np.int64] | None = None
+    split_hint: NDArray[np.int64] | None = None
     resident: NDArray[np.float64] | None = None
     lost: bool = False
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from pydamon._model.errors import UsageError
 from pydamon._model.mappings import MappingTable
-from pydamon._model.regions import PAGE_SIZE, RegionTable, order_keys
+from pydamon._model.ranges import order_keys
+from pydamon._model.regions import PAGE_SIZE, RegionTable
 from pydamon._model.spots import SPOT_BYTES
 from pydamon._observe.linux.process import Process
 from pydamon._observe.probes.base import (
@@ -245,7 +246,7 @@ class TraceSession(Session):
             self._hits.copy(),
             self._checks.copy(),
             np.zeros(len(self._table)),
-            border=borders(self._hit, self._miss),
+            split_hint=borders(self._hit, self._miss),
         )
 
     def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:

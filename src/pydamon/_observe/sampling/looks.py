@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.errors import TargetGoneError
-from pydamon._model.ranges import Stretches, intersect
-from pydamon._model.regions import Ranges, RegionTable, order_keys
+from pydamon._model.ranges import intersect, order_keys
+from pydamon._model.regions import Ranges, RegionTable
+from pydamon._model.stretches import Stretches
 from pydamon._observe.probes.base import ManyBits, Session
 
 __all__ = ["Looks", "Seen"]
@@ -51,14 +52,14 @@ class Seen:
         tail = head + end[inside] - start[inside]
         for column, marks in (
             (table.touched, self.accessed),
-            (table.early, self.early),
+            (table.touched_early, self.early),
             (table.unobservable, self.unobservable),
             (table.resident, self.present),
             (table.repeated, self.present & self._inside(repeated)),
         ):
             marked = np.append(0, np.cumsum(marks))
             column[inside] = (marked[tail] - marked[head]) / (tail - head)
-        table.missed[inside] = table.doubt[inside] = 0
+        table.misses_since_hit[inside] = table.contradicted[inside] = 0
         table.seen[inside] = 1
 
     def _inside(self, ranges: Ranges) -> NDArray[np.bool_]:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from pydamon._model import adjust
 from pydamon._model.attrs import Attrs, IntervalGoal, access_events, tune
 from pydamon._model.errors import ProbeUnavailable, TargetError
-from pydamon._model.mappings import repeated
-from pydamon._model.ranges import EMPTY, close_gaps, intersect, joined, keyed
-from pydamon._model.regions import Ranges, RegionTable, reset_age
+from pydamon._model.mappings import repeated_ranges
+from pydamon._model.ranges import EMPTY, close_gaps, intersect, join, keyed
+from pydamon._model.regions import Ranges, RegionTable, concatenate, reset_age
 from pydamon._model.snapshot import Cost, Footprint, Snapshot, Target
 from pydamon._observe.linux.process import Process
 from pydamon._observe.monitor import Monitor
@@ -164,7 +164,7 @@ class SamplingMonitor(Monitor):
         if not self._layout.targets:
             raise TargetError("there is nothing to watch: what was named has exited")
         self._session.set_targets(self._layout.processes, self._layout.mappings)
-        self._repeated = keyed(repeated(self._layout.mappings))
+        self._repeated = keyed(repeated_ranges(self._layout.mappings))
         self._populated = self._session.populated()
         self._ranges = self._monitored()
         self._table = self._initial(self._ranges)
@@ -256,7 +256,7 @@ class SamplingMonitor(Monitor):
         table = self._table.take(chosen)
         bounds = np.stack([table.start, table.end], axis=1)
         parts = np.searchsorted(table.target, np.arange(len(self._layout.targets) + 1))
-        ranges = [joined(bounds[low:high]) for low, high in pairwise(parts)]
+        ranges = [join(bounds[low:high]) for low, high in pairwise(parts)]
         survey.glance(ranges)
         # Sampling would clear the bits that are to be looked at.
         self._glanced = chosen
@@ -269,7 +269,7 @@ class SamplingMonitor(Monitor):
         self._glanced = np.zeros(0, np.bool_)
         # Of its rate is known so far what a look after a quarter of the window tells.
         first = (table.age_ns == 0) & (table.nr_accesses == 0) & (table.touched > 0)
-        rate = np.maximum(1, np.nan_to_num(table.early) * self._samples)
+        rate = np.maximum(1, np.nan_to_num(table.touched_early) * self._samples)
         table.nr_accesses = np.where(first, rate, table.nr_accesses)
         return table
 
@@ -378,7 +378,7 @@ class SamplingMonitor(Monitor):
         """Tell what surveys found for windows of this length."""
         if self._known_ns:
             shares = adjust.touched_in(self._table, window_ns / self._known_ns)
-            self._table.touched, self._table.early = shares
+            self._table.touched, self._table.touched_early = shares
         self._known_ns = window_ns
 
     def _merge(self, counts: Counts, elapsed_ns: int) -> RegionTable:
@@ -387,12 +387,12 @@ class SamplingMonitor(Monitor):
         careful = self._traits.min_samples > 1 and not self._plain
         update_rates(table, counts, samples, careful=careful)
         if counts.touched is not None:
-            table.touched = table.early = counts.touched
+            table.touched = table.touched_early = counts.touched
         elif self._survey is not None:
             sample_window = 1 / attrs.samples_per_aggregation
             self._survey.doubt(*check_survey(table, counts, samples, sample_window))
-        if counts.border is not None and not self._plain:
-            table.border = counts.border
+        if counts.split_hint is not None and not self._plain:
+            table.split_hint = counts.split_hint
         if counts.resident is not None:
             table.resident = counts.resident
         if self._survey is not None and self._glanced.any():
@@ -473,7 +473,7 @@ class SamplingMonitor(Monitor):
             if old:
                 self._table = _moved(self._table, [old.get(id(p), -1) for p in layout.processes])
             self._layout = layout
-            self._repeated = keyed(repeated(layout.mappings))
+            self._repeated = keyed(repeated_ranges(layout.mappings))
             self._session.set_targets(layout.processes, layout.mappings)
         self._moved = False
         populated = self._session.populated()
@@ -540,4 +540,4 @@ def _moved(table: RegionTable, old_index: list[int]) -> RegionTable:
             part = table.take(table.target == old)
             part.target = np.full(len(part), new, np.int32)
             parts.append(part)
-    return adjust.concatenate(parts)
+    return concatenate(parts)

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.draw import draw_many, redraw
-from pydamon._model.ranges import EMPTY, Stretches
+from pydamon._model.ranges import EMPTY
 from pydamon._model.regions import PAGE_SIZE, Ranges, RegionTable
 from pydamon._model.spots import Spots, apply_spots, choose
+from pydamon._model.stretches import Stretches
 from pydamon._observe.probes.base import Session
 from pydamon._observe.sampling.looks import Looks
 
@@ -158,7 +159,7 @@ class Survey:
         """
         chosen = table.seen == 0
         if now_ns >= self._glance_ns:
-            chosen |= table.doubt > 0
+            chosen |= table.contradicted > 0
         # Memory that nobody has looked at may have been touched as a whole.
         to_clear = np.where(table.seen > 0, np.nan_to_num(table.touched, nan=1), 1)
         price_ns = self._factor * (table.size * (_READ_NS + _CLEAR_NS * to_clear) + _PIECE_NS)
@@ -181,7 +182,7 @@ class Survey:
         """See what was touched in the first quarter of the window: the rest tells how it grows."""
         begin_ns = self._session.clock.cpu_ns()
         self._looks.early()
-        self._spots = replace(self._spots, early=self._look_at(self._spots, clear=False))
+        self._spots = replace(self._spots, touched_early=self._look_at(self._spots, clear=False))
         self.cpu_ns += self._session.clock.cpu_ns() - begin_ns
 
     def end(self, table: RegionTable, max_regions: int, repeated: Ranges = EMPTY) -> RegionTable:
@@ -204,7 +205,7 @@ class Survey:
         begin_ns = self._session.clock.cpu_ns()
         count = int(np.clip(most_ns / self._spot_ns, _LEAST_SPOTS, _MOST_SPOTS))
         spots = choose(table, self._spots, count, self._rng)
-        self._spots = replace(spots, share=self._look_at(spots, clear=True))
+        self._spots = replace(spots, touched=self._look_at(spots, clear=True))
         self._spots_cpu_ns = self._session.clock.cpu_ns() - begin_ns
 
     def _see_spots(self) -> None:
@@ -213,9 +214,9 @@ class Survey:
             return
         begin_ns = self._session.clock.cpu_ns()
         share = np.where(
-            np.isnan(self._spots.share), np.nan, self._look_at(self._spots, clear=False)
+            np.isnan(self._spots.touched), np.nan, self._look_at(self._spots, clear=False)
         )
-        self._spots = replace(self._spots, share=share)
+        self._spots = replace(self._spots, touched=share)
         cpu_ns = self._spots_cpu_ns + 2 * (self._session.clock.cpu_ns() - begin_ns)
         self._spot_ns += _EWMA_WEIGHT * (cpu_ns / len(self._spots) - self._spot_ns)
 

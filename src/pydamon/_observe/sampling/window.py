@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from pydamon._model import adjust
 from pydamon._model.attrs import Attrs
-from pydamon._model.ranges import covered
-from pydamon._model.regions import Ranges, RegionTable, order_keys
+from pydamon._model.ranges import covered, order_keys
+from pydamon._model.regions import Ranges, RegionTable
 from pydamon._model.snapshot import UNKNOWN, Cost, Footprint, Snapshot
 from pydamon._observe.probes.base import Counts
 from pydamon._observe.targets import Layout
@@ -152,10 +152,12 @@ def check_survey(
     bytes are in doubt now, of how many in use: when a survey is worth its price.
     """
     known = table.touched
-    table.missed = np.where(counts.hits > 0, 0, table.missed + counts.checks)
-    table.touched, in_doubt = _still_known(table, counts, samples, table.missed * sample_window)
-    table.doubt = np.maximum(table.doubt, in_doubt)
-    table.early = np.where(table.touched == known, table.early, table.touched)
+    table.misses_since_hit = np.where(counts.hits > 0, 0, table.misses_since_hit + counts.checks)
+    table.touched, in_doubt = _still_known(
+        table, counts, samples, table.misses_since_hit * sample_window
+    )
+    table.contradicted = np.maximum(table.contradicted, in_doubt)
+    table.touched_early = np.where(table.touched == known, table.touched_early, table.touched)
     # Few samples miss a few pages, but what a survey saw in use is not idle.
     in_use, _ = adjust.touched_in(table, sample_window)
     seen = (table.touched > 0) & (2 * in_use * samples >= 1)

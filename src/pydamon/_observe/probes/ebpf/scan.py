@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from pydamon._model.errors import TargetGoneError
 from pydamon._model.mappings import MappingTable
-from pydamon._model.ranges import EMPTY, Stretches, intersect, joined, keyed
-from pydamon._model.regions import PAGE_SIZE, Ranges, order_keys
+from pydamon._model.ranges import EMPTY, intersect, join, keyed, order_keys
+from pydamon._model.regions import PAGE_SIZE, Ranges
 from pydamon._model.spots import SPOT_BYTES
+from pydamon._model.stretches import Stretches
 from pydamon._observe.linux.madvise import clear_ranges
 from pydamon._observe.linux.pages import PageFlags
 from pydamon._observe.linux.process import Process
@@ -48,7 +49,7 @@ def populated(machine: Machine, count: int) -> list[Ranges]:
     order = np.lexsort((start, target))
     target, bounds = target[order], np.stack([start, start + size], axis=1)[order]
     parts = np.searchsorted(target, np.arange(count + 1))
-    return [joined(bounds[low:high]) for low, high in pairwise(parts)]
+    return [join(bounds[low:high]) for low, high in pairwise(parts)]
 
 
 def _entries(

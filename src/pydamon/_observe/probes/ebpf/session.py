@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from pydamon._model.errors import TargetGoneError
 from pydamon._model.mappings import MappingTable
-from pydamon._model.ranges import Stretches
-from pydamon._model.regions import PAGE_SIZE, Ranges, RegionTable, order_keys
+from pydamon._model.ranges import order_keys
+from pydamon._model.regions import PAGE_SIZE, Ranges, RegionTable
+from pydamon._model.stretches import Stretches
 from pydamon._observe.linux import madvise
 from pydamon._observe.linux.madvise import clear_ranges, clear_refs, may_clear
 from pydamon._observe.linux.pages import PageFlags
@@ -168,7 +169,7 @@ class EbpfSession(Session):
             hits,
             checks,
             unobservable,
-            border=borders(spans[:, :2], spans[:, 2:]),
+            split_hint=borders(spans[:, :2], spans[:, 2:]),
             lost=bool(self._machine.targets["gone"][: len(self._processes)].any()),
         )
 
