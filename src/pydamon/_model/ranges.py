@@ -36,6 +36,7 @@ __all__ = [
     "overlaps",
     "size_of",
     "subtract",
+    "touches",
     "union",
 ]
 
@@ -136,17 +137,30 @@ def close_gaps(ranges: Ranges, most: int) -> Ranges:
     return np.stack([ranges[runs.heads, 0], ranges[runs.tails, 1]], axis=1)
 
 
-def locate(ranges: Ranges, address: _Addresses) -> NDArray[np.intp]:
-    """The row of *ranges* that each address lies in; -1 for none."""
+def locate(
+    ranges: Ranges, address: _Addresses, end: _Addresses | None = None
+) -> NDArray[np.intp]:
+    """The row of *ranges* that each address lies in; -1 for none.
+
+    With *end*, the row that each [address, end) lies in as a whole.
+    """
     if not len(ranges):
         return np.full(len(address), -1, np.intp)
-    at = np.searchsorted(ranges[:, 0], address, side="right") - 1
-    return np.where(address < ranges[at, 1], at, -1)
+    last = address if end is None else end - 1
+    row = np.searchsorted(ranges[:, 0], address, side="right") - 1
+    return np.where(last < ranges[row, 1], row, -1)
 
 
 def contains(ranges: Ranges, address: _Addresses) -> NDArray[np.bool_]:
     """Whether each address lies in *ranges*."""
     return locate(ranges, address) >= 0
+
+
+def touches(ranges: Ranges, start: _Addresses, end: _Addresses) -> NDArray[np.bool_]:
+    """Whether each [start, end) has bytes in common with *ranges*."""
+    first = np.searchsorted(ranges[:, 1], start, side="right")
+    touching: NDArray[np.bool_] = first < np.searchsorted(ranges[:, 0], end, side="left")
+    return touching
 
 
 def bytes_below(ranges: Ranges, address: _Addresses) -> NDArray[np.int64]:

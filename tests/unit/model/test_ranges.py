@@ -29,6 +29,7 @@ from pydamon._model.ranges import (
     overlaps,
     size_of,
     subtract,
+    touches,
     union,
 )
 from pydamon._model.regions import RegionTable
@@ -129,6 +130,17 @@ def test_locate_and_contains(some: Ranges) -> None:
             row == -1 and address not in bytes_of(some)
         )
     assert (contains(some, EVERYWHERE) == (np.array(rows) >= 0)).all()
+
+
+@given(ranges(), ranges())
+def test_locate_whole_ranges_and_touches(some: Ranges, others: Ranges) -> None:
+    whole = locate(some, others[:, 0], others[:, 1]).tolist()
+    for (low, high), row in zip(others.tolist(), whole, strict=True):
+        inside = [i for i, (start, end) in enumerate(some) if start <= low and high <= end]
+        assert [row] == (inside or [-1])
+    assert touches(some, others[:, 0], others[:, 1]).tolist() == [
+        bool(bytes_of(some) & bytes_of(others[i : i + 1])) for i in range(len(others))
+    ]
 
 
 @given(ranges(), ranges(), st.data())

@@ -62,7 +62,7 @@ def _is_of_kind(
     if rule.kind == "young":
         return young(memory, start, start + pages * PAGE_SIZE)
     if rule.kind == "active":
-        return memory.flags.active(start, pages)
+        return memory.pages.active(start, pages)
     flags = _page_flags(runs, start, pages)
     if rule.kind == "unmapped":
         absent: Bits = (flags & PRESENT) == 0

@@ -179,13 +179,13 @@ class Looks:
         Pages in a TLB look idle after this clear, so accesses since the one before it count; the
         gap between both is short.
         """
-        if whole[target] or not self._session.leaves_much(target):
+        if whole[target] or not self._session.needs_process_wide_clear(target):
             return
         mine = self.stretches.target == target
         pages = self.stretches.of_pages(mine)
         touched = self._session.scan_many(self.stretches.take(mine), clear=False).accessed
         touched &= ~self._stuck[pages]
-        if self._session.clear_shared(target):
+        if self._session.clear_process_wide(target):
             self._seen[pages] = touched
             self._stuck[pages] = False
 

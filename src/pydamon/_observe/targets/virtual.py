@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pydamon._model.mappings import MappingTable
 from pydamon._model.names import printable
 from pydamon._model.regions import PAGE_SIZE, Ranges
 from pydamon._model.snapshot import Target
+from pydamon._observe.linux.arch import system_call
 from pydamon._observe.linux.maps import USER_END, Rule, parse_maps, ranges_of
 from pydamon._observe.linux.process import KernelThread, Process, refusal, room_for
 from pydamon._observe.linux.procfs import read
@@ -26,8 +26,9 @@ from pydamon._observe.targets.base import Layout, say_once
 
 __all__ = ["Members", "VaddrSpace", "can_compare", "shared_memory"]
 
-_NUMBERS = {"x86_64": 312, "aarch64": 272, "riscv64": 272, "ppc64le": 354, "s390x": 343}
-_VM = 1
+_KCMP = system_call("kcmp")
+_KCMP_VM = 1
+"""Compare address spaces."""
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 _syscall.restype = ctypes.c_long
 
@@ -59,8 +60,7 @@ def shared_memory(processes: Sequence[Process]) -> dict[Process, Process]:
 
 
 def _compare(a: int, b: int) -> int:
-    number = _NUMBERS.get(platform.machine())
-    return -1 if number is None else int(_syscall(number, a, b, _VM, 0, 0))
+    return int(_syscall(_KCMP, a, b, _KCMP_VM, 0, 0))
 
 
 _RETRY_S = 30.0

@@ -16,7 +16,7 @@ SIZE = PAGES * PAGE_SIZE
 class CachedSession(Session):
     """A program that touches its hot pages all the time, and finds them in a TLB.
 
-    A clear by `scan` flushes that, so that they are seen at once; `clear_shared` does not.
+    A clear by `scan` flushes that, so that they are seen at once; `clear_process_wide` does not.
     """
 
     def __init__(self) -> None:
@@ -32,10 +32,10 @@ class CachedSession(Session):
             self._accessed = stuck | (np.arange(PAGES) < HOT)
         return PageBits(start, ~nothing, nothing, before & ~stuck, stuck)
 
-    def leaves_much(self, target: int) -> bool:
+    def needs_process_wide_clear(self, target: int) -> bool:
         return True
 
-    def clear_shared(self, target: int) -> bool:
+    def clear_process_wide(self, target: int) -> bool:
         self._accessed[:] = False
         return True
 
