@@ -14,7 +14,6 @@ from pydamon._observe.probes import open_session
 from pydamon._observe.probes.base import Probe, Session
 from pydamon._observe.probes.trace import Costs, Trace, TraceProbe
 from pydamon._observe.sampling.monitor import SamplingMonitor
-from pydamon._observe.sampling.survey import Survey
 from pydamon._observe.targets import FixedSpace, Members, Space, VaddrSpace
 
 __all__ = ["check_budget", "monitor", "simulate"]
@@ -145,12 +144,9 @@ def _monitor(
     """Share the budget out; *named* says which of sampling and aggregation interval is fixed."""
     traits = probe.traits
     budget = None if cpu_budget_percent is None else cpu_budget_percent / 100
-    survey, for_pacer = None, budget
-    if traits.scans and not plain:
-        share = _FOR_SURVEYS * (budget or _DEFAULT_BUDGET)
-        survey = Survey(session, share, exact=traits.exact, seed=seed)
-        if budget and not traits.exact:
-            for_pacer = budget * (1 - _FOR_SURVEYS)
+    for_pacer = budget
+    if budget and traits.scans and not traits.exact and not plain:
+        for_pacer = budget * (1 - _FOR_SURVEYS)
     pacer = Pacer(
         attrs,
         for_pacer,
@@ -163,11 +159,11 @@ def _monitor(
         session,
         traits,
         pacer,
+        survey_share=_FOR_SURVEYS * (budget or _DEFAULT_BUDGET),
         probe_name=probe.name,
         passed_over=passed_over,
         goal=goal,
         seed=seed,
-        survey=survey,
         plain=plain,
     )
 
