@@ -1,4 +1,4 @@
-"""What is mapped where in a process, and which memory several mappings share."""
+"""The mappings of a process, and the memory that several mappings share."""
 
 from __future__ import annotations
 

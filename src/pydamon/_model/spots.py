@@ -174,8 +174,8 @@ def _update(
     moved = (count >= _ENOUGH) & (np.abs(mean - old) > 3 * spread / np.sqrt(count) + _SLIGHT)
     weight = np.where(moved | _plainly_differ(old, mean), weight, 0)
     weight = np.where(was_split | np.isnan(old), 1, weight)
-    for column, found in ((table.touched, mean), (table.touched_early, mean_early)):
-        column[index] = weight * found + (1 - weight) * np.nan_to_num(column[index])
+    for column, means in ((table.touched, mean), (table.touched_early, mean_early)):
+        column[index] = weight * means + (1 - weight) * np.nan_to_num(column[index])
     table.misses_since_hit[index] *= weight == 0
 
 

@@ -34,10 +34,10 @@ class TestSizeLimit:
     def test_kernel_cases(
         self, size: int, min_size: int, min_regions: int, limit: int, count: int
     ) -> None:
-        found = adjust.size_limit(size * PAGE_SIZE, min_regions, min_size * PAGE_SIZE)
-        assert found == limit * PAGE_SIZE
+        limit_bytes = adjust.size_limit(size * PAGE_SIZE, min_regions, min_size * PAGE_SIZE)
+        assert limit_bytes == limit * PAGE_SIZE
         table = table_of([(0, size, 0)])
-        assert len(adjust.cut(table, found)) == count
+        assert len(adjust.cut(table, limit_bytes)) == count
 
     def test_is_a_page_at_least(self) -> None:
         assert adjust.size_limit(0, 10) == PAGE_SIZE
@@ -290,8 +290,8 @@ class TestSplit:
     def test_two_pages_part(self) -> None:
         table = table_of([(0, 2, 0)])
         rng = np.random.default_rng(1)
-        found = {tuple(rows(adjust.split(table, 10, 0, rng))) for _ in range(50)}
-        assert found == {((0, 2),), ((0, 1), (1, 2))}
+        splits = {tuple(rows(adjust.split(table, 10, 0, rng))) for _ in range(50)}
+        assert splits == {((0, 2),), ((0, 1), (1, 2))}
 
     def test_of_nothing(self) -> None:
         assert len(adjust.split(table_of([]), 10, 0, np.random.default_rng(1))) == 0

@@ -45,8 +45,9 @@ def test_a_border_is_closed_in_upon_round_by_round() -> None:
     for _ in range(12):
         known = looked_at(spots.choose(table, known, 200, rng), [hot])
         table = spots.apply_spots(table, known, 500)
-        found = table.touched > 0.5
-        errors.append(abs(table.start[found].min() - hot[0]) + abs(table.end[found].max() - hot[1]))
+        is_hot = table.touched > 0.5
+        first, last = table.start[is_hot].min(), table.end[is_hot].max()
+        errors.append(abs(first - hot[0]) + abs(last - hot[1]))
     assert errors[0] < 10 * GIB
     assert errors[-1] <= 2 * SPOT_BYTES
 

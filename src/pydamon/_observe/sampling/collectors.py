@@ -127,7 +127,7 @@ class SampleCollector(Collector):
     def _shares(self, table: RegionTable) -> NDArray[np.float64] | float:
         """How often to sample each region: seldom if its rate is clear and has long held.
 
-        What is saved there goes to the regions that are still being told apart.
+        The samples that this saves go to regions whose rate is not clear yet.
         """
         share = self._pacer.share
         if share >= 1 or self._plain:
@@ -135,7 +135,7 @@ class SampleCollector(Collector):
         attrs, last = self._pacer.effective, table.last_nr_accesses
         clear = (last < 1) | (last > 0.9 * self._samples)
         settled = clear & (table.age_ns >= _SETTLED_AGE * attrs.aggregation_ns)
-        # Twice at least: of one sample alone nobody can tell whether it erred.
+        # Twice at least: a single sample may err.
         twice = 2 / attrs.samples_per_aggregation
         least = max(share * _SETTLED_SHARE, min(share, twice))
         return np.where(settled, least, share)

@@ -65,7 +65,7 @@ class TargetMemory:
         """Find the targets and their memory; raises `TargetError` if there are none."""
         layout = self._space.update(self._max_ranges)
         if not layout.targets:
-            raise TargetError("there is nothing to watch: what was named has exited")
+            raise TargetError("there is nothing to watch: all processes have exited")
         self._session.set_targets(layout.processes, layout.mappings)
         self._populated = self._session.populated()
         self._set_state(layout)

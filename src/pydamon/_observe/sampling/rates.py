@@ -14,9 +14,10 @@ from pydamon._observe.probes.base import Counts
 __all__ = ["check_survey", "update_rates"]
 
 _DOUBTFUL, _IMPROBABLE = 0.05, 1e-5
-"""There are many regions, looked at often: what has a chance of one in 20 happens all the time."""
+"""Chances from which on samples raise doubts about a survey, and contradict it: with so many regions
+and windows, events with a chance of one in 20 happen all the time."""
 _MOST, _MOST_OF_FEW = 0.95, 0.75
-"""No figure is so sure that a single miss would contradict it; that of a few samples least."""
+"""The surest that a survey can be, and few samples: a single miss must not contradict them."""
 
 
 def update_rates(table: RegionTable, counts: Counts, samples: int, *, careful: bool) -> None:

@@ -20,8 +20,8 @@ from pydamon._observe.sampling.windows import WindowTimer
 __all__ = ["Glance", "Surveyor"]
 
 _LEAST_WINDOWS = 10
-"""The window of a survey is at least so many times as long as the clear: what is cleared last must
-not have much less time than what is cleared first."""
+"""The window of a survey is at least so many times as long as the clear: memory that is cleared last
+must not have much less time to be accessed than memory that is cleared first."""
 
 
 @dataclass(frozen=True, slots=True)

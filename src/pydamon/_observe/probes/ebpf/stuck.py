@@ -13,7 +13,7 @@ from pydamon._observe.linux.process import Process
 __all__ = ["MANY_PAGES", "TRY_AGAIN", "StuckPages"]
 
 TRY_AGAIN = 0.125
-"""How often everything is tried all the same: what is shared may be shared no longer."""
+"""How often stuck pages are tried all the same: they may not be shared any more."""
 MANY_PAGES = 1024
 """From so many stuck pages on, it pays to clear the whole process in another way."""
 _MOST_PAGES = 1 << 26
