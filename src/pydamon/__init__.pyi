@@ -51,7 +51,7 @@ from ._model.schemes import (
 from ._model.schemes.fields import Ns
 from ._model.schemes.pattern import Age, Bounds
 from ._model.snapshot import Cost, Footprint, Snapshot, SnapshotRegion, Target
-from ._model.units import format_duration, format_size
+from ._model.units import Share, format_duration, format_size
 from ._observe.monitor import Monitor, PageControl, SchemeRunner
 from ._observe.options import CommonOptions, MonitorOptions
 from ._observe.probes import PROBES
@@ -110,6 +110,7 @@ __all__ = [
     "SchemeError",
     "SchemeRunner",
     "SchemeStats",
+    "Share",
     "Snapshot",
     "SnapshotRegion",
     "StatModule",

@@ -1,7 +1,7 @@
 """Probes, which find out that memory was accessed, and the types that they exchange."""
 
-from pydamon._model.ranges import Stretches
 from pydamon._model.regions import RegionTable
+from pydamon._model.stretches import Stretches
 from pydamon._observe.linux.process import Process
 from pydamon._observe.probes import (
     PROBES,

@@ -16,7 +16,7 @@ from pydamon._model.closing import Closing
 from pydamon._model.mappings import MappingTable
 from pydamon._model.regions import Ranges
 from pydamon._observe.linux import procfs
-from pydamon._observe.linux.pages import FILE, PageFlags, PageRuns, PageState
+from pydamon._observe.linux.pages import FILE, PageRuns, ProcessPages
 from pydamon._observe.linux.process import Process
 from pydamon._observe.targets.members import CGROUPS, cgroup_of
 
@@ -65,8 +65,7 @@ class TargetMemory(Closing):
     def __init__(self, process: Process, mappings: MappingTable) -> None:
         self.process = process
         self.mappings = mappings
-        self.pages = PageState(process)
-        self.flags = PageFlags(process)
+        self.pages = ProcessPages(process)
         self._file_names: dict[str, bool] = {}
         """Names of mappings, and whether a file is behind each."""
 
@@ -82,7 +81,6 @@ class TargetMemory(Closing):
     def close(self) -> None:
         """Close the files."""
         self.pages.close()
-        self.flags.close()
 
     @cached_property
     def bounds(self) -> Ranges:

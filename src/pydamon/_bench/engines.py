@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from pydamon._model.errors import ProbeUnavailable
 from pydamon._model.regions import PAGE_SIZE
 from pydamon._model.snapshot import Snapshot
+from pydamon._observe.linux.pagemap import Pagemap
 from pydamon._observe.linux.process import Process
 from pydamon._observe.monitor import Monitor
 from pydamon._observe.options import MonitorOptions
-from pydamon._observe.probes.scanning import Pagemap
 from pydamon._observe.start import monitor, monitor_physical
 from pydamon._workloads import QUARTER
 

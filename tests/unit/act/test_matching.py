@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from pydamon._act.runtime.candidates import matching
 from pydamon._act.runtime.filters import filtered
-from pydamon._model.regions import PAGE_SIZE, RegionTable, cut_at, reset_age
+from pydamon._model.ranges import PAGE_SIZE, cut_at
+from pydamon._model.regions import RegionTable, reset_age
 from pydamon._model.schemes import AccessPattern, Filter
 from pydamon._model.snapshot import Snapshot
 from tests.strategies import SAMPLES, coalesced, covered, tables

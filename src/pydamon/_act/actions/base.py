@@ -144,7 +144,7 @@ class MemoryAction(Action):
 def mapped_here_only(memory: TargetMemory, ranges: Ranges) -> int:
     """How many bytes of *ranges* no other process maps: the kernel passes over shared pages."""
     pages = [
-        memory.flags.exclusive(start, (end - start) // PAGE_SIZE).sum()
+        memory.pages.exclusive(start, (end - start) // PAGE_SIZE).sum()
         for start, end in ranges.tolist()
     ]
     return int(sum(pages)) * PAGE_SIZE

@@ -15,7 +15,7 @@ from pydamon._act.actions.base import MemoryAction, mapped_here_only
 from pydamon._act.actions.huge import HUGE_BYTES
 from pydamon._act.memory import Refusal, TargetMemory, refusal_of
 from pydamon._model.errors import SchemeError
-from pydamon._model.ranges import joined
+from pydamon._model.ranges import join
 from pydamon._model.regions import PAGE_SIZE, Ranges
 from pydamon._model.schemes.scheme import Scheme
 from pydamon._observe.linux.pages import PRESENT
@@ -69,7 +69,7 @@ class _Migrate(MemoryAction):
         address = _pages(runs.ranges((runs.flags & PRESENT) != 0))
         status, _ = _move(memory.process.pid, address, None)
         elsewhere = address[(status >= 0) & (status != self._wanted(address))]
-        return joined(np.stack([elsewhere, elsewhere + PAGE_SIZE], axis=1))
+        return join(np.stack([elsewhere, elsewhere + PAGE_SIZE], axis=1))
 
     def foreseen(self, memory: TargetMemory, ranges: Ranges) -> int:
         return mapped_here_only(memory, ranges)

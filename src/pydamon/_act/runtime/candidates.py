@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.ranges import covered
-from pydamon._model.regions import Cut, Ranges, cut_at
+from pydamon._model.ranges import Cut, covered, cut_at
+from pydamon._model.regions import Ranges
 from pydamon._model.schemes.pattern import UNBOUNDED, Bounds
 from pydamon._model.snapshot import UNKNOWN, Snapshot, SnapshotRegion
 

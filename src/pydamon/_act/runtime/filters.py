@@ -121,7 +121,7 @@ class Pages:
             case "young":
                 return self.young(self.memory, self.start, self.start + self.count * PAGE_SIZE)
             case "active":
-                return self.memory.flags.active(self.start, self.count)
+                return self.memory.pages.active(self.start, self.count)
             case "unmapped":
                 return ~self._have(PRESENT)
             case "hugepage_size":

@@ -1,4 +1,4 @@
-"""Access-check primitives: did anyone touch these pages since I last asked?"""
+"""Probes: ways to find out whether pages were accessed since they were last checked."""
 
 from __future__ import annotations
 
@@ -40,14 +40,17 @@ PROBES: tuple[Probe, ...] = (
     SoftDirtyProbe(),
     IdleProbe(),
 )
-"""Every probe that watches real processes, in the order in which `"auto"` tries them, if at all."""
+"""Every probe that watches real processes, in the order in which `"auto"` tries them.
+
+`"auto"` leaves out probes that users must name (`Traits.by_name_only`).
+"""
 
 
 def open_session(name: str = "auto") -> tuple[Probe, Session, dict[str, ProbeUnavailable]]:
-    """Start the probe of that name, or for `"auto"` the best that works here.
+    """Start the probe of a name, or for `"auto"` the first that works here.
 
-    Also says why those before it in `PROBES` do not. Raises `UsageError` for a name that no probe
-    has, and `ProbeUnavailable` where it does not work here.
+    Also returns why each probe before it in `PROBES` does not work. Raises `UsageError` for a name
+    that no probe has, and `ProbeUnavailable` if no probe works here.
     """
     candidates = [
         probe

@@ -1,4 +1,4 @@
-"""The monitoring loop: sample, aggregate, adjust, update."""
+"""pydamon's own sampling: collect a window, adjust the regions, follow the targets."""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ from pydamon._observe.pace import Pacer
 from pydamon._observe.probes import open_session
 from pydamon._observe.probes.base import Probe, Session
 from pydamon._observe.sampling.monitor import SamplingMonitor
-from pydamon._observe.sampling.survey import Survey
 from pydamon._observe.selection import PhysicalMemory, Selection
 from pydamon._observe.targets import FixedSpace, Space
 
@@ -151,19 +150,15 @@ def _pacer(
 def _monitor(
     space: Space, probe: Probe, session: Session, pacer: Pacer, options: MonitorOptions
 ) -> SamplingMonitor:
-    survey = None
-    if _has_surveys(probe, options):
-        share = _FOR_SURVEYS * (options.budget or _DEFAULT_BUDGET)
-        survey = Survey(session, share, exact=probe.traits.exact, seed=options.seed)
     return SamplingMonitor(
         space,
         session,
         probe.traits,
         pacer,
+        survey_share=_FOR_SURVEYS * (options.budget or _DEFAULT_BUDGET),
         probe_name=probe.name,
         goal=options.goal,
         seed=options.seed,
-        survey=survey,
         plain=options.plain,
     )
 

@@ -1,4 +1,4 @@
-"""Address spaces: whose memory is watched, and where it is."""
+"""Targets: the address spaces that are monitored, and where their memory is."""
 
 from __future__ import annotations
 

@@ -149,9 +149,9 @@ def test_intervals_are_tuned_towards_the_share_of_accesses() -> None:
     snapshots = list(mon.run("300s"))
     assert snapshots[0].sampling_ns == 5 * 10**6
     late = snapshots[len(snapshots) // 2 :]
-    found = np.mean([np.average(s.nr_accesses, weights=s.size) / s.max_nr_accesses for s in late])
+    share = np.mean([np.average(s.nr_accesses, weights=s.size) / s.max_nr_accesses for s in late])
     assert late[-1].sampling_ns > 20 * 5 * 10**6
-    assert found == pytest.approx(0.04, abs=0.03)
+    assert share == pytest.approx(0.04, abs=0.03)
 
 
 def test_stop_ends_the_iteration() -> None:
@@ -287,7 +287,7 @@ def test_memory_that_is_used_now_and_then_is_not_idle(
     told = [s.working_set() for s in later if s.window_ns > 1.1 * period_ns]
     # Windows are as long as the budget makes them.
     assert told or budget_percent is None or period_ms > 300
-    assert all(found == pytest.approx(64 * MIB, rel=0.05) for found in told)
+    assert all(size == pytest.approx(64 * MIB, rel=0.05) for size in told)
 
 
 def test_memory_that_has_gone_idle_is_told_so() -> None:

@@ -1,7 +1,8 @@
-"""Load a BPF object: the little of bpf(2) that this project needs.
+"""Load a BPF object: the few commands of bpf(2) that this project needs.
 
-The object's maps are `struct map_def` symbols in a section "maps", its programs are functions in
-sections named after their type. Layouts are those of Linux, include/uapi/linux/bpf.h.
+The maps of the object are `struct map_def` symbols in the section "maps"; its programs are
+functions in sections that are named after their type. Layouts are those of Linux,
+include/uapi/linux/bpf.h.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.errors import ProbeError, ProbeUnavailable
+from pydamon._observe.linux.arch import system_call
 from pydamon._observe.probes.ebpf.elf import ElfError, ElfFile
 
 __all__ = ["BpfMap", "BpfObject", "Program"]
 
-_NR_BPF = 321  # x86-64
+_BPF = system_call("bpf")
 _MAP_CREATE, _PROG_LOAD, _PROG_TEST_RUN, _LINK_CREATE, _ITER_CREATE = 0, 5, 10, 28, 33
 _LOG_BYTES = 1 << 20
+"""Room for what the verifier says."""
 
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 _syscall.restype = ctypes.c_long
@@ -42,15 +45,15 @@ class _ProgramType:
 
 
 _PROGRAM_TYPES = {
-    # Programs that user space runs; they must be allowed to sleep. Since 5.14.
+    # Programs that user space runs; they must be allowed to sleep. Since Linux 5.14.
     "syscall": _ProgramType(31, flags=1 << 4),
-    # Iterator over tasks: a tracing program, attached to the function that stands for it. 5.8.
+    # An iterator over tasks: a tracing program, attached to a function of its name. Since 5.8.
     "iter/task": _ProgramType(26, 28, "bpf_iter_task"),
 }
 
 
 class BpfMap:
-    """An array map, memory-mapped; `array` views it as elements of *dtype*."""
+    """A memory-mapped array map; `array` views it as elements of a dtype."""
 
     def __init__(self, name: str, definition: tuple[int, int, int, int, int]) -> None:
         kind, key_bytes, self.value_bytes, self.entries, flags = definition
@@ -64,13 +67,13 @@ class BpfMap:
         self.memory = mmap.mmap(self.fd, length)
 
     def array(self, dtype: np.dtype[Any]) -> NDArray[Any]:
-        """The map's elements; a view, so writing to it is writing to the map."""
+        """The elements of the map, as a view: writing to it writes to the map."""
         assert dtype.itemsize == self.value_bytes or self.entries == 1, "layouts differ from C"
         return np.ndarray(self.entries, dtype, self.memory, strides=(self._stride,))
 
     @property
     def address(self) -> int:
-        """Where the map is in our memory."""
+        """The address of the map in our memory."""
         return ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
 
 
@@ -84,8 +87,8 @@ class Program:
         self._at = ctypes.addressof(self._attr)
 
     def run(self) -> int:
-        """Run a program of type "syscall" once; what it returned."""
-        if _syscall(_NR_BPF, _PROG_TEST_RUN, self._at, 80) != 0:
+        """Run a program of type "syscall" once; returns its result."""
+        if _syscall(_BPF, _PROG_TEST_RUN, self._at, 80) != 0:
             code = ctypes.get_errno()
             raise ProbeError(f"running the BPF program {self.name} failed: {os.strerror(code)}")
         return ctypes.c_int32.from_buffer(self._attr, 4).value
@@ -93,8 +96,8 @@ class Program:
     def iterate(self, pidfd: int) -> bool:
         """Run an iterator program over the threads of one process.
 
-        Limiting an iterator to a process came with 6.1; where the kernel does not know that,
-        the result is False, and the program saw every task of the machine.
+        Before Linux 6.1 an iterator cannot be limited to a process: the result is False then, and
+        the program saw every task of the machine.
         """
         info = struct.pack("=3I", 0, 0, pidfd)
         buffer = ctypes.create_string_buffer(info)
@@ -121,11 +124,11 @@ class Program:
 
 
 class BpfObject:
-    """The maps and programs of an object file, in the kernel.
+    """The maps and programs of an object file, loaded into the kernel.
 
-    *entries* overrides the number of elements of maps, *type_ids* gives the BTF ids of what
-    iterators attach to. Raises `ProbeUnavailable` where the kernel or the user's rights do not
-    allow it, with the verifier's last words where it refused a program.
+    *entries* overrides the number of elements of maps; *type_ids* has the BTF ids of the functions
+    that iterators attach to. Raises `ProbeUnavailable` if the kernel refuses, or if this user may
+    not load programs; if the verifier refused a program, with the end of its log.
     """
 
     def __init__(self, path: Path, entries: Mapping[str, int], type_ids: Mapping[str, int]) -> None:
@@ -150,7 +153,7 @@ class BpfObject:
             raise
 
     def close(self) -> None:
-        """Unload; what is mapped stays until nobody refers to it."""
+        """Unload; mapped memory stays until nobody refers to it."""
         for bpf_map in self.maps.values():
             os.close(bpf_map.fd)
         for program in self.programs.values():
@@ -177,7 +180,7 @@ class BpfObject:
         code = bytearray(section.data())
         relocations: Any = elf.get_section_by_name(f".rel{section.name}")
         for relocation in relocations.iter_relocations() if relocations else ():
-            # A 64-bit load of a map's address: name the map by its descriptor instead.
+            # A 64-bit load of a map's address: replace the address by the map's descriptor.
             at = relocation["r_offset"]
             code[at + 1] |= 1 << 4  # BPF_PSEUDO_MAP_FD
             name = symbols[relocation["r_info_sym"]].name
@@ -222,7 +225,7 @@ def _load(name: str, kind: _ProgramType, code: bytes, attach_to: int) -> int:
 
 def _bpf(command: int, attr: bytes, what: str) -> int:
     buffer = ctypes.create_string_buffer(attr, max(len(attr), 128))
-    result = int(_syscall(_NR_BPF, command, ctypes.addressof(buffer), len(buffer)))
+    result = int(_syscall(_BPF, command, ctypes.addressof(buffer), len(buffer)))
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, f"cannot {what}: {os.strerror(code)}")
