@@ -11,15 +11,14 @@ from ._act.kernel import (
     StatStatus,
 )
 from ._act.schemes import read_damo_schemes, read_schemes
+from ._data.formats.cpu_samples import CpuSample, read_cpu_samples
 from ._data.formats.output import write_recording
 from ._data.formats.reader import merge_recordings, open_recording, read_recording
 from ._data.recording import (
-    CpuSample,
     Recorder,
     Recording,
     RecordingFile,
     RecordingInfo,
-    read_cpu_samples,
 )
 from ._model.attrs import Attrs, IntervalGoal
 from ._model.classify import RegionClasses

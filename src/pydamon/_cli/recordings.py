@@ -60,7 +60,7 @@ def slice_(args: Args) -> int:
     Snapshots and regions that overlap what was asked for are taken whole.
     """
     from pydamon._cli.rewriting import opened, rewrite
-    from pydamon._data.analysis.summary import never_empty
+    from pydamon._data.analysis.where import never_empty
 
     file = opened(args.source)
     begin_ns = file.began_ns

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 
 from pydamon._cli.command import Args, eprint
 from pydamon._data.formats import format_named
-from pydamon._data.formats.holds import Losses
+from pydamon._data.formats.losses import Losses
 from pydamon._data.formats.output import write_recording
 from pydamon._data.formats.reader import open_recording
-from pydamon._data.recording import Recording, RecordingFile
-from pydamon._data.recording.parts import DerivedFile
+from pydamon._data.recording import DerivedFile, Recording, RecordingFile
 from pydamon._model.errors import UsageError
 
 __all__ = ["WithProgress", "opened", "rewrite", "source_path"]

@@ -116,7 +116,7 @@ def test_what_a_snapshot_cost_counts_once_a_window(tmp_path: Path) -> None:
     record(tmp_path / "b.damon", shifted(others, 5000))
     merged = merge_recordings([tmp_path / "a.damon", tmp_path / "b.damon"]).read()
     assert len(merged) == 30
-    assert merged.of_snapshots("late_ticks").tolist() == [2] * 30
+    assert merged.per_snapshot("late_ticks").tolist() == [2] * 30
     assert analysis.summary(merged).cost.late_ticks == 60
 
 

@@ -12,8 +12,7 @@ from pydamon._cli.rewriting import WithProgress, opened
 from pydamon._cli.screen import console, show
 from pydamon._data.analysis import Bytes, where
 from pydamon._data.formats.output import replacing
-from pydamon._data.recording import Recording, RecordingFile
-from pydamon._data.recording.parts import DerivedFile
+from pydamon._data.recording import DerivedFile, Recording, RecordingFile
 from pydamon._model.errors import RecordingError
 from pydamon._model.snapshot import Target
 

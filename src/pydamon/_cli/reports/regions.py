@@ -26,7 +26,7 @@ def regions(args: Args) -> int:
     began_ns: int | None = None
     for part in open_recording(args).sorted():
         if began_ns is None:
-            began_ns = int(part.of_snapshots("start_ns")[0])
+            began_ns = int(part.per_snapshot("start_ns")[0])
         if args.json:
             lines = _json_lines(part)
         else:
@@ -44,9 +44,9 @@ def _json_lines(recording: Recording) -> Iterator[str]:
 
     names = ("start", "end", "nr_accesses", "age")
     columns = [recording.column(name) for name in names]
-    offsets = recording.part_offsets.tolist()
+    offsets = recording.target_offsets.tolist()
     facts = ("start_ns", "end_ns", "pid", "max_nr_accesses", "process_started_ns", "host", "target")
-    values = (recording.of_parts(name).tolist() for name in facts)
+    values = (recording.per_target(name).tolist() for name in facts)
     words = {name: recording.names(name) for name in ("host", "target")}
     for first, beyond, *mine in zip(offsets[:-1], offsets[1:], *values, strict=True):
         rows = np.column_stack([column[first:beyond] for column in columns]).tolist()

@@ -1,15 +1,13 @@
-"""What recordings say: pure functions on their columns, with typed results."""
+"""What recordings say: functions on their columns, with typed results.
+
+A new analysis is a module here and its line below. Sizes are in bytes and times in ns; shares, such
+as access rates, are fractions from 0 to 1. Percentiles go by percentages, as NumPy's do.
+"""
 
 from pydamon._data.analysis.axis import AddressAxis
-from pydamon._data.analysis.distribution import (
-    IDLE_AGES_NS,
-    By,
-    Distribution,
-    Idle,
-    distribution,
-    idle,
-)
+from pydamon._data.analysis.distribution import By, Distribution, distribution
 from pydamon._data.analysis.heat import HeatMap, heatmap
+from pydamon._data.analysis.idle import IDLE_AGES_NS, Idle, idle
 from pydamon._data.analysis.mappings import Bytes, MappingHeat, kind_of, mappings
 from pydamon._data.analysis.profile import FunctionShare, Profile, Times, profile, times
 from pydamon._data.analysis.query import FIELDS, Columns, Query, parse
@@ -32,6 +30,7 @@ from pydamon._data.analysis.working_set import (
     footprint,
     working_set,
 )
+from pydamon._data.formats.cpu_samples import CpuSample, read_cpu_samples
 
 __all__ = [
     "FIELDS",
@@ -43,6 +42,7 @@ __all__ = [
     "By",
     "Bytes",
     "Columns",
+    "CpuSample",
     "Diff",
     "Distribution",
     "FootprintSeries",
@@ -70,6 +70,7 @@ __all__ = [
     "mappings",
     "parse",
     "profile",
+    "read_cpu_samples",
     "regions",
     "regions_of",
     "summary",

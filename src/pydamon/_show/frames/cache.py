@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._data.analysis import AddressAxis, HeatMap
-from pydamon._data.analysis.axis import covered, spread
+from pydamon._data.analysis.axis import spread
 from pydamon._data.analysis.heat import Range, hottest
 from pydamon._model.regions import PAGE_SIZE
 from pydamon._model.snapshot import Target
@@ -54,7 +54,7 @@ class HeatMapCache:
         if not spans:
             return None
         starts, ends = zip(*(one.blocks() for one in spans.values()), strict=True)
-        every = covered(np.concatenate(starts), np.concatenate(ends))
+        every = AddressAxis.covering(np.concatenate(starts), np.concatenate(ends))
         if self._target is None or target.key != self._target.key:
             self._target, self._hottest = target, (0, 0)
         if addresses == "all":

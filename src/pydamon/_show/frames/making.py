@@ -92,10 +92,10 @@ def frames_of(recording: Recording, most: int) -> Iterator[Frame]:
     column = {name: recording.column(name) for name in wanted}
     mapping, all_names = recording.codes("mapping"), recording.names("mapping")
     targets = recording.targets
-    of_rows = np.repeat(recording.part_targets, np.diff(recording.part_offsets))
+    of_rows = np.repeat(recording.target_indices, np.diff(recording.target_offsets))
     classes = classes_of(recording)
     starts, ends, windows_ns, sampling_ns, cpu_ns, late_ticks = (
-        recording.of_snapshots(name)
+        recording.per_snapshot(name)
         for name in ("start_ns", "end_ns", "window_ns", "sampling_ns", "cpu_ns", "late_ticks")
     )
     frame_ns = max(1, -(-int(ends[-1] - starts[0]) // most))

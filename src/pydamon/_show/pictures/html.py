@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._data.analysis import AddressAxis
-from pydamon._data.analysis.axis import AxisSpans
-from pydamon._data.analysis.folding import Outline, Sample, fold_some
-from pydamon._data.analysis.heat import HeatExtent, spans_of, zoom
-from pydamon._data.recording import Recorded, Recording, RecordingInfo
+from pydamon._data.analysis.axis import AxisSpans, spans_of
+from pydamon._data.analysis.folding import Outline, SnapshotSample, fold_with_outline
+from pydamon._data.analysis.heat import HeatExtent, zoom
+from pydamon._data.recording import AnyRecording, Recording, RecordingInfo
 from pydamon._model.regions import PAGE_SIZE
 from pydamon._model.snapshot import Target
 from pydamon._model.units import format_duration
@@ -40,12 +40,12 @@ _ALIGNED = 8
 _LEVEL = 6
 
 
-def heatmap_html(recording: Recorded) -> str:
+def heatmap_html(recording: AnyRecording) -> str:
     """The page. Raises `RecordingError` where there is nothing to draw."""
     survey = HeatExtent(_MOST_REGIONS)
-    outline = fold_some(recording, survey)
+    outline = fold_with_outline(recording, survey)
     every = survey.hottest_first()
-    sample = survey.sample.taken()
+    sample = survey.sample.take()
     script = (_PAGE / "heatmap.js").read_text()
     style = (_PAGE / "heatmap.css").read_text()
     drawn = every[:_MOST_TARGETS]
@@ -106,7 +106,7 @@ def _target(
             "counts": columns.add(np.diff(spans.offsets)),
             "begin": columns.add(spans.start_ns - start_ns, np.float64),
             "end": columns.add(spans.end_ns - start_ns, np.float64),
-            "most": columns.add(recording.of_snapshots("max_nr_accesses")),
+            "most": columns.add(recording.per_snapshot("max_nr_accesses")),
             "gaps": columns.add(gaps // unit),
             "sizes": columns.add(sizes // unit),
             "hits": columns.add(recording.column("nr_accesses")),
@@ -167,7 +167,9 @@ class _Columns:
         return base64.b64encode(zlib.compress(b"".join(self._parts), _LEVEL)).decode()
 
 
-def _about(info: RecordingInfo, outline: Outline, sample: Sample, drawn: int, targets: int) -> str:
+def _about(
+    info: RecordingInfo, outline: Outline, sample: SnapshotSample, drawn: int, targets: int
+) -> str:
     began = datetime.fromtimestamp(outline.begin_ns / 1e9).astimezone()
     parts = [
         f"{format_duration(outline.duration_ns)} from {began:%Y-%m-%d %H:%M:%S %z}",

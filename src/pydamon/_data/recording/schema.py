@@ -18,34 +18,38 @@ __all__ = [
     "BATCH_ROWS",
     "COLUMNS",
     "EXTRA",
-    "LATER",
     "METADATA_KEY",
+    "OPTIONAL_COLUMNS",
     "SCHEMA_VERSION",
     "RecordingInfo",
     "check_type",
-    "checked",
+    "check_version",
     "compact_options",
     "file_schema",
-    "info_of",
+    "info_in_schema",
     "stream_options",
 ]
 
 BATCH_ROWS = 2**16
-"""Of a batch that need not be in the file this second: more would hardly compress any better."""
-_LEVEL = 5
-"""Of zstd: above it a second of regions takes ever more time and hardly less space."""
+"""Rows of a batch in a compact file. Larger batches hardly compress any better."""
+_STREAM_LEVEL = 5
+"""Of zstd, for a batch a second: higher levels take more time and save hardly any space."""
 _COMPACT_LEVEL = 7
-"""5 % less space than at 5, for half as much time again."""
+"""Of zstd, for large batches: 5 % less space than level 5, for half as much time again."""
 
 
 def stream_options() -> pa.ipc.IpcWriteOptions:
-    """How a batch a second is compressed."""
-    return pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", _LEVEL), use_threads=False)
+    """How a recorder compresses its batches of a second."""
+    return _options(_STREAM_LEVEL)
 
 
 def compact_options() -> pa.ipc.IpcWriteOptions:
-    """How large batches are."""
-    return pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", _COMPACT_LEVEL), use_threads=False)
+    """How large batches are compressed."""
+    return _options(_COMPACT_LEVEL)
+
+
+def _options(level: int) -> pa.ipc.IpcWriteOptions:
+    return pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", level), use_threads=False)
 
 
 SCHEMA_VERSION = 1
@@ -87,46 +91,46 @@ COLUMNS = pa.schema(
         )
     ]
 )
-"""One row a region of a snapshot; `docs/recording-format.md` says what each column means."""
+"""One row is one region of a snapshot. `docs/recording-format.md` explains the columns."""
 
-LATER = frozenset(
+OPTIONAL_COLUMNS = frozenset(
     {
         *("host", "vsz_bytes", "rss_bytes", "process_started_ns"),
         *("age_ns", "resident_bytes", "unseen_bytes", "repeated_bytes"),
     }
 )
-"""Columns that files of earlier versions, and of other tools, may lack: see `missing_numbers`."""
+"""Earlier versions and other tools may not have written these: see `rows.default_numbers`."""
 
 EXTRA = pa.field("extra", _NAME, nullable=False)
-"""A column that only recordings from other tools have: what no other column can hold, as JSON."""
+"""A column of recordings from other tools only: JSON of whatever the other columns cannot hold."""
 
 
 def file_schema(info: RecordingInfo, columns: Sequence[str] = tuple(COLUMNS.names)) -> pa.Schema:
-    """The schema of a file with these columns, with the description of the recording in it."""
-    kinds = {one.name: one for one in (*COLUMNS, EXTRA)}
-    return pa.schema([kinds[name] for name in columns], {METADATA_KEY: info.to_json()})
+    """The schema of a file with these columns and the description of its recording."""
+    fields_by_name = {field.name: field for field in (*COLUMNS, EXTRA)}
+    return pa.schema([fields_by_name[name] for name in columns], {METADATA_KEY: info.to_json()})
 
 
-def checked(info: RecordingInfo) -> RecordingInfo:
-    """The same, unless it describes what is too new to be read: then `ValueError`."""
+def check_version(info: RecordingInfo) -> RecordingInfo:
+    """Return *info*; raise `ValueError` if this version of pydamon is too old to read it."""
     if info.schema_version > SCHEMA_VERSION:
         raise ValueError(f"version {info.schema_version} of the format needs a newer pydamon")
     return info
 
 
-def info_of(schema: pa.Schema) -> RecordingInfo | None:
-    """The description in a file's schema, if any; raises `ValueError` where it has no recording.
+def info_in_schema(schema: pa.Schema) -> RecordingInfo | None:
+    """The description in a file's schema, if it has one.
 
-    A file of an earlier version lacks what came later: `LATER`. Numbers and names may be of other
-    types, as other tools write them.
+    Raises `ValueError` where the columns are not those of a recording. `OPTIONAL_COLUMNS` may be
+    missing, and numbers and names may have other types, as other tools write them.
     """
     text = (schema.metadata or {}).get(METADATA_KEY)
-    info = None if text is None else checked(RecordingInfo.from_json(text))
+    info = None if text is None else check_version(RecordingInfo.from_json(text))
     for column in COLUMNS:
         count = len(schema.get_all_field_indices(column.name))
         if count > 1:
             raise ValueError(f"the column {column.name} is there twice")
-        if count == 0 and column.name not in LATER:
+        if count == 0 and column.name not in OPTIONAL_COLUMNS:
             raise ValueError(f"the column {column.name} is missing")
         if count:
             check_type(column, schema.field(column.name).type)
@@ -134,7 +138,7 @@ def info_of(schema: pa.Schema) -> RecordingInfo | None:
 
 
 def check_type(column: pa.Field, kind: pa.DataType) -> None:
-    """Raise `ValueError` where values of a type cannot be those of a column."""
+    """Raise `ValueError` where values of type *kind* can never be values of *column*."""
     types = pa.types
     if types.is_dictionary(column.type):
         inner = kind.value_type if types.is_dictionary(kind) else kind
@@ -147,10 +151,29 @@ def check_type(column: pa.Field, kind: pa.DataType) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RecordingInfo:
-    """What holds for a recording as a whole.
+    """The facts that hold for a whole recording.
 
-    `attrs` are the attributes at the start, `probe` is what checked for accesses, `commands` the
-    command line of each target, `started_ns` Unix time.
+    Parameters
+    ----------
+    attrs
+        The monitoring attributes when the recording began.
+    probe
+        The probe that checked for accesses.
+    started_ns
+        Unix time in ns at which the recorder started.
+    commands
+        The command line of each target, as its arguments.
+    kernel, hostname, pydamon_version
+        Where the recording was made, and with which version.
+    schema_version
+        The version of the file format. A reader refuses higher versions than its own.
+
+    Examples
+    --------
+    >>> from pydamon import Attrs, RecordingInfo
+    >>> info = RecordingInfo(Attrs(), "trace", started_ns=1_750_000_000 * 10**9)
+    >>> RecordingInfo.from_json(info.to_json()) == info
+    True
     """
 
     attrs: Attrs
@@ -170,7 +193,18 @@ class RecordingInfo:
         started_ns: int,
         commands: tuple[tuple[str, ...], ...] = (),
     ) -> Self:
-        """The facts of a recording that starts on this machine, with this pydamon."""
+        """Describe a recording that starts on this machine, with this version of pydamon.
+
+        Parameters
+        ----------
+        attrs, probe, started_ns, commands
+            As in `RecordingInfo`.
+
+        Returns
+        -------
+        RecordingInfo
+            The same, with this machine's kernel release and host name.
+        """
         return cls(
             attrs,
             probe,
@@ -182,16 +216,22 @@ class RecordingInfo:
         )
 
     def since(self, start_ns: int | None) -> Self:
-        """The same for the part of the recording from *start_ns* on."""
+        """Describe the part of the recording that begins at *start_ns* (Unix time in ns)."""
         return replace(self, started_ns=max(self.started_ns, start_ns or 0))
 
     def to_json(self) -> bytes:
-        """As it stands in the file."""
+        """Return the description as JSON, as files hold it."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> Self:
-        """The inverse of `to_json`; raises `ValueError` for anything else."""
+        """Read what `to_json` returned.
+
+        Raises
+        ------
+        ValueError
+            If the text is no such description.
+        """
         try:
             values = json.loads(text)
             values["attrs"] = _typed(Attrs, values["attrs"])
@@ -204,12 +244,12 @@ class RecordingInfo:
 
 
 def _typed(kind: type[_T], values: dict[str, Any]) -> _T:
-    """An instance of a dataclass from parsed JSON, with every number and string of its type."""
-    known: dict[str, Any] = {}
+    """An instance of a dataclass from parsed JSON, with the types of its numbers and strings."""
+    arguments: dict[str, Any] = {}
     for field in fields(kind):  # type: ignore[arg-type]
-        value = known[field.name] = values[field.name]
+        value = arguments[field.name] = values[field.name]
         if field.type == "int" and not (type(value) is int and 0 <= value < 2**63):
             raise ValueError(f"{field.name} is not a number")
         if field.type == "str" and not isinstance(value, str):
             raise ValueError(f"{field.name} is not a text")
-    return kind(**known)
+    return kind(**arguments)

@@ -1,6 +1,6 @@
-"""Which functions ran when: the samples that `perf record` takes, of a file of its or as text.
+"""CPU samples of `perf record`: which functions ran when.
 
-Times are as perf's clock has them. `perf record -e cpu-clock -k realtime` has Unix time, as
+Times are those of perf's clock. `perf record -e cpu-clock -k realtime` uses Unix time, as
 recordings do.
 """
 
@@ -27,7 +27,23 @@ _FRAME = re.compile(r"^(?:.*: )?\s+[0-9a-f]+ (.+?)(?:\+0x[0-9a-f]+)? \((.*)\)\s*
 
 @dataclass(frozen=True, slots=True)
 class CpuSample:
-    """A function of a file (a program, a library, the kernel) that was found running."""
+    """A function that was running when perf took a sample.
+
+    Parameters
+    ----------
+    time_ns
+        When the sample was taken, by the clock that `perf record` used.
+    function
+        The innermost function of the call chain.
+    file
+        The program or library that the function is in; `[kernel.kallsyms]` for the kernel.
+
+    Examples
+    --------
+    >>> from pydamon.analysis import CpuSample
+    >>> CpuSample(1_750_000_000 * 10**9, "memcpy", "/usr/lib/libc.so.6").function
+    'memcpy'
+    """
 
     time_ns: int
     function: str
@@ -35,9 +51,35 @@ class CpuSample:
 
 
 def read_cpu_samples(path: str | os.PathLike[str]) -> Iterator[CpuSample]:
-    """The samples in what `perf record` or `perf script` has written, one after the other.
+    """Read the samples that `perf record` has taken.
 
-    Of call chains the innermost function counts. Raises `RecordingError`.
+    Parameters
+    ----------
+    path
+        A file of `perf record`, or the text that `perf script` prints of it.
+
+    Yields
+    ------
+    CpuSample
+        The samples, in the order of the file.
+
+    Raises
+    ------
+    RecordingError
+        If the file cannot be read, or perf is needed and is missing.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from pydamon.analysis import read_cpu_samples
+    >>> text = "app 7 100.000000001: cpu-clock: 4005d0 main+0x10 (/usr/bin/app)"
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "samples.txt"
+    ...     path.write_text(text) > 0
+    ...     [sample.function for sample in read_cpu_samples(path)]
+    True
+    ['main']
     """
     path = Path(path)
     try:
@@ -51,10 +93,10 @@ def read_cpu_samples(path: str | os.PathLike[str]) -> Iterator[CpuSample]:
 
 
 def _samples(lines: Iterable[str]) -> Iterator[CpuSample]:
-    time_ns = -1
+    time_ns = -1  # no sample, or its innermost function has been yielded
     for line in lines:
-        if not line.startswith(("\t", " \t")) and (found := _TIME.search(line)):
-            time_ns = int(found[1]) * 10**9 + int(found[2].ljust(9, "0"))
+        if not line.startswith(("\t", " \t")) and (time := _TIME.search(line)):
+            time_ns = int(time[1]) * 10**9 + int(time[2].ljust(9, "0"))
         if time_ns >= 0 and (frame := _FRAME.search(line)):
             yield CpuSample(time_ns, frame[1], frame[2])
             time_ns = -1
@@ -62,7 +104,7 @@ def _samples(lines: Iterable[str]) -> Iterator[CpuSample]:
 
 @contextmanager
 def _perf_script(path: Path) -> Iterator[Iterable[str]]:
-    """The text of a file of perf's, which only perf of the same machine can name functions for."""
+    """The text that perf prints of its file: only perf on the same machine can name functions."""
     try:
         process = subprocess.Popen(
             [*_SCRIPT, str(path)],
@@ -74,7 +116,7 @@ def _perf_script(path: Path) -> Iterator[Iterable[str]]:
     except FileNotFoundError as error:
         raise RecordingError(
             f"perf is needed to read {path}",
-            hint=f"install it, or where it is: {perf_script_command(path)} > FILE.txt",
+            hint=f"install it, or run where it is: {perf_script_command(path)} > FILE.txt",
         ) from error
     with process:
         assert process.stdout is not None
@@ -82,14 +124,14 @@ def _perf_script(path: Path) -> Iterator[Iterable[str]]:
     if process.returncode:
         if _is_foreign(path):
             raise RecordingError(
-                f"perf reads only files of its user, which {path} is not",
-                hint=f"if you trust it: {perf_script_command(path)} > FILE.txt, and give that",
+                f"perf reads only its user's own files, and {path} belongs to another user",
+                hint=f"if you trust it, read FILE.txt: {perf_script_command(path)} > FILE.txt",
             )
         raise RecordingError(f"perf cannot read {path}", hint=f"see: {perf_script_command(path)}")
 
 
 def perf_script_command(path: Path) -> str:
-    """What prints a file of perf's as text: perf wants to be forced where another user owns it."""
+    """The command that prints a file of perf as text; `-f` if another user owns the file."""
     force = " -f" if _is_foreign(path) else ""
     return f"perf script{force} -i {shlex.quote(str(path))}"
 
