@@ -118,7 +118,7 @@ def _pushing(metrics: Metrics, url: str) -> AbstractContextManager[None]:
             OTLPMetricExporter,
         )
 
-        from pydamon._show.metrics.otlp import push_metrics
+        from pydamon._show.metrics import push_metrics
     except ModuleNotFoundError as error:
         raise UsageError(
             f"--otlp needs a package that is not installed: {error.name}",

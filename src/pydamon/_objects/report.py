@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._data.recording import Recording
+from pydamon._model.display import Displayable
 from pydamon._model.regions import PAGE_SIZE
 from pydamon._model.snapshot import Snapshot
 from pydamon._objects.buffers import Buffer
@@ -52,7 +53,7 @@ class ObjectUse:
 
 
 @dataclass(frozen=True)
-class ObjectReport:
+class ObjectReport(Displayable):
     """The objects, hot ones first, then by size.
 
     `other_bytes` is the resident memory beyond their sizes: what is in none of them, at least, for

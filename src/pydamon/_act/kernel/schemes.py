@@ -11,6 +11,7 @@ from attrs import evolve
 
 from pydamon._act.runtime import Tried
 from pydamon._model.closing import Closing
+from pydamon._model.display import Displayable
 from pydamon._model.schemes import Scheme, SchemeStats, Watermarks
 from pydamon._model.snapshot import Snapshot
 from pydamon._observe.kernel.monitor import KernelMonitor
@@ -21,7 +22,7 @@ _REFRESH_S = 1.0
 
 
 @dataclass(slots=True)
-class KernelScheme:
+class KernelScheme(Displayable):
     """A scheme in the kernel, with what that says of it.
 
     `stats` are at most a second old, and count since the scheme was given to the kernel. `tried`
@@ -40,7 +41,7 @@ class KernelScheme:
         return 0 < self.scheme.max_snapshots <= self.stats.nr_snapshots
 
 
-class KernelSchemes(Closing):
+class KernelSchemes(Closing, Displayable):
     """Gives schemes to the kernel, and iterates over its snapshots, as `AppliedSchemes` does.
 
     With *dry_run* the action is `stat`, and no watermark keeps it off: everything is counted and
@@ -52,6 +53,8 @@ class KernelSchemes(Closing):
         self, mon: KernelMonitor, schemes: Sequence[Scheme], *, dry_run: bool = False
     ) -> None:
         self._mon = mon
+        self.dry_run = dry_run
+        """Whether the kernel only counts what it would do."""
         self._refreshed_s = 0.0
         self.schemes = tuple(map(KernelScheme, schemes))
         self._given = tuple(

@@ -12,6 +12,7 @@ from pydamon._act.memory import TargetMemory
 from pydamon._act.runtime.page_filters import check
 from pydamon._act.runtime.pipeline import AppliedScheme
 from pydamon._model.closing import Closing
+from pydamon._model.display import Displayable
 from pydamon._model.errors import ProbeError, SchemeError
 from pydamon._model.schemes.scheme import Scheme
 from pydamon._model.snapshot import Snapshot
@@ -42,7 +43,7 @@ def apply(mon: Monitor, *schemes: Scheme, dry_run: bool = False) -> AppliedSchem
     return AppliedSchemes(mon, schemes, dry_run=dry_run)
 
 
-class AppliedSchemes(Closing):
+class AppliedSchemes(Closing, Displayable):
     """Iterates over a monitor's snapshots, to each of which the schemes have been applied.
 
     Ends when the monitor does, or when all schemes are done.
@@ -50,6 +51,8 @@ class AppliedSchemes(Closing):
 
     def __init__(self, mon: Monitor, schemes: Sequence[Scheme], *, dry_run: bool = False) -> None:
         self._mon = mon
+        self.dry_run = dry_run
+        """Whether it only counts what would be done."""
         self._sampling = mon if isinstance(mon, SamplingMonitor) else None
         """The monitor, if it can look at single pages and change ages."""
         self._memories: dict[int, TargetMemory] = {}

@@ -17,6 +17,7 @@ from pydamon._act.runtime.dry_run import DryRun
 from pydamon._act.runtime.metrics import GoalScore, free_mem_rate
 from pydamon._act.runtime.page_filters import Young, passing
 from pydamon._act.runtime.quota import QuotaState
+from pydamon._model.display import Displayable
 from pydamon._model.errors import PydamonError, SchemeError
 from pydamon._model.ranges import size_of
 from pydamon._model.regions import PAGE_SIZE, Ranges
@@ -44,7 +45,7 @@ class Tried:
     applied_bytes: int
 
 
-class AppliedScheme:
+class AppliedScheme(Displayable):
     """A scheme with all that it remembers between snapshots.
 
     With *dry_run* nothing is done, and watermarks do not keep it off: the statistics say what would

@@ -10,7 +10,7 @@ from pydamon._data.analysis.distribution import (
     idle,
 )
 from pydamon._data.analysis.heat import HeatMap, heatmap
-from pydamon._data.analysis.mappings import Bytes, MappingHeat, kind_of, mappings
+from pydamon._data.analysis.mappings import Bytes, MappingHeat, Mappings, kind_of, mappings
 from pydamon._data.analysis.profile import FunctionShare, Profile, Times, profile, times
 from pydamon._data.analysis.query import FIELDS, Query, parse
 from pydamon._data.analysis.summary import Diff, MappingDiff, MonitorCost, Summary, diff, summary
@@ -26,6 +26,7 @@ from pydamon._data.analysis.temperature import (
 from pydamon._data.analysis.where import RegionColumns, where
 from pydamon._data.analysis.working_set import (
     PERCENTILES,
+    Footprints,
     FootprintSeries,
     WorkingSet,
     WorkingSetSeries,
@@ -45,11 +46,13 @@ __all__ = [
     "Diff",
     "Distribution",
     "FootprintSeries",
+    "Footprints",
     "FunctionShare",
     "HeatMap",
     "Idle",
     "MappingDiff",
     "MappingHeat",
+    "Mappings",
     "MonitorCost",
     "Profile",
     "Query",

@@ -16,6 +16,7 @@ from pydamon._data.analysis.working_set import PERCENTILES
 from pydamon._data.recording import Recorded, Recording
 from pydamon._data.recording.targets import TargetNumbers
 from pydamon._model.classify import UNKNOWN
+from pydamon._model.display import Displayable
 from pydamon._model.errors import UsageError
 
 __all__ = ["IDLE_AGES_NS", "By", "Distribution", "Idle", "distribution", "idle"]
@@ -41,7 +42,7 @@ _OPEN = ("age", "idle", "size")
 
 
 @dataclass(frozen=True)
-class Distribution:
+class Distribution(Displayable):
     """Mean bytes over the time that was recorded, in classes of `by`.
 
     Class i holds values from `low[i]` to below `high[i]`, shape (classes,), in the unit of `by`: ns
@@ -67,7 +68,7 @@ class Distribution:
 
 
 @dataclass(frozen=True)
-class Idle:
+class Idle(Displayable):
     """Bytes that have not been accessed for `ages_ns` or longer: shape (ages,) each.
 
     `last_bytes` counts the last snapshot: what reclaiming memory of that age would free then.

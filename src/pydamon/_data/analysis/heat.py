@@ -13,6 +13,7 @@ from pydamon._data.analysis.folding import Sample, fold, fold_some
 from pydamon._data.recording import Recorded, Recording, RecordingFile
 from pydamon._data.recording.targets import TargetNumbers
 from pydamon._model.classify import UNKNOWN
+from pydamon._model.display import Drawable
 from pydamon._model.errors import RecordingError, UsageError
 from pydamon._model.regions import PAGE_SIZE
 from pydamon._model.snapshot import Target
@@ -47,7 +48,7 @@ SURVEY_WINDOWS = 4
 
 
 @dataclass(frozen=True)
-class HeatMap:
+class HeatMap(Drawable):
     """Access rates of one target in cells of address by time.
 
     `rates` has shape (rows, columns): 0 to 1, the mean of `nr_accesses / max_nr_accesses` over the

@@ -12,9 +12,10 @@ from pydamon._data.analysis.folding import Outline, classes_of, fold_some, row_w
 from pydamon._data.recording import Recorded, Recording
 from pydamon._data.recording.targets import TargetNumbers
 from pydamon._model.classify import UNKNOWN, RegionClasses
+from pydamon._model.display import Displayable
 from pydamon._model.snapshot import Target
 
-__all__ = ["Bytes", "MappingHeat", "MappingSums", "kind_of", "mappings", "together"]
+__all__ = ["Bytes", "MappingHeat", "MappingSums", "Mappings", "kind_of", "mappings", "together"]
 
 _IDLE_NS = tuple(s * 10**9 for s in (1, 2, 5, 10, 30, 60))
 _COLUMNS = ("monitored", "total", "hot", "warm", "unobservable", "unseen", "assumed", "undated")
@@ -62,7 +63,13 @@ class MappingHeat:
         return kind_of(self.name)
 
 
-def mappings(recording: Recorded, idle_ns: int | None = None) -> tuple[MappingHeat, ...]:
+class Mappings(tuple[MappingHeat, ...], Displayable):
+    """The mappings of every target, from the most hot bytes to the fewest."""
+
+    __slots__ = ()
+
+
+def mappings(recording: Recorded, idle_ns: int | None = None) -> Mappings:
     """The mappings of every target, added up by name, from the most hot bytes to the fewest.
 
     *idle_ns* is for how long memory must not have been accessed to be idle; by default a round
@@ -125,7 +132,7 @@ class MappingSums:
         fitting = [age for age in self._ages_ns if 2 * age <= outline.duration_ns]
         return (fitting or self._ages_ns[:1])[-1]
 
-    def mappings(self, outline: Outline, idle_ns: int) -> tuple[MappingHeat, ...]:
+    def mappings(self, outline: Outline, idle_ns: int) -> Mappings:
         """Their means, from the most hot bytes to the fewest."""
         targets = self._numbers.targets
         width = _FIXED + len(self._ages_ns) + 1
@@ -133,7 +140,7 @@ class MappingSums:
         rows = np.array([rows[0] for rows in self._sums.values()]).reshape(-1, width)
         means = zip(self._sums, *self._means(rows, outline, idle_ns), strict=True)
         found = [MappingHeat(targets[at], name, size, rate) for (at, name), size, rate in means]
-        return tuple(sorted(found, key=lambda one: (-one.size.hot, -one.rate, -one.size.total)))
+        return Mappings(sorted(found, key=lambda one: (-one.size.hot, -one.rate, -one.size.total)))
 
     def together(self, outline: Outline, idle_ns: int) -> Bytes:
         """The means of all mappings; what several targets share counts once."""

@@ -14,13 +14,14 @@ from pydamon._data.analysis.folding import fold_some
 from pydamon._data.analysis.heat import SURVEY_WINDOWS
 from pydamon._data.analysis.working_set import TimeSeriesFold, sizes
 from pydamon._data.recording import CpuSample, Recorded
+from pydamon._model.display import Displayable
 from pydamon._model.errors import RecordingError
 
 __all__ = ["FunctionShare", "Profile", "Times", "profile", "times"]
 
 
 @dataclass(frozen=True)
-class Times:
+class Times(Displayable):
     """Stretches of time: `start_ns` and `end_ns` are Unix time, shape (stretches,).
 
     `mean_bytes` is how much memory there was in each of them. The recording went from `begin_ns` to
@@ -88,7 +89,7 @@ class FunctionShare:
 
 
 @dataclass(frozen=True)
-class Profile:
+class Profile(Displayable):
     """Functions from the largest share inside the times to the smallest, and how many samples."""
 
     functions: tuple[FunctionShare, ...]

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from pydamon._data.analysis.folding import Outline, fold_some
-from pydamon._data.analysis.mappings import Bytes, MappingHeat, MappingSums, together
+from pydamon._data.analysis.mappings import Bytes, MappingHeat, Mappings, MappingSums, together
 from pydamon._data.analysis.working_set import TimeSeriesFold, WorkingSet, touched, unseen
 from pydamon._data.recording import Recorded, Recording, RecordingFile
 from pydamon._data.recording.parts import DerivedFile
+from pydamon._model.display import Displayable
 from pydamon._model.errors import RecordingError
 from pydamon._model.names import printable
 from pydamon._model.snapshot import Target
@@ -96,7 +97,7 @@ class MonitorCost:
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(Displayable):
     """A recording in a few numbers. `mappings` are sorted from the most hot bytes to the fewest.
 
     It begins at `began_ns` (Unix time), with its first snapshot. `size` is of all targets together:
@@ -110,7 +111,7 @@ class Summary:
     idle_ns: int
     size: Bytes
     working_set: WorkingSet
-    mappings: tuple[MappingHeat, ...]
+    mappings: Mappings
     cost: MonitorCost
 
 
@@ -196,7 +197,7 @@ class MappingDiff:
 
 
 @dataclass(frozen=True)
-class Diff:
+class Diff(Displayable):
     """What two recordings say; `mappings` are sorted by the change of hot bytes, largest first."""
 
     before: Summary

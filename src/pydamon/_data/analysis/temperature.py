@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pydamon._data.analysis.folding import Latest, fold_some
 from pydamon._data.recording import Recorded, Recording, RecordingFile
 from pydamon._model.classify import HOT_RATE, UNKNOWN
+from pydamon._model.display import Displayable
 from pydamon._model.errors import RecordingError, UsageError
 from pydamon._model.regions import PAGE_SIZE
 from pydamon._model.snapshot import Snapshot, Target
@@ -88,7 +89,7 @@ SORT_KEYS: dict[str, Callable[[RankedRegion], Any]] = {
 
 
 @dataclass(frozen=True)
-class Temperatures:
+class Temperatures(Displayable):
     """The regions of a snapshot, the hottest first; `end_ns` is its end in Unix time."""
 
     end_ns: int

@@ -14,6 +14,7 @@ from pydamon._data.recording import Recorded, Recording
 from pydamon._data.recording.grouping import new_snapshots
 from pydamon._data.recording.targets import TargetNumbers
 from pydamon._model.classify import RegionClasses
+from pydamon._model.display import Displayable
 from pydamon._model.errors import UsageError
 from pydamon._model.snapshot import Target
 
@@ -23,6 +24,7 @@ __all__ = [
     "Amounts",
     "Course",
     "FootprintSeries",
+    "Footprints",
     "TimeSeriesFold",
     "WorkingSet",
     "WorkingSetSeries",
@@ -158,7 +160,7 @@ PERCENTILES = (0.0, 25.0, 50.0, 75.0, 90.0, 100.0)
 
 
 @dataclass(frozen=True)
-class WorkingSetSeries:
+class WorkingSetSeries(Displayable):
     """The working set of one target, or of all together where `target` is `None`.
 
     `end_ns` (Unix time at the end of a snapshot) and `size_bytes` have one entry for each snapshot
@@ -184,7 +186,7 @@ class WorkingSetSeries:
 
 
 @dataclass(frozen=True)
-class WorkingSet:
+class WorkingSet(Displayable):
     """The working set of everything that was recorded, and of each target."""
 
     total: WorkingSetSeries
@@ -258,7 +260,7 @@ def _percentiles_of(series: Sequence[Course], percentiles: Sequence[float]) -> N
 
 
 @dataclass(frozen=True)
-class FootprintSeries:
+class FootprintSeries(Displayable):
     """The footprint of one target, or of all together where `target` is `None`.
 
     All have one entry for each snapshot that the target is in: shape (snapshots,). `end_ns` is
@@ -281,14 +283,20 @@ class FootprintSeries:
         return bool(self.rss_bytes.any() or self.vsz_bytes.any())
 
 
-def footprint(recording: Recorded) -> tuple[FootprintSeries, ...]:
+class Footprints(tuple[FootprintSeries, ...], Displayable):
+    """The footprint of everything together, then of each target."""
+
+    __slots__ = ()
+
+
+def footprint(recording: Recorded) -> Footprints:
     """The footprint of everything together, then of each target.
 
     Raises `RecordingError` where there are no snapshots.
     """
     courses = TimeSeriesFold(touched, _vsz, _rss, unseen)
     fold_some(recording, courses)
-    return tuple(
+    return Footprints(
         FootprintSeries(one.target, one.end_ns, vsz, rss, wss, unknown)
         for one in courses.series()
         for wss, vsz, rss, unknown in [one.amounts]

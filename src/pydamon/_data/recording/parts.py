@@ -19,6 +19,7 @@ from pydamon._data.recording.format import COLUMNS, EXTRA, RecordingInfo
 from pydamon._data.recording.overlap import Coverage
 from pydamon._data.recording.recording import Recording, no_such_target
 from pydamon._data.recording.targets import is_same
+from pydamon._model.display import Displayable
 from pydamon._model.errors import RecordingError
 from pydamon._model.snapshot import Target
 
@@ -28,7 +29,7 @@ _LEAST_FREE = 2**25
 _MOST_HELD_ROWS = 2**20
 
 
-class RecordingFile(ABC):
+class RecordingFile(Displayable, ABC):
     """A recording of any size: iterate over it, as often as you like, to get it in parts.
 
     Each part is a `Recording` of whole snapshots with some 100,000 rows, so that memory stays

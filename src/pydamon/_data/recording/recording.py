@@ -17,6 +17,7 @@ from pydamon._data.recording.format import RecordingInfo
 from pydamon._data.recording.grouping import new_snapshots
 from pydamon._data.recording.snapshots import snapshot_of
 from pydamon._data.recording.targets import is_same, located_in, named_apart
+from pydamon._model.display import Displayable
 from pydamon._model.errors import RecordingError
 from pydamon._model.snapshot import Snapshot, Target
 
@@ -70,7 +71,7 @@ class _Frame:
 
 
 @dataclass(frozen=True)
-class Recording:
+class Recording(Displayable):
     """What was recorded: `info`, and `table` with one row a region of a snapshot.
 
     The rows of a snapshot follow one another, in it those of a target, sorted by address. A

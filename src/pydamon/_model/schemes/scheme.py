@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
+from pydamon._model.display import Displayable
 from pydamon._model.errors import UsageError
 from pydamon._model.schemes.fields import (
     Ns,
@@ -140,7 +141,7 @@ class Scheme:
 
 
 @dataclass(slots=True)
-class SchemeStats:
+class SchemeStats(Displayable):
     """DAMON's statistics of a scheme: numbers of regions (`nr_`) and bytes (`sz_`).
 
     `tried` is what matched the pattern and core filters and was within the quota; `applied` is

@@ -1,0 +1,75 @@
+"""A heat map in Matplotlib axes; needs Matplotlib, the extra `pydamon[plot]`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pydamon._data.analysis import HeatMap
+from pydamon._model.errors import UsageError
+from pydamon._show.pictures.layout import labelled_rows
+from pydamon._show.results.heatmap import heatmap_title
+from pydamon._show.scales import PALETTE, UNSEEN, rgb, time_ticks, top_rate
+from pydamon._show.text import duration, mapping_label, percent
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["plot"]
+
+_TICK_PIXELS = 90
+_NAME_CHARACTERS = 26
+
+
+def plot(heatmap: HeatMap, ax: Axes | None = None) -> Axes:
+    """Draw rates into *ax*, or the current axes; raises `UsageError` without Matplotlib."""
+    try:
+        from matplotlib import pyplot  # noqa: PLC0415  (an extra)
+        from matplotlib.colors import ListedColormap  # noqa: PLC0415
+    except ImportError:
+        raise UsageError(
+            "plotting needs Matplotlib, which is not installed",
+            hint="pip install 'pydamon[plot]', or save the heat map as an .svg or .html file",
+        ) from None
+    axes: Axes = pyplot.gca() if ax is None else ax
+    duration_s = float(heatmap.time_edges[-1] - heatmap.time_edges[0]) / 1e9
+    length = float(heatmap.row_edges[-1])
+    field = {
+        "aspect": "auto",
+        "interpolation": "nearest",
+        "extent": (0.0, duration_s, length, 0.0),  # addresses grow downwards
+    }
+    top = top_rate(heatmap.rates) or 1.0
+    image = axes.imshow(
+        heatmap.rates, cmap=ListedColormap(PALETTE / 255), vmin=0.0, vmax=top, **field
+    )
+    legend = "access rate"
+    if heatmap.unseen.any():
+        grey = np.zeros((*heatmap.unseen.shape, 4))
+        grey[heatmap.unseen] = (*(channel / 255 for channel in rgb(UNSEEN)), 1.0)
+        axes.imshow(grey, **field)
+        legend += " (grey: not looked at yet)"
+    axes.set_title(heatmap_title(heatmap))
+    axes.figure.colorbar(image, ax=axes, label=legend, orientation="horizontal", format=_percent)
+    _label(heatmap, axes, duration_s)
+    return axes
+
+
+def _percent(rate: float, _: int) -> str:
+    return percent(rate)
+
+
+def _label(heatmap: HeatMap, axes: Axes, duration_s: float) -> None:
+    """Addresses on the left and names on the right of rows, durations below."""
+    box = axes.get_window_extent()
+    rows = labelled_rows(heatmap, box.height)
+    places = heatmap.row_edges[rows].tolist()
+    addresses = heatmap.row_addresses[rows].tolist()
+    axes.set_yticks(places, [f"{address:x}" for address in addresses])
+    names = axes.secondary_yaxis("right")
+    names.set_yticks(
+        places, [mapping_label(heatmap.row_names[row], _NAME_CHARACTERS) for row in rows]
+    )
+    ticks_ns = time_ticks(duration_s * 1e9, max(1, int(box.width) // _TICK_PIXELS))
+    axes.set_xticks([tick_ns / 1e9 for tick_ns in ticks_ns], [duration(t) for t in ticks_ns])
