@@ -95,7 +95,7 @@ class Drawable(Displayable):
         Parameters
         ----------
         ax
-            Where to draw: by default the current axes, as `pyplot.gca` returns them.
+            Where to draw: by default in a new figure.
 
         Returns
         -------

@@ -123,6 +123,14 @@ def test_a_terminal_without_unicode_gets_ascii(recording: Recording) -> None:
         assert text(view, on).isascii()
 
 
+def test_a_heat_map_that_is_too_wide_gets_narrower(recording: Recording) -> None:
+    heatmap = analysis.heatmap(recording, 4, 200, addresses="all")
+    lines = text(heatmap, console(60)).splitlines()
+    assert lines[1] == "      1000000 │" + "9" * 11 + "5" + "." * 11 + "│ [heap]"
+    assert lines[3] == "      4000000 │" + "." * 11 + "5" + "9" * 11 + "│ libexample.so.1"
+    assert max(map(len, lines)) <= 60
+
+
 def test_nothing_accessed_is_said_in_words(tmp_path: Path) -> None:
     recording = record(tmp_path / "r.damon", [snapshot((APP,), [(0, 0, MIB, 0, 0)])])
     assert "nothing was accessed" in text(analysis.heatmap(recording, 2, 20))

@@ -23,7 +23,7 @@ _NAME_CHARACTERS = 26
 
 
 def plot(heatmap: HeatMap, ax: Axes | None = None) -> Axes:
-    """Draw rates into *ax*, or the current axes; raises `UsageError` without Matplotlib."""
+    """Draw rates into *ax*, or a new figure; raises `UsageError` without Matplotlib."""
     try:
         from matplotlib import pyplot  # noqa: PLC0415  (an extra)
         from matplotlib.colors import ListedColormap  # noqa: PLC0415
@@ -32,23 +32,23 @@ def plot(heatmap: HeatMap, ax: Axes | None = None) -> Axes:
             "plotting needs Matplotlib, which is not installed",
             hint="pip install 'pydamon[plot]', or save the heat map as an .svg or .html file",
         ) from None
-    axes: Axes = pyplot.gca() if ax is None else ax
+    axes: Axes = pyplot.subplots(layout="constrained")[1] if ax is None else ax
     duration_s = float(heatmap.time_edges[-1] - heatmap.time_edges[0]) / 1e9
     length = float(heatmap.row_edges[-1])
-    field = {
-        "aspect": "auto",
-        "interpolation": "nearest",
-        "extent": (0.0, duration_s, length, 0.0),  # addresses grow downwards
-    }
-    top = top_rate(heatmap.rates) or 1.0
+    red, green, blue = (channel / 255 for channel in rgb(UNSEEN))
+    colours = ListedColormap(PALETTE / 255).with_extremes(under=(red, green, blue))
     image = axes.imshow(
-        heatmap.rates, cmap=ListedColormap(PALETTE / 255), vmin=0.0, vmax=top, **field
+        # Below the scale, and so grey: no probe had looked at these cells yet.
+        np.where(heatmap.unseen, -1.0, heatmap.rates),
+        cmap=colours,
+        vmin=0.0,
+        vmax=top_rate(heatmap.rates) or 1.0,
+        aspect="auto",
+        interpolation="nearest",
+        extent=(0.0, duration_s, length, 0.0),  # addresses grow downwards
     )
     legend = "access rate"
     if heatmap.unseen.any():
-        grey = np.zeros((*heatmap.unseen.shape, 4))
-        grey[heatmap.unseen] = (*(channel / 255 for channel in rgb(UNSEEN)), 1.0)
-        axes.imshow(grey, **field)
         legend += " (grey: not looked at yet)"
     axes.set_title(heatmap_title(heatmap))
     axes.figure.colorbar(image, ax=axes, label=legend, orientation="horizontal", format=_percent)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 import numpy as np
@@ -60,7 +60,8 @@ class HeatMapView(View):
     heatmap: HeatMap
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        heatmap = self.heatmap
+        room = options.max_width - _left() - _right(options.max_width)
+        heatmap = _narrowed(self.heatmap, max(1, room))
         colour = in_colour(console)
         yield Text(heatmap_title(heatmap), style="bold")
         yield from _lines(heatmap, colour, options)
@@ -84,6 +85,25 @@ def _left() -> int:
 
 def _right(width: int) -> int:
     return _NAME_WIDTH + 2 if width >= _MIN_WIDTH_WITH_NAMES else 1
+
+
+def _narrowed(heatmap: HeatMap, columns: int) -> HeatMap:
+    """A heat map with at most so many columns, each the mean of those that it replaces."""
+    count = heatmap.rates.shape[1]
+    if count <= columns:
+        return heatmap
+    bounds = np.linspace(0, count, columns + 1).round().astype(np.int64)
+    known = ~np.isnan(heatmap.rates)
+    sums = np.add.reduceat(np.where(known, heatmap.rates, 0.0), bounds[:-1], axis=1)
+    counts, unseen = (
+        np.add.reduceat(cells.astype(np.float64), bounds[:-1], axis=1)
+        for cells in (known, heatmap.unseen)
+    )
+    rates = np.full(sums.shape, np.nan)
+    np.divide(sums, counts, out=rates, where=counts > 0)
+    hidden = unseen > counts
+    rates[hidden] = np.nan
+    return replace(heatmap, rates=rates, unseen=hidden, time_edges=heatmap.time_edges[bounds])
 
 
 def _lines(heatmap: HeatMap, colour: bool, options: ConsoleOptions) -> RenderResult:
