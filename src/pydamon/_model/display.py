@@ -29,7 +29,7 @@ class Displayable:
     >>> out = io.StringIO()
     >>> rich.print(pydamon.SchemeStats(nr_tried=3, sz_tried=12288), file=out)
     >>> print(out.getvalue().splitlines()[0].rstrip())
-    tried    12 KiB in 3 regions
+    tried      12 KiB in 3 regions
     """
 
     __slots__ = ()

@@ -119,8 +119,30 @@ def application(
 ) -> Starlette:
     """The ASGI application: `/` is the page, `/frames` a stream of all frames, old and new.
 
-    Streams end when *stopping* is true. *host* is another name of the server, besides the usual
-    ones, that requests may use.
+    Parameters
+    ----------
+    source
+        A `pydamon.live.Feed` or `pydamon.live.Replay`.
+    token
+        The secret that requests must have.
+    host
+        A name of the server that requests may use, besides the usual ones.
+    stopping
+        Streams end when it returns true.
+
+    Returns
+    -------
+    starlette.applications.Starlette
+        To be run by any ASGI server.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 4 << 20, rate_hz=1000),)),))
+    >>> with pydamon.simulate(trace, [(0, 16 << 20)]) as mon, pydamon.live.Feed(mon, "2s") as feed:
+    ...     [route.path for route in application(feed, "secret").routes]
+    ['/frames', '']
     """
     encoder, run = Encoder(), secrets.token_hex(4)
 

@@ -115,6 +115,13 @@ def serve(
     ------
     UsageError
         Where it cannot listen.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> def show(pid):
+    ...     with pydamon.monitor(pid) as mon, pydamon.live.Feed(mon) as feed:
+    ...         serve(feed, port=8725)
     """
     server = Server(source, host, port)
     announce(server.url)
