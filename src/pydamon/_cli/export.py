@@ -136,7 +136,7 @@ def _pushing(metrics: Metrics, url: str) -> AbstractContextManager[None]:
     def say(works: bool) -> None:
         eprint(f"metrics {'are pushed' if works else 'cannot be pushed'} to {endpoint}")
 
-    return push_metrics(metrics, OTLPMetricExporter(endpoint), said=say)
+    return push_metrics(metrics, OTLPMetricExporter(endpoint), on_change=say)
 
 
 def _whom(args: Args) -> list[int] | Members:

@@ -169,8 +169,8 @@ def find_buffers(
     Parameters
     ----------
     namespace
-        Variables to search, with the containers and attributes below them: by default those of
-        `__main__` and of all running functions. Objects that only the garbage collector knows are
+        Variables to search, with the containers and attributes below them: by default all of
+        `__main__` and of the running functions. Objects that only the garbage collector knows are
         found as well, without a name.
     min_bytes
         Smaller objects are left out.
@@ -268,7 +268,7 @@ class _Spans:
 
 
 def _reachable(namespace: Mapping[str, Any] | None) -> Iterator[tuple[str, Any]]:
-    """Names with their objects: those with the shortest way first, names with underscores last."""
+    """Names with their objects, the shortest way first; names with underscores come last."""
     queue: deque[tuple[str, Any, int]] = deque()
     for prefix, variables in _namespaces(namespace):
         names = sorted(variables, key=lambda name: str(name).startswith("_"))

@@ -134,7 +134,7 @@ def attribute(
     pid
         The process.
     unknown
-        Objects whose accesses cannot be told from those of their neighbours.
+        Objects whose accesses cannot be told from their neighbours'.
 
     Returns
     -------

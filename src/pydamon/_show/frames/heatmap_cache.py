@@ -126,7 +126,7 @@ class HeatMapCache:
         )
 
     def beside(self, share: float) -> tuple[tuple[int, int], float]:
-        """The addresses beside those of the last heat map, as many as those.
+        """The range beside the last heat map, with as many addresses.
 
         Parameters
         ----------
@@ -167,7 +167,7 @@ class HeatMapCache:
         axis: AddressAxis,
         row_edges: NDArray[np.float64],
     ) -> None:
-        """Compute the columns that are missing; keep only those of the frames that are shown."""
+        """Compute the missing columns; forget the columns of frames that are not shown."""
         rows = len(row_edges) - 1
         kept_rows = next((len(rates) for rates, _ in self._columns.values()), rows)
         if kept_rows != rows or not np.array_equal(axis.segments, self._axis.segments):

@@ -90,7 +90,7 @@ class History:
         return self._version
 
     def add(self, snapshot: Snapshot) -> None:
-        """Take the next snapshot; about once a second a frame is made of those that came in.
+        """Take the next snapshot; about once a second the new snapshots become a frame.
 
         The first snapshot makes a frame at once: a reader is waiting for the first picture.
 

@@ -75,8 +75,8 @@ class Metrics(Collector):
     Parameters
     ----------
     processes
-        How many processes, and how many cgroups, have series of their own: those with the largest
-        working sets. The rest is summed up as "other". So are processes in their first minute,
+        How many processes, and how many cgroups, have series of their own: the largest working
+        sets count. The rest is summed up as "other". So are processes in their first minute,
         unless they were there at the first snapshot.
     cpu_budget_percent
         The budget of monitoring, to be shown beside its cost.

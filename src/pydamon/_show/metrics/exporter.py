@@ -19,7 +19,7 @@ __all__ = ["Exporter"]
 
 
 class Exporter:
-    """Watches processes, or those that a function names, with one monitor for all of them.
+    """Watches processes, which may come and go, with one monitor for all of them.
 
     Parameters
     ----------

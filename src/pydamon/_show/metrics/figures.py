@@ -43,7 +43,7 @@ class Figures:
         return Figures(*sums)
 
     def replaced(self, rows: NDArray[np.bool_], other: Figures) -> Figures:
-        """The same figures, but in some *rows* those of *other*."""
+        """The same figures, with some *rows* taken from *other*."""
         columns = []
         for field in fields(self):
             mine, others = getattr(self, field.name), getattr(other, field.name)

@@ -37,7 +37,7 @@ def push_metrics(
     exporter: MetricExporter,
     *,
     every_s: float = _EVERY_S,
-    said: Callable[[bool], None] = lambda _: None,
+    on_change: Callable[[bool], None] = lambda _: None,
 ) -> Iterator[None]:
     """Push metrics, and what this process costs, for as long as the context lasts.
 
@@ -49,7 +49,7 @@ def push_metrics(
         Where to push it: any exporter of OpenTelemetry's SDK. It is shut down at the end.
     every_s
         The time between two pushes; one more follows at the end.
-    said
+    on_change
         Called with `False` when a push fails, and with `True` when one succeeds again.
 
     Raises
@@ -94,7 +94,7 @@ def push_metrics(
             data = metrics_data(families.collect(), resource, begin_ns)
             if (exporter.export(data) is MetricExportResult.SUCCESS) != works:
                 works = not works
-                said(works)
+                on_change(works)
             if over:
                 return
 

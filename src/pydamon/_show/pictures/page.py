@@ -28,7 +28,7 @@ __all__ = ["heatmap_page", "recording_page"]
 
 _PAGE = Path(__file__).parent / "page"
 _SCRIPTS = ("format.js", "regions.js", "painter.js", "page.js")
-"""In this order: each uses names of those before it."""
+"""In this order: each script uses names of the scripts before it."""
 _MOST_REGIONS = 3_000_000
 """In the page; beyond it every n-th snapshot is left out: browsers need 30 bytes for each."""
 _MOST_TARGETS = 100

@@ -24,7 +24,7 @@ __all__ = ["Columns", "DrawnTarget", "cells_of", "facts_of", "regions_of"]
 _ALIGNED = 8
 _LEVEL = 6
 _STEPS = 10_000
-"""A mean access rate is written as so many hits at most."""
+"""The hits that stand for a mean access rate of 1."""
 
 
 @dataclass(frozen=True)

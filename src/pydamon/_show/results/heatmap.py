@@ -88,7 +88,7 @@ def _right(width: int) -> int:
 
 
 def _narrowed(heatmap: HeatMap, columns: int) -> HeatMap:
-    """A heat map with at most so many columns, each the mean of those that it replaces."""
+    """A heat map with at most *columns* columns: neighbours are replaced by their mean."""
     count = heatmap.rates.shape[1]
     if count <= columns:
         return heatmap

@@ -25,7 +25,7 @@ _WIDEST = 100
 
 
 def largest(series: Sequence[_T], amount: Callable[[_T], int]) -> Sequence[_T]:
-    """The series of all targets; of more than twenty, those with the largest amounts."""
+    """The series of all targets; of more than twenty, the twenty with the largest amounts."""
     if len(series) <= _MOST_TARGETS:
         return series
     return sorted(series, key=amount, reverse=True)[:_MOST_TARGETS]

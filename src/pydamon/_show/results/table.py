@@ -20,15 +20,14 @@ _GAP = 2
 _ALWAYS = 9
 _NARROWEST = 10
 """Cells that a name keeps: before it gets narrower, columns are left out."""
-_LEFT = ' style="text-align:left"'
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """A heading, and what happens to the column where the table is too wide.
 
-    A *name* gets narrower. Other columns are left out, those with the lowest *rank* first, but
-    never those with rank 9.
+    A *name* gets narrower. Other columns are left out, the lowest *rank* first; rank 9 always
+    stays.
     """
 
     heading: str
@@ -76,7 +75,8 @@ class FittingTable(View):
 
     def _cells(self, tag: str, texts: Sequence[str]) -> Iterator[str]:
         for column, text in zip(self.columns, texts, strict=True):
-            yield f"<{tag}{_LEFT if column.name else ''}>{escape(text)}</{tag}>"
+            side = "left" if column.name else "right"
+            yield f'<{tag} style="text-align:{side}">{escape(text)}</{tag}>'
 
     def _shown(self, widths: list[int], room: int) -> list[int]:
         """The columns that fit into *room*."""

@@ -1,4 +1,4 @@
-"""The base of the panels on the screen: they draw lines, and only those that have changed."""
+"""The base of the panels on the screen: they draw only the lines that have changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The working set over time, as columns below those of the heat map."""
+"""The working set over time: a column below each column of the heat map."""
 
 from __future__ import annotations
 

@@ -76,12 +76,12 @@ def test_it_pushes_what_prometheus_reads() -> None:
 
 
 def test_processes_that_are_gone_are_not_pushed_and_failures_are_said_once() -> None:
-    metrics, memory, said = Metrics(), Memory(1, 2), list[bool]()
+    metrics, memory, changes = Metrics(), Memory(1, 2), list[bool]()
     metrics.update(snapshot_of([(1 << 30, "redis")]))
-    with push_metrics(metrics, memory, every_s=0.01, said=said.append):
+    with push_metrics(metrics, memory, every_s=0.01, on_change=changes.append):
         assert memory.enough.wait(20)
         metrics.update(None)
-    assert said == [False, True]
+    assert changes == [False, True]
     scope = memory.pushed[-1].resource_metrics[0].scope_metrics[0]
     names = {metric.name for metric in scope.metrics}
     assert not any(name.startswith("pydamon_process_") for name in names)

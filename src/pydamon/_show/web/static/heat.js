@@ -129,7 +129,7 @@ export class Heat {
     return this.axis.page(share * this.axis.length);
   }
 
-  // Show the addresses between two heights, if those are more than a few pixels apart.
+  // Show the addresses between two heights, unless they are only a few pixels apart.
   zoom(from, to) {
     const pages = [this.pageAt(Math.min(from, to)), this.pageAt(Math.max(from, to)) + 1];
     if (Math.abs(to - from) >= 4) this.addresses = pages;
