@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pydamon._data.recording import Recording
 from pydamon._model.display import Displayable
 from pydamon._model.errors import PydamonError, UsageError
-from pydamon._objects import ObjectReport, Watch
+from pydamon._objects import Watch
 from pydamon._show.results import html_of
+from pydamon._show.results.objects import CellUse
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -54,28 +53,6 @@ def to_html(result: Displayable) -> str:
     True
     """
     return html_of(result)
-
-
-@dataclass(frozen=True, repr=False)
-class CellUse(Displayable):
-    """What a cell did with memory, as `%%pydamon` shows it.
-
-    Parameters
-    ----------
-    recording
-        The accesses while the cell ran.
-    objects
-        How its objects were used.
-
-    Examples
-    --------
-    >>> import pydamon
-    >>> def hot_names(use: CellUse) -> list[str]:
-    ...     return use.objects.named("hot")
-    """
-
-    recording: Recording
-    objects: ObjectReport
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.cells import cell_len, set_cell_size
 
 from pydamon._model.names import printable
 from pydamon._model.snapshot import Target
 from pydamon._model.units import format_duration, format_size
 
+if TYPE_CHECKING:
+    from pydamon._data.analysis import HeatMap
+
 __all__ = [
     "age",
     "bar",
     "count",
     "duration",
+    "heatmap_title",
     "mapping_label",
     "percent",
     "printable",
@@ -54,6 +60,14 @@ def target_cell(target: Target) -> str:
         return target_label(target)
     parts = (str(target.pid), printable(target.host), printable(target.name))
     return " ".join(part for part in parts if part)
+
+
+def heatmap_title(heatmap: HeatMap) -> str:
+    """The target of a heat map, how much of it is drawn, and for how long."""
+    total = heatmap.axis.length + heatmap.left_out_bytes
+    duration_ns = float(heatmap.time_edges[-1] - heatmap.time_edges[0])
+    drawn = f"{size(heatmap.axis.length)} of {size(total)}"
+    return f"{target_label(heatmap.target)}: {drawn} over {duration(duration_ns)}"
 
 
 def percent(share: float) -> str:

@@ -9,9 +9,8 @@ import numpy as np
 from pydamon._data.analysis import HeatMap
 from pydamon._model.errors import UsageError
 from pydamon._show.pictures.layout import labelled_rows
-from pydamon._show.results.heatmap import heatmap_title
 from pydamon._show.scales import PALETTE, UNSEEN, rgb, time_ticks, top_rate
-from pydamon._show.text import duration, mapping_label, percent
+from pydamon._show.text import duration, heatmap_title, mapping_label, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

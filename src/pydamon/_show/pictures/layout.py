@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._data.analysis import HeatMap
-from pydamon._show.results.heatmap import heatmap_title
 from pydamon._show.scales import colour_index, time_ticks, top_rate
-from pydamon._show.text import duration, mapping_label, percent
+from pydamon._show.text import duration, heatmap_title, mapping_label, percent
 
 __all__ = ["Label", "Picture", "labelled_rows", "picture"]
 

@@ -20,9 +20,8 @@ from pydamon._data.analysis.heat import HeatExtent
 from pydamon._data.recording import Recorded, RecordingInfo
 from pydamon._model.units import format_duration
 from pydamon._show.pictures.page_data import Columns, DrawnTarget, cells_of, facts_of, regions_of
-from pydamon._show.results.heatmap import heatmap_title
 from pydamon._show.scales import PALETTE
-from pydamon._show.text import printable, target_label
+from pydamon._show.text import heatmap_title, printable, target_label
 
 __all__ = ["heatmap_page", "recording_page"]
 

@@ -16,9 +16,9 @@ from rich.text import Text
 from pydamon._data.analysis import HeatMap
 from pydamon._show.results.view import View
 from pydamon._show.scales import UNSEEN, colour_index, rgb, time_ticks, top_rate
-from pydamon._show.text import duration, mapping_label, percent, size, target_label
+from pydamon._show.text import duration, heatmap_title, mapping_label, percent, target_label
 
-__all__ = ["HeatMapView", "heatmap_cells", "heatmap_title", "in_colour"]
+__all__ = ["HeatMapView", "heatmap_cells", "in_colour"]
 
 _ADDRESS_WIDTH = 13
 _NAME_WIDTH = 20
@@ -43,14 +43,6 @@ def heatmap_cells(
     columns = width or max(10, console.width - _left() - _right(console.width))
     lines = height or max(8, min(40, console.height - 6))
     return (lines * 2 if in_colour(console) else lines), columns
-
-
-def heatmap_title(heatmap: HeatMap) -> str:
-    """The target, how much of it is drawn, and for how long."""
-    total = heatmap.axis.length + heatmap.left_out_bytes
-    duration_ns = float(heatmap.time_edges[-1] - heatmap.time_edges[0])
-    drawn = f"{size(heatmap.axis.length)} of {size(total)}"
-    return f"{target_label(heatmap.target)}: {drawn} over {duration(duration_ns)}"
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from pydamon._data.recording import Recording
+from pydamon._model.display import Displayable
 from pydamon._objects import ObjectReport, ObjectUse
 from pydamon._objects.report import State
 from pydamon._show.results.recording import RecordingView
@@ -15,10 +16,7 @@ from pydamon._show.results.table import Column, FittingTable
 from pydamon._show.results.view import View
 from pydamon._show.text import count, duration, percent, printable, size
 
-if TYPE_CHECKING:
-    from pydamon._show.notebook import CellUse
-
-__all__ = ["CellUseView", "ObjectsView"]
+__all__ = ["CellUse", "CellUseView", "ObjectsView"]
 
 _MOST = 50
 _MOST_NAMES = 3
@@ -46,6 +44,27 @@ class ObjectsView(View):
             title += f"; the first {_MOST}"
         yield Text(title, style="bold")
         yield FittingTable(_COLUMNS, [_row(use) for use in report.objects[:_MOST]])
+
+
+@dataclass(frozen=True, repr=False)
+class CellUse(Displayable):
+    """What a notebook's cell did with memory, as `%%pydamon` shows it.
+
+    Parameters
+    ----------
+    recording
+        The accesses while the cell ran.
+    objects
+        How its objects were used.
+
+    Examples
+    --------
+    >>> def hot_names(use: CellUse) -> list[str]:
+    ...     return use.objects.named("hot")
+    """
+
+    recording: Recording
+    objects: ObjectReport
 
 
 @dataclass(frozen=True)
