@@ -10,7 +10,6 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 
 from pydamon import analysis, read_recording
-from pydamon._show.terminal import HeatMapView, WorkingSetView
 
 
 def main(recording_path: str, out_path: str) -> None:
@@ -20,8 +19,8 @@ def main(recording_path: str, out_path: str) -> None:
         console = Console(
             record=True, width=110, file=nowhere, force_terminal=True, color_system="truecolor"
         )
-        console.print(HeatMapView(analysis.heatmap(recording, rows=48, columns=84)))
-        console.print(WorkingSetView(analysis.working_set(recording)))
+        console.print(analysis.heatmap(recording, rows=48, columns=84))
+        console.print(analysis.working_set(recording))
         # Without the font that the format would fetch from elsewhere.
         svg_format = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
         svg = console.export_svg(title="pydamon report heatmap, wss", code_format=svg_format)

@@ -6,9 +6,10 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydamon._model.closing import Closing
+from pydamon._model.display import Displayable
 from pydamon._model.schemes import Scheme, SchemeStats
 from pydamon._model.snapshot import Snapshot
 from pydamon._observe.monitor import Monitor
@@ -30,7 +31,12 @@ class Tried:
 
 
 class AppliedScheme(Protocol):
-    """A scheme at work: its statistics and its state. `Applied` has one for each scheme."""
+    """A scheme at work: its statistics and its state. `Applied` has one for each scheme.
+
+    It is a result: terminals and notebooks show it.
+    """
+
+    def __rich__(self) -> Any: ...
 
     @property
     def scheme(self) -> Scheme:
@@ -63,7 +69,7 @@ class AppliedScheme(Protocol):
         ...
 
 
-class Applied(Closing):
+class Applied(Closing, Displayable):
     """Iterates over a monitor's snapshots, to each of which the schemes have been applied.
 
     `apply` makes it. The iteration ends with the monitor's, or when all schemes are done. It is a
@@ -84,8 +90,10 @@ class Applied(Closing):
     schemes: Sequence[AppliedScheme]
     """The schemes with their statistics, in the order in which they are applied."""
 
-    def __init__(self, mon: Monitor) -> None:
+    def __init__(self, mon: Monitor, *, dry_run: bool) -> None:
         self._mon = mon
+        self.dry_run = dry_run
+        """Whether it only counts what would be done."""
 
     def __getitem__(self, index: int) -> AppliedScheme:
         return self.schemes[index]

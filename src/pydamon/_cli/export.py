@@ -118,7 +118,7 @@ def _pushing(metrics: Metrics, url: str) -> AbstractContextManager[None]:
             OTLPMetricExporter,
         )
 
-        from pydamon._show.metrics.otlp import push_metrics
+        from pydamon._show.metrics import push_metrics
     except ModuleNotFoundError as error:
         raise UsageError(
             f"--otlp needs a package that is not installed: {error.name}",
@@ -136,7 +136,7 @@ def _pushing(metrics: Metrics, url: str) -> AbstractContextManager[None]:
     def say(works: bool) -> None:
         eprint(f"metrics {'are pushed' if works else 'cannot be pushed'} to {endpoint}")
 
-    return push_metrics(metrics, OTLPMetricExporter(endpoint), said=say)
+    return push_metrics(metrics, OTLPMetricExporter(endpoint), on_change=say)
 
 
 def _whom(args: Args) -> list[int] | Members:

@@ -36,7 +36,7 @@ def top(args: Args) -> int:
     from rich.console import Console
 
     from pydamon._cli.source import source_from
-    from pydamon._show.terminal import in_colour
+    from pydamon._show.results.heatmap import in_colour
 
     # Textual takes its time to load, and so does a probe, in the kernel: both at once.
     # What is said on the way would be printed over the picture.

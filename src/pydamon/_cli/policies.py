@@ -192,7 +192,7 @@ def status(args: Args) -> int:
     """Show what `apply` and the policies (`reclaim`, `thp`, ...) that run now are doing."""
     from pydamon._act.policies import read_statuses
     from pydamon._cli.screen import show_wrapped
-    from pydamon._show.terminal.schemes import status_report
+    from pydamon._show.results.service import StatusView
 
     found = read_statuses()
     for name in args.names:
@@ -206,5 +206,5 @@ def status(args: Args) -> int:
     if not chosen:
         print("no service is running")
     for one in chosen.values():
-        show_wrapped(status_report(one))
+        show_wrapped(StatusView(one))
     return 0

@@ -17,7 +17,7 @@ from pydamon._cli.screen import show_wrapped
 from pydamon._cli.signals import handling
 from pydamon._model.errors import UsageError
 from pydamon._model.units import parse_duration_ns
-from pydamon._show.terminal.schemes import status_line, status_report
+from pydamon._show.results.service import StatusView, status_line
 
 __all__ = ["monitoring_from", "run_service", "target_from", "with_given"]
 
@@ -77,7 +77,7 @@ def run_service(args: Args, load: Callable[[], Config], *, of_file: bool = True)
         if args.json:
             print_json(progress.last)
         elif progress.last:
-            show_wrapped(status_report(progress.last))
+            show_wrapped(StatusView(progress.last))
     return service.exit_code
 
 

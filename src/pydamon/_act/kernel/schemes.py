@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from attrs import evolve
 
 from pydamon._act.applied import Applied, Tried
+from pydamon._model.display import Displayable
 from pydamon._model.schemes import Scheme, SchemeStats, Watermarks
 from pydamon._model.snapshot import Snapshot
 from pydamon._observe.monitor import Monitor, SchemeRunner
@@ -19,7 +20,7 @@ _REFRESH_S = 1.0
 
 
 @dataclass(slots=True)
-class KernelScheme:
+class KernelScheme(Displayable):
     """A scheme in the kernel, with the kernel's statistics.
 
     `stats` are at most a second old, and count since the scheme was given to the kernel. `tried`
@@ -53,7 +54,7 @@ class KernelSchemes(Applied):
         *,
         dry_run: bool = False,
     ) -> None:
-        super().__init__(mon)
+        super().__init__(mon, dry_run=dry_run)
         self._runner = runner
         self._refreshed_s = 0.0
         self.schemes: tuple[KernelScheme, ...] = tuple(map(KernelScheme, schemes))

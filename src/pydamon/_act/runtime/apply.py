@@ -72,7 +72,7 @@ class AppliedSchemes(Applied):
     """
 
     def __init__(self, mon: Monitor, schemes: Sequence[Scheme], *, dry_run: bool = False) -> None:
-        super().__init__(mon)
+        super().__init__(mon, dry_run=dry_run)
         self._pages = mon.page_control
         """The monitor, if it can look at single pages and change ages."""
         self._memories: dict[int, TargetMemory] = {}

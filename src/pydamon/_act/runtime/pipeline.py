@@ -19,6 +19,7 @@ from pydamon._act.runtime.metrics import GoalScore, free_memory_share
 from pydamon._act.runtime.pauses import Cooldown, GuardState, WatermarkState
 from pydamon._act.runtime.quota import QuotaState
 from pydamon._act.runtime.refusals import Refusals
+from pydamon._model.display import Displayable
 from pydamon._model.ranges import size_of
 from pydamon._model.regions import PAGE_SIZE, Ranges
 from pydamon._model.schemes.pattern import UNBOUNDED, Bounds
@@ -44,7 +45,7 @@ class _View:
     young: Young
 
 
-class SchemePipeline:
+class SchemePipeline(Displayable):
     """A scheme at work, with everything that it remembers between snapshots.
 
     `pydamon.apply` makes it. In a dry run nothing is done and watermarks do not keep it off: the

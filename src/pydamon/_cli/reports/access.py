@@ -60,7 +60,7 @@ def access(args: Args) -> int:
     """
     from pydamon._cli.reports.base import open_recording, show
     from pydamon._data import analysis
-    from pydamon._show.terminal import DistributionView, temperature_table
+    from pydamon._show.results.temperatures import TemperaturesView
 
     recording = open_recording(args)
     if args.histogram:
@@ -68,7 +68,7 @@ def access(args: Args) -> int:
         if args.json:
             print_json(_distribution_document(found))
         else:
-            show(DistributionView(found))
+            show(found)
         return 0
     regions = analysis.regions(recording, args.snapshot, group=not args.single)
     regions = regions.sorted_by(*args.sort)
@@ -76,7 +76,7 @@ def access(args: Args) -> int:
         print_json(_regions_document(recording, regions, args.limit))
     else:
         # Both ends matter of what is sorted by heat, the first of what was asked for.
-        show(temperature_table(regions, args.limit, both_ends=not args.sort))
+        show(TemperaturesView(regions, args.limit, both_ends=not args.sort))
     return 0
 
 

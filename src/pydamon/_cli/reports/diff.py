@@ -25,14 +25,13 @@ def diff(args: Args) -> int:
     """
     from pydamon._cli.reports.base import open_recording, show
     from pydamon._data import analysis
-    from pydamon._show.terminal import DiffView
 
     before, after = (open_recording(args, file) for file in (args.before, args.after))
     found = analysis.diff(before, after, args.idle)
     if args.json:
         print_json(_document(found))
     else:
-        show(DiffView(found))
+        show(found)
     return 0
 
 

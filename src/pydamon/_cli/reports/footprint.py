@@ -20,13 +20,12 @@ def footprint(args: Args) -> int:
     """What is mapped (VSZ), in memory (RSS) and in use (WSS), over time."""
     from pydamon._cli.reports.base import open_recording, show
     from pydamon._data import analysis
-    from pydamon._show.terminal import FootprintView
 
     found = analysis.footprint(open_recording(args))
     if args.json:
         print_json({"total": _series(found[0]), "targets": [_series(one) for one in found[1:]]})
     else:
-        show(FootprintView(found))
+        show(found)
     return 0
 
 

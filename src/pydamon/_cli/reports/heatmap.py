@@ -89,16 +89,18 @@ def heatmap(args: Args) -> int:
     pydamon report heatmap --range 55d0c0000000-55d0d0000000 --time 10s-20s
     """
     from pydamon._cli.reports.base import console, new_file, open_recording
-    from pydamon._show.terminal import heatmap_cells
+    from pydamon._show.results.heatmap import heatmap_cells
 
     recording = open_recording(args)
     if args.out and args.out.suffix == ".html":
-        from pydamon._show.pictures.html import heatmap_html
+        from pydamon._show.pictures.page import recording_page
 
-        new_file(args.out, args.force, heatmap_html(recording).encode())
+        new_file(args.out, args.force, recording_page(recording).encode())
     elif args.out:
+        from pydamon._show.pictures import picture_of
+
         found = _heatmap(recording, args, args.height or _PICTURE[0], args.width or _PICTURE[1])
-        new_file(args.out, args.force, _drawn(found, args.out.suffix))
+        new_file(args.out, args.force, picture_of(found, args.out.suffix))
     elif args.json:
         rows, columns = heatmap_cells(console(), args.width, args.height)
         print_json(_document(_heatmap(recording, args, args.height or rows, columns)))
@@ -111,14 +113,14 @@ def heatmap(args: Args) -> int:
 
 def _print(recording: RecordingFile, args: Args) -> None:
     from pydamon._cli.reports.base import console, show
-    from pydamon._show.terminal import HeatMapView, heatmap_cells
+    from pydamon._show.results.heatmap import heatmap_cells
 
     screen = console()
     rows, columns = heatmap_cells(screen, args.width, args.height)
     found = _heatmap(recording, args, rows, columns)
     if args.width:
         screen.width = max(screen.width, args.width + _MARGIN)
-    show(HeatMapView(found), screen)
+    show(found, screen)
     if found.left_out_bytes and args.range == "hottest":
         left_out = format_size(found.left_out_bytes)
         show(f"{left_out} with hardly any access left out: --range all shows it", screen)
@@ -136,16 +138,6 @@ def _heatmap(recording: RecordingFile, args: Args, rows: int, columns: int) -> a
     if time_ns is not None:
         time_ns = recording.began_ns + time_ns[0], recording.began_ns + time_ns[1]
     return analysis.heatmap(recording, rows, columns, addresses=args.range, time_ns=time_ns)
-
-
-def _drawn(heatmap: analysis.HeatMap, suffix: str) -> bytes:
-    if suffix == ".svg":
-        from pydamon._show.pictures.picture import heatmap_svg
-
-        return heatmap_svg(heatmap)
-    from pydamon._show.pictures.png import heatmap_png
-
-    return heatmap_png(heatmap)
 
 
 def _document(found: analysis.HeatMap) -> dict[str, Any]:

@@ -26,11 +26,10 @@ def idle(args: Args) -> int:
     """Bytes by idle time: what reclaiming memory of that age would free."""
     from pydamon._cli.reports.base import open_recording, show
     from pydamon._data import analysis
-    from pydamon._show.terminal import IdleView
 
     found = analysis.idle(open_recording(args), args.ages or analysis.IDLE_AGES_NS)
     if not args.json:
-        show(IdleView(found))
+        show(found)
         return 0
     print_json(
         {

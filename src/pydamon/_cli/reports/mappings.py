@@ -30,13 +30,13 @@ def mappings(args: Args) -> int:
     """
     from pydamon._cli.reports.base import open_recording, show
     from pydamon._data import analysis
-    from pydamon._show.terminal import kind_table, mapping_table
+    from pydamon._show.results.mappings import KindsView
 
     found = analysis.mappings(open_recording(args), args.idle)
     if args.json:
         print_json({"mappings": [mapping_document(one) for one in found]})
     else:
-        show(kind_table(found) if args.by == "kind" else mapping_table(found))
+        show(KindsView(found) if args.by == "kind" else found)
     return 0
 
 

@@ -24,11 +24,10 @@ def profile(args: Args) -> int:
 
     from pydamon._cli.reports.base import show
     from pydamon._data import analysis
-    from pydamon._show.terminal import profile_table
 
     found = analysis.profile(times_asked_for(args), analysis.read_cpu_samples(args.samples))
     if args.json:
         print_json(asdict(found))
     else:
-        show(profile_table(found))
+        show(found)
     return 0

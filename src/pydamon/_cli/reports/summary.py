@@ -27,14 +27,9 @@ def summary(args: Args) -> int:
     """What was seen, in a few numbers, and the hottest mappings."""
     from pydamon._cli.reports.base import console, open_recording, show
     from pydamon._data import analysis
-    from pydamon._show.terminal import (
-        FootprintView,
-        HeatMapView,
-        WorkingSetView,
-        heatmap_cells,
-        mapping_table,
-        summary_view,
-    )
+    from pydamon._show.results.heatmap import heatmap_cells
+    from pydamon._show.results.mappings import MappingsView
+    from pydamon._show.results.summary import SummaryView
 
     recording = open_recording(args)
     summary = analysis.summary(recording, args.idle)
@@ -42,18 +37,18 @@ def summary(args: Args) -> int:
         print_json(summary_document(recording, summary))
         return 0
     screen = console()
-    show(summary_view(summary, recording.info), screen)
+    show(SummaryView(summary, recording.info), screen)
     show("", screen)
-    show(mapping_table(summary.mappings, most=_MAPPINGS), screen)
+    show(MappingsView(summary.mappings, most=_MAPPINGS), screen)
     if args.long:
         rows, columns = heatmap_cells(screen, height=_LINES)
-        for view in (
-            HeatMapView(analysis.heatmap(recording, rows, columns)),
-            WorkingSetView(summary.working_set),
-            FootprintView(analysis.footprint(recording)),
+        for result in (
+            analysis.heatmap(recording, rows, columns),
+            summary.working_set,
+            analysis.footprint(recording),
         ):
             show("", screen)
-            show(view, screen)
+            show(result, screen)
     return 0
 
 

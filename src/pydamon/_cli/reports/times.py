@@ -35,11 +35,10 @@ def times(args: Args) -> int:
     pydamon report times --where 'mapping = [heap] and rate > 50%' --least 64MiB
     """
     from pydamon._cli.reports.base import show
-    from pydamon._show.terminal import times_table
 
     found = times_asked_for(args)
     if not args.json:
-        show(times_table(found))
+        show(found)
         return 0
     columns = (found.start_ns, found.end_ns, found.mean_bytes)
     names = ("start_ns", "end_ns", "bytes")

@@ -40,11 +40,10 @@ def wss(args: Args) -> int:
     """
     from pydamon._cli.reports.base import open_recording, show, target_document
     from pydamon._data import analysis
-    from pydamon._show.terminal import WorkingSetView
 
     found = analysis.working_set(open_recording(args), args.percentiles or analysis.PERCENTILES)
     if not args.json:
-        show(WorkingSetView(found))
+        show(found)
         return 0
     targets = [
         {**target_document(series.target), **_series(series)}

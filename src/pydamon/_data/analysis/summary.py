@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from pydamon._data.analysis.folding import fold_with_outline
-from pydamon._data.analysis.mappings import Bytes, MappingHeat, MappingSums, together
+from pydamon._data.analysis.mappings import Bytes, MappingHeat, Mappings, MappingSums, together
 from pydamon._data.analysis.series import TimeSeriesFold, touched_bytes, unseen_bytes
 from pydamon._data.analysis.working_set import WorkingSet
 from pydamon._data.recording import AnyRecording, Recording
+from pydamon._model.display import Displayable
 from pydamon._model.snapshot import Target
 
 __all__ = ["Diff", "MappingDiff", "MonitorCost", "Summary", "diff", "summary"]
@@ -47,7 +48,7 @@ class MonitorCost:
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(Displayable):
     """A recording in a few numbers: see `summary`.
 
     Attributes
@@ -79,7 +80,7 @@ class Summary:
     idle_ns: int
     size: Bytes
     working_set: WorkingSet
-    mappings: tuple[MappingHeat, ...]
+    mappings: Mappings
     cost: MonitorCost
 
 
@@ -196,7 +197,7 @@ class MappingDiff:
 
 
 @dataclass(frozen=True)
-class Diff:
+class Diff(Displayable):
     """Two recordings compared: see `diff`.
 
     Attributes

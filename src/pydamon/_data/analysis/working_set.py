@@ -19,6 +19,7 @@ from pydamon._data.analysis.series import (
 )
 from pydamon._data.recording import AnyRecording, Recording
 from pydamon._model.classify import RegionClasses
+from pydamon._model.display import Displayable
 from pydamon._model.errors import UsageError
 from pydamon._model.snapshot import Target
 from pydamon._model.unique import unique
@@ -26,6 +27,7 @@ from pydamon._model.unique import unique
 __all__ = [
     "PERCENTILES",
     "FootprintSeries",
+    "Footprints",
     "WorkingSet",
     "WorkingSetSeries",
     "footprint",
@@ -40,7 +42,7 @@ _AT_ONCE = 2**18
 
 
 @dataclass(frozen=True)
-class WorkingSetSeries:
+class WorkingSetSeries(Displayable):
     """The working set over time, of one target, or of all together if `target` is `None`.
 
     Attributes
@@ -80,7 +82,7 @@ class WorkingSetSeries:
 
 
 @dataclass(frozen=True)
-class WorkingSet:
+class WorkingSet(Displayable):
     """The working sets in a recording: see `working_set`.
 
     Attributes
@@ -190,7 +192,7 @@ def _percentiles_of(
 
 
 @dataclass(frozen=True)
-class FootprintSeries:
+class FootprintSeries(Displayable):
     """The footprint over time, of one target, or of all together if `target` is `None`.
 
     All arrays have one entry for each snapshot of the target. Of all together, memory that is known
@@ -225,7 +227,13 @@ class FootprintSeries:
         return bool(self.rss_bytes.any() or self.vsz_bytes.any())
 
 
-def footprint(recording: AnyRecording) -> tuple[FootprintSeries, ...]:
+class Footprints(tuple[FootprintSeries, ...], Displayable):
+    """The footprint of everything together, then of each target."""
+
+    __slots__ = ()
+
+
+def footprint(recording: AnyRecording) -> Footprints:
     """Compute how much memory was mapped, resident and accessed over time.
 
     Parameters
@@ -235,7 +243,7 @@ def footprint(recording: AnyRecording) -> tuple[FootprintSeries, ...]:
 
     Returns
     -------
-    tuple of FootprintSeries
+    Footprints
         The footprint of all targets together, then of each target.
 
     Raises
@@ -258,7 +266,7 @@ def footprint(recording: AnyRecording) -> tuple[FootprintSeries, ...]:
     """
     series = TimeSeriesFold(touched_bytes, _vsz_bytes, _rss_bytes, unseen_bytes)
     fold_with_outline(recording, series)
-    return tuple(
+    return Footprints(
         FootprintSeries(each.target, each.end_ns, vsz, rss, wss, unseen)
         for each in series.series()
         for wss, vsz, rss, unseen in [each.amounts]

@@ -17,13 +17,14 @@ from pydamon._data.recording.schema import COLUMNS, RecordingInfo
 from pydamon._data.recording.snapshots import RowBuilder, SnapshotReader
 from pydamon._data.recording.targets import is_same, no_such_target, without_single_host
 from pydamon._model.attrs import Attrs
+from pydamon._model.display import Displayable
 from pydamon._model.snapshot import Snapshot, Target
 
 __all__ = ["Recording"]
 
 
 @dataclass(frozen=True)
-class Recording:
+class Recording(Displayable):
     """A recording in memory: one table row for each region of each snapshot.
 
     The rows of a snapshot follow one another; in it those of a target, sorted by address. A

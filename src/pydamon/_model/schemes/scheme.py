@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
+from pydamon._model.display import Displayable
 from pydamon._model.errors import UsageError
 from pydamon._model.schemes.fields import (
     Ns,
@@ -186,7 +187,7 @@ class Scheme:
 
 
 @dataclass(slots=True)
-class SchemeStats:
+class SchemeStats(Displayable):
     """What a scheme has done: DAMON's statistics, and two of pydamon's.
 
     In a dry run the bytes are no sums: they say what the scheme would have tried and done by now,
