@@ -53,7 +53,7 @@ def test_a_program() -> None:
     assert exact.f1 > 0.6
     assert mine.wss_bytes == pytest.approx(exact.wss_bytes, rel=0.7)
     assert 0 < mine.cpu < 0.2
-    assert said == ["real: sqlite gets ready", "real: sqlite with pydamon, 1 of 1"]
+    assert said == ["real: sqlite starts", "real: sqlite with pydamon, 1 of 1"]
 
 
 @pytest.mark.live

@@ -138,7 +138,7 @@ def test_output_that_nobody_takes(redirection: str, tmp_path: Path) -> None:
 def test_an_error_of_the_system_is_named(
     error: OSError, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("pydamon._cli.rewriting.opened", Mock(side_effect=error))
+    monkeypatch.setattr("pydamon._cli.rewriting.open_source", Mock(side_effect=error))
     assert complaint(capsys, "convert", "a", "b").startswith(f"pydamon: {line}")
 
 

@@ -140,7 +140,7 @@ def test_filters_hold_in_every_report(path: str, capsys: pytest.CaptureFixture[s
 
 
 def test_a_filter_that_holds_for_nothing_says_so(path: str) -> None:
-    with pytest.raises(RecordingError, match="is such that size > 1TiB"):
+    with pytest.raises(RecordingError, match="matches size > 1TiB"):
         report("wss", path, "--where", "size > 1TiB")
     with pytest.raises(UsageError, match="character 6"):
         report("wss", path, "--where", "size ?")
@@ -433,7 +433,7 @@ def test_what_takes_long_to_read_says_how_far_it_is(
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     assert report("wss", path) == 0
     assert capsys.readouterr().err == ""
-    for name in ("_SHOWN_FROM_S", "_SHOWN_EVERY_S"):
+    for name in ("_PROGRESS_AFTER_S", "_PROGRESS_EVERY_S"):
         monkeypatch.setattr(f"pydamon._cli.rewriting.{name}", -1.0)
     assert report("wss", path) == 0
     assert capsys.readouterr().err == f"\r\x1b[Kreading {path}: 90 regions\r\x1b[K"
