@@ -19,7 +19,7 @@ __all__ = ["demo"]
     help="keep the recording in this file",
 )
 def demo(args: Args) -> int:
-    """Start a sample program, monitor it for a few seconds, and show its heat map.
+    """Monitor a sample program for a few seconds, and show its heat map.
 
     The program has 256 MiB. It always uses the first quarter; a window of 16 MiB moves through
     the second half; the rest stays idle.

@@ -26,7 +26,7 @@ _THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     help="switch off the kernel's DAMON if a killed pydamon left it on",
 )
 def doctor(args: Args) -> int:
-    """Show which probes work on this machine, why the others do not, and how to enable them.
+    """Show which probes work here, and how to enable the others.
 
     The doctor changes nothing. Only --clean does: it switches off the kernel's DAMON if a killed
     pydamon left it on. It never touches monitoring that another program started.

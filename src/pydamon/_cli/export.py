@@ -70,7 +70,7 @@ def _address(text: str) -> tuple[str, int]:
 @cpu_budget_option()
 @duration_option
 def export(args: Args) -> int:
-    """Monitor processes, and export metrics to Prometheus or OpenTelemetry.
+    """Export metrics of processes to Prometheus or OpenTelemetry.
 
     pydamon export 1234
     pydamon export --cgroup system.slice

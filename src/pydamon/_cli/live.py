@@ -12,17 +12,17 @@ __all__ = ["serve", "top"]
 @command("top", usage="[OPTIONS] (PID... | RECORDING | -- COMMAND...)", starts_program=True)
 @source_options
 def top(args: Args) -> int:
-    """Show hot memory live in the terminal: heat map, working set and mappings.
+    """Show memory use live in the terminal.
 
     pydamon top 1234
     pydamon top -- ./my-program --its-option
     pydamon top pydamon.damon
 
-    A recording plays as if it happened now. The output of a command is hidden, and the command
-    ends when you quit. Keys: space pauses; left and right move through time; up and down select a
-    row; + and - zoom; shift with up or down moves the visible addresses; f follows the hottest
-    memory; a shows all memory; s changes the sort key of the mappings; t shows the next process;
-    q quits.
+    The screen has a heat map, the working set and the mappings. A recording plays as if it happened
+    now. The output of a command is hidden, and the command ends when you quit. Keys: space pauses;
+    left and right move through time; up and down select a row; + and - zoom; shift with up or down
+    moves the visible addresses; f follows the hottest memory; a shows all memory; s changes the
+    sort key of the mappings; t shows the next process; q quits.
     """
     import logging
     import sys
@@ -64,14 +64,15 @@ def top(args: Args) -> int:
 )
 @option("--port", type=int, default=8725, help="listen on this port (default: 8725)")
 def serve(args: Args) -> int:
-    """Show hot memory live in a browser: heat map, working set and mappings.
+    """Show memory use live in a browser.
 
     pydamon serve 1234 5678
     pydamon serve -- ./my-program --its-option
     pydamon serve pydamon.damon
 
-    Open the printed address; the token in it is the password. Only this machine can connect,
-    unless --host names another address. Ctrl-C ends the server.
+    The page has a heat map, the working set and the mappings. Open the printed address; the token
+    in it is the password. Only this machine can connect, unless --host names another address.
+    Ctrl-C ends the server.
     """
     try:
         from pydamon._show.web import Server

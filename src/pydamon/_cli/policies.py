@@ -188,7 +188,7 @@ def __getattr__(name: str) -> Command:
 @argument("names", nargs=-1, metavar="[NAME]...", help="only the services of these names")
 @json_option
 def status(args: Args) -> int:
-    """Show the services that run now: `apply` and the policies (`reclaim`, `thp`, ...)."""
+    """Show the running services (`apply`, `reclaim`, `thp`, ...)."""
     from pydamon._act.policies import read_statuses
     from pydamon._cli.screen import show_wrapped
     from pydamon._show.terminal.schemes import status_report

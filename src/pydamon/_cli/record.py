@@ -60,7 +60,7 @@ _UNOBSERVABLE_BYTES = 64 << 20
 )
 @monitoring_options
 def record(args: Args) -> int:
-    """Monitor processes or a command, and write a recording of their memory use.
+    """Record the memory use of processes or of a command.
 
     pydamon record 1234
     pydamon record --duration 30s --out redis.damon 1234

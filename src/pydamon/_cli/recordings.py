@@ -63,7 +63,7 @@ def _addresses(text: str) -> tuple[int, int]:
 @option("--pid", "pids", type=int, multiple=True, help="only this process; repeatable")
 @option("--host", "hosts", multiple=True, metavar="HOST", help="only this host; repeatable")
 def slice_(args: Args) -> int:
-    """Write a part of a recording: a span of time, addresses, processes or hosts.
+    """Cut a part out of a recording: by time, addresses, processes or hosts.
 
     pydamon slice --from 10s --to 1min pydamon.damon minute.damon
     pydamon slice --pid 1234 --addresses 7f0000000000-800000000000 pydamon.damon part.parquet
@@ -96,12 +96,12 @@ def slice_(args: Args) -> int:
 )
 @target_options
 def merge(args: Args) -> int:
-    """Merge recordings, of one or several hosts, into one in the order of time.
+    """Merge recordings of one or several hosts into one.
 
     pydamon merge web1.damon web2.damon web3.damon fleet.parquet
 
-    The column `host` tells the hosts apart. A recording without a host name gets the name of its
-    file as its host.
+    Snapshots are in the order of time. The column `host` tells the hosts apart. A recording without
+    a host name gets the name of its file as its host.
     """
     from pydamon._cli.rewriting import rewrite, source_path
     from pydamon._data.formats.reader import merge_recordings
