@@ -12,7 +12,7 @@ accesses, which are the ground truth for every monitor:
 
 from pathlib import Path
 
-from pydamon._workloads.masim import Config, parse, render
+from pydamon._workloads.masim import Config, Mode, Pattern, Phase, Region, parse, render
 from pydamon._workloads.patterns import PATTERNS, Running, Simulated, Workload, pattern
 from pydamon._workloads.truth import GroundTruth, PageTruth, PhaseRun
 
@@ -22,8 +22,12 @@ __all__ = [
     "QUARTER",
     "Config",
     "GroundTruth",
+    "Mode",
     "PageTruth",
+    "Pattern",
+    "Phase",
     "PhaseRun",
+    "Region",
     "Running",
     "Simulated",
     "Workload",

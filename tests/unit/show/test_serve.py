@@ -279,6 +279,7 @@ async def read(source: FrameSource, done: asyncio.Event) -> int:
     return total
 
 
+@pytest.mark.long
 def test_memory_stays_flat_however_long_it_runs() -> None:
     """Of a program whose regions change all the time; somebody reads it all along."""
     source = Live()
