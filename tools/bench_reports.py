@@ -3,9 +3,9 @@
     python tools/bench_reports.py [--rows 1000000] [--damo PATH]
 
 It writes made-up regions, 100 a snapshot, in pydamon's format and in damo's (`json_compressed`).
-Then it runs each report in a process of its own, and compares the working sets. `--damo` is the command
-of damo 3.4.3: `pip install damo==3.4.3` in another environment. It only runs damo's reports on a
-file, which do not change the machine.
+Then it runs each report in a process of its own, and compares the working sets. `--damo` is the
+command of damo 3.4.3: `pip install damo==3.4.3` in another environment. It only runs damo's
+reports on a file, which do not change the machine.
 """
 
 from __future__ import annotations
