@@ -1,7 +1,7 @@
 """Doctests need no privileges and leave no files.
 
-They run as the user `nobody` if the tests run as root, in an empty directory that must be empty
-afterwards, too.
+They run as the user `nobody` if the tests run as root and nobody can read the modules, and in an
+empty directory that must be empty afterwards, too.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def _without_privileges() -> Iterator[None]:
         yield
         return
     os.seteuid(_NOBODY)
-    # Modules that an example imports must be readable. Below /root they are not.
-    readable = os.access(__file__, os.R_OK, effective_ids=True)
-    if not readable:
+    # An example imports modules, of which nobody can read those below /root.
+    sources = (__file__, os.__file__, pytest.__file__)
+    if not all(os.access(path, os.R_OK, effective_ids=True) for path in sources):
         os.seteuid(0)
     try:
         yield

@@ -66,7 +66,9 @@ def _run(capsys: pytest.CaptureFixture[str], *argv: str | Path | int) -> dict[st
     return status
 
 
-@pytest.mark.parametrize("command", [["apply"], ["reclaim", "--config"]])
+@pytest.mark.parametrize(
+    "command", [["apply"], pytest.param(["reclaim", "--config"], marks=pytest.mark.long)]
+)
 def test_options_override_the_file(
     command: list[str], file: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

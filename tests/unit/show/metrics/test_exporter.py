@@ -113,6 +113,7 @@ def test_a_cgroup_is_all_of_its_processes_and_no_other() -> None:
     assert open_files() <= before
 
 
+@pytest.mark.long
 def test_it_waits_for_processes_to_come() -> None:
     metrics, pids = Metrics(), list[int]()
     with exporting(lambda: pids, metrics, budget=10):
