@@ -1,4 +1,4 @@
-"""Compile the BPF program with the C compiler that PyPI carries (ziglang)."""
+"""Compile the BPF program with the C compiler of the package ziglang."""
 
 from __future__ import annotations
 
@@ -11,21 +11,12 @@ SOURCE = ROOT / "src/pydamon/_observe/probes/ebpf/sampler.bpf.c"
 
 
 def build(source: Path = SOURCE) -> Path:
-    """Compile *source* next to itself, with `.o` in place of `.c`; returns the object's path."""
+    """Compile *source* to an object file beside it, and return the path of that file."""
     output = source.with_suffix(".o")
     command = [
         *(sys.executable, "-m", "ziglang", "cc", "-target", "bpfel-freestanding"),
-        *(
-            "-O2",
-            "-Wall",
-            "-Wextra",
-            "-Wno-unused-parameter",
-            "-Werror",
-            "-c",
-            str(source),
-            "-o",
-            str(output),
-        ),
+        *("-O2", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror"),
+        *("-c", str(source), "-o", str(output)),
     ]
     subprocess.run(command, check=True)
     return output

@@ -148,6 +148,7 @@ os.execv(sys.executable, [sys.executable, "-c", program])
 
 
 @needs("refs")
+@pytest.mark.long
 def test_children_that_end_at_any_moment_end_nothing() -> None:
     # What ends may be gone from /proc, or there without its memory.
     with (

@@ -249,6 +249,7 @@ def test_a_cgroup_may_go_away_and_come_back(
 
 @pytest.mark.live
 @needs("ebpf")
+@pytest.mark.long
 def test_what_one_process_of_a_group_does_is_not_the_end_of_the_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,7 +113,13 @@ def use_five_of_twenty(probe: str) -> tuple[dict[str, object], ObjectReport]:
 
 
 @pytest.mark.live
-@pytest.mark.parametrize("probe", [pytest.param(p, marks=needs(p)) for p in ("exact", "refs")])
+@pytest.mark.parametrize(
+    "probe",
+    [
+        pytest.param("exact", marks=needs("exact")),
+        pytest.param("refs", marks=[needs("refs"), pytest.mark.long]),
+    ],
+)
 def test_of_twenty_arrays_the_five_that_are_used_are_named(probe: str) -> None:
     arrays, report = use_five_of_twenty(probe)
     uses = [use for use in report if use.buffer.names]
@@ -135,6 +141,7 @@ def test_of_twenty_arrays_the_five_that_are_used_are_named(probe: str) -> None:
 
 @pytest.mark.live
 @needs("refs")
+@pytest.mark.long
 def test_refs_cannot_tell_new_objects_apart() -> None:
     namespace: dict[str, object] = {"old": np.ones(MIB)}
     with watch(namespace, probe="refs", cpu_budget_percent=20) as watching:

@@ -282,6 +282,7 @@ async def read(source: FrameSource, done: asyncio.Event) -> int:
     return total
 
 
+@pytest.mark.long
 def test_memory_stays_flat_however_long_it_runs() -> None:
     """The regions of the program change all the time, and a reader reads all along."""
     source = Live()

@@ -22,9 +22,9 @@ __all__ = ["heatmap"]
 
 _MARGIN = 60
 _OTHERS = 10
-_PICTURE = (300, 600)
-"""Rows and columns of a picture."""
-_PICTURES = (".html", ".svg", ".png")
+_PICTURE_CELLS = (300, 600)
+"""Rows and columns of the heat map in a picture."""
+_PICTURE_SUFFIXES = (".html", ".svg", ".png")
 _CELLS = click.IntRange(1, 1000)
 
 
@@ -51,7 +51,7 @@ def _time(text: str) -> tuple[int, int]:
 
 def _picture(text: str) -> Path:
     path = Path(text)
-    if path.suffix not in _PICTURES:
+    if path.suffix not in _PICTURE_SUFFIXES:
         raise UsageError(f"not a .html, .svg or .png file: {text!r}")
     return path
 
@@ -63,16 +63,16 @@ def _picture(text: str) -> Path:
     type=Parsed(_range),
     default="hottest",
     metavar="all|hottest|START-END",
-    help="which addresses (hexadecimal) to draw (default: hottest)",
+    help="draw these addresses (hexadecimal) (default: hottest)",
 )
 @option(
     "--time",
     type=Parsed(_time),
     metavar="FROM-TO",
-    help="which time since the start to draw, as in 10s-1min (default: all)",
+    help="draw this span of time after the start, as in 10s-1min (default: all)",
 )
-@option("--width", type=_CELLS, metavar="N", help="columns of the map (default: all there are)")
-@option("--height", type=_CELLS, metavar="N", help="lines of the map (default: all there are)")
+@option("--width", type=_CELLS, metavar="N", help="columns of the map (default: as many as fit)")
+@option("--height", type=_CELLS, metavar="N", help="lines of the map (default: as many as fit)")
 @option(
     "-o",
     "--out",
@@ -82,9 +82,9 @@ def _picture(text: str) -> Path:
 )
 @force_option
 def heatmap(args: Args) -> int:
-    """Access rates by address and time, in the terminal or as a file.
+    """Draw access rates by address and time, in the terminal or as a file.
 
-    pydamon report heatmap --out heat.html     # all targets, to zoom and hover, in one file
+    pydamon report heatmap --out heat.html     # all targets, to zoom into
     pydamon report heatmap --out heat.svg      # or .png
     pydamon report heatmap --range 55d0c0000000-55d0d0000000 --time 10s-20s
     """
@@ -99,8 +99,9 @@ def heatmap(args: Args) -> int:
     elif args.out:
         from pydamon._show.pictures import picture_of
 
-        found = _heatmap(recording, args, args.height or _PICTURE[0], args.width or _PICTURE[1])
-        new_file(args.out, args.force, picture_of(found, args.out.suffix))
+        rows, columns = args.height or _PICTURE_CELLS[0], args.width or _PICTURE_CELLS[1]
+        heatmap = _heatmap(recording, args, rows, columns)
+        new_file(args.out, args.force, picture_of(heatmap, args.out.suffix))
     elif args.json:
         rows, columns = heatmap_cells(console(), args.width, args.height)
         print_json(_document(_heatmap(recording, args, args.height or rows, columns)))
@@ -117,18 +118,18 @@ def _print(recording: RecordingFile, args: Args) -> None:
 
     screen = console()
     rows, columns = heatmap_cells(screen, args.width, args.height)
-    found = _heatmap(recording, args, rows, columns)
+    heatmap = _heatmap(recording, args, rows, columns)
     if args.width:
         screen.width = max(screen.width, args.width + _MARGIN)
-    show(found, screen)
-    if found.left_out_bytes and args.range == "hottest":
-        left_out = format_size(found.left_out_bytes)
+    show(heatmap, screen)
+    if heatmap.left_out_bytes and args.range == "hottest":
+        left_out = format_size(heatmap.left_out_bytes)
         show(f"{left_out} with hardly any access left out: --range all shows it", screen)
-    if found.others:
-        named = ", ".join(str(target.pid) for target in found.others[:_OTHERS])
-        beyond = len(found.others) - _OTHERS
+    if heatmap.others:
+        pids = ", ".join(str(target.pid) for target in heatmap.others[:_OTHERS])
+        beyond = len(heatmap.others) - _OTHERS
         more = f" and {beyond} more" if beyond > 0 else ""
-        show(f"other targets, from the hottest on: --pid {named}{more}", screen)
+        show(f"other targets, hottest first: --pid {pids}{more}", screen)
 
 
 def _heatmap(recording: RecordingFile, args: Args, rows: int, columns: int) -> analysis.HeatMap:
@@ -140,21 +141,21 @@ def _heatmap(recording: RecordingFile, args: Args, rows: int, columns: int) -> a
     return analysis.heatmap(recording, rows, columns, addresses=args.range, time_ns=time_ns)
 
 
-def _document(found: analysis.HeatMap) -> dict[str, Any]:
-    """The cells of a heat map: `null` where nothing was monitored, or nobody had looked yet."""
+def _document(heatmap: analysis.HeatMap) -> dict[str, Any]:
+    """Return a heat map for JSON: rates are `null` for cells that were not monitored."""
     import numpy as np
 
     from pydamon._cli.reports.base import target_document
 
-    rates = found.rates.round(4).astype(object)
-    rates[np.isnan(found.rates)] = None
+    rates = heatmap.rates.round(4).astype(object)
+    rates[np.isnan(heatmap.rates)] = None
     return {
-        **target_document(found.target),
-        "segments": found.axis.segments.tolist(),
-        "row_addresses": found.row_addresses.tolist(),
-        "row_mappings": list(found.row_names),
-        "time_edges_ns": found.time_edges.tolist(),
-        "left_out_bytes": found.left_out_bytes,
+        **target_document(heatmap.target),
+        "segments": heatmap.axis.segments.tolist(),
+        "row_addresses": heatmap.row_addresses.tolist(),
+        "row_mappings": list(heatmap.row_names),
+        "time_edges_ns": heatmap.time_edges.tolist(),
+        "left_out_bytes": heatmap.left_out_bytes,
         "access_rates": rates.tolist(),
-        "unseen": found.unseen.tolist(),
+        "unseen": heatmap.unseen.tolist(),
     }

@@ -51,6 +51,7 @@ def _children(pid: int) -> Members:
     return members
 
 
+@pytest.mark.long
 def test_processes_that_come_and_go_leave_nothing() -> None:
     metrics = Metrics(processes=5)
     before = open_files()
@@ -112,6 +113,7 @@ def test_a_cgroup_is_all_of_its_processes_and_no_other() -> None:
     assert open_files() <= before
 
 
+@pytest.mark.long
 def test_it_waits_for_processes_to_come() -> None:
     metrics, pids = Metrics(), list[int]()
     with exporting(lambda: pids, metrics, budget=10):
@@ -125,6 +127,7 @@ def test_it_waits_for_processes_to_come() -> None:
                 time.sleep(0.1)
 
 
+@pytest.mark.long
 def test_a_mistake_does_not_end_a_service_that_watches_many(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

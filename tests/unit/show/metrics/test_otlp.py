@@ -115,6 +115,7 @@ def collector() -> Iterator[tuple[str, list[ExportMetricsServiceRequest]]]:
 
 
 @pytest.mark.live
+@pytest.mark.long
 def test_the_command_pushes_to_a_collector() -> None:
     with script("print(1, flush=True); input()") as program, collector() as (url, taken):
         command = ["export", "--listen", "0", "--otlp", url, "-d", "1s", str(program.pid)]

@@ -96,6 +96,7 @@ ran = True
 
 
 @pytest.mark.live
+@pytest.mark.long
 def test_a_cell_that_fails_still_fails(shell: InteractiveShell) -> None:
     with capture_output():
         result = run(shell, "%%pydamon\n1 / 0")
