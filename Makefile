@@ -25,6 +25,16 @@ test-live: $(READY) $(BPF).o
 test-vm: $(READY) $(BPF).o
 	@$(BIN)/python -m tests.vm.run --variant '$(VARIANT)' $(TESTS)
 
+# The documentation, in build/site: pages that need no network. A broken link is an error.
+.PHONY: docs
+docs: $(VENV)/.docs
+	PYTHONPATH=src:tools NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "build/site/index.html"
+
+$(VENV)/.docs: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[docs]'
+	@touch $@
+
 lint: $(READY) $(BPF).o
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""Take the pictures of `pydamon serve` in docs/live.md, from the project's root:
+"""Take the pictures of `pydamon serve` in docs/how-to/live.md, from the project's root:
 
 python -m tools.serve_picture RECORDING OUT.png [light|dark]
 """

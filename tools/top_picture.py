@@ -1,4 +1,4 @@
-"""Draw the picture of `pydamon top` in docs/live.md: top_picture.py RECORDING OUT.svg"""
+"""Draw the picture of `pydamon top` in docs/how-to/live.md: top_picture.py RECORDING OUT.svg"""
 
 from __future__ import annotations
 
