@@ -20,7 +20,7 @@ test: lint
 test-live: $(READY) $(BPF).o
 	$(BIN)/pytest -q -m long
 
-# The same tests with other kernels and page tables, in a virtual machine (docs/testing.md).
+# The same tests with other kernels and page tables, in a virtual machine (docs/how-to/run-the-tests.md).
 #     make test-vm VARIANT=linux61,thp TESTS="tests/integration -k huge"
 test-vm: $(READY) $(BPF).o
 	@$(BIN)/python -m tests.vm.run --variant '$(VARIANT)' $(TESTS)
@@ -42,7 +42,7 @@ lint: $(READY) $(BPF).o
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The effects of the policies on this machine (docs/schemes.md); two minutes each.
+# The effects of the policies on this machine (docs/how-to/schemes.md); two minutes each.
 effects: $(READY) $(BPF).o
 	$(BIN)/python -m tests.effects.reclaim
 	$(BIN)/python -m tests.effects.thp
@@ -55,7 +55,7 @@ hostile: $(READY) $(BPF).o
 bench: $(READY) $(BPF).o
 	$(BIN)/pytest -q --benchmark-enable --benchmark-only
 
-# Small benchmarks of accuracy and cost, in under 2 minutes (docs/benchmarks.md).
+# Small benchmarks of accuracy and cost, in under 2 minutes (docs/explanation/cost.md).
 bench-quick: $(READY) $(BPF).o
 	@for bench in accuracy real overhead scale core; do \
 		$(BIN)/python -m pydamon bench $$bench --quick || exit 1; echo; \
