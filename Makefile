@@ -55,7 +55,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(BPF).o
+	rm -rf $(VENV) $(dir $(BPF))*.bpf.o
 
 # What builds the package is installed beside it, so that a changed BPF program can be built again.
 $(READY): pyproject.toml
@@ -67,5 +67,5 @@ $(READY): pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[dev]'
 	@touch $@
 
-$(BPF).o: $(BPF).c tools/bpf_build.py | $(READY)
+$(BPF).o: $(BPF).c $(wildcard $(dir $(BPF))*.bpf.h) tools/bpf_build.py | $(READY)
 	$(BIN)/python tools/bpf_build.py

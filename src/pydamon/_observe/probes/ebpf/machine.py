@@ -34,7 +34,12 @@ from pydamon._observe.probes.ebpf.structpage import StructPage, find_struct_page
 
 __all__ = ["Machine"]
 
-OBJECT = Path(__file__).with_name("sampler.bpf.o")
+_PLACE = Path(__file__).parent
+_LOOPS, _BOUNDED = _PLACE / "sampler.bpf.o", _PLACE / "sampler_bounded.bpf.o"
+"""The same programs, but for what only the first has: loops that the kernel runs, of any length
+(Linux 5.17). In the second the verifier follows every turn of every loop."""
+_BOUND = 128
+"""MAX_BATCH: the turns of its loops."""
 
 _GIB = 1 << 30
 # Where the direct map begins without randomisation, by levels of page tables (Linux,
@@ -59,11 +64,9 @@ class Machine:
                 f"page tables of {platform.machine()} are not supported, only those of x86-64"
             )
         kernel = _kernel()
-        self._object = BpfObject(
-            OBJECT,
-            {"entries": max_entries, "targets": max_targets + 1},
-            {"bpf_iter_task": kernel.iter_task},
-        )
+        sizes = {"entries": max_entries, "blocks": max_entries, "targets": max_targets + 1}
+        self._object, self.batch = _loaded(sizes, {"bpf_iter_task": kernel.iter_task})
+        """`batch`: how many regions one run of a program goes through."""
         maps, programs = self._object.maps, self._object.programs
         self.control = Control.from_buffer(maps["controls"].memory)
         self._own_target = max_targets
@@ -246,6 +249,14 @@ def _kernel() -> _Kernel:
         btf.offset_of("task_struct", "tgid"),
         btf.offset_of("mm_struct", "pgd"),
     )
+
+
+def _loaded(sizes: dict[str, int], type_ids: dict[str, int]) -> tuple[BpfObject, int]:
+    """The programs, and how many turns their loops may take."""
+    try:
+        return BpfObject(_LOOPS, sizes, type_ids), sizes["entries"]
+    except ProbeUnavailable:
+        return BpfObject(_BOUNDED, sizes, type_ids), _BOUND
 
 
 def _candidates(pgd: int, lowest: int) -> Iterator[int]:
