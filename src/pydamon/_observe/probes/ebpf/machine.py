@@ -29,7 +29,7 @@ from pydamon._observe.probes.ebpf.btf import (
     Control,
     offset_of,
 )
-from pydamon._observe.probes.ebpf.loader import BpfObject
+from pydamon._observe.probes.ebpf.loader import BpfMap, BpfObject, Program
 from pydamon._observe.probes.ebpf.structpage import StructPage, find_struct_page
 
 __all__ = ["Machine"]
@@ -99,6 +99,16 @@ class Machine:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def maps(self) -> dict[str, BpfMap]:
+        """The maps by name."""
+        return self._object.maps
+
+    @property
+    def programs(self) -> dict[str, Program]:
+        """The programs by name: those that this kernel, and this user's rights, allow."""
+        return self._object.programs
 
     def close(self) -> None:
         """Unload the programs; the memory of the maps goes with the last view of it."""
