@@ -1,7 +1,7 @@
-"""Survival sampling with the BPF programs: blocks of pages, cleared once an epoch, seen several times.
+"""Survival sampling with the BPF programs: blocks of pages, cleared once an epoch.
 
-The looks between two clears happen at timer interrupts, in the kernel, so that this process wakes up
-once an epoch; where no tracepoint may be used, it wakes up for every look.
+The looks between two clears happen at timer interrupts, in the kernel, so that this process wakes
+up once an epoch; where no tracepoint may be used, it wakes up for every look.
 """
 
 from __future__ import annotations
