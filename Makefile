@@ -70,7 +70,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(BPF).o dist
+	rm -rf $(VENV) $(dir $(BPF))*.bpf.o dist
 
 # The build tools are installed as well, so that a changed BPF program can be built again.
 $(READY): pyproject.toml
@@ -82,5 +82,5 @@ $(READY): pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[dev]'
 	@touch $@
 
-$(BPF).o: $(BPF).c tools/bpf_build.py | $(READY)
+$(BPF).o: $(BPF).c $(wildcard $(dir $(BPF))*.bpf.h) tools/bpf_build.py | $(READY)
 	$(BIN)/python tools/bpf_build.py

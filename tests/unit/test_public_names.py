@@ -84,6 +84,10 @@ def _is_made_by_pydamon_only(where: str, kind: type) -> bool:
     return where.endswith(".__init__") and kind.__name__.startswith("_")
 
 
+_SPOKEN = ("__getitem__", "__iter__", "__init__")
+"""Special methods that users call by other names."""
+
+
 def _types_in(name: str, value: Any) -> Iterator[tuple[str, type]]:
     """The types of pydamon's that the signatures and attributes of a name mention."""
     if not inspect.isclass(value):
@@ -96,11 +100,7 @@ def _types_in(name: str, value: Any) -> Iterator[tuple[str, type]]:
             if not attribute.startswith("_"):
                 yield from _resolved(f"{name}.{attribute}", annotation, base.__module__)
         for attribute, member in vars(base).items():
-            if not attribute.startswith("_") or attribute in (
-                "__getitem__",
-                "__iter__",
-                "__init__",
-            ):
+            if not attribute.startswith("_") or attribute in _SPOKEN:
                 for function in _functions_of(member):
                     yield from _types_of_function(f"{name}.{attribute}", function)
 

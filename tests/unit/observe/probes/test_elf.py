@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydamon._observe.probes.ebpf.elf import ElfError, ElfFile
-from pydamon._observe.probes.ebpf.machine import OBJECT
+from pydamon._observe.probes.ebpf.machine import LOOPING_OBJECT
 
 NAMES = b"\0.strtab\0code\0.relcode\0.symtab\0run\0table\0"
 
@@ -67,9 +67,11 @@ def test_a_damaged_object_is_an_error_or_is_read(data: st.DataObject) -> None:
         pass
 
 
-@pytest.mark.skipif(not OBJECT.exists(), reason="the BPF object is built when it is installed")
+@pytest.mark.skipif(
+    not LOOPING_OBJECT.exists(), reason="the BPF object is built when it is installed"
+)
 def test_the_object_that_is_shipped_has_maps_and_programs() -> None:
-    elf = ElfFile(OBJECT.read_bytes())
+    elf = ElfFile(LOOPING_OBJECT.read_bytes())
     table = elf.get_section_by_name(".symtab")
     assert table is not None
     symbols = list(table.iter_symbols())

@@ -37,7 +37,7 @@ from pydamon._observe.probes.base import (
     Session,
     sampling_schedule,
 )
-from pydamon._observe.probes.ebpf.btf import ARMED, BATCH, IDLE
+from pydamon._observe.probes.ebpf.btf import ARMED, IDLE
 from pydamon._observe.probes.ebpf.machine import Machine
 from pydamon._observe.probes.ebpf.populated import populated
 from pydamon._observe.probes.ebpf.readback import ReadBack
@@ -140,8 +140,9 @@ class EbpfSession(Session):
     def tick(self, last: bool = False) -> None:
         control, count = self._machine.control, self._count
         control.check, control.pick, control.n_ranges = self._armed, not last, 0
-        for first in range(0, count, BATCH):
-            control.first, control.count = first, min(BATCH, count - first)
+        batch = self._machine.batch
+        for first in range(0, count, batch):
+            control.first, control.count = first, min(batch, count - first)
             self._machine.tick.run()
         self._armed = not last
         control.tick += 1
@@ -310,8 +311,8 @@ class EbpfSession(Session):
         self.interruption_ns += time.thread_time_ns() - begin_ns
         control = machine.control
         control.n_ranges = 0
-        for first in range(0, count, BATCH):
-            control.first, control.count = first, min(BATCH, count - first)
+        for first in range(0, count, machine.batch):
+            control.first, control.count = first, min(machine.batch, count - first)
             machine.verify.run()
         if control.n_ranges:
             self._resolve(machine.pending[: control.n_ranges].tolist())
