@@ -179,8 +179,9 @@ def temperature(
     --------
     >>> import numpy as np
     >>> from pydamon.analysis import temperature
-    >>> temperature(np.array([1.0, 0.0]), np.array([6e10, 6e10]), np.array([2.0**32, 4096.0]))
-    array([100., -80.])
+    >>> rate, size_bytes = np.array([1.0, 0.0]), np.array([2.0**32, 4096.0])
+    >>> temperature(rate, np.array([64e9, 64e9]), size_bytes).tolist()
+    [100.0, -80.0]
     """
     age = np.minimum(1, np.log2(1 + age_ns / 1e9) / 6)
     size = np.minimum(1, np.log2(np.maximum(1, size_bytes / PAGE_SIZE)) / 20)
