@@ -65,6 +65,17 @@ class Distribution:
     unseen_bytes, unobservable_bytes, undated_bytes : float
         What is in no class: what nobody had looked at yet, what could not be watched, and what had
         not been accessed for a time that nobody knows.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> rates = pydamon.analysis.distribution(recording, "rate")
+    >>> rates.low[:3].round(1).tolist()
+    [0.0, 0.0, 0.1]
     """
 
     by: By

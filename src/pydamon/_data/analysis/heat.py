@@ -62,6 +62,17 @@ class HeatMap:
         The targets that are not drawn, from the most accessed to the least.
     unseen : ndarray of bool, shape (rows, columns)
         Where nobody had looked yet.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> heat = pydamon.analysis.heatmap(recording, rows=4, columns=2, addresses="all")
+    >>> [hex(address) for address in heat.row_addresses]
+    ['0x0', '0x4000000', '0x8000000', '0xc000000']
     """
 
     target: Target

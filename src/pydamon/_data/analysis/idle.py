@@ -49,6 +49,17 @@ class Idle:
     unseen_bytes, undated_bytes, assumed_bytes : int
         In the last snapshot, what nobody had looked at yet; what had not been accessed for a time
         that nobody knows; and what of `total_bytes` may not have been resident.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> idle = pydamon.analysis.idle(recording, (0, 10**9))
+    >>> bool(idle.last_bytes[0] >= idle.last_bytes[1])
+    True
     """
 
     ages_ns: NDArray[np.int64]

@@ -53,6 +53,13 @@ class Bytes:
         The part of `total` that may not have been resident: nobody knows it.
     undated : float
         The part of `cold` that had not been accessed for a time that nobody knows.
+
+    Examples
+    --------
+    >>> from pydamon.analysis import Bytes
+    >>> size = Bytes(total=8192, hot=4096, warm=0, cold=4096, idle=4096, unobservable=0)
+    >>> size.hot / size.total
+    0.5
     """
 
     total: float
@@ -81,6 +88,14 @@ class MappingHeat:
         Their bytes by class.
     rate : float
         Their access rate, from 0 to 1: the mean by size.
+
+    Examples
+    --------
+    >>> from pydamon import Target
+    >>> from pydamon.analysis import Bytes, MappingHeat
+    >>> size = Bytes(total=8192, hot=4096, warm=0, cold=4096, idle=4096, unobservable=0)
+    >>> MappingHeat(Target(7, "app"), "[heap]", size, rate=0.5).kind
+    'heap'
     """
 
     target: Target

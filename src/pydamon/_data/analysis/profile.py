@@ -35,6 +35,15 @@ class Times:
         How much memory there was in each stretch.
     begin_ns, last_ns : int
         When the recording began and ended.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pydamon.analysis import Times
+    >>> stretch = np.array([100]), np.array([200]), np.array([4096.0])
+    >>> times = Times(*stretch, begin_ns=0, last_ns=1000)
+    >>> times.total_ns, times.inside(np.array([50, 150])).tolist()
+    (100, [False, True])
     """
 
     start_ns: NDArray[np.int64]
@@ -139,6 +148,12 @@ class FunctionShare:
         The function, and the program or library that it is in.
     inside, outside : float
         Its share of the samples inside and outside the times, from 0 to 1.
+
+    Examples
+    --------
+    >>> from pydamon.analysis import FunctionShare
+    >>> FunctionShare("memcpy", "/usr/lib/libc.so.6", inside=0.75, outside=0.25).inside
+    0.75
     """
 
     function: str
@@ -157,6 +172,13 @@ class Profile:
         The functions, from the largest share inside the times to the smallest.
     samples_inside, samples_outside : int
         How many samples were taken inside and outside the times.
+
+    Examples
+    --------
+    >>> from pydamon.analysis import FunctionShare, Profile
+    >>> functions = (FunctionShare("memcpy", "/usr/lib/libc.so.6", 0.75, 0.25),)
+    >>> Profile(functions, samples_inside=4, samples_outside=8).functions[0].function
+    'memcpy'
     """
 
     functions: tuple[FunctionShare, ...]

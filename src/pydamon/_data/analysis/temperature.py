@@ -70,6 +70,15 @@ class RankedRegion:
         How much of it is in memory; -1 if that is not known.
     unseen_bytes : int
         How much of it nobody has looked at yet.
+
+    Examples
+    --------
+    >>> from pydamon import Target
+    >>> from pydamon.analysis import RankedRegion
+    >>> bounds, names = (0x1000, 0x3000), ("[heap]", "rw-p")
+    >>> region = RankedRegion(Target(7, "app"), *bounds, *names, 1.0, 10**9, 8192, 0, 55.0)
+    >>> region.size
+    8192
     """
 
     target: Target
@@ -118,6 +127,17 @@ class Temperatures:
         When the snapshot ended, in Unix time.
     regions : tuple of RankedRegion
         Its regions, the hottest first.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> temperatures = pydamon.analysis.regions(recording)
+    >>> [region.start for region in temperatures.sorted_by("address").regions]
+    [0, 67108864]
     """
 
     end_ns: int

@@ -63,6 +63,19 @@ class WorkingSetSeries:
     A snapshot whose window is not about as long as most counts by its length. In the first second
     windows grow from short to usual ones: the short ones would outnumber the rest of a short
     recording.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> series = pydamon.analysis.working_set(recording, [0, 100]).total
+    >>> [percentage for percentage, size_bytes in series.percentiles]
+    [0.0, 100.0]
+    >>> series.percentiles[-1] == (100.0, series.most)
+    True
     """
 
     target: Target | None
@@ -88,6 +101,17 @@ class WorkingSet:
         The working set of all targets together.
     targets : tuple of WorkingSetSeries
         The working set of each target.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> working_set = pydamon.analysis.working_set(recording)
+    >>> len(working_set.targets)
+    1
     """
 
     total: WorkingSetSeries
@@ -209,6 +233,17 @@ class FootprintSeries:
         What was accessed in the snapshot.
     unseen_bytes : ndarray, shape (snapshots,)
         What nobody had looked at yet.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> total = pydamon.analysis.footprint(recording)[0]
+    >>> len(total.wss_bytes) == len(recording)
+    True
     """
 
     target: Target | None
