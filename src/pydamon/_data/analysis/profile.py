@@ -1,4 +1,4 @@
-"""When memory was as a filter says, and which functions ran in those times."""
+"""Times in which regions passed a filter, and the functions that ran in these times."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ class Profile:
 
 
 def profile(times: Times, samples: Iterable[CpuSample]) -> Profile:
-    """Compare the functions that ran in some times of a recording with those in the rest of it.
+    """Compare functions that ran in some times of a recording with those that ran otherwise.
 
     Parameters
     ----------

@@ -267,7 +267,7 @@ def diff(before: AnyRecording, after: AnyRecording, idle_ns: int | None = None) 
     before, after
         The recordings.
     idle_ns
-        As in `summary`; by default what fits the shorter recording.
+        As in `summary`; by default as for the shorter recording.
 
     Returns
     -------

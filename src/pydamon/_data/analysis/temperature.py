@@ -46,7 +46,7 @@ class RankedRegion:
     """A region of a snapshot with its temperature; or alike neighbours taken together.
 
     Neighbours are alike if they have the same mapping, and access rates that differ by at most a
-    quarter of the samples. Regions that were accessed stay apart from those that were not.
+    quarter of the samples. Accessed regions stay apart from the others.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class RankedRegion:
     resident_bytes : int
         How much of it is in memory; -1 if that is not known.
     unseen_bytes : int
-        How much of it nobody has looked at yet.
+        How much of it no probe has looked at yet.
 
     Examples
     --------
@@ -114,7 +114,7 @@ SORT_KEYS: dict[str, Callable[[RankedRegion], Any]] = {
     "mapping": lambda region: region.mapping,
     "target": lambda region: (region.target.name, region.target.host, *_process(region.target)),
 }
-"""What regions can be sorted by: numbers from the largest, addresses and names from the first."""
+"""Keys to sort regions by: numbers from the largest, addresses and names from the first."""
 
 
 @dataclass(frozen=True)
@@ -356,7 +356,7 @@ def _alike(snapshot: Snapshot, rate: NDArray[np.float64], name: NDArray[np.int64
 
 
 def _mapping_names(snapshot: Snapshot) -> tuple[list[tuple[str, str]], NDArray[np.int64]]:
-    """The names and permissions of mappings, and the index of those that each region has."""
+    """Pairs of a mapping's name and permissions, and the index of each region's pair."""
     codes = {("", ""): 0}
     name = np.zeros(len(snapshot), np.int64)
     for index, target in enumerate(snapshot.targets):

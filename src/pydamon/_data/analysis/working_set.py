@@ -54,7 +54,7 @@ class WorkingSetSeries:
         Pairs of a percentage from 0 to 100 and bytes: in so many percent of the snapshots the
         working set was at most as large. Each size is one that was seen.
     unseen_bytes : ndarray, shape (snapshots,)
-        Memory that nobody had looked at yet: it may have been accessed or not.
+        Memory that no probe had looked at yet: it may have been accessed or not.
     median : int
         The percentile of 50 %.
 
@@ -226,13 +226,13 @@ class FootprintSeries:
     end_ns : ndarray, shape (snapshots,)
         When each snapshot ended, in Unix time.
     vsz_bytes : ndarray, shape (snapshots,)
-        What was mapped, as of the last update interval; 0 where the recording does not know it.
+        Mapped bytes, as of the last update interval; 0 where they are not known.
     rss_bytes : ndarray, shape (snapshots,)
-        What of it was in memory; 0 where the recording does not know it.
+        Resident bytes, as of the last update interval; 0 where they are not known.
     wss_bytes : ndarray, shape (snapshots,)
-        What was accessed in the snapshot.
+        Bytes that were accessed in the snapshot.
     unseen_bytes : ndarray, shape (snapshots,)
-        What nobody had looked at yet.
+        Bytes that no probe had looked at yet.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 """CPU samples of `perf record`: which functions ran when.
 
-Times are those of perf's clock. `perf record -e cpu-clock -k realtime` uses Unix time, as
+Times are read as perf's clock has them. `perf record -e cpu-clock -k realtime` uses Unix time, as
 recordings do.
 """
 

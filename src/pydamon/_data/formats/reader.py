@@ -135,7 +135,7 @@ def merge_recordings(
     paths
         The files.
     path
-        What errors call them together.
+        A name for all of them, for errors.
 
     Returns
     -------
@@ -260,7 +260,7 @@ def _split_batches(
 def _paths_in(text: str) -> list[str] | None:
     """The files that a directory or a pattern stands for; `None` if *text* names a file.
 
-    In a directory, these are the files whose names and first bytes are those of recordings.
+    In a directory, these are the files with names and first bytes like recordings.
     """
     path = Path(text)
     try:
