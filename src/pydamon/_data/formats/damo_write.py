@@ -222,8 +222,8 @@ class SplitRegions:
     """Regions that were touched as a whole or not at all: shape (regions,) each.
 
     damo knows no other regions. A region that was touched in part becomes two, so that the working
-    set stays the same; the first has all the accesses, so that the heat does too. `age` is `UNKNOWN`
-    where it is not known. `index` says which of the rows each region is.
+    set stays the same; the first has all the accesses, so that the heat does too. `age` is
+    `UNKNOWN` where it is not known. `index` says which of the rows each region is.
     """
 
     start: NDArray[np.int64]
