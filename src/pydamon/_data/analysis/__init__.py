@@ -1,4 +1,4 @@
-"""What recordings say: functions on their columns, with typed results.
+"""Analyses of recordings: functions on their columns, with typed results.
 
 A new analysis is a module here and its line below. Sizes are in bytes and times in ns; shares, such
 as access rates, are fractions from 0 to 1. Percentiles go by percentages, as NumPy's do.

@@ -119,7 +119,7 @@ class AxisSpans:
     """The regions of one target in a row of snapshots, by their position on an axis.
 
     `low`, `high` (bytes on the axis), `rate` (0 to 1), `mapping` and `unseen` (the share that
-    nobody had looked at yet, 0 to 1) have one entry a region, `start_ns` and `end_ns` one a
+    no probe had looked at yet, 0 to 1) have one entry a region, `start_ns` and `end_ns` one a
     snapshot. Snapshot i has the regions from `offsets[i]` to before `offsets[i + 1]`.
     """
 
@@ -198,7 +198,7 @@ def spans_of(recording: Recording, axis: AddressAxis, before_ns: int = 0) -> Axi
 
 
 def _unseen_shares(recording: Recording) -> NDArray[np.float64]:
-    """The share of each region that nobody had looked at yet."""
+    """The share of each region that no probe had looked at yet."""
     unseen, resident = recording.column("unseen_bytes"), recording.column("resident_bytes")
     if not unseen.any():
         return np.zeros(len(unseen))
@@ -222,7 +222,7 @@ def spread(
     cells, from 0 on.
     """
     # A span is the difference of two spans that both reach to the end of the axis. Such a span
-    # fills a part of the cell that it starts in, and all cells behind: two counts a span's end.
+    # fills a share of the cell that it starts in, and all cells behind: two counts a span's end.
     cells = len(edges) - 1
     width = float(edges[-1]) / cells
     wide = cells + 1

@@ -23,7 +23,7 @@ from pydamon._model.runs import Runs
 __all__ = ["By", "Distribution", "distribution"]
 
 By: TypeAlias = Literal["rate", "age", "idle", "temperature", "size"]
-"""What to count bytes by: the fields of the same names in filters."""
+"""Properties to count bytes by: the fields of the same names in filters."""
 
 _INFINITE = 2**63 - 1
 _AGES = np.array([*IDLE_AGES_NS, _INFINITE], np.float64)
@@ -51,7 +51,7 @@ class Distribution(Displayable):
     Attributes
     ----------
     by : str
-        What bytes are counted by.
+        The property that bytes are counted by.
     low, high : ndarray, shape (classes,)
         Class i holds values from `low[i]` to below `high[i]`, or the single value that both are.
         The last class includes its upper end. Ages and idle times are in ns, rates from 0 to 1,
@@ -64,8 +64,18 @@ class Distribution(Displayable):
         Pairs of a percentage from 0 to 100 and a value: so many percent of the bytes had at most
         that value.
     unseen_bytes, unobservable_bytes, undated_bytes : float
-        What is in no class: what nobody had looked at yet, what could not be watched, and what had
-        not been accessed for a time that nobody knows.
+        Bytes in no class: unseen by any probe, unobservable, and cold for an unknown time.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> rates = pydamon.analysis.distribution(recording, "rate")
+    >>> rates.low[:3].round(1).tolist()
+    [0.0, 0.0, 0.1]
     """
 
     by: By

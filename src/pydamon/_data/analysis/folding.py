@@ -1,4 +1,4 @@
-"""Analyses as folds: a recording comes in chunks, and what is kept of them hardly grows with it."""
+"""Analyses as folds over the chunks of a recording, in memory that hardly grows with it."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from pydamon._model.snapshot import Target
 __all__ = ["HeatExtent", "HeatMap", "Range", "heatmap", "hottest", "zoom"]
 
 Range: TypeAlias = Literal["all", "hottest"] | tuple[int, int]
-"""Which addresses: all that were covered, the hottest of them, or those in [start, end)."""
+"""Addresses to draw: all that were covered, the hottest of them, or all in [start, end)."""
 
 _FINE_CELLS = 4096
 _SHARE_OF_HEAT = 0.98
@@ -48,7 +48,7 @@ class HeatMap(Drawable):
         The process.
     rates : ndarray, shape (rows, columns)
         From 0 to 1: the mean of `nr_accesses / max_nr_accesses` over the bytes and the time of a
-        cell. NaN where nothing was monitored, and where nobody had looked yet.
+        cell. NaN where nothing was monitored, and where no probe had looked yet.
     axis : AddressAxis
         The addresses, without the gaps between mappings.
     row_edges : ndarray, shape (rows + 1,)
@@ -62,7 +62,18 @@ class HeatMap(Drawable):
     others : tuple of Target
         The targets that are not drawn, from the most accessed to the least.
     unseen : ndarray of bool, shape (rows, columns)
-        Where nobody had looked yet.
+        Where no probe had looked yet.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> heat = pydamon.analysis.heatmap(recording, rows=4, columns=2, addresses="all")
+    >>> [hex(address) for address in heat.row_addresses]
+    ['0x0', '0x4000000', '0x8000000', '0xc000000']
     """
 
     target: Target
@@ -180,7 +191,7 @@ def _time_edges(begin_ns: int, end_ns: int, columns: int) -> NDArray[np.int64]:
 
 
 class HeatExtent:
-    """What there is to draw, as a fold: of each target the addresses, times and heat.
+    """The extent of a heat map, as a fold: the addresses, times and heat of each target.
 
     `sample` has at most *most_rows* of its regions. *time_ns* bounds the time.
     """
@@ -342,7 +353,7 @@ class _RateSums:
         return clipped
 
     def is_unseen(self) -> NDArray[np.bool_]:
-        """The cells of which nobody had looked at more than a half."""
+        """The cells of which more than a half is unseen."""
         is_unseen: NDArray[np.bool_] = self._unseen > self._known / 2
         return is_unseen
 

@@ -36,8 +36,8 @@ class Idle(Displayable):
     ages_ns : ndarray, shape (ages,)
         The ages, from the shortest to the longest.
     last_bytes : ndarray, shape (ages,)
-        What had not been accessed for each age or longer, in the last snapshot: reclaiming memory
-        of that age would free so much then.
+        Bytes that had not been accessed for each age or longer, in the last snapshot: reclaiming
+        memory of that age would free so much then.
     mean_bytes : ndarray, shape (ages,)
         The mean over the recording: a policy that always reclaims memory of that age would keep so
         much free, if none of it were accessed again.
@@ -48,8 +48,19 @@ class Idle(Displayable):
     longest_ns : int
         The longest idle time in the recording.
     unseen_bytes, undated_bytes, assumed_bytes : int
-        In the last snapshot, what nobody had looked at yet; what had not been accessed for a time
-        that nobody knows; and what of `total_bytes` may not have been resident.
+        Of the last snapshot: bytes that no probe had looked at yet, cold bytes whose idle time is
+        unknown, and the part of `total_bytes` that may not have been resident.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> idle = pydamon.analysis.idle(recording, (0, 10**9))
+    >>> bool(idle.last_bytes[0] >= idle.last_bytes[1])
+    True
     """
 
     ages_ns: NDArray[np.int64]
@@ -66,7 +77,7 @@ class Idle(Displayable):
 def idle(recording: AnyRecording, ages_ns: tuple[int, ...] = IDLE_AGES_NS) -> Idle:
     """Compute how much memory has not been accessed for how long.
 
-    What could not be observed, or nobody has looked at yet, is not idle.
+    Unobservable memory, and memory that no probe has looked at yet, is not idle.
 
     Parameters
     ----------
@@ -146,6 +157,6 @@ class _IdleSums:
         self.longest_ns = max(self.longest_ns, int(idle_ns[classes.cold > 0].max(initial=0)))
 
     def at_least(self) -> NDArray[np.float64]:
-        """What has been idle for each of the ages or longer: shape (ages,)."""
+        """Bytes that have been idle for each of the ages or longer: shape (ages,)."""
         at_least: NDArray[np.float64] = self._reached[:0:-1].cumsum()[::-1]
         return at_least

@@ -1,4 +1,4 @@
-"""Hot and cold bytes by what is mapped: files, the heap, stacks, named memory."""
+"""Hot and cold bytes by mapping: files, the heap, stacks, named memory."""
 
 from __future__ import annotations
 
@@ -37,23 +37,30 @@ class Bytes:
     Attributes
     ----------
     total : float
-        What was resident.
+        Resident bytes.
     hot, warm : float
-        What was accessed: hot where at least half of the samples found that, warm where fewer did.
+        Accessed bytes: hot if at least half of the samples saw accesses, warm if fewer did.
     cold : float
-        What was not accessed.
+        Bytes that were not accessed.
     idle : float
         The part of `cold` that had not been accessed for `Summary.idle_ns`.
     unobservable : float
-        What could not be watched.
+        Bytes that the probe could not watch.
     unseen : float
-        What nobody had looked at yet.
+        Bytes that no probe had looked at yet.
     monitored : float
         The size of all regions, resident or not.
     assumed : float
-        The part of `total` that may not have been resident: nobody knows it.
+        The part of `total` that may not have been resident: the recording does not tell.
     undated : float
-        The part of `cold` that had not been accessed for a time that nobody knows.
+        The part of `cold` whose idle time is unknown.
+
+    Examples
+    --------
+    >>> from pydamon.analysis import Bytes
+    >>> size = Bytes(total=8192, hot=4096, warm=0, cold=4096, idle=4096, unobservable=0)
+    >>> size.hot / size.total
+    0.5
     """
 
     total: float
@@ -82,6 +89,14 @@ class MappingHeat:
         Their bytes by class.
     rate : float
         Their access rate, from 0 to 1: the mean by size.
+
+    Examples
+    --------
+    >>> from pydamon import Target
+    >>> from pydamon.analysis import Bytes, MappingHeat
+    >>> size = Bytes(total=8192, hot=4096, warm=0, cold=4096, idle=4096, unobservable=0)
+    >>> MappingHeat(Target(7, "app"), "[heap]", size, rate=0.5).kind
+    'heap'
     """
 
     target: Target
@@ -91,7 +106,7 @@ class MappingHeat:
 
     @property
     def kind(self) -> str:
-        """What they are: see `kind_of`."""
+        """Their kind: see `kind_of`."""
         return kind_of(self.name)
 
 
@@ -141,7 +156,7 @@ def mappings(recording: AnyRecording, idle_ns: int | None = None) -> Mappings:
 class MappingSums:
     """Bytes by mapping, times ns: a fold that keeps a row for each mapping of a target.
 
-    What counts as idle is *idle_ns*, or one of several durations that is chosen at the end.
+    Idle memory is idle for *idle_ns*, or for one of several durations that is chosen at the end.
     """
 
     def __init__(self, idle_ns: int | None = None) -> None:
@@ -237,7 +252,7 @@ def together(several: Collection[MappingHeat]) -> tuple[Bytes, float]:
 
 
 def kind_of(name: str) -> str:
-    """Tell what kind of memory a mapping is.
+    """Tell the kind of memory of a mapping.
 
     Parameters
     ----------

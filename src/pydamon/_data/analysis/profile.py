@@ -1,4 +1,4 @@
-"""When memory was as a filter says, and which functions ran in those times."""
+"""Times in which regions passed a filter, and the functions that ran in these times."""
 
 from __future__ import annotations
 
@@ -36,6 +36,15 @@ class Times(Displayable):
         How much memory there was in each stretch.
     begin_ns, last_ns : int
         When the recording began and ended.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pydamon.analysis import Times
+    >>> stretch = np.array([100]), np.array([200]), np.array([4096.0])
+    >>> times = Times(*stretch, begin_ns=0, last_ns=1000)
+    >>> times.total_ns, times.inside(np.array([50, 150])).tolist()
+    (100, [False, True])
     """
 
     start_ns: NDArray[np.int64]
@@ -140,6 +149,12 @@ class FunctionShare:
         The function, and the program or library that it is in.
     inside, outside : float
         Its share of the samples inside and outside the times, from 0 to 1.
+
+    Examples
+    --------
+    >>> from pydamon.analysis import FunctionShare
+    >>> FunctionShare("memcpy", "/usr/lib/libc.so.6", inside=0.75, outside=0.25).inside
+    0.75
     """
 
     function: str
@@ -158,6 +173,13 @@ class Profile(Displayable):
         The functions, from the largest share inside the times to the smallest.
     samples_inside, samples_outside : int
         How many samples were taken inside and outside the times.
+
+    Examples
+    --------
+    >>> from pydamon.analysis import FunctionShare, Profile
+    >>> functions = (FunctionShare("memcpy", "/usr/lib/libc.so.6", 0.75, 0.25),)
+    >>> Profile(functions, samples_inside=4, samples_outside=8).functions[0].function
+    'memcpy'
     """
 
     functions: tuple[FunctionShare, ...]
@@ -166,7 +188,7 @@ class Profile(Displayable):
 
 
 def profile(times: Times, samples: Iterable[CpuSample]) -> Profile:
-    """Compare the functions that ran in some times of a recording with those in the rest of it.
+    """Compare functions that ran in some times of a recording with those that ran otherwise.
 
     Parameters
     ----------

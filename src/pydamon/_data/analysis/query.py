@@ -70,7 +70,19 @@ _Condition: TypeAlias = Callable[[Columns], Mask]
 
 @dataclass(frozen=True)
 class Query:
-    """A filter that has been parsed: see `parse`."""
+    """A filter that has been parsed: see `parse`.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("1s"))
+    >>> query = pydamon.analysis.parse("address = 0x0")
+    >>> int(query.mask(pydamon.analysis.RegionColumns(recording)).sum()) == len(recording)
+    True
+    """
 
     text: str
     _condition: _Condition

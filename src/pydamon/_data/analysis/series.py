@@ -31,7 +31,7 @@ __all__ = [
 Amounts: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Bytes of each target of each snapshot: of the target itself, and for sums over targets."""
 Amount: TypeAlias = Callable[[Recording, RegionClasses], Amounts]
-"""Computes the amounts of a chunk. Memory that targets share counts once in those for sums."""
+"""Computes the amounts of a chunk. Amounts for sums count memory that targets share once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def touched_bytes(recording: Recording, classes: RegionClasses) -> Amounts:
 
 
 def unseen_bytes(recording: Recording, classes: RegionClasses) -> Amounts:
-    """How much nobody had looked at yet of each target of each snapshot."""
+    """How much no probe had looked at yet of each target of each snapshot."""
     return sum_per_target(recording, classes.unseen, classes.once().unseen)
 
 

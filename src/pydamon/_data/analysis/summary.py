@@ -37,6 +37,17 @@ class MonitorCost:
         The median of the sampling intervals that were used.
     named_sampling_ns : int
         The sampling interval when the recording began.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> cost = pydamon.analysis.summary(recording).cost
+    >>> cost.late_ticks  # in a simulation none is late
+    0
     """
 
     cpu_ns: int
@@ -71,6 +82,17 @@ class Summary(Displayable):
         The mappings, from the most hot bytes to the fewest.
     cost : MonitorCost
         The cost of monitoring.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> summary = pydamon.analysis.summary(recording)
+    >>> summary.snapshots == len(recording)
+    True
     """
 
     targets: tuple[Target, ...]
@@ -186,6 +208,17 @@ class MappingDiff:
         Their bytes by class; zeros if there are no such mappings.
     rate_before, rate_after : float
         Their access rates, from 0 to 1; 0 if there are no such mappings.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> (memory,) = pydamon.analysis.diff(recording, recording).mappings
+    >>> memory.rate_before == memory.rate_after
+    True
     """
 
     target_name: str
@@ -206,6 +239,17 @@ class Diff(Displayable):
         Their summaries, with the same `idle_ns`.
     mappings : tuple of MappingDiff
         The mappings, from the largest change of hot bytes to the smallest.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> diff = pydamon.analysis.diff(recording, recording)
+    >>> diff.before.size == diff.after.size
+    True
     """
 
     before: Summary
@@ -224,7 +268,7 @@ def diff(before: AnyRecording, after: AnyRecording, idle_ns: int | None = None) 
     before, after
         The recordings.
     idle_ns
-        As in `summary`; by default what fits the shorter recording.
+        As in `summary`; by default as for the shorter recording.
 
     Returns
     -------

@@ -47,7 +47,7 @@ class RankedRegion:
     """A region of a snapshot with its temperature; or alike neighbours taken together.
 
     Neighbours are alike if they have the same mapping, and access rates that differ by at most a
-    quarter of the samples. Regions that were accessed stay apart from those that were not.
+    quarter of the samples. Accessed regions stay apart from the others.
 
     Attributes
     ----------
@@ -70,7 +70,16 @@ class RankedRegion:
     resident_bytes : int
         How much of it is in memory; -1 if that is not known.
     unseen_bytes : int
-        How much of it nobody has looked at yet.
+        How much of it no probe has looked at yet.
+
+    Examples
+    --------
+    >>> from pydamon import Target
+    >>> from pydamon.analysis import RankedRegion
+    >>> bounds, names = (0x1000, 0x3000), ("[heap]", "rw-p")
+    >>> region = RankedRegion(Target(7, "app"), *bounds, *names, 1.0, 10**9, 8192, 0, 55.0)
+    >>> region.size
+    8192
     """
 
     target: Target
@@ -106,7 +115,7 @@ SORT_KEYS: dict[str, Callable[[RankedRegion], Any]] = {
     "mapping": lambda region: region.mapping,
     "target": lambda region: (region.target.name, region.target.host, *_process(region.target)),
 }
-"""What regions can be sorted by: numbers from the largest, addresses and names from the first."""
+"""Keys to sort regions by: numbers from the largest, addresses and names from the first."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +128,17 @@ class Temperatures(Displayable):
         When the snapshot ended, in Unix time.
     regions : tuple of RankedRegion
         Its regions, the hottest first.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> temperatures = pydamon.analysis.regions(recording)
+    >>> [region.start for region in temperatures.sorted_by("address").regions]
+    [0, 67108864]
     """
 
     end_ns: int
@@ -180,8 +200,9 @@ def temperature(
     --------
     >>> import numpy as np
     >>> from pydamon.analysis import temperature
-    >>> temperature(np.array([1.0, 0.0]), np.array([6e10, 6e10]), np.array([2.0**32, 4096.0]))
-    array([100., -80.])
+    >>> rate, size_bytes = np.array([1.0, 0.0]), np.array([2.0**32, 4096.0])
+    >>> temperature(rate, np.array([64e9, 64e9]), size_bytes).tolist()
+    [100.0, -80.0]
     """
     age = np.minimum(1, np.log2(1 + age_ns / 1e9) / 6)
     size = np.minimum(1, np.log2(np.maximum(1, size_bytes / PAGE_SIZE)) / 20)
@@ -336,7 +357,7 @@ def _alike(snapshot: Snapshot, rate: NDArray[np.float64], name: NDArray[np.int64
 
 
 def _mapping_names(snapshot: Snapshot) -> tuple[list[tuple[str, str]], NDArray[np.int64]]:
-    """The names and permissions of mappings, and the index of those that each region has."""
+    """Pairs of a mapping's name and permissions, and the index of each region's pair."""
     codes = {("", ""): 0}
     name = np.zeros(len(snapshot), np.int64)
     for index, target in enumerate(snapshot.targets):

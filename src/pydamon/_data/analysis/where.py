@@ -26,7 +26,7 @@ _NEVER_NS = 2**63 - 1
 
 
 def where(recording: _R, query: str) -> _R:
-    """Keep those regions for which a filter holds; all snapshots stay, even without regions.
+    """Keep the regions for which a filter holds; all snapshots stay, even without regions.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ def _no_ages() -> RecordingError:
 def never_empty(part: RecordingFile, whole: RecordingFile) -> RecordingFile:
     """The same part; reading it raises `RecordingError` if it has no regions.
 
-    The error says what there is in the *whole*.
+    The error describes the *whole*.
     """
     return _NeverEmpty(part, whole)
 

@@ -57,7 +57,7 @@ class WorkingSetSeries(Displayable):
         Pairs of a percentage from 0 to 100 and bytes: in so many percent of the snapshots the
         working set was at most as large. Each size is one that was seen.
     unseen_bytes : ndarray, shape (snapshots,)
-        Memory that nobody had looked at yet: it may have been accessed or not.
+        Memory that no probe had looked at yet: it may have been accessed or not.
     median : int
         The percentile of 50 %.
 
@@ -66,6 +66,19 @@ class WorkingSetSeries(Displayable):
     A snapshot whose window is not about as long as most counts by its length. In the first second
     windows grow from short to usual ones: the short ones would outnumber the rest of a short
     recording.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> series = pydamon.analysis.working_set(recording, [0, 100]).total
+    >>> [percentage for percentage, size_bytes in series.percentiles]
+    [0.0, 100.0]
+    >>> series.percentiles[-1] == (100.0, series.most)
+    True
     """
 
     target: Target | None
@@ -91,6 +104,17 @@ class WorkingSet(Displayable):
         The working set of all targets together.
     targets : tuple of WorkingSetSeries
         The working set of each target.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> working_set = pydamon.analysis.working_set(recording)
+    >>> len(working_set.targets)
+    1
     """
 
     total: WorkingSetSeries
@@ -205,13 +229,24 @@ class FootprintSeries(Displayable):
     end_ns : ndarray, shape (snapshots,)
         When each snapshot ended, in Unix time.
     vsz_bytes : ndarray, shape (snapshots,)
-        What was mapped, as of the last update interval; 0 where the recording does not know it.
+        Mapped bytes, as of the last update interval; 0 where they are not known.
     rss_bytes : ndarray, shape (snapshots,)
-        What of it was in memory; 0 where the recording does not know it.
+        Resident bytes, as of the last update interval; 0 where they are not known.
     wss_bytes : ndarray, shape (snapshots,)
-        What was accessed in the snapshot.
+        Bytes that were accessed in the snapshot.
     unseen_bytes : ndarray, shape (snapshots,)
-        What nobody had looked at yet.
+        Bytes that no probe had looked at yet.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> total = pydamon.analysis.footprint(recording)[0]
+    >>> len(total.wss_bytes) == len(recording)
+    True
     """
 
     target: Target | None

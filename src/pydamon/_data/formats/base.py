@@ -1,4 +1,4 @@
-"""What a format of recordings consists of: a module here that is listed in `formats.FORMATS`."""
+"""The interface of a format of recordings: a module here that is listed in `formats.FORMATS`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UNREADABLE = (
     RecursionError,
     zlib.error,
 )
-"""What libraries raise for files that are damaged or malicious."""
+"""Errors that libraries raise for files that are damaged or malicious."""
 
 
 class BatchReader(Protocol):
@@ -37,8 +37,8 @@ class BatchReader(Protocol):
     def batches(self) -> Iterator[pa.RecordBatch | pa.Table]:
         """Yield the rows from the first on, in pieces that fit into memory; more than once.
 
-        The columns are those of `COLUMNS` in any order, perhaps without the optional ones and with
-        `EXTRA`. The caller checks the values. Raises `Incomplete` or one of `UNREADABLE` where the
+        The columns are `COLUMNS` in any order; `OPTIONAL_COLUMNS` may be missing, and `EXTRA` may
+        be there. The caller checks the values. Raises `Incomplete` or one of `UNREADABLE` where the
         file is damaged or not finished, after all rows that can be read.
         """
         ...
@@ -47,9 +47,9 @@ class BatchReader(Protocol):
 class Format(Protocol):
     """A file format.
 
-    `name` is what people call it. `suffixes` end the names of its files; new files get the first.
-    `is_text` says whether it is fit for terminals and pipes. `holds` says which facts it can hold;
-    `None` means all.
+    `name` is the name that people use. `suffixes` end the names of its files; new files get the
+    first. `is_text` says whether it is fit for terminals and pipes. `holds` says which facts it can
+    hold; `None` means all.
     """
 
     name: str

@@ -101,7 +101,7 @@ def _int64_column(table: pa.Table, name: str) -> NDArray[np.int64]:
 
 
 def first_nonsense(recording: Recording) -> tuple[int, str] | None:
-    """The first row that cannot come from a monitor, and what is wrong with it."""
+    """The first row that cannot come from a monitor, and the reason."""
     first, reason = len(recording.table), ""
     for is_wrong, why in _checks(recording):
         row = int(is_wrong.argmax()) if is_wrong.any() else first

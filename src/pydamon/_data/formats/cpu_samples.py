@@ -1,6 +1,6 @@
 """CPU samples of `perf record`: which functions ran when.
 
-Times are those of perf's clock. `perf record -e cpu-clock -k realtime` uses Unix time, as
+Times are read as perf's clock has them. `perf record -e cpu-clock -k realtime` uses Unix time, as
 recordings do.
 """
 
@@ -73,12 +73,11 @@ def read_cpu_samples(path: str | os.PathLike[str]) -> Iterator[CpuSample]:
     >>> import tempfile
     >>> from pathlib import Path
     >>> from pydamon.analysis import read_cpu_samples
-    >>> text = "app 7 100.000000001: cpu-clock: 4005d0 main+0x10 (/usr/bin/app)"
+    >>> text = "app 7 100.000000001: cpu-clock:  4005d0 main+0x10 (/usr/bin/app)"
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "samples.txt"
-    ...     path.write_text(text) > 0
+    ...     length = path.write_text(text)
     ...     [sample.function for sample in read_cpu_samples(path)]
-    True
     ['main']
     """
     path = Path(path)

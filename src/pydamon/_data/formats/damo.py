@@ -28,7 +28,7 @@ _T = TypeVar("_T")
 _SNAPSHOTS = msgspec.json.Decoder(list[DamoSnapshot])
 _RECORD = msgspec.json.Decoder(dict[str, Any])
 _RECORD_BYTES = 500
-"""What a record says besides its snapshots, roughly."""
+"""Of a record without its snapshots, roughly."""
 _LATEST_NS = 2**63 - 1
 _UNREADABLE = (Incomplete, ValueError, OSError, zlib.error)
 
@@ -98,7 +98,7 @@ class DamoReader:
         self.info = RecordingInfo(attrs, "damo", started_ns)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Small records become one batch. All that is sound comes before the first error."""
+        """Small records share a batch. All sound rows come before the first error."""
         parsed = _ParsedSnapshots()
         problem: Exception | None = None
         try:
@@ -159,7 +159,7 @@ class _ParsedSnapshots:
         self._size_bytes += len(text) + _RECORD_BYTES
 
     def take_batches(self) -> Iterator[pa.RecordBatch]:
-        """All snapshots as one batch; or one by one, up to the first that makes no sense."""
+        """All snapshots as a single batch; or separately, up to the first that makes no sense."""
         taken, self._snapshots, self._size_bytes = self._snapshots, [], 0
         if not taken:
             return

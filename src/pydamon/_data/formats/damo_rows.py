@@ -46,8 +46,8 @@ def rows_of(parsed: Sequence[tuple[Record, list[DamoSnapshot]]]) -> pa.RecordBat
 class _Snapshots:
     """Several snapshots, one after the other, with the record of each.
 
-    `regions` are those of all snapshots; `lengths` says how many each snapshot has, and `owner`
-    which snapshot each region is of.
+    `regions` has the regions of all snapshots. `lengths` says how many each snapshot has, and
+    `owner` which snapshot each region is of.
     """
 
     records: list[Record]
@@ -215,7 +215,7 @@ def _extra(
     size: NDArray[np.int64],
     unusual: dict[int, Region],
 ) -> pa.DictionaryArray:
-    """The column `extra`: the facts of records, and those of snapshots in their first region."""
+    """The column `extra`: the facts of records; in the first region, also those of its snapshot."""
     facts: dict[int, dict[str, Any]] = {}
     bytes_before = np.append(0, np.cumsum(size))
     begins, lengths = snapshots.begins, snapshots.lengths

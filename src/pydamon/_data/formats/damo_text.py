@@ -1,4 +1,4 @@
-"""The text of damo's record files, cut into pieces that can be parsed one by one."""
+"""The text of damo's record files, cut into pieces that can be parsed separately."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Piece", "ahead", "inflated", "pieces"]
 _MAX_SNAPSHOT_BYTES = 2**26
 """damo writes some 500 bytes a region."""
 _MAX_HEAD_BYTES = 2**16
-"""What a record says besides its snapshots."""
+"""Of a record without its snapshots."""
 _MAX_BRACKETS = 2**18
 """That are searched for the end of a snapshot: statistics have some dozens."""
 _SNAPSHOTS = re.compile(rb'"snapshots"\s*:\s*\[')
@@ -59,7 +59,7 @@ def inflated(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def ahead(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The same chunks, each made in a thread while the one before is parsed.
+    """The same chunks, each made in a thread while its predecessor is parsed.
 
     Inflating takes a quarter of the time of reading, and another CPU can do it.
     """
@@ -92,7 +92,7 @@ def pieces(chunks: Iterator[bytes]) -> Iterator[Piece]:
 
 
 class _Text:
-    """A text that is read bit by bit: what comes next is `buffer` from `at` on."""
+    """A text that is read bit by bit: `buffer` from `at` on comes next."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
@@ -122,7 +122,7 @@ class _Text:
         return self.take(match.end())
 
     def next_byte(self, skipped: re.Pattern[bytes] = _SPACE) -> bytes:
-        """The next byte behind what *skipped* matches; it is not taken."""
+        """The next byte behind a match of *skipped*; the byte is not taken."""
         while True:
             self._skip(skipped)
             if self.at < len(self.buffer):

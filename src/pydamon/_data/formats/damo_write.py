@@ -56,7 +56,7 @@ def json_text(chunks: Iterable[Recording]) -> Iterator[bytes]:
 
 
 class _Key(NamedTuple):
-    """What makes a record: a host, a pid, and the JSON of the head if the file came from damo."""
+    """The key of a record: a host, a pid, and the JSON of the head if the file came from damo."""
 
     host: str
     pid: int
@@ -114,7 +114,7 @@ def _records(chunks: Iterable[Recording]) -> dict[_Key, _Record]:
 
 
 def _head(chunk: Recording, row: int) -> dict[str, Any]:
-    """The facts about a target; its intervals are those of the window that *row* is in."""
+    """The facts about a target, with the intervals of the window that *row* is in."""
     window_ns = int(chunk.column("end_ns")[row]) - int(chunk.column("start_ns")[row])
     samples = int(chunk.column("max_nr_accesses")[row])
     aggregation_us = max(samples, round(window_ns / 1000))
@@ -154,7 +154,7 @@ def _snapshots(chunk: Recording, key: _Key) -> Iterator[str]:
     totals = np.diff(np.append(0, np.cumsum(split.end - split.start))[bounds])
     has_regions = np.diff(bounds) > 0
     is_written = has_regions if key.head else has_regions | _has_host(chunk, key.host)
-    # The window of a target may differ a little from those of others in its snapshot.
+    # Targets of a snapshot may have windows that differ a little.
     heads = chunk.layout.snapshot_runs.heads
     start_ns, end_ns = (chunk.per_target(name)[heads] for name in ("start_ns", "end_ns"))
     own_rows = rows[bounds[:-1][has_regions]]
@@ -221,9 +221,9 @@ def _quoted(age: int) -> str:
 class SplitRegions:
     """Regions that were touched as a whole or not at all: shape (regions,) each.
 
-    damo knows no others. A region that was touched in part becomes two, so that the working set
-    stays the same; the first has all the accesses, so that the heat does too. `age` is `UNKNOWN`
-    where it is not known. `index` says which of the rows each region is.
+    damo knows no other regions. A region that was touched in part becomes two, so that the working
+    set stays the same; the first has all the accesses, so that the heat does too. `age` is
+    `UNKNOWN` where it is not known. `index` says which of the rows each region is.
     """
 
     start: NDArray[np.int64]
@@ -297,4 +297,4 @@ HOLDS = Holds(
     attrs=frozenset({"sampling_ns", "aggregation_ns", "update_ns"}),
     partly_lost=_partly_lost,
 )
-"""What damo's JSON holds."""
+"""The facts that damo's JSON holds."""

@@ -1,7 +1,7 @@
-"""What formats can hold, and what of a recording is lost in them.
+"""The facts that formats hold, and the names of all others, which are lost in them.
 
 A format with every column holds everything, also columns that are added later. Any other format
-says what it holds; whatever else a recording has is lost there, and is named.
+lists the facts that it holds; all other facts of a recording are lost there, and are named.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ __all__ = [
 PartlyLost: TypeAlias = Callable[[Recording, dict[Any, Any]], Iterable[str]]
 """Names the columns of a chunk in which something is lost.
 
-The dictionary is for whatever must be remembered from chunk to chunk.
+The dictionary keeps facts from chunk to chunk.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Holds:
-    """What a format holds.
+    """The facts that a format holds.
 
-    It holds `columns` as they are, except for what `partly_lost` names, and of `EXTRA` the keys
+    It holds `columns` as they are, unless `partly_lost` names them, and of `EXTRA` the keys
     `extra_keys`. `attrs` are the monitoring attributes that it holds.
     """
 
@@ -58,7 +58,7 @@ class Holds:
 
 
 class Losses:
-    """The chunks of a recording on their way to a format; `names` says what gets lost there."""
+    """The chunks of a recording on their way to a format; `names` are the facts lost there."""
 
     def __init__(
         self, holds: Holds | None, info: RecordingInfo, chunks: Iterable[Recording]
@@ -136,7 +136,7 @@ def _lost_facts(holds: Holds, info: RecordingInfo) -> Iterator[str]:
 
 
 def lost_touched(chunk: Recording) -> Iterator[str]:
-    """What is lost in a format in which a region is touched as a whole or not at all."""
+    """The columns that lose something where regions are touched as a whole or not at all."""
     size = chunk.column("end") - chunk.column("start")
     touched = chunk.column("touched_bytes")
     if ((touched > 0) & (touched < size)).any():
@@ -146,7 +146,7 @@ def lost_touched(chunk: Recording) -> Iterator[str]:
 
 
 def lost_ages(chunk: Recording) -> Iterator[str]:
-    """What is lost in a format whose ages are numbers of aggregations, or unknown."""
+    """The columns that lose something where ages are numbers of aggregations, or unknown."""
     age, age_ns = chunk.column("age"), chunk.column("age_ns")
     is_known = age_ns != UNKNOWN
     counted_ns = ages_ns(age, chunk.column("start_ns"), chunk.column("end_ns"))
@@ -187,7 +187,7 @@ class TargetKeys:
 
 
 def lost_names(chunk: Recording, targets: TargetKeys, memory: dict[Any, Any]) -> Iterator[str]:
-    """What is lost in a format in which a target is a number, without a name or a host."""
+    """The columns that lose something where a target is a number, without a name or a host."""
     hosts_by_pid = memory.setdefault("hosts", {})
     for host, pid in targets.keys:
         if hosts_by_pid.setdefault(pid, host) != host:
@@ -214,7 +214,7 @@ _cached: tuple[weakref.ref[Recording], list[dict[str, Any]]] | None = None
 
 
 def extras_of(chunk: Recording) -> list[dict[str, Any]]:
-    """The facts in each word of the column `extra`; whatever no reader here writes is left out.
+    """The facts in each word of the column `extra`, as far as a reader here may have written them.
 
     Writers ask for them several times a chunk: the last answer is kept as long as its chunk.
     """

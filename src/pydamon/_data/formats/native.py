@@ -2,7 +2,7 @@
 
 The messages of a stream are checked before Arrow decodes them: a few bytes must not become
 gigabytes. A message says how many rows it has, and each of its compressed buffers how long it will
-be. Arrow believes both and allocates as much: 200 MiB of 11 KB, for one name. pyarrow has no limit
+be. Arrow believes both and allocates as much: 200 MiB of 11 KB, for a name. pyarrow has no limit
 for that, and shows only the bytes of a message. The layout of messages is that of Arrow's
 Message.fbs and of FlatBuffers: https://arrow.apache.org/docs/format/Columnar.html
 """
@@ -47,9 +47,9 @@ _CUT_OFF = "its end is cut off or damaged"
 _MAX_METADATA_BYTES = 2**24
 _MAX_BODY_BYTES = 2**30
 _MAX_ROWS = 2**22
-"""Of one batch. pydamon's own have some 65,000; a table written as a single batch has more."""
+"""Of a batch. pydamon's own have some 65,000; a table written as a single batch has more."""
 _MAX_NAMES_BYTES = 2**26
-"""Of all names in one dictionary."""
+"""Of all names in a dictionary."""
 _ANY_BATCH_BYTES = 2**27
 _MAX_BATCH_RATIO = 16
 """Of a batch that takes more memory than that."""
@@ -121,7 +121,7 @@ class _StreamReader:
 class CheckedMessages:
     """The messages of an Arrow stream, up to the first that is cut off or absurd.
 
-    `problem` says what is wrong with that message. `closed_well` says whether the stream ended with
+    `problem` describes that message. `closed_well` says whether the stream ended with
     its mark, and the file with the stream.
     """
 
@@ -171,7 +171,7 @@ class CheckedMessages:
 
 
 class _Sizes:
-    """What the messages of a stream unpack to, so far."""
+    """Bytes that the messages of a stream take, packed and unpacked, so far."""
 
     def __init__(self) -> None:
         self._packed_bytes = 0
@@ -222,7 +222,7 @@ def _row_count(metadata: bytes, batch: int) -> int:
 
 
 def _unpacked_bytes(metadata: bytes, batch: int, body: bytes, most_bytes: int) -> int:
-    """What all buffers of a batch unpack to; raises `ValueError` if one exceeds *most_bytes*."""
+    """Bytes that all buffers of a batch unpack to; `ValueError` if any exceeds *most_bytes*."""
     is_compressed = _field(metadata, batch, 3) != 0
     vector = _pointer(metadata, batch, 2)
     (count,) = struct.unpack_from("<I", metadata, vector)

@@ -36,7 +36,7 @@ def write_recording(
     path
         The file. Its suffix says in which format, unless *format* does.
     recording
-        The recording; one that is read in chunks is written in the order of time.
+        The recording; a file is written in the order of time.
     format
         The name of a format, such as `"parquet"`.
     force
@@ -45,8 +45,7 @@ def write_recording(
     Returns
     -------
     tuple of str
-        What is lost because the format cannot hold it: names of columns, of facts about the
-        recording, and of facts that only damo tells.
+        The names of columns, and of other facts, that are lost because the format cannot hold them.
 
     Raises
     ------

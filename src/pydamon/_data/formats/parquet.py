@@ -1,4 +1,4 @@
-"""Apache Parquet, for every query engine; what its pages unpack to is checked first."""
+"""Apache Parquet, for every query engine; the unpacked size of its pages is checked first."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _LEAST_GROUP_ROWS = 2**10
 _NAME_COLUMNS = [field.name for field in (*COLUMNS, EXTRA) if pa.types.is_dictionary(field.type)]
 _KNOWN = frozenset({*COLUMNS.names, EXTRA.name})
 _SCATTERED = ("start_ns", "end_ns", "start", "end", "cpu_ns", "interruption_ns")
-"""Columns whose numbers lie close to those before them: differences take less space."""
+"""Columns in which neighbouring numbers are close: differences take less space."""
 
 
 class Parquet:
@@ -155,7 +155,7 @@ _MAX_DEPTH = 8
 
 
 class _PageCheck:
-    """Checks row groups of the file *path*, of whose columns only those *wanted* are read."""
+    """Checks row groups of the file *path*, of which only the *wanted* columns are read."""
 
     def __init__(self, path: Path, wanted: Collection[str]) -> None:
         self._path = path

@@ -22,7 +22,7 @@ from pydamon._model.damo_values import Misread
 __all__ = ["PerfScript"]
 
 _LINE = re.compile(
-    # perf script, trace-cmd report and ftrace's own file differ in what stands before the time.
+    # perf script, trace-cmd report and ftrace's own file differ before the time.
     rb"^[ \t]*+(?:(\S[^\n]{0,400}?)(?<![ \t])[ \t]++)?(\d{1,15})\.(\d{1,9}):[ \t]++"
     rb"(?:damon:)?damon_aggregated:[ \t]++"
     rb"target_id=(\d{1,20})[ \t]++nr_regions=(\d{1,20})[ \t]++(\d{1,40})-(\d{1,40}):"
@@ -45,7 +45,7 @@ _MAX_ROWS = 2**20
 
 
 class PerfScript:
-    """What `perf script` prints of a `perf record -e damon:damon_aggregated`; `trace-cmd`, too."""
+    """Text that `perf script` prints of `perf record -e damon:damon_aggregated`; or `trace-cmd`."""
 
     name = "perf_script"
     suffixes: tuple[str, ...] = (".perf", ".txt")
@@ -65,7 +65,7 @@ class PerfScript:
 
 
 class _PerfReader:
-    """Reads such lines; those of other events are passed over."""
+    """Reads lines of aggregations; lines of other events are skipped."""
 
     ordered = False
 

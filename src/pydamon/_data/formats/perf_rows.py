@@ -1,7 +1,7 @@
 """The lines of DAMON's tracepoint as rows of a recording.
 
-A line tells when an aggregation ended, not when it began: that is when the one before ended. So the
-first aggregation of each target waits for the second, and is taken to be as long.
+A line tells when an aggregation ended. It began when its predecessor ended. So the first
+aggregation of each target waits for the second, and is taken to be as long.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class Aggregations:
         first_ones = self._take_first(lines, begins, lengths, start_ns)
         if first_ones:
             yield self._batch_of_first(first_ones)
-        # damo writes an only aggregation with an empty one after it, without accesses.
+        # Behind an only aggregation damo writes an empty one, with -1 accesses.
         is_empty = lines.nr_accesses[begins] < 0
         is_written = np.repeat((start_ns != _NEVER) & ~is_empty, lengths)
         if is_written.any():

@@ -28,7 +28,7 @@ from pydamon._model.classify import UNKNOWN
 __all__ = ["HOLDS", "write"]
 
 _TASK = "kdamond.0     0 [000]"
-"""What stands before the time in our own lines: the thread, its id, the CPU."""
+"""Stands before the time in our own lines: the thread, its id, the CPU."""
 _EVENT = "damon:damon_aggregated:"
 
 
@@ -44,8 +44,8 @@ def write(file: BinaryIO, chunks: Iterable[Recording]) -> None:
 class _Aggregations:
     """The aggregations of single targets in a chunk.
 
-    Each begins at a row of `begins`; `keys` are host and pid, and `facts` what perf once said of
-    the first region.
+    Each begins at a row of `begins`; `keys` are host and pid. `facts` come from the line of the
+    first region, if the recording came from perf.
     """
 
     begins: NDArray[np.int64]
@@ -103,7 +103,7 @@ class _Writer:
             if key in self._endings:
                 self._endings[key] = ""
             else:
-                # As damo does: how long an only aggregation took is told by an empty one after it.
+                # As damo does: an empty aggregation after it tells how long an only one took.
                 next_ns = 2 * end_ns - start_ns
                 ending = f"{task}{_time(next_ns)}: {_EVENT} {target} nr_regions=1 0-0: -1 -1\n"
                 self._endings[key] = ending
@@ -121,7 +121,7 @@ class _Writer:
 
 
 def _perf_facts(chunk: Recording) -> list[dict[str, Any]]:
-    """What perf once said of regions, for each of `extra_codes`."""
+    """The facts in lines of perf that the recording came from, for each of `extra_codes`."""
     return [facts.get("perf", {}) for facts in extras_of(chunk)]
 
 
@@ -138,8 +138,8 @@ def _partly_lost(chunk: Recording, memory: dict[Any, Any]) -> Iterator[str]:
     highest = np.maximum(chunk.column("nr_accesses"), attrs.samples_per_aggregation)
     if (chunk.column("max_nr_accesses") != highest).any():
         yield "max_nr_accesses"
-    # A reader lets an aggregation begin where the one before ended, and the first one last as long
-    # as the second.
+    # A reader lets an aggregation begin when its predecessor ended, and the first aggregation last
+    # as long as the second.
     order = np.argsort(targets.index, kind="stable")
     keys = [targets.keys[number] for number in targets.index[order].tolist()]
     times = (chunk.column(name)[targets.begins][order].tolist() for name in ("start_ns", "end_ns"))
@@ -163,10 +163,10 @@ HOLDS = Holds(
     attrs=frozenset(),
     partly_lost=_partly_lost,
 )
-"""What lines of perf hold."""
+"""The facts that lines of perf hold."""
 
 
 def _time(time_ns: int) -> str:
-    """Seconds, with the microseconds that perf prints, or nanoseconds where those say more."""
+    """Seconds, with the microseconds that perf prints, or nanoseconds if they say more."""
     seconds, rest_ns = divmod(time_ns, 10**9)
     return f"{seconds}.{rest_ns:09d}" if rest_ns % 1000 else f"{seconds}.{rest_ns // 1000:06d}"

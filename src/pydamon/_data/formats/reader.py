@@ -135,7 +135,7 @@ def merge_recordings(
     paths
         The files.
     path
-        What errors call them together.
+        A name for all of them, for errors.
 
     Returns
     -------
@@ -149,20 +149,23 @@ def merge_recordings(
 
     Examples
     --------
-    >>> import dataclasses, tempfile
+    >>> import tempfile
     >>> from pathlib import Path
     >>> import pydamon
-    >>> from pydamon import Access, Phase, Trace
+    >>> from pydamon import Access, Phase, RecordingInfo, Trace
     >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
-    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
-    >>> recording = pydamon.Recording.from_snapshots(monitor.run("1s"))
+    >>> paths = []
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     paths = [Path(folder) / f"{host}.damon" for host in ("web1", "web2")]
-    ...     for path in paths:
-    ...         lost = pydamon.write_recording(path, recording)
+    ...     for host in ("web1", "web2"):
+    ...         monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    ...         paths.append(Path(folder) / f"{host}.damon")
+    ...         info = RecordingInfo(monitor.attrs, "trace", started_ns=0, hostname=host)
+    ...         with pydamon.Recorder(paths[-1], info) as recorder:
+    ...             for snapshot in monitor.run("1s"):
+    ...                 recorder.write(snapshot)
     ...     fleet = pydamon.merge_recordings(paths).read()
-    >>> len(fleet) == len(recording)
-    True
+    >>> fleet.hosts
+    ('web1', 'web2')
     """
     names = [Path(name) for name in paths]
     chunk_rows = max(_LEAST_CHUNK_ROWS, _CHUNK_ROWS // max(1, len(names)))
@@ -257,7 +260,7 @@ def _split_batches(
 def _paths_in(text: str) -> list[str] | None:
     """The files that a directory or a pattern stands for; `None` if *text* names a file.
 
-    In a directory, these are the files whose names and first bytes are those of recordings.
+    In a directory, these are the files with names and first bytes like recordings.
     """
     path = Path(text)
     try:

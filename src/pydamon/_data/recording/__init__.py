@@ -1,4 +1,4 @@
-"""What a recording is: an append-only file that survives its recorder, and one long table.
+"""Recordings: an append-only file that survives a crash of its recorder, and one long table.
 
 The names stand in `__init__.pyi`, and are imported when they are used: writing needs no readers.
 """

@@ -87,13 +87,13 @@ def unique_rows(*columns: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.i
 
 
 def column_array(table: pa.Table, name: str) -> pa.Array:
-    """A column as one array: without a copy where it is in one piece, as after reading."""
+    """A column as a single array; no copy if it has a single chunk, as after reading."""
     column = table[name]
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def concatenate(tables: list[pa.Table]) -> pa.Table:
-    """The tables as one, in one piece.
+    """Join tables into a single table without chunks.
 
     The list is emptied on the way, so that only one column is in memory twice.
     """

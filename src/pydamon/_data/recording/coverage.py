@@ -120,7 +120,7 @@ class Coverage:
         return first
 
     def _overlap(self, piece: _Piece, neighbours: list[_Stretch], source: int) -> Overlap | None:
-        """The overlap of a piece with one of its neighbours, or with itself."""
+        """The overlap of a piece with a neighbour, or with itself."""
         for start_ns, end_ns, other in neighbours:
             shared_ns = min(piece.end_ns, end_ns) - max(piece.start_ns, start_ns)
             if shared_ns > piece.longest_window_ns // 2:
@@ -171,7 +171,7 @@ def _follows(stretch: _Stretch, piece: _Piece) -> bool:
 def _first_times(
     overlaps: NDArray[np.bool_], start_ns: NDArray[np.int64], runs: Runs
 ) -> NDArray[np.int64]:
-    """When the first window of each run begins that overlaps with the one before; or `_NEVER`."""
+    """When the first window of each run begins that overlaps with its predecessor; or `_NEVER`."""
     latest = np.iinfo(np.int64).max
     first = runs.min(np.where(overlaps, start_ns, latest))
     return np.where(first == latest, _NEVER, first)

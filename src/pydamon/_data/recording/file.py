@@ -35,7 +35,7 @@ class RecordingFile(Displayable, ABC):
     Attributes
     ----------
     path : str
-        What was opened.
+        The file, directory or pattern that was opened.
     info : RecordingInfo
         The facts that hold for the whole recording.
     problem : str
@@ -112,12 +112,12 @@ class RecordingFile(Displayable, ABC):
     def sorted(self) -> RecordingFile:
         """Return the recording in the order of time.
 
-        That is the recording itself, a merge of several, or one that is first read into memory.
+        That is the recording itself, a merge of several recordings, or a copy in memory.
         """
         return self if self.ordered else _InMemory(self)
 
     def held(self, *columns: str) -> RecordingFile:
-        """Return the recording for two passes: one of at most a million rows stays in memory.
+        """Return the recording for two passes: at most a million rows stay in memory.
 
         From the second pass on, regions have only these *columns*.
         """
@@ -167,11 +167,11 @@ class RecordingFile(Displayable, ABC):
 
 
 AnyRecording: TypeAlias = Recording | RecordingFile
-"""A recording in memory, or a file of any size: what every analysis takes."""
+"""A recording in memory, or a file of any size: every analysis takes both."""
 
 
 def chunks_of(recording: AnyRecording) -> Iterable[Recording]:
-    """The chunks of a recording; one in memory is a single chunk."""
+    """The chunks of a recording; a recording in memory is a single chunk."""
     return [recording] if isinstance(recording, Recording) else recording
 
 

@@ -1,4 +1,4 @@
-"""Which windows make one snapshot: those of several targets that overlap in time."""
+"""Snapshots are windows of several targets that overlap in time."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def new_snapshots(
 ) -> NDArray[np.bool_]:
     """Whether a snapshot begins with each window: shape (windows,), as the arguments.
 
-    Windows are those of single targets, in the order of time. A window belongs to the snapshot
-    before it if it overlaps with the snapshot's first window, and the snapshot does not have its
-    *target* yet.
+    Each window is of a single target; they are in the order of time. A window belongs to the
+    snapshot before it if it overlaps with the snapshot's first window, and the snapshot does not
+    have its *target* yet.
     """
     count = len(target)
     windows = _Windows(start_ns, end_ns, target)

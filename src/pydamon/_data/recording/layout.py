@@ -38,7 +38,7 @@ PER_TARGET = (
 _NAMES = ("host", "target")
 _COSTS = ("cpu_ns", "interruption_ns", "late_ticks")
 _IDENTITY = ("start_ns", "end_ns", "pid", "process_started_ns", *_NAMES)
-"""Where one of these changes, another target of a snapshot begins."""
+"""Where any of these changes, another target of a snapshot begins."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def _target_runs(table: pa.Table, columns: Mapping[str, NDArray[Any]]) -> Runs:
 
 def _means(values: NDArray[np.int64], runs: Runs) -> NDArray[np.int64]:
     """The mean of each run, rounded down."""
-    # Sums are of differences from the first: those of hostile windows may not fit into int64.
+    # Sum up differences from the first: sums of hostile windows may not fit into int64.
     first = values[runs.heads]
     lengths = runs.lengths
     differences = runs.sum(values - np.repeat(first, lengths))

@@ -1,4 +1,4 @@
-"""Several recordings as one."""
+"""Several recordings read as a single recording."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class SeveralFiles(RecordingFile):
         return self if self.ordered else _Merged(self.path, [file.sorted() for file in self._files])
 
     def _chunks(self, number: int, coverage: Coverage) -> Iterator[Recording]:
-        """The chunks of one file; raises `RecordingError` if it is another file once more."""
+        """The chunks of a file; raises `RecordingError` if the file is there twice."""
         for chunk in self._files[number]:
             overlap = coverage.add(chunk, number)
             if overlap is not None and overlap.source != number:
@@ -134,7 +134,7 @@ class _MergeCursor:
 
 
 def _merged_info(infos: Sequence[RecordingInfo]) -> RecordingInfo:
-    """The facts about several recordings; the attributes are those of the first."""
+    """The facts about several recordings, with the attributes of the first."""
 
     def together(name: str) -> str:
         return ", ".join(dict.fromkeys(filter(None, (getattr(info, name) for info in infos))))

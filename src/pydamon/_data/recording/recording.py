@@ -27,9 +27,9 @@ __all__ = ["Recording"]
 class Recording(Displayable):
     """A recording in memory: one table row for each region of each snapshot.
 
-    The rows of a snapshot follow one another; in it those of a target, sorted by address. A
-    snapshot has one window of each of its targets, and these windows overlap. In a merged recording
-    the targets may be of several hosts.
+    The rows of a snapshot stand together, and in a snapshot the rows of a target, sorted by
+    address. A snapshot has one window of each of its targets, and these windows overlap. In a
+    merged recording the targets may be of several hosts.
 
     Parameters
     ----------
@@ -38,15 +38,15 @@ class Recording(Displayable):
     table
         The rows as an Arrow table. `docs/recording-format.md` explains its columns.
     problem
-        Why the recording is not complete; empty if it is. The table has what could be read.
+        Why the recording is not complete; empty if it is. The table has the rows before the damage.
     overlap
         Which target was recorded twice at the same time, as in a recording put together with
         itself; empty if none was. The second windows are then in snapshots of their own.
 
     Notes
     -----
-    Arrays named `target_...`, and what `per_target` returns, have one entry for each target of each
-    snapshot, in the order of the rows.
+    Arrays named `target_...`, and the results of `per_target`, have one entry for each target of
+    each snapshot, in the order of the rows.
 
     Examples
     --------
@@ -55,10 +55,9 @@ class Recording(Displayable):
     >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
     >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
     >>> recording = pydamon.Recording.from_snapshots(monitor.run("1s"))
-    >>> recording.column("start").min()
-    0
-    >>> snapshot = recording.snapshot(-1)
-    >>> pydamon.format_size(snapshot.working_set())
+    >>> len(recording.table) == len(recording.column("start")) >= len(recording)
+    True
+    >>> pydamon.format_size(recording.snapshot(-1).working_set())
     '64 MiB'
     """
 
@@ -294,7 +293,7 @@ class Recording(Displayable):
     def snapshot(self, index: int) -> Snapshot:
         """Return one snapshot.
 
-        Its targets have those mappings that the names of regions tell.
+        The mappings of its targets are made of the names of regions.
 
         Parameters
         ----------
@@ -309,5 +308,5 @@ class Recording(Displayable):
         return self._reader.snapshot(range(len(self))[index])
 
     def snapshots(self) -> Iterator[Snapshot]:
-        """Yield every snapshot as it was recorded, except those without regions."""
+        """Yield every snapshot as it was recorded. Snapshots without regions are not recorded."""
         return map(self.snapshot, range(len(self)))

@@ -49,14 +49,14 @@ _GetColumn: TypeAlias = Callable[[str], NDArray[np.int64]]
 def ages_ns(
     age: NDArray[np.int64], start_ns: NDArray[np.int64], end_ns: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Ages in windows as times in ns; those that int64 cannot hold are its largest value."""
+    """Ages in windows as times in ns; where int64 cannot hold a time, its largest value."""
     window_ns = end_ns - start_ns
     fits = age <= _LARGEST // np.maximum(window_ns, 1)
     return np.where(fits, age * np.where(fits, window_ns, 0), _LARGEST)
 
 
 def default_numbers(name: str, row_count: int, column: _GetColumn) -> NDArray[np.int64]:
-    """The values of a column of numbers that rows lack; *column* returns those that they have."""
+    """The values of a column of numbers that rows lack; *column* returns their other columns."""
     if name == "age_ns":
         return ages_ns(column("age"), column("start_ns"), column("end_ns"))
     return np.full(row_count, UNKNOWN if name == "resident_bytes" else 0, np.int64)
@@ -158,7 +158,7 @@ def info_from_rows(first: pa.RecordBatch | pa.Table | None) -> RecordingInfo:
 
 
 def in_time_order(tables: list[pa.Table], *, known: bool = False) -> pa.Table:
-    """The tables as one, sorted by `end_ns` unless they are *known* to be; empties the list."""
+    """Join tables, sorted by `end_ns` unless they are *known* to be; the list is emptied."""
     table = concatenate(tables) if tables else COLUMNS.empty_table()
     end_ns = to_numpy(column_array(table, "end_ns"))
     if known or (end_ns[1:] >= end_ns[:-1]).all():

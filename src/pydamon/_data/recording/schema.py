@@ -1,4 +1,4 @@
-"""What a recording holds: its columns, the facts about it, and how it is compressed."""
+"""The content of a recording: its columns, the facts about it, and how it is compressed."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ COLUMNS = pa.schema(
         )
     ]
 )
-"""One row is one region of a snapshot. `docs/recording-format.md` explains the columns."""
+"""Each row is a region of a snapshot. `docs/recording-format.md` explains the columns."""
 
 OPTIONAL_COLUMNS = frozenset(
     {
@@ -121,7 +121,7 @@ def check_version(info: RecordingInfo) -> RecordingInfo:
 def info_in_schema(schema: pa.Schema) -> RecordingInfo | None:
     """The description in a file's schema, if it has one.
 
-    Raises `ValueError` where the columns are not those of a recording. `OPTIONAL_COLUMNS` may be
+    Raises `ValueError` if the columns are not the columns of a recording. `OPTIONAL_COLUMNS` may be
     missing, and numbers and names may have other types, as other tools write them.
     """
     text = (schema.metadata or {}).get(METADATA_KEY)
@@ -225,7 +225,7 @@ class RecordingInfo:
 
     @classmethod
     def from_json(cls, text: bytes) -> Self:
-        """Read what `to_json` returned.
+        """Read the JSON that `to_json` returned.
 
         Raises
         ------

@@ -36,7 +36,7 @@ class RowBuilder:
         self._names = {name: _Names() for name in ("target", "mapping", "perms", "host")}
 
     def batch(self, snapshots: Sequence[Snapshot]) -> pa.RecordBatch:
-        """The rows of some snapshots; there is at least one."""
+        """The rows of at least one snapshot."""
         targets, target = _targets_of(snapshots)
         regions = _Columns(snapshots)
         start, end = regions.of(lambda s: s.start), regions.of(lambda s: s.end)
@@ -196,7 +196,7 @@ class SnapshotReader:
             column("nr_accesses"),
             column("max_nr_accesses"),
         )
-        if (each_most != most).any():  # several hosts, say: access rates stay what they were
+        if (each_most != most).any():  # several hosts, say: access rates stay the same
             nr_accesses = np.ceil(nr_accesses / each_most * most - 1e-9).astype(np.int64)
         lengths = np.diff(layout.target_offsets[first : end + 1])
         return Snapshot(

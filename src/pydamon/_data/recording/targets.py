@@ -1,4 +1,4 @@
-"""What identifies a target: its host, its pid, and when its process started."""
+"""The identity of a target: its host, its pid, and when its process started."""
 
 from __future__ import annotations
 

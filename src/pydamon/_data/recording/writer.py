@@ -179,7 +179,7 @@ class Recorder(Closing):
 
 
 def _open_new(path: Path, *, force: bool) -> int:
-    """Create the file; with *force*, empty one that exists, which keeps its owner and mode."""
+    """Create the file; with *force*, empty a file that exists: it keeps its owner and mode."""
     try:
         return create_file(path, private=True)
     except FileExistsError:
