@@ -13,15 +13,13 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("src", "tests", "tools", "examples")
 MOST_LINES = 400
 EXCEPTIONS = {
-    "src/pydamon/_observe/kernel/monitor.py",
-    "src/pydamon/_observe/sampling/monitor.py",
     "tests/unit/act/test_refusals.py",
     "tests/unit/cases/test_figures.py",
     "tests/unit/cases/test_snapshots_and_targets.py",
     "tests/unit/data/test_foreign_files.py",
     "tests/unit/data/test_formats.py",
     "tests/unit/data/test_recording.py",
-    "tests/unit/show/test_serve.py",
+    "tests/unit/show/test_web.py",
     "tests/unit/show/test_top.py",
     "tests/vm/test_real.py",
 }

@@ -94,15 +94,18 @@ def _types_in(name: str, value: Any) -> Iterator[tuple[str, type]]:
         yield from _types_of_function(name, value)
         return
     for base in value.__mro__:
-        if not base.__module__.startswith("pydamon."):
-            continue
-        for attribute, annotation in vars(base).get("__annotations__", {}).items():
-            if not attribute.startswith("_"):
-                yield from _resolved(f"{name}.{attribute}", annotation, base.__module__)
-        for attribute, member in vars(base).items():
-            if not attribute.startswith("_") or attribute in _SPOKEN:
-                for function in _functions_of(member):
-                    yield from _types_of_function(f"{name}.{attribute}", function)
+        if base.__module__.startswith("pydamon."):
+            yield from _types_of_members(name, base)
+
+
+def _types_of_members(name: str, base: type) -> Iterator[tuple[str, type]]:
+    for attribute, annotation in vars(base).get("__annotations__", {}).items():
+        if not attribute.startswith("_"):
+            yield from _resolved(f"{name}.{attribute}", annotation, base.__module__)
+    for attribute, member in vars(base).items():
+        if not attribute.startswith("_") or attribute in _SPOKEN:
+            for function in _functions_of(member):
+                yield from _types_of_function(f"{name}.{attribute}", function)
 
 
 def _functions_of(member: Any) -> list[FunctionType]:
