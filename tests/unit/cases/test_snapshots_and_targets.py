@@ -116,7 +116,7 @@ def test_what_a_snapshot_cost_counts_once_a_window(tmp_path: Path) -> None:
     record(tmp_path / "b.damon", shifted(others, 5000))
     merged = merge_recordings([tmp_path / "a.damon", tmp_path / "b.damon"]).read()
     assert len(merged) == 30
-    assert merged.of_snapshots("late_ticks").tolist() == [2] * 30
+    assert merged.per_snapshot("late_ticks").tolist() == [2] * 30
     assert analysis.summary(merged).cost.late_ticks == 60
 
 
@@ -314,10 +314,10 @@ def test_a_process_is_its_start_and_not_its_name(tmp_path: Path) -> None:
 # Kind 7: where a recording begins.
 
 
-@pytest.fixture
-def day(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A snapshot a minute for twelve hours."""
-    path = tmp_path / "day.damon"
+    path = tmp_path_factory.mktemp("day") / "day.damon"
     record(
         path,
         [
@@ -367,7 +367,7 @@ def test_an_empty_slice_is_an_error_that_says_what_there_is(
 ) -> None:
     source, target = tmp_path / f"source.{suffix}", tmp_path / "none.damon"
     write_recording(source, open_recording(day), force=True)
-    assert main(["slice", *argv, str(day), str(target)]) == 1
+    assert main(["slice", *argv, str(source), str(target)]) == 1
     error = capsys.readouterr().err
     assert "nothing of" in error
     assert said in error

@@ -1,4 +1,4 @@
-"""Files as other people's tools write them: `tests/unit/cases` holds the small ones that once failed."""
+"""Files as other tools write them: `tests/unit/cases` holds small ones that once failed."""
 
 from __future__ import annotations
 

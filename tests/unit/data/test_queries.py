@@ -208,11 +208,11 @@ def test_picking_leaves_every_snapshot_and_target(
         assert found.start.tolist() == one.start[mine].tolist()
         assert found.target.tolist() == one.target[mine].tolist()
     pid = data.draw(st.sampled_from([each.pid for each in whole.targets]))
-    mine = np.repeat(whole.of_parts("pid") == pid, np.diff(whole.part_offsets))
+    mine = np.repeat(whole.per_target("pid") == pid, np.diff(whole.target_offsets))
     both, other = picked.of_pid(pid), whole.of_pid(pid).pick(rows[mine])
     assert both.targets == other.targets
     assert both.column("start").tolist() == other.column("start").tolist()
-    for name in ("snapshot_offsets", "part_offsets", "part_snapshots"):
+    for name in ("snapshot_offsets", "target_offsets", "target_snapshots"):
         assert getattr(both, name).tolist() == getattr(other, name).tolist()
 
 
@@ -238,4 +238,4 @@ def test_footprints_are_kept(tmp_path: Path) -> None:
     )
     found = record(tmp_path / "r.damon", [one])
     assert found.snapshot(0).footprints == one.footprints
-    assert found.of_parts("rss_bytes").tolist() == [7, 8]
+    assert found.per_target("rss_bytes").tolist() == [7, 8]

@@ -24,10 +24,10 @@ from hypothesis import strategies as st
 
 from pydamon import analysis
 from pydamon._data.formats.reader import open_recording, read_recording
-from pydamon._data.recording import COLUMNS, Recorder, Recording, RecordingInfo, parts
-from pydamon._data.recording import arrays as memory
-from pydamon._data.recording import writer as compact
-from pydamon._data.recording.format import LATER
+from pydamon._data.recording import COLUMNS, Recorder, Recording, RecordingInfo, compact
+from pydamon._data.recording import arrow as memory
+from pydamon._data.recording import file as recording_file
+from pydamon._data.recording.schema import OPTIONAL_COLUMNS
 from pydamon._model.errors import RecordingError
 from pydamon._model.snapshot import Cost, Snapshot, Target
 from tests.recordings import (
@@ -286,7 +286,7 @@ def test_too_little_memory_to_make_it_compact_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "r.damon"
-    monkeypatch.setattr(compact, "joined", Mock(side_effect=MemoryError))
+    monkeypatch.setattr(compact, "concatenate", Mock(side_effect=MemoryError))
     with Recorder(path, info()) as recorder:
         for one in busy(30):
             recorder.write(one)
@@ -507,7 +507,7 @@ def test_a_recording_that_does_not_fit_into_memory_is_said_so(
 ) -> None:
     path = tmp_path / "r.damon"
     long_recording(path, 10)
-    monkeypatch.setattr(parts, "free_memory", lambda: 2**20)
+    monkeypatch.setattr(recording_file, "free_memory", lambda: 2**20)
     with pytest.raises(RecordingError, match="does not fit into memory") as caught:
         read_recording(path)
     assert "slice" in caught.value.hint
@@ -551,7 +551,9 @@ def test_regions_that_overlap_are_left_out(tmp_path: Path, change: str) -> None:
 
 def test_an_earlier_file_without_later_columns_is_read(tmp_path: Path) -> None:
     table = record(tmp_path / "r.damon", busy(3)).table
-    old = table.drop_columns(sorted(LATER)).replace_schema_metadata({"pydamon": info().to_json()})
+    old = table.drop_columns(sorted(OPTIONAL_COLUMNS)).replace_schema_metadata(
+        {"pydamon": info().to_json()}
+    )
     recording = read_recording(rewritten(tmp_path / "old", old))
     assert recording.hosts == (info().hostname,)
     assert recording.column("rss_bytes").sum() == 0

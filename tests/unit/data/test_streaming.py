@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from pydamon import analysis
 from pydamon._data.formats.output import write_recording
-from pydamon._data.recording import Recorded, Recording, RecordingFile
+from pydamon._data.recording import AnyRecording, Recording, RecordingFile
 from pydamon._model.errors import RecordingError
 from pydamon._model.snapshot import Cost
 from tests.recordings import busy, info, long_recording, record
 
-ANALYSES: dict[str, Callable[[Recorded], Any]] = {
+ANALYSES: dict[str, Callable[[AnyRecording], Any]] = {
     "summary": analysis.summary,
     "regions": analysis.regions,
     "first regions": lambda recording: analysis.regions(recording, 1),
@@ -102,7 +102,7 @@ def test_parts_say_what_the_whole_says(
 def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
     """Ten times as many regions, of which a whole in memory would take 200 MB."""
     one = long_recording(tmp_path / "one.damon", 300)
-    window_ns = int(one.of_snapshots("end_ns")[-1] - one.of_snapshots("start_ns")[0])
+    window_ns = int(one.per_snapshot("end_ns")[-1] - one.per_snapshot("start_ns")[0])
 
     def later(times: int) -> Recording:
         table = one.table
