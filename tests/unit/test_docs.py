@@ -17,7 +17,10 @@ from pydamon._cli.main import PROGRAM
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
-PUBLIC = ("analysis", "export", "live", "notebook", "objects", "policies", "probes", "workloads")
+PUBLIC = (
+    *("analysis", "export", "live", "notebook", "objects", "policies", "probes", "top", "web"),
+    "workloads",
+)
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`((?:sudo )?pydamon [^`]+)`")
@@ -111,9 +114,8 @@ def test_python_compiles_and_names_of_the_library_exist(page: Path) -> None:
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pydamon"):
                 assert node.module is not None
-                if "." not in node.module or node.module.split(".")[1] in PUBLIC:
-                    module = importlib.import_module(node.module)
-                    assert [n.name for n in node.names if not hasattr(module, n.name)] == []
+                module = importlib.import_module(node.module)
+                assert [n.name for n in node.names if not hasattr(module, n.name)] == []
             elif isinstance(node, ast.Attribute) and (name := dotted(node)).startswith("pydamon."):
                 value: object = pydamon
                 for part in name.split(".")[1:3]:
