@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,8 +73,7 @@ class Collector(ABC):
         return _Sampled(start_ns, end_ns, ticks, counts, sampling.cpu_ns, clearing_ns)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sampled:
+class _Sampled(NamedTuple):
     """What samples counted in a window."""
 
     start_ns: int
@@ -91,7 +90,7 @@ class _Sampled:
             end_ns=self.end_ns,
             table=table,
             lost=self.counts.lost,
-            ticks=self.ticks.count,
+            ticks=self.ticks.total,
             late_ticks=self.ticks.late,
             sampling_cpu_ns=self.cpu_ns,
             clearing_ns=self.clearing_ns,

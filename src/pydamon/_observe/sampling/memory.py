@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,8 +32,7 @@ _MOST_APART, _LARGE_GAP_BYTES = 32, 1 << 28
 """A target may have so many ranges in any case if gaps as large as this lie between them."""
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryState:
+class MemoryState(NamedTuple):
     """The targets as of the last update."""
 
     layout: Layout
@@ -172,7 +171,7 @@ class TargetMemory:
             repeated = keyed(repeated_ranges(layout.mappings))
             self.state = MemoryState(layout, footprints, repeated)
         else:
-            self.state = replace(self.state, footprints=footprints)
+            self.state = self.state._replace(footprints=footprints)
 
     def _monitored(self, layout: Layout) -> list[Ranges]:
         """The ranges to monitor: memory that never existed cannot be accessed."""

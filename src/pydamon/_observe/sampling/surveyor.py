@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +20,11 @@ from pydamon._observe.sampling.windows import WindowTimer
 __all__ = ["Glance", "Surveyor"]
 
 _LEAST_WINDOWS = 10
-"""The window of a survey is at least so many times as long as the clear: memory cleared last
-must not have much less time to be accessed than memory cleared first."""
+"""The window of a survey is at least so many times as long as the clear: memory that is cleared
+last must not have much less time to be accessed than memory that is cleared first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Glance:
+class Glance(NamedTuple):
     """An exact look at some regions, while all others are sampled."""
 
     survey: Survey

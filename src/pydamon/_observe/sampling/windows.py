@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
+from typing import NamedTuple
 
 from pydamon._model.regions import RegionTable
 from pydamon._observe.pace import Pacer
@@ -14,8 +14,7 @@ from pydamon._observe.sampling.memory import TargetMemory
 __all__ = ["CpuMeter", "Ticks", "Window", "WindowTimer"]
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """What one window saw, and what seeing it cost."""
 
     start_ns: int
@@ -53,11 +52,10 @@ class CpuMeter:
         self.cpu_ns += self._clock.cpu_ns() - self._begin_ns
 
 
-@dataclass(frozen=True, slots=True)
-class Ticks:
+class Ticks(NamedTuple):
     """How many ticks a window had, and how many came too late."""
 
-    count: int
+    total: int
     late: int
 
 
