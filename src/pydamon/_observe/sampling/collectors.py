@@ -13,7 +13,7 @@ from pydamon._model.regions import RegionTable
 from pydamon._observe.pace import Pacer
 from pydamon._observe.probes.base import Counts, Session
 from pydamon._observe.sampling.exact_looks import ExactLook, chunks_of
-from pydamon._observe.sampling.memory import TargetMemory
+from pydamon._observe.sampling.memory import MonitoredMemory
 from pydamon._observe.sampling.rates import update_rates
 from pydamon._observe.sampling.surveyor import Surveyor
 from pydamon._observe.sampling.windows import CpuMeter, Ticks, Window, WindowTimer
@@ -35,7 +35,7 @@ _SETTLED_SHARE = 0.25
 class Collector(ABC):
     """Fills windows: finds out how often the regions of a table are accessed."""
 
-    def __init__(self, session: Session, memory: TargetMemory, pacer: Pacer) -> None:
+    def __init__(self, session: Session, memory: MonitoredMemory, pacer: Pacer) -> None:
         self._session = session
         self._memory = memory
         self._pacer = pacer
@@ -106,7 +106,7 @@ class SampleCollector(Collector):
     """
 
     def __init__(
-        self, session: Session, memory: TargetMemory, pacer: Pacer, *, plain: bool, careful: bool
+        self, session: Session, memory: MonitoredMemory, pacer: Pacer, *, plain: bool, careful: bool
     ) -> None:
         super().__init__(session, memory, pacer)
         self._plain = plain
@@ -146,7 +146,7 @@ class SurveyingCollector(SampleCollector):
     def __init__(
         self,
         session: Session,
-        memory: TargetMemory,
+        memory: MonitoredMemory,
         pacer: Pacer,
         surveyor: Surveyor,
         *,

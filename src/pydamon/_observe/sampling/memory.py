@@ -17,7 +17,7 @@ from pydamon._observe.pace import Pacer
 from pydamon._observe.probes.base import Session
 from pydamon._observe.targets import Layout, Space
 
-__all__ = ["MemoryState", "TargetMemory"]
+__all__ = ["MemoryState", "MonitoredMemory"]
 
 _CHECK_NS = 100 * 10**6
 """How often to check in a window whether the targets live, and where their memory is."""
@@ -41,7 +41,7 @@ class MemoryState(NamedTuple):
     """Memory that counts in another target, too, as ranges of `order_keys`."""
 
 
-class TargetMemory:
+class MonitoredMemory:
     """Follows the targets of a monitor: processes come and go, and memory moves."""
 
     def __init__(self, space: Space, session: Session, pacer: Pacer) -> None:

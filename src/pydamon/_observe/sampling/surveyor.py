@@ -11,7 +11,7 @@ from pydamon._model import adjust
 from pydamon._model.regions import RegionTable
 from pydamon._observe.pace import Pacer
 from pydamon._observe.probes.base import Clock, Counts, Session
-from pydamon._observe.sampling.memory import TargetMemory
+from pydamon._observe.sampling.memory import MonitoredMemory
 from pydamon._observe.sampling.rates import check_survey
 from pydamon._observe.sampling.schedule import SurveySchedule
 from pydamon._observe.sampling.surveys import Survey, SurveyPlanner
@@ -38,7 +38,7 @@ class Surveyor:
     def __init__(
         self,
         session: Session,
-        memory: TargetMemory,
+        memory: MonitoredMemory,
         pacer: Pacer,
         share: float,
         seed: int | None,

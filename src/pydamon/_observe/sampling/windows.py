@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pydamon._model.regions import RegionTable
 from pydamon._observe.pace import Pacer
 from pydamon._observe.probes.base import Clock, Session
-from pydamon._observe.sampling.memory import TargetMemory
+from pydamon._observe.sampling.memory import MonitoredMemory
 
 __all__ = ["CpuMeter", "Ticks", "Window", "WindowTimer"]
 
@@ -62,7 +62,7 @@ class Ticks(NamedTuple):
 class WindowTimer:
     """Lets time pass, unless the memory of the targets ends the window early."""
 
-    def __init__(self, session: Session, memory: TargetMemory, pacer: Pacer) -> None:
+    def __init__(self, session: Session, memory: MonitoredMemory, pacer: Pacer) -> None:
         self._session = session
         self._memory = memory
         self._pacer = pacer
