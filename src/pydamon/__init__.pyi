@@ -22,6 +22,7 @@ from ._data.recording import (
 )
 from ._model.attrs import Attrs, IntervalGoal
 from ._model.classify import RegionClasses
+from ._model.display import Displayable, Drawable
 from ._model.errors import (
     KernelError,
     ProbeError,
@@ -75,6 +76,8 @@ __all__ = [
     "Cost",
     "CpuSample",
     "Destination",
+    "Displayable",
+    "Drawable",
     "Filter",
     "Footprint",
     "Goal",

@@ -19,7 +19,10 @@ import pytest
 
 import pydamon
 
-FACADES = ("analysis", "export", "live", "notebook", "objects", "policies", "probes", "workloads")
+FACADES = (
+    *("analysis", "export", "live", "notebook", "objects", "policies", "probes", "top", "web"),
+    "workloads",
+)
 """The public modules that have names."""
 PUBLIC = (pydamon, *(importlib.import_module(f"pydamon.{name}") for name in FACADES))
 
@@ -119,7 +122,9 @@ def _functions_of(member: Any) -> list[FunctionType]:
 
 def _types_of_function(name: str, function: Any) -> Iterator[tuple[str, type]]:
     function = inspect.unwrap(function)
-    for annotation in function.__annotations__.values():
+    for parameter, annotation in function.__annotations__.items():
+        if parameter.startswith("_"):
+            continue
         yield from _resolved(name, annotation, function.__module__)
 
 

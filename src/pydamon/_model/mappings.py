@@ -107,9 +107,9 @@ class MappingTable:
         largest = np.full(len(start), -1, np.int64)
         pairs = overlaps(np.stack([start, end], axis=1), self.bounds)
         # By range, then by overlap: the last pair of each range has its largest mapping.
-        order = np.lexsort((pairs.size, pairs.index))
-        last = order[Runs.of(pairs.index[order]).tails]
-        largest[pairs.index[last]] = pairs.other[last]
+        order = np.lexsort((pairs.size, pairs.row))
+        last = order[Runs.of(pairs.row[order]).tails]
+        largest[pairs.row[last]] = pairs.other[last]
         return largest
 
 

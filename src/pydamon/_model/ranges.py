@@ -7,7 +7,7 @@ of numbers with `order_keys`, and the same functions work on those.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,14 +78,13 @@ def subtract(ranges: Ranges, others: Ranges) -> Ranges:
     return np.stack([address[:-1][left], address[1:][left]], axis=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Overlaps:
+class Overlaps(NamedTuple):
     """The pairs of a range and another one that have bytes in common, in the order of both.
 
-    `index` and `other` are the rows of the two, `start` and `end` bound the common bytes.
+    `row` and `other` are the rows of the two, `start` and `end` bound the common bytes.
     """
 
-    index: NDArray[np.intp]
+    row: NDArray[np.intp]
     other: NDArray[np.intp]
     start: _Addresses
     end: _Addresses
@@ -103,13 +102,13 @@ def overlaps(ranges: Ranges, others: Ranges) -> Overlaps:
     """
     first = np.searchsorted(others[:, 1], ranges[:, 0], side="right")
     beyond = np.searchsorted(others[:, 0], ranges[:, 1], side="left")
-    index, place = expand(np.maximum(beyond - first, 0))
-    other = first[index] + place
+    row, place = expand(np.maximum(beyond - first, 0))
+    other = first[row] + place
     return Overlaps(
-        index,
+        row,
         other,
-        np.maximum(ranges[index, 0], others[other, 0]),
-        np.minimum(ranges[index, 1], others[other, 1]),
+        np.maximum(ranges[row, 0], others[other, 0]),
+        np.minimum(ranges[row, 1], others[other, 1]),
     )
 
 
@@ -207,13 +206,15 @@ def amount_within(
     return within
 
 
-@dataclass(frozen=True, slots=True)
 class Cut:
     """Pieces of ranges in their order: `index` is the row that each piece is of."""
 
-    index: NDArray[np.intp]
-    start: _Addresses
-    end: _Addresses
+    __slots__ = ("end", "index", "start")
+
+    def __init__(self, index: NDArray[np.intp], start: _Addresses, end: _Addresses) -> None:
+        self.index = index
+        self.start = start
+        self.end = end
 
 
 def cut_at(

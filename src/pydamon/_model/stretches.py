@@ -81,7 +81,7 @@ class Stretches:
     def pages_in(self, ranges: Ranges) -> NDArray[np.bool_]:
         """Which pages lie in ranges of `order_keys`: flat."""
         pairs = overlaps(self.keys, ranges)
-        first = self.offsets[pairs.index] + pairs.start - self.keys[pairs.index, 0]
+        first = self.offsets[pairs.row] + pairs.start - self.keys[pairs.row, 0]
         step = np.zeros(int(self.offsets[-1]) + 1, np.int8)
         step[first] += 1
         np.add.at(step, first + pairs.size, -1)

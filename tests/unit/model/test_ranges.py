@@ -68,7 +68,7 @@ def test_intersect(some: Ranges, others: Ranges) -> None:
 @given(ranges(), ranges())
 def test_overlaps_are_all_pairs_with_common_bytes(some: Ranges, others: Ranges) -> None:
     pairs = overlaps(some, others)
-    rows = zip(*(c.tolist() for c in (pairs.index, pairs.other, pairs.size)), strict=True)
+    rows = zip(*(c.tolist() for c in (pairs.row, pairs.other, pairs.size)), strict=True)
     assert list(rows) == [
         (i, j, len(common))
         for i in range(len(some))

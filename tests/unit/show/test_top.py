@@ -432,7 +432,7 @@ class Teletype(io.StringIO):
     [
         (("0",), "no process with pid 0"),
         (("nothing-there",), "no recording nothing-there"),
-        (("1", "r.damon"), "not r.damon too"),
+        (("1", "r.damon"), "not r.damon as well"),
         ((), "name processes by pid"),
     ],
 )

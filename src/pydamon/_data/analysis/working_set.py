@@ -121,7 +121,7 @@ class WorkingSet(Displayable):
     targets: tuple[WorkingSetSeries, ...]
 
     @classmethod
-    def of(cls, fold: TimeSeriesFold, percentiles: Sequence[float] = PERCENTILES) -> WorkingSet:
+    def _of(cls, fold: TimeSeriesFold, percentiles: Sequence[float] = PERCENTILES) -> WorkingSet:
         """The working sets in a fold whose first amounts are `touched_bytes` and `unseen_bytes`."""
         series = list(fold.series())
         sizes = _percentiles(series, [*percentiles, 50])
@@ -176,7 +176,7 @@ def working_set(recording: AnyRecording, percentiles: Sequence[float] = PERCENTI
         raise UsageError("a percentile is a number from 0 to 100")
     series = TimeSeriesFold(touched_bytes, unseen_bytes)
     fold(recording, series)
-    return WorkingSet.of(series, percentiles)
+    return WorkingSet._of(series, percentiles)
 
 
 def _percentiles(series: Sequence[TimeSeries], percentiles: Sequence[float]) -> list[list[int]]:

@@ -298,17 +298,19 @@ def _copy_of_pipe(path: Path) -> IO[bytes] | None:
 
 
 def _copy_rest(pipe: IO[bytes], copy: IO[bytes], path: Path) -> None:
+    """Copy what is left in a pipe, as long as half of the disk stays free."""
     folder = tempfile.gettempdir()
-    most_bytes = copy.tell() + shutil.disk_usage(folder).free // 2
-    while chunk := pipe.read(_PIPE_BYTES):
+    most_bytes = (copy.tell() + shutil.disk_usage(folder).free) // 2
+    while copy.tell() <= most_bytes:
+        if not (chunk := pipe.read(_PIPE_BYTES)):
+            copy.flush()
+            return
         copy.write(chunk)
-        if copy.tell() > most_bytes:
-            raise RecordingError(
-                f"cannot read {path}: it goes on after {format_size(most_bytes)}, and "
-                f"{folder} cannot hold more",
-                hint="set TMPDIR to a directory on a larger disk, or write it to a file",
-            )
-    copy.flush()
+    raise RecordingError(
+        f"cannot read {path}: it goes on after {format_size(most_bytes)}, and "
+        f"{folder} cannot hold more",
+        hint="set TMPDIR to a directory on a larger disk, or write it to a file",
+    )
 
 
 def _reader_of(path: Path, content_path: Path) -> BatchReader:

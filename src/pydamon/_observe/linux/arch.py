@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,8 +79,7 @@ def refuse_unless_x86_64(what: str) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class PageTables:
+class PageTables(NamedTuple):
     """The format of the entries of page tables, and where the kernel maps physical memory.
 
     Each field up to `special` is a mask of bits of an entry.

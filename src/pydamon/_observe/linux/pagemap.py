@@ -10,8 +10,7 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +50,7 @@ WRITTEN, FILE, PRESENT, SWAPPED, HUGE = 1 << 1, 1 << 2, 1 << 3, 1 << 4, 1 << 6
 """Categories of pages that a scan tells apart (PAGE_IS_*)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(NamedTuple):
     """Which pages a scan returns: those of all categories in `all_of`, and of one in `any_of`.
 
     `told` are the categories that it tells of them. With `protect` the pages are write-protected.

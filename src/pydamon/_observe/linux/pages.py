@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,8 +57,7 @@ class PageRuns:
         return join(np.stack([self.start[chosen], self.end[chosen]], axis=1))
 
 
-@dataclass(frozen=True, slots=True)
-class Frames:
+class Frames(NamedTuple):
     """The frames of pages, one entry a page.
 
     `exclusive` pages are present and mapped by this process only, `shared` pages are present and

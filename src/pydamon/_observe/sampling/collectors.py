@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from pydamon._model.regions import RegionTable
 from pydamon._observe.pace import Pacer
 from pydamon._observe.probes.base import Counts, Session
 from pydamon._observe.sampling.exact_looks import ExactLook, chunks_of
-from pydamon._observe.sampling.memory import TargetMemory
+from pydamon._observe.sampling.memory import MonitoredMemory
 from pydamon._observe.sampling.rates import update_rates
 from pydamon._observe.sampling.surveyor import Surveyor
 from pydamon._observe.sampling.windows import CpuMeter, Ticks, Window, WindowTimer
@@ -35,7 +35,7 @@ _SETTLED_SHARE = 0.25
 class Collector(ABC):
     """Fills windows: finds out how often the regions of a table are accessed."""
 
-    def __init__(self, session: Session, memory: TargetMemory, pacer: Pacer) -> None:
+    def __init__(self, session: Session, memory: MonitoredMemory, pacer: Pacer) -> None:
         self._session = session
         self._memory = memory
         self._pacer = pacer
@@ -73,8 +73,7 @@ class Collector(ABC):
         return _Sampled(start_ns, end_ns, ticks, counts, sampling.cpu_ns, clearing_ns)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sampled:
+class _Sampled(NamedTuple):
     """What samples counted in a window."""
 
     start_ns: int
@@ -91,7 +90,7 @@ class _Sampled:
             end_ns=self.end_ns,
             table=table,
             lost=self.counts.lost,
-            ticks=self.ticks.count,
+            ticks=self.ticks.total,
             late_ticks=self.ticks.late,
             sampling_cpu_ns=self.cpu_ns,
             clearing_ns=self.clearing_ns,
@@ -107,7 +106,7 @@ class SampleCollector(Collector):
     """
 
     def __init__(
-        self, session: Session, memory: TargetMemory, pacer: Pacer, *, plain: bool, careful: bool
+        self, session: Session, memory: MonitoredMemory, pacer: Pacer, *, plain: bool, careful: bool
     ) -> None:
         super().__init__(session, memory, pacer)
         self._plain = plain
@@ -147,7 +146,7 @@ class SurveyingCollector(SampleCollector):
     def __init__(
         self,
         session: Session,
-        memory: TargetMemory,
+        memory: MonitoredMemory,
         pacer: Pacer,
         surveyor: Surveyor,
         *,

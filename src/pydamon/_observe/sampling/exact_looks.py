@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +33,7 @@ Chunk = tuple[int, int, int]
 """Target, start and end."""
 
 
-@dataclass(frozen=True, slots=True)
-class SeenPages:
+class SeenPages(NamedTuple):
     """The pages of the stretches of a look: flat arrays, as `Stretches` explains."""
 
     stretches: Stretches

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from pydamon._observe.pace import Pacer
 from pydamon._observe.probes.base import Session
 from pydamon._observe.targets import Layout, Space
 
-__all__ = ["MemoryState", "TargetMemory"]
+__all__ = ["MemoryState", "MonitoredMemory"]
 
 _CHECK_NS = 100 * 10**6
 """How often to check in a window whether the targets live, and where their memory is."""
@@ -32,8 +32,7 @@ _MOST_APART, _LARGE_GAP_BYTES = 32, 1 << 28
 """A target may have so many ranges in any case if gaps as large as this lie between them."""
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryState:
+class MemoryState(NamedTuple):
     """The targets as of the last update."""
 
     layout: Layout
@@ -42,7 +41,7 @@ class MemoryState:
     """Memory that counts in another target, too, as ranges of `order_keys`."""
 
 
-class TargetMemory:
+class MonitoredMemory:
     """Follows the targets of a monitor: processes come and go, and memory moves."""
 
     def __init__(self, space: Space, session: Session, pacer: Pacer) -> None:
@@ -172,7 +171,7 @@ class TargetMemory:
             repeated = keyed(repeated_ranges(layout.mappings))
             self.state = MemoryState(layout, footprints, repeated)
         else:
-            self.state = replace(self.state, footprints=footprints)
+            self.state = self.state._replace(footprints=footprints)
 
     def _monitored(self, layout: Layout) -> list[Ranges]:
         """The ranges to monitor: memory that never existed cannot be accessed."""

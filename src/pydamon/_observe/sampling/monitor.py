@@ -24,7 +24,7 @@ from pydamon._observe.sampling.collectors import (
     ScanCollector,
     SurveyingCollector,
 )
-from pydamon._observe.sampling.memory import TargetMemory
+from pydamon._observe.sampling.memory import MonitoredMemory
 from pydamon._observe.sampling.snapshots import Timing, snapshot_of
 from pydamon._observe.sampling.surveyor import Surveyor
 from pydamon._observe.sampling.tuning import IntervalTuner
@@ -63,7 +63,7 @@ class SamplingMonitor(Monitor):
         self._traits = traits
         self._pacer = pacer
         self._tuner = None if goal is None else IntervalTuner(goal)
-        self._memory = TargetMemory(space, session, pacer)
+        self._memory = MonitoredMemory(space, session, pacer)
         self._collector: Collector
         self._regions: MappingRegions
         self._choose(traits, survey_share, plain, seed)

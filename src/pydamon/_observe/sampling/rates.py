@@ -14,7 +14,7 @@ from pydamon._observe.probes.base import Counts
 __all__ = ["check_survey", "update_rates"]
 
 _DOUBTFUL, _IMPROBABLE = 0.05, 1e-5
-"""Chances from which on samples raise doubts about a survey, and contradict it: with so many
+"""Chances below which samples raise doubts about a survey, and contradict it. With so many
 regions and windows, events with a chance of one in 20 happen all the time."""
 _MOST, _MOST_OF_FEW = 0.95, 0.75
 """The surest that a survey can be, and few samples: a single miss must not contradict them."""

@@ -9,7 +9,7 @@ MOST_NS = 60e6
 _REST_NS = 10**9
 """Sampling has so much time between two surveys, even where surveys cost nothing."""
 _CREDIT = 3
-"""One part in so many of the price is enough for a survey whose figures hold no longer."""
+"""When one part in so many of the price is paid, figures that hold no longer are renewed."""
 _START_NS = 4 * 10**9
 """So long after the first survey windows may still become longer, and surveys come on credit."""
 _LITTLE = 0.03

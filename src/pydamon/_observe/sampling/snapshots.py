@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,7 @@ from pydamon._observe.sampling.memory import MemoryState
 __all__ = ["Timing", "snapshot_of"]
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(NamedTuple):
     """The window of a snapshot, and the intervals that it was taken with."""
 
     start_ns: int

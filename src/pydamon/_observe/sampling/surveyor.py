@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from pydamon._model import adjust
 from pydamon._model.regions import RegionTable
 from pydamon._observe.pace import Pacer
 from pydamon._observe.probes.base import Clock, Counts, Session
-from pydamon._observe.sampling.memory import TargetMemory
+from pydamon._observe.sampling.memory import MonitoredMemory
 from pydamon._observe.sampling.rates import check_survey
 from pydamon._observe.sampling.schedule import SurveySchedule
 from pydamon._observe.sampling.surveys import Survey, SurveyPlanner
@@ -20,12 +20,11 @@ from pydamon._observe.sampling.windows import WindowTimer
 __all__ = ["Glance", "Surveyor"]
 
 _LEAST_WINDOWS = 10
-"""The window of a survey is at least so many times as long as the clear: memory cleared last
-must not have much less time to be accessed than memory cleared first."""
+"""The window of a survey is at least so many times as long as the clear: memory that is cleared
+last must not have much less time to be accessed than memory that is cleared first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Glance:
+class Glance(NamedTuple):
     """An exact look at some regions, while all others are sampled."""
 
     survey: Survey
@@ -39,7 +38,7 @@ class Surveyor:
     def __init__(
         self,
         session: Session,
-        memory: TargetMemory,
+        memory: MonitoredMemory,
         pacer: Pacer,
         share: float,
         seed: int | None,

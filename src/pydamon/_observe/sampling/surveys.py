@@ -20,7 +20,7 @@ from pydamon._model.regions import RegionTable
 from pydamon._model.runs import group_bounds
 from pydamon._observe.probes.base import Session
 from pydamon._observe.sampling.exact_looks import Chunk, ExactLook, chunks_of
-from pydamon._observe.sampling.memory import TargetMemory
+from pydamon._observe.sampling.memory import MonitoredMemory
 from pydamon._observe.sampling.schedule import MOST_NS
 from pydamon._observe.sampling.spot_looks import SpotLooks
 from pydamon._observe.sampling.windows import CpuMeter
@@ -85,7 +85,7 @@ class SurveyPlanner:
     """Begins surveys and glances, of as much memory as their CPU time allows."""
 
     def __init__(
-        self, session: Session, memory: TargetMemory, share: float, rng: np.random.Generator
+        self, session: Session, memory: MonitoredMemory, share: float, rng: np.random.Generator
     ) -> None:
         self._session = session
         self._memory = memory

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
+from typing import NamedTuple
 
 from pydamon._model.regions import RegionTable
 from pydamon._observe.pace import Pacer
 from pydamon._observe.probes.base import Clock, Session
-from pydamon._observe.sampling.memory import TargetMemory
+from pydamon._observe.sampling.memory import MonitoredMemory
 
 __all__ = ["CpuMeter", "Ticks", "Window", "WindowTimer"]
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """What one window saw, and what seeing it cost."""
 
     start_ns: int
@@ -53,18 +52,17 @@ class CpuMeter:
         self.cpu_ns += self._clock.cpu_ns() - self._begin_ns
 
 
-@dataclass(frozen=True, slots=True)
-class Ticks:
+class Ticks(NamedTuple):
     """How many ticks a window had, and how many came too late."""
 
-    count: int
+    total: int
     late: int
 
 
 class WindowTimer:
     """Lets time pass, unless the memory of the targets ends the window early."""
 
-    def __init__(self, session: Session, memory: TargetMemory, pacer: Pacer) -> None:
+    def __init__(self, session: Session, memory: MonitoredMemory, pacer: Pacer) -> None:
         self._session = session
         self._memory = memory
         self._pacer = pacer

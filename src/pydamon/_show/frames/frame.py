@@ -91,6 +91,7 @@ class Frame:
     --------
     >>> import pydamon
     >>> from pydamon import Access, Phase, Trace
+    >>> from pydamon.live import frame_of
     >>> trace = Trace((Phase(10**9, (Access(0, 4 << 20, rate_hz=1000),)),))
     >>> with pydamon.simulate(trace, [(0, 16 << 20)]) as mon:
     ...     frame = frame_of(list(mon.run("2s")))
@@ -184,6 +185,7 @@ def fold(frames: Sequence[Frame]) -> Frame:
     --------
     >>> import pydamon
     >>> from pydamon import Access, Phase, Trace
+    >>> from pydamon.live import frame_of
     >>> trace = Trace((Phase(10**9, (Access(0, 4 << 20, rate_hz=1000),)),))
     >>> with pydamon.simulate(trace, [(0, 16 << 20)]) as mon:
     ...     frames = [frame_of([snapshot]) for snapshot in mon.run("2s")]

@@ -44,6 +44,7 @@ class HeatMapCache:
     --------
     >>> import pydamon
     >>> from pydamon import Access, Phase, Trace
+    >>> from pydamon.live import History
     >>> trace = Trace((Phase(10**9, (Access(0, 4 << 20, rate_hz=1000),)),))
     >>> history, cache = History(), HeatMapCache()
     >>> with pydamon.simulate(trace, [(0, 16 << 20)]) as mon:

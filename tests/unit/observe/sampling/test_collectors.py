@@ -16,7 +16,7 @@ from pydamon._model.ranges import PAGE_SIZE, Ranges
 from pydamon._observe.probes.base import Counts, PageBits, Traits
 from pydamon._observe.probes.trace import Access, Phase, Trace
 from pydamon._observe.sampling.exact_looks import chunks_of
-from pydamon._observe.sampling.memory import TargetMemory
+from pydamon._observe.sampling.memory import MonitoredMemory
 from pydamon._observe.sampling.monitor import SamplingMonitor
 from pydamon._observe.sampling.windows import CpuMeter, WindowTimer
 from tests.unit.observe.sampling.fakes import (
@@ -154,7 +154,7 @@ def test_a_window_has_whole_intervals_that_fill_it(length_ms: int, ticks: int) -
     counted = timer.tick_until(
         start_ns, length_ms * 10**6, lambda: quarters.append(session.clock.now_ns())
     )
-    assert (counted.count, counted.late) == (ticks, 0)
+    assert (counted.total, counted.late) == (ticks, 0)
     assert session.clock.now_ns() - start_ns == pytest.approx(length_ms * 10**6, abs=20)
     assert len(quarters) == 1
     assert quarters[0] >= start_ns + length_ms * 10**6 // 4
@@ -164,7 +164,7 @@ def test_waiting_ends_early_when_everything_stops() -> None:
     session = CountingSession(IDLE)
     session.plan.layouts = [(0, layout((FakeProcess(), ranges((0, 64)))))]
     space = PlannedSpace(session.plan)
-    memory = TargetMemory(space, session, pacer())
+    memory = MonitoredMemory(space, session, pacer())
     memory.start()
     timer = WindowTimer(session, memory, pacer())
     timer.wait_until(SECOND)

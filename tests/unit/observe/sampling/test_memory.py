@@ -7,7 +7,7 @@ import pytest
 
 from pydamon._model.errors import TargetError
 from pydamon._model.regions import RegionTable
-from pydamon._observe.sampling.memory import TargetMemory
+from pydamon._observe.sampling.memory import MonitoredMemory
 from pydamon._observe.targets import Layout
 from tests.unit.observe.sampling.fakes import (
     MIB,
@@ -25,9 +25,9 @@ MS = 10**6
 
 def started(
     session: PlannedSession, *, follows_memory: bool = True
-) -> tuple[TargetMemory, PlannedSpace]:
+) -> tuple[MonitoredMemory, PlannedSpace]:
     space = PlannedSpace(session.plan, follows_memory=follows_memory)
-    memory = TargetMemory(space, session, pacer())
+    memory = MonitoredMemory(space, session, pacer())
     memory.start()
     return memory, space
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -235,8 +234,7 @@ class Machine:
             raise ProbeUnavailable(str(error)) from error
 
 
-@dataclass(frozen=True, slots=True)
-class _Kernel:
+class _Kernel(NamedTuple):
     """Facts from the kernel's BTF: the id of a type, and offsets of members."""
 
     iter_task: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,8 +48,7 @@ _GAP_PAGES = 128
 """Ranges with a gap up to this are cleared as one: 60 ns a page of the gap, 10 us a range more."""
 
 
-@dataclass(frozen=True)
-class PageRows:
+class PageRows(NamedTuple):
     """The page tables that map some stretches: a row for each, with 512 entries."""
 
     stretches: Stretches

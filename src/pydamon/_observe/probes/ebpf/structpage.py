@@ -12,7 +12,7 @@ import mmap
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pydamon._model.errors import ProbeUnavailable
 from pydamon._model.ranges import PAGE_SIZE
@@ -35,8 +35,7 @@ ReadWord = Callable[[int], int]
 """Reads 8 bytes at a kernel address; raises `ProbeUnavailable` if it cannot."""
 
 
-@dataclass(frozen=True, slots=True)
-class StructPage:
+class StructPage(NamedTuple):
     """The address of the first page's structure, and offsets in it."""
 
     vmemmap: int
