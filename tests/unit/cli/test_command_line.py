@@ -313,6 +313,9 @@ def test_odd_sizes_of_terminals_are_ignored(
         assert capsys.readouterr().out.splitlines()[0] == usual.splitlines()[0]
         assert main(["report", name, "--help"]) == 0
         capsys.readouterr()
+    # pytest itself prints before the fixture gives the sizes back.
+    monkeypatch.delenv("COLUMNS")
+    monkeypatch.delenv("LINES")
 
 
 def _completed(line: str) -> list[str]:

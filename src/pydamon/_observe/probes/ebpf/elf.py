@@ -69,7 +69,7 @@ class ElfFile:
             raise ElfError("not a little-endian ELF64 object")
         try:
             self._sections = _sections(data)
-        except (struct.error, IndexError, ValueError) as error:
+        except (struct.error, IndexError, OverflowError, ValueError) as error:
             raise ElfError(f"not a whole object: {error}") from None
 
     def iter_sections(self) -> Iterator[Section]:
