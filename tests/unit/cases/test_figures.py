@@ -63,7 +63,9 @@ def with_working_set(size: Mapping[str, float]) -> Figures:
 def in_library(recording: Recording, _: Path) -> Figures:
     last = recording.snapshot(-1)
     classes = last.classes.over(len(last.targets))
-    figures = {name: int(getattr(classes, name).sum()) for name in CLASSES if name != "idle"}
+    figures: Figures = {
+        name: int(getattr(classes, name).sum()) for name in CLASSES if name != "idle"
+    }
     return figures | {
         "idle": int(classes.idle(IDLE_NS).sum()),
         "working_set": last.working_set(),

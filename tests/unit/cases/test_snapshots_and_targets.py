@@ -36,8 +36,8 @@ def printed(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
 
 def shifted(snapshots: Sequence[Snapshot], by_ns: int) -> list[Snapshot]:
     return [
-        dataclasses.replace(one, start_ns=one.start_ns + by_ns, end_ns=one.end_ns + by_ns)
-        for one in snapshots
+        dataclasses.replace(each, start_ns=each.start_ns + by_ns, end_ns=each.end_ns + by_ns)
+        for each in snapshots
     ]
 
 
@@ -47,16 +47,18 @@ def shifted(snapshots: Sequence[Snapshot], by_ns: int) -> list[Snapshot]:
 def test_targets_that_are_told_some_microseconds_apart_are_in_one_snapshot() -> None:
     path = FILES / "ps_two_targets.txt"
     for recording in (open_recording(path), read_recording(path)):
-        found = analysis.working_set(recording)
-        assert found.total.size_bytes.tolist() == [32 * MIB] * 10
-        assert [one.size_bytes.tolist() for one in found.targets] == [[16 * MIB] * 10] * 2
+        working_set = analysis.working_set(recording)
+        assert working_set.total.size_bytes.tolist() == [32 * MIB] * 10
+        assert [series.size_bytes.tolist() for series in working_set.targets] == [
+            [16 * MIB] * 10
+        ] * 2
         size = analysis.summary(recording).size
         assert (size.total, size.hot) == pytest.approx((96 * MIB, 32 * MIB))
         assert analysis.idle(recording).total_bytes == 96 * MIB
         assert len(analysis.footprint(recording)[0].wss_bytes) == 10
     recording = read_recording(path)
     assert len(recording) == 10
-    assert [len(one.targets) for one in recording.snapshots()] == [2] * 10
+    assert [len(each.targets) for each in recording.snapshots()] == [2] * 10
     apart_ns = np.unique(np.diff(recording.column("end_ns")))
     assert 100_000 in apart_ns, "rows keep their own times"
     assert len(Replay(recording).history.frames()) == 10
@@ -66,16 +68,16 @@ def test_targets_that_are_told_some_microseconds_apart_are_in_one_snapshot() -> 
 def test_windows_that_mostly_overlap_are_one_snapshot_in_every_format(
     tmp_path: Path, by_us: int
 ) -> None:
-    one = [snapshot((REDIS,), [(0, 0x10_0000, 0x20_0000, 20, n)], n) for n in range(30)]
-    other = [snapshot((WORKER,), [(0, 0x10_0000, 0x20_0000, 20, n)], n) for n in range(30)]
-    record(tmp_path / "a.damon", one)
-    record(tmp_path / "b.damon", shifted(other, by_us * 1000))
+    first = [snapshot((REDIS,), [(0, 0x10_0000, 0x20_0000, 20, n)], n) for n in range(30)]
+    second = [snapshot((WORKER,), [(0, 0x10_0000, 0x20_0000, 20, n)], n) for n in range(30)]
+    record(tmp_path / "a.damon", first)
+    record(tmp_path / "b.damon", shifted(second, by_us * 1000))
     merged = merge_recordings([tmp_path / "a.damon", tmp_path / "b.damon"])
     for suffix in ("damon", "parquet", "csv", "ndjson", "json", "data", "perf"):
         write_recording(tmp_path / f"m.{suffix}", merged, force=True)
         again = open_recording(tmp_path / f"m.{suffix}")
-        found = analysis.working_set(again)
-        assert found.total.size_bytes.tolist() == [2 * MIB] * 30, suffix
+        working_set = analysis.working_set(again)
+        assert working_set.total.size_bytes.tolist() == [2 * MIB] * 30, suffix
         assert analysis.summary(again).size.hot == pytest.approx(2 * MIB), suffix
 
 
@@ -85,7 +87,7 @@ def test_parts_of_a_merge_do_not_cut_snapshots_in_two(tmp_path: Path) -> None:
         taken = [snapshot((target,), rows, number) for number in range(300)]
         record(tmp_path / f"{name}.damon", shifted(taken, by_ns))
     merged = merge_recordings([tmp_path / f"{name}.damon" for name in "abc"]).sorted()
-    sizes = [len(one.targets) for part in merged for one in part.snapshots()]
+    sizes = [len(each.targets) for chunk in merged for each in chunk.snapshots()]
     assert sizes == [3] * 300
 
 
@@ -107,12 +109,12 @@ def test_a_target_is_in_a_snapshot_at_most_once(
     windows: list[tuple[int, int, int]], expected: list[int]
 ) -> None:
     columns = np.array(windows, np.int64).reshape(-1, 3).T
-    assert new_snapshots(*columns).tolist() == [bool(one) for one in expected]
+    assert new_snapshots(*columns).tolist() == [bool(begins) for begins in expected]
 
 
 def test_what_a_snapshot_cost_counts_once_a_window(tmp_path: Path) -> None:
     record(tmp_path / "a.damon", busy(30))
-    others = [dataclasses.replace(one, targets=(Target(1), Target(2))) for one in busy(30)]
+    others = [dataclasses.replace(each, targets=(Target(1), Target(2))) for each in busy(30)]
     record(tmp_path / "b.damon", shifted(others, 5000))
     merged = merge_recordings([tmp_path / "a.damon", tmp_path / "b.damon"]).read()
     assert len(merged) == 30
@@ -218,23 +220,25 @@ def fleet(tmp_path: Path) -> Path:
 
 def test_processes_of_two_hosts_are_two_targets(fleet: Path) -> None:
     for recording in (open_recording(fleet), read_recording(fleet)):
-        found = analysis.working_set(recording)
+        working_set = analysis.working_set(recording)
         named = {
-            (one.target.name, one.target.host): one.most for one in found.targets if one.target
+            (series.target.name, series.target.host): series.most
+            for series in working_set.targets
+            if series.target
         }
         assert named == {("nginx", "hostA"): 16 * MIB, ("postgres", "hostB"): 48 * MIB}
-        assert found.total.size_bytes.tolist() == [64 * MIB] * 10
+        assert working_set.total.size_bytes.tolist() == [64 * MIB] * 10
         summary = analysis.summary(recording)
-        assert [one.host for one in summary.targets] == ["hostA", "hostB"]
+        assert [each.host for each in summary.targets] == ["hostA", "hostB"]
         assert {(m.target.name, m.size.hot) for m in summary.mappings} == {
             ("nginx", 16 * MIB),
             ("postgres", 48 * MIB),
         }
         heat = analysis.heatmap(recording)
-        assert (heat.target.name, [one.name for one in heat.others]) == ("postgres", ["nginx"])
+        assert (heat.target.name, [each.name for each in heat.others]) == ("postgres", ["nginx"])
         assert heat.rates == pytest.approx(np.ones_like(heat.rates))
         regions = analysis.regions(recording).sorted_by("address").regions
-        assert [one.target.name for one in regions] == ["nginx", "nginx", "postgres"]
+        assert [each.target.name for each in regions] == ["nginx", "nginx", "postgres"]
 
 
 @pytest.mark.parametrize("suffix", ["json", "data", "perf"])
@@ -244,9 +248,9 @@ def test_two_hosts_stay_two_targets_where_a_file_knows_no_hosts(
     lost = write_recording(tmp_path / f"r.{suffix}", open_recording(fleet))
     assert {"host", "pid", "target"} <= set(lost)
     copy, original = read_recording(tmp_path / f"r.{suffix}"), read_recording(fleet)
-    found = analysis.working_set(copy)
-    assert sorted(one.most for one in found.targets) == [16 * MIB, 48 * MIB]
-    assert found.total.size_bytes.tolist() == [64 * MIB] * 10
+    working_set = analysis.working_set(copy)
+    assert sorted(series.most for series in working_set.targets) == [16 * MIB, 48 * MIB]
+    assert working_set.total.size_bytes.tolist() == [64 * MIB] * 10
     windows = ("end_ns",) if suffix == "perf" else ("start_ns", "end_ns")
     for name in windows:
         assert sorted(copy.column(name)) == sorted(original.column(name)), name
@@ -260,7 +264,7 @@ def test_both_hosts_are_named_wherever_targets_are(
         assert "hostB" in text or report == "heatmap", report
         assert report == "heatmap" or "hostA" in text, report
     document = json.loads(printed(capsys, "report", "wss", "--json", str(fleet)))
-    assert [(one["pid"], one["host"]) for one in document["targets"]] == [
+    assert [(each["pid"], each["host"]) for each in document["targets"]] == [
         (1234, "hostA"),
         (1234, "hostB"),
     ]
@@ -268,7 +272,7 @@ def test_both_hosts_are_named_wherever_targets_are(
     assert by_pid["targets"] == document["targets"]
     where = ["--where", "host = hostA"]
     alone = json.loads(printed(capsys, "report", "summary", "--json", *where, str(fleet)))
-    assert {one["target"] for one in alone["mappings"]} == {"nginx"}
+    assert {each["target"] for each in alone["mappings"]} == {"nginx"}
 
 
 def test_a_fleet_is_replayed_with_its_targets_apart(fleet: Path) -> None:
@@ -280,13 +284,16 @@ def test_a_fleet_is_replayed_with_its_targets_apart(fleet: Path) -> None:
 
 def test_a_pid_that_was_given_anew_is_another_target(capsys: pytest.CaptureFixture[str]) -> None:
     path = FILES / "pid_reuse.ndjson"
-    found = analysis.working_set(open_recording(path))
-    assert [one.target.name for one in found.targets if one.target] == ["sh", "python3"]
-    assert [len(one.end_ns) for one in found.targets] == [5, 5]
-    assert len(found.total.end_ns) == 10
+    working_set = analysis.working_set(open_recording(path))
+    assert [series.target.name for series in working_set.targets if series.target] == [
+        "sh",
+        "python3",
+    ]
+    assert [len(series.end_ns) for series in working_set.targets] == [5, 5]
+    assert len(working_set.total.end_ns) == 10
     text = printed(capsys, "report", "summary", str(path))
     assert "sh (pid 77), python3 (pid 77)" in " ".join(text.split())
-    assert [one.name for one in read_recording(path).targets] == ["sh", "python3"]
+    assert [each.name for each in read_recording(path).targets] == ["sh", "python3"]
 
 
 def test_a_process_is_its_start_and_not_its_name(tmp_path: Path) -> None:
@@ -300,8 +307,10 @@ def test_a_process_is_its_start_and_not_its_name(tmp_path: Path) -> None:
             for number, (name, began_ns) in enumerate(zip(names, started, strict=True))
         ],
     )
-    found = analysis.working_set(recording)
-    assert [(one.target.name, len(one.end_ns)) for one in found.targets if one.target] == [
+    working_set = analysis.working_set(recording)
+    assert [
+        (series.target.name, len(series.end_ns)) for series in working_set.targets if series.target
+    ] == [
         ("python3", 3),
         ("python3", 1),
     ]

@@ -155,10 +155,10 @@ def test_texts_are_read_as_other_tools_store_them(
     write_recording(path, record(tmp_path / "r.damon", busy(12)), format=name)
     sound = read_recording(path)
     path.write_bytes(changed(path.read_bytes()))
-    found = read_recording(path)
-    assert found.complete
-    assert found.info == sound.info
-    assert found.table.to_pylist() == sound.table.to_pylist()
+    changed_recording = read_recording(path)
+    assert changed_recording.complete
+    assert changed_recording.info == sound.info
+    assert changed_recording.table.to_pylist() == sound.table.to_pylist()
 
 
 @pytest.mark.parametrize("name", ["native", "json_compressed"])
@@ -189,17 +189,20 @@ def test_columns_may_be_separated_as_spreadsheets_do(tmp_path: Path) -> None:
     for separator in ";\t":
         frame = pl.read_csv(tmp_path / "r.csv").drop("pydamon")
         frame.write_csv(tmp_path / "x.csv", separator=separator)
-        found = read_recording(tmp_path / "x.csv")
-        assert found.column("start").tolist() == recording.column("start").tolist()
+        copy = read_recording(tmp_path / "x.csv")
+        assert copy.column("start").tolist() == recording.column("start").tolist()
 
 
 def test_targets_have_the_numbers_that_damo_gave_them(tmp_path: Path) -> None:
     recording = read_recording(CASES / "target_0_1.json")
-    assert [(one.pid, one.name) for one in recording.targets] == [(0, "target 0"), (1, "target 1")]
+    assert [(each.pid, each.name) for each in recording.targets] == [
+        (0, "target 0"),
+        (1, "target 1"),
+    ]
     write_recording(tmp_path / "r.perf", recording)
     write_recording(tmp_path / "r.data", read_recording(tmp_path / "r.perf"))
     for copy in map(read_recording, (tmp_path / "r.perf", tmp_path / "r.data")):
-        assert [one.pid for one in copy.targets] == [0, 1]
+        assert [each.pid for each in copy.targets] == [0, 1]
         for pid in (0, 1):
             touched = analysis.working_set(copy.of_pid(pid)).total.size_bytes
             ours = analysis.working_set(recording.of_pid(pid)).total.size_bytes
@@ -211,7 +214,7 @@ def test_a_target_without_a_number_gets_one_that_no_other_has(tmp_path: Path) ->
     path.write_bytes(
         damo((None, [region()]), (0, [region()]), (2**60, [region()]), (1, [region()]))
     )
-    assert {one.pid: one.name for one in read_recording(path).targets} == {
+    assert {each.pid: each.name for each in read_recording(path).targets} == {
         0: "target 0",
         1: "target 1",
         2: "",
@@ -219,7 +222,7 @@ def test_a_target_without_a_number_gets_one_that_no_other_has(tmp_path: Path) ->
     }
     event = "k 1 [0] {}.0: damon:damon_aggregated: target_id={} nr_regions=1 0-4096: 1 1\n"
     path.write_text(event.format(1, 2**60) + event.format(1, 0))
-    pids = {one.name: one.pid for one in read_recording(path).targets}
+    pids = {each.name: each.pid for each in read_recording(path).targets}
     assert pids == {f"target {2**60}": 1, "target 0": 0}
 
 
@@ -227,14 +230,14 @@ def test_a_scheme_lists_the_regions_of_several_targets(tmp_path: Path) -> None:
     path = CASES / "tried_regions_two_targets.json"
     recording = read_recording(path)
     assert recording.complete
-    assert [one.pid for one in recording.targets] == [0, 1]
+    assert [each.pid for each in recording.targets] == [0, 1]
     assert analysis.working_set(recording).total.size_bytes.tolist() == [MIB + MIB // 2]
     write_recording(tmp_path / "r.json", recording)
     (record_again,) = json.loads((tmp_path / "r.json").read_bytes())
     (theirs,) = json.loads(path.read_bytes())
     starts, again = (
-        [one["start"] for one in found["snapshots"][0]["regions"]]
-        for found in (theirs, record_again)
+        [each["start"] for each in document["snapshots"][0]["regions"]]
+        for document in (theirs, record_again)
     )
     assert again == starts
 
@@ -286,7 +289,7 @@ def test_what_comes_before_a_number_that_does_not_fit_is_kept(tmp_path: Path) ->
     path = tmp_path / "r.json"
     path.write_bytes(damo((0, [region()]), (1, [region()]), (2, [region(age=2**32)])))
     recording = read_recording(path)
-    assert [one.pid for one in recording.targets] == [0, 1]
+    assert [each.pid for each in recording.targets] == [0, 1]
     assert "record 3, snapshot 1, region 1: age cannot be 4294967296" in recording.problem
 
 
@@ -359,9 +362,9 @@ def test_tables_of_polars_and_pandas_are_read(tmp_path: Path) -> None:
     frame.write_ipc_stream(tmp_path / "polars.damon", compression="zstd")
     frame.to_pandas().to_parquet(tmp_path / "pandas.parquet")
     for name in ("polars.parquet", "pandas.parquet"):
-        found = read_recording(tmp_path / name)
-        assert found.complete
-        assert found.table.to_pylist() == recording.table.to_pylist()
+        copy = read_recording(tmp_path / name)
+        assert copy.complete
+        assert copy.table.to_pylist() == recording.table.to_pylist()
 
 
 @pytest.mark.parametrize(
@@ -463,10 +466,10 @@ def test_what_damo_says_of_a_region_survives_or_is_named(tmp_path: Path, between
         return
     assert names == ()
     lost(tmp_path, copy, "json")
-    (found,) = json.loads((tmp_path / "copy.json").read_bytes())[0]["snapshots"]
-    assert found["damos_stats"] == {"nr_tried": 3}
-    assert [one["sz_filter_passed"] for one in found["regions"]] == ["1.500 KiB", "0 B", "0 B"]
-    assert [one["probe_hits"] for one in found["regions"]] == [[], [1, 2], []]
+    (taken,) = json.loads((tmp_path / "copy.json").read_bytes())[0]["snapshots"]
+    assert taken["damos_stats"] == {"nr_tried": 3}
+    assert [each["sz_filter_passed"] for each in taken["regions"]] == ["1.500 KiB", "0 B", "0 B"]
+    assert [each["probe_hits"] for each in taken["regions"]] == [[], [1, 2], []]
 
 
 @pytest.mark.parametrize("name", [one.name for one in FORMATS])
@@ -496,13 +499,13 @@ def test_a_conversion_keeps_every_value_or_names_its_column(
     if "touched_bytes" in names:
         return  # regions that are touched in part become two
     theirs, ours = (
-        sorted(one.table.to_pylist(), key=lambda row: (row["end_ns"], row["pid"], row["start"]))
-        for one in (copy, changed)
+        sorted(each.table.to_pylist(), key=lambda row: (row["end_ns"], row["pid"], row["start"]))
+        for each in (copy, changed)
     )
     differing = {key for a, b in zip(theirs, ours, strict=True) for key in b if a[key] != b[key]}
     assert differing <= set(names)
     for field in ("commands", "kernel", "hostname", "pydamon_version", "probe"):
         if getattr(copy.info, field) != getattr(recording.info, field):
             assert field in names
-    if FORMATS[[one.name for one in FORMATS].index(name)].holds is None:
+    if FORMATS[[format.name for format in FORMATS].index(name)].holds is None:
         assert names == ()

@@ -64,9 +64,9 @@ def again(path: Path, recording: Recording, name: str) -> Recording:
 
 
 def in_turn(written: list[Snapshot]) -> Iterator[Snapshot]:
-    for number, one in enumerate(written):
+    for number, each in enumerate(written):
         begin_ns = BEGIN_NS + number * 100 * MS + 7
-        yield dataclasses.replace(one, start_ns=begin_ns, end_ns=begin_ns + 100 * MS)
+        yield dataclasses.replace(each, start_ns=begin_ns, end_ns=begin_ns + 100 * MS)
 
 
 @pytest.mark.parametrize("name", LOSSLESS)
@@ -90,14 +90,14 @@ def test_damo_is_told_the_same_working_sets(
 ) -> None:
     # damo does not know what cannot be observed, which is in no working set.
     seen = [
-        dataclasses.replace(one, unobservable_bytes=np.zeros_like(one.start)) for one in written
+        dataclasses.replace(each, unobservable_bytes=np.zeros_like(each.start)) for each in written
     ]
     recording = record(tmp_path / "r.damon", in_turn(seen))
     if len(recording) == 0:
         return
     copy = again(tmp_path / "copy", recording, name)
     assert copy.complete
-    for pid in {one.pid for one in recording.targets}:
+    for pid in {each.pid for each in recording.targets}:
         # damo's formats have no names: processes that had a pid one after the other become one.
         ours, theirs = (
             {
@@ -110,14 +110,15 @@ def test_damo_is_told_the_same_working_sets(
         )
         assert theirs == ours or pid == 0
     heat = [
-        (one.column("nr_accesses") * one.column("touched_bytes")).sum() for one in (recording, copy)
+        (each.column("nr_accesses") * each.column("touched_bytes")).sum()
+        for each in (recording, copy)
     ]
     assert heat[1] > 0 or heat[0] == 0
 
 
 def test_a_region_touched_in_part_becomes_two_with_the_same_heat(tmp_path: Path) -> None:
-    one = snapshot((target(7, "x"),), [(0, 0, 0x8000, 5, 3)], touched=[0x2000])
-    copy = again(tmp_path / "copy", record(tmp_path / "r.damon", [one]), "json")
+    taken = snapshot((target(7, "x"),), [(0, 0, 0x8000, 5, 3)], touched=[0x2000])
+    copy = again(tmp_path / "copy", record(tmp_path / "r.damon", [taken]), "json")
     assert copy.column("start").tolist() == [0, 0x2000]
     assert copy.column("end").tolist() == [0x2000, 0x8000]
     assert copy.column("nr_accesses").tolist() == [20, 0]
@@ -131,7 +132,7 @@ _numbers = st.one_of(st.integers(0, 10**6), st.integers(0, 10**6).map(lambda n: 
 @st.composite
 def damo_regions(draw: st.DrawFn) -> list[dict[str, Any]]:
     pages = draw(st.lists(st.integers(0, 2**40), min_size=2, max_size=8, unique=True).map(sorted))
-    found = []
+    regions = []
     for low, high in pairwise(pages):
         if not draw(st.booleans()):
             continue
@@ -147,22 +148,22 @@ def damo_regions(draw: st.DrawFn) -> list[dict[str, Any]]:
             }
             region["probe_hits"] = draw(st.sampled_from([[], [], [1, 2]]))
             region["sz_filter_passed"] = draw(st.sampled_from(["0 B", "0 B", "1.500 MiB"]))
-        found.append(region)
-    return found
+        regions.append(region)
+    return regions
 
 
 @st.composite
 def damo_documents(draw: st.DrawFn) -> list[dict[str, Any]]:
     """What damo 3.4 writes: records of targets, or of schemes."""
-    found = []
+    records = []
     ids = draw(st.lists(_ids, max_size=3, unique=True))
     for target_id in ids:
         at_ns, kept = draw(st.integers(10**9, 2 * 10**18)), []
         for _ in range(draw(st.integers(0, 4))):
             regions = draw(damo_regions())
             end_ns = at_ns + draw(st.integers(1, 10**9))
-            total = sum(_int(one["end"]) - _int(one["start"]) for one in regions)
-            one = {
+            total = sum(_int(region["end"]) - _int(region["start"]) for region in regions)
+            taken = {
                 "start_time": str(at_ns),
                 "end_time": str(end_ns),
                 "regions": regions,
@@ -171,12 +172,12 @@ def damo_documents(draw: st.DrawFn) -> list[dict[str, Any]]:
                 "sample_interval_us": draw(st.sampled_from([None, None, "8000000"])),
             }
             if regions:  # the one thing that is lost: snapshots of nothing
-                kept.append(one)
+                kept.append(taken)
             at_ns = end_ns
         if not kept:
             continue
         interval = {"sample_us": "5000", "aggr_us": "100000", "ops_update_us": "1000000"}
-        found.append(
+        records.append(
             {
                 "kdamond_idx": draw(_ids),
                 "context_idx": draw(_ids),
@@ -188,7 +189,7 @@ def damo_documents(draw: st.DrawFn) -> list[dict[str, Any]]:
                 "data_source": draw(st.sampled_from(["unknown", "unknown", "damon_stat"])),
             }
         )
-    return found
+    return records
 
 
 def _int(digits: str) -> int:
@@ -197,8 +198,8 @@ def _int(digits: str) -> int:
 
 def as_damo_means(document: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The same with plain numbers, and with what it leaves unsaid."""
-    for one in document:
-        for taken in one["snapshots"]:
+    for written in document:
+        for taken in written["snapshots"]:
             for region in taken["regions"]:
                 region["start"], region["end"] = _int(region["start"]), _int(region["end"])
                 region.setdefault("nr_accesses", None)
@@ -208,7 +209,7 @@ def as_damo_means(document: list[dict[str, Any]]) -> list[dict[str, Any]]:
                     region["age"]["aggr_intervals"] = _int(str(region["age"]["aggr_intervals"]))
                 region.setdefault("probe_hits", [])
                 region.setdefault("sz_filter_passed", "0 B")
-    return sorted(document, key=lambda one: str(one["target_id"]))
+    return sorted(document, key=lambda written: str(written["target_id"]))
 
 
 @pytest.mark.parametrize("name", ["json", "json_compressed"])
@@ -224,8 +225,8 @@ def test_nothing_that_damo_wrote_is_lost(
     assert copy.complete
     write_recording(path, copy, format=name, force=True)
     content = path.read_bytes()
-    found = json.loads(content if name == "json" else zlib.decompress(content))
-    assert as_damo_means(found) == as_damo_means(document)
+    written = json.loads(content if name == "json" else zlib.decompress(content))
+    assert as_damo_means(written) == as_damo_means(document)
 
 
 @settings(_QUICK, max_examples=40)
@@ -281,10 +282,10 @@ def test_every_format_comes_in_parts(tmp_path: Path, name: str) -> None:
 
 def test_the_suffix_says_what_to_write(tmp_path: Path) -> None:
     recording = record(tmp_path / "r.damon", busy(2))
-    for one in FORMATS:
-        path = tmp_path / f"copy{one.suffixes[0]}"
+    for format in FORMATS:
+        path = tmp_path / f"copy{format.suffixes[0]}"
         write_recording(path, recording)
-        assert one.matches(path.read_bytes())
+        assert format.matches(path.read_bytes())
     with pytest.raises(UsageError, match="does not say in which format"):
         write_recording(tmp_path / "copy.xyz", recording)
     with pytest.raises(UsageError, match="no format 'xyz'"):
@@ -319,8 +320,8 @@ def test_other_tools_read_parquet_by_themselves(tmp_path: Path) -> None:
     write_recording(path, recording)
     touched = int(recording.column("touched_bytes").sum())
     where = f"from '{path}' where mapping = '[heap]'"
-    found = duckdb.execute(f"select count(*), max(nr_accesses) {where}").fetchall()
-    assert found == [(35, 20)]
+    rows = duckdb.execute(f"select count(*), max(nr_accesses) {where}").fetchall()
+    assert rows == [(35, 20)]
     polars = pl.scan_parquet(path)
     assert polars.select(pl.col("touched_bytes").sum()).collect().item() == touched
     assert polars.filter(pl.col("host") == info().hostname).collect().height == 105
@@ -336,8 +337,8 @@ def test_other_tools_read_the_texts_by_themselves(tmp_path: Path, name: str) -> 
     write_recording(path, recording)
     touched = int(recording.column("touched_bytes").sum())
     query = f"select sum(touched_bytes), min(start_ns) from '{path}'"
-    (found,) = duckdb.execute(query).fetchall()
-    assert found == (touched, BEGIN_NS)
+    (row,) = duckdb.execute(query).fetchall()
+    assert row == (touched, BEGIN_NS)
     polars = pl.read_csv(path) if name == "csv" else pl.read_ndjson(path)
     assert polars["touched_bytes"].sum() == touched
     pandas = pd.read_csv(path) if name == "csv" else pd.read_json(path, lines=True)
@@ -361,10 +362,10 @@ def test_recordings_of_several_hosts_become_one(tmp_path: Path) -> None:
     for number, host in enumerate(["web1", "web2", "web3"]):
         path = tmp_path / f"{host}.damon"
         with Recorder(path, on(host, BEGIN_NS + number)) as recorder:
-            for one in busy(20 + number):
+            for each in busy(20 + number):
                 shift = number * 30 * MS
                 moved = dataclasses.replace(
-                    one, start_ns=one.start_ns + shift, end_ns=one.end_ns + shift
+                    each, start_ns=each.start_ns + shift, end_ns=each.end_ns + shift
                 )
                 recorder.write(moved)
         paths.append(path)

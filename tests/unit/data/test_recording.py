@@ -49,9 +49,9 @@ _COLUMNS = ("target", "start", "end", "nr_accesses", "age", "touched_bytes", "un
 _SCALARS = ("start_ns", "end_ns", "sampling_ns", "max_nr_accesses", "targets", "cost")
 
 
-def same(one: Snapshot, other: Snapshot) -> bool:
-    return all(getattr(one, name) == getattr(other, name) for name in _SCALARS) and all(
-        np.array_equal(getattr(one, name), getattr(other, name)) for name in _COLUMNS
+def same(first: Snapshot, second: Snapshot) -> bool:
+    return all(getattr(first, name) == getattr(second, name) for name in _SCALARS) and all(
+        np.array_equal(getattr(first, name), getattr(second, name)) for name in _COLUMNS
     )
 
 
@@ -92,12 +92,12 @@ def test_what_is_written_is_read(
     tmp_path_factory: pytest.TempPathFactory, written: list[Snapshot], windows: st.DataObject
 ) -> None:
     now_ns = BEGIN_NS
-    for index, one in enumerate(written):
+    for index, each in enumerate(written):
         length_ns = windows.draw(st.integers(1, 3 * 10**9))
-        written[index] = dataclasses.replace(one, start_ns=now_ns, end_ns=now_ns + length_ns)
+        written[index] = dataclasses.replace(each, start_ns=now_ns, end_ns=now_ns + length_ns)
         now_ns += length_ns
     recording = record(tmp_path_factory.mktemp("r") / "r.damon", written)
-    expected = [one for one in written if len(one)]
+    expected = [each for each in written if len(each)]
     assert recording.complete
     assert recording.info == info()
     assert len(recording) == len(expected)
@@ -105,8 +105,8 @@ def test_what_is_written_is_read(
 
 
 def test_regions_keep_the_names_of_their_mappings(tmp_path: Path) -> None:
-    found = record(tmp_path / "r.damon", busy(3)).snapshot(-1)
-    names = [(region.mapping.name, region.mapping.perms) for region in found if region.mapping]
+    read = record(tmp_path / "r.damon", busy(3)).snapshot(-1)
+    names = [(region.mapping.name, region.mapping.perms) for region in read if region.mapping]
     assert names == [
         ("/usr/bin/redis-server", "r-xp"),
         ("[heap]", "rw-p"),
@@ -139,13 +139,17 @@ def test_many_names_do_not_pile_up_in_the_file(tmp_path: Path) -> None:
     assert len(known) == 120
     assert 1000 < max(known) <= 1010
     for number in (98, 119):
-        named = [one.mapping.name for one in read_recording(path).snapshot(number) if one.mapping]
+        named = [
+            region.mapping.name
+            for region in read_recording(path).snapshot(number)
+            if region.mapping
+        ]
         assert named == [f"/memfd:{number}.{n}" for n in range(10)]
 
 
 def test_one_target_can_be_picked(tmp_path: Path) -> None:
     recording = record(tmp_path / "r.damon", busy(5))
-    assert [one.pid for one in recording.targets] == [7, 8]
+    assert [each.pid for each in recording.targets] == [7, 8]
     worker = recording.of_pid(8)
     assert len(worker) == 5
     assert worker.snapshot(0).targets == (WORKER,)
@@ -183,9 +187,9 @@ def test_other_tools_read_the_file_by_themselves(tmp_path: Path) -> None:
 def test_every_second_reaches_the_file(tmp_path: Path) -> None:
     path = tmp_path / "r.damon"
     with Recorder(path, info()) as recorder:
-        for number, one in enumerate(busy(35)):
-            recorder.write(one)
-            lost_ns = one.end_ns - int(read_recording(path).column("end_ns").max(initial=BEGIN_NS))
+        for number, each in enumerate(busy(35)):
+            recorder.write(each)
+            lost_ns = each.end_ns - int(read_recording(path).column("end_ns").max(initial=BEGIN_NS))
             assert lost_ns < 10**9, number
         assert "not closed" in read_recording(path).problem
         recorder.flush()
@@ -248,8 +252,8 @@ def test_a_compact_file_is_its_owner_s_as_before(tmp_path: Path) -> None:
 def test_what_somebody_did_to_the_file_meanwhile_stands(tmp_path: Path, change: str) -> None:
     path = tmp_path / "r.damon"
     with Recorder(path, info()) as recorder:
-        for one in busy(30):
-            recorder.write(one)
+        for each in busy(30):
+            recorder.write(each)
         if change == "linked":
             os.link(path, tmp_path / "other")
         elif change == "moved":
@@ -288,8 +292,8 @@ def test_too_little_memory_to_make_it_compact_is_no_error(
     path = tmp_path / "r.damon"
     monkeypatch.setattr(compact, "concatenate", Mock(side_effect=MemoryError))
     with Recorder(path, info()) as recorder:
-        for one in busy(30):
-            recorder.write(one)
+        for each in busy(30):
+            recorder.write(each)
     monkeypatch.undo()
     assert read_recording(path).complete
     assert list(tmp_path.iterdir()) == [path]
@@ -331,8 +335,8 @@ def test_a_disk_that_fills_up_ends_the_recording(
         raise OSError(28, "No space left on device")
 
     def go_on() -> None:
-        for one in busy(20):
-            recorder.write(one)
+        for each in busy(20):
+            recorder.write(each)
 
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(RecordingError, match="No space left"):
