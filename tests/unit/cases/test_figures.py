@@ -32,7 +32,7 @@ from pydamon._show.frames.making import frame_of
 from pydamon._show.metrics import Metrics
 from pydamon._show.web.app import Encoder
 from tests.recordings import MIB, record, snapshot
-from tests.unit.cases.programs import GIB, IDLE_NS, JAVA, S, both, java, with_columns
+from tests.unit.cases.helpers import GIB, IDLE_NS, JAVA, S, both, java, with_columns
 
 Figures = dict[str, float]
 CLASSES = ("total", "hot", "warm", "cold", "idle", "unobservable", "unseen")
@@ -47,7 +47,7 @@ class Place:
 
 
 def report(path: Path, *argv: str) -> dict[str, Any]:
-    """What `pydamon report` prints of a recording as JSON."""
+    """The output of `pydamon report` on a recording, as JSON."""
     printed = io.StringIO()
     with redirect_stdout(printed):
         assert main(["report", *argv, "--json", str(path)]) == 0

@@ -27,17 +27,11 @@ from pydamon._show.pictures.picture import heatmap_svg
 from pydamon._show.top.heat import HeatPanel, HeatShown
 from pydamon._show.web.app import Encoder
 from tests.recordings import MIB, record, snapshot
-from tests.unit.cases.programs import GIB, JAVA, S, both, java, with_columns
-
-
-def printed(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    """What a command prints."""
-    assert main(list(argv)) == 0
-    return capsys.readouterr().out
+from tests.unit.cases.helpers import GIB, JAVA, S, both, java, printed, with_columns
 
 
 def document(capsys: pytest.CaptureFixture[str], *argv: str) -> dict[str, Any]:
-    """What a report prints as JSON."""
+    """The output of a report as JSON."""
     parsed: dict[str, Any] = json.loads(printed(capsys, "report", *argv))
     return parsed
 

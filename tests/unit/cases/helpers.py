@@ -1,15 +1,33 @@
-"""Snapshots of programs with every kind of memory, for the tests of figures."""
+"""Programs with every kind of memory, and commands that print what they find."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import pytest
 
+from pydamon._cli.main import main
 from pydamon._model.snapshot import Snapshot
 from tests.recordings import MIB, snapshot, target
 
-__all__ = ["GIB", "IDLE_NS", "JAVA", "POSTGRES", "S", "both", "java", "with_columns"]
+__all__ = [
+    "FILES",
+    "GIB",
+    "IDLE_NS",
+    "JAVA",
+    "POSTGRES",
+    "S",
+    "both",
+    "java",
+    "printed",
+    "shifted",
+    "with_columns",
+]
+
+FILES = Path(__file__).parent
 
 GIB, S = 2**30, 10**9
 IDLE_NS = 10 * S
@@ -21,6 +39,20 @@ JAVA = target(
     (21 * GIB, 22 * GIB, "rw-p", "[anon]"),
 )
 POSTGRES = target(8, "postgres", (GIB, 2 * GIB, "rw-s", "/dev/zero"))
+
+
+def printed(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """The output of a command."""
+    assert main(list(argv)) == 0
+    return capsys.readouterr().out
+
+
+def shifted(snapshots: Sequence[Snapshot], by_ns: int) -> list[Snapshot]:
+    """The same snapshots, later by some time."""
+    return [
+        dataclasses.replace(each, start_ns=each.start_ns + by_ns, end_ns=each.end_ns + by_ns)
+        for each in snapshots
+    ]
 
 
 def with_columns(taken: Snapshot, **columns: list[int]) -> Snapshot:
