@@ -14,10 +14,6 @@ FOLDERS = ("src", "tests", "tools", "examples")
 MOST_LINES = 400
 EXCEPTIONS = {
     "tests/unit/act/test_refusals.py",
-    "tests/unit/cases/test_figures.py",
-    "tests/unit/cases/test_snapshots_and_targets.py",
-    "tests/unit/data/test_foreign_files.py",
-    "tests/unit/data/test_formats.py",
     "tests/unit/data/test_recording.py",
     "tests/unit/show/test_web.py",
     "tests/unit/show/test_top.py",
