@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pydamon._model.closing import Closing
 from pydamon._model.mappings import MappingTable
+from pydamon._model.ranges import locate
 from pydamon._model.regions import Ranges
 from pydamon._observe.linux import procfs
 from pydamon._observe.linux.pages import FILE, PageRuns, ProcessPages
@@ -105,11 +106,7 @@ class TargetMemory(Closing):
 
     def mapping_at(self, address: NDArray[np.int64]) -> NDArray[np.intp]:
         """The index of the mapping that each address is in; -1 for none."""
-        if not len(self.bounds):
-            return np.full(len(address), -1, np.intp)
-        index = np.searchsorted(self.bounds[:, 0], address, side="right") - 1
-        outside = (index < 0) | (address >= self.bounds[index, 1])
-        return np.where(outside, -1, index)
+        return locate(self.bounds, address)
 
     def of_file(self, runs: PageRuns) -> NDArray[np.bool_]:
         """For each run of pages, whether it belongs to a file, so that it needs no swap."""

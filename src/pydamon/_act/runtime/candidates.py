@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.ranges import Cut, covered, cut_at
+from pydamon._model.ranges import Cut, contains, cut_at
 from pydamon._model.regions import Ranges
+from pydamon._model.runs import Runs, group_bounds
 from pydamon._model.schemes.pattern import UNBOUNDED, Bounds
 from pydamon._model.snapshot import UNKNOWN, Snapshot, SnapshotRegion
 
@@ -104,27 +105,25 @@ class Candidates:
         if not ranges:
             return self
         cut = self.cut_at({index: rows.ravel() for index, rows in ranges.items()})
-        target, inside = cut.target, np.zeros(len(cut), np.bool_)
+        inside = np.zeros(len(cut), np.bool_)
+        bounds = group_bounds(cut.target, len(self.snapshot.targets))
         for index, rows in ranges.items():
-            mine = slice(*np.searchsorted(target, (index, index + 1)))
-            inside[mine] = covered(rows, cut.start[mine], cut.end[mine]) > 0
+            mine = slice(bounds[index], bounds[index + 1])
+            inside[mine] = contains(rows, cut.start[mine])
         return cut.take(~inside)
 
     def runs(self, *, by_region: bool) -> Iterator[Run]:
         """The candidates as runs of neighbours, or each by itself."""
-        if by_region:
-            heads = np.arange(len(self))
-        else:
-            target = self.target
-            apart = (self.end[:-1] != self.start[1:]) | (target[:-1] != target[1:])
-            apart |= self.allowed[:-1] != self.allowed[1:]
-            heads = np.flatnonzero(np.append(True, apart)[: len(self)])
-        tails = np.append(heads[1:], len(self))[: len(heads)]
-        columns = (heads, tails, self.target[heads], self.start[heads], self.end[tails - 1])
-        rows = zip(*(column.tolist() for column in (*columns, self.allowed[heads])), strict=True)
-        pids = [target.pid for target in self.snapshot.targets]
-        for first, behind, target, start, end, allowed in rows:
-            yield Run(self, first, behind, target, pids[target], start, end, allowed)
+        target = self.target
+        apart = (self.end[:-1] != self.start[1:]) | (target[:-1] != target[1:])
+        apart |= (self.allowed[:-1] != self.allowed[1:]) | by_region
+        runs = Runs.split(apart, len(self))
+        heads = runs.heads
+        columns = (target[heads], self.start[heads], self.end[runs.tails], self.allowed[heads])
+        rows = zip(runs, *(column.tolist() for column in columns), strict=True)
+        pids = [known.pid for known in self.snapshot.targets]
+        for (first, behind), index, start, end, allowed in rows:
+            yield Run(self, first, behind, index, pids[index], start, end, allowed)
 
     def at(self, index: int) -> SnapshotRegion:
         """One candidate, for people; bytes touched and not observed are estimates for a part."""

@@ -11,7 +11,7 @@ from pydamon._act.actions import Action
 from pydamon._act.actions.base import Effect, Part
 from pydamon._act.memory import Refusal, TargetMemory
 from pydamon._act.runtime.candidates import Candidates
-from pydamon._model.ranges import EMPTY, subtract, union
+from pydamon._model.ranges import EMPTY, overlaps, subtract, union
 from pydamon._model.regions import PAGE_SIZE, Ranges
 from pydamon._model.schemes.pattern import Bounds
 from pydamon._model.schemes.scheme import SchemeStats
@@ -236,16 +236,10 @@ def _within(rows: Rows, ranges: Ranges) -> Rows:
     """The parts of rows that lie in sorted ranges; their bytes go by the length."""
     if not len(rows) or not len(ranges):
         return _NO_ROWS
-    first = np.searchsorted(ranges[:, 1], rows[:, 0], side="right")
-    beyond = np.searchsorted(ranges[:, 0], rows[:, 1], side="left")
-    counts = np.maximum(beyond - first, 0)
-    row = np.repeat(np.arange(len(rows)), counts)
-    offset = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-    overlapping = ranges[first[row] + offset]
-    start = np.maximum(rows[row, 0], overlapping[:, 0])
-    end = np.minimum(rows[row, 1], overlapping[:, 1])
-    share = (end - start) / (rows[row, 1] - rows[row, 0])
-    return np.column_stack([start, end, (rows[row, 2] * share).astype(np.int64)])
+    pairs = overlaps(rows[:, :2], ranges)
+    whole = rows[pairs.row]
+    size_bytes = whole[:, 2] * (pairs.size / (whole[:, 1] - whole[:, 0]))
+    return np.column_stack([pairs.start, pairs.end, size_bytes.astype(np.int64)])
 
 
 def _shared_out(ranges: Ranges, size_bytes: int) -> Rows:

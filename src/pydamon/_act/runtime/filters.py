@@ -16,6 +16,7 @@ from pydamon._act.memory import TargetMemory
 from pydamon._act.runtime.candidates import Candidates
 from pydamon._model.errors import SchemeError
 from pydamon._model.regions import PAGE_SIZE, Ranges
+from pydamon._model.runs import expand, true_runs
 from pydamon._model.schemes.filters import Filter
 from pydamon._observe.linux.pages import FILE, HUGE, PRESENT, SWAPPED
 from pydamon._observe.targets.members import cgroup_of
@@ -94,8 +95,7 @@ def passing(filters: Sequence[Filter], pages: Pages) -> Ranges:
         if decision.decided.all():
             break
     passes = decision.passes(not filters[-1].allow)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], passes, [False]])))
-    return pages.start + edges.reshape(-1, 2).astype(np.int64) * PAGE_SIZE
+    return pages.start + true_runs(passes).astype(np.int64) * PAGE_SIZE
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,8 +137,8 @@ class Pages:
         flags = np.zeros(self.count, np.int64)
         first = (runs.start - self.start) // PAGE_SIZE
         counts = (runs.end - runs.start) // PAGE_SIZE
-        offset = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-        flags[np.repeat(first, counts) + offset] = np.repeat(runs.flags, counts)
+        run, place = expand(counts)
+        flags[first[run] + place] = runs.flags[run]
         return flags
 
     def _have(self, flags: int) -> Bits:
