@@ -17,7 +17,9 @@ from zipfile import ZipFile
 
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
-BPF_OBJECT = "pydamon/_observe/probes/ebpf/sampler.bpf.o"
+BPF_OBJECTS = {
+    f"pydamon/_observe/probes/ebpf/{name}.bpf.o" for name in ("sampler", "sampler_bounded")
+}
 PROGRAM = "import time; memory = bytearray(32 << 20); time.sleep(2)"
 
 
@@ -31,8 +33,8 @@ def build() -> tuple[Path, Path]:
 
 def check(sdist: Path, wheel: Path) -> None:
     """Check the metadata of both packages, and the files of the wheel."""
-    if BPF_OBJECT not in ZipFile(wheel).namelist():
-        sys.exit(f"{wheel.name} lacks {BPF_OBJECT}")
+    if missing := BPF_OBJECTS - set(ZipFile(wheel).namelist()):
+        sys.exit(f"{wheel.name} lacks {', '.join(sorted(missing))}")
     run(sys.executable, "-m", "twine", "check", "--strict", str(sdist), str(wheel))
     run(sys.executable, "-m", "check_wheel_contents", str(wheel))
 

@@ -97,7 +97,9 @@ def test_the_state_before_the_first_aggregation(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status = _run(capsys, "apply", file, "--aggr", "10s", "-d", "100ms")
-    assert [scheme["state"] for scheme in status["schemes"]] == ["no aggregation has ended yet"]
+    (scheme,) = status["schemes"]
+    # A window that the end cuts short may come in time, or not.
+    assert scheme["state"].startswith(("no aggregation has ended yet", "on; too early to tell"))
 
 
 @pytest.mark.parametrize(
