@@ -24,7 +24,6 @@ from pydamon._bench.tools import EXACT, KERNEL, TOOLS
 from pydamon._cli import options as choices
 from pydamon._cli.command import Group
 from pydamon._cli.main import PROGRAM, main
-from pydamon._data.formats import FORMATS
 from pydamon._data.formats.reader import read_recording
 from pydamon._observe.probes import PROBES
 from pydamon._observe.start import ENGINES
@@ -108,8 +107,6 @@ def test_help_takes_at_most_15_times_an_empty_python(words: tuple[str, ...]) -> 
 def test_words_that_options_take_are_those_that_there_are() -> None:
     assert choices.ENGINES == ENGINES
     assert ("auto", *(probe.name for probe in PROBES)) == choices.PROBES
-    assert {one.name: one.suffixes for one in FORMATS} == choices.FORMATS
-    assert tuple(one.name for one in FORMATS if one.is_text) == choices.TEXT_FORMATS
     assert get_args(analysis.By) == choices.HISTOGRAMS
     assert tuple(analysis.SORT_KEYS) == choices.SORT_KEYS
     assert (*TOOLS, EXACT, KERNEL) == choices.TOOLS
