@@ -18,10 +18,10 @@ import pytest
 
 import pydamon
 from pydamon._observe.linux.maps import parse_maps, read_maps
+from pydamon._observe.linux.pagemap import Pagemap
 from pydamon._observe.linux.process import Process
 from pydamon._observe.probes import PROBES, Session, open_session
 from pydamon._observe.probes.idle import IdleProbe
-from pydamon._observe.probes.scanning import Pagemap
 from tests.integration.conftest import MIB, Program, huge_bytes, needs, open_files, running, script
 
 pytestmark = pytest.mark.live

@@ -8,21 +8,19 @@ rounds as the logarithm of the longest run and no loop over regions.
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.regions import PAGE_SIZE, Ranges, RegionTable
+from pydamon._model.ranges import EMPTY, PAGE_SIZE, Ranges
+from pydamon._model.regions import MEANS, RegionTable, join_regions
+from pydamon._model.runs import expand
 
 __all__ = [
     "age",
-    "concatenate",
     "cut",
     "disjoint",
     "fit",
     "initial",
-    "join",
     "merge",
     "merge_within",
     "rescale_counts",
@@ -32,15 +30,14 @@ __all__ = [
     "touched_in",
 ]
 
-_MEANS = (
-    *("nr_accesses", "last_nr_accesses", "age_ns", "touched", "early"),
-    *("unobservable", "missed", "resident", "seen", "doubt", "repeated"),
-)
 _MERGE_DIVISOR = 10
 """Neighbours merge where they differ by at most a tenth of the largest `nr_accesses`."""
 _CONTRAST = 0.5
+"""Shares that differ by more than this part of the larger one are in contrast."""
 _QUARTERS = 4
+"""`touched_early` is of a quarter of the aggregation."""
 _SURE = 1 - 1e-9
+"""Larger shares count as this one: where all pages are touched, the hazard would be infinite."""
 _MAX_ROUNDS = 64
 """Several times what a merge takes, except where each join does no more than make the next one
 possible: such a chain goes on after the next aggregation, so that no pattern makes a merge slow."""
@@ -60,9 +57,9 @@ def cut(table: RegionTable, limit: int) -> RegionTable:
     pieces = -(-table.size // limit)
     if (pieces == 1).all():
         return table
-    out = table.take(np.repeat(np.arange(len(table)), pieces))
-    order = np.arange(len(out)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-    out.start = out.start + order * limit
+    region, place = expand(pieces)
+    out = table.take(region)
+    out.start = out.start + place * limit
     out.end = np.minimum(out.end, out.start + limit)
     return out
 
@@ -80,9 +77,9 @@ def threshold(nr_accesses: NDArray[np.float64]) -> int:
 
 
 def age(table: RegionTable, alike: int, elapsed_ns: int) -> None:
-    """Let regions grow older by *elapsed_ns*; those whose access rate changed begin anew at 0.
+    """Let regions grow older by *elapsed_ns*; where the access rate changed, the age becomes 0.
 
-    A rate has changed where it moved by more than *alike* samples, or from or to nothing at all.
+    A rate has changed where it moved by more than *alike* samples, or from or to 0.
     """
     now, last = np.floor(table.nr_accesses), np.floor(table.last_nr_accesses)
     changed = (np.abs(now - last) > alike) | ((now == 0) != (last == 0))
@@ -105,13 +102,13 @@ def merge_within(
     *,
     keep_contrasts: bool = False,
 ) -> RegionTable:
-    """Merge; while more than *max_regions* are left, call twice the difference alike.
+    """Merge; while more than *max_regions* are left, merge again with twice the difference.
 
-    The difference ends at *most*, the number of samples in an aggregation, where all are alike.
-    If *limit* is what still keeps them apart, the smallest neighbours merge beyond it, because
-    the bound on the cost comes first (the kernel stays above the maximum). More regions are left
-    only where there are more separate ranges. With *keep_contrasts*, neighbours stay apart whose
-    `touched` shares clearly differ, as far as the maximum allows.
+    The difference ends at *most*, the number of samples in an aggregation: then all rates are
+    alike. If only *limit* still keeps regions apart, the smallest neighbours merge beyond it,
+    because the bound on the cost comes first (the kernel stays above the maximum). More regions
+    are left only where there are more separate ranges. With *keep_contrasts*, neighbours whose
+    `touched` shares clearly differ stay apart, as far as the maximum allows.
     """
     merging = _Merging(table)
     if keep_contrasts:
@@ -138,11 +135,11 @@ def split(
 ) -> RegionTable:
     """Split regions, so that the next aggregation can find differences in them.
 
-    A region with a `border` is split there, and every other one at a random place. Two pieces each
-    while at most half of *max_regions* is used; three where the last split brought nothing new
-    (*last_count* regions then and now) and a third is not exceeded; above half, only as many
-    regions as the bound leaves room for. Children copy every counter. (The kernel knows no
-    borders, and leaves regions of two pages whole.)
+    A region with a `split_hint` is split there, every other one at a random place. Regions become
+    two pieces while at most half of *max_regions* is used, and three where the last split brought
+    nothing new (*last_count* regions then and now) and at most a third is used. Above half, only
+    as many regions split as the bound leaves room for. Children copy every counter. (The kernel
+    has no hints, and does not split regions of two pages.)
     """
     count = len(table)
     room = max_regions - count
@@ -160,11 +157,11 @@ def split(
 
 
 def fit(table: RegionTable, ranges: list[Ranges]) -> RegionTable:
-    """Make the regions of each target cover its new *ranges* exactly, and keep what still holds.
+    """Make the regions of each target cover its new *ranges* exactly.
 
-    What lies outside is cut off, what is new becomes fresh regions of age 0. (The kernel
-    stretches the outermost regions instead, so that memory mapped a moment ago looks as old as
-    its neighbour.)
+    Regions inside keep their figures, what lies outside is cut off, and new memory becomes fresh
+    regions of age 0. (The kernel stretches the outermost regions instead, so that memory mapped a
+    moment ago looks as old as its neighbour.)
     """
     wanted_target, wanted = _columns(ranges)
     n, m = len(table), len(wanted)
@@ -172,8 +169,8 @@ def fit(table: RegionTable, ranges: list[Ranges]) -> RegionTable:
     target = np.concatenate([table.target, table.target, wanted_target, wanted_target])
     order = np.lexsort((address, target))
     address, target = address[order], target[order]
-    # Between two borders in this order lies one piece. How many old regions and wanted ranges
-    # are open there is the sum of those that have begun, less those that have ended.
+    # One piece lies between two borders in this order. The old regions (and wanted ranges) that
+    # cover it are those that have begun before it, less those that have ended.
     opened = np.repeat(np.array([1, -1, 0], np.int8), [n, n, 2 * m])[order]
     asked = np.repeat(np.array([0, 1, -1], np.int8), [2 * n, m, m])[order]
     source = np.cumsum(opened == 1) - 1
@@ -181,26 +178,14 @@ def fit(table: RegionTable, ranges: list[Ranges]) -> RegionTable:
     piece = np.flatnonzero(is_piece)
     known = np.cumsum(opened)[piece] > 0
     out = RegionTable.of(target[piece], address[piece], address[piece + 1])
-    for name in _MEANS:
+    for name in MEANS:
         getattr(out, name)[known] = getattr(table, name)[source[piece[known]]]
     return out
 
 
-def concatenate(tables: list[RegionTable]) -> RegionTable:
-    """One table of several; they must be in the order of their targets."""
-    if not tables:
-        return RegionTable.of([], [], [])
-    return RegionTable(
-        *(
-            np.concatenate([getattr(table, field.name) for table in tables])
-            for field in fields(RegionTable)
-        )
-    )
-
-
 def rescale_counts(table: RegionTable, old_samples: int, new_samples: int) -> None:
-    """Make `nr_accesses` mean the same share after a change of the samples in an aggregation."""
-    # Multiplied first: a count that stays whole must not end up just below it.
+    """Keep the access rates when an aggregation has another number of samples from now on."""
+    # Multiply first: a count that stays whole must not end up just below it.
     table.nr_accesses = table.nr_accesses * new_samples / old_samples
     table.last_nr_accesses = table.last_nr_accesses * new_samples / old_samples
 
@@ -208,36 +193,36 @@ def rescale_counts(table: RegionTable, old_samples: int, new_samples: int) -> No
 def touched_in(
     table: RegionTable, factor: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """`touched` and `early` for a window that is *factor* times as long.
+    """`touched` and `touched_early` of a window that is *factor* times as long.
 
-    How they grow shows from what a quarter of the window touched: not at all where some pages are
-    in constant use and the others idle; where all are accessed at random with one chance, what
-    is left untouched shrinks exponentially. In between, the exponent is a power of the time.
-    Only what is resident can be touched, and only what can be observed was.
+    How they grow shows in what a quarter of the window touched. Where some pages are in constant
+    use and the others are idle, nothing grows; where all pages are accessed at random with one
+    chance, the untouched share shrinks exponentially. In between, the exponent is a power of the
+    time. Only resident pages can be touched, and only observable ones were seen to be.
     """
     possible = np.nan_to_num(table.resident, nan=1) - table.unobservable
     possible = np.maximum(possible, np.maximum(np.nan_to_num(table.touched), 1e-9))
-    hazard, early = (
-        -np.log1p(-np.minimum(share / possible, _SURE)) for share in (table.touched, table.early)
+    hazard, early_hazard = (
+        -np.log1p(-np.minimum(share / possible, _SURE))
+        for share in (table.touched, table.touched_early)
     )
     with np.errstate(divide="ignore", invalid="ignore"):
-        power = np.log(hazard / early) / np.log(_QUARTERS)
+        power = np.log(hazard / early_hazard) / np.log(_QUARTERS)
     growth = factor ** np.clip(np.nan_to_num(power), 0, 1)
-    return -possible * np.expm1(-hazard * growth), -possible * np.expm1(-early * growth)
+    return -possible * np.expm1(-hazard * growth), -possible * np.expm1(-early_hazard * growth)
 
 
 def _columns(ranges: list[Ranges]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """The ranges of all targets as one array, and the target of each."""
-    counts = np.array([len(r) for r in ranges], np.intp)
-    target = np.repeat(np.arange(len(ranges), dtype=np.int32), counts)
-    return target, np.concatenate([np.empty((0, 2), np.int64), *ranges])
+    target = np.repeat(np.arange(len(ranges), dtype=np.int32), list(map(len, ranges)))
+    return target, np.concatenate([EMPTY, *ranges])
 
 
 class _Merging:
-    """Regions on their way to fewer: the columns that decide about merging.
+    """A merge under way: the columns that decide which neighbours merge.
 
-    `heads` are the first regions of the runs that have become one; the other columns of the
-    table follow once, at the end.
+    `heads` are the first regions of the runs that have become one region; the other columns of
+    the table follow once, at the end.
     """
 
     def __init__(self, table: RegionTable) -> None:
@@ -245,7 +230,7 @@ class _Merging:
         self.heads = np.arange(len(table))
         self.size = table.size.astype(np.float64)
         self.accesses = table.nr_accesses * self.size
-        # What nobody has looked at yet is no part of what is known.
+        # A region that nobody has looked at yet does not merge with one that is known.
         self.adjacent = table.adjacent() & ((table.seen[1:] > 0) == (table.seen[:-1] > 0))
 
     def __len__(self) -> int:
@@ -254,11 +239,11 @@ class _Merging:
     def keep_contrasts(self) -> None:
         """Do not merge where much more of one neighbour is touched than of the other."""
         left, right = self.table.touched[:-1], self.table.touched[1:]
-        # Where nothing is known, nothing is in contrast.
+        # NaN is in contrast with nothing.
         self.adjacent &= ~(np.abs(right - left) > _CONTRAST * np.maximum(left, right))
 
     def run(self, alike: float, limit: int) -> None:
-        """Merge until no two neighbours are left that may."""
+        """Merge until no two neighbours are left that may merge."""
         for _ in range(_MAX_ROUNDS):
             mean = self.accesses / self.size
             pairs = np.abs(mean[1:] - mean[:-1]) <= alike
@@ -281,7 +266,7 @@ class _Merging:
 
     def result(self) -> RegionTable:
         """The table, joined."""
-        return join(self.table, self.heads)
+        return join_regions(self.table, self.heads)
 
     def _keep(self, borders: NDArray[np.bool_]) -> None:
         kept = np.ones(len(self.heads), np.bool_)
@@ -292,7 +277,7 @@ class _Merging:
 
 
 def disjoint(pairs: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Some of *pairs* of neighbours: no region is in two of them, and no pair could be added."""
+    """As many of the *pairs* of neighbours as fit where no region is in two of them."""
     chosen = pairs.copy()
     odd = chosen[1::2]
     odd &= ~pairs[:-1:2]
@@ -301,31 +286,15 @@ def disjoint(pairs: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return chosen
 
 
-def join(table: RegionTable, heads: NDArray[np.intp]) -> RegionTable:
-    """One region for each run of regions that begins at one of *heads*; means by size."""
-    if len(heads) == len(table):
-        return table
-    weight = table.size.astype(np.float64)
-    total = np.add.reduceat(weight, heads)
-    means = {name: np.add.reduceat(getattr(table, name) * weight, heads) / total for name in _MEANS}
-    tails = np.append(heads[1:], len(table)) - 1
-    return RegionTable(
-        table.target[heads],
-        table.start[heads],
-        table.end[tails],
-        **means,
-        border=np.maximum.reduceat(table.border, heads),
-    )
-
-
 def _split_in_two(
     table: RegionTable, chosen: NDArray[np.bool_], rng: np.random.Generator, min_size: int
 ) -> tuple[RegionTable, NDArray[np.bool_]]:
-    """Split the *chosen* regions that are large enough; also says which results are left parts."""
+    """Split the *chosen* regions that are large enough; also say which results are left parts."""
     tenths = rng.integers(1, 10, len(table))
     left = table.size * tenths // 10 // min_size * min_size
-    disagree = (table.border > table.start) & (table.border < table.end)
-    left = np.where(disagree, (table.border - table.start) // min_size * min_size, left)
+    hint = table.split_hint
+    has_hint = (hint > table.start) & (hint < table.end)
+    left = np.where(has_hint, (hint - table.start) // min_size * min_size, left)
     possible = chosen & (left > 0)
     which = np.flatnonzero(possible)
     out = table.take(np.repeat(np.arange(len(table)), 1 + possible))

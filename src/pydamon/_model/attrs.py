@@ -1,4 +1,4 @@
-"""Monitoring attributes: how often to look, how long to count; and the tuner of the intervals."""
+"""Monitoring attributes (intervals and bounds on regions), and DAMON's tuner of the intervals."""
 
 from __future__ import annotations
 
@@ -17,11 +17,31 @@ _MS = 10**6
 class Attrs:
     """DAMON's monitoring attributes, with DAMON's defaults.
 
-    Every `sampling_ns` one page a region is checked; every `aggregation_ns` the counts become a
-    snapshot and the regions are adjusted; every `update_ns` the target's mappings are read again.
-    The number of regions stays between `min_regions` and `max_regions`.
+    Parameters
+    ----------
+    sampling_ns
+        How often one page of each region is checked.
+    aggregation_ns
+        How often the counts become a snapshot, and the regions are adjusted.
+    update_ns
+        How often the mappings of the targets are read again.
+    min_regions, max_regions
+        The bounds on the number of regions.
 
-    Raises `UsageError` for intervals and bounds that make no sense.
+    Raises
+    ------
+    UsageError
+        If an interval or a bound makes no sense.
+
+    Notes
+    -----
+    The attributes are those of Linux, Documentation/mm/damon/design.rst.
+
+    Examples
+    --------
+    >>> from pydamon import Attrs
+    >>> Attrs.of(sample="10ms", aggr="1s").samples_per_aggregation
+    100
     """
 
     sampling_ns: int = 5 * _MS
@@ -61,10 +81,29 @@ class Attrs:
         min_regions: int | None = None,
         max_regions: int | None = None,
     ) -> Attrs:
-        """Attributes from durations as people write them (`"5ms"`); `None` takes the default.
+        """Make attributes from durations as people write them.
 
         A default gives way to an interval that is named: with `aggr="2s"` alone the update
-        interval becomes 2 s too, and with `sample="200ms"` alone the aggregation does.
+        interval becomes 2 s, too, and with `sample="200ms"` alone the aggregation interval becomes
+        200 ms.
+
+        Parameters
+        ----------
+        sample, aggr, update
+            The intervals, such as `"5ms"`; `None` takes the default.
+        min_regions, max_regions
+            The bounds on the number of regions; `None` takes the default.
+
+        Raises
+        ------
+        UsageError
+            If a duration cannot be read, or a value makes no sense.
+
+        Examples
+        --------
+        >>> from pydamon import Attrs
+        >>> Attrs.of(aggr="2s").update_ns
+        2000000000
         """
         default = cls()
         named = [None if v is None else parse_duration_ns(v) for v in (sample, aggr, update)]
@@ -92,14 +131,38 @@ class Attrs:
 
 
 _GOAL = 10_000
+"""The score at which the goal is met exactly; also the parts in one (basis points)."""
 
 
 @dataclass(frozen=True, slots=True)
 class IntervalGoal:
-    """Tune the intervals so that *access_bp* in 10,000 of the watched bytes count as accessed.
+    """Tune the intervals until a given share of samples finds an access.
 
-    Every *aggregations* aggregations the sampling interval moves, within its bounds, and the
-    aggregation interval with it. The defaults are the ones that DAMON recommends: 4 %.
+    Parameters
+    ----------
+    access_bp
+        The wanted share of the monitored bytes that count as accessed, in basis points (1 in
+        10,000). The default is the 4 % that DAMON recommends.
+    aggregations
+        After how many aggregations the sampling interval moves, and the aggregation interval with
+        it.
+    min_sampling_ns, max_sampling_ns
+        The bounds of the sampling interval.
+
+    Raises
+    ------
+    UsageError
+        If a value makes no sense.
+
+    Notes
+    -----
+    Linux, Documentation/mm/damon/design.rst, "Monitoring Intervals Auto-tuning".
+
+    Examples
+    --------
+    >>> from pydamon import IntervalGoal
+    >>> IntervalGoal(access_bp=400, aggregations=3).max_sampling_ns
+    10000000000
     """
 
     access_bp: int = 400
@@ -117,17 +180,17 @@ class IntervalGoal:
 
 
 def feedback(last: float, score: float) -> float:
-    """DAMON's proportional feedback: *last* moved towards what would score 10,000."""
+    """DAMON's proportional feedback: *last*, moved towards the value that would score 10,000."""
     return max(10_000.0, last * (1 + (_GOAL - min(score, 2 * _GOAL)) / _GOAL))
 
 
 def access_events(size_times_hits: float, size_times_samples: float, goal: IntervalGoal) -> float:
-    """The score of what was observed: 10,000 where the goal was met exactly."""
+    """The score of the observed accesses: 10,000 where the goal was met exactly."""
     return _GOAL * size_times_hits / max(1.0, size_times_samples * goal.access_bp / _GOAL)
 
 
 def tune(attrs: Attrs, goal: IntervalGoal, score: float) -> Attrs:
-    """Attributes with the intervals moved towards the goal; samples an aggregation stay."""
+    """Move the intervals towards the goal; the samples an aggregation stay the same."""
     adaptation = feedback(1e8, score) / 1e4
     if adaptation <= 1e4:
         adaptation = 5_000 + adaptation / 2

@@ -1,35 +1,46 @@
-"""What is known of the bytes of regions: hot, warm, cold, not looked at yet, or not observable.
+"""Classes of the bytes of regions: hot, warm, cold, unseen (not looked at yet), unobservable.
 
-Every figure of pydamon that stands for memory comes from here, so that all of them agree. What is
-not in memory is in no class: a region counts as many bytes as are resident. Where nobody knows
-those, it counts its size, and a target at most what is resident of it as a whole (RSS).
+Every figure of pydamon that stands for memory comes from here, so that all figures agree. A region
+counts its resident bytes. Where those are not known, a region counts its size, and the regions of
+a target together at most the target's RSS.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HOT_RATE", "UNKNOWN", "RegionClasses", "RegionFacts", "classify", "joined_classes"]
+__all__ = [
+    "HOT_RATE",
+    "UNKNOWN",
+    "RegionClasses",
+    "RegionFacts",
+    "classify",
+    "heat_class",
+    "joined_classes",
+    "resident_bytes",
+]
 
 UNKNOWN = -1
-"""In columns that say so: nothing is known of the region there, which is not the same as 0."""
+"""Marks figures that are not known, which is not the same as 0."""
 
 HOT_RATE = 0.5
-"""What was accessed of a region is hot from this access rate on, and warm below it."""
+"""The accessed bytes of a region are hot from this access rate on, and warm below it."""
 
 _Bytes = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class RegionFacts:
-    """What `classify` goes by: shape (regions,) each, but for the last.
+    """The columns that `classify` needs: shape (regions,) each, but for the last.
 
-    `rate` is 0 to 1; `age_ns` and `resident_bytes` may be `UNKNOWN`. `owner` says which part a
-    region is of, a target of a snapshot; `rss_bytes`, of shape (parts,), is 0 where it is unknown.
+    `rate` is 0 to 1; `age_ns` and `resident_bytes` may be `UNKNOWN`. `owner` numbers the part that
+    a region belongs to (one target of one snapshot); `rss_bytes`, of shape (parts,), is 0 where it
+    is not known.
     """
 
     size_bytes: _Bytes
@@ -46,13 +57,13 @@ class RegionFacts:
 
 @dataclass(frozen=True, slots=True)
 class RegionClasses:
-    """The bytes of each region by what is known of them: shape (regions,).
+    """The classified bytes of each region: shape (regions,).
 
-    `hot`, `warm`, `cold`, `unseen` and `unobservable` add up to `total`. What was accessed in the
-    window is hot or warm, by the access rate of its region; cold is what was not, for `idle_ns`,
-    which is `UNKNOWN` where nobody knows it. Nobody has looked at what is `unseen` yet, and nobody
-    can tell of what is `unobservable`. `assumed` is the part of `total` that may not be resident.
-    `repeated` counts in another target, too: `once` leaves it out.
+    `hot`, `warm`, `cold`, `unseen` and `unobservable` add up to `total`. Bytes that were accessed
+    in the window are hot or warm, by the access rate of their region. Cold bytes have not been
+    accessed for `idle_ns` (`UNKNOWN` where that is not known). Nobody has looked at `unseen` bytes
+    yet, and the probe cannot watch `unobservable` bytes. `assumed` is the part of `total` that may
+    not be resident. `repeated` counts in another target, too; `once` leaves it out.
     """
 
     total: _Bytes
@@ -70,24 +81,35 @@ class RegionClasses:
         """Hot and warm bytes."""
         return self.hot + self.warm
 
+    @property
+    def unseen_share(self) -> NDArray[np.float64]:
+        """The share of each region that no probe has looked at yet, from 0 to 1."""
+        share: NDArray[np.float64] = self.unseen / np.maximum(self.total, 1)
+        return share
+
+    @property
+    def mostly_unseen(self) -> NDArray[np.bool_]:
+        """Which regions have no access rate: no probe has looked at more than half of them."""
+        return 2 * self.unseen > self.total
+
     def idle(self, at_least_ns: int) -> _Bytes:
-        """Cold bytes that are known not to have been accessed for so long; for 0 all of them."""
+        """Cold bytes that have not been accessed for so long; for 0 all cold bytes."""
         return np.where(self.idle_ns >= at_least_ns, self.cold, 0) if at_least_ns else self.cold
 
     def rows(self, rows: slice) -> RegionClasses:
-        """Some of the regions."""
+        """The classes of some of the regions."""
         return RegionClasses(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def over(self, targets: int) -> RegionClasses:
-        """What sums over so many targets are made of: of several, `once`."""
+        """The classes to sum up over so many *targets*: over several, `once`."""
         return self.once() if targets > 1 else self
 
     def once(self) -> RegionClasses:
-        """The same without what counts in another target: for sums over targets.
+        """The same without the repeated bytes, which count in another target.
 
-        What is not observable goes first: accessed bits of what others have mapped, too, cannot be
-        cleared for one target alone. Where that is so, what was not accessed of it is cold. The
-        rest is spread evenly.
+        Unobservable bytes are left out first: the accessed bits of shared memory cannot be cleared
+        for one target alone. Where a region has such bytes, cold ones are next. The rest is left
+        out of all classes evenly.
         """
         if not self.repeated.any():
             return self
@@ -123,24 +145,24 @@ class RegionClasses:
 
 
 def _share(amount: _Bytes, part: _Bytes, whole: _Bytes) -> _Bytes:
-    """How much of an amount is in a part of the whole, if that is spread evenly; rounded up."""
-    # By real numbers: the product of two amounts of bytes may exceed 64 bits.
+    """How much of an amount is in a part of the whole, if it is spread evenly; rounded up."""
+    # Real numbers: the product of two amounts of bytes may exceed 64 bits.
     share = np.ceil(amount * (part / np.maximum(whole, 1)) - 1e-6)
     return np.minimum(share.astype(np.int64), amount)
 
 
 def joined_classes(several: Sequence[RegionClasses]) -> RegionClasses:
-    """The regions of all of them, one after the other."""
+    """The regions of several parts, one part after the other."""
     return RegionClasses(
         *(
-            np.concatenate([getattr(one, field.name) for one in several])
+            np.concatenate([getattr(classes, field.name) for classes in several])
             for field in fields(RegionClasses)
         )
     )
 
 
 def classify(facts: RegionFacts) -> RegionClasses:
-    """Tell the bytes of regions apart."""
+    """Classify the bytes of regions."""
     known = facts.resident_bytes != UNKNOWN
     total = np.where(known, facts.resident_bytes, facts.size_bytes)
     unobservable = np.minimum(facts.unobservable_bytes, total)
@@ -152,7 +174,7 @@ def classify(facts: RegionFacts) -> RegionClasses:
         parts = len(facts.rss_bytes)
         left = np.maximum(facts.rss_bytes - _sums(facts.owner, np.where(known, total, 0), parts), 0)
         bounded = ~known & (facts.rss_bytes > 0)[facts.owner]
-        # What is not resident is most likely cold, and least likely in use.
+        # Bytes that are not resident are most likely cold, and least likely in use.
         for amount in (accessed, unobservable, unseen, cold):
             left -= _cut(amount, bounded, facts.owner, left)
         total = accessed + unobservable + unseen + cold
@@ -166,15 +188,37 @@ def classify(facts: RegionFacts) -> RegionClasses:
         unobservable,
         np.where(known | bounded, 0, total),
         np.minimum(facts.repeated_bytes, np.where(known, total, 0)),
-        # What was not touched of a region that was: since the last access to it, at least.
+        # In a region with accesses, other bytes are idle since the last of these at least.
         np.where(facts.rate > 0, 0, facts.age_ns),
     )
+
+
+def heat_class(rate: float) -> Literal["hot", "warm", "cold"]:
+    """The class of memory that was accessed at this rate (0 to 1), or not at all."""
+    if rate >= HOT_RATE:
+        return "hot"
+    return "warm" if rate > 0 else "cold"
+
+
+def resident_bytes(
+    classes: RegionClasses, owner: NDArray[np.integer], rss_bytes: _Bytes, *, once: bool = False
+) -> _Bytes:
+    """How much of each part is in memory: shape (parts,), as *rss_bytes*.
+
+    That is its RSS or, where that is unknown, what its regions are known to have. *owner* has one
+    entry a region. With *once*, memory that parts share counts in one of them only.
+    """
+    parts = len(rss_bytes)
+    repeated = _sums(owner, classes.repeated, parts) if once else np.zeros(parts, np.int64)
+    counted = classes.once() if once else classes
+    known = _sums(owner, counted.total - counted.assumed, parts)
+    return np.where(rss_bytes > 0, np.maximum(rss_bytes - repeated, 0), known)
 
 
 def _cut(
     amount: _Bytes, which: NDArray[np.bool_], owner: NDArray[np.integer], left: _Bytes
 ) -> _Bytes:
-    """Cut the amounts of a part down to what is *left* of it, in place; their sums by part."""
+    """Cut the amounts of each part down to what is *left* of it, in place; their sums by part."""
     sums = _sums(owner, np.where(which, amount, 0), len(left))
     excess = which & (sums > left)[owner]
     share = np.minimum(left / np.maximum(sums, 1), 1.0)[owner]

@@ -1,4 +1,4 @@
-"""Things that are given back at the end of a `with`."""
+"""Context managers that release what they hold when they are left."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Closing(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Give everything back; harmless when done twice."""
+        """Release everything; harmless when done twice."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,16 +1,16 @@
-"""What can go wrong, for people.
+"""Everything that pydamon raises on purpose.
 
     PydamonError
-    ├── UsageError          a value that was asked for makes no sense (also a ValueError)
-    ├── TargetError         a process that cannot be monitored: gone, a kernel thread, not yours
-    ├── ProbeError          a probe failed while it was working
-    │   ├── ProbeUnavailable    this machine or this user cannot have that probe
-    │   ├── TargetGoneError     a target has exited, or called exec, while it was looked at
+    ├── UsageError          a value makes no sense (also a ValueError)
+    ├── TargetError         a process cannot be monitored: gone, a kernel thread, not yours
+    ├── ProbeError          a probe failed at work
+    │   ├── ProbeUnavailable    a probe or an engine does not work on this machine, for this user
+    │   ├── TargetGoneError     a target exited, or called exec, while it was read
     │   └── KernelError         the kernel's DAMON refused something
     ├── SchemeError         a scheme cannot be applied on this machine, or to this target
-    └── RecordingError      a recording that cannot be written or read
+    └── RecordingError      a recording cannot be written or read
 
-Every message says what failed and why; `hint`, where there is one, says what to do now.
+Every message says what failed and why; `hint`, where there is one, says what to do.
 """
 
 from __future__ import annotations
@@ -31,10 +31,27 @@ __all__ = [
 
 
 class PydamonError(Exception):
-    """The base of every error that pydamon raises on purpose."""
+    """The base of every error that pydamon raises on purpose.
+
+    Parameters
+    ----------
+    message
+        What failed, and why.
+    hint
+        What to do about it; empty where there is nothing to say.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> try:
+    ...     pydamon.Attrs.of(sample="0s")
+    ... except pydamon.PydamonError as error:
+    ...     print(error)
+    the sampling interval must be longer than 0
+    """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        # Names of processes and files are in it, which hold whatever somebody chose.
+        # Messages hold names of processes and files, which may hold any character.
         super().__init__(printable(message))
         self.hint = "\n".join(map(printable, hint.split("\n")))
 
@@ -44,19 +61,19 @@ class UsageError(PydamonError, ValueError):
 
 
 class TargetError(PydamonError):
-    """A process cannot be monitored."""
+    """A process cannot be monitored: it is gone, a kernel thread, or another user's."""
 
 
 class ProbeError(PydamonError):
-    """A probe failed while it was working."""
+    """A probe failed at work."""
 
 
 class ProbeUnavailable(ProbeError):  # noqa: N818
-    """This machine, or this user, cannot have that probe."""
+    """A probe or an engine does not work on this machine, or for this user."""
 
 
 class TargetGoneError(ProbeError):
-    """The address space that was to be looked at is gone: its process exited, or called exec."""
+    """An address space is gone: its process exited, or called exec."""
 
 
 class KernelError(ProbeError):

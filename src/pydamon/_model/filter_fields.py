@@ -1,4 +1,4 @@
-"""The fields of filters: apart from what evaluates them, for help that must not wait for that."""
+"""The fields of `--where` filters: a module without imports, because `--help` lists them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ FIELDS = {
     "rate": "access rate: 50%, 0.5, or 10Hz",
     "accesses": "samples that found an access: 3",
     "age": "how long the access rate has held: 2min",
-    "idle": "how long it has not been accessed, 0s for what was: 30s",
+    "idle": "how long it has not been accessed, 0s where it was: 30s",
     "temperature": "as in the access report, -100 to 100",
     "size": "size of the region: 4MiB",
     "touched": "how much of it was accessed: 64KiB",
@@ -25,4 +25,4 @@ FIELDS = {
     "pid": "number of the process",
     "host": "name of the machine",
 }
-"""What can be asked for, and in which units."""
+"""What each field means, and an example of its unit."""

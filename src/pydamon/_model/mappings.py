@@ -1,4 +1,4 @@
-"""What is mapped where in a process, and which memory several mappings share."""
+"""The mappings of a process, and the memory that several mappings share."""
 
 from __future__ import annotations
 
@@ -9,22 +9,39 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.ranges import EMPTY, joined
-from pydamon._model.regions import Ranges
+from pydamon._model.ranges import Ranges, join, overlaps
+from pydamon._model.runs import Runs
 
-__all__ = ["Mapping", "MappingTable", "repeated"]
+__all__ = ["Mapping", "MappingTable", "repeated_ranges"]
 
 _TOP = 2**63 - 1
-"""Above it is no region, but [vsyscall], which every x86-64 process lists."""
+"""The highest address of a signed integer: only [vsyscall], which every x86-64 process lists, lies
+above it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """One mapping: bytes [start, end), permissions as in /proc/PID/maps, and what is mapped.
+    """One mapping of an address space.
 
-    `name` is a file's path, or a name in brackets: `[heap]`, `[stack]`, `[anon]`, ... `file` tells
-    the file (or shared memory) that is mapped from all others while it is there, by its device and
-    inode, and `offset` is where in it the mapping begins; empty and 0 where nothing is known.
+    Parameters
+    ----------
+    start, end
+        The addresses in bytes, half open.
+    perms
+        The permissions as in `/proc/PID/maps`, such as `"rw-p"`.
+    name
+        The path of a file, or a name in brackets: `[heap]`, `[stack]`, `[anon]`, ...
+    file
+        Identifies the mapped file (or shared memory) while it is mapped, by its device and inode;
+        empty where there is none.
+    offset
+        Where in the file the mapping begins, in bytes.
+
+    Examples
+    --------
+    >>> from pydamon import Mapping
+    >>> Mapping(0x1000, 0x3000, "rw-p", "[heap]").is_memory
+    True
     """
 
     start: int
@@ -38,16 +55,16 @@ class Mapping:
     def is_memory(self) -> bool:
         """Whether it is memory that the program can use.
 
-        What nobody may access, such as the address space that an allocator reserves, is not; nor
-        are the pages of the kernel that every process sees.
+        Address space that nobody may access, such as an allocator's reserve, is not; nor are the
+        kernel's pages that every process maps.
         """
         return self.name not in _OF_THE_KERNEL and not self.perms.startswith("---")
 
     @property
     def shares_pages(self) -> bool:
-        """Whether whoever else maps the same part of the file has the same pages.
+        """Whether every process that maps the same part of the file maps the same pages.
 
-        What may be written privately may have pages of its own.
+        A private mapping that may be written can have pages of its own.
         """
         return bool(self.file) and (self.perms.endswith("s") or "w" not in self.perms)
 
@@ -57,54 +74,49 @@ _OF_THE_KERNEL = frozenset({"[vsyscall]", "[vvar]", "[vvar_vclock]", "[vdso]"})
 
 @dataclass(frozen=True)
 class MappingTable:
-    """The mappings of a process, sorted by address."""
+    """The mappings of a process.
+
+    Parameters
+    ----------
+    mappings
+        Sorted by address.
+
+    Examples
+    --------
+    >>> from pydamon import Mapping, MappingTable
+    >>> heap, file = Mapping(0, 8192, "rw-p", "[heap]"), Mapping(8192, 12288, "r--p", "/x")
+    >>> MappingTable((heap, file)).runs.tolist()
+    [[0, 12288]]
+    """
 
     mappings: tuple[Mapping, ...] = field(default=())
 
     @cached_property
-    def _start(self) -> NDArray[np.int64]:
-        return np.array([min(m.start, _TOP) for m in self.mappings], np.int64)
+    def bounds(self) -> Ranges:
+        """Start and end of every mapping: shape (n, 2), bytes, sorted."""
+        rows = [(min(m.start, _TOP), min(m.end, _TOP)) for m in self.mappings]
+        return np.array(rows, np.int64).reshape(-1, 2)
 
     @cached_property
-    def _end(self) -> NDArray[np.int64]:
-        return np.array([min(m.end, _TOP) for m in self.mappings], np.int64)
-
-    @cached_property
-    def runs(self) -> NDArray[np.int64]:
+    def runs(self) -> Ranges:
         """Ranges that memory fills without a gap: shape (n, 2), bytes, sorted."""
-        bounds = np.array(
-            [(m.start, m.end) for m in self.mappings if m.is_memory], np.int64
-        ).reshape(-1, 2)
-        apart = np.append(True, bounds[1:, 0] != bounds[:-1, 1])[: len(bounds)]
-        return np.stack([bounds[apart, 0], bounds[np.append(apart[1:], True)[: len(bounds)], 1]], 1)
+        return join(self.bounds[[m.is_memory for m in self.mappings]])
 
     def largest_in(self, start: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
-        """For each range the index of the mapping that fills most of it; -1 where none does."""
-        found = np.full(len(start), -1, np.int64)
-        if not self.mappings:
-            return found
-        first = np.searchsorted(self._end, start, side="right")
-        beyond = np.searchsorted(self._start, end, side="left")
-        counts = np.maximum(beyond - first, 0)
-        if not counts.any():
-            return found
-        pair_range = np.repeat(np.arange(len(start)), counts)
-        offset = np.arange(len(pair_range)) - np.repeat(np.cumsum(counts) - counts, counts)
-        pair_mapping = first[pair_range] + offset
-        overlap = np.minimum(self._end[pair_mapping], end[pair_range]) - np.maximum(
-            self._start[pair_mapping], start[pair_range]
-        )
-        # By range, then by overlap: the last pair of each range is its largest mapping.
-        order = np.lexsort((overlap, pair_range))
-        last = np.append(np.diff(pair_range[order]) > 0, True)
-        found[pair_range[order][last]] = pair_mapping[order][last]
-        return found
+        """The index of the mapping that fills most of each range; -1 where none does."""
+        largest = np.full(len(start), -1, np.int64)
+        pairs = overlaps(np.stack([start, end], axis=1), self.bounds)
+        # By range, then by overlap: the last pair of each range has its largest mapping.
+        order = np.lexsort((pairs.size, pairs.row))
+        last = order[Runs.of(pairs.row[order]).tails]
+        largest[pairs.row[last]] = pairs.other[last]
+        return largest
 
 
-def repeated(tables: Sequence[MappingTable]) -> list[Ranges]:
-    """For each target the memory whose pages another mapping has, too, and counts.
+def repeated_ranges(tables: Sequence[MappingTable]) -> list[Ranges]:
+    """For each target the memory whose pages another mapping has and counts, too.
 
-    Of mappings of the same part of a file the first counts: that of the lowest target.
+    Of several mappings of the same part of a file, that of the lowest target counts it.
     """
     rows = [
         (mapping.file, mapping.offset, target, mapping.start, mapping.end)
@@ -112,17 +124,15 @@ def repeated(tables: Sequence[MappingTable]) -> list[Ranges]:
         for mapping in table.mappings
         if mapping.shares_pages
     ]
-    found: list[list[tuple[int, int]]] = [[] for _ in tables]
+    repeated: list[list[tuple[int, int]]] = [[] for _ in tables]
     file, counted_to = "", 0
-    # In the order of their offsets, what has been counted of a file before a mapping begins at or
-    # before it, and has no gap within it.
+    # In the order of offsets, the counted part of a file has no gap, and begins at or before each
+    # mapping that follows.
     for name, offset, target, start, end in sorted(rows):
         if name != file:
             file, counted_to = name, 0
         again = min(end - start, counted_to - offset)
         if again > 0:
-            found[target].append((start, start + again))
+            repeated[target].append((start, start + again))
         counted_to = max(counted_to, offset + end - start)
-    return [
-        joined(np.array(sorted(one), np.int64).reshape(-1, 2)) if one else EMPTY for one in found
-    ]
+    return [join(np.array(sorted(ranges), np.int64).reshape(-1, 2)) for ranges in repeated]

@@ -1,8 +1,8 @@
-r"""Names that others chose, made fit for where they are shown.
+r"""Names of processes, files and cgroups, made safe to show.
 
-A process, a file or a cgroup may be called anything: control characters that a terminal obeys,
-marks that turn the direction of what follows, bytes that are not UTF-8. Whatever shows a name
-takes it from here; what stores names stores them as they are.
+Such a name may hold any character: control characters that a terminal obeys, marks that turn the
+direction of the text behind them, bytes that are not UTF-8. All code that shows a name uses these
+functions; code that stores names stores them unchanged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
 def printable(text: str) -> str:
-    r"""*text* with an escape (`\n`, `\x1b`, `\u202e`) for each character that cannot be shown.
+    r"""Replace each character that cannot be shown by an escape (`\n`, `\x1b`, `\u202e`).
 
     The result is one line without control characters, bidirectional marks and lone surrogates,
     valid in UTF-8, XML and a Prometheus label. It may still hold `<`, `&` and quotes.
@@ -35,22 +35,22 @@ def printable(text: str) -> str:
 
 
 def blanked(text: str) -> str:
-    """*text* with a blank for each character that cannot be shown: as long as before."""
+    """Replace each character that cannot be shown by a blank; the length stays."""
     return "".join(char if char.isprintable() else " " for char in text)
 
 
 def dump_json(document: Any, *, compact: bool = False) -> str:
-    r"""A document as JSON that every parser takes: ASCII, and no lone surrogate.
+    r"""Write a document as JSON that every parser takes: ASCII, and no lone surrogate.
 
     A byte of a name that is not UTF-8 is a lone surrogate in Python, which JSON must not hold: it
     becomes the six characters `\udcff`, as in recordings.
     """
-    # Whoever shows names has no need of it, and starts sooner without.
+    # Imported here: most users of this module need no JSON, and start sooner.
     import json  # noqa: PLC0415
 
     text = json.dumps(document, separators=(",", ":") if compact else None)
     if "\\ud" in text:
-        text = _LONE_SURROGATE.sub(lambda found: found[1] or "\\\\" + found[2], text)
+        text = _LONE_SURROGATE.sub(lambda match: match[1] or "\\\\" + match[2], text)
     return text
 
 

@@ -1,7 +1,7 @@
-"""Plain data from files that people write: TOML and JSON, bounded, each value with its place.
+"""Read the TOML and JSON files that people write: bounded, and each value with its place.
 
-Whatever is read as a scheme, a policy or a configuration comes through here, so that all of it
-fails in the same way: one line that names the file and the place in it.
+Schemes, policies and configurations are all read here, so that all errors look alike: one line
+that names the file and the place in it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ __all__ = ["MAX_FILE_BYTES", "Node", "near", "parse", "shown"]
 T = TypeVar("T")
 
 MAX_FILE_BYTES = 1 << 19
-"""A file that people write is far smaller; what is larger is another kind of file."""
+"""Files that people write are far smaller; a larger file is of another kind."""
 _MAX_DEPTH = 32
 _MAX_VALUES = 20_000
 _MAX_DIGITS = 400
+"""A longer integer counts as infinite, and is refused."""
 _STRING = re.compile(
     r'"""(?:[^\\]|\\.)*?(?:"""|\Z)' r"|'''.*?(?:'''|\Z)" r'|"(?:[^"\\\n]|\\.)*"?' r"|'[^'\n]*'?",
     re.DOTALL,
@@ -31,14 +32,15 @@ _STRING = re.compile(
 _JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _COMMENT = re.compile(r"#[^\n]*")
 _BRACKET = re.compile(r"[\[\]{}]")
-_TEXT = re.compile(r"\s*(?:\{|\[\s*(?:\{|\]\s*\Z))")
-"""How JSON of interest begins, and TOML does not."""
-_SIMPLE = re.compile(r"[\w.-]{1,60}")
+_JSON_START = re.compile(r"\s*(?:\{|\[\s*(?:\{|\]\s*\Z))")
+"""How an object or a list of objects begins in JSON, and nothing in TOML."""
+_SIMPLE_KEY = re.compile(r"[\w.-]{1,60}")
 _SHOWN = 60
+"""The most characters of a value that a message shows."""
 
 
 def shown(value: object) -> str:
-    """A value in a message: in one line, and never long."""
+    """A value as a message shows it: one short line."""
     if value is None:
         return "null"
     if isinstance(value, dict | list) and value:
@@ -52,22 +54,22 @@ def shown(value: object) -> str:
 
 
 def near(word: str, known: Collection[str]) -> str:
-    """A question about the known word that is most like another one; empty where none is."""
+    """The end of a message about an unknown word: which known word it resembles, if any."""
     import difflib  # noqa: PLC0415  (most words are known)
 
-    found = difflib.get_close_matches(word[:_SHOWN].lower(), known, 1)
-    return f"; did you mean {found[0]}?" if found else ""
+    close = difflib.get_close_matches(word[:_SHOWN].lower(), known, 1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 class _Object(dict[str, Any]):
-    """An object of JSON, which remembers the key that stood in it twice."""
+    """An object of JSON, with the first key that it has twice."""
 
     duplicate: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A value of a file, and where it is: *file*, and *place* as in `schemes[0].quota`."""
+    """A value of a file, and its place there, such as `schemes[0].quota`."""
 
     value: Any
     file: str
@@ -75,21 +77,21 @@ class Node:
     is_json: bool = False
 
     def error(self, text: str, hint: str = "") -> UsageError:
-        """What is wrong with it, as an error that begins with its place."""
+        """An error about the value, which begins with its place."""
         return UsageError(": ".join(filter(None, (self.file, self.place, text))), hint=hint)
 
     def of(self, value: Any, key: str) -> Node:
-        """A value that stands in it under a key."""
-        key = key if _SIMPLE.fullmatch(key) else shown(key)
+        """A value that this table has under a key."""
+        key = key if _SIMPLE_KEY.fullmatch(key) else shown(key)
         return replace(self, value=value, place=f"{self.place}.{key}" if self.place else key)
 
     def table(
         self, known: Collection[str], *, needed: Collection[str] = (), passed: Collection[str] = ()
     ) -> dict[str, Node]:
-        """Its values by key.
+        """The values of a table by key, without the keys that are *passed* over.
 
-        Raises `UsageError` where it is no table, for keys that are not *known*, and for missing
-        ones that are *needed*. Keys that are *passed* over say nothing that matters here.
+        Raises `UsageError` if the value is no table, for a key that is not *known*, and for a
+        *needed* key that is missing.
         """
         if not isinstance(self.value, dict):
             noun = "an object" if self.is_json else "a table of settings"
@@ -105,14 +107,14 @@ class Node:
         return {key: self.of(v, key) for key, v in self.value.items() if key not in passed}
 
     def items(self) -> list[Node]:
-        """The values of a list; raises `UsageError` where it is none."""
+        """The values of a list; raises `UsageError` if the value is no list."""
         if not isinstance(self.value, list):
             raise self.error(f"not a list: {shown(self.value)}")
         place = self.place
         return [replace(self, value=v, place=f"{place}[{i}]") for i, v in enumerate(self.value)]
 
     def read(self, convert: Callable[[Any], T]) -> T:
-        """What a function makes of the value; its complaints are told with the place."""
+        """Convert the value with a function; its errors become a `UsageError` with the place."""
         try:
             return convert(self.value)
         except UsageError as error:
@@ -122,33 +124,30 @@ class Node:
 
 
 def parse(data: bytes, file: str) -> Node:
-    """The contents of a file of TOML or JSON; a list without a name is one of schemes.
+    """Parse a file of TOML or JSON; a list without a name is a list of schemes.
 
-    Raises `UsageError` for what is too large or too deep, is not UTF-8, or is not TOML (or JSON,
-    where the file is called so or it looks like it), and for numbers that are none.
+    A file is JSON if its name or its text says so. Raises `UsageError` for a file that is too
+    large, too deep, or not UTF-8, for syntax errors, and for numbers that are not finite.
     """
     if len(data) > MAX_FILE_BYTES:
         raise UsageError(f"{file} is too large: such a file has at most {MAX_FILE_BYTES:,} bytes")
     try:
-        # Editors of other systems put a byte order mark before it.
+        # Some editors put a byte order mark before the text.
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(
             f"{file} is not UTF-8: byte {error.start:,} does not fit", hint="save it as UTF-8"
         ) from None
-    is_json = file.endswith(".json") or _TEXT.match(text) is not None
+    is_json = file.endswith(".json") or _JSON_START.match(text) is not None
+    _check_shape(file, text, is_json=is_json)
     value = _parsed(file, text, is_json=is_json)
     root = Node(value, file, "schemes" if isinstance(value, list) else "", is_json)
     _check(root)
     return root
 
 
-def _parsed(file: str, text: str, *, is_json: bool) -> Any:
-    import json  # noqa: PLC0415  (units need this module, and no file)
-    import tomllib  # noqa: PLC0415
-
-    kind = "JSON" if is_json else "TOML"
-    # Parsers recurse, and take quadratic time for names of many parts: so look first.
+def _check_shape(file: str, text: str, *, is_json: bool) -> None:
+    """Refuse text before it is parsed: parsers recurse, and take quadratic time for long names."""
     if is_json:
         bare = _JSON_STRING.sub("", text)
     else:
@@ -161,6 +160,12 @@ def _parsed(file: str, text: str, *, is_json: bool) -> Any:
         raise UsageError(f"{file} is nested too deep: at most {_MAX_DEPTH} levels")
     if bare.count(",") + len(brackets) // 2 > _MAX_VALUES:
         raise _too_many(file)
+
+
+def _parsed(file: str, text: str, *, is_json: bool) -> Any:
+    import json  # noqa: PLC0415  (units need this module, and no file)
+    import tomllib  # noqa: PLC0415
+
     try:
         if is_json:
             return json.loads(text, object_pairs_hook=_object, parse_int=_integer)
@@ -171,15 +176,15 @@ def _parsed(file: str, text: str, *, is_json: bool) -> Any:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{file} is not TOML: {error}") from None
     except (ValueError, RecursionError) as error:  # a number of thousands of digits
-        raise UsageError(f"{file} is not {kind}: {error}") from None
+        raise UsageError(f"{file} is not {'JSON' if is_json else 'TOML'}: {error}") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> _Object:
-    found = _Object(pairs)
-    if len(found) < len(pairs):
+    table = _Object(pairs)
+    if len(table) < len(pairs):
         seen: set[str] = set()
-        found.duplicate = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-    return found
+        table.duplicate = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+    return table
 
 
 def _integer(digits: str) -> int | float:
@@ -187,7 +192,7 @@ def _integer(digits: str) -> int | float:
 
 
 def _check(root: Node) -> None:
-    """Raise `UsageError` for numbers that are none, keys that stand twice, and too many values."""
+    """Raise `UsageError` for numbers that are not finite, duplicate keys, and too many values."""
     for count, node in enumerate(_walk(root)):
         if count > _MAX_VALUES:
             raise _too_many(root.file)

@@ -1,35 +1,63 @@
-"""Address ranges as arrays: shape (n, 2), bytes, half open, sorted, without overlap."""
+"""The algebra of address ranges: arrays of shape (n, 2), in bytes, half open, sorted.
+
+Rows do not overlap unless a function says so. Ranges of several targets become ranges of one line
+of numbers with `order_keys`, and the same functions work on those.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Self
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.regions import PAGE_SIZE, Ranges, order_keys
+from pydamon._model.runs import Runs, expand, running_total
+from pydamon._model.unique import unique
 
 __all__ = [
     "EMPTY",
-    "Stretches",
+    "PAGE_SIZE",
+    "Cut",
+    "Overlaps",
+    "Ranges",
+    "address_at",
+    "amount_within",
+    "bytes_below",
     "close_gaps",
+    "contains",
     "covered",
+    "cut_at",
+    "from_order_keys",
     "intersect",
-    "joined",
+    "join",
     "keyed",
+    "locate",
+    "order_keys",
+    "overlaps",
     "size_of",
     "subtract",
+    "touches",
     "union",
 ]
 
+PAGE_SIZE = 4096
+"""Bytes of the smallest page, which is the finest grain of monitoring."""
+
+Ranges = NDArray[np.int64]
+"""Address ranges of one target: shape (n, 2), bytes, half open, sorted, without overlap."""
+
 EMPTY: Ranges = np.empty((0, 2), np.int64)
+"""No ranges."""
+
+_Addresses = NDArray[np.int64]
+_Amounts = NDArray[np.integer] | NDArray[np.floating]
+_KEY_BITS = 44
+"""Bits of a page number in an order key: enough for addresses of 56 bits."""
 
 
 def size_of(ranges: Ranges) -> int:
-    """Bytes of all together."""
+    """Bytes of all ranges together."""
     return int((ranges[:, 1] - ranges[:, 0]).sum())
 
 
@@ -37,11 +65,11 @@ def union(ranges: Ranges) -> Ranges:
     """The same bytes in as few rows as possible, of rows in any order that may overlap."""
     ranges = ranges[np.argsort(ranges[:, 0], kind="stable")]
     reach = np.maximum.accumulate(ranges[:, 1])
-    return joined(np.stack([ranges[:, 0], reach], axis=1))
+    return join(np.stack([ranges[:, 0], reach], axis=1))
 
 
 def subtract(ranges: Ranges, others: Ranges) -> Ranges:
-    """The parts of *ranges* that lie in none of *others*: rows in any order, without overlap."""
+    """The parts of *ranges* that lie in none of *others*; the rows may be in any order."""
     address = np.concatenate([ranges, others]).ravel()
     step = np.concatenate([np.tile([1, -1], len(ranges)), np.tile([-2, 2], len(others))])
     order = np.argsort(address, kind="stable")
@@ -50,106 +78,186 @@ def subtract(ranges: Ranges, others: Ranges) -> Ranges:
     return np.stack([address[:-1][left], address[1:][left]], axis=1)
 
 
+class Overlaps(NamedTuple):
+    """The pairs of a range and another one that have bytes in common, in the order of both.
+
+    `row` and `other` are the rows of the two, `start` and `end` bound the common bytes.
+    """
+
+    row: NDArray[np.intp]
+    other: NDArray[np.intp]
+    start: _Addresses
+    end: _Addresses
+
+    @property
+    def size(self) -> NDArray[np.int64]:
+        """The common bytes of each pair."""
+        return self.end - self.start
+
+
+def overlaps(ranges: Ranges, others: Ranges) -> Overlaps:
+    """Every pair of a row of *ranges* and a row of *others* that overlap.
+
+    Rows of *ranges* may be in any order and overlap each other.
+    """
+    first = np.searchsorted(others[:, 1], ranges[:, 0], side="right")
+    beyond = np.searchsorted(others[:, 0], ranges[:, 1], side="left")
+    row, place = expand(np.maximum(beyond - first, 0))
+    other = first[row] + place
+    return Overlaps(
+        row,
+        other,
+        np.maximum(ranges[row, 0], others[other, 0]),
+        np.minimum(ranges[row, 1], others[other, 1]),
+    )
+
+
 def intersect(ranges: Ranges, others: Ranges) -> Ranges:
     """The parts of *ranges* that lie in *others*, a row for each pair that overlaps."""
-    first = np.searchsorted(others[:, 1], ranges[:, 0], side="right")
-    counts = np.maximum(np.searchsorted(others[:, 0], ranges[:, 1]) - first, 0)
-    of = np.repeat(np.arange(len(ranges)), counts)
-    other = first[of] + np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts)
-    low = np.maximum(ranges[of, 0], others[other, 0])
-    return np.stack([low, np.minimum(ranges[of, 1], others[other, 1])], axis=1)
+    pairs = overlaps(ranges, others)
+    return np.stack([pairs.start, pairs.end], axis=1)
 
 
-def covered(ranges: Ranges, start: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How much of each [start, end) lies in *ranges*: shape (n,)."""
-    if not len(ranges):
-        return np.zeros(len(start), np.int64)
-    length = ranges[:, 1] - ranges[:, 0]
-    before = np.cumsum(length) - length
-
-    def below(address: NDArray[np.int64]) -> NDArray[np.int64]:
-        at = np.maximum(np.searchsorted(ranges[:, 0], address, side="right") - 1, 0)
-        bytes_below: NDArray[np.int64] = before[at] + np.clip(
-            address - ranges[at, 0], 0, length[at]
-        )
-        return bytes_below
-
-    return below(end) - below(start)
-
-
-def joined(ranges: Ranges) -> Ranges:
-    """The same bytes, in as few rows as possible."""
-    return _without_gaps(ranges, ranges[1:, 0] - ranges[:-1, 1] > 0)
+def join(ranges: Ranges, gap: int = 0) -> Ranges:
+    """The same ranges with neighbours joined that are at most *gap* bytes apart."""
+    runs = Runs.split(ranges[1:, 0] - ranges[:-1, 1] > gap, len(ranges))
+    return np.stack([ranges[runs.heads, 0], ranges[runs.tails, 1]], axis=1)
 
 
 def close_gaps(ranges: Ranges, most: int) -> Ranges:
     """At most *most* ranges that cover all of *ranges*: the smallest gaps are covered too."""
-    gaps = ranges[1:, 0] - ranges[:-1, 1]
     if len(ranges) <= most:
-        return joined(ranges)
-    # Stable: of equal gaps the lowest is kept, as often as it is asked.
+        return join(ranges)
+    gaps = ranges[1:, 0] - ranges[:-1, 1]
+    # Stable: of equal gaps the lowest is kept, as often as this is asked.
     largest = np.argsort(-gaps, kind="stable")[: most - 1]
     kept = np.zeros(len(gaps), np.bool_)
     kept[largest] = gaps[largest] > 0
-    return _without_gaps(ranges, kept)
+    runs = Runs.split(kept, len(ranges))
+    return np.stack([ranges[runs.heads, 0], ranges[runs.tails, 1]], axis=1)
 
 
-def _without_gaps(ranges: Ranges, kept: NDArray[np.bool_]) -> Ranges:
-    """The ranges joined over every gap that is not *kept*."""
+def locate(ranges: Ranges, address: _Addresses, end: _Addresses | None = None) -> NDArray[np.intp]:
+    """The row of *ranges* that each address lies in; -1 for none.
+
+    With *end*, the row that each [address, end) lies in as a whole.
+    """
     if not len(ranges):
-        return EMPTY
-    start, end = ranges[np.append(True, kept), 0], ranges[np.append(kept, True), 1]
-    return np.stack([start, end], axis=1)
+        return np.full(len(address), -1, np.intp)
+    last = address if end is None else end - 1
+    row = np.searchsorted(ranges[:, 0], address, side="right") - 1
+    return np.where(last < ranges[row, 1], row, -1)
+
+
+def contains(ranges: Ranges, address: _Addresses) -> NDArray[np.bool_]:
+    """Whether each address lies in *ranges*."""
+    return locate(ranges, address) >= 0
+
+
+def touches(ranges: Ranges, start: _Addresses, end: _Addresses) -> NDArray[np.bool_]:
+    """Whether each [start, end) has bytes in common with *ranges*."""
+    first = np.searchsorted(ranges[:, 1], start, side="right")
+    touching: NDArray[np.bool_] = first < np.searchsorted(ranges[:, 0], end, side="left")
+    return touching
+
+
+def bytes_below(ranges: Ranges, address: _Addresses) -> NDArray[np.int64]:
+    """How many bytes of *ranges* lie below each address."""
+    if not len(ranges):
+        return np.zeros(len(address), np.int64)
+    before = running_total(ranges[:, 1] - ranges[:, 0])
+    at = np.maximum(np.searchsorted(ranges[:, 0], address, side="right") - 1, 0)
+    below: NDArray[np.int64] = np.minimum(
+        before[at] + np.maximum(address - ranges[at, 0], 0), before[at + 1]
+    )
+    return below
+
+
+def address_at(ranges: Ranges, position: NDArray[np.int64]) -> _Addresses:
+    """The inverse of `bytes_below`: the address of the byte with so many bytes of *ranges* below.
+
+    A *position* is at least 0, and less than the bytes of all ranges.
+    """
+    before = running_total(ranges[:, 1] - ranges[:, 0])
+    at = np.searchsorted(before[1:], position, side="right")
+    address: _Addresses = ranges[at, 0] + position - before[at]
+    return address
+
+
+def covered(ranges: Ranges, start: _Addresses, end: _Addresses) -> NDArray[np.int64]:
+    """How many bytes of each [start, end) lie in *ranges*: shape (n,)."""
+    return bytes_below(ranges, end) - bytes_below(ranges, start)
+
+
+def amount_within(
+    ranges: Ranges, amounts: _Amounts, start: _Addresses, end: _Addresses
+) -> NDArray[np.float64]:
+    """How much of the *amounts* of ranges lies in each [start, end).
+
+    The amount of a range is spread evenly over it.
+    """
+    if not len(ranges):
+        return np.zeros(len(start))
+    # The amount below an address grows linearly within a range, and stands still between two.
+    below = np.repeat(np.cumsum(amounts), 2).astype(np.float64)
+    below[::2] -= amounts
+    points = ranges.ravel()
+    within: NDArray[np.float64] = np.interp(end, points, below) - np.interp(start, points, below)
+    return within
+
+
+class Cut:
+    """Pieces of ranges in their order: `index` is the row that each piece is of."""
+
+    __slots__ = ("end", "index", "start")
+
+    def __init__(self, index: NDArray[np.intp], start: _Addresses, end: _Addresses) -> None:
+        self.index = index
+        self.start = start
+        self.end = end
+
+
+def cut_at(
+    target: NDArray[np.int32],
+    start: _Addresses,
+    end: _Addresses,
+    borders: dict[int, _Addresses],
+) -> Cut:
+    """Cut ranges (sorted by target and address) at the *borders* of their target.
+
+    Borders are addresses in bytes, in any order; those outside all ranges change nothing.
+    """
+    by_target = {number: unique(addresses) for number, addresses in borders.items()}
+    every_border = np.concatenate([EMPTY[:, 0], *by_target.values()])
+    first, beyond = np.zeros((2, len(start)), np.intp)
+    offset = 0
+    for number, addresses in by_target.items():
+        rows = slice(*np.searchsorted(target, (number, number + 1)))
+        first[rows] = offset + np.searchsorted(addresses, start[rows], side="right")
+        beyond[rows] = offset + np.searchsorted(addresses, end[rows], side="left")
+        offset += len(addresses)
+    inside = np.maximum(beyond - first, 0)
+    index, place = expand(1 + inside)
+    out_start, out_end = start[index], end[index]
+    has_before, has_behind = place > 0, place < inside[index]
+    border = first[index] + place
+    out_start[has_before] = every_border[border[has_before] - 1]
+    out_end[has_behind] = every_border[border[has_behind]]
+    return Cut(index, out_start, out_end)
+
+
+def order_keys(target: NDArray[np.integer], address: _Addresses) -> NDArray[np.int64]:
+    """Numbers in the order of targets and of the pages that addresses are in."""
+    return (target.astype(np.int64) << _KEY_BITS) + address // PAGE_SIZE
+
+
+def from_order_keys(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], _Addresses]:
+    """The target and the address of the page of each order key."""
+    return keys >> _KEY_BITS, (keys & ((1 << _KEY_BITS) - 1)) * PAGE_SIZE
 
 
 def keyed(ranges: Sequence[Ranges]) -> Ranges:
     """The ranges of each target as ranges of `order_keys`, all in one array."""
-    targets = np.repeat(np.arange(len(ranges), dtype=np.int32), [len(one) for one in ranges])
+    targets = np.repeat(np.arange(len(ranges), dtype=np.int32), list(map(len, ranges)))
     bounds = np.concatenate([EMPTY, *ranges])
     return np.stack([order_keys(targets, bounds[:, 0]), order_keys(targets, bounds[:, 1])], axis=1)
-
-
-@dataclass(frozen=True)
-class Stretches:
-    """Parts of the memory of several targets, page by page: arrays of one length.
-
-    `start` and `end` are bytes, whole pages. What is known of their pages stands in flat arrays,
-    one stretch behind the other.
-    """
-
-    target: NDArray[np.int32]
-    start: NDArray[np.int64]
-    end: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, rows: list[tuple[int, int, int]]) -> Self:
-        """From (target, start, end) rows."""
-        columns = np.array(rows, np.int64).reshape(-1, 3)
-        return cls(columns[:, 0].astype(np.int32), columns[:, 1], columns[:, 2])
-
-    def __len__(self) -> int:
-        return len(self.start)
-
-    @cached_property
-    def pages(self) -> NDArray[np.int64]:
-        """How many pages each has."""
-        return (self.end - self.start) // PAGE_SIZE
-
-    @cached_property
-    def offsets(self) -> NDArray[np.int64]:
-        """Where the pages of each begin in a flat array, and its length: shape (n + 1,)."""
-        return np.append(0, np.cumsum(self.pages))
-
-    @cached_property
-    def keys(self) -> Ranges:
-        """The stretches as ranges of `order_keys`."""
-        first = order_keys(self.target, self.start)
-        return np.stack([first, first + self.pages], axis=1)
-
-    def take(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> Stretches:
-        """Those that *index* picks."""
-        return Stretches(self.target[index], self.start[index], self.end[index])
-
-    def of_pages(self, values: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """One value for each page, of one for each stretch."""
-        return np.repeat(values, self.pages)

@@ -9,13 +9,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pydamon._model.errors import UsageError
+from pydamon._model.ranges import PAGE_SIZE, Ranges, contains, cut_at, locate, order_keys
 
-__all__ = ["PAGE_SIZE", "Cut", "Ranges", "RegionTable", "cut_at", "order_keys", "reset_age"]
-
-PAGE_SIZE = 4096
-
-Ranges = NDArray[np.int64]
-"""Address ranges of one target: shape (n, 2), bytes, half open, sorted, without overlap."""
+__all__ = [
+    "MEANS",
+    "PAGE_SIZE",
+    "Ranges",
+    "RegionTable",
+    "concatenate",
+    "join_regions",
+    "reset_age",
+]
 
 
 @dataclass(slots=True, eq=False)
@@ -23,17 +27,29 @@ class RegionTable:
     """Regions sorted by target and address, as a struct of arrays of one length.
 
     Addresses are bytes, half open. `nr_accesses`, `last_nr_accesses` (that of the previous
-    aggregation, both in samples) and `age_ns` (for how long the rate has held) are real numbers in
+    aggregation, both in samples) and `age_ns` (for how long the rate has held) are real numbers
     here, so that the size-weighted means that a merge makes keep their sums; `Snapshot` truncates
     them, as the kernel does.
 
-    `touched`, `early`, `unobservable`, `resident`, `seen`, `doubt` and `repeated` are shares of the
-    region's bytes, 0 to 1: what is known to be accessed in an aggregation and in the first quarter
-    of one (NaN: nothing is known), what the probe could not watch, what is in memory (NaN: not
-    known), what somebody has looked at since it was mapped, where samples have contradicted
-    `touched` since it was found, and what of `resident` counts in another target, too (NaN: not
-    known). `missed` counts samples since the last one that found an access. `border` is an address
-    inside the region on whose two sides samples found different things, 0 for none.
+    These columns are shares of the region's bytes, from 0 to 1:
+
+    `touched`
+        What is accessed in one aggregation; NaN where nothing is known.
+    `touched_early`
+        What is accessed in the first quarter of an aggregation; NaN where nothing is known.
+    `unobservable`
+        What the probe could not watch.
+    `resident`
+        What is in memory; NaN where nothing is known.
+    `seen`
+        What anybody has looked at since it was mapped.
+    `contradicted`
+        Where samples have contradicted `touched` since the last exact look.
+    `repeated`
+        What of `resident` counts in another target, too; NaN where nothing is known.
+
+    `misses_since_hit` counts samples since the last one that found an access. `split_hint` is an
+    address inside the region on whose two sides samples found different things, 0 for none.
     """
 
     target: NDArray[np.int32]
@@ -43,40 +59,31 @@ class RegionTable:
     last_nr_accesses: NDArray[np.float64]
     age_ns: NDArray[np.float64]
     touched: NDArray[np.float64]
-    early: NDArray[np.float64]
+    touched_early: NDArray[np.float64]
     unobservable: NDArray[np.float64]
-    missed: NDArray[np.float64]
+    misses_since_hit: NDArray[np.float64]
     resident: NDArray[np.float64]
     seen: NDArray[np.float64]
-    doubt: NDArray[np.float64]
+    contradicted: NDArray[np.float64]
     repeated: NDArray[np.float64]
-    border: NDArray[np.int64]
+    split_hint: NDArray[np.int64]
 
     @classmethod
     def of(cls, target: ArrayLike, start: ArrayLike, end: ArrayLike) -> Self:
-        """A table of fresh regions: nothing looked at or counted yet, age 0.
+        """A table of fresh regions: nothing is known or counted yet, and their age is 0.
 
         Raises `UsageError` for regions that are empty, overlap, or are out of order.
         """
         starts = np.array(start, dtype=np.int64, ndmin=1)
         n = len(starts)
-        nothing = np.zeros((7, n))
+        columns: dict[str, NDArray[Any]] = {name: np.zeros(n) for name in MEANS}
+        columns |= {name: np.full(n, np.nan) for name in _UNKNOWN_AT_FIRST}
         table = cls(
-            np.broadcast_to(np.asarray(target, dtype=np.int32), (n,)).copy(),
-            starts,
-            np.array(end, dtype=np.int64, ndmin=1),
-            nothing[0],
-            nothing[1],
-            nothing[2],
-            np.full(n, np.nan),
-            np.full(n, np.nan),
-            nothing[3],
-            nothing[4],
-            np.full(n, np.nan),
-            nothing[5],
-            nothing[6],
-            np.full(n, np.nan),
-            np.zeros(n, np.int64),
+            target=np.broadcast_to(np.asarray(target, dtype=np.int32), (n,)).copy(),
+            start=starts,
+            end=np.array(end, dtype=np.int64, ndmin=1),
+            split_hint=np.zeros(n, np.int64),
+            **columns,
         )
         table.check()
         return table
@@ -89,8 +96,19 @@ class RegionTable:
         """Bytes of each region."""
         return self.end - self.start
 
+    @property
+    def ranges(self) -> Ranges:
+        """Start and end of each region, whatever its target."""
+        return np.stack([self.start, self.end], axis=1)
+
+    @property
+    def keys(self) -> Ranges:
+        """The regions as ranges of `order_keys`."""
+        bounds = (order_keys(self.target, address) for address in (self.start, self.end))
+        return np.stack(list(bounds), axis=1)
+
     def adjacent(self) -> NDArray[np.bool_]:
-        """For each pair of neighbours (n - 1 of them): same target, and no gap between them."""
+        """Whether two neighbours have the same target and no gap between them: shape (n - 1,)."""
         touching: NDArray[np.bool_] = self.end[:-1] == self.start[1:]
         touching &= self.target[:-1] == self.target[1:]
         return touching
@@ -98,6 +116,10 @@ class RegionTable:
     def take(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> Self:
         """A new table of the regions that *index* picks."""
         return type(self)(*(column[index] for column in self._columns()))
+
+    def at(self, target: NDArray[np.int32], address: NDArray[np.int64]) -> NDArray[np.intp]:
+        """The region that each address of a target is in; -1 for none."""
+        return locate(self.keys, order_keys(target, address))
 
     def check(self) -> None:
         """Raise `UsageError` unless regions are nonempty, sorted and without overlap."""
@@ -113,50 +135,42 @@ class RegionTable:
         return tuple(getattr(self, field.name) for field in fields(self))
 
 
-def order_keys(target: NDArray[np.int32], address: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Numbers in the order of targets and of the pages that addresses are in."""
-    return (target.astype(np.int64) << 44) + address // PAGE_SIZE
+_UNKNOWN_AT_FIRST = ("touched", "touched_early", "resident", "repeated")
+MEANS = tuple(
+    field.name
+    for field in fields(RegionTable)
+    if field.name not in ("target", "start", "end", "split_hint")
+)
+"""The columns that say something of each byte: a region made of several has their mean by size."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """Pieces of regions, in their order: of which one each is, and from where to where."""
+def concatenate(tables: list[RegionTable]) -> RegionTable:
+    """One table of several; they must be in the order of their targets."""
+    if not tables:
+        return RegionTable.of([], [], [])
+    return RegionTable(
+        *(
+            np.concatenate([getattr(table, field.name) for table in tables])
+            for field in fields(RegionTable)
+        )
+    )
 
-    index: NDArray[np.intp]
-    start: NDArray[np.int64]
-    end: NDArray[np.int64]
 
-
-def cut_at(
-    target: NDArray[np.int32],
-    start: NDArray[np.int64],
-    end: NDArray[np.int64],
-    borders: dict[int, NDArray[np.int64]],
-) -> Cut:
-    """The pieces of regions (sorted by target and address) that *borders* of their target make.
-
-    Borders are addresses in bytes, in any order; those outside all regions change nothing.
-    """
-    inside = np.zeros(len(start), np.intp)
-    first = np.zeros(len(start), np.intp)
-    sorted_borders = [np.unique(borders[number]) for number in borders]
-    base = 0
-    for number, addresses in zip(borders, sorted_borders, strict=True):
-        low, high = np.searchsorted(target, (number, number + 1))
-        first[low:high] = np.searchsorted(addresses, start[low:high], side="right")
-        behind = np.searchsorted(addresses, end[low:high], side="left")
-        inside[low:high] = np.maximum(behind - first[low:high], 0)
-        first[low:high] += base
-        base += len(addresses)
-    index = np.repeat(np.arange(len(start)), 1 + inside)
-    order = np.arange(len(index)) - np.repeat(np.cumsum(1 + inside) - 1 - inside, 1 + inside)
-    out_start, out_end = start[index], end[index]
-    if base:
-        all_borders = np.concatenate(sorted_borders)
-        later, sooner = order > 0, order < inside[index]
-        out_start[later] = all_borders[first[index[later]] + order[later] - 1]
-        out_end[sooner] = all_borders[first[index[sooner]] + order[sooner]]
-    return Cut(index, out_start, out_end)
+def join_regions(table: RegionTable, heads: NDArray[np.intp]) -> RegionTable:
+    """One region for each run of regions that begins at one of *heads*; means by size."""
+    if len(heads) == len(table):
+        return table
+    weight = table.size.astype(np.float64)
+    total = np.add.reduceat(weight, heads)
+    means = {name: np.add.reduceat(getattr(table, name) * weight, heads) / total for name in MEANS}
+    tails = np.append(heads[1:], len(table)) - 1
+    return RegionTable(
+        target=table.target[heads],
+        start=table.start[heads],
+        end=table.end[tails],
+        split_hint=np.maximum.reduceat(table.split_hint, heads),
+        **means,
+    )
 
 
 def reset_age(table: RegionTable, target: int, ranges: Ranges) -> RegionTable:
@@ -164,7 +178,5 @@ def reset_age(table: RegionTable, target: int, ranges: Ranges) -> RegionTable:
     cut = cut_at(table.target, table.start, table.end, {target: ranges.ravel()})
     table = table.take(cut.index)
     table.start, table.end = cut.start, cut.end
-    at = np.searchsorted(ranges[:, 0], table.start, side="right") - 1
-    inside = (table.target == target) & (at >= 0) & (table.start < ranges[at, 1])
-    table.age_ns[inside] = 0.0
+    table.age_ns[(table.target == target) & contains(ranges, table.start)] = 0.0
     return table

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Self
 
@@ -13,15 +12,17 @@ from numpy.typing import NDArray
 __all__ = ["Runs", "expand", "group_bounds", "running_total", "true_runs"]
 
 
-@dataclass(frozen=True, slots=True)
 class Runs:
     """Rows cut into runs: run i has the rows from `bounds[i]` to before `bounds[i + 1]`.
 
     No run is empty.
     """
 
-    bounds: NDArray[np.intp]
-    """Rises from 0 to the number of rows: shape (runs + 1,)."""
+    __slots__ = ("bounds",)
+
+    def __init__(self, bounds: NDArray[np.intp]) -> None:
+        self.bounds = bounds
+        """Rises from 0 to the number of rows: shape (runs + 1,)."""
 
     @classmethod
     def of(cls, *columns: NDArray[Any]) -> Self:

@@ -1,4 +1,4 @@
-"""What one aggregation found."""
+"""Snapshots: the regions of every target at the end of one aggregation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.classify import UNKNOWN, RegionClasses, RegionFacts, classify
+from pydamon._model.display import Displayable
 from pydamon._model.mappings import Mapping, MappingTable
 
 __all__ = ["UNKNOWN", "Cost", "Footprint", "Snapshot", "SnapshotRegion", "Target"]
@@ -19,10 +20,27 @@ _NOT_GIVEN = np.empty(0, np.int64)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A monitored address space: `pid` is 0 where no process is behind it.
+    """A monitored address space.
 
-    `started_ns` is when that process started (Unix time), which tells it from others that had or
-    will have its pid; 0 is not known. `host` is where it ran, where there are several hosts.
+    Parameters
+    ----------
+    pid
+        The process; 0 where there is none, as in a simulation.
+    name
+        The command name of the process.
+    mappings
+        What the process maps.
+    started_ns
+        When the process started (Unix time), which tells it from others with the same pid; 0 where
+        that is not known.
+    host
+        The machine, where there are several.
+
+    Examples
+    --------
+    >>> from pydamon import Target
+    >>> Target(7, "app") == Target(7, "app")
+    True
     """
 
     pid: int
@@ -33,9 +51,9 @@ class Target:
 
     @property
     def key(self) -> tuple[str, int, int, str]:
-        """What it is, whatever it is called by now: host, pid and start.
+        """What identifies the target even if its name changes: host, pid and start.
 
-        Where the start is not known, only the name can tell two processes of one pid apart.
+        Where the start is not known, only the name can tell two processes with one pid apart.
         """
         return self.host, self.pid, self.started_ns, "" if self.started_ns else self.name
 
@@ -44,8 +62,14 @@ class Target:
 class Cost:
     """What one aggregation cost.
 
-    `cpu_ns` is CPU time of the monitor, `interruption_ns` an upper estimate of the time that the
-    target's threads lost to it, `late_ticks` the number of samples that could not be taken in time.
+    Parameters
+    ----------
+    cpu_ns
+        CPU time of the monitor.
+    interruption_ns
+        An upper estimate of the time that the threads of the targets lost to the monitor.
+    late_ticks
+        How many samples could not be taken in time.
     """
 
     cpu_ns: int = 0
@@ -55,9 +79,9 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """How much a process has mapped (VSZ), and how much of it is in memory (RSS).
+    """How much a process has mapped (VSZ), and how much of that is in memory (RSS).
 
-    Both are 0 where that is not known.
+    Both are 0 where they are not known.
     """
 
     vsz_bytes: int = 0
@@ -66,7 +90,11 @@ class Footprint:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRegion:
-    """One region of a snapshot, for people; `Snapshot` has the columns."""
+    """One region of a snapshot.
+
+    Indexing a `Snapshot` and iterating over it give such regions; the snapshot's columns, which
+    have the same names, are explained there.
+    """
 
     target: Target
     start: int
@@ -87,22 +115,59 @@ class SnapshotRegion:
 
 
 @dataclass(frozen=True, eq=False)
-class Snapshot:
+class Snapshot(Displayable):
     """The regions of every target at the end of one aggregation.
 
-    `start_ns` and `end_ns` bound the window as it was measured (Unix time). The columns have one
-    entry a region, sorted by target and address: `target` indexes `targets`; `start` and `end`
-    are bytes; `nr_accesses` counts the samples that found the region accessed, of at most
-    `max_nr_accesses` (scaled, where the CPU budget allowed fewer samples than were asked for, one
-    every `sampling_ns`); `age` counts aggregations for which that has held, and `age_ns` is the
-    same as a time (`UNKNOWN` where nobody knows).
+    The columns (from `target` to `unobservable_bytes`, and those behind `footprints`) are arrays
+    with one entry a region, sorted by target and address.
 
-    `touched_bytes` is how much of the region was accessed in the window as far as the probe can
-    tell; `unobservable_bytes` how much of it the probe could not watch, and `unseen_bytes` how much
-    of it nobody has looked at yet; `resident_bytes` is how much of it is in memory (`UNKNOWN` where
-    nobody knows), and `repeated_bytes` the part of that which counts in another target too, because
-    both share it. `footprints`, where they are known, has one entry a target, as of the last update
-    interval.
+    Parameters
+    ----------
+    start_ns, end_ns
+        The window as it was measured (Unix time).
+    sampling_ns
+        The sampling interval.
+    max_nr_accesses
+        The largest `nr_accesses` there can be.
+    targets
+        The monitored address spaces.
+    target
+        The index of the region's target in `targets`.
+    start, end
+        The region's addresses in bytes, half open.
+    nr_accesses
+        How many samples found the region accessed. The count is scaled up where the CPU budget
+        allowed fewer samples than one every `sampling_ns`.
+    age
+        For how many aggregations the access rate has held.
+    touched_bytes
+        How much of the region was accessed in the window, as far as the probe can tell.
+    unobservable_bytes
+        How much of the region the probe could not watch.
+    cost
+        What the aggregation cost.
+    footprints
+        VSZ and RSS of each target, as of the last update interval; empty where they are not known.
+    age_ns
+        The same as `age`, as a time; `UNKNOWN` (-1) where it is not known.
+    resident_bytes
+        How much of the region is in memory; `UNKNOWN` (-1) where it is not known.
+    unseen_bytes
+        How much of the region nobody has looked at yet.
+    repeated_bytes
+        How much of `resident_bytes` counts in another target, too, because both share it.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20),)),))
+    >>> *_, snapshot = pydamon.simulate(trace, [(0, 256 << 20)]).run("2s")
+    >>> pydamon.format_size(snapshot.working_set())
+    '64 MiB'
+    >>> hottest = snapshot.hottest(1)[0]
+    >>> hottest.end <= 64 << 20, hottest.nr_accesses == snapshot.max_nr_accesses
+    (True, True)
     """
 
     start_ns: int
@@ -165,22 +230,23 @@ class Snapshot:
 
     @property
     def window_ns(self) -> int:
-        """How long the aggregation really took."""
+        """How long the aggregation took, as it was measured."""
         return self.end_ns - self.start_ns
 
     @cached_property
     def mapping(self) -> NDArray[np.int64]:
-        """For each region the index in its target's mappings of the one that fills most of it."""
-        found = np.full(len(self), -1, np.int64)
+        """The mapping that fills most of each region: an index in its target's mappings, or -1."""
+        mapping = np.full(len(self), -1, np.int64)
         for index, target in enumerate(self.targets):
-            mine = self.target == index
-            found[mine] = target.mappings.largest_in(self.start[mine], self.end[mine])
-        return found
+            rows = self.target == index
+            mapping[rows] = target.mappings.largest_in(self.start[rows], self.end[rows])
+        return mapping
 
     @cached_property
     def classes(self) -> RegionClasses:
-        """The bytes of each region by what is known of them; sums over targets take `over`."""
-        rss_bytes = [one.rss_bytes for one in self.footprints] or [0] * len(self.targets)
+        """The bytes of each region, classified; sums over several targets take `over`."""
+        rss_bytes = [footprint.rss_bytes for footprint in self.footprints]
+        rss_bytes = rss_bytes or [0] * len(self.targets)
         return classify(
             RegionFacts(
                 self.size,
@@ -199,27 +265,55 @@ class Snapshot:
     def working_set(self) -> int:
         """Bytes that were accessed in the window, as far as the probe can tell.
 
-        What targets share counts once. `unseen_bytes` may have been accessed as well.
+        Memory that targets share counts once. `unseen_bytes` may have been accessed as well.
+
+        Returns
+        -------
+        int
+            The size of the working set in bytes.
         """
         return int(self.classes.over(len(self.targets)).accessed.sum())
 
     def hottest(self, count: int = 10) -> list[SnapshotRegion]:
-        """The *count* regions with the highest access rates; of equals, the oldest first."""
+        """The regions with the highest access rates; of equal ones the oldest first.
+
+        Parameters
+        ----------
+        count
+            How many regions, at most.
+
+        Returns
+        -------
+        list of SnapshotRegion
+            The regions, the hottest first.
+        """
         order = np.lexsort((-self.size, -self.age, -self.nr_accesses))[:count]
         return [self[int(i)] for i in order]
 
     def of_target(self, index: int) -> Snapshot:
-        """The same snapshot with the regions of one of its targets only."""
-        mine = self.target == index
+        """The same snapshot with one of its targets only.
+
+        Parameters
+        ----------
+        index
+            Which of `targets`.
+        """
+        rows = self.target == index
         return replace(
-            self.pick(mine),
+            self.pick(rows),
             targets=(self.targets[index],),
             footprints=self.footprints[index : index + 1],
-            target=np.zeros(int(mine.sum()), np.int32),
+            target=np.zeros(int(rows.sum()), np.int32),
         )
 
     def pick(self, regions: NDArray[np.bool_]) -> Snapshot:
-        """The same snapshot with some of its regions only; all targets stay."""
+        """The same snapshot with some of its regions only; all targets stay.
+
+        Parameters
+        ----------
+        regions
+            Whether to keep each region: shape (regions,).
+        """
         return replace(self, **{name: getattr(self, name)[regions] for name in _COLUMNS})
 
 

@@ -1,8 +1,8 @@
-"""Spots: small places looked at in memory that is too large to look at all of it.
+"""Spots: small places that stand for memory that is too large to look at every page of it.
 
 Hot memory of some size shows in evenly spread spots. Where it begins and ends is then narrowed
-down between the two spots that differ, round by round, as one looks up a word in a dictionary.
-The cost is that of the spots, whatever the memory's size.
+down between two spots that differ, round by round, as in a binary search. The cost is that of the
+spots, whatever the size of the memory.
 """
 
 from __future__ import annotations
@@ -13,34 +13,40 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.regions import PAGE_SIZE, RegionTable, order_keys
+from pydamon._model.ranges import PAGE_SIZE, order_keys
+from pydamon._model.regions import RegionTable
+from pydamon._model.runs import Runs
 
 __all__ = ["SPOT_BYTES", "Spots", "apply_spots", "choose"]
 
 SPOT_BYTES = 64 * PAGE_SIZE
-"""As much as one clear resets for little more than a single page costs."""
+"""The size of a spot: one clear resets so much for little more than a single page costs."""
 _CONTRAST = 0.5
+"""Two spots whose shares differ by more than this plainly differ."""
 _PLAIN = 3 * PAGE_SIZE / SPOT_BYTES
-"""A spot with so many accessed pages is no chance find beside one with none."""
+"""A spot with so many touched pages plainly differs from one with none."""
 _TRUST = 2
-"""What was known of a region counts as so many spots."""
-_ENOUGH, _SLIGHT = 3, 0.02
-"""So many spots tell how much they vary, and so from which difference on a share has changed."""
+"""What was known of a region weighs as much as so many spots."""
+_ENOUGH = 3
+"""From so many spots in a region on, their spread tells whether its share has changed."""
+_SLIGHT = 0.02
+"""A smaller change of a region's share is none."""
 _BETWEEN = 3
-"""Spots between two that differ: the gap is a quarter of what it was after each round."""
+"""Spots between two that differ: each round leaves a quarter of the gap."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spots:
-    """Spots sorted by target and address, and the share of each that was touched (NaN: unknown).
+    """Spots sorted by target and address: arrays of one length.
 
-    `early` is what was touched of that in the first quarter of the window.
+    `touched` is the share of each spot that was touched in the window, and `touched_early` that of
+    the first quarter of the window; NaN where nothing is known.
     """
 
     target: NDArray[np.int32]
     address: NDArray[np.int64]
-    share: NDArray[np.float64]
-    early: NDArray[np.float64]
+    touched: NDArray[np.float64]
+    touched_early: NDArray[np.float64]
 
     @classmethod
     def none(cls) -> Self:
@@ -50,20 +56,23 @@ class Spots:
     def __len__(self) -> int:
         return len(self.address)
 
-    def take(self, which: NDArray[np.bool_]) -> Self:
-        """Those that are picked."""
+    def take(self, index: NDArray[np.bool_]) -> Self:
+        """The spots that *index* picks."""
         return type(self)(
-            self.target[which], self.address[which], self.share[which], self.early[which]
+            self.target[index],
+            self.address[index],
+            self.touched[index],
+            self.touched_early[index],
         )
 
     def differ(self) -> NDArray[np.bool_]:
-        """For each pair of neighbours whether they plainly differ."""
-        differ = _plainly_differ(self.share[1:], self.share[:-1])
+        """Whether two neighbours in one target plainly differ: shape (n - 1,)."""
+        differ = _plainly_differ(self.touched[1:], self.touched[:-1])
         differ &= self.target[1:] == self.target[:-1]
         return differ
 
     def at_borders(self, most: int) -> Self:
-        """The spots between which something begins or ends, about *most* of them."""
+        """The pairs of neighbours that plainly differ, about *most* spots."""
         if not len(self):
             return self
         differ = self.differ()
@@ -75,11 +84,11 @@ class Spots:
 
 
 def choose(table: RegionTable, before: Spots, count: int, rng: np.random.Generator) -> Spots:
-    """About *count* spots to look at, with no share yet; whole spots inside of regions only.
+    """About *count* spots to look at, of which nothing is known yet; each lies inside a region.
 
-    Those *before* between which something begins or ends, some between them, one in each region
-    that is in use, as far as is known, and as many more as are left evenly spread over the memory,
-    each at a random place of its part.
+    These are the spots of the round *before* between which something begins or ends, some spots
+    between those, one spot in each region that is in use as far as is known, and as many more as
+    are left: evenly spread over the memory, each at a random place of its part.
     """
     kept = before.at_borders(count // 3)
     left = np.flatnonzero(kept.differ())
@@ -98,50 +107,76 @@ def choose(table: RegionTable, before: Spots, count: int, rng: np.random.Generat
         ]
     )
     address = np.concatenate([kept.address, between, inside, spread]) // SPOT_BYTES * SPOT_BYTES
-    region = _regions_of(table, target, address)
+    region = table.at(target, address)
     whole = (region >= 0) & (address + SPOT_BYTES <= table.end[region])
-    keys, which = np.unique(order_keys(target, address)[whole], return_index=True)
+    keys, first = np.unique(order_keys(target, address)[whole], return_index=True)
     unknown = np.full(len(keys), np.nan)
-    return Spots(target[whole][which], address[whole][which], unknown, unknown)
+    return Spots(target[whole][first], address[whole][first], unknown, unknown)
 
 
-def apply_spots(table: RegionTable, spots: Spots, most: int) -> RegionTable:
-    """What spots tell of the regions around them.
+def apply_spots(table: RegionTable, spots: Spots, max_regions: int) -> RegionTable:
+    """Update the regions from the spots in them.
 
-    A region is split half-way between spots that plainly differ, up to *most* regions in all; each
-    part is as its spots are. A region whose spots agree with what was known of it stays.
+    A region is split half-way between spots that plainly differ, as long as there are at most
+    *max_regions* in all; each part gets the mean of its spots. A region whose spots agree with what
+    was known of it stays as it is.
     """
-    spots = spots.take(~np.isnan(spots.share))
-    region = _regions_of(table, spots.target, spots.address)
+    spots = spots.take(~np.isnan(spots.touched))
+    region = table.at(spots.target, spots.address)
     spots, region = spots.take(region >= 0), region[region >= 0]
     if not len(spots):
         return table
-    address, share = spots.address, spots.share
-    same = region[1:] == region[:-1]
-    cut = _at_most(same & spots.differ(), share, most - len(table))
-    before = np.flatnonzero(cut)
-    middle = (address[before] + SPOT_BYTES + address[before + 1]) // 2 // PAGE_SIZE * PAGE_SIZE
-    parts = 1 + np.bincount(region[before], minlength=len(table))
+    same_region = region[1:] == region[:-1]
+    is_split = _at_most(same_region & spots.differ(), spots.touched, max_regions - len(table))
+    out, parts = _split_between(table, spots, region, np.flatnonzero(is_split))
+    # One group of neighbouring spots for each part of a region that has any.
+    groups = Runs.split(~same_region | is_split, len(spots))
+    group_region = region[groups.heads]
+    place = np.arange(len(groups)) - np.searchsorted(group_region, group_region)
+    first_part = np.cumsum(parts) - parts
+    _update(out, first_part[group_region] + place, spots, groups, parts[group_region] > 1)
+    return out
+
+
+def _split_between(
+    table: RegionTable, spots: Spots, region: NDArray[np.intp], left: NDArray[np.intp]
+) -> tuple[RegionTable, NDArray[np.intp]]:
+    """Split regions half-way between each spot in *left* and the next one.
+
+    Returns the table of the parts, and how many parts each region has.
+    """
+    middle = (spots.address[left] + SPOT_BYTES + spots.address[left + 1]) // 2
+    middle = middle // PAGE_SIZE * PAGE_SIZE
+    parts = 1 + np.bincount(region[left], minlength=len(table))
     source = np.repeat(np.arange(len(table)), parts)
     out = table.take(source)
     behind = np.flatnonzero(source[1:] == source[:-1]) + 1
     out.start[behind], out.end[behind - 1] = middle, middle
-    # One group of spots on end for each part of a region that has any.
-    head = np.flatnonzero(np.append(True, ~same | cut))
-    count = np.diff(np.append(head, len(share)))
-    mean, early = (np.add.reduceat(column, head) / count for column in (share, spots.early))
-    of = region[head]
-    at = (np.cumsum(parts) - parts)[of] + np.arange(len(head)) - np.searchsorted(of, of)
-    old = out.touched[at]
-    new = 1 / (1 + _TRUST / count)
-    spread = np.sqrt(np.maximum(np.add.reduceat(share**2, head) / count - mean**2, 0))
+    return out, parts
+
+
+def _update(
+    table: RegionTable,
+    index: NDArray[np.intp],
+    spots: Spots,
+    groups: Runs,
+    was_split: NDArray[np.bool_],
+) -> None:
+    """Set what is touched of the regions at *index*, from one of the *groups* of spots each.
+
+    *was_split* says whether a region is a part of one that was split just now.
+    """
+    count = groups.lengths
+    mean, mean_early = groups.sum(spots.touched) / count, groups.sum(spots.touched_early) / count
+    old = table.touched[index]
+    weight = 1 / (1 + _TRUST / count)
+    spread = np.sqrt(np.maximum(groups.sum(spots.touched**2) / count - mean**2, 0))
     moved = (count >= _ENOUGH) & (np.abs(mean - old) > 3 * spread / np.sqrt(count) + _SLIGHT)
-    new = np.where(moved | _plainly_differ(old, mean), new, 0)
-    new = np.where((parts[of] > 1) | np.isnan(old), 1, new)
-    for column, told in ((out.touched, mean), (out.early, early)):
-        column[at] = new * told + (1 - new) * np.nan_to_num(column[at])
-    out.missed[at] *= new == 0
-    return out
+    weight = np.where(moved | _plainly_differ(old, mean), weight, 0)
+    weight = np.where(was_split | np.isnan(old), 1, weight)
+    for column, means in ((table.touched, mean), (table.touched_early, mean_early)):
+        column[index] = weight * means + (1 - weight) * np.nan_to_num(column[index])
+    table.misses_since_hit[index] *= weight == 0
 
 
 def _plainly_differ(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -151,28 +186,20 @@ def _plainly_differ(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[n
     return differ
 
 
-def _at_most(cut: NDArray[np.bool_], share: NDArray[np.float64], most: int) -> NDArray[np.bool_]:
-    """The cuts with the largest differences, no more than *most*."""
-    at = np.flatnonzero(cut)
-    least_first = np.argsort(np.abs(share[at + 1] - share[at]), kind="stable")
-    cut[at[least_first[: max(0, len(at) - max(0, most))]]] = False
-    return cut
-
-
-def _regions_of(
-    table: RegionTable, target: NDArray[np.int32], address: NDArray[np.int64]
-) -> NDArray[np.intp]:
-    """The region that each address is in, -1 for none."""
-    starts = order_keys(table.target, table.start)
-    region = np.searchsorted(starts, order_keys(target, address), side="right") - 1
-    inside = (region >= 0) & (table.target[region] == target) & (address < table.end[region])
-    return np.where(inside, region, -1)
+def _at_most(
+    is_split: NDArray[np.bool_], touched: NDArray[np.float64], most: int
+) -> NDArray[np.bool_]:
+    """The splits between spots with the largest differences, no more than *most*."""
+    at = np.flatnonzero(is_split)
+    least_first = np.argsort(np.abs(touched[at + 1] - touched[at]), kind="stable")
+    is_split[at[least_first[: max(0, len(at) - max(0, most))]]] = False
+    return is_split
 
 
 def _in_use(
     table: RegionTable, most: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-    """Up to *most* regions with something in use, those with the most of it; an address in each."""
+    """Up to *most* regions with something in use, the most used first; an address in each."""
     used = np.nan_to_num(table.touched) * table.size
     region = np.argsort(-used, kind="stable")[:most]
     region = region[used[region] > 0]
@@ -182,7 +209,7 @@ def _in_use(
 def _spread(
     table: RegionTable, count: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-    """Regions and addresses, each at random in one of *count* equal parts of the memory."""
+    """Random regions and addresses, one in each of *count* equal parts of the memory."""
     ends = np.cumsum(table.size)
     at = ((np.arange(count) + rng.random(count)) / count * ends[-1]).astype(np.int64)
     region = np.searchsorted(ends, at, side="right")

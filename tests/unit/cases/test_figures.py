@@ -27,8 +27,7 @@ from pydamon._data.recording import Recording
 from pydamon._model.classify import UNKNOWN
 from pydamon._model.errors import RecordingError
 from pydamon._model.snapshot import Footprint
-from pydamon._show.frames import SUMS, Replay
-from pydamon._show.frames.making import frame_of
+from pydamon._show.frames import SUMS, Replay, frame_of
 from pydamon._show.metrics import Metrics
 from pydamon._show.web.app import Encoder
 from tests.recordings import MIB, record, snapshot

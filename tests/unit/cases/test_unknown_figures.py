@@ -19,11 +19,10 @@ from pydamon._data.formats.reader import open_recording
 from pydamon._model.classify import UNKNOWN
 from pydamon._model.errors import RecordingError
 from pydamon._model.snapshot import Cost, Footprint, Target
-from pydamon._show.frames import HeatMapCache, fold
-from pydamon._show.frames.making import frame_of
+from pydamon._show.frames import HeatMapCache, fold, frame_of
 from pydamon._show.metrics import Metrics
 from pydamon._show.notebook import to_html
-from pydamon._show.pictures.picture import heatmap_svg
+from pydamon._show.pictures.svg import heatmap_svg
 from pydamon._show.top.heat import HeatPanel, HeatShown
 from pydamon._show.web.app import Encoder
 from tests.recordings import MIB, record, snapshot
@@ -59,7 +58,7 @@ def test_nothing_cold_is_more_than_what_is_resident(
 def test_shared_memory_counts_once_in_totals(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pydamon._show.metrics.metrics.cgroup_of", lambda _: "db")
+    monkeypatch.setattr("pydamon._show.metrics.collector.cgroup_of", lambda _: "db")
     recording = record(path := tmp_path / "r.damon", [both(n) for n in range(3)])
     assert analysis.idle(recording).total_bytes == 84 * MIB
     assert analysis.summary(recording).size.total == 84 * MIB
@@ -269,7 +268,7 @@ def test_live_heat_maps_show_unseen_memory(tmp_path: Path) -> None:
         encoded = json.loads(Encoder()(frame))["spans"]["rate"]
         assert [rate < 0 for rate in encoded] == np.isnan(spans.rate).tolist()
         assert frame.unseen[JAVA.key] == pytest.approx(100 * MIB)
-    heat = HeatMapCache().look(
+    heat = HeatMapCache().render(
         frames, JAVA, 34, 6, end_ns=frames[-1].end_ns, column_ns=S, addresses="all"
     )
     assert heat is not None

@@ -254,29 +254,37 @@ def test_what_damo_says_of_a_region_survives_or_is_named(tmp_path: Path, between
     assert [each["probe_hits"] for each in taken["regions"]] == [[], [1, 2], []]
 
 
+def _with_other_values(recording: Recording, rng: np.random.Generator) -> Recording:
+    table = recording.table
+    for field in table.schema:
+        if (values := _other_values(recording, field, rng)) is not None:
+            table = table.set_column(table.column_names.index(field.name), field.name, values)
+    return Recording(recording.info, table.cast(recording.table.schema))
+
+
+def _other_values(recording: Recording, field: pa.Field, rng: np.random.Generator) -> Any:
+    """Other values of a column, or `None` where they stay."""
+    rows, chance = len(recording.table), rng.random()
+    usual = {"mapping": "", "perms": "", "host": ""}
+    if field.name in usual and chance < 0.5:
+        return pa.array([usual[field.name]] * rows).dictionary_encode()
+    if field.name in ("cpu_ns", "interruption_ns", "late_ticks") and chance < 0.5:
+        return pa.array(np.zeros(rows), field.type)
+    if field.name == "touched_bytes" and chance < 0.3:
+        return pa.array(recording.column("touched_bytes") // 2)
+    if field.name in ("vsz_bytes", "rss_bytes") and chance < 0.5:
+        return pa.array(rng.integers(1, 9, rows), field.type)
+    return None
+
+
 @pytest.mark.parametrize("name", [one.name for one in FORMATS])
 @pytest.mark.parametrize("seed", range(8))
 def test_a_conversion_keeps_every_value_or_names_its_column(
     tmp_path: Path, name: str, seed: int
 ) -> None:
-    """Of recordings in which some columns say something, and others what says nothing."""
-    rng = np.random.default_rng(seed)
+    """Recordings of which some columns say something, and others nothing."""
     recording = record(tmp_path / "r.damon", busy(6))
-    table = recording.table
-    for field in table.schema:
-        usual = {"mapping": "", "perms": "", "target": None, "host": ""}.get(field.name)
-        if usual is not None and rng.random() < 0.5:
-            values = pa.array([usual] * len(table)).dictionary_encode()
-        elif field.name in ("cpu_ns", "interruption_ns", "late_ticks") and rng.random() < 0.5:
-            values = pa.array(np.zeros(len(table)), field.type)
-        elif field.name == "touched_bytes" and rng.random() < 0.3:
-            values = pa.array(recording.column("touched_bytes") // 2)
-        elif field.name in ("vsz_bytes", "rss_bytes") and rng.random() < 0.5:
-            values = pa.array(rng.integers(1, 9, len(table)), field.type)
-        else:
-            continue
-        table = table.set_column(table.column_names.index(field.name), field.name, values)
-    changed = Recording(recording.info, table.cast(recording.table.schema))
+    changed = _with_other_values(recording, np.random.default_rng(seed))
     names, copy = lost(tmp_path, changed, name)
     if "touched_bytes" in names:
         return  # regions that are touched in part become two

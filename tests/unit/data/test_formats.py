@@ -69,7 +69,13 @@ def test_the_format_is_found_in_the_content(tmp_path: Path, name: str) -> None:
     assert copy.column("touched_bytes").sum() == recording.column("touched_bytes").sum()
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.long] if name in {"json", "ndjson"} else [])
+        for name in EVERY
+    ],
+)
 def test_every_format_comes_in_chunks(tmp_path: Path, name: str) -> None:
     whole = long_recording(tmp_path / "r.damon", 300)
     path = tmp_path / "copy"

@@ -38,7 +38,10 @@ def test_row_groups_of_a_row_are_refused(tmp_path: Path) -> None:
         open_recording(path)
 
 
-@pytest.mark.parametrize("name", ["o.json", "o.data", "o.perf"])
+@pytest.mark.parametrize(
+    "name",
+    ["o.json", *(pytest.param(name, marks=pytest.mark.long) for name in ("o.data", "o.perf"))],
+)
 def test_more_targets_than_damo_reads_are_not_written(tmp_path: Path, name: str) -> None:
     targets = tuple(Target(number + 1, "t") for number in range(2**15 + 1))
     rows = [(number, 0x1000, 0x2000, 0, 0) for number in range(len(targets))]

@@ -10,7 +10,7 @@ import pytest
 from pydamon._model import adjust
 from pydamon._model.attrs import Attrs
 from pydamon._model.errors import UsageError
-from pydamon._model.regions import PAGE_SIZE, Ranges, RegionTable
+from pydamon._model.regions import PAGE_SIZE, Ranges, RegionTable, concatenate
 from tests.strategies import COUNTERS, FRESH, table_of
 
 NO_LIMIT = 2**60
@@ -34,10 +34,10 @@ class TestSizeLimit:
     def test_kernel_cases(
         self, size: int, min_size: int, min_regions: int, limit: int, count: int
     ) -> None:
-        found = adjust.size_limit(size * PAGE_SIZE, min_regions, min_size * PAGE_SIZE)
-        assert found == limit * PAGE_SIZE
+        limit_bytes = adjust.size_limit(size * PAGE_SIZE, min_regions, min_size * PAGE_SIZE)
+        assert limit_bytes == limit * PAGE_SIZE
         table = table_of([(0, size, 0)])
-        assert len(adjust.cut(table, found)) == count
+        assert len(adjust.cut(table, limit_bytes)) == count
 
     def test_is_a_page_at_least(self) -> None:
         assert adjust.size_limit(0, 10) == PAGE_SIZE
@@ -290,8 +290,8 @@ class TestSplit:
     def test_two_pages_part(self) -> None:
         table = table_of([(0, 2, 0)])
         rng = np.random.default_rng(1)
-        found = {tuple(rows(adjust.split(table, 10, 0, rng))) for _ in range(50)}
-        assert found == {((0, 2),), ((0, 1), (1, 2))}
+        splits = {tuple(rows(adjust.split(table, 10, 0, rng))) for _ in range(50)}
+        assert splits == {((0, 2),), ((0, 1), (1, 2))}
 
     def test_of_nothing(self) -> None:
         assert len(adjust.split(table_of([]), 10, 0, np.random.default_rng(1))) == 0
@@ -307,7 +307,7 @@ class TestFit:
         assert out.age_ns.tolist() == [3, 0, 4]
 
     def test_keeps_each_target_to_itself(self) -> None:
-        table = adjust.concatenate(
+        table = concatenate(
             [table_of([(0, 10, 1)], 0), table_of([(5, 15, 2)], 1), table_of([(0, 9, 3)], 2)]
         )
         out = adjust.fit(table, [ranges_of((2, 4)), ranges_of((0, 10)), ranges_of()])
@@ -316,7 +316,7 @@ class TestFit:
         assert out.nr_accesses.tolist() == [1, 0, 2]
 
     def test_new_and_lost_targets(self) -> None:
-        table = adjust.concatenate([table_of([(0, 10, 1)], 0), table_of([(0, 10, 2)], 1)])
+        table = concatenate([table_of([(0, 10, 1)], 0), table_of([(0, 10, 2)], 1)])
         assert rows(adjust.fit(table, [ranges_of((0, 10))])) == [(0, 10)]
         out = adjust.fit(table, [ranges_of((0, 10)), ranges_of((0, 10)), ranges_of((3, 4))])
         assert out.target.tolist() == [0, 1, 2]
@@ -360,13 +360,13 @@ class TestRescale:
 
 class TestConcatenate:
     def test_of_nothing(self) -> None:
-        assert len(adjust.concatenate([])) == 0
+        assert len(concatenate([])) == 0
 
     def test_keeps_every_column(self) -> None:
         parts = [table_of([(0, 1, 2)]), table_of([(0, 1, 4)], target=1)]
         for part in parts:
             part.age_ns[:] = part.target + 8
-        out = adjust.concatenate(parts)
+        out = concatenate(parts)
         assert out.target.tolist() == [0, 1]
         assert out.nr_accesses.tolist() == [2, 4]
         assert out.age_ns.tolist() == [8, 9]

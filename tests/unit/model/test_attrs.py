@@ -65,8 +65,8 @@ def test_a_default_gives_way_to_what_is_named(
     named: dict[str, Any], expected: tuple[int, int, int]
 ) -> None:
     attrs = Attrs.of(**named)
-    found = attrs.sampling_ns, attrs.aggregation_ns, attrs.update_ns
-    assert found == tuple(ms * MS for ms in expected)
+    intervals = attrs.sampling_ns, attrs.aggregation_ns, attrs.update_ns
+    assert intervals == tuple(ms * MS for ms in expected)
 
 
 @pytest.mark.parametrize("named", [{"sample": "0ms"}, {"aggr": "0ms"}, {"update": "0ms"}])

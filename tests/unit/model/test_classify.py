@@ -1,4 +1,4 @@
-"""Bytes by what is known of them: to the byte, and never more than there is in memory."""
+"""Classes of bytes: they add up to the byte, and never exceed the resident memory."""
 
 from __future__ import annotations
 
@@ -51,49 +51,49 @@ def classes(
 
 
 def test_a_region_is_in_one_class_by_its_rate() -> None:
-    found = classes([MIB] * 3, [1.0, 0.2, 0.0], age_ns=[5, 5, 7])
-    assert found.hot.tolist() == [MIB, 0, 0]
-    assert found.warm.tolist() == [0, MIB, 0]
-    assert found.cold.tolist() == [0, 0, MIB]
-    assert found.idle_ns.tolist() == [0, 0, 7]
-    assert found.assumed.tolist() == [MIB] * 3
+    result = classes([MIB] * 3, [1.0, 0.2, 0.0], age_ns=[5, 5, 7])
+    assert result.hot.tolist() == [MIB, 0, 0]
+    assert result.warm.tolist() == [0, MIB, 0]
+    assert result.cold.tolist() == [0, 0, MIB]
+    assert result.idle_ns.tolist() == [0, 0, 7]
+    assert result.assumed.tolist() == [MIB] * 3
 
 
 def test_what_is_not_resident_is_in_no_class() -> None:
-    found = classes([16 * GIB, GIB], [0.0, 1.0], resident=[200 * MIB, 95 * MIB])
-    assert found.total.tolist() == [200 * MIB, 95 * MIB]
-    assert found.cold.tolist() == [200 * MIB, 0]
-    assert found.hot.tolist() == [0, 95 * MIB]
-    assert not found.assumed.any()
+    result = classes([16 * GIB, GIB], [0.0, 1.0], resident=[200 * MIB, 95 * MIB])
+    assert result.total.tolist() == [200 * MIB, 95 * MIB]
+    assert result.cold.tolist() == [200 * MIB, 0]
+    assert result.hot.tolist() == [0, 95 * MIB]
+    assert not result.assumed.any()
 
 
 def test_no_more_is_warm_than_was_touched() -> None:
-    found = classes([64 * MIB], [0.3], touched=[16 * MIB], age_ns=[9])
-    assert (int(found.warm[0]), int(found.cold[0])) == (16 * MIB, 48 * MIB)
-    assert found.idle(1).tolist() == [0], "nobody knows for how long that was not touched"
-    assert found.idle(0).tolist() == [48 * MIB]
+    result = classes([64 * MIB], [0.3], touched=[16 * MIB], age_ns=[9])
+    assert (int(result.warm[0]), int(result.cold[0])) == (16 * MIB, 48 * MIB)
+    assert result.idle(1).tolist() == [0], "it is not known for how long that was not touched"
+    assert result.idle(0).tolist() == [48 * MIB]
 
 
 def test_where_residence_is_unknown_rss_bounds_what_is_cold() -> None:
-    found = classes([GIB, 8 * MIB, GIB], [0.0, 1.0, 0.0], owner=[0, 0, 1], rss=[100 * MIB, 0])
-    assert int(found.hot[1]) == 8 * MIB
-    assert int(found.cold[0]) == 92 * MIB
-    assert found.assumed.tolist() == [0, 0, GIB], "of the other target nothing is known"
+    result = classes([GIB, 8 * MIB, GIB], [0.0, 1.0, 0.0], owner=[0, 0, 1], rss=[100 * MIB, 0])
+    assert int(result.hot[1]) == 8 * MIB
+    assert int(result.cold[0]) == 92 * MIB
+    assert result.assumed.tolist() == [0, 0, GIB], "the RSS of the other target is not known"
 
 
 def test_what_nobody_looked_at_is_neither_cold_nor_idle() -> None:
-    found = classes([MIB], [0.0], unseen=[MIB], age_ns=[10**12])
-    assert (int(found.unseen[0]), int(found.cold[0])) == (MIB, 0)
+    result = classes([MIB], [0.0], unseen=[MIB], age_ns=[10**12])
+    assert (int(result.unseen[0]), int(result.cold[0])) == (MIB, 0)
 
 
 def test_an_unknown_age_is_idle_for_no_time() -> None:
-    found = classes([MIB], [0.0], age_ns=[UNKNOWN])
-    assert found.idle(1).tolist() == [0]
-    assert found.idle(0).tolist() == found.cold.tolist() == [MIB]
+    result = classes([MIB], [0.0], age_ns=[UNKNOWN])
+    assert result.idle(1).tolist() == [0]
+    assert result.idle(0).tolist() == result.cold.tolist() == [MIB]
 
 
 def test_shared_memory_counts_once_in_sums_over_targets() -> None:
-    found = classes(
+    result = classes(
         [MIB, MIB],
         [1.0, 0.0],
         resident=[MIB, MIB],
@@ -101,9 +101,9 @@ def test_shared_memory_counts_once_in_sums_over_targets() -> None:
         owner=[0, 1],
         rss=[0, 0],
     )
-    assert int(found.total.sum()) == 2 * MIB
-    assert int(found.over(2).total.sum()) == MIB
-    assert int(found.over(1).total.sum()) == 2 * MIB
+    assert int(result.total.sum()) == 2 * MIB
+    assert int(result.over(2).total.sum()) == MIB
+    assert int(result.over(1).total.sum()) == 2 * MIB
 
 
 @pytest.mark.parametrize("repeated", [3, 6, 13, 16])
@@ -138,16 +138,16 @@ _AMOUNTS = st.lists(st.integers(0, 2**50), min_size=5, max_size=5)
 def test_classes_add_up_to_what_can_be_there(
     regions: list[tuple[int, float, list[int], int]], rss: list[int]
 ) -> None:
-    size = [one[0] for one in regions]
+    size = [region[0] for region in regions]
     touched, unobservable, unseen, resident, repeated = (
-        [min(one[2][i], one[0]) for one in regions] for i in range(5)
+        [min(region[2][i], region[0]) for region in regions] for i in range(5)
     )
     resident = [r if r % 3 else UNKNOWN for r in resident]
     repeated = [min(n, max(r, 0)) for n, r in zip(repeated, resident, strict=True)]
-    owner = [one[3] for one in regions]
-    found = classes(
+    owner = [region[3] for region in regions]
+    result = classes(
         size,
-        [one[1] for one in regions],
+        [region[1] for region in regions],
         touched=touched,
         unobservable=unobservable,
         unseen=unseen,
@@ -156,17 +156,17 @@ def test_classes_add_up_to_what_can_be_there(
         owner=owner,
         rss=rss,
     )
-    for each in (found, found.once()):
+    for each in (result, result.once()):
         parts = [getattr(each, name) for name in _CLASSES]
         assert all((part >= 0).all() for part in parts)
         assert (sum(parts) == each.total).all()
-    assert (found.total <= np.array(size, np.int64)).all()
+    assert (result.total <= np.array(size, np.int64)).all()
     for part, bound in enumerate(rss):
         mine = np.array(owner, np.int64) == part
         unknown = mine & (np.array(resident, np.int64) == UNKNOWN)
-        known = int(found.total[mine & ~unknown].sum())
+        known_bytes = int(result.total[mine & ~unknown].sum())
         if bound:
-            assert int(found.total[unknown].sum()) <= max(0, bound - known)
+            assert int(result.total[unknown].sum()) <= max(0, bound - known_bytes)
 
 
 def test_ages_count_cold_bytes_as_idle_does() -> None:

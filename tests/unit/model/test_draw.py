@@ -1,4 +1,4 @@
-"""Regions from what is known of every page."""
+"""Regions that are drawn from the accessed bit of every page."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pydamon._model.draw import draw, draw_many, redraw
-from pydamon._model.ranges import Stretches
 from pydamon._model.regions import PAGE_SIZE, RegionTable
+from pydamon._model.stretches import Stretches
 from tests.strategies import COUNTERS, tables
 
 N = 100_000
 
 
 def marks(*runs: tuple[int, int], n: int = N, stride: int = 1) -> NDArray[np.bool_]:
-    """Pages of which those in *runs* are accessed."""
+    """Marks of accessed pages: the pages in *runs*."""
     accessed = np.zeros(n, np.bool_)
     for first, last in runs:
         accessed[first:last:stride] = True
@@ -115,6 +115,8 @@ def test_many_stretches_are_drawn_like_each_alone(shapes: list[tuple[int, int]])
         parts.append(np.repeat(rng.random(pages) < 0.5, run + 1)[:pages])
     order = sorted(range(len(rows)), key=rows.__getitem__)
     stretches = Stretches.of([rows[i] for i in order])
-    found = draw_many(np.concatenate([parts[i] for i in order]), stretches, np.full(len(rows), 10))
+    together = draw_many(
+        np.concatenate([parts[i] for i in order]), stretches, np.full(len(rows), 10)
+    )
     alone = [stretches.keys[at, 0] + draw(parts[i], 10) for at, i in enumerate(order)]
-    assert found.tolist() == np.sort(np.concatenate(alone)).tolist()
+    assert together.tolist() == np.sort(np.concatenate(alone)).tolist()

@@ -1,13 +1,16 @@
-"""Names of memory: which mapping fills most of a range."""
+"""Which mapping fills most of a range, and which memory several mappings share."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon._model.mappings import Mapping, MappingTable
+from pydamon._model.mappings import Mapping, MappingTable, repeated_ranges
+from pydamon._model.ranges import EMPTY
 
 
 def table(*bounds: tuple[int, int]) -> MappingTable:
@@ -16,8 +19,8 @@ def table(*bounds: tuple[int, int]) -> MappingTable:
 
 def largest(mappings: MappingTable, *ranges: tuple[int, int]) -> list[int]:
     columns = np.array(ranges, np.int64).reshape(-1, 2)
-    found: list[int] = mappings.largest_in(columns[:, 0], columns[:, 1]).tolist()
-    return found
+    indices: list[int] = mappings.largest_in(columns[:, 0], columns[:, 1]).tolist()
+    return indices
 
 
 @pytest.mark.parametrize(
@@ -63,9 +66,59 @@ def test_is_the_one_with_most_bytes(
         bounds.append((at + gap, at + gap + size))
         at += gap + size
     wanted = [(start, start + size) for start, size in ranges]
-    for (start, end), found in zip(wanted, largest(table(*bounds), *wanted), strict=True):
+    for (start, end), index in zip(wanted, largest(table(*bounds), *wanted), strict=True):
         overlaps = [max(0, min(end, stop) - max(start, begin)) for begin, stop in bounds]
-        if found == -1:
+        if index == -1:
             assert not any(overlaps)
         else:
-            assert overlaps[found] == max(overlaps) > 0
+            assert overlaps[index] == max(overlaps) > 0
+
+
+@given(_steps)
+def test_runs_are_joined_mappings(steps: list[tuple[int, int]]) -> None:
+    bounds, at = [], 0
+    for gap, size in steps:
+        bounds.append((at + gap, at + gap + size))
+        at += gap + size
+    mappings = table(*bounds)
+    assert mappings.bounds.tolist() == [list(pair) for pair in bounds]
+    inside = [any(low <= byte < high for low, high in bounds) for byte in range(at)]
+    runs = mappings.runs.tolist()
+    assert [any(low <= byte < high for low, high in runs) for byte in range(at)] == inside
+    assert all(before[1] < after[0] for before, after in pairwise(runs))
+
+
+def files(*mappings: tuple[int, int, str, str, int]) -> MappingTable:
+    """Mappings of (start, end, perms, file, offset)."""
+    return MappingTable(
+        tuple(Mapping(low, high, perms, "/x", file, at) for low, high, perms, file, at in mappings)
+    )
+
+
+def test_a_file_that_several_map_counts_once() -> None:
+    first = files((100, 200, "r-xp", "8:1 7", 0), (500, 600, "rw-s", "0:5 3", 50))
+    second = files(
+        (1100, 1250, "r-xp", "8:1 7", 50),  # 50 of it are new
+        (1300, 1400, "rw-p", "8:1 7", 0),  # may have pages of its own
+        (1500, 1600, "rw-s", "0:5 3", 150),  # another part
+        (1700, 1800, "r--s", "8:2 7", 0),  # another file
+    )
+    repeated = repeated_ranges([first, second, first])
+    assert [ranges.tolist() for ranges in repeated] == [
+        [],
+        [[1100, 1150]],
+        [[100, 200], [500, 600]],
+    ]
+    assert repeated_ranges([]) == []
+
+
+def test_a_file_that_a_process_maps_twice_counts_once() -> None:
+    twice = files((100, 200, "rw-s", "0:5 3", 0), (300, 350, "rw-s", "0:5 3", 20))
+    (repeated,) = repeated_ranges([twice])
+    assert repeated.tolist() == [[300, 350]]
+
+
+def test_memory_without_a_file_is_never_shared() -> None:
+    private = files((100, 200, "r--p", "", 0))
+    first, second = repeated_ranges([private, private])
+    assert first.tolist() == second.tolist() == EMPTY.tolist()

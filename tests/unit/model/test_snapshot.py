@@ -1,4 +1,4 @@
-"""What one aggregation found."""
+"""Snapshots: the columns, the regions, and the figures made of them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ FILE = Mapping(100, 300, "r-xp", "/bin/true")
 
 @pytest.fixture
 def snapshot() -> Snapshot:
-    one = Target(1, "one", MappingTable((HEAP, FILE)))
-    two = Target(2, "two")
+    first = Target(1, "first", MappingTable((HEAP, FILE)))
+    second = Target(2, "second")
     return Snapshot(
         start_ns=1_000,
         end_ns=101_500,
         sampling_ns=5_000,
         max_nr_accesses=20,
-        targets=(one, two),
+        targets=(first, second),
         target=np.array([0, 0, 0, 1], np.int32),
         start=np.array([0, 50, 300, 10], np.int64),
         end=np.array([50, 250, 400, 30], np.int64),
@@ -51,7 +51,7 @@ def test_a_region_for_people(snapshot: Snapshot) -> None:
     assert (region.start, region.end, region.size) == (300, 400, 100)
     assert (region.nr_accesses, region.age) == (20, 4)
     assert (region.touched_bytes, region.unobservable_bytes) == (70, 10)
-    assert region.target.name == "one"
+    assert region.target.name == "first"
     assert type(region.start) is int
     assert snapshot[-1].target.pid == 2
     with pytest.raises(IndexError):
@@ -73,9 +73,9 @@ def test_hottest_prefers_the_older_of_equals(snapshot: Snapshot) -> None:
 def test_of_target(snapshot: Snapshot) -> None:
     first, second = snapshot.of_target(0), snapshot.of_target(1)
     assert first.working_set() + second.working_set() == snapshot.working_set()
-    assert second.targets == (Target(2, "two"),)
+    assert second.targets == (Target(2, "second"),)
     assert second.target.tolist() == [0]
-    assert second[0].target.name == "two"
+    assert second[0].target.name == "second"
     assert first.mapping.tolist() == [0, 1, -1]
     assert second.cost == snapshot.cost
     assert second.window_ns == snapshot.window_ns

@@ -21,7 +21,7 @@ def looked_at(chosen: Spots, hot: list[tuple[int, int]]) -> Spots:
     for start, end in hot:
         low, high = np.maximum(chosen.address, start), np.minimum(chosen.address + SPOT_BYTES, end)
         share += np.maximum(0, high - low) / SPOT_BYTES
-    return replace(chosen, share=share)
+    return replace(chosen, touched=share)
 
 
 def test_spots_are_whole_apart_and_inside_of_regions() -> None:
@@ -45,8 +45,9 @@ def test_a_border_is_closed_in_upon_round_by_round() -> None:
     for _ in range(12):
         known = looked_at(spots.choose(table, known, 200, rng), [hot])
         table = spots.apply_spots(table, known, 500)
-        found = table.touched > 0.5
-        errors.append(abs(table.start[found].min() - hot[0]) + abs(table.end[found].max() - hot[1]))
+        is_hot = table.touched > 0.5
+        first, last = table.start[is_hot].min(), table.end[is_hot].max()
+        errors.append(abs(first - hot[0]) + abs(last - hot[1]))
     assert errors[0] < 10 * GIB
     assert errors[-1] <= 2 * SPOT_BYTES
 
@@ -69,7 +70,7 @@ def test_a_share_follows_spots_that_all_say_another() -> None:
     rng = np.random.default_rng(4)
     for _ in range(3):
         chosen = spots.choose(table, Spots.none(), 50, rng)
-        table = spots.apply_spots(table, replace(chosen, share=np.full(len(chosen), 0.9)), 500)
+        table = spots.apply_spots(table, replace(chosen, touched=np.full(len(chosen), 0.9)), 500)
     assert abs(table.touched[0] - 0.9) < 0.02
 
 
@@ -96,7 +97,7 @@ def test_regions_are_only_ever_split(
     known = Spots.none()
     for _ in range(3):
         known = looked_at(spots.choose(table, known, count, rng), spans)
-        known = replace(known, share=np.minimum(known.share, 1))
+        known = replace(known, touched=np.minimum(known.touched, 1))
         before = len(table)
         table = spots.apply_spots(table, known, most)
         table.check()

@@ -8,9 +8,9 @@ from pydamon._data.analysis.axis import AddressAxis
 from pydamon._data.analysis.distribution import By, Distribution, distribution
 from pydamon._data.analysis.heat import HeatMap, heatmap
 from pydamon._data.analysis.idle import IDLE_AGES_NS, Idle, idle
-from pydamon._data.analysis.mappings import Bytes, MappingHeat, kind_of, mappings
+from pydamon._data.analysis.mappings import Bytes, MappingHeat, Mappings, kind_of, mappings
 from pydamon._data.analysis.profile import FunctionShare, Profile, Times, profile, times
-from pydamon._data.analysis.query import FIELDS, Query, parse
+from pydamon._data.analysis.query import FIELDS, Columns, Query, parse
 from pydamon._data.analysis.summary import Diff, MappingDiff, MonitorCost, Summary, diff, summary
 from pydamon._data.analysis.temperature import (
     HOT_RATE,
@@ -24,6 +24,7 @@ from pydamon._data.analysis.temperature import (
 from pydamon._data.analysis.where import RegionColumns, where
 from pydamon._data.analysis.working_set import (
     PERCENTILES,
+    Footprints,
     FootprintSeries,
     WorkingSet,
     WorkingSetSeries,
@@ -41,15 +42,18 @@ __all__ = [
     "AddressAxis",
     "By",
     "Bytes",
+    "Columns",
     "CpuSample",
     "Diff",
     "Distribution",
     "FootprintSeries",
+    "Footprints",
     "FunctionShare",
     "HeatMap",
     "Idle",
     "MappingDiff",
     "MappingHeat",
+    "Mappings",
     "MonitorCost",
     "Profile",
     "Query",

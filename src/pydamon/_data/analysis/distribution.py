@@ -16,6 +16,7 @@ from pydamon._data.analysis.where import RegionColumns
 from pydamon._data.analysis.working_set import PERCENTILES
 from pydamon._data.recording import AnyRecording, Recording
 from pydamon._data.recording.coverage import TargetNumbers
+from pydamon._model.display import Displayable
 from pydamon._model.errors import UsageError
 from pydamon._model.runs import Runs
 
@@ -42,7 +43,7 @@ _QUANTILE_BITS = 12
 
 
 @dataclass(frozen=True)
-class Distribution:
+class Distribution(Displayable):
     """Bytes in classes of access rate, age, idle time, temperature or size: see `distribution`.
 
     Bytes are means over the time that was recorded, of resident memory where that is known.

@@ -12,6 +12,7 @@ from pydamon._data.analysis.axis import AddressAxis, AxisSpans, blocks_of, spans
 from pydamon._data.analysis.folding import SnapshotSample, fold, fold_with_outline
 from pydamon._data.recording import AnyRecording, Recording, RecordingFile
 from pydamon._data.recording.coverage import TargetNumbers
+from pydamon._model.display import Drawable
 from pydamon._model.errors import RecordingError, UsageError
 from pydamon._model.ranges import EMPTY
 from pydamon._model.regions import PAGE_SIZE
@@ -38,7 +39,7 @@ _NEVER_NS = 2**63 - 1
 
 
 @dataclass(frozen=True)
-class HeatMap:
+class HeatMap(Drawable):
     """Access rates of one target in cells of address by time: see `heatmap`.
 
     Attributes

@@ -15,6 +15,7 @@ from pydamon._data.analysis.folding import (
 )
 from pydamon._data.recording import AnyRecording, Recording
 from pydamon._data.recording.coverage import TargetNumbers
+from pydamon._model.display import Displayable
 from pydamon._model.errors import UsageError
 
 __all__ = ["IDLE_AGES_NS", "Idle", "idle"]
@@ -24,7 +25,7 @@ IDLE_AGES_NS = tuple(s * 10**9 for s in (0, 1, 2, 5, 10, 30, 60, 120, 300, 600, 
 
 
 @dataclass(frozen=True)
-class Idle:
+class Idle(Displayable):
     """Memory that has not been accessed for some time: see `idle`.
 
     Memory that targets share counts once.

@@ -17,9 +17,10 @@ from pydamon._data.analysis.folding import (
 from pydamon._data.recording import AnyRecording, Recording
 from pydamon._data.recording.coverage import TargetNumbers
 from pydamon._model.classify import RegionClasses
+from pydamon._model.display import Displayable
 from pydamon._model.snapshot import Target
 
-__all__ = ["Bytes", "MappingHeat", "MappingSums", "kind_of", "mappings", "together"]
+__all__ = ["Bytes", "MappingHeat", "MappingSums", "Mappings", "kind_of", "mappings", "together"]
 
 _IDLE_NS = tuple(s * 10**9 for s in (1, 2, 5, 10, 30, 60))
 _COLUMNS = ("monitored", "total", "hot", "warm", "unobservable", "unseen", "assumed", "undated")
@@ -109,7 +110,13 @@ class MappingHeat:
         return kind_of(self.name)
 
 
-def mappings(recording: AnyRecording, idle_ns: int | None = None) -> tuple[MappingHeat, ...]:
+class Mappings(tuple[MappingHeat, ...], Displayable):
+    """The mappings of every target, from the most hot bytes to the fewest."""
+
+    __slots__ = ()
+
+
+def mappings(recording: AnyRecording, idle_ns: int | None = None) -> Mappings:
     """Compute hot and cold bytes of the mappings of every target, added up by name.
 
     Parameters
@@ -122,8 +129,8 @@ def mappings(recording: AnyRecording, idle_ns: int | None = None) -> tuple[Mappi
 
     Returns
     -------
-    tuple of MappingHeat
-        The mappings, from the most hot bytes to the fewest.
+    Mappings
+        A tuple of `MappingHeat`, from the most hot bytes to the fewest.
 
     Raises
     ------
@@ -192,7 +199,7 @@ class MappingSums:
         fitting = [age for age in self._ages_ns if 2 * age <= outline.duration_ns]
         return (fitting or self._ages_ns[:1])[-1]
 
-    def mappings(self, outline: Outline, idle_ns: int) -> tuple[MappingHeat, ...]:
+    def mappings(self, outline: Outline, idle_ns: int) -> Mappings:
         """The mean of each mapping, from the most hot bytes to the fewest."""
         targets = self._numbers.targets
         width = _FIXED + len(self._ages_ns) + 1
@@ -204,7 +211,7 @@ class MappingSums:
             for (number, name), size, rate in zip(self._sums, sizes, rates, strict=True)
         ]
         every.sort(key=lambda mapping: (-mapping.size.hot, -mapping.rate, -mapping.size.total))
-        return tuple(every)
+        return Mappings(every)
 
     def together(self, outline: Outline, idle_ns: int) -> Bytes:
         """The means of all mappings; memory that targets share counts once."""

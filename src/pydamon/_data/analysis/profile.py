@@ -15,6 +15,7 @@ from pydamon._data.analysis.folding import fold_with_outline
 from pydamon._data.analysis.series import TimeSeries, TimeSeriesFold, total_bytes
 from pydamon._data.formats.cpu_samples import CpuSample
 from pydamon._data.recording import AnyRecording
+from pydamon._model.display import Displayable
 from pydamon._model.errors import RecordingError
 from pydamon._model.runs import running_total
 
@@ -24,7 +25,7 @@ _SAMPLES_AT_ONCE = 2**16
 
 
 @dataclass(frozen=True)
-class Times:
+class Times(Displayable):
     """Stretches of time: see `times`.
 
     Attributes
@@ -163,7 +164,7 @@ class FunctionShare:
 
 
 @dataclass(frozen=True)
-class Profile:
+class Profile(Displayable):
     """The functions that ran in some times of a recording: see `profile`.
 
     Attributes

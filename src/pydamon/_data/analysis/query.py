@@ -20,7 +20,8 @@ from pydamon._data.recording.arrow import string_array
 from pydamon._model.errors import UsageError
 from pydamon._model.filter_fields import FIELDS
 from pydamon._model.names import blanked
-from pydamon._model.units import parse_duration_ns, parse_size
+from pydamon._model.rates import Rate
+from pydamon._model.units import parse_address, parse_duration_ns, parse_size
 
 __all__ = ["FIELDS", "Columns", "Query", "TextTest", "parse", "regex_test"]
 
@@ -48,7 +49,6 @@ _OPERATOR = re.compile(r"<=|>=|==|!=|!~|[<>=~]")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"|\'((?:[^\'\\]|\\.)*)\'')
 _BARE = re.compile(r"[^\s()\"']+")
 _NUMBER = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|[0-9.]+\s*(?:%|(?!(?i:and|or)\b)[^\W\d_]+)?)")
-_HZ = {"hz": 1.0, "khz": 1e3, "mhz": 1e6}
 _MAX_DEPTH = 100
 _MAX_REASON = 80
 
@@ -57,7 +57,7 @@ class Columns(Protocol):
     """The regions that a query is applied to: a value a region for each field."""
 
     def values(self, name: str) -> NDArray[Any]:
-        """A column of numbers: `FIELDS` in bytes, ns, or shares from 0 to 1; and `rate_hz`."""
+        """A column of numbers: a field in bytes, ns or a share; or one of the recording's."""
         ...
 
     def texts(self, name: str) -> tuple[NDArray[np.int32], list[str]]:
@@ -246,9 +246,11 @@ class _Parser:
             column, value = _column_and_value(name, text)
         except (UsageError, ValueError):
             self._fail(f"cannot compare {name} with {text.strip()}: {FIELDS[name]}", begin)
+        compare = _COMPARISONS[sign]
+        if isinstance(value, Rate):
+            return lambda columns: compare(columns.values(column), _samples(value, columns))
         if column == "address":
             return _address_condition(sign, value)
-        compare = _COMPARISONS[sign]
         return lambda columns: _known(compare, columns.values(column), value)
 
     def _rest(self) -> str:
@@ -318,27 +320,20 @@ def _combined(combine: Callable[[Any, Any], Any], conditions: Sequence[_Conditio
     return condition
 
 
-def _column_and_value(name: str, text: str) -> tuple[str, float]:
+def _samples(rate: Rate, columns: Columns) -> NDArray[np.float64]:
+    """How many samples make a rate, a row: the conversion that schemes use, too."""
+    return rate.samples(columns.values("max_nr_accesses"), columns.values("sampling_ns"))
+
+
+def _column_and_value(name: str, text: str) -> tuple[str, Rate | float]:
     """The column to compare, and with what; raises `ValueError`, of which `UsageError` is one."""
+    text = text.strip()
     if name in _DURATIONS:
-        return name, 0 if text.strip() == "0" else parse_duration_ns(text)
+        return name, 0 if text == "0" else parse_duration_ns(text)
     if name in _SIZES:
         return name, parse_size(text)
     if name in _ADDRESSES:
-        return name, int(text, 0)
-    if name == "temperature":
-        return name, float(text)
+        return name, parse_address(text)
     if name == "rate":
-        return _rate(text)
-    return name, int(text)
-
-
-def _rate(text: str) -> tuple[str, float]:
-    """An access rate as a share of the samples, or in Hz."""
-    for unit, factor in _HZ.items():
-        if re.search(rf"[\d.\s]{unit}$", text.lower()):
-            return "rate_hz", float(text[: -len(unit)]) * factor
-    share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    if not 0 <= share <= 1:
-        raise ValueError
-    return "rate", share
+        return "accesses", Rate.parse(text, bare=("%", 100))
+    return name, float(text) if name == "temperature" else int(text)

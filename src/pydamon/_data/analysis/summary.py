@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from pydamon._data.analysis.folding import fold_with_outline
-from pydamon._data.analysis.mappings import Bytes, MappingHeat, MappingSums, together
+from pydamon._data.analysis.mappings import Bytes, MappingHeat, Mappings, MappingSums, together
 from pydamon._data.analysis.series import TimeSeriesFold, touched_bytes, unseen_bytes
 from pydamon._data.analysis.working_set import WorkingSet
 from pydamon._data.recording import AnyRecording, Recording
+from pydamon._model.display import Displayable
 from pydamon._model.snapshot import Target
 
 __all__ = ["Diff", "MappingDiff", "MonitorCost", "Summary", "diff", "summary"]
@@ -58,7 +59,7 @@ class MonitorCost:
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(Displayable):
     """A recording in a few numbers: see `summary`.
 
     Attributes
@@ -101,7 +102,7 @@ class Summary:
     idle_ns: int
     size: Bytes
     working_set: WorkingSet
-    mappings: tuple[MappingHeat, ...]
+    mappings: Mappings
     cost: MonitorCost
 
 
@@ -155,7 +156,7 @@ class _SummaryFold:
         """The summary; *idle_ns* is the default, or a shorter duration of `MappingSums`."""
         idle_ns = self.idle_ns if idle_ns is None else idle_ns
         outline = self._outline
-        working_set = WorkingSet.of(self._series)
+        working_set = WorkingSet._of(self._series)
         return Summary(
             outline.targets,
             len(working_set.total.end_ns),
@@ -229,7 +230,7 @@ class MappingDiff:
 
 
 @dataclass(frozen=True)
-class Diff:
+class Diff(Displayable):
     """Two recordings compared: see `diff`.
 
     Attributes

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pydamon._data.analysis.folding import LatestSnapshots, fold_with_outline
 from pydamon._data.recording import AnyRecording, Recording, RecordingFile
 from pydamon._model.classify import HOT_RATE, UNKNOWN
+from pydamon._model.display import Displayable
 from pydamon._model.errors import RecordingError, UsageError
 from pydamon._model.regions import PAGE_SIZE
 from pydamon._model.runs import Runs
@@ -118,7 +119,7 @@ SORT_KEYS: dict[str, Callable[[RankedRegion], Any]] = {
 
 
 @dataclass(frozen=True)
-class Temperatures:
+class Temperatures(Displayable):
     """The regions of a snapshot, from hot to cold: see `regions`.
 
     Attributes

@@ -15,6 +15,7 @@ from pydamon._data.recording import DerivedFile, Recording, RecordingFile
 from pydamon._model.classify import UNKNOWN
 from pydamon._model.errors import RecordingError
 from pydamon._model.names import printable
+from pydamon._model.rates import rates_hz
 from pydamon._model.units import format_duration
 
 __all__ = ["RegionColumns", "never_empty", "where"]
@@ -138,9 +139,7 @@ class RegionColumns:
 
     def _rate_hz(self) -> NDArray[np.float64]:
         column = self._recording.column
-        window_ns = np.maximum(column("end_ns") - column("start_ns"), 1)
-        rate_hz: NDArray[np.float64] = column("nr_accesses") * (1e9 / window_ns)
-        return rate_hz
+        return rates_hz(column("nr_accesses"), column("max_nr_accesses"), column("sampling_ns"))
 
     def _age(self) -> NDArray[Any]:
         age_ns = self._recording.column("age_ns")

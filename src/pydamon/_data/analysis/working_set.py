@@ -19,12 +19,15 @@ from pydamon._data.analysis.series import (
 )
 from pydamon._data.recording import AnyRecording, Recording
 from pydamon._model.classify import RegionClasses
+from pydamon._model.display import Displayable
 from pydamon._model.errors import UsageError
 from pydamon._model.snapshot import Target
+from pydamon._model.unique import unique
 
 __all__ = [
     "PERCENTILES",
     "FootprintSeries",
+    "Footprints",
     "WorkingSet",
     "WorkingSetSeries",
     "footprint",
@@ -39,7 +42,7 @@ _AT_ONCE = 2**18
 
 
 @dataclass(frozen=True)
-class WorkingSetSeries:
+class WorkingSetSeries(Displayable):
     """The working set over time, of one target, or of all together if `target` is `None`.
 
     Attributes
@@ -92,7 +95,7 @@ class WorkingSetSeries:
 
 
 @dataclass(frozen=True)
-class WorkingSet:
+class WorkingSet(Displayable):
     """The working sets in a recording: see `working_set`.
 
     Attributes
@@ -118,7 +121,7 @@ class WorkingSet:
     targets: tuple[WorkingSetSeries, ...]
 
     @classmethod
-    def of(cls, fold: TimeSeriesFold, percentiles: Sequence[float] = PERCENTILES) -> WorkingSet:
+    def _of(cls, fold: TimeSeriesFold, percentiles: Sequence[float] = PERCENTILES) -> WorkingSet:
         """The working sets in a fold whose first amounts are `touched_bytes` and `unseen_bytes`."""
         series = list(fold.series())
         sizes = _percentiles(series, [*percentiles, 50])
@@ -173,7 +176,7 @@ def working_set(recording: AnyRecording, percentiles: Sequence[float] = PERCENTI
         raise UsageError("a percentile is a number from 0 to 100")
     series = TimeSeriesFold(touched_bytes, unseen_bytes)
     fold(recording, series)
-    return WorkingSet.of(series, percentiles)
+    return WorkingSet._of(series, percentiles)
 
 
 def _percentiles(series: Sequence[TimeSeries], percentiles: Sequence[float]) -> list[list[int]]:
@@ -183,7 +186,7 @@ def _percentiles(series: Sequence[TimeSeries], percentiles: Sequence[float]) -> 
     """
     sizes: list[list[int]] = [[] for _ in series]
     lengths = np.array([len(each.end_ns) for each in series])
-    for length in np.unique(lengths[lengths > 0]).tolist():
+    for length in unique(lengths[lengths > 0]).tolist():
         alike = np.flatnonzero(lengths == length).tolist()
         at_once = max(1, _AT_ONCE // length)
         for begin in range(0, len(alike), at_once):
@@ -213,7 +216,7 @@ def _percentiles_of(
 
 
 @dataclass(frozen=True)
-class FootprintSeries:
+class FootprintSeries(Displayable):
     """The footprint over time, of one target, or of all together if `target` is `None`.
 
     All arrays have one entry for each snapshot of the target. Of all together, memory that is known
@@ -259,7 +262,13 @@ class FootprintSeries:
         return bool(self.rss_bytes.any() or self.vsz_bytes.any())
 
 
-def footprint(recording: AnyRecording) -> tuple[FootprintSeries, ...]:
+class Footprints(tuple[FootprintSeries, ...], Displayable):
+    """The footprint of everything together, then of each target."""
+
+    __slots__ = ()
+
+
+def footprint(recording: AnyRecording) -> Footprints:
     """Compute how much memory was mapped, resident and accessed over time.
 
     Parameters
@@ -269,7 +278,7 @@ def footprint(recording: AnyRecording) -> tuple[FootprintSeries, ...]:
 
     Returns
     -------
-    tuple of FootprintSeries
+    Footprints
         The footprint of all targets together, then of each target.
 
     Raises
@@ -292,7 +301,7 @@ def footprint(recording: AnyRecording) -> tuple[FootprintSeries, ...]:
     """
     series = TimeSeriesFold(touched_bytes, _vsz_bytes, _rss_bytes, unseen_bytes)
     fold_with_outline(recording, series)
-    return tuple(
+    return Footprints(
         FootprintSeries(each.target, each.end_ns, vsz, rss, wss, unseen)
         for each in series.series()
         for wss, vsz, rss, unseen in [each.amounts]

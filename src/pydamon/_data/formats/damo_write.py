@@ -155,7 +155,7 @@ def _snapshots(chunk: Recording, key: _Key) -> Iterator[str]:
     has_regions = np.diff(bounds) > 0
     is_written = has_regions if key.head else has_regions | _has_host(chunk, key.host)
     # Targets of a snapshot may have windows that differ a little.
-    heads = chunk.layout.snapshot_runs.heads
+    heads = chunk.snapshot_heads
     start_ns, end_ns = (chunk.per_target(name)[heads] for name in ("start_ns", "end_ns"))
     own_rows = rows[bounds[:-1][has_regions]]
     start_ns[has_regions] = chunk.column("start_ns")[own_rows]

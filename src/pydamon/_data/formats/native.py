@@ -1,4 +1,4 @@
-"""pydamon's own format: an Arrow IPC stream (docs/recording-format.md).
+"""pydamon's own format: an Arrow IPC stream (docs/reference/recording-format.md).
 
 The messages of a stream are checked before Arrow decodes them: a few bytes must not become
 gigabytes. A message says how many rows it has, and each of its compressed buffers how long it will

@@ -16,6 +16,7 @@ from pydamon._data.recording.recording import Recording
 from pydamon._data.recording.rows import in_time_order
 from pydamon._data.recording.schema import RecordingInfo
 from pydamon._data.recording.targets import is_same, no_such_target
+from pydamon._model.display import Displayable
 from pydamon._model.errors import RecordingError
 from pydamon._model.snapshot import Target
 
@@ -25,7 +26,7 @@ _LEAST_FREE = 2**25
 _MAX_HELD_ROWS = 2**20
 
 
-class RecordingFile(ABC):
+class RecordingFile(Displayable, ABC):
     """A recording of any size, which is read in chunks: iterate over it, as often as you like.
 
     Each chunk is a `Recording` of whole snapshots with some 100,000 rows. Names may have other

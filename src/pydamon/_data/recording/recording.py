@@ -17,13 +17,14 @@ from pydamon._data.recording.schema import COLUMNS, RecordingInfo
 from pydamon._data.recording.snapshots import RowBuilder, SnapshotReader
 from pydamon._data.recording.targets import is_same, no_such_target, without_single_host
 from pydamon._model.attrs import Attrs
+from pydamon._model.display import Displayable
 from pydamon._model.snapshot import Snapshot, Target
 
 __all__ = ["Recording"]
 
 
 @dataclass(frozen=True)
-class Recording:
+class Recording(Displayable):
     """A recording in memory: one table row for each region of each snapshot.
 
     The rows of a snapshot stand together, and in a snapshot the rows of a target, sorted by
@@ -35,7 +36,7 @@ class Recording:
     info
         The facts that hold for the whole recording.
     table
-        The rows as an Arrow table. `docs/recording-format.md` explains its columns.
+        The rows as an Arrow table. docs/reference/recording-format.md explains its columns.
     problem
         Why the recording is not complete; empty if it is. The table has the rows before the damage.
     overlap
@@ -93,7 +94,7 @@ class Recording:
 
     def __len__(self) -> int:
         """The number of snapshots."""
-        return len(self.layout.snapshot_runs)
+        return len(self._rows.snapshot_runs)
 
     @property
     def complete(self) -> bool:
@@ -114,29 +115,34 @@ class Recording:
         return words
 
     @cached_property
-    def layout(self) -> Layout:
+    def _rows(self) -> Layout:
         """Which rows belong to which target of which snapshot."""
         return self._layout or Layout.of(self.table)
 
     @property
     def snapshot_offsets(self) -> NDArray[np.int64]:
         """The row at which each snapshot begins, and the number of rows: shape (snapshots + 1,)."""
-        return self.layout.snapshot_offsets
+        return self._rows.snapshot_offsets
+
+    @property
+    def snapshot_heads(self) -> NDArray[np.int64]:
+        """The first target of each snapshot, as an index into arrays with one entry a target."""
+        return self._rows.snapshot_runs.heads
 
     @property
     def target_offsets(self) -> NDArray[np.int64]:
         """The row at which each target of each snapshot begins, and the number of rows."""
-        return self.layout.target_offsets
+        return self._rows.target_offsets
 
     @property
     def target_snapshots(self) -> NDArray[np.int64]:
         """The snapshot that each target of each snapshot belongs to."""
-        return self.layout.target_snapshots
+        return self._rows.target_snapshots
 
     @property
     def target_indices(self) -> NDArray[np.int64]:
         """Which of `targets` each target of each snapshot is."""
-        return self.layout.target_indices
+        return self._rows.target_indices
 
     def per_snapshot(self, name: str) -> NDArray[Any]:
         """Return one value for each snapshot: shape (snapshots,).
@@ -149,7 +155,7 @@ class Recording:
             over the windows, `max_nr_accesses` is the largest of all targets, `sampling_ns` that of
             the first target.
         """
-        return self.layout.per_snapshot(name)
+        return self._rows.per_snapshot(name)
 
     def per_target(self, name: str) -> NDArray[Any]:
         """Return one value for each target of each snapshot.
@@ -161,13 +167,13 @@ class Recording:
             `max_nr_accesses`, `sampling_ns`, the costs of the target's window (`cpu_ns`,
             `interruption_ns`, `late_ticks`), or `host` and `target` as indices into `names(name)`.
         """
-        return self.layout.values[name]
+        return self._rows.values[name]
 
     @cached_property
     def hosts(self) -> tuple[str, ...]:
         """The hosts that it was recorded on, in the order of appearance."""
         codes, first = np.unique(self.per_target("host"), return_index=True)
-        names = self.layout.names["host"]
+        names = self._rows.names["host"]
         return tuple(names[code] for code in codes[np.argsort(first)].tolist())
 
     @cached_property
@@ -182,7 +188,7 @@ class Recording:
     @property
     def located_targets(self) -> tuple[Target, ...]:
         """The same as `targets`, but always with the host."""
-        return self.layout.located_targets
+        return self._rows.located_targets
 
     def pick(self, rows: NDArray[np.bool_]) -> Recording:
         """Keep some regions only; all snapshots and targets stay, even without regions.
@@ -235,7 +241,7 @@ class Recording:
 
     def with_columns(self, columns: Sequence[str]) -> Recording:
         """Keep some *columns* of regions only; facts about snapshots and targets stay."""
-        return replace(self, table=self.table.select(columns), overlap="", _layout=self.layout)
+        return replace(self, table=self.table.select(columns), overlap="", _layout=self._rows)
 
     def _picked(self, rows: NDArray[np.bool_], targets: NDArray[np.bool_]) -> Recording:
         bits = pa.py_buffer(np.packbits(rows, bitorder="little"))
@@ -243,7 +249,7 @@ class Recording:
         # Array by array: a table that a filter leaves empty would lose the words of its names.
         columns = [column_array(self.table, name).filter(mask) for name in self.table.column_names]
         table = pa.Table.from_arrays(columns, schema=self.table.schema)
-        return Recording(self.info, table, self.problem, _layout=self.layout.pick(targets, rows))
+        return Recording(self.info, table, self.problem, _layout=self._rows.pick(targets, rows))
 
     def slice(
         self,
@@ -287,7 +293,7 @@ class Recording:
 
     @cached_property
     def _reader(self) -> SnapshotReader:
-        return SnapshotReader(self.table, self.layout, self.targets)
+        return SnapshotReader(self.table, self._rows, self.targets)
 
     def snapshot(self, index: int) -> Snapshot:
         """Return one snapshot.

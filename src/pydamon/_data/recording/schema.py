@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from pydamon._model.attrs import Attrs
 from pydamon._model.errors import UsageError
+from pydamon._version import installed_version
 
 __all__ = [
     "BATCH_ROWS",
@@ -90,7 +91,7 @@ COLUMNS = pa.schema(
         )
     ]
 )
-"""Each row is a region of a snapshot. `docs/recording-format.md` explains the columns."""
+"""Each row is a region of a snapshot; docs/reference/recording-format.md explains the columns."""
 
 OPTIONAL_COLUMNS = frozenset(
     {
@@ -211,7 +212,7 @@ class RecordingInfo:
             commands,
             kernel=os.uname().release,
             hostname=os.uname().nodename,
-            pydamon_version=_pydamon_version(),
+            pydamon_version=installed_version(),
         )
 
     def since(self, start_ns: int | None) -> Self:
@@ -252,13 +253,3 @@ def _typed(kind: type[_T], values: dict[str, Any]) -> _T:
         if field.type == "str" and not isinstance(value, str):
             raise ValueError(f"{field.name} is not a text")
     return kind(**arguments)
-
-
-def _pydamon_version() -> str:
-    # Slow to import, and most commands only read recordings.
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
-
-    try:
-        return version("pydamon")
-    except PackageNotFoundError:
-        return ""

@@ -1,15 +1,16 @@
-"""Make another process do one system call: x86-64, by ptrace(2).
+"""Make another process do a system call, by ptrace(2): on x86-64 only.
 
-The process is stopped for some 100 us. Nothing is written to its memory: an instruction `syscall`
-that it has anyway, in the vDSO or libc, is stepped over with other registers, which are then given
-back their values.
+Registers, their layout and the instruction `syscall` are those of x86-64; another processor needs
+a module like this one of its own.
+
+The process is stopped for some 100 us. Nothing is written to its memory: it steps over a `syscall`
+that it has anyway, in the vDSO or libc, with other registers, and then gets its own back.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import re
 import signal
 import struct
@@ -17,25 +18,28 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pydamon._model.errors import ProbeUnavailable, TargetError
+from pydamon._model.errors import TargetError
+from pydamon._observe.linux.arch import refuse_unless_x86_64
 from pydamon._observe.linux.process import Process
 from pydamon._observe.linux.procfs import read, status_of, text_of
 
-__all__ = ["Injection", "injecting"]
+__all__ = ["Injection", "check_supported", "injecting"]
 
 _CONT, _SINGLESTEP, _GETREGS, _SETREGS, _DETACH = 7, 9, 12, 13, 17
 _SEIZE, _INTERRUPT, _GETSIGMASK, _SETSIGMASK = 0x4206, 0x4207, 0x420A, 0x420B
 _EVENT_STOP = 128
 _WALL = 0x40000000
 _PATIENCE_S = 2.0
+"""How long to wait for the process to stop."""
 _MOST_STOPS = 4
+"""How many stops for other reasons may come before that of the step."""
 _SYSCALL = b"\x0f\x05"
 _EXECUTABLE = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) r-xp .*(?:\[vdso\]|libc[.-].*)$", re.MULTILINE)
 _REGISTERS = struct.Struct("=27Q")
 """struct user_regs_struct."""
 _R10, _R9, _R8, _RAX, _RDX, _RSI, _RDI, _ORIG_RAX, _RIP = 7, 8, 9, 10, 12, 13, 14, 15, 16
 _ALL_BUT_TRAP = (2**64 - 1 ^ 1 << signal.SIGTRAP - 1).to_bytes(8, "little")
-"""A set of signals: the one that ends a step must not be blocked."""
+"""The signals to block: all but the one that ends a step."""
 _ARGUMENTS = (_RDI, _RSI, _RDX, _R10, _R8, _R9)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -43,26 +47,30 @@ _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c
 _libc.ptrace.restype = ctypes.c_long
 
 Injection = Callable[..., int]
-"""Given a system call's number and arguments: its result, -errno for an error."""
+"""Takes the number of a system call and its arguments; returns its result, or -errno."""
+
+
+def check_supported() -> None:
+    """Raise `ProbeUnavailable` on another processor than x86-64."""
+    refuse_unless_x86_64("injecting system calls is")
 
 
 @contextmanager
 def injecting(process: Process) -> Iterator[Injection]:
-    """Stop a thread of a process; it goes on where it was at the end of the `with`.
+    """Stop a thread of a process; at the end of the `with` it goes on where it was.
 
     Raises `TargetError` for a process that may not be traced, is traced already, cannot be
-    stopped or is confined by seccomp, and `ProbeUnavailable` on other machines.
+    stopped or is confined by seccomp, and `ProbeUnavailable` on another processor.
     """
-    if platform.machine() != "x86_64":
-        raise ProbeUnavailable(f"system calls cannot be injected on {platform.machine()} yet")
-    # Before it is even stopped, and again once it cannot confine itself any more.
+    check_supported()
+    # Checked before the process is stopped, and again once it cannot confine itself any more.
     _refuse_confined(process)
     pid = process.tid
     _ptrace(_SEIZE, pid)
     try:
         _ptrace(_INTERRUPT, pid)
         while (status := _wait(pid)) >> 16 != _EVENT_STOP:
-            # A signal was there first: it is delivered. Any stop takes back what asked for one.
+            # Another signal stopped it: deliver that, and ask again, since the request is used up.
             _ptrace(_INTERRUPT, pid)
             _ptrace(_CONT, pid, os.WSTOPSIG(status))
         _refuse_confined(process)
@@ -83,7 +91,7 @@ def injecting(process: Process) -> Iterator[Injection]:
             _ptrace(_SETREGS, pid, registers)
             for _ in range(_MOST_STOPS):
                 _ptrace(_SINGLESTEP, pid)
-                # One that was stopped before, as by SIGSTOP, reports that first.
+                # A process that was stopped before, by SIGSTOP for example, reports that first.
                 if (status := _wait(pid)) >> 16 != _EVENT_STOP:
                     break
             if status >> 16 or os.WSTOPSIG(status) != signal.SIGTRAP:
@@ -93,7 +101,7 @@ def injecting(process: Process) -> Iterator[Injection]:
             return result - (1 << 64) if result >> 63 else result
 
         try:
-            # Signals wait until all is as it was: they would be lost, or taken for a step's end.
+            # Signals wait until the end: they would be lost, or taken for the end of a step.
             blocked = ctypes.create_string_buffer(_ALL_BUT_TRAP, 8)
             _ptrace(_SETSIGMASK, pid, blocked, len(blocked))
             yield inject
@@ -106,16 +114,16 @@ def injecting(process: Process) -> Iterator[Injection]:
 
 
 def _refuse_confined(process: Process) -> None:
-    """Raise `TargetError` if seccomp confines any thread: a call that it forbids can kill it.
+    """Raise `TargetError` if seccomp confines any thread: a forbidden call can kill the process.
 
-    Nobody can ask what a filter would do with a call.
+    There is no way to ask a filter what it would do with a call.
     """
     for tid in process.threads():
         try:
             status = status_of(read(f"/proc/{process.pid}/task/{tid}/status"))
         except OSError:
-            continue  # a thread that has left
-        # What the kernel was built without is not shown.
+            continue  # a thread that has exited
+        # A kernel without seccomp does not show the field.
         if status.get("Seccomp", "0") != "0":
             raise TargetError(
                 f"pid {process.pid} is confined by seccomp: a system call of ours could kill it",
@@ -135,11 +143,11 @@ def _ptrace(
 
 
 def _wait(pid: int) -> int:
-    """The status with which it stopped, as waitpid(2) has it."""
+    """Wait until the process stops; returns its status as waitpid(2) has it."""
     deadline_s = time.monotonic() + _PATIENCE_S
     while True:
-        found, status = os.waitpid(pid, _WALL | os.WNOHANG)
-        if found == pid:
+        stopped_pid, status = os.waitpid(pid, _WALL | os.WNOHANG)
+        if stopped_pid == pid:
             if not os.WIFSTOPPED(status):
                 raise TargetError(f"pid {pid} has exited")
             return status
@@ -149,7 +157,7 @@ def _wait(pid: int) -> int:
 
 
 def _instruction(pid: int) -> int:
-    """The address of a `syscall` that the process has."""
+    """The address of an instruction `syscall` in the process."""
     try:
         maps = text_of(read(f"/proc/{pid}/maps"))
         with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:  # noqa: PTH123

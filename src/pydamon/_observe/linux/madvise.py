@@ -1,4 +1,4 @@
-"""Advice about memory of another process, and the ways to clear accessed bits."""
+"""Advice about the memory of another process (process_madvise), and ways to clear accessed bits."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.errors import ProbeError
+from pydamon._observe.linux.arch import system_call
 from pydamon._observe.linux.process import Process
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "MADV_PAGEOUT",
     "MADV_WILLNEED",
     "MAX_RANGES",
+    "RANGE_BYTES",
     "advise",
     "advise_at",
     "clear_ranges",
@@ -36,26 +38,28 @@ MADV_COLLAPSE = 25  # Linux 6.1
 MAX_RANGES = 1024
 """The most ranges that one call takes (UIO_MAXIOV)."""
 RANGE_BYTES = 16
+"""The size of a struct iovec."""
 
-_NR_PROCESS_MADVISE = 440  # x86-64 and arm64; the call came with Linux 5.10
+_PROCESS_MADVISE = system_call("process_madvise")
+"""The call came with Linux 5.10."""
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 _syscall.restype = ctypes.c_long
 _syscall.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, *([ctypes.c_long] * 3)]
 
 
 def advise_at(pidfd: int, address: int, count: int, advice: int) -> int:
-    """One bare call with the *count* iovecs at *address*: bytes advised, or minus the errno."""
-    done = _syscall(_NR_PROCESS_MADVISE, pidfd, address, count, advice, 0)
+    """Advise about the *count* iovecs at *address* of ours: bytes advised, or minus the errno."""
+    done = _syscall(_PROCESS_MADVISE, pidfd, address, count, advice, 0)
     return int(done) if done >= 0 else -ctypes.get_errno()
 
 
 def advise(pidfd: int, ranges: NDArray[np.uint64], advice: int) -> NDArray[np.intp]:
-    """Advise about *ranges*, an array of (address, bytes) rows; the rows that were refused.
+    """Advise about *ranges*, (address, bytes) rows; returns the index of the rows it refuses.
 
-    A call advises at most 2 GiB less a page and stops at the first range that it refuses; this
-    goes on after it until all were tried. A range with a hole is advised around the hole and not
-    counted as refused. Everything is where the process, or its first thread, has left. Raises
-    `ProbeError` without the right to advise the process.
+    A call advises at most 2 GiB less a page, and stops at the first range that the kernel refuses;
+    this function goes on behind it until every range was tried. A range with a hole is advised
+    around the hole, and does not count as refused. All ranges are refused once the process, or its
+    first thread, has exited. Raises `ProbeError` without the right to advise the process.
     """
     ranges = np.ascontiguousarray(ranges, dtype=np.uint64).copy()
     rows: list[int] = []
@@ -78,7 +82,7 @@ def advise(pidfd: int, ranges: NDArray[np.uint64], advice: int) -> NDArray[np.in
         lengths = np.cumsum(ranges[at : at + count, 1])
         whole = int(np.searchsorted(lengths, done, side="right"))
         if whole < count:
-            # Stopped inside a range: go on from there.
+            # It stopped inside a range: go on from there.
             rest = done - int(lengths[whole - 1] if whole else 0)
             ranges[at + whole, 0] += np.uint64(rest)
             ranges[at + whole, 1] -= np.uint64(rest)
@@ -87,12 +91,12 @@ def advise(pidfd: int, ranges: NDArray[np.uint64], advice: int) -> NDArray[np.in
 
 
 def refused(pidfd: int, advice: int = MADV_COLD) -> int:
-    """The errno with which this user's advice about a process is refused; 0 where it works."""
+    """The errno with which the kernel refuses this user's advice about a process; 0 if it works."""
     return max(0, -advise_at(pidfd, 0, 0, advice))
 
 
 def may_advise(pidfd: int, advice: int = MADV_COLD) -> str:
-    """Why this user cannot give that advice about a process; empty where that works."""
+    """Why this user cannot give such advice about a process; empty where that works."""
     number = refused(pidfd, advice)
     return os.strerror(number) if number else ""
 
@@ -101,10 +105,10 @@ _ACCESSED, _SOFT_DIRTY = b"1", b"4"
 
 
 def clear_refs(process: Process) -> None:
-    """Clear the accessed bit of every page that a process maps, shared or not.
+    """Clear the accessed bit of every page that a process maps, shared pages too.
 
-    About 0.06 us a resident page, while the process cannot map or unmap. The TLB is not flushed:
-    pages that stay in it all the time are not seen to be accessed again. Raises `OSError`.
+    It takes about 0.06 us a resident page, during which the process cannot map or unmap memory.
+    The TLB is not flushed, so that accesses to pages in it stay unseen. Raises `OSError`.
     """
     _write(process, _ACCESSED)
 
@@ -126,25 +130,25 @@ def _write(process: Process, word: bytes) -> None:
 
 
 def clear_ranges(process: Process, ranges: NDArray[np.uint64]) -> NDArray[np.intp]:
-    """Clear the accessed bits of *ranges*, (address, bytes) rows; the rows that were refused.
+    """Clear the accessed bits of *ranges*, (address, bytes) rows; returns the refused rows' index.
 
-    process_madvise(2) finds memory through the first thread only, whatever its pidfd is of. Once
-    that has left, /proc/PID/task/TID/clear_refs is what remains: it clears all of the process,
-    and flushes no TLB.
+    process_madvise(2) finds the memory of a process through its first thread only. Once that
+    thread has exited, only /proc/PID/task/TID/clear_refs is left, which clears the whole process
+    and does not flush the TLB.
     """
     if not len(ranges):
         return np.empty(0, np.intp)
     if not process.without_leader:
-        refused = advise(process.pidfd, ranges, MADV_COLD)
-        if not len(refused) or process.ends or not process.without_leader:
-            return refused
+        refused_rows = advise(process.pidfd, ranges, MADV_COLD)
+        if not len(refused_rows) or process.ends or not process.without_leader:
+            return refused_rows
     with suppress(OSError):
         clear_refs(process)
     return np.empty(0, np.intp)
 
 
 def may_clear(process: Process) -> int:
-    """The errno with which this user is refused to clear anything; 0 where that works."""
+    """The errno with which the kernel refuses any clear by this user; 0 where that works."""
     number = refused(process.pidfd)
     if number == errno.ESRCH and not process.ends and process.without_leader:
         try:

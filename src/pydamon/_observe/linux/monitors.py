@@ -1,7 +1,7 @@
 """Whether another access monitor is at work on this machine: the kernel's own DAMON.
 
-It clears accessed bits as probes do, so that each takes from the other what it would have seen.
-Only files are read here, and those for root alone: whoever may not read them is told of nobody.
+It clears accessed bits as probes do, so that each of the two hides accesses from the other. The
+files that are read here are for root alone: for other users there never is another monitor.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ __all__ = ["ADMIN", "EXCLUSIVE", "MODULES", "is_on", "other_monitor"]
 ADMIN = Path("/sys/kernel/mm/damon/admin/kdamonds")
 MODULES = Path("/sys/module")
 EXCLUSIVE = ("damon_reclaim", "damon_lru_sort", "damon_stat")
-"""The kernel's own users of its DAMON, each of which can be switched on."""
+"""The kernel modules that use DAMON, each of which can be switched on."""
 
 
 def other_monitor(admin: Path = ADMIN, modules: Path = MODULES) -> str:
-    """The name of what else clears accessed bits on this machine now; empty if nothing does."""
+    """The name of the other monitor that clears accessed bits now; empty if there is none."""
     for name in EXCLUSIVE:
         if is_on(modules / name):
             return name.upper()
@@ -30,7 +30,7 @@ def other_monitor(admin: Path = ADMIN, modules: Path = MODULES) -> str:
 
 
 def is_on(module: Path) -> bool:
-    """Whether one of `EXCLUSIVE` is in this kernel and switched on."""
+    """Whether a module of `EXCLUSIVE` is in this kernel and switched on."""
     try:
         return (module / "parameters/enabled").read_text().strip() == "Y"
     except OSError:

@@ -1,4 +1,4 @@
-"""A process: its identity, whether it is alive, its memory, and why it may not be looked at."""
+"""A process: its identity, whether it lives, its files in /proc, and why it refuses to be read."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK")
 
 
 class KernelThread(TargetError):  # noqa: N818
-    """What was named has no memory of its own, and never will."""
+    """The pid is that of a kernel thread, which never has memory of its own."""
 
 
 class Process:
-    """A process that was alive when this was made, held by a descriptor.
+    """A running process, held by a descriptor, so that no later process is taken for it.
 
-    It lives while any of its threads does. The first thread may leave before the others: all that
-    /proc/PID tells of memory is empty then, so that it is read at another thread's.
+    A process lives while any of its threads does. The first thread may exit before the others: the
+    files of /proc/PID that tell of memory are empty then, and those of another thread are read.
 
     Raises `TargetError` for a pid that does not exist or is a kernel thread.
     """
@@ -36,7 +36,7 @@ class Process:
         self.pid = pid
         self.pidfd = -1
         self.given_up: TargetError | None = None
-        """Why it is watched no longer, though it may run on."""
+        """Why the process is not watched any more, though it may run on."""
         if pid <= 0:
             raise TargetError(f"there is no process with pid {pid}")
         try:
@@ -52,59 +52,59 @@ class Process:
         self._poll = select.poll()
         self._poll.register(self.pidfd, select.POLLIN)
         self.tid = pid
-        """The thread whose files in /proc tell of the memory."""
+        """The thread whose files in /proc are read for the memory."""
         try:
             stat = self._stat(pid)
             if stat is not None and stat.flags & PF_KTHREAD:
                 raise KernelThread(f"pid {pid} is a kernel thread, which has no memory of its own")
-            # What was read is of this process, and of no later one with its pid, if it lives now.
+            # If it lives now, the stat was its own, and not that of a later process with its pid.
             if stat is None or not self.alive:
                 raise TargetError(f"there is no process with pid {pid}: it has exited")
         except BaseException:
             self.close()
             raise
         self.started_ns = _booted_ns() + stat.started_ticks * _TICK_NS
-        """When it started (Unix time): with the pid, what tells it from other processes."""
+        """When it started (Unix time): pid and start identify a process."""
 
     @property
     def alive(self) -> bool:
-        """Whether any of its threads runs (a zombie does not), and it is still watched."""
+        """Whether any of its threads lives (a zombie does not), and it is still watched."""
         return self.given_up is None and self.pidfd >= 0 and not self._poll.poll(0)
 
     @property
     def ends(self) -> bool:
-        """Whether it has ended or is about to: its memory is gone before it counts as ended."""
+        """Whether it has exited or is exiting: its memory is gone before it counts as exited."""
         return not self.alive or not self._find_thread()
 
     @property
     def without_leader(self) -> bool:
-        """Whether its first thread had left when memory was last read, and others go on.
+        """Whether its first thread had exited when memory was last read, and others go on.
 
-        What takes a pidfd to find memory (process_madvise) does not find that of such a process.
+        process_madvise(2) does not find the memory of such a process by its pidfd.
         """
         return self.tid != self.pid
 
     @property
     def name(self) -> str:
-        """The command name, as `comm` has it; empty where that cannot be read."""
+        """The command name from `comm`; empty where that cannot be read."""
         try:
             return text_of(read(f"/proc/{self.pid}/comm").removesuffix(b"\n"))
         except OSError:
             return ""
 
     def give_up(self, reason: TargetError) -> None:
-        """Watch it no longer: it counts as ended from now on."""
+        """Do not watch the process any more: it counts as exited from now on."""
         self.given_up = reason
 
     def path(self, name: str) -> str:
-        """Where a file of /proc/PID that tells of memory is."""
-        whose = f"{self.pid}" if self.tid == self.pid else f"{self.pid}/task/{self.tid}"
-        return f"/proc/{whose}/{name}"
+        """The path of a file of /proc that tells of memory."""
+        directory = f"{self.pid}" if self.tid == self.pid else f"{self.pid}/task/{self.tid}"
+        return f"/proc/{directory}/{name}"
 
     def read(self, name: str) -> bytes:
-        """A file of /proc/PID that tells of memory: empty if it has none. Raises `OSError`.
+        """Read a file of /proc that tells of memory: empty if there is none. Raises `OSError`.
 
-        It is never another process's that has the same pid by now.
+        The data is never that of a later process with the same pid.
         """
         try:
             data = read(self.path(name))
@@ -117,7 +117,7 @@ class Process:
         return data
 
     def open(self, name: str, flags: int = os.O_RDONLY) -> int:
-        """A descriptor of such a file. Raises `OSError`."""
+        """Open such a file: a descriptor. Raises `OSError`."""
         if not self._find_thread():
             raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
         fd = os.open(self.path(name), flags | os.O_CLOEXEC)
@@ -127,14 +127,14 @@ class Process:
         return fd
 
     def threads(self) -> list[int]:
-        """Its threads; none once it is gone."""
+        """The ids of its threads; none once it has exited."""
         try:
             return sorted(int(name) for name in os.listdir(f"/proc/{self.pid}/task"))  # noqa: PTH208
         except OSError:
             return []
 
     def footprint(self) -> Footprint:
-        """What it has mapped and what of that is in memory; zeros once it is gone."""
+        """Its VSZ and RSS; zeros once it has exited."""
         try:
             size, resident = self.read("statm").split()[:2]
             if size == b"0" and self.alive and self._find_thread():
@@ -150,7 +150,7 @@ class Process:
             self.pidfd = -1
 
     def _find_thread(self) -> bool:
-        """Choose a thread that has memory, the first one if it has; whether there is any."""
+        """Choose a thread that has memory, the current one if possible; False if none has."""
         if self._has_memory(self.tid):
             return True
         for tid in self.threads():
@@ -172,26 +172,26 @@ class Process:
 
 @cache
 def _booted_ns() -> int:
-    """When the machine started (Unix time); asked once, so that no process seems to be another."""
+    """When the machine booted (Unix time); read once, so that starts of processes compare equal."""
     return time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 _RESERVE = 64
-"""Descriptors that targets leave to everything else: output, sockets, libraries."""
+"""Descriptors that are left for everything but targets: output, sockets, libraries."""
 
 
 def refusal(what: str, error: OSError | int) -> TargetError:
-    """An error for people: *what* could not be done, why, and what to do."""
+    """An error that says *what* failed, why, and what to do."""
     number = error if isinstance(error, int) else error.errno or 0
     if number in (errno.ESRCH, errno.ENOENT):
         return TargetError(f"{what}: it has exited")
-    found = TargetError(f"{what}: {os.strerror(number)}", hint=hint_for(number))
-    found.__cause__ = OSError(number, os.strerror(number)) if isinstance(error, int) else error
-    return found
+    refused = TargetError(f"{what}: {os.strerror(number)}", hint=hint_for(number))
+    refused.__cause__ = OSError(number, os.strerror(number)) if isinstance(error, int) else error
+    return refused
 
 
 def hint_for(number: int) -> str:
-    """What to do about an errno; empty where nobody can tell."""
+    """What to do about an errno; empty where there is no advice."""
     if number == errno.EMFILE:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         return (
@@ -210,17 +210,17 @@ def hint_for(number: int) -> str:
 
 
 def room_for(descriptor: int) -> bool:
-    """Whether a descriptor of this number leaves enough of them to everything else.
+    """Whether a descriptor of this number leaves enough descriptors for everything else.
 
-    If need be, the soft limit of open files is raised to the hard one: it is low for programs that
-    use select(2). Programs that we start get the limit that was (`original_file_limit`).
+    If need be, the soft limit of open files is raised to the hard limit: it is only low for
+    programs that use select(2). Programs that we start get the old limit (`original_file_limit`).
     """
     global original_file_limit  # noqa: PLW0603  (a limit is the process's, too)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if descriptor < soft - _RESERVE:
         return True
     if soft == hard:
-        # Of very few descriptors the targets get half.
+        # Targets get half of very few descriptors.
         return descriptor < soft // 2
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -231,4 +231,4 @@ def room_for(descriptor: int) -> bool:
 
 
 original_file_limit: tuple[int, int] | None = None
-"""What `room_for` has changed."""
+"""The soft and hard limit of open files before `room_for` raised it; `None` if it did not."""

@@ -1,9 +1,18 @@
-"""Access-check primitives: did anyone touch these pages since I last asked?"""
+"""Probes: ways to find out whether pages were accessed since they were last checked."""
 
 from __future__ import annotations
 
 from pydamon._model.errors import ProbeUnavailable, UsageError
-from pydamon._observe.probes.base import Availability, Counts, PageBits, Probe, Session, Traits
+from pydamon._observe.probes.base import (
+    Availability,
+    Clock,
+    Counts,
+    ManyBits,
+    PageBits,
+    Probe,
+    Session,
+    Traits,
+)
 from pydamon._observe.probes.ebpf.probe import EbpfProbe, exact_probe
 from pydamon._observe.probes.idle import IdleProbe
 from pydamon._observe.probes.refs import RefsProbe
@@ -13,7 +22,9 @@ from pydamon._observe.probes.writes import WritesProbe
 __all__ = [
     "PROBES",
     "Availability",
+    "Clock",
     "Counts",
+    "ManyBits",
     "PageBits",
     "Probe",
     "Session",
@@ -29,14 +40,17 @@ PROBES: tuple[Probe, ...] = (
     SoftDirtyProbe(),
     IdleProbe(),
 )
-"""Every probe that watches real processes, in the order in which `"auto"` tries them, if at all."""
+"""Every probe that watches real processes, in the order in which `"auto"` tries them.
+
+`"auto"` leaves out probes that users must name (`Traits.by_name_only`).
+"""
 
 
 def open_session(name: str = "auto") -> tuple[Probe, Session, dict[str, ProbeUnavailable]]:
-    """Start the probe of that name, or for `"auto"` the best that works here.
+    """Start the probe of a name, or for `"auto"` the first that works here.
 
-    Also says why those before it in `PROBES` do not. Raises `UsageError` for a name that no probe
-    has, and `ProbeUnavailable` where it does not work here.
+    Also returns why each probe before it in `PROBES` does not work. Raises `UsageError` for a name
+    that no probe has, and `ProbeUnavailable` if no probe works here.
     """
     candidates = [
         probe
@@ -46,12 +60,12 @@ def open_session(name: str = "auto") -> tuple[Probe, Session, dict[str, ProbeUna
     if not candidates and name != "auto":
         names = ", ".join(("auto", *(probe.name for probe in PROBES)))
         raise UsageError(f"there is no probe {name!r}", hint=f"choose one of {names}")
-    passed_over: dict[str, ProbeUnavailable] = {}
+    fallback_reasons: dict[str, ProbeUnavailable] = {}
     for probe in candidates:
         try:
-            return probe, probe.open(), passed_over
+            return probe, probe.open(), fallback_reasons
         except ProbeUnavailable as error:
-            passed_over[probe.name] = error
-    reasons = "; ".join(f"{probe}: {error}" for probe, error in passed_over.items())
-    hint = next((error.hint for error in passed_over.values() if error.hint), "")
+            fallback_reasons[probe.name] = error
+    reasons = "; ".join(f"{probe}: {error}" for probe, error in fallback_reasons.items())
+    hint = next((error.hint for error in fallback_reasons.values() if error.hint), "")
     raise ProbeUnavailable(f"no probe works here ({reasons})", hint=hint)

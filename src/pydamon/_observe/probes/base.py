@@ -1,9 +1,9 @@
-"""The seam between the engine and what can tell that a page was touched.
+"""The seam between the engine and the ways to find out that a page was accessed.
 
-A `Probe` says what it sees and whether it works here; `Probe.open` gives a `Session` on some
-targets. A session answers two questions. *Were these sample pages touched?* is `watch`, `tick`
-and `counts`, the hot path, where one call serves all regions. *Which pages of this range were
-touched?* is `scan`, for exact monitoring and for ground truth.
+A `Probe` says what it sees and whether it works on this machine; `Probe.open` starts a `Session`
+on some targets. A session answers two questions. *Were these sample pages accessed?* is `watch`,
+`tick` and `counts`, the hot path, where one call serves all regions. *Which pages of this range
+were accessed?* is `scan`, for exact monitoring and for ground truth.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from pydamon._model.closing import Closing
 from pydamon._model.errors import ProbeUnavailable, TargetError, TargetGoneError
 from pydamon._model.mappings import MappingTable
-from pydamon._model.ranges import Stretches
-from pydamon._model.regions import PAGE_SIZE, Ranges, RegionTable
+from pydamon._model.ranges import PAGE_SIZE, Ranges
+from pydamon._model.regions import RegionTable
 from pydamon._model.spots import SPOT_BYTES
+from pydamon._model.stretches import Stretches
 from pydamon._observe.linux.process import Process
 
 __all__ = [
@@ -41,69 +42,73 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What a probe is: facts for people, and those that the engine goes by."""
+    """What a probe can do: texts for people, and what the engine chooses a collector by."""
 
     sees: str
+    """Which accesses the probe sees."""
     grain: str
+    """The smallest piece of memory that it tells apart from others."""
     needs: str
+    """The rights and the kernel that it needs."""
     side_effects: str
+    """What it does to the target."""
     follows_mappings: bool = False
-    """Cannot tell apart two parts of one mapping: regions are then the mappings, never split."""
+    """It cannot tell parts of a mapping apart: regions are whole mappings, and never split."""
     scans: bool = False
-    """Can tell which pages of a range were touched."""
+    """It can tell which pages of a range were accessed."""
     exact: bool = False
-    """Every aggregation looks at every page, instead of at samples."""
+    """It looks at every page in every aggregation, and takes no samples."""
     by_name_only: bool = False
-    """Sees something else than the others, or costs more: taken only where it is asked for."""
+    """Users must name it: it sees something else than other probes, or costs more."""
     min_samples: int = 5
-    """Samples an aggregation should hold before its counts mean much."""
+    """How many samples an aggregation should have before its counts mean much."""
 
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """Whether a probe works here, for this user; if not, why, and what would make it work."""
+    """Whether a probe works on this machine, for this user."""
 
     works: bool
     reason: str = ""
+    """Why the probe does not work."""
     hint: str = ""
+    """What would make it work."""
     note: str = ""
-    """What is worth knowing of figures though it works."""
+    """What to know about its figures, though it works."""
 
     def require(self) -> None:
-        """Raise `ProbeUnavailable` unless it works."""
+        """Raise `ProbeUnavailable` unless the probe works."""
         if not self.works:
             raise ProbeUnavailable(self.reason, hint=self.hint)
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a session found since `watch`, one entry a region.
-
-    `checks` is how often the region was sampled and `hits` how many of those found an access;
-    both may be fractions. `unobservable` counts samples that could not be watched (they are not
-    in `checks`). `touched` is the share of the region's bytes known to have been accessed, and
-    `border` an address with all samples that hit on one side and all others on the other, or 0;
-    `resident` is the share of the region's bytes that is in memory. `None` where the probe cannot
-    tell. `lost` says that a target has another address space now (it
-    called exec) or none: look at its mappings again.
-    """
+    """What a session counted since `watch`: arrays with one entry a region."""
 
     hits: NDArray[np.float64]
+    """How many of the `checks` found an access; may be a fraction."""
     checks: NDArray[np.float64]
+    """How many samples were checked."""
     unobservable: NDArray[np.float64]
+    """How many samples could not be watched; they are not in `checks`."""
     touched: NDArray[np.float64] | None = None
-    border: NDArray[np.int64] | None = None
+    """The share of the region's bytes that was accessed; `None` if the probe cannot tell."""
+    split_hint: NDArray[np.int64] | None = None
+    """An address that parts the samples with an access from all others, 0 for none; or `None`."""
     resident: NDArray[np.float64] | None = None
+    """The share of the region's bytes that is in memory; `None` if the probe cannot tell."""
     lost: bool = False
+    """A target has another address space now (it called exec), or none: read its mappings again."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageBits:
-    """What a scan found from address `start` on, one entry for each 4 KiB page.
+    """The pages from address `start` on: arrays with one entry for each 4 KiB page.
 
-    `huge` marks pages that a huge page maps: their accessed bit is that of all of it.
-    `unobservable` marks pages that were accessed once but cannot be reset, so that nothing can
-    be said of them now; they are never marked `accessed`.
+    `huge` marks parts of a huge page, which has a single accessed bit. `unobservable` marks pages
+    whose accessed bit is set and cannot be cleared, so that nothing is known of them; they are
+    never marked `accessed`.
     """
 
     start: int
@@ -114,16 +119,16 @@ class PageBits:
 
     @property
     def accessed_bytes(self) -> int:
-        """Bytes of the pages found accessed."""
+        """Bytes of the accessed pages."""
         return int(self.accessed.sum()) * PAGE_SIZE
 
 
 @dataclass(frozen=True, slots=True)
 class ManyBits:
-    """What a scan of several stretches found: flat arrays as `Stretches` has them.
+    """The pages of several stretches: flat arrays, as `Stretches` explains.
 
-    `gone` says of each stretch that its target has no such address space any more: nothing can be
-    said of its pages then.
+    `gone` has one entry a stretch: its target does not have this address space any more, so that
+    nothing is known of its pages.
     """
 
     present: NDArray[np.bool_]
@@ -135,30 +140,33 @@ class ManyBits:
 def sampling_schedule(
     share: NDArray[np.float64], rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """At which ticks to sample each region: those whose number plus the second is a multiple of
-    the first. Evenly spaced turns vary less in number than a decision by lot at each tick."""
+    """Choose the ticks at which to sample each region, a *share* of them.
+
+    Returns period and phase: a region is sampled when tick number + phase is a multiple of period.
+    The number of such evenly spaced samples varies less than that of independent random ones.
+    """
     wanted = 1 / np.maximum(share, 1e-6)
     period = (wanted + rng.random(len(share))).astype(np.int64)
     return period, rng.integers(0, period)
 
 
 class Clock(Protocol):
-    """Time as a session knows it: the machine's, or a simulation's."""
+    """The clock of a session: the machine's, or a simulated one."""
 
     def now_ns(self) -> int:
         """Monotonic nanoseconds."""
         ...
 
     def unix_ns(self, now_ns: int) -> int:
-        """The Unix time of a moment that `now_ns` gave; never runs backwards."""
+        """The Unix time of a value of `now_ns`; never runs backwards."""
         ...
 
     def cpu_ns(self) -> int:
-        """CPU time that this thread has used so far."""
+        """CPU time that this thread has used."""
         ...
 
     def wait_until(self, deadline_ns: int) -> None:
-        """Return at *deadline_ns*, or at once where that has passed."""
+        """Wait until *deadline_ns*; return at once if that has passed."""
         ...
 
 
@@ -188,82 +196,83 @@ class Session(Closing):
 
     clock: Clock
     interruption_ns: int = 0
-    """An upper estimate of the time that clearing took from the targets' threads so far."""
+    """An upper estimate of the time that the targets' threads lost to clears so far."""
     _processes: Sequence[Process] = ()
 
     @property
     def caveat(self) -> str:
-        """Why figures may be wrong at the moment; empty where nothing is known to be amiss."""
+        """Why figures may be wrong at the moment; empty where no reason is known."""
         return ""
 
     @abstractmethod
     def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
-        """Watch these processes, with what they map now; a region's `target` is an index into them.
+        """Watch these processes and their *mappings*; the `target` of a region is an index of both.
 
-        Regions watched before are forgotten: call `watch` next.
+        The session forgets the regions: call `watch` next.
         """
 
     @abstractmethod
     def watch(self, table: RegionTable, share: NDArray[np.float64] | float = 1.0) -> None:
         """Sample these regions from now on; counts start at 0.
 
-        A region is sampled at a *share* of the ticks (one for all regions, or one for each), in
-        turns that do not depend on what would be found, so that cost can be bounded without a bias.
+        A region is sampled at a *share* of the ticks (one share for all regions, or one for each).
+        The choice of ticks does not depend on accesses, so that it bounds the cost without a bias.
         """
 
     @abstractmethod
     def tick(self, last: bool = False) -> None:
-        """Check the samples taken at the last tick, and take new ones unless this is the *last*."""
+        """Check the samples of the previous tick, and take new ones unless this is the *last*."""
 
     @abstractmethod
     def counts(self) -> Counts:
-        """What was found since `watch`."""
+        """The counts since `watch`."""
 
     @abstractmethod
     def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
-        """Which pages of a range were touched since they were last cleared.
+        """Find out which pages of a range were accessed since they were last cleared.
 
-        Clears them again if *clear* is set. Raises `ProbeError` where the probe cannot scan, and
-        `TargetGoneError` where it has seen that the target has no such address space any more.
+        With *clear*, clear them again. Raises `ProbeError` if the probe cannot scan, and
+        `TargetGoneError` if it sees that the target does not have this address space any more.
         """
 
     def scan_many(self, stretches: Stretches, *, clear: bool) -> ManyBits:
-        """As `scan`, of several stretches of targets at once; none of them has an error.
+        """Scan several stretches; targets that are gone raise no error.
 
-        In one go this costs less, where targets are many and small.
+        A session can make this cheaper than single scans, where targets are many and small.
         """
-        found = np.zeros((3, int(stretches.offsets[-1])), np.bool_)
+        present, accessed, unobservable = np.zeros((3, int(stretches.offsets[-1])), np.bool_)
         gone = np.zeros(len(stretches), np.bool_)
-        for index in range(len(stretches)):
-            mine = slice(*stretches.offsets[index : index + 2].tolist())
-            place = (int(column[index]) for column in (stretches.start, stretches.end))
+        columns = (stretches.target, stretches.start, stretches.end)
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        for index, (pages, row) in enumerate(zip(stretches.slices(), rows, strict=True)):
             try:
-                bits = self.scan(int(stretches.target[index]), *place, clear=clear)
+                bits = self.scan(*row, clear=clear)
             except TargetGoneError:
                 gone[index] = True
                 continue
-            found[:, mine] = bits.present, bits.accessed, bits.unobservable
-        return ManyBits(found[0], found[1], found[2], gone)
+            present[pages], accessed[pages] = bits.present, bits.accessed
+            unobservable[pages] = bits.unobservable
+        return ManyBits(present, accessed, unobservable, gone)
 
     def populated(self) -> list[Ranges] | None:
-        """For each target where it has memory at all; all that can be accessed lies in there.
+        """Where each target has memory at all: every page that can be accessed lies in there.
 
-        `None` where the probe cannot tell cheaply, whatever the size of the address space.
+        `None` if the probe cannot tell cheaply, whatever the size of the address space.
         """
         return None
 
     def _give_up(self, process: Process, reason: TargetError) -> None:
-        """Watch a process no longer; raises *reason* where no other one is left."""
+        """Stop watching a process; raises *reason* if no other process is left."""
         process.give_up(reason)
-        if not any(one.alive for one in self._processes):
+        if not any(other.alive for other in self._processes):
             raise reason
 
     def look(self, target: int, spots: NDArray[np.int64], *, clear: bool) -> NDArray[np.float64]:
-        """Which share of each spot was touched since it was last cleared.
+        """The share of each spot that was accessed since it was last cleared.
 
-        *spots* are sorted addresses, multiples of `SPOT_BYTES`, each standing for as many bytes.
-        NaN where nothing can be said, because the spot cannot be cleared: that shows when *clear*
-        is set. Raises `ProbeError` where the probe cannot scan.
+        *spots* are sorted addresses, multiples of `SPOT_BYTES`; a spot has as many bytes. The share
+        is NaN where nothing is known, because the spot cannot be cleared; that shows when *clear*
+        is set. Raises `ProbeError` if the probe cannot scan.
         """
         share = np.empty(len(spots))
         for index, start in enumerate(spots.tolist()):
@@ -272,22 +281,22 @@ class Session(Closing):
         return share
 
     def clear_whole(self, target: int) -> bool:
-        """Clear all of a target at once, before its ranges are gone through.
+        """Clear a whole target at once, where that is better than `scan`; False if it is not.
 
-        Does nothing, and says so, where `scan` does better.
+        This comes before any range of the target is scanned.
         """
         del target
         return False
 
-    def leaves_much(self, target: int) -> bool:
-        """Whether `scan` cleared so little of a target that `clear_shared` is to follow."""
+    def needs_process_wide_clear(self, target: int) -> bool:
+        """Whether `scan` clears so little of a target that `clear_process_wide` must follow."""
         del target
         return False
 
-    def clear_shared(self, target: int) -> bool:
-        """Clear all of a target, even what `scan` cannot clear; whether that was possible.
+    def clear_process_wide(self, target: int) -> bool:
+        """Clear every page that a target maps, even those that `scan` cannot; False if it cannot.
 
-        No TLB is flushed: what is in one, and stays there, will not be seen to be touched.
+        The TLB is not flushed: accesses to pages that stay in a TLB will not be seen.
         """
         del target
         return False
@@ -298,18 +307,18 @@ class Probe(Protocol):
 
     @property
     def name(self) -> str:
-        """What `--probe` calls it."""
+        """The name for `--probe`."""
         ...
 
     @property
     def traits(self) -> Traits:
-        """What it is and needs."""
+        """What the probe can do and needs."""
         ...
 
     def availability(self) -> Availability:
-        """Try whether the probe works here, for this user; cheap enough to ask at every start."""
+        """Try whether the probe works here; cheap enough for every start."""
         ...
 
     def open(self) -> Session:
-        """Start, with no targets yet; raises `ProbeUnavailable` where it does not work here."""
+        """Start a session without targets; raises `ProbeUnavailable` if it does not work here."""
         ...

@@ -1,6 +1,6 @@
-"""Idle page tracking: /sys/kernel/mm/page_idle/bitmap, one bit for each frame of memory.
+"""The `idle` probe: /sys/kernel/mm/page_idle/bitmap, one bit for each frame of memory.
 
-A bit that we set stays set until somebody accesses the page, by whatever process (Linux,
+A bit that this probe sets stays set until any process accesses the page (Linux,
 Documentation/admin-guide/mm/idle_page_tracking.rst).
 """
 
@@ -9,40 +9,40 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon._model.runs import Runs
+from pydamon._observe.linux.pagemap import Entry
 from pydamon._observe.probes.base import Availability, PageBits, Traits
-from pydamon._observe.probes.scanning import PRESENT, PagemapSession
+from pydamon._observe.probes.scanning import PagemapSession
 
 __all__ = ["IdleProbe"]
 
 BITMAP = Path("/sys/kernel/mm/page_idle/bitmap")
 FLAGS = Path("/proc/kpageflags")
-_PFN = np.uint64((1 << 55) - 1)
 _LRU, _TAIL = np.uint64(1 << 5), np.uint64(1 << 16)
-"""In /proc/kpageflags: in a list of reclaim's; not the first frame of a huge page."""
+"""Bits of /proc/kpageflags: the page is on an LRU list; it is not the first of a huge page."""
 _WORD = 64
 _FOLIO = 512
-"""Frames of the largest huge page that is looked for, which begins at a multiple of that."""
-_SIDE_BY_SIDE = 4096
+"""Frames of the largest huge page, which begins at a multiple of that."""
+_AT_ONCE = 4096
 """Words or blocks that are read or written at once, at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdleProbe:
-    """Marks pages as idle, and later looks which of them still are."""
+    """Marks pages as idle, and later sees which of them still are."""
 
     name: str = "idle"
     traits: Traits = field(
         default=Traits(
-            sees="reads and writes, of memory that processes share too",
+            sees="reads and writes, also of memory that processes share",
             grain="a page (4 KiB, or the huge page)",
             needs="root; CONFIG_IDLE_PAGE_TRACKING",
-            side_effects="none on what reclaim thinks of the pages; about 1 us a page",
+            side_effects="none on reclaim; about 1 us a page",
             scans=True,
             exact=True,
             by_name_only=True,
@@ -54,7 +54,7 @@ class IdleProbe:
     flags: Path = FLAGS
 
     def availability(self) -> Availability:
-        """Whether the bitmap is there, and ours to write."""
+        """Whether the bitmap exists, and this user may write to it."""
         if not self.bitmap.exists():
             hint = "the kernel must be built with CONFIG_IDLE_PAGE_TRACKING"
             return Availability(False, f"there is no {self.bitmap}", hint)
@@ -63,7 +63,7 @@ class IdleProbe:
         return Availability(True)
 
     def open(self) -> IdleSession:
-        """Start, with no targets yet."""
+        """Start a session without targets."""
         self.availability().require()
         return IdleSession(self.bitmap, self.flags)
 
@@ -78,20 +78,18 @@ class IdleSession(PagemapSession):
 
     def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
         entries = self._pagemaps[target].entries(start, end)
-        # A frame of 0 is what the kernel shows to those who may not know.
-        present = ((entries & PRESENT) != 0) & ((entries & _PFN) != 0)
-        frames = (entries[present] & _PFN).astype(np.int64)
-        # A huge page has one bit, that of its first frame; pages in no LRU list have none.
+        # The kernel shows frame 0 to users who may not know the frame.
+        present = ((entries & Entry.PRESENT) != 0) & ((entries & Entry.FRAME) != 0)
+        frames = (entries[present] & Entry.FRAME).astype(np.int64)
+        # A huge page has one bit, that of its first frame; pages on no LRU list have none.
         heads, observable = self._heads(frames)
         idle = self._idle(heads)
         if clear:
             self._mark(heads[observable])
-        columns = [np.zeros_like(present) for _ in range(3)]
-        for column, marks in zip(
-            columns, (heads != frames, ~idle & observable, ~observable), strict=True
-        ):
-            column[present] = marks
-        huge, accessed, unobservable = columns
+        huge, accessed, unobservable = np.zeros((3, len(present)), np.bool_)
+        huge[present] = heads != frames
+        accessed[present] = ~idle & observable
+        unobservable[present] = ~observable
         return PageBits(start, present, huge, accessed, unobservable)
 
     def close(self) -> None:
@@ -102,7 +100,7 @@ class IdleSession(PagemapSession):
             self._bitmap = -1
 
     def _heads(self, frames: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """The frame whose bit counts for each of some frames, and whether it has one at all."""
+        """The frame whose bit counts for each frame, and whether it has a bit at all."""
         blocks, inverse = np.unique(frames // _FOLIO, return_inverse=True)
         flags = np.zeros((len(blocks), _FOLIO), np.uint64)
         for first, beyond in _runs(blocks):
@@ -118,7 +116,7 @@ class IdleSession(PagemapSession):
         return frames - at + head[inverse, at], in_lists[inverse, at]
 
     def _idle(self, frames: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which frames are still idle."""
+        """Whether each frame is still idle."""
         words, inverse = np.unique(frames // _WORD, return_inverse=True)
         bits = np.zeros(len(words), np.uint64)
         for first, beyond in _runs(words):
@@ -134,7 +132,7 @@ class IdleSession(PagemapSession):
         wanted = np.zeros(len(words), np.uint64)
         np.bitwise_or.at(wanted, inverse, _bit(frames))
         for first, beyond in _runs(words):
-            with suppress(OSError):  # frames that are gone
+            with suppress(OSError):  # memory that was taken out of the machine
                 os.pwrite(self._bitmap, wanted[first:beyond].tobytes(), 8 * int(words[first]))
 
 
@@ -150,11 +148,9 @@ def _read(fd: int, size: int, offset: int) -> bytes:
 
 
 def _runs(words: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Where words follow one another: first index and the one beyond, of at most so many."""
-    cuts = np.flatnonzero(np.diff(words) != 1) + 1
-    bounds = np.concatenate([[0], cuts, [len(words)]]).tolist() if len(words) else []
+    """Runs of consecutive words of at most `_AT_ONCE`: the first index, and the one behind."""
     return [
-        (at, min(at + _SIDE_BY_SIDE, beyond))
-        for first, beyond in pairwise(bounds)
-        for at in range(first, beyond, _SIDE_BY_SIDE)
+        (at, min(at + _AT_ONCE, beyond))
+        for first, beyond in Runs.split(np.diff(words) != 1, len(words))
+        for at in range(first, beyond, _AT_ONCE)
     ]

@@ -1,6 +1,6 @@
-"""Referenced pages of each mapping, from /proc/PID/smaps and clear_refs.
+"""The `refs` probe: referenced pages of each mapping, from /proc/PID/smaps and clear_refs.
 
-No privilege is needed; the grain is the mapping.
+It needs no privilege, and cannot tell parts of a mapping apart.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from pydamon._model.errors import ProbeError, TargetError
 from pydamon._model.mappings import MappingTable
-from pydamon._model.regions import PAGE_SIZE, RegionTable
+from pydamon._model.ranges import amount_within
+from pydamon._model.regions import RegionTable
 from pydamon._observe.linux.madvise import clear_refs
 from pydamon._observe.linux.process import Process, refusal
 from pydamon._observe.probes.base import (
@@ -29,23 +30,7 @@ from pydamon._observe.probes.base import (
     Traits,
 )
 
-__all__ = ["NO_SPAN", "RefsProbe", "borders"]
-
-NO_SPAN = (2**62, 0)
-"""Lowest and highest address of no samples at all."""
-
-
-def borders(hit: NDArray[np.int64], miss: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Half-way between the samples that hit and those that did not; 0 where they lie mixed.
-
-    *hit* and *miss* are lowest and highest addresses, one row a region: shape (n, 2).
-    """
-    hit_is_low = hit[:, 1] < miss[:, 0]
-    below = np.where(hit_is_low, hit[:, 1], miss[:, 1])
-    above = np.where(hit_is_low, miss[:, 0], hit[:, 0])
-    apart = (below < above) & (below > 0) & (above < NO_SPAN[0])
-    return np.where(apart, ((below + above) // 2 // PAGE_SIZE + 1) * PAGE_SIZE, 0)
-
+__all__ = ["RefsProbe"]
 
 _VMA = re.compile(
     rb"^([0-9a-f]+)-([0-9a-f]+) .*?^Rss:\s+(\d+) kB.*?^Referenced:\s+(\d+) kB",
@@ -55,10 +40,11 @@ _VMA = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class RefsProbe:
-    """How many pages of each mapping were referenced, counted by the kernel.
+    """Sees how many pages of each mapping were referenced, as the kernel counts them.
 
-    Works for one's own processes without any privilege. It cannot tell which pages they were, and
-    its cost grows with the resident size (Linux, Documentation/filesystems/proc.rst, "clear_refs").
+    It works without privileges for processes of the same user. It cannot tell which pages they
+    were, and its cost grows with the resident size (Linux, Documentation/filesystems/proc.rst,
+    "clear_refs").
     """
 
     name: str = "refs"
@@ -80,18 +66,18 @@ class RefsProbe:
         me = Process(os.getpid())
         try:
             clear_refs(me)
-            found = len(_referenced(me)) > 0
+            shows_mappings = len(_referenced(me)) > 0
         except OSError as error:
             return Availability(False, f"clear_refs and smaps: {error.strerror}")
         finally:
             me.close()
-        if not found:
+        if not shows_mappings:
             hint = "the kernel must be built with CONFIG_PROC_PAGE_MONITOR"
             return Availability(False, "smaps shows no referenced pages", hint)
         return Availability(True)
 
     def open(self) -> RefsSession:
-        """Start, with no targets yet."""
+        """Start a session without targets."""
         self.availability().require()
         return RefsSession()
 
@@ -119,8 +105,8 @@ class RefsSession(Session):
 
     def tick(self, last: bool = False) -> None:
         for index, process in enumerate(self._processes):
-            mine = np.flatnonzero(self._table.target == index)
-            if not len(mine) or not process.alive:
+            rows = np.flatnonzero(self._table.target == index)
+            if not len(rows) or not process.alive:
                 continue
             try:
                 vmas = _referenced(process)
@@ -128,11 +114,14 @@ class RefsSession(Session):
                 if not process.ends:
                     self._give_up(process, _refused(process, error))
                 continue
-            start, end = self._table.start[mine], self._table.end[mine]
-            share = _overlapping(vmas[:, [0, 1, 3]], start, end) / (end - start)
-            self._resident[mine] = _overlapping(vmas[:, :3], start, end) / (end - start)
-            self._hits[mine] += share
-            self._touched[mine] = np.maximum(self._touched[mine], share)
+            start, end = self._table.start[rows], self._table.end[rows]
+            resident, referenced = (
+                amount_within(vmas[:, :2], vmas[:, column], start, end) / (end - start)
+                for column in (2, 3)
+            )
+            self._resident[rows] = resident
+            self._hits[rows] += referenced
+            self._touched[rows] = np.maximum(self._touched[rows], referenced)
         self._checks += 1
         if not last:
             self._clear_all()
@@ -152,7 +141,7 @@ class RefsSession(Session):
         raise ProbeError("the refs probe cannot tell which pages were touched")
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """There is nothing to release."""
 
     def _clear_all(self) -> None:
         begin_ns = time.thread_time_ns()
@@ -168,28 +157,13 @@ class RefsSession(Session):
 
 
 def _referenced(process: Process) -> NDArray[np.int64]:
-    """Start, end, resident and referenced bytes of each mapping: shape (n, 4)."""
+    """Start, end, resident and referenced bytes of each mapping: shape (n, 4), sorted."""
     rows = [
         (int(start, 16), int(end, 16), int(rss_kib) * 1024, int(referenced_kib) * 1024)
         for start, end, rss_kib, referenced_kib in _VMA.findall(process.read("smaps"))
         if len(start) < 16  # the vsyscall page lies in the kernel's half
     ]
     return np.array(rows, np.int64).reshape(-1, 4)
-
-
-def _overlapping(
-    vmas: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Bytes within some ranges, if those of each mapping (start, end, bytes) are spread evenly."""
-    if not len(vmas):
-        return np.zeros(len(start))
-    # Bytes below an address grow linearly within a mapping and stand still between.
-    size = vmas[:, 1] - vmas[:, 0]
-    points = np.stack([vmas[:, 0], vmas[:, 0] + size], axis=1).ravel()
-    below = np.repeat(np.cumsum(vmas[:, 2]), 2).astype(np.float64)
-    below[::2] -= vmas[:, 2]
-    found: NDArray[np.float64] = np.interp(end, points, below) - np.interp(start, points, below)
-    return found
 
 
 def _refused(process: Process, error: OSError) -> TargetError:

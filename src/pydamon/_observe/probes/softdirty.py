@@ -1,4 +1,4 @@
-"""Soft-dirty bits: which pages were written to, for one's own processes.
+"""The `softdirty` probe: which pages were written to, for processes of the same user.
 
 Linux, Documentation/admin-guide/mm/soft-dirty.rst.
 """
@@ -12,22 +12,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pydamon._model.errors import TargetError
 from pydamon._model.mappings import MappingTable
 from pydamon._observe.linux.madvise import clear_soft_dirty
+from pydamon._observe.linux.pagemap import Entry, Pagemap
 from pydamon._observe.linux.process import Process, refusal
 from pydamon._observe.probes.base import Availability, PageBits, Traits
-from pydamon._observe.probes.scanning import PRESENT, Pagemap, PagemapSession
+from pydamon._observe.probes.scanning import PagemapSession
 
 __all__ = ["SoftDirtyProbe"]
-
-_SOFT_DIRTY = np.uint64(1 << 55)
-_CHUNK_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class SoftDirtyProbe:
-    """Which pages were written to since /proc/PID/clear_refs was last told to forget it."""
+    """Sees which pages were written to since their soft-dirty bits were last cleared."""
 
     name: str = "softdirty"
     traits: Traits = field(
@@ -49,25 +46,20 @@ class SoftDirtyProbe:
         """Try on a page of this process."""
         hint = "the kernel must be built with CONFIG_MEM_SOFT_DIRTY"
         me = Process(os.getpid())
-        try:
-            pagemap = Pagemap(me)
-        except TargetError as error:
-            return Availability(False, str(error))
-        finally:
-            me.close()
-        try:
-            with mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as page:
-                address = np.frombuffer(page, np.uint8).ctypes.data
-                page[0] = 1
-                dirty = bool(pagemap.entries(address, address + mmap.PAGESIZE)[0] & _SOFT_DIRTY)
-        finally:
-            pagemap.close()
+        with Pagemap(me) as pagemap:
+            try:
+                pagemap.open()
+                dirty = _sees_a_write(pagemap)
+            except OSError as error:
+                return Availability(False, str(refusal(f"cannot watch pid {me.pid}", error)))
+            finally:
+                me.close()
         if not dirty:
             return Availability(False, "a page that was written to is not marked as such", hint)
         return Availability(True)
 
     def open(self) -> SoftDirtySession:
-        """Start, with no targets yet."""
+        """Start a session without targets."""
         self.availability().require()
         return SoftDirtySession()
 
@@ -78,7 +70,7 @@ class SoftDirtySession(PagemapSession):
     def __init__(self) -> None:
         super().__init__()
         self._clean: set[int] = set()
-        """Targets that were cleared as a whole since they were last looked at."""
+        """Targets that were cleared as a whole since they were last scanned."""
 
     def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
         super().set_targets(processes, mappings)
@@ -90,9 +82,10 @@ class SoftDirtySession(PagemapSession):
             self._clean.discard(target)
         elif target not in self._clean:
             self._clear(target)
-        present = (entries & PRESENT) != 0
+        present = (entries & Entry.PRESENT) != 0
+        dirty = (entries & Entry.SOFT_DIRTY) != 0
         nothing = np.zeros_like(present)
-        return PageBits(start, present, nothing, present & ((entries & _SOFT_DIRTY) != 0), nothing)
+        return PageBits(start, present, nothing, present & dirty, nothing)
 
     def clear_whole(self, target: int) -> bool:
         self._clear(target)
@@ -107,3 +100,10 @@ class SoftDirtySession(PagemapSession):
             if process.ends:
                 return
             self._give_up(process, refusal(f"cannot watch pid {process.pid}", error))
+
+
+def _sees_a_write(pagemap: Pagemap) -> bool:
+    with mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as page:
+        address = np.frombuffer(page, np.uint8).ctypes.data
+        page[0] = 1
+        return bool(pagemap.entries(address, address + mmap.PAGESIZE)[0] & Entry.SOFT_DIRTY)

@@ -1,8 +1,8 @@
-"""Made-up access patterns: simulate a workload, with no Linux and no waiting.
+"""Made-up access patterns: simulate a workload without a process, and without waiting.
 
-Time is simulated too, so that a minute of monitoring passes in a moment, and one seed always
-gives one result. So is the CPU time of the monitor where `Costs` are given: those of the `ebpf`
-probe, as they were measured, for targets that no machine at hand could hold.
+Time is simulated, too, so that a minute of monitoring passes in a moment, and one seed always
+gives the same result. With `Costs`, the CPU time of the monitor is simulated as well, with the
+measured costs of the `ebpf` probe: for targets larger than any machine at hand.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from pydamon._model.errors import UsageError
 from pydamon._model.mappings import MappingTable
-from pydamon._model.regions import PAGE_SIZE, RegionTable, order_keys
+from pydamon._model.ranges import PAGE_SIZE, order_keys
+from pydamon._model.regions import RegionTable
 from pydamon._model.spots import SPOT_BYTES
 from pydamon._observe.linux.process import Process
 from pydamon._observe.probes.base import (
@@ -26,19 +27,41 @@ from pydamon._observe.probes.base import (
     Traits,
     sampling_schedule,
 )
-from pydamon._observe.probes.refs import NO_SPAN, borders
+from pydamon._observe.probes.split_hints import NO_SPAN, split_hints, widen
 
 __all__ = ["Access", "Costs", "Phase", "Trace", "TraceProbe", "VirtualClock"]
 
 _BLOCK = 16 * PAGE_SIZE
+"""The bytes around a sample that one clear clears."""
 _LARGE = 512 * PAGE_SIZE
+"""The same in a cold region; also the bytes that a page table maps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Bytes [start, end) of one target, touched at random: each page *rate_hz* times a second.
+    """Memory of one target that is accessed at random.
 
-    With *stride* (bytes) only the first page of every so many bytes is touched.
+    Parameters
+    ----------
+    start, end
+        The addresses in bytes, half open.
+    rate_hz
+        How often each page is accessed in a second, on average.
+    stride
+        Only the first page of every so many bytes is accessed.
+    target
+        The number of the target.
+
+    Raises
+    ------
+    UsageError
+        If a value makes no sense.
+
+    Examples
+    --------
+    >>> from pydamon import Access
+    >>> Access(0, 64 << 20, rate_hz=1000).target
+    0
     """
 
     start: int
@@ -54,13 +77,27 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What is accessed for a while; where accesses overlap, their rates add up."""
+    """The accesses during a time; where they overlap, their rates add up.
+
+    Parameters
+    ----------
+    duration_ns
+        How long the phase lasts.
+    accesses
+        The memory that is accessed.
+
+    Examples
+    --------
+    >>> from pydamon import Access, Phase
+    >>> len(Phase(10**9, (Access(0, 4096),)).accesses)
+    1
+    """
 
     duration_ns: int
     accesses: tuple[Access, ...] = ()
 
     def rate_hz(self, target: NDArray[np.int32], page: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Touches a second of the page at each address."""
+        """How often the page at each address is accessed in a second."""
         rate = np.zeros(len(page))
         for access in self.accesses:
             inside = (page >= access.start) & (page < access.end) & (target == access.target)
@@ -71,7 +108,29 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Phases one after the other; the last one goes on for ever, unless all of it *repeats*."""
+    """Phases, one after the other.
+
+    Parameters
+    ----------
+    phases
+        The phases; the last one never ends, unless the trace repeats.
+    repeats
+        Whether the first phase follows the last one.
+
+    Raises
+    ------
+    UsageError
+        If there is no phase, or one of length 0.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> busy, idle = Phase(10**9, (Access(0, 8 << 20),)), Phase(10**9)
+    >>> mon = pydamon.simulate(Trace((busy, idle), repeats=True), [(0, 16 << 20)])
+    >>> {pydamon.format_size(s.working_set()) for s in mon.run("4s")} >= {"8 MiB", "0 B"}
+    True
+    """
 
     phases: tuple[Phase, ...]
     repeats: bool = False
@@ -87,7 +146,7 @@ class Trace:
         since_ns: NDArray[np.float64],
         now_ns: int,
     ) -> NDArray[np.float64]:
-        """How often, on average, the page at each address is touched between two times."""
+        """How often, on average, the page at each address is accessed between two times."""
         touches = np.zeros(len(page))
         length_ns = sum(phase.duration_ns for phase in self.phases)
         begin_ns = 0
@@ -112,11 +171,11 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """CPU time that the monitor needs, in nanoseconds: measured with `ebpf` (docs/benchmarks.md).
+    """CPU time of the monitor, as measured with `ebpf` (docs/explanation/cost.md).
 
     A *tick* is a wake-up with its system calls. A *clear* is one range, while the target runs on
-    another CPU, and *clear_page* what each page adds that was accessed. A *table* is read and
-    counted page by page. Of an *aggregation*, a part is fixed and a part is for each region.
+    another CPU; *clear_page* comes on top for each accessed page. A *table* is read and counted
+    page by page. An *aggregation* has a fixed cost, and a cost for each *region*.
     """
 
     tick_ns: int = 200_000
@@ -130,7 +189,7 @@ class Costs:
 
 
 class VirtualClock:
-    """A clock that passes when it is waited for, and by the CPU time that is spent."""
+    """A clock that moves when somebody waits, and by the CPU time that is spent."""
 
     def __init__(self) -> None:
         self._now_ns = 0
@@ -146,7 +205,7 @@ class VirtualClock:
         return self._cpu_ns
 
     def spend(self, cpu_ns: int) -> None:
-        """Work for so long."""
+        """Spend CPU time."""
         self._cpu_ns += cpu_ns
         self._now_ns += cpu_ns
 
@@ -156,7 +215,7 @@ class VirtualClock:
 
 @dataclass(frozen=True, slots=True)
 class TraceProbe:
-    """The probe of a simulation: sees what *trace* says, at random by *seed*."""
+    """The probe of a simulation: sees the accesses of a *trace*, at random by *seed*."""
 
     trace: Trace
     seed: int = 0
@@ -199,9 +258,9 @@ class TraceSession(Session):
         self._sampled = np.empty(0, np.bool_)
         self._since_ns = 0
         self._cleared_ns: dict[int, int] = {}
-        """When each block of a target was last cleared; all others never were, and are accessed."""
+        """When each block of a target was last cleared; all others are accessed."""
         self._hits = self._checks = np.empty(0)
-        self._hit = self._miss = np.empty((0, 2), np.int64)
+        self._hit_span = self._miss_span = np.empty((0, 2), np.int64)
 
     def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
         self._table = RegionTable.of([], [], [])
@@ -211,8 +270,8 @@ class TraceSession(Session):
         shares = np.broadcast_to(np.asarray(share, np.float64), (len(table),))
         self._period, self._phase = sampling_schedule(shares, self._rng)
         self._hits, self._checks = np.zeros(len(table)), np.zeros(len(table))
-        self._hit = np.tile(np.array(NO_SPAN), (len(table), 1))
-        self._miss = self._hit.copy()
+        self._hit_span = np.tile(np.array(NO_SPAN), (len(table), 1))
+        self._miss_span = self._hit_span.copy()
         self._sampled = np.zeros(len(table), np.bool_)
         if self._costs:
             self.clock.spend(self._costs.aggregation_ns + self._costs.region_ns * len(table))
@@ -229,8 +288,8 @@ class TraceSession(Session):
             hit = self._sampled & (self._rng.random(len(table)) < chance)
             self._hits += hit
             self._checks += self._sampled
-            _widen(self._hit, self._page, hit)
-            _widen(self._miss, self._page, self._sampled & ~hit)
+            widen(self._hit_span, self._page, hit)
+            widen(self._miss_span, self._page, self._sampled & ~hit)
         if not last:
             pages = self._rng.integers(0, table.size // PAGE_SIZE)
             self._page = table.start + pages * PAGE_SIZE
@@ -245,7 +304,7 @@ class TraceSession(Session):
             self._hits.copy(),
             self._checks.copy(),
             np.zeros(len(self._table)),
-            border=borders(self._hit, self._miss),
+            split_hint=split_hints(self._hit_span, self._miss_span),
         )
 
     def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
@@ -277,14 +336,14 @@ class TraceSession(Session):
         return share
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """There is nothing to release."""
 
     def _accessed(self, target: NDArray[np.int32], page: NDArray[np.int64]) -> NDArray[np.bool_]:
         """The accessed bits of pages at this moment."""
         now_ns = self.clock.now_ns()
-        block, which = np.unique(_blocks(target, page), return_inverse=True)
+        block, of_page = np.unique(_blocks(target, page), return_inverse=True)
         cleared_ns = np.array([self._cleared_ns.get(b, -1) for b in block.tolist()], np.float64)
-        since_ns = cleared_ns[which]
+        since_ns = cleared_ns[of_page]
         touches = self._trace.touches(target, page, np.maximum(since_ns, 0), now_ns)
         chance = np.where(since_ns < 0, 1.0, -np.expm1(-touches))
         accessed: NDArray[np.bool_] = self._rng.random(len(page)) < chance
@@ -295,15 +354,15 @@ class TraceSession(Session):
         self._cleared_ns.update((block, now_ns) for block in blocks.tolist())
 
     def _charge_samples(self, costs: Costs) -> None:
-        """Samples are read; those with their accessed bit set are cleared, a block around each."""
-        which = np.flatnonzero(self._sampled)
-        self.clock.spend(costs.sample_ns * len(which))
-        target, page = self._table.target[which], self._page[which]
+        """Read the samples, and clear a block around each that has its accessed bit set."""
+        sampled = np.flatnonzero(self._sampled)
+        self.clock.spend(costs.sample_ns * len(sampled))
+        target, page = self._table.target[sampled], self._page[sampled]
         accessed = np.flatnonzero(self._accessed(target, page))
         cold = (self._table.last_nr_accesses < 1) & (self._table.size <= 4 * _LARGE)
         pages = 0
         for index in accessed.tolist():
-            size = _LARGE if cold[which[index]] else _BLOCK
+            size = _LARGE if cold[sampled[index]] else _BLOCK
             start = int(page[index]) // size * size
             first = int(_blocks(target[index : index + 1], np.array([start]))[0])
             self._clear(np.arange(first, first + size // _BLOCK))
@@ -319,9 +378,3 @@ class TraceSession(Session):
 def _blocks(target: NDArray[np.int32], page: NDArray[np.int64]) -> NDArray[np.int64]:
     """Numbers for the blocks that pages are in, different for each target."""
     return order_keys(target, page // (_BLOCK // PAGE_SIZE))
-
-
-def _widen(span: NDArray[np.int64], page: NDArray[np.int64], where: NDArray[np.bool_]) -> None:
-    """Make spans, where asked, reach to these pages."""
-    span[where, 0] = np.minimum(span[where, 0], page[where])
-    span[where, 1] = np.maximum(span[where, 1], page[where])

@@ -1,11 +1,10 @@
-"""Write tracking by userfaultfd and the PAGEMAP_SCAN ioctl: exact, and cheap where little changes.
+"""The `writes` probe: userfaultfd and the PAGEMAP_SCAN ioctl; exact, cheap where little changes.
 
-The target's memory is registered for asynchronous write protection (Linux 6.7): the kernel itself
-takes the protection off a page at its first write, without anybody being asked. PAGEMAP_SCAN lists
-the pages that were written to and protects them again, in one step (Linux,
-Documentation/admin-guide/mm/pagemap.rst). A userfaultfd is of the process that makes it; so the
-target is made to make one, of which only we keep a descriptor: when that is closed, even by
-`kill -9`, the kernel undoes everything.
+The target's memory is registered for asynchronous write protection (Linux 6.7): at the first write
+to a page, the kernel takes the protection off by itself. PAGEMAP_SCAN lists the written pages and
+protects them again, in one step (Linux, Documentation/admin-guide/mm/pagemap.rst). A userfaultfd
+belongs to the process that creates it. So the target is made to create one, of which only pydamon
+keeps a descriptor: when that is closed, even by `kill -9`, the kernel undoes everything.
 """
 
 from __future__ import annotations
@@ -23,28 +22,27 @@ from numpy.typing import NDArray
 
 from pydamon._model.errors import ProbeUnavailable, PydamonError, TargetError
 from pydamon._model.mappings import MappingTable
-from pydamon._model.regions import PAGE_SIZE
-from pydamon._observe.linux.inject import injecting
+from pydamon._model.ranges import PAGE_SIZE
+from pydamon._observe.linux.arch import system_call
+from pydamon._observe.linux.inject import check_supported, injecting
+from pydamon._observe.linux.pagemap import HUGE, PRESENT, WRITTEN, Pagemap, Selection
 from pydamon._observe.linux.process import Process, refusal
 from pydamon._observe.probes.base import Availability, PageBits, Traits
-from pydamon._observe.probes.scanning import Pagemap, ScanSession
+from pydamon._observe.probes.scanning import ScanSession
 
 __all__ = ["WritesProbe"]
 
-_USERFAULTFD, _CLOSE, _PIDFD_OPEN, _PIDFD_GETFD = 323, 3, 434, 438
+_USERFAULTFD, _CLOSE = system_call("userfaultfd"), system_call("close")
+_PIDFD_OPEN, _PIDFD_GETFD = system_call("pidfd_open"), system_call("pidfd_getfd")
 _PIDFD_THREAD = os.O_EXCL
 _USER_MODE_ONLY = 1
-"""Allowed to everybody, whatever vm.unprivileged_userfaultfd says."""
+"""Allowed to every user, whatever vm.unprivileged_userfaultfd says."""
 _API, _REGISTER = 0xC018AA3F, 0xC020AA00
 _UFFD_VERSION = 0xAA
 _WP_ASYNC, _WP_UNPOPULATED = 1 << 15, 1 << 13
 _MODE_WP = 2
-_SCAN = 0xC0606610
-_SCAN_ARG = struct.Struct("=12Q")
-_WP_MATCHING = 1
-_WRITTEN, _PRESENT, _HUGE = 1 << 1, 1 << 3, 1 << 6
-_REGION = np.dtype([("start", "<u8"), ("end", "<u8"), ("categories", "<u8")])
-_REGIONS = 4096
+_STATE = Selection(all_of=PRESENT, told=PRESENT | HUGE | WRITTEN)
+_TAKE_WRITTEN = Selection(all_of=WRITTEN, told=WRITTEN, protect=True)
 
 Marks: TypeAlias = NDArray[np.bool_]
 """One entry a page."""
@@ -52,7 +50,7 @@ Marks: TypeAlias = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class WritesProbe:
-    """Which pages were written to since they were last looked at."""
+    """Sees which pages were written to since they were last protected."""
 
     name: str = "writes"
     traits: Traits = field(
@@ -60,8 +58,8 @@ class WritesProbe:
             sees="writes",
             grain="a page (4 KiB, or the huge page)",
             needs="a process of the same user that may be traced; Linux 6.7 on x86-64",
-            side_effects="the process is stopped for about 100 us at the start; the first write to "
-            "each page after a look is a short page fault",
+            side_effects="stops the process for about 100 us at the start; after each aggregation, "
+            "the first write to a page is a short page fault",
             scans=True,
             exact=True,
             by_name_only=True,
@@ -72,6 +70,10 @@ class WritesProbe:
 
     def availability(self) -> Availability:
         """Try on this process."""
+        try:
+            check_supported()
+        except ProbeUnavailable as error:
+            return Availability(False, str(error), error.hint)
         fd = _libc.syscall(_USERFAULTFD, os.O_CLOEXEC | os.O_NONBLOCK | _USER_MODE_ONLY)
         if fd < 0:
             why = os.strerror(ctypes.get_errno())
@@ -85,7 +87,7 @@ class WritesProbe:
         return Availability(True)
 
     def open(self) -> WritesSession:
-        """Start, with no targets yet."""
+        """Start a session without targets."""
         self.availability().require()
         return WritesSession()
 
@@ -104,7 +106,7 @@ class WritesSession(ScanSession):
         for process, mapped in zip(processes, mappings, strict=True):
             tracked = self._tracked.get(process)
             if tracked and not tracked.register(mapped):
-                # It has called exec: its memory is another one.
+                # It has called exec: its memory is new.
                 self._tracked.pop(process).close()
                 tracked = None
             if tracked is None and process.alive:
@@ -123,7 +125,7 @@ class WritesSession(ScanSession):
             nothing = np.zeros(pages, np.bool_)
             return PageBits(start, nothing, nothing, nothing, nothing)
         known = tracked.covers(start, pages)
-        present, huge, written = tracked.look(start, end)
+        present, huge, written = tracked.read(start, end)
         if clear:
             written = tracked.take(start, end)
         return PageBits(start, present, huge, written & present & known, present & ~known)
@@ -139,8 +141,12 @@ class _Tracked:
 
     def __init__(self, process: Process) -> None:
         self.registered: list[tuple[int, int]] = []
-        """Ranges of which it is known what is written to."""
+        """Ranges in which writes are tracked."""
         self._pagemap = Pagemap(process)
+        try:
+            self._pagemap.open()
+        except OSError as error:
+            raise refusal(f"cannot watch pid {process.pid}", error) from error
         try:
             self._fd = _userfaultfd_of(process)
         except BaseException:
@@ -148,7 +154,7 @@ class _Tracked:
             raise
 
     def register(self, mappings: MappingTable) -> bool:
-        """Register what is mapped now; false where that memory is another process's by now."""
+        """Register the mapped memory; False if the process has another address space by now."""
         self.registered = []
         for start, end in [(m.start, m.end) for m in mappings.mappings if m.is_memory]:
             request = bytearray(struct.pack("=4Q", start, end - start, _MODE_WP, 0))
@@ -157,60 +163,45 @@ class _Tracked:
             except ProcessLookupError:
                 return False
             except OSError:
-                continue  # a mapping that can never be written to, or is gone again
+                continue  # a mapping that can never be written to, or was unmapped again
             self.registered.append((start, end))
         return bool(self.registered)
 
     def covers(self, start: int, pages: int) -> Marks:
-        """Which of some pages it is known of."""
-        found = np.zeros(pages, np.bool_)
+        """Whether writes to each of *pages* pages from *start* are tracked."""
+        covered = np.zeros(pages, np.bool_)
         for low, high in self.registered:
             first, beyond = (low - start) // PAGE_SIZE, (high - start) // PAGE_SIZE
-            found[max(0, first) : max(0, beyond)] = True
-        return found
+            covered[max(0, first) : max(0, beyond)] = True
+        return covered
 
-    def look(self, start: int, end: int) -> tuple[Marks, Marks, Marks]:
-        """Which pages of a range are there, are huge, and were written to; changes nothing."""
-        present, huge, written = (np.zeros((end - start) // PAGE_SIZE, np.bool_) for _ in range(3))
-        for low, high, categories in self._scan(start, end, _PRESENT, _PRESENT | _HUGE | _WRITTEN):
-            at = slice((low - start) // PAGE_SIZE, (high - start) // PAGE_SIZE)
-            present[at] = True
-            huge[at] = bool(categories & _HUGE)
-            written[at] = bool(categories & _WRITTEN)
+    def read(self, start: int, end: int) -> tuple[Marks, Marks, Marks]:
+        """Which pages of a range are present, huge, and written to; changes nothing."""
+        present, huge, written = np.zeros((3, (end - start) // PAGE_SIZE), np.bool_)
+        for pages, categories in self._scan(start, end, _STATE):
+            present[pages] = True
+            huge[pages] = bool(categories & HUGE)
+            written[pages] = bool(categories & WRITTEN)
         return present, huge, written
 
     def take(self, start: int, end: int) -> Marks:
-        """Which pages of a range were written to; from now on that is counted anew."""
+        """Which pages of a range were written to; they are protected again."""
         written = np.zeros((end - start) // PAGE_SIZE, np.bool_)
-        for low, high, _ in self._scan(start, end, _WRITTEN, _WRITTEN, _WP_MATCHING):
-            written[(low - start) // PAGE_SIZE : (high - start) // PAGE_SIZE] = True
+        for pages, _ in self._scan(start, end, _TAKE_WRITTEN):
+            written[pages] = True
         return written
 
-    def _scan(
-        self, start: int, end: int, wanted: int, told: int, flags: int = 0
-    ) -> Iterator[tuple[int, int, int]]:
-        """Runs of pages of the categories *wanted*, and which of those *told* they are of."""
-        vector = np.zeros(_REGIONS, _REGION)
-        address = vector.ctypes.data
-        at = start
-        while at < end:
-            argument = bytearray(
-                _SCAN_ARG.pack(
-                    *(_SCAN_ARG.size, flags, at, end, 0, address, _REGIONS, 0, 0, wanted, 0, told)
-                )
-            )
-            try:
-                count = fcntl.ioctl(self._pagemap.fd, _SCAN, argument)
-            except OSError:
-                return  # the process has exited
-            yield from vector[:count].tolist()
-            reached = _SCAN_ARG.unpack(argument)[4]
-            if reached <= at:
-                return
-            at = reached
+    def _scan(self, start: int, end: int, selection: Selection) -> Iterator[tuple[slice, int]]:
+        """Runs of pages of [start, end), and their categories; none once the process is gone."""
+        try:
+            for runs in self._pagemap.scan(start, end, selection):
+                for low, high, categories in runs.tolist():
+                    yield slice((low - start) // PAGE_SIZE, (high - start) // PAGE_SIZE), categories
+        except OSError:
+            return
 
     def close(self) -> None:
-        """Undo everything."""
+        """Undo everything: the kernel does that when the last descriptor is closed."""
         self._pagemap.close()
         os.close(self._fd)
 
@@ -219,7 +210,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def _userfaultfd_of(process: Process) -> int:
-    """Our descriptor of a userfaultfd that the process made, and has no descriptor of itself."""
+    """Our descriptor of a userfaultfd that the process created; it keeps none itself."""
     with injecting(process) as inject:
         theirs = inject(_USERFAULTFD, os.O_CLOEXEC | os.O_NONBLOCK | _USER_MODE_ONLY)
         if theirs < 0:
@@ -239,10 +230,10 @@ def _userfaultfd_of(process: Process) -> int:
 
 
 def _fetched(process: Process, theirs: int) -> tuple[int, int]:
-    """Our copy of a descriptor of a process, or -1 and the errno."""
+    """Our copy of a descriptor of the process, or -1 and the errno."""
     pidfd = process.pidfd
     if process.without_leader:
-        # The first thread has no descriptors any more. That of another one came with Linux 6.9.
+        # The first thread has no descriptors any more. A pidfd of a thread came with Linux 6.9.
         pidfd = _libc.syscall(_PIDFD_OPEN, process.tid, _PIDFD_THREAD)
         if pidfd < 0:
             return -1, ctypes.get_errno()
@@ -254,7 +245,7 @@ def _fetched(process: Process, theirs: int) -> tuple[int, int]:
 
 
 def _enable(fd: int) -> None:
-    """Agree with the kernel on what a userfaultfd can do."""
+    """Agree with the kernel on the features of a userfaultfd."""
     request = bytearray(struct.pack("=3Q", _UFFD_VERSION, _WP_ASYNC | _WP_UNPOPULATED, 0))
     try:
         fcntl.ioctl(fd, _API, request)

@@ -1,8 +1,8 @@
-"""The monitoring loop: sample, aggregate, adjust, update."""
+"""pydamon's own sampling: collect a window, adjust the regions, follow the targets."""
 
 from __future__ import annotations
 
 from pydamon._observe.sampling.monitor import SamplingMonitor
-from pydamon._observe.sampling.open import monitor, simulate
+from pydamon._observe.sampling.open import SamplingEngine, simulate
 
-__all__ = ["SamplingMonitor", "monitor", "simulate"]
+__all__ = ["SamplingEngine", "SamplingMonitor", "simulate"]

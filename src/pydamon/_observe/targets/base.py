@@ -1,4 +1,4 @@
-"""What sampling asks of a space of targets; and ranges that were given, as in a simulation."""
+"""The seam between engines and targets, and targets with fixed ranges, as in a simulation."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["FixedSpace", "Layout", "Space", "say_once"]
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The targets as they are now: lists of one length, one entry a target.
+    """The targets as they are now: sequences of one length, with one entry a target.
 
-    `processes` is empty where there are none behind the targets. A target that is still there
-    later has the same object in `targets[i].pid` and `processes[i]`.
+    `processes` is empty if no processes are behind the targets. A process that is still there at
+    the next update has the same object in `processes`.
     """
 
     targets: tuple[Target, ...]
@@ -35,26 +35,29 @@ class Space(Protocol):
     """The memory to monitor."""
 
     def update(self, max_ranges: int) -> Layout:
-        """Look again at who is there and what is mapped: at most *max_ranges* ranges each."""
+        """Read the targets and their mappings again; each has at most *max_ranges* ranges.
+
+        The result is the same object as long as nothing has changed.
+        """
         ...
 
     @property
     def follows_memory(self) -> bool:
-        """Whether only what has memory is meant, not all addresses that are mapped."""
+        """Whether to monitor only mapped addresses that have memory, or all of them."""
         ...
 
     @property
     def alive(self) -> bool:
-        """Whether anything is left to monitor."""
+        """Whether any target is left, or may still come."""
         ...
 
     def close(self) -> None:
-        """Let go of the targets."""
+        """Release the targets."""
         ...
 
 
 class FixedSpace:
-    """One target for each array of ranges; nothing ever changes."""
+    """One target for each array of ranges, which never change."""
 
     def __init__(self, *ranges: Ranges | Sequence[tuple[int, int]]) -> None:
         self._layout = Layout(
@@ -70,7 +73,7 @@ class FixedSpace:
 
     @property
     def follows_memory(self) -> bool:
-        """Made-up ranges are meant as they are."""
+        """Fixed ranges are monitored as they are."""
         return False
 
     @property
@@ -78,16 +81,17 @@ class FixedSpace:
         return True
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """There is nothing to release."""
 
 
 _LOGGER = logging.getLogger("pydamon")
 _MOST = 1000
+"""The most keys that are remembered."""
 _said: set[str] = set()
 
 
 def say_once(key: str, text: str) -> None:
-    """Warn by the logger `pydamon`, once for each key while this process lives."""
+    """Log a warning to the logger `pydamon`, once for each key."""
     if key in _said:
         return
     if len(_said) >= _MOST:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydamon._model.closing import Closing
 from pydamon._model.errors import TargetError, UsageError
-from pydamon._observe.linux import process as refusal
+from pydamon._observe.linux import process
 
 __all__ = ["Child"]
 
@@ -21,11 +21,11 @@ _KEEPER = Path(__file__).with_name("keeper.py")
 
 
 class Child(Closing):
-    """Starts *command*, but lets it run only when `go` is called: nothing of it is missed.
+    """Starts a command, which runs only when `go` is called, so that a monitor misses nothing.
 
-    A context manager: leaving it ends the program, and everything that it has started, in the
-    background too. Raises `UsageError` for no command and `TargetError` for one that cannot be
-    started. With *silent* it reads nothing, and what it prints is dropped.
+    Leaving this context manager ends the program and everything that it has started, in the
+    background too. With *silent* the program has no input, and its output is dropped. Raises
+    `UsageError` without a command, and `TargetError` if it cannot be started.
     """
 
     def __init__(self, command: Sequence[str], *, silent: bool = False) -> None:
@@ -36,32 +36,33 @@ class Child(Closing):
             why = "is not an executable file" if exists else "there is no such command"
             raise TargetError(f"cannot start {command[0]!r}: {why}")
         stream = subprocess.DEVNULL if silent else None
-        limit = refusal.original_file_limit
-        told, self._control = os.pipe()
-        report, tells = os.pipe()
+        limit = process.original_file_limit
+        keeper_control, self._control = os.pipe()
+        report, keeper_report = os.pipe()
         self._report = os.fdopen(report, "rb", buffering=0)
         self._code: int | None = None
         self._is_ours = False
-        """Whether we have asked for its end."""
+        """Whether the program ended because we asked for that."""
         try:
             self._keeper = subprocess.Popen(
                 [
-                    *(sys.executable, "-I", "-S", _KEEPER, str(told), str(tells)),
+                    *(sys.executable, "-I", "-S", _KEEPER),
+                    *(str(keeper_control), str(keeper_report)),
                     f"{limit[0]}:{limit[1]}" if limit else "",
                     *command,
                 ],
                 stdin=stream,
                 stdout=stream,
                 stderr=stream,
-                pass_fds=(told, tells),
+                pass_fds=(keeper_control, keeper_report),
             )
         except OSError as error:
             os.close(self._control)
             self._report.close()
-            raise refusal.refusal(f"cannot start {command[0]!r}", error) from error
+            raise process.refusal(f"cannot start {command[0]!r}", error) from error
         finally:
-            os.close(told)
-            os.close(tells)
+            os.close(keeper_control)
+            os.close(keeper_report)
         word, _, number = self._report.readline().decode().partition(" ")
         if word != "pid":
             self.end()
@@ -70,12 +71,15 @@ class Child(Closing):
         """The pid of the program."""
 
     def go(self) -> None:
-        """Let it run."""
+        """Let the program run."""
         with suppress(OSError):
             os.write(self._control, b"go\n")
 
     def end(self) -> int:
-        """End all that still runs: the program's exit code as a shell has it, 0 if we ended it."""
+        """End everything that still runs.
+
+        Returns the program's exit code as a shell has it; 0 if it was ended here.
+        """
         if self._control >= 0:
             with suppress(OSError):
                 os.write(self._control, b"end\n")
@@ -92,5 +96,5 @@ class Child(Closing):
         return self._code or 0
 
     def close(self) -> None:
-        """End all that still runs."""
+        """End everything that still runs."""
         self.end()

@@ -1,14 +1,14 @@
-"""Starts a command and stays its parent, to end all that it has started: a script of its own.
+"""A script that starts a command and stays its parent, to end all its descendants later.
 
     python keeper.py CONTROL REPORT LIMIT COMMAND...
 
-It is the reaper of orphans below it (PR_SET_CHILD_SUBREAPER), so that what puts itself into the
-background cannot leave, and every descendant is one of the command's and nobody else's. It stays
-in the terminal's foreground process group with the command, so that Ctrl-C, Ctrl-Z and reading
-from the terminal work as without it.
+It adopts orphans below it (PR_SET_CHILD_SUBREAPER): a process in the background cannot escape, and
+every descendant is one of the command. It stays in the terminal's foreground process group with the
+command, so that Ctrl-C, Ctrl-Z and reading from the terminal work as usual.
 
-CONTROL and REPORT are descriptors. It is told "go" and "end", and tells "pid N", "exit CODE" and
-"ending". Where CONTROL ends without a word, it leaves everything as it is.
+CONTROL and REPORT are descriptors. It reads "go" and "end" from CONTROL, and writes "pid N",
+"exit CODE" and "ending" to REPORT. If CONTROL ends without "end", it leaves all processes alone,
+but for a command that was never told to go.
 """
 
 from __future__ import annotations
@@ -26,13 +26,16 @@ from collections.abc import Iterator
 _PR_SET_CHILD_SUBREAPER = 36
 _SHELL = ("/bin/sh", "-c", 'kill -STOP $$; exec "$@"', "sh")
 _PATIENCE_S = 5.0
+"""Descendants have so long to end by SIGTERM; then they get SIGKILL."""
 _LAST_S = 3.0
+"""So long after that the script gives up."""
 _PAUSE_S = 0.01
-_KEPT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_FOR_COMMAND = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""Signals that the terminal sends to the command, too; the script itself survives them."""
 
 
 class Keeper:
-    """The command, and whoever descends from it."""
+    """The command and its descendants."""
 
     def __init__(self, control: int, report: int, command: list[str]) -> None:
         self._control = control
@@ -43,11 +46,11 @@ class Keeper:
         os.set_blocking(wake, False)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, _nothing)
-        for number in _KEPT:
-            # What is ignored is to be ignored by the command, too; what is handled is not.
+        for number in _FOR_COMMAND:
+            # The command inherits ignored signals, but not handlers.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, _nothing)
-        # The shell stops itself; it becomes the command, with the same pid, when it goes on.
+        # The shell stops itself; when it goes on, it becomes the command, with the same pid.
         self._pid = os.posix_spawn(
             _SHELL[0],
             [*_SHELL, *command],
@@ -58,7 +61,7 @@ class Keeper:
         self._say(f"pid {self._pid}")
 
     def run(self) -> None:
-        """Do what is asked for until the end."""
+        """Obey CONTROL until the end."""
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         poll.register(self._woken, select.POLLIN)
@@ -91,7 +94,7 @@ class Keeper:
                     self._say(f"exit {end.si_status if own else 128 + end.si_status}")
 
     def _end(self) -> None:
-        """End every descendant: from the top, so that each can end its own children well."""
+        """End every descendant: from the top, so that each can end its own children properly."""
         begin_s, asked = time.monotonic(), set[int]()
         while True:
             left, passed_s = 0, time.monotonic() - begin_s
@@ -109,7 +112,7 @@ class Keeper:
             time.sleep(_PAUSE_S)
 
     def _descendants(self) -> Iterator[tuple[int, int, int]]:
-        """Depth, pid and descriptor (for the moment) of each descendant that lives."""
+        """Depth, pid and descriptor (open for the moment) of each living descendant."""
         unseen = [(0, os.getpid())]
         while unseen:
             depth, parent = unseen.pop()
@@ -119,7 +122,7 @@ class Keeper:
                 except OSError:
                     continue
                 try:
-                    # The pid could be another process's by now.
+                    # The pid may belong to another process by now.
                     if _parent_of(pid) == parent and not select.select([pidfd], [], [], 0)[0]:
                         yield depth, pid, pidfd
                 finally:
@@ -133,14 +136,14 @@ class Keeper:
 
 def _children_of(pid: int) -> list[int]:
     try:
-        found: list[int] = []
+        children: list[int] = []
         for tid in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
             with open(f"/proc/{pid}/task/{tid}/children", "rb") as file:  # noqa: PTH123
-                found.extend(map(int, file.read().split()))
-        return found
+                children.extend(map(int, file.read().split()))
+        return children
     except FileNotFoundError:  # it has ended, or the kernel has no CONFIG_PROC_CHILDREN
-        pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208
-        return [one for one in pids if _parent_of(one) == pid]
+        every = [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208
+        return [child for child in every if _parent_of(child) == pid]
     except OSError:
         return []
 
@@ -159,7 +162,7 @@ def _send(pidfd: int, number: signal.Signals) -> None:
 
 
 def _nothing(*_: object) -> None:
-    """The handler of a signal that only wakes, or is for the command."""
+    """The handler of signals that only wake the script, or are for the command."""
 
 
 def main() -> None:

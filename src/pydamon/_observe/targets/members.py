@@ -1,4 +1,4 @@
-"""Groups of processes: who belongs to a cgroup, to a user, or to the machine, now."""
+"""Groups of processes: the current processes of a cgroup, of a user, or of the machine."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ CGROUPS = Path("/sys/fs/cgroup")
 """The root of the cgroups (version 2)."""
 
 _HIERARCHIES = ("", "unified", "memory")
-"""Where a cgroup may be below that: the others are for machines that use version 1, too."""
+"""Where cgroups may be below the root: all but the first are for machines with version 1, too."""
 
 
 def cgroup_directory(name: str) -> Path:
-    """Where a cgroup is, by its path, with or without that of the root.
+    """The directory of a cgroup, by its path with or without that of the root.
 
-    Raises `TargetError` for one that does not exist.
+    Raises `TargetError` if there is no such cgroup.
     """
     path = name.removeprefix(str(CGROUPS)).strip("/")
     for hierarchy in _HIERARCHIES:
-        found = CGROUPS / hierarchy / path
-        if (found / "cgroup.procs").exists():
-            return found
+        directory = CGROUPS / hierarchy / path
+        if (directory / "cgroup.procs").exists():
+            return directory
     raise TargetError(
         f"there is no cgroup {name!r}", hint=f"name one below {CGROUPS}, as in system.slice"
     )
 
 
 def members_of_cgroup(name: str) -> Members:
-    """The processes of a cgroup (version 2) and those below it.
+    """The processes of a cgroup (version 2) and of the cgroups below it.
 
-    Raises `TargetError` for one that does not exist; if it goes away later, it has no processes.
+    Raises `TargetError` if there is no such cgroup; if it is removed later, it has no processes.
     """
     root = cgroup_directory(name)
 
     def members() -> list[int]:
-        found: list[int] = []
+        pids: list[int] = []
         for directory, _, _ in os.walk(root):
             try:
-                found.extend(map(int, Path(directory, "cgroup.procs").read_text().split()))
+                pids.extend(map(int, Path(directory, "cgroup.procs").read_text().split()))
             except OSError:
-                continue  # gone meanwhile, or one whose processes the kernel does not list
-        return found
+                continue  # removed meanwhile, or the kernel does not list its processes
+        return pids
 
     return members
 
@@ -63,7 +63,7 @@ def members_of_cgroup(name: str) -> Members:
 def members_of_user(name: str) -> Members:
     """The processes that run as a user, by name or number.
 
-    Raises `TargetError` for a user that does not exist.
+    Raises `TargetError` if there is no such user.
     """
     try:
         uid = int(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid
@@ -71,27 +71,27 @@ def members_of_user(name: str) -> Members:
         raise TargetError(f"there is no user {name!r}") from None
 
     def members() -> list[int]:
-        found = []
+        pids = []
         for entry in os.scandir("/proc"):
             try:
                 if entry.name.isdecimal() and entry.stat().st_uid == uid:
-                    found.append(int(entry.name))
+                    pids.append(int(entry.name))
             except OSError:
                 continue
-        return found
+        return pids
 
     return members
 
 
 def every_process() -> list[int]:
-    """All processes that run now; kernel threads are among them, and nobody can watch those."""
+    """All processes that run now, kernel threads too, which cannot be watched."""
     return [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdecimal()]
 
 
 def cgroup_of(pid: int) -> str:
-    """The path of the cgroup that a process is in; empty where that is not known.
+    """The path of the cgroup of a process; empty if that is not known.
 
-    Where cgroups of version 1 are in use, it is that of the memory controller.
+    With cgroups of version 1, it is that of the memory controller.
     """
     try:
         paths = cgroup_paths(read(f"/proc/{pid}/cgroup"))

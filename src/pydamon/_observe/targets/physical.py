@@ -1,4 +1,4 @@
-"""Physical memory: which addresses are memory, of which node, and charged to which cgroup."""
+"""Physical memory: its addresses, its nodes, and the cgroups that pages are charged to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pydamon._model.errors import ProbeUnavailable, TargetError, UsageError
 from pydamon._model.mappings import Mapping, MappingTable
-from pydamon._model.regions import PAGE_SIZE
+from pydamon._model.ranges import PAGE_SIZE, Ranges, join
 from pydamon._model.snapshot import Target
 from pydamon._observe.targets.base import Layout
 from pydamon._observe.targets.members import CGROUPS, cgroup_directory
@@ -26,19 +26,20 @@ _RAM = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) : System RAM(?: .*)?$", re.MULTILIN
 class PaddrSpace:
     """All physical memory, or that of some *nodes*: one target, with a mapping for each node.
 
-    Raises `TargetError` where only root may know, and `UsageError` for a node that is not there.
+    Raises `TargetError` if this user may not know the addresses, and `UsageError` if there is no
+    such node.
     """
 
     def __init__(self, nodes: tuple[int, ...] = ()) -> None:
         ram = _ram()
-        known = _node_blocks() or {0: ram}
+        by_node = _node_blocks() or {0: ram}
         for node in nodes:
-            if node not in known:
-                names = ", ".join(map(str, sorted(known)))
+            if node not in by_node:
+                names = ", ".join(map(str, sorted(by_node)))
                 raise UsageError(f"there is no memory node {node}", hint=f"there is: {names}")
         pieces = [
             Mapping(max(start, low), min(end, high), "", f"node {node}")
-            for node, blocks in known.items()
+            for node, blocks in by_node.items()
             if not nodes or node in nodes
             for low, high in blocks
             for start, end in ram
@@ -46,8 +47,7 @@ class PaddrSpace:
         ]
         mappings = MappingTable(tuple(sorted(pieces, key=lambda m: m.start)))
         target = Target(0, "physical memory", mappings)
-        bounds = [(m.start, m.end) for m in mappings.mappings]
-        self._layout = Layout((target,), (), [mappings], [np.array(bounds, np.int64)])
+        self._layout = Layout((target,), (), [mappings], [mappings.bounds])
 
     def update(self, max_ranges: int) -> Layout:
         del max_ranges
@@ -55,7 +55,7 @@ class PaddrSpace:
 
     @property
     def follows_memory(self) -> bool:
-        """Physical memory is there."""
+        """Physical memory never changes."""
         return False
 
     @property
@@ -63,11 +63,11 @@ class PaddrSpace:
         return True
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """There is nothing to release."""
 
 
 def _ram() -> list[tuple[int, int]]:
-    """The ranges of memory, in whole pages: bytes, without what drivers and firmware keep."""
+    """The ranges of memory in bytes, whole pages, without those of drivers and firmware."""
     text = Path("/proc/iomem").read_text()
     bounds = [(int(start, 16), int(end, 16) + 1) for start, end in _RAM.findall(text)]
     ranges = [
@@ -81,8 +81,8 @@ def _ram() -> list[tuple[int, int]]:
 
 
 def _node_blocks() -> dict[int, list[tuple[int, int]]]:
-    """The ranges of each node, neighbours joined; empty where the kernel knows no nodes."""
-    found: dict[int, list[tuple[int, int]]] = {}
+    """The ranges of each node, in bytes; empty if the kernel has no nodes."""
+    by_node: dict[int, list[tuple[int, int]]] = {}
     try:
         size = int(_BLOCK.read_text(), 16)
         nodes = [path for path in _NODES.glob("node[0-9]*") if path.name[4:].isdigit()]
@@ -90,29 +90,25 @@ def _node_blocks() -> dict[int, list[tuple[int, int]]]:
         return {}
     for path in nodes:
         numbers = sorted(int(p.name[6:]) for p in path.glob("memory*") if p.name[6:].isdigit())
-        ranges: list[tuple[int, int]] = []
-        for number in numbers:
-            start = number * size
-            if ranges and ranges[-1][1] == start:
-                start = ranges.pop()[0]
-            ranges.append((start, (number + 1) * size))
-        if ranges:
-            found[int(path.name[4:])] = ranges
-    return found
+        blocks = np.array([(n * size, (n + 1) * size) for n in numbers], np.int64).reshape(-1, 2)
+        if len(blocks):
+            by_node[int(path.name[4:])] = [(low, high) for low, high in join(blocks).tolist()]
+    return by_node
 
 
 _PAGES = Path("/proc/kpagecgroup")
 _CHUNK_PAGES = 1 << 17
+"""Pages that are read at once."""
 
 
 class CgroupPages:
-    """The pages that *cgroup* (a path, or a name below /sys/fs/cgroup) and those below it own.
+    """The pages that are charged to *cgroup* (a path below /sys/fs/cgroup) and those below it.
 
-    *ranges* are the physical addresses that matter. Raises `TargetError` for a cgroup that is not
-    there, and `ProbeUnavailable` where this kernel or user cannot ask.
+    *ranges* are the physical addresses that matter. Raises `TargetError` if there is no such
+    cgroup, and `ProbeUnavailable` if this kernel does not tell, or not to this user.
     """
 
-    def __init__(self, cgroup: str, ranges: NDArray[np.int64]) -> None:
+    def __init__(self, cgroup: str, ranges: Ranges) -> None:
         self._path = cgroup_directory(cgroup)
         counts = ("memory.current", "memory.usage_in_bytes")
         if not any((self._path / name).exists() for name in counts) and self._path != CGROUPS:
@@ -124,10 +120,11 @@ class CgroupPages:
             raise ProbeUnavailable(f"{_PAGES} cannot be read: it is for root, and CONFIG_MEMCG")
         self._ranges = ranges
         self._below: list[NDArray[np.int32]] = []
+        """How many pages of each range are charged to it, below each page of the range."""
         self.refresh()
 
     def refresh(self) -> None:
-        """Look again at who owns the pages."""
+        """Read again which pages are charged to it."""
         inodes = [path.stat().st_ino for path in [self._path, *self._path.rglob("*/")]]
         fd = os.open(_PAGES, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -141,18 +138,18 @@ class CgroupPages:
             os.close(fd)
 
     def bytes_in(self, start: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How much of each of some ranges of addresses is the cgroup's: bytes."""
-        found = np.zeros(len(start), np.int64)
+        """How many bytes of each [start, end) are charged to it."""
+        charged = np.zeros(len(start), np.int64)
         for (low, _), below in zip(self._ranges.tolist(), self._below, strict=True):
             last = len(below) - 1
             first = np.clip((start - low) // PAGE_SIZE, 0, last)
             beyond = np.clip(-((low - end) // PAGE_SIZE), 0, last)
-            found += (below[beyond] - below[first]).astype(np.int64) * PAGE_SIZE
-        return found
+            charged += (below[beyond] - below[first]).astype(np.int64) * PAGE_SIZE
+        return charged
 
 
 def _owners(fd: int, low: int, high: int) -> NDArray[np.uint64]:
-    """The inode of the cgroup that owns each page between two addresses."""
+    """The inode of the cgroup that each page between two addresses is charged to."""
     parts = []
     for first in range(low // PAGE_SIZE, high // PAGE_SIZE, _CHUNK_PAGES):
         pages = min(_CHUNK_PAGES, high // PAGE_SIZE - first)

@@ -1,11 +1,10 @@
-"""Virtual memory of processes, as they and their mappings come and go."""
+"""The virtual memory of processes, which come and go, as their mappings do."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
 import os
-import platform
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ import numpy as np
 from pydamon._model.errors import TargetError, UsageError
 from pydamon._model.mappings import MappingTable
 from pydamon._model.names import printable
-from pydamon._model.regions import PAGE_SIZE, Ranges
+from pydamon._model.ranges import PAGE_SIZE, Ranges
 from pydamon._model.snapshot import Target
+from pydamon._observe.linux.arch import system_call
 from pydamon._observe.linux.maps import USER_END, Rule, parse_maps, ranges_of
 from pydamon._observe.linux.process import KernelThread, Process, refusal, room_for
 from pydamon._observe.linux.procfs import read
@@ -26,28 +26,29 @@ from pydamon._observe.targets.base import Layout, say_once
 
 __all__ = ["Members", "VaddrSpace", "can_compare", "shared_memory"]
 
-_NUMBERS = {"x86_64": 312, "aarch64": 272, "riscv64": 272, "ppc64le": 354, "s390x": 343}
-_VM = 1
+_KCMP = system_call("kcmp")
+_KCMP_VM = 1
+"""Compare address spaces."""
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 _syscall.restype = ctypes.c_long
 
 
 def can_compare() -> bool:
-    """Whether this kernel compares address spaces (CONFIG_KCMP), and lets us ask."""
+    """Whether this kernel can compare address spaces (CONFIG_KCMP), and this user may ask."""
     return _compare(os.getpid(), os.getpid()) == 0
 
 
 def shared_memory(processes: Sequence[Process]) -> dict[Process, Process]:
-    """Each process that has the address space of an earlier one, and that one.
+    """Map each process that shares the address space of an earlier one to that process.
 
     The kernel orders address spaces, so that sorting brings equal ones together: n log n calls of
-    about 1 us. Of processes that have just exited, or that may not be compared, nothing is said.
+    about 1 us. Processes that have just exited, or may not be compared, are left out.
     """
 
     def order(a: int, b: int) -> int:
-        # 0 equal, 1 less, 2 greater; where nothing can be said any order will do.
-        found = _compare(processes[a].tid, processes[b].tid)
-        return {0: a - b, 1: -1, 2: 1}.get(found, a - b)
+        # 0 is equal, 1 less, 2 greater; without an answer any order will do.
+        answer = _compare(processes[a].tid, processes[b].tid)
+        return {0: a - b, 1: -1, 2: 1}.get(answer, a - b)
 
     ordered = sorted(range(len(processes)), key=cmp_to_key(order))
     first: dict[Process, Process] = {}
@@ -59,15 +60,14 @@ def shared_memory(processes: Sequence[Process]) -> dict[Process, Process]:
 
 
 def _compare(a: int, b: int) -> int:
-    number = _NUMBERS.get(platform.machine())
-    return -1 if number is None else int(_syscall(number, a, b, _VM, 0, 0))
+    return int(_syscall(_KCMP, a, b, _KCMP_VM, 0, 0))
 
 
 _RETRY_S = 30.0
-"""A process that cannot be watched may become one that can: it gives up privileges."""
+"""How long to leave a process alone that refused: it may give up its privileges later."""
 
 Members = Callable[[], Iterable[int]]
-"""Says which pids belong to a group of processes now."""
+"""Returns the pids that belong to a group of processes now."""
 
 
 @dataclass(slots=True)
@@ -77,19 +77,19 @@ class _Member:
     mappings: MappingTable
     target: Target
     has_own_memory: bool = True
-    """Not if an earlier member has the same address space, which is watched once."""
+    """False if an earlier member has the same address space, which is watched once."""
 
 
 class VaddrSpace:
-    """Everything that some processes map, or the given *ranges* (bytes) of a single one.
+    """All mapped memory of some processes, or the given *ranges* (bytes) of a single one.
 
-    With *children*, processes that they start are followed too. If *pids* is a function, it is
-    asked at each update who belongs to them now, and children do not matter. `rule` says how
-    mappings become ranges. pydamon itself is never watched. Raises `TargetError` for a process
-    that is not there or may not be looked at, and `UsageError` for ranges that make no sense.
+    With *children*, the processes that they start are followed, too. If *pids* is a function, each
+    update calls it for the processes of that moment, and children do not matter. `rule` says how
+    mappings become ranges. pydamon itself is never watched. Raises `TargetError` for a process that
+    does not exist or may not be watched, and `UsageError` for ranges that make no sense.
 
-    What a single process does, among several, ends at most the watching of that process: the
-    logger `pydamon` gets a warning then, once.
+    Among several processes, an error ends the watching of a single one only, with one warning to
+    the logger `pydamon`.
     """
 
     def __init__(
@@ -106,11 +106,11 @@ class VaddrSpace:
         self._ranges = None if ranges is None else _checked(ranges)
         self._members: dict[int, _Member] = {}
         self._layout: tuple[int, Layout] | None = None
-        """The last layout and its `max_ranges`, while it holds."""
+        """The last layout and its `max_ranges`, until something changes."""
         self._refused: dict[int, float] = {}
         """Pids that cannot be watched, and when to try again (monotonic s)."""
         self._compared: set[Process] = set()
-        """The members of which it is known who shares an address space."""
+        """The members whose address spaces were compared."""
         _check_pids()
         if callable(pids):
             self._follow(pids)
@@ -128,7 +128,7 @@ class VaddrSpace:
             raise
 
     def update(self, max_ranges: int) -> Layout:
-        """Drop who exited, add children, read the mappings again.
+        """Drop processes that have exited, add children, and read the mappings again.
 
         The result is the same object as long as nothing has changed.
         """
@@ -153,18 +153,18 @@ class VaddrSpace:
 
     @property
     def follows_memory(self) -> bool:
-        """Whether only what has memory is meant: not so where ranges, or DAMON's, were named."""
+        """Whether to monitor only memory: not if ranges were given, or DAMON's rule."""
         return self.rule is Rule.GAPS and self._ranges is None
 
     @property
     def alive(self) -> bool:
-        """Whether any of the processes still runs, or somebody else belongs to the group now."""
+        """Whether any of the processes still runs, or the group has another one."""
         if any(member.process.alive for member in self._members.values()):
             return True
         return self._find is not None and any(pid != os.getpid() for pid in self._find())
 
     def close(self) -> None:
-        """Let go of the processes."""
+        """Release the processes."""
         for member in self._members.values():
             member.process.close()
         self._members.clear()
@@ -188,7 +188,7 @@ class VaddrSpace:
         self._members[pid] = _Member(process, maps, mappings, _target(process, mappings))
 
     def _try_to_add(self, pid: int) -> bool:
-        """Add one of many: it may be gone again, or run as somebody else."""
+        """Add one of many processes: it may have exited, or be another user's."""
         if time.monotonic() < self._refused.get(pid, 0):
             return False
         try:
@@ -223,11 +223,11 @@ class VaddrSpace:
             self._layout = None
             member.maps, member.mappings = maps, parse_maps(maps)
             member.target = _target(member.process, member.mappings)
-            # It may have called exec, and have memory of its own now.
+            # It may have called exec, and so have memory of its own now.
             self._compared.discard(member.process)
 
     def _drop(self, pid: int, reason: TargetError | OSError | None = None) -> None:
-        """Let go of a process, and say why if it has not just ended."""
+        """Release a process; with a *reason* other than its exit, log a warning."""
         member = self._members.pop(pid)
         member.process.close()
         self._layout = None
@@ -241,7 +241,7 @@ class VaddrSpace:
         say_once(key, f"pid {pid} ({name}) is watched no longer: {why}")
 
     def _follow(self, find: Members) -> None:
-        """Make the members those that *find* names, as far as they may be looked at."""
+        """Make the processes that *find* names the members, as far as they may be watched."""
         wanted = set(find()) - {os.getpid()}
         for pid in self._members.keys() - wanted:
             self._drop(pid)
@@ -250,7 +250,7 @@ class VaddrSpace:
             self._try_to_add(pid)
 
     def _adopt(self) -> None:
-        """Add the descendants that may be looked at, but for our own helpers and us."""
+        """Add the descendants that may be watched, but not ourselves and our helpers."""
         unseen = list(self._members)
         while unseen:
             known = self._members.keys() | {os.getpid()}
@@ -258,7 +258,7 @@ class VaddrSpace:
             unseen.extend(pid for pid in children if self._try_to_add(pid))
 
     def _find_shared(self) -> None:
-        """Find the members that have no address space of their own."""
+        """Find the members that share the address space of an earlier one."""
         members = list(self._members.values())
         new = any(member.process not in self._compared for member in members)
         if not new and all(member.has_own_memory for member in members):
@@ -284,7 +284,7 @@ def _target(process: Process, mappings: MappingTable) -> Target:
 
 
 def _check_pids() -> None:
-    """Raise `TargetError` where pids do not mean in /proc what they mean to the kernel."""
+    """Raise `TargetError` if /proc is that of another pid namespace, or missing."""
     try:
         ours = os.readlink("/proc/self")  # noqa: PTH115
     except OSError:
@@ -297,7 +297,7 @@ def _check_pids() -> None:
 
 
 def _checked(ranges: Sequence[tuple[int, int]]) -> Ranges:
-    """Whole pages, sorted, without overlap."""
+    """The ranges in whole pages, sorted; raises `UsageError` if they make no sense."""
     if not ranges or any(start >= end for start, end in ranges):
         raise UsageError("an address range must start below its end")
     if any(start < 0 or end > USER_END for start, end in ranges):
@@ -311,11 +311,11 @@ def _checked(ranges: Sequence[tuple[int, int]]) -> Ranges:
 
 
 def _children_of(pid: int) -> list[int]:
-    """Pids of the children that each thread of a process started."""
-    found: list[int] = []
+    """The pids of the children that all threads of a process started."""
+    children: list[int] = []
     try:
         for tid in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
-            found.extend(map(int, read(f"/proc/{pid}/task/{tid}/children").split()))
+            children.extend(map(int, read(f"/proc/{pid}/task/{tid}/children").split()))
     except OSError:
         pass  # exited meanwhile
-    return found
+    return children

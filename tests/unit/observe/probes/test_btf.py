@@ -1,4 +1,4 @@
-"""What is looked up in a kernel's types."""
+"""Look-ups in the types of a kernel (BTF)."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_bytes_that_are_not_utf8_can_be_had_again() -> None:
 def test_memory_without_a_name() -> None:
     assert names_in(b"") == ["[anon]"]
     text = LINE.rstrip() + b"\n" + LINE.rstrip() + b" \n"
-    assert [one.name for one in parse_maps(text).mappings] == ["[anon]", "[anon]"]
+    assert [mapping.name for mapping in parse_maps(text).mappings] == ["[anon]", "[anon]"]
 
 
 @given(st.binary(max_size=300))
@@ -116,7 +116,7 @@ def test_what_to_do_depends_on_the_errno() -> None:
     numbers = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM)
     hints = [hint_for(number) for number in numbers]
     assert all(hints)
-    assert len(set(hints)) == 4, "the last two are one kind"
+    assert len(set(hints)) == 4, "the last two share a hint"
     assert str(resource.getrlimit(resource.RLIMIT_NOFILE)[1]) in hints[0]
     assert str(refusal("cannot watch pid 1", errno.ESRCH)) == "cannot watch pid 1: it has exited"
     assert hint_for(errno.ESRCH) == ""

@@ -5,18 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pydamon._model.regions import PAGE_SIZE, RegionTable
+from pydamon._model.ranges import EMPTY, PAGE_SIZE
+from pydamon._model.regions import RegionTable
 from pydamon._observe.probes.base import PageBits, RealClock, Session
-from pydamon._observe.sampling.survey import Survey
+from pydamon._observe.sampling.exact_looks import ExactLook, chunks_of
 
 PAGES, HOT, SHARED = 512, 128, slice(400, 440)
 SIZE = PAGES * PAGE_SIZE
 
 
 class CachedSession(Session):
-    """A program that touches its hot pages all the time, and finds them in a TLB.
+    """A program that touches its hot pages all the time, and has them in a TLB.
 
-    A clear by `scan` flushes that, so that they are seen at once; `clear_shared` does not.
+    A clear by `scan` flushes that, so that they are seen at once; `clear_process_wide` does not.
     """
 
     def __init__(self) -> None:
@@ -32,10 +33,10 @@ class CachedSession(Session):
             self._accessed = stuck | (np.arange(PAGES) < HOT)
         return PageBits(start, ~nothing, nothing, before & ~stuck, stuck)
 
-    def leaves_much(self, target: int) -> bool:
+    def needs_process_wide_clear(self, target: int) -> bool:
         return True
 
-    def clear_shared(self, target: int) -> bool:
+    def clear_process_wide(self, target: int) -> bool:
         self._accessed[:] = False
         return True
 
@@ -45,12 +46,10 @@ class CachedSession(Session):
     set_targets = watch = tick = counts = pytest.fail  # type: ignore[assignment]
 
 
-def test_what_stays_in_a_tlb_counts_as_touched() -> None:
-    survey = Survey(CachedSession(), 0.01, seed=1)
-    table = RegionTable.of(0, 0, SIZE)
-    survey.begin(table, [np.array([[0, SIZE]])], 10**8, SIZE)
-    survey.middle()
-    table = survey.end(table, 100)
+def test_pages_that_stay_in_a_tlb_count_as_touched() -> None:
+    look = ExactLook(CachedSession(), chunks_of([np.array([[0, SIZE]])]))
+    look.look_early()
+    table = look.finish().draw(RegionTable.of(0, 0, SIZE), 100, EMPTY)
     assert float(table.touched @ table.size) == HOT * PAGE_SIZE
     assert HOT * PAGE_SIZE in table.start
     assert not table.unobservable.any()

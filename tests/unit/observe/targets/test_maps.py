@@ -29,13 +29,13 @@ def table(*bounds: tuple[int, int], perms: str = "rw-p") -> MappingTable:
 
 
 def test_maps_are_parsed_with_their_names() -> None:
-    found = parse_maps(TEXT).mappings
-    assert found[1] == Mapping(
+    mappings = parse_maps(TEXT).mappings
+    assert mappings[1] == Mapping(
         0x651000, 0x652000, "r--p", "/usr/bin/dbus daemon", "08:02 173521", 0x51000
     )
-    assert found[2].file == ""
-    assert [m.name for m in found[2:6]] == ["[heap]", "[anon]", "[anon]", "[stack]"]
-    assert "[vsyscall]" not in {m.name for m in found}
+    assert mappings[2].file == ""
+    assert [m.name for m in mappings[2:6]] == ["[heap]", "[anon]", "[anon]", "[stack]"]
+    assert "[vsyscall]" not in {m.name for m in mappings}
 
 
 def test_nothing_mapped() -> None:
@@ -54,22 +54,22 @@ def test_what_cannot_be_used_is_no_memory() -> None:
 def test_three_regions_are_those_of_the_kernels_own_test() -> None:
     bounds = [(10, 20), (20, 25), (200, 210), (210, 220), (300, 305), (307, 330)]
     scaled = table(*((low * PAGE, high * PAGE) for low, high in bounds))
-    found = ranges_of(scaled, Rule.THREE, 100) // PAGE
-    assert found.tolist() == [[10, 25], [200, 220], [300, 330]]
+    ranges = ranges_of(scaled, Rule.THREE, 100) // PAGE
+    assert ranges.tolist() == [[10, 25], [200, 220], [300, 330]]
 
 
 def test_gaps_are_left_out_as_far_as_ranges_allow() -> None:
     bounds = [(10, 20), (21, 30), (40, 50), (150, 160), (170, 180)]
     scaled = table(*((low * PAGE, high * PAGE) for low, high in bounds))
-    found = ranges_of(scaled, Rule.GAPS, 100) // PAGE
-    assert found.tolist() == [list(pair) for pair in bounds]
+    ranges = ranges_of(scaled, Rule.GAPS, 100) // PAGE
+    assert ranges.tolist() == [list(pair) for pair in bounds]
     fewer = ranges_of(scaled, Rule.GAPS, 4) // PAGE
     assert fewer.tolist() == [[10, 30], [40, 50], [150, 160], [170, 180]]
 
 
 def test_every_mapping_is_a_range_of_its_own_when_asked() -> None:
-    found = ranges_of(table((PAGE, 2 * PAGE), (2 * PAGE, 5 * PAGE)), Rule.MAPPINGS, 1)
-    assert found.tolist() == [[PAGE, 2 * PAGE], [2 * PAGE, 5 * PAGE]]
+    ranges = ranges_of(table((PAGE, 2 * PAGE), (2 * PAGE, 5 * PAGE)), Rule.MAPPINGS, 1)
+    assert ranges.tolist() == [[PAGE, 2 * PAGE], [2 * PAGE, 5 * PAGE]]
 
 
 @given(
@@ -85,13 +85,13 @@ def test_ranges_cover_every_mapping(
         bounds.append((at * PAGE, (at + size) * PAGE))
         at += size + gap
     mappings = table(*bounds)
-    found = ranges_of(mappings, rule, max_ranges)
-    assert 1 <= len(found) <= (3 if rule is Rule.THREE else max_ranges)
-    assert (found[:, 0] < found[:, 1]).all()
-    assert (found[1:, 0] > found[:-1, 1]).all()
+    ranges = ranges_of(mappings, rule, max_ranges)
+    assert 1 <= len(ranges) <= (3 if rule is Rule.THREE else max_ranges)
+    assert (ranges[:, 0] < ranges[:, 1]).all()
+    assert (ranges[1:, 0] > ranges[:-1, 1]).all()
     for low, high in bounds:
-        assert ((found[:, 0] <= low) & (high <= found[:, 1])).any()
-    covered = {*found[:, 0].tolist()} <= {low for low, _ in bounds}
+        assert ((ranges[:, 0] <= low) & (high <= ranges[:, 1])).any()
+    covered = {*ranges[:, 0].tolist()} <= {low for low, _ in bounds}
     assert covered
 
 

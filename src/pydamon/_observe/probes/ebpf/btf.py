@@ -1,4 +1,4 @@
-"""Where things are in this kernel (offsets and type ids from its BTF) and in the BPF program."""
+"""Layouts: types and offsets of this kernel, from its BTF, and structures of the BPF programs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pydamon._model.errors import ProbeUnavailable
 
 __all__ = [
     "ARMED",
-    "BATCH",
     "ENTRY",
     "FRAMES",
     "GONE",
@@ -33,7 +32,7 @@ VMLINUX = Path("/sys/kernel/btf/vmlinux")
 
 _MAGIC = 0xEB9F
 _STRUCT, _UNION, _ENUM, _FUNC = 4, 5, 6, 12
-# Words of a type, by kind: a fixed number, and so many for each of its members.
+# How many words a type has, by kind: a fixed number, and so many for each of its members.
 _WORDS = [3 + {1: 1, 3: 3, 14: 1, 17: 1}.get(kind, 0) for kind in range(32)]
 _PER_MEMBER = [{4: 3, 5: 3, 6: 2, 13: 2, 15: 3, 19: 3}.get(kind, 0) for kind in range(32)]
 
@@ -41,7 +40,7 @@ _PER_MEMBER = [{4: 3, 5: 3, 6: 2, 13: 2, 15: 3, 19: 3}.get(kind, 0) for kind in 
 class Btf:
     """The types of the running kernel.
 
-    Raises `ProbeUnavailable` where the kernel has no readable BTF.
+    Raises `ProbeUnavailable` if the kernel has no readable BTF.
     """
 
     def __init__(self, path: Path = VMLINUX) -> None:
@@ -60,11 +59,11 @@ class Btf:
         first = (header + type_at) // 4
         self._words = words[first : first + type_bytes // 4]
         self._index: list[int] = [0]
-        """For each type id where in `_words` it begins."""
+        """Where each type begins in `_words`, by its id."""
         self._build_index()
 
     def type_id(self, name: str, kind: int = _FUNC) -> int:
-        """The id of a function (or other kind) by name; raises `ProbeUnavailable` if missing."""
+        """The id of a function (or another kind) by name; raises `ProbeUnavailable` if missing."""
         wanted = self._string_offset(name)
         words, index = self._words, self._index
         for type_id in range(1, len(index)):
@@ -74,7 +73,7 @@ class Btf:
         raise ProbeUnavailable(f"this kernel has no {name}")
 
     def offset_of(self, struct: str, member: str) -> int:
-        """Byte offset of a member of a structure, also one inside its anonymous members."""
+        """Byte offset of a member of a structure, or of one of its anonymous members."""
         wanted = self._string_offset(member)
         for name, offset in self._members(self.type_id(struct, _STRUCT), 0):
             if name == wanted:
@@ -108,7 +107,7 @@ class Btf:
                 yield from self._members(kind, offset)
 
     def _build_index(self) -> None:
-        # Some 100,000 types: what is looked up in this loop is a third of the time of a start.
+        # There are some 100,000 types: this loop takes a third of the time of a start.
         words, add, fixed, per_member = self._words, self._index.append, _WORDS, _PER_MEMBER
         at, end = 0, len(words)
         while at < end:
@@ -124,18 +123,17 @@ class Btf:
         return at + 1
 
 
-BATCH = 128
-"""MAX_BATCH: entries that one run of a program goes through."""
 TABLES = 64
 """MAX_TABLES: page tables that one run of `scan` copies."""
 FRAMES = 256
-"""MAX_FRAMES: pages that one run of `find_young` looks at."""
+"""MAX_FRAMES: pages that one run of `find_young` checks."""
 
 IDLE, ARMED, PENDING = range(3)
+"""enum state: no sample; a sample to check; a sample to clear first."""
 
 
 class Control(ctypes.Structure):
-    """struct control"""
+    """struct control in sampler.bpf.c"""
 
     _fields_ = (
         ("direct_map", ctypes.c_uint64),
@@ -195,14 +193,67 @@ ENTRY = np.dtype(
     ]
 )
 
+LOOKS = 4
+"""MAX_LOOKS: how often an epoch is looked at, at its end too."""
+MOST_ARMED = 128
+"""MAX_ARMED: blocks of one epoch."""
+BLOCK_PAGES = 16
+NEVER = 2**64 - 1
+
+
+class Pace(ctypes.Structure):
+    """struct pace"""
+
+    _fields_ = (
+        ("due", ctypes.c_uint64),
+        ("armed_ns", ctypes.c_uint64),
+        ("after_ns", ctypes.c_uint64 * LOOKS),
+        ("looked_ns", ctypes.c_uint64 * LOOKS),
+        ("busy_ns", ctypes.c_uint64),
+        ("interrupts", ctypes.c_uint64),
+        ("n_looks", ctypes.c_uint32),
+        ("look", ctypes.c_uint32),
+        ("n_armed", ctypes.c_uint32),
+        ("epoch", ctypes.c_uint32),
+    )
+
+
+BLOCK = np.dtype(
+    [
+        ("start", "u8"),
+        ("end", "u8"),
+        ("addr", "u8"),
+        ("sample", "u8"),
+        ("low", "u8"),
+        ("high", "u8"),
+        ("target", "u4"),
+        ("clear_bytes", "u4"),
+        ("period", "u4"),
+        ("phase", "u4"),
+        ("pages", "u4"),
+        ("epochs", "u4"),
+        ("unobservable", "u4"),
+        ("cleared", "u4"),
+        ("seen", "u4", LOOKS),
+        ("hit_epochs", "u4", LOOKS),
+        ("hit", "u8", 2),
+        ("miss", "u8", 2),
+        ("valid", "u2"),
+        ("before", "u2"),
+        ("hot", "u2"),
+        ("state", "u2"),
+        ("young", "u2", LOOKS),
+    ]
+)
+
 PLACE = np.dtype([("addr", "u8"), ("target", "u8")])
 GONE = np.uint64(2**64 - 1)
-"""What `parents` says of a place whose target is gone."""
+"""The value in `parents` of a place whose target is gone."""
 
 RANGE = np.dtype([("start", "u8"), ("length", "u8")])
 
 
 def offset_of(field: str) -> int:
-    """Where in an ENTRY a field begins, in bytes."""
+    """Byte offset of a field in an ENTRY."""
     assert ENTRY.fields is not None
     return ENTRY.fields[field][1]

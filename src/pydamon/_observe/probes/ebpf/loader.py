@@ -1,7 +1,8 @@
-"""Load a BPF object: the little of bpf(2) that this project needs.
+"""Load a BPF object: the few commands of bpf(2) that this project needs.
 
-The object's maps are `struct map_def` symbols in a section "maps", its programs are functions in
-sections named after their type. Layouts are those of Linux, include/uapi/linux/bpf.h.
+The maps of the object are `struct map_def` symbols in the section "maps"; its programs are
+functions in sections that are named after their type. Layouts are those of Linux,
+include/uapi/linux/bpf.h.
 """
 
 from __future__ import annotations
@@ -11,24 +12,32 @@ import errno
 import mmap
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from elftools.common.exceptions import ELFError
-from elftools.elf.elffile import ELFFile
 from numpy.typing import NDArray
 
 from pydamon._model.errors import ProbeError, ProbeUnavailable
+from pydamon._observe.linux.arch import system_call
+from pydamon._observe.probes.ebpf.elf import ElfError, ElfFile
 
 __all__ = ["BpfMap", "BpfObject", "Program"]
 
-_NR_BPF = 321  # x86-64
-_MAP_CREATE, _PROG_LOAD, _PROG_TEST_RUN, _LINK_CREATE, _ITER_CREATE = 0, 5, 10, 28, 33
+_BPF = system_call("bpf")
+_MAP_CREATE, _PROG_LOAD, _PROG_TEST_RUN, _RAW_TRACEPOINT_OPEN = 0, 5, 10, 17
+_LINK_CREATE, _ITER_CREATE = 28, 33
+_BTF_LOAD = 18
 _LOG_BYTES = 1 << 20
+"""Room for what the verifier says."""
+_INSTRUCTION_BYTES = 8
+_PSEUDO_MAP_FD, _PSEUDO_FUNC = 1, 4
+_TEXT = ".text"
+"""The section of static functions: the bodies of loops."""
+_BODY_TYPE = 3
+"""The id of the type of a body in what `_load_types` loads."""
 
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 _syscall.restype = ctypes.c_long
@@ -41,18 +50,22 @@ class _ProgramType:
     attach_type: int = 0
     attach_to: str = ""
     flags: int = 0
+    optional: bool = False
+    """Whether everything else works without it."""
 
 
 _PROGRAM_TYPES = {
-    # Programs that user space runs; they must be allowed to sleep. Since 5.14.
+    # Programs that user space runs; they must be allowed to sleep. Since Linux 5.14.
     "syscall": _ProgramType(31, flags=1 << 4),
-    # Iterator over tasks: a tracing program, attached to the function that stands for it. 5.8.
+    # An iterator over tasks: a tracing program, attached to a function of its name. Since 5.8.
     "iter/task": _ProgramType(26, 28, "bpf_iter_task"),
+    # What runs at a tracepoint. 4.17; not everybody who may do the rest may do that.
+    "raw_tp/tick": _ProgramType(17, optional=True),
 }
 
 
 class BpfMap:
-    """An array map, memory-mapped; `array` views it as elements of *dtype*."""
+    """A memory-mapped array map; `array` views it as elements of a dtype."""
 
     def __init__(self, name: str, definition: tuple[int, int, int, int, int]) -> None:
         kind, key_bytes, self.value_bytes, self.entries, flags = definition
@@ -66,13 +79,13 @@ class BpfMap:
         self.memory = mmap.mmap(self.fd, length)
 
     def array(self, dtype: np.dtype[Any]) -> NDArray[Any]:
-        """The map's elements; a view, so writing to it is writing to the map."""
+        """The elements of the map, as a view: writing to it writes to the map."""
         assert dtype.itemsize == self.value_bytes or self.entries == 1, "layouts differ from C"
         return np.ndarray(self.entries, dtype, self.memory, strides=(self._stride,))
 
     @property
     def address(self) -> int:
-        """Where the map is in our memory."""
+        """The address of the map in our memory."""
         return ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
 
 
@@ -86,17 +99,26 @@ class Program:
         self._at = ctypes.addressof(self._attr)
 
     def run(self) -> int:
-        """Run a program of type "syscall" once; what it returned."""
-        if _syscall(_NR_BPF, _PROG_TEST_RUN, self._at, 80) != 0:
+        """Run a program of type "syscall" once; returns its result."""
+        if _syscall(_BPF, _PROG_TEST_RUN, self._at, 80) != 0:
             code = ctypes.get_errno()
             raise ProbeError(f"running the BPF program {self.name} failed: {os.strerror(code)}")
         return ctypes.c_int32.from_buffer(self._attr, 4).value
 
+    def attach(self, tracepoint: str) -> int:
+        """Run a program at a tracepoint from now on: a descriptor, which ends that when closed.
+
+        Raises `OSError` where there is no such tracepoint, or where it is not allowed.
+        """
+        name = ctypes.create_string_buffer(tracepoint.encode())
+        attr = struct.pack("=QI4x", ctypes.addressof(name), self.fd)
+        return _bpf(_RAW_TRACEPOINT_OPEN, attr, f"attach to the tracepoint {tracepoint}")
+
     def iterate(self, pidfd: int) -> bool:
         """Run an iterator program over the threads of one process.
 
-        Limiting an iterator to a process came with 6.1; where the kernel does not know that,
-        the result is False, and the program saw every task of the machine.
+        Before Linux 6.1 an iterator cannot be limited to a process: the result is False then, and
+        the program saw every task of the machine.
         """
         info = struct.pack("=3I", 0, 0, pidfd)
         buffer = ctypes.create_string_buffer(info)
@@ -123,26 +145,28 @@ class Program:
 
 
 class BpfObject:
-    """The maps and programs of an object file, in the kernel.
+    """The maps and programs of an object file, loaded into the kernel.
 
-    *entries* overrides the number of elements of maps, *type_ids* gives the BTF ids of what
-    iterators attach to. Raises `ProbeUnavailable` where the kernel or the user's rights do not
-    allow it, with the verifier's last words where it refused a program.
+    *entries* overrides the number of elements of maps; *type_ids* has the BTF ids of the functions
+    that iterators attach to. Raises `ProbeUnavailable` if the kernel refuses, or if this user may
+    not load programs; if the verifier refused a program, with the end of its log.
     """
 
     def __init__(self, path: Path, entries: Mapping[str, int], type_ids: Mapping[str, int]) -> None:
         self.maps: dict[str, BpfMap] = {}
         self.programs: dict[str, Program] = {}
         try:
-            elf = ELFFile(BytesIO(path.read_bytes()))
+            elf = ElfFile(path.read_bytes())
             table: Any = elf.get_section_by_name(".symtab")
             symbols = list(table.iter_symbols())
-        except (OSError, ELFError, AttributeError) as error:
+        except (OSError, ElfError, AttributeError) as error:
             raise ProbeUnavailable(
                 f"cannot read the BPF object {path.name}: {error}",
                 hint="install pydamon again: the object is built when it is installed",
             ) from None
+        self._types = -1
         try:
+            self._types = _load_types()
             self._create_maps(elf, symbols, entries)
             for section in elf.iter_sections():
                 if section.name in _PROGRAM_TYPES:
@@ -150,17 +174,20 @@ class BpfObject:
         except BaseException:
             self.close()
             raise
+        finally:
+            if self._types >= 0:
+                os.close(self._types)
+            # The programs and the mapped memory keep the maps: descriptors may be few.
+            for bpf_map in self.maps.values():
+                os.close(bpf_map.fd)
 
     def close(self) -> None:
-        """Unload; what is mapped stays until nobody refers to it."""
-        for bpf_map in self.maps.values():
-            os.close(bpf_map.fd)
+        """Unload; mapped memory stays until nobody refers to it."""
         for program in self.programs.values():
             os.close(program.fd)
-        self.maps.clear()
         self.programs.clear()
 
-    def _create_maps(self, elf: ELFFile, symbols: list[Any], entries: Mapping[str, int]) -> None:
+    def _create_maps(self, elf: ElfFile, symbols: list[Any], entries: Mapping[str, int]) -> None:
         section: Any = elf.get_section_by_name("maps")
         index, data = elf.get_section_index("maps"), section.data()
         for symbol in symbols:
@@ -174,27 +201,113 @@ class BpfObject:
                     raise _unavailable(error) from None
 
     def _load_programs(
-        self, elf: ELFFile, section: Any, symbols: list[Any], type_ids: Mapping[str, int]
+        self, elf: ElfFile, section: Any, symbols: list[Any], type_ids: Mapping[str, int]
     ) -> None:
-        code = bytearray(section.data())
-        relocations: Any = elf.get_section_by_name(f".rel{section.name}")
-        for relocation in relocations.iter_relocations() if relocations else ():
-            # A 64-bit load of a map's address: name the map by its descriptor instead.
-            at = relocation["r_offset"]
-            code[at + 1] |= 1 << 4  # BPF_PSEUDO_MAP_FD
-            name = symbols[relocation["r_info_sym"]].name
-            struct.pack_into("=I", code, at + 4, self.maps[name].fd)
         kind = _PROGRAM_TYPES[section.name]
+        linker = _Linker(elf, symbols, {name: item.fd for name, item in self.maps.items()})
         index = elf.get_section_index(section.name)
         for symbol in symbols:
             if symbol["st_shndx"] == index and symbol["st_info"]["type"] == "STT_FUNC":
-                begin, size = symbol["st_value"], symbol["st_size"]
                 attach_to = type_ids[kind.attach_to] if kind.attach_to else 0
-                fd = _load(symbol.name, kind, bytes(code[begin : begin + size]), attach_to)
+                code, starts = linker.linked(section.name, symbol)
+                try:
+                    fd = _load(symbol.name, kind, code, attach_to, starts, self._types)
+                except ProbeUnavailable:
+                    if not kind.optional:
+                        raise
+                    continue
                 self.programs[symbol.name] = Program(symbol.name, fd)
 
 
-def _load(name: str, kind: _ProgramType, code: bytes, attach_to: int) -> int:
+class _Linker:
+    """Puts programs together: their code, the bodies of their loops, and the maps they use."""
+
+    def __init__(self, elf: ElfFile, symbols: list[Any], map_fds: Mapping[str, int]) -> None:
+        self._elf = elf
+        self._symbols = symbols
+        self._map_fds = map_fds
+        self._text = elf.get_section_index(_TEXT)
+        self._bodies = {
+            symbol["st_value"]: symbol
+            for symbol in symbols
+            if symbol["st_shndx"] == self._text and symbol["st_info"]["type"] == "STT_FUNC"
+        }
+
+    def linked(self, section: str, symbol: Any) -> tuple[bytes, list[int]]:
+        """The code of a program with the bodies behind it, and where each function begins.
+
+        Offsets are in instructions.
+        """
+        code = bytearray()
+        starts: dict[int, int] = {}
+        """Of each body, by its place in the object, where it begins in *code*."""
+        references: list[tuple[int, int]] = []
+        todo = [(section, symbol)]
+        functions = [0]
+        while todo:
+            name, function = todo.pop(0)
+            begin = function["st_value"]
+            if name == _TEXT:
+                if begin in starts:
+                    continue
+                starts[begin] = len(code)
+                functions.append(len(code) // _INSTRUCTION_BYTES)
+            shift = len(code) - begin
+            end = begin + function["st_size"]
+            code += self._elf.get_section_by_name(name).data()[begin:end]  # type: ignore[union-attr]
+            for at, target in self._relocations(name, begin, end):
+                place = at + shift
+                if target["st_shndx"] == self._text:
+                    # The address of a body: the object's has its place in the section.
+                    (body,) = struct.unpack_from("=I", code, place + 4)
+                    references.append((place, body + target["st_value"]))
+                    todo.append((_TEXT, self._bodies[body + target["st_value"]]))
+                else:
+                    # A 64-bit load of a map's address: name the map by its descriptor instead.
+                    code[place + 1] |= _PSEUDO_MAP_FD << 4
+                    struct.pack_into("=I", code, place + 4, self._map_fds[target.name])
+        for place, body in references:
+            code[place + 1] |= _PSEUDO_FUNC << 4
+            distance = (starts[body] - place) // _INSTRUCTION_BYTES - 1
+            struct.pack_into("=i", code, place + 4, distance)
+        return bytes(code), functions
+
+    def _relocations(self, section: str, begin: int, end: int) -> Iterator[tuple[int, Any]]:
+        relocations: Any = self._elf.get_section_by_name(f".rel{section}")
+        for relocation in relocations.iter_relocations() if relocations else ():
+            if begin <= relocation["r_offset"] < end:
+                yield relocation["r_offset"], self._symbols[relocation["r_info_sym"]]
+
+
+def _load_types() -> int:
+    """Types for functions whose address is taken: the kernel asks for some. A descriptor.
+
+    It wants to know that the body of a loop is a static function, and no more: one type does for
+    all of them.
+    """
+    strings = b"\0int\0body\0"
+    types = struct.pack(
+        "=3II 3I 3I",
+        # [1] int, of 32 bits, signed
+        *(1, 1 << 24, 4, 1 << 24 | 32),
+        # [2] a function that returns [1]; its arguments do not matter
+        *(0, 13 << 24, 1),
+        # [3] "body", a static function of type [2]
+        *(5, 12 << 24, 2),
+    )
+    header = struct.pack("=HBBI4I", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings))
+    buffer = ctypes.create_string_buffer(header + types + strings)
+    attr = struct.pack("=QQ3I", ctypes.addressof(buffer), 0, len(buffer) - 1, 0, 0)
+    return _bpf(_BTF_LOAD, attr, "load BTF")
+
+
+def _load(
+    name: str, kind: _ProgramType, code: bytes, attach_to: int, starts: list[int], types: int
+) -> int:
+    """Load a program whose functions begin at *starts*, in instructions."""
+    functions = struct.pack(f"={2 * len(starts)}I", *(n for at in starts for n in (at, _BODY_TYPE)))
+    function_info = ctypes.create_string_buffer(functions)
+    has_bodies = len(starts) > 1
     instructions = ctypes.create_string_buffer(code, len(code))
     licence = ctypes.create_string_buffer(b"Dual MIT/GPL")
 
@@ -202,10 +315,16 @@ def _load(name: str, kind: _ProgramType, code: bytes, attach_to: int) -> int:
         log_address = ctypes.addressof(log) if log else 0
         return struct.pack(
             "=2IQQ2IQ2I16s4IQ2IQ2I",
-            *(kind.number, len(code) // 8),
+            *(kind.number, len(code) // _INSTRUCTION_BYTES),
             *(ctypes.addressof(instructions), ctypes.addressof(licence)),
             *(1 if log else 0, _LOG_BYTES if log else 0, log_address),
-            *(0, kind.flags, _name(name), 0, kind.attach_type, 0, 0, 0, 0, 0, 0, 0, attach_to),
+            *(0, kind.flags, _name(name), 0, kind.attach_type),
+            *(
+                (types, 8, ctypes.addressof(function_info), len(starts))
+                if has_bodies
+                else (0, 0, 0, 0)
+            ),
+            *(0, 0, 0, attach_to),
         )
 
     what = f"load the BPF program {name}"
@@ -224,7 +343,7 @@ def _load(name: str, kind: _ProgramType, code: bytes, attach_to: int) -> int:
 
 def _bpf(command: int, attr: bytes, what: str) -> int:
     buffer = ctypes.create_string_buffer(attr, max(len(attr), 128))
-    result = int(_syscall(_NR_BPF, command, ctypes.addressof(buffer), len(buffer)))
+    result = int(_syscall(_BPF, command, ctypes.addressof(buffer), len(buffer)))
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, f"cannot {what}: {os.strerror(code)}")

@@ -1,22 +1,27 @@
-"""The BPF programs loaded on this machine, and what they must know of it."""
+"""The BPF programs as loaded on this machine, and the facts about it that they need."""
 
 from __future__ import annotations
 
 import mmap
 import os
-import platform
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.errors import ProbeError, ProbeUnavailable
-from pydamon._model.regions import PAGE_SIZE
+from pydamon._observe.linux.arch import (
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    PAGE_TABLES,
+    TABLE_ENTRIES,
+    likely_levels,
+    physical_mask,
+    refuse_unless_x86_64,
+)
 from pydamon._observe.linux.process import Process
 from pydamon._observe.probes.ebpf.btf import (
     ENTRY,
@@ -29,41 +34,35 @@ from pydamon._observe.probes.ebpf.btf import (
     Control,
     offset_of,
 )
-from pydamon._observe.probes.ebpf.loader import BpfObject
+from pydamon._observe.probes.ebpf.loader import BpfMap, BpfObject, Program
 from pydamon._observe.probes.ebpf.structpage import StructPage, find_struct_page
 
-__all__ = ["Machine"]
+__all__ = ["LOOPING_OBJECT", "Machine"]
 
-OBJECT = Path(__file__).with_name("sampler.bpf.o")
-
-_GIB = 1 << 30
-# Where the direct map begins without randomisation, by levels of page tables (Linux,
-# Documentation/arch/x86/x86_64/mm.rst); randomisation moves it up in steps of 1 GiB.
-_DIRECT_MAP = {4: 0xFFFF_8880_0000_0000, 5: 0xFF11_0000_0000_0000}
-_MAX_STEPS = 1 << 15
-_PRESENT = 1
+_PLACE = Path(__file__).parent
+LOOPING_OBJECT = _PLACE / "sampler.bpf.o"
+"""The programs, with loops that the kernel runs, of any length (Linux 5.17)."""
+_BOUNDED_OBJECT = _PLACE / "sampler_bounded.bpf.o"
+"""The same for older kernels, whose verifier follows every turn of every loop."""
+_BOUND = 128
+"""MAX_BATCH: the turns of its loops."""
 
 
 class Machine:
     """The programs and maps, for at most so many regions and targets.
 
-    Raises `ProbeUnavailable` where they cannot be had, and says why.
+    Raises `ProbeUnavailable` if they cannot be loaded, and says why.
     """
 
     _struct_page: ClassVar[StructPage | None] = None
-    """Where the kernel keeps its account of pages, once that was asked for."""
+    """Where the kernel's structures of pages are, once that is known."""
 
     def __init__(self, max_entries: int, max_targets: int) -> None:
-        if platform.machine() != "x86_64":
-            raise ProbeUnavailable(
-                f"page tables of {platform.machine()} are not supported, only those of x86-64"
-            )
+        refuse_unless_x86_64("page tables are")
         kernel = _kernel()
-        self._object = BpfObject(
-            OBJECT,
-            {"entries": max_entries, "targets": max_targets + 1},
-            {"bpf_iter_task": kernel.iter_task},
-        )
+        sizes = {"entries": max_entries, "blocks": max_entries, "targets": max_targets + 1}
+        self._object, self.batch = _loaded(sizes, {"bpf_iter_task": kernel.iter_task})
+        """`batch`: how many regions one run of a program goes through."""
         maps, programs = self._object.maps, self._object.programs
         self.control = Control.from_buffer(maps["controls"].memory)
         self._own_target = max_targets
@@ -79,7 +78,9 @@ class Machine:
         self.ranges = maps["ranges"].array(RANGE)
         self.ranges_address = maps["ranges"].address
         self.pending = maps["pending"].array(np.dtype("u4"))
-        self.tables: NDArray[Any] = np.frombuffer(maps["tables"].memory, "u8").reshape(-1, 512)
+        self.tables: NDArray[Any] = np.frombuffer(maps["tables"].memory, "u8").reshape(
+            -1, TABLE_ENTRIES
+        )
         self.places = maps["places"].array(PLACE)
         self.parents = maps["parents"].array(np.dtype("u8"))
         self._frames = maps["frames"].array(np.dtype("u8"))
@@ -97,14 +98,24 @@ class Machine:
             self.close()
             raise
 
+    @property
+    def maps(self) -> dict[str, BpfMap]:
+        """The maps by name."""
+        return self._object.maps
+
+    @property
+    def programs(self) -> dict[str, Program]:
+        """The programs by name: those that this kernel, and this user's rights, allow."""
+        return self._object.programs
+
     def close(self) -> None:
-        """Unload the programs; the memory of the maps goes with the last view of it."""
+        """Unload the programs; the memory of the maps is released with the last view of it."""
         if vars(self):
             self._object.close()
             vars(self).clear()
 
     def find_address_space(self, index: int, process: Process) -> bool:
-        """Make target *index* stand for the process as it is now; False if it has no memory."""
+        """Let target *index* be the process's current memory; False if it has none."""
         self._every_target[index] = 0
         self.control.target = index
         self.control.tgid = 0
@@ -118,12 +129,12 @@ class Machine:
     def copies(
         self, targets: NDArray[Any], addresses: NDArray[np.int64], shift: int
     ) -> Iterator[tuple[int, NDArray[np.uint64], NDArray[np.uint64]]]:
-        """Copy the table of a level of page tables that each address of a target goes through.
+        """Copy the page table of one level that maps each address of a target.
 
-        The entries of the level map `1 << shift` bytes each. Yields views of batches, to be used
-        before the next: where in the arguments it begins, the tables (shape (n, 512)), and the
-        entries that lead to them: 0 where there is no table, `GONE` where the target is gone, and
-        one with a leaf bit where a huge page takes the table's place.
+        The entries of that level map `1 << shift` bytes each. Yields batches, as views that hold
+        until the next one: the index of its first argument, the tables (shape (n, 512)), and the
+        entries that lead to them. Such an entry is 0 if there is no table, `GONE` if the target is
+        gone, and has the leaf bit if a huge page takes the table's place.
         """
         self.control.shift = shift
         for at in range(0, len(addresses), TABLES):
@@ -135,28 +146,28 @@ class Machine:
             yield at, self.tables[:count], self.parents[:count]
 
     def read_back(self, on: bool) -> None:
-        """Let the programs count as accessed what another monitor found accessed and cleared.
+        """Let the programs count pages as accessed that another monitor found so, and cleared.
 
-        Raises `ProbeUnavailable` where the kernel does not tell.
+        Raises `ProbeUnavailable` if the kernel does not tell which these are.
         """
         if not on:
             self.control.young = 0
             return
         if self._struct_page is None:
             Machine._struct_page = self._find_struct_page()
-        control, found = self.control, Machine._struct_page
-        assert found is not None
-        control.vmemmap, control.page_bytes = found.vmemmap, found.size
-        control.page_flags, control.page_head = found.flags, found.head
-        control.young = found.young
+        control, layout = self.control, Machine._struct_page
+        assert layout is not None
+        control.vmemmap, control.page_bytes = layout.vmemmap, layout.size
+        control.page_flags, control.page_head = layout.flags, layout.head
+        control.young = layout.young
 
     @property
     def reads_back(self) -> bool:
         """Whether `read_back` is on."""
         return bool(self.control.young)
 
-    def young(self, entries: NDArray[np.uint64], shift: int = 12) -> NDArray[np.bool_]:
-        """Which of these pages another monitor found accessed, by the entries that map them.
+    def young(self, entries: NDArray[np.uint64], shift: int = PAGE_SHIFT) -> NDArray[np.bool_]:
+        """Whether another monitor found the pages accessed that some entries map.
 
         The entries map `1 << shift` bytes each.
         """
@@ -171,19 +182,16 @@ class Machine:
         return young
 
     def _physical(self, entries: NDArray[np.uint64], shift: int) -> NDArray[np.uint64]:
-        """The physical addresses in some entries, which are inverted where PRESENT is off."""
-        mask = np.uint64(self.control.phys_mask >> shift << shift)
-        inverted = np.where(entries & np.uint64(_PRESENT), np.uint64(0), mask)
-        physical: NDArray[np.uint64] = (entries & mask) ^ inverted
-        return physical
+        """The physical addresses in entries that map `1 << shift` bytes each."""
+        return PAGE_TABLES.physical(entries, self.control.phys_mask >> shift << shift)
 
     @property
     def top_shift(self) -> int:
-        """The logarithm of what an entry of the highest level of page tables maps."""
-        return 39 if self.control.levels == 4 else 48
+        """The logarithm of the bytes that an entry of the highest page tables maps."""
+        return PAGE_TABLES.top_shift(self.control.levels)
 
     def _find_direct_map(self) -> None:
-        """Find where the kernel maps physical memory, by reading a page of our own through it."""
+        """Find where the kernel maps physical memory: a page of ours must show there."""
         page = mmap.mmap(-1, mmap.PAGESIZE)
         page[:16] = os.urandom(16)
         address = np.frombuffer(page, np.uint8).ctypes.data
@@ -196,11 +204,11 @@ class Machine:
             me.close()
         control = self.control
         control.target, control.addr = self._own_target, address
-        flags, control.phys_mask = _cpu()
+        control.phys_mask = physical_mask()
         pgd = int(self._every_target[self._own_target]["pgd"])
-        for levels in (5, 4) if "la57" in flags else (4, 5):
+        for levels in likely_levels():
             control.levels = levels
-            for base in _candidates(pgd, _DIRECT_MAP[levels]):
+            for base in PAGE_TABLES.direct_map_candidates(levels, pgd):
                 control.direct_map = base
                 if self._peek.run() == 0 and list(control.peeked) == expected.tolist():
                     return
@@ -215,9 +223,9 @@ class Machine:
 
         def physical_of(address: int) -> int:
             targets, addresses = np.array([self._own_target]), np.array([address])
-            _, tables, _ = next(self.copies(targets, addresses, 12))
-            entry = tables[:, address // PAGE_SIZE % 512]
-            return int(self._physical(entry, 12)[0])
+            _, tables, _ = next(self.copies(targets, addresses, PAGE_SHIFT))
+            entry = tables[:, address // PAGE_SIZE % TABLE_ENTRIES]
+            return int(self._physical(entry, PAGE_SHIFT)[0])
 
         task = int(self._every_target[self._own_target]["task"])
         try:
@@ -226,9 +234,8 @@ class Machine:
             raise ProbeUnavailable(str(error)) from error
 
 
-@dataclass(frozen=True, slots=True)
-class _Kernel:
-    """What its BTF says: the id of a type, and offsets of members."""
+class _Kernel(NamedTuple):
+    """Facts from the kernel's BTF: the id of a type, and offsets of members."""
 
     iter_task: int
     task_mm: int
@@ -238,7 +245,7 @@ class _Kernel:
 
 @cache
 def _kernel() -> _Kernel:
-    """Read once: it takes 0.2 s, and the programs are loaded again for many targets."""
+    """Read them once: it takes 0.2 s, and the programs are loaded again for many targets."""
     btf = Btf()
     return _Kernel(
         btf.type_id("bpf_iter_task"),
@@ -248,19 +255,9 @@ def _kernel() -> _Kernel:
     )
 
 
-def _candidates(pgd: int, lowest: int) -> Iterator[int]:
-    yield lowest
-    highest = pgd // _GIB * _GIB
-    yield from range(highest, max(lowest, highest - _MAX_STEPS * _GIB), -_GIB)
-
-
-def _cpu() -> tuple[list[str], int]:
-    """The CPU's flags, and a mask of the bits of a page-table entry that are an address.
-
-    The kernel takes the bits that memory encryption uses off the width that it shows.
-    """
-    text = Path("/proc/cpuinfo").read_text()
-    flags = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
-    width = re.search(r"^address sizes\s*:\s*(\d+) bits physical", text, re.MULTILINE)
-    bits = int(width[1]) if width else 46
-    return (flags[1].split() if flags else []), (1 << bits) - mmap.PAGESIZE
+def _loaded(sizes: dict[str, int], type_ids: dict[str, int]) -> tuple[BpfObject, int]:
+    """The programs, and how many turns their loops may take."""
+    try:
+        return BpfObject(LOOPING_OBJECT, sizes, type_ids), sizes["entries"]
+    except ProbeUnavailable:
+        return BpfObject(_BOUNDED_OBJECT, sizes, type_ids), _BOUND

@@ -33,7 +33,7 @@ class EbpfProbe:
     traits: Traits = field(default=_SAMPLING, repr=False)
 
     def availability(self) -> Availability:
-        """Load the programs and find this process's own memory with them."""
+        """Load the programs, and find this process's own memory with them."""
         try:
             with self.open() as session:
                 session.set_targets([], [])
@@ -54,7 +54,7 @@ class EbpfProbe:
 
 
 def exact_probe() -> EbpfProbe:
-    """The same, looking at every page once an aggregation: its cost grows with the target."""
+    """The `exact` probe: the same, but it looks at every page in every aggregation."""
     side_effects = (
         "all pages count as not recently used for reclaim until they are touched again; 2 us for "
         "each MiB and 0.06 us for each page touched, once an aggregation"

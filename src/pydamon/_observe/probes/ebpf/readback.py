@@ -1,4 +1,4 @@
-"""Two monitors at once: what the other one took is read back."""
+"""Another monitor at work: read back the accesses that it took."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["ReadBack"]
 
 
 _ASK_NS = 10**9
-"""How long to go on before asking again whether another monitor is at work."""
+"""How often to ask whether another monitor is at work."""
 
 
 class ReadBack:
@@ -26,13 +26,13 @@ class ReadBack:
 
     @property
     def note(self) -> str:
-        """What another monitor that is at work means for the figures."""
+        """What another monitor at work means for the figures; empty if there is none."""
         if not self._other or self.caveat:
             return self.caveat
         return f"{self._other} clears accessed bits, too; what it takes is read back"
 
     def ask(self, machine: Machine) -> None:
-        """Find out whether another monitor is at work, if that was not asked a moment ago."""
+        """Find out whether another monitor is at work, unless that was done a moment ago."""
         now_ns = time.monotonic_ns()
         if now_ns - self._asked_ns >= _ASK_NS:
             self._asked_ns = now_ns
@@ -40,7 +40,7 @@ class ReadBack:
             self.apply(machine)
 
     def apply(self, machine: Machine) -> None:
-        """Do in this machine what was found out."""
+        """Switch reading back on or off in a machine, as needed."""
         if self._why_not == "" or not self._other:
             try:
                 machine.read_back(bool(self._other))

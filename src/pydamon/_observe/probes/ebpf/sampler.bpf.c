@@ -2,18 +2,19 @@
 /*
  * Access checks in the kernel: walk page tables, read accessed bits.
  *
- * User space owns the loop. It describes what to do in the memory-mapped maps below, runs one of
- * the "syscall" programs by BPF_PROG_TEST_RUN, and finds the answer in the same maps. Nothing here
- * writes to the target: a BPF program cannot. The accessed bits are cleared by user space, with
+ * User space owns the loop. It writes what to do into the memory-mapped maps below, runs one of the
+ * "syscall" programs by BPF_PROG_TEST_RUN, and finds the answer in the same maps. Nothing here
+ * writes to the target: a BPF program cannot. User space clears the accessed bits, with
  * process_madvise(MADV_COLD) over the `ranges` that `tick` leaves.
  *
- * Page tables are read with bpf_probe_read_kernel, which fails instead of faulting, so a table
- * that is freed under our hands can give a wrong answer but never harm.
+ * Page tables are read with bpf_probe_read_kernel, which fails instead of faulting. A table that is
+ * freed meanwhile can give a wrong answer, but does no harm.
  *
- * Only what x86-64 and arm64 have in common is general here; the rest is x86-64.
+ * All that depends on the processor is in the section "x86-64" below, and in linux/arch.py.
  */
 
 typedef unsigned char u8;
+typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
@@ -27,6 +28,22 @@ static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
 static u32 (*bpf_get_prandom_u32)(void) = (void *)7;
 static long (*bpf_probe_read_kernel)(void *to, u32 size, const void *from) = (void *)113;
 
+/*
+ * Loops: bpf_loop (5.17), of which the verifier looks at one turn; older kernels have it look at
+ * every turn, which takes seconds.
+ */
+#ifdef WITHOUT_BPF_LOOP
+#define LOOP_BODY inline
+#define FOR_EACH(count, most, body, context)                                                      \
+	for (u32 turn = 0; turn < (most) && turn < (count); turn++)                               \
+		if (body(turn, context))                                                          \
+			break
+#else
+#define LOOP_BODY __attribute__((noinline))
+static long (*bpf_loop)(u32 count, void *body, void *context, u64 flags) = (void *)181;
+#define FOR_EACH(count, most, body, context) bpf_loop(count, body, context, 0)
+#endif
+
 /* Read by the loader, which makes the maps; see loader.py. */
 struct map_def {
 	u32 type, key_size, value_size, max_entries, flags;
@@ -35,26 +52,69 @@ struct map_def {
 	struct map_def name SEC("maps") = { BPF_MAP_TYPE_ARRAY, sizeof(u32),   \
 					    sizeof(value), entries, BPF_F_MMAPABLE }
 
-#define MAX_BATCH 128 /* The verifier looks at every turn of the loop: 0.1 s for this many. */
+#define MAX_BATCH 128 /* turns of a loop where the verifier checks each: 0.1 s for so many */
 #define MAX_TABLES 64
 #define MAX_FRAMES 256
+
+/* Page tables with pages of 4 KiB, on every processor: logarithms of what an entry maps. */
 #define PAGE 4096ULL
 #define PTRS 512
+#define PAGE_SHIFT 12
+#define TABLE_BITS 9
+#define PMD_SHIFT (PAGE_SHIFT + TABLE_BITS)
+#define PUD_SHIFT (PMD_SHIFT + TABLE_BITS)
+
+/* ---- x86-64: another processor needs its own definitions of all that is in this section. ---- */
 
 #define PRESENT (1ULL << 0)
 #define ACCESSED (1ULL << 5)
 #define LEAF (1ULL << 7) /* in upper levels: maps a huge page */
 /*
  * Without PRESENT: mapped, but the next access faults. Automatic NUMA balancing does this to pages
- * all the time, to see who uses them. What was accessed before still shows.
+ * all the time, to see who uses them. Earlier accesses still show.
  */
 #define PROTNONE (1ULL << 8)
 #define SPECIAL (1ULL << 9) /* the kernel keeps no account of the page: the zero page, devices */
 
+static inline int is_present(u64 e)
+{
+	return (e & PRESENT) != 0;
+}
+
+static inline int is_leaf(u64 e)
+{
+	return (e & LEAF) != 0;
+}
+
+static inline int is_accessed(u64 e)
+{
+	return (e & ACCESSED) != 0;
+}
+
+/* The entry, or 0 if it maps nothing. */
+static inline u64 if_mapped(u64 e)
+{
+	return e & (PRESENT | PROTNONE) ? e : 0;
+}
+
+/* Whether another monitor may have cleared the accessed bit of an entry. */
+static inline int may_lack_accessed(u64 e)
+{
+	return !(e & (ACCESSED | SPECIAL));
+}
+
+/* The physical address in an entry; where PRESENT is off, it is inverted. */
+static inline u64 physical_address(u64 e, u64 mask)
+{
+	return (e & PRESENT ? e : ~e) & mask;
+}
+
+/* ---- The end of the section "x86-64". ---- */
+
 /* What the caller asks for, and answers that are one number. */
 struct control {
 	/* The machine, constant once found. */
-	u64 direct_map;	  /* virtual address of physical address 0 */
+	u64 direct_map;	  /* where the kernel maps physical address 0 */
 	u64 phys_mask;	  /* the bits of an entry that are a physical address */
 	u32 levels;	  /* of page tables: 4 or 5 */
 	u32 task_mm;	  /* offsets in struct task_struct and struct mm_struct */
@@ -64,9 +124,9 @@ struct control {
 	u32 first;	  /* entry to start from */
 	u32 count;	  /* entries of this call, at most MAX_BATCH */
 	u32 tick;	  /* tick: its number since the entries were written */
-	u32 check, pick;  /* tick: look at the last samples; choose new ones */
+	u32 check, pick;  /* tick: check the last samples; choose new ones */
 	u32 max_ranges;	  /* tick: how many samples may ask to be cleared */
-	u32 n_ranges;	  /* tick: how many do; verify: how many could not be cleared */
+	u32 n_ranges;	  /* tick: how many ask; verify: how many could not be cleared */
 	u32 target;	  /* peek, find_task: which target */
 	u32 tgid;	  /* find_task: which process, 0 for whatever the iterator is limited to */
 	u32 shift;	  /* scan: the logarithm of what an entry of the wanted tables maps */
@@ -97,8 +157,8 @@ struct entry {
 	u64 addr;
 	u32 target;
 	u32 state;
-	u32 period;	  /* sample at every so manyth tick... */
-	u32 phase;	  /* ...of those at which the tick's number and this add up to 0 */
+	u32 period;	  /* sample when the tick's number... */
+	u32 phase;	  /* ...plus this is a multiple of `period` */
 	u32 block;	  /* clear blocks of this many bytes: a power of two */
 	u32 hits, checks, unobservable;
 	u64 low, high;	  /* what is mapped around the region without a gap: blocks stay inside */
@@ -106,28 +166,28 @@ struct entry {
 };
 MAP(entries, struct entry, 1);
 
-/* What user space must clear: an array of struct iovec, and the entry that wants it. */
+/* Ranges for user space to clear: an array of struct iovec, and the entry that asks for each. */
 struct range {
 	u64 start, length;
 };
 MAP(ranges, struct range, 1024);
 MAP(pending, u32, 1024);
 
-/* Where scan looks: the table of the wanted level that an address of a target goes through. */
+/* What scan copies: the table of the wanted level that maps an address of a target. */
 struct place {
 	u64 addr;
 	u64 target;
 };
 MAP(places, struct place, MAX_TABLES);
 
-/* The tables that scan copies, and for each the entry that points to it. */
+/* The copied tables, and the entry that leads to each. */
 struct table {
 	u64 entries[PTRS];
 };
 MAP(tables, struct table, MAX_TABLES);
 MAP(parents, u64, MAX_TABLES);
 
-/* Physical addresses of the pages that `find_young` looks at; afterwards 1 or 0 for each. */
+/* Physical addresses of the pages that `find_young` checks; afterwards 1 or 0 for each. */
 MAP(frames, u64, MAX_FRAMES);
 
 static inline u64 read_u64(u64 address)
@@ -145,33 +205,33 @@ static inline u64 table_entry(const struct control *c, u64 parent, u64 addr, u32
 	return read_u64(c->direct_map + (parent & c->phys_mask) + index * sizeof(u64));
 }
 
-static inline u64 if_mapped(u64 e)
+/* The logarithm of what an entry of the highest level maps. */
+static inline u32 top_shift(const struct control *c)
 {
-	return e & (PRESENT | PROTNONE) ? e : 0;
+	return c->levels == 5 ? PUD_SHIFT + 2 * TABLE_BITS : PUD_SHIFT + TABLE_BITS;
 }
 
 /*
- * The entry of the second-lowest level for an address: it points to a table of pages or maps 2 MiB.
- * A 1 GiB page is given as the entry that maps it. 0 where nothing is mapped.
+ * The entry of the second-lowest level for an address: it leads to a table of pages, or maps 2 MiB.
+ * For a page of 1 GiB it is the entry that maps that. 0 if nothing is mapped.
  */
 static inline u64 walk_to_pmd(const struct control *c, u64 pgd, u64 addr, u32 *shift)
 {
-	u32 top = c->levels == 5 ? 48 : 39;
-	u64 e = read_u64(pgd + ((addr >> top) & (PTRS - 1)) * sizeof(u64));
+	u64 e = read_u64(pgd + ((addr >> top_shift(c)) & (PTRS - 1)) * sizeof(u64));
 
-	*shift = 30;
-	if (!(e & PRESENT))
+	*shift = PUD_SHIFT;
+	if (!is_present(e))
 		return 0;
 	if (c->levels == 5) {
-		e = table_entry(c, e, addr, 39);
-		if (!(e & PRESENT))
+		e = table_entry(c, e, addr, PUD_SHIFT + TABLE_BITS);
+		if (!is_present(e))
 			return 0;
 	}
-	e = table_entry(c, e, addr, 30);
-	if (!(e & PRESENT) || (e & LEAF))
+	e = table_entry(c, e, addr, PUD_SHIFT);
+	if (!is_present(e) || is_leaf(e))
 		return if_mapped(e);
-	*shift = 21;
-	e = table_entry(c, e, addr, 21);
+	*shift = PMD_SHIFT;
+	e = table_entry(c, e, addr, PMD_SHIFT);
 	return if_mapped(e);
 }
 
@@ -180,10 +240,10 @@ static inline u64 walk(const struct control *c, u64 pgd, u64 addr, u32 *shift)
 {
 	u64 e = walk_to_pmd(c, pgd, addr, shift);
 
-	if (!e || (e & LEAF))
+	if (!e || is_leaf(e))
 		return e;
-	*shift = 12;
-	e = table_entry(c, e, addr, 12);
+	*shift = PAGE_SHIFT;
+	e = table_entry(c, e, addr, PAGE_SHIFT);
 	return if_mapped(e);
 }
 
@@ -197,9 +257,9 @@ static inline int is_young(const struct control *c, u64 physical)
 	u64 head = read_u64(page + c->page_head);
 
 	/*
-	 * In all pages of a folio but the first this is the first one's address and 1. Newer kernels
-	 * (7.x) have a mask there, which makes that address of the page's own; as an address, it
-	 * would lie behind all pages.
+	 * In all pages of a folio but the first, this is the address of the first one, plus 1. Newer
+	 * kernels (7.x) have a mask here that turns the page's own address into that; taken as an
+	 * address, the mask would lie behind all pages.
 	 */
 	if (head & 1) {
 		head &= ~1ULL;
@@ -213,14 +273,13 @@ static inline u64 read_back(const struct control *c, u64 e, u32 shift)
 {
 	u64 physical;
 
-	if (!c->young || !e || e & (ACCESSED | SPECIAL))
+	if (!c->young || !e || !may_lack_accessed(e))
 		return e;
-	/* Where PRESENT is off, the address is inverted. */
-	physical = (e & PRESENT ? e : ~e) & c->phys_mask;
+	physical = physical_address(e, c->phys_mask);
 	return is_young(c, physical >> shift << shift) ? e | ACCESSED : e;
 }
 
-/* The same as `walk`, accessed also where only another monitor saw that. */
+/* The same as `walk`, and accessed also if only another monitor saw the access. */
 static inline u64 look_at(const struct control *c, u64 pgd, u64 addr, u32 *shift)
 {
 	u64 e = walk(c, pgd, addr, shift);
@@ -235,7 +294,7 @@ static inline struct control *get_control(void)
 	return bpf_map_lookup_elem(&controls, &zero);
 }
 
-/* A target whose task still has the address space that we found in it. */
+/* A target whose task still has the same address space. */
 static inline struct target *get_target(const struct control *c, u32 index)
 {
 	struct target *t = bpf_map_lookup_elem(&targets, &index);
@@ -260,7 +319,7 @@ static inline void widen(u64 span[2], u64 addr)
 static inline void check(struct entry *e, u64 pte)
 {
 	e->checks++;
-	if (pte & ACCESSED) {
+	if (is_accessed(pte)) {
 		e->hits++;
 		widen(e->hit, e->addr);
 	} else {
@@ -272,7 +331,7 @@ static inline void check(struct entry *e, u64 pte)
 static inline int ask_to_clear(struct control *c, struct target *t, struct entry *e, u32 index,
 			       u32 shift)
 {
-	u64 length = shift == 12 ? e->block : 1ULL << shift;
+	u64 length = shift == PAGE_SHIFT ? e->block : 1ULL << shift;
 	u64 from = e->addr & ~(length - 1), to = from + length;
 	u32 n = c->n_ranges;
 	struct range *range;
@@ -308,152 +367,185 @@ static inline void pick(struct control *c, struct target *t, struct entry *e, u3
 	if (!pages || !e->period || (c->tick + e->phase) % e->period)
 		return;
 	e->addr = e->start + random % pages * PAGE;
-	if (!(look_at(c, t->pgd, e->addr, &shift) & ACCESSED))
+	if (!is_accessed(look_at(c, t->pgd, e->addr, &shift)))
 		e->state = ARMED;
 	else if (ask_to_clear(c, t, e, index, shift))
 		e->state = PENDING;
+}
+
+/* What the body of a loop knows. */
+struct pace;
+struct loop {
+	struct control *c;
+	struct pace *p;
+	u32 target; /* of the turn before, plus 1: regions of a target come in runs */
+	u32 look;
+};
+
+/* The page table of a target; 0 where its task has another address space by now. */
+static inline u64 table_of(struct loop *l, u32 index)
+{
+	struct target *t;
+
+	if (l->target == index + 1) {
+		t = bpf_map_lookup_elem(&targets, &index);
+		return t && !t->gone ? t->pgd : 0;
+	}
+	l->target = index + 1;
+	t = get_target(l->c, index);
+	return t ? t->pgd : 0;
+}
+
+static LOOP_BODY int tick_entry(u32 turn, struct loop *l)
+{
+	u32 index = l->c->first + turn, target, shift;
+	struct entry *e = bpf_map_lookup_elem(&entries, &index);
+	struct target *t;
+	u64 pgd;
+
+	if (!e)
+		return 1;
+	target = e->target;
+	pgd = table_of(l, target);
+	t = bpf_map_lookup_elem(&targets, &target);
+	if (!pgd || !t) {
+		e->state = IDLE;
+		return 0;
+	}
+	if (l->c->check && e->state == ARMED)
+		check(e, look_at(l->c, pgd, e->addr, &shift));
+	if (l->c->pick)
+		pick(l->c, t, e, index);
+	else
+		e->state = IDLE;
+	return 0;
 }
 
 /* One sampling interval: check the samples of `count` entries, and choose new ones. */
 SEC("syscall") int tick(void *ctx)
 {
 	struct control *c = get_control();
-	struct target *t = 0;
-	u32 shift, last = ~0U;
+	struct loop l = { .c = c };
 
 	if (!c)
 		return -1;
-	for (u32 i = 0; i < MAX_BATCH; i++) {
-		u32 index = c->first + i;
-		struct entry *e;
+	FOR_EACH(c->count, MAX_BATCH, tick_entry, &l);
+	return 0;
+}
 
-		if (i >= c->count)
-			break;
-		e = bpf_map_lookup_elem(&entries, &index);
-		if (!e)
-			break;
-		/* Targets come in runs: what one is does not change within a call. */
-		if (e->target != last) {
-			last = e->target;
-			t = get_target(c, last);
-		}
-		if (!t) {
-			e->state = IDLE;
-			continue;
-		}
-		if (c->check && e->state == ARMED)
-			check(e, look_at(c, t->pgd, e->addr, &shift));
-		if (c->pick)
-			pick(c, t, e, index);
-		else
-			e->state = IDLE;
+static LOOP_BODY int verify_sample(u32 turn, struct loop *l)
+{
+	u32 slot = l->c->first + turn, n = l->c->n_ranges, shift, *index, *doubt;
+	struct entry *e;
+	u64 pgd;
+
+	index = bpf_map_lookup_elem(&pending, &slot);
+	if (!index)
+		return 1;
+	e = bpf_map_lookup_elem(&entries, index);
+	if (!e || e->state != PENDING)
+		return 0;
+	pgd = table_of(l, e->target);
+	if (!pgd) {
+		e->state = IDLE;
+		return 0;
 	}
+	if (!is_accessed(look_at(l->c, pgd, e->addr, &shift))) {
+		e->state = ARMED;
+		return 0;
+	}
+	doubt = bpf_map_lookup_elem(&pending, &n);
+	if (!doubt)
+		return 1;
+	*doubt = *index;
+	l->c->n_ranges = n + 1;
 	return 0;
 }
 
 /*
- * After the clear: samples that are not accessed any more are armed. Those that still are were
- * touched again at once, or could not be cleared; user space must find out which. They are left
- * at the front of `pending`.
+ * After the clear: arm the samples that are not accessed any more. The others were touched again at
+ * once, or could not be cleared; user space must find out which. They are left at the front of
+ * `pending`.
  */
 SEC("syscall") int verify(void *ctx)
 {
 	struct control *c = get_control();
-	u32 shift;
+	struct loop l = { .c = c };
 
 	if (!c)
 		return -1;
-	for (u32 i = 0; i < MAX_BATCH; i++) {
-		u32 slot = c->first + i, n = c->n_ranges;
-		struct entry *e;
-		struct target *t;
-		u32 *index, *doubt;
-
-		if (i >= c->count)
-			break;
-		index = bpf_map_lookup_elem(&pending, &slot);
-		if (!index)
-			break;
-		e = bpf_map_lookup_elem(&entries, index);
-		if (!e || e->state != PENDING)
-			continue;
-		t = get_target(c, e->target);
-		if (!t) {
-			e->state = IDLE;
-			continue;
-		}
-		if (!(look_at(c, t->pgd, e->addr, &shift) & ACCESSED)) {
-			e->state = ARMED;
-			continue;
-		}
-		doubt = bpf_map_lookup_elem(&pending, &n);
-		if (!doubt)
-			break;
-		*doubt = *index;
-		c->n_ranges = n + 1;
-	}
+	FOR_EACH(c->count, MAX_BATCH, verify_sample, &l);
 	return 0;
 }
 
 /*
- * The entry that leads to the table whose entries map 1 << bottom bytes each, for an address: or,
- * where it ends sooner, the last one, which maps a huge page. 0 where nothing is mapped.
+ * The entry that leads to the table for an address whose entries map 1 << bottom bytes each. If a
+ * huge page is mapped there, it is the entry that maps that. 0 if nothing is mapped.
  */
 static inline u64 walk_to(const struct control *c, u64 pgd, u64 addr, u32 bottom)
 {
-	u32 shift = c->levels == 5 ? 48 : 39;
+	u32 shift = top_shift(c);
 	u64 e = read_u64(pgd + ((addr >> shift) & (PTRS - 1)) * sizeof(u64));
 
 	for (int i = 0; i < 3; i++) {
-		if (shift <= bottom + 9 || !(e & PRESENT) || (shift <= 30 && (e & LEAF)))
+		if (shift <= bottom + TABLE_BITS || !is_present(e) ||
+		    (shift <= PUD_SHIFT && is_leaf(e)))
 			break;
-		shift -= 9;
+		shift -= TABLE_BITS;
 		e = table_entry(c, e, addr, shift);
 	}
 	return if_mapped(e);
 }
 
-/* What `parents` says of a place whose target is gone. */
+/* The value in `parents` of a place whose target is gone. */
 #define GONE (~0ULL)
+
+static LOOP_BODY int copy_table(u32 slot, struct loop *l)
+{
+	struct place *place = bpf_map_lookup_elem(&places, &slot);
+	struct table *table = bpf_map_lookup_elem(&tables, &slot);
+	u64 *parent = bpf_map_lookup_elem(&parents, &slot), e, at, pgd;
+	struct control *c = l->c;
+
+	if (!place || !table || !parent)
+		return 1;
+	pgd = table_of(l, place->target);
+	if (!pgd) {
+		*parent = GONE;
+		return 0;
+	}
+	if (c->shift >= top_shift(c)) {
+		e = PRESENT;
+		at = pgd;
+	} else {
+		e = walk_to(c, pgd, place->addr, c->shift);
+		at = c->direct_map + (e & c->phys_mask);
+	}
+	if (is_present(e) && !is_leaf(e) && bpf_probe_read_kernel(table, sizeof(*table), (void *)at))
+		e = 0;
+	*parent = e;
+	return 0;
+}
 
 /* Copy `count` tables of page tables, at one level, of the listed `places`. */
 SEC("syscall") int scan(void *ctx)
 {
 	struct control *c = get_control();
+	struct loop l = { .c = c };
 
 	if (!c)
 		return -1;
-	for (u32 i = 0; i < MAX_TABLES; i++) {
-		u32 slot = i;
-		struct table *table;
-		struct target *t;
-		struct place *place;
-		u64 *parent, e, at;
+	FOR_EACH(c->count, MAX_TABLES, copy_table, &l);
+	return 0;
+}
 
-		if (i >= c->count)
-			break;
-		place = bpf_map_lookup_elem(&places, &slot);
-		table = bpf_map_lookup_elem(&tables, &slot);
-		parent = bpf_map_lookup_elem(&parents, &slot);
-		if (!place || !table || !parent)
-			break;
-		t = get_target(c, place->target);
-		if (!t) {
-			*parent = GONE;
-			continue;
-		}
-		if (c->shift + 9 >= (c->levels == 5 ? 57 : 48)) {
-			e = PRESENT;
-			at = t->pgd;
-		} else {
-			e = walk_to(c, t->pgd, place->addr, c->shift);
-			at = c->direct_map + (e & c->phys_mask);
-		}
-		if (e & PRESENT && !(e & LEAF) &&
-		    bpf_probe_read_kernel(table, sizeof(*table), (void *)at))
-			e = 0;
-		*parent = e;
-	}
+static LOOP_BODY int look_for_young(u32 slot, struct loop *l)
+{
+	u64 *frame = bpf_map_lookup_elem(&frames, &slot);
+
+	if (!frame)
+		return 1;
+	*frame = is_young(l->c, *frame);
 	return 0;
 }
 
@@ -461,24 +553,15 @@ SEC("syscall") int scan(void *ctx)
 SEC("syscall") int find_young(void *ctx)
 {
 	struct control *c = get_control();
+	struct loop l = { .c = c };
 
 	if (!c)
 		return -1;
-	for (u32 i = 0; i < MAX_FRAMES; i++) {
-		u32 slot = i;
-		u64 *frame;
-
-		if (i >= c->count)
-			break;
-		frame = bpf_map_lookup_elem(&frames, &slot);
-		if (!frame)
-			break;
-		*frame = is_young(c, *frame);
-	}
+	FOR_EACH(c->count, MAX_FRAMES, look_for_young, &l);
 	return 0;
 }
 
-/* Read memory of a target through the direct map: the test that the map is where we think. */
+/* Read memory of a target through the direct map, to test whether the map is where we think. */
 SEC("syscall") int peek(void *ctx)
 {
 	struct control *c = get_control();
@@ -492,7 +575,7 @@ SEC("syscall") int peek(void *ctx)
 	if (!t)
 		return -1;
 	e = walk(c, t->pgd, c->addr, &shift);
-	if (!e || shift != 12)
+	if (!e || shift != PAGE_SHIFT)
 		return -1;
 	at = c->direct_map + (e & c->phys_mask) + (c->addr & (PAGE - 1));
 	c->peeked[0] = read_u64(at);
@@ -512,9 +595,9 @@ SEC("syscall") int peek_kernel(void *ctx)
 }
 
 /*
- * Find a process's page table. A task iterator does it on every kernel since 5.8, in any pid
- * namespace; the kfunc bpf_task_from_pid would need 6.2, and pids of the initial namespace. Any
- * thread will do, and the first may have exited.
+ * Find the page table of a process. A task iterator can do so since Linux 5.8, in any pid
+ * namespace; the kfunc bpf_task_from_pid needs 6.2, and pids of the initial namespace. Any thread
+ * will do; the first may have exited.
  */
 struct task_iter {
 	void *meta;
@@ -542,6 +625,10 @@ SEC("iter/task") int find_task(struct task_iter *ctx)
 	t->gone = 0;
 	return 0;
 }
+
+#ifndef WITHOUT_BPF_LOOP
+#include "survival.bpf.h"
+#endif
 
 /* Its helpers are for programs under a licence compatible with the kernel's. */
 char _license[] SEC("license") = "Dual MIT/GPL";

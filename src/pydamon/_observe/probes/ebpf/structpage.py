@@ -1,8 +1,9 @@
-"""Where the kernel keeps its account of each page: an array of `struct page`, called vmemmap.
+"""Find the kernel's array of `struct page`, called vmemmap, which has the flags of each page.
 
-A monitor that clears the accessed bit of a page in a page table notes in the page's flags that it
-was set (PG_young), so that reclaim does not take the page for idle. The kernel's DAMON does, and
-the page-idle bitmap. What they took can so be read back."""
+A monitor in the kernel that clears the accessed bit of a page sets the flag PG_young of the page,
+so that reclaim does not take the page for idle: the kernel's DAMON does, and the page-idle bitmap.
+So the accesses that they took can be read back.
+"""
 
 from __future__ import annotations
 
@@ -11,38 +12,31 @@ import mmap
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pydamon._model.errors import ProbeUnavailable
-from pydamon._model.regions import PAGE_SIZE
+from pydamon._model.ranges import PAGE_SIZE
 from pydamon._observe.probes.ebpf.btf import Btf
 
 __all__ = ["StructPage", "find_struct_page"]
 
 _TRIALS = 4
-
+"""How many other pages of ours must have the expected structure."""
 _ANONYMOUS = 1
-
-"""In the lowest bit of what a page belongs to, if that is a process's own memory."""
-
+"""The lowest bit of a page's `mapping`, for a process's own memory."""
 _EXPECTED = ("PG_uptodate", "PG_swapbacked")
-
 """Flags of every page of anonymous memory that was written to."""
 
 _vmsplice = ctypes.CDLL(None, use_errno=True).vmsplice
-
 _vmsplice.restype = ctypes.c_ssize_t
-
 _vmsplice.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint]
 
 ReadWord = Callable[[int], int]
+"""Reads 8 bytes at a kernel address; raises `ProbeUnavailable` if it cannot."""
 
-"""Reads 8 bytes at a kernel address; raises `ProbeUnavailable` where it cannot."""
 
-
-@dataclass(frozen=True, slots=True)
-class StructPage:
-    """Where the structure of the first page of physical memory is, and what it has where."""
+class StructPage(NamedTuple):
+    """The address of the first page's structure, and offsets in it."""
 
     vmemmap: int
     size: int
@@ -53,13 +47,13 @@ class StructPage:
 
 
 def find_struct_page(read: ReadWord, task: int, physical_of: Callable[[int], int]) -> StructPage:
-    """Find the array by giving a page of our own to a pipe, which notes where its structure is.
+    """Find the array, by giving a page of ours to a pipe, which has the address of its structure.
 
-    That is a place of the array; where the array begins follows from the page's number. What other
-    pages of ours should have in their structures must be there then.
+    The start of the array follows from that address and the page's number. As a check, the
+    structures of other pages of ours must have the expected values then.
 
     *task* is the kernel address of one of our threads, and *physical_of* gives the physical address
-    of a page of ours. Raises `ProbeUnavailable` where it cannot be found.
+    of a page of ours. Raises `ProbeUnavailable` if the array cannot be found.
     """
     btf = Btf()
     size = btf.size_of("page")
@@ -84,7 +78,7 @@ def find_struct_page(read: ReadWord, task: int, physical_of: Callable[[int], int
 
 
 def _pages(count: int) -> mmap.mmap:
-    """Anonymous memory of single pages, all of them there."""
+    """Anonymous memory of small pages, all of them resident."""
     memory = mmap.mmap(-1, count * PAGE_SIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with suppress(OSError):  # a kernel without huge pages
         memory.madvise(mmap.MADV_NOHUGEPAGE)
@@ -114,7 +108,7 @@ def _structure_of(btf: Btf, read: ReadWord, task: int, address: int) -> int:
 
 
 def _head(btf: Btf) -> int:
-    """Where a page that is part of a folio says what the folio's first page is."""
+    """The offset of the field by which a page refers to the first page of its folio."""
     try:
         return btf.offset_of("page", "compound_head")
     except ProbeUnavailable:

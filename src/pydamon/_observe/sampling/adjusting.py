@@ -1,0 +1,87 @@
+"""How regions change from one window to the next, by what the probe can tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from pydamon._model import adjust
+from pydamon._model.ranges import Ranges
+from pydamon._model.regions import RegionTable
+from pydamon._observe.pace import Pacer
+
+__all__ = ["AdaptiveRegions", "DrawnRegions", "MappingRegions"]
+
+
+class MappingRegions:
+    """The regions are the mappings, whose parts the probe cannot tell apart: they only age."""
+
+    def __init__(self, pacer: Pacer) -> None:
+        self._pacer = pacer
+
+    @property
+    def samples(self) -> int:
+        """The largest `nr_accesses`: of the intervals as named, even if they are stretched."""
+        return self._pacer.named.samples_per_aggregation
+
+    def first(self, ranges: Sequence[Ranges]) -> RegionTable:
+        """The regions of the first window."""
+        return adjust.fit(RegionTable.of([], [], []), list(ranges))
+
+    def merge(self, table: RegionTable, elapsed_ns: int) -> RegionTable:
+        """Let regions age, and merge those that are alike."""
+        adjust.age(table, adjust.threshold(table.nr_accesses), elapsed_ns)
+        return table
+
+    def split(self, table: RegionTable) -> RegionTable:
+        """Split regions, so that the next window can find differences in them."""
+        return table
+
+    def begin_window(self, merged: RegionTable) -> RegionTable:
+        """The regions for the next window: nothing is counted yet."""
+        return replace(
+            merged, nr_accesses=np.zeros(len(merged)), last_nr_accesses=merged.nr_accesses
+        )
+
+
+class DrawnRegions(MappingRegions):
+    """Regions that exact looks draw: they age and merge, but need no random splits."""
+
+    keep_contrasts = True
+
+    def first(self, ranges: Sequence[Ranges]) -> RegionTable:
+        return adjust.initial(list(ranges), self._pacer.effective.min_regions)
+
+    def merge(self, table: RegionTable, elapsed_ns: int) -> RegionTable:
+        attrs, alike = self._pacer.effective, adjust.threshold(table.nr_accesses)
+        adjust.age(table, alike, elapsed_ns)
+        limit = adjust.size_limit(int(table.size.sum()), attrs.min_regions)
+        return adjust.merge_within(
+            adjust.cut(table, limit),
+            alike,
+            limit,
+            attrs.max_regions,
+            self.samples,
+            keep_contrasts=self.keep_contrasts,
+        )
+
+
+class AdaptiveRegions(DrawnRegions):
+    """DAMON's adaptive regions: split, sampled, and merged again.
+
+    With *keep_contrasts*, neighbours of which surveys saw clearly different shares do not merge.
+    """
+
+    def __init__(self, pacer: Pacer, *, keep_contrasts: bool, seed: int | None) -> None:
+        super().__init__(pacer)
+        self.keep_contrasts = keep_contrasts
+        self._rng = np.random.default_rng(seed)
+        self._last_count = 0
+
+    def split(self, table: RegionTable) -> RegionTable:
+        count, max_regions = len(table), self._pacer.effective.max_regions
+        table = adjust.split(table, max_regions, self._last_count, self._rng)
+        self._last_count = count
+        return table

@@ -1,0 +1,231 @@
+"""Exact looks: every page of stretches of memory is cleared, and seen again later."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon._model.draw import draw_many, redraw
+from pydamon._model.errors import TargetGoneError
+from pydamon._model.ranges import PAGE_SIZE, Ranges, join, locate
+from pydamon._model.regions import RegionTable
+from pydamon._model.runs import running_total
+from pydamon._model.stretches import Stretches
+from pydamon._model.unique import unique
+from pydamon._observe.probes.base import ManyBits, Session
+
+__all__ = ["LARGE_CHUNK_BYTES", "Chunk", "ExactLook", "SeenPages", "chunks_of"]
+
+LARGE_CHUNK_BYTES = 1 << 30
+"""The most memory that becomes one stretch."""
+_GAP_BYTES = 4 << 20
+"""Chunks go on over gaps up to this: unmapped memory costs nothing to scan, each chunk does."""
+_AT_ONCE, _AT_ONCE_BYTES = 256, 64 << 20
+"""So much is cleared before the look asks whether there is time for more."""
+_FEW_REGIONS = 4
+"""Each stretch may become so many regions, where the maximum allows."""
+
+Chunk = tuple[int, int, int]
+"""Target, start and end."""
+
+
+class SeenPages(NamedTuple):
+    """The pages of the stretches of a look: flat arrays, as `Stretches` explains."""
+
+    stretches: Stretches
+    present: NDArray[np.bool_]
+    accessed: NDArray[np.bool_]
+    accessed_early: NDArray[np.bool_]
+    """Accessed in the first quarter of the window already."""
+    unobservable: NDArray[np.bool_]
+
+    def draw(self, table: RegionTable, max_regions: int, repeated: Ranges) -> RegionTable:
+        """Draw the regions of the stretches anew, by the pages that were accessed.
+
+        *repeated* are ranges of `order_keys` that count in another target, too.
+        """
+        if not len(self.stretches):
+            return table
+        most = _room(self.stretches, max_regions, max(1, int(table.size.sum())))
+        table = redraw(table, self.stretches, draw_many(self.accessed, self.stretches, most))
+        self._fill(table, repeated)
+        return table
+
+    def _fill(self, table: RegionTable, repeated: Ranges) -> None:
+        """Set the figures of the regions that lie in a stretch, from their pages."""
+        start, end = table.keys.T
+        inside = locate(self.stretches.keys, start, end) >= 0
+        head = self.stretches.place_of(start[inside])
+        pages = (end - start)[inside]
+        for column, marks in (
+            (table.touched, self.accessed),
+            (table.touched_early, self.accessed_early),
+            (table.unobservable, self.unobservable),
+            (table.resident, self.present),
+            (table.repeated, self.present & self.stretches.pages_in(repeated)),
+        ):
+            marked = running_total(marks)
+            column[inside] = (marked[head + pages] - marked[head]) / pages
+        table.misses_since_hit[inside] = table.contradicted[inside] = 0
+        table.seen[inside] = 1
+
+
+class ExactLook:
+    """A look under way: making it clears the chunks, one after the other.
+
+    That stops after *most_ns* of CPU time; `stopped_at` is the target and the address of the first
+    chunk that there was no time for, if there is one.
+    """
+
+    def __init__(
+        self, session: Session, chunks: Iterable[Chunk], most_ns: float = math.inf
+    ) -> None:
+        self._session = session
+        self._cleared_whole: dict[int, bool] = {}
+        """The targets so far, and whether they were cleared as a whole, not chunk by chunk."""
+        self._accessed_early: NDArray[np.bool_] | None = None
+        self.stopped_at: tuple[int, int] | None = None
+        begin_ns = session.clock.cpu_ns()
+        parts: list[tuple[Stretches, NDArray[np.bool_]]] = []
+        for batch in _batches(chunks):
+            if session.clock.cpu_ns() - begin_ns > most_ns:
+                self.stopped_at = batch[0][:2]
+                break
+            parts.append(self._clear(batch))
+        self.stretches, self._stuck = _sorted(parts)
+        self._touched_before = np.zeros(len(self._stuck), np.bool_)
+        """Pages that were accessed between two clears, while the look was made."""
+        for target in self._cleared_whole:
+            self._clear_stuck_pages(target)
+
+    @property
+    def size_bytes(self) -> int:
+        """The memory that is looked at."""
+        return int(self.stretches.pages.sum()) * PAGE_SIZE
+
+    def look_early(self) -> None:
+        """See what was accessed in a quarter of the window: the rest tells how that grows."""
+        self._accessed_early = self._accessed(self._scan())
+
+    def finish(self) -> SeenPages:
+        """See what was accessed since the clear, in the targets that are still there."""
+        bits = self._scan()
+        accessed = self._accessed(bits)
+        early = accessed if self._accessed_early is None else self._accessed_early
+        stretches = self.stretches
+        columns = [bits.present, accessed, early, self._stuck]
+        if bits.gone.any():
+            kept = stretches.of_pages(~bits.gone)
+            stretches = stretches.take(~bits.gone)
+            columns = [flat[kept] for flat in columns]
+        return SeenPages(stretches, *columns)
+
+    def _scan(self) -> ManyBits:
+        return self._session.scan_many(self.stretches, clear=False)
+
+    def _accessed(self, bits: ManyBits) -> NDArray[np.bool_]:
+        accessed: NDArray[np.bool_] = (bits.accessed | self._touched_before) & ~self._stuck
+        return accessed
+
+    def _clear(self, batch: Sequence[Chunk]) -> tuple[Stretches, NDArray[np.bool_]]:
+        """Clear a batch; returns its stretches, and their pages that could not be cleared."""
+        stretches = Stretches.of(batch)
+        for target in unique(stretches.target).tolist():
+            if target not in self._cleared_whole:
+                self._cleared_whole[target] = self._clear_whole(target)
+        left = np.array([not self._cleared_whole[t] for t in stretches.target.tolist()], np.bool_)
+        stuck = np.zeros(int(stretches.offsets[-1]), np.bool_)
+        if left.any():
+            bits = self._session.scan_many(stretches.take(left), clear=True)
+            stuck[stretches.of_pages(left)] = bits.unobservable
+        return stretches, stuck
+
+    def _clear_whole(self, target: int) -> bool:
+        try:
+            return self._session.clear_whole(target)
+        except TargetGoneError:
+            return False
+
+    def _clear_stuck_pages(self, target: int) -> None:
+        """Clear a target process-wide, if its probe asks for that.
+
+        Pages in a TLB look idle after this clear, so accesses since the previous one count; that
+        gap is short.
+        """
+        if self._cleared_whole[target] or not self._session.needs_process_wide_clear(target):
+            return
+        of_target = self.stretches.target == target
+        pages = self.stretches.of_pages(of_target)
+        touched = self._session.scan_many(self.stretches.take(of_target), clear=False).accessed
+        touched &= ~self._stuck[pages]
+        if self._session.clear_process_wide(target):
+            self._touched_before[pages] = touched
+            self._stuck[pages] = False
+
+
+def chunks_of(
+    ranges: Sequence[Ranges],
+    chunk_bytes: int = LARGE_CHUNK_BYTES,
+    cursor: tuple[int, int] = (0, 0),
+) -> Iterator[Chunk]:
+    """Cut the ranges of each target into chunks, each once.
+
+    The first chunk is that at *cursor*, a target and an address. Chunks begin at multiples of
+    *chunk_bytes*, and go on over small gaps.
+    """
+    spans = [join(bounds, _GAP_BYTES).tolist() for bounds in ranges]
+    for from_cursor in (True, False):
+        for target, bounds in enumerate(spans):
+            if (target < cursor[0]) if from_cursor else (target > cursor[0]):
+                continue
+            for begin, end in bounds:
+                for at in range(begin // chunk_bytes * chunk_bytes, end, chunk_bytes):
+                    start = max(at, begin)
+                    if ((target, start) >= cursor) == from_cursor:
+                        yield target, start, min(at + chunk_bytes, end)
+
+
+def _batches(chunks: Iterable[Chunk]) -> Iterator[list[Chunk]]:
+    """The chunks in their order: several at once where they are small."""
+    batch: list[Chunk] = []
+    size = 0
+    for chunk in chunks:
+        batch.append(chunk)
+        size += chunk[2] - chunk[1]
+        if len(batch) == _AT_ONCE or size >= _AT_ONCE_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _sorted(
+    parts: Sequence[tuple[Stretches, NDArray[np.bool_]]],
+) -> tuple[Stretches, NDArray[np.bool_]]:
+    """The stretches in the order of targets and addresses, and the marks of their pages."""
+    rows = [
+        np.stack([part.target, part.start, part.end], axis=1, dtype=np.int64) for part, _ in parts
+    ]
+    columns = np.concatenate([np.empty((0, 3), np.int64), *rows])
+    marks = np.concatenate([np.zeros(0, np.bool_), *(flat for _, flat in parts)])
+    stretches = Stretches(columns[:, 0].astype(np.int32), columns[:, 1], columns[:, 2])
+    order = np.lexsort((columns[:, 1], columns[:, 0]))
+    if (np.diff(order) < 0).any():
+        slices = stretches.slices()
+        marks = np.concatenate([marks[slices[index]] for index in order.tolist()])
+        stretches = stretches.take(order)
+    return stretches, marks
+
+
+def _room(stretches: Stretches, max_regions: int, total_bytes: int) -> NDArray[np.int64]:
+    """How many regions each stretch may become.
+
+    Half of the regions are for stretches, by size; the rest is for random splits.
+    """
+    by_size = max_regions * stretches.pages * PAGE_SIZE // (2 * total_bytes)
+    few = min(_FEW_REGIONS, max_regions // (2 * max(1, len(stretches))))
+    return np.maximum(max(1, few), by_size)

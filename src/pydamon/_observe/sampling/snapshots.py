@@ -1,0 +1,95 @@
+"""Make the snapshot of a window from the merged regions."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon._model.ranges import Ranges, covered
+from pydamon._model.regions import RegionTable
+from pydamon._model.runs import group_bounds
+from pydamon._model.snapshot import UNKNOWN, Cost, Footprint, Snapshot
+from pydamon._observe.sampling.memory import MemoryState
+
+__all__ = ["Timing", "snapshot_of"]
+
+
+class Timing(NamedTuple):
+    """The window of a snapshot, and the intervals that it was taken with."""
+
+    start_ns: int
+    end_ns: int
+    """The window (Unix time)."""
+    sampling_ns: int
+    aggregation_ns: int
+    samples: int
+    """The largest `nr_accesses`."""
+
+
+def snapshot_of(table: RegionTable, memory: MemoryState, timing: Timing, cost: Cost) -> Snapshot:
+    """The snapshot of merged regions."""
+    size = table.size
+    resident_bytes = _resident_bytes(table, memory.footprints)
+    known = resident_bytes != UNKNOWN
+    in_memory = np.where(known, resident_bytes, size)
+    # Without a survey, a region with an access counts as a whole, as in DAMON.
+    by_sampling = (table.nr_accesses >= 1) * (1 - table.unobservable) * in_memory
+    by_survey = np.nan_to_num(table.touched) * size
+    touched_bytes = _rounded(np.where(np.isnan(table.touched), by_sampling, by_survey))
+    # Touched bytes are in memory, even if they were not yet when that was last read.
+    resident_bytes = np.where(known, np.maximum(resident_bytes, touched_bytes), UNKNOWN)
+    unseen_bytes = _rounded((1 - table.seen) * size)
+    unseen_bytes[known] = np.minimum(unseen_bytes, resident_bytes)[known]
+    return Snapshot(
+        start_ns=timing.start_ns,
+        end_ns=timing.end_ns,
+        sampling_ns=timing.sampling_ns,
+        max_nr_accesses=timing.samples,
+        targets=memory.layout.targets,
+        target=table.target,
+        start=table.start,
+        end=table.end,
+        nr_accesses=table.nr_accesses.astype(np.int64),
+        age=_rounded(table.age_ns / timing.aggregation_ns),
+        touched_bytes=touched_bytes,
+        unobservable_bytes=_rounded(table.unobservable * size),
+        cost=cost,
+        footprints=memory.footprints,
+        age_ns=table.age_ns.astype(np.int64),
+        resident_bytes=resident_bytes,
+        unseen_bytes=unseen_bytes,
+        repeated_bytes=_repeated_bytes(table, memory.repeated, resident_bytes),
+    )
+
+
+def _rounded(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.rint(values).astype(np.int64)
+
+
+def _repeated_bytes(
+    table: RegionTable, repeated: Ranges, resident_bytes: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """How much of the resident bytes counts elsewhere; spread evenly where no survey has looked."""
+    start, end = table.keys.T
+    in_memory = np.maximum(resident_bytes, 0)
+    by_address = covered(repeated, start, end) / (end - start) * in_memory
+    by_survey = np.nan_to_num(table.repeated) * table.size
+    repeated_bytes = np.where(np.isnan(table.repeated), by_address, by_survey)
+    return np.minimum(_rounded(repeated_bytes), in_memory)
+
+
+def _resident_bytes(table: RegionTable, footprints: tuple[Footprint, ...]) -> NDArray[np.int64]:
+    """How much of each region is in memory; a share of the RSS where no survey has looked."""
+    size = table.size
+    known = ~np.isnan(table.resident)
+    resident = np.where(known, np.rint(np.nan_to_num(table.resident) * size), UNKNOWN)
+    bounds = group_bounds(table.target, len(footprints)).tolist()
+    for footprint, rows in zip(footprints, map(slice, bounds[:-1], bounds[1:]), strict=True):
+        lacking = ~known[rows]
+        if footprint.rss_bytes and lacking.any():
+            left_bytes = max(0.0, footprint.rss_bytes - resident[rows][~lacking].sum())
+            share = min(1.0, left_bytes / size[rows][lacking].sum())
+            resident[rows] = np.where(lacking, np.rint(size[rows] * share), resident[rows])
+    return resident.astype(np.int64)
