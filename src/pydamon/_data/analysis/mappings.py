@@ -111,7 +111,19 @@ class MappingHeat:
 
 
 class Mappings(tuple[MappingHeat, ...], Displayable):
-    """The mappings of every target, from the most hot bytes to the fewest."""
+    """The mappings of every target, from the most hot bytes to the fewest: see `mappings`.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> mappings = pydamon.analysis.mappings(recording)
+    >>> isinstance(mappings, tuple), len(mappings)
+    (True, 1)
+    """
 
     __slots__ = ()
 
