@@ -22,13 +22,13 @@ from pydamon._cli.command import (
     options,
     percent,
 )
+from pydamon._data.formats import FORMATS
 
 if TYPE_CHECKING:
     from pydamon._observe.options import MonitorOptions
 
 __all__ = [
     "ENGINES",
-    "FORMATS",
     "HISTOGRAMS",
     "PROBES",
     "PROGRAMS",
@@ -55,16 +55,7 @@ __all__ = [
 
 ENGINES = ("auto", "kernel", "sampling")
 PROBES = ("auto", "ebpf", "refs", "exact", "writes", "softdirty", "idle")
-FORMATS = {
-    "native": (".damon",),
-    "parquet": (".parquet", ".pq"),
-    "json_compressed": (".data", ".json_compressed"),
-    "json": (".json",),
-    "ndjson": (".ndjson", ".jsonl"),
-    "csv": (".csv",),
-    "perf_script": (".perf", ".txt"),
-}
-TEXT_FORMATS = ("json", "ndjson", "csv", "perf_script")
+TEXT_FORMATS = tuple(format.name for format in FORMATS if format.is_text)
 HISTOGRAMS = ("rate", "age", "idle", "temperature", "size")
 SORT_KEYS = ("temperature", "size", "rate", "age", "touched", "address", "mapping", "target")
 TOOLS = ("pydamon", "plain", "refs", "exact", "kernel")
@@ -81,7 +72,7 @@ PROGRAMS = (
 F = TypeVar("F", bound=Callable[..., Any])
 
 _FILE = "pydamon.damon"
-_SUFFIXES = ", ".join(f"{name} ({', '.join(ends)})" for name, ends in FORMATS.items())
+_SUFFIXES = ", ".join(f"{format.name} ({', '.join(format.suffixes)})" for format in FORMATS)
 
 
 def cpu_budget_option(default: float | None = 1.0) -> Callable[[F], F]:
@@ -263,7 +254,7 @@ target_options = options(
     ),
     option(
         "--format",
-        type=Choice(FORMATS),
+        type=Choice([format.name for format in FORMATS]),
         metavar="FORMAT",
         help=f"default: by the suffix of TARGET: {_SUFFIXES}",
     ),

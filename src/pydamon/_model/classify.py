@@ -131,6 +131,18 @@ class RegionClasses:
             total=total, cold=cold, repeated=np.zeros_like(total), idle_ns=self.idle_ns, **kept
         )
 
+    @property
+    def undated(self) -> _Bytes:
+        """Cold bytes whose idle time is unknown."""
+        return np.where(self.idle_ns == UNKNOWN, self.cold, 0)
+
+    def ages_reached(self, ages_ns: _Bytes) -> NDArray[np.intp]:
+        """How many of the sorted ages the cold bytes of each region have been idle for.
+
+        An unknown idle time has reached an age of 0 only, for which all cold bytes count.
+        """
+        return np.searchsorted(ages_ns, np.maximum(self.idle_ns, 0), side="right")
+
 
 def _share(amount: _Bytes, part: _Bytes, whole: _Bytes) -> _Bytes:
     """How much of an amount is in a part of the whole, if it is spread evenly; rounded up."""

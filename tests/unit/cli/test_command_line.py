@@ -26,7 +26,6 @@ from pydamon._act.policies import POLICIES
 from pydamon._bench.programs import PROGRAMS
 from pydamon._bench.tools import EXACT, KERNEL, TOOLS
 from pydamon._cli import options as choices
-from pydamon._data.formats import FORMATS
 from pydamon._observe.start import AUTO, ENGINES
 from pydamon.workloads import PATTERNS
 from tests.command_line import PROGRAM, Group, main
@@ -110,8 +109,6 @@ def test_help_takes_at_most_15_times_an_empty_python(words: tuple[str, ...]) -> 
 def test_choices_of_options_match_the_packages() -> None:
     assert (AUTO, *ENGINES) == choices.ENGINES
     assert ("auto", *(probe.name for probe in PROBES)) == choices.PROBES
-    assert {each.name: each.suffixes for each in FORMATS} == choices.FORMATS
-    assert tuple(each.name for each in FORMATS if each.is_text) == choices.TEXT_FORMATS
     assert get_args(analysis.By) == choices.HISTOGRAMS
     assert tuple(analysis.SORT_KEYS) == choices.SORT_KEYS
     assert (*TOOLS, EXACT, KERNEL) == choices.TOOLS

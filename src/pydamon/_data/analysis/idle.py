@@ -15,7 +15,6 @@ from pydamon._data.analysis.folding import (
 )
 from pydamon._data.recording import AnyRecording, Recording
 from pydamon._data.recording.coverage import TargetNumbers
-from pydamon._model.classify import UNKNOWN
 from pydamon._model.display import Displayable
 from pydamon._model.errors import UsageError
 
@@ -146,15 +145,12 @@ class _IdleSums:
         self._numbers.per_target(chunk)
         classes = classes_of(chunk).over(len(self._numbers))
         weight = region_weights(chunk) if self._weighted else 1.0
-        undated = np.where(classes.idle_ns == UNKNOWN, classes.cold, 0)
         for name in self.sums:
-            amount = undated if name == "undated" else getattr(classes, name)
-            self.sums[name] += float((amount * weight).sum())
-        # An unknown idle time has reached the age of 0 only, which asks for all cold bytes.
-        idle_ns = np.maximum(classes.idle_ns, 0)
-        reached = np.searchsorted(self._ages_ns, idle_ns, side="right")
+            self.sums[name] += float((getattr(classes, name) * weight).sum())
+        reached = classes.ages_reached(self._ages_ns)
         self._reached += np.bincount(reached, classes.cold * weight, len(self._reached))
-        self.longest_ns = max(self.longest_ns, int(idle_ns[classes.cold > 0].max(initial=0)))
+        longest_ns = int(classes.idle_ns[classes.cold > 0].max(initial=0))
+        self.longest_ns = max(self.longest_ns, longest_ns)
 
     def at_least(self) -> NDArray[np.float64]:
         """Bytes that have been idle for each of the ages or longer: shape (ages,)."""

@@ -16,7 +16,7 @@ from pydamon._data.analysis.folding import (
 )
 from pydamon._data.recording import AnyRecording, Recording
 from pydamon._data.recording.coverage import TargetNumbers
-from pydamon._model.classify import UNKNOWN, RegionClasses
+from pydamon._model.classify import RegionClasses
 from pydamon._model.display import Displayable
 from pydamon._model.snapshot import Target
 
@@ -111,7 +111,19 @@ class MappingHeat:
 
 
 class Mappings(tuple[MappingHeat, ...], Displayable):
-    """The mappings of every target, from the most hot bytes to the fewest."""
+    """The mappings of every target, from the most hot bytes to the fewest: see `mappings`.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> mappings = pydamon.analysis.mappings(recording)
+    >>> isinstance(mappings, tuple), len(mappings)
+    (True, 1)
+    """
 
     __slots__ = ()
 
@@ -185,18 +197,12 @@ class MappingSums:
         """Sums over the regions of each mapping, times ns: shape (count, columns)."""
         weight = region_weights(chunk)
         rate = chunk.column("nr_accesses") / chunk.column("max_nr_accesses")
-        amounts = {
-            "monitored": chunk.column("end") - chunk.column("start"),
-            "undated": np.where(classes.idle_ns == UNKNOWN, classes.cold, 0),
-        }
-        columns = [
-            amounts[name] if name in amounts else getattr(classes, name) for name in _COLUMNS
-        ]
+        size = chunk.column("end") - chunk.column("start")
+        columns = [size if name == "monitored" else getattr(classes, name) for name in _COLUMNS]
         columns.append(classes.total * rate)
         sums = [np.bincount(place, column * weight, count) for column in columns]
-        # Of cold bytes, how many of the ages they have reached.
         ages = len(self._ages_ns) + 1
-        reached = np.searchsorted(self._ages_ns, np.maximum(classes.idle_ns, 0), side="right")
+        reached = classes.ages_reached(np.array(self._ages_ns))
         cold = np.bincount(place * ages + reached, classes.cold * weight, count * ages)
         return np.column_stack([*sums, cold.reshape(count, ages)])
 

@@ -54,7 +54,20 @@ _MAX_REASON = 80
 
 
 class Columns(Protocol):
-    """The regions that a query is applied to: a value a region for each field."""
+    """The regions that a query is applied to: a value a region for each field.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pydamon.analysis import parse
+    >>> class Sizes:
+    ...     def values(self, name):
+    ...         return np.array([4096, 1 << 20])
+    ...     def texts(self, name):
+    ...         raise KeyError(name)
+    >>> parse("size >= 1MiB").mask(Sizes()).tolist()
+    [False, True]
+    """
 
     def values(self, name: str) -> NDArray[Any]:
         """A column of numbers: a field in bytes, ns or a share; or one of the recording's."""

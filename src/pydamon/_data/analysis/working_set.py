@@ -263,7 +263,18 @@ class FootprintSeries(Displayable):
 
 
 class Footprints(tuple[FootprintSeries, ...], Displayable):
-    """The footprint of everything together, then of each target."""
+    """The footprint of all targets together, then of each target: see `footprint`.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> [series.target is None for series in pydamon.analysis.footprint(recording)]
+    [True, False]
+    """
 
     __slots__ = ()
 

@@ -45,16 +45,11 @@ class BatchReader(Protocol):
 
 
 class Format(Protocol):
-    """A file format.
+    """A file format; `holds` says which facts it can hold, and `None` means all.
 
-    `name` is the name that people use. `suffixes` end the names of its files; new files get the
-    first. `is_text` says whether it is fit for terminals and pipes. `holds` says which facts it can
-    hold; `None` means all.
+    Its name and its suffixes stand in `formats.FORMATS`.
     """
 
-    name: str
-    suffixes: tuple[str, ...]
-    is_text: bool
     holds: Holds | None
 
     def matches(self, head: bytes) -> bool:

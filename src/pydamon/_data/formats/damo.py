@@ -36,9 +36,6 @@ _UNREADABLE = (Incomplete, ValueError, OSError, zlib.error)
 class DamoJson:
     """damo's `json`."""
 
-    name = "json"
-    suffixes: tuple[str, ...] = (".json",)
-    is_text = True
     holds: Holds | None = damo_write.HOLDS
 
     def matches(self, head: bytes) -> bool:
@@ -55,9 +52,6 @@ class DamoJson:
 class DamoJsonCompressed:
     """damo's `json_compressed`, its default."""
 
-    name = "json_compressed"
-    suffixes: tuple[str, ...] = (".data", ".json_compressed")
-    is_text = False
     holds: Holds | None = damo_write.HOLDS
 
     def matches(self, head: bytes) -> bool:

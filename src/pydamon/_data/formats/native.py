@@ -64,9 +64,6 @@ _SCHEMA, _DICTIONARY_BATCH, _RECORD_BATCH = 1, 2, 3
 class Native:
     """An Arrow IPC stream, as `Recorder` writes it."""
 
-    name = "native"
-    suffixes: tuple[str, ...] = (".damon",)
-    is_text = False
     holds: Holds | None = None
 
     def matches(self, head: bytes) -> bool:

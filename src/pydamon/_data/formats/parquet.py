@@ -41,9 +41,6 @@ _SCATTERED = ("start_ns", "end_ns", "start", "end", "cpu_ns", "interruption_ns")
 class Parquet:
     """Parquet with the columns of every recording, and its description in the metadata."""
 
-    name = "parquet"
-    suffixes: tuple[str, ...] = (".parquet", ".pq")
-    is_text = False
     holds: Holds | None = None
 
     def matches(self, head: bytes) -> bool:

@@ -47,9 +47,6 @@ _MAX_ROWS = 2**20
 class PerfScript:
     """Text that `perf script` prints of `perf record -e damon:damon_aggregated`; or `trace-cmd`."""
 
-    name = "perf_script"
-    suffixes: tuple[str, ...] = (".perf", ".txt")
-    is_text = True
     holds: Holds | None = perf_write.HOLDS
 
     def matches(self, head: bytes) -> bool:

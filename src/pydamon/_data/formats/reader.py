@@ -14,10 +14,10 @@ from typing import IO
 import numpy as np
 import pyarrow as pa
 
-from pydamon._data.formats import FORMATS, HEAD_BYTES, format_of
+from pydamon._data.formats import FORMATS, format_of
 from pydamon._data.formats.base import UNREADABLE, BatchReader
 from pydamon._data.formats.checks import RowBuffer, first_nonsense
-from pydamon._data.formats.content import Content, Incomplete
+from pydamon._data.formats.content import HEAD_BYTES, Content, Incomplete
 from pydamon._data.formats.cpu_samples import perf_script_command
 from pydamon._data.recording.coverage import Coverage
 from pydamon._data.recording.file import RecordingFile
@@ -288,29 +288,25 @@ def _copy_of_pipe(path: Path) -> IO[bytes] | None:
         # A socket cannot be opened by its name, but standard input is open already.
         pipe_name = 0 if path == _STDIN else path
         with open(pipe_name, "rb", closefd=pipe_name != 0) as pipe:
-            copy.write(pipe.read(HEAD_BYTES))
-            copy.flush()
+            most_bytes = shutil.disk_usage(tempfile.gettempdir()).free // 2
+            _append(copy, pipe.read(HEAD_BYTES), most_bytes, path)
             if _looks_sound(Path(f"/proc/self/fd/{copy.fileno()}")):
-                _copy_rest(pipe, copy, path)
+                while chunk := pipe.read(_PIPE_BYTES):
+                    _append(copy, chunk, most_bytes, path)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
     return copy
 
 
-def _copy_rest(pipe: IO[bytes], copy: IO[bytes], path: Path) -> None:
-    """Copy what is left in a pipe, as long as half of the disk stays free."""
-    folder = tempfile.gettempdir()
-    most_bytes = (copy.tell() + shutil.disk_usage(folder).free) // 2
-    while copy.tell() <= most_bytes:
-        if not (chunk := pipe.read(_PIPE_BYTES)):
-            copy.flush()
-            return
-        copy.write(chunk)
-    raise RecordingError(
-        f"cannot read {path}: it goes on after {format_size(most_bytes)}, and "
-        f"{folder} cannot hold more",
-        hint="set TMPDIR to a directory on a larger disk, or write it to a file",
-    )
+def _append(copy: IO[bytes], chunk: bytes, most_bytes: int, path: Path) -> None:
+    copy.write(chunk)
+    copy.flush()
+    if copy.tell() > most_bytes:
+        raise RecordingError(
+            f"cannot read {path}: it goes on after {format_size(most_bytes)}, and "
+            f"{tempfile.gettempdir()} cannot hold more",
+            hint="set TMPDIR to a directory on a larger disk, or write it to a file",
+        )
 
 
 def _reader_of(path: Path, content_path: Path) -> BatchReader:

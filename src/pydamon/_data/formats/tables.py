@@ -56,9 +56,6 @@ _MAY_LACK = (*OPTIONAL_COLUMNS, EXTRA.name)
 class Csv:
     """Comma-separated values, with a header."""
 
-    name = "csv"
-    suffixes: tuple[str, ...] = (".csv",)
-    is_text = True
     holds: Holds | None = None
 
     def matches(self, head: bytes) -> bool:
@@ -143,9 +140,6 @@ def _header(head: bytes) -> tuple[str, list[str]]:
 class Ndjson:
     """A JSON object a line."""
 
-    name = "ndjson"
-    suffixes: tuple[str, ...] = (".ndjson", ".jsonl")
-    is_text = True
     holds: Holds | None = None
 
     def matches(self, head: bytes) -> bool:
