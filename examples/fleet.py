@@ -1,12 +1,11 @@
-"""The working sets of a fleet: one report over a directory of recordings, by any query engine.
+"""The working sets of a fleet: a report over a directory of recordings, by any query engine.
 
     pip install 'pydamon[fleet]'
     for file in *.damon; do pydamon convert "$file" "fleet/${file%.damon}.parquet"; done
     python examples/fleet.py fleet
 
-pydamon reads the directory as one recording. Where that takes too long or too much memory, the same
-files are asked by DuckDB or Polars, or by Dask on as many machines as it takes: a recording is a
-table, and nothing of pydamon is needed to read it.
+pydamon reads the directory as one recording. DuckDB and Polars are faster on large directories, and
+Dask uses several machines. They need nothing of pydamon, because a recording is a table.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ __all__ = ["ENGINES", "HostReport"]
 
 
 class HostReport(NamedTuple):
-    """The working sets of a host's snapshots, in bytes."""
+    """The working sets of the snapshots of a host, in bytes."""
 
     host: str
     snapshots: int
@@ -29,21 +28,21 @@ class HostReport(NamedTuple):
 
 
 def by_pydamon(folder: Path) -> list[HostReport]:
-    """In parts, so that memory stays bounded."""
+    """Read the recording in parts, so that memory stays bounded."""
     import numpy as np
 
     import pydamon
 
-    found: dict[str, list[int]] = {}
+    sizes_by_host: dict[str, list[int]] = {}
     for part in pydamon.open_recording(folder):
         first = part.snapshot_offsets[:-1]
         sizes = np.add.reduceat(part.column("touched_bytes"), first).tolist()
         hosts, codes = part.names("host"), part.codes("host")[first].tolist()
         for code, size in zip(codes, sizes, strict=True):
-            found.setdefault(hosts[code], []).append(size)
+            sizes_by_host.setdefault(hosts[code], []).append(size)
     return [
         HostReport(host, len(sizes), float(np.median(sizes)), max(sizes))
-        for host, sizes in sorted(found.items())
+        for host, sizes in sorted(sizes_by_host.items())
     ]
 
 
@@ -81,7 +80,7 @@ def by_polars(folder: Path) -> list[HostReport]:
 
 
 def by_dask(folder: Path) -> list[HostReport]:
-    """With two workers in this process; `Client("scheduler:8786")` takes a cluster's instead."""
+    """Use two workers in this process. `Client("scheduler:8786")` would use those of a cluster."""
     import dask.dataframe as dd
     from distributed import Client
 
@@ -93,8 +92,8 @@ def by_dask(folder: Path) -> list[HostReport]:
         snapshots = regions.groupby(["host", "start_ns", "end_ns"]).touched_bytes.sum().compute()
     hosts = snapshots.groupby("host").agg(["count", "median", "max"]).sort_index()
     return [
-        HostReport(str(one.Index), int(one.count_), float(one.median), int(one.max))
-        for one in hosts.rename(columns={"count": "count_"}).itertuples()
+        HostReport(str(row.Index), int(row.count_), float(row.median), int(row.max))
+        for row in hosts.rename(columns={"count": "count_"}).itertuples()
     ]
 
 
@@ -102,18 +101,19 @@ ENGINES = {"pydamon": by_pydamon, "duckdb": by_duckdb, "polars": by_polars, "das
 
 
 def main(folder: Path) -> None:
-    """Ask every engine, and show what they found."""
+    """Ask every engine, and print the ten hosts with the largest working sets."""
     reports = {}
     for name, engine in ENGINES.items():
         began = time.perf_counter()
         reports[name] = engine(folder)
         print(f"{name}: {time.perf_counter() - began:.2f} s", file=sys.stderr)
     first = next(iter(reports.values()))
-    print("the same numbers" if all(one == first for one in reports.values()) else "THEY DIFFER")
-    for one in sorted(first, key=lambda one: -one.largest)[:10]:
+    agree = all(report == first for report in reports.values())
+    print("the same numbers" if agree else "THEY DIFFER")
+    for host in sorted(first, key=lambda host: -host.largest)[:10]:
         print(
-            f"{one.host:20} {one.snapshots:8} snapshots, working set "
-            f"{one.median / 2**20:10.1f} MiB, at most {one.largest / 2**20:10.1f} MiB"
+            f"{host.host:20} {host.snapshots:8} snapshots, working set "
+            f"{host.median / 2**20:10.1f} MiB, at most {host.largest / 2**20:10.1f} MiB"
         )
 
 

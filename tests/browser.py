@@ -19,12 +19,14 @@ from websockets.sync.client import ClientConnection, connect
 
 __all__ = ["CHROMIUM", "Tab", "chromium"]
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+_NAMES = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, _NAMES)), None)
+"""The browser of Debian's `chromium` or `chromium-headless-shell`; `None` without one."""
 _PATIENCE_S = 60
 
 
 class Tab:
-    """A page in the browser; `requests` are the addresses of all that it asked for."""
+    """A page in the browser; `requests` are the addresses that it has asked for."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
@@ -54,7 +56,7 @@ class Tab:
             self.errors.append(str(params["exceptionDetails"]))
 
     def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression; of a promise, what it is settled to."""
+        """The value of a JavaScript expression; of a promise, the value that it settles to."""
         result = self.send(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )
@@ -108,7 +110,7 @@ class Tab:
             self.send("Input.dispatchKeyEvent", type=kind, key=key, code=key)
 
     def picture(self) -> Image.Image:
-        """What is on the screen."""
+        """The picture on the screen."""
         data = self.send("Page.captureScreenshot", format="png")["data"]
         return Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
 
@@ -137,7 +139,7 @@ def chromium(profile: Path) -> Iterator[Tab]:
 
 
 def _address(profile: Path) -> str:
-    """Where the page can be talked to."""
+    """The address of the page's DevTools protocol."""
     port_file = profile / "DevToolsActivePort"
     end_s = time.monotonic() + _PATIENCE_S
     while not (port_file.exists() and port_file.read_text().count("\n")):
@@ -147,7 +149,7 @@ def _address(profile: Path) -> str:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while True:
         with opener.open(f"http://127.0.0.1:{port}/json/list", timeout=_PATIENCE_S) as answer:
-            pages = [one for one in json.load(answer) if one["type"] == "page"]
+            pages = [target for target in json.load(answer) if target["type"] == "page"]
         if pages:
             return str(pages[0]["webSocketDebuggerUrl"])
         time.sleep(0.05)

@@ -1,4 +1,8 @@
-"""No test is timed: a busy machine is no failure."""
+"""Settings and fixtures of all tests. No test has a time limit, because machines are shared.
+
+Private names: these fixtures keep tests away from the kernel's DAMON of this machine, and there is
+no public switch for that.
+"""
 
 from __future__ import annotations
 
@@ -22,37 +26,48 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 _HERE = Path(__file__).parent
-_LONG = ("test_commands.py", "test_odd_programs.py", "test_schemes.py", "test_targets.py")
 _LIVE = tuple(_HERE / name for name in ("integration", "vm"))
+_LONG = tuple(
+    _HERE / "integration" / name
+    for name in (
+        "bench",
+        "test_commands.py",
+        "test_odd_programs.py",
+        "test_schemes.py",
+        "test_targets.py",
+    )
+)
+"""Live tests for `make test-live` only. Single tests have the marker `long` themselves."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give a test that watches a real process another try.
+    """Mark tests by their place, and let live tests run up to three times.
 
-    What else runs on the machine changes what such a test sees, but a defect is still there at
-    the next try. The summary names what was tried again.
+    Other programs on the machine change the results of a live test, but a defect fails every time.
+    The summary names the tests that ran again.
     """
     for item in items:
         if any(item.path.is_relative_to(place) for place in _LIVE):
             item.add_marker(pytest.mark.live)
         if item.get_closest_marker("live"):
             item.add_marker(pytest.mark.flaky(reruns=2))
-            if item.path.is_relative_to(_HERE / "integration/bench") or item.path.name in _LONG:
+            if any(item.path.is_relative_to(place) for place in _LONG):
                 item.add_marker(pytest.mark.long)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say why a test was tried again."""
+    """Print why a test ran again."""
     for report in terminalreporter.stats.get("rerun", ()):
         lines = [line for line in report.longreprtext.splitlines() if line.startswith("E ")]
-        terminalreporter.write_line(f"tried again: {report.nodeid}: {' '.join(lines[:3])}")
+        terminalreporter.write_line(f"ran again: {report.nodeid}: {' '.join(lines[:3])}")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _an_event_stays_open() -> Iterator[None]:
-    """In the virtual machine, the first event is opened once, and the last one closed once.
+    """Keep an event open for the whole session in the virtual machine.
 
-    Each time the kernel patches its scheduler, and emulated CPUs do not always survive that.
+    The kernel patches its scheduler when the first event opens and when the last event closes, and
+    emulated CPUs do not always survive that.
     """
     with ExitStack() as stack:
         if os.environ.get("PYDAMON_VM") == "1":
@@ -62,14 +77,14 @@ def _an_event_stays_open() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _the_machines_damon_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is somebody's, or will be: only in the virtual machine do tests drive the kernel's own."""
+def _the_machines_damon_stays_untouched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tests use the kernel's DAMON in the virtual machine only: here it may have a user."""
     if FREE:
         return
 
     def check(files: Files | None = None, *others: Path) -> None:
         if files is None or files.root == ADMIN:
-            raise ProbeUnavailable("tests leave this machine's DAMON alone")
+            raise ProbeUnavailable("tests do not touch the DAMON of this machine")
         check_free(files, *others)
 
     monkeypatch.setattr("pydamon._observe.kernel.open.check_free", check)
@@ -78,7 +93,7 @@ def _the_machines_damon_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_kdamond_is_left() -> Iterator[None]:
-    """Neither by what ended nor by what was killed: its guardian needs a moment."""
+    """Wait until no kdamond runs: the guardian of a killed monitor needs a moment."""
     yield
     deadline_s = time.monotonic() + 20
     while FREE and kdamonds():

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import pyarrow as pa
 
-from pydamon._data.recording.arrays import batch_of, constant, named
-from pydamon._data.recording.format import file_schema
+from pydamon._data.recording.arrow import constant_array, dictionary_array
+from pydamon._data.recording.rows import batch_of
+from pydamon._data.recording.schema import file_schema
 from tests.recordings import info
 
 __all__ = ["bombs"]
@@ -236,12 +237,12 @@ def _rows(count: int) -> pa.RecordBatch:
     ones = np.ones(count, np.int64)
     columns = {"start_ns": start_ns, "end_ns": start_ns + 1, "end": ones, "max_nr_accesses": ones}
     columns["age"] = np.zeros(count, np.int64)
-    return batch_of({**columns, "host": constant("", count)}, count)
+    return batch_of({**columns, "host": constant_array("", count)}, count)
 
 
 def _targets(count: int) -> pa.RecordBatch:
     batch = _rows(count)
-    names = named(np.arange(count, dtype=np.int32), [f"t{n}" for n in range(count)])
+    names = dictionary_array(np.arange(count, dtype=np.int32), [f"t{n}" for n in range(count)])
     return _replaced(_replaced(batch, "target", names), "pid", pa.array(range(count), pa.int32()))
 
 
@@ -252,7 +253,7 @@ def _replaced(batch: pa.RecordBatch, name: str, values: pa.Array) -> pa.RecordBa
 
 def _with_names(names: list[str]) -> pa.RecordBatch:
     codes = np.arange(len(names), dtype=np.int32)
-    return _replaced(_rows(len(names)), "mapping", named(codes, names))
+    return _replaced(_rows(len(names)), "mapping", dictionary_array(codes, names))
 
 
 def _with_name(size: int) -> pa.RecordBatch:

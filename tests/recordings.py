@@ -40,7 +40,7 @@ def info() -> RecordingInfo:
 
 def target(pid: int, name: str, *mappings: tuple[int, int, str, str]) -> Target:
     """A target with mappings."""
-    return Target(pid, name, MappingTable(tuple(Mapping(*one) for one in mappings)))
+    return Target(pid, name, MappingTable(tuple(Mapping(*mapping) for mapping in mappings)))
 
 
 def snapshot(
@@ -103,8 +103,8 @@ def busy(count: int) -> list[Snapshot]:
 def killed(path: Path, snapshots: Iterable[Snapshot]) -> bytes:
     """What there is of a recording that was not closed: a batch a second."""
     with Recorder(path, info(), force=True) as recorder:
-        for one in snapshots:
-            recorder.write(one)
+        for each in snapshots:
+            recorder.write(each)
         recorder.flush()
         return path.read_bytes()
 
@@ -112,8 +112,8 @@ def killed(path: Path, snapshots: Iterable[Snapshot]) -> bytes:
 def record(path: Path, snapshots: Iterable[Snapshot]) -> Recording:
     """Write snapshots to a file and read them back."""
     with Recorder(path, info(), force=True) as recorder:
-        for one in snapshots:
-            recorder.write(one)
+        for each in snapshots:
+            recorder.write(each)
     return read_recording(path)
 
 

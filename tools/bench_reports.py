@@ -1,11 +1,11 @@
-"""How long reports take, and how much memory, beside damo's of the same data.
+"""Time and memory of reports, compared with damo on the same data.
 
     python tools/bench_reports.py [--rows 1000000] [--damo PATH]
 
-Makes a recording of made-up regions, 100 a snapshot, in pydamon's format and in damo's
-(`json_compressed`), runs each report as a process of its own, and compares the working sets.
-`--damo` is the command of damo 3.4.3: `pip install damo==3.4.3` in an environment of its own. Only
-its reports on a file are run, which touch nothing of the machine.
+It writes made-up regions, 100 a snapshot, in pydamon's format and in damo's (`json_compressed`).
+Then it runs each report in a process of its own, and compares the working sets. `--damo` is the
+command of damo 3.4.3: `pip install damo==3.4.3` in another environment. It only runs damo's
+reports on a file, which do not change the machine.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ DAMO_WSS = ("--raw_number", "-r", "0", "101", "25", "--exclude_samples", "0")
 
 @dataclass(frozen=True)
 class Cost:
-    """Medians of the runs of a command."""
+    """Medians over the runs of a command."""
 
     seconds: float
     cpu_seconds: float
@@ -50,7 +50,7 @@ class Cost:
 
 
 def snapshots(rows: int) -> Iterator[Snapshot]:
-    """100,000 pages in two mappings, cut at random, of which 40 % are accessed at random rates."""
+    """Yield snapshots of 100,000 pages in random regions, 40 % of them with random access rates."""
     rng = np.random.default_rng(1)
     heap = Mapping(BASE, BASE + 50_000 * PAGE, "rw-p", "[heap]")
     library = Mapping(BASE + 60_000 * PAGE, BASE + 110_000 * PAGE, "r-xp", "/usr/lib/libfoo.so")
@@ -81,7 +81,7 @@ def snapshots(rows: int) -> Iterator[Snapshot]:
 
 
 def write(rows: int, ours: Path, theirs: Path) -> None:
-    """The same snapshots in both formats."""
+    """Write the same snapshots in both formats."""
     squeeze = zlib.compressobj()
     with (
         theirs.open("wb") as file,
@@ -98,19 +98,20 @@ def write(rows: int, ours: Path, theirs: Path) -> None:
             "scheme_filters": [],
         }
         file.write(squeeze.compress(f'[{json.dumps(head)[:-1]}, "snapshots": ['.encode()))
-        for number, one in enumerate(snapshots(rows)):
-            recorder.write(one)
-            text = (", " if number else "") + json.dumps(_theirs(one))
+        for number, snapshot in enumerate(snapshots(rows)):
+            recorder.write(snapshot)
+            text = (", " if number else "") + json.dumps(_theirs(snapshot))
             file.write(squeeze.compress(text.encode()))
         file.write(squeeze.compress(b'], "data_source": "unknown"}]'))
         file.write(squeeze.flush())
 
 
-def _theirs(one: Snapshot) -> dict[str, object]:
-    columns = (one.start, one.end, one.nr_accesses, one.age)
+def _theirs(snapshot: Snapshot) -> dict[str, object]:
+    """Return a snapshot in damo's form."""
+    columns = (snapshot.start, snapshot.end, snapshot.nr_accesses, snapshot.age)
     return {
-        "start_time": str(one.start_ns),
-        "end_time": str(one.end_ns),
+        "start_time": str(snapshot.start_ns),
+        "end_time": str(snapshot.end_ns),
         "regions": [
             {
                 "start": str(start),
@@ -122,16 +123,16 @@ def _theirs(one: Snapshot) -> dict[str, object]:
             }
             for start, end, hits, age in zip(*(column.tolist() for column in columns), strict=True)
         ],
-        "total_bytes": str(int(one.size.sum())),
+        "total_bytes": str(int(snapshot.size.sum())),
         "damos_stats": None,
         "sample_interval_us": None,
     }
 
 
 def measure(command: Sequence[str], runs: int) -> Cost:
-    """Run a command so many times, from a shell's point of view: start-up included."""
+    """Run a command several times, and measure whole runs, with their start."""
     seconds, cpu_seconds, peaks, output = [], [], [], ""
-    # As installed packages have them, modules are compiled: the first run sees to that.
+    # The first run compiles the modules, as in an installed package.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     for run in range(runs + 1 if runs > 1 else 1):
         begin_s = time.monotonic()
@@ -191,14 +192,15 @@ def main() -> None:
 
 
 def _compare(ours: str, theirs: str) -> None:
-    """Whether the two tables have the same working sets."""
-    found = json.loads(ours)["total"]["percentiles"]
+    """Print whether the two reports have the same working sets."""
+    our_sizes = json.loads(ours)["total"]["percentiles"]
     rows = [line.split() for line in theirs.splitlines() if not line.startswith("#")]
-    other = {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[0] in found}
-    if other:
-        print(f"         the working sets are {'the same' if found == other else 'NOT the same'}")
-        if found != other:
-            print(f"         {found}\n         {other}")
+    their_sizes = {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[0] in our_sizes}
+    if their_sizes:
+        same = our_sizes == their_sizes
+        print(f"         the working sets are {'the same' if same else 'NOT the same'}")
+        if not same:
+            print(f"         {our_sizes}\n         {their_sizes}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Compile the BPF program with the C compiler that PyPI carries (ziglang)."""
+"""Compile the BPF program with the C compiler of the package ziglang."""
 
 from __future__ import annotations
 
@@ -10,26 +10,24 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src/pydamon/_observe/probes/ebpf/sampler.bpf.c"
 
 
-def build(source: Path = SOURCE) -> Path:
-    """Compile *source* next to itself, with `.o` in place of `.c`; returns the object's path."""
-    output = source.with_suffix(".o")
+def build(source: Path = SOURCE) -> list[Path]:
+    """Compile *source* next to itself, with loops of the kernel's and without; the objects."""
+    name = source.name.removesuffix(".bpf.c")
+    return [
+        _compile(source, source.with_name(f"{name}.bpf.o")),
+        _compile(source, source.with_name(f"{name}_bounded.bpf.o"), "-DWITHOUT_BPF_LOOP"),
+    ]
+
+
+def _compile(source: Path, output: Path, *flags: str) -> Path:
     command = [
         *(sys.executable, "-m", "ziglang", "cc", "-target", "bpfel-freestanding"),
-        *(
-            "-O2",
-            "-Wall",
-            "-Wextra",
-            "-Wno-unused-parameter",
-            "-Werror",
-            "-c",
-            str(source),
-            "-o",
-            str(output),
-        ),
+        *("-O2", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", *flags),
+        *("-c", str(source), "-o", str(output)),
     ]
     subprocess.run(command, check=True)
     return output
 
 
 if __name__ == "__main__":
-    print(build())
+    print(*build(), sep="\n")

@@ -1,4 +1,4 @@
-"""Build hook: wheels and editable installs carry the compiled BPF object."""
+"""Build hook: compile the BPF program for wheels and editable installs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from bpf_build import build
 
 
 class CustomBuildHook(BuildHookInterface[Any]):
+    """Compiles the BPF program before hatchling collects the files of a wheel."""
+
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile it, unless this is an sdist, which has the source only."""
         if self.target_name == "wheel":
             build()

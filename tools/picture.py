@@ -10,19 +10,18 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 
 from pydamon import analysis, read_recording
-from pydamon._show.terminal import HeatMapView, WorkingSetView
 
 
 def main(recording_path: str, out_path: str) -> None:
-    """Heat map and working set, as a terminal of 110 columns shows them."""
+    """Draw the heat map and the working set as in a terminal of 110 columns."""
     recording = read_recording(recording_path)
     with Path("/dev/null").open("w") as nowhere:
         console = Console(
             record=True, width=110, file=nowhere, force_terminal=True, color_system="truecolor"
         )
-        console.print(HeatMapView(analysis.heatmap(recording, rows=48, columns=84)))
-        console.print(WorkingSetView(analysis.working_set(recording)))
-        # Without the font that the format would fetch from elsewhere.
+        console.print(analysis.heatmap(recording, rows=48, columns=84))
+        console.print(analysis.working_set(recording))
+        # Rich's format would load a font from the network.
         svg_format = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
         svg = console.export_svg(title="pydamon report heatmap, wss", code_format=svg_format)
     Path(out_path).write_text(svg)

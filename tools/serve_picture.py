@@ -1,4 +1,4 @@
-"""Take the pictures of `pydamon serve` in docs/live.md, from the project's root:
+"""Take the pictures of `pydamon serve` in docs/how-to/live.md, from the project's root:
 
 python -m tools.serve_picture RECORDING OUT.png [light|dark]
 """
@@ -18,7 +18,7 @@ from pydamon._show.web import Server
 
 
 def main(recording_path: str, out_path: str, theme: str = "dark") -> None:
-    """The page of a recording, in a window of 1100 by 655, in so many colours."""
+    """Take the picture of a recording's page, in a window of 1100 by 655."""
     server = Server(Replay(read_recording(recording_path)))
     threading.Thread(target=server.run).start()
     try:

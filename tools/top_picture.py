@@ -1,4 +1,4 @@
-"""Draw the picture of `pydamon top` in docs/live.md: top_picture.py RECORDING OUT.svg"""
+"""Draw the picture of `pydamon top` in docs/how-to/live.md: top_picture.py RECORDING OUT.svg"""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pydamon._show.top import TopApp
 
 
 async def main(recording_path: str, out_path: str) -> None:
-    """The end of a recording, as a terminal of 100 columns shows it."""
+    """Draw the end of a recording as in a terminal of 100 columns."""
     app = TopApp(Replay(read_recording(recording_path)))
     app.title = "pydamon top"
     async with app.run_test(size=(100, 30)) as pilot:
         await pilot.press("end", "up")
         await pilot.pause()
-        # Without the font that the format would fetch from elsewhere.
+        # Textual's picture would load a font from the network.
         svg = re.sub(r"@font-face \{.*?\}", "", app.export_screenshot(), flags=re.DOTALL)
     Path(out_path).write_text(svg)
 

@@ -1,20 +1,28 @@
-from . import analysis, export, live, objects
+from . import analysis, export, live, objects, policies, probes, workloads
+from ._act.applied import Applied, AppliedScheme, Tried
 from ._act.apply import apply
 from ._act.kernel import (
-    KernelScheme,
-    KernelSchemes,
     LruSortModule,
     LruSortParameters,
+    ModuleStatus,
     ReclaimModule,
     ReclaimParameters,
     StatModule,
+    StatStatus,
 )
-from ._act.runtime import AppliedScheme, AppliedSchemes
 from ._act.schemes import read_damo_schemes, read_schemes
+from ._data.formats.cpu_samples import CpuSample, read_cpu_samples
 from ._data.formats.output import write_recording
 from ._data.formats.reader import merge_recordings, open_recording, read_recording
-from ._data.recording import Recorder, Recording, RecordingFile, RecordingInfo
+from ._data.recording import (
+    Recorder,
+    Recording,
+    RecordingFile,
+    RecordingInfo,
+)
 from ._model.attrs import Attrs, IntervalGoal
+from ._model.classify import RegionClasses
+from ._model.display import Displayable, Drawable
 from ._model.errors import (
     KernelError,
     ProbeError,
@@ -23,9 +31,11 @@ from ._model.errors import (
     RecordingError,
     SchemeError,
     TargetError,
+    TargetGoneError,
     UsageError,
 )
 from ._model.mappings import Mapping, MappingTable
+from ._model.rates import Rate
 from ._model.schemes import (
     AccessPattern,
     Destination,
@@ -38,40 +48,58 @@ from ._model.schemes import (
     Watermarks,
     Weights,
 )
-from ._model.snapshot import Cost, Snapshot, SnapshotRegion, Target
-from ._model.units import format_duration, format_size
-from ._observe.monitor import Monitor
+from ._model.schemes.fields import Ns
+from ._model.schemes.pattern import Age, Bounds
+from ._model.snapshot import Cost, Footprint, Snapshot, SnapshotRegion, Target
+from ._model.units import Share, format_duration, format_size
+from ._observe.monitor import Monitor, PageControl, SchemeRunner
+from ._observe.options import CommonOptions, MonitorOptions
 from ._observe.probes import PROBES
 from ._observe.probes.trace import Access, Phase, Trace
 from ._observe.sampling import simulate
 from ._observe.start import monitor, monitor_physical
+from ._observe.targets import Layout
+from ._record import record
+
+__version__: str
 
 __all__ = [
     "PROBES",
     "Access",
     "AccessPattern",
+    "Age",
+    "Applied",
     "AppliedScheme",
-    "AppliedSchemes",
     "Attrs",
+    "Bounds",
+    "CommonOptions",
     "Cost",
+    "CpuSample",
     "Destination",
+    "Displayable",
+    "Drawable",
     "Filter",
+    "Footprint",
     "Goal",
     "Guard",
     "IntervalGoal",
     "KernelError",
-    "KernelScheme",
-    "KernelSchemes",
+    "Layout",
     "LruSortModule",
     "LruSortParameters",
     "Mapping",
     "MappingTable",
+    "ModuleStatus",
     "Monitor",
+    "MonitorOptions",
+    "Ns",
+    "PageControl",
     "Phase",
     "ProbeError",
     "ProbeUnavailable",
     "PydamonError",
     "Quota",
+    "Rate",
     "ReclaimModule",
     "ReclaimParameters",
     "Recorder",
@@ -79,15 +107,21 @@ __all__ = [
     "RecordingError",
     "RecordingFile",
     "RecordingInfo",
+    "RegionClasses",
     "Scheme",
     "SchemeError",
+    "SchemeRunner",
     "SchemeStats",
+    "Share",
     "Snapshot",
     "SnapshotRegion",
     "StatModule",
+    "StatStatus",
     "Target",
     "TargetError",
+    "TargetGoneError",
     "Trace",
+    "Tried",
     "UsageError",
     "Watermarks",
     "Weights",
@@ -102,9 +136,14 @@ __all__ = [
     "monitor_physical",
     "objects",
     "open_recording",
+    "policies",
+    "probes",
+    "read_cpu_samples",
     "read_damo_schemes",
     "read_recording",
     "read_schemes",
+    "record",
     "simulate",
+    "workloads",
     "write_recording",
 ]

@@ -1,4 +1,4 @@
-"""What monitors see, as metrics for Prometheus and OpenTelemetry."""
+"""Metrics of monitors for Prometheus and OpenTelemetry."""
 
 from pydamon._show.metrics import *  # noqa: F403
 from pydamon._show.metrics import __all__  # noqa: F401

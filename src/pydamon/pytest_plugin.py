@@ -1,29 +1,45 @@
 """pytest: a limit on the working set of a test, and the idle memory that a test run holds.
 
-@pytest.mark.working_set(limit="100MiB")
-def test_it(): ...
+The plugin is there when pydamon is installed. The marker `working_set` fails a test that touches
+more memory than its limit; the option `--pydamon-idle` watches the whole run, and lists the largest
+objects that it holds but does not use.
 
-pytest --pydamon-idle
+Examples
+--------
+>>> import pathlib, subprocess, sys, tempfile
+>>> test = '''
+... import pytest
+...
+... @pytest.mark.working_set(limit="500MiB")
+... def test_it():
+...     assert len(bytes(1 << 20)) == 1 << 20
+... '''
+>>> with tempfile.TemporaryDirectory() as directory:
+...     file = pathlib.Path(directory, "test_it.py")
+...     _ = file.write_text(test)
+...     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)]
+...     subprocess.run(command, capture_output=True, cwd=directory).returncode
+0
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-# What costs time to import is imported when a test asks for it: pytest loads this at every start.
+# pytest loads this at every start, so slow modules are imported where a test asks for them.
 if TYPE_CHECKING:
-    from pydamon._objects import ObjectReport, Watch
+    from pydamon._objects import ObjectReport, ObjectUse, Watch
 
 __all__: list[str] = []
 
 _MOST = 10
-_IDLE = ("cold", "untouched")
+_IDLE_STATES = ("cold", "untouched")
 _WATCH: pytest.StashKey[Watch] = pytest.StashKey()
 _REPORT: pytest.StashKey[ObjectReport] = pytest.StashKey()
 
@@ -38,7 +54,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell of the marker."""
+    """Register the marker."""
     config.addinivalue_line(
         "markers",
         "working_set(limit): fail the test if it touches more memory than that, as in '100MiB'",
@@ -51,53 +67,63 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     marker = pyfuncitem.get_closest_marker("working_set")
     if marker is None:
         return (yield)
-    from pydamon._model.units import format_size, parse_size  # noqa: PLC0415
+    from pydamon._model.units import format_size  # noqa: PLC0415
 
-    try:
-        limit = parse_size(_limit(*marker.args, **marker.kwargs))
-    except (TypeError, ValueError) as error:
-        text = f"the marker working_set wants a limit, as in '100MiB': {error}"
-        raise pytest.fail.Exception(text, pytrace=False) from None
-    before_bytes = _begin()
+    limit_bytes = _limit_bytes(marker)
+    resident_bytes = _reset()
     result = yield
-    used = _touched(before_bytes)
-    if used > limit:
+    used_bytes = _touched_bytes(resident_bytes)
+    if used_bytes > limit_bytes:
         pytest.fail(
-            f"the working set was {format_size(used)}, more than the limit of {format_size(limit)}",
+            f"the working set was {format_size(used_bytes)}, "
+            f"more than the limit of {format_size(limit_bytes)}",
             pytrace=False,
         )
     return result
 
 
-def _limit(limit: str | int) -> str | int:
-    return limit
+def _limit_bytes(marker: pytest.Mark) -> int:
+    """The limit of a marker; fails the test where it is no size."""
+    from pydamon._model.units import parse_size  # noqa: PLC0415
+
+    def only_limit(limit: str | int) -> str | int:
+        return limit
+
+    try:
+        return parse_size(only_limit(*marker.args, **marker.kwargs))
+    except (TypeError, ValueError) as error:
+        text = f"the marker working_set wants a limit, as in '100MiB': {error}"
+        raise pytest.fail.Exception(text, pytrace=False) from None
 
 
-def _begin() -> int:
-    """Forget what was touched, and the peak; the resident bytes."""
-    for word in (b"1", b"5"):  # accessed bits; the peak of the resident set (proc(5))
-        Path("/proc/self/clear_refs").write_bytes(word)
-    return _status("VmRSS")
+def _reset() -> int:
+    """Clear the accessed bits and the peak of the resident set; returns the resident bytes."""
+    for command in (b"1", b"5"):  # accessed bits; the peak (proc(5))
+        Path("/proc/self/clear_refs").write_bytes(command)
+    return _status_bytes("VmRSS")
 
 
-def _touched(before_bytes: int) -> int:
-    """What was touched since `_begin`: of what is there, and of what has come and gone."""
+def _touched_bytes(resident_bytes: int) -> int:
+    """Bytes touched since `_reset`: pages that are there, and pages that came and went.
+
+    Pages that went show in a peak above the resident set before and after.
+    """
     rollup = Path("/proc/self/smaps_rollup").read_bytes()
-    found = re.search(rb"^Referenced:\s+(\d+) kB", rollup, re.MULTILINE)
-    assert found is not None
-    gone_bytes = _status("VmHWM") - max(before_bytes, _status("VmRSS"))
-    return 1024 * int(found[1]) + max(0, gone_bytes)
+    referenced = re.search(rb"^Referenced:\s+(\d+) kB", rollup, re.MULTILINE)
+    assert referenced is not None
+    gone_bytes = _status_bytes("VmHWM") - max(resident_bytes, _status_bytes("VmRSS"))
+    return 1024 * int(referenced[1]) + max(0, gone_bytes)
 
 
-def _status(key: str) -> int:
+def _status_bytes(key: str) -> int:
     status = Path("/proc/self/status").read_bytes()
-    found = re.search(rb"^%b:\s+(\d+) kB" % key.encode(), status, re.MULTILINE)
-    assert found is not None
-    return 1024 * int(found[1])
+    match = re.search(rb"^%b:\s+(\d+) kB" % key.encode(), status, re.MULTILINE)
+    assert match is not None
+    return 1024 * int(match[1])
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Begin to watch, if that is asked for: now that what the modules hold is there."""
+    """Start to watch if `--pydamon-idle` asks for it: the objects of all modules exist by now."""
     if session.config.getoption("--pydamon-idle") and not hasattr(session.config, "workerinput"):
         from pydamon._model.errors import PydamonError  # noqa: PLC0415
         from pydamon._objects import Watch  # noqa: PLC0415
@@ -110,7 +136,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Look what is there before the fixtures of the last test go."""
+    """Make the report before the fixtures of the last test are freed."""
     if nextitem is None and (watch := item.config.stash.get(_WATCH, None)):
         item.config.stash[_REPORT] = watch.report
 
@@ -123,38 +149,45 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Show the objects that lie idle."""
+    """List the idle objects."""
     if not config.getoption("--pydamon-idle"):
         return
     report = config.stash.get(_REPORT, None)
     terminalreporter.section("idle memory (pydamon)")
-    if report is None:
-        terminalreporter.line("no test was run")
-        return
+    for line in ["no test was run"] if report is None else _summary(report):
+        terminalreporter.line(line)
+
+
+def _summary(report: ObjectReport) -> Iterator[str]:
     from pydamon._model.units import format_duration, format_size  # noqa: PLC0415
 
-    idle = sorted((one for one in report if one.state in _IDLE), key=lambda one: -one.size)
-    total = format_size(sum(one.size for one in idle))
-    terminalreporter.line(
+    idle = sorted((use for use in report if use.state in _IDLE_STATES), key=lambda use: -use.size)
+    total = format_size(sum(use.size for use in idle))
+    yield (
         f"{total} in {len(idle)} object{'s' * (len(idle) != 1)}, in windows of "
         f"{format_duration(report.window_ns)} ({report.probe})"
     )
     if unknown := report.named("unknown"):
-        terminalreporter.line(
+        yield (
             f"{format_size(report.bytes_of('unknown'))} in {len(unknown)} objects that came too "
             f"late, or are too small, for the {report.probe} probe"
         )
-    for one in idle[:_MOST]:
-        since = "" if one.idle_ns is None else f"idle for {format_duration(one.idle_ns)}"
-        what = f"{one.buffer.kind}  {one.name}"
-        terminalreporter.line(f"{format_size(one.size):>12}  {since or 'untouched':<18}  {what}")
+    for use in idle[:_MOST]:
+        object_text = f"{use.buffer.kind}  {use.name}"
+        yield f"{format_size(use.size):>12}  {_since(use):<18}  {object_text}"
+
+
+def _since(use: ObjectUse) -> str:
+    from pydamon._model.units import format_duration  # noqa: PLC0415
+
+    return "untouched" if use.idle_ns is None else f"idle for {format_duration(use.idle_ns)}"
 
 
 def _variables(config: pytest.Config) -> dict[str, Any]:
     """The variables of the modules below pytest's root directory."""
-    found = {}
+    variables = {}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if file and Path(file).is_relative_to(config.rootpath) and "site-packages" not in file:
-            found.update({f"{name}.{key}": value for key, value in vars(module).items()})
-    return found
+            variables.update({f"{name}.{key}": value for key, value in vars(module).items()})
+    return variables

@@ -8,7 +8,7 @@ import tempfile
 
 import pydamon
 from pydamon._act.policies import Reclaim
-from pydamon._observe.sampling import monitor
+from pydamon._observe.start import monitor
 from tests.effects.programs import MIB, Worker, working
 
 _ROUNDS, _S = 8, 1.0
@@ -29,7 +29,10 @@ def main() -> None:
             before = program.resident_mib
             alone = _compare(program, peer)
             program.start(40)
-            with monitor(program.pid) as mon, pydamon.apply(mon, *policy.schemes()) as applied:
+            with (
+                monitor(program.pid, engine="sampling") as mon,
+                pydamon.apply(mon, *policy.schemes()) as applied,
+            ):
                 for _ in applied.run("40s"):
                     pass
                 program.speed()

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import pydamon
 from pydamon._act.policies import Reclaim
-from pydamon._observe.sampling import monitor
+from pydamon._observe.start import monitor
 from tests.integration.conftest import MIB, running, slowness
 
 _STEP_S = 10
@@ -115,6 +115,7 @@ def main() -> None:
         with (
             monitor(
                 program.pid,
+                engine="sampling",
                 sample="100ms",
                 aggr="1s",
                 children=False,

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 import pydamon
 from pydamon._act.policies import Thp
-from pydamon._observe.sampling import monitor
+from pydamon._observe.start import monitor
 from tests.effects.programs import working
 
 _ROUNDS, _S = 24, 0.3
@@ -22,7 +22,7 @@ def main() -> None:
         kinds = ("never", "always", "collapse", "thp")
         programs = {kind: stack.enter_context(working(kind, 512, 512)) for kind in kinds}
         programs["thp"].start(50)
-        mon = stack.enter_context(monitor(programs["thp"].pid))
+        mon = stack.enter_context(monitor(programs["thp"].pid, engine="sampling"))
         applied = stack.enter_context(pydamon.apply(mon, *Thp().schemes()))
         for _ in applied.run("49s"):
             pass

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -102,8 +103,9 @@ def disk(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@cache
 def needs(name: str) -> pytest.MarkDecorator:
-    """Skip where this machine, or this user, cannot have a probe; the reason is the probe's."""
+    """Skip a test if a probe does not work here. Trying a probe is slow, so it happens once."""
     probe = next(probe for probe in PROBES if probe.name == name)
     here = probe.availability()
     return pytest.mark.skipif(not here.works, reason=f"no {name} probe: {here.reason}")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import pydamon
-from pydamon._observe.targets import Child
+from pydamon._observe.targets.command import Child
 from tests.integration.conftest import running, script
 from tests.integration.test_record import PYDAMON, pydamon_says
 

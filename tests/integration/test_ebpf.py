@@ -82,6 +82,7 @@ def test_a_scan_is_exact(session: Session, quarter: Callable[..., Program]) -> N
     assert bits.accessed[~hot].sum() <= (512 if huge_bytes(program.pid) else 64)
 
 
+@pytest.mark.long
 def test_reading_back_changes_nothing_where_nothing_was_taken(
     quarter: Callable[..., Program], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +112,7 @@ def test_reading_back_changes_nothing_where_nothing_was_taken(
     assert unobservable == pytest.approx([0, 0], abs=0.1)
 
 
+@pytest.mark.long
 def test_what_cannot_be_read_back_is_said(
     quarter: Callable[..., Program], monkeypatch: pytest.MonkeyPatch
 ) -> None:

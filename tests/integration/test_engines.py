@@ -10,6 +10,7 @@ from tests.integration.conftest import needs
 pytestmark = [pytest.mark.live, needs("ebpf")]
 
 
+@pytest.mark.long
 def test_every_engine_that_works_here_finds_the_hot_quarter() -> None:
     said: list[str] = []
     found = {result.name: result for result in engines.measure(True, 1, said.append)}

@@ -8,14 +8,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import pytest
 
 import pydamon
+from pydamon import MonitorOptions
 from tests.integration.conftest import (
     CHURN,
     MIB,
@@ -54,11 +55,10 @@ def test_a_hot_quarter_is_found(quarter: Callable[..., Program]) -> None:
     slow = slowness()
     program = quarter(max(64, 256 // slow))
     # Hot is what is used in half of all sampling intervals: a slow CPU takes longer to get around.
-    named: dict[str, Any] = (
-        {"sample": f"{5 * slow}ms", "aggr": f"{100 * slow}ms"} if slow > 1 else {}
-    )
-    budget = min(50, 5 * slow)
-    with monitor(program.pid, probe="ebpf", seed=1, cpu_budget_percent=budget, **named) as mon:
+    options = MonitorOptions(probe="ebpf", seed=1, cpu_budget_percent=min(50, 5 * slow))
+    if slow > 1:
+        options = replace(options, sample=f"{5 * slow}ms", aggr=f"{100 * slow}ms")
+    with monitor(program.pid, options=options) as mon:
         # On a machine that is busy with other things the budget makes snapshots rare.
         snapshots = list(islice(mon, 10))
     told = np.array([told_right(snapshot, program) for snapshot in snapshots[-3:]])
@@ -148,6 +148,7 @@ os.execv(sys.executable, [sys.executable, "-c", program])
 
 
 @needs("refs")
+@pytest.mark.long
 def test_children_that_end_at_any_moment_end_nothing() -> None:
     # What ends may be gone from /proc, or there without its memory.
     with (
@@ -191,7 +192,7 @@ def test_only_the_given_ranges_are_watched(quarter: Callable[..., Program]) -> N
 @pytest.mark.parametrize("rule", ["gaps", "three"])
 def test_regions_cover_the_program(rule: str, quarter: Callable[..., Program]) -> None:
     program = quarter(32)
-    with monitor(program.pid, regions_from=rule) as mon:
+    with monitor(program.pid, options=MonitorOptions(regions_from=rule)) as mon:
         snapshot = next(iter(mon))
     inside = (snapshot.start < program.start + program.size) & (snapshot.end > program.start)
     assert snapshot.start[inside].min() <= program.start

@@ -20,6 +20,7 @@ from pydamon import AccessPattern, Filter, Guard, Quota, Scheme, SchemeError
 from pydamon._act.actions import ACTION_TYPES
 from pydamon._act.actions.reclaim import Pageout
 from pydamon._act.memory import TargetMemory, holds_swap
+from pydamon._act.runtime import AppliedSchemes, SchemePipeline
 from pydamon._cli.main import main
 from pydamon._model.errors import ProbeError
 from pydamon._model.regions import Ranges
@@ -92,7 +93,7 @@ def _rss(pid: int, what: str = "VmRSS") -> int:
 
 def _apply(
     pid: int, *schemes: Scheme, seconds: float = 2, snapshots: int = 8, **options: bool
-) -> list[pydamon.AppliedScheme]:
+) -> list[SchemePipeline]:
     """What the schemes have done after a time, and at least so many snapshots."""
     with (
         pydamon.monitor(
@@ -100,7 +101,7 @@ def _apply(
         ) as mon,
         pydamon.apply(mon, *schemes, **options) as applied,
     ):
-        assert isinstance(applied, pydamon.AppliedSchemes)
+        assert isinstance(applied, AppliedSchemes)
         begin_s = time.monotonic()
         for number, _ in enumerate(applied, 1):
             if number >= snapshots and time.monotonic() - begin_s >= seconds:
@@ -272,7 +273,7 @@ def test_a_process_that_cannot_be_acted_on_is_left_alone_and_that_is_said_once(
         pydamon.monitor([one.pid, two.pid], engine="sampling", sample="10ms", aggr="100ms") as mon,
         pydamon.apply(mon, scheme) as applied,
     ):
-        assert isinstance(applied, pydamon.AppliedSchemes)
+        assert isinstance(applied, AppliedSchemes)
         for _ in applied.run("4s"):
             complaints += applied.complaints()
         assert complaints == [f"pageout: pid {two.pid} is left alone: it says no"]

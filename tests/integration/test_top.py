@@ -75,7 +75,7 @@ def terminal(*argv: str) -> Iterator[Terminal]:
 
 @needs("ebpf")
 def test_a_program_is_seen_until_it_exits_and_after() -> None:
-    program = "import mmap, time\nm = mmap.mmap(-1, 64 << 20)\nend = time.time() + 4\n"
+    program = "import mmap, time\nm = mmap.mmap(-1, 64 << 20)\nend = time.time() + 3\n"
     program += "while time.time() < end: m[:] = m[:1] * len(m)"
     with terminal("top", "--", sys.executable, "-c", program) as top:
         assert top.wait_for(r"working set [\d.]+ MiB")
@@ -87,7 +87,7 @@ def test_a_program_is_seen_until_it_exits_and_after() -> None:
 
 
 @needs("ebpf")
-@pytest.mark.parametrize("signalled", [False, True])
+@pytest.mark.parametrize("signalled", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_ctrl_c_ends_it_and_the_command(signalled: bool) -> None:
     """As a key, which is what a terminal makes of it, or as a signal from elsewhere."""
     with terminal("top", "--", sys.executable, str(QUARTER), "16") as top:

@@ -1,4 +1,7 @@
-"""What one aggregation costs in the core; for figures, run with --benchmark-enable."""
+"""The time of an aggregation in the core; `make bench` prints the figures.
+
+Private names: adjusting regions has no public interface.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,10 @@ from tests.strategies import SAMPLES
 
 
 def random_table(count: int, pattern: str) -> RegionTable:
-    """*count* regions of 1 to 400 pages.
+    """Make *count* regions of 1 to 400 pages.
 
-    "random" has `nr_accesses` of 0 to 20 without any order, so that hardly anything merges;
-    "realistic" has runs of up to 30 regions of one rate, most of them cold, sampled as an engine
-    would, so that most regions merge.
+    "random" has `nr_accesses` of 0 to 20 in random order, so that few regions merge. "realistic"
+    has runs of up to 30 regions of equal rates, most of them cold, so that most regions merge.
     """
     rng = np.random.default_rng(1)
     end = np.cumsum(rng.integers(1, 401, count)) * PAGE_SIZE + 2**46

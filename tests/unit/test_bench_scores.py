@@ -1,4 +1,7 @@
-"""Scores of what a tool says against what was accessed."""
+"""Scores of a tool's figures against the true accesses.
+
+Private names: the benchmarks have no public interface but the command.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from pydamon._bench.scores import (
     view,
 )
 from pydamon._model.regions import PAGE_SIZE
-from pydamon._workloads import PageTruth
+from pydamon.workloads import PageTruth
 
 START = 1 << 30
 
@@ -30,7 +33,7 @@ def truth(*chance: float) -> list[PageTruth]:
     return [PageTruth("r", START, array, 100 * array)]
 
 
-def says(share: list[float], heat: list[float] | None = None) -> View:
+def reported(share: list[float], heat: list[float] | None = None) -> View:
     nothing = np.zeros(len(share))
     return View(np.array(share, np.float64), np.array(heat or nothing, np.float64), nothing)
 
@@ -56,22 +59,22 @@ def snapshot(edges: list[int], nr_accesses: list[int], touched: list[float]) -> 
 
 
 def test_a_page_has_the_density_of_its_region() -> None:
-    # Pages -1 to 5 are watched, of which the truth has 0 to 7.
-    said = view(snapshot([-1, 2, 4, 6], [10, 0, 20], [1 / 3, 0, 1]), 0, truth(*[0] * 8))
-    np.testing.assert_allclose(said.share, [1 / 3] * 2 + [0, 0, 1, 1, 0, 0])
-    np.testing.assert_allclose(said.heat, [0.5] * 2 + [0, 0, 1, 1, 0, 0])
-    assert said.hot.tolist() == [True, True, False, False, True, True, False, False]
+    # The tool monitors the pages -1 to 5, and the truth has the pages 0 to 7.
+    pages = view(snapshot([-1, 2, 4, 6], [10, 0, 20], [1 / 3, 0, 1]), 0, truth(*[0] * 8))
+    np.testing.assert_allclose(pages.share, [1 / 3] * 2 + [0, 0, 1, 1, 0, 0])
+    np.testing.assert_allclose(pages.heat, [0.5] * 2 + [0, 0, 1, 1, 0, 0])
+    assert pages.hot.tolist() == [True, True, False, False, True, True, False, False]
 
 
-def test_another_target_says_nothing() -> None:
+def test_another_target_has_no_figures() -> None:
     assert not view(snapshot([0, 4], [20], [1.0]), 1, truth(1, 1, 1, 1)).hot.any()
 
 
 def test_precision_and_recall() -> None:
-    result = score(truth(1, 1, 0, 0), says([1, 0, 1, 0]))
+    result = score(truth(1, 1, 0, 0), reported([1, 0, 1, 0]))
     assert (result.precision, result.recall, result.f1) == (0.5, 0.5, 0.5)
     assert result.wss_error == 0
-    result = score(truth(1, 1, 1, 0), says([1, 0, 0, 0]))
+    result = score(truth(1, 1, 1, 0), reported([1, 0, 0, 0]))
     assert result.precision == 1
     assert result.recall == pytest.approx(1 / 3)
     assert result.wss_error == pytest.approx(2 / 3)
@@ -79,20 +82,20 @@ def test_precision_and_recall() -> None:
 
 def test_sparse_pages_are_right_by_blocks() -> None:
     one_in_16 = truth(*([1] + [0] * 15) * 4 + [0] * 64)
-    result = score(one_in_16, says([1 / 16] * 64 + [0] * 64))
+    result = score(one_in_16, reported([1 / 16] * 64 + [0] * 64))
     assert result.f1 == 0
     assert result.block_f1 == 1
     assert result.wss_error == 0
 
 
-def test_nothing_hot_and_nothing_said() -> None:
-    assert score(truth(0, 0), says([0, 0])).f1 == 1
-    assert score(truth(0, 0), says([0, 1])).f1 == 0
+def test_nothing_hot_and_nothing_reported() -> None:
+    assert score(truth(0, 0), reported([0, 0])).f1 == 1
+    assert score(truth(0, 0), reported([0, 1])).f1 == 0
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=70))
 def test_the_truth_itself_is_right(chance: list[float]) -> None:
-    result = score(truth(*chance), says(chance))
+    result = score(truth(*chance), reported(chance))
     assert result.f1 == 1
     assert result.wss_error == pytest.approx(0)
 

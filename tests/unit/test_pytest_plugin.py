@@ -64,6 +64,7 @@ def test_one():
 
 
 @pytest.mark.live
+@pytest.mark.long
 def test_idle_memory_is_shown_by_name(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_it=_IDLE)
     result = pytester.runpytest_subprocess("--pydamon-idle", "-p", "no:cacheprovider")

@@ -5,7 +5,7 @@
 The machine is emulated in software, so nothing but Debian's packages is needed. Its root directory
 is this machine's, read-only, with what is written kept in its memory: the same Python runs the same
 files. What the tests leave in /tmp/results is brought back, with a JUnit report, and the exit code
-is theirs. See docs/testing.md.
+is theirs. See docs/how-to/run-the-tests.md.
 """
 
 from __future__ import annotations

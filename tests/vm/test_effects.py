@@ -19,8 +19,7 @@ import pytest
 import pydamon
 from pydamon import Scheme
 from pydamon._act.policies import Reclaim, Tier
-from pydamon._act.runtime import AppliedScheme
-from pydamon._observe.sampling import monitor
+from pydamon._observe.start import monitor
 from tests.integration.conftest import MIB, needs, running, slowness
 
 pytestmark = [
@@ -86,10 +85,12 @@ def _program(mib: int, hot_mib: int) -> Iterator[_Program]:
         yield _Program(process)
 
 
-def _apply(pid: int, schemes: tuple[Scheme, ...], duration: str) -> list[AppliedScheme]:
+def _apply(pid: int, schemes: tuple[Scheme, ...], duration: str) -> list[pydamon.AppliedScheme]:
     budget = min(100.0, 3.0 * slowness())
     with (
-        monitor(pid, sample="100ms", aggr="1s", cpu_budget_percent=budget) as mon,
+        monitor(
+            pid, engine="sampling", sample="100ms", aggr="1s", cpu_budget_percent=budget
+        ) as mon,
         pydamon.apply(mon, *schemes) as applied,
     ):
         for _ in applied.run(duration):
@@ -137,14 +138,14 @@ def test_tier_moves_what_is_cold_to_the_slow_node_and_what_is_hot_back() -> None
         home = max(first, key=lambda node: first[node])
         away = 1 - home
         # Goals that cannot be met: everything cold shall go, and everything hot come.
-        demote = Tier(fast_node=home, slow_node=away, cold_min_age="5s", free_bp=20_000)
+        demote = Tier(fast_node=home, slow_node=away, cold_min_age="5s", free_bp=10_000)
         applied = _apply(program.pid, demote.schemes(), "45s")
         then = _nodes(program.pid)
         print(f"\nMiB by node: {first} at first, {then} after tier")
         assert then[away] >= 0.75 * 80
         assert then[home] >= 0.75 * 20
         # Now the other node is the fast one: only what is hot shall go there.
-        promote = Tier(fast_node=away, slow_node=home, used_bp=20_000)
+        promote = Tier(fast_node=away, slow_node=home, used_bp=10_000)
         hot = (promote.schemes()[0],)
         applied = _apply(program.pid, hot, "45s")
         print(f"MiB by node: {_nodes(program.pid)} after promotion; {applied[0].stats}")

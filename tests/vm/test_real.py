@@ -47,7 +47,6 @@ from pydamon._observe.kernel import (
     Kdamond,
     KernelTarget,
     Settings,
-    kernel_monitor,
     leftover,
     remove_leftover,
 )
@@ -57,7 +56,12 @@ from pydamon._workloads import QUARTER
 from tests.integration.conftest import MIB, Program, huge_bytes, open_files, running
 from tests.integration.test_monitor import told_right
 from tests.integration.test_top import terminal
-from tests.unit.observe.kernel.conftest import kdamonds, kernel_threads, needs_damon
+from tests.unit.observe.kernel.conftest import (
+    kdamonds,
+    kernel_monitor,
+    kernel_threads,
+    needs_damon,
+)
 
 pytestmark = [pytest.mark.live, needs_damon]
 
@@ -505,7 +509,7 @@ def test_a_dry_run_does_nothing(quarter: Program) -> None:
             stats = applied[0].stats
             assert 0 < stats.sz_tried <= _rss(quarter.pid)
             assert stats.sz_applied <= stats.sz_tried
-        assert "contexts/0/schemes/0/action" not in mon._claim.kdamond.written()
+        assert "contexts/0/schemes/0/action" not in mon.scheme_runner.claim.kdamond.written()
     assert _rss(quarter.pid) >= before - MIB
 
 
@@ -520,12 +524,14 @@ def test_a_filter_and_a_quota_have_their_effect(quarter: Program) -> None:
             watermarks=Watermarks(metric="free_mem_rate", interval="1s", high=2, mid=1, low=0),
         ),
     ]
-    with kernel_monitor(quarter.pid, schemes=schemes, cpu_budget_percent=None) as mon:
+    with kernel_monitor(quarter.pid, cpu_budget_percent=None) as mon:
+        runner = mon.scheme_runner
+        runner.set_schemes(schemes)
         # Linux 6.12 limits nothing in the first reset interval.
         list(mon.run("3s"))
-        early = [stats for stats, _ in mon.stats()]
+        early = [stats for stats, _ in runner.stats()]
         list(mon.run("4s"))
-        filtered, limited, free, off = (stats for stats, _ in mon.stats())
+        filtered, limited, free, off = (stats for stats, _ in runner.stats())
     assert 0 < filtered.sz_tried < free.sz_tried / 4
     assert 0 < limited.sz_tried - early[1].sz_tried <= 12 * MIB
     assert free.sz_tried - early[2].sz_tried > 100 * MIB
@@ -605,9 +611,10 @@ def test_the_users_own_goal_is_fed(sleeper: int) -> None:
     values = iter(range(10**6))
     goal = Goal(metric="user_input", target=10**6, value=lambda: next(values))
     scheme = Scheme("stat", quota=Quota(bytes="1M", goals=[goal]))
-    with kernel_monitor(sleeper, schemes=[scheme], update="200ms") as mon:
+    with kernel_monitor(sleeper, update="200ms") as mon:
+        mon.scheme_runner.set_schemes([scheme])
         list(mon.run("2s"))
-        says = mon._claim.kdamond.written()
+        says = mon.scheme_runner.claim.kdamond.written()
         assert int(says["contexts/0/schemes/0/quotas/goals/0/current_value"]) > 2
 
 
@@ -736,8 +743,8 @@ def test_200_starts_and_stops_leave_nothing(sleeper: int) -> None:
 
 def test_20_kills_leave_nothing(sleeper: int) -> None:
     text = (
-        "from pydamon._observe.kernel import kernel_monitor\n"
-        f"mon = kernel_monitor({sleeper}, sample='50ms', aggr='1s')\n"
+        "import pydamon\n"
+        f"mon = pydamon.monitor({sleeper}, engine='kernel', sample='50ms', aggr='1s')\n"
         "print('on', flush=True)\nlist(mon)\n"
     )
     for number in (signal.SIGKILL,) * 20 + (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -756,9 +763,9 @@ def test_20_kills_leave_nothing(sleeper: int) -> None:
 
 def test_doctor_removes_what_is_left_when_the_guardian_was_killed_too(sleeper: int) -> None:
     text = (
-        "from pydamon._observe.kernel import kernel_monitor\n"
-        f"mon = kernel_monitor({sleeper})\n"
-        "mon._claim._guardian.kill()\n"
+        "import pydamon\n"
+        f"mon = pydamon.monitor({sleeper}, engine='kernel')\n"
+        "mon.scheme_runner.claim._guardian.kill()\n"
         "print('on', flush=True)\nlist(mon)\n"
     )
     with running(sys.executable, "-c", text) as process:

@@ -26,26 +26,28 @@ PRIVILEGES = (
     "needs root, or CAP_SYS_NICE and CAP_SYS_PTRACE, and for processes of others "
     "CAP_DAC_READ_SEARCH"
 )
-_PASSING = (errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ENOMEM, errno.EFAULT)
-"""Not about the right to act: memory that is not there or is busy, which a try meets sometimes."""
+_TRANSIENT = (errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ENOMEM, errno.EFAULT)
+"""Errors about memory that is busy or not there, which say nothing about the right to act."""
+_SHMEM = ("/dev/shm/", "/memfd:", "/dev/zero", "/SYSV", "[anon_shmem")
+"""How the names of shared memory begin: it needs swap, like anonymous memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why something cannot be done to a process, and what to do about that."""
+    """Why something cannot be done to a process, and what to do about it."""
 
     why: str
     hint: str = ""
     gone: bool = False
-    """The process has exited, so that nobody has to be told."""
+    """The process has exited, so nobody has to be told."""
 
 
 def refusal_of(number: int, call: str, *, since: str = "") -> Refusal | None:
-    """What an errno says of the right to make a *call*; `None` where that is not lacking.
+    """The refusal that an errno of a *call* stands for; `None` where the right is not lacking.
 
-    *since* names the release of Linux that brought what was asked for.
+    *since* is the release of Linux that brought the feature.
     """
-    if number == 0 or number in _PASSING:
+    if number == 0 or number in _TRANSIENT:
         return None
     if number == errno.ESRCH:
         return Refusal("it has exited", gone=True)
@@ -57,27 +59,24 @@ def refusal_of(number: int, call: str, *, since: str = "") -> Refusal | None:
     return Refusal(f"{call}: {os.strerror(number)}")
 
 
-_SHMEM = ("/dev/shm/", "/memfd:", "/dev/zero", "/SYSV", "[anon_shmem")
-
-
 class TargetMemory(Closing):
-    """One process, what it has mapped, and the state of its pages."""
+    """One process, its mappings, and the state of its pages."""
 
     def __init__(self, process: Process, mappings: MappingTable) -> None:
         self.process = process
         self.mappings = mappings
         self.pages = ProcessPages(process)
-        self._known: dict[str, bool] = {}
-        """Of which names of mappings it is known whether files are behind them."""
+        self._file_names: dict[str, bool] = {}
+        """Names of mappings, and whether a file is behind each."""
 
     def update(self, mappings: MappingTable) -> None:
-        """Take note of what is mapped now."""
+        """Take note of the mappings of now."""
         if mappings is not self.mappings:
             self.mappings = mappings
             for name in ("bounds", "in_files", "_of_files"):
                 self.__dict__.pop(name, None)
-            if len(self._known) > 2 * len(mappings.mappings):
-                self._known.clear()
+            if len(self._file_names) > 2 * len(mappings.mappings):
+                self._file_names.clear()
 
     def close(self) -> None:
         """Close the files."""
@@ -86,7 +85,7 @@ class TargetMemory(Closing):
     @cached_property
     def bounds(self) -> Ranges:
         """Start and end of every mapping, sorted."""
-        rows = [(m.start, m.end) for m in self.mappings.mappings]
+        rows = [(mapping.start, mapping.end) for mapping in self.mappings.mappings]
         return np.array(rows, np.int64).reshape(-1, 2)
 
     @cached_property
@@ -97,28 +96,28 @@ class TargetMemory(Closing):
 
     @cached_property
     def _of_files(self) -> NDArray[np.bool_]:
-        """For each mapping whether its pages can be had from a file again, without swap."""
+        """For each mapping, whether its pages can be read from a file again, without swap."""
         names = [mapping.name for mapping in self.mappings.mappings]
-        if unknown := set(names) - self._known.keys():
+        if new_names := set(names) - self._file_names.keys():
             mounts = _mounts(self.process.pid)
-            self._known |= {name: _is_of_file(name, mounts) for name in unknown}
-        return np.array([self._known[name] for name in names], np.bool_)
+            self._file_names |= {name: _is_of_file(name, mounts) for name in new_names}
+        return np.array([self._file_names[name] for name in names], np.bool_)
 
     def mapping_at(self, address: NDArray[np.int64]) -> NDArray[np.intp]:
         """The index of the mapping that each address is in; -1 for none."""
         if not len(self.bounds):
             return np.full(len(address), -1, np.intp)
-        at = np.searchsorted(self.bounds[:, 0], address, side="right") - 1
-        outside = (at < 0) | (address >= self.bounds[at, 1])
-        return np.where(outside, -1, at)
+        index = np.searchsorted(self.bounds[:, 0], address, side="right") - 1
+        outside = (index < 0) | (address >= self.bounds[index, 1])
+        return np.where(outside, -1, index)
 
     def of_file(self, runs: PageRuns) -> NDArray[np.bool_]:
-        """For each run of pages whether it is a file's, so that it needs no swap."""
+        """For each run of pages, whether it belongs to a file, so that it needs no swap."""
         if not len(self.bounds):
             return np.zeros(len(runs.start), np.bool_)
-        at = self.mapping_at(runs.start)
-        found: NDArray[np.bool_] = (at >= 0) & self._of_files[at] & ((runs.flags & FILE) != 0)
-        return found
+        index = self.mapping_at(runs.start)
+        of_file: NDArray[np.bool_] = self._of_files[index] & ((runs.flags & FILE) != 0)
+        return of_file & (index >= 0)
 
 
 def holds_swap(pid: int) -> bool:
@@ -137,7 +136,7 @@ def holds_swap(pid: int) -> bool:
 
 
 def _mounts(pid: int) -> list[tuple[str, str]]:
-    """Mount points and types of file systems, the longest first."""
+    """Mount points and types of file systems, the longest path first."""
     try:
         mounts = procfs.mount_points(procfs.read(f"/proc/{pid}/mounts"))
     except OSError:
@@ -146,6 +145,7 @@ def _mounts(pid: int) -> list[tuple[str, str]]:
 
 
 def _is_of_file(name: str, mounts: Sequence[tuple[str, str]]) -> bool:
+    """Whether a mapping of this name is of a file in a file system that is not in memory."""
     if not name.startswith("/") or name.startswith(_SHMEM):
         return False
     for point, kind in mounts:

@@ -1,1 +1,1 @@
-"""Measures pydamon, and its peers, against exact ground truth."""
+"""Benchmarks of pydamon and other monitors, against ground truth."""

@@ -1,4 +1,4 @@
-"""What ageing, merging and splitting cost, by the number of regions."""
+"""Time to age, merge and split regions, by the number of regions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RATES = (0, 0, 0, 0, 0.05, 0.3, 0.5, 0.95, 1)
 
 @dataclass(frozen=True, slots=True)
 class CoreCost:
-    """Medians of the time that the adjustment of so many regions took, in microseconds."""
+    """Medians of the time to adjust a number of regions, in microseconds."""
 
     regions: int
     merged_to: int
@@ -32,12 +32,12 @@ class CoreCost:
 
     @property
     def total_us(self) -> float:
-        """All of one aggregation."""
+        """The time of a whole aggregation."""
         return self.age_us + self.merge_us + self.split_us
 
 
 def measure(quick: bool, seed: int, say: Callable[[str], None]) -> Iterator[CoreCost]:
-    """Regions as an engine would have sampled them: runs of alike ones, most of them cold."""
+    """Adjust regions as an engine samples them: runs of equal rates, and most regions cold."""
     for count in _COUNTS:
         say(f"core: {count:,} regions")
         rounds = max(5, min(200, (100_000 if quick else 1_000_000) // count))

@@ -1,4 +1,4 @@
-"""The kernel's DAMON beside pydamon's own sampling, on the same program in the same run."""
+"""The kernel's DAMON compared with pydamon's sampling, on the same program in the same run."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +17,10 @@ from numpy.typing import NDArray
 from pydamon._model.errors import ProbeUnavailable
 from pydamon._model.regions import PAGE_SIZE
 from pydamon._model.snapshot import Snapshot
-from pydamon._observe.kernel import KernelMonitor
 from pydamon._observe.linux.pagemap import Pagemap
 from pydamon._observe.linux.process import Process
 from pydamon._observe.monitor import Monitor
+from pydamon._observe.options import MonitorOptions
 from pydamon._observe.start import monitor, monitor_physical
 from pydamon._workloads import QUARTER
 
@@ -33,10 +32,11 @@ _HALF = 0.5
 
 @dataclass(frozen=True, slots=True)
 class EngineResult:
-    """One engine on a program that uses a quarter of its memory.
+    """An engine on a program that uses a quarter of its memory.
 
-    `hot_found` and `cold_right` are shares of the hot and of the cold bytes that are told right
-    (medians over the last half of the snapshots); `kdamond_cpu` and `own_cpu` shares of one CPU.
+    `hot_found` is the share of the hot bytes that the engine calls hot, and `cold_right` the share
+    of the cold bytes that it calls cold: medians over the last half of the snapshots. `kdamond_cpu`
+    and `own_cpu` are shares of one CPU.
     """
 
     name: str
@@ -50,19 +50,20 @@ class EngineResult:
 
 
 def measure(quick: bool, seed: int, say: Callable[[str], None]) -> Iterator[EngineResult]:
-    """Watch one program with the kernel by virtual and by physical address, and by sampling.
+    """Monitor a program by the kernel (virtual and physical addresses) and by sampling.
 
-    All at the same intervals and without a budget. A second program takes turns with it on one
-    CPU: that flushes its TLB now and then, without which the kernel's DAMON sees nothing of what
-    stays in there. An engine that does not work here is left out.
+    All engines use the same intervals and no budget. A second program takes turns with the first
+    on a CPU, so that the TLB is flushed now and then: the kernel's DAMON does not see accesses to
+    pages that stay in the TLB. Engines that do not work here are left out.
     """
     mib, duration = (64, "6s") if quick else (200, "20s")
-    options: dict[str, Any] = {"sample": "25ms", "aggr": "500ms", "cpu_budget_percent": None}
+    options = MonitorOptions(sample="25ms", aggr="500ms", cpu_budget_percent=None)
+    by_pages = replace(options, probe="ebpf", seed=seed)
     with _program(mib) as (pid, start, hot, size):
         openers: dict[str, Callable[[], Monitor]] = {
-            "kernel vaddr": lambda: monitor(pid, engine="kernel", **options),
-            "kernel paddr": lambda: monitor_physical(**options),
-            "sampling": lambda: monitor(pid, probe="ebpf", seed=seed, **options),
+            "kernel vaddr": lambda: monitor(pid, engine="kernel", options=options),
+            "kernel paddr": lambda: monitor_physical(options=options),
+            "sampling": lambda: monitor(pid, options=by_pages),
         }
         for name, opener in openers.items():
             say(f"{name}, {duration}")
@@ -81,16 +82,16 @@ def measure(quick: bool, seed: int, say: Callable[[str], None]) -> Iterator[Engi
 def _watch(
     name: str, mon: Monitor, duration: str, places: NDArray[np.int64], hot_pages: int
 ) -> EngineResult:
-    begin_ns, own_ns, kdamond_ns = time.monotonic_ns(), time.process_time_ns(), _kdamond_ns(mon)
+    begin_ns, own_ns, kdamond_ns = time.monotonic_ns(), time.process_time_ns(), mon.kdamond_cpu_ns
     snapshots = list(mon.run(duration))
     passed_ns = time.monotonic_ns() - begin_ns
-    own_ns, kdamond_ns = time.process_time_ns() - own_ns, _kdamond_ns(mon) - kdamond_ns
+    own_ns, kdamond_ns = time.process_time_ns() - own_ns, mon.kdamond_cpu_ns - kdamond_ns
     late = snapshots[len(snapshots) // 2 :]
-    told = [_called_hot(snapshot, places) for snapshot in late]
+    called_hot = [_called_hot(snapshot, places) for snapshot in late]
     return EngineResult(
         name,
-        median(float(one[:hot_pages].mean()) for one in told),
-        median(float(1 - one[hot_pages:].mean()) for one in told),
+        median(float(hot[:hot_pages].mean()) for hot in called_hot),
+        median(float(1 - hot[hot_pages:].mean()) for hot in called_hot),
         kdamond_ns / passed_ns,
         own_ns / passed_ns,
         len(snapshots),
@@ -100,7 +101,7 @@ def _watch(
 
 
 def _called_hot(snapshot: Snapshot, places: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of some addresses lie in a region of which at least half of the samples hit."""
+    """Return which addresses lie in a region that at least half of the samples found accessed."""
     at = np.searchsorted(snapshot.start, places, side="right") - 1
     inside = (at >= 0) & (places < snapshot.end[np.maximum(at, 0)])
     rate = snapshot.nr_accesses / snapshot.max_nr_accesses
@@ -109,7 +110,7 @@ def _called_hot(snapshot: Snapshot, places: NDArray[np.int64]) -> NDArray[np.boo
 
 
 def _frames(pid: int, start: int, end: int) -> NDArray[np.int64]:
-    """The physical address of each page of a range."""
+    """Return the physical address of each page of a range."""
     process = Process(pid)
     pagemap = Pagemap(process)
     try:
@@ -119,13 +120,9 @@ def _frames(pid: int, start: int, end: int) -> NDArray[np.int64]:
         process.close()
 
 
-def _kdamond_ns(mon: Monitor) -> int:
-    return mon.kdamond_cpu_ns if isinstance(mon, KernelMonitor) else 0
-
-
 @contextmanager
 def _program(mib: int) -> Iterator[tuple[int, int, int, int]]:
-    """The program's pid, and where its memory starts, how much of it is hot, and all of it."""
+    """Start the program; yield its pid, the start of its memory, the hot size and the size."""
     cpu = {max(os.sched_getaffinity(0))}
     with ExitStack() as stack:
         processes = []

@@ -1,14 +1,14 @@
-"""The judge of real programs: every accessed bit of theirs, read while no monitor watches.
+"""The judge of real programs: exact scans of all accessed bits while no monitor runs.
 
-Two observers that clear accessed bits of one process disturb each other: each makes pages look
-idle to the other. So the judge has the program for itself, right after a monitor has ended, and the
-program must be in a steady state: what it accesses in a window is then a matter of chance, with
-one chance for each page, and several windows of the length of the monitor's tell that chance. How
-well single windows of the judge agree with its others says how steady the program was, and how
-well anybody could have told.
+Two observers that clear accessed bits of the same process disturb each other: each makes pages
+look idle to the other. So the judge runs alone, right after a monitor has ended, and the program
+must be in a steady state. Each page then has a fixed chance to be accessed in a window, and several
+windows of the length of the monitor's windows estimate that chance. The agreement between single
+windows of the judge tells how steady the program was, and how well any monitor could do.
 
-It clears in another way than the probe that it judges: by clear_refs, which also reaches memory
-that processes share; then by MADV_COLD what was touched meanwhile, which flushes the TLB.
+The judge clears accessed bits in another way than the ebpf probe. It uses clear_refs, which also
+reaches shared memory, and then MADV_COLD for the pages that were touched meanwhile, which flushes
+the TLB.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ Bits = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class ExactTruth:
-    """What some processes accessed in each of several windows (of `window_ns` in the median).
+    """The pages that some processes accessed in each of several windows.
 
-    `parts` say which process (pid) the bytes from `start` on belong to; `accessed` has a row for
-    each window, with one entry for each page of all parts. `resident_bytes` is how much is there.
+    `parts` are tuples of pid, start address and number of pages. `accessed` has a row for each
+    window, and a column for each page of all parts. `window_ns` is the median length of a window,
+    and `cpu_share` the share of one CPU that the judge used.
     """
 
     parts: tuple[tuple[int, int, int], ...]
@@ -55,35 +56,35 @@ class ExactTruth:
 
     @property
     def pids(self) -> list[int]:
-        """The processes, in order."""
+        """The pids of the processes, in order."""
         return list(dict.fromkeys(pid for pid, _, _ in self.parts))
 
     def pages(self, pid: int) -> list[PageTruth]:
-        """The chance of each page of a process to be accessed in a window."""
+        """Return the chance of each page of a process to be accessed in a window."""
         return [page for part, page in self._pages(self.accessed.mean(axis=0)) if part == pid]
 
     def all_pages(self) -> list[PageTruth]:
-        """The same of every process, one after the other."""
+        """Return the chances of the pages of all processes, in the order of `pids`."""
         return [page for _, page in self._pages(self.accessed.mean(axis=0))]
 
     @property
     def accessed_bytes(self) -> float:
-        """The working set: what was accessed in a window, in the mean."""
+        """The working set: the mean of the bytes accessed in a window."""
         return float(self.accessed.sum()) / len(self.accessed) * PAGE_SIZE
 
     @property
     def hot_bytes(self) -> float:
-        """Pages with at least an even chance of being accessed in a window."""
+        """Bytes of the pages that were accessed in at least half of the windows."""
         return float((self.accessed.mean(axis=0) >= 0.5).sum()) * PAGE_SIZE
 
     def agreement(self) -> list[Score]:
-        """Of each window, how well it tells the others: what exact knowledge is worth here."""
+        """Score each window against the others: the best score that a monitor can expect."""
         scores = []
         for number, row in enumerate(self.accessed):
             others = np.delete(self.accessed, number, axis=0).mean(axis=0)
-            seen = row.astype(np.float64)
+            touched = row.astype(np.float64)
             pages = [page for _, page in self._pages(others)]
-            scores.append(score(pages, View(seen, seen, np.zeros_like(seen))))
+            scores.append(score(pages, View(touched, touched, np.zeros_like(touched))))
         return scores
 
     def _pages(self, chance: NDArray[np.float64]) -> list[tuple[int, PageTruth]]:
@@ -96,62 +97,65 @@ class ExactTruth:
 
 
 def judge(pids: Sequence[int], window_ns: float, windows: int) -> ExactTruth:
-    """Look at all memory of some processes in so many windows, one after the other.
+    """Scan all memory of some processes in a number of windows, one after the other.
 
-    Those that end meanwhile access nothing. Raises `TargetError` if none is there.
+    A process that exits meanwhile accesses nothing from then on. Raises `TargetError` if all
+    processes have exited before.
     """
     with ExitStack() as stack:
         session = stack.enter_context(EbpfProbe().open())
-        looked_at = []
+        targets = []
         for pid in pids:
             try:
                 process = Process(pid)
                 stack.callback(process.close)
-                looked_at.append(_Looked(process, parse_maps(read_maps(pid))))
+                targets.append(_Target(process, parse_maps(read_maps(pid))))
             except (TargetError, OSError):
                 continue
-        if not looked_at:
-            raise TargetError("the program has ended")
-        session.set_targets([one.process for one in looked_at], [one.maps for one in looked_at])
+        if not targets:
+            raise TargetError("the program has exited")
+        session.set_targets([t.process for t in targets], [t.maps for t in targets])
         rows, lengths, cpus, resident = [], [], [], 0
         for _ in range(windows):
             begin_s = time.process_time()
-            starts_ns = [_clear(session, target, one) for target, one in enumerate(looked_at)]
+            starts_ns = [_clear(session, index, target) for index, target in enumerate(targets)]
             row, resident = [], 0
-            for target, (one, start_ns) in enumerate(zip(looked_at, starts_ns, strict=True)):
+            for index, (target, start_ns) in enumerate(zip(targets, starts_ns, strict=True)):
                 left_ns = start_ns + window_ns - time.monotonic_ns()
                 time.sleep(max(0, left_ns / 1e9))
-                for low, high in one.chunks:
-                    bits = session.scan(target, low, high, clear=False)
+                for low, high in target.chunks:
+                    bits = session.scan(index, low, high, clear=False)
                     row.append(bits.accessed)
                     resident += int(bits.present.sum()) * PAGE_SIZE
                 lengths.append(time.monotonic_ns() - start_ns)
             cpus.append((time.process_time() - begin_s) * 1e9 / window_ns)
             rows.append(np.concatenate(row))
     parts = tuple(
-        (one.process.pid, low, (high - low) // PAGE_SIZE)
-        for one in looked_at
-        for low, high in one.chunks
+        (target.process.pid, low, (high - low) // PAGE_SIZE)
+        for target in targets
+        for low, high in target.chunks
     )
     return ExactTruth(parts, np.array(rows), resident, median(lengths), median(cpus))
 
 
 @dataclass(frozen=True, slots=True)
-class _Looked:
+class _Target:
+    """A process, and its mappings at the start."""
+
     process: Process
     maps: MappingTable
 
     @property
     def chunks(self) -> list[tuple[int, int]]:
-        """Its memory, in pieces."""
+        """Ranges of the mapped memory, each small enough for a scan."""
         return chunks(self.maps.runs.tolist())
 
 
-def _clear(session: Session, target: int, one: _Looked) -> int:
-    """Clear all of a process; when (monotonic ns) that was done."""
-    if one.process.alive:
-        with suppress(OSError):  # it has just ended
-            clear_refs(one.process)
-        for low, high in one.chunks:
-            session.scan(target, low, high, clear=True)
+def _clear(session: Session, index: int, target: _Target) -> int:
+    """Clear all accessed bits of a target, and return the time (monotonic ns)."""
+    if target.process.alive:
+        with suppress(OSError):  # it exited just now
+            clear_refs(target.process)
+        for low, high in target.chunks:
+            session.scan(index, low, high, clear=True)
     return time.monotonic_ns()

@@ -1,4 +1,4 @@
-"""How right monitors are on real programs, against an exact judge (`pydamon._bench.judge`)."""
+"""Accuracy of monitors on real programs, against the judge (`pydamon._bench.judge`)."""
 
 from __future__ import annotations
 
@@ -12,21 +12,34 @@ import psutil
 
 from pydamon._bench.judge import ExactTruth, judge
 from pydamon._bench.programs import Program
-from pydamon._bench.scores import OURS, PLAIN, Score, View, best, fair_budget_percent, score, view
+from pydamon._bench.scores import (
+    OURS,
+    PLAIN,
+    Score,
+    View,
+    best,
+    fair_budget_percent,
+    medians,
+    score,
+    view,
+)
 from pydamon._bench.tools import EXACT, MonitorRun, watch
 from pydamon._model.snapshot import Snapshot
 
-__all__ = ["QUICK", "Plan", "Real", "measure"]
+__all__ = ["QUICK", "Plan", "ProgramAccuracy", "measure"]
 
 QUICK = ("sqlite",)
-"""Programs that are there wherever pydamon is, and soon ready."""
+"""The programs of `--quick`: they need no other package, and start fast."""
 _STEADY_NS = 5e8
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """In each of *rounds*, a tool has *settle_s* until it should know, and *look_s* of snapshots
-    that count; then the judge looks for *judge_s*, in 2 to 5 windows of the same length."""
+    """How long to monitor a program.
+
+    In each round, a tool settles for *settle_s*, and then its snapshots of *look_s* seconds count.
+    Afterwards the judge scans for *judge_s*, in 2 to 5 windows of the length of a snapshot.
+    """
 
     settle_s: float = 5.0
     look_s: float = 6.0
@@ -35,20 +48,20 @@ class Plan:
 
     @classmethod
     def of(cls, quick: bool) -> Plan:
-        """The usual plan, or one that is over soon."""
+        """Return the usual plan, or a short one."""
         return cls(3.0, 2.0, 2.0, 1) if quick else cls()
 
 
 @dataclass(frozen=True, slots=True)
-class Real:
-    """One tool on one program: medians over the `snapshots` that were compared, and the worst.
+class ProgramAccuracy:
+    """The accuracy of a tool on a program: medians over the `snapshots`, and the worst values.
 
-    Sizes are bytes, over all `processes`; `wss_bytes` is what the tool said, `true_wss_bytes` what
-    the judge found in windows of the same length. `exact` is the judge against itself: each of its
-    windows against the others, which is what one exact look is worth. `drift` is how much the
-    working set of half a second changed from before the tool watched until after: where that is
-    much, the program was not steady, and no figure means much. `missing` says why a program was
-    not run; all figures are NaN then.
+    `wss_bytes` is the working set that the tool reported, and `true_wss_bytes` that of the judge,
+    in windows of the same length, over all `processes`. The tool `exact` is the judge against
+    itself: each of its windows against the others, the score of a single exact scan. `drift` is the
+    relative change of the working set of half a second while the tool ran: if it is large, the
+    program was not steady, and the other figures mean little. `missing` says why a program did not
+    run; all figures are NaN then.
     """
 
     name: str
@@ -76,11 +89,11 @@ class Real:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What a tool said in one round, and what the judge found afterwards."""
+    """The snapshots of a tool in one round, and the truth that the judge found afterwards."""
 
-    watched: MonitorRun
+    run: MonitorRun
     judged: tuple[Snapshot, ...]
-    verdict: ExactTruth
+    truth: ExactTruth
     drift: float
 
 
@@ -90,12 +103,12 @@ def measure(
     plan: Plan,
     seed: int,
     say: Callable[[str], None],
-) -> Iterator[Real]:
-    """Run a program once, and watch it with each tool in turn, followed by the judge."""
+) -> Iterator[ProgramAccuracy]:
+    """Start a program; monitor it with each tool in turn, each followed by the judge."""
     if reason := program.missing():
         yield _absent(program.name, reason)
         return
-    say(f"real: {program.name} gets ready")
+    say(f"real: {program.name} starts")
     looks: dict[str, list[_Look]] = {tool: [] for tool in tools}
     percent = dict.fromkeys(tools, 1.0)
     with program.start(seed) as pid:
@@ -104,7 +117,7 @@ def measure(
                 say(f"real: {program.name} with {tool}, {number + 1} of {plan.rounds}")
                 look = _look(pid, tool, plan, seed + number, percent[tool])
                 if tool == PLAIN and number == 0 and OURS in tools:
-                    ours, theirs = looks[OURS][0].watched.cpu, look.watched.cpu
+                    ours, theirs = looks[OURS][0].run.cpu, look.run.cpu
                     if fair := fair_budget_percent(ours, theirs):
                         say(f"real: {program.name} with {tool} again, at {fair:.1f} % of a CPU")
                         percent[tool] = fair
@@ -118,12 +131,12 @@ def measure(
 def _look(pid: int, tool: str, plan: Plan, seed: int, percent: float) -> _Look:
     before = _working_set(pid)
     duration_s = plan.settle_s + plan.look_s
-    watched = watch(pid, tool, duration_s, seed=seed, cpu_budget_percent=percent)
+    run = watch(pid, tool, duration_s, seed=seed, cpu_budget_percent=percent)
     drift = abs(_working_set(pid) / before - 1)
-    late = _late(watched, plan.settle_s)
+    late = _late(run, plan.settle_s)
     window_ns = median(snapshot.window_ns for snapshot in late)
     windows = min(5, max(2, round(plan.judge_s * 1e9 / window_ns)))
-    return _Look(watched, late, judge(_with_children(pid), window_ns, windows), drift)
+    return _Look(run, late, judge(_with_children(pid), window_ns, windows), drift)
 
 
 def _with_children(pid: int) -> list[int]:
@@ -131,99 +144,83 @@ def _with_children(pid: int) -> list[int]:
 
 
 def _working_set(pid: int) -> float:
-    """Bytes accessed in half a second, to be compared with those at another time."""
+    """Return the bytes accessed in half a second, to compare them with another time."""
     return judge(_with_children(pid), _STEADY_NS, 2).accessed_bytes
 
 
-def _late(watched: MonitorRun, settle_s: float) -> tuple[Snapshot, ...]:
-    """The snapshots that began when the tool should have known."""
-    settled_ns = watched.begin_ns + settle_s * 1e9
-    late = tuple(s for s in watched.whole if watched.window(s)[0] >= settled_ns)
-    # A tool that takes its time has at least its last word counted.
-    return late or watched.whole[-1:]
+def _late(run: MonitorRun, settle_s: float) -> tuple[Snapshot, ...]:
+    """Return the snapshots that began after the tool had settled."""
+    settled_ns = run.begin_ns + settle_s * 1e9
+    late = tuple(s for s in run.whole if run.window(s)[0] >= settled_ns)
+    # Of a slow tool, at least the last snapshot counts.
+    return late or run.whole[-1:]
 
 
-def _result(program: str, tool: str, looks: Sequence[_Look]) -> Real:
+def _result(program: str, tool: str, looks: Sequence[_Look]) -> ProgramAccuracy:
     scored = [(s, _score(s, look, tool)) for look in looks for s in look.judged]
-    scores = [one for _, one in scored]
+    scores = [score for _, score in scored]
     return _summary(
         program,
         tool,
-        [look.verdict for look in looks],
+        [look.truth for look in looks],
         scores,
         drift=median(look.drift for look in looks),
         window_ms=median(s.window_ns for s, _ in scored) / 1e6,
         wss_bytes=float(median(s.working_set() for s, _ in scored)),
-        cpu=median(look.watched.cpu for look in looks),
+        cpu=median(look.run.cpu for look in looks),
         regions=median(len(s) for s, _ in scored),
     )
 
 
-def _exact(program: str, looks: Sequence[_Look]) -> Real:
-    verdicts = [look.verdict for look in looks]
+def _exact(program: str, looks: Sequence[_Look]) -> ProgramAccuracy:
+    truths = [look.truth for look in looks]
     return _summary(
         program,
         EXACT,
-        verdicts,
-        [one for verdict in verdicts for one in verdict.agreement()],
+        truths,
+        [score for truth in truths for score in truth.agreement()],
         drift=median(look.drift for look in looks),
-        window_ms=median(verdict.window_ns for verdict in verdicts) / 1e6,
-        wss_bytes=median(verdict.accessed_bytes for verdict in verdicts),
-        cpu=median(verdict.cpu_share for verdict in verdicts),
+        window_ms=median(truth.window_ns for truth in truths) / 1e6,
+        wss_bytes=median(truth.accessed_bytes for truth in truths),
+        cpu=median(truth.cpu_share for truth in truths),
         regions=math.nan,
     )
 
 
 def _score(snapshot: Snapshot, look: _Look, tool: str) -> Score:
-    verdict = look.verdict
+    truth = look.truth
     index = {target.pid: number for number, target in enumerate(snapshot.targets)}
-    views = [view(snapshot, index.get(pid, -1), verdict.pages(pid)) for pid in verdict.pids]
-    said = View(
-        np.concatenate([one.share for one in views]),
-        np.concatenate([one.heat for one in views]),
-        np.concatenate([one.unobservable for one in views]),
+    views = [view(snapshot, index.get(pid, -1), truth.pages(pid)) for pid in truth.pids]
+    reported = View(
+        np.concatenate([view.share for view in views]),
+        np.concatenate([view.heat for view in views]),
+        np.concatenate([view.unobservable for view in views]),
     )
-    pages = verdict.all_pages()
-    return score(pages, said) if tool == OURS else best(pages, said)
+    pages = truth.all_pages()
+    return score(pages, reported) if tool == OURS else best(pages, reported)
 
 
 def _summary(
     program: str,
     tool: str,
-    verdicts: Sequence[ExactTruth],
+    truths: Sequence[ExactTruth],
     scores: Sequence[Score],
-    *,
-    drift: float,
-    window_ms: float,
-    wss_bytes: float,
-    cpu: float,
-    regions: float,
-) -> Real:
-    return Real(
-        program,
-        tool,
-        "",
-        len(verdicts[0].pids),
-        median(verdict.resident_bytes for verdict in verdicts),
-        len(scores),
-        window_ms,
-        median(s.precision for s in scores),
-        median(s.recall for s in scores),
-        median(s.f1 for s in scores),
-        min(s.f1 for s in scores),
-        median(s.block_f1 for s in scores),
-        median(verdict.hot_bytes for verdict in verdicts),
-        wss_bytes,
-        median(verdict.accessed_bytes for verdict in verdicts),
-        median(s.wss_error for s in scores),
-        max(s.wss_error for s in scores),
-        drift,
-        cpu,
-        regions,
-        median(s.unobservable for s in scores),
+    **figures: float,
+) -> ProgramAccuracy:
+    return ProgramAccuracy(
+        name=program,
+        tool=tool,
+        missing="",
+        processes=len(truths[0].pids),
+        resident_bytes=median(truth.resident_bytes for truth in truths),
+        snapshots=len(scores),
+        hot_bytes=median(truth.hot_bytes for truth in truths),
+        true_wss_bytes=median(truth.accessed_bytes for truth in truths),
+        **figures,
+        **medians(scores),
     )
 
 
-def _absent(program: str, reason: str) -> Real:
+def _absent(program: str, reason: str) -> ProgramAccuracy:
     unknown = math.nan
-    return Real(program, "-", reason, 0, unknown, 0, *[unknown] * 15)
+    return ProgramAccuracy(program, "-", reason, 0, unknown, 0, *[unknown] * 15)

@@ -1,4 +1,4 @@
-"""Whether cost and accuracy hold as the target grows: live, and beyond memory by simulation."""
+"""Accuracy and cost by the size of the target: live, and simulated beyond the memory here."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from pydamon._workloads import Config, Running, Workload
 from pydamon._workloads.masim import Pattern, Region
 from pydamon._workloads.masim import Phase as WorkloadPhase
 
-__all__ = ["Scale", "measure"]
+__all__ = ["ScaleResult", "measure"]
 
 _MIB, _GIB, _TIB = 1 << 20, 1 << 30, 1 << 40
 _BASE = 1 << 40
 _LIVE = (100 * _MIB, _GIB, 4 * _GIB, 10 * _GIB, 16 * _GIB)
 _ONE_CORE_HZ, _MANY_CORES_HZ = 32e6, 1e9
-"""Accesses a second: one thread of masim's makes about so many, as in Telescope's test."""
+"""Accesses a second. A thread of masim makes about 32 million, as in the test of Telescope."""
 _SIMULATED = (
     (100 * _GIB, 0.1, 1, _ONE_CORE_HZ),
     (100 * _GIB, 0.1, 32, _ONE_CORE_HZ),
@@ -37,27 +37,30 @@ _SIMULATED = (
     (5 * _TIB, 10 / 5120, 32, _ONE_CORE_HZ),
     (100 * _TIB, 0.1, 32, _MANY_CORES_HZ),
 )
-"""Sizes, the share that is hot, in so many pieces, and how often it is accessed."""
+"""Size, hot share, number of hot pieces, and accesses a second."""
 _PIECES = 32
 _BUDGET_PERCENT = 1.0
 _GRAIN = 64 << 10
 _SPARED_BYTES = 2 << 30
-"""Memory that is left to others, live."""
-_ENOUGH = 0.9
+"""Memory that live targets leave to other programs."""
+_GOOD = 0.9
 _HELD = 3
 _PATIENCE_S = 60
-"""How long a simulation may take; what it found by then counts."""
+"""The time limit of a simulation; the snapshots until then count."""
 
 Spans = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
-    """One tool on one size: `found_s` is when 90 % of the hot bytes were known as hot, and stayed
-    so for three snapshots (infinite: not within `watched_s`), `found` the share known at the end,
-    and `precision` how much of what was called hot then is. `cpu` is the share of one CPU in the
-    second half; that of a simulation is what every read and clear is charged. `cpu_growth` is that
-    share over the same tool's for the smallest size."""
+class ScaleResult:
+    """A tool on a target of one size.
+
+    `found_s` is the time until the tool called 90 % of the hot bytes hot, with a precision of 90 %,
+    in three snapshots in a row; it is infinite if that did not happen within `watched_s`. `found`
+    is the recall at the end, and `precision` the precision at the end. `cpu` is the share of one
+    CPU in the second half; a simulation charges a price for every read and clear. `cpu_growth` is
+    that share divided by the share of the same tool at the smallest size.
+    """
 
     how: str
     tool: str
@@ -74,14 +77,14 @@ class Scale:
     regions: float
 
 
-def measure(quick: bool, seed: int, say: Callable[[str], None]) -> Iterator[Scale]:
-    """Live as far as that leaves 2 GiB of memory free, then by simulation."""
+def measure(quick: bool, seed: int, say: Callable[[str], None]) -> Iterator[ScaleResult]:
+    """Measure live as long as 2 GiB of memory stay free, then simulate larger sizes."""
     smallest: dict[str, float] = {}
     for row in _measure(quick, seed, say):
         yield replace(row, cpu_growth=row.cpu / smallest.setdefault(row.tool, row.cpu))
 
 
-def _measure(quick: bool, seed: int, say: Callable[[str], None]) -> Iterator[Scale]:
+def _measure(quick: bool, seed: int, say: Callable[[str], None]) -> Iterator[ScaleResult]:
     free = psutil.virtual_memory().available
     for size in _LIVE[:2] if quick else _LIVE:
         if size > free - _SPARED_BYTES:
@@ -100,7 +103,7 @@ def _measure(quick: bool, seed: int, say: Callable[[str], None]) -> Iterator[Sca
 
 
 def _hot(size: int, share: float, pieces: int, seed: int) -> Spans:
-    """Where the hot bytes are: pieces of one size, in random places; shape (n, 2)."""
+    """Return the hot spans: pieces of equal size in random places; shape (n, 2)."""
     rng = np.random.default_rng(seed)
     each = max(1, round(size * share / pieces / _GRAIN))
     free = size // _GRAIN - each * pieces
@@ -110,7 +113,7 @@ def _hot(size: int, share: float, pieces: int, seed: int) -> Spans:
 
 
 def _workload(size: int, seed: int) -> Workload:
-    """A tenth of so many bytes in use."""
+    """Make a workload that uses a tenth of *size*."""
     regions, at = [], 0
     for number, (start, end) in enumerate(_hot(size, 0.1, _PIECES, seed).tolist()):
         if start > at:
@@ -128,58 +131,58 @@ def _workload(size: int, seed: int) -> Workload:
     return Workload("tenth", "a tenth hot", Config(tuple(regions), (phase,)))
 
 
-def _live(running: Running, tool: str, size: int, duration_s: float, seed: int) -> Scale:
+def _live(running: Running, tool: str, size: int, duration_s: float, seed: int) -> ScaleResult:
     regions = running.truth.regions
     low = min(start for start, _ in regions.values())
     hot = np.array([at for name, at in regions.items() if name.startswith("hot")])
-    watched = watch(running.pid, tool, duration_s, seed=seed)
-    told = [_told(snapshot, (low, low + size), hot) for snapshot in watched.snapshots]
-    ends_s = [(watched.window(s)[1] - watched.begin_ns) / 1e9 for s in watched.snapshots]
-    return _result("live", tool, size, hot, ends_s, told, watched.snapshots)
+    run = watch(running.pid, tool, duration_s, seed=seed)
+    quality = [_quality(snapshot, (low, low + size), hot) for snapshot in run.snapshots]
+    ends_s = [(run.window(s)[1] - run.begin_ns) / 1e9 for s in run.snapshots]
+    return _result("live", tool, size, hot, ends_s, quality, run.snapshots)
 
 
 def _simulated(
     size: int, spans: Spans, accesses_hz: float, tool: str, duration_s: float, seed: int
-) -> Scale:
+) -> ScaleResult:
     hot = spans + _BASE
     rate_hz = accesses_hz * PAGE_SIZE / int((hot[:, 1] - hot[:, 0]).sum())
     accesses = tuple(Access(low, high, rate_hz) for low, high in hot.tolist())
     trace = Trace((Phase(10**12, accesses),))
     whole = (_BASE, _BASE + size)
-    ends_s, told, snapshots = [], [], []
+    ends_s, quality, snapshots = [], [], []
     with simulate(
         trace, [whole], cpu_budget_percent=_BUDGET_PERCENT, plain=tool == "plain", seed=seed
     ) as mon:
         deadline_s = time.monotonic() + _PATIENCE_S
         for snapshot in mon.run(f"{duration_s}s"):
             ends_s.append(snapshot.end_ns / 1e9)
-            told.append(_told(snapshot, whole, hot))
+            quality.append(_quality(snapshot, whole, hot))
             snapshots.append(snapshot)
             if time.monotonic() > deadline_s:
                 break
-    return _result("simulated", tool, size, hot, ends_s, told, snapshots)
+    return _result("simulated", tool, size, hot, ends_s, quality, snapshots)
 
 
-def _told(snapshot: Snapshot, whole: tuple[int, int], hot: Spans) -> tuple[float, float]:
-    """The share of the hot bytes that a snapshot calls hot, and that of what it calls hot.
+def _quality(snapshot: Snapshot, whole: tuple[int, int], hot: Spans) -> tuple[float, float]:
+    """Return recall and precision of the regions that a snapshot calls hot.
 
-    It may mean regions of which at least half was touched, or that most samples found accessed:
-    whichever is right more often.
+    These are the regions of which at least half was touched, or the regions that at least half of
+    the samples found accessed: the better of the two.
     """
-    real = int((hot[:, 1] - hot[:, 0]).sum())
-    told = []
-    for said in (
+    hot_bytes = int((hot[:, 1] - hot[:, 0]).sum())
+    qualities = []
+    for is_hot in (
         2 * snapshot.touched_bytes >= snapshot.size,
         2 * snapshot.nr_accesses >= snapshot.max_nr_accesses,
     ):
-        start, end = snapshot.start[said], snapshot.end[said]
+        start, end = snapshot.start[is_hot], snapshot.end[is_hot]
         called = int((np.minimum(end, whole[1]) - np.maximum(start, whole[0])).clip(0).sum())
         right = sum(
             int((np.minimum(end, high) - np.maximum(start, low)).clip(0).sum())
             for low, high in hot.tolist()
         )
-        told.append((right / real, right / called if called else 0.0))
-    return max(told, key=lambda one: one[0] * one[1] / (sum(one) or 1))
+        qualities.append((right / hot_bytes, right / called if called else 0.0))
+    return max(qualities, key=lambda pair: pair[0] * pair[1] / (sum(pair) or 1))
 
 
 def _result(
@@ -188,29 +191,29 @@ def _result(
     size: int,
     hot: Spans,
     ends_s: list[float],
-    told: list[tuple[float, float]],
+    quality: list[tuple[float, float]],
     snapshots: Sequence[Snapshot],
-) -> Scale:
-    good = [found >= _ENOUGH and precision >= _ENOUGH for found, precision in told]
-    # Not by luck: in so many snapshots on end.
+) -> ScaleResult:
+    good = [recall >= _GOOD and precision >= _GOOD for recall, precision in quality]
+    # One good snapshot may be luck.
     held = [all(good[at : at + _HELD]) for at in range(len(good) - _HELD + 1)]
-    last = told[-_HELD:]
+    last = quality[-_HELD:]
     late = len(snapshots) // 2
-    # A survey is an aggregation of its own, before the window of the snapshot that it counts for.
+    # Surveys take place between the windows of snapshots, so the time between ends counts.
     passed_s = ends_s[-1] - (ends_s[late - 1] if late else 0)
     cpu_s = sum(s.cost.cpu_ns for s in snapshots[late:]) / 1e9
-    return Scale(
-        how,
-        tool,
-        size,
-        int((hot[:, 1] - hot[:, 0]).sum()),
-        len(hot),
-        next((at for at, is_held in zip(ends_s, held, strict=False) if is_held), math.inf),
-        median(found for found, _ in last),
-        median(precision for _, precision in last),
-        ends_s[-1],
-        cpu_s / passed_s,
-        1.0,
-        median(s.window_ns for s in snapshots) / 1e6,
-        median(len(s) for s in snapshots),
+    return ScaleResult(
+        how=how,
+        tool=tool,
+        size_bytes=size,
+        hot_bytes=int((hot[:, 1] - hot[:, 0]).sum()),
+        pieces=len(hot),
+        found_s=next((at for at, is_held in zip(ends_s, held, strict=False) if is_held), math.inf),
+        found=median(recall for recall, _ in last),
+        precision=median(precision for _, precision in last),
+        watched_s=ends_s[-1],
+        cpu=cpu_s / passed_s,
+        cpu_growth=1.0,
+        aggregation_ms=median(s.window_ns for s in snapshots) / 1e6,
+        regions=median(len(s) for s in snapshots),
     )

@@ -1,10 +1,11 @@
-"""How well a tool tells what a workload accessed, beside the plain algorithm at the same cost."""
+"""Scores of a tool against ground truth, and the comparison with plain DAMON at the same cost."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from statistics import median
 from typing import Protocol
 
 import numpy as np
@@ -25,6 +26,7 @@ __all__ = [
     "compare",
     "correlation",
     "fair_budget_percent",
+    "medians",
     "score",
     "truth_heat",
     "view",
@@ -38,8 +40,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a tool says of some pages: which `share` of each was touched, how often it was seen
-    accessed (`heat`, 0 to 1), and which share of it could not be observed."""
+    """A tool's figures for some pages.
+
+    `share` is the touched share of each page, `heat` (0 to 1) the share of samples that found it
+    accessed, and `unobservable` the share that could not be observed.
+    """
 
     share: Floats
     heat: Floats
@@ -47,14 +52,14 @@ class View:
 
     @property
     def hot(self) -> NDArray[np.bool_]:
-        """The pages that the tool calls hot."""
+        """Which pages the tool calls hot."""
         hot: NDArray[np.bool_] = (self.share >= _HALF) | (self.heat >= _HALF)
         return hot
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One comparison; `wss_error` is the error of the working set over its true size."""
+    """The score of a snapshot; `wss_error` is the relative error of the working set."""
 
     precision: float
     recall: float
@@ -65,7 +70,7 @@ class Score:
 
 
 def view(snapshot: Snapshot, target: int, pages: Sequence[PageTruth]) -> View:
-    """What a snapshot says of *pages*: the density of the region that each lies in."""
+    """Return the figures of a snapshot for *pages*: those of the region that each page lies in."""
     mine = snapshot.target == target
     start, end = snapshot.start[mine], snapshot.end[mine]
     size = end - start
@@ -84,33 +89,45 @@ def view(snapshot: Snapshot, target: int, pages: Sequence[PageTruth]) -> View:
     return View(*(column[region] for column in columns))
 
 
-def score(pages: Sequence[PageTruth], said: View) -> Score:
-    """Compare what was accessed with what a tool says of the same pages."""
+def score(pages: Sequence[PageTruth], reported: View) -> Score:
+    """Compare the true accesses with a tool's figures for the same pages."""
     chance = np.concatenate([p.chance for p in pages])
-    precision, recall, f1 = _f1(chance >= _HALF, said.hot)
+    precision, recall, f1 = _f1(chance >= _HALF, reported.hot)
     true_blocks = by_block(pages, chance) >= _HALF / _BLOCK
-    # Half a page of a block, or samples that say so whatever the share.
-    hot_blocks = by_block(pages, said.share) >= _HALF / _BLOCK
-    hot_blocks |= by_block(pages, said.heat) >= _HALF
-    real = chance.sum()
+    # A block is hot if half a page of it was touched, or if half of the samples say so.
+    hot_blocks = by_block(pages, reported.share) >= _HALF / _BLOCK
+    hot_blocks |= by_block(pages, reported.heat) >= _HALF
+    touched = chance.sum()
     return Score(
         precision,
         recall,
         f1,
         _f1(true_blocks, hot_blocks)[2],
-        float(abs(said.share.sum() - real) / real) if real else float(said.share.sum() > 0),
-        float(said.unobservable.mean()),
+        float(abs(reported.share.sum() - touched) / touched)
+        if touched
+        else float(reported.share.sum() > 0),
+        float(reported.unobservable.mean()),
     )
 
 
-def best(pages: Sequence[PageTruth], said: View) -> Score:
-    """The score of plain DAMON: of its two ways to say what is hot the one that is better for it.
+def medians(scores: Sequence[Score]) -> dict[str, float]:
+    """Return the medians of several scores, and the worst F1 and error of the working set."""
+    return {
+        **{f.name: median(getattr(score, f.name) for score in scores) for f in fields(Score)},
+        "worst_f1": min(score.f1 for score in scores),
+        "worst_wss_error": max(score.wss_error for score in scores),
+    }
 
-    To it a region is touched as a whole as soon as one sample hits, which exaggerates; going by
-    the number of hits alone is what its users often do.
+
+def best(pages: Sequence[PageTruth], reported: View) -> Score:
+    """Return the score of plain DAMON: the better of its two definitions of hot.
+
+    Plain DAMON counts a region as touched as a whole when a single sample hits, which exaggerates.
+    Its users often go by the number of hits instead.
     """
-    usual = score(pages, said)
-    by_hits = score(pages, replace(said, share=np.where(said.heat < _HALF, 0, said.share)))
+    usual = score(pages, reported)
+    hits_only = np.where(reported.heat < _HALF, 0, reported.share)
+    by_hits = score(pages, replace(reported, share=hits_only))
     better = max(usual, by_hits, key=lambda s: s.f1)
     return Score(
         better.precision,
@@ -123,7 +140,7 @@ def best(pages: Sequence[PageTruth], said: View) -> Score:
 
 
 def by_block(pages: Sequence[PageTruth], values: Floats) -> Floats:
-    """Means of one value a page by blocks of 64 KiB, each within one region."""
+    """Average values of pages over blocks of 64 KiB; each block lies within one region."""
     means, at = [], 0
     for part in pages:
         n = len(part.chance)
@@ -134,36 +151,37 @@ def by_block(pages: Sequence[PageTruth], values: Floats) -> Floats:
 
 
 def truth_heat(pages: Sequence[PageTruth], sampling_ns: int) -> Floats:
-    """The chance of each page that a sample of that length finds it accessed."""
+    """Return the chance that a sample of *sampling_ns* finds each page accessed."""
     rate = np.concatenate([p.rate_hz for p in pages])
     heat: Floats = -np.expm1(-rate * sampling_ns / 1e9)
     return heat
 
 
-def correlation(one: Floats, other: Floats) -> float:
-    """Pearson's; NaN where either is the same everywhere."""
-    if len(one) < 2 or one.std() == 0 or other.std() == 0:
+def correlation(first: Floats, second: Floats) -> float:
+    """Return Pearson's correlation, or NaN if either side is constant."""
+    if len(first) < 2 or first.std() == 0 or second.std() == 0:
         return float("nan")
-    return float(np.corrcoef(one, other)[0, 1])
+    return float(np.corrcoef(first, second)[0, 1])
 
 
-def _f1(real: NDArray[np.bool_], said: NDArray[np.bool_]) -> tuple[float, float, float]:
-    both = int((real & said).sum())
-    precision = both / said.sum() if said.any() else float(not real.any())
-    recall = both / real.sum() if real.any() else 1.0
+def _f1(truth: NDArray[np.bool_], reported: NDArray[np.bool_]) -> tuple[float, float, float]:
+    """Return precision, recall and F1."""
+    both = int((truth & reported).sum())
+    precision = both / reported.sum() if reported.any() else float(not truth.any())
+    recall = both / truth.sum() if truth.any() else 1.0
     total = precision + recall
     return float(precision), float(recall), float(2 * precision * recall / total if total else 0)
 
 
 OURS, PLAIN = "pydamon", "plain"
-_ALIKE = 0.005
-"""Errors that differ by less are the same: medians repeat no better."""
+_TOLERANCE = 0.005
+"""Smaller differences of errors do not count: medians do not repeat better."""
 _FAIR = 0.9
 _MOST_PERCENT = 5.0
 
 
 class _Row(Protocol):
-    """What every benchmark of accuracy says of one tool on one target."""
+    """The fields that every benchmark of accuracy has for a tool on a target."""
 
     @property
     def name(self) -> str: ...
@@ -181,11 +199,11 @@ class _Row(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The errors of both on one target: 1 - F1 by pages and by blocks of 64 KiB, and that of the
-    working set.
+    """The errors of pydamon and of plain DAMON on a target.
 
-    `as_accurate` and `half_the_error` go by blocks and the working set: regions say how much of
-    them is hot, not which pages of a sparse pattern, where pages named at random have some F1.
+    The errors are 1 - F1 by pages, 1 - F1 by blocks of 64 KiB, and the error of the working set.
+    `as_accurate` and `half_the_error` use the blocks and the working set: regions tell how much of
+    them is hot, but not which pages of a sparse pattern, where random pages have some F1 as well.
     """
 
     name: str
@@ -200,13 +218,13 @@ class Comparison:
 
     @property
     def as_accurate(self) -> bool:
-        """At least as accurate as plain DAMON in both."""
-        return all(ours <= plain + _ALIKE for ours, plain in self._errors)
+        """Whether both errors are at most those of plain DAMON."""
+        return all(ours <= plain + _TOLERANCE for ours, plain in self._errors)
 
     @property
     def half_the_error(self) -> bool:
-        """At least twice as accurate in both."""
-        return all(ours <= plain / 2 + _ALIKE for ours, plain in self._errors)
+        """Whether both errors are at most half of those of plain DAMON."""
+        return all(ours <= plain / 2 + _TOLERANCE for ours, plain in self._errors)
 
     @property
     def _errors(self) -> tuple[tuple[float, float], ...]:
@@ -217,7 +235,7 @@ class Comparison:
 
 
 def compare(rows: Sequence[_Row]) -> Iterator[Comparison]:
-    """One comparison for each target that both have watched."""
+    """Yield a comparison for each target that both tools have monitored."""
     by_tool = {tool: {row.name: row for row in rows if row.tool == tool} for tool in (OURS, PLAIN)}
     for name, ours in by_tool[OURS].items():
         plain = by_tool[PLAIN].get(name)
@@ -236,9 +254,10 @@ def compare(rows: Sequence[_Row]) -> Iterator[Comparison]:
 
 
 def fair_budget_percent(ours: float, plain: float) -> float | None:
-    """The budget with which plain DAMON uses as much CPU time as pydamon did at 1 %.
+    """Return the budget at which plain DAMON uses as much CPU time as pydamon at 1 %.
 
-    `None` where it already does; both figures are shares of one CPU as measured at that budget.
+    `None` means that it does so already. *ours* and *plain* are shares of one CPU, measured at a
+    budget of 1 %.
     """
     if math.isnan(ours) or plain >= _FAIR * ours:
         return None

@@ -1,4 +1,4 @@
-"""Results as tables for people."""
+"""Results of benchmarks as tables."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pydamon._bench.accuracy import Accuracy
 from pydamon._bench.core import CoreCost
 from pydamon._bench.engines import EngineResult
 from pydamon._bench.overhead import Latency, Overhead
-from pydamon._bench.real import Real
-from pydamon._bench.scale import Scale
+from pydamon._bench.real import ProgramAccuracy
+from pydamon._bench.scale import ScaleResult
 from pydamon._bench.scores import Comparison
 from pydamon._model.units import format_size
 
@@ -64,7 +64,7 @@ def _seconds(value: float) -> str:
 
 
 def accuracy_table(rows: Sequence[Accuracy]) -> RenderableType:
-    """One line for each tool on each workload."""
+    """Return a line for each tool on each workload."""
     return _table(
         rows,
         ("workload", lambda r: r.name),
@@ -83,8 +83,8 @@ def accuracy_table(rows: Sequence[Accuracy]) -> RenderableType:
     )
 
 
-def real_table(rows: Sequence[Real]) -> RenderableType:
-    """One line for each tool on each program; what is not installed is said in the last column."""
+def real_table(rows: Sequence[ProgramAccuracy]) -> RenderableType:
+    """Return a line for each tool on each program; the last column says what is not installed."""
     return _table(
         rows,
         ("program", lambda r: r.name),
@@ -96,7 +96,7 @@ def real_table(rows: Sequence[Real]) -> RenderableType:
         ("prec.", lambda r: _share(r.precision)),
         ("recall", lambda r: _share(r.recall)),
         ("F1 64 KiB", lambda r: _share(r.block_f1)),
-        ("said", lambda r: _size(r.wss_bytes)),
+        ("reported", lambda r: _size(r.wss_bytes)),
         ("true WSS", lambda r: _size(r.true_wss_bytes)),
         ("WSS error", lambda r: _percent(r.wss_error)),
         ("worst", lambda r: _percent(r.worst_wss_error)),
@@ -109,7 +109,7 @@ def real_table(rows: Sequence[Real]) -> RenderableType:
 
 
 def comparison_table(rows: Sequence[Comparison]) -> RenderableType:
-    """One line for each target that both have watched: our error and theirs."""
+    """Return a line for each target that both tools have monitored, with both errors."""
     return _table(
         rows,
         ("", lambda r: r.name),
@@ -127,7 +127,7 @@ def comparison_table(rows: Sequence[Comparison]) -> RenderableType:
 
 
 def overhead_table(rows: Sequence[Overhead]) -> RenderableType:
-    """One line for each tool on each target, and the latencies of those that have requests."""
+    """Return a line for each tool on each target, and the latencies of targets with requests."""
     throughput = _table(
         rows,
         ("target", lambda r: r.target),
@@ -165,8 +165,8 @@ def _latency(name: str) -> Sequence[Column]:
     )
 
 
-def scale_table(rows: Sequence[Scale]) -> RenderableType:
-    """One line for each tool on each size."""
+def scale_table(rows: Sequence[ScaleResult]) -> RenderableType:
+    """Return a line for each tool on each size."""
     return _table(
         rows,
         ("size", lambda r: format_size(r.size_bytes)),
@@ -186,7 +186,7 @@ def scale_table(rows: Sequence[Scale]) -> RenderableType:
 
 
 def engines_table(rows: Sequence[EngineResult]) -> RenderableType:
-    """One line for each engine."""
+    """Return a line for each engine."""
     return _table(
         rows,
         ("engine", lambda r: r.name),
@@ -201,7 +201,7 @@ def engines_table(rows: Sequence[EngineResult]) -> RenderableType:
 
 
 def core_table(rows: Sequence[CoreCost]) -> RenderableType:
-    """One line for each number of regions."""
+    """Return a line for each number of regions."""
     return _table(
         rows,
         ("regions", lambda r: _count(r.regions)),

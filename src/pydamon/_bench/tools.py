@@ -1,4 +1,4 @@
-"""The tools that are compared, on a workload that runs, and the machine that they run on."""
+"""The monitoring tools that the benchmarks compare, and the machine on which they run."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import platform
 import time
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
@@ -21,9 +20,10 @@ from pydamon._model.snapshot import Snapshot
 from pydamon._observe.kernel import check_free
 from pydamon._observe.linux.maps import parse_maps, read_maps
 from pydamon._observe.linux.process import Process
+from pydamon._observe.options import MonitorOptions
 from pydamon._observe.probes import PROBES
 from pydamon._observe.probes.ebpf.probe import EbpfProbe
-from pydamon._observe.start import monitor
+from pydamon._observe.start import AUTO, monitor
 from pydamon._workloads import PageTruth, Running
 
 __all__ = [
@@ -42,7 +42,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What a reader needs to know of it; `load` is how busy it was when the benchmark began."""
+    """The machine of a benchmark; `load` is its load average at the start."""
 
     cpu: str
     cores: int
@@ -53,7 +53,7 @@ class Machine:
 
     @classmethod
     def here(cls) -> Machine:
-        """This machine."""
+        """Describe this machine."""
         return cls(
             _cpu(),
             os.cpu_count() or 1,
@@ -72,44 +72,47 @@ def _cpu() -> str:
     return platform.machine()
 
 
-TOOLS: dict[str, dict[str, Any]] = {
-    "pydamon": {"probe": "ebpf"},
-    "plain": {"probe": "ebpf", "plain": True},
-    "refs": {"probe": "refs"},
+TOOLS = {
+    "pydamon": MonitorOptions(probe="ebpf"),
+    "plain": MonitorOptions(probe="ebpf", plain=True),
+    "refs": MonitorOptions(probe="refs"),
 }
-"""How each tool is asked for: pydamon as it is, the kernel's algorithm at the same budget, and
-what the kernel counts for each mapping."""
+"""Options of `monitor` for each tool.
+
+`pydamon` samples with its defaults. `plain` is the kernel's algorithm at the same budget. `refs`
+reads the kernel's count of referenced pages of each mapping.
+"""
 KERNEL = "kernel"
-"""The kernel's own DAMON, where that is free."""
+"""The tool name of the kernel's DAMON, which works where no other program uses it."""
 EXACT = "exact"
-"""Not a monitor but two looks at every page: the reference for all others."""
+"""The tool name of the reference: two exact scans of every page, and no monitor."""
 PACING_NS = 2 * 10**9
-"""What a monitor takes, at most, until it has found its pace."""
+"""A monitor finds its pace within this time."""
 _WINDOW_S = 0.1
 _CHUNK_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class MonitorRun:
-    """What a monitor said, with times as the workload's truth has them (monotonic ns)."""
+    """The snapshots of a run. `window` converts their times to the clock of the ground truth."""
 
     begin_ns: int
     snapshots: tuple[Snapshot, ...]
     offset_ns: int
 
     def window(self, snapshot: Snapshot) -> tuple[int, int]:
-        """When a snapshot's window began and ended."""
+        """Return the start and the end of a snapshot's window (monotonic ns)."""
         return snapshot.start_ns - self.offset_ns, snapshot.end_ns - self.offset_ns
 
     @property
     def whole(self) -> tuple[Snapshot, ...]:
-        """The snapshots, but not a last one that was cut short by the end."""
+        """The snapshots without the last one, if the end of the run cut it short."""
         last = self.snapshots[-2:]
         return self.snapshots[: -1 if last[-1].window_ns < last[0].window_ns / 2 else None]
 
     @property
     def cpu(self) -> float:
-        """The share of one CPU, from when the tool had found its pace on."""
+        """The share of one CPU that the tool used after it found its pace."""
         begin_ns = self.begin_ns + PACING_NS
         late = [s for s in self.snapshots if self.window(s)[0] >= begin_ns]
         late = late or list(self.snapshots[-1:])
@@ -119,7 +122,7 @@ class MonitorRun:
 
 
 def unavailable_tools() -> dict[str, str]:
-    """The probes that do not work here, or the kernel's DAMON, and why."""
+    """Return the reason for each probe that does not work here, and for the kernel's DAMON."""
     reasons = {}
     try:
         check_free()
@@ -132,28 +135,41 @@ def unavailable_tools() -> dict[str, str]:
     return reasons
 
 
-def watch(pid: int, tool: str, duration_s: float, *, seed: int = 0, **options: Any) -> MonitorRun:
-    """Monitor a process with a tool for a while."""
+def watch(
+    pid: int,
+    tool: str,
+    duration_s: float,
+    *,
+    seed: int = 0,
+    cpu_budget_percent: float | None = 1.0,
+) -> MonitorRun:
+    """Monitor a process with a tool for a time."""
     begin_ns = time.monotonic_ns()
     offset_ns = time.time_ns() - begin_ns
-    how = {"engine": KERNEL} if tool == KERNEL else TOOLS[tool] | {"seed": seed}
-    with monitor(pid, **how, **options) as mon:
+    engine, options = KERNEL, MonitorOptions()
+    if tool != KERNEL:
+        engine, options = AUTO, replace(TOOLS[tool], seed=seed)
+    options = replace(options, cpu_budget_percent=cpu_budget_percent)
+    with monitor(pid, engine=engine, options=options) as mon:
         return MonitorRun(begin_ns, tuple(mon.run(f"{duration_s}s")), offset_ns)
 
 
 def scan_exactly(running: Running) -> tuple[list[PageTruth], View, float]:
-    """Clear all accessed bits, wait, and read them: the truth, what was found, CPU seconds."""
-    parts = chunks(
+    """Clear all accessed bits, wait, and read them.
+
+    Returns the ground truth of that window, the scan's view of it, and the CPU seconds of the scan.
+    """
+    pieces = chunks(
         (start // PAGE_SIZE * PAGE_SIZE, -(-end // PAGE_SIZE) * PAGE_SIZE)
         for start, end in running.truth.regions.values()
     )
     with closing(Process(running.pid)) as process, EbpfProbe().open() as session:
         session.set_targets([process], [parse_maps(read_maps(running.pid))])
         begin_s = time.process_time()
-        before = [session.scan(0, low, high, clear=True) for low, high in parts]
+        before = [session.scan(0, low, high, clear=True) for low, high in pieces]
         start_ns = time.monotonic_ns()
         time.sleep(_WINDOW_S)
-        after = [session.scan(0, low, high, clear=False) for low, high in parts]
+        after = [session.scan(0, low, high, clear=False) for low, high in pieces]
         end_ns = time.monotonic_ns()
         cpu_s = time.process_time() - begin_s
     stuck = np.concatenate([bits.unobservable for bits in before])
@@ -163,7 +179,7 @@ def scan_exactly(running: Running) -> tuple[list[PageTruth], View, float]:
 
 
 def chunks(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Ranges, cut into pieces that are small enough to be looked at in one go."""
+    """Cut ranges into chunks that one scan can hold."""
     return [
         (at, min(at + _CHUNK_BYTES, end))
         for start, end in ranges

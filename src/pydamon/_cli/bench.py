@@ -1,4 +1,4 @@
-"""`pydamon bench`: how right, how cheap and how large, on this machine."""
+"""`pydamon bench`: accuracy, cost and scale of monitoring on this machine."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ Measure: TypeAlias = Callable[[Args, Say], Iterable[Any]]
 _NARROWEST = 190
 
 _common = options(
-    option("--quick", is_flag=True, help="less of it, in under a minute"),
+    option("--quick", is_flag=True, help="a smaller benchmark, in under a minute"),
     json_option,
-    option("--seed", type=int, default=1, metavar="N", help="default: 1"),
+    option("--seed", type=int, default=1, metavar="N", help="seed of random numbers (default: 1)"),
 )
 
 
 def _benchmark(name: str, text: str, measure: Measure, *own: Callable[[Any], Any]) -> Command:
-    """The command of one benchmark."""
+    """Make the command of a benchmark."""
 
     def run(args: Args) -> int:
         from pydamon._bench.tools import Machine
@@ -51,7 +51,7 @@ def _benchmark(name: str, text: str, measure: Measure, *own: Callable[[Any], Any
         finally:
             if sys.stderr.isatty():
                 print("\r\x1b[K", end="", file=sys.stderr)
-            # What was measured is not lost where the next measurement fails, or is interrupted.
+            # Keep the finished measurements if the next one fails, or is interrupted.
             if rows:
                 _report(name, args, machine, rows)
         return 0
@@ -61,7 +61,7 @@ def _benchmark(name: str, text: str, measure: Measure, *own: Callable[[Any], Any
 
 
 def _interrupt(number: int, frame: object) -> None:
-    """Whoever ends the benchmark ends the programs that it has started."""
+    """Turn a signal into Ctrl-C, so that the programs of the benchmark end with it."""
     del number, frame
     raise KeyboardInterrupt
 
@@ -77,7 +77,7 @@ def _report(name: str, args: Args, machine: Machine, rows: Sequence[Any]) -> Non
             print("\npydamon beside plain DAMON:")
             _print(tables.comparison_table(pairs))
         return
-    found = {
+    document = {
         "benchmark": name,
         "quick": args.quick,
         "seed": args.seed,
@@ -85,12 +85,12 @@ def _report(name: str, args: Args, machine: Machine, rows: Sequence[Any]) -> Non
         "results": [_plain(asdict(row)) for row in rows],
     }
     if pairs := _compared(name, rows):
-        found["comparison"] = [
+        document["comparison"] = [
             _plain(asdict(pair))
             | {"as_accurate": pair.as_accurate, "half_the_error": pair.half_the_error}
             for pair in pairs
         ]
-    print_json(found)
+    print_json(document)
 
 
 def _compared(name: str, rows: Sequence[Any]) -> list[compare.Comparison]:
@@ -114,7 +114,7 @@ def _accuracy(args: Args, say: Callable[[str], None]) -> Iterator[accuracy.Accur
         yield from accuracy.measure(workload, tools, plan, args.seed, say)
 
 
-def _real(args: Args, say: Callable[[str], None]) -> Iterator[real.Real]:
+def _real(args: Args, say: Callable[[str], None]) -> Iterator[real.ProgramAccuracy]:
     from pydamon._bench import real
     from pydamon._bench.programs import PROGRAMS
     from pydamon._bench.tools import TOOLS
@@ -133,7 +133,7 @@ def _overhead(args: Args, say: Callable[[str], None]) -> Iterator[overhead.Overh
     return overhead.measure(args.quick, args.seed, say)
 
 
-def _scale(args: Args, say: Callable[[str], None]) -> Iterator[scale.Scale]:
+def _scale(args: Args, say: Callable[[str], None]) -> Iterator[scale.ScaleResult]:
     from pydamon._bench import scale
 
     _tools((), say)
@@ -154,27 +154,27 @@ def _core(args: Args, say: Callable[[str], None]) -> Iterator[core.CoreCost]:
 
 
 def _tools(wanted: Sequence[str], say: Callable[[str], None]) -> list[str]:
-    """Those of the tools that work here; raises `ProbeUnavailable` where the main one does not."""
+    """Return the tools that work here; raise `ProbeUnavailable` if the ebpf probe does not."""
     from pydamon._bench.tools import KERNEL, TOOLS, unavailable_tools
 
-    missing = unavailable_tools()
-    if "ebpf" in missing:
+    unavailable = unavailable_tools()
+    if "ebpf" in unavailable:
         raise ProbeUnavailable(
-            f"the benchmark needs the ebpf probe, which does not work here: {missing['ebpf']}",
-            hint="run it as root; `pydamon doctor` says more",
+            f"the benchmark needs the ebpf probe, which does not work here: {unavailable['ebpf']}",
+            hint="run it as root; `pydamon doctor` explains the requirements",
         )
     tools = []
     for tool in wanted:
-        probe = TOOLS[tool]["probe"] if tool in TOOLS else {KERNEL: KERNEL}.get(tool, "ebpf")
-        if probe in missing:
-            say(f"{tool} is left out: {missing[probe]}")
+        probe = TOOLS[tool].probe if tool in TOOLS else {KERNEL: KERNEL}.get(tool, "ebpf")
+        if probe in unavailable:
+            say(f"{tool} is left out: {unavailable[probe]}")
         else:
             tools.append(tool)
     return tools
 
 
 def _workload(name: str) -> Workload:
-    """A shipped workload, or that of a configuration file."""
+    """Return a shipped workload, or the workload of a configuration file."""
     from dataclasses import replace
 
     from pydamon._workloads import PATTERNS, parse, pattern
@@ -190,7 +190,7 @@ def _workload(name: str) -> Workload:
 
 
 def _program(name: str) -> Program:
-    """A program by name."""
+    """Return a program by its name."""
     from pydamon._bench.programs import PROGRAMS
 
     if name not in PROGRAMS:
@@ -199,7 +199,7 @@ def _program(name: str) -> Program:
 
 
 def _progress(terminal: bool) -> Callable[[str], None]:
-    """Says on standard error what is under way: on a terminal in one line."""
+    """Return a function that prints progress on standard error: in one line on a terminal."""
 
     def say(text: str) -> None:
         begin, end = ("\r\x1b[K", "") if terminal else ("", "\n")
@@ -218,9 +218,9 @@ def _print(table: RenderableType) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no NaN (`null`: not measured) and no infinity (`"never"`)."""
+    """Replace numbers that JSON lacks: NaN by `null` (not measured), infinity by `"never"`."""
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     return _number(value) if isinstance(value, float) else value
 
 
@@ -230,35 +230,37 @@ def _number(value: float) -> float | str | None:
     return "never" if math.isinf(value) else value
 
 
-def _which(flag: str, names: Sequence[str], *, others: str = "") -> Callable[[Any], Any]:
-    """An option that takes some of these names, or other words too."""
+def _names_option(flag: str, names: Sequence[str], *, others: str = "") -> Callable[[Any], Any]:
+    """Make an option that takes some of these names, and with *others* other words too."""
     return option(
         flag,
         several=True,
         type=str if others else Choice(names),
         metavar="NAME...",
-        help=f"which, of {', '.join(names)}{others} (default: all)",
+        help=f"names, of {', '.join(names)}{others} (default: all)",
     )
 
 
 accuracy_bench = _benchmark(
     "accuracy",
-    "what is found, against the truth",
+    "accuracy on workloads whose accesses are known exactly",
     _accuracy,
-    _which("--workload", WORKLOADS, others="; or files with others"),
-    _which("--tool", TOOLS),
+    _names_option("--workload", WORKLOADS, others="; or configuration files"),
+    _names_option("--tool", TOOLS),
 )
 real_bench = _benchmark(
     "real",
-    "the same on real programs, against an exact judge",
+    "accuracy on real programs, against exact scans",
     _real,
-    _which("--program", PROGRAMS),
-    _which("--tool", TOOLS[:3]),
+    _names_option("--program", PROGRAMS),
+    _names_option("--tool", TOOLS[:3]),
 )
-overhead_bench = _benchmark("overhead", "CPU time, and what the target loses", _overhead)
-scale_bench = _benchmark("scale", "small targets against large ones", _scale)
-engines_bench = _benchmark("engines", "the kernel's DAMON beside sampling", _engines)
-core_bench = _benchmark("core", "ageing, merging and splitting of regions", _core)
+overhead_bench = _benchmark(
+    "overhead", "CPU time of the monitor, and slowdown of the target", _overhead
+)
+scale_bench = _benchmark("scale", "accuracy and cost by the size of the target", _scale)
+engines_bench = _benchmark("engines", "the kernel's DAMON compared with sampling", _engines)
+core_bench = _benchmark("core", "time to age, merge and split regions", _core)
 
 bench = Group(
     "bench",
@@ -268,10 +270,10 @@ bench = Group(
     },
     subcommand_metavar="BENCH [ARGS]...",
     help=(
-        "Measure accuracy and cost of monitoring on this machine, against exact ground truth.\n\n"
+        "Measure accuracy and cost of monitoring on this machine, against ground truth.\n\n"
         "pydamon bench accuracy                    # every shipped workload, with every tool\n"
         "pydamon bench accuracy --workload my.cfg  # a configuration file of masim's\n"
         "pydamon bench overhead --quick --json\n\n"
-        "Machines are noisy: figures are medians, and a busy machine still makes them worse."
+        "Figures are medians. Run benchmarks on a quiet machine: load makes the figures worse."
     ),
 )

@@ -1,4 +1,4 @@
-"""What a command is: a function, the options it takes, and how wrong usage is refused."""
+"""Commands: a function with its options, help, and errors for wrong usage."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ import click
 
 from pydamon._model.errors import UsageError
 from pydamon._model.names import dump_json
-from pydamon._model.units import parse_duration_ns, parse_size
+from pydamon._model.units import (
+    parse_address_range,
+    parse_duration_ns,
+    parse_percent,
+    parse_size,
+)
 
 __all__ = [
     "Args",
@@ -26,6 +31,7 @@ __all__ = [
     "Group",
     "NewFile",
     "Parsed",
+    "address_range",
     "argument",
     "command",
     "duration",
@@ -45,14 +51,15 @@ _SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 
 class Args(SimpleNamespace):
-    """What a command line says, by the names of the command's parameters.
+    """The parsed command line: an attribute for each parameter of the command.
 
-    `command` are the words behind `--`, for commands that start a program; else `None`.
+    `command` holds the words behind `--` for commands that start a program, and is `None`
+    otherwise.
     """
 
 
 class _Plain(click.Command):
-    """Shows its description as it is written, examples included."""
+    """A command whose help keeps the line breaks of its description."""
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self.help:
@@ -75,31 +82,31 @@ class Command(_Plain):
         self._starts_program = starts_program
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse options and arguments, in any order."""
+        """Parse options and arguments, in any order; keep the words of a program apart."""
         program = None
         if self._starts_program and "--" in args:
             at = args.index("--")
             args, program = args[:at], args[at + 1 :]
-        several = {name for one in self.params if _is_several(one) for name in one.opts}
-        rest = super().parse_args(ctx, _repeated(args, several))
+        several = {name for param in self.params if _is_several(param) for name in param.opts}
+        rest = super().parse_args(ctx, _with_repeated_flags(args, several))
         ctx.params["command"] = program
         return rest
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run it."""
+        """Run the command, with NumPy loaded on one thread."""
         _load_numpy()
         return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        """What stands behind the command's name in the first line of its help."""
+        """Return the words behind the command's name in the first line of its help."""
         return [self._usage] if self._usage else super().collect_usage_pieces(ctx)
 
 
 class Group(_Plain, click.Group):
-    """Commands under one name; only the module of the command that is asked for is imported.
+    """A command with subcommands. It imports only the module of the subcommand that runs.
 
-    *members* has, for each name, where the command is: `"module:attribute"`; *shown* the first
-    line of help of commands whose modules take long to import.
+    *members* maps each name to the place of its command, as `"module:attribute"`. *shown* holds
+    the first line of help of commands whose modules are slow to import.
     """
 
     def __init__(
@@ -110,16 +117,16 @@ class Group(_Plain, click.Group):
         self.shown = shown or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, in the order in which help shows them."""
+        """Return the names in the order of the help text."""
         return list(self.members)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name."""
+        """Import and return the command of that name, if there is one."""
         if cmd_name not in self.members:
             return None
         module, _, attribute = self.members[cmd_name].partition(":")
-        found: click.Command = getattr(importlib.import_module(module), attribute)
-        return found
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands, each with its first line of help."""
@@ -130,19 +137,19 @@ class Group(_Plain, click.Group):
             formatter.write_dl(rows)
 
     def _first_line(self, ctx: click.Context, name: str) -> str:
-        found = self.get_command(ctx, name)
-        return found.get_short_help_str() if found else ""
+        command = self.get_command(ctx, name)
+        return command.get_short_help_str() if command else ""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that the first word names; wrong names are answered with near ones."""
+        """Return the command that the first word names, or suggest similar names."""
         if args[0] not in self.members and not ctx.resilient_parsing:
             raise click.NoSuchCommand(args[0], possibilities=self.members, ctx=ctx)
         return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take the options in front of the command's name."""
+        """Parse the options before the subcommand's name, and require that name."""
         if not args and not ctx.resilient_parsing:
             metavar = (self.subcommand_metavar or "COMMAND").partition(" ")[0]
             names = ", ".join(self.members)
@@ -151,9 +158,9 @@ class Group(_Plain, click.Group):
 
 
 class _Option(click.Option):
-    """Refuses the name of another option as its value: it has been forgotten.
+    """An option that refuses another option's name as its value, because the value is missing.
 
-    One of *several* values takes all words up to the next option: `--tool refs plain`.
+    With *several*, the option takes all words up to the next option: `--tool refs plain`.
     """
 
     def __init__(
@@ -164,7 +171,7 @@ class _Option(click.Option):
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
         if isinstance(value, str) and not ctx.resilient_parsing:
-            names = [name for one in ctx.command.params for name in one.opts]
+            names = [name for param in ctx.command.params for name in param.opts]
             if value.startswith("--") and value in names:
                 raise click.BadOptionUsage(
                     self.opts[-1], f"Option {self.opts[-1]!r} requires an argument.", ctx=ctx
@@ -172,19 +179,19 @@ class _Option(click.Option):
         return super().type_cast_value(ctx, value)
 
 
-def _is_several(one: click.Parameter) -> bool:
-    return isinstance(one, _Option) and one.several
+def _is_several(param: click.Parameter) -> bool:
+    return isinstance(param, _Option) and param.several
 
 
-def _repeated(args: list[str], several: set[str]) -> list[str]:
-    """`--tool refs plain` as `--tool refs --tool plain`, which is what click takes."""
+def _with_repeated_flags(args: list[str], several: set[str]) -> list[str]:
+    """Turn `--tool refs plain` into `--tool refs --tool plain`, the form that click parses."""
     words: list[str] = []
-    name = ""
+    flag = ""
     for word in args:
         if word.startswith("-"):
-            name = word if word in several else ""
-        elif name and words[-1] != name:
-            words.append(name)
+            flag = word if word in several else ""
+        elif flag and words[-1] != flag:
+            words.append(flag)
         words.append(word)
     return words
 
@@ -196,12 +203,12 @@ argument = click.argument
 def command(
     name: str, *, usage: str = "", epilog: str = "", starts_program: bool = False
 ) -> Callable[[Callable[[Args], int]], Command]:
-    """Make a command of a function, which returns the exit code.
+    """Make a command of a function that returns the exit code.
 
-    The first line of the function's docstring is the command's help; the whole docstring its
-    description. Where it *starts_program*, words behind `--` are the command line of a program
-    (`Args.command`); else they are arguments as all others. The function raises `PydamonError`
-    for what a person should read.
+    The first line of the function's docstring is the command's short help, and the whole docstring
+    its description. With *starts_program*, the words behind `--` are the command line of a program
+    (`Args.command`); otherwise they are ordinary arguments. The function raises `PydamonError` for
+    errors that the user should read.
     """
 
     def decorate(function: Callable[[Args], int]) -> Command:
@@ -209,7 +216,7 @@ def command(
         return Command(
             name,
             params=params[::-1],
-            callback=lambda **given: function(Args(**{"command": None, **given})),
+            callback=lambda **values: function(Args(**{"command": None, **values})),
             help=inspect.cleandoc(function.__doc__ or ""),
             epilog=epilog,
             usage=usage,
@@ -220,24 +227,24 @@ def command(
 
 
 def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
-    """Several options as one decorator, for what commands have in common."""
+    """Combine options into one decorator, for options that several commands share."""
 
     def decorate(function: F) -> F:
-        for one in reversed(decorators):
-            function = one(function)
+        for decorator in reversed(decorators):
+            function = decorator(function)
         return function
 
     return decorate
 
 
 class Choice(click.Choice[str]):
-    """One of some words; what is nearly one of them is answered with that."""
+    """A parameter that takes one of several words, and suggests a word for a misspelt value."""
 
     def __init__(self, choices: Iterable[str]) -> None:
         super().__init__(tuple(choices))
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
-        """What is said of another word."""
+        """Name the choices, and the most similar of them."""
         from difflib import get_close_matches
 
         near = get_close_matches(str(value), self.choices, 1)
@@ -246,14 +253,14 @@ class Choice(click.Choice[str]):
 
 
 class Parsed(click.ParamType[Any]):
-    """What a function makes of a word; it raises `UsageError` for one that makes no sense."""
+    """A parameter whose value *parse* makes of a word; *parse* raises `UsageError` if it cannot."""
 
     def __init__(self, parse: Callable[[str], Any], name: str = "value") -> None:
         self._parse = parse
         self.name = name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse a word; a default is a value already."""
+        """Parse a word; a default is a parsed value already."""
         if not isinstance(value, str):
             return value
         try:
@@ -263,38 +270,33 @@ class Parsed(click.ParamType[Any]):
 
 
 class NewFile(click.Path):
-    """A file to write, which standard output cannot be."""
+    """The path of an output file; `-` (standard output) is refused."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path, unless it is `-`."""
+        """Return the path, or fail for `-`."""
         if str(value) == "-":
-            self.fail("it cannot be written to standard output: name a file", param, ctx)
+            self.fail("this cannot be written to standard output: name a file", param, ctx)
         return super().convert(value, param, ctx)
 
 
-def _percent(text: str) -> float:
-    try:
-        return float(text.strip().removesuffix("%"))
-    except ValueError:
-        raise UsageError(f"not a percentage: {text!r}", hint="write it like 2.5 or 2.5%") from None
-
-
 duration = Parsed(parse_duration_ns, "duration")
-"""A duration, in ns."""
+"""Parameter type of durations, in ns."""
 size = Parsed(parse_size, "size")
-"""A size, in bytes."""
-percent = Parsed(_percent, "percent")
-"""A percentage, with or without its sign."""
+"""Parameter type of sizes, in bytes."""
+percent = Parsed(parse_percent, "percent")
+"""Parameter type of percentages, with or without the percent sign."""
+address_range = Parsed(parse_address_range, "address range")
+"""Parameter type of address ranges: start and end, both hexadecimal."""
 
 
 def _load_numpy() -> None:
-    """Import NumPy without a thread for each CPU, whose start is a third of the time it takes.
+    """Import NumPy without its pool of threads, which takes a third of the import time.
 
-    They are for products of matrices, of which there are none here. What a command starts must not
-    find the variable in its environment.
+    NumPy uses that pool to multiply matrices, and pydamon never does. The variable is removed
+    afterwards, so that programs which a command starts do not inherit it.
     """
     if _BLAS_THREADS in os.environ or "numpy" in sys.modules:
         return
@@ -306,13 +308,13 @@ def _load_numpy() -> None:
 
 
 def eprint(text: str, end: str = "\n") -> None:
-    """Say something on standard error; nobody may be there to hear it, which is no failure."""
+    """Print on standard error; a closed or full standard error is not a failure."""
     with contextlib.suppress(OSError):
         print(text, end=end, file=sys.stderr, flush=True)
 
 
 def show_warnings() -> None:
-    """Show what the library warns of, a line each; on a terminal in place of what stands there."""
+    """Print the library's warnings, a line each; on a terminal they replace the progress line."""
     import logging
 
     class Warnings(logging.Handler):
@@ -324,5 +326,5 @@ def show_warnings() -> None:
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """Print a document that every JSON parser takes."""
+    """Print a document as strict JSON, which every parser accepts."""
     sys.stdout.write(dump_json(document) + "\n")

@@ -1,4 +1,4 @@
-"""`pydamon demo`: a first look, with nothing to prepare."""
+"""`pydamon demo`: monitor a sample program and show the result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["demo"]
 
 
 @command("demo")
-@option("-d", "--duration", default="12s", metavar="D", help="how long (default: 12s)")
+@option("-d", "--duration", default="12s", metavar="D", help="monitor for this time (default: 12s)")
 @option(
     "-o",
     "--out",
@@ -19,10 +19,10 @@ __all__ = ["demo"]
     help="keep the recording in this file",
 )
 def demo(args: Args) -> int:
-    """Start a program, watch it for a few seconds, and show what was seen.
+    """Monitor a sample program for a few seconds, and show its heat map.
 
-    Of the program's 256 MiB the first quarter is always in use; a window of 16 MiB walks through
-    the second half; the rest lies idle.
+    The program has 256 MiB. It always uses the first quarter; a window of 16 MiB moves through
+    the second half; the rest stays idle.
     """
     import subprocess
     import sys
@@ -30,7 +30,7 @@ def demo(args: Args) -> int:
 
     from pydamon._cli.main import main
     from pydamon._cli.record import record_to
-    from pydamon._observe.sampling import monitor
+    from pydamon._observe.start import monitor
     from pydamon._workloads import DEMO
 
     program = [sys.executable, str(DEMO), "600"]
@@ -40,7 +40,7 @@ def demo(args: Args) -> int:
             try:
                 assert process.stdout is not None
                 process.stdout.readline()
-                with monitor(process.pid) as mon:
+                with monitor(process.pid, engine="sampling") as mon:
                     record_to(mon, path, args.duration, force=False, command=program)
             finally:
                 process.kill()

@@ -1,4 +1,4 @@
-"""`pydamon doctor`: what works on this machine, and why the rest does not."""
+"""`pydamon doctor`: which probes work on this machine, and why the others do not."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 @option(
     "--clean",
     is_flag=True,
-    help="switch off the kernel's DAMON where a pydamon that was killed left it on",
+    help="switch off the kernel's DAMON if a killed pydamon left it on",
 )
 def doctor(args: Args) -> int:
-    """Say what works on this machine, why the rest does not, and what would change that.
+    """Show which probes work here, and how to enable the others.
 
-    Only looks: nothing on the machine is changed, unless --clean finds that a pydamon which was
-    killed left the kernel's DAMON on. What somebody else started is never touched.
+    The doctor changes nothing. Only --clean does: it switches off the kernel's DAMON if a killed
+    pydamon left it on. It never touches monitoring that another program started.
     """
     from dataclasses import asdict
 
@@ -38,15 +38,15 @@ def doctor(args: Args) -> int:
 
     if args.clean:
         cleaned = remove_leftover()
-        print("switched off what was left" if cleaned else "there is nothing of ours to remove")
+        print("switched off the kernel's DAMON" if cleaned else "pydamon left nothing to remove")
         return 0
-    found = {probe.name: probe.availability() for probe in PROBES}
+    availability = {probe.name: probe.availability() for probe in PROBES}
     if args.json:
-        probes = {name: asdict(here) for name, here in found.items()}
+        probes = {name: asdict(here) for name, here in availability.items()}
         print_json({"machine": _machine(), "probes": probes})
     else:
-        _show(found)
-    return 0 if any(here.works for here in found.values()) else 1
+        _show(availability)
+    return 0 if any(here.works for here in availability.values()) else 1
 
 
 def _machine() -> dict[str, str]:
@@ -60,7 +60,7 @@ def _machine() -> dict[str, str]:
         "user": user,
         "memory": format_size(psutil.virtual_memory().total),
         "swap": format_size(psutil.swap_memory().total) if psutil.swap_memory().total else "none",
-        "huge pages": _chosen(_THP),
+        "huge pages": _selected_word(_THP),
         "DAMON": _damon(),
         "its modules": _modules(),
     }
@@ -76,40 +76,43 @@ def _damon() -> str:
         if leftover():
             return f"{error}; remove it with `pydamon doctor --clean`"
         return str(error)
-    return "in this kernel, and free: `--engine kernel` takes it"
+    return "in this kernel, and free: use it with `--engine kernel`"
 
 
 def _modules() -> str:
     from pydamon._act.kernel import LruSortModule, ReclaimModule, StatModule
     from pydamon._model.errors import KernelError
 
-    known = [kind() for kind in (ReclaimModule, LruSortModule, StatModule)]
+    modules = [kind() for kind in (ReclaimModule, LruSortModule, StatModule)]
     try:
-        found = [f"{m.name.upper()} {'on' if m.enabled else 'off'}" for m in known if m.available]
+        states = [
+            f"{m.name.upper()} {'on' if m.enabled else 'off'}" for m in modules if m.available
+        ]
     except KernelError:
         return "only root can see whether they are on"
-    return ", ".join(found) or "not in this kernel"
+    return ", ".join(states) or "not in this kernel"
 
 
-def _chosen(path: Path) -> str:
+def _selected_word(path: Path) -> str:
+    """Return the word in brackets: the setting in files such as `always [madvise] never`."""
     try:
         return path.read_text().partition("[")[2].partition("]")[0]
     except OSError:
         return "not in this kernel"
 
 
-def _show(found: dict[str, Availability]) -> None:
+def _show(availability: dict[str, Availability]) -> None:
     from pydamon._observe.probes import PROBES
 
     for name, value in _machine().items():
         print(f"{name + ':':16}{value}")
-    usual = [probe.name for probe in PROBES if not probe.traits.by_name_only]
-    best = next((name for name in usual if found[name].works), None)
+    automatic = [probe.name for probe in PROBES if not probe.traits.by_name_only]
+    best = next((name for name in automatic if availability[name].works), None)
     for probe in PROBES:
-        here = found[probe.name]
-        mark = "works" if here.works else "does not work here"
-        chosen = ", and is what `--probe auto` takes" if probe.name == best else ""
-        print(f"\nprobe {probe.name}: {mark}{chosen}")
+        here = availability[probe.name]
+        state = "works" if here.works else "does not work here"
+        note = ", and `--probe auto` uses it" if probe.name == best else ""
+        print(f"\nprobe {probe.name}: {state}{note}")
         if not here.works:
             print(f"  why:          {here.reason}")
             if here.hint:

@@ -34,82 +34,83 @@ def _address(text: str) -> tuple[str, int]:
 
 
 @command("export", usage="[OPTIONS] (PID... | --cgroup NAME | --user NAME | --all)")
-@argument("pids", nargs=-1, type=int, metavar="PID...", help="processes to watch")
+@argument("pids", nargs=-1, type=int, metavar="PID...", help="processes to monitor")
 @option("--cgroup", metavar="NAME", help="all processes of a cgroup")
 @option("--user", metavar="NAME", help="all processes of a user")
-@option("--all", is_flag=True, help="all processes that may be watched")
+@option("--all", is_flag=True, help="all processes that you may monitor")
 @no_children_option
 @option(
     "--listen",
     type=Parsed(_address),
     default=("127.0.0.1", 9871),
     metavar="[HOST:]PORT",
-    help="where to show them (default: 127.0.0.1:9871)",
+    help="serve the metrics at this address (default: 127.0.0.1:9871)",
 )
 @option(
     "--otlp",
     metavar="URL",
-    help="also push them to an OpenTelemetry collector, as in http://localhost:4318",
+    help="also push the metrics to an OpenTelemetry collector, as in http://localhost:4318",
 )
 @option(
     "--processes",
     type=click.IntRange(1, 10_000),
     default=50,
     metavar="N",
-    help="how many processes, and cgroups, get series of their own; the rest is summed up "
+    help="give up to N processes, and up to N cgroups, series of their own, and add up the others "
     "(default: 50)",
 )
 @option(
     "--engine",
     type=Choice(ENGINES),
     default="sampling",
-    help="who looks: pydamon (sampling), the kernel's DAMON, or the best that works (auto)",
+    help="who monitors: pydamon (sampling, the default), the kernel's DAMON, or the best engine "
+    "that works (auto)",
 )
 @probe_option
 @cpu_budget_option()
 @duration_option
 def export(args: Args) -> int:
-    """Watch processes, and show what memory they use to Prometheus, or OpenTelemetry.
+    """Export metrics of processes to Prometheus or OpenTelemetry.
 
     pydamon export 1234
     pydamon export --cgroup system.slice
     pydamon export --user postgres
     sudo pydamon export --all
 
-    One CPU budget is for all of them, however many come and go. Only programs on this machine can
-    read the metrics, unless --listen names another address, as in --listen 0.0.0.0:9871: anybody
-    who can reach that sees the names of your processes.
+    All processes share one CPU budget. Only programs on this machine can read the metrics, unless
+    --listen names another address, as in --listen 0.0.0.0:9871; everybody who can connect to that
+    address can read the names of your processes.
     """
     from contextlib import nullcontext
 
-    from pydamon._cli.record import ending
+    from pydamon._cli.record import stop_at_signals
     from pydamon._show.metrics import Exporter, Metrics, serve_metrics
 
-    whom = _whom(args)
+    selection = _selection(args)
     duration_ns = parse_duration_ns(args.duration) if args.duration else None
-    metrics = Metrics(processes=args.processes, cpu_budget_percent=args.cpu_budget)
+    metrics = Metrics(processes=args.processes, cpu_budget_percent=args.cpu_budget_percent)
     exporter = Exporter(
-        whom,
+        selection,
         metrics,
         engine=args.engine,
         probe=args.probe,
-        cpu_budget_percent=args.cpu_budget,
+        cpu_budget_percent=args.cpu_budget_percent,
         children=not args.no_children,
     )
     host, port = args.listen
     with (
         _pushing(metrics, args.otlp) if args.otlp else nullcontext(),
         serve_metrics(metrics, host, port) as port,
-        ending(exporter.stop),
+        stop_at_signals(exporter.stop),
     ):
-        shown = f"[{host}]" if ":" in host else host
-        eprint(f"metrics are at http://{shown}:{port}/metrics; Ctrl-C ends it")
+        url_host = f"[{host}]" if ":" in host else host
+        eprint(f"metrics are at http://{url_host}:{port}/metrics; Ctrl-C ends the exporter")
         exporter.run(duration_ns)
     return 0
 
 
 def _pushing(metrics: Metrics, url: str) -> AbstractContextManager[None]:
-    """Push them to a collector, and say so when that fails."""
+    """Push metrics to a collector, and report when that starts to fail or to work."""
     import logging
     from urllib.parse import urlsplit
 
@@ -118,7 +119,7 @@ def _pushing(metrics: Metrics, url: str) -> AbstractContextManager[None]:
             OTLPMetricExporter,
         )
 
-        from pydamon._show.metrics.otlp import push_metrics
+        from pydamon._show.metrics import push_metrics
     except ModuleNotFoundError as error:
         raise UsageError(
             f"--otlp needs a package that is not installed: {error.name}",
@@ -127,23 +128,23 @@ def _pushing(metrics: Metrics, url: str) -> AbstractContextManager[None]:
     address = urlsplit(url)
     if address.scheme not in ("http", "https") or not address.hostname:
         raise UsageError(
-            f"not the address of a collector: {url!r}", hint="it is one as http://localhost:4318"
+            f"not the address of a collector: {url!r}", hint="write it like http://localhost:4318"
         )
     endpoint = url if address.path.strip("/") else f"{url.rstrip('/')}/v1/metrics"
-    # What goes wrong is said here, in a line, and not at every attempt.
+    # `report` prints a line when the state changes; the library would log every attempt.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
 
-    def say(works: bool) -> None:
+    def report(works: bool) -> None:
         eprint(f"metrics {'are pushed' if works else 'cannot be pushed'} to {endpoint}")
 
-    return push_metrics(metrics, OTLPMetricExporter(endpoint), said=say)
+    return push_metrics(metrics, OTLPMetricExporter(endpoint), on_change=report)
 
 
-def _whom(args: Args) -> list[int] | Members:
+def _selection(args: Args) -> list[int] | Members:
     from pydamon._observe.targets.members import every_process, members_of_cgroup, members_of_user
 
-    named = [bool(args.pids), bool(args.cgroup), bool(args.user), args.all]
-    if named.count(True) != 1:
+    selections = [bool(args.pids), bool(args.cgroup), bool(args.user), args.all]
+    if selections.count(True) != 1:
         raise UsageError("name processes by pid, or one of --cgroup, --user and --all")
     if args.cgroup:
         return members_of_cgroup(args.cgroup)

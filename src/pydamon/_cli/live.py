@@ -1,4 +1,4 @@
-"""`pydamon top` and `pydamon serve`: see memory live, in a terminal or in a browser."""
+"""`pydamon top` and `pydamon serve`: live views in a terminal and in a browser."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ __all__ = ["serve", "top"]
 @command("top", usage="[OPTIONS] (PID... | RECORDING | -- COMMAND...)", starts_program=True)
 @source_options
 def top(args: Args) -> int:
-    """See live which memory is hot: heat map, working set and mappings, in the terminal.
+    """Show memory use live in the terminal.
 
     pydamon top 1234
     pydamon top -- ./my-program --its-option
     pydamon top pydamon.damon
 
-    A recording plays as if it happened now. What a command prints is not shown; it is ended when
-    you quit. Keys: space pauses, the arrows left and right go through time, up and down pick a
-    row, + and - zoom, with shift up and down move what is shown, f follows the hottest memory, a
-    shows all of it, s sorts the mappings by something else, t shows the next process, q quits.
+    The screen has a heat map, the working set and the mappings. A recording plays as if it happened
+    now. The output of a command is hidden, and the command ends when you quit. Keys: space pauses;
+    left and right move through time; up and down select a row; + and - zoom; shift with up or down
+    moves the visible addresses; f follows the hottest memory; a shows all memory; s changes the
+    sort key of the mappings; t shows the next process; q quits.
     """
     import logging
     import sys
@@ -30,16 +31,16 @@ def top(args: Args) -> int:
 
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError(
-            "top draws on a terminal, and this is none",
-            hint="pydamon record writes a file, which pydamon report reads",
+            "top draws on a terminal, and standard input or output is none",
+            hint="`pydamon record` writes a file, and `pydamon report` shows it",
         )
     from rich.console import Console
 
     from pydamon._cli.source import source_from
-    from pydamon._show.terminal import in_colour
+    from pydamon._show.results.heatmap import in_colour
 
-    # Textual takes its time to load, and so does a probe, in the kernel: both at once.
-    # What is said on the way would be printed over the picture.
+    # Textual is slow to import, and a probe is slow to load into the kernel: do both at once.
+    # Warnings would be printed over the picture.
     logging.getLogger("pydamon").handlers = [logging.NullHandler()]
     loading = Thread(target=import_module, args=("pydamon._show.top",))
     loading.start()
@@ -59,34 +60,35 @@ def top(args: Args) -> int:
 @option(
     "--host",
     default="127.0.0.1",
-    help="the address to listen on; 0.0.0.0 is all there are (default: 127.0.0.1)",
+    help="listen on this address; 0.0.0.0 means all addresses (default: 127.0.0.1)",
 )
-@option("--port", type=int, default=8725, help="default: 8725")
+@option("--port", type=int, default=8725, help="listen on this port (default: 8725)")
 def serve(args: Args) -> int:
-    """See live which memory is hot, in a browser: heat map, working set and mappings.
+    """Show memory use live in a browser.
 
     pydamon serve 1234 5678
     pydamon serve -- ./my-program --its-option
     pydamon serve pydamon.damon
 
-    Open the address that it prints, with the token in it: without, nobody gets to see anything.
-    It can be reached from this machine only, unless --host says otherwise. Ctrl-C ends it.
+    The page has a heat map, the working set and the mappings. Open the printed address; the token
+    in it is the password. Only this machine can connect, unless --host names another address.
+    Ctrl-C ends the server.
     """
     try:
         from pydamon._show.web import Server
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         raise UsageError(
-            f"serving needs a package that is not installed: {missing}",
+            f"`pydamon serve` needs a package that is not installed: {missing}",
             hint="pip install 'pydamon[web]'",
         ) from None
-    from pydamon._cli.record import ending
+    from pydamon._cli.record import stop_at_signals
     from pydamon._cli.source import source_from
 
     with source_from(args) as source:
         server = Server(source, args.host, args.port)
-        eprint(f"{server.url}\n  shows it in a browser; Ctrl-C ends it")
-        with ending(server.stop):
+        eprint(f"{server.url}\n  open this address in a browser; Ctrl-C ends the server")
+        with stop_at_signals(server.stop):
             server.run()
         if source.error is not None:
             raise source.error

@@ -19,46 +19,52 @@ __all__ = ["COMMANDS", "PROGRAM", "main", "run"]
 COMMANDS = {
     "record": "pydamon._cli.record:record",
     "report": "pydamon._cli.reports.command:report",
-    "convert": "pydamon._cli.recordings:convert",
-    "slice": "pydamon._cli.recordings:slice_",
-    "merge": "pydamon._cli.recordings:merge",
-    "cat": "pydamon._cli.recordings:cat",
     "top": "pydamon._cli.live:top",
     "serve": "pydamon._cli.live:serve",
-    "export": "pydamon._cli.export:export",
-    "apply": "pydamon._cli.policies:apply",
+    "doctor": "pydamon._cli.doctor:doctor",
+    "demo": "pydamon._cli.demo:demo",
+    "stat": "pydamon._cli.policies:stat",
     "reclaim": "pydamon._cli.policies:reclaim",
     "thp": "pydamon._cli.policies:thp",
     "lru-sort": "pydamon._cli.policies:lru_sort",
     "tier": "pydamon._cli.policies:tier",
-    "stat": "pydamon._cli.policies:stat",
+    "apply": "pydamon._cli.policies:apply",
     "status": "pydamon._cli.policies:status",
-    "doctor": "pydamon._cli.doctor:doctor",
-    "demo": "pydamon._cli.demo:demo",
+    "export": "pydamon._cli.export:export",
+    "convert": "pydamon._cli.recordings:convert",
+    "slice": "pydamon._cli.recordings:slice_",
+    "merge": "pydamon._cli.recordings:merge",
+    "cat": "pydamon._cli.recordings:cat",
     "bench": "pydamon._cli.bench:bench",
 }
-"""Where each command is. Only the one that is asked for is imported: reports start at once."""
+"""The place of each command, in the order of the help text: frequent tasks come first.
+
+A command is imported when it runs, so that no command waits for the imports of another.
+"""
 
 _POLICIES = {
     "reclaim": (
         "Take memory that nobody has touched for a while, before anything runs short of it"
     ),
-    "thp": "Back what is hot with huge pages, and split those that lie idle",
+    "thp": "Back hot memory with huge pages, and split huge pages that lie idle",
     "lru-sort": (
-        "Tell the kernel what is hot and what is cold, so that it takes the right pages first"
+        "Tell the kernel which memory is hot and which is cold, so that it takes cold pages first"
     ),
-    "tier": "Promote what is hot to a fast memory node, and demote what is cold to a slow one",
+    "tier": "Promote hot memory to a fast memory node, and demote cold memory to a slow one",
     "stat": (
         "Show how much memory is accessed, and for how long the rest has been idle; change nothing"
     ),
 }
-"""Their help, for the list of commands not to wait for them: tests compare it with the policies."""
+"""The first line of each policy's help: importing the policies to read it would be slow.
+
+A test compares these lines with the policies.
+"""
 
 _COMPLETE = "_PYDAMON_COMPLETE"
-"""The variable by which a shell asks for completions."""
+"""The environment variable by which a shell asks for completions."""
 
-_OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
-"""What can be wrong with writing where the error names no file: other files have names."""
+_OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+"""Errors that are about standard output when they name no file."""
 
 
 def _show_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -92,7 +98,11 @@ PROGRAM = Group(
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command; the exit code: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C."""
+    """Run one command and return the exit code.
+
+    0 is success, 1 an error, 2 wrong usage, and 130 Ctrl-C. Commands that start a program return
+    the program's exit code if it ended by itself.
+    """
     try:
         return _run(argv)
     except click.UsageError as error:
@@ -105,14 +115,14 @@ def main(argv: Sequence[str]) -> int:
             eprint(textwrap.indent(error.hint, "  "))
         return 1
     except MemoryError:
-        eprint("pydamon: there is too little memory for that")
-        eprint("  take a part of the recording: pydamon slice")
+        eprint("pydamon: there is too little memory for this recording")
+        eprint("  cut out a part of it with `pydamon slice`")
         return 1
     except BrokenPipeError:
-        _leave_output()
+        _discard_output()
         return 0
     except OSError as error:
-        eprint(f"pydamon: {_told(error)}")
+        eprint(f"pydamon: {_explain(error)}")
         return 1
     except KeyboardInterrupt:
         return 130
@@ -128,27 +138,27 @@ def _run(argv: Sequence[str]) -> int:
     return code
 
 
-def _leave_output() -> None:
-    """Whoever read our output has seen enough: nothing must be written to it at exit either."""
+def _discard_output() -> None:
+    """Redirect standard output to /dev/null, so that the flush at exit cannot fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _told(error: OSError) -> str:
-    """What failed. If it is the output, nothing must be written to it at exit either."""
+def _explain(error: OSError) -> str:
+    """Describe an error; if standard output failed, discard the rest of the output too."""
     reason = error.strerror or str(error) or type(error).__name__
     if error.filename:
         return f"{error.filename}: {reason}"
-    if error.errno in _OF_OUTPUT:
-        _leave_output()
+    if error.errno in _OUTPUT_ERRORS:
+        _discard_output()
         return f"cannot write the output: {reason}"
     return reason
 
 
 def run() -> None:
-    """The console script."""
+    """Run the console script, or complete a command line for the shell."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # closed by whoever started us
+        if stream is None:  # closed by the parent process
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
         else:
             stream.reconfigure(errors="replace")

@@ -1,18 +1,30 @@
-"""Options that several commands take: one decorator a group; and the words that they take.
+"""Options that several commands share, a decorator for each group, and their choices.
 
-The words stand here, too, because help must not wait for the packages that they are of.
+The choices repeat names of other packages, because help must not wait for those imports. A test
+compares the two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pydamon._cli.command import Choice, Parsed, argument, duration, option, options, percent
-from pydamon._model.errors import UsageError
+from pydamon._cli.command import (
+    Args,
+    Choice,
+    address_range,
+    argument,
+    duration,
+    option,
+    options,
+    percent,
+)
+
+if TYPE_CHECKING:
+    from pydamon._observe.options import MonitorOptions
 
 __all__ = [
     "ENGINES",
@@ -31,6 +43,7 @@ __all__ = [
     "json_option",
     "monitoring_options",
     "no_children_option",
+    "options_from",
     "probe_option",
     "recording_options",
     "recordings_options",
@@ -72,13 +85,14 @@ _SUFFIXES = ", ".join(f"{name} ({', '.join(ends)})" for name, ends in FORMATS.it
 
 
 def cpu_budget_option(default: float | None = 1.0) -> Callable[[F], F]:
-    """What monitoring may cost; `None` where nobody else knows whether it was given."""
+    """Return the option of the CPU budget; a *default* of `None` tells whether it was given."""
     return option(
         "--cpu-budget",
+        "cpu_budget_percent",
         type=percent,
         default=default,
         metavar="PERCENT",
-        help="how much of one CPU monitoring may cost (default: 1)",
+        help="let monitoring use this share of one CPU (default: 1)",
     )
 
 
@@ -93,27 +107,19 @@ probe_option = option(
     type=Choice(PROBES),
     default="auto",
     metavar="PROBE",
-    help=f"how to find out what was accessed: {', '.join(PROBES)} (default: auto, the best that "
-    "works here)",
+    help=f"how to detect accesses: {', '.join(PROBES)} (default: auto, the best probe that works "
+    "here)",
 )
 
 
-def idle_option(fits: str) -> Callable[[F], F]:
-    """From which age on memory is idle; by default what *fits* the recordings."""
+def idle_option(default: str) -> Callable[[F], F]:
+    """Return the option of the age from which on memory is idle; *default* explains its default."""
     return option(
         "--idle",
         type=duration,
         metavar="D",
-        help=f"for how long what is idle has not been accessed (default: {fits})",
+        help=f"memory is idle after this time without an access (default: {default})",
     )
-
-
-def _range(text: str) -> tuple[int, int]:
-    start, _, end = text.partition("-")
-    try:
-        return int(start, 16), int(end, 16)
-    except ValueError:
-        raise UsageError(f"not an address range: {text!r}") from None
 
 
 monitoring_options = options(
@@ -122,7 +128,8 @@ monitoring_options = options(
         "--engine",
         type=Choice(ENGINES),
         default="auto",
-        help="who looks: pydamon (sampling), the kernel's DAMON, or the best that works (auto)",
+        help="who monitors: pydamon (sampling), the kernel's DAMON, or the best engine that works "
+        "(auto, the default)",
     ),
     probe_option,
     option(
@@ -146,47 +153,63 @@ monitoring_options = options(
     option(
         "--tune",
         is_flag=True,
-        help="tune the intervals until 4 % of the samples find an access, as DAMON does",
+        help="tune the intervals until 4 % of the samples see an access, as DAMON does",
     ),
     option(
         "--range",
         "ranges",
         multiple=True,
-        type=Parsed(_range),
+        type=address_range,
         metavar="START-END",
-        help="watch only these addresses (hexadecimal) of one process; may be repeated",
+        help="monitor only these addresses (hexadecimal) of one process; repeatable",
     ),
     no_children_option,
     option(
         "--regions-from",
         type=Choice(("gaps", "three")),
         default="gaps",
-        help="start from what is mapped (gaps, the default) or from DAMON's three regions",
+        help="start from the mappings (gaps, the default) or from DAMON's three regions",
     ),
 )
 """How to monitor."""
 
+
+def options_from(args: Args) -> MonitorOptions:
+    """What a command line says about monitoring, for the options that the command has."""
+    from dataclasses import fields
+
+    from pydamon._model.attrs import IntervalGoal
+    from pydamon._observe.options import MonitorOptions
+
+    names = (field.name for field in fields(MonitorOptions))
+    given = {name: getattr(args, name) for name in names if hasattr(args, name)}
+    goal = IntervalGoal() if getattr(args, "tune", False) else None
+    return MonitorOptions(**given, goal=goal)
+
+
 source_options = options(
     argument(
-        "what",
+        "sources",
         nargs=-1,
         type=click.Path(),
         metavar="PID | RECORDING",
-        help="processes to watch, or a file to show",
+        help="processes to monitor, or a recording to play",
     ),
     monitoring_options,
 )
-"""What the live commands watch, and how."""
+"""What the live commands show, and how they monitor it."""
 
 service_options = options(
-    option("--cgroup", metavar="NAME", help="all processes of a cgroup, as they come"),
-    option("--user", metavar="NAME", help="all processes of a user, as they come"),
+    option(
+        "--cgroup", metavar="NAME", help="all processes of a cgroup, and new ones as they start"
+    ),
+    option("--user", metavar="NAME", help="all processes of a user, and new ones as they start"),
     no_children_option,
     option(
         "--engine",
         type=Choice(("sampling", "kernel")),
-        help="who watches and acts: pydamon (the default), which has a guard and reads back what "
-        "was done; or the kernel's DAMON, which costs least",
+        help="who monitors and acts: pydamon (sampling, the default), which has a guard and "
+        "verifies its actions; or the kernel's DAMON, which costs least",
     ),
     option("--sample", metavar="D", help="sample interval, as in `record`"),
     option("--aggr", metavar="D", help="aggr interval, as in `record`"),
@@ -194,14 +217,14 @@ service_options = options(
     option("--max-regions", type=int, metavar="N", help="default: 1000"),
     cpu_budget_option(None),
     duration_option,
-    option("-n", "--dry-run", is_flag=True, help="only count what would be done"),
-    option("--name", help="what `pydamon status` calls it"),
+    option("-n", "--dry-run", is_flag=True, help="count the memory, but do not act on it"),
+    option("--name", help="the name of this service in `pydamon status`"),
     option("--json", is_flag=True, help="print the last status as JSON"),
 )
-"""Whose memory a service acts on, how it is watched, and how to tell of it."""
+"""The targets of a service, how it monitors them, and how it reports."""
 
-_of_recordings = options(
-    option("--where", metavar="FILTER", help="only regions that this holds for"), json_option
+_region_options = options(
+    option("--where", metavar="FILTER", help="only regions that match this filter"), json_option
 )
 
 recording_options = options(
@@ -213,16 +236,16 @@ recording_options = options(
         help=f"the recording, or - for standard input (default: {_FILE})",
     ),
     option("--pid", type=int, help="only this process"),
-    _of_recordings,
+    _region_options,
 )
-"""Which recording a report is about, and which part of it."""
+"""The recording that a report shows, and which part of it."""
 
 recordings_options = options(
     argument("before", type=click.Path(), metavar="BEFORE", help="a recording"),
     argument("after", type=click.Path(), metavar="AFTER", help="another recording"),
-    _of_recordings,
+    _region_options,
 )
-"""Two recordings, and which part of them."""
+"""Two recordings to compare, and which part of them."""
 
 source_argument = argument(
     "source",
@@ -242,8 +265,8 @@ target_options = options(
         "--format",
         type=Choice(FORMATS),
         metavar="FORMAT",
-        help=f"by default what the suffix says: {_SUFFIXES}",
+        help=f"default: by the suffix of TARGET: {_SUFFIXES}",
     ),
     force_option,
 )
-"""Where to write a recording, and how."""
+"""The output of a command that writes a recording."""

@@ -1,7 +1,9 @@
-"""`pydamon apply`, a policy as a command (`reclaim`, `thp`, ...), and `pydamon status`."""
+"""`pydamon apply`, a command for each policy (`reclaim`, `thp`, ...), and `pydamon status`."""
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +21,9 @@ from pydamon._cli.command import (
     percent,
     print_json,
 )
-from pydamon._cli.options import service_options
+from pydamon._cli.options import json_option, service_options
 from pydamon._model.errors import UsageError
-from pydamon._model.schemes.fields import Ns, is_inherited
+from pydamon._model.schemes.fields import Ns, Share, is_inherited
 from pydamon._model.units import format_duration, format_size
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ __all__ = ["apply", "lru_sort", "reclaim", "stat", "status", "thp", "tier"]  # n
     usage="[OPTIONS] FILE [PID... | -- COMMAND... | --cgroup NAME | --user NAME]",
     starts_program=True,
 )
-@argument("file", type=click.Path(path_type=Path), metavar="FILE", help="schemes, as TOML or JSON")
+@argument("file", type=click.Path(path_type=Path), metavar="FILE", help="schemes, in TOML or JSON")
 @argument("pids", nargs=-1, type=int, metavar="[PID]...", help="processes")
 @service_options
 def apply(args: Args) -> int:
@@ -45,8 +47,10 @@ def apply(args: Args) -> int:
     pydamon apply --dry-run damo.json -- ./my-program
     pydamon apply service.toml
 
-    FILE is TOML with tables [[schemes]] or a [policy], or JSON as damo has it. TOML may have tables
-    [target] and [monitoring], too; what the command line says wins. It is read again at SIGHUP.
+    FILE is TOML with tables [[schemes]] or a [policy], or JSON in damo's format. TOML may also have
+    tables [target] and [monitoring]; options of the command line override them. SIGHUP makes
+    pydamon read FILE again. The exit code is that of the command if it ended by itself, and 0 if
+    pydamon ended it.
     """
     from pydamon._cli.service import run_service
 
@@ -70,7 +74,7 @@ _POLICIES = {
 
 
 def _value(text: str) -> int | float | str:
-    """A number, if it is one: the fields of a policy look at the rest."""
+    """Parse a number, or return the text, which the field of the policy will parse."""
     for kind in (int, float):
         try:
             return kind(text)
@@ -80,23 +84,24 @@ def _value(text: str) -> int | float | str:
 
 
 def _policy_command(kind: type[Policy]) -> Command:
-    """A command for one policy, whose options are the policy's parameters."""
+    """Make the command of a policy: its options are the policy's parameters."""
 
     def run(args: Args) -> int:
         from pydamon._cli.service import run_service
 
-        given = _given(kind, args)
+        parameters = _parameters_from(kind, args)
         load = _load_policy if args.config else _config
-        return run_service(args, lambda: load(kind, args, given), of_file=bool(args.config))
+        return run_service(args, lambda: load(kind, args, parameters), of_file=bool(args.config))
 
-    run.__doc__ = kind.__doc__
+    # The sections of the docstring are for Python: the options say the same.
+    run.__doc__ = re.split(r"\n\n\w+\n-+\n", inspect.cleandoc(kind.__doc__ or ""))[0]
     run = service_options(run)
-    for one in reversed(_parameters(kind)):
-        run = _option(one)(run)
+    for field in reversed(_fields(kind)):
+        run = _option(field)(run)
     run = option(
         "--config",
         metavar="FILE",
-        help="read this file, again at SIGHUP; what the command line says as well wins",
+        help="read this file, and again at SIGHUP; other options override it",
     )(run)
     run = argument("pids", nargs=-1, type=int, metavar="PID...", help="processes")(run)
     return command(
@@ -106,33 +111,33 @@ def _policy_command(kind: type[Policy]) -> Command:
     )(run)
 
 
-def _option(one: attrs.Attribute[Any]) -> Any:
-    """The option of one parameter."""
-    flag = f"--{str(one.alias).replace('_', '-')}"
-    text = f"{_lower(one.metadata['help'])} (default: {_shown(one)})"
-    if one.default is False:
+def _option(field: attrs.Attribute[Any]) -> Any:
+    """Make the option of a parameter."""
+    flag = f"--{str(field.alias).replace('_', '-')}"
+    text = f"{_lower(field.metadata['help'])} (default: {_format_default(field)})"
+    if field.default is False:
         return option(flag, is_flag=True, help=text)
-    if one.metadata.get("percent"):
+    if field.metadata.get("percent"):
         return option(flag, type=percent, metavar="PERCENT", help=text)
     return option(flag, type=Parsed(_value), metavar="VALUE", help=text)
 
 
-def _given(kind: type[Policy], args: Args) -> dict[str, Any]:
-    """The parameters that the command line names."""
-    given: dict[str, Any] = {}
-    for one in _parameters(kind):
-        value = getattr(args, str(one.alias))
+def _parameters_from(kind: type[Policy], args: Args) -> dict[str, Any]:
+    """Return the parameters that the command line sets."""
+    parameters: dict[str, Any] = {}
+    for field in _fields(kind):
+        value = getattr(args, str(field.alias))
         if value is None or value is False:
             continue
-        given[str(one.alias)] = f"{value:g}%" if one.metadata.get("percent") else value
-    return given
+        parameters[str(field.alias)] = f"{value:g}%" if field.metadata.get("percent") else value
+    return parameters
 
 
-def _config(kind: type[Policy], args: Args, given: dict[str, Any]) -> Config:
+def _config(kind: type[Policy], args: Args, parameters: dict[str, Any]) -> Config:
     from pydamon._act.policies import Config, TargetSelection
     from pydamon._cli.service import monitoring_from, target_from
 
-    policy = kind(**given)
+    policy = kind(**parameters)
     return Config(
         name=args.name or kind.name,
         target=target_from(args) or TargetSelection(),
@@ -142,27 +147,27 @@ def _config(kind: type[Policy], args: Args, given: dict[str, Any]) -> Config:
     )
 
 
-def _load_policy(kind: type[Policy], args: Args, given: dict[str, Any]) -> Config:
+def _load_policy(kind: type[Policy], args: Args, parameters: dict[str, Any]) -> Config:
     from pydamon._act.policies import POLICIES, load_config
     from pydamon._cli.service import target_from, with_given
 
     config = load_config(args.config, POLICIES, target=target_from(args))
     if not isinstance(config.policy, kind):
-        raise UsageError(f"{args.config} is not about {kind.name}")
-    policy = attrs.evolve(config.policy, **given)  # type: ignore[misc]
+        raise UsageError(f"{args.config} is not a configuration of {kind.name}")
+    policy = attrs.evolve(config.policy, **parameters)  # type: ignore[misc]
     return attrs.evolve(with_given(config, args), policy=policy, schemes=policy.schemes())
 
 
-def _parameters(kind: type[Policy]) -> list[attrs.Attribute[Any]]:
-    """Its own first, then those that it shares with others."""
+def _fields(kind: type[Policy]) -> list[attrs.Attribute[Any]]:
+    """List the parameters of a policy: its own, then the parameters of all policies."""
     fields = [f for f in attrs.fields(kind) if "help" in f.metadata]  # type: ignore[arg-type]
     return sorted(fields, key=is_inherited)
 
 
-def _shown(one: attrs.Attribute[Any]) -> str:
-    default: Any = one.default
-    if one.metadata.get("percent"):
-        return f"{default / 10:g}%"
+def _format_default(field: attrs.Attribute[Any]) -> str:
+    default: Any = field.default
+    if isinstance(default, Share):
+        return f"{100 * default:g}%"
     if isinstance(default, Ns):
         return format_duration(default)
     if isinstance(default, int) and default >= 1 << 20:
@@ -175,7 +180,7 @@ def _lower(text: str) -> str:
 
 
 def __getattr__(name: str) -> Command:
-    """The command of a policy, made when it is asked for: each policy takes its time to import."""
+    """Make the command of a policy on first use, because policies are slow to import."""
     if name not in _POLICIES:
         raise AttributeError(name)
     kind: type[Policy] = getattr(policies, _POLICIES[name])
@@ -183,25 +188,25 @@ def __getattr__(name: str) -> Command:
 
 
 @command("status")
-@argument("names", nargs=-1, metavar="[NAME]...", help="only these")
-@option("--json", is_flag=True, help="as JSON, for programs")
+@argument("names", nargs=-1, metavar="[NAME]...", help="only the services of these names")
+@json_option
 def status(args: Args) -> int:
-    """Show what `apply` and the policies (`reclaim`, `thp`, ...) that run now are doing."""
+    """Show the running services (`apply`, `reclaim`, `thp`, ...)."""
     from pydamon._act.policies import read_statuses
     from pydamon._cli.screen import show_wrapped
-    from pydamon._show.terminal.schemes import status_report
+    from pydamon._show.results.service import StatusView
 
-    found = read_statuses()
+    statuses = read_statuses()
     for name in args.names:
-        if name not in found:
-            known = ", ".join(found) or "none"
-            raise UsageError(f"no service named {name!r} is running", hint=f"there is {known}")
-    chosen = {name: found[name] for name in args.names or found}
+        if name not in statuses:
+            running = ", ".join(statuses) or "none"
+            raise UsageError(f"no service named {name!r} is running", hint=f"running: {running}")
+    selected = {name: statuses[name] for name in args.names or statuses}
     if args.json:
-        print_json(chosen)
+        print_json(selected)
         return 0
-    if not chosen:
+    if not selected:
         print("no service is running")
-    for one in chosen.values():
-        show_wrapped(status_report(one))
+    for status in selected.values():
+        show_wrapped(StatusView(status))
     return 0

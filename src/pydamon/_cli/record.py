@@ -1,4 +1,4 @@
-"""`pydamon record`: watch processes and write down what was seen."""
+"""`pydamon record`: monitor processes and write a recording."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from pydamon._cli.command import Args, NewFile, argument, command, eprint, option, show_warnings
-from pydamon._cli.options import force_option, monitoring_options
+from pydamon._cli.options import force_option, monitoring_options, options_from
 from pydamon._cli.signals import handling
 from pydamon._model.errors import UsageError
 from pydamon._model.names import printable
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from pydamon._model.snapshot import Snapshot
     from pydamon._observe.monitor import Monitor
 
-__all__ = ["ending", "monitor_from", "record", "record_to"]
+__all__ = ["monitor_from", "record", "record_to", "stop_at_signals"]
 
-_MOSTLY = 0.5
-_MUCH_BYTES = 64 << 20
-"""What cannot be observed is said where it is that much of the memory."""
+_UNOBSERVABLE_SHARE = 0.5
+_UNOBSERVABLE_BYTES = 64 << 20
+"""The summary mentions unobservable memory above this share and this size."""
 
 
 @command(
@@ -35,7 +35,7 @@ _MUCH_BYTES = 64 << 20
     usage="[OPTIONS] (PID... | -- COMMAND... | --physical)",
     starts_program=True,
 )
-@argument("pids", nargs=-1, type=int, metavar="PID...", help="processes to watch")
+@argument("pids", nargs=-1, type=int, metavar="PID...", help="processes to monitor")
 @option(
     "-o",
     "--out",
@@ -44,49 +44,50 @@ _MUCH_BYTES = 64 << 20
     help="the file to write (default: pydamon.damon)",
 )
 @force_option
-@option("--physical", is_flag=True, help="watch physical memory, with the kernel's DAMON")
+@option("--physical", is_flag=True, help="monitor physical memory, with the kernel's DAMON")
 @option(
     "--node",
     "nodes",
     multiple=True,
     type=int,
     metavar="N",
-    help="physical memory of this node only; may be repeated",
+    help="physical memory of this node only; repeatable",
 )
 @option(
     "--cgroup",
     metavar="NAME",
-    help="count physical memory as used only where this cgroup is charged for it",
+    help="count only physical memory that is charged to this cgroup",
 )
 @monitoring_options
 def record(args: Args) -> int:
-    """Watch processes, or a command, and write what memory they use to a file.
+    """Record the memory use of processes or of a command.
 
     pydamon record 1234
     pydamon record --duration 30s --out redis.damon 1234
     pydamon record -- ./my-program --its-option
     pydamon record --physical --node 1
 
-    Children of the processes are watched too. Ctrl-C ends the recording and keeps the data; a
-    command that still runs at the end of --duration, or when you press Ctrl-C, is ended, with all
-    that it has started, in the background too. (If pydamon itself is killed with kill -9, the
-    command runs on, and the data is kept.) The exit code is that of the command, if it ended.
+    pydamon also monitors children of the processes. Ctrl-C ends the recording and keeps the data.
+    A command that still runs at the end of --duration or at Ctrl-C is ended, with all processes
+    that it started, in the background too. (If pydamon is killed with kill -9, the command keeps
+    running, and the data is kept.) The exit code is the command's if it ended by itself, and 0 if
+    pydamon ended it.
     """
-    from pydamon._observe.targets import Child
+    from pydamon._record import start_program
 
     if [bool(args.pids), bool(args.command), args.physical].count(True) != 1:
         raise UsageError("name one or more processes by pid, a command behind `--`, or --physical")
     if (args.nodes or args.cgroup) and not args.physical:
-        raise UsageError("--node and --cgroup are for --physical")
+        raise UsageError("--node and --cgroup need --physical")
     with ExitStack() as stack:
-        child = stack.enter_context(Child(args.command)) if args.command else None
+        child = stack.enter_context(start_program(args.command)) if args.command else None
         if child and os.geteuid() == 0 and os.environ.get("SUDO_USER"):
-            eprint("the command runs as root, as sudo has it; the recording will be yours")
+            eprint("the command runs as root, because of sudo; you will own the recording")
         pids = [child.pid] if child else list(args.pids)
         mon = stack.enter_context(
             _physical_from(args) if args.physical else monitor_from(args, pids)
         )
-        record_to(
+        asked_to_end = record_to(
             mon,
             args.out,
             args.duration,
@@ -94,48 +95,29 @@ def record(args: Args) -> int:
             command=args.command,
             begin=child.go if child else None,
         )
-        return child.end() if child else 0
+        code = child.end() if child else 0
+        return 0 if asked_to_end else code
 
 
 def monitor_from(args: Args, pids: list[int]) -> Monitor:
-    """A monitor as `monitoring_options` describe it."""
-    from pydamon._model.attrs import IntervalGoal
+    """Open a monitor as `monitoring_options` describe it."""
     from pydamon._observe.start import monitor
 
     return monitor(
         pids,
         engine=args.engine,
-        sample=args.sample,
-        aggr=args.aggr,
-        update=args.update,
-        min_regions=args.min_regions,
-        max_regions=args.max_regions,
-        probe=args.probe,
-        cpu_budget_percent=args.cpu_budget,
+        options=options_from(args),
         children=not args.no_children,
         ranges=args.ranges or None,
-        regions_from=args.regions_from,
-        goal=IntervalGoal() if args.tune else None,
     )
 
 
 def _physical_from(args: Args) -> Monitor:
-    from pydamon._model.attrs import IntervalGoal
     from pydamon._observe.start import monitor_physical
 
     if args.engine == "sampling" or args.probe != "auto" or args.ranges:
         raise UsageError("physical memory is for the kernel's DAMON: leave out how to sample")
-    return monitor_physical(
-        nodes=args.nodes,
-        cgroup=args.cgroup,
-        sample=args.sample,
-        aggr=args.aggr,
-        update=args.update,
-        min_regions=args.min_regions,
-        max_regions=args.max_regions,
-        cpu_budget_percent=args.cpu_budget,
-        goal=IntervalGoal() if args.tune else None,
-    )
+    return monitor_physical(nodes=args.nodes, cgroup=args.cgroup, options=options_from(args))
 
 
 def record_to(
@@ -146,16 +128,18 @@ def record_to(
     force: bool,
     command: list[str] | None,
     begin: Callable[[], None] | None = None,
-) -> None:
-    """Write what *mon* sees to a file, and say on standard error how it goes.
+) -> bool:
+    """Write the snapshots of *mon* to a file, with progress on standard error.
 
-    *begin* is called when everything is ready to record.
+    *begin* is called when everything is ready to record. Returns whether a signal ended it.
     """
-    from pydamon._data.recording import Recorder, RecordingInfo
+    from pydamon._record import recorder_for
 
-    info = RecordingInfo.here(mon.attrs, mon.probe_name, time.time_ns(), _commands(mon, command))
     snapshots = mon.run(duration)
-    with ending(mon.stop), Recorder(path, info, force=force) as recorder:
+    with (
+        stop_at_signals(mon.stop) as signals,
+        recorder_for(mon, path, force=force, command=command or ()) as recorder,
+    ):
         _announce(mon, command)
         progress = _Progress()
         if begin is not None:
@@ -164,10 +148,11 @@ def record_to(
             recorder.write(snapshot)
             progress.show(snapshot)
     progress.finish(path)
+    return bool(signals)
 
 
 class _Progress:
-    """One line on a terminal, rewritten once a second."""
+    """A progress line on a terminal, updated once a second, and a summary at the end."""
 
     def __init__(self) -> None:
         self._cpu_ns = time.process_time_ns()
@@ -185,90 +170,77 @@ class _Progress:
             self._shown_ns = now_ns
             working_set = format_size(snapshot.working_set())
             eprint(
-                f"\r\x1b[K{self._so_far(now_ns)}, working set {working_set} "
+                f"\r\x1b[K{self._totals(now_ns)}, working set {working_set} "
                 f"in {format_duration(snapshot.window_ns)}",
                 end="",
             )
 
     def finish(self, path: Path) -> None:
         clear = "\r\x1b[K" if self._terminal else ""
-        eprint(f"{clear}{self._so_far(time.monotonic_ns())}: {path}")
+        eprint(f"{clear}{self._totals(time.monotonic_ns())}: {path}")
         if not self._snapshots:
-            eprint("  nothing was seen: the program was gone before the first snapshot")
+            eprint("  there is no snapshot: the program exited before the first one")
         if self._late:
-            eprint(f"  {self._late} samples came too late and were left out")
-        # The libraries of any program are shared: that much is a row of the summary.
+            eprint(f"  {self._late} samples were late and do not count")
+        # Every program shares its libraries; `report summary` has a row for that.
         unobservable = self._unobservable / max(1, self._snapshots)
         share = self._unobservable / max(1, self._monitored)
-        if share > _MOSTLY and unobservable >= _MUCH_BYTES:
+        if share > _UNOBSERVABLE_SHARE and unobservable >= _UNOBSERVABLE_BYTES:
             eprint(
                 f"  not observable: {format_size(unobservable)}, {100 * share:.0f} % of the "
-                "memory, since other processes share it, or it is locked; --probe refs counts the "
-                "bytes used in each mapping there too"
+                "memory, because other processes share it, or it is locked; --probe refs counts "
+                "the bytes in use of such mappings"
             )
 
-    def _so_far(self, now_ns: int) -> str:
+    def _totals(self, now_ns: int) -> str:
         wall_ns = now_ns - self._start_ns
         cpu = format_cpu(time.process_time_ns() - self._cpu_ns, wall_ns)
         return f"{format_duration(wall_ns)}, {self._snapshots} snapshots, {cpu}"
 
 
 def _announce(mon: Monitor, command: list[str] | None) -> None:
-    """Say on standard error what is watched, and how."""
+    """Print on standard error which processes are monitored, and with what."""
     targets = [(t.pid, command[0] if command else t.name) for t in mon.layout.targets]
     names = ", ".join(
         f"{pid} ({printable(name)})" if pid else printable(name) for pid, name in targets[:3]
     )
     more = len(targets) - 3
-    how = "the kernel's DAMON" if mon.engine == "kernel" else f"the {mon.probe_name} probe"
-    eprint(f"watching {names}{f' and {more} more' if more > 0 else ''} with {how}; Ctrl-C ends it")
-    if lost := _lost(mon):
-        eprint(f"  {lost}")
+    means = "the kernel's DAMON" if mon.engine == "kernel" else f"the {mon.probe_name} probe"
+    others = f" and {more} more" if more > 0 else ""
+    eprint(f"watching {names}{others} with {means}; Ctrl-C ends it")
+    if limits := _limits(mon):
+        eprint(f"  {limits}")
     if mon.caveat:
         eprint(f"  {mon.caveat}")
 
 
-def _lost(mon: Monitor) -> str:
-    """What cannot be seen this way that another probe would show, and what that needs."""
+def _limits(mon: Monitor) -> str:
+    """Explain the limits of a fallback, and what the ebpf probe would need to work."""
     if mon.probe_name == "refs":
-        lost = "it counts the bytes used of each mapping, but cannot see where in it they are"
+        limits = "it counts the bytes in use of each mapping, but not where in the mapping they are"
     elif mon.engine == "kernel":
-        lost = "it finds the borders of regions by chance, and cannot see single pages"
+        limits = "it approximates the borders of regions, and cannot see single pages"
     else:
         return ""
-    why = mon.passed_over.get("ebpf")
-    return f"{lost}; the ebpf probe can: {why.hint or why}" if why else lost
+    why = mon.fallback_reasons.get("ebpf")
+    return f"{limits}; the ebpf probe can: {why.hint or why}" if why else limits
 
 
 @contextmanager
-def ending(stop: Callable[[], None]) -> Iterator[None]:
-    """Make the first SIGINT, SIGTERM or SIGHUP a request to end well, unless it is ignored."""
+def stop_at_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
+    """Make the first SIGINT, SIGTERM or SIGHUP call *stop*, unless the signal is ignored.
+
+    Yields the list of the signals that came.
+    """
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in numbers}
+    received: list[int] = []
 
     def request(number: int, _: FrameType | None) -> None:
+        received.append(number)
         stop()
         signal.signal(number, before[signal.Signals(number)])
 
     show_warnings()
     with handling(dict.fromkeys(numbers, request)):
-        yield
-
-
-def _commands(mon: Monitor, command: list[str] | None) -> tuple[tuple[str, ...], ...]:
-    if command:
-        return (tuple(command),)
-    found = []
-    for target in mon.layout.targets:
-        if not target.pid:
-            continue
-        try:
-            line = Path(f"/proc/{target.pid}/cmdline").read_bytes()
-        except OSError:
-            line = b""
-        words = [os.fsdecode(word) for word in line.split(b"\0")]
-        # Who writes a title over its arguments leaves the rest of them empty.
-        while words and not words[-1]:
-            words.pop()
-        found.append(tuple(words))
-    return tuple(found)
+        yield received

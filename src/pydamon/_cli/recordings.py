@@ -1,4 +1,4 @@
-"""`pydamon convert`, `slice`, `merge`, `cat`: recordings rewritten."""
+"""`pydamon convert`, `slice`, `merge` and `cat`: recordings in other forms."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ from pathlib import Path
 
 import click
 
-from pydamon._cli.command import Args, Choice, Parsed, argument, command, duration, option
+from pydamon._cli.command import (
+    Args,
+    Choice,
+    address_range,
+    argument,
+    command,
+    duration,
+    option,
+)
 from pydamon._cli.options import TEXT_FORMATS, source_argument, target_options
-from pydamon._model.errors import UsageError
 
 __all__ = ["cat", "convert", "merge", "slice_"]
 
@@ -23,22 +30,11 @@ def convert(args: Args) -> int:
     pydamon convert damon.data redis.damon
     pydamon convert --format csv pydamon.damon -
 
-    The format of SOURCE is found out from what is in it.
+    pydamon recognises the format of SOURCE by its content.
     """
-    from pydamon._cli.rewriting import opened, rewrite
+    from pydamon._cli.rewriting import open_source, rewrite
 
-    return rewrite(opened(args.source), args)
-
-
-def _addresses(text: str) -> tuple[int, int]:
-    start, _, end = text.partition("-")
-    try:
-        bounds = int(start, 16), int(end, 16)
-    except ValueError:
-        bounds = 0, 0
-    if not 0 <= bounds[0] < bounds[1] < 2**63:
-        raise UsageError(f"not an address range: {text!r} (as in 1000-2fff)")
-    return bounds
+    return rewrite(open_source(args.source), args)
 
 
 @command("slice")
@@ -49,26 +45,31 @@ def _addresses(text: str) -> tuple[int, int]:
     "from_ns",
     type=duration,
     metavar="D",
-    help="begin so long after the start, as in 10s",
+    help="begin at this time after the start, as in 10s",
 )
-@option("--to", "to_ns", type=duration, metavar="D", help="end so long after the start, as in 10s")
 @option(
-    "--addresses", type=Parsed(_addresses), metavar="START-END", help="only these (hexadecimal)"
+    "--to", "to_ns", type=duration, metavar="D", help="end at this time after the start, as in 1min"
+)
+@option(
+    "--addresses",
+    type=address_range,
+    metavar="START-END",
+    help="only these addresses (hexadecimal)",
 )
 @option("--pid", "pids", type=int, multiple=True, help="only this process; repeatable")
 @option("--host", "hosts", multiple=True, metavar="HOST", help="only this host; repeatable")
 def slice_(args: Args) -> int:
-    """Write a part of a recording: some of its time, addresses, processes or hosts.
+    """Cut a part out of a recording: by time, addresses, processes or hosts.
 
     pydamon slice --from 10s --to 1min pydamon.damon minute.damon
     pydamon slice --pid 1234 --addresses 7f0000000000-800000000000 pydamon.damon part.parquet
 
-    Snapshots and regions that overlap what was asked for are taken whole.
+    Snapshots and regions that overlap the selected part are kept whole.
     """
-    from pydamon._cli.rewriting import opened, rewrite
-    from pydamon._data.analysis.summary import never_empty
+    from pydamon._cli.rewriting import open_source, rewrite
+    from pydamon._data.analysis.where import never_empty
 
-    file = opened(args.source)
+    file = open_source(args.source)
     begin_ns = file.began_ns
     part = file.slice(
         start_ns=None if args.from_ns is None else begin_ns + args.from_ns,
@@ -91,29 +92,29 @@ def slice_(args: Args) -> int:
 )
 @target_options
 def merge(args: Args) -> int:
-    """Write several recordings, perhaps of several hosts, as one, in the order of time.
+    """Merge recordings of one or several hosts into one.
 
     pydamon merge web1.damon web2.damon web3.damon fleet.parquet
 
-    The column `host` tells them apart. A recording that does not say where it was made gets the
-    name of its file as its host.
+    Snapshots are in the order of time. The column `host` tells the hosts apart. A recording without
+    a host name gets the name of its file as its host.
     """
     from pydamon._cli.rewriting import rewrite, source_path
     from pydamon._data.formats.reader import merge_recordings
 
-    return rewrite(merge_recordings([source_path(one) for one in args.sources]), args)
+    return rewrite(merge_recordings([source_path(source) for source in args.sources]), args)
 
 
 @command("cat")
 @source_argument
 @option("--format", type=Choice(TEXT_FORMATS), default="ndjson", help="default: ndjson")
 def cat(args: Args) -> int:
-    """Print a recording as text, for pipes: a region a line, or damo's JSON.
+    """Print a recording as text: one region a line, or damo's JSON.
 
     pydamon cat pydamon.damon | jq 'select(.nr_accesses > 10) | .mapping'
     pydamon cat --format csv fleet/ | head
     """
-    from pydamon._cli.rewriting import opened, rewrite
+    from pydamon._cli.rewriting import open_source, rewrite
 
     args.target = Path("-")
-    return rewrite(opened(args.source), args)
+    return rewrite(open_source(args.source), args)

@@ -1,4 +1,4 @@
-"""What the commands that read recordings in parts, and write them anew, have in common."""
+"""Reading a recording in parts and writing it, for all commands that do so."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ from collections.abc import Iterator
 
 from pydamon._cli.command import Args, eprint
 from pydamon._data.formats import format_named
-from pydamon._data.formats.holds import Losses
+from pydamon._data.formats.losses import Losses
 from pydamon._data.formats.output import write_recording
 from pydamon._data.formats.reader import open_recording
-from pydamon._data.recording import Recording, RecordingFile
-from pydamon._data.recording.parts import DerivedFile
+from pydamon._data.recording import DerivedFile, Recording, RecordingFile
 from pydamon._model.errors import UsageError
 
-__all__ = ["WithProgress", "opened", "rewrite", "source_path"]
+__all__ = ["WithProgress", "open_source", "rewrite", "source_path"]
 
-_SHOWN_EVERY_S = 0.2
-_SHOWN_FROM_S = 1.0
+_PROGRESS_EVERY_S = 0.2
+_PROGRESS_AFTER_S = 1.0
 _STANDARD = "-"
 
 
 def source_path(word: str) -> str:
-    """The path of what a word on the command line names: `-` is standard input."""
+    """Return the path that a word on the command line names: `-` is standard input."""
     if word != _STANDARD:
         return word
     if sys.stdin is None or sys.stdin.closed:
-        raise UsageError("standard input is closed: there is nothing to read in it")
+        raise UsageError("standard input is closed: there is nothing to read")
     if sys.stdin.isatty():
         raise UsageError(
             "standard input is a terminal", hint="pipe a recording into it, or name a file"
@@ -35,65 +34,66 @@ def source_path(word: str) -> str:
     return "/dev/stdin"
 
 
-def opened(word: str) -> RecordingFile:
-    """The recording that a word on the command line names."""
+def open_source(word: str) -> RecordingFile:
+    """Open the recording that a word on the command line names."""
     return open_recording(source_path(word))
 
 
 def rewrite(file: RecordingFile, args: Args) -> int:
-    """Write it as `target_options` say; the exit code."""
-    watched = WithProgress(file.sorted())
+    """Write a recording as `target_options` say, and return the exit code."""
+    source = WithProgress(file.sorted())
     if str(args.target) == _STANDARD:
-        lost = _write_out(watched, args.format)
+        lost = _write_to_stdout(source, args.format)
     else:
-        lost = write_recording(args.target, watched, format=args.format, force=args.force)
-    watched.finish()
+        lost = write_recording(args.target, source, format=args.format, force=args.force)
+    source.finish()
     if lost:
         eprint(f"{args.target} cannot hold: {', '.join(lost)}")
     return 0
 
 
-def _write_out(watched: WithProgress, name: str | None) -> tuple[str, ...]:
-    """Write it to standard output; the names of what is lost there."""
+def _write_to_stdout(source: WithProgress, name: str | None) -> tuple[str, ...]:
+    """Write to standard output, and return the names of the columns that are lost."""
     if name is None:
         raise UsageError(
             "standard output has no suffix that says in which format to write",
             hint="name it with --format",
         )
-    chosen = format_named(name)
-    if not chosen.is_text and sys.stdout.isatty():
+    output_format = format_named(name)
+    if not output_format.is_text and sys.stdout.isatty():
         raise UsageError(
             f"the format {name} is not for terminals", hint="write it to a file or a pipe"
         )
-    kept = Losses(chosen.holds, watched.info, watched.sorted())
-    chosen.write(sys.stdout.buffer, watched.info, kept)
-    return kept.names
+    losses = Losses(output_format.holds, source.info, source.sorted())
+    output_format.write(sys.stdout.buffer, source.info, losses)
+    return losses.names
 
 
 class WithProgress(DerivedFile):
-    """A recording whose reading shows, on a terminal, how far it is."""
+    """A recording that shows on a terminal how many regions were read."""
 
     def __init__(self, file: RecordingFile) -> None:
         super().__init__(file)
         self._terminal = sys.stderr.isatty()
 
     def __iter__(self) -> Iterator[Recording]:
-        began = shown = time.monotonic()
+        began_s = shown_s = time.monotonic()
         rows = 0
         try:
             for part in super().__iter__():
                 rows += len(part.table)
-                now = time.monotonic()
-                if self._terminal and now - began > _SHOWN_FROM_S and now - shown > _SHOWN_EVERY_S:
+                now_s = time.monotonic()
+                is_due = now_s - began_s > _PROGRESS_AFTER_S and now_s - shown_s > _PROGRESS_EVERY_S
+                if self._terminal and is_due:
                     eprint(f"\r\x1b[Kreading {self.path}: {rows:,} regions", end="")
-                    shown = now
+                    shown_s = now_s
                 yield part
         finally:
-            if shown > began:
+            if shown_s > began_s:
                 eprint("\r\x1b[K", end="")
 
     def finish(self) -> None:
-        """Say what was left out, and what is there twice."""
+        """Warn if the recording is incomplete or contains snapshots twice."""
         if self.problem:
             eprint(f"{self.path} is not complete: {self.problem}")
         if self.overlap:

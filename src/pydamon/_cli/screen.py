@@ -1,4 +1,4 @@
-"""Standard output: how wide it is, and how to write to it."""
+"""Standard output: its width, and how to print to it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rich.console import Console, RenderableType
 __all__ = ["console", "show", "show_wrapped"]
 
 _SIZES = {"COLUMNS": (20, 1000), "LINES": (1, 1000)}
-"""Programs set sizes that no terminal has, down to 0: nothing can be read or laid out in them."""
+"""Least and most plausible value. Some programs set sizes, such as 0, in which no layout works."""
 
 
 def console(*, soft_wrap: bool = False) -> Console:
-    """Standard output as wide as it is, without highlighting of what looks like a number."""
+    """Return a console for standard output, with its real width and without highlighting."""
     width = height = None
     if not all(_is_sane(name) for name in _SIZES):
         width, height = _size()
@@ -23,20 +23,20 @@ def console(*, soft_wrap: bool = False) -> Console:
     )
 
 
-def show(what: RenderableType, on: Console | None = None) -> None:
-    """Render, then write: rich would exit by itself where the reader of a pipe has gone.
+def show(view: RenderableType, screen: Console | None = None) -> None:
+    """Render a view and print it, without blanks at the ends of lines.
 
-    Blanks with which it fills up lines are left out.
+    Rich itself does not print: it would exit by itself when the reader of a pipe has gone.
     """
-    on = on or console()
-    with on.capture() as capture:
-        on.print(what)
+    screen = screen or console()
+    with screen.capture() as capture:
+        screen.print(view)
     sys.stdout.write("".join(f"{line.rstrip(' ')}\n" for line in capture.get().splitlines()))
 
 
-def show_wrapped(what: RenderableType) -> None:
-    """Show text whose lines are as long as they are, unless a terminal wraps them."""
-    show(what, console(soft_wrap=not sys.stdout.isatty()))
+def show_wrapped(view: RenderableType) -> None:
+    """Print text: wrapped on a terminal, and with lines of any length elsewhere."""
+    show(view, console(soft_wrap=not sys.stdout.isatty()))
 
 
 def _is_sane(name: str) -> bool:
@@ -48,7 +48,7 @@ def _is_sane(name: str) -> bool:
 
 
 def _size() -> tuple[int, int]:
-    """The terminal's own size, where the environment does not say a sane one."""
+    """Return width and height: from sane variables, else from the terminal itself."""
     try:
         size = os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ else 1)
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What the commands that act on processes share."""
+"""Running `apply` and the policies as a service."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import attrs
@@ -17,23 +18,16 @@ from pydamon._cli.screen import show_wrapped
 from pydamon._cli.signals import handling
 from pydamon._model.errors import UsageError
 from pydamon._model.units import parse_duration_ns
-from pydamon._show.terminal.schemes import status_line, status_report
+from pydamon._show.results.service import StatusView, status_line
 
 __all__ = ["monitoring_from", "run_service", "target_from", "with_given"]
 
-_MONITORING = {
-    "engine": "engine",
-    "sample": "sample",
-    "aggr": "aggr",
-    "update": "update",
-    "max_regions": "max_regions",
-    "cpu_budget": "cpu_budget_percent",
-}
-"""Arguments, and what they are called in a configuration."""
+_MONITORING = ("engine", "sample", "aggr", "update", "max_regions", "cpu_budget_percent")
+"""Arguments of the command line that are fields of a configuration."""
 
 
 def target_from(args: Args) -> TargetSelection | None:
-    """Whose memory the command line means, if it says so."""
+    """Return the targets that the command line names, if it names any."""
     if not (args.pids or args.command or args.cgroup or args.user):
         return None
     return TargetSelection(
@@ -49,13 +43,13 @@ def monitoring_from(
     args: Args,
     config: Monitoring = Monitoring(),  # noqa: B008
 ) -> Monitoring:
-    """How memory is watched: what the command line says of it wins over *config*."""
-    given = {ours: getattr(args, name) for name, ours in _MONITORING.items()}
+    """Return how to monitor: options of the command line override *config*."""
+    given = {name: getattr(args, name) for name in _MONITORING}
     return attrs.evolve(config, **{k: v for k, v in given.items() if v is not None})
 
 
 def with_given(config: Config, args: Args) -> Config:
-    """The configuration of a file with what the command line says, which wins."""
+    """Override the configuration of a file by the options of the command line."""
     target = attrs.evolve(config.target, children=False) if args.no_children else config.target
     return attrs.evolve(
         config,
@@ -66,9 +60,10 @@ def with_given(config: Config, args: Args) -> Config:
 
 
 def run_service(args: Args, load: Callable[[], Config], *, of_file: bool = True) -> int:
-    """Run a service until its end, and show what it has done; the exit code.
+    """Run a service until its end, print its status, and return the exit code.
 
-    Where *load* reads a file, it does so again at SIGHUP.
+    The exit code is that of the command, if there is one and it ended by itself. With *of_file*,
+    SIGHUP makes the service load its configuration again.
     """
     duration_ns = parse_duration_ns(args.duration) if args.duration else None
     if duration_ns == 0:
@@ -78,18 +73,18 @@ def run_service(args: Args, load: Callable[[], Config], *, of_file: bool = True)
     with StatusFile(service.config.name) as file, service:
         progress.file = file
         service.report = progress.show
-        with _signals(service, progress.say, reloads=of_file):
+        with _handle_signals(service, progress.say, reloads=of_file) as stops:
             service.run()
         progress.say("", end="")
         if args.json:
             print_json(progress.last)
         elif progress.last:
-            show_wrapped(status_report(progress.last))
-    return service.exit_code
+            show_wrapped(StatusView(progress.last))
+    return 0 if stops else service.exit_code
 
 
 class _Progress:
-    """A line on a terminal, rewritten once a second; elsewhere a line when a state changes."""
+    """A progress line, updated once a second on a terminal, and at changes of state elsewhere."""
 
     def __init__(self) -> None:
         self.last: dict[str, Any] = {}
@@ -100,7 +95,7 @@ class _Progress:
     def show(self, status: dict[str, Any]) -> None:
         if self.file is not None:
             self.file.write(status)
-        # Behind the colon are figures, which change all the time.
+        # The figures behind the colon change all the time.
         states = [scheme["state"].partition(":")[0] for scheme in status["schemes"]]
         if self._terminal:
             columns = shutil.get_terminal_size().columns
@@ -110,24 +105,31 @@ class _Progress:
         self.last, self._states = status, states
 
     def say(self, text: str, end: str = "\n") -> None:
-        """On a terminal, in place of the line that is there."""
+        """Print a line; on a terminal it replaces the progress line."""
         eprint(f"\r\x1b[K{text}" if self._terminal else text, end=end)
 
 
 @contextmanager
-def _signals(service: Service, say: Callable[[str], None], *, reloads: bool) -> Iterator[None]:
-    """SIGINT and SIGTERM end it well; SIGHUP too, unless there is a configuration to read again."""
+def _handle_signals(
+    service: Service, say: Callable[[str], None], *, reloads: bool
+) -> Iterator[list[int]]:
+    """Stop the service at SIGINT and SIGTERM, and at SIGHUP unless that *reloads* a file.
 
-    def hang_up(*_: object) -> None:
+    Yields the list of the signals that stopped it.
+    """
+    stops: list[int] = []
+
+    def hang_up(number: int, frame: FrameType | None) -> None:
         if reloads:
             service.reload()
             return
-        say("SIGHUP: there is no configuration file to read again, so this is the end")
-        service.stop()
+        say("SIGHUP: there is no configuration file to read again, so the service stops")
+        stop(number, frame)
 
-    def stop(*_: object) -> None:
+    def stop(number: int, _: FrameType | None) -> None:
+        stops.append(number)
         service.stop()
 
     show_warnings()
     with handling({signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGHUP: hang_up}):
-        yield
+        yield stops

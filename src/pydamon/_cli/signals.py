@@ -1,4 +1,4 @@
-"""Signals that ask a command to end, or to read its configuration again."""
+"""Signal handlers that last as long as a `with` block."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Handler = Callable[[int, FrameType | None], object]
 
 @contextmanager
 def handling(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
-    """Handle signals for as long as the context lasts, but for those that are ignored.
+    """Install signal handlers for the duration of the context; ignored signals stay ignored.
 
-    Whoever started us has ignored them on purpose: `nohup` SIGHUP, a shell SIGINT of what runs in
-    the background.
+    The parent process ignored them on purpose: `nohup` ignores SIGHUP, and a shell ignores SIGINT
+    for programs in the background.
     """
     before = {
         number: signal.signal(number, handler)

@@ -1,1 +1,1 @@
-"""Recordings, the formats that they come in, and what they say."""
+"""Recordings, their file formats, and analyses of them."""

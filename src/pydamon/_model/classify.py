@@ -9,11 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HOT_RATE", "UNKNOWN", "RegionClasses", "RegionFacts", "classify", "joined_classes"]
+__all__ = [
+    "HOT_RATE",
+    "UNKNOWN",
+    "RegionClasses",
+    "RegionFacts",
+    "classify",
+    "heat_class",
+    "joined_classes",
+    "resident_bytes",
+]
 
 UNKNOWN = -1
 """Marks figures that are not known, which is not the same as 0."""
@@ -70,6 +80,17 @@ class RegionClasses:
     def accessed(self) -> _Bytes:
         """Hot and warm bytes."""
         return self.hot + self.warm
+
+    @property
+    def unseen_share(self) -> NDArray[np.float64]:
+        """The share of each region that no probe has looked at yet, from 0 to 1."""
+        share: NDArray[np.float64] = self.unseen / np.maximum(self.total, 1)
+        return share
+
+    @property
+    def mostly_unseen(self) -> NDArray[np.bool_]:
+        """Which regions have no access rate: no probe has looked at more than half of them."""
+        return 2 * self.unseen > self.total
 
     def idle(self, at_least_ns: int) -> _Bytes:
         """Cold bytes that have not been accessed for so long; for 0 all cold bytes."""
@@ -158,6 +179,28 @@ def classify(facts: RegionFacts) -> RegionClasses:
         # In a region with accesses, other bytes are idle since the last of these at least.
         np.where(facts.rate > 0, 0, facts.age_ns),
     )
+
+
+def heat_class(rate: float) -> Literal["hot", "warm", "cold"]:
+    """The class of memory that was accessed at this rate (0 to 1), or not at all."""
+    if rate >= HOT_RATE:
+        return "hot"
+    return "warm" if rate > 0 else "cold"
+
+
+def resident_bytes(
+    classes: RegionClasses, owner: NDArray[np.integer], rss_bytes: _Bytes, *, once: bool = False
+) -> _Bytes:
+    """How much of each part is in memory: shape (parts,), as *rss_bytes*.
+
+    That is its RSS or, where that is unknown, what its regions are known to have. *owner* has one
+    entry a region. With *once*, memory that parts share counts in one of them only.
+    """
+    parts = len(rss_bytes)
+    repeated = _sums(owner, classes.repeated, parts) if once else np.zeros(parts, np.int64)
+    counted = classes.once() if once else classes
+    known = _sums(owner, counted.total - counted.assumed, parts)
+    return np.where(rss_bytes > 0, np.maximum(rss_bytes - repeated, 0), known)
 
 
 def _cut(

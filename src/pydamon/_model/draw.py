@@ -10,6 +10,7 @@ from pydamon._model.ranges import PAGE_SIZE, contains
 from pydamon._model.regions import RegionTable, join_regions
 from pydamon._model.runs import Runs, running_total
 from pydamon._model.stretches import Stretches
+from pydamon._model.unique import is_in, unique
 
 __all__ = ["draw", "draw_many", "redraw"]
 
@@ -53,7 +54,7 @@ def redraw(table: RegionTable, surveyed: Stretches, starts: NDArray[np.int64]) -
     if not len(surveyed):
         return table
     old_start, old_end = table.keys.T
-    points = np.unique(np.concatenate([old_start, starts, surveyed.keys.ravel()]))
+    points = unique(np.concatenate([old_start, starts, surveyed.keys.ravel()]))
     source = np.searchsorted(old_start, points, side="right") - 1
     inside = (source >= 0) & (points < old_end[source])
     points, source = points[inside], source[inside]
@@ -62,7 +63,7 @@ def redraw(table: RegionTable, surveyed: Stretches, starts: NDArray[np.int64]) -
     pieces.start = table.start[source] + (points - old_start[source]) * PAGE_SIZE
     pieces.end = table.start[source] + (ends - old_start[source]) * PAGE_SIZE
     after_gap = np.append(True, points[1:] != ends[:-1])
-    is_head = ~contains(surveyed.keys, points) | after_gap | np.isin(points, starts)
+    is_head = ~contains(surveyed.keys, points) | after_gap | is_in(points, starts)
     return join_regions(pieces, np.flatnonzero(is_head))
 
 
@@ -89,7 +90,7 @@ def draw_many(
         first_keys[index] + draw(accessed[slices[index]], int(most[index]))
         for index in np.flatnonzero((runs > most) & (most > 1)).tolist()
     ]
-    return np.unique(np.concatenate(parts))
+    return unique(np.concatenate(parts))
 
 
 def _without_equals(edges: NDArray[np.intp], sums: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -129,4 +130,4 @@ def _refined(starts: NDArray[np.intp], sums: NDArray[np.intp], block: int) -> ND
     # highest (or lowest) at the best border.
     gain = falls[:, None] * (sums[at] - middle[:, None] * at)
     best = at[np.arange(len(at)), np.argmax(gain, axis=1)]
-    return np.unique(np.append(starts[:1], best))
+    return unique(np.append(starts[:1], best))

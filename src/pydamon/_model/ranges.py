@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.runs import Runs, expand, running_total
+from pydamon._model.unique import unique
 
 __all__ = [
     "EMPTY",
@@ -226,7 +227,7 @@ def cut_at(
 
     Borders are addresses in bytes, in any order; those outside all ranges change nothing.
     """
-    by_target = {number: np.unique(addresses) for number, addresses in borders.items()}
+    by_target = {number: unique(addresses) for number, addresses in borders.items()}
     every_border = np.concatenate([EMPTY[:, 0], *by_target.values()])
     first, beyond = np.zeros((2, len(start)), np.intp)
     offset = 0

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.classify import UNKNOWN, RegionClasses, RegionFacts, classify
+from pydamon._model.display import Displayable
 from pydamon._model.mappings import Mapping, MappingTable
 
 __all__ = ["UNKNOWN", "Cost", "Footprint", "Snapshot", "SnapshotRegion", "Target"]
@@ -114,7 +115,7 @@ class SnapshotRegion:
 
 
 @dataclass(frozen=True, eq=False)
-class Snapshot:
+class Snapshot(Displayable):
     """The regions of every target at the end of one aggregation.
 
     The columns (from `target` to `unobservable_bytes`, and those behind `footprints`) are arrays

@@ -1,8 +1,6 @@
 """Which objects of this interpreter are in use: arrays, frames, tensors, by variable name.
 
-with pydamon.objects.watch() as watching:
-    work()
-print(watching.report)
+`watch` watches a block of code, `ObjectReport` says which objects it used.
 """
 
 from pydamon._objects.buffers import Buffer, find_buffers

@@ -1,4 +1,4 @@
-"""The large objects of this interpreter: where their memory lies, and what they are called."""
+"""The large objects of this interpreter: their memory, and the names that lead to them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import FrameType, ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
@@ -31,20 +31,20 @@ _BYTES = (bytes, bytearray, memoryview, mmap.mmap, array.array)
 
 
 def spans_of(value: Any) -> list[tuple[int, int]]:
-    """The memory [start, end) that holds the data of an object; empty where it has none.
+    """The memory [start, end) that holds the data of an object; empty where it has no data.
 
-    Of a view it is all of the memory that it keeps alive. Nothing of the data is read. Libraries
-    that nobody has imported are not imported for this.
+    For a view it is all memory that the view keeps alive. The data are not read, and libraries that
+    the program has not imported stay so.
     """
     try:
-        found = list(_spans(value))
-    except Exception:  # an object may answer anything, with any error
+        spans = list(_spans(value))
+    except Exception:  # attributes of a foreign object may raise any error
         return []
-    return [(start, end) for start, end in found if end > start]
+    return [(start, end) for start, end in spans if end > start]
 
 
 def kinds() -> tuple[type[Any], ...]:
-    """The types of objects that are known, as far as their libraries are imported."""
+    """The types whose data can be located, of the libraries that are imported."""
     return tuple(
         getattr(sys.modules[library], name)
         for library, names in _KINDS.items()
@@ -92,7 +92,7 @@ def _of_pandas(value: Any, pandas: Any) -> Iterator[tuple[int, int]]:
 
 
 def _of_column(column: Any) -> Iterator[tuple[int, int]]:
-    """The arrays behind an extension array: public attributes would make copies of some."""
+    """The arrays behind an extension array; some public attributes would make copies."""
     for name in ("_ndarray", "_data", "_mask", "_codes", "_pa_array"):
         part = getattr(column, name, None)
         if isinstance(part, np.ndarray):
@@ -124,10 +124,23 @@ _PACKAGE = __name__.partition(".")[0]
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """The memory of an object: `spans` are bytes [start, end), sorted, without overlap.
+    """The memory of an object.
 
-    `names` are where it was found, the best one first; there are none where only the garbage
-    collector knows who holds it.
+    Parameters
+    ----------
+    kind
+        The name of its type.
+    names
+        Expressions that lead to it, the best one first; empty where only the garbage collector
+        knows who holds it.
+    spans
+        Bytes [start, end), sorted, without overlap.
+
+    Examples
+    --------
+    >>> buffer = Buffer("ndarray", ("table['x']",), ((0, 4096), (8192, 12288)))
+    >>> buffer.name, buffer.size
+    ("table['x']", 8192)
     """
 
     kind: str
@@ -136,7 +149,7 @@ class Buffer:
 
     @property
     def name(self) -> str:
-        """What to call it."""
+        """The best name."""
         return self.names[0] if self.names else "(unnamed)"
 
     @property
@@ -148,49 +161,67 @@ class Buffer:
 def find_buffers(
     namespace: Mapping[str, Any] | None = None, *, min_bytes: int = _LARGE
 ) -> list[Buffer]:
-    """The objects of at least *min_bytes* whose data are bytes in memory, the largest first.
+    """Find large objects by their names.
 
     NumPy arrays, pandas frames, series and indexes, Arrow tables and arrays, torch tensors on the
-    CPU, bytes, bytearrays, arrays and memory maps. They are looked for in the *namespace* (by
-    default in `__main__` and in the variables of all functions that are running), in containers and
-    attributes below it, and among everything that the garbage collector knows. Views count to
-    what they are views of.
+    CPU, bytes, bytearrays, arrays and memory maps.
+
+    Parameters
+    ----------
+    namespace
+        Variables to search, with the containers and attributes below them: by default all of
+        `__main__` and of the running functions. Objects that only the garbage collector knows are
+        found as well, without a name.
+    min_bytes
+        Smaller objects are left out.
+
+    Returns
+    -------
+    list of Buffer
+        The largest first. A view counts as the object that it is a view of.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> table = {"x": np.ones(1 << 20)}
+    >>> [(b.name, b.size) for b in find_buffers({"table": table}) if b.names]
+    [("table['x']", 8388608)]
     """
-    found: dict[tuple[tuple[int, int], ...], tuple[str, list[str]]] = {}
+    by_spans: _BySpans = {}
     for name, value in _reachable(namespace):
-        _note(found, name, value, min_bytes)
-    for value in _held(min_bytes):
-        _note(found, "", value, min_bytes)
-    buffers = [Buffer(kind, tuple(names), spans) for spans, (kind, names) in found.items()]
-    buffers.sort(key=lambda one: -one.size)
-    return _apart(buffers)
+        _note(by_spans, name, value, min_bytes)
+    for value in _tracked(min_bytes):
+        _note(by_spans, "", value, min_bytes)
+    buffers = [Buffer(kind, tuple(names), spans) for spans, (kind, names) in by_spans.items()]
+    buffers.sort(key=lambda buffer: -buffer.size)
+    return _without_parts(buffers)
 
 
-def _held(min_bytes: int) -> Iterator[Any]:
-    """What may be large of all that the garbage collector knows, or that is held by that."""
+def _tracked(min_bytes: int) -> Iterator[Any]:
+    """Objects of known types that the garbage collector tracks, or that tracked objects hold."""
     known = kinds()
-    of_interest: dict[type[Any], bool] = {}  # there are few types, and a million objects
+    is_known: dict[type[Any], bool] = {}  # there are few types, and a million objects
     seen: set[int] = set()
     for value in gc.get_referents(*gc.get_objects()):
         kind = type(value)
-        if kind not in of_interest:
-            of_interest[kind] = issubclass(kind, known)
-        if of_interest[kind] and id(value) not in seen:
+        if kind not in is_known:
+            is_known[kind] = issubclass(kind, known)
+        if is_known[kind] and id(value) not in seen:
             seen.add(id(value))
             if kind is not bytes or len(value) >= min_bytes:
                 yield value
 
 
-def _note(
-    found: dict[tuple[tuple[int, int], ...], tuple[str, list[str]]],
-    name: str,
-    value: Any,
-    min_bytes: int,
-) -> None:
+_BySpans: TypeAlias = dict[tuple[tuple[int, int], ...], tuple[str, list[str]]]
+"""The kind and the names of objects, by their memory."""
+
+
+def _note(by_spans: _BySpans, name: str, value: Any, min_bytes: int) -> None:
+    """Enter an object if it is large enough, or another name of an object that is there."""
     spans = _union(spans_of(value))
     if sum(end - start for start, end in spans) < min_bytes:
         return
-    _, names = found.setdefault(spans, (type(value).__name__, []))
+    _, names = by_spans.setdefault(spans, (type(value).__name__, []))
     if name and name not in names:
         names.append(name)
 
@@ -205,28 +236,28 @@ def _union(spans: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     return tuple(joined)
 
 
-def _apart(buffers: list[Buffer]) -> list[Buffer]:
-    """Leave out what lies within a named object before it, such as the columns of a frame."""
-    named = sorted(buffers, key=lambda one: (not one.names, -one.size))
+def _without_parts(buffers: list[Buffer]) -> list[Buffer]:
+    """Leave out objects within a larger named one, such as the columns of a frame."""
+    named_first = sorted(buffers, key=lambda buffer: (not buffer.names, -buffer.size))
     taken = _Spans()
     kept = []
-    for one in named:
-        if not all(span in taken for span in one.spans):
-            kept.append(one)
-            for span in one.spans:
+    for buffer in named_first:
+        if not all(span in taken for span in buffer.spans):
+            kept.append(buffer)
+            for span in buffer.spans:
                 taken.add(span)
-    return sorted(kept, key=lambda one: -one.size)
+    return sorted(kept, key=lambda buffer: -buffer.size)
 
 
 class _Spans:
-    """Spans of which none lies within another, so that starts and ends are in the same order."""
+    """A set of spans, none within another, so that starts and ends are in the same order."""
 
     def __init__(self) -> None:
         self._starts: list[int] = []
         self._ends: list[int] = []
 
     def __contains__(self, span: tuple[int, int]) -> bool:
-        """Whether it lies within one of them."""
+        """Whether a span lies within one of the set."""
         before = bisect_right(self._starts, span[0])
         return before > 0 and self._ends[before - 1] >= span[1]
 
@@ -237,13 +268,13 @@ class _Spans:
 
 
 def _reachable(namespace: Mapping[str, Any] | None) -> Iterator[tuple[str, Any]]:
-    """Names, and what they name: near things first, and of these the ones without underscores."""
+    """Names with their objects, the shortest way first; names with underscores come last."""
     queue: deque[tuple[str, Any, int]] = deque()
     for prefix, variables in _namespaces(namespace):
         names = sorted(variables, key=lambda name: str(name).startswith("_"))
         queue.extend((f"{name}{prefix}", variables[name], 0) for name in names)
     seen: set[int] = set()
-    keep = []  # what is made on the way must not give its id to something else
+    keep = []  # an object that is made on the way must not pass its id on to another one
     while queue and len(seen) < _MOST_VISITED:
         name, value, depth = queue.popleft()
         yield name, value
@@ -251,7 +282,7 @@ def _reachable(namespace: Mapping[str, Any] | None) -> Iterator[tuple[str, Any]]
             continue
         seen.add(id(value))
         keep.append(value)
-        queue.extend((f"{name}{part}", inner, depth + 1) for part, inner in _inside(value))
+        queue.extend((f"{name}{suffix}", inner, depth + 1) for suffix, inner in _inside(value))
 
 
 def _namespaces(namespace: Mapping[str, Any] | None) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -269,7 +300,7 @@ def _namespaces(namespace: Mapping[str, Any] | None) -> Iterator[tuple[str, dict
 
 
 def _inside(value: Any) -> Iterator[tuple[str, Any]]:
-    """What a container or an instance holds, and how to write that."""
+    """The objects in a container or an instance, with what to append to its name for each."""
     if isinstance(value, dict):
         for key, inner in list(value.items())[:_MOST_ITEMS]:
             yield f"[{key!r}]" if isinstance(key, str | int) else "[...]", inner
@@ -283,9 +314,9 @@ def _inside(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _attributes(value: Any) -> list[tuple[str, Any]]:
-    """What an instance holds; of a torch module, its tensors by the names that torch has for them.
+    """The attributes of an instance; for a torch module, its tensors by torch's own names.
 
-    Those say where a tensor is however deep it is, in less steps than there are.
+    Those names reach a tensor in one step, however deep it is.
     """
     try:
         attributes = dict(vars(value))
@@ -297,6 +328,6 @@ def _attributes(value: Any) -> list[tuple[str, Any]]:
     try:
         tensors = [*value.named_parameters(), *value.named_buffers()]
         inner = [*tensors, *value.named_children()]
-    except Exception:  # it may be a module that overrides these, and answers with any error
+    except Exception:  # a module may override these methods, and raise any error
         inner = []
     return [*inner, *((k, v) for k, v in attributes.items() if k not in _OF_MODULES)]

@@ -1,37 +1,52 @@
-"""How objects were used: what a recording saw, by the addresses of their memory."""
+"""How objects were used: the accesses of a recording, by the addresses of the objects."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._data.recording import Recording
+from pydamon._model.display import Displayable
 from pydamon._model.regions import PAGE_SIZE
-from pydamon._model.snapshot import Snapshot
 from pydamon._objects.buffers import Buffer
 
 __all__ = ["ObjectReport", "ObjectUse", "State", "attribute"]
 
 State: TypeAlias = Literal["hot", "cold", "untouched", "unknown"]
-_SOME = 0.02
-"""Of an object, so much must be touched for it to count as accessed: regions blur borders."""
-_OFTEN = 0.25
-"""The share of windows from which on an object is hot."""
+_LEAST_TOUCHED = 0.02
+"""The share of an object that must be touched for an access: regions blur the borders."""
+_HOT_RATE = 0.25
+"""The share of windows with an access from which on an object is hot."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectUse:
-    """What was seen of one object.
+    """How one object was used.
 
-    `touched` is the share of it that was touched in a window, at most; `rate` the share of windows
-    in which it was accessed; `idle_ns` the time from the last one of these to the end, `None` where
-    there was none. It is `"hot"` where it was accessed in a quarter of the windows or more,
-    `"cold"` in fewer, `"untouched"` in none, and `"unknown"` where it is too small, or came too
-    late, to be seen.
+    Parameters
+    ----------
+    buffer
+        Its memory and its names.
+    state
+        `"hot"` where it was accessed in a quarter of the windows or more, `"cold"` in fewer,
+        `"untouched"` in none, `"unknown"` where the probe could not see it: it is too small, or
+        came too late.
+    touched
+        The largest share of it that was touched in a window, 0 to 1.
+    rate
+        The share of windows in which it was accessed, 0 to 1.
+    idle_ns
+        The time from the last window with an access to the end; `None` without an access.
+
+    Examples
+    --------
+    >>> use = ObjectUse(Buffer("ndarray", ("a",), ((0, 4096),)), "cold", 1.0, 0.1, 10**9)
+    >>> use.name, use.size
+    ('a', 4096)
     """
 
     buffer: Buffer
@@ -42,7 +57,7 @@ class ObjectUse:
 
     @property
     def name(self) -> str:
-        """What to call the object."""
+        """The best name of the object."""
         return self.buffer.name
 
     @property
@@ -52,11 +67,29 @@ class ObjectUse:
 
 
 @dataclass(frozen=True)
-class ObjectReport:
-    """The objects, hot ones first, then by size.
+class ObjectReport(Displayable):
+    """How the objects of an interpreter were used.
 
-    `other_bytes` is the resident memory beyond their sizes: what is in none of them, at least, for
-    what was never touched is not resident.
+    Parameters
+    ----------
+    objects
+        Hot objects first, in each state the largest first.
+    duration_ns
+        How long they were watched.
+    window_ns
+        How long a window was, in the median.
+    other_bytes
+        Resident memory beyond the sizes of the objects. Memory that was never touched is not
+        resident, so at least this much lies outside of them.
+    probe
+        What looked at the memory.
+
+    Examples
+    --------
+    >>> hot = ObjectUse(Buffer("ndarray", ("a",), ((0, 4096),)), "hot", 1.0, 1.0, 0)
+    >>> report = ObjectReport((hot,), 10**9, 10**8, 0, "exact")
+    >>> report.named("hot"), report.bytes_of("hot"), report["a"].rate
+    (['a'], 4096, 1.0)
     """
 
     objects: tuple[ObjectUse, ...]
@@ -73,18 +106,18 @@ class ObjectReport:
 
     def __getitem__(self, name: str) -> ObjectUse:
         """The object of that name; raises `KeyError` where there is none."""
-        for one in self.objects:
-            if name in one.buffer.names:
-                return one
+        for use in self.objects:
+            if name in use.buffer.names:
+                return use
         raise KeyError(name)
 
     def named(self, state: State) -> list[str]:
-        """The names of all objects in that state."""
-        return [one.name for one in self.objects if one.state == state]
+        """The names of all objects in a state."""
+        return [use.name for use in self.objects if use.state == state]
 
     def bytes_of(self, state: State) -> int:
-        """How large all objects in that state are together."""
-        return sum(one.size for one in self.objects if one.state == state)
+        """The size of all objects in a state together."""
+        return sum(use.size for use in self.objects if use.state == state)
 
 
 def attribute(
@@ -92,68 +125,115 @@ def attribute(
 ) -> ObjectReport:
     """How the objects of a process were used while it was recorded.
 
-    Of those that are *unknown* the recording says nothing that is true of them alone.
+    Parameters
+    ----------
+    recording
+        The accesses.
+    buffers
+        The objects, as `find_buffers` returns them in that process.
+    pid
+        The process.
+    unknown
+        Objects whose accesses cannot be told from their neighbours'.
+
+    Returns
+    -------
+    ObjectReport
+        A use for each object.
+
+    Notes
+    -----
+    The bytes that were touched in a region are spread evenly over it; an object was accessed in a
+    window where at least 2 % of its whole pages were touched.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile, pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 4 << 20, rate_hz=1000),)),))
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     file = pathlib.Path(directory, "run.damon")
+    ...     with pydamon.simulate(trace, [(0, 16 << 20)]) as mon:
+    ...         info = pydamon.RecordingInfo(mon.attrs, mon.probe_name, 0)
+    ...         with pydamon.Recorder(file, info) as recorder:
+    ...             for snapshot in mon.run("8s"):
+    ...                 recorder.write(snapshot)
+    ...     recording = pydamon.read_recording(file)
+    >>> used = Buffer("ndarray", ("used",), ((0, 4 << 20),))
+    >>> spare = Buffer("ndarray", ("spare",), ((8 << 20, 12 << 20),))
+    >>> attribute(recording, [used, spare], pid=0).named("hot")
+    ['used']
     """
-    one = recording.of_pid(pid) if len(recording) else recording
-    start = np.array([_inner(s)[0] for b in buffers for s in b.spans], np.int64)
-    end = np.array([_inner(s)[1] for b in buffers for s in b.spans], np.int64)
-    owner = np.repeat(np.arange(len(buffers)), [len(b.spans) for b in buffers])
-    shape = (len(one), len(buffers))
-    touched, covered = np.zeros(shape), np.zeros(shape)
-    ends_ns, windows_ns = np.zeros(len(one), np.int64), np.zeros(len(one), np.int64)
-    resident = 0
-    for index, snapshot in enumerate(one.snapshots()):
-        ends_ns[index], windows_ns[index] = snapshot.end_ns, snapshot.window_ns
-        resident = sum(f.rss_bytes for f in snapshot.footprints) or resident
-        # What nobody has looked at yet is not covered.
-        seen = snapshot.size * (1 - _unseen_shares(snapshot))
-        for into, amount in ((touched, snapshot.touched_bytes), (covered, seen)):
-            within = _within(snapshot.start, snapshot.end, amount, start, end)
-            into[index] = np.bincount(owner, within, len(buffers))
-    whole = np.bincount(owner, end - start, len(buffers))
-    share = touched / np.maximum(whole, 1)
-    known = (covered >= 0.5 * whole) & (whole > 0)
-    duration_ns = int(ends_ns[-1] - ends_ns[0] + windows_ns[0]) if len(one) else 0
-    uses = [_use(b, share[:, i], known[:, i], ends_ns) for i, b in enumerate(buffers)]
-    uses += [ObjectUse(b, "unknown", 0.0, 0.0, None) for b in unknown]
+    mine = recording.of_pid(pid) if len(recording) else recording
+    touched, known, ends_ns, windows_ns, resident_bytes = _touched(mine, buffers)
+    uses = [_use(b, touched[:, i], known[:, i], ends_ns) for i, b in enumerate(buffers)]
+    uses += [ObjectUse(buffer, "unknown", 0.0, 0.0, None) for buffer in unknown]
     order = ("hot", "cold", "untouched", "unknown")
     uses.sort(key=lambda use: (order.index(use.state), -use.size))
     return ObjectReport(
         tuple(uses),
-        duration_ns,
-        int(np.median(windows_ns)) if len(one) else 0,
-        max(0, resident - sum(use.size for use in uses)),
+        int(ends_ns[-1] - ends_ns[0] + windows_ns[0]) if len(mine) else 0,
+        int(np.median(windows_ns)) if len(mine) else 0,
+        max(0, resident_bytes - sum(use.size for use in uses)),
         recording.info.probe,
     )
 
 
-def _unseen_shares(snapshot: Snapshot) -> NDArray[np.float64]:
-    """Which share of each region nobody had looked at yet."""
-    classes = snapshot.classes
-    shares: NDArray[np.float64] = classes.unseen / np.maximum(classes.total, 1)
-    return shares
+class _Windows(NamedTuple):
+    """What each window says of each object: shape (windows, objects), or (windows,)."""
+
+    touched: NDArray[np.float64]
+    known: NDArray[np.bool_]
+    ends_ns: NDArray[np.int64]
+    windows_ns: NDArray[np.int64]
+    resident_bytes: int
+
+
+def _touched(recording: Recording, buffers: Sequence[Buffer]) -> _Windows:
+    """The share of each object that each window touched, and whether it saw enough of it."""
+    spans = [_whole_pages(span) for buffer in buffers for span in buffer.spans]
+    start, end = np.array(spans, np.int64).reshape(-1, 2).T
+    owner = np.repeat(np.arange(len(buffers)), [len(buffer.spans) for buffer in buffers])
+    shape = (len(recording), len(buffers))
+    touched, seen = np.zeros(shape), np.zeros(shape)
+    resident_bytes = 0
+    for index, snapshot in enumerate(recording.snapshots()):
+        rss_bytes = sum(footprint.rss_bytes for footprint in snapshot.footprints)
+        resident_bytes = rss_bytes or resident_bytes
+        seen_bytes = snapshot.size * (1 - snapshot.classes.unseen_share)
+        for into, amount in ((touched, snapshot.touched_bytes), (seen, seen_bytes)):
+            within = _within(snapshot.start, snapshot.end, amount, start, end)
+            into[index] = np.bincount(owner, within, len(buffers))
+    whole = np.bincount(owner, end - start, len(buffers))
+    return _Windows(
+        touched / np.maximum(whole, 1),
+        (seen >= 0.5 * whole) & (whole > 0),
+        recording.per_snapshot("end_ns"),
+        recording.per_snapshot("window_ns"),
+        resident_bytes,
+    )
 
 
 def _use(
     buffer: Buffer,
-    share: NDArray[np.float64],
+    touched: NDArray[np.float64],
     known: NDArray[np.bool_],
     ends_ns: NDArray[np.int64],
 ) -> ObjectUse:
     if not known.any():
         return ObjectUse(buffer, "unknown", 0.0, 0.0, None)
-    accessed = np.flatnonzero(known & (share > _SOME))
-    most = float(min(1.0, share[known].max()))
+    accessed = np.flatnonzero(known & (touched > _LEAST_TOUCHED))
+    most = float(min(1.0, touched[known].max()))
     if not len(accessed):
         return ObjectUse(buffer, "untouched", most, 0.0, None)
     idle_ns = int(ends_ns[-1] - ends_ns[accessed[-1]])
     rate = len(accessed) / int(known.sum())
-    state: State = "hot" if rate >= _OFTEN else "cold"
+    state: State = "hot" if rate >= _HOT_RATE else "cold"
     return ObjectUse(buffer, state, most, rate, idle_ns)
 
 
-def _inner(span: tuple[int, int]) -> tuple[int, int]:
-    """The whole pages of a span: others share their pages with its first and last bytes."""
+def _whole_pages(span: tuple[int, int]) -> tuple[int, int]:
+    """The whole pages of a span: other objects may share the pages at its ends."""
     start = -(-span[0] // PAGE_SIZE) * PAGE_SIZE
     return start, max(start, span[1] // PAGE_SIZE * PAGE_SIZE)
 
@@ -165,11 +245,11 @@ def _within(
     start: NDArray[np.int64],
     end: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """How much of the regions' *amount* lies within spans, as if spread evenly over each region."""
+    """The *amount* of regions that lies within spans, if it is spread evenly over each region."""
     if not len(region_start):
         return np.zeros(len(start))
     points = np.stack([region_start, region_end], axis=1).ravel()
     below = np.repeat(np.cumsum(amount), 2).astype(np.float64)
     below[::2] -= amount
-    found: NDArray[np.float64] = np.interp(end, points, below) - np.interp(start, points, below)
-    return found
+    within: NDArray[np.float64] = np.interp(end, points, below) - np.interp(start, points, below)
+    return within

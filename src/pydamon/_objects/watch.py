@@ -1,4 +1,4 @@
-"""Watching this interpreter from outside, so that monitoring does not touch what it measures."""
+"""Watches this interpreter from another process, which heats none of its memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["Watch", "watch"]
 _DONTDUMP, _DODUMP = 16, 17
 _MOST_SPLIT = 5000
 _MOST_REGIONS = 10_000
-"""So many that hardly any has to be drawn across the border of an object."""
+"""Enough that hardly any region lies across the border of an object."""
 _PATIENCE_S = 30
 
 
@@ -36,15 +36,38 @@ def watch(
     cpu_budget_percent: float = 5.0,
     probe: str = "auto",
 ) -> Watch:
-    """Watch how the objects of this interpreter are used, as in
+    """Watch how a block of code uses the objects of this interpreter.
 
-        with pydamon.objects.watch() as watching:
-            work()
-        print(watching.report.named("untouched"))
+    Another process does the monitoring; it takes about a second to start.
 
-    They are looked for in the *namespace* (by default everywhere, see `find_buffers`) when the
-    block is left. What was freed before that is not in the report. Another process does the
-    monitoring, which takes about a second to start. Raises `ProbeUnavailable`.
+    Parameters
+    ----------
+    namespace
+        Variables to name objects by, as for `find_buffers`. They are searched when the block ends:
+        objects that were freed before are not in the report.
+    cpu_budget_percent
+        The share of one CPU that monitoring may cost.
+    probe
+        `"exact"` looks at single pages and needs root; `"refs"` counts what was touched in each
+        mapping; `"auto"` takes the first that works.
+
+    Returns
+    -------
+    Watch
+        A context manager with the `report`.
+
+    Raises
+    ------
+    ProbeUnavailable
+        Where this interpreter cannot be watched.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> def unused_names(work):
+    ...     with pydamon.objects.watch() as watching:
+    ...         work()
+    ...     return watching.report.named("untouched")
     """
     return Watch(lambda: namespace, cpu_budget_percent=cpu_budget_percent, probe=probe)
 
@@ -52,7 +75,25 @@ def watch(
 class Watch(Closing):
     """Watches this process until it is closed; then there is a `report`.
 
-    *namespace* is called for the variables to name objects by.
+    Parameters
+    ----------
+    namespace
+        Called for the variables to name objects by, at the start and at the end.
+    cpu_budget_percent, probe
+        As for `watch`.
+
+    Raises
+    ------
+    ProbeUnavailable
+        Where this interpreter cannot be watched.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> def hot_names(work, variables):
+    ...     with pydamon.objects.Watch(lambda: variables, probe="refs") as watching:
+    ...         work()
+    ...     return watching.report.named("hot")
     """
 
     def __init__(
@@ -68,10 +109,10 @@ class Watch(Closing):
         self._directory = tempfile.TemporaryDirectory(prefix="pydamon-")
         self._file = Path(self._directory.name, "watch.damon")
         if probe == "auto":
-            # These count what was touched; samples, each of which speaks for a region, blur it.
+            # These probes count touched bytes; a sample stands for a region, which blurs borders.
             probe = "exact" if _exact_works() else "refs"
-        self._apart = find_buffers(namespace())[:_MOST_SPLIT]
-        _set_apart(self._apart, _DONTDUMP)
+        self._separated = find_buffers(namespace())[:_MOST_SPLIT]
+        _separate(self._separated, _DONTDUMP)
         self._recorder = self._start(probe, cpu_budget_percent)
 
     @property
@@ -83,7 +124,7 @@ class Watch(Closing):
 
     @property
     def recording(self) -> Recording:
-        """Everything that was seen; ends the watch."""
+        """All accesses; ends the watch."""
         self.close()
         assert self._recording is not None
         return self._recording
@@ -94,19 +135,19 @@ class Watch(Closing):
             return
         self._recorder.send_signal(signal.SIGINT)
         self._recorder.communicate(timeout=_PATIENCE_S)
-        _set_apart(self._apart, _DODUMP)
-        buffers = find_buffers(self._namespace())
+        _separate(self._separated, _DODUMP)
+        buffers, blurred = find_buffers(self._namespace()), list[Buffer]()
         self._recording = read_recording(self._file)
         self._directory.cleanup()
         if self._recording.info.probe == "refs":
-            known = {span for one in self._apart for span in one.spans}
-            buffers, blurred = _parted(buffers, lambda one: known.issuperset(one.spans))
-        else:
-            blurred = []
+            # It counts by mapping, and objects that came later share theirs with others.
+            spans = {span for buffer in self._separated for span in buffer.spans}
+            blurred = [buffer for buffer in buffers if not spans.issuperset(buffer.spans)]
+            buffers = [buffer for buffer in buffers if spans.issuperset(buffer.spans)]
         self._report = attribute(self._recording, buffers, os.getpid(), unknown=blurred)
 
     def _start(self, probe: str, cpu_budget_percent: float) -> subprocess.Popen[str]:
-        """Another process that records this one, once it does."""
+        """Start the process that records this one, and wait until it does."""
         recorder = subprocess.Popen(
             [
                 *(sys.executable, "-m", "pydamon", "record", "--engine", "sampling"),
@@ -122,27 +163,27 @@ class Watch(Closing):
             start_new_session=True,  # Ctrl-C is for the program, not for its monitor
         )
         assert recorder.stderr is not None
-        said = []
+        lines = []
         for line in recorder.stderr:
-            said.append(line.strip())
+            lines.append(line.strip())
             if line.startswith("watching "):
                 return recorder
         recorder.wait()
-        _set_apart(self._apart, _DODUMP)
+        _separate(self._separated, _DODUMP)
         self._directory.cleanup()
-        raise ProbeUnavailable(f"this interpreter cannot be watched: {' '.join(said)}")
+        raise ProbeUnavailable(f"this interpreter cannot be watched: {' '.join(lines)}")
 
 
 def _exact_works() -> bool:
     return any(probe.availability().works for probe in PROBES if probe.name == "exact")
 
 
-def _set_apart(buffers: Sequence[Buffer], advice: int) -> None:
-    """Make the whole pages of each object a mapping of their own, or no longer.
+def _separate(buffers: Sequence[Buffer], advice: int) -> None:
+    """Make the whole pages of each object a mapping of their own, or undo that.
 
-    The kernel makes one mapping of neighbours that are alike. Being left out of core dumps is a
-    difference, and no other effect. The `refs` probe tells mappings apart; for all others no huge
-    page, which has one accessed bit, reaches across the border of a mapping.
+    The kernel merges neighbouring mappings with the same flags, so these get a flag of their own:
+    they are left out of core dumps. The `refs` probe tells mappings apart; and for the other probes
+    no huge page, which has one accessed bit, reaches across the border of a mapping.
     """
     madvise = ctypes.CDLL(None, use_errno=True).madvise
     madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
@@ -151,10 +192,3 @@ def _set_apart(buffers: Sequence[Buffer], advice: int) -> None:
             first, beyond = -(-start // PAGE_SIZE) * PAGE_SIZE, end // PAGE_SIZE * PAGE_SIZE
             if first < beyond:
                 madvise(first, beyond - first, advice)
-
-
-def _parted(
-    buffers: list[Buffer], which: Callable[[Buffer], bool]
-) -> tuple[list[Buffer], list[Buffer]]:
-    chosen = [one for one in buffers if which(one)]
-    return chosen, [one for one in buffers if not which(one)]

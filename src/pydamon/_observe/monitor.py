@@ -1,62 +1,180 @@
-"""What every monitor is, whoever samples: pydamon or the kernel."""
+"""The seam of the engines: what a monitor is and can do, whoever takes the samples."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
 
 from pydamon._model.attrs import Attrs
 from pydamon._model.closing import Closing
 from pydamon._model.errors import ProbeUnavailable, UsageError
-from pydamon._model.snapshot import Snapshot
+from pydamon._model.snapshot import Snapshot, Target
 from pydamon._model.units import parse_duration_ns
+from pydamon._observe.options import MonitorOptions
 from pydamon._observe.targets import Layout
 
-__all__ = ["Monitor"]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pydamon._model.regions import Ranges
+    from pydamon._model.schemes import Scheme, SchemeStats
+    from pydamon._observe.linux.process import Process
+    from pydamon._observe.selection import Selection
+
+__all__ = ["Engine", "Monitor", "PageControl", "SchemeRunner"]
+
+
+class Engine(Protocol):
+    """A way to monitor: pydamon's own sampling, or the kernel's DAMON."""
+
+    @property
+    def name(self) -> str:
+        """What the parameter `engine` and `--engine` call it."""
+        ...
+
+    def open(self, selection: Selection, options: MonitorOptions) -> Monitor:
+        """Start to monitor.
+
+        Raises `ProbeUnavailable` where the engine does not work here, `TargetError` for memory
+        that cannot be monitored, and `UsageError` for options that it does not have.
+        """
+        ...
+
+
+class PageControl(Protocol):
+    """A monitor's access to pages and ages, which pydamon needs to apply schemes itself."""
+
+    @property
+    def scans(self) -> bool:
+        """Whether the probe can look at single pages, as `young` does."""
+        ...
+
+    def young(self, process: Process, start: int, end: int) -> NDArray[np.bool_]:
+        """Return for each page of a range whether it was accessed since it was last cleared.
+
+        Raises `ProbeError` where the probe cannot look at single pages.
+        """
+        ...
+
+    def reset_age(self, target: Target, ranges: Ranges) -> None:
+        """Count the age of these bytes from now on: a scheme has just acted on them."""
+        ...
+
+
+class SchemeRunner(Protocol):
+    """Something that applies schemes itself while it monitors."""
+
+    @property
+    def schemes(self) -> tuple[Scheme, ...]:
+        """The schemes that are applied now."""
+        ...
+
+    def set_schemes(self, schemes: Iterable[Scheme]) -> None:
+        """Apply these schemes, and no others, from now on.
+
+        Raises `UsageError` for schemes that only pydamon can apply, and `ProbeUnavailable` for
+        what this machine lacks; the schemes stay as they were then.
+        """
+        ...
+
+    def stats(self) -> list[tuple[SchemeStats, int]]:
+        """Return what each scheme did so far, and how many bytes its quota allows now.
+
+        Empty once the targets are gone.
+        """
+        ...
 
 
 class Monitor(Closing):
-    """Iterate over it for a snapshot an aggregation.
+    """Yields one snapshot per aggregation.
 
-    The iteration ends when the last target has exited, or after `stop`. A context manager: leaving
-    it gives everything back.
+    The iteration ends when the last target has exited, or after `stop`. A monitor is a context
+    manager: leaving it closes it. Get one from `monitor`, `monitor_physical` or `simulate`.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 1 << 26, rate_hz=1000),)),))
+    >>> with pydamon.simulate(trace, [(0, 1 << 28)]) as mon:
+    ...     *_, snapshot = mon.run("2s")
+    >>> mon.engine, mon.probe_name
+    ('sampling', 'trace')
+    >>> pydamon.format_size(snapshot.working_set())
+    '64 MiB'
     """
 
     engine: str
-    """What takes the samples: `"sampling"` (a probe of pydamon's) or `"kernel"` (its DAMON)."""
+    """What takes the samples: ``"sampling"`` (one of pydamon's probes) or ``"kernel"``."""
     probe_name: str
-    """What checks for accesses: the name of the probe; `"kernel"` where the kernel does."""
-    passed_over: dict[str, ProbeUnavailable]
-    """The engines and probes that would have been preferred, and why they do not work here."""
+    """What checks for accesses: the name of the probe; ``"kernel"`` where the kernel does."""
+    fallback_reasons: dict[str, ProbeUnavailable]
+    """The preferred engines and probes that do not work here, and why."""
 
     @property
     @abstractmethod
     def attrs(self) -> Attrs:
-        """The attributes as they are used now: with stretched or tuned intervals."""
+        """The attributes in use now, with stretched or tuned intervals."""
 
     @property
     def caveat(self) -> str:
-        """Why figures may be wrong at the moment; empty where nothing is known to be amiss."""
+        """Why figures may be wrong at the moment; empty where no reason is known."""
         return ""
 
     @property
     @abstractmethod
     def layout(self) -> Layout:
-        """The targets, as they were at the last update."""
+        """The targets and their mappings, as of the last update."""
+
+    @property
+    def page_control(self) -> PageControl | None:
+        """Access to pages and ages; `None` for an engine that has none."""
+        return None
+
+    @property
+    def scheme_runner(self) -> SchemeRunner | None:
+        """What applies schemes in pydamon's place; `None` where pydamon applies them."""
+        return None
+
+    @property
+    def kdamond_cpu_ns(self) -> int:
+        """CPU time of the kernel thread that monitors; 0 where there is none."""
+        return 0
 
     @abstractmethod
     def change(self, attrs: Attrs) -> None:
-        """Go on with other attributes; what was counted is carried over."""
+        """Go on with other attributes; counts and ages are carried over.
+
+        Parameters
+        ----------
+        attrs
+            The attributes that take the place of the named ones.
+        """
 
     @abstractmethod
     def stop(self) -> None:
         """End the iteration soon; safe in a signal handler."""
 
     def run(self, duration: str | timedelta | None = None) -> Iterator[Snapshot]:
-        """The snapshots of the next *duration*, or until the targets are gone.
+        """Yield the snapshots of the next *duration*, or until the targets are gone.
 
-        Raises `UsageError` for a duration of 0.
+        Parameters
+        ----------
+        duration
+            Text such as ``"10s"``, or a `timedelta`; `None` is no end.
+
+        Yields
+        ------
+        Snapshot
+            One per aggregation; at least one, however short the duration is.
+
+        Raises
+        ------
+        UsageError
+            For a duration of 0.
         """
         if duration is None:
             return iter(self)
@@ -70,4 +188,4 @@ class Monitor(Closing):
 
     @abstractmethod
     def _run(self, duration_ns: int | None) -> Iterator[Snapshot]:
-        """The snapshots of the next *duration_ns* (`None`: without end)."""
+        """Yield the snapshots of the next *duration_ns* (`None`: without end)."""

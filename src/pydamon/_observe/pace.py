@@ -1,4 +1,4 @@
-"""How fast to go: the CPU budget."""
+"""The pace of sampling, within the CPU budget."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pydamon._model.attrs import Attrs
 __all__ = ["Pacer"]
 
 _MAX_STRETCH = 10
-"""Sampling is stretched up to this for the sake of clears; beyond it fewer regions are sampled."""
+"""Clears stretch the sampling interval up to this factor; beyond it, fewer regions are sampled."""
 _ADJUSTING = 0.35
-"""The share of the budget that is for adjusting regions."""
+"""The share of the budget for adjusting regions."""
 _UPDATING = 0.1
-"""The same for what is done besides: reading mappings, looking for children."""
+"""The share of the budget for updates: reading mappings, looking for children."""
 _MIN_SHARE = 0.02
 _FIRST_SHARE = 0.25
-"""Before anything has been measured."""
+"""The share of the regions that is sampled before any cost has been measured."""
 _EWMA_WEIGHT = 0.5
 _GROWTH = 2.0
 _AS_FAST_AS_NEEDED = float("inf")
@@ -25,12 +25,13 @@ _AS_FAST_AS_NEEDED = float("inf")
 class Pacer:
     """Stretches intervals so that monitoring stays within a share of one CPU.
 
-    What a tick costs has a fixed part (waking up, a few system calls, reading) and a part that
-    grows with the samples that must be cleared, which also interrupt the target. Adjusting regions
-    costs once an aggregation. Where an interval cannot be stretched, because the user named it or
-    sampling would become too coarse, each tick samples only a share of the regions, at random.
+    The cost of a tick has a fixed part (waking up, a few system calls, reading) and a part that
+    grows with the samples to clear, which also interrupt the target. Adjusting regions costs once
+    an aggregation. Where an interval cannot be stretched, because the user named it or sampling
+    would become too coarse, each tick samples only a share of the regions, at random.
 
-    *budget* is a share of one CPU, or `None` for no bound.
+    *budget* is a share of one CPU, or `None` for no bound. *min_samples* is how many samples an
+    aggregation should hold.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Pacer:
         self.share = 1.0
         """The probability with which each region is sampled at a tick."""
         self.effective = attrs
-        """The attributes with the intervals that are really used."""
+        """The attributes with the intervals in use."""
         self.named = attrs
         """The attributes that were asked for, or tuned to."""
         self._budget = budget
@@ -59,7 +60,7 @@ class Pacer:
             self.share = _FIRST_SHARE
 
     def change(self, attrs: Attrs) -> None:
-        """Take other attributes for those that were named."""
+        """Take other attributes as the named ones."""
         self.named = attrs
         self._plan(_AS_FAST_AS_NEEDED)
 
@@ -69,14 +70,14 @@ class Pacer:
         self._plan(_AS_FAST_AS_NEEDED)
 
     def rest_ns(self, cost_ns: int) -> int:
-        """How long to leave out what costs so much beside sampling, such as updates."""
+        """How long to rest after an update that cost this much CPU time."""
         return 0 if self._budget is None else int(cost_ns / (self._budget * _UPDATING))
 
     def observe(self, ticks: int, sampling_ns: int, adjusting_ns: int, clearing_ns: int) -> None:
-        """Learn how much CPU time an aggregation of so many ticks cost.
+        """Learn the CPU time of an aggregation of this many ticks.
 
-        The time of the clears is part of that of sampling; it counts once more for the target's
-        threads, which wait for the flush of their TLBs.
+        Clearing is part of sampling; it counts twice, since the target's threads wait for the
+        flush of their TLBs, too.
         """
         tick_ns = max(0, sampling_ns - clearing_ns) / ticks
         # The last tick chooses no new samples.
@@ -90,15 +91,15 @@ class Pacer:
         self._plan(_GROWTH)
 
     def _plan(self, growth: float) -> None:
-        """Choose intervals and share, with intervals at most *growth* times those of now."""
+        """Choose intervals and share; intervals grow at most by the factor *growth*."""
         if self._budget is None or self._tick_ns is None:
             self._apply(0, 0, growth)
             return
-        # Each region should be sampled once an aggregation at the very least.
-        least_ns = self._interval_ns(self._tick_ns + 2 * self._clear_ns / self._min_samples)
+        # Each region should be sampled at least once an aggregation.
+        shortest_ns = self._interval_ns(self._tick_ns + 2 * self._clear_ns / self._min_samples)
         all_ns = self._interval_ns(self._tick_ns + self._clear_ns)
         self._apply(
-            min(all_ns, max(_MAX_STRETCH * self.named.sampling_ns, least_ns)),
+            min(all_ns, max(_MAX_STRETCH * self.named.sampling_ns, shortest_ns)),
             self._adjusting_ns / (self._budget * _ADJUSTING),
             growth,
         )
@@ -107,18 +108,18 @@ class Pacer:
         )
         for_sampling = self._budget * (1 - _UPDATING) - for_adjusting
         allowed_ns = for_sampling * self.effective.sampling_ns
-        # Even where the fixed part alone is over the budget, something must be sampled.
+        # Even where the fixed part alone is over the budget, some regions must be sampled.
         left_ns = max(allowed_ns - self._tick_ns, allowed_ns / 4, self._tick_ns / 8)
-        least = _MIN_SHARE
+        min_share = _MIN_SHARE
         if not (self._sampling_is_named or self._aggregation_is_named):
-            # Intervals are on their way to where this is within the budget.
-            least = 2 / self.effective.samples_per_aggregation
-        self.share = min(1.0, max(least, left_ns / max(1.0, self._clear_ns)))
+            # The intervals still grow to where this is within the budget.
+            min_share = 2 / self.effective.samples_per_aggregation
+        self.share = min(1.0, max(min_share, left_ns / max(1.0, self._clear_ns)))
 
     def _interval_ns(self, tick_ns: float) -> float:
-        """The sampling interval at which ticks that cost so much are within the budget.
+        """The sampling interval at which ticks of this cost stay within the budget.
 
-        Where aggregations are long for the sake of sampling, adjusting takes less than its share.
+        Long aggregations leave sampling a part of the share for adjusting.
         """
         assert self._budget is not None
         together_ns = tick_ns + self._adjusting_ns / self._min_samples

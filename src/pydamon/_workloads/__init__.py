@@ -1,17 +1,18 @@
-"""Programs whose use of memory is known, for demonstrations, tests and benchmarks.
+"""Programs whose accesses are known exactly, for demonstrations, tests and benchmarks.
+
+A workload runs as a process of its own, or as a simulation. A running workload records its
+accesses, which are the ground truth for every monitor:
 
     from pydamon.workloads import pattern
 
     with pattern("hotspot").start() as running:
-        ...                                     # watch running.pid
-        running.truth.pages(start_ns, end_ns)   # what was really accessed meanwhile
-
-They run as scripts of their own, so that they have no more than their own memory.
+        ...                                     # monitor running.pid
+        running.truth.pages(start_ns, end_ns)   # the true accesses of that time
 """
 
 from pathlib import Path
 
-from pydamon._workloads.masim import Config, parse, render
+from pydamon._workloads.masim import Config, Mode, Pattern, Phase, Region, parse, render
 from pydamon._workloads.patterns import PATTERNS, Running, Simulated, Workload, pattern
 from pydamon._workloads.truth import GroundTruth, PageTruth, PhaseRun
 
@@ -21,8 +22,12 @@ __all__ = [
     "QUARTER",
     "Config",
     "GroundTruth",
+    "Mode",
     "PageTruth",
+    "Pattern",
+    "Phase",
     "PhaseRun",
+    "Region",
     "Running",
     "Simulated",
     "Workload",
@@ -32,4 +37,6 @@ __all__ = [
 ]
 
 DEMO = Path(__file__).with_name("demo.py")
+"""The script of `pydamon demo`: 256 MiB, a hot quarter, and a window that moves."""
 QUARTER = Path(__file__).with_name("quarter.py")
+"""A script with a hot quarter of any size."""

@@ -1,7 +1,7 @@
-"""A program whose use of memory is known; it is run as a script.
+"""The program of `pydamon demo`. It runs as a script.
 
-Of 256 MiB the first quarter is in use all the time; a window of 16 MiB walks through the second
-half in steps of 2 seconds; the rest is written once, at the start, and never touched again.
+It writes to 256 MiB once. Then it accesses the first quarter all the time, and a window of 16 MiB
+that moves through the second half in steps of 2 seconds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PAUSE_S = 0.001
 
 
 def main(duration_s: float) -> None:
-    """Use memory as the module says, for so many seconds."""
+    """Access memory for a number of seconds."""
     memory = mmap.mmap(-1, SIZE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     pages = np.frombuffer(memory, np.uint8)[:: mmap.PAGESIZE]
     pages[:] = 1

@@ -1,8 +1,8 @@
 """Descriptions of memory use, in the format of masim's configuration files.
 
-Paragraphs are separated by blank lines; lines that start with `#` are comments. The first
-paragraph lists regions, `name, bytes[, file | none]`. Each further one is a phase: its name, its
-length in milliseconds, then a line for each pattern: `region, random (1 or 0), stride in bytes,
+Blank lines separate paragraphs, and lines that start with `#` are comments. The first paragraph
+lists regions, as `name, bytes[, file | none]`. Each further paragraph is a phase: its name, its
+length in milliseconds, and a line for each pattern: `region, random (1 or 0), stride in bytes,
 relative probability[, ro | wo | rw]`.
 """
 
@@ -17,14 +17,24 @@ from pydamon._model.errors import UsageError
 __all__ = ["Config", "Mode", "Pattern", "Phase", "Region", "parse", "render"]
 
 Mode = Literal["ro", "wo", "rw"]
-"""Whether a pattern reads, writes, or does both."""
+"""Accesses of a pattern: reads (`ro`), writes (`wo`) or both (`rw`)."""
 
 _Line = tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """So many bytes of memory; at the start they hold what is in the file *initial*, if any."""
+    """A region of memory.
+
+    Attributes
+    ----------
+    name
+        The name by which patterns refer to the region.
+    size_bytes
+        Its size.
+    initial
+        The path of a file whose content the region has at the start.
+    """
 
     name: str
     size_bytes: int
@@ -33,9 +43,20 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """How a region is accessed: in random places, or every *stride* bytes from its start on.
+    """The accesses to a region in a phase.
 
-    Of all accesses of a phase, each pattern makes a share in proportion to its *weight*.
+    Attributes
+    ----------
+    region
+        The name of the region.
+    random
+        Whether the accesses go to random pages, or to every *stride* bytes in order.
+    stride
+        The distance of sequential accesses, in bytes.
+    weight
+        The share of this pattern in all accesses of the phase, relative to the other patterns.
+    mode
+        Reads (`ro`), writes (`wo`) or both (`rw`).
     """
 
     region: str
@@ -47,7 +68,7 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Patterns that are in use together for a while."""
+    """Patterns that run together for `duration_ms` milliseconds."""
 
     name: str
     duration_ms: int
@@ -56,22 +77,53 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Regions, and the phases in which they are used, one after the other."""
+    """The regions of a workload, and its phases in their order."""
 
     regions: tuple[Region, ...]
     phases: tuple[Phase, ...]
 
 
 def parse(text: str, source: str = "configuration") -> Config:
-    """The configuration that *text* describes.
+    """Parse a configuration of masim.
 
-    Raises `UsageError`, which names *source* and the line, for what does not follow the format.
+    Parameters
+    ----------
+    text
+        The content of the file.
+    source
+        The name of the file in errors.
+
+    Raises
+    ------
+    UsageError
+        If the text does not follow the format. The error names *source* and the line.
+
+    Examples
+    --------
+    >>> from pydamon.workloads import parse
+    >>> config = parse("heap, 1048576\\n\\nwarm up\\n500\\nheap, 1, 0, 1, rw")
+    >>> config.regions[0].size_bytes
+    1048576
+    >>> config.phases[0].name
+    'warm up'
     """
     return _Parser(source).config(text)
 
 
 def render(config: Config) -> str:
-    """The text of a configuration; `parse` gives the same configuration back."""
+    """Write a configuration in masim's format. `parse` reads the same configuration back.
+
+    Examples
+    --------
+    >>> from pydamon.workloads import parse, render
+    >>> config = parse("heap, 4096\\n\\nidle\\n100")
+    >>> print(render(config), end="")
+    # regions
+    heap, 4096
+    <BLANKLINE>
+    idle
+    100
+    """
     regions = [
         ", ".join([r.name, str(r.size_bytes), *([r.initial] if r.initial else [])])
         for r in config.regions
@@ -86,6 +138,8 @@ def render(config: Config) -> str:
 
 
 class _Parser:
+    """Parses a configuration; *source* names it in errors."""
+
     def __init__(self, source: str) -> None:
         self._source = source
 
@@ -97,10 +151,10 @@ class _Parser:
         for line in first:
             region = self._region(line)
             if region.name in regions:
-                self._complain(line, f"there are two regions named {region.name!r}")
+                self._fail(line, f"there are two regions named {region.name!r}")
             regions[region.name] = region
         if not rest:
-            self._complain(first[-1], "no phase follows the regions")
+            self._fail(first[-1], "no phase follows the regions")
         return Config(tuple(regions.values()), tuple(self._phase(p, regions) for p in rest))
 
     def _region(self, line: _Line) -> Region:
@@ -112,56 +166,56 @@ class _Parser:
     def _phase(self, paragraph: list[_Line], regions: dict[str, Region]) -> Phase:
         name, *rest = paragraph
         if not rest:
-            self._complain(name, f"the length of phase {name[1]!r} is missing")
+            self._fail(name, f"the length of phase {name[1]!r} is missing")
         duration = self._number(rest[0], rest[0][1], "a length in milliseconds", 1)
         patterns = tuple(self._pattern(line, regions) for line in rest[1:])
         if patterns and not sum(p.weight for p in patterns):
-            self._complain(name, f"no pattern of phase {name[1]!r} has a probability above 0")
+            self._fail(name, f"no pattern of phase {name[1]!r} has a probability above 0")
         return Phase(name[1], duration, patterns)
 
     def _pattern(self, line: _Line, regions: dict[str, Region]) -> Pattern:
-        what = "region, random (1 or 0), stride, probability[, ro | wo | rw]"
-        region, random, stride, weight, *mode = self._fields(line, 4, 5, what)
+        form = "region, random (1 or 0), stride, probability[, ro | wo | rw]"
+        region, random, stride, weight, *modes = self._fields(line, 4, 5, form)
         if region not in regions:
-            self._complain(line, f"there is no region {region!r}")
+            self._fail(line, f"there is no region {region!r}")
         if random not in ("0", "1"):
-            self._complain(line, f"random is 1 or 0, not {random!r}")
-        used = mode[0] if mode else "wo"
-        if used not in get_args(Mode):
-            self._complain(line, f"accesses are ro, wo or rw, not {used!r}")
+            self._fail(line, f"random is 1 or 0, not {random!r}")
+        mode = modes[0] if modes else "wo"
+        if mode not in get_args(Mode):
+            self._fail(line, f"accesses are ro, wo or rw, not {mode!r}")
         return Pattern(
             region,
             random == "1",
             self._number(line, stride, "a stride in bytes", 0 if random == "1" else 1),
             self._number(line, weight, "a probability", 0),
-            cast(Mode, used),
+            cast(Mode, mode),
         )
 
-    def _fields(self, line: _Line, least: int, most: int, what: str) -> list[str]:
+    def _fields(self, line: _Line, least: int, most: int, form: str) -> list[str]:
         fields = [field.strip() for field in line[1].split(",")]
         if not least <= len(fields) <= most or not fields[0]:
-            self._complain(line, f"expected `{what}`, not {line[1]!r}")
+            self._fail(line, f"expected `{form}`, not {line[1]!r}")
         return fields
 
-    def _number(self, line: _Line, text: str, what: str, least: int) -> int:
-        # Digits alone: int() would also take "1_0", and signs.
+    def _number(self, line: _Line, text: str, quantity: str, least: int) -> int:
+        # int() would also accept "1_0" and signs.
         if not (text.isascii() and text.isdigit()) or not least <= int(text[:20]) < 2**63:
-            self._complain(line, f"not {what}: {text!r}")
+            self._fail(line, f"not {quantity}: {text!r}")
         return int(text)
 
-    def _complain(self, line: _Line, why: str) -> NoReturn:
-        raise UsageError(f"{self._source}, line {line[0]}: {why}")
+    def _fail(self, line: _Line, reason: str) -> NoReturn:
+        raise UsageError(f"{self._source}, line {line[0]}: {reason}")
 
 
 def _paragraphs(text: str) -> Iterator[list[_Line]]:
-    """Runs of lines without a blank one, with their numbers; comments are left out."""
-    found: list[_Line] = []
+    """Yield the numbered lines of each paragraph, without comments."""
+    lines: list[_Line] = []
     for number, line in enumerate(text.split("\n"), 1):
         stripped = line.strip()
         if stripped and not stripped.startswith("#"):
-            found.append((number, stripped))
-        elif not stripped and found:
-            yield found
-            found = []
-    if found:
-        yield found
+            lines.append((number, stripped))
+        elif not stripped and lines:
+            yield lines
+            lines = []
+    if lines:
+        yield lines

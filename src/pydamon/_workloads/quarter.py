@@ -1,10 +1,11 @@
-"""A program with a hot part and a cold one; it is run as a script.
+"""A program with a hot part and a cold part. It runs as a script.
 
     quarter.py MIB [HOT_MIB]
 
-Writes to all of MIB once, prints the address and size in bytes of the hot part and the size of the
-whole, as hexadecimal numbers on one line, and then touches every page of the hot part (a quarter,
-unless said otherwise) over and over, until it is ended.
+It writes to MIB of memory once, and prints a line of hexadecimal numbers: the address and the size
+of the hot part, and the size of the whole (bytes). Then it writes to every page of the hot part
+over and over, until its end. The hot part is a quarter by default. Once a second it prints how
+many pages a second it touched.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ __all__ = ["main"]
 
 
 def main(size_bytes: int, hot_bytes: int) -> None:
-    """Use memory as the module says, for ever."""
+    """Write to the hot part forever."""
     memory = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     pages = np.frombuffer(memory, np.uint8)[:: mmap.PAGESIZE]
     pages[:] = 1
@@ -30,7 +31,7 @@ def main(size_bytes: int, hot_bytes: int) -> None:
         hot += 1
         rounds += 1
         if (elapsed_s := time.monotonic() - start_s) >= 1:
-            # For those who measure what monitoring costs: pages touched a second.
+            # This rate tells how much monitoring slows the program down.
             print(f"{rounds * len(hot) / elapsed_s:.0f}", flush=True)
             rounds, start_s = 0, time.monotonic()
 

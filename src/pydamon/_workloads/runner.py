@@ -1,11 +1,11 @@
-"""A program that uses memory as it is told; it is run as a script, with nothing but NumPy.
+"""The program that runs a workload. It runs as a script, and imports nothing but NumPy.
 
     runner.py TRUTH < DESCRIPTION
 
-DESCRIPTION is JSON, as `Workload` writes it. What is really done is written to the file TRUTH, a
-JSON object a line: where the regions are, when each phase starts, and how many accesses each of
-its patterns has made at which time (monotonic nanoseconds). A line with the numbers of phases on
-standard output says that the regions are there and that the first phase starts.
+DESCRIPTION is JSON, as `Workload` writes it. The program records its accesses in the file TRUTH, a
+JSON object a line: the addresses of the regions, the start of each phase, and the number of
+accesses of each pattern at a time (monotonic ns). A line on standard output with the number of
+phases says that the regions are there and that the first phase starts.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Bytes = NDArray[np.uint8]
 
 
 class _Walk:
-    """One pattern at work: the next accesses are where the last ones ended."""
+    """A running pattern, which continues where its last accesses ended."""
 
     def __init__(self, memory: Bytes, pattern: dict[str, Any], seed: int) -> None:
         self.weight: int = pattern["weight"]
@@ -44,44 +44,44 @@ class _Walk:
         self._mode = pattern["mode"]
         self._random = pattern["random"]
         self._rng = np.random.default_rng(seed)
-        self._owed = 0.0
-        # In random places each page is as likely as any other.
+        self._remainder = 0.0
+        # Of random accesses, each page is equally likely.
         self._places = memory[:: _PAGE if self._random else pattern["stride"]]
 
     def go(self, count: float, pool: ThreadPoolExecutor | None, threads: int) -> None:
-        """Make *count* accesses more; what is less than a whole one is owed."""
-        self._owed += count
-        left = int(self._owed)
-        self._owed -= left
+        """Make *count* more accesses; a fraction of an access is kept for the next call."""
+        self._remainder += count
+        left = int(self._remainder)
+        self._remainder -= left
         while left:
             at = self.touched % len(self._places)
-            now = min(left, len(self._places) - at)
+            step = min(left, len(self._places) - at)
             if self._random:
-                self._touch(self._places, self._rng.integers(0, len(self._places), now))
+                self._touch(self._rng.integers(0, len(self._places), step))
             elif pool is None:
-                self._touch(self._places, slice(at, at + now))
+                self._touch(slice(at, at + step))
             else:
-                edges = np.linspace(at, at + now, threads + 1).astype(int).tolist()
+                edges = np.linspace(at, at + step, threads + 1).astype(int).tolist()
                 parts = [slice(a, b) for a, b in itertools.pairwise(edges)]
-                list(pool.map(lambda part: self._touch(self._places, part), parts))
-            self.touched += now
-            left -= now
+                list(pool.map(self._touch, parts))
+            self.touched += step
+            left -= step
 
-    def _touch(self, places: Bytes, which: slice | NDArray[np.int64]) -> None:
+    def _touch(self, index: slice | NDArray[np.int64]) -> None:
         if self._mode == "ro":
-            places[which].max(initial=0)
+            self._places[index].max(initial=0)
         elif self._mode == "wo":
-            places[which] = 1
+            self._places[index] = 1
         else:
-            places[which] += 1
+            self._places[index] += 1
 
 
 def main(description: dict[str, Any], truth_path: str) -> None:
-    """Use memory as *description* says, for as long as whoever started this lives."""
-    starter = os.getppid()
+    """Run a workload until its end, or until the parent process exits."""
+    parent = os.getppid()
     with open(truth_path, "w", buffering=1) as truth:  # noqa: PTH123  (pathlib costs start-up)
         memory = _allocate(description["regions"])
-        _say(
+        _write(
             truth,
             regions={
                 name: [part.ctypes.data, part.ctypes.data + len(part)]
@@ -89,22 +89,22 @@ def main(description: dict[str, Any], truth_path: str) -> None:
             },
         )
         for _ in range(description["processes"] - 1):
-            parent = os.getpid()
+            first = os.getpid()
             if os.fork() == 0:
                 for part in memory.values():
-                    part[::_PAGE].max()  # maps it here too
+                    part[::_PAGE].max()  # map it in this process, too
                 with open(os.devnull, "w") as nowhere:  # noqa: PTH123
-                    _run(description, memory, nowhere, parent)
+                    _run(description, memory, nowhere, first)
                 return
         if description["churn_ms"]:
             threading.Thread(target=_churn, args=(description["churn_ms"],), daemon=True).start()
-        _run(description, memory, truth, starter)
+        _run(description, memory, truth, parent)
 
 
 def _run(
     description: dict[str, Any], memory: dict[str, Bytes], truth: IO[str], parent: int
 ) -> None:
-    """Go through the phases, for as long as *parent* lives."""
+    """Run the phases in order, until *parent* exits."""
     threads = description["threads"]
     pool = ThreadPoolExecutor(threads) if threads > 1 else None
     print(len(description["phases"]), flush=True)
@@ -134,28 +134,28 @@ def _phase(
     accesses = description["round_accesses"] or _ROUND
     period_ns = int(description["period_ms"] * 1e6)
     start_ns = now_ns = due_ns = reported_ns = time.monotonic_ns()
-    _say(truth, phase=number, now_ns=start_ns)
-    _say(truth, now_ns=start_ns, touched=[0] * len(walks))
+    _write(truth, phase=number, now_ns=start_ns)
+    _write(truth, now_ns=start_ns, touched=[0] * len(walks))
     while now_ns - start_ns < duration_ns:
         for walk in walks:
             walk.go(accesses * walk.weight / weights, pool, description["threads"])
         now_ns = time.monotonic_ns()
         if period_ns:
-            # Rounds that are late are left out, so that the target is never in a hurry.
+            # Skip late rounds: the target never catches up at full speed.
             due_ns = max(due_ns + period_ns, now_ns)
             time.sleep((due_ns - now_ns) / 1e9)
         elif not walks:
             time.sleep(0.001)
         if now_ns - reported_ns >= _REPORT_NS:
             reported_ns = now_ns = time.monotonic_ns()
-            _say(truth, now_ns=now_ns, touched=[walk.touched for walk in walks])
+            _write(truth, now_ns=now_ns, touched=[walk.touched for walk in walks])
             if os.getppid() != parent:
-                return  # whoever started this was killed
-    _say(truth, now_ns=time.monotonic_ns(), touched=[walk.touched for walk in walks])
+                return  # the parent was killed
+    _write(truth, now_ns=time.monotonic_ns(), touched=[walk.touched for walk in walks])
 
 
 def _allocate(regions: list[dict[str, Any]]) -> dict[str, Bytes]:
-    """The memory of each region; private ones side by side, so that they are one mapping."""
+    """Allocate the regions; private regions lie side by side in one mapping."""
     memory: dict[str, Bytes] = {}
     private = [r for r in regions if not (r["huge"] or r["shared"] or r["file"])]
     total = sum(_whole(r["size_bytes"]) for r in private)
@@ -170,7 +170,7 @@ def _allocate(regions: list[dict[str, Any]]) -> dict[str, Bytes]:
         if region["name"] not in memory:
             memory[region["name"]] = _alone(region)
         part = memory[region["name"]]
-        # Memory that was never written to is not there at all.
+        # Only written memory is resident.
         part[::_PAGE] = 1
         if region["initial"]:
             with open(region["initial"], "rb") as file:  # noqa: PTH123
@@ -180,7 +180,7 @@ def _allocate(regions: list[dict[str, Any]]) -> dict[str, Bytes]:
 
 
 def _alone(region: dict[str, Any]) -> Bytes:
-    """A mapping of its own: of a file, shared, or of huge pages."""
+    """Map a region of its own: of a file, shared, or with huge pages."""
     size = _whole(region["size_bytes"])
     if region["file"]:
         with tempfile.TemporaryFile() as file:
@@ -208,7 +208,7 @@ def _whole(size_bytes: int) -> int:
     return -(-size_bytes // _PAGE) * _PAGE
 
 
-def _say(truth: IO[str], **facts: object) -> None:
+def _write(truth: IO[str], **facts: object) -> None:
     truth.write(json.dumps(facts) + "\n")
 
 

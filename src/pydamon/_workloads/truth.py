@@ -1,4 +1,4 @@
-"""What a workload really accessed, and when: what every other tool is measured against."""
+"""The ground truth of a workload: its accesses and their times."""
 
 from __future__ import annotations
 
@@ -22,9 +22,16 @@ _PATIENCE_S = 5.0
 
 @dataclass(slots=True)
 class PhaseRun:
-    """One time that a phase ran, from `start_ns` (monotonic) to `end_ns` (`None`: still runs).
+    """A run of a phase.
 
-    `at_ns` and `touched` are its course: how many accesses each pattern had made by then.
+    Attributes
+    ----------
+    number
+        The index of the phase in the configuration.
+    start_ns, end_ns
+        When it ran (monotonic ns); `end_ns` is `None` while it runs.
+    at_ns, touched
+        The numbers of accesses that each pattern had made at some times.
     """
 
     number: int
@@ -34,18 +41,35 @@ class PhaseRun:
     touched: list[list[int]]
 
     def made(self, at_ns: int) -> NDArray[np.float64]:
-        """How many accesses each pattern had made at a time."""
-        course = np.array(self.touched, np.float64).reshape(len(self.at_ns), -1)
-        columns = [np.interp(at_ns, self.at_ns, column) for column in course.T]
+        """Return how many accesses each pattern had made at a time (monotonic ns)."""
+        counts = np.array(self.touched, np.float64).reshape(len(self.at_ns), -1)
+        columns = [np.interp(at_ns, self.at_ns, column) for column in counts.T]
         return np.array(columns, np.float64)
 
 
 @dataclass(frozen=True, slots=True)
 class PageTruth:
-    """What was accessed of one region in a window, one entry for each of its pages.
+    """The true accesses to the pages of a region in a window.
 
-    `chance` is the probability that the page was accessed: 0 or 1 where that is certain, and
-    something between only where places were drawn at random. `rate_hz` is how often it was.
+    Attributes
+    ----------
+    region
+        The name of the region.
+    start
+        Its start address.
+    chance
+        The probability that each page was accessed: 0 or 1 for sequential accesses, and between
+        them for random accesses.
+    rate_hz
+        The accesses a second to each page.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pydamon.workloads import PageTruth
+    >>> page_truth = PageTruth("heap", 0x1000, np.array([1.0, 0.5]), np.array([100.0, 1.0]))
+    >>> page_truth.accessed_bytes
+    6144.0
     """
 
     region: str
@@ -55,19 +79,26 @@ class PageTruth:
 
     @property
     def end(self) -> int:
+        """The address after the last page."""
         return self.start + len(self.chance) * PAGE_SIZE
 
     @property
     def accessed_bytes(self) -> float:
-        """The working set: bytes of the pages that were accessed (its expectation)."""
+        """The expected working set, in bytes."""
         return float(self.chance.sum()) * PAGE_SIZE
 
 
 class GroundTruth:
-    """Reads what a running workload writes about itself.
+    """The accesses of a running workload, from the file that it writes.
 
-    `regions` has the address and the end of each region by name, `phases` every phase so far.
-    *ended* tells whether it will write no more.
+    Parameters
+    ----------
+    config
+        The configuration of the workload.
+    path
+        The file that the workload writes.
+    ended
+        Returns whether the workload has exited.
     """
 
     def __init__(self, config: Config, path: Path, ended: Callable[[], bool]) -> None:
@@ -80,34 +111,39 @@ class GroundTruth:
 
     @property
     def regions(self) -> dict[str, tuple[int, int]]:
-        """Start and end (bytes) of each region."""
+        """Start and end address of each region, by its name."""
         self._refresh()
         return dict(self._regions)
 
     @property
     def phases(self) -> Sequence[PhaseRun]:
-        """Every phase that has started, in order."""
+        """The phases that have started, in order."""
         self._refresh()
         return tuple(self._phases)
 
     def phase_at(self, at_ns: int) -> PhaseRun | None:
-        """The phase that ran at a time (monotonic ns)."""
+        """Return the phase that ran at a time (monotonic ns), if any."""
         for run in reversed(self.phases):
             if run.start_ns <= at_ns:
                 return run if run.end_ns is None or at_ns < run.end_ns else None
         return None
 
     def accesses(self, start_ns: int, end_ns: int) -> int:
-        """How many accesses were made in a window."""
+        """Return the number of accesses between two times (monotonic ns)."""
         self._wait_for(end_ns)
         return round(
             sum(float((run.made(end_ns) - run.made(start_ns)).sum()) for run in self._phases)
         )
 
     def pages(self, start_ns: int, end_ns: int) -> list[PageTruth]:
-        """What was accessed between two times (monotonic ns), region by region.
+        """Return the accesses to each region between two times (monotonic ns).
 
-        Waits until the workload has said so. Raises `TargetError` if it does not.
+        The call waits until the workload has written its accesses up to *end_ns*.
+
+        Raises
+        ------
+        TargetError
+            If the workload has exited before that.
         """
         self._wait_for(end_ns)
         return [self._region(name, start_ns, end_ns) for name in self._regions]
@@ -131,13 +167,13 @@ class GroundTruth:
     def _wait_for(self, end_ns: int) -> None:
         deadline_s = time.monotonic() + _PATIENCE_S
         while True:
-            ended = self._ended()  # before what it said last is read
+            ended = self._ended()  # check before reading, or the last lines could be missed
             self._refresh()
             last = self._phases[-1] if self._phases else None
             if last and (last.at_ns and last.at_ns[-1] >= end_ns):
                 return
             if ended or time.monotonic() > deadline_s:
-                raise TargetError("the workload does not say any more what it does: has it ended?")
+                raise TargetError("the workload has stopped writing its accesses: has it ended?")
             time.sleep(0.02)
 
     def _refresh(self) -> None:
@@ -164,9 +200,9 @@ class GroundTruth:
 def _touched(
     pattern: Pattern, size_bytes: int, low: float, high: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """For each page the chance that the accesses number *low* to *high* of a pattern met it.
+    """Return the effect of the accesses number *low* to *high* of a pattern on each page.
 
-    And how many of them did, in the mean.
+    The arrays are the chance that a page was accessed, and the mean number of its accesses.
     """
     pages = -(-size_bytes // PAGE_SIZE)
     if pattern.random:
@@ -190,7 +226,7 @@ def _touched(
 
 
 def _pages_of(first: int, last: int, stride: int) -> slice | NDArray[np.int64]:
-    """The pages that hold the places *first* to *last*."""
+    """Return the pages of the places *first* to *last*."""
     if stride <= PAGE_SIZE:
         return slice(first * stride // PAGE_SIZE, -(-((last - 1) * stride + 1) // PAGE_SIZE))
     pages: NDArray[np.int64] = np.arange(first, last, dtype=np.int64) * stride // PAGE_SIZE

@@ -1,4 +1,7 @@
-"""`pydamon bench`, as far as it can be run in a few seconds."""
+"""`pydamon bench`, the parts that run in a few seconds.
+
+Private names: the benchmarks have no public interface but the command.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,17 @@ from typing import Any
 import pytest
 
 from pydamon._bench import accuracy
-from pydamon._cli.main import main
-from pydamon._workloads import PATTERNS
+from pydamon.workloads import PATTERNS
+from tests.command_line import main
 from tests.integration.conftest import needs
 
 
 def run(capsys: pytest.CaptureFixture[str], *argv: str) -> dict[str, Any]:
     assert main(["bench", *argv, "--quick", "--json"]) == 0
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert found["benchmark"] == argv[0]
-    assert found["machine"]["cores"] >= 1
-    return found
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert document["benchmark"] == argv[0]
+    assert document["machine"]["cores"] >= 1
+    return document
 
 
 def test_core(capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,13 +35,15 @@ def test_core(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.live
 @needs("ebpf")
-def test_accuracy_of_a_file_of_masim(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_accuracy_on_a_configuration_file(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     path = tmp_path / "half.cfg"
     path.write_text("hot, 16777216\ncold, 16777216\n\nsteady\n600000\nhot, 0, 4096, 1, ro\n")
     tools = ("pydamon", "exact")
-    found = run(capsys, "accuracy", "--seed", "3", "--workload", str(path), "--tool", *tools)
-    assert found["seed"] == 3
-    pydamon, exact = found["results"]
+    document = run(capsys, "accuracy", "--seed", "3", "--workload", str(path), "--tool", *tools)
+    assert document["seed"] == 3
+    pydamon, exact = document["results"]
     assert (pydamon["name"], pydamon["tool"], exact["tool"]) == ("half", "pydamon", "exact")
     assert pydamon["f1"] >= 0.9
     assert exact["f1"] >= 0.99
@@ -48,10 +53,10 @@ def test_accuracy_of_a_file_of_masim(capsys: pytest.CaptureFixture[str], tmp_pat
 
 @pytest.mark.live
 @needs("ebpf")
-def test_a_working_set_within_the_reach_of_the_tlb() -> None:
+def test_a_working_set_that_fits_into_the_tlb() -> None:
     plan = accuracy.Plan(settle_s=2.5, look_s=1.5)
     (row,) = accuracy.measure(PATTERNS["tlb"], ["pydamon"], plan, 1, print)
-    # 256 KiB that never leave the TLB: without a flush they look idle.
+    # Without a flush of the TLB, these 256 KiB look idle.
     assert row.wss_error <= 0.1
     assert row.f1 >= 0.95
 
@@ -73,7 +78,7 @@ def test_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     ("name", "text", "words"),
     [("no-such-thing", None, "no workload"), ("bad.cfg", "a, b", "line 1: not a size")],
 )
-def test_workloads_that_are_none(
+def test_invalid_workloads(
     name: str, text: str | None, words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     path = tmp_path / name

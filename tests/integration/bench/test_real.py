@@ -1,4 +1,7 @@
-"""Real programs, and their judge, which must itself be right."""
+"""Real programs, and the judge, whose own accuracy must be right.
+
+Private names: the benchmarks have no public interface but the command.
+"""
 
 from __future__ import annotations
 
@@ -14,28 +17,28 @@ import pytest
 from pydamon._bench import real
 from pydamon._bench.judge import ExactTruth, judge
 from pydamon._bench.programs import PROGRAMS
-from pydamon._cli.main import main
 from pydamon._model.regions import PAGE_SIZE
-from pydamon._workloads import pattern
+from pydamon.workloads import pattern
+from tests.command_line import main
 from tests.integration.conftest import needs
 
 
 @pytest.mark.live
 @needs("ebpf")
 @pytest.mark.parametrize("name", ["shared", "huge"])
-def test_the_judge_is_right(name: str) -> None:
+def test_the_judge_finds_the_truth(name: str) -> None:
     with pattern(name).start(seed=1) as running:
-        verdict = judge([running.pid], 3e8, 2)
+        judged = judge([running.pid], 3e8, 2)
         at = next(iter(running.truth.phases)).start_ns
         truth = running.truth.pages(at, at + 3 * 10**8)
-        judged = {page.start: page for page in verdict.pages(running.pid)}
-    found = np.concatenate([page.chance for page in judged.values()])
+        pages = {page.start: page for page in judged.pages(running.pid)}
+    chances = np.concatenate([page.chance for page in pages.values()])
     starts = np.concatenate(
-        [page.start + PAGE_SIZE * np.arange(len(page.chance)) for page in judged.values()]
+        [page.start + PAGE_SIZE * np.arange(len(page.chance)) for page in pages.values()]
     )
     for part in truth:
         first, last = np.searchsorted(starts, (part.start, part.end))
-        wrong = np.abs(found[first:last] - part.chance).sum()
+        wrong = np.abs(chances[first:last] - part.chance).sum()
         assert wrong <= 0.01 * max(part.chance.sum(), 100), (part.region, wrong)
 
 
@@ -43,8 +46,8 @@ def test_the_judge_is_right(name: str) -> None:
 @needs("ebpf")
 def test_a_program() -> None:
     plan = real.Plan(settle_s=1.0, look_s=1.0, judge_s=1.0, rounds=1)
-    said: list[str] = []
-    mine, exact = real.measure(PROGRAMS["sqlite"], ["pydamon"], plan, 1, said.append)
+    messages: list[str] = []
+    mine, exact = real.measure(PROGRAMS["sqlite"], ["pydamon"], plan, 1, messages.append)
     assert (mine.tool, exact.tool) == ("pydamon", "exact")
     assert mine.missing == ""
     assert 150 << 20 < mine.resident_bytes < 400 << 20
@@ -53,12 +56,12 @@ def test_a_program() -> None:
     assert exact.f1 > 0.6
     assert mine.wss_bytes == pytest.approx(exact.wss_bytes, rel=0.7)
     assert 0 < mine.cpu < 0.2
-    assert said == ["real: sqlite gets ready", "real: sqlite with pydamon, 1 of 1"]
+    assert messages == ["real: sqlite starts", "real: sqlite with pydamon, 1 of 1"]
 
 
 @pytest.mark.live
 @needs("ebpf")
-def test_who_ends_it_ends_its_programs() -> None:
+def test_the_programs_end_with_the_benchmark() -> None:
     argv = [sys.executable, "-m", "pydamon", "bench", "real", "--quick"]
     with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as bench:
         assert bench.stderr is not None
@@ -71,7 +74,7 @@ def test_who_ends_it_ends_its_programs() -> None:
 
 
 @needs("ebpf")
-def test_what_is_not_installed_is_said(
+def test_a_missing_program_is_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "")
@@ -83,16 +86,16 @@ def test_what_is_not_installed_is_said(
     assert "redis-server is not installed" in capsys.readouterr().out
 
 
-def test_no_such_program(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_program(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "real", "--program", "oracle"]) == 2
     assert "oracle" in capsys.readouterr().err
 
 
-def test_one_window_against_the_others() -> None:
+def test_a_window_against_the_others() -> None:
     rows = np.array([[True, True, False, False], [True, True, False, True]])
-    verdict = ExactTruth(((7, 0, 4),), rows, 4 * PAGE_SIZE, 1e9, 0.0)
-    assert verdict.accessed_bytes == 2.5 * PAGE_SIZE
-    assert verdict.hot_bytes == 3 * PAGE_SIZE
-    first, second = verdict.agreement()
+    truth = ExactTruth(((7, 0, 4),), rows, 4 * PAGE_SIZE, 1e9, 0.0)
+    assert truth.accessed_bytes == 2.5 * PAGE_SIZE
+    assert truth.hot_bytes == 3 * PAGE_SIZE
+    first, second = truth.agreement()
     assert math.isclose(first.f1, 0.8)
     assert second.wss_error == 0.5

@@ -58,11 +58,11 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
 
 
 def all_of(snapshot: Snapshot) -> Candidates:
-    """Everything in it."""
+    """Every region of a snapshot."""
     return Candidates.all_of(snapshot)
 
 
-def bytes_of(chosen: Candidates) -> list[tuple[int, int, int]]:
-    """(target, start, end) of the parts, in their order."""
-    rows = zip(chosen.target.tolist(), chosen.start.tolist(), chosen.end.tolist(), strict=True)
-    return list(rows)
+def bytes_of(candidates: Candidates) -> list[tuple[int, int, int]]:
+    """(target, start, end) of the candidates, in their order."""
+    columns = (candidates.target, candidates.start, candidates.end)
+    return list(zip(*(column.tolist() for column in columns), strict=True))

@@ -17,7 +17,7 @@ _RANGE = [(0, 64 * MIB)]
 
 def _applied(
     *schemes: Scheme, duration: str = "3s", dry_run: bool = False, attrs: Attrs | None = None
-) -> pydamon.AppliedSchemes:
+) -> pydamon.Applied:
     mon = pydamon.simulate(_TRACE, _RANGE, attrs=attrs)
     with mon, pydamon.apply(mon, *schemes, dry_run=dry_run) as applied:
         for _ in applied.run(duration):

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon._act.runtime.candidates import filtered, matching
+from pydamon._act.runtime.candidates import matching
+from pydamon._act.runtime.filters import filtered
 from pydamon._model.ranges import PAGE_SIZE, cut_at
 from pydamon._model.regions import RegionTable, reset_age
 from pydamon._model.schemes import AccessPattern, Filter
@@ -25,10 +26,10 @@ def test_a_region_matches_if_all_three_are_within_bounds(
         min_size=size, min_rate=rate[0], max_rate=rate[1], min_age=age, max_age=age + 400
     )
     bounds = pattern.bounds(SAMPLES, snapshot.sampling_ns, snapshot.window_ns)
-    found = set(matching(all_of(snapshot), bounds).region.tolist())
+    matched = set(matching(all_of(snapshot), bounds).region.tolist())
     for index, region in enumerate(snapshot):
         fits = region.size >= size and rate[0] <= region.nr_accesses <= rate[1]
-        assert (index in found) == (fits and age <= region.age <= age + 400)
+        assert (index in matched) == (fits and age <= region.age <= age + 400)
 
 
 _addresses = st.integers(0, 2**22).map(lambda page: page * PAGE_SIZE)
@@ -50,7 +51,7 @@ _target = st.builds(
 
 
 @given(snapshots(), st.lists(st.one_of(_addr, _target), max_size=4))
-def test_every_page_gets_the_verdict_of_the_first_filter_that_is_about_it(
+def test_the_first_filter_that_concerns_a_page_decides_about_it(
     snapshot: Snapshot, filters: list[Filter]
 ) -> None:
     kept = bytes_of(filtered(all_of(snapshot), filters))
@@ -61,11 +62,11 @@ def test_every_page_gets_the_verdict_of_the_first_filter_that_is_about_it(
         probes = {start, end - PAGE_SIZE, *(b for b in borders if b and start <= b < end)}
         for page in probes:
             is_kept = any(t == target and s <= page < e for t, s, e in kept)
-            assert is_kept == _verdict(filters, target, page)
+            assert is_kept == _decision(filters, target, page)
     assert all(any(t == T and s >= S and e <= E for T, S, E in whole) for t, s, e in kept)
 
 
-def _verdict(filters: list[Filter], target: int, page: int) -> bool:
+def _decision(filters: list[Filter], target: int, page: int) -> bool:
     for rule in filters:
         if rule.kind == "addr":
             is_of_kind = (rule.start or 0) <= page < (rule.end or 0)
@@ -79,9 +80,9 @@ def _verdict(filters: list[Filter], target: int, page: int) -> bool:
 def test_filters_of_pages_decide_about_what_others_left_open() -> None:
     snapshot = snapshot_of([(0, 100, 0, 0)])
     allow = Filter("addr", start=10 * PAGE_SIZE, end=20 * PAGE_SIZE, allow=True)
-    chosen = filtered(all_of(snapshot), [allow, Filter("anon", allow=True)])
-    assert chosen.size_bytes == 100 * PAGE_SIZE
-    assert chosen.allowed.tolist() == [False, True, False]
+    candidates = filtered(all_of(snapshot), [allow, Filter("anon", allow=True)])
+    assert candidates.size_bytes == 100 * PAGE_SIZE
+    assert candidates.allowed.tolist() == [False, True, False]
 
 
 @given(tables(), st.lists(_addresses, max_size=20))

@@ -43,7 +43,8 @@ def test_reclaim_has_the_kernel_modules_defaults() -> None:
     assert (scheme.quota.time_ns, scheme.quota.size_bytes) == (10**7, 128 << 20)
     assert scheme.quota.reset_ns == 10**9
     marks = scheme.watermarks
-    assert (marks.high, marks.mid, marks.low, marks.interval_ns) == (500, 400, 200, 5 * 10**9)
+    assert (marks.high_share, marks.mid_share, marks.low_share) == (0.5, 0.4, 0.2)
+    assert marks.interval_ns == 5 * 10**9
 
 
 def test_lru_sort_has_the_kernel_modules_defaults() -> None:
@@ -52,7 +53,8 @@ def test_lru_sort_has_the_kernel_modules_defaults() -> None:
     assert str(hot.pattern.min_rate) == "50%"
     assert str(cold.pattern.min_age) == "2 min"
     assert hot.quota.time_ns + cold.quota.time_ns == 10**7
-    assert (hot.watermarks.high, hot.watermarks.mid, hot.watermarks.low) == (200, 150, 50)
+    marks = hot.watermarks
+    assert (marks.high_share, marks.mid_share, marks.low_share) == (0.2, 0.15, 0.05)
 
 
 def test_every_policy_makes_schemes_of_its_parameters() -> None:
@@ -247,6 +249,7 @@ def test_a_cgroup_may_go_away_and_come_back(
 
 @pytest.mark.live
 @needs("ebpf")
+@pytest.mark.long
 def test_what_one_process_of_a_group_does_is_not_the_end_of_the_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

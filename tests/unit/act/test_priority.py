@@ -20,8 +20,8 @@ _weights = st.builds(
 
 @given(snapshots(), _weights, st.booleans())
 def test_scores_are_from_0_to_99(snapshot: Snapshot, weights: Weights, hot_first: bool) -> None:
-    found = scores(all_of(snapshot), weights, hot_first=hot_first)
-    assert ((found >= 0) & (found <= MAX_SCORE)).all()
+    score = scores(all_of(snapshot), weights, hot_first=hot_first)
+    assert ((score >= 0) & (score <= MAX_SCORE)).all()
 
 
 @pytest.mark.parametrize(
@@ -36,17 +36,17 @@ def test_scores_are_from_0_to_99(snapshot: Snapshot, weights: Weights, hot_first
     ],
 )
 def test_scores_are_damons(nr_accesses: int, age_s: int, hot: int) -> None:
-    chosen = all_of(snapshot_of([(0, 1, nr_accesses, age_s * 10)]))
+    candidates = all_of(snapshot_of([(0, 1, nr_accesses, age_s * 10)]))
     weights = Weights(rate=1, age=1)
-    assert scores(chosen, weights, hot_first=True).tolist() == [hot]
-    assert scores(chosen, weights, hot_first=False).tolist() == [MAX_SCORE - hot]
+    assert scores(candidates, weights, hot_first=True).tolist() == [hot]
+    assert scores(candidates, weights, hot_first=False).tolist() == [MAX_SCORE - hot]
 
 
 @given(snapshots(), st.booleans())
 def test_what_is_accessed_more_is_hotter(snapshot: Snapshot, hot_first: bool) -> None:
-    found = scores(all_of(snapshot), Weights(rate=1), hot_first=hot_first)
+    score = scores(all_of(snapshot), Weights(rate=1), hot_first=hot_first)
     order = np.argsort(snapshot.nr_accesses, kind="stable")
-    steps = np.diff(found[order])
+    steps = np.diff(score[order])
     assert (steps >= 0).all() if hot_first else (steps <= 0).all()
 
 

@@ -423,7 +423,7 @@ def test_percentages_may_be_written_wherever_there_are_thousandths(tmp_path: Pat
             f'[target]\npids=[1]\n[policy]\nname="reclaim"\nhigh={high}\nmid={mid}\nlow={low}\n'
         )
         marks = load_config(path, POLICIES).schemes[0].watermarks
-        assert (marks.high, marks.mid, marks.low) == (500, 400, 50)
+        assert (marks.high_share, marks.mid_share, marks.low_share) == (0.5, 0.4, 0.05)
 
 
 def test_a_command_says_it_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -453,7 +453,7 @@ def _places(value: Any, place: tuple[str | int, ...] = ()) -> list[tuple[str | i
         inner = list(value.items())
     else:
         inner = list(enumerate(value)) if isinstance(value, list) else []
-    return [place, *(deep for key, one in inner for deep in _places(one, (*place, key)))]
+    return [place, *(deep for key, item in inner for deep in _places(item, (*place, key)))]
 
 
 _ALL = [place for place in _places({"kdamonds": [_WRITTEN]}) if place]

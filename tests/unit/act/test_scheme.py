@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon._act.policies import Reclaim
+from pydamon._act.policies import Reclaim, Tier
 from pydamon._model.errors import UsageError
 from pydamon._model.schemes import (
     AccessPattern,
@@ -85,6 +85,16 @@ def test_schemes_cannot_change_but_be_copied_with_changes() -> None:
     assert copy.quota == scheme.quota
     assert copy.filters == (Filter("anon"),)
     assert attrs.evolve(copy.quota, bytes="1M").time_ns == 10 * _MS
+
+
+def test_shares_stay_shares_in_copies() -> None:
+    marks = Watermarks(metric="free_mem_rate", high="100%", mid=500, low="0.1%")
+    assert attrs.evolve(marks, interval="1s").high_share == 1.0
+    assert attrs.evolve(marks, mid="40%").low_share == 0.001
+    reclaim = attrs.evolve(Reclaim(high=999, max_refaults=1), min_age="5s")
+    assert (reclaim.high_share, reclaim.max_refault_share) == (0.999, 1.0)
+    promote, _ = attrs.evolve(Tier(used_bp=9970), hot_rate="20%").schemes()
+    assert promote.quota.goals[0].target == 9970
 
 
 def test_bounds_are_in_samples_and_aggregations() -> None:

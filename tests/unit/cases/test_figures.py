@@ -1,216 +1,262 @@
-"""Figures never claim what nobody knows, and all of them agree."""
+"""Hot, cold, idle and working set are the same everywhere, to the byte.
+
+One recording goes to every place that shows its figures: the library, every analysis and report,
+the live views, the metrics, `stat`, and every format that loses nothing.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from pydamon import analysis
+from pydamon import analysis, read_recording, write_recording
 from pydamon._act.policies.stat import Stat
 from pydamon._cli.main import main
-from pydamon._data.formats.output import write_recording
-from pydamon._data.formats.reader import open_recording
 from pydamon._data.recording import Recording
 from pydamon._model.classify import UNKNOWN
 from pydamon._model.errors import RecordingError
-from pydamon._model.snapshot import Cost, Footprint, Snapshot, Target
-from pydamon._show.frames import SUMS, HeatMapCache, Replay, fold
-from pydamon._show.frames.making import frame_of
+from pydamon._model.snapshot import Footprint
+from pydamon._show.frames import SUMS, Replay, frame_of
 from pydamon._show.metrics import Metrics
-from pydamon._show.notebook import to_html
-from pydamon._show.pictures.picture import heatmap_svg
-from pydamon._show.top.heat import HeatPanel, HeatShown
 from pydamon._show.web.app import Encoder
-from tests.recordings import MIB, record, snapshot, target
+from tests.recordings import MIB, record, snapshot
+from tests.unit.cases.helpers import GIB, IDLE_NS, JAVA, S, both, java, with_columns
 
-GIB, S = 2**30, 10**9
-IDLE_NS = 10 * S
+Figures = dict[str, float]
 CLASSES = ("total", "hot", "warm", "cold", "idle", "unobservable", "unseen")
-JAVA = target(
-    7,
-    "java",
-    (GIB, 17 * GIB, "rw-p", "[heap]"),
-    (20 * GIB, 20 * GIB + 64 * MIB, "r-xp", "/usr/lib/libjvm.so"),
-    (21 * GIB, 22 * GIB, "rw-p", "[anon]"),
-)
-OTHER = target(8, "postgres", (GIB, 2 * GIB, "rw-s", "/dev/zero"))
 
 
-def facts(one: Snapshot, **columns: object) -> Snapshot:
-    arrays = {name: np.array(values, np.int64) for name, values in columns.items()}
-    return dataclasses.replace(one, **arrays)  # type: ignore[arg-type]
+@dataclass(frozen=True)
+class Place:
+    """Where figures of a recording are shown, and which."""
+
+    figures: Callable[[Recording, Path], Figures]
+    shown: tuple[str, ...]
 
 
-def java(number: int = 0) -> Snapshot:
-    """16 GiB reserved of which 160 MiB are there, a library, and memory that has just come."""
-    one = snapshot(
-        (JAVA,),
-        [
-            (0, GIB, GIB + 64 * MIB, 20, number),
-            (0, GIB + 64 * MIB, GIB + 128 * MIB, 4, number),
-            (0, GIB + 128 * MIB, 17 * GIB, 0, number),
-            (0, 20 * GIB, 20 * GIB + 64 * MIB, 0, number),
-            (0, 21 * GIB, 22 * GIB, 0, 0),
-        ],
-        number,
-        window_ns=S,
-        touched=[60 * MIB, 16 * MIB, 0, 0, 0],
-        unobservable=[0, 0, 0, 8 * MIB, 0],
-    )
-    return facts(
-        one,
-        resident_bytes=[64 * MIB, 64 * MIB, 32 * MIB, 20 * MIB, 100 * MIB],
-        unseen_bytes=[0, 0, 0, 0, 100 * MIB],
-        age_ns=[30 * S, 30 * S, 25 * S, 7 * S, 0],
-    )
+def report(path: Path, *argv: str) -> dict[str, Any]:
+    """The output of `pydamon report` on a recording, as JSON."""
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        assert main(["report", *argv, "--json", str(path)]) == 0
+    document: dict[str, Any] = json.loads(printed.getvalue())
+    return document
 
 
-def both(number: int = 0) -> Snapshot:
-    """Two processes that share 40 MiB."""
-    one = snapshot(
-        (JAVA, OTHER),
-        [(0, 21 * GIB, 21 * GIB + 64 * MIB, 0, 9), (1, GIB, 2 * GIB, 20, 9)],
-        number,
-        touched=[0, 30 * MIB],
-    )
-    return facts(
-        one,
-        resident_bytes=[64 * MIB, 60 * MIB],
-        repeated_bytes=[0, 40 * MIB],
-        age_ns=[30 * S, 30 * S],
-    )
+def with_working_set(size: Mapping[str, float]) -> Figures:
+    """The figures of a breakdown by class, with the working set: its hot and warm bytes."""
+    return {name: size[name] for name in CLASSES} | {"working_set": size["hot"] + size["warm"]}
 
 
-def printed(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    assert main(list(argv)) == 0
-    return capsys.readouterr().out
-
-
-def document(capsys: pytest.CaptureFixture[str], *argv: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(printed(capsys, "report", *argv))
-    return found
-
-
-# Kind 14: what is not resident is in no figure, and every figure is the same everywhere.
-
-
-def in_summary(recording: Recording) -> Mapping[str, float]:
-    return dataclasses.asdict(analysis.summary(recording, IDLE_NS).size)
-
-
-def in_mappings(recording: Recording) -> Mapping[str, float]:
-    found = [dataclasses.asdict(one.size) for one in analysis.mappings(recording, IDLE_NS)]
-    return {name: sum(one[name] for one in found) for name in CLASSES}
-
-
-def in_idle(recording: Recording) -> Mapping[str, float]:
-    found = analysis.idle(recording, (0, IDLE_NS))
-    cold, idle = found.last_bytes.tolist()
-    return {
-        "total": found.total_bytes,
-        "cold": cold,
-        "idle": idle,
-        "unseen": found.unseen_bytes,
+def in_library(recording: Recording, _: Path) -> Figures:
+    last = recording.snapshot(-1)
+    classes = last.classes.over(len(last.targets))
+    figures: Figures = {
+        name: int(getattr(classes, name).sum()) for name in CLASSES if name != "idle"
+    }
+    return figures | {
+        "idle": int(classes.idle(IDLE_NS).sum()),
+        "working_set": last.working_set(),
     }
 
 
-def in_top(recording: Recording) -> Mapping[str, float]:
+def in_summary(recording: Recording, _: Path) -> Figures:
+    summary = analysis.summary(recording, IDLE_NS)
+    working_set = summary.working_set.total.median
+    return with_working_set(dataclasses.asdict(summary.size)) | {"working_set": working_set}
+
+
+def in_diff(recording: Recording, _: Path) -> Figures:
+    return with_working_set(
+        dataclasses.asdict(analysis.diff(recording, recording, IDLE_NS).after.size)
+    )
+
+
+def in_working_set(recording: Recording, _: Path) -> Figures:
+    total = analysis.working_set(recording).total
+    return {"working_set": int(total.size_bytes[-1]), "unseen": int(total.unseen_bytes[-1])}
+
+
+def in_footprint(recording: Recording, _: Path) -> Figures:
+    total = analysis.footprint(recording)[0]
+    return {"working_set": int(total.wss_bytes[-1]), "unseen": int(total.unseen_bytes[-1])}
+
+
+def in_idle(recording: Recording, _: Path) -> Figures:
+    idle = analysis.idle(recording, (0, IDLE_NS))
+    cold_bytes, idle_bytes = idle.last_bytes.tolist()
+    return {
+        "total": idle.total_bytes,
+        "cold": cold_bytes,
+        "idle": idle_bytes,
+        "unseen": idle.unseen_bytes,
+    }
+
+
+def in_idle_means(recording: Recording, _: Path) -> Figures:
+    idle = analysis.idle(recording, (0, IDLE_NS))
+    cold_bytes, idle_bytes = idle.mean_bytes.tolist()
+    return {"total": idle.mean_total_bytes, "cold": cold_bytes, "idle": idle_bytes}
+
+
+def in_distribution(recording: Recording, _: Path) -> Figures:
+    idle = analysis.distribution(recording, "idle")
+    return {
+        "cold": idle.size_bytes[1:].sum() + idle.undated_bytes,
+        "working_set": idle.size_bytes[0],
+        "idle": idle.size_bytes[idle.low >= IDLE_NS].sum(),
+        "unseen": idle.unseen_bytes,
+        "unobservable": idle.unobservable_bytes,
+    }
+
+
+def in_filter(recording: Recording, _: Path) -> Figures:
+    idle = analysis.where(recording, f"idle >= {IDLE_NS // S}s")
+    return {"idle": analysis.summary(idle).size.cold}
+
+
+def in_mappings(recording: Recording, _: Path) -> Figures:
+    sizes = [dataclasses.asdict(each.size) for each in analysis.mappings(recording, IDLE_NS)]
+    return with_working_set({name: sum(size[name] for size in sizes) for name in CLASSES})
+
+
+def in_summary_report(_: Recording, path: Path) -> Figures:
+    document = report(path, "summary", "--idle", f"{IDLE_NS // S}s")
+    working_set = document["working_set"]["50"]
+    return with_working_set(document["bytes"]) | {"working_set": working_set}
+
+
+def in_mappings_report(_: Recording, path: Path) -> Figures:
+    sizes = [
+        mapping["bytes"]
+        for mapping in report(path, "mappings", "--idle", f"{IDLE_NS // S}s")["mappings"]
+    ]
+    return with_working_set({name: sum(size[name] for size in sizes) for name in CLASSES})
+
+
+def in_idle_report(_: Recording, path: Path) -> Figures:
+    document = report(path, "idle", "--ages", f"0s,{IDLE_NS // S}s")
+    cold_bytes, idle_bytes = document["last_bytes"]
+    figures = {"total": document["total_bytes"], "unseen": document["unseen_bytes"]}
+    return figures | {"cold": cold_bytes, "idle": idle_bytes}
+
+
+def in_wss_report(_: Recording, path: Path) -> Figures:
+    total = report(path, "wss")["total"]
+    return {"working_set": total["bytes"][-1], "unseen": total["unseen_bytes"][-1]}
+
+
+def in_histogram_report(_: Recording, path: Path) -> Figures:
+    document = report(path, "access", "--histogram", "idle")
+    return {"working_set": document["bytes"][0], "unseen": document["unseen_bytes"]}
+
+
+def in_top(recording: Recording, _: Path) -> Figures:
     (frame,) = Replay(recording).history.frames()
-    return dict(zip(SUMS, frame.sums.sum(axis=0).tolist(), strict=True))
+    return of_sums(dict(zip(SUMS, frame.sums.sum(axis=0).tolist(), strict=True)))
 
 
-def in_live_top(recording: Recording) -> Mapping[str, float]:
+def in_live_top(recording: Recording, _: Path) -> Figures:
     frame = frame_of(list(recording.snapshots()))
-    return dict(zip(SUMS, frame.sums.sum(axis=0).tolist(), strict=True))
+    return of_sums(dict(zip(SUMS, frame.sums.sum(axis=0).tolist(), strict=True)))
 
 
-def in_serve(recording: Recording) -> Mapping[str, float]:
+def in_serve(recording: Recording, _: Path) -> Figures:
     (frame,) = Replay(recording).history.frames()
     sums = json.loads(Encoder()(frame))["sums"]
-    return {name: sum(sums[name]) for name in SUMS}
+    return of_sums({name: sum(sums[name]) for name in SUMS})
 
 
-def in_export(recording: Recording) -> Mapping[str, float]:
+def of_sums(sums: Mapping[str, float]) -> Figures:
+    """The figures in the sums of a frame, which calls the working set touched."""
+    return {name: sums[name] for name in CLASSES} | {"working_set": sums["touched"]}
+
+
+def in_export(recording: Recording, _: Path) -> Figures:
     metrics, registry = Metrics(), CollectorRegistry()
     metrics.update(recording.snapshot(-1))
     registry.register(metrics)
 
     def value(name: str, **labels: str) -> float:
-        own = {"pid": "7", "name": "java"} | labels
-        found = registry.get_sample_value(f"pydamon_process_{name}", own)
-        assert found is not None
-        return found
+        values = [
+            registry.get_sample_value(
+                f"pydamon_process_{name}", {"pid": str(each.pid), "name": each.name} | labels
+            )
+            for each in recording.targets
+        ]
+        return sum(value for value in values if value is not None)
 
     return {
-        "touched": value("working_set_bytes"),
+        "working_set": value("working_set_bytes"),
         "idle": value("idle_bytes", at_least_seconds="10"),
         "unseen": value("unseen_bytes"),
         "unobservable": value("unobservable_bytes"),
-        "total": value("resident_bytes"),
     }
 
 
-def in_stat(recording: Recording) -> Mapping[str, float]:
+def in_stat(recording: Recording, _: Path) -> Figures:
     figures = Stat().figures(recording.snapshot(-1))
     unseen, working_set = figures["unseen_bytes"], figures["working_set_bytes"]
     assert isinstance(unseen, int)
     assert isinstance(working_set, int)
-    return {"unseen": unseen, "touched": working_set}
+    return {"unseen": unseen, "working_set": working_set}
 
 
-def in_library(recording: Recording) -> Mapping[str, float]:
-    classes = recording.snapshot(-1).classes
-    found = {name: int(getattr(classes, name).sum()) for name in CLASSES if name != "idle"}
-    return found | {"idle": int(classes.idle(IDLE_NS).sum())}
-
-
-def in_distribution(recording: Recording) -> Mapping[str, float]:
-    found = analysis.distribution(recording, "idle")
-    idle = found.size_bytes[found.low >= IDLE_NS].sum()
-    return {
-        "cold": found.size_bytes[1:].sum(),
-        "touched": found.size_bytes[0],
-        "idle": idle,
-        "unseen": found.unseen_bytes,
-        "unobservable": found.unobservable_bytes,
-    }
-
-
-def in_working_set(recording: Recording) -> Mapping[str, float]:
-    total = analysis.working_set(recording).total
-    return {"touched": int(total.size_bytes[-1]), "unseen": int(total.unseen_bytes[-1])}
-
-
-PLACES = {
-    place.__name__: place
-    for place in (
-        in_summary,
-        in_mappings,
-        in_idle,
-        in_top,
-        in_live_top,
-        in_serve,
-        in_export,
-        in_stat,
-        in_library,
-        in_distribution,
-        in_working_set,
-    )
+ALL = (*CLASSES, "working_set")
+OF_IDLE = ("total", "cold", "idle", "unseen")
+OF_WORKING_SET = ("working_set", "unseen")
+IN_TOTAL = {
+    "library": Place(in_library, ALL),
+    "summary": Place(in_summary, ALL),
+    "diff": Place(in_diff, ALL),
+    "working set": Place(in_working_set, OF_WORKING_SET),
+    "footprint": Place(in_footprint, OF_WORKING_SET),
+    "idle": Place(in_idle, OF_IDLE),
+    "idle means": Place(in_idle_means, ("total", "cold", "idle")),
+    "distribution": Place(
+        in_distribution, ("cold", "working_set", "idle", "unseen", "unobservable")
+    ),
+    "report summary": Place(in_summary_report, ALL),
+    "report idle": Place(in_idle_report, OF_IDLE),
+    "report wss": Place(in_wss_report, OF_WORKING_SET),
+    "report access": Place(in_histogram_report, OF_WORKING_SET),
+    "stat": Place(in_stat, OF_WORKING_SET),
 }
+"""Where the figures of all targets together are shown: memory that they share counts once."""
+OF_EACH = {
+    "mappings": Place(in_mappings, ALL),
+    "filter": Place(in_filter, ("idle",)),
+    "report mappings": Place(in_mappings_report, ALL),
+    "top": Place(in_top, ALL),
+    "live top": Place(in_live_top, ALL),
+    "serve": Place(in_serve, ALL),
+    "export": Place(in_export, ("working_set", "idle", "unseen", "unobservable")),
+}
+"""Where the figures of each target are shown: shared memory is in the figures of each."""
+PLACES = IN_TOTAL | OF_EACH
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_every_figure_is_the_same_everywhere(tmp_path: Path, place: str) -> None:
-    recording = record(tmp_path / "r.damon", [java()])
+def figures_at(place: Place, recording: Recording, path: Path) -> Figures:
+    """All figures that a place must show, and no others."""
+    figures = place.figures(recording, path)
+    assert set(figures) >= set(place.shown)
+    return {name: figures[name] for name in place.shown}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_figures_of_a_program_are_the_same_everywhere(tmp_path: Path, name: str) -> None:
+    recording = record(path := tmp_path / "r.damon", [java()])
     expected = {
         "total": 280 * MIB,
         "hot": 60 * MIB,
@@ -219,301 +265,66 @@ def test_every_figure_is_the_same_everywhere(tmp_path: Path, place: str) -> None
         "idle": 32 * MIB,
         "unobservable": 8 * MIB,
         "unseen": 100 * MIB,
-        "touched": 76 * MIB,
+        "working_set": 76 * MIB,
     }
-    for name, amount in PLACES[place](recording).items():
-        if name in expected:
-            assert amount == expected[name], (place, name)
+    figures = figures_at(PLACES[name], recording, path)
+    assert figures == {figure: expected[figure] for figure in figures}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_figures_of_two_programs_that_share_memory_are_the_same(tmp_path: Path, name: str) -> None:
+    """40 of the second program's 60 MiB count in the first already: two thirds of each class."""
+    recording = record(path := tmp_path / "r.damon", [both()])
+    own = {"total": 124, "hot": 30, "cold": 94, "idle": 64, "working_set": 30}
+    once = {"total": 84, "hot": 10, "cold": 74, "idle": 64, "working_set": 10}
+    expected = once if name in IN_TOTAL else own
+    figures = figures_at(PLACES[name], recording, path)
+    assert figures == {figure: expected.get(figure, 0) * MIB for figure in figures}
+
+
+@pytest.mark.parametrize("suffix", ["damon", "parquet", "csv", "ndjson"])
+def test_figures_survive_a_conversion(tmp_path: Path, suffix: str) -> None:
+    snapshots = [java(number) for number in range(3)]
+    recording = record(path := tmp_path / "r.damon", snapshots)
+    copy = tmp_path / f"copy.{suffix}"
+    assert write_recording(copy, recording) == ()
+    for place in IN_TOTAL.values():
+        assert figures_at(place, read_recording(copy), copy) == figures_at(place, recording, path)
 
 
 @settings(max_examples=50, deadline=None)
 @given(data=st.data())
-def test_whatever_regions_are_like_figures_agree_to_the_byte(
+def test_figures_of_any_regions_are_the_same_everywhere(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     count = data.draw(st.integers(1, 6))
-    share = st.integers(0, MIB)
+    amount = st.integers(0, MIB)
 
-    def column(most: list[int]) -> list[int]:
-        return [min(data.draw(share), one) for one in most]
+    def amounts() -> list[int]:
+        return [data.draw(amount) for _ in range(count)]
 
-    resident = [data.draw(st.one_of(st.just(UNKNOWN), share)) for _ in range(count)]
-    one = snapshot(
-        (dataclasses.replace(JAVA, name="java"),),
-        [
-            (0, GIB + n * MIB, GIB + (n + 1) * MIB, data.draw(st.integers(0, 20)), 1)
-            for n in range(count)
-        ],
-        window_ns=S,
-        touched=column([MIB] * count),
-        unobservable=column([MIB] * count),
-    )
-    one = dataclasses.replace(one, footprints=(Footprint(GIB, data.draw(share)),))
-    one = facts(
+    regions = [
+        (0, GIB + n * MIB, GIB + (n + 1) * MIB, data.draw(st.integers(0, 20)), 1)
+        for n in range(count)
+    ]
+    one = snapshot((JAVA,), regions, window_ns=S, touched=amounts(), unobservable=amounts())
+    one = dataclasses.replace(one, footprints=(Footprint(GIB, data.draw(amount)),))
+    one = with_columns(
         one,
-        resident_bytes=resident,
-        unseen_bytes=column([MIB] * count),
+        resident_bytes=[data.draw(st.one_of(st.just(UNKNOWN), amount)) for _ in range(count)],
+        unseen_bytes=amounts(),
         age_ns=[data.draw(st.sampled_from([UNKNOWN, 0, 5 * S, 50 * S])) for _ in range(count)],
     )
-    recording = record(tmp_path_factory.mktemp("f") / "r.damon", [one])
-    expected = {**in_library(recording), "touched": one.working_set()}
-    expected["total"] = int(recording.snapshot(-1).classes.total.sum())
-    assert one.working_set() == expected["hot"] + expected["warm"]
+    path = tmp_path_factory.mktemp("figures") / "r.damon"
+    recording = record(path, [one])
+    expected = figures_at(PLACES["library"], recording, path)
+    assert expected["working_set"] == expected["hot"] + expected["warm"]
     for name, place in PLACES.items():
+        if name.startswith("report "):
+            continue  # reports print what the analyses return, which takes a second
         try:
-            found = place(recording)
+            figures = figures_at(place, recording, path)
         except RecordingError:
-            assert name == "in_distribution"  # where no age is known
+            assert name in ("distribution", "filter")  # no age is known
             continue
-        for key, amount in found.items():
-            if key in expected and not (name == "in_export" and key == "total"):
-                if name == "in_distribution" and key == "cold":
-                    continue  # what is cold for an unknown time is beside it
-                assert amount == expected[key], (name, key)
-
-
-def test_nothing_cold_is_more_than_what_is_resident(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    record(path := tmp_path / "r.damon", [java(number) for number in range(40)])
-    text = printed(capsys, "report", "idle", str(path))
-    assert "of 280 MiB at the end" in text
-    assert "GiB" not in text
-    assert "100 MiB not looked at yet" in text
-    summary = printed(capsys, "report", "summary", str(path))
-    assert "280 MiB in memory, of 17.1 GiB of address space" in " ".join(summary.split())
-    for report in ("access", "mappings", "wss", "footprint"):
-        text = printed(capsys, "report", report, str(path))
-        assert "100 MiB" in text, report
-    found = document(capsys, "access", "--histogram", "idle", "--json", str(path))
-    assert sum(found["bytes"]) == 172 * MIB
-
-
-def test_shared_memory_counts_once_in_totals(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pydamon._show.metrics.metrics.cgroup_of", lambda _: "db")
-    recording = record(path := tmp_path / "r.damon", [both(n) for n in range(3)])
-    assert analysis.idle(recording).total_bytes == 84 * MIB
-    assert analysis.summary(recording).size.total == 84 * MIB
-    total, *each = (
-        one.size_bytes[-1]
-        for one in (analysis.working_set(recording).total, *analysis.working_set(recording).targets)
-    )
-    assert (total, each) == (10 * MIB, [0, 30 * MIB]), "a third of what it has is its own"
-    assert recording.snapshot(0).working_set() == 10 * MIB
-    # Of one process by itself, all that it has counts.
-    alone = document(capsys, "idle", "--json", "--pid", "8", str(path))
-    assert alone["total_bytes"] == 60 * MIB
-    metrics, registry = Metrics(processes=1), CollectorRegistry()
-    metrics.update(recording.snapshot(0))
-    registry.register(metrics)
-    labels = {"cgroup": "db"}
-    assert registry.get_sample_value("pydamon_cgroup_working_set_bytes", labels) == 10 * MIB
-
-
-def test_where_residence_is_unknown_that_is_said(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    one = snapshot((JAVA,), [(0, GIB, 17 * GIB, 0, 300)], window_ns=S)
-    record(path := tmp_path / "unknown.damon", [one])
-    assert "reclaiming" not in (text := printed(capsys, "report", "idle", str(path)))
-    assert "address space: how much of it is in memory is not known" in " ".join(text.split())
-    assert "is not known" in printed(capsys, "report", "summary", str(path))
-    # The size of the process bounds it.
-    known = dataclasses.replace(one, footprints=(Footprint(17 * GIB, 211 * MIB),))
-    record(path := tmp_path / "rss.damon", [known])
-    text = printed(capsys, "report", "idle", str(path))
-    assert "of 211 MiB at the end" in text
-    assert "GiB" not in text
-
-
-# Kind 9: recordings without ages.
-
-
-@pytest.fixture
-def ageless(tmp_path: Path) -> str:
-    one = [
-        snapshot((JAVA,), [(0, GIB, 2 * GIB, 0, 0), (0, 2 * GIB, 3 * GIB, 9, 0)], n)
-        for n in range(9)
-    ]
-    record(tmp_path / "r.damon", [facts(each, age_ns=[UNKNOWN] * 2) for each in one])
-    return str(tmp_path / "r.damon")
-
-
-@pytest.mark.parametrize(
-    "argv",
-    [
-        ("access", "--histogram", "idle"),
-        ("access", "--histogram", "age"),
-        ("access", "--histogram", "temperature"),
-        ("access", "--where", "age > 1s"),
-        ("summary", "--where", "idle > 1s"),
-        ("wss", "--where", "temperature > 1"),
-    ],
-)
-def test_what_goes_by_ages_says_that_there_are_none(
-    ageless: str, capsys: pytest.CaptureFixture[str], argv: tuple[str, ...]
-) -> None:
-    assert main(["report", argv[0], ageless, *argv[1:]]) == 1
-    assert "ages are not in the recording" in capsys.readouterr().err
-
-
-def test_no_figure_takes_an_unknown_age_for_0(
-    ageless: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    idle = document(capsys, "idle", "--json", ageless)
-    assert idle["undated_bytes"] == GIB
-    assert idle["last_bytes"][0] == GIB
-    assert "does not say since when 1 GiB are" in printed(capsys, "report", "idle", ageless)
-    assert "ages are not in the recording" in printed(capsys, "report", "summary", ageless)
-    text = printed(capsys, "report", "access", ageless)
-    assert "Ages are not in the recording" in text
-    regions = document(capsys, "access", "--json", ageless)["regions"]
-    assert [one["age_ns"] for one in regions] == [None, None]
-    assert "?" in printed(capsys, "report", "regions", ageless)
-    assert "idle" not in analysis.FIELDS or analysis.summary(open_recording(ageless)).size.idle == 0
-
-
-def test_the_unknown_stays_unknown_in_every_lossless_format(ageless: str, tmp_path: Path) -> None:
-    for suffix in ("damon", "parquet", "csv", "ndjson"):
-        write_recording(tmp_path / f"copy.{suffix}", open_recording(ageless))
-        again = open_recording(tmp_path / f"copy.{suffix}").read()
-        assert set(again.column("age_ns").tolist()) == {UNKNOWN}, suffix
-        assert set(again.column("resident_bytes").tolist()) == {UNKNOWN}, suffix
-
-
-@pytest.mark.parametrize("suffix", ["json", "data", "perf"])
-def test_an_unknown_age_stays_unknown_in_files_of_damo(
-    ageless: str, tmp_path: Path, suffix: str
-) -> None:
-    lost = write_recording(tmp_path / f"copy.{suffix}", open_recording(ageless))
-    assert not {"age", "age_ns"} & set(lost)
-    again = open_recording(tmp_path / f"copy.{suffix}").read()
-    assert set(again.column("age_ns").tolist()) == {UNKNOWN}
-
-
-def test_some_ages_that_are_unknown_are_left_out(tmp_path: Path) -> None:
-    one = snapshot((JAVA,), [(0, GIB, 2 * GIB, 0, 0), (0, 2 * GIB, 3 * GIB, 0, 0)])
-    recording = record(tmp_path / "r.damon", [facts(one, age_ns=[UNKNOWN, 20 * S])])
-    found = analysis.distribution(recording, "idle")
-    assert (found.size_bytes.sum(), found.undated_bytes) == (GIB, GIB)
-    assert len(analysis.where(recording, "age > 1s").table) == 1
-    assert len(analysis.where(recording, "age < 1h").table) == 1
-    assert len(analysis.where(recording, "age != 1s").table) == 1
-
-
-# Points 7 and 8: what nobody has looked at, and one age.
-
-
-def test_a_cell_that_nobody_looked_at_is_not_an_idle_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    recording = record(path := tmp_path / "r.damon", [java(number) for number in range(10)])
-    found = analysis.heatmap(recording, 64, 4, addresses=(20 * GIB, 22 * GIB))
-    assert found.unseen[-1].all()
-    assert np.isnan(found.rates[-1]).all()
-    assert (found.rates[0] == 0).all()
-    assert not found.unseen[0].any()
-    argv = ["--range", f"{20 * GIB:x}-{22 * GIB:x}", "--width", "20", "--height", "10"]
-    text = printed(capsys, "report", "heatmap", *argv, str(path))
-    assert "????" in text
-    assert "not looked at yet" in text
-    assert "#808080" in heatmap_svg(found).decode()
-    everything = found = analysis.heatmap(record(tmp_path / "s.damon", [java()]), 4, 4)
-    assert not everything.unseen.all()
-
-
-def test_a_working_set_that_may_be_more_says_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    record(path := tmp_path / "r.damon", [java()])
-    for report in ("wss", "footprint", "summary"):
-        assert "not looked at yet" in printed(capsys, "report", report, str(path)), report
-    found = document(capsys, "wss", "--json", str(path))
-    assert found["total"]["unseen_bytes"] == [100 * MIB]
-
-
-def test_ages_are_times_and_not_windows(tmp_path: Path) -> None:
-    """Windows grow from 0.1 s to 2 s under a budget; the age goes on as the clock does."""
-    begin_ns, taken = 10**15, []
-    for number, window_ns in enumerate([S // 10] * 20 + [2 * S] * 6):
-        one = snapshot((JAVA,), [(0, GIB, GIB + MIB, 0, number)])
-        one = dataclasses.replace(one, start_ns=begin_ns, end_ns=(begin_ns := begin_ns + window_ns))
-        taken.append(facts(one, age_ns=[begin_ns - 10**15]))
-    recording = record(tmp_path / "r.damon", taken)
-    assert analysis.idle(recording).longest_ns == 14 * S
-    assert analysis.regions(recording).regions[0].age_ns == 14 * S
-    assert analysis.where(recording, "idle >= 14s").table.num_rows == 1
-    figures = Stat().figures(recording.snapshot(-1))["idle_ms"]
-    assert isinstance(figures, dict)
-    assert set(figures.values()) == {14_000}
-    assert "14 s" in to_html(recording.snapshot(-1))
-
-
-def test_what_a_short_recording_cost_is_no_share_of_a_cpu(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    taken = [dataclasses.replace(java(n), cost=Cost(160 * 10**6)) for n in range(2)]
-    record(path := tmp_path / "r.damon", taken[:1])
-    assert "0.16 s of CPU time" in printed(capsys, "report", "summary", str(path))
-    record(
-        path := tmp_path / "long.damon",
-        [dataclasses.replace(java(n), cost=Cost(10**7)) for n in range(20)],
-    )
-    assert "1 % of one CPU" in printed(capsys, "report", "summary", str(path))
-
-
-def test_nothing_is_known_of_no_target() -> None:
-    nothing = snapshot((Target(1),), [])
-    assert nothing.working_set() == 0
-    assert len(nothing.classes.total) == 0
-
-
-def test_damos_files_without_ages_have_none(tmp_path: Path) -> None:
-    line = (
-        "kdamond.0 1 [000] 100.{}: damon:damon_aggregated: target_id=0 nr_regions=1 4096-8192: 0\n"
-    )
-    old = tmp_path / "old.perf"
-    old.write_text("".join(line.format(f"{n}00000") for n in range(5)))
-    region = {"start": "4096", "end": "8192", "nr_accesses": {"samples": 0, "percent": None}}
-    ages = (None, {"usec": None, "aggr_intervals": None})
-    taken = [
-        {
-            "start_time": str(n * S),
-            "end_time": str((n + 1) * S),
-            "regions": [{**region, "age": age}],
-        }
-        for n, age in enumerate(ages)
-    ]
-    converted = tmp_path / "converted.json"
-    converted.write_text(json.dumps([{"target_id": 0, "snapshots": taken}]))
-    for path in (old, converted):
-        recording = open_recording(path).read()
-        assert set(recording.column("age_ns").tolist()) == {UNKNOWN}, path
-        assert analysis.idle(recording).undated_bytes == 4096
-        with pytest.raises(RecordingError, match="ages are not in the recording"):
-            analysis.distribution(recording, "idle")
-
-
-def test_live_heat_maps_tell_what_nobody_looked_at(tmp_path: Path) -> None:
-    recording = record(tmp_path / "r.damon", [java(number) for number in range(6)])
-    frames = [frame_of([one]) for one in recording.snapshots()]
-    folded = fold(frames)
-    for frame in (*frames, folded):
-        spans = frame.spans_of(JAVA)
-        assert np.isnan(spans.rate).tolist() == (spans.start == 21 * GIB).tolist()
-        encoded = json.loads(Encoder()(frame))["spans"]["rate"]
-        assert [rate < 0 for rate in encoded] == np.isnan(spans.rate).tolist()
-        assert frame.unseen[JAVA.key] == pytest.approx(100 * MIB)
-    found = HeatMapCache().look(
-        frames, JAVA, 34, 6, end_ns=frames[-1].end_ns, column_ns=S, addresses="all"
-    )
-    assert found is not None
-    assert found.unseen.all(axis=1).tolist() == [False] * 32 + [True] * 2
-    assert not found.unseen[:32].any()
-    assert np.isnan(found.rates[-1]).all()
-    lines = HeatPanel(id="heat").lines(HeatShown(found, colour=False), 120, 36)
-    text = ["".join(segment.text for segment in line) for line in lines]
-    assert "??????" in text[33]
-    assert "not looked at yet" in text[-1]
+        assert figures == pytest.approx({figure: expected[figure] for figure in figures}), name

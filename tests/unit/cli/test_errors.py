@@ -1,4 +1,4 @@
-"""Bad input: one clear line, a code that is not 0, and never a traceback."""
+"""Bad input: a clear line, an exit code other than 0, and never a traceback."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from unittest.mock import Mock
 
 import pytest
 
-from pydamon._cli.main import main
+from tests.command_line import main
 from tests.recordings import busy, record
 
 
 def complaint(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    """What a command that must fail says on standard error."""
+    """Run a command that must fail, and return its standard error."""
     assert main(argv) in (1, 2)
     captured = capsys.readouterr()
     assert "Traceback" not in captured.err
@@ -42,8 +42,8 @@ def dead_pid() -> str:
         (["--min-regions", "2"], "at least 3 regions"),
         (["--min-regions", "20", "--max-regions", "10"], "below the minimum"),
         (["--cpu-budget", "0"], "not a CPU budget"),
-        (["--cpu-budget", "-3"], "not a CPU budget"),
-        (["--cpu-budget", "nan"], "not a CPU budget"),
+        (["--cpu-budget", "-3"], "not a percentage"),
+        (["--cpu-budget", "nan"], "not a percentage"),
         (["--probe", "telepathy"], "is not one of"),
         (["--range", "zz-11"], "not an address range"),
         (["--range", "20-10"], "start below its end"),
@@ -52,7 +52,7 @@ def dead_pid() -> str:
         (["--range", "1000-3000", "--range", "2000-4000"], "overlap"),
     ],
 )
-def test_options_that_make_no_sense(
+def test_invalid_options(
     options: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     with subprocess.Popen(["/bin/sleep", "30"]) as process:
@@ -64,7 +64,7 @@ def test_options_that_make_no_sense(
             process.kill()
 
 
-def test_targets_that_are_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_missing_targets(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = str(tmp_path / "x")
 
     def record(*argv: str) -> str:
@@ -86,8 +86,7 @@ def test_targets_that_are_not_there(capsys: pytest.CaptureFixture[str], tmp_path
 def test_files_that_cannot_be_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     existing = tmp_path / "existing"
     existing.write_text("precious")
-    said = complaint(capsys, "record", "--out", str(existing), "--", "sleep", "1")
-    assert "--force" in said
+    assert "--force" in complaint(capsys, "record", "--out", str(existing), "--", "sleep", "1")
     assert existing.read_text() == "precious"
     missing = tmp_path / "missing" / "x"
     assert str(missing) in complaint(capsys, "record", "--out", str(missing), "--", "sleep", "1")
@@ -96,24 +95,23 @@ def test_files_that_cannot_be_written(capsys: pytest.CaptureFixture[str], tmp_pa
 
 
 @pytest.mark.parametrize("report", ["access", "heatmap", "wss", "regions"])
-def test_files_that_are_no_recordings(
+def test_files_that_are_not_recordings(
     report: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     empty, random = tmp_path / "empty", tmp_path / "random"
     empty.write_bytes(b"")
     random.write_bytes(bytes(range(256)) * 40)
     for path in (tmp_path / "missing", empty, random, tmp_path):
-        said = complaint(capsys, "report", report, str(path))
-        assert str(path) in said
+        assert str(path) in complaint(capsys, "report", report, str(path))
 
 
-def test_no_command_at_all(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "COMMAND" in complaint(capsys)
     assert "Did you mean 'record'" in complaint(capsys, "recrod")
 
 
 @pytest.mark.parametrize("redirection", [">/dev/full", ">&-", "2>&-", "2>/dev/full", "| head -c 9"])
-def test_output_that_nobody_takes(redirection: str, tmp_path: Path) -> None:
+def test_output_that_cannot_be_written(redirection: str, tmp_path: Path) -> None:
     record(tmp_path / "r.damon", busy(30))
     line = f"{sys.executable} -m pydamon report wss --json {tmp_path}/r.damon {redirection}"
     done = subprocess.run(
@@ -135,14 +133,15 @@ def test_output_that_nobody_takes(redirection: str, tmp_path: Path) -> None:
         (TimeoutError(), "TimeoutError"),
     ],
 )
-def test_an_error_of_the_system_is_named(
+def test_an_error_of_the_system_is_one_line(
     error: OSError, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("pydamon._cli.rewriting.opened", Mock(side_effect=error))
+    # The error must come from below the command, wherever that is.
+    monkeypatch.setattr("pydamon._cli.rewriting.open_source", Mock(side_effect=error))
     assert complaint(capsys, "convert", "a", "b").startswith(f"pydamon: {line}")
 
 
-def test_a_terminal_of_another_time() -> None:
+def test_a_terminal_without_unicode() -> None:
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = subprocess.run(
         [sys.executable, "-m", "pydamon", "doctor"],
@@ -155,7 +154,7 @@ def test_a_terminal_of_another_time() -> None:
     assert "to within" in done.stdout
 
 
-def test_ctrl_c_while_a_command_is_still_being_loaded(
+def test_ctrl_c_during_the_import_of_a_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("importlib.import_module", Mock(side_effect=KeyboardInterrupt))

@@ -1,3 +1,5 @@
+"""`convert`, `slice`, `merge` and `cat`."""
+
 from __future__ import annotations
 
 import json
@@ -7,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pydamon._cli.main import main
-from pydamon._data.formats.reader import read_recording
+from pydamon import read_recording
+from tests.command_line import main
 from tests.recordings import busy, record
 
 
@@ -33,9 +35,9 @@ def test_slice(path: Path, tmp_path: Path) -> None:
     target = tmp_path / "r.csv"
     bounds = ["--from", "1s", "--to", "2s", "--pid", "8", "--addresses", "100000-200000"]
     assert main(["slice", *bounds, str(path), str(target)]) == 0
-    found = read_recording(target)
-    assert len(found) == 10
-    assert [one.pid for one in found.targets] == [8]
+    part = read_recording(target)
+    assert len(part) == 10
+    assert [target.pid for target in part.targets] == [8]
     assert main(["slice", "--addresses", "5-3", str(path), str(target)]) == 2
 
 
@@ -49,7 +51,7 @@ def test_merge(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "there twice" in capsys.readouterr().err
 
 
-def test_what_is_cut_off_is_said(
+def test_a_truncated_recording_is_a_warning(
     path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = path.read_bytes()

@@ -57,13 +57,13 @@ def test_the_working_set_is_what_was_touched(tmp_path: Path) -> None:
         )
         for number, amount in enumerate(sizes)
     ]
-    found = analysis.working_set(record(tmp_path / "r.damon", written), (0, 50, 100))
-    assert found.total.size_bytes.tolist() == [(amount + 1) * MIB for amount in sizes]
-    assert found.total.percentiles == ((0.0, 2 * MIB), (50.0, 4 * MIB), (100.0, 6 * MIB))
-    assert [series.target for series in found.targets] == [PROCESS, other]
-    assert found.targets[0].size_bytes.tolist() == [amount * MIB for amount in sizes]
-    assert found.targets[1].percentiles == ((0.0, MIB), (50.0, MIB), (100.0, MIB))
-    assert found.total.end_ns.tolist() == [one.end_ns for one in written]
+    working_set = analysis.working_set(record(tmp_path / "r.damon", written), (0, 50, 100))
+    assert working_set.total.size_bytes.tolist() == [(amount + 1) * MIB for amount in sizes]
+    assert working_set.total.percentiles == ((0.0, 2 * MIB), (50.0, 4 * MIB), (100.0, 6 * MIB))
+    assert [series.target for series in working_set.targets] == [PROCESS, other]
+    assert working_set.targets[0].size_bytes.tolist() == [amount * MIB for amount in sizes]
+    assert working_set.targets[1].percentiles == ((0.0, MIB), (50.0, MIB), (100.0, MIB))
+    assert working_set.total.end_ns.tolist() == [each.end_ns for each in written]
 
 
 def test_a_target_that_comes_late_is_counted_from_then_on(tmp_path: Path) -> None:
@@ -72,11 +72,19 @@ def test_a_target_that_comes_late_is_counted_from_then_on(tmp_path: Path) -> Non
         half_hot(0),
         snapshot((late, PROCESS), [(0, MIB, 2 * MIB, 5, 0), (1, HEAP, HEAP + MIB, 5, 0)], 1),
     ]
-    found = analysis.working_set(record(tmp_path / "r.damon", written))
-    assert {s.target.pid: len(s.size_bytes) for s in found.targets if s.target} == {7: 2, 9: 1}
-    assert found.total.size_bytes.tolist() == [4 * MIB, 2 * MIB]
+    working_set = analysis.working_set(record(tmp_path / "r.damon", written))
+    assert {s.target.pid: len(s.size_bytes) for s in working_set.targets if s.target} == {
+        7: 2,
+        9: 1,
+    }
+    assert working_set.total.size_bytes.tolist() == [4 * MIB, 2 * MIB]
     # Everywhere the same one, which was seen.
-    assert found.total.median == dict(found.total.percentiles)[50] == found.total.most == 4 * MIB
+    assert (
+        working_set.total.median
+        == dict(working_set.total.percentiles)[50]
+        == working_set.total.most
+        == 4 * MIB
+    )
 
 
 def test_working_sets_of_many_targets_are_those_of_each_alone(tmp_path: Path) -> None:
@@ -87,14 +95,16 @@ def test_working_sets_of_many_targets_are_those_of_each_alone(tmp_path: Path) ->
         rows = [(i, 0x1000, 0x1000 * (2 + (5 * i + number) % 9), 20, 0) for i in range(len(here))]
         taken.append(snapshot(here, rows, number))
     whole = record(tmp_path / "r.damon", taken)
-    found = analysis.working_set(whole, (0, 10, 50, 99, 100))
-    assert [one.target for one in found.targets] == targets
-    for one in found.targets:
-        assert one.target is not None
-        (alone,) = analysis.working_set(whole.of_target(one.target), (0, 10, 50, 99, 100)).targets
-        assert (alone.percentiles, alone.median) == (one.percentiles, one.median)
-        assert one.percentiles[0][1] == one.size_bytes.min()
-        assert one.percentiles[-1][1] == one.size_bytes.max()
+    working_set = analysis.working_set(whole, (0, 10, 50, 99, 100))
+    assert [series.target for series in working_set.targets] == targets
+    for series in working_set.targets:
+        assert series.target is not None
+        (alone,) = analysis.working_set(
+            whole.of_target(series.target), (0, 10, 50, 99, 100)
+        ).targets
+        assert (alone.percentiles, alone.median) == (series.percentiles, series.median)
+        assert series.percentiles[0][1] == series.size_bytes.min()
+        assert series.percentiles[-1][1] == series.size_bytes.max()
 
 
 def test_percentiles_outside_0_to_100_are_refused(recording: Recording) -> None:
@@ -103,9 +113,9 @@ def test_percentiles_outside_0_to_100_are_refused(recording: Recording) -> None:
 
 
 def test_a_heat_map_has_the_rates_of_what_it_covers(recording: Recording) -> None:
-    found = analysis.heatmap(recording, 6, 4, addresses="all")
-    assert found.rates == pytest.approx(np.array([[1], [0.5], [0], [0], [0], [0]]) * np.ones(4))
-    assert found.row_addresses.tolist() == [
+    heat = analysis.heatmap(recording, 6, 4, addresses="all")
+    assert heat.rates == pytest.approx(np.array([[1], [0.5], [0], [0], [0], [0]]) * np.ones(4))
+    assert heat.row_addresses.tolist() == [
         HEAP,
         HEAP + 2 * MIB,
         HEAP + 4 * MIB,
@@ -113,16 +123,16 @@ def test_a_heat_map_has_the_rates_of_what_it_covers(recording: Recording) -> Non
         LIB,
         LIB + 2 * MIB,
     ]
-    assert found.row_names == ("[heap]",) * 4 + ("/usr/lib/libc.so.6",) * 2
-    assert found.axis.segments.tolist() == [[HEAP, HEAP + 8 * MIB], [LIB, LIB + 4 * MIB]]
-    assert found.time_edges[0] == BEGIN_NS
-    assert found.time_edges[-1] == BEGIN_NS + 4000 * MS
-    assert found.left_out_bytes == 0
+    assert heat.row_names == ("[heap]",) * 4 + ("/usr/lib/libc.so.6",) * 2
+    assert heat.axis.segments.tolist() == [[HEAP, HEAP + 8 * MIB], [LIB, LIB + 4 * MIB]]
+    assert heat.time_edges[0] == BEGIN_NS
+    assert heat.time_edges[-1] == BEGIN_NS + 4000 * MS
+    assert heat.left_out_bytes == 0
 
 
 def test_cells_are_weighed_by_overlap(recording: Recording) -> None:
-    found = analysis.heatmap(recording, 4, 1, addresses="all")
-    assert found.rates[:, 0] == pytest.approx([2.5 / 3, 0.5 / 3, 0, 0])
+    heat = analysis.heatmap(recording, 4, 1, addresses="all")
+    assert heat.rates[:, 0] == pytest.approx([2.5 / 3, 0.5 / 3, 0, 0])
     assert analysis.heatmap(recording, 1, 1, addresses="all").rates[0, 0] == pytest.approx(0.25)
 
 
@@ -130,8 +140,8 @@ def test_heat_moves_with_time(tmp_path: Path) -> None:
     """First the lower half is hot, then the upper; the windows differ in length."""
     lower = snapshot((PROCESS,), [(0, 0, MIB, 20, 0), (0, MIB, 2 * MIB, 0, 0)], 0)
     upper = snapshot((PROCESS,), [(0, 0, MIB, 0, 0), (0, MIB, 2 * MIB, 20, 0)], 1)
-    found = analysis.heatmap(record(tmp_path / "r.damon", [lower, upper]), 2, 4, addresses="all")
-    assert found.rates == pytest.approx(np.array([[1, 1, 0, 0], [0, 0, 1, 1]]))
+    heat = analysis.heatmap(record(tmp_path / "r.damon", [lower, upper]), 2, 4, addresses="all")
+    assert heat.rates == pytest.approx(np.array([[1, 1, 0, 0], [0, 0, 1, 1]]))
     whole = analysis.heatmap(record(tmp_path / "r.damon", [lower, upper]), 2, 1, addresses="all")
     assert whole.rates == pytest.approx(np.array([[0.5], [0.5]]))
 
@@ -139,30 +149,30 @@ def test_heat_moves_with_time(tmp_path: Path) -> None:
 def test_what_was_not_monitored_is_told_from_what_was_cold(tmp_path: Path) -> None:
     first = snapshot((PROCESS,), [(0, 0, MIB, 0, 0)], 0)
     second = snapshot((PROCESS,), [(0, 0, MIB, 0, 0), (0, 4 * MIB, 5 * MIB, 20, 0)], 8)
-    found = analysis.heatmap(record(tmp_path / "r.damon", [first, second]), 2, 9, addresses="all")
+    heat = analysis.heatmap(record(tmp_path / "r.damon", [first, second]), 2, 9, addresses="all")
     nan = np.nan
     expected = [[0, *[nan] * 7, 0], [*[nan] * 8, 1]]
-    np.testing.assert_allclose(found.rates, expected, atol=1e-9)
+    np.testing.assert_allclose(heat.rates, expected, atol=1e-9)
 
 
 def test_the_time_of_a_survey_is_that_of_the_snapshot_which_it_was_for(tmp_path: Path) -> None:
     first = snapshot((PROCESS,), [(0, 0, MIB, 0, 0)], 0)
     second = snapshot((PROCESS,), [(0, 0, MIB, 20, 0)], 2)
-    found = analysis.heatmap(record(tmp_path / "r.damon", [first, second]), 1, 3, addresses="all")
-    np.testing.assert_allclose(found.rates, [[0, 1, 1]], atol=1e-9)
+    heat = analysis.heatmap(record(tmp_path / "r.damon", [first, second]), 1, 3, addresses="all")
+    np.testing.assert_allclose(heat.rates, [[0, 1, 1]], atol=1e-9)
 
 
 def test_the_hottest_range_is_zoomed_to(recording: Recording) -> None:
-    found = analysis.heatmap(recording, 10, 10)
-    (segment,) = found.axis.segments.tolist()
+    heat = analysis.heatmap(recording, 10, 10)
+    (segment,) = heat.axis.segments.tolist()
     assert segment[0] == HEAP
     assert HEAP + 4 * MIB <= segment[1] < HEAP + 5 * MIB
-    assert found.axis.length + found.left_out_bytes == 12 * MIB
+    assert heat.axis.length + heat.left_out_bytes == 12 * MIB
 
 
 def test_a_named_range_is_cut_to_what_was_monitored(recording: Recording) -> None:
-    found = analysis.heatmap(recording, 2, 1, addresses=(HEAP + 6 * MIB, LIB + 2 * MIB))
-    assert found.axis.segments.tolist() == [
+    heat = analysis.heatmap(recording, 2, 1, addresses=(HEAP + 6 * MIB, LIB + 2 * MIB))
+    assert heat.axis.segments.tolist() == [
         [HEAP + 6 * MIB, HEAP + 8 * MIB],
         [LIB, LIB + 2 * MIB],
     ]
@@ -174,9 +184,9 @@ def test_a_named_range_is_cut_to_what_was_monitored(recording: Recording) -> Non
 
 def test_a_span_of_time_can_be_picked(recording: Recording) -> None:
     span = (BEGIN_NS + 1000 * MS, BEGIN_NS + 2000 * MS)
-    found = analysis.heatmap(recording, 6, 2, addresses="all", time_ns=span)
-    assert found.rates[0].tolist() == pytest.approx([1, 1])
-    assert found.time_edges.tolist() == pytest.approx([span[0], sum(span) / 2, span[1]])
+    heat = analysis.heatmap(recording, 6, 2, addresses="all", time_ns=span)
+    assert heat.rates[0].tolist() == pytest.approx([1, 1])
+    assert heat.time_edges.tolist() == pytest.approx([span[0], sum(span) / 2, span[1]])
     with pytest.raises(RecordingError, match="span of time"):
         analysis.heatmap(recording, time_ns=(1, 2))
 
@@ -212,25 +222,25 @@ def test_a_heat_map_keeps_all_heat(
         ]
         written.append(snapshot((PROCESS,), regions, number))
     recording = record(tmp_path_factory.mktemp("h") / "r.damon", written)
-    heat = sum(float((one.nr_accesses * one.size).sum()) for one in written) / 20
+    heat = sum(float((each.nr_accesses * each.size).sum()) for each in written) / 20
     rows, columns = data.draw(st.integers(1, 30)), data.draw(st.integers(1, 12))
-    found = analysis.heatmap(recording, rows, columns, addresses="all")
+    heat_map = analysis.heatmap(recording, rows, columns, addresses="all")
     cell = 100 * 4096 / rows * len(written) / columns
-    assert found.rates.sum() * cell == pytest.approx(heat, rel=1e-6, abs=1e-3)
+    assert heat_map.rates.sum() * cell == pytest.approx(heat, rel=1e-6, abs=1e-3)
 
 
 def test_regions_are_sorted_by_temperature_and_named(recording: Recording) -> None:
-    found = analysis.regions(recording).regions
-    assert [(one.start, one.end, one.mapping, one.perms) for one in found] == [
+    regions = analysis.regions(recording).regions
+    assert [(region.start, region.end, region.mapping, region.perms) for region in regions] == [
         (HEAP, HEAP + 2 * MIB, "[heap]", "rw-p"),
         (HEAP + 2 * MIB, HEAP + 4 * MIB, "[heap]", "rw-p"),
         (HEAP + 4 * MIB, HEAP + 8 * MIB, "[heap]", "rw-p"),
         (LIB, LIB + 4 * MIB, "/usr/lib/libc.so.6", "r-xp"),
     ]
-    assert [one.rate for one in found] == [1, 0.5, 0, 0]
-    assert found[0].age_ns == 39 * 100 * MS
-    assert found[0].touched_bytes == 2 * MIB
-    assert found[1].temperature > 0 > found[2].temperature
+    assert [region.rate for region in regions] == [1, 0.5, 0, 0]
+    assert regions[0].age_ns == 39 * 100 * MS
+    assert regions[0].touched_bytes == 2 * MIB
+    assert regions[1].temperature > 0 > regions[2].temperature
     first = analysis.regions(recording, 0).regions
     assert first[0].age_ns == 0
     with pytest.raises(RecordingError, match="none at 40"):
@@ -251,10 +261,12 @@ def test_neighbours_that_are_alike_are_one_region() -> None:
     edges = [HEAP + number * MIB for number in range(8)]
     hits = [20, 16, 14, 2, 1, 0, 0]
     parts = [(0, edges[i], edges[i + 1], hit, 2 * i) for i, hit in enumerate(hits)]
-    found = sorted(analysis.regions_of(snapshot((PROCESS,), parts)).regions, key=lambda r: r.start)
-    assert [one.size // MIB for one in found] == [3, 2, 2]
-    assert [one.rate for one in found] == pytest.approx([50 / 60, 1.5 / 20, 0])
-    assert [one.age_ns for one in found] == [200 * MS, 700 * MS, 1100 * MS]
+    regions = sorted(
+        analysis.regions_of(snapshot((PROCESS,), parts)).regions, key=lambda r: r.start
+    )
+    assert [region.size // MIB for region in regions] == [3, 2, 2]
+    assert [region.rate for region in regions] == pytest.approx([50 / 60, 1.5 / 20, 0])
+    assert [region.age_ns for region in regions] == [200 * MS, 700 * MS, 1100 * MS]
 
 
 def test_temperature_rises_with_rate_and_age_and_falls_with_idle_time() -> None:
@@ -272,30 +284,30 @@ def test_a_live_snapshot_needs_no_recording() -> None:
 
 
 def test_a_summary_counts_bytes_by_heat(recording: Recording) -> None:
-    found = analysis.summary(recording)
-    assert found.snapshots == 40
-    assert found.duration_ns == 4000 * MS
-    assert found.idle_ns == 2 * 10**9
-    size = found.size
+    summary = analysis.summary(recording)
+    assert summary.snapshots == 40
+    assert summary.duration_ns == 4000 * MS
+    assert summary.idle_ns == 2 * 10**9
+    size = summary.size
     assert [size.total, size.hot, size.warm, size.cold, size.unobservable] == pytest.approx(
         [12 * MIB, 4 * MIB, 0, 8 * MIB, 0]
     )
     assert size.idle == pytest.approx(4 * MIB)  # from the 20th of 40 aggregations on
-    assert [one.name for one in found.mappings] == ["[heap]", "/usr/lib/libc.so.6"]
-    assert found.mappings[0].rate == pytest.approx(3 / 8)
-    assert found.cost.cpu_share == pytest.approx(0.01)
-    assert found.cost.interruption_share == pytest.approx(0.001)
-    assert found.cost.late_ticks == 40
-    assert found.cost.sampling_ns == found.cost.named_sampling_ns == 5 * MS
+    assert [mapping.name for mapping in summary.mappings] == ["[heap]", "/usr/lib/libc.so.6"]
+    assert summary.mappings[0].rate == pytest.approx(3 / 8)
+    assert summary.cost.cpu_share == pytest.approx(0.01)
+    assert summary.cost.interruption_share == pytest.approx(0.001)
+    assert summary.cost.late_ticks == 40
+    assert summary.cost.sampling_ns == summary.cost.named_sampling_ns == 5 * MS
 
 
 def test_unobservable_memory_is_neither_hot_nor_cold(tmp_path: Path) -> None:
-    one = snapshot(
+    taken = snapshot(
         (PROCESS,),
         [(0, HEAP, HEAP + 4 * MIB, 0, 5), (0, LIB, LIB + 4 * MIB, 20, 5)],
         unobservable=[4 * MIB, MIB],
     )
-    size = analysis.summary(record(tmp_path / "r.damon", [one])).size
+    size = analysis.summary(record(tmp_path / "r.damon", [taken])).size
     assert (size.total, size.hot, size.cold, size.unobservable) == (8 * MIB, 3 * MIB, 0, 5 * MIB)
 
 
@@ -323,12 +335,12 @@ def test_distributions_and_idle_memory_count_every_byte(
         ]
         written.append(snapshot((PROCESS,), regions, number))
     recording = record(tmp_path_factory.mktemp("r") / "r.damon", written)
-    mean = float(np.mean([one.size.sum() for one in written]))
+    mean = float(np.mean([each.size.sum() for each in written]))
     for by in get_args(analysis.By):
-        found = analysis.distribution(recording, by)
-        assert found.size_bytes.sum() == pytest.approx(mean)
-        assert found.regions.sum() == pytest.approx(np.mean([len(one) for one in written]))
-        marks = [value for _, value in found.percentiles]
+        distribution = analysis.distribution(recording, by)
+        assert distribution.size_bytes.sum() == pytest.approx(mean)
+        assert distribution.regions.sum() == pytest.approx(np.mean([len(each) for each in written]))
+        marks = [value for _, value in distribution.percentiles]
         assert marks == sorted(marks)
         column = analysis.RegionColumns(recording).values(by)
         assert (marks[0], marks[-1]) == (column.min(), column.max())

@@ -45,7 +45,7 @@ def wss(path: Path) -> list[int]:
 def grown(seed: int) -> list[Snapshot]:
     """Regions that are touched in part; a child that is there from the tenth snapshot on."""
     rng = np.random.default_rng(seed)
-    found = []
+    snapshots = []
     for number in range(40):
         targets = (APP, CHILD) if number >= 10 else (APP,)
         regions, touched = [], []
@@ -53,8 +53,8 @@ def grown(seed: int) -> list[Snapshot]:
             for n in range(1, 8):
                 regions.append((which, n * MIB, (n + 1) * MIB, int(rng.integers(0, 21)), n))
                 touched.append(int(rng.integers(0, 257)) * 4096)
-        found.append(snapshot(targets, regions, number, touched=touched))
-    return found
+        snapshots.append(snapshot(targets, regions, number, touched=touched))
+    return snapshots
 
 
 @pytest.mark.parametrize("name", ["json_compressed", "perf_script"])

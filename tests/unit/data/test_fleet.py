@@ -35,8 +35,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ]
         described = dataclasses.replace(info(), hostname=f"host{host:03}")
         with Recorder(folder / "r.damon", described, force=True) as recorder:
-            for one in taken:
-                recorder.write(one)
+            for each in taken:
+                recorder.write(each)
         write_recording(folder / f"{described.hostname}.parquet", open_recording(recorder.path))
     recorder.path.unlink()
     return folder
@@ -59,6 +59,6 @@ def test_a_directory_is_one_recording(fleet: Path) -> None:
 def test_every_engine_finds_the_same(fleet: Path, example: dict[str, Any], engine: str) -> None:
     if engine == "dask":
         pytest.importorskip("distributed", reason="dask is not installed")
-    found = example["ENGINES"][engine](fleet)
-    assert len(found) == HOSTS
-    assert found == example["ENGINES"]["pydamon"](fleet)
+    reports = example["ENGINES"][engine](fleet)
+    assert len(reports) == HOSTS
+    assert reports == example["ENGINES"]["pydamon"](fleet)

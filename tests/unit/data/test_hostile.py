@@ -17,17 +17,17 @@ from tests.recordings import busy, record, snapshot
 def test_files_that_mean_harm_end_in_an_error_line() -> None:
     """A few of them; `make hostile` tries 1,000."""
     outcomes = all_tried(30, seed=2)
-    assert [one for one in outcomes if one.wrong] == []
-    assert sum("pydamon: " in one.error for one in outcomes) > 8
+    assert [outcome for outcome in outcomes if outcome.wrong] == []
+    assert sum("pydamon: " in outcome.error for outcome in outcomes) > 8
 
 
 def test_windows_of_one_region_come_to_an_end(tmp_path: Path) -> None:
     path = tmp_path / "r.damon"
     path.write_bytes(bombs()["batches of rows in zstd"]())
-    found = open_recording(path)
-    row_count = sum(len(part.table) for part in found)
+    file = open_recording(path)
+    row_count = sum(len(chunk.table) for chunk in file)
     assert 1_000_000 < row_count < 1_500_000
-    assert "have hardly more than a region" in found.problem
+    assert "have hardly more than a region" in file.problem
 
 
 def test_row_groups_of_a_row_are_refused(tmp_path: Path) -> None:
@@ -38,7 +38,10 @@ def test_row_groups_of_a_row_are_refused(tmp_path: Path) -> None:
         open_recording(path)
 
 
-@pytest.mark.parametrize("name", ["o.json", "o.data", "o.perf"])
+@pytest.mark.parametrize(
+    "name",
+    ["o.json", *(pytest.param(name, marks=pytest.mark.long) for name in ("o.data", "o.perf"))],
+)
 def test_more_targets_than_damo_reads_are_not_written(tmp_path: Path, name: str) -> None:
     targets = tuple(Target(number + 1, "t") for number in range(2**15 + 1))
     rows = [(number, 0x1000, 0x2000, 0, 0) for number in range(len(targets))]

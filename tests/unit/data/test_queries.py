@@ -88,13 +88,13 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
     ],
 )
 def test_what_a_filter_holds_for(recording: Recording, query: str, rows: list[int]) -> None:
-    found = analysis.where(recording, query)
-    assert len(found) == len(recording)
+    filtered = analysis.where(recording, query)
+    assert len(filtered) == len(recording)
     wanted = recording.column("start").reshape(4, 4)[0, rows]
     for number in range(4):
-        one = found.snapshot(number)
-        assert one.start.tolist() == wanted.tolist()
-        assert [each.pid for each in one.targets] == [7, 8]
+        taken = filtered.snapshot(number)
+        assert taken.start.tolist() == wanted.tolist()
+        assert [each.pid for each in taken.targets] == [7, 8]
 
 
 def test_a_filter_may_have_thousands_of_parts(recording: Recording) -> None:
@@ -103,9 +103,9 @@ def test_a_filter_may_have_thousands_of_parts(recording: Recording) -> None:
 
 
 def test_time_is_since_the_start(recording: Recording) -> None:
-    found = analysis.where(recording, "time >= 100ms and time < 300ms")
-    assert [len(found.snapshot(i)) for i in range(4)] == [0, 4, 4, 0]
-    assert len(analysis.where(found, "rate = 0").table) == 2
+    early = analysis.where(recording, "time >= 100ms and time < 300ms")
+    assert [len(early.snapshot(i)) for i in range(4)] == [0, 4, 4, 0]
+    assert len(analysis.where(early, "rate = 0").table) == 2
 
 
 @pytest.mark.parametrize(
@@ -190,8 +190,8 @@ def test_picking_leaves_every_snapshot_and_target(
             for index, _ in enumerate(pids)
             for at in range(data.draw(st.integers(1, 4)))
         ]
-        one = snapshot([Target(pid, f"p{pid}") for pid in pids], rows, number)
-        return dataclasses.replace(one, footprints=tuple(Footprint(pid, 1) for pid in pids))
+        taken = snapshot([Target(pid, f"p{pid}") for pid in pids], rows, number)
+        return dataclasses.replace(taken, footprints=tuple(Footprint(pid, 1) for pid in pids))
 
     written = [regions(number) for number in range(data.draw(st.integers(1, 5)))]
     whole = record(tmp_path_factory.mktemp("r") / "r.damon", written)
@@ -200,27 +200,27 @@ def test_picking_leaves_every_snapshot_and_target(
     picked = whole.pick(rows)
     assert len(picked) == len(written)
     begin = 0
-    for one, found in zip(written, picked.snapshots(), strict=True):
-        mine = rows[begin : begin + len(one)]
-        begin += len(one)
-        assert found.targets == one.targets
-        assert found.footprints == one.footprints
-        assert found.start.tolist() == one.start[mine].tolist()
-        assert found.target.tolist() == one.target[mine].tolist()
+    for before, after in zip(written, picked.snapshots(), strict=True):
+        mine = rows[begin : begin + len(before)]
+        begin += len(before)
+        assert after.targets == before.targets
+        assert after.footprints == before.footprints
+        assert after.start.tolist() == before.start[mine].tolist()
+        assert after.target.tolist() == before.target[mine].tolist()
     pid = data.draw(st.sampled_from([each.pid for each in whole.targets]))
-    mine = np.repeat(whole.of_parts("pid") == pid, np.diff(whole.part_offsets))
+    mine = np.repeat(whole.per_target("pid") == pid, np.diff(whole.target_offsets))
     both, other = picked.of_pid(pid), whole.of_pid(pid).pick(rows[mine])
     assert both.targets == other.targets
     assert both.column("start").tolist() == other.column("start").tolist()
-    for name in ("snapshot_offsets", "part_offsets", "part_snapshots"):
+    for name in ("snapshot_offsets", "target_offsets", "target_snapshots"):
         assert getattr(both, name).tolist() == getattr(other, name).tolist()
 
 
 def test_the_working_set_of_what_a_filter_leaves_keeps_its_zeros(recording: Recording) -> None:
     hot = analysis.where(recording, "rate > 50% and time >= 200ms")
-    found = analysis.working_set(hot, (0, 100))
-    assert found.total.size_bytes.tolist() == [0, 0, 2 * MIB, 2 * MIB]
-    assert [one.size_bytes.tolist()[-1] for one in found.targets] == [2 * MIB, 0]
+    working_set = analysis.working_set(hot, (0, 100))
+    assert working_set.total.size_bytes.tolist() == [0, 0, 2 * MIB, 2 * MIB]
+    assert [series.size_bytes.tolist()[-1] for series in working_set.targets] == [2 * MIB, 0]
     assert analysis.summary(hot).duration_ns == 400 * MS
 
 
@@ -232,10 +232,10 @@ def test_a_heat_map_of_what_a_filter_leaves_keeps_the_time(recording: Recording)
 
 
 def test_footprints_are_kept(tmp_path: Path) -> None:
-    one = dataclasses.replace(
+    taken = dataclasses.replace(
         snapshot((APP, WORKER), [(0, MIB, 2 * MIB, 1, 1), (1, MIB, 2 * MIB, 1, 1)]),
         footprints=(Footprint(70, 7), Footprint(80, 8)),
     )
-    found = record(tmp_path / "r.damon", [one])
-    assert found.snapshot(0).footprints == one.footprints
-    assert found.of_parts("rss_bytes").tolist() == [7, 8]
+    recording = record(tmp_path / "r.damon", [taken])
+    assert recording.snapshot(0).footprints == taken.footprints
+    assert recording.per_target("rss_bytes").tolist() == [7, 8]

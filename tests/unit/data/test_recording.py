@@ -4,14 +4,9 @@ import dataclasses
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
-from unittest.mock import Mock
 
 import duckdb
 import numpy as np
@@ -24,10 +19,11 @@ from hypothesis import strategies as st
 
 from pydamon import analysis
 from pydamon._data.formats.reader import open_recording, read_recording
-from pydamon._data.recording import COLUMNS, Recorder, Recording, RecordingInfo, parts
-from pydamon._data.recording import arrays as memory
-from pydamon._data.recording import writer as compact
-from pydamon._data.recording.format import LATER
+from pydamon._data.recording import COLUMNS, Recording, RecordingInfo
+from pydamon._data.recording import arrow as memory
+from pydamon._data.recording import file as recording_file
+from pydamon._data.recording.schema import OPTIONAL_COLUMNS
+from pydamon._model.attrs import Attrs
 from pydamon._model.errors import RecordingError
 from pydamon._model.snapshot import Cost, Snapshot, Target
 from tests.recordings import (
@@ -49,9 +45,9 @@ _COLUMNS = ("target", "start", "end", "nr_accesses", "age", "touched_bytes", "un
 _SCALARS = ("start_ns", "end_ns", "sampling_ns", "max_nr_accesses", "targets", "cost")
 
 
-def same(one: Snapshot, other: Snapshot) -> bool:
-    return all(getattr(one, name) == getattr(other, name) for name in _SCALARS) and all(
-        np.array_equal(getattr(one, name), getattr(other, name)) for name in _COLUMNS
+def same(first: Snapshot, second: Snapshot) -> bool:
+    return all(getattr(first, name) == getattr(second, name) for name in _SCALARS) and all(
+        np.array_equal(getattr(first, name), getattr(second, name)) for name in _COLUMNS
     )
 
 
@@ -92,12 +88,12 @@ def test_what_is_written_is_read(
     tmp_path_factory: pytest.TempPathFactory, written: list[Snapshot], windows: st.DataObject
 ) -> None:
     now_ns = BEGIN_NS
-    for index, one in enumerate(written):
+    for index, each in enumerate(written):
         length_ns = windows.draw(st.integers(1, 3 * 10**9))
-        written[index] = dataclasses.replace(one, start_ns=now_ns, end_ns=now_ns + length_ns)
+        written[index] = dataclasses.replace(each, start_ns=now_ns, end_ns=now_ns + length_ns)
         now_ns += length_ns
     recording = record(tmp_path_factory.mktemp("r") / "r.damon", written)
-    expected = [one for one in written if len(one)]
+    expected = [each for each in written if len(each)]
     assert recording.complete
     assert recording.info == info()
     assert len(recording) == len(expected)
@@ -105,8 +101,8 @@ def test_what_is_written_is_read(
 
 
 def test_regions_keep_the_names_of_their_mappings(tmp_path: Path) -> None:
-    found = record(tmp_path / "r.damon", busy(3)).snapshot(-1)
-    names = [(region.mapping.name, region.mapping.perms) for region in found if region.mapping]
+    read = record(tmp_path / "r.damon", busy(3)).snapshot(-1)
+    names = [(region.mapping.name, region.mapping.perms) for region in read if region.mapping]
     assert names == [
         ("/usr/bin/redis-server", "r-xp"),
         ("[heap]", "rw-p"),
@@ -125,27 +121,9 @@ def test_a_file_name_that_is_not_utf8_can_be_recorded(tmp_path: Path) -> None:
     assert recording.names("mapping")[-1] == "/tmp/\\udcff\\udc80"
 
 
-def test_many_names_do_not_pile_up_in_the_file(tmp_path: Path) -> None:
-    def written(number: int) -> Snapshot:
-        places = [(n << 12, (n + 1) << 12) for n in range(1, 11)]
-        names = [(*place, "r--p", f"/memfd:{number}.{n}") for n, place in enumerate(places)]
-        regions = [(0, *place, 1, 1) for place in places]
-        return snapshot((target(7, "jit", *names),), regions, number, window_ns=1100 * MS)
-
-    path = tmp_path / "r.damon"
-    content = killed(path, map(written, range(120)))
-    with pa.ipc.open_stream(content) as reader:
-        known = [len(batch["mapping"].dictionary) for batch in reader]
-    assert len(known) == 120
-    assert 1000 < max(known) <= 1010
-    for number in (98, 119):
-        named = [one.mapping.name for one in read_recording(path).snapshot(number) if one.mapping]
-        assert named == [f"/memfd:{number}.{n}" for n in range(10)]
-
-
 def test_one_target_can_be_picked(tmp_path: Path) -> None:
     recording = record(tmp_path / "r.damon", busy(5))
-    assert [one.pid for one in recording.targets] == [7, 8]
+    assert [each.pid for each in recording.targets] == [7, 8]
     worker = recording.of_pid(8)
     assert len(worker) == 5
     assert worker.snapshot(0).targets == (WORKER,)
@@ -178,172 +156,6 @@ def test_other_tools_read_the_file_by_themselves(tmp_path: Path) -> None:
     query = "select count(*), sum(touched_bytes) from arrow where mapping = '[heap]'"
     touched = recording.column("touched_bytes")[recording.column("start") == 0x10_0000].sum()
     assert duckdb.connect().execute(query).fetchall() == [(heap, touched)]
-
-
-def test_every_second_reaches_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "r.damon"
-    with Recorder(path, info()) as recorder:
-        for number, one in enumerate(busy(35)):
-            recorder.write(one)
-            lost_ns = one.end_ns - int(read_recording(path).column("end_ns").max(initial=BEGIN_NS))
-            assert lost_ns < 10**9, number
-        assert "not closed" in read_recording(path).problem
-        recorder.flush()
-        assert len(read_recording(path)) == 35
-    assert read_recording(path).complete
-
-
-def test_long_aggregations_reach_the_file_at_once(tmp_path: Path) -> None:
-    with Recorder(tmp_path / "r.damon", info()) as recorder:
-        recorder.write(snapshot((REDIS,), [(0, 0x1000, 0x2000, 1, 1)], window_ns=5 * 10**9))
-        assert len(read_recording(recorder.path)) == 1
-
-
-def test_a_recorder_that_was_killed_leaves_what_it_wrote(tmp_path: Path) -> None:
-    path = tmp_path / "r.damon"
-    script = (
-        "import sys, time\n"
-        "from pathlib import Path\n"
-        "from pydamon import Recorder\n"
-        "from tests.recordings import busy, info\n"
-        "recorder = Recorder(Path(sys.argv[1]), info())\n"
-        "for one in busy(25): recorder.write(one)\n"
-        "print('written', flush=True)\n"
-        "time.sleep(60)\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script, str(path)],
-        stdout=subprocess.PIPE,
-        cwd=Path(__file__).parents[3],
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"written\n"
-        process.send_signal(signal.SIGKILL)
-    recording = read_recording(path)
-    assert len(recording) >= 15
-    assert not recording.complete
-    assert all(map(same, recording.snapshots(), busy(25)))
-
-
-def test_closing_makes_the_file_compact(tmp_path: Path) -> None:
-    path = tmp_path / "r.damon"
-    written = killed(path, busy(300))
-    assert path.stat().st_size < len(written) / 3
-    assert all(map(same, read_recording(path).snapshots(), busy(300)))
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_compact_file_is_its_owner_s_as_before(tmp_path: Path) -> None:
-    path = tmp_path / "r.damon"
-    path.touch(0o640)
-    link = tmp_path / "link.damon"
-    link.symlink_to(path)
-    record(link, busy(300))
-    assert link.is_symlink()
-    assert path.stat().st_mode & 0o777 == 0o640
-    assert len(read_recording(path)) == 300
-
-
-@pytest.mark.parametrize("change", ["moved", "removed", "replaced", "linked"])
-def test_what_somebody_did_to_the_file_meanwhile_stands(tmp_path: Path, change: str) -> None:
-    path = tmp_path / "r.damon"
-    with Recorder(path, info()) as recorder:
-        for one in busy(30):
-            recorder.write(one)
-        if change == "linked":
-            os.link(path, tmp_path / "other")
-        elif change == "moved":
-            path.rename(tmp_path / "other")
-        else:
-            path.unlink()
-        if change == "replaced":
-            path.write_text("precious")
-    if change == "replaced":
-        assert path.read_text() == "precious"
-    elif change != "removed":
-        assert len(read_recording(tmp_path / "other")) == 30
-    assert path.exists() is (change in ("replaced", "linked"))
-
-
-@pytest.mark.parametrize("fails", ["open", "link", "fsync"])
-def test_a_recording_that_cannot_be_made_compact_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
-) -> None:
-    untouched = getattr(os, fails)
-
-    def failing(*args: Any, **more: Any) -> Any:
-        if fails != "open" or args[1] & os.O_TMPFILE == os.O_TMPFILE:
-            raise OSError(95, "Operation not supported")
-        return untouched(*args, **more)
-
-    monkeypatch.setattr(os, fails, failing)
-    path = tmp_path / "r.damon"
-    assert record(path, busy(30)).complete
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_too_little_memory_to_make_it_compact_is_no_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "r.damon"
-    monkeypatch.setattr(compact, "joined", Mock(side_effect=MemoryError))
-    with Recorder(path, info()) as recorder:
-        for one in busy(30):
-            recorder.write(one)
-    monkeypatch.undo()
-    assert read_recording(path).complete
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_file_that_exists_is_kept_unless_forced(tmp_path: Path) -> None:
-    path = tmp_path / "r.damon"
-    path.write_text("precious")
-    with pytest.raises(RecordingError, match="exists already") as caught:
-        Recorder(path, info())
-    assert "--force" in caught.value.hint
-    assert path.read_text() == "precious"
-    with Recorder(path, info(), force=True):
-        pass
-    assert read_recording(path).complete
-
-
-@pytest.mark.parametrize("where", ["missing/r.damon", "", "nul\0"])
-def test_a_path_that_cannot_be_written_is_said_so(tmp_path: Path, where: str) -> None:
-    with pytest.raises(RecordingError, match="cannot write"):
-        Recorder(tmp_path / where, info(), force=True)
-
-
-@pytest.mark.skipif(not os.access("/dev/full", os.W_OK), reason="no /dev/full here")
-def test_a_full_disk_is_said_so() -> None:
-    with pytest.raises(RecordingError, match="No space left"):
-        Recorder("/dev/full", info(), force=True)
-
-
-def test_a_disk_that_fills_up_ends_the_recording(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "r.damon"
-    recorder = Recorder(path, info())
-    recorder.write(busy(1)[0])
-    recorder.flush()
-
-    def full(_fd: int, _data: memoryview) -> int:
-        raise OSError(28, "No space left on device")
-
-    def go_on() -> None:
-        for one in busy(20):
-            recorder.write(one)
-
-    monkeypatch.setattr(os, "write", full)
-    with pytest.raises(RecordingError, match="No space left"):
-        go_on()
-    monkeypatch.undo()
-    recorder.close()
-    recording = read_recording(path)
-    assert len(recording) == 1
-    assert not recording.complete
-    with pytest.raises(RecordingError, match="closed"):
-        recorder.write(busy(1)[0])
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\xff" * 400, b"\xff\xff\xff\xff\0\0\0\0"])
@@ -478,20 +290,20 @@ def test_info_says_where_it_was_recorded() -> None:
     assert RecordingInfo.from_json(here.to_json()) == here
 
 
-def test_a_long_recording_is_read_in_parts_of_whole_snapshots(tmp_path: Path) -> None:
+def test_a_long_recording_is_read_in_chunks_of_whole_snapshots(tmp_path: Path) -> None:
     path = tmp_path / "r.damon"
     whole = long_recording(path, 600)
     file = open_recording(path)
     for _ in range(2):
-        parts = list(file)
-        assert len(parts) >= 2
-        assert all(len(part.table) % 500 == 0 for part in parts)
-        assert sum(map(len, parts)) == len(whole) == 600
-        assert pa.concat_tables(part.table for part in parts).equals(whole.table)
+        chunks = list(file)
+        assert len(chunks) >= 2
+        assert all(len(chunk.table) % 500 == 0 for chunk in chunks)
+        assert sum(map(len, chunks)) == len(whole) == 600
+        assert pa.concat_tables(chunk.table for chunk in chunks).equals(whole.table)
         assert not file.problem
 
 
-def test_what_is_damaged_ends_the_parts(tmp_path: Path) -> None:
+def test_damage_ends_the_chunks(tmp_path: Path) -> None:
     path = tmp_path / "r.damon"
     long_recording(path, 600)
     content = bytearray(path.read_bytes())
@@ -507,7 +319,7 @@ def test_a_recording_that_does_not_fit_into_memory_is_said_so(
 ) -> None:
     path = tmp_path / "r.damon"
     long_recording(path, 10)
-    monkeypatch.setattr(parts, "free_memory", lambda: 2**20)
+    monkeypatch.setattr(recording_file, "free_memory", lambda: 2**20)
     with pytest.raises(RecordingError, match="does not fit into memory") as caught:
         read_recording(path)
     assert "slice" in caught.value.hint
@@ -526,7 +338,7 @@ def test_the_page_cache_of_a_container_counts_as_free(
     assert memory.free_memory() == 61 * MIB
 
 
-def test_a_part_can_be_cut_out(tmp_path: Path) -> None:
+def test_a_slice_is_cut_by_time_addresses_and_processes(tmp_path: Path) -> None:
     recording = record(tmp_path / "r.damon", busy(30))
     early = recording.slice(end_ns=BEGIN_NS + 1000 * MS)
     assert len(early) == 10
@@ -549,9 +361,40 @@ def test_regions_that_overlap_are_left_out(tmp_path: Path, change: str) -> None:
     assert "damaged" in recording.problem
 
 
+def test_no_rows_follow_nonsense_in_an_earlier_chunk(tmp_path: Path) -> None:
+    table = long_recording(tmp_path / "r.damon", 600).table
+    values = table["end"].to_numpy().copy()
+    values[1250] = values[1250] - 2**40
+    index = table.column_names.index("end")
+    damaged = table.set_column(index, COLUMNS.field("end"), pa.array(values))
+    path = rewritten(tmp_path / "x", damaged.replace_schema_metadata({"pydamon": info().to_json()}))
+    recording = read_recording(path)
+    assert len(recording) == 2
+    assert "end is negative" in recording.problem
+
+
+@settings(max_examples=30, deadline=None)
+@given(written=st.lists(snapshots(), max_size=5))
+def test_snapshots_become_the_recording_that_a_file_would_have(
+    tmp_path_factory: pytest.TempPathFactory, written: list[Snapshot]
+) -> None:
+    windows = [
+        dataclasses.replace(each, start_ns=BEGIN_NS + number, end_ns=BEGIN_NS + number + 1)
+        for number, each in enumerate(written)
+    ]
+    from_file = record(tmp_path_factory.mktemp("r") / "r.damon", windows)
+    recording = Recording.from_snapshots(windows, info())
+    assert recording.info == from_file.info
+    assert recording.table.to_pylist() == from_file.table.to_pylist()
+    assert len(recording) == len(from_file)
+    assert Recording.from_snapshots(windows).info.attrs == Attrs()
+
+
 def test_an_earlier_file_without_later_columns_is_read(tmp_path: Path) -> None:
     table = record(tmp_path / "r.damon", busy(3)).table
-    old = table.drop_columns(sorted(LATER)).replace_schema_metadata({"pydamon": info().to_json()})
+    old = table.drop_columns(sorted(OPTIONAL_COLUMNS)).replace_schema_metadata(
+        {"pydamon": info().to_json()}
+    )
     recording = read_recording(rewritten(tmp_path / "old", old))
     assert recording.hosts == (info().hostname,)
     assert recording.column("rss_bytes").sum() == 0

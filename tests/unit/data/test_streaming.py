@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from pydamon import analysis
 from pydamon._data.formats.output import write_recording
-from pydamon._data.recording import Recorded, Recording, RecordingFile
+from pydamon._data.recording import AnyRecording, Recording, RecordingFile
 from pydamon._model.errors import RecordingError
 from pydamon._model.snapshot import Cost
 from tests.recordings import busy, info, long_recording, record
 
-ANALYSES: dict[str, Callable[[Recorded], Any]] = {
+ANALYSES: dict[str, Callable[[AnyRecording], Any]] = {
     "summary": analysis.summary,
     "regions": analysis.regions,
     "first regions": lambda recording: analysis.regions(recording, 1),
@@ -51,24 +51,24 @@ class Parts(RecordingFile):
         yield from self._parts
 
 
-def numbers_in(found: Any) -> Any:
+def numbers_in(result: Any) -> Any:
     """A result as lists and numbers."""
-    if dataclasses.is_dataclass(found):
-        return [numbers_in(getattr(found, one.name)) for one in dataclasses.fields(found)]
-    if isinstance(found, tuple | list):
-        return list(map(numbers_in, found))
-    return found.tolist() if isinstance(found, np.ndarray) else found
+    if dataclasses.is_dataclass(result):
+        return [numbers_in(getattr(result, field.name)) for field in dataclasses.fields(result)]
+    if isinstance(result, tuple | list):
+        return list(map(numbers_in, result))
+    return result.tolist() if isinstance(result, np.ndarray) else result
 
 
-def assert_same(found: Any, expected: Any) -> None:
+def assert_same(actual: Any, expected: Any) -> None:
     if isinstance(expected, list):
-        assert len(found) == len(expected)
-        for one, other in zip(found, expected, strict=True):
-            assert_same(one, other)
+        assert len(actual) == len(expected)
+        for first, second in zip(actual, expected, strict=True):
+            assert_same(first, second)
     elif isinstance(expected, float):
-        assert found == pytest.approx(expected, rel=1e-9, nan_ok=True)
+        assert actual == pytest.approx(expected, rel=1e-9, nan_ok=True)
     else:
-        assert found == expected
+        assert actual == expected
 
 
 @settings(max_examples=30, deadline=None)
@@ -78,7 +78,7 @@ def test_parts_say_what_the_whole_says(
 ) -> None:
     count, as_damo = data.draw(st.integers(2, 25)), data.draw(st.booleans())
     # damo's files do not know what monitoring cost.
-    taken = [dataclasses.replace(one, cost=Cost()) if as_damo else one for one in busy(count)]
+    taken = [dataclasses.replace(each, cost=Cost()) if as_damo else each for each in busy(count)]
     whole = record(tmp_path_factory.mktemp("parts") / "r.damon", taken)
     part_of = np.sort(data.draw(st.lists(st.integers(0, 3), min_size=count, max_size=count)))
     pieces = [whole.pick_snapshots(part_of == n) for n in np.unique(part_of)]
@@ -101,16 +101,16 @@ def test_parts_say_what_the_whole_says(
 
 def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
     """Ten times as many regions, of which a whole in memory would take 200 MB."""
-    one = long_recording(tmp_path / "one.damon", 300)
-    window_ns = int(one.of_snapshots("end_ns")[-1] - one.of_snapshots("start_ns")[0])
+    short = long_recording(tmp_path / "one.damon", 300)
+    window_ns = int(short.per_snapshot("end_ns")[-1] - short.per_snapshot("start_ns")[0])
 
     def later(times: int) -> Recording:
-        table = one.table
+        table = short.table
         for name in ("start_ns", "end_ns"):
-            column = pa.array(one.column(name) + times * window_ns)
+            column = pa.array(short.column(name) + times * window_ns)
             index = table.schema.get_field_index(name)
             table = table.set_column(index, table.schema.field(index), column)
-        return Recording(one.info, table)
+        return Recording(short.info, table)
 
     peaks = []
     for name, count in (("one", 1), ("ten", 10)):

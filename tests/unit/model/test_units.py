@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 
 import pytest
@@ -9,7 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydamon._model.errors import UsageError
-from pydamon._model.units import format_duration, format_size, parse_duration_ns, parse_size
+from pydamon._model.rates import Rate
+from pydamon._model.units import (
+    Share,
+    format_duration,
+    format_size,
+    parse_address,
+    parse_address_range,
+    parse_duration_ns,
+    parse_percent,
+    parse_share,
+    parse_size,
+    quantities,
+)
 
 
 class TestParseDuration:
@@ -94,6 +107,86 @@ class TestParseSize:
     def test_refuses_what_no_column_holds(self, value: str | int) -> None:
         with pytest.raises(UsageError, match="too large"):
             parse_size(value)
+
+
+class TestParseShare:
+    @pytest.mark.parametrize(
+        ("text", "expected"), [("40%", 0.4), (" 99.7 % ", 0.997), ("0%", 0), ("100%", 1)]
+    )
+    def test_text(self, text: str, expected: float) -> None:
+        share = parse_share(text)
+        assert isinstance(share, Share)
+        assert share == expected
+
+    @given(st.integers(0, 1000))
+    def test_a_percentage_is_the_same_number_as_thousandths(self, thousandths: int) -> None:
+        assert parse_share(f"{thousandths / 10}%") == thousandths / 1000
+
+    @pytest.mark.parametrize("text", ["", "40", "%", "101%", "-1%", "4e1%", "40 percent", "40%%"])
+    def test_refuses(self, text: str) -> None:
+        with pytest.raises(UsageError, match="not a percentage from 0% to 100%"):
+            parse_share(text)
+
+    @pytest.mark.parametrize(("text", "expected"), [("2.5", 2.5), ("2.5%", 2.5), ("150", 150)])
+    def test_a_percentage_may_lack_its_sign(self, text: str, expected: float) -> None:
+        assert parse_percent(text) == expected
+
+
+class TestParseAddress:
+    @pytest.mark.parametrize(
+        ("text", "expected"), [("4096", 4096), ("0x1000", 4096), ("0XfF", 255), (" 0 ", 0)]
+    )
+    def test_text(self, text: str, expected: int) -> None:
+        assert parse_address(text) == expected
+
+    @pytest.mark.parametrize("text", ["", "ff", "0x", "-1", "1_0", "0x1" + "0" * 16, "9" * 21])
+    def test_refuses(self, text: str) -> None:
+        with pytest.raises(UsageError, match="not an address"):
+            parse_address(text)
+
+    @given(st.integers(0, 2**61), st.integers(1, 2**61))
+    def test_a_range_as_in_proc_maps(self, start: int, size: int) -> None:
+        end = start + size
+        assert parse_address_range(f"{start:x}-{end:x}") == (start, end)
+        assert parse_address_range(f"{start:#x} - {end:#x}") == (start, end)
+
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            ("zz-11", "not an address range"),
+            ("1000", "not an address range"),
+            ("1000-", "not an address range"),
+            ("20-10", "start below its end"),
+            ("10-10", "start below its end"),
+            ("10-" + "f" * 16, "outside what a process can map"),
+        ],
+    )
+    def test_refuses_a_range(self, text: str, says: str) -> None:
+        with pytest.raises(UsageError, match=says):
+            parse_address_range(text)
+
+
+class TestGrammar:
+    def test_a_sum_has_several_quantities(self) -> None:
+        assert quantities("2 min 5 s") == [("2", "min"), ("5", "s")]
+
+    @pytest.mark.parametrize("number", ["", "-1", "1e3", "1..5", "5_0", "²", "1,5", "nan", "0x5"])
+    def test_all_quantities_refuse_the_same_numbers(self, number: str) -> None:
+        for parse, unit in (
+            (parse_duration_ns, "s"),
+            (parse_size, "K"),
+            (parse_share, "%"),
+            (parse_percent, "%"),
+            (Rate.of, "Hz"),
+        ):
+            with pytest.raises(UsageError):
+                parse(f"{number} {unit}")
+
+    @given(st.text(max_size=20))
+    def test_any_text_is_a_quantity_or_a_usage_error(self, text: str) -> None:
+        for parse in (parse_duration_ns, parse_size, parse_share, Rate.of, parse_address_range):
+            with contextlib.suppress(UsageError):
+                parse(text)
 
 
 class TestFormatDuration:

@@ -1,4 +1,4 @@
-"""Attribution: what objects are called, and which of them are used."""
+"""Objects: their names, and which of them are used."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tests.integration.conftest import needs
 MIB = 1 << 20
 
 
-def found(**namespace: object) -> dict[str, Buffer]:
-    """What is found in a namespace, by its best name."""
-    return {one.name: one for one in find_buffers(namespace) if one.names}
+def named(**namespace: object) -> dict[str, Buffer]:
+    """The objects of a namespace by their best names."""
+    return {buffer.name: buffer for buffer in find_buffers(namespace) if buffer.names}
 
 
 def test_arrays_are_found_by_name_in_containers_and_attributes() -> None:
@@ -30,7 +30,7 @@ def test_arrays_are_found_by_name_in_containers_and_attributes() -> None:
             self.weights = {"first": np.ones(MIB)}
 
     a = np.ones(MIB, np.uint8)
-    names = found(a=a, model=Model(), many=[np.ones(MIB, np.uint8), None])
+    names = named(a=a, model=Model(), many=[np.ones(MIB, np.uint8), None])
     assert set(names) == {"a", "model.weights['first']", "many[0]"}
     assert names["a"].size == MIB
     assert names["model.weights['first']"].size == 8 * MIB
@@ -38,16 +38,16 @@ def test_arrays_are_found_by_name_in_containers_and_attributes() -> None:
 
 def test_views_count_to_what_they_keep_alive() -> None:
     a = np.ones(MIB, np.uint8)
-    names = found(part=a[100_000:], a=a, again=a)
-    assert [one.size for one in names.values()] == [MIB]
-    (one,) = names.values()
-    assert set(one.names) == {"part", "a", "again"}
+    names = named(part=a[100_000:], a=a, again=a)
+    (buffer,) = names.values()
+    assert buffer.size == MIB
+    assert set(buffer.names) == {"part", "a", "again"}
 
 
-def test_what_lies_within_a_named_object_is_left_out() -> None:
+def test_parts_of_a_named_object_are_left_out() -> None:
     frame = pd.DataFrame({"x": np.ones(MIB), "y": np.ones(MIB, np.float32)})
     other, more = np.ones(MIB), np.ones(2 * MIB)
-    names = found(more=more, column=frame["y"], frame=frame, other=other)
+    names = named(more=more, column=frame["y"], frame=frame, other=other)
     assert set(names) == {"more", "frame", "other"}
     assert names["frame"].size == 12 * MIB
 
@@ -62,7 +62,7 @@ def test_tensors_of_a_model_have_the_names_that_torch_gives_them() -> None:
             self.kept = torch.ones(MIB)
 
     weights = torch.ones(4 * MIB, dtype=torch.uint8)
-    names = found(model=Block(5), weights=weights, half=weights[2 * MIB :], meta=weights.to("meta"))
+    names = named(model=Block(5), weights=weights, half=weights[2 * MIB :], meta=weights.to("meta"))
     assert names["weights"].names == ("weights", "half")
     assert names["weights"].size == 4 * MIB
     deep = ".inner" * 6
@@ -70,8 +70,8 @@ def test_tensors_of_a_model_have_the_names_that_torch_gives_them() -> None:
     assert names["model.kept"].size == names["model.inner.kept"].size == 4 * MIB
 
 
-def test_what_is_small_is_left_out() -> None:
-    assert not found(a=np.ones(100), b=b"x" * 1000, c="x" * MIB, d=3)
+def test_small_objects_are_left_out() -> None:
+    assert not named(a=np.ones(100), b=b"x" * 1000, c="x" * MIB, d=3)
 
 
 @pytest.mark.parametrize(
@@ -86,15 +86,15 @@ def test_what_is_small_is_left_out() -> None:
 )
 def test_other_kinds_are_found(make: Callable[[], object], size: int) -> None:
     value = make()
-    (one,) = found(value=value).values()
-    assert (one.name, one.kind) == ("value", type(value).__name__)
-    assert size <= one.size <= size + 4096
+    (buffer,) = named(value=value).values()
+    assert (buffer.name, buffer.kind) == ("value", type(value).__name__)
+    assert size <= buffer.size <= size + 4096
 
 
-def test_what_nobody_names_is_found_too() -> None:
+def test_objects_without_a_name_are_found_too() -> None:
     holder = [np.ones(MIB + 12_288, np.uint8)]
-    (one,) = [one for one in find_buffers({}) if one.size == MIB + 12_288]
-    assert one.name == "(unnamed)"
+    (buffer,) = [buffer for buffer in find_buffers({}) if buffer.size == MIB + 12_288]
+    assert buffer.name == "(unnamed)"
     del holder
 
 
@@ -106,26 +106,32 @@ def use_five_of_twenty(probe: str) -> tuple[dict[str, object], ObjectReport]:
     with watch(arrays, probe=probe, cpu_budget_percent=20) as watching:
         end = time.monotonic() + 1.5
         while time.monotonic() < end:
-            for one in used:
-                one.sum()
+            for array in used:
+                array.sum()
             time.sleep(0.002)
     return dict(arrays), watching.report
 
 
 @pytest.mark.live
-@pytest.mark.parametrize("probe", [pytest.param(p, marks=needs(p)) for p in ("exact", "refs")])
+@pytest.mark.parametrize(
+    "probe",
+    [
+        pytest.param("exact", marks=needs("exact")),
+        pytest.param("refs", marks=[needs("refs"), pytest.mark.long]),
+    ],
+)
 def test_of_twenty_arrays_the_five_that_are_used_are_named(probe: str) -> None:
     arrays, report = use_five_of_twenty(probe)
-    mine = [one for one in report if one.buffer.names]
+    uses = [use for use in report if use.buffer.names]
     assert report.probe == probe
-    assert {one.name for one in mine if one.state == "hot"} == {"a1", "a4", "a9", "a13", "a19"}
+    assert {use.name for use in uses if use.state == "hot"} == {"a1", "a4", "a9", "a13", "a19"}
     if probe == "exact":
-        assert {one.state for one in mine} == {"hot", "untouched"}
-    assert len(mine) == 20
-    total = sum(one.size for one in mine)
+        assert {use.state for use in uses} == {"hot", "untouched"}
+    assert len(uses) == 20
+    total = sum(use.size for use in uses)
     assert total == sum(2 + i % 5 for i in range(20)) * MIB
     # No byte counts twice, and each lies in memory that can be written to.
-    spans = sorted(span for one in mine for span in one.buffer.spans)
+    spans = sorted(span for use in uses for span in use.buffer.spans)
     assert all(end <= start for (_, end), (start, _) in pairwise(spans))
     mapped = [m for m in parse_maps(read_maps(os.getpid())).mappings if m.perms.startswith("rw")]
     inside = sum(max(0, min(e, m.end) - max(s, m.start)) for s, e in spans for m in mapped)
@@ -135,7 +141,8 @@ def test_of_twenty_arrays_the_five_that_are_used_are_named(probe: str) -> None:
 
 @pytest.mark.live
 @needs("refs")
-def test_refs_says_what_it_cannot_tell_apart() -> None:
+@pytest.mark.long
+def test_refs_cannot_tell_new_objects_apart() -> None:
     namespace: dict[str, object] = {"old": np.ones(MIB)}
     with watch(namespace, probe="refs", cpu_budget_percent=20) as watching:
         namespace["new"] = np.ones(MIB)
@@ -146,7 +153,7 @@ def test_refs_says_what_it_cannot_tell_apart() -> None:
         watching.report["neither"]
 
 
-def test_a_probe_that_is_none_is_a_sentence() -> None:
+def test_an_unknown_probe_is_a_sentence() -> None:
     from pydamon import ProbeUnavailable
 
     with pytest.raises(ProbeUnavailable, match="cannot be watched"):

@@ -1,4 +1,4 @@
-"""`pydamon top`, driven by its keys: what is hot is where the picture shows it."""
+"""`pydamon top`, driven by its keys: the map shows hot memory where the workload has it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Driven: TypeAlias = Callable[[Pilot[None], "Screen"], Awaitable[None]]
 
 
 class Live:
-    """A source that gets its snapshots when the test says so."""
+    """A source whose snapshots come when the test feeds them."""
 
     live = True
     attrs = Attrs()
@@ -42,7 +42,7 @@ class Live:
 
     def __init__(self) -> None:
         self.history = History()
-        self.ended = ""
+        self.ended = self.caveat = ""
         self.error: PydamonError | None = None
 
     def feed(self, first: int, beyond: int, exited: tuple[int, ...] = ()) -> None:
@@ -158,11 +158,11 @@ def test_what_is_hot_is_where_the_map_shows_it() -> None:
 
 
 def test_a_simulated_monitor_shows_its_hot_part() -> None:
-    """Of 64 MiB the third quarter is in use: regions are found, not given."""
+    """Of 64 MiB the third quarter is in use; the monitor has to find it."""
     source = Live()
     trace = Trace((Phase(S, (Access(32 * MIB, 48 * MIB, rate_hz=1000),)),))
-    for one in simulate(trace, [(0, 64 * MIB)]).run("20s"):
-        source.history.add(one)
+    for taken in simulate(trace, [(0, 64 * MIB)]).run("20s"):
+        source.history.add(taken)
 
     async def driven(pilot: Pilot[None], screen: Screen) -> None:
         await pilot.press("a")
@@ -209,18 +209,18 @@ def test_every_size_and_resizing(colour: bool) -> None:
     drive(source, driven, colour=colour)
 
 
-def test_mappings_are_ranked_by_what_one_likes() -> None:
+def test_mappings_are_ranked_by_every_column() -> None:
     source = Live()
     source.feed(0, 30)
 
     async def driven(pilot: Pilot[None], screen: Screen) -> None:
-        found = {}
+        first_by_column = {}
         for _ in range(5):
             header, first, *_ = screen.table
             key = header.replace("▲", "▼").split("▼")[0].split()[-1]
-            found[key] = first.split()[0]
+            first_by_column[key] = first.split()[0]
             await pilot.press("s")
-        assert found == {
+        assert first_by_column == {
             "hot": "/usr/lib/libexample.so.1",
             "cold": "[heap]",
             "10s": "[heap]",
@@ -304,7 +304,7 @@ def test_picks_a_row_and_zooms_into_it() -> None:
     drive(source, driven)
 
 
-def test_moves_what_is_zoomed_into() -> None:
+def test_shift_moves_the_zoomed_addresses() -> None:
     source = Live()
     source.feed(0, 30)
 
@@ -313,7 +313,7 @@ def test_moves_what_is_zoomed_into() -> None:
             return "".join(row[-1] for row in screen.map)
 
         await pilot.press("a", "up", "plus", "plus")
-        assert set(hot()) == {".", "9"}, "4 MiB around where the hot half of the library begins"
+        assert set(hot()) == {".", "9"}, "4 MiB around the start of the hot half of the library"
         await pilot.press("shift+up", "shift+up")
         assert set(hot()) == {"."}
         assert "libexample" in screen.status
@@ -322,7 +322,7 @@ def test_moves_what_is_zoomed_into() -> None:
         assert screen.lines[3].startswith("      1000000│"), "there is nothing below"
         await pilot.press(*["shift+down"] * 7)
         assert set(hot()) == {"9"}
-        # To pick a row beyond the edge moves on, too.
+        # Picking a row beyond the edge moves the addresses, too.
         await pilot.press(*["up"] * 2 * len(screen.map))
         assert set(hot()) == {"."}
         await pilot.press("minus")
@@ -374,10 +374,28 @@ def test_nothing_to_see() -> None:
     async def driven(pilot: Pilot[None], screen: Screen) -> None:
         for key in ("space", "left", "home", "end", "s", "up", "plus", "minus", "f", "a", "t"):
             await pilot.press(key)
-        assert "nothing has been seen yet" in screen.status
+        assert "no window has ended yet" in screen.status
         source.ended = "all that was watched has exited"
         await shown(pilot)
         assert "nothing was seen" in screen.status
+
+    drive(source, driven)
+
+
+def test_a_caveat_stands_on_the_screen_while_it_holds() -> None:
+    source = Live()
+    source.feed(0, 10)
+
+    async def driven(pilot: Pilot[None], screen: Screen) -> None:
+        assert "figures may be wrong" not in screen.text
+        source.caveat = "another monitor clears accessed bits, too: memory in use may look idle"
+        await shown(pilot)
+        assert "figures may be wrong: another monitor clears" in screen.lines[3]
+        assert screen.lines[4] == "may look idle"
+        assert any(line.startswith("[heap]") for line in screen.table)
+        source.caveat = ""
+        await shown(pilot)
+        assert "│" in screen.lines[3]
 
     drive(source, driven)
 
@@ -414,7 +432,7 @@ class Teletype(io.StringIO):
     [
         (("0",), "no process with pid 0"),
         (("nothing-there",), "no recording nothing-there"),
-        (("1", "r.damon"), "not r.damon too"),
+        (("1", "r.damon"), "not r.damon as well"),
         ((), "name processes by pid"),
     ],
 )
@@ -427,12 +445,11 @@ def test_errors_are_one_line(
     for name in ("stdin", "stdout"):
         monkeypatch.setattr(sys, name, Teletype())
     assert main(["top", *argv]) == 1
-    said = capsys.readouterr().err
-    assert words in said
-    assert "Traceback" not in said
+    error = capsys.readouterr().err
+    assert words in error
+    assert "Traceback" not in error
 
 
-def test_what_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["top", "1"]) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("pydamon: top draws on a terminal")
+    assert capsys.readouterr().err.startswith("pydamon: top draws on a terminal")

@@ -1,207 +1,175 @@
+"""Every result has a view: one for `rich.print`, notebooks and the command line."""
+
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import io
+import typing
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
 import pytest
-from rich.console import Console, RenderableType
+import rich
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
 
-from pydamon import analysis
-from pydamon._data.recording import Recording
-from pydamon._model.snapshot import Snapshot, Target
-from pydamon._show.terminal import (
-    HeatMapView,
-    WorkingSetView,
-    heatmap_cells,
-    mapping_table,
-    region_lines,
-    summary_view,
-    temperature_table,
-)
-from tests.recordings import BEGIN_NS, MIB, record, snapshot, target
+import pydamon
+from pydamon import Recording, RecordingFile, analysis
+from pydamon._act.kernel import KernelScheme
+from pydamon._cli.main import main
+from pydamon._model.display import Displayable
+from pydamon._objects import Buffer, ObjectReport, ObjectUse
+from pydamon._show.notebook import CellUse
+from pydamon._show.results import VIEWS, html_of, mime_bundle, view_of
+from pydamon.analysis import CpuSample
+from tests.recordings import MIB, busy, record, snapshot, target
 
-APP = target(
-    7,
-    "app",
-    (16 * MIB, 24 * MIB, "rw-p", "[heap]"),
-    (64 * MIB, 72 * MIB, "rw-p", "/usr/lib/a/long/way/down/libexample.so.1"),
-)
+NO_RESULTS = (Iterator, np.ndarray, str, analysis.Query)
+"""Returned by functions of `analysis`, but plain values, or a filter."""
 
-
-def written(count: int = 40) -> list[Snapshot]:
-    """The heap is hot in the first half of the time, the library in the second."""
-    return [
-        snapshot(
-            (APP,),
-            [
-                (0, 16 * MIB, 24 * MIB, 20 if number < count // 2 else 0, number),
-                (0, 64 * MIB, 72 * MIB, 0 if number < count // 2 else 20, number),
-            ],
-            number,
-        )
-        for number in range(count)
-    ]
+EVIL = "\x1b[2Jevil<b>[red]"
+APP = target(7, EVIL, (0, 8 * MIB, "rw-p", f"/tmp/{EVIL}"))
 
 
-@pytest.fixture
-def recording(tmp_path: Path) -> Recording:
-    return record(tmp_path / "r.damon", written())
-
-
-def console(width: int = 80, colour: bool = False) -> Console:
-    return Console(
-        file=io.StringIO(),
-        width=width,
-        height=30,
-        force_terminal=colour,
-        color_system="truecolor" if colour else None,
-        _environ={},
-    )
-
-
-def text(what: RenderableType, on: Console | None = None) -> str:
-    on = on or console()
-    with on.capture() as capture:
-        on.print(what)
-    return capture.get()
-
-
-def test_a_heat_map_without_colours_has_digits_axes_and_a_legend(recording: Recording) -> None:
-    lines = text(HeatMapView(analysis.heatmap(recording, 4, 8, addresses="all"))).splitlines()
-    assert lines[0] == "app (pid 7): 16 MiB of 16 MiB over 4 s"
-    assert lines[1] == "      1000000 │9999....│ [heap]"
-    assert lines[2] == "              │9999....│"
-    assert lines[3] == "      4000000 │....9999│ libexample.so.1"
-    assert lines[5] == "              └┴───────"
-    assert lines[6].strip() == "0 s"
-    assert "1 to 9 up to 100 %" in lines[7]
-    assert len(lines) == 8
-
-
-def test_the_time_axis_has_round_numbers(recording: Recording) -> None:
-    lines = text(HeatMapView(analysis.heatmap(recording, 2, 40))).splitlines()
-    assert lines[3][15:] == "┴───────────────────┴───────────────────"
-    assert lines[4].split() == ["0", "s", "2", "s"]
-    assert lines[4].index("2 s") == 35
-
-
-def test_no_colour_means_no_escapes(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_COLOR", "1")
-    plain = Console(file=io.StringIO(), width=80, force_terminal=True, color_system="truecolor")
-    shown = text(HeatMapView(analysis.heatmap(recording, 4, 8)), plain)
-    assert "9999" in shown
-    assert "\x1b[38" not in shown
-
-
-def test_in_colour_a_character_is_two_rows(recording: Recording) -> None:
-    colourful = console(colour=True)
-    heatmap = analysis.heatmap(recording, 2, 2, addresses="all")
-    shown = text(HeatMapView(heatmap), colourful).splitlines()
-    pale, dark = "252;253;170", "16;10;46"
-    assert f"\x1b[38;2;{pale};48;2;{dark}m▀" in shown[1]
-    assert f"\x1b[38;2;{dark};48;2;{pale}m▀" in shown[1]
-    assert heatmap_cells(colourful, 20, 10) == (20, 20)
-    assert heatmap_cells(console(), 20, 10) == (10, 20)
-
-
-@pytest.mark.parametrize("width", [40, 60, 80, 200])
-@pytest.mark.parametrize("colour", [False, True])
-def test_a_heat_map_fills_the_terminal_and_no_more(
-    recording: Recording, width: int, colour: bool
-) -> None:
-    on = console(width, colour)
-    rows, columns = heatmap_cells(on)
-    heatmap = HeatMapView(analysis.heatmap(recording, rows, columns))
-    lines = [line for line in on.render_lines(heatmap, pad=False) if line]
-    longest = max(sum(segment.cell_length for segment in line) for line in lines)
-    assert longest <= width
-    assert longest >= width - 22
-
-
-def test_a_terminal_without_unicode_gets_ascii(recording: Recording) -> None:
-    on = Console(file=io.TextIOWrapper(io.BytesIO(), "ascii"), width=80, _environ={})
-    for view in (
-        HeatMapView(analysis.heatmap(recording, 4, 20)),
-        WorkingSetView(analysis.working_set(recording)),
+def results(directory: Path) -> Iterator[Displayable]:
+    """A result of every class, with names that try to command whatever shows them."""
+    steps = [snapshot((APP,), [(0, 0, MIB, 20, n), (0, MIB, 8 * MIB, 0, n)], n) for n in range(20)]
+    recording = record(directory / "r.damon", steps)
+    yield recording
+    yield pydamon.open_recording(directory / "r.damon")
+    yield recording.snapshot(-1)
+    yield analysis.summary(recording)
+    yield analysis.diff(recording, recording)
+    yield analysis.heatmap(recording)
+    yield analysis.working_set(recording)
+    yield analysis.working_set(recording).total
+    footprints = analysis.footprint(recording)
+    yield footprints
+    assert isinstance(footprints[0], Displayable)
+    yield footprints[0]
+    yield analysis.idle(recording)
+    yield analysis.distribution(recording)
+    yield analysis.mappings(recording)
+    yield analysis.regions(recording)
+    times = analysis.times(analysis.where(recording, "rate > 50%"))
+    yield times
+    middle_ns = int(times.start_ns[0] + times.end_ns[0]) // 2
+    yield analysis.profile(times, [CpuSample(middle_ns, EVIL, EVIL)])
+    yield pydamon.SchemeStats(nr_tried=3, sz_tried=MIB, rests=1)
+    scheme = pydamon.Scheme("stat", name=EVIL, quota=pydamon.Quota(bytes="4MiB"))
+    yield KernelScheme(scheme)
+    with (
+        pydamon.simulate(pydamon.Trace((pydamon.Phase(10**9),)), [(0, MIB)]) as mon,
+        pydamon.apply(mon, scheme, dry_run=True) as applied,
     ):
-        assert text(view, on).isascii()
+        yield applied
+        yield cast(Displayable, applied[0])
+    use = ObjectUse(Buffer("ndarray", (EVIL,), ((0, MIB),)), "hot", 1.0, 1.0, 0)
+    report = ObjectReport((use,), 10**9, 10**8, 0, "trace")
+    yield report
+    yield CellUse(recording, report)
 
 
-def test_nothing_accessed_is_said_in_words(tmp_path: Path) -> None:
-    recording = record(tmp_path / "r.damon", [snapshot((APP,), [(0, 0, MIB, 0, 0)])])
-    assert "nothing was accessed" in text(HeatMapView(analysis.heatmap(recording, 2, 20)))
+def printed(result: Any, width: int = 80) -> str:
+    out = io.StringIO()
+    Console(file=out, width=width).print(result)
+    return out.getvalue()
 
 
-def test_the_working_set_is_shown_as_percentiles_and_course(tmp_path: Path) -> None:
-    steps = [
-        snapshot((APP,), [(0, 0, 8 * MIB, 1, 0)], number, touched=[number * MIB])
-        for number in range(9)
-    ]
-    found = analysis.working_set(record(tmp_path / "r.damon", steps), (50, 100))
-    lines = text(WorkingSetView(found)).splitlines()
-    assert lines[0] == "app (pid 7): working set in 9 snapshots"
-    assert lines[1].split()[:4] == ["50", "%", "4", "MiB"]
-    assert lines[1].count("█") * 2 == lines[2].count("█") == 50
-    assert lines[3] == "over time  ▁▂▃▄▅▆▇█"
+def returned_classes() -> set[type]:
+    """The classes that functions of `pydamon.analysis` return."""
+    functions = [getattr(analysis, name) for name in dir(analysis)]
+    hints = [typing.get_type_hints(f)["return"] for f in functions if inspect.isfunction(f)]
+    bounds = [h.__constraints__ if isinstance(h, typing.TypeVar) else (h,) for h in hints]
+    return {typing.get_origin(kind) or kind for kinds in bounds for kind in kinds}
 
 
-def test_regions_have_temperatures_and_names(recording: Recording) -> None:
-    shown = text(temperature_table(analysis.regions(recording))).splitlines()
-    headings = ["temp.", "size", "rate", "for", "address", "perms", "mapping"]
-    assert shown[1].split() == headings
-    assert shown[2].split()[1:5] == ["8", "MiB", "100", "%"]
-    assert shown[2].rstrip().endswith("4000000  rw-p   libexample.so.1")
-    assert shown[3].rstrip().endswith("1000000  rw-p   [heap]")
-    assert shown[3].split()[0].startswith("-")
+def test_every_result_of_analysis_has_a_view() -> None:
+    for kind in returned_classes() - set(NO_RESULTS):
+        assert issubclass(kind, Displayable), kind
+        assert kind.__name__ in VIEWS
+    assert {Recording, RecordingFile, analysis.Mappings} < returned_classes()
 
 
-def test_of_many_regions_the_middle_is_left_out(tmp_path: Path) -> None:
-    many = [(0, 2 * i * MIB, (2 * i + 1) * MIB, i % 21, 0) for i in range(100)]
-    recording = record(tmp_path / "r.damon", [snapshot((APP,), many)])
-    shown = text(temperature_table(analysis.regions(recording))).splitlines()
-    assert len(shown) == 2 + 31
-    assert "70 regions in between" in shown[22]
+def test_the_register_names_views_of_those_classes(tmp_path: Path) -> None:
+    shown = set()
+    for result in results(tmp_path):
+        view = view_of(result)
+        (first, *_) = dataclasses.fields(view)  # type: ignore[arg-type]
+        assert getattr(view, first.name) is result
+        shown |= {kind.__name__ for kind in type(result).__mro__ if kind.__name__ in VIEWS}
+    assert shown == set(VIEWS)
 
 
-def test_the_summary_names_what_is_hot(recording: Recording) -> None:
-    shown = text(summary_view(analysis.summary(recording), recording.info), console(120))
-    lines = {line[:15].strip(): line[15:] for line in shown.splitlines()}
-    assert "app (pid 7)" in lines["Target"]
-    assert "40 snapshots, probe trace" in lines["Recorded"]
-    assert "8 MiB in the median, 8 MiB at most" in lines["Working set"]
-    assert "50 %" in lines["Hot"]
-    assert "[heap] 4 MiB" in lines["Hot memory in"]
-    assert "a sample every 5 ms" in lines["Monitoring"]
-    assert "Not observable" not in lines
+@pytest.mark.parametrize("width", [20, 80, 200])
+def test_every_result_can_be_printed(tmp_path: Path, width: int) -> None:
+    for result in results(tmp_path):
+        text = printed(result, width)
+        assert text.strip(), type(result)
+        assert "\x1b" not in text, type(result)
 
 
-def test_mappings_are_listed_with_their_heat(recording: Recording) -> None:
-    shown = text(mapping_table(analysis.mappings(recording))).splitlines()
-    assert " ".join(shown[2].split()).startswith("8 MiB 4 MiB - 4 MiB")
-    assert [line.split()[-1] for line in shown[2:4]] == ["[heap]", APP.mappings.mappings[1].name]
+def test_rich_print_shows_a_result_in_full(tmp_path: Path) -> None:
+    recording = record(tmp_path / "r.damon", busy(3))
+    out = io.StringIO()
+    rich.print(analysis.mappings(recording), file=out)
+    assert "Mappings, from the most hot bytes to the fewest" in out.getvalue()
+    assert "MappingHeat" not in out.getvalue()
 
 
-def test_names_cannot_command_the_terminal(tmp_path: Path) -> None:
-    evil = target(7, "\x1b[2Jevil[red]", (0, MIB, "rw-p", "/tmp/\x1b]0;x\x07[bold]"))
-    recording = record(tmp_path / "r.damon", [snapshot((evil,), [(0, 0, MIB, 1, 0)])])
-    views: list[RenderableType] = [
-        HeatMapView(analysis.heatmap(recording, 2, 20)),
-        WorkingSetView(analysis.working_set(recording)),
-        temperature_table(analysis.regions(recording)),
-        mapping_table(analysis.mappings(recording)),
-        summary_view(analysis.summary(recording), recording.info),
-        "\n".join(region_lines(recording.snapshot(0), BEGIN_NS)),
-    ]
-    shown = "".join(text(view) for view in views[:-1]) + str(views[-1])
-    assert "\x1b" not in shown
-    assert "\x07" not in shown
-    assert r"\x1b[2Jevil[red]" in shown
+def test_notebooks_show_html_and_consoles_text(tmp_path: Path) -> None:
+    for result in results(tmp_path):
+        bundle = result._repr_mimebundle_()
+        assert set(bundle) == {"text/html", "text/plain"}
+        assert bundle["text/html"] == result._repr_html_() == html_of(result)
+        for tag in ("<b>", "\x1b", "<script"):
+            assert tag not in bundle["text/html"], type(result)
+        assert "\x1b" not in bundle["text/plain"]
+        assert set(mime_bundle(result, ["text/plain"], None)) == {"text/plain"}
+        assert set(mime_bundle(result, None, ["text/plain"])) == {"text/html"}
 
 
-def test_lines_of_regions_say_what_is_mapped() -> None:
-    one = snapshot((APP, Target(0)), [(0, 16 * MIB, 17 * MIB, 3, 2), (1, 0, MIB, 0, 0)], 3)
-    lines = list(region_lines(one, BEGIN_NS))
-    assert lines[0] == "app (pid 7): after 300 ms, in 100 ms, 1 regions"
-    assert " ".join(lines[2].split()) == "1000000-1100000 1 MiB 3/20 200 ms 1 MiB [heap] rw-p"
-    assert lines[3].startswith("memory: after")
-    assert lines[5].endswith("(not mapped)")
+def test_tables_and_pictures_are_elements_of_their_own(tmp_path: Path) -> None:
+    recording = record(tmp_path / "r.damon", busy(3))
+    assert html_of(analysis.heatmap(recording)).startswith("<img")
+    table = html_of(analysis.mappings(recording))
+    assert table.count("<tr>") == 1 + len(analysis.mappings(recording))
+    assert "<pre" in table, "its title"
+    both = html_of(recording)
+    assert both.index("<img") < both.index("<pre")
+
+
+def test_the_command_line_prints_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording = record(path := tmp_path / "r.damon", busy(9))
+    for report, result in (
+        ("idle", analysis.idle(recording)),
+        ("wss", analysis.working_set(recording)),
+        ("footprint", analysis.footprint(recording)),
+        ("mappings", analysis.mappings(recording)),
+        ("access", analysis.regions(recording)),
+        ("times", analysis.times(recording)),
+    ):
+        assert main(["report", report, str(path)]) == 0
+        expected = [line.rstrip() for line in printed(result).splitlines()]
+        assert capsys.readouterr().out.splitlines() == expected
+
+
+def test_a_recording_without_regions_says_so(tmp_path: Path) -> None:
+    whole = record(tmp_path / "r.damon", busy(3))
+    text = printed(analysis.where(whole, "size > 1TiB"))
+    assert text.strip() == "the recording has no regions"
+
+
+@given(st.integers(0, 2**50), st.integers(0, 2**50), st.integers(0, 99))
+def test_statistics_of_schemes_say_their_numbers(tried: int, applied: int, exceeds: int) -> None:
+    stats = pydamon.SchemeStats(sz_tried=tried, sz_applied=applied, qt_exceeds=exceeds)
+    text = printed(stats)
+    assert pydamon.format_size(tried) in text
+    assert pydamon.format_size(applied) in text
+    assert f"{exceeds} time" in text

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pydamon
-from pydamon._workloads import PATTERNS, Config, parse, render
-from pydamon._workloads.masim import Pattern, Phase, Region
+from pydamon.workloads import PATTERNS, Config, Pattern, Phase, Region, parse, render
 
 NAMES = st.text("abcxyz019_./ -", min_size=1).map(str.strip).filter(bool)
 
@@ -32,13 +31,12 @@ def configs(draw: st.DrawFn) -> Config:
     return Config(regions, tuple(draw(st.lists(phases, min_size=1, max_size=4))))
 
 
-@settings(deadline=None)  # other work on the machine must not fail it
 @given(configs())
-def test_what_is_rendered_is_parsed_back(config: Config) -> None:
+def test_parse_reads_what_render_wrote(config: Config) -> None:
     assert parse(render(config)) == config
 
 
-@settings(deadline=None, max_examples=50)  # draws line by line, which is slow
+@settings(max_examples=50)  # draws line by line, which is slow
 @given(configs(), st.data())
 def test_comments_and_blank_lines_change_nothing(config: Config, data: st.DataObject) -> None:
     lines: list[str] = []
@@ -49,9 +47,8 @@ def test_comments_and_blank_lines_change_nothing(config: Config, data: st.DataOb
     assert parse("\n".join(["", "# top", "", *lines])) == config
 
 
-@settings(deadline=None)  # other work on the machine must not fail it
 @given(st.text("ab,0159 \n#.-x") | st.text())
-def test_any_text_is_parsed_or_refused(text: str) -> None:
+def test_any_text_parses_or_is_a_usage_error(text: str) -> None:
     try:
         config = parse(text)
     except pydamon.UsageError:
@@ -59,7 +56,7 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
     assert parse(render(config)) == config
 
 
-def test_a_file_as_masim_has_them() -> None:
+def test_a_file_in_the_style_of_masim() -> None:
     text = """\
 #regions
 # name, length, initial data

@@ -1,4 +1,7 @@
-"""Workloads do what they say: their own account against an exact scan, and as a simulation."""
+"""Workloads do what they record: their ground truth against an exact scan, and a simulation.
+
+Private names: the exact scan comes from the ebpf probe, which has no public interface.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ import pydamon
 from pydamon._observe.linux.maps import parse_maps, read_maps
 from pydamon._observe.linux.process import Process
 from pydamon._observe.probes.ebpf.probe import EbpfProbe
-from pydamon._workloads import PATTERNS, Workload, parse, pattern
+from pydamon.workloads import PATTERNS, Workload, parse, pattern
 from tests.integration.conftest import MIB, needs
 
 SMALL = """
@@ -47,7 +50,7 @@ b, 1, 0, 1, rw
 @pytest.mark.parametrize(
     "workload", [Workload("small", "", parse(SMALL)), PATTERNS["hotspots"]], ids=["small", "spots"]
 )
-def test_the_truth_is_what_an_exact_scan_finds(workload: Workload) -> None:
+def test_the_truth_equals_an_exact_scan(workload: Workload) -> None:
     with workload.start() as running, EbpfProbe().open() as session:
         process = Process(running.pid)
         session.set_targets([process], [parse_maps(read_maps(running.pid))])
@@ -56,26 +59,26 @@ def test_the_truth_is_what_an_exact_scan_finds(workload: Workload) -> None:
             session.scan(0, start, end, clear=True)
         begin_ns = time.monotonic_ns()
         time.sleep(0.3)
-        # Between two of its reports the workload may have been kept from running.
+        # The workload may have waited for a CPU between two reports.
         end_ns = time.monotonic_ns()
         time.sleep(0.1)
-        found = {
+        accessed = {
             name: session.scan(0, start, end, clear=False).accessed
             for name, (start, end) in regions.items()
         }
         pages = running.truth.pages(begin_ns, end_ns)
         process.close()
     for truth in pages:
-        bits = found[truth.region]
+        bits = accessed[truth.region]
         assert set(np.unique(truth.chance)) <= {0.0, 1.0}
         expected = truth.chance[: len(bits)] == 1
         assert bits[expected].sum() == expected.sum()
-        # A few pages cannot be cleared yet when they have just been made.
+        # A few pages are too new to be cleared.
         assert bits[~expected].sum() <= 64
 
 
 @pytest.mark.live
-def test_phases_come_one_after_the_other_and_the_end() -> None:
+def test_phases_run_in_order_until_the_end() -> None:
     workload = Workload("short", "", parse(SHORT), repeat=False)
     with workload.start() as running:
         time.sleep(0.7)
@@ -96,7 +99,7 @@ def test_phases_come_one_after_the_other_and_the_end() -> None:
 
 
 @pytest.mark.live
-def test_a_file_is_what_a_region_begins_with(tmp_path: Path) -> None:
+def test_a_region_starts_with_the_content_of_a_file(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.write_bytes(b"x" * 10_000)
     config = parse(f"a, 20000, {data}\n\nidle\n1000")
@@ -109,7 +112,7 @@ def test_a_file_is_what_a_region_begins_with(tmp_path: Path) -> None:
 
 
 @pytest.mark.live
-def test_nothing_is_left_behind() -> None:
+def test_no_process_is_left() -> None:
     workload = replace(pattern("shared"), processes=3)
     with workload.start() as running:
         children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
@@ -122,7 +125,7 @@ def test_nothing_is_left_behind() -> None:
 
 
 @pytest.mark.live
-def test_a_workload_ends_with_who_started_it() -> None:
+def test_a_workload_ends_with_its_parent() -> None:
     text = (
         "import os\n"
         "from pydamon.workloads import pattern\n"
@@ -164,6 +167,6 @@ def test_an_unknown_name() -> None:
 
 def test_a_workload_can_be_simulated() -> None:
     simulated = PATTERNS["hotspots"].simulated()
-    *_, snapshot = pydamon.simulate(simulated.trace, *[[*simulated.ranges]]).run("3s")
+    *_, snapshot = pydamon.simulate(simulated.trace, simulated.ranges).run("3s")
     hot = sum(end - start for name, (start, end) in simulated.regions.items() if "hot" in name)
     assert snapshot.working_set() == pytest.approx(hot, rel=0.05)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import math
 import os
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._act.actions.base import Action, mapped_here_only
+from pydamon._act.actions.base import MemoryAction, mapped_here_only
 from pydamon._act.actions.huge import HUGE_BYTES
 from pydamon._act.memory import Refusal, TargetMemory, refusal_of
 from pydamon._model.errors import SchemeError
+from pydamon._model.ranges import join
 from pydamon._model.regions import PAGE_SIZE, Ranges
 from pydamon._model.schemes.scheme import Scheme
 from pydamon._observe.linux.pages import PRESENT
@@ -34,24 +35,31 @@ _syscall.argtypes = [
 ]
 
 
-class _Migrate(Action):
-    grain_bytes: ClassVar[int] = HUGE_BYTES
+class _Migrate(MemoryAction):
+    """Moves pages to the scheme's nodes; pages that are there already are left alone."""
+
+    grain_bytes = HUGE_BYTES
 
     def __init__(self, scheme: Scheme) -> None:
         super().__init__(scheme)
         if os.uname().machine not in _NUMBERS:
-            raise SchemeError(f"{self.name}: not known how to move pages on {os.uname().machine}")
-        nodes = [(d.node, d.weight) for d in scheme.destinations]
+            raise SchemeError(f"{self.name}: pydamon cannot move pages on {os.uname().machine} yet")
+        nodes = [(place.node, place.weight) for place in scheme.destinations]
         if scheme.target_node is not None and not nodes:
             nodes = [(scheme.target_node, 1)]
         for node, _ in nodes:
             if not (_NODES / f"node{node}").exists():
-                here = sorted(path.name for path in _NODES.glob("node[0-9]*"))
+                names = sorted(path.name for path in _NODES.glob("node[0-9]*"))
                 raise SchemeError(
                     f"{self.name}: there is no memory node {node}",
-                    hint=f"this machine has {', '.join(here) or 'one'}",
+                    hint=f"this machine has {', '.join(names) or 'one node'}",
                 )
-        self._turn = np.repeat([n for n, _ in nodes], [w for _, w in nodes]).astype(np.int32)
+        if not any(weight for _, weight in nodes):
+            raise SchemeError(f"{self.name}: all destinations have a weight of 0")
+        self._nodes = np.array([node for node, _ in nodes], np.int32)
+        common = math.gcd(*(weight for _, weight in nodes))
+        self._turns = np.cumsum([float(weight // common) for _, weight in nodes])
+        """Blocks of 2 MiB take turns: where each node's turn ends in a round."""
 
     def refusal(self, memory: TargetMemory) -> Refusal | None:
         return refusal_of(_call(memory.process.pid, 0, 0, None, 0), "move_pages")
@@ -60,10 +68,8 @@ class _Migrate(Action):
         runs = memory.pages.runs(ranges)
         address = _pages(runs.ranges((runs.flags & PRESENT) != 0))
         status, _ = _move(memory.process.pid, address, None)
-        away = address[(status >= 0) & (status != self._wanted(address))]
-        heads = np.append(True, np.diff(away) != PAGE_SIZE)[: len(away)]
-        tails = np.append(heads[1:], True)[: len(away)]
-        return np.stack([away[heads], away[tails] + PAGE_SIZE], axis=1)
+        elsewhere = address[(status >= 0) & (status != self._wanted(address))]
+        return join(np.stack([elsewhere, elsewhere + PAGE_SIZE], axis=1))
 
     def foreseen(self, memory: TargetMemory, ranges: Ranges) -> int:
         return mapped_here_only(memory, ranges)
@@ -80,14 +86,16 @@ class _Migrate(Action):
 
     def _wanted(self, address: NDArray[np.int64]) -> NDArray[np.int32]:
         """The node that each page should be in: by weight, in turns of 2 MiB."""
-        return self._turn[address // HUGE_BYTES % len(self._turn)]
+        turn = (address // HUGE_BYTES) % self._turns[-1]
+        wanted: NDArray[np.int32] = self._nodes[np.searchsorted(self._turns, turn, side="right")]
+        return wanted
 
 
 class MigrateHot(_Migrate):
     """Moves the hottest first: promotion."""
 
     name = "migrate_hot"
-    hot_first: ClassVar[bool] = True
+    hot_first = True
 
 
 class MigrateCold(_Migrate):
@@ -97,21 +105,25 @@ class MigrateCold(_Migrate):
 
 
 def _pages(ranges: Ranges) -> NDArray[np.int64]:
-    parts = [np.arange(start, end, PAGE_SIZE, dtype=np.int64) for start, end in ranges.tolist()]
-    return np.concatenate([np.empty(0, np.int64), *parts])
+    """The address of every page in ranges."""
+    pages = [np.arange(start, end, PAGE_SIZE, dtype=np.int64) for start, end in ranges.tolist()]
+    return np.concatenate([np.empty(0, np.int64), *pages])
 
 
 def _move(
     pid: int, address: NDArray[np.int64], nodes: NDArray[np.int32] | None
 ) -> tuple[NDArray[np.int32], int]:
-    """Move pages, or ask where they are: the node of each, or minus an errno; the call's errno."""
+    """Move pages, or without *nodes* look where they are.
+
+    The node of each page, or minus an errno; and the errno of the call.
+    """
     status = np.full(len(address), -1, np.int32)
     if not len(address):
         return status, 0
     address = np.ascontiguousarray(address)
-    given = None if nodes is None else np.ascontiguousarray(nodes)
-    at = None if given is None else given.ctypes.data
-    return status, _call(pid, len(address), address.ctypes.data, at, status.ctypes.data)
+    wanted = None if nodes is None else np.ascontiguousarray(nodes)
+    pointer = None if wanted is None else wanted.ctypes.data
+    return status, _call(pid, len(address), address.ctypes.data, pointer, status.ctypes.data)
 
 
 def _call(pid: int, count: int, address: int, nodes: int | None, status: int) -> int:

@@ -1,16 +1,16 @@
-"""`pageout`, `cold`, `lru_prio`, `lru_deprio`, `willneed`: what reclaim takes, and when."""
+"""`pageout`, `cold`, `lru_prio`, `lru_deprio`, `willneed`: memory in, out, or next to go."""
 
 from __future__ import annotations
 
 import ctypes
+import math
 import time
-from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._act.actions.base import Action, advice_refusal, advise, mapped_here_only
+from pydamon._act.actions.base import MemoryAction, advice_refusal, advise, mapped_here_only
 from pydamon._act.actions.huge import HUGE_BYTES
 from pydamon._act.memory import Refusal, TargetMemory, holds_swap, refusal_of
 from pydamon._model.ranges import intersect, size_of, subtract, union
@@ -22,30 +22,33 @@ from pydamon._observe.linux.pages import HUGE, PRESENT, SWAPPED
 __all__ = ["Cold", "LruDeprio", "LruPrio", "Pageout", "Willneed"]
 
 
-class Pageout(Action):
+class Pageout(MemoryAction):
     """Writes pages to swap, or to their file, and frees them.
 
-    Anonymous memory is left alone where there is no swap: the kernel would keep its pages, but
-    split huge ones. What counts as done are bytes that were resident before and are not after.
+    Without swap, anonymous memory is left alone: the kernel would keep its pages, but split huge
+    ones. Bytes count as done that were resident before and are not afterwards.
     """
 
     name = "pageout"
-    takes: ClassVar[bool] = True
-    grain_bytes: ClassVar[int] = HUGE_BYTES
+    takes = True
+    grain_bytes = HUGE_BYTES
 
     def __init__(self, scheme: Scheme) -> None:
         super().__init__(scheme)
-        self._looked = WeakKeyDictionary[TargetMemory, tuple[float, bool]]()
+        self._swap = WeakKeyDictionary[TargetMemory, tuple[float, bool]]()
+        """When somebody looked for swap, and whether there was any."""
 
     def refusal(self, memory: TargetMemory) -> Refusal | None:
         return advice_refusal(memory, MADV_PAGEOUT)
 
     def _holds_swap(self, memory: TargetMemory) -> bool:
-        """Whether there is swap; looked up once a second."""
-        now = time.monotonic()
-        if memory not in self._looked or now - self._looked[memory][0] > 1:
-            self._looked[memory] = (now, holds_swap(memory.process.pid))
-        return self._looked[memory][1]
+        """Whether there is free swap; looked up once a second."""
+        now_s = time.monotonic()
+        looked_s, has_swap = self._swap.get(memory, (-math.inf, False))
+        if now_s - looked_s > 1:
+            has_swap = holds_swap(memory.process.pid)
+            self._swap[memory] = (now_s, has_swap)
+        return has_swap
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
         runs = memory.pages.runs(ranges)
@@ -64,15 +67,15 @@ class Pageout(Action):
         return size_of(ranges) - memory.pages.runs(ranges).bytes_with(PRESENT)
 
 
-class Cold(Action):
+class Cold(MemoryAction):
     """Moves resident pages to where the kernel looks first when it needs memory.
 
-    It takes nothing by itself. What counts as done are resident bytes that the kernel took the
-    advice for; it passes over pages that other processes map too.
+    It takes nothing by itself. Resident bytes count as done for which the kernel took the advice;
+    it passes over pages that other processes map too.
     """
 
     name = "cold"
-    grain_bytes: ClassVar[int] = HUGE_BYTES
+    grain_bytes = HUGE_BYTES
 
     def refusal(self, memory: TargetMemory) -> Refusal | None:
         return advice_refusal(memory, MADV_COLD)
@@ -89,22 +92,21 @@ class Cold(Action):
 
 
 class LruDeprio(Cold):
-    """The same, by the name that the kernel's DAMON has for it in physical memory."""
+    """The same: the kernel's DAMON calls it so in physical memory."""
 
     name = "lru_deprio"
 
 
-class Willneed(Action):
-    """Starts to read what is swapped or in files into memory.
+class Willneed(MemoryAction):
+    """Starts to read swapped memory, or memory of files, into the kernel's caches.
 
-    The kernel reads into its caches, behind the process's back, so that nothing in the process
-    shows it yet: what counts as done are bytes, not resident before, that the kernel took the
-    advice for.
+    The page tables of the process do not show it yet, so bytes count as done that were not resident
+    before and for which the kernel took the advice.
     """
 
     name = "willneed"
-    hot_first: ClassVar[bool] = True
-    of_resident: ClassVar[bool] = False
+    hot_first = True
+    of_resident = False
 
     def refusal(self, memory: TargetMemory) -> Refusal | None:
         return advice_refusal(memory, MADV_WILLNEED)
@@ -112,7 +114,7 @@ class Willneed(Action):
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
         runs = memory.pages.runs(ranges)
         absent = subtract(ranges, runs.ranges((runs.flags & PRESENT) != 0))
-        # Elsewhere nothing was ever written: there is nothing to read.
+        # Nothing was ever written elsewhere, so there is nothing to read.
         swapped = runs.ranges((runs.flags & (PRESENT | SWAPPED)) == SWAPPED)
         return intersect(absent, union(np.concatenate([memory.in_files, swapped])))
 
@@ -120,7 +122,7 @@ class Willneed(Action):
         return advise(memory, ranges, MADV_WILLNEED)
 
 
-_MOST = 1024
+_MAX_IOVECS = 1024
 _readv = ctypes.CDLL(None, use_errno=True).process_vm_readv
 _readv.restype = ctypes.c_ssize_t
 _readv.argtypes = [
@@ -131,22 +133,22 @@ _readv.argtypes = [
 ]
 
 
-class LruPrio(Action):
-    """Marks resident pages as used, twice, by reading a byte of each (process_vm_readv).
+class LruPrio(MemoryAction):
+    """Marks resident pages as used, by reading a byte of each twice (process_vm_readv).
 
-    There is no call for it; this is how the kernel learns of use that no page table shows. What
-    counts as done are bytes of the pages that could be read.
+    No system call marks pages; a read is how the kernel learns of a use that no page table shows.
+    Bytes of the pages that could be read count as done.
     """
 
     name = "lru_prio"
-    hot_first: ClassVar[bool] = True
+    hot_first = True
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
         runs = memory.pages.runs(ranges)
         return runs.ranges((runs.flags & PRESENT) != 0)
 
     def refusal(self, memory: TargetMemory) -> Refusal | None:
-        # The kernel asks for the right first: who has it is told that nothing is at address 0.
+        # The kernel checks the right first, and only then that nothing is mapped at address 0.
         done = _read(memory.process.pid, np.zeros(1, np.uint64))
         return refusal_of(max(0, -done), "process_vm_readv")
 
@@ -157,19 +159,19 @@ class LruPrio(Action):
             step = HUGE_BYTES if flags & HUGE else PAGE_SIZE
             pages.append(np.arange(start, end, step, dtype=np.uint64))
         addresses = np.concatenate([np.empty(0, np.uint64), *pages])
-        reached = 0
-        for at in range(0, len(addresses), _MOST):
-            part = addresses[at : at + _MOST]
-            _read(memory.process.pid, part)
-            reached += max(0, _read(memory.process.pid, part))
-        return size_of(ranges) * reached // max(1, len(addresses))
+        read_pages = 0
+        for at in range(0, len(addresses), _MAX_IOVECS):
+            chunk = addresses[at : at + _MAX_IOVECS]
+            _read(memory.process.pid, chunk)
+            read_pages += max(0, _read(memory.process.pid, chunk))
+        return size_of(ranges) * read_pages // max(1, len(addresses))
 
 
 def _read(pid: int, addresses: NDArray[np.uint64]) -> int:
-    """Read a byte at each address: how many could be read, or minus the errno."""
+    """Read a byte at each address: the number of bytes read, or minus the errno."""
     count = len(addresses)
-    there = np.stack([addresses, np.ones(count, np.uint64)], axis=1)
-    here = ctypes.create_string_buffer(count)
-    local = np.array([[ctypes.addressof(here), count]], np.uint64)
-    done = _readv(pid, local.ctypes.data, 1, there.ctypes.data, count, 0)
+    remote = np.stack([addresses, np.ones(count, np.uint64)], axis=1)
+    buffer = ctypes.create_string_buffer(count)
+    local = np.array([[ctypes.addressof(buffer), count]], np.uint64)
+    done = _readv(pid, local.ctypes.data, 1, remote.ctypes.data, count, 0)
     return int(done) if done >= 0 else -ctypes.get_errno()

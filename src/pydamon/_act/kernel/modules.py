@@ -6,9 +6,9 @@
     ...
     module.stop()
 
-Each is on or off for the whole machine, and goes on when this process is gone; so it is written
-down in /run which of them we switched on, and what its parameters were before. What somebody else
-switched on is never changed. Defaults and meanings are the kernel's (Linux,
+Each module is on or off for the whole machine, and stays on when this process ends. So /run keeps
+a note of each module that pydamon switched on, with the parameters from before. A module that
+somebody else switched on is never changed. Defaults and meanings are the kernel's (Linux,
 Documentation/admin-guide/mm/damon/).
 """
 
@@ -22,7 +22,13 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from attrs import fields
 
-from pydamon._act.kernel.parameters import LruSortParameters, ModuleParameters, ReclaimParameters
+from pydamon._act.kernel.parameters import (
+    LruSortParameters,
+    ModuleParameters,
+    ReclaimParameters,
+    read_parameters,
+    to_files,
+)
 from pydamon._model.errors import KernelError, ProbeUnavailable
 from pydamon._observe.kernel.claim import MODULES, STATE, describe_user, started_at
 from pydamon._observe.kernel.files import Files
@@ -41,7 +47,19 @@ P = TypeVar("P", bound=ModuleParameters)
 
 @dataclass(frozen=True, slots=True)
 class ModuleStatus:
-    """Whether a module is on, since when that is our doing, and its counters by their names."""
+    """The status of DAMON_RECLAIM or DAMON_LRU_SORT.
+
+    Attributes
+    ----------
+    enabled
+        Whether the module is on.
+    ours
+        Whether a pydamon switched it on.
+    kdamond
+        The pid of its kernel thread.
+    counters
+        The kernel's counters by name.
+    """
 
     enabled: bool
     ours: bool
@@ -51,7 +69,9 @@ class ModuleStatus:
 
 class _Module:
     name: ClassVar[str]
+    """The kernel's name of the module."""
     since: ClassVar[str]
+    """The release that brought it."""
 
     def __init__(
         self, *, modules: Path = MODULES, admin: Path = ADMIN, state: Path = STATE
@@ -61,35 +81,36 @@ class _Module:
 
     @property
     def available(self) -> bool:
-        """Whether this kernel has it."""
+        """Whether this kernel has the module."""
         return self._files.has("enabled")
 
     @property
     def enabled(self) -> bool:
-        """Whether it is on."""
-        self._needed()
+        """Whether the module is on."""
+        self._require()
         return self._files.read("enabled") == "Y"
 
     @property
     def ours(self) -> bool:
-        """Whether it is on because we, or an earlier pydamon, switched it on."""
+        """Whether the module is on because this or an earlier pydamon switched it on."""
         record = self._record()
-        pid = self._kdamond
-        return bool(
-            record and self.enabled and (record["kdamond"], record["started"]) == _identity(pid)
-        )
+        identity = _identity(self._kdamond)
+        return bool(record and self.enabled and (record["kdamond"], record["started"]) == identity)
 
     def stop(self) -> None:
-        """Switch it off, and give its parameters the values that they had before.
+        """Switch the module off, and restore its parameters of before.
 
-        Raises `KernelError` where somebody else switched it on.
+        Raises
+        ------
+        KernelError
+            Where somebody else switched it on.
         """
         if self.enabled:
             self._refuse_foreign()
             self._files.write("enabled", "N")
         record = self._record()
-        for name, text in (record or {"before": {}})["before"].items():
-            self._files.write(name, text)
+        if record:
+            self._write(record["before"])
         with suppress(FileNotFoundError):
             self._path.unlink()
 
@@ -110,8 +131,8 @@ class _Module:
         record = {"kdamond": pid, "started": started, "before": before}
         self._path.write_text(json.dumps(record))
 
-    def _write(self, values: dict[str, str]) -> None:
-        for name, text in values.items():
+    def _write(self, texts: dict[str, str]) -> None:
+        for name, text in texts.items():
             self._files.write(name, text)
 
     def _refuse_foreign(self) -> None:
@@ -120,7 +141,7 @@ class _Module:
                 f"{self.name.upper()} was switched on by somebody else, and is left as it is"
             )
 
-    def _needed(self) -> None:
+    def _require(self) -> None:
         if not self.available:
             name = self.name.upper()
             raise ProbeUnavailable(f"this kernel has no {name} (CONFIG_{name}, Linux {self.since})")
@@ -134,7 +155,7 @@ class _Module:
 
     @property
     def _kdamond(self) -> int:
-        # DAMON_STAT does not say.
+        # DAMON_STAT has no such file.
         return self._files.number("kdamond_pid") if self._files.has("kdamond_pid") else 0
 
     @property
@@ -144,57 +165,96 @@ class _Module:
 
 class _TunableModule(_Module, Generic[P]):
     kind: type[P]
+    """The type of its parameters."""
 
     def status(self) -> ModuleStatus:
-        """Whether it is on, and what it has done."""
-        self._needed()
-        names = [path.name for path in self._files.root.iterdir()]
+        """Return whether the module is on, and its counters.
+
+        Raises
+        ------
+        ProbeUnavailable
+            Where this kernel lacks the module.
+        """
+        self._require()
+        names = sorted(path.name for path in self._files.root.iterdir())
         counters = {
-            name: self._files.number(name)
-            for name in sorted(names)
-            if name.startswith(("nr_", "bytes_"))
+            name: self._files.number(name) for name in names if name.startswith(("nr_", "bytes_"))
         }
         return ModuleStatus(self.enabled, self.ours, self._kdamond, counters)
 
     def parameters(self) -> P:
-        """What it is told now."""
-        self._needed()
-        return self.kind.of_files(self._files)
+        """Return the parameters of now; raises `ProbeUnavailable` as `status` does."""
+        self._require()
+        return read_parameters(self.kind, self._files)
 
     def start(self, parameters: P | None = None) -> None:
-        """Switch it on; it stays on until `stop`.
+        """Switch the module on; it stays on until `stop`, even when this process ends.
 
-        Raises `ProbeUnavailable` where this kernel lacks it or somebody uses DAMON, and
-        `KernelError` where it is on already.
+        Parameters
+        ----------
+        parameters
+            What it is told; the kernel's defaults if `None`.
+
+        Raises
+        ------
+        ProbeUnavailable
+            Where this kernel lacks the module or a parameter, or somebody uses DAMON.
+        KernelError
+            Where the module is on already.
         """
-        self._needed()
-        self._switch_on(self._wanted(parameters))
+        self._require()
+        self._switch_on(self._texts(parameters))
 
     def change(self, parameters: P) -> None:
-        """Give it other parameters while it is on; raises `KernelError` where it is not ours."""
-        self._needed()
+        """Give the module other parameters while it is on.
+
+        Parameters
+        ----------
+        parameters
+            All parameters, not only those that change.
+
+        Raises
+        ------
+        KernelError
+            Where somebody else switched it on.
+        ProbeUnavailable
+            Where this kernel lacks the module or a parameter.
+        """
+        self._require()
         self._refuse_foreign()
-        self._write(self._wanted(parameters))
+        self._write(self._texts(parameters))
         self._files.write("commit_inputs", "Y")
 
-    def _wanted(self, parameters: P | None) -> dict[str, str]:
-        parameters = parameters or self.kind()
-        default = self.kind().as_files()
+    def _texts(self, parameters: P | None) -> dict[str, str]:
+        """The files to write; a file that this kernel lacks matters unless it has its default."""
+        default = to_files(self.kind())
         since = {
-            one.metadata["file"]: one.metadata["since"] for one in fields(self.kind) if one.metadata
+            attribute.metadata["file"]: attribute.metadata["since"]
+            for attribute in fields(self.kind)
+            if attribute.metadata
         }
-        wanted = {}
-        for name, text in parameters.as_files().items():
+        texts = {}
+        for name, text in to_files(parameters or self.kind()).items():
             if self._files.has(name):
-                wanted[name] = text
+                texts[name] = text
             elif text != default[name]:
                 came = f", which came with Linux {since[name]}" if since.get(name) else ""
                 raise ProbeUnavailable(f"this kernel's {self.name.upper()} has no {name}{came}")
-        return wanted
+        return texts
 
 
 class ReclaimModule(_TunableModule[ReclaimParameters]):
-    """DAMON_RECLAIM (CONFIG_DAMON_RECLAIM, Linux 5.16)."""
+    """DAMON_RECLAIM, which pages out idle memory (CONFIG_DAMON_RECLAIM, Linux 5.16).
+
+    Examples
+    --------
+    ::
+
+        module = pydamon.ReclaimModule()
+        module.start(pydamon.ReclaimParameters(min_age="1min", quota_bytes="64M"))
+        print(module.status().counters)
+        module.stop()
+    """
 
     name = "damon_reclaim"
     since = "5.16"
@@ -202,7 +262,16 @@ class ReclaimModule(_TunableModule[ReclaimParameters]):
 
 
 class LruSortModule(_TunableModule[LruSortParameters]):
-    """DAMON_LRU_SORT (CONFIG_DAMON_LRU_SORT, Linux 6.0)."""
+    """DAMON_LRU_SORT, which sorts the LRU lists (CONFIG_DAMON_LRU_SORT, Linux 6.0).
+
+    Examples
+    --------
+    ::
+
+        module = pydamon.LruSortModule()
+        module.start(pydamon.LruSortParameters(cold_min_age="5min"))
+        module.stop()
+    """
 
     name = "damon_lru_sort"
     since = "6.0"
@@ -211,10 +280,17 @@ class LruSortModule(_TunableModule[LruSortParameters]):
 
 @dataclass(frozen=True, slots=True)
 class StatStatus:
-    """What DAMON_STAT knows of the machine's memory.
+    """What DAMON_STAT knows about the machine's memory.
 
-    `bandwidth_bytes` is estimated to be accessed a second. `idle_ms[i]` is for how long the
-    percentile *i* (0 to 100) of the memory has been idle; below 0 it is accessed, and for how long.
+    Attributes
+    ----------
+    enabled, ours
+        As in `ModuleStatus`.
+    bandwidth_bytes
+        An estimate of the bytes accessed a second.
+    idle_ms
+        ``idle_ms[p]`` is for how long the percentile *p* (0 to 100) of the memory has been idle;
+        below 0 it is accessed, and for how long.
     """
 
     enabled: bool
@@ -224,24 +300,48 @@ class StatStatus:
 
 
 class StatModule(_Module):
-    """DAMON_STAT (CONFIG_DAMON_STAT, Linux 6.17): has no parameters."""
+    """DAMON_STAT, which measures idle time (CONFIG_DAMON_STAT, Linux 6.17). No parameters.
+
+    Examples
+    --------
+    ::
+
+        module = pydamon.StatModule()
+        module.start()
+        print(module.status().idle_ms[50])
+        module.stop()
+    """
 
     name = "damon_stat"
     since = "6.17"
 
     def status(self) -> StatStatus:
-        """Whether it is on, and what it has found out."""
+        """Return whether the module is on, and what it measured.
+
+        Raises
+        ------
+        ProbeUnavailable
+            Where this kernel lacks the module.
+        """
         enabled = self.enabled
         idle = self._files.read("memory_idle_ms_percentiles").split(",") if enabled else []
         bandwidth = self._files.number("estimated_memory_bandwidth") if enabled else 0
         return StatStatus(enabled, self.ours, bandwidth, tuple(map(int, idle)))
 
     def start(self) -> None:
-        """Switch it on; it stays on until `stop`."""
-        self._needed()
+        """Switch the module on; it stays on until `stop`, even when this process ends.
+
+        Raises
+        ------
+        ProbeUnavailable
+            Where this kernel lacks the module, or somebody uses DAMON.
+        KernelError
+            Where the module is on already.
+        """
+        self._require()
         self._switch_on({})
 
 
 def _identity(pid: int) -> tuple[int, int]:
-    """A pid with its start time."""
+    """A pid with the start time of its process."""
     return pid, started_at(pid)

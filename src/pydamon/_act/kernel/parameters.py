@@ -1,8 +1,8 @@
-"""What DAMON_RECLAIM and DAMON_LRU_SORT are told: their parameters, typed, and as their files."""
+"""Parameters of DAMON_RECLAIM and DAMON_LRU_SORT: typed, and as the kernel's files hold them."""
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, TypeVar
 
 from attrs import field, fields, frozen
 
@@ -11,13 +11,20 @@ from pydamon._model.schemes import Watermarks
 from pydamon._model.schemes.fields import Ns, count, duration_ns, flag, naming, permil, size
 from pydamon._observe.kernel.files import Files
 
-__all__ = ["LruSortParameters", "ModuleParameters", "ReclaimParameters"]
+__all__ = [
+    "LruSortParameters",
+    "ModuleParameters",
+    "ReclaimParameters",
+    "read_parameters",
+    "to_files",
+]
 
 _US, _MS = 10**3, 10**6
+P = TypeVar("P", bound="ModuleParameters")
 
 
 def _file(name: str, unit: int = 1, *, since: str = "") -> dict[str, Any]:
-    """Metadata of a field: its file, of which unit, and the release that brought it."""
+    """Metadata of a field: its file, the unit of the file, and the release that brought it."""
     return {"file": name, "unit": unit, "since": since}
 
 
@@ -27,9 +34,9 @@ def _marks(high: int, mid: int, low: int, interval: str | Ns = "5s") -> Watermar
 
 @frozen(kw_only=True, field_transformer=naming)
 class ModuleParameters:
-    """What all of them have: `quota_time` every `quota_reset`, and how memory is monitored.
+    """Parameters that `ReclaimParameters` and `LruSortParameters` share.
 
-    Of physical memory from `region_start` to `region_end` (0 and 0: the largest block there is).
+    Raises `UsageError` for values that make no sense.
     """
 
     quota_time_ns: Ns = field(
@@ -70,47 +77,40 @@ class ModuleParameters:
         if self.region_start > self.region_end:
             raise UsageError("region_start: must not be above region_end")
 
-    def as_files(self) -> dict[str, str]:
-        """What each file is to hold."""
-        found = {
-            "wmarks_interval": str(self.watermarks.interval_ns // _US),
-            "wmarks_high": str(self.watermarks.high),
-            "wmarks_mid": str(self.watermarks.mid),
-            "wmarks_low": str(self.watermarks.low),
-        }
-        for one in fields(type(self)):
-            if one.metadata:
-                value, unit = getattr(self, one.name), one.metadata["unit"]
-                text = "NY"[value] if isinstance(value, bool) else str(value // unit)
-                found[one.metadata["file"]] = text
-        return found
-
-    @classmethod
-    def of_files(cls, files: Files) -> Self:
-        """What the files hold; a file that this kernel lacks leaves the default."""
-        values: dict[str, Any] = {}
-        for one in fields(cls):
-            if one.metadata and files.has(one.metadata["file"]):
-                text = files.read(one.metadata["file"])
-                name = one.alias or one.name
-                if text in ("Y", "N"):
-                    values[name] = text == "Y"
-                elif one.name.endswith("_ns"):
-                    values[name] = Ns(int(text) * one.metadata["unit"])
-                else:
-                    values[name] = int(text)
-        high, mid, low = (files.number(f"wmarks_{name}") for name in ("high", "mid", "low"))
-        interval = Ns(files.number("wmarks_interval") * _US)
-        return cls(**values, watermarks=_marks(high, mid, low, interval))
-
 
 @frozen(kw_only=True, field_transformer=naming)
 class ReclaimParameters(ModuleParameters):
-    """DAMON_RECLAIM pages out what nobody accessed for `min_age`.
+    """Parameters of DAMON_RECLAIM, which pages out memory that was idle for a while.
 
-    At most `quota_bytes` a reset interval; less where `memory_pressure_us` (of stalls a reset
-    interval) or `feedback` (of 10,000, by you) say that it is enough. With `skip_anon` file pages
-    only. `tuned_intervals` lets it choose its intervals.
+    Parameters
+    ----------
+    min_age
+        Page out memory that was not accessed for this long.
+    quota_bytes
+        Page out at most this much in each `quota_reset`.
+    memory_pressure_us
+        Tune the quota to this much stalling for memory in each `quota_reset`; 0 is off.
+    feedback
+        Tune the quota by a score of yours, of 10,000; 0 is off.
+    skip_anon
+        Page out file pages only.
+    tuned_intervals
+        Let the module choose its intervals.
+    quota_time, quota_reset
+        Spend at most `quota_time` on acting in each `quota_reset`.
+    sample, aggr, min_regions, max_regions
+        How physical memory is monitored, as in `Attrs`.
+    region_start, region_end
+        The physical addresses to monitor; 0 and 0 are the largest block of memory.
+    watermarks
+        The shares of free memory between which the module is on.
+
+    Examples
+    --------
+    >>> from pydamon import ReclaimParameters
+    >>> parameters = ReclaimParameters(min_age="1min", quota_bytes="64M")
+    >>> parameters.min_age_ns, parameters.quota_bytes
+    (60000000000, 67108864)
     """
 
     min_age_ns: Ns = field(
@@ -137,12 +137,34 @@ class ReclaimParameters(ModuleParameters):
 
 @frozen(kw_only=True, field_transformer=naming)
 class LruSortParameters(ModuleParameters):
-    """DAMON_LRU_SORT moves pages in the LRU lists: to the front what is accessed in at least
-    `hot_permil` of the samples, to the back what nobody accessed for `cold_min_age`.
+    """Parameters of DAMON_LRU_SORT, which moves pages within the LRU lists.
 
-    `active_bp` (of 10,000) is which share of memory should be active, where the kernel can tune
-    for that; `tuned_intervals` lets it choose its intervals. With `recheck_pages` it looks at each
-    page once more before it moves it.
+    Parameters
+    ----------
+    hot_permil
+        Memory accessed in at least this share of the samples, in thousandths, moves to the front.
+    cold_min_age
+        Memory not accessed for this long moves to the back.
+    active_bp
+        Tune for this share of memory, of 10,000, to be active; 0 is off.
+    tuned_intervals
+        Let the module choose its intervals.
+    recheck_pages
+        Look at each page once more before it is moved.
+    quota_time, quota_reset
+        Spend at most `quota_time` on acting in each `quota_reset`.
+    sample, aggr, min_regions, max_regions
+        How physical memory is monitored, as in `Attrs`.
+    region_start, region_end
+        The physical addresses to monitor; 0 and 0 are the largest block of memory.
+    watermarks
+        The shares of free memory between which the module is on.
+
+    Examples
+    --------
+    >>> from pydamon import LruSortParameters
+    >>> LruSortParameters(hot_permil="40%", cold_min_age="5min").hot_permil
+    400
     """
 
     hot_permil: int = field(default=500, converter=permil, metadata=_file("hot_thres_access_freq"))
@@ -162,3 +184,38 @@ class LruSortParameters(ModuleParameters):
         default=False, converter=flag, metadata=_file("filter_young_pages", since="7.0")
     )
     watermarks: Watermarks = field(default=_marks(200, 150, 50))
+
+
+def to_files(parameters: ModuleParameters) -> dict[str, str]:
+    """The text of each file."""
+    watermarks = parameters.watermarks
+    texts = {
+        "wmarks_interval": str(watermarks.interval_ns // _US),
+        "wmarks_high": str(round(1000 * watermarks.high_share)),
+        "wmarks_mid": str(round(1000 * watermarks.mid_share)),
+        "wmarks_low": str(round(1000 * watermarks.low_share)),
+    }
+    for attribute in fields(type(parameters)):
+        if attribute.metadata:
+            value, unit = getattr(parameters, attribute.name), attribute.metadata["unit"]
+            text = "NY"[value] if isinstance(value, bool) else str(value // unit)
+            texts[attribute.metadata["file"]] = text
+    return texts
+
+
+def read_parameters(kind: type[P], files: Files) -> P:
+    """Parameters from files; a file that this kernel lacks leaves the default."""
+    values: dict[str, Any] = {}
+    for attribute in fields(kind):
+        if attribute.metadata and files.has(attribute.metadata["file"]):
+            text = files.read(attribute.metadata["file"])
+            name = attribute.alias or attribute.name
+            if text in ("Y", "N"):
+                values[name] = text == "Y"
+            elif attribute.name.endswith("_ns"):
+                values[name] = Ns(int(text) * attribute.metadata["unit"])
+            else:
+                values[name] = int(text)
+    high, mid, low = (files.number(f"wmarks_{name}") for name in ("high", "mid", "low"))
+    interval = Ns(files.number("wmarks_interval") * _US)
+    return kind(**values, watermarks=_marks(high, mid, low, interval))

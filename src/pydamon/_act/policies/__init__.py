@@ -1,4 +1,4 @@
-"""Ready uses of schemes: one file each, and one line in `types`.
+"""Policies, ready uses of schemes: one file each, and one line of registration (`config._TYPES`).
 
 The names stand in `__init__.pyi`, and are imported when they are used: help needs no service.
 """

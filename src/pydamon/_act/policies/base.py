@@ -1,4 +1,4 @@
-"""What a policy is: schemes for one purpose, with few parameters that have good defaults."""
+"""The base of policies: schemes for one purpose, with a few parameters that have defaults."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from attrs import field, frozen
 
 from pydamon._model.schemes import Scheme, Watermarks
-from pydamon._model.schemes.fields import Ns, duration_ns, naming, permil
+from pydamon._model.schemes.fields import Ns, Share, duration_ns, naming, thousandths
 
 if TYPE_CHECKING:
     from pydamon._model.snapshot import Snapshot
@@ -17,7 +17,17 @@ __all__ = ["Policy", "WhileMemoryIsShort"]
 
 
 class Policy(ABC):
-    """Parameters, as fields of a frozen attrs class whose docstring is the help of its command."""
+    """Schemes for one purpose.
+
+    A policy is a frozen attrs class. Its fields are its parameters, in Python and in files; fields
+    with a `help` in their metadata are options of its command, too. The beginning of the docstring,
+    up to the first section, is the description of the command.
+
+    Attributes
+    ----------
+    name : str
+        The name of the policy and of its command.
+    """
 
     name: ClassVar[str]
 
@@ -26,14 +36,14 @@ class Policy(ABC):
         """The schemes that it consists of."""
 
     def figures(self, snapshot: Snapshot) -> dict[str, object]:
-        """What its status shows besides the statistics of its schemes."""
+        """Figures for its status, besides the statistics of its schemes."""
         del snapshot
         return {}
 
 
 @frozen(kw_only=True, field_transformer=naming)
 class WhileMemoryIsShort(Policy):
-    """What the kernel's modules have in common: a time quota, and watermarks of free memory."""
+    """The parameters that policies after the kernel's modules share: time quota and watermarks."""
 
     quota_time_ns: Ns = field(
         default=Ns(10**7),
@@ -53,25 +63,32 @@ class WhileMemoryIsShort(Policy):
         converter=duration_ns,
         metadata={"help": "How often to look at how much memory is free"},
     )
-    high: int = field(
-        default=500,
-        converter=permil,
-        metadata={"help": "Off above so much free memory", "percent": True},
+    high_share: Share = field(
+        default=Share(0.5),
+        alias="high",
+        converter=thousandths,
+        metadata={"help": "Off above this share of free memory", "percent": True},
     )
-    mid: int = field(
-        default=400, converter=permil, metadata={"help": "On again below this", "percent": True}
+    mid_share: Share = field(
+        default=Share(0.4),
+        alias="mid",
+        converter=thousandths,
+        metadata={"help": "On again below this share", "percent": True},
     )
-    low: int = field(
-        default=200, converter=permil, metadata={"help": "Off below this", "percent": True}
+    low_share: Share = field(
+        default=Share(0.2),
+        alias="low",
+        converter=thousandths,
+        metadata={"help": "Off below this share", "percent": True},
     )
 
     @property
     def watermarks(self) -> Watermarks:
-        """Those of its schemes."""
+        """The watermarks of its schemes."""
         return Watermarks(
             metric="free_mem_rate",
             interval=self.watermark_interval_ns,
-            high=self.high,
-            mid=self.mid,
-            low=self.low,
+            high=self.high_share,
+            mid=self.mid_share,
+            low=self.low_share,
         )

@@ -1,4 +1,4 @@
-"""The configuration of a service: whose memory, how it is watched, and which policies run."""
+"""The configuration of a service: which processes, how they are monitored, and which schemes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from attrs import field, frozen
+from attrs import asdict, field, frozen
 
 from pydamon._act.policies.base import Policy
 from pydamon._act.policies.lru_sort import LruSort
@@ -16,7 +16,7 @@ from pydamon._act.policies.thp import Thp
 from pydamon._act.policies.tier import Tier
 from pydamon._act.schemes.damo import read_damo
 from pydamon._act.schemes.toml import build, build_all, load
-from pydamon._model.attrs import Attrs, IntervalGoal
+from pydamon._model.attrs import IntervalGoal
 from pydamon._model.errors import UsageError
 from pydamon._model.plain import Node, near, shown
 from pydamon._model.schemes import Scheme
@@ -30,21 +30,21 @@ from pydamon._model.schemes.fields import (
     optional_count,
     text,
 )
-from pydamon._observe.sampling.open import check_budget
+from pydamon._observe.options import MonitorOptions, check_budget
 
 __all__ = ["POLICIES", "Config", "Monitoring", "TargetSelection", "load_config"]
 
-_PIDS = 1 << 31
-"""What does not fit into a pid_t."""
-_LONGEST_NAME = 200
+_PID_LIMIT = 1 << 31
+"""The first number that does not fit into a pid_t."""
+_MAX_NAME_BYTES = 200
 
 
 def _pids(value: Iterable[int]) -> tuple[int, ...]:
     if isinstance(value, str):
         raise UsageError(f"not a list of pids: {shown(value)}")
     pids = tuple(count(pid) for pid in value)
-    if not all(0 < pid < _PIDS for pid in pids):
-        raise UsageError(f"a pid is a number from 1 to {_PIDS - 1:,}")
+    if not all(0 < pid < _PID_LIMIT for pid in pids):
+        raise UsageError(f"a pid is a number from 1 to {_PID_LIMIT - 1:,}")
     return pids
 
 
@@ -56,10 +56,31 @@ def _words(value: Iterable[str]) -> tuple[str, ...]:
 
 @frozen(kw_only=True, field_transformer=naming)
 class TargetSelection:
-    """The processes that are meant: by one of these.
+    """Which processes a service acts on: exactly one of `pids`, `command`, `cgroup` and `user`.
 
-    `pids`, with the processes that they start, unless `children` is false; a `command` to start;
-    all of a `cgroup` (its path below /sys/fs/cgroup) or of a `user`, as they come and go.
+    Parameters
+    ----------
+    pids
+        Processes by pid.
+    children
+        With `pids` and `command`: also the processes that these start.
+    command
+        A program to start, with its arguments.
+    cgroup
+        All processes of a cgroup (its path below /sys/fs/cgroup), as they come and go.
+    user
+        All processes of a user, as they come and go.
+
+    Raises
+    ------
+    UsageError
+        For none or several of the four.
+
+    Examples
+    --------
+    >>> from pydamon.policies import TargetSelection
+    >>> TargetSelection(pids=[1234], children=False).pids
+    (1234,)
     """
 
     pids: tuple[int, ...] = field(default=(), converter=_pids)
@@ -69,7 +90,7 @@ class TargetSelection:
     user: str = field(default="", converter=text)
 
     def __attrs_post_init__(self) -> None:
-        named = [n for n in ("pids", "command", "cgroup", "user") if getattr(self, n)]
+        named = [name for name in ("pids", "command", "cgroup", "user") if getattr(self, name)]
         if len(named) != 1:
             raise UsageError(
                 f"{' and '.join(named)}: name one of them only" if named else "nobody is named",
@@ -100,10 +121,28 @@ def _goal(value: IntervalGoal | None) -> IntervalGoal | None:
 
 @frozen(kw_only=True, field_transformer=naming)
 class Monitoring:
-    """How accesses are watched: as in `pydamon.monitor`, but not by the kernel unless asked to.
+    """How a service monitors: an engine, and the `MonitorOptions` that configuration files have.
 
-    For pydamon reads back what was done and has a guard, which the kernel does not; and a service
-    runs for long, while the kernel's DAMON has one user at a time.
+    The default engine is sampling, not ``"auto"``: pydamon verifies what a scheme did and has a
+    guard, and the kernel's DAMON has one user at a time, while a service runs for long.
+
+    Parameters
+    ----------
+    engine
+        ``"sampling"`` or ``"kernel"``.
+    sample, aggr, update, min_regions, max_regions, cpu_budget_percent, goal
+        As in `MonitorOptions`; `goal` comes from damo's files only.
+
+    Raises
+    ------
+    UsageError
+        For a value that makes no sense, alone or together with the others.
+
+    Examples
+    --------
+    >>> from pydamon.policies import Monitoring
+    >>> Monitoring(aggr="1s", cpu_budget_percent=2).options.attrs.aggregation_ns
+    1000000000
     """
 
     engine: str = field(default="sampling", converter=_engine)
@@ -116,20 +155,52 @@ class Monitoring:
     goal: IntervalGoal | None = field(default=None, converter=_goal, metadata={"in_files": False})
 
     def __attrs_post_init__(self) -> None:
-        Attrs.of(self.sample, self.aggr, self.update, self.min_regions, self.max_regions)
+        _ = self.options
+
+    @property
+    def options(self) -> MonitorOptions:
+        """The options for `monitor`."""
+        values = asdict(self, recurse=False)
+        del values["engine"]
+        return MonitorOptions(**values)
 
 
 def _name(value: str) -> str:
     value = text(value)
     wrong = "/" in value or value.startswith(".") or not value.isprintable()
-    if not value or wrong or len(value.encode(errors="replace")) > _LONGEST_NAME:
+    if not value or wrong or len(value.encode(errors="replace")) > _MAX_NAME_BYTES:
         raise UsageError(f"cannot be the name of a file: {shown(value)}")
     return value
 
 
 @frozen(kw_only=True, field_transformer=naming)
 class Config:
-    """What a service does. `schemes` are those of the `policy`, where there is one."""
+    """What a service does.
+
+    Parameters
+    ----------
+    name
+        What `pydamon status` calls the service.
+    target
+        The processes.
+    monitoring
+        How they are monitored.
+    policy
+        The policy whose schemes are applied, if they are a policy's.
+    schemes
+        The schemes.
+
+    Examples
+    --------
+    >>> from pydamon.policies import Config, Reclaim, TargetSelection
+    >>> policy = Reclaim(min_age="5min")
+    >>> config = Config(
+    ...     name="db", target=TargetSelection(user="postgres"), policy=policy,
+    ...     schemes=policy.schemes(),
+    ... )
+    >>> config.schemes[0].action
+    'pageout'
+    """
 
     name: str = field(converter=_name)
     target: TargetSelection
@@ -139,21 +210,37 @@ class Config:
 
 
 def _stem(file: str) -> str:
-    """What to call a service that has no name: as its file, as far as that is fit for a name."""
+    """The name of a service that has none: that of its file, without characters unfit for it."""
     name = "".join(char if char.isprintable() else "_" for char in Path(file).stem)
-    return name.lstrip(".")[: _LONGEST_NAME // 4] or "schemes"
+    return name.lstrip(".")[: _MAX_NAME_BYTES // 4] or "schemes"
 
 
 def load_config(
     path: str | Path, policies: dict[str, type[Policy]], *, target: TargetSelection | None = None
 ) -> Config:
-    """The configuration in a file: TOML of pydamon's, or JSON of damo's.
+    """Read a configuration file.
 
-    In TOML there are `[target]`, `[monitoring]`, and what is to be done: a table `[policy]` with
-    its `name` and its parameters, or tables `[[schemes]]`. `name` is that of the status; without
-    it, it is the policy's, or the file's. JSON is as `read_damo_schemes` takes it; its intervals
-    and processes are taken, too. A *target* replaces that of the file. Raises `UsageError` for
-    what is wrong, and says where it is.
+    Parameters
+    ----------
+    path
+        TOML with tables ``[target]`` and ``[monitoring]``, and either a ``[policy]`` (its `name`
+        and its parameters) or ``[[schemes]]``; `name` is the service's (default: the policy's, or
+        the file's). Or damo's JSON, as `read_damo_schemes` reads it, with its intervals and
+        processes.
+    policies
+        The policies by name, usually `POLICIES`.
+    target
+        Processes that take the place of the file's.
+
+    Returns
+    -------
+    Config
+        What the file says.
+
+    Raises
+    ------
+    UsageError
+        For what is wrong; the message begins with the place.
     """
     root = load(path)
     if root.is_json:
@@ -196,23 +283,23 @@ def _policy(node: Node, policies: dict[str, type[Policy]]) -> Policy:
 
 
 def _of_damo(root: Node, target: TargetSelection | None) -> Config:
-    found = read_damo(root)
-    if target is None and not found.pids:
+    damo = read_damo(root)
+    if target is None and not damo.pids:
         raise root.error(
             "no process is named in it", hint="name pids, a command, --cgroup or --user as well"
         )
-    given: dict[str, Any] = {name: f"{ns}ns" for name, ns in found.intervals_ns.items()}
+    intervals: dict[str, Any] = {name: f"{ns}ns" for name, ns in damo.intervals_ns.items()}
     try:
         monitoring = Monitoring(
-            **given, min_regions=found.min_regions, max_regions=found.max_regions, goal=found.goal
+            **intervals, min_regions=damo.min_regions, max_regions=damo.max_regions, goal=damo.goal
         )
     except UsageError as error:
         raise root.error(str(error), hint=error.hint) from None
     return Config(
         name=_stem(root.file),
-        target=target or TargetSelection(pids=found.pids),
+        target=target or TargetSelection(pids=damo.pids),
         monitoring=monitoring,
-        schemes=found.schemes,
+        schemes=damo.schemes,
     )
 
 

@@ -8,7 +8,7 @@ from attrs import field, frozen
 
 from pydamon._act.policies.base import WhileMemoryIsShort
 from pydamon._model.schemes import AccessPattern, Age, Quota, Rate, Scheme, Weights
-from pydamon._model.schemes.fields import Ns, naming, permil
+from pydamon._model.schemes.fields import Ns, Share, naming, thousandths
 from pydamon._model.schemes.pattern import age, rate
 
 __all__ = ["LruSort"]
@@ -16,9 +16,26 @@ __all__ = ["LruSort"]
 
 @frozen(kw_only=True, field_transformer=naming)
 class LruSort(WhileMemoryIsShort):
-    """Tell the kernel what is hot and what is cold, so that it takes the right pages first.
+    """Tell the kernel which memory is hot and which is cold, so that it takes cold pages first.
 
-    Nothing is taken by this. The quota is halved between hot and cold.
+    Nothing is taken by this. The quota is halved between hot and cold memory.
+
+    Parameters
+    ----------
+    hot_rate
+        Keep memory that is accessed so often.
+    cold_min_age
+        Let the kernel take memory first that was not accessed for so long.
+    quota_time, quota_reset
+        CPU time to spend each reset interval, and that interval.
+    watermark_interval, high, mid, low
+        How often to look at the share of free memory, and between which marks to work.
+
+    Examples
+    --------
+    >>> from pydamon.policies import LruSort
+    >>> [scheme.action for scheme in LruSort(hot_rate="20%").schemes()]
+    ['lru_prio', 'lru_deprio']
     """
 
     name: ClassVar[str] = "lru-sort"
@@ -26,27 +43,34 @@ class LruSort(WhileMemoryIsShort):
     hot_rate: Rate = field(
         default=Rate(50, "%"),
         converter=rate,
-        metadata={"help": "What is accessed so often is kept"},
+        metadata={"help": "Keep memory that is accessed so often"},
     )
     cold_min_age: Age = field(
         default=Age(120 * 10**9, "ns"),
         converter=age,
-        metadata={"help": "What has not been accessed for so long is for the kernel to take first"},
+        metadata={"help": "Let the kernel take memory first that was not accessed for so long"},
     )
-    high: int = field(
-        default=200,
-        converter=permil,
-        metadata={"help": "Off above so much free memory", "percent": True},
+    high_share: Share = field(
+        default=Share(0.2),
+        alias="high",
+        converter=thousandths,
+        metadata={"help": "Off above this share of free memory", "percent": True},
     )
-    mid: int = field(
-        default=150, converter=permil, metadata={"help": "On again below this", "percent": True}
+    mid_share: Share = field(
+        default=Share(0.15),
+        alias="mid",
+        converter=thousandths,
+        metadata={"help": "On again below this share", "percent": True},
     )
-    low: int = field(
-        default=50, converter=permil, metadata={"help": "Off below this", "percent": True}
+    low_share: Share = field(
+        default=Share(0.05),
+        alias="low",
+        converter=thousandths,
+        metadata={"help": "Off below this share", "percent": True},
     )
 
     def schemes(self) -> tuple[Scheme, ...]:
-        """Two: `lru_prio` and `lru_deprio`."""
+        """Two schemes: `lru_prio` and `lru_deprio`."""
         quota = Quota(
             time=Ns(self.quota_time_ns // 2),
             reset=self.quota_reset_ns,

@@ -8,7 +8,7 @@ from attrs import field, frozen
 
 from pydamon._act.policies.base import WhileMemoryIsShort
 from pydamon._model.schemes import AccessPattern, Age, Filter, Goal, Guard, Quota, Scheme, Weights
-from pydamon._model.schemes.fields import count, flag, naming, share, size
+from pydamon._model.schemes.fields import Share, count, flag, naming, share, size
 from pydamon._model.schemes.pattern import age
 
 __all__ = ["Reclaim"]
@@ -18,8 +18,33 @@ __all__ = ["Reclaim"]
 class Reclaim(WhileMemoryIsShort):
     """Take memory that nobody has touched for a while, before anything runs short of it.
 
-    It goes to swap, or back to its file. Works while little memory is free, but not when there is
-    next to none: then the kernel reclaims by itself. Without swap only pages of files are taken.
+    It goes to swap, or back to its file. Works while little memory is free, but not when next to
+    none is: then the kernel reclaims by itself. Without swap only pages of files are taken.
+
+    Parameters
+    ----------
+    min_age
+        Take memory that was not accessed for so long.
+    quota_bytes
+        Bytes to take each reset interval.
+    max_stall_us
+        Tune the quota until tasks stall for memory for so many microseconds a reset interval; 0 is
+        no goal.
+    skip_anon
+        Leave anonymous memory alone.
+    max_refaults
+        Rest when more than this share of the memory that was taken is asked for again.
+    quota_time, quota_reset
+        CPU time to spend each reset interval, and that interval.
+    watermark_interval, high, mid, low
+        How often to look at the share of free memory, and between which marks to work.
+
+    Examples
+    --------
+    >>> from pydamon.policies import Reclaim
+    >>> (scheme,) = Reclaim(min_age="5min").schemes()
+    >>> scheme.action, str(scheme.pattern.min_age)
+    ('pageout', '5 min')
     """
 
     name: ClassVar[str] = "reclaim"
@@ -27,7 +52,7 @@ class Reclaim(WhileMemoryIsShort):
     min_age: Age = field(
         default=Age(120 * 10**9, "ns"),
         converter=age,
-        metadata={"help": "Take what has not been accessed for so long"},
+        metadata={"help": "Take memory that was not accessed for so long"},
     )
     quota_bytes: int = field(
         default=128 << 20, converter=size, metadata={"help": "Bytes to take each reset interval"}
@@ -42,14 +67,15 @@ class Reclaim(WhileMemoryIsShort):
     skip_anon: bool = field(
         default=False, converter=flag, metadata={"help": "Leave anonymous memory alone"}
     )
-    max_refaults: float = field(
-        default=0.1,
+    max_refault_share: Share = field(
+        default=Share(0.1),
+        alias="max_refaults",
         converter=share,
         metadata={"help": "Rest when more than this share of what was taken is asked for again"},
     )
 
     def schemes(self) -> tuple[Scheme, ...]:
-        """One: `pageout`, the oldest first."""
+        """One scheme: `pageout`, the oldest memory first."""
         goals: tuple[Goal, ...] = ()
         if self.max_stall_us:
             goals = (Goal(metric="some_mem_psi_us", target=self.max_stall_us),)
@@ -68,6 +94,6 @@ class Reclaim(WhileMemoryIsShort):
                 ),
                 watermarks=self.watermarks,
                 filters=[Filter("anon")] if self.skip_anon else (),
-                guard=Guard(refaults=self.max_refaults),
+                guard=Guard(refaults=self.max_refault_share),
             ),
         )

@@ -23,14 +23,25 @@ class Stat(Policy):
 
     `memory_bandwidth_bytes_per_s` is an estimate: each sample that found a region accessed counts
     as one access to all of it. `idle_ms` are percentiles, by resident bytes, of the time since
-    memory was last seen accessed: 0 for what is in use. Memory of which nobody knows that is left
-    out: `unseen_bytes` is what nobody has looked at yet.
+    memory was last seen accessed: 0 for memory in use. Memory whose idle time is unknown is left
+    out: `unseen_bytes` is memory that nobody has looked at yet.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> from pydamon.policies import Stat
+    >>> MIB = 1 << 20
+    >>> trace = Trace((Phase(10**9, (Access(0, 16 * MIB, rate_hz=1000),)),))
+    >>> *_, snapshot = pydamon.simulate(trace, [(0, 64 * MIB)], seed=1).run("3s")
+    >>> round(Stat().figures(snapshot)["working_set_bytes"] / MIB)
+    16
     """
 
     name: ClassVar[str] = "stat"
 
     def schemes(self) -> tuple[Scheme, ...]:
-        """None."""
+        """No schemes: it only watches."""
         return ()
 
     def figures(self, snapshot: Snapshot) -> dict[str, object]:
@@ -48,12 +59,12 @@ class Stat(Policy):
         order = order[size[order] > 0]
         share = np.cumsum(size[order]) / max(1, int(size.sum()))
         last = len(order) - 1
-        at = [min(int(np.searchsorted(share, p / 100)), last) for p in _PERCENTILES]
+        ranks = [min(int(np.searchsorted(share, p / 100)), last) for p in _PERCENTILES]
         return {
             "memory_bandwidth_bytes_per_s": round(accessed / (snapshot.window_ns / 1e9)),
             "idle_ms": {
-                f"p{p}": round(float(idle_ns[order[i]]) / 1e6)
-                for p, i in zip(_PERCENTILES, at, strict=True)
+                f"p{p}": round(float(idle_ns[order[rank]]) / 1e6)
+                for p, rank in zip(_PERCENTILES, ranks, strict=True)
                 if last >= 0
             },
             "working_set_bytes": snapshot.working_set(),

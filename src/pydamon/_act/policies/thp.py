@@ -18,10 +18,27 @@ _HUGE = 2 << 20
 
 @frozen(kw_only=True, field_transformer=naming)
 class Thp(Policy):
-    """Back what is hot with huge pages, and split those that lie idle.
+    """Back hot memory with huge pages, and split huge pages that lie idle.
 
     Use it with /sys/kernel/mm/transparent_hugepage/enabled at "madvise" or "never": then huge pages
     are where memory is hot and mostly there, instead of wherever a program has touched a byte.
+
+    Parameters
+    ----------
+    hot_rate
+        Give huge pages to memory that is accessed so often.
+    hot_min_age
+        And has been for so long.
+    cold_min_age
+        Split huge pages that were not accessed for so long.
+    quota_time, quota_reset
+        CPU time to spend each reset interval on hot and on idle memory each, and that interval.
+
+    Examples
+    --------
+    >>> from pydamon.policies import Thp
+    >>> [scheme.action for scheme in Thp(hot_rate="10%").schemes()]
+    ['hugepage', 'nohugepage']
     """
 
     name: ClassVar[str] = "thp"
@@ -29,7 +46,7 @@ class Thp(Policy):
     hot_rate: Rate = field(
         default=Rate(5, "%"),
         converter=rate,
-        metadata={"help": "What is accessed so often gets huge pages"},
+        metadata={"help": "Give huge pages to memory that is accessed so often"},
     )
     hot_min_age: Age = field(
         default=Age(2), converter=age, metadata={"help": "And has been for so long"}
@@ -37,13 +54,13 @@ class Thp(Policy):
     cold_min_age: Age = field(
         default=Age(13 * 10**9, "ns"),
         converter=age,
-        metadata={"help": "Huge pages that have not been accessed for so long are split"},
+        metadata={"help": "Split huge pages that were not accessed for so long"},
     )
     quota_time_ns: Ns = field(
         default=Ns(10**8),
         alias="quota_time",
         converter=duration_ns,
-        metadata={"help": "Time to spend on each of both every reset interval"},
+        metadata={"help": "Time to spend each reset interval, on hot and on idle memory each"},
     )
     quota_reset_ns: Ns = field(
         default=Ns(10**9),
@@ -53,7 +70,7 @@ class Thp(Policy):
     )
 
     def schemes(self) -> tuple[Scheme, ...]:
-        """Two: `hugepage`, the hottest first, and `nohugepage`."""
+        """Two schemes: `hugepage`, the hottest memory first, and `nohugepage`."""
         quota = Quota(
             time=self.quota_time_ns,
             reset=self.quota_reset_ns,

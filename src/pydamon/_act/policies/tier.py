@@ -1,4 +1,4 @@
-"""Memory tiers: what is hot to the fast node, what is cold to the slow one."""
+"""Memory tiers: hot memory to the fast node, cold memory to the slow one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from attrs import field, frozen
 from pydamon._act.policies.base import Policy
 from pydamon._model.errors import UsageError
 from pydamon._model.schemes import AccessPattern, Age, Goal, Quota, Rate, Scheme, Weights
-from pydamon._model.schemes.fields import Ns, basis_points, count, duration_ns, naming, size
+from pydamon._model.schemes.fields import (
+    Ns,
+    Share,
+    basis_points,
+    count,
+    duration_ns,
+    naming,
+    size,
+)
 from pydamon._model.schemes.pattern import age, rate
 
 __all__ = ["Tier"]
@@ -17,10 +25,32 @@ __all__ = ["Tier"]
 
 @frozen(kw_only=True, field_transformer=naming)
 class Tier(Policy):
-    """Promote what is hot to a fast memory node, and demote what is cold to a slow one.
+    """Promote hot memory to a fast memory node, and demote cold memory to a slow one.
 
     Promotion goes on until the fast node is nearly full, demotion keeps a little of it free, as in
     the kernel's sample module for two tiers.
+
+    Parameters
+    ----------
+    fast_node, slow_node
+        Numbers of the two memory nodes.
+    hot_rate
+        Promote memory that is accessed so often.
+    cold_min_age
+        Demote memory that was not accessed for so long.
+    used_bp
+        Promote until this share of the fast node is used: 10,000ths, or text such as `"99.7%"`.
+    free_bp
+        Demote until this share of the fast node is free, likewise.
+    quota_bytes, quota_reset
+        Bytes to move each way each reset interval, and that interval.
+
+    Examples
+    --------
+    >>> from pydamon.policies import Tier
+    >>> promote, demote = Tier(used_bp="95%").schemes()
+    >>> promote.action, promote.target_node, promote.quota.goals[0].target
+    ('migrate_hot', 0, 9500)
     """
 
     name: ClassVar[str] = "tier"
@@ -29,30 +59,32 @@ class Tier(Policy):
         default=0, converter=count, metadata={"help": "The number of the fast memory node"}
     )
     slow_node: int = field(
-        default=1, converter=count, metadata={"help": "The number of the slow one"}
+        default=1, converter=count, metadata={"help": "The number of the slow memory node"}
     )
     hot_rate: Rate = field(
         default=Rate(5, "%"),
         converter=rate,
-        metadata={"help": "What is accessed so often is promoted"},
+        metadata={"help": "Promote memory that is accessed so often"},
     )
     cold_min_age: Age = field(
         default=Age(10 * 10**9, "ns"),
         converter=age,
-        metadata={"help": "What has not been accessed for so long is demoted"},
+        metadata={"help": "Demote memory that was not accessed for so long"},
     )
-    used_bp: int = field(
-        default=9970,
+    used_share: Share = field(
+        default=Share(0.997),
+        alias="used_bp",
         converter=basis_points,
         metadata={
-            "help": "Promote until so much of the fast node is used: as in 99.7%, or in 10,000ths"
+            "help": "Promote until this share of the fast node is used: 99.7%, or in 10,000ths"
         },
     )
-    free_bp: int = field(
-        default=50,
+    free_share: Share = field(
+        default=Share(0.005),
+        alias="free_bp",
         converter=basis_points,
         metadata={
-            "help": "Demote until so much of the fast node is free: as in 0.5%, or in 10,000ths"
+            "help": "Demote until this share of the fast node is free: 0.5%, or in 10,000ths"
         },
     )
     quota_bytes: int = field(
@@ -69,12 +101,12 @@ class Tier(Policy):
 
     def __attrs_post_init__(self) -> None:
         if self.fast_node == self.slow_node:
-            raise UsageError("slow_node: is the fast node, too")
+            raise UsageError("slow_node: is also the fast node")
 
     def schemes(self) -> tuple[Scheme, ...]:
-        """Two: `migrate_hot`, the hottest first, and `migrate_cold`, the coldest first."""
-        used = Goal(metric="node_mem_used_bp", node=self.fast_node, target=self.used_bp)
-        free = Goal(metric="node_mem_free_bp", node=self.fast_node, target=self.free_bp)
+        """Two schemes: `migrate_hot`, the hottest first, and `migrate_cold`, the coldest first."""
+        used = Goal(metric="node_mem_used_bp", node=self.fast_node, target=self.used_share)
+        free = Goal(metric="node_mem_free_bp", node=self.fast_node, target=self.free_share)
         hot = AccessPattern(min_size=4096, min_rate=self.hot_rate)
         cold = AccessPattern(min_size=4096, max_rate=0, min_age=self.cold_min_age)
 

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from pydamon._act.runtime.apply import AppliedSchemes
-from pydamon._act.runtime.pipeline import AppliedScheme, Tried
+from pydamon._act.runtime.pipeline import SchemePipeline
 
-__all__ = ["AppliedScheme", "AppliedSchemes", "Tried"]
+__all__ = ["AppliedSchemes", "SchemePipeline"]

@@ -1,27 +1,27 @@
-"""The regions that a scheme is about to act on: matched, filtered, cut."""
+"""Candidates: the regions that a scheme is about to act on, matched and cut."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.ranges import PAGE_SIZE, Cut, cut_at
-from pydamon._model.schemes.filters import Filter
+from pydamon._model.ranges import Cut, covered, cut_at
+from pydamon._model.regions import Ranges
 from pydamon._model.schemes.pattern import UNBOUNDED, Bounds
 from pydamon._model.snapshot import UNKNOWN, Snapshot, SnapshotRegion
 
-__all__ = ["Candidates", "FilterDecision", "filtered", "matching"]
+__all__ = ["Candidates", "Run", "matching"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
-    """Some regions of a snapshot, or parts of them, sorted by target and address.
+    """Regions of a snapshot, or parts of them, sorted by target and address.
 
-    `region` is the index of the snapshot's region that each is (a part of); the other columns
-    are those of `Snapshot`. `allowed` says that a core filter allowed it: no other is asked.
+    `region` is the index of the region in the snapshot; the other columns are those of `Snapshot`.
+    `allowed` says that a core filter allowed it, so that filters of pages are not asked.
     """
 
     snapshot: Snapshot
@@ -32,9 +32,9 @@ class Candidates:
 
     @classmethod
     def all_of(cls, snapshot: Snapshot) -> Candidates:
-        """Every region."""
-        every = np.arange(len(snapshot))
-        return cls(snapshot, every, snapshot.start, snapshot.end, np.zeros(len(every), np.bool_))
+        """Every region of a snapshot."""
+        index = np.arange(len(snapshot))
+        return cls(snapshot, index, snapshot.start, snapshot.end, np.zeros(len(index), np.bool_))
 
     def __len__(self) -> int:
         return len(self.region)
@@ -51,18 +51,18 @@ class Candidates:
 
     @property
     def age(self) -> NDArray[np.int64]:
-        """Aggregations for which that has held."""
+        """Aggregations for which the access rate has held."""
         return self.snapshot.age[self.region]
 
     @property
     def age_ns(self) -> NDArray[np.int64]:
-        """The same as a time."""
+        """How long the access rate has held."""
         age_ns = self.snapshot.age_ns[self.region]
         return np.where(age_ns == UNKNOWN, self.age * self.snapshot.window_ns, age_ns)
 
     @property
     def is_unseen(self) -> NDArray[np.bool_]:
-        """Whether nobody has looked yet at most of what is in memory."""
+        """Whether most of its resident memory has not been looked at yet."""
         unseen = self.snapshot.unseen_bytes[self.region]
         resident = self.snapshot.resident_bytes[self.region]
         whole = self.snapshot.size[self.region]
@@ -75,11 +75,11 @@ class Candidates:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all together."""
+        """Bytes of all candidates together."""
         return int(self.size.sum())
 
     def take(self, index: NDArray[np.intp] | NDArray[np.bool_] | slice) -> Candidates:
-        """Those that *index* picks."""
+        """The candidates that *index* picks."""
         return replace(
             self,
             region=self.region[index],
@@ -99,14 +99,35 @@ class Candidates:
             allowed=self.allowed[cut.index],
         )
 
-    def heads(self) -> NDArray[np.intp]:
-        """Where runs begin of parts that follow each other without a gap, in one target."""
-        apart = (self.end[:-1] != self.start[1:]) | (self.target[:-1] != self.target[1:])
-        apart |= self.allowed[:-1] != self.allowed[1:]
-        return np.flatnonzero(np.append(True, apart)[: len(self)])
+    def without(self, ranges: Mapping[int, Ranges]) -> Candidates:
+        """The candidates outside *ranges* of targets (by index), cut at the ranges' borders."""
+        if not ranges:
+            return self
+        cut = self.cut_at({index: rows.ravel() for index, rows in ranges.items()})
+        target, inside = cut.target, np.zeros(len(cut), np.bool_)
+        for index, rows in ranges.items():
+            mine = slice(*np.searchsorted(target, (index, index + 1)))
+            inside[mine] = covered(rows, cut.start[mine], cut.end[mine]) > 0
+        return cut.take(~inside)
+
+    def runs(self, *, by_region: bool) -> Iterator[Run]:
+        """The candidates as runs of neighbours, or each by itself."""
+        if by_region:
+            heads = np.arange(len(self))
+        else:
+            target = self.target
+            apart = (self.end[:-1] != self.start[1:]) | (target[:-1] != target[1:])
+            apart |= self.allowed[:-1] != self.allowed[1:]
+            heads = np.flatnonzero(np.append(True, apart)[: len(self)])
+        tails = np.append(heads[1:], len(self))[: len(heads)]
+        columns = (heads, tails, self.target[heads], self.start[heads], self.end[tails - 1])
+        rows = zip(*(column.tolist() for column in (*columns, self.allowed[heads])), strict=True)
+        pids = [target.pid for target in self.snapshot.targets]
+        for first, behind, target, start, end, allowed in rows:
+            yield Run(self, first, behind, target, pids[target], start, end, allowed)
 
     def at(self, index: int) -> SnapshotRegion:
-        """One of them, for people; the bytes that were touched or not observed are estimates."""
+        """One candidate, for people; bytes touched and not observed are estimates for a part."""
         whole = self.snapshot[int(self.region[index])]
         start, end = int(self.start[index]), int(self.end[index])
         share = (end - start) / whole.size
@@ -119,68 +140,51 @@ class Candidates:
         )
 
 
-def matching(chosen: Candidates, bounds: Bounds) -> Candidates:
-    """The regions within closed bounds of size, access rate and age."""
-    size, rate, age, age_ns = chosen.size, chosen.nr_accesses, chosen.age, chosen.age_ns
-    fits = (size >= bounds.min_size) & (size <= bounds.max_size)
-    fits &= (rate >= bounds.min_nr_accesses) & (rate <= bounds.max_nr_accesses)
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """Candidates *first* to *behind* - 1: neighbours in one target, without a gap between them.
+
+    A huge page may lie across the border of two regions, so an action is given runs of regions.
+    `target` is the index in the snapshot's targets; made-up memory has a `pid` of 0. `allowed` says
+    that a core filter allowed it.
+    """
+
+    candidates: Candidates
+    first: int
+    behind: int
+    target: int
+    pid: int
+    start: int
+    end: int
+    allowed: bool
+
+    def region(self) -> SnapshotRegion:
+        """The first region."""
+        return self.candidates.at(self.first)
+
+    def count_before(self, address: int) -> int:
+        """How many of its regions begin before an address."""
+        starts = self.candidates.start[self.first : self.behind]
+        return int(np.searchsorted(starts, address))
+
+
+def matching(candidates: Candidates, bounds: Bounds) -> Candidates:
+    """The candidates within closed bounds of size, access rate and age."""
+    fits = _between(candidates.size, bounds.min_size, bounds.max_size)
+    fits &= _between(candidates.nr_accesses, bounds.min_nr_accesses, bounds.max_nr_accesses)
     if bounds.max_nr_accesses < UNBOUNDED:
-        # What nobody has looked at may be accessed at any rate.
-        fits &= ~chosen.is_unseen
+        # Memory that nobody has looked at may be accessed at any rate.
+        fits &= ~candidates.is_unseen
     if bounds.min_age_ns is None:
-        fits &= age >= bounds.min_age
+        fits &= candidates.age >= bounds.min_age
     else:
-        fits &= age_ns >= bounds.min_age_ns
+        fits &= candidates.age_ns >= bounds.min_age_ns
     if bounds.max_age_ns is None:
-        fits &= age <= bounds.max_age
+        fits &= candidates.age <= bounds.max_age
     else:
-        fits &= age_ns <= bounds.max_age_ns
-    return chosen if fits.all() else chosen.take(fits)
+        fits &= candidates.age_ns <= bounds.max_age_ns
+    return candidates if fits.all() else candidates.take(fits)
 
 
-class FilterDecision:
-    """What filters say about things in turn: the first that has a say decides."""
-
-    def __init__(self, count: int) -> None:
-        self.allowed = np.zeros(count, np.bool_)
-        self.decided = np.zeros(count, np.bool_)
-
-    def ask(self, rule: Filter, is_of_kind: NDArray[np.bool_]) -> None:
-        """Let one filter decide about what it is for."""
-        concerned = (is_of_kind == rule.matching) & ~self.decided
-        self.allowed |= concerned & rule.allow
-        self.decided |= concerned
-
-    def passes(self, default: bool) -> NDArray[np.bool_]:
-        """What is allowed, with a default for what no filter had a say about."""
-        return np.where(self.decided, self.allowed, default)
-
-
-def filtered(chosen: Candidates, filters: Sequence[Filter]) -> Candidates:
-    """What the filters that go by regions do not reject; regions on a border are cut there."""
-    core = [rule for rule in filters if rule.is_core]
-    if not core:
-        return chosen
-    addresses = [_pages(rule) for rule in core if rule.kind == "addr"]
-    if addresses:
-        borders = np.concatenate(addresses)
-        chosen = chosen.cut_at(dict.fromkeys(range(len(chosen.snapshot.targets)), borders))
-    verdict = FilterDecision(len(chosen))
-    for rule in core:
-        if rule.kind == "addr":
-            start, end = _pages(rule)
-            verdict.ask(rule, (chosen.start >= start) & (chosen.end <= end))
-        else:
-            verdict.ask(rule, chosen.target == rule.target)
-    # Where filters of pages follow, they decide about what is left.
-    default = len(core) < len(filters) or not core[-1].allow
-    kept = chosen.take(verdict.passes(default))
-    explicit = (verdict.allowed & verdict.decided)[verdict.passes(default)]
-    return Candidates(kept.snapshot, kept.region, kept.start, kept.end, explicit)
-
-
-def _pages(rule: Filter) -> NDArray[np.int64]:
-    """Whole pages around an address range."""
-    assert rule.start is not None
-    assert rule.end is not None
-    return np.array([rule.start // PAGE_SIZE, -(-rule.end // PAGE_SIZE)], np.int64) * PAGE_SIZE
+def _between(values: NDArray[np.int64], least: int, most: int) -> NDArray[np.bool_]:
+    return (values >= least) & (values <= most)

@@ -1,4 +1,4 @@
-"""A dry run: what a scheme would have done by now, each page counted once."""
+"""A dry run: an action that only foresees what another action would have done by now."""
 
 from __future__ import annotations
 
@@ -7,104 +7,118 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._act.memory import TargetMemory
+from pydamon._act.actions import Action
+from pydamon._act.actions.base import Effect, Part
+from pydamon._act.memory import Refusal, TargetMemory
 from pydamon._act.runtime.candidates import Candidates
-from pydamon._model.ranges import subtract, union
+from pydamon._model.ranges import EMPTY, subtract, union
 from pydamon._model.regions import PAGE_SIZE, Ranges
 from pydamon._model.schemes.pattern import Bounds
+from pydamon._model.schemes.scheme import SchemeStats
 from pydamon._model.snapshot import Snapshot
 from pydamon._observe.linux.pages import PRESENT
 
 __all__ = ["DryRun"]
 
 Rows = NDArray[np.int64]
-_NONE: Rows = np.empty((0, 3), np.int64)
+"""Ranges with the bytes that count in each: (start, end, bytes)."""
+_NO_ROWS: Rows = np.empty((0, 3), np.int64)
 _CHUNK_BITS = 15
 
 
-class DryRun:
-    """What was counted, by target: as long as it is mapped and its access rate fits.
+class DryRun(Action):
+    """Counts what another action would do to resident memory: each page once.
 
-    Only resident memory counts, and what several targets map counts for one of them.
+    A page counts for as long as it is mapped and its access rate fits the scheme. Memory that
+    several targets share counts for one of them. It has no cooldown: it leaves out memory that is
+    counted already.
     """
 
-    def __init__(self, *, of_resident: bool = True) -> None:
-        self._of_resident = of_resident
-        """Whether the action is done to resident memory only."""
+    def __init__(self, action: Action) -> None:
+        self.name = action.name
+        self.hot_first = action.hot_first
+        self.changes = False
+        self.needs_process = action.needs_process
+        self.of_resident = action.of_resident
+        self.by_region = action.by_region
+        self.grain_bytes = action.grain_bytes
+        self.failures = action.failures
+        self._action = action
         self._counted: dict[int, _Counted] = {}
         self._frames = _Frames()
 
-    @property
-    def tried_bytes(self) -> int:
-        """Resident bytes of what the scheme would have tried."""
-        return sum(one.total("tried") for one in self._counted.values())
+    def refusal(self, memory: TargetMemory) -> Refusal | None:
+        """Why the other action cannot be done to this process."""
+        return self._action.refusal(memory)
 
-    @property
-    def passed_bytes(self) -> int:
-        """Those of them that the filters let pass."""
-        return sum(one.total("passed") for one in self._counted.values())
+    def apply(self, part: Part) -> Effect:
+        """Count what the other action would do to a part."""
+        effect = self._action.foresee(part)
+        self.note = self._action.note
+        self._count(part, effect)
+        return effect
 
-    @property
-    def applied_bytes(self) -> int:
-        """Bytes for which the action would have happened."""
-        bounded = self._of_resident
-        return sum(one.total("applied", bounded=bounded) for one in self._counted.values())
+    def foresee(self, part: Part) -> Effect:
+        """What the other action would do to a part."""
+        return self._action.foresee(part)
 
-    def forget(
+    def leave_out(
+        self, candidates: Candidates, bounds: Bounds, memories: Mapping[int, TargetMemory]
+    ) -> Candidates:
+        """The candidates that are not counted yet; memory that fits no more is forgotten."""
+        snapshot = candidates.snapshot
+        self._forget(snapshot, bounds, memories)
+        counted = {
+            index: self._counted[key].covered
+            for index in range(len(snapshot.targets))
+            if (key := _key(index, snapshot.targets[index].pid)) in self._counted
+        }
+        return candidates.without(counted)
+
+    def report(self, stats: SchemeStats) -> None:
+        """Set the bytes of the statistics to what would have been done by now."""
+        counted = self._counted.values()
+        stats.sz_tried = sum(target.bytes_in("tried") for target in counted)
+        stats.sz_ops_filter_passed = sum(target.bytes_in("passed") for target in counted)
+        stats.sz_applied = sum(
+            target.bytes_in("applied", bounded=self.of_resident) for target in counted
+        )
+
+    def _forget(
         self, snapshot: Snapshot, bounds: Bounds, memories: Mapping[int, TargetMemory]
     ) -> None:
-        """Leave out what is accessed at another rate now, is not mapped any more, or is gone."""
+        """Forget memory whose rate does not fit any more, and memory that is not mapped."""
         rate = snapshot.nr_accesses
         fits = (rate >= bounds.min_nr_accesses) & (rate <= bounds.max_nr_accesses)
-        here = {}
-        for index in range(len(snapshot.targets)):
-            key = _key(snapshot, index)
-            one = self._counted.get(key)
-            if one is None or (key > 0 and one.memory is not memories.get(key)):
+        still_here = {}
+        for index, target in enumerate(snapshot.targets):
+            key = _key(index, target.pid)
+            counted = self._counted.get(key)
+            if counted is None or (target.pid and counted.memory is not memories.get(target.pid)):
                 continue
             rows = fits & (snapshot.target == index)
-            kept = np.stack([snapshot.start[rows], snapshot.end[rows]], axis=1)
-            one.keep(kept, self._frames)
+            counted.keep(np.stack([snapshot.start[rows], snapshot.end[rows]], axis=1), self._frames)
             if len(snapshot.footprints) == len(snapshot.targets):
-                one.most_bytes = snapshot.footprints[index].rss_bytes or None
-            here[key] = one
-        self._counted = here
+                counted.resident_bytes = snapshot.footprints[index].rss_bytes or None
+            still_here[key] = counted
+        self._counted = still_here
 
-    def others(self, chosen: Candidates) -> Candidates:
-        """What is not counted yet."""
-        for index in range(len(chosen.snapshot.targets)):
-            one = self._counted.get(_key(chosen.snapshot, index))
-            if one is None or not len(one.covered):
-                continue
-            chosen = chosen.cut_at({index: one.covered.ravel()})
-            at = np.searchsorted(one.covered[:, 0], chosen.start, side="right") - 1
-            inside = (chosen.target == index) & (at >= 0) & (chosen.start < one.covered[at, 1])
-            chosen = chosen.take(~inside)
-        return chosen
-
-    def count(
-        self,
-        snapshot: Snapshot,
-        target: int,
-        step: tuple[int, int],
-        memory: TargetMemory | None,
-        passed: Ranges,
-        applied: tuple[Ranges, int],
-    ) -> None:
-        """Note one step: what passed the filters, and the ranges and bytes that would be done."""
-        one = self._counted.setdefault(_key(snapshot, target), _Counted(memory))
-        one.cover(*step)
-        if memory is None:
+    def _count(self, part: Part, effect: Effect) -> None:
+        """Count the memory of a part: tried, passed by the filters, and acted on."""
+        key = _key(part.target, part.pid)
+        counted = self._counted.setdefault(key, _Counted(part.memory))
+        counted.cover(part.start, part.end)
+        if part.memory is None:
             for table in ("tried", "passed", "applied"):
-                one.add(table, np.array([[*step, step[1] - step[0]]], np.int64))
+                counted.add(table, np.array([[part.start, part.end, part.size]], np.int64))
             return
-        tried = self._resident(memory, np.array([step], np.int64))
-        one.add("tried", tried)
-        one.add("passed", _within(tried, passed))
-        ranges, size_bytes = applied
-        if self._of_resident:
-            size_bytes = min(size_bytes, int(_within(tried, ranges)[:, 2].sum()))
-        one.add("applied", _shared_out(ranges, size_bytes))
+        tried = self._resident(part.memory, np.array([[part.start, part.end]], np.int64))
+        counted.add("tried", tried)
+        counted.add("passed", _within(tried, part.passed))
+        size_bytes = effect.size_bytes
+        if self.of_resident:
+            size_bytes = min(size_bytes, int(_within(tried, effect.ranges)[:, 2].sum()))
+        counted.add("applied", _shared_out(effect.ranges, size_bytes))
 
     def _resident(self, memory: TargetMemory, ranges: Ranges) -> Rows:
         """The resident runs in ranges, with the bytes of them that no target counts already."""
@@ -114,61 +128,83 @@ class DryRun:
 
 
 class _Counted:
-    """Rows (start, end, bytes) of one target; `covered` are the ranges that were tried."""
+    """The counted memory of one target.
+
+    Rows are collected in lists while a snapshot is worked on, and put together when somebody asks.
+    """
 
     def __init__(self, memory: TargetMemory | None) -> None:
         self.memory = memory
-        self.covered: Ranges = np.empty((0, 2), np.int64)
-        self.most_bytes: int | None = None
-        """What is resident of the target, if that is known."""
-        self._rows = {"tried": _NONE, "passed": _NONE, "applied": _NONE}
+        self.resident_bytes: int | None = None
+        """The bytes of the target that are resident, if they are known."""
+        self._covered: list[Ranges] = [EMPTY]
+        self._rows: dict[str, list[Rows]] = {
+            table: [_NO_ROWS] for table in ("tried", "passed", "applied")
+        }
 
-    def total(self, table: str, *, bounded: bool = True) -> int:
-        found = int(self._rows[table][:, 2].sum())
-        return min(found, self.most_bytes) if bounded and self.most_bytes is not None else found
+    @property
+    def covered(self) -> Ranges:
+        """The ranges that were tried."""
+        if len(self._covered) > 1:
+            self._covered = [union(np.concatenate(self._covered))]
+        return self._covered[0]
+
+    def rows(self, table: str) -> Rows:
+        """The counted rows of a table."""
+        if len(self._rows[table]) > 1:
+            self._rows[table] = [np.concatenate(self._rows[table])]
+        return self._rows[table][0]
+
+    def bytes_in(self, table: str, *, bounded: bool = True) -> int:
+        """The bytes of a table, and where *bounded* no more than is resident."""
+        size_bytes = int(self.rows(table)[:, 2].sum())
+        known = bounded and self.resident_bytes is not None
+        return min(size_bytes, self.resident_bytes or 0) if known else size_bytes
 
     def add(self, table: str, rows: Rows) -> None:
-        self._rows[table] = np.concatenate([self._rows[table], rows])
+        """Count rows in a table."""
+        self._rows[table].append(rows)
 
     def cover(self, start: int, end: int) -> None:
         """Note a range that is tried."""
-        self.covered = union(np.concatenate([self.covered, np.array([[start, end]], np.int64)]))
+        self._covered.append(np.array([[start, end]], np.int64))
 
     def keep(self, ranges: Ranges, frames: _Frames) -> None:
-        """Leave out what is not in ranges."""
+        """Forget the memory outside *ranges*."""
         gone = subtract(self.covered, ranges)
         if not len(gone):
             return
         if self.memory is not None:
             frames.release(self.memory, gone)
-        self.covered = subtract(self.covered, gone)
-        self._rows = {table: _within(rows, self.covered) for table, rows in self._rows.items()}
+        self._covered = [subtract(self.covered, gone)]
+        for table in self._rows:
+            self._rows[table] = [_within(self.rows(table), self.covered)]
 
 
 class _Frames:
-    """Which frames of memory that several processes map are counted."""
+    """The frames of memory that several processes map, and which of them are counted."""
 
     def __init__(self) -> None:
         self._chunks: dict[int, NDArray[np.bool_]] = {}
-        self._hidden_of: TargetMemory | None = None
+        self._owner_of_hidden: TargetMemory | None = None
 
     def claim(self, memory: TargetMemory, ranges: Ranges) -> NDArray[np.int64]:
-        """Bytes of each range that nobody has counted; they are counted now."""
-        return np.array([self._claim(memory, *one) for one in ranges.tolist()], np.int64)
+        """Bytes of each range that were not counted before; they are counted now."""
+        return np.array([self._claim(memory, *row) for row in ranges.tolist()], np.int64)
 
     def _claim(self, memory: TargetMemory, start: int, end: int) -> int:
         pages = memory.pages.frames(start, end)
-        fresh = int(pages.exclusive.sum())
-        # Frames that are not shown to this user cannot be told apart: they count for one process.
-        hidden = int((pages.shared & (pages.frame == 0)).sum())
-        if hidden and self._hidden_of in (None, memory):
-            self._hidden_of = memory
-            fresh += hidden
+        new_pages = int(pages.exclusive.sum())
+        # Frames that this user may not see cannot be told apart: they count for one process.
+        hidden_pages = int((pages.shared & (pages.frame == 0)).sum())
+        if hidden_pages and self._owner_of_hidden in (None, memory):
+            self._owner_of_hidden = memory
+            new_pages += hidden_pages
         frames = np.unique(pages.frame[pages.shared & (pages.frame != 0)])
-        for chunk, place in self._places(frames):
-            fresh += int((~chunk[place]).sum())
-            chunk[place] = True
-        return fresh * PAGE_SIZE
+        for chunk, index in self._chunks_of(frames):
+            new_pages += int((~chunk[index]).sum())
+            chunk[index] = True
+        return new_pages * PAGE_SIZE
 
     def release(self, memory: TargetMemory, ranges: Ranges) -> None:
         """Do not count the shared frames in ranges any more."""
@@ -176,37 +212,38 @@ class _Frames:
         for start, end in runs.ranges((runs.flags & PRESENT) != 0).tolist():
             pages = memory.pages.frames(start, end)
             frames = np.unique(pages.frame[pages.shared & (pages.frame != 0)])
-            for chunk, place in self._places(frames):
-                chunk[place] = False
+            for chunk, index in self._chunks_of(frames):
+                chunk[index] = False
 
-    def _places(self, frames: NDArray[np.int64]) -> list[tuple[NDArray[np.bool_], Rows]]:
+    def _chunks_of(self, frames: NDArray[np.int64]) -> list[tuple[NDArray[np.bool_], Rows]]:
+        """The chunks of bits that hold frames, each with the indices of the frames in it."""
         number = frames >> _CHUNK_BITS
-        found = []
+        places = []
         for chunk in np.unique(number).tolist():
             if chunk not in self._chunks:
                 self._chunks[chunk] = np.zeros(1 << _CHUNK_BITS, np.bool_)
-            inside = frames[number == chunk] & ((1 << _CHUNK_BITS) - 1)
-            found.append((self._chunks[chunk], inside))
-        return found
+            index = frames[number == chunk] & ((1 << _CHUNK_BITS) - 1)
+            places.append((self._chunks[chunk], index))
+        return places
 
 
-def _key(snapshot: Snapshot, target: int) -> int:
-    """The pid; made-up targets have none, and are told apart by their number."""
-    return snapshot.targets[target].pid or -1 - target
+def _key(target: int, pid: int) -> int:
+    """The pid; made-up targets have none, and are told apart by their index."""
+    return pid or -1 - target
 
 
 def _within(rows: Rows, ranges: Ranges) -> Rows:
-    """The parts of rows (start, end, bytes) in sorted ranges; bytes go by their length."""
+    """The parts of rows that lie in sorted ranges; their bytes go by the length."""
     if not len(rows) or not len(ranges):
-        return _NONE
+        return _NO_ROWS
     first = np.searchsorted(ranges[:, 1], rows[:, 0], side="right")
     beyond = np.searchsorted(ranges[:, 0], rows[:, 1], side="left")
     counts = np.maximum(beyond - first, 0)
     row = np.repeat(np.arange(len(rows)), counts)
-    at = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-    part = ranges[first[row] + at]
-    start = np.maximum(rows[row, 0], part[:, 0])
-    end = np.minimum(rows[row, 1], part[:, 1])
+    offset = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    overlapping = ranges[first[row] + offset]
+    start = np.maximum(rows[row, 0], overlapping[:, 0])
+    end = np.minimum(rows[row, 1], overlapping[:, 1])
     share = (end - start) / (rows[row, 1] - rows[row, 0])
     return np.column_stack([start, end, (rows[row, 2] * share).astype(np.int64)])
 
@@ -214,7 +251,7 @@ def _within(rows: Rows, ranges: Ranges) -> Rows:
 def _shared_out(ranges: Ranges, size_bytes: int) -> Rows:
     """Rows of ranges that have *size_bytes* together, by their length."""
     if not len(ranges):
-        return _NONE
+        return _NO_ROWS
     length = ranges[:, 1] - ranges[:, 0]
     reached = np.cumsum(length) * (size_bytes / max(1, int(length.sum())))
     sizes = np.diff(np.round(reached).astype(np.int64), prepend=0)

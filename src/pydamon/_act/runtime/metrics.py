@@ -1,4 +1,4 @@
-"""What goals and watermarks are about: figures of the machine, its nodes and its cgroups."""
+"""The metrics of goals and watermarks: figures of the machine, its nodes and its cgroups."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from pydamon._model.schemes.quota import Goal
 from pydamon._observe.linux import procfs
 from pydamon._observe.targets.members import CGROUPS
 
-__all__ = ["GoalScore", "free_mem_rate", "stalled_ns"]
+__all__ = ["GoalScore", "free_memory_share", "stalled_ns"]
 
 _NODES = Path("/sys/devices/system/node")
 _PRESSURE = Path("/proc/pressure/memory")
 _LISTS = ("inactive_anon", "active_anon", "inactive_file", "active_file")
-_TEN_THOUSAND = 10_000
+_BASIS_POINTS = 10_000
 
 
-def free_mem_rate() -> float:
-    """The machine's free memory, in thousandths of all."""
+def free_memory_share() -> float:
+    """The share of the machine's memory that is free."""
     info = procfs.meminfo_of(procfs.read("/proc/meminfo"))
-    return 1000 * info["MemFree"] / info["MemTotal"]
+    return info["MemFree"] / info["MemTotal"]
 
 
 def stalled_ns(pressure: Path = _PRESSURE) -> int:
-    """For how long some task stalled for memory since the start (pressure stall information).
+    """How long some task has stalled for memory since boot (pressure stall information).
 
-    *pressure* is a cgroup's `memory.pressure`, or the machine's. Raises `SchemeError` where the
-    kernel does not tell.
+    *pressure* is the `memory.pressure` of a cgroup, or the machine's. Raises `SchemeError` where
+    the kernel does not tell.
     """
     try:
         total = re.search(r"^some .*total=(\d+)", pressure.read_text(), re.MULTILINE)
@@ -42,7 +42,7 @@ def stalled_ns(pressure: Path = _PRESSURE) -> int:
 
 
 class GoalScore:
-    """How near some goals are: 10,000 where they are met; the one that is nearest counts.
+    """How near the goals of a quota are: 1 where one is met; the nearest goal counts.
 
     Raises `SchemeError` for a goal that cannot be measured here.
     """
@@ -53,10 +53,11 @@ class GoalScore:
             read()
 
     def __call__(self) -> float:
-        return max(read() * _TEN_THOUSAND / goal.target for goal, read in self._goals)
+        return max(read() / goal.target for goal, read in self._goals)
 
 
 def _reader(goal: Goal) -> Callable[[], float]:
+    """A function that reads the metric of a goal, in the unit of the metric."""
     if goal.metric == "user_input":
         value = goal.value
         return value if callable(value) else lambda: float(value)
@@ -64,11 +65,11 @@ def _reader(goal: Goal) -> Callable[[], float]:
         return _Stalls()
     if goal.metric == "node_eligible_mem_bp":
         raise SchemeError(f"the goal {goal.metric} can only be met by the kernel's DAMON")
-    return lambda: _MEMORY[goal.metric](goal)
+    return lambda: _BASIS_POINTS * _SHARES[goal.metric](goal)
 
 
 class _Stalls:
-    """The time stalled since it was last asked, in microseconds."""
+    """The microseconds stalled since the last call."""
 
     def __init__(self) -> None:
         self._last_ns = stalled_ns()
@@ -81,33 +82,33 @@ class _Stalls:
 
 def _node_free(goal: Goal) -> float:
     info = _node(goal)
-    return _TEN_THOUSAND * info["MemFree"] / info["MemTotal"]
+    return info["MemFree"] / info["MemTotal"]
 
 
-def _of_cgroup(goal: Goal) -> float:
+def _used_by_cgroup(goal: Goal) -> float:
     """The memory of a cgroup in a node, as a share of the node's."""
     path = CGROUPS / (goal.memcg_path or "").lstrip("/") / "memory.numa_stat"
     try:
         text = path.read_text()
     except OSError as error:
         raise SchemeError(f"cannot read {path}: {error.strerror}") from None
-    found = re.findall(rf"^(\w+) .*\bN{goal.node}=(\d+)", text, re.MULTILINE)
-    used = sum(int(number) for name, number in found if name in _LISTS)
-    return _TEN_THOUSAND * used / _node(goal)["MemTotal"]
+    counts = re.findall(rf"^(\w+) .*\bN{goal.node}=(\d+)", text, re.MULTILINE)
+    used_bytes = sum(int(number) for name, number in counts if name in _LISTS)
+    return used_bytes / _node(goal)["MemTotal"]
 
 
 def _active() -> float:
     info = procfs.meminfo_of(procfs.read("/proc/meminfo"))
-    return _TEN_THOUSAND * info["Active"] / max(1, info["Active"] + info["Inactive"])
+    return info["Active"] / max(1, info["Active"] + info["Inactive"])
 
 
-_MEMORY: dict[str, Callable[[Goal], float]] = {
+_SHARES: dict[str, Callable[[Goal], float]] = {
     "node_mem_free_bp": _node_free,
-    "node_mem_used_bp": lambda goal: _TEN_THOUSAND - _node_free(goal),
-    "node_memcg_used_bp": _of_cgroup,
-    "node_memcg_free_bp": lambda goal: _TEN_THOUSAND - _of_cgroup(goal),
+    "node_mem_used_bp": lambda goal: 1 - _node_free(goal),
+    "node_memcg_used_bp": _used_by_cgroup,
+    "node_memcg_free_bp": lambda goal: 1 - _used_by_cgroup(goal),
     "active_mem_bp": lambda _: _active(),
-    "inactive_mem_bp": lambda _: _TEN_THOUSAND - _active(),
+    "inactive_mem_bp": lambda _: 1 - _active(),
 }
 
 

@@ -1,23 +1,25 @@
-"""One scheme at work."""
+"""One scheme at work: match, filter, cool down, select within the quota, act."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from pydamon._act.actions import ACTION_TYPES, Action
+from pydamon._act.actions import action_of
+from pydamon._act.actions.base import Effect, Part
+from pydamon._act.applied import Tried
 from pydamon._act.memory import PRIVILEGES, Refusal, TargetMemory
-from pydamon._act.runtime.backoff import Backoff, Cooldown, WatermarkState
-from pydamon._act.runtime.candidates import Candidates, filtered, matching
+from pydamon._act.runtime.candidates import Candidates, Run, matching
 from pydamon._act.runtime.dry_run import DryRun
-from pydamon._act.runtime.metrics import GoalScore, free_mem_rate
-from pydamon._act.runtime.page_filters import Young, passing
+from pydamon._act.runtime.filters import Pages, Young, filtered, passing
+from pydamon._act.runtime.metrics import GoalScore, free_memory_share
+from pydamon._act.runtime.pauses import Cooldown, GuardState, WatermarkState
 from pydamon._act.runtime.quota import QuotaState
-from pydamon._model.errors import PydamonError, SchemeError
+from pydamon._act.runtime.refusals import Refusals
+from pydamon._model.display import Displayable
 from pydamon._model.ranges import size_of
 from pydamon._model.regions import PAGE_SIZE, Ranges
 from pydamon._model.schemes.pattern import UNBOUNDED, Bounds
@@ -25,327 +27,278 @@ from pydamon._model.schemes.scheme import Scheme, SchemeStats
 from pydamon._model.snapshot import Snapshot
 from pydamon._model.units import format_duration
 
-__all__ = ["AppliedScheme", "Tried"]
+__all__ = ["SchemePipeline"]
 
-_MOST_BYTES = 64 << 20
-"""What is done between two looks at the clock, at most."""
-_ASK_AGAIN_S = 5.0
+_MAX_STEP_BYTES = 64 << 20
+"""The most that is acted on between two looks at the clock."""
 _STEPS = 16
-"""In so many steps at least a window's limit is spent, so that the time quota holds."""
+"""A reset interval's limit takes at least so many steps, so that the time quota holds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tried:
-    """A part of a target that a scheme was applied to, and how many of its bytes it was done to."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _View:
+    """One snapshot, the pattern's bounds in its units, and the memory of its targets."""
 
-    target: int
-    start: int
-    end: int
-    applied_bytes: int
+    snapshot: Snapshot
+    bounds: Bounds
+    memories: Mapping[int, TargetMemory]
+    young: Young
 
 
-class AppliedScheme:
-    """A scheme with all that it remembers between snapshots.
+class SchemePipeline(Displayable):
+    """A scheme at work, with everything that it remembers between snapshots.
 
-    With *dry_run* nothing is done, and watermarks do not keep it off: the statistics say what would
-    have been done by now. Only resident memory counts there, each page once, for as long as it is
-    accessed at a rate that fits. Raises `SchemeError` for what this machine cannot do.
+    `pydamon.apply` makes it. In a dry run nothing is done and watermarks do not keep it off: the
+    statistics say what would have been done by now. Only resident memory counts there, each page
+    once, for as long as its access rate fits.
+
+    Parameters
+    ----------
+    scheme
+        The scheme.
+    dry_run
+        Only count what would be done.
+
+    Raises
+    ------
+    SchemeError
+        For what this machine cannot do.
+
+    Attributes
+    ----------
+    scheme : Scheme
+        The scheme.
+    stats : SchemeStats
+        What it has done.
+    state : str
+        Whether it is on, for people; if not, why.
+    tried : list of Tried
+        What it was applied to the last time.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, AccessPattern, Phase, Scheme, Trace
+    >>> MIB = 1 << 20
+    >>> trace = Trace((Phase(10**9, (Access(0, 16 * MIB, rate_hz=1000),)),))
+    >>> hot = Scheme("stat", AccessPattern(min_rate="50%", min_age="1s"))
+    >>> mon = pydamon.simulate(trace, [(0, 64 * MIB)], seed=1)
+    >>> with mon, pydamon.apply(mon, hot) as applied:
+    ...     for snapshot in applied.run("3s"):
+    ...         pass
+    >>> applied[0].state
+    'on'
+    >>> round(sum(part.end - part.start for part in applied[0].tried) / MIB)
+    16
     """
 
-    def __init__(
-        self,
-        scheme: Scheme,
-        *,
-        dry_run: bool = False,
-        free_memory: Callable[[], float] = free_mem_rate,
-    ) -> None:
+    def __init__(self, scheme: Scheme, *, dry_run: bool = False) -> None:
         self.scheme = scheme
         self.stats = SchemeStats()
         self.state = "no aggregation has ended yet"
-        """Whether it is on, for people; if not, why."""
         self.tried: list[Tried] = []
-        """What it was applied to the last time."""
-        self.complaints: list[str] = []
-        """What people are to be told, each once: processes that cannot be acted on."""
-        self._refusals = WeakKeyDictionary[TargetMemory, tuple[Refusal | None, float]]()
-        self._told = WeakKeyDictionary[TargetMemory, str]()
-        self._action: Action | None = None
-        if isinstance(scheme.action, str):
-            self._action = ACTION_TYPES[scheme.action](scheme)
-        elif not all(rule.is_core for rule in scheme.filters):
-            raise SchemeError(
-                "filters: a function is called with regions, and only addr and target go by those"
-            )
-        self._rehearsal: DryRun | None = None
-        if dry_run:
-            self._rehearsal = DryRun(of_resident=not self._action or self._action.of_resident)
+        action = action_of(scheme)
+        self._dry_run = DryRun(action) if dry_run else None
+        self._action = self._dry_run or action
+        self._page_filters = [rule for rule in scheme.filters if not rule.is_core]
+        self._refusals = Refusals(scheme.label, self._ask)
         score = GoalScore(scheme.quota.goals) if scheme.quota.goals else None
-        self._charge = QuotaState(scheme.quota, score)
-        self._switch = WatermarkState(scheme.watermarks, free_memory)
-        takes = self._action is not None and self._action.takes
-        self._guarding = Backoff(scheme.guard) if takes and scheme.guard else None
-        self._resting = Cooldown() if takes else None
-        self._now_ns = self._next_ns = 0
-        self._first_ns: int | None = None
+        self._quota = QuotaState(scheme.quota, score)
+        self._watermarks = WatermarkState(scheme.watermarks, free_memory_share)
+        takes = self._action.takes
+        self._guard = GuardState(scheme.guard) if takes and scheme.guard is not None else None
+        self._cooldown = Cooldown() if takes else None
+        self._next_ns = 0
+        self._watched_since_ns: int | None = None
 
     @property
     def effective_bytes(self) -> int | None:
-        """What the quota allows in the charge window that is open; `None` is no limit."""
-        return self._charge.limit_bytes if self.scheme.quota.limits else None
+        """What the quota allows in the reset interval that is running; `None` is no limit."""
+        return self._quota.limit_bytes if self.scheme.quota.limits else None
 
     @property
     def done(self) -> bool:
-        """Whether it has seen as many snapshots as it was to be applied to."""
+        """Whether it was applied to as many snapshots as it should be."""
         return 0 < self.scheme.max_snapshots <= self.stats.nr_snapshots
 
     @property
+    def complaints(self) -> list[str]:
+        """Which processes it leaves alone and why, for people; each is told once."""
+        return self._refusals.complaints
+
+    @property
     def resets_age(self) -> bool:
-        """Whether what it was applied to counts as new."""
-        if self._rehearsal is not None or self._resting is not None:
-            return False
-        return self._action is None or self._action.changes
+        """Whether regions count as new after it; a cooldown does without."""
+        return self._action.changes and self._cooldown is None
 
     def refusal(self, memory: TargetMemory) -> Refusal | None:
         """Why it cannot be applied to a process now; `None` where it can."""
-        now_s = time.monotonic()
-        refusal, asked_s = self._refusals.get(memory, (None, -_ASK_AGAIN_S))
-        # Programs change what they are when they start others: who refused may not for ever.
-        if memory not in self._refusals or (refusal and now_s - asked_s >= _ASK_AGAIN_S):
-            refusal = self._action.refusal(memory) if self._action is not None else None
-            refusal = refusal or self._sight(memory)
-            self._refusals[memory] = refusal, now_s
-        return refusal
-
-    def _sight(self, memory: TargetMemory) -> Refusal | None:
-        """Why the pages of a process cannot be seen, where that is needed."""
-        of_pages = any(not rule.is_core for rule in self.scheme.filters)
-        changes = self._action is not None and self._action.changes
-        if memory.pages.refusal and (changes or of_pages or self._rehearsal is not None):
-            return Refusal(f"its pages cannot be looked at: {memory.pages.refusal}", PRIVILEGES)
-        return None
-
-    def _leave_alone(self, memory: TargetMemory, refusal: Refusal) -> None:
-        """Do nothing to a process any more, and say so once."""
-        self._refusals[memory] = refusal, time.monotonic()
-        if not refusal.gone and self._told.get(memory) != refusal.why and memory.process.alive:
-            self._told[memory] = refusal.why
-            pid = memory.process.pid
-            self.complaints.append(f"{self.scheme.label}: pid {pid} is left alone: {refusal.why}")
+        return self._refusals.of(memory)
 
     def apply(
         self, snapshot: Snapshot, memories: Mapping[int, TargetMemory], young: Young
     ) -> list[Tried]:
         """Apply the scheme to a snapshot, if it is time: to what, and with which success."""
         self.tried = []
-        now_ns = self._now_ns = snapshot.end_ns
-        if now_ns < self._next_ns or not self._may(now_ns, memories):
+        if snapshot.end_ns < self._next_ns or not self._may_act(snapshot.end_ns, memories):
             return self.tried
-        interval_ns = self.scheme.apply_interval_ns
-        # In step with the interval, unless that is far behind.
-        late = now_ns - self._next_ns >= interval_ns
-        self._next_ns = (now_ns if late else self._next_ns) + interval_ns
-        self.stats.nr_snapshots += 1
-        self._charge.begin(now_ns)
-        self.stats.qt_exceeds = self._charge.exceeded
+        self._begin(snapshot)
         bounds = self.scheme.pattern.bounds(
             snapshot.max_nr_accesses, snapshot.sampling_ns, snapshot.window_ns
         )
-        chosen = matching(Candidates.all_of(snapshot), bounds)
-        if self._rehearsal is not None:
-            self._rehearsal.forget(snapshot, bounds, memories)
-            chosen = self._rehearsal.others(chosen)
-        elif self._resting is not None:
-            rest_ns = bounds.min_age_ns
-            if rest_ns is None:
-                rest_ns = bounds.min_age * snapshot.window_ns
-            chosen = self._resting.others(chosen, now_ns - rest_ns)
-        chosen = filtered(chosen, self.scheme.filters)
-        hot_first = self._action is None or self._action.hot_first
-        todo = chosen.size_bytes
-        while todo > 0:
-            served = self._charge.served(chosen, hot_first=hot_first)
-            todo -= served.size_bytes
-            in_time = self._apply_to_all(served, memories, young)
-            # What could not be acted on may not have been charged: then there is more to serve.
-            if not (in_time and len(served) and self._charge.goes_on):
+        view = _View(snapshot, bounds, memories, young)
+        candidates = matching(Candidates.all_of(snapshot), bounds)
+        candidates = filtered(candidates, self.scheme.filters)
+        candidates = self._cooled_down(candidates, view)
+        for selected in self._quota.selections(candidates, hot_first=self._action.hot_first):
+            runs = selected.runs(by_region=self._action.by_region)
+            if not all(self._act_on(run, view) for run in runs):
                 break
-        if self._action is not None and self._action.note:
-            self.state += f"; {self._action.note}"
-        if self._rehearsal is not None:
-            self._tell(self._rehearsal, snapshot, bounds)
+        self._report(view)
         return self.tried
 
-    def _tell(self, rehearsal: DryRun, snapshot: Snapshot, bounds: Bounds) -> None:
-        """The statistics of a dry run, and why it may find nothing yet."""
-        self.stats.sz_tried = rehearsal.tried_bytes
-        self.stats.sz_ops_filter_passed = rehearsal.passed_bytes
-        self.stats.sz_applied = rehearsal.applied_bytes
-        if self._first_ns is None:
-            self._first_ns = snapshot.start_ns
-        watched_ns, wanted_ns = snapshot.end_ns - self._first_ns, bounds.min_age_ns
-        if wanted_ns is None:
-            wanted_ns = bounds.min_age * snapshot.window_ns
-        if watched_ns < wanted_ns < UNBOUNDED:
-            age = self.scheme.pattern.min_age
-            unit = "" if age.unit == "ns" else " aggregations"
-            self.state += (
-                f"; too early to tell: watched for {format_duration(watched_ns)}, and it asks for "
-                f"an age of {age}{unit}"
-            )
-
-    def _apply_to_all(
-        self, chosen: Candidates, memories: Mapping[int, TargetMemory], young: Young
-    ) -> bool:
-        """Apply it to regions; false where the time is over before the end."""
-        # A huge page may lie across the border of two regions: an action is given runs of them.
-        heads = chosen.heads() if self._action is not None else np.arange(len(chosen))
-        tails = np.append(heads[1:], len(chosen))[: len(heads)]
-        return all(
-            self._apply_to(chosen, first, behind, memories, young)
-            for first, behind in zip(heads.tolist(), tails.tolist(), strict=True)
-        )
-
-    def _may(self, now_ns: int, memories: Mapping[int, TargetMemory]) -> bool:
+    def _may_act(self, now_ns: int, memories: Mapping[int, TargetMemory]) -> bool:
+        """Whether it is on; `state` says why not."""
         if self.done:
             self.state = f"done, after {self.stats.nr_snapshots} snapshots"
             return False
         self.state = "on"
-        if not self._switch.is_on(now_ns):
-            marks = self.scheme.watermarks
-            free = f"{self._switch.value / 10:.1f} % of memory is free"
-            between = f"between {marks.low / 10:g} and {marks.mid / 10:g} %"
-            if self._rehearsal is None:
-                self.state = f"off: {free}, and it is on {between}"
+        if not self._watermarks.is_on(now_ns):
+            value, on = self._watermarks.value_text, self._watermarks.on_text
+            if self._dry_run is None:
+                self.state = f"off: {value}, and it is on {on}"
                 return False
-            self.state = f"off now: {free}; it would act {between}"
-        if self._guarding is not None and not self._guarding.allows(now_ns, memories.values()):
-            self.stats.rests = self._guarding.rests
-            self.state = f"resting: {self._guarding.why}"
+            self.state = f"off now: {value}; it would act {on}"
+        if self._guard is not None and not self._guard.allows(now_ns, memories.values()):
+            self.stats.rests = self._guard.rests
+            self.state = f"resting: {self._guard.reason}"
             return False
         return True
 
-    def _apply_to(
-        self,
-        chosen: Candidates,
-        first: int,
-        behind: int,
-        memories: Mapping[int, TargetMemory],
-        young: Young,
-    ) -> bool:
-        """Apply it to a run of regions in steps; false where the time is over before the end."""
-        snapshot, target = chosen.snapshot, int(chosen.target[first])
-        pid = snapshot.targets[target].pid
-        memory = memories.get(pid)
-        if memory is None:
-            # Made-up memory can be counted, or shown to a function.
-            if self._action is not None and self._action.changes:
-                return True
-        elif refusal := self.refusal(memory):
-            self._leave_alone(memory, refusal)
+    def _begin(self, snapshot: Snapshot) -> None:
+        """Begin with a snapshot, in step with the apply interval unless that is far behind."""
+        interval_ns = self.scheme.apply_interval_ns
+        is_far_behind = snapshot.end_ns - self._next_ns >= interval_ns
+        self._next_ns = (snapshot.end_ns if is_far_behind else self._next_ns) + interval_ns
+        self.stats.nr_snapshots += 1
+        self._quota.begin(snapshot.end_ns)
+        self.stats.qt_exceeds = self._quota.exceeded
+        if self._watched_since_ns is None:
+            self._watched_since_ns = snapshot.start_ns
+
+    def _cooled_down(self, candidates: Candidates, view: _View) -> Candidates:
+        """The candidates that were not acted on lately, nor counted in a dry run."""
+        cooldown = self._dry_run or self._cooldown
+        if cooldown is None:
+            return candidates
+        return cooldown.leave_out(candidates, view.bounds, view.memories)
+
+    def _act_on(self, run: Run, view: _View) -> bool:
+        """Act on a run, step by step; false where the quota is spent before its end."""
+        memory = view.memories.get(run.pid)
+        if not self._is_allowed_on(memory):
             return True
-        start, end, applied = int(chosen.start[first]), int(chosen.end[behind - 1]), 0
-        reached, in_time = start, True
-        for step_start, step_end in self._steps(start, end):
-            if self._charge.left_bytes == 0:
-                in_time = False
-                self._charge.stop_at(snapshot, target, step_start)
+        reached, applied_bytes = run.start, 0
+        for start, end in self._steps(run):
+            if self._quota.is_spent:
+                self._quota.stop_at(view.snapshot, run.target, start)
                 break
-            begin_ns = time.thread_time_ns()
-            step = (step_start, step_end)
-            if self._action is None:
-                done = self._call(chosen, first, step, memory)
-            else:
-                allowed = bool(chosen.allowed[first])
-                try:
-                    done = self._act(self._action, snapshot, target, memory, step, young, allowed)
-                except (PydamonError, OSError) as error:
-                    if memory is None:
-                        raise
-                    # Whatever a process does, others are acted on all the same.
-                    hint = getattr(error, "hint", "")
-                    self._leave_alone(memory, Refusal(str(error), hint))
-                    break
-            took_ns = time.thread_time_ns() - begin_ns
-            self._charge.pay(step_end - step_start, done, took_ns)
-            self.stats.time_ns += took_ns
-            reached, applied = step_end, applied + done
-        if reached > start:
-            regions = int(np.searchsorted(chosen.start[first:behind], reached))
-            self.stats.nr_tried += regions
-            self.stats.nr_applied += regions if applied else 0
-            if self._rehearsal is None:
-                self.stats.sz_tried += reached - start
-                self.stats.sz_applied += applied
-            self.tried.append(Tried(target, start, reached, applied))
-            if self._resting is not None and self._rehearsal is None:
-                self._resting.add(self._now_ns, pid, np.array([[start, reached]], np.int64))
-        return in_time
+            effect = self._act_on_step(run, (start, end), memory, view)
+            if effect is None:
+                break
+            reached, applied_bytes = end, applied_bytes + effect.size_bytes
+        self._record(run, reached, applied_bytes, view.snapshot.end_ns)
+        return reached == run.end or not self._quota.is_spent
 
-    def _steps(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Cut a range so that the time quota is looked at often enough."""
-        if self._action is None:
-            yield start, end
-            return
-        step = _MOST_BYTES
-        if self.scheme.quota.time_ns:
-            step = max(16 * PAGE_SIZE, self._charge.limit_bytes // _STEPS)
-        grain = self._action.grain_bytes
-        step = max(grain, step // grain * grain)
-        while start < end:
-            until = min(end, start // step * step + step)
-            yield start, until
-            start = until
-
-    def _act(
-        self,
-        action: Action,
-        snapshot: Snapshot,
-        target: int,
-        memory: TargetMemory | None,
-        step: tuple[int, int],
-        young: Young,
-        allowed: bool,
-    ) -> int:
+    def _is_allowed_on(self, memory: TargetMemory | None) -> bool:
+        """Whether a process can be acted on; made-up memory can only be counted."""
         if memory is None:
-            return self._note(snapshot, target, step)
-        ranges: Ranges = np.array([step], np.int64)
-        if not allowed and any(not rule.is_core for rule in self.scheme.filters):
-            ranges = passing(self.scheme.filters, memory, *step, young)
-        passed, ranges = ranges, action.doable(memory, ranges)
-        if self._rehearsal is not None:
-            done = action.foreseen(memory, ranges)
-            self._rehearsal.count(snapshot, target, step, memory, passed, (ranges, done))
-            return done
+            return not self._action.needs_process
+        return self._refusals.allows(memory)
+
+    def _ask(self, memory: TargetMemory) -> Refusal | None:
+        """Why a process cannot be acted on: the action is refused, or pages cannot be seen."""
+        refusal = self._action.refusal(memory)
+        needs_pages = self._action.sees_pages or self._page_filters
+        if refusal is None and needs_pages and memory.pages.refusal:
+            return Refusal(f"its pages cannot be looked at: {memory.pages.refusal}", PRIVILEGES)
+        return refusal
+
+    def _steps(self, run: Run) -> Iterator[tuple[int, int]]:
+        """Cut a run so that the time quota is looked at often enough."""
+        if self._action.by_region:
+            yield run.start, run.end
+            return
+        step_bytes = _MAX_STEP_BYTES
+        if self.scheme.quota.time_ns:
+            step_bytes = max(16 * PAGE_SIZE, self._quota.limit_bytes // _STEPS)
+        grain_bytes = self._action.grain_bytes
+        step_bytes = max(grain_bytes, step_bytes // grain_bytes * grain_bytes)
+        start = run.start
+        while start < run.end:
+            end = min(run.end, start // step_bytes * step_bytes + step_bytes)
+            yield start, end
+            start = end
+
+    def _act_on_step(
+        self, run: Run, step: tuple[int, int], memory: TargetMemory | None, view: _View
+    ) -> Effect | None:
+        """Act on a step of a run, and charge it; `None` where the process cannot be acted on."""
+        begin_ns = time.thread_time_ns()
+        try:
+            passed = self._passing(run, step, memory, view)
+            part = Part(run.target, run.pid, *step, passed, memory, run.region)
+            effect = self._action.apply(part)
+        except self._action.failures as error:
+            if memory is None:
+                raise
+            # Whatever one process does, the others are acted on all the same.
+            self._refusals.add(memory, Refusal(str(error), getattr(error, "hint", "")))
+            return None
+        took_ns = time.thread_time_ns() - begin_ns
+        self._quota.charge(part.size, effect.size_bytes, took_ns)
+        self.stats.time_ns += took_ns
         self.stats.sz_ops_filter_passed += size_of(passed)
-        if not len(ranges):
-            return 0
-        done = action.act(memory, ranges)
-        if self._guarding is not None:
-            self._guarding.take(self._now_ns, memory, ranges, done)
-        return done
+        if self._guard is not None and memory is not None:
+            self._guard.add(view.snapshot.end_ns, memory, effect)
+        return effect
 
-    def _note(
-        self,
-        snapshot: Snapshot,
-        target: int,
-        step: tuple[int, int],
-        memory: TargetMemory | None = None,
-    ) -> int:
-        """Count all of a range: nothing is to be found out about its pages."""
-        size = step[1] - step[0]
-        if self._rehearsal is None:
-            self.stats.sz_ops_filter_passed += size
-        else:
-            whole: Ranges = np.array([step], np.int64)
-            self._rehearsal.count(snapshot, target, step, memory, whole, (whole, size))
-        return size
+    def _passing(
+        self, run: Run, step: tuple[int, int], memory: TargetMemory | None, view: _View
+    ) -> Ranges:
+        """The parts of a step that the filters of pages let pass."""
+        if memory is None or run.allowed or not self._page_filters:
+            return np.array([step], np.int64)
+        return passing(self._page_filters, Pages(memory, *step, view.young))
 
-    def _call(
-        self, chosen: Candidates, index: int, step: tuple[int, int], memory: TargetMemory | None
-    ) -> int:
-        """Call the user's function with a region."""
-        size = self._note(chosen.snapshot, int(chosen.target[index]), step, memory)
-        if self._rehearsal is not None or not callable(self.scheme.action):
-            return size
-        done = self.scheme.action(chosen.at(index))
-        return size if done is None else int(done)
+    def _record(self, run: Run, reached: int, applied_bytes: int, now_ns: int) -> None:
+        """Count what was done to a run until the address that was reached."""
+        if reached == run.start:
+            return
+        regions = run.count_before(reached)
+        self.stats.nr_tried += regions
+        self.stats.nr_applied += regions if applied_bytes else 0
+        self.stats.sz_tried += reached - run.start
+        self.stats.sz_applied += applied_bytes
+        self.tried.append(Tried(run.target, run.start, reached, applied_bytes))
+        if self._cooldown is not None:
+            self._cooldown.add(now_ns, run.pid, np.array([[run.start, reached]], np.int64))
+
+    def _report(self, view: _View) -> None:
+        """Complete the state and, in a dry run, the statistics."""
+        if self._action.note:
+            self.state += f"; {self._action.note}"
+        if self._dry_run is not None:
+            self._dry_run.report(self.stats)
+            self.state += self._too_early(view)
+
+    def _too_early(self, view: _View) -> str:
+        """Why a dry run may have counted nothing yet."""
+        snapshot = view.snapshot
+        watched_ns = snapshot.end_ns - (self._watched_since_ns or 0)
+        if not watched_ns < view.bounds.least_age_ns(snapshot.window_ns) < UNBOUNDED:
+            return ""
+        age = self.scheme.pattern.min_age
+        unit = "" if age.unit == "ns" else " aggregations"
+        watched = format_duration(watched_ns)
+        return f"; too early to tell: watched for {watched}, and it asks for an age of {age}{unit}"

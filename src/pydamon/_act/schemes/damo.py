@@ -1,17 +1,16 @@
 """damo's JSON: schemes that were written for the kernel's user tool, or by it.
 
-Read are all the shapes that damo has: kdamonds, one kdamond (`contexts`), one context (`schemes`),
-a list of schemes, and a single scheme. Keys are damo's, and what damo means by them is done, or
-refused by name. What it only reports (statistics, states) is passed over.
+All shapes of damo are read: kdamonds, one kdamond (`contexts`), one context (`schemes`), a list of
+schemes, and a single scheme. Each key has damo's meaning, or is refused by name. Keys under which
+damo only reports (statistics, states) are passed over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-from attrs import field, frozen
 
 from pydamon._act.schemes.damo_scheme import SCHEME_KEYS, read_scheme
 from pydamon._act.schemes.damo_units import Value, basis_points, bytes_of, flag, us, whole, words
@@ -31,13 +30,13 @@ _CONTEXT = (
 )
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class DamoConfig:
-    """What a file of damo's says: schemes, and how and whom to watch, as far as it says that."""
+    """A file of damo's: schemes, and which processes to watch and how, as far as it says that."""
 
     schemes: tuple[Scheme, ...]
     pids: tuple[int, ...] = ()
-    intervals_ns: dict[str, int] = field(factory=dict)
+    intervals_ns: dict[str, int] = field(default_factory=dict)
     """By `sample`, `aggr` and `update`."""
     min_regions: int | None = None
     max_regions: int | None = None
@@ -45,15 +44,41 @@ class DamoConfig:
 
 
 def read_damo_schemes(path: str | Path) -> list[Scheme]:
-    """The schemes in a file of damo's, in any of the shapes that it has.
+    """Read the schemes of a file of damo's (JSON), in any of its shapes.
 
-    Raises `UsageError` for what is wrong, or cannot be done here, and says where it is.
+    Parameters
+    ----------
+    path
+        The file. A bare rate in it is a percentage, and a bare age is microseconds, as in damo.
+
+    Returns
+    -------
+    list of Scheme
+        Every scheme of the file, in its order.
+
+    Raises
+    ------
+    UsageError
+        For a file that cannot be read, and for keys and values that are unknown or that pydamon
+        cannot carry out; the message says where they are.
+
+    Examples
+    --------
+    >>> import json, pathlib, tempfile
+    >>> import pydamon
+    >>> idle = {"action": "pageout", "access_pattern": {"age": {"min": "2 m", "max": "max"}}}
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = pathlib.Path(directory, "damo.json")
+    ...     _ = path.write_text(json.dumps([idle]))
+    ...     schemes = pydamon.read_damo_schemes(path)
+    >>> schemes[0].action, str(schemes[0].pattern.min_age)
+    ('pageout', '2 min')
     """
     return list(read_damo(load(path)).schemes)
 
 
 def read_damo(root: Node) -> DamoConfig:
-    """All of a file of damo's."""
+    """Read all of a file of damo's."""
     if isinstance(root.value, list):
         return DamoConfig(schemes=_schemes(root, root.items()))
     if not isinstance(root.value, dict):
@@ -61,7 +86,9 @@ def read_damo(root: Node) -> DamoConfig:
     keys = root.value.keys()
     if "kdamonds" in keys:
         kdamonds = root.table(("kdamonds",), passed=_COMMENTS)["kdamonds"].items()
-        return _of_contexts(root, [c for one in kdamonds for c in _contexts(one)])
+        return _of_contexts(
+            root, [context for kdamond in kdamonds for context in _contexts(kdamond)]
+        )
     if "contexts" in keys:
         return _of_contexts(root, _contexts(root))
     if "schemes" in keys or "ops" in keys:
@@ -87,32 +114,19 @@ def _contexts(kdamond: Node) -> list[Node]:
 
 
 def _of_contexts(root: Node, contexts: Sequence[Node]) -> DamoConfig:
-    """What contexts say that are about the same processes, watched in the same way."""
-    found = [(node, _context(node)) for node in contexts]
-    found = [(node, one) for node, one in found if one.schemes]
-    if not found:
+    """Contexts as one configuration: they must watch the same processes in the same way."""
+    configs = [(node, config) for node in contexts if (config := _context(node)).schemes]
+    if not configs:
         raise root.error("there are no schemes in it")
-    first_node, first = found[0]
-    for node, one in found[1:]:
-        if _setting(one) != _setting(first):
+    first_node, first = configs[0]
+    for node, config in configs[1:]:
+        if replace(config, schemes=()) != replace(first, schemes=()):
             raise node.error(
                 f"has other targets or settings than {first_node.place}, and pydamon would apply "
                 "the schemes of both to all targets",
                 hint="put it into a file of its own",
             )
-    schemes = tuple(scheme for _, one in found for scheme in one.schemes)
-    return DamoConfig(
-        schemes=schemes,
-        pids=first.pids,
-        intervals_ns=first.intervals_ns,
-        min_regions=first.min_regions,
-        max_regions=first.max_regions,
-        goal=first.goal,
-    )
-
-
-def _setting(one: DamoConfig) -> tuple[object, ...]:
-    return one.pids, one.intervals_ns, one.min_regions, one.max_regions, one.goal
+    return replace(first, schemes=tuple(s for _, config in configs for s in config.schemes))
 
 
 def _context(node: Node) -> DamoConfig:
@@ -124,22 +138,8 @@ def _context(node: Node) -> DamoConfig:
     pids: list[int] = []
     for target in tables["targets"].items() if "targets" in tables else ():
         pids += _pids(target, ops)
-    nodes = tables["schemes"].items() if "schemes" in tables else []
-    schemes = tuple(map(read_scheme, nodes))
-    for scheme, place in zip(schemes, nodes, strict=True):
-        if ops == "paddr" and any(rule.kind == "addr" for rule in scheme.filters):
-            raise place.error(
-                "filters: addresses are physical, and pydamon acts on memory of processes"
-            )
-    intervals_ns, goal = {}, None
-    if "intervals" in tables:
-        intervals = tables["intervals"].table((*_INTERVALS, "intervals_goal"), passed=_COMMENTS)
-        intervals_ns = {
-            name: int(intervals[key].read(us))
-            for key, name in _INTERVALS.items()
-            if key in intervals
-        }
-        goal = _goal(intervals["intervals_goal"]) if "intervals_goal" in intervals else None
+    schemes = _context_schemes(tables["schemes"].items() if "schemes" in tables else [], ops)
+    intervals_ns, goal = _intervals(tables["intervals"]) if "intervals" in tables else ({}, None)
     regions: dict[str, Node] = {}
     if "nr_regions" in tables:
         regions = tables["nr_regions"].table(("min", "max"), passed=_COMMENTS)
@@ -149,8 +149,28 @@ def _context(node: Node) -> DamoConfig:
     )
 
 
+def _context_schemes(nodes: Sequence[Node], ops: str) -> tuple[Scheme, ...]:
+    schemes = tuple(map(read_scheme, nodes))
+    for scheme, node in zip(schemes, nodes, strict=True):
+        if ops == "paddr" and any(rule.kind == "addr" for rule in scheme.filters):
+            raise node.error(
+                "filters: addresses are physical, and pydamon acts on memory of processes"
+            )
+    return schemes
+
+
+def _intervals(node: Node) -> tuple[dict[str, int], IntervalGoal | None]:
+    """The intervals by name, and the goal that they are tuned to."""
+    tables = node.table((*_INTERVALS, "intervals_goal"), passed=_COMMENTS)
+    intervals_ns = {
+        name: int(tables[key].read(us)) for key, name in _INTERVALS.items() if key in tables
+    }
+    goal = _goal(tables["intervals_goal"]) if "intervals_goal" in tables else None
+    return intervals_ns, goal
+
+
 def _refuse_others(tables: dict[str, Node]) -> None:
-    """Refuse settings of a context that pydamon does not have, unless they are as by default."""
+    """Refuse settings that pydamon does not have, unless they are damo's defaults."""
     defaults: dict[str, Callable[[Node], bool]] = {
         "addr_unit": lambda node: node.read(bytes_of) == 1,
         "probes": lambda node: not node.items(),
@@ -172,10 +192,9 @@ def _is_default_sampling(node: Node) -> bool:
         return False
     if enabled is None:
         return True
-    given = {
-        name: one.read(flag) for name, one in enabled.table(("page_table", "page_fault")).items()
-    }
-    return given.get("page_table", True) and not given.get("page_fault", False)
+    primitives = enabled.table(("page_table", "page_fault"))
+    uses = {name: item.read(flag) for name, item in primitives.items()}
+    return uses.get("page_table", True) and not uses.get("page_fault", False)
 
 
 def _is_default_ops(node: Node) -> bool:
@@ -185,7 +204,7 @@ def _is_default_ops(node: Node) -> bool:
 
 
 def _pids(target: Node, ops: str) -> list[int]:
-    """The process of a target, if it is one; its ranges must not limit it."""
+    """The pid of a target, if it is a process; its ranges must not limit the schemes."""
     tables = target.table(("pid", "obsolete", "regions"), passed=_COMMENTS)
     regions = tables.get("regions")
     if ops == "fvaddr" and regions is not None and regions.items():
@@ -203,30 +222,30 @@ def _pids(target: Node, ops: str) -> list[int]:
 
 
 def _pid(value: Value) -> int:
-    found = whole(value)
-    if not 0 < found < 1 << 31:
+    pid = whole(value)
+    if not 0 < pid < 1 << 31:
         raise UsageError(f"not a pid: {shown(value)}")
-    return found
+    return pid
 
 
 def _goal(node: Node) -> IntervalGoal | None:
     """The goal that intervals are tuned to; `None` where that is off."""
-    read: dict[str, Callable[[Any], int]] = {
+    readers: dict[str, Callable[[Any], int]] = {
         "access_bp": basis_points,
         "aggrs": whole,
         "min_sample_us": us,
         "max_sample_us": us,
     }
-    tables = node.table(tuple(read), passed=_COMMENTS)
-    given = {name: int(one.read(read[name])) for name, one in tables.items()}
-    if not given.get("aggrs"):
+    tables = node.table(tuple(readers), passed=_COMMENTS)
+    values = {name: int(item.read(readers[name])) for name, item in tables.items()}
+    if not values.get("aggrs"):
         return None
     try:
         return IntervalGoal(
-            given.get("access_bp", 0),
-            given["aggrs"],
-            given.get("min_sample_us", 0),
-            given.get("max_sample_us", 0),
+            values.get("access_bp", 0),
+            values["aggrs"],
+            values.get("min_sample_us", 0),
+            values.get("max_sample_us", 0),
         )
     except UsageError as error:
         raise node.error(str(error), hint=error.hint) from None

@@ -1,24 +1,24 @@
 """Numbers of damo's scheme files: with the units that damo knows, and no others.
 
-A bare number has the unit that the name of its key ends in; `"max"` is no bound. Each function
-takes what JSON holds, and raises `UsageError` for what damo would not write.
+The grammar is damo's (`_model/damo_values.py`). A bare number has the unit that the name of its key
+ends in; `"max"` is no bound. Each function takes a value of the JSON, and raises `UsageError` for a
+value that damo would not write.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
 
-from pydamon._model.damo_values import BYTES, NS, Value
+from pydamon._model.damo_values import BYTES, NS, Value, damo_quantities
 from pydamon._model.errors import UsageError
 from pydamon._model.plain import near, shown
-from pydamon._model.schemes.fields import Ns
-from pydamon._model.schemes.pattern import Age, Rate
+from pydamon._model.rates import Rate
+from pydamon._model.schemes.fields import Ns, Share
+from pydamon._model.schemes.pattern import UNBOUNDED, Age
 
 __all__ = [
-    "UNBOUNDED",
     "Value",
     "age",
     "basis_points",
@@ -28,57 +28,64 @@ __all__ = [
     "permil",
     "rate",
     "size_or_max",
+    "thousandths",
     "us",
     "whole",
     "words",
 ]
 
-UNBOUNDED = 2**63 - 1
-_PART = re.compile(r"([0-9][0-9,]{0,60}(?:\.[0-9]{0,30})?)\s*([A-Za-z_%]*)\s*")
-_LONGEST = 200
+_MAX_TEXT = 200
+_MAX_DIGITS = 90
 _ENDLESS = Ns(2**62)
-"""What `"max"` is for an interval."""
+"""The interval that `"max"` stands for."""
+_RATE_UNITS = {"": 1, "%": 1, "percent": 1, "samples": 1, "hz": 1}
 _TRUE, _FALSE = ("y", "yes", "true"), ("n", "no", "false")
 
 
 def _amounts(value: Value, units: Mapping[str, object]) -> list[tuple[Fraction, str]]:
-    """The numbers in a value, and their units; one at least."""
+    """The numbers in a value with their units, at least one; all units are known."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise UsageError(f"not a number: {shown(value)}")
-    text = str(value).strip() if isinstance(value, str) else ""
-    if (value < 0) if isinstance(value, int | float) else text.startswith("-"):
+    text = value.strip() if isinstance(value, str) else ""
+    if text.startswith("-") or (not isinstance(value, str) and value < 0):
         raise UsageError(f"cannot be negative: {shown(value)}")
-    if isinstance(value, int | float):
+    if not isinstance(value, str):
         return [(Fraction(value), "")]
-    at, found = 0, []
-    while len(text) <= _LONGEST and (match := _PART.match(text, at)):
-        number, unit, at = Decimal(match[1].replace(",", "")), match[2], match.end()
+    amounts = damo_quantities(text) if len(text) <= _MAX_TEXT else []
+    for digits, unit in amounts:
         if unit not in units:
-            names = ", ".join(filter(None, units)) or "none"
-            raise UsageError(
-                f"no unit is called {shown(unit)} here{near(unit, list(units))}"
-                if unit
-                else f"a unit is missing: {shown(value)}",
-                hint=f"units are {names}",
-            )
-        found.append((Fraction(number), unit))
-        if at == len(text):
-            return found
-    raise UsageError(f"not a number: {shown(value)}")
+            raise _unknown_unit(unit, units, value)
+        if len(digits) > _MAX_DIGITS:
+            amounts = []
+    if not amounts:
+        raise UsageError(f"not a number: {shown(value)}")
+    return [(Fraction(Decimal(digits)), unit) for digits, unit in amounts]
 
 
-def _one(value: Value, units: Mapping[str, int | Fraction]) -> Fraction:
-    """A number of one part, in the smallest unit."""
+def _unknown_unit(unit: str, units: Mapping[str, object], value: Value) -> UsageError:
+    hint = f"units are {', '.join(filter(None, units)) or 'none'}"
+    if not unit:
+        return UsageError(f"a unit is missing: {shown(value)}", hint=hint)
+    return UsageError(f"no unit is called {shown(unit)} here{near(unit, list(units))}", hint=hint)
+
+
+def _amount(value: Value, units: Mapping[str, object]) -> tuple[Fraction, str]:
+    """The number and the unit of a value that has one of each."""
     amounts = _amounts(value, units)
     if len(amounts) > 1:
         raise UsageError(f"not one number: {shown(value)}")
-    ((number, unit),) = amounts
+    return amounts[0]
+
+
+def _number(value: Value, units: Mapping[str, int | Fraction]) -> Fraction:
+    """The number of a value in the smallest unit."""
+    number, unit = _amount(value, units)
     return number * units[unit]
 
 
 def whole(value: Value) -> int:
     """A whole number."""
-    number = _one(value, {"": 1})
+    number = _number(value, {"": 1})
     if number.denominator != 1:
         raise UsageError(f"not a whole number: {shown(value)}")
     if number > UNBOUNDED:
@@ -87,25 +94,25 @@ def whole(value: Value) -> int:
 
 
 def size_or_max(value: Value) -> int | None:
-    """Bytes; `None` for `"max"`, and for what no memory has."""
+    """Bytes; `None` for `"max"`, and for more than any memory has."""
     if value in ("min", "max"):
         return 0 if value == "min" else None
-    number = _one(value, BYTES)
+    number = _number(value, BYTES)
     return int(number) if number <= UNBOUNDED else None
 
 
 def bytes_of(value: Value) -> int:
-    """Bytes, of which there can be so many."""
-    found = size_or_max(value)
-    if found is None:
+    """Bytes, no more than an address can hold."""
+    size_bytes = size_or_max(value)
+    if size_bytes is None:
         raise UsageError(f"too large: {shown(value)}")
-    return found
+    return size_bytes
 
 
 def _duration(value: Value, bare_ns: int) -> Ns:
+    """A time, which may be a sum: "2 h 5 m"."""
     if value in ("min", "max"):
         return Ns(0) if value == "min" else _ENDLESS
-    # Beyond hours there are parts: "2 h 5 m".
     units = NS | {"": bare_ns}
     amounts = _amounts(value, units)
     if len(amounts) > 1 and any(not unit for _, unit in amounts):
@@ -124,52 +131,55 @@ def ms(value: Value) -> Ns:
 
 
 def permil(value: Value) -> int:
+    """A weight in thousandths: bare, or in percent."""
+    return round(_number(value, {"": 1, "%": 10}))
+
+
+def thousandths(value: Value) -> Share:
     """A share in thousandths: bare, or in percent."""
-    return round(_one(value, {"": 1, "%": 10}))
+    share = Share(_number(value, {"": Fraction(1, 1000), "%": Fraction(1, 100)}))
+    if share > 1:
+        raise UsageError(f"more than 100 %: {shown(value)}")
+    return share
 
 
 def basis_points(value: Value) -> int:
     """A share in 10,000ths: bare, or in percent."""
-    return round(_one(value, {"": 1, "%": 100}))
+    return round(_number(value, {"": 1, "%": 100}))
 
 
 def rate(value: Value, unit: str = "percent") -> Rate | None:
-    """An access rate; `None` is no bound. A bare number is of *unit*, which is a percentage."""
+    """An access rate; `None` is no bound. A bare number is of *unit*."""
     if value in ("min", "max"):
         return Rate(0) if value == "min" else None
-    ((number, named),) = _single(value, {"": 0, "%": 0, "percent": 0, "samples": 0, "hz": 0})
+    number, word = _amount(value, _RATE_UNITS)
     if number >= UNBOUNDED:
-        return None  # as damo writes what has no bound
-    named = {"": unit, "%": "percent"}.get(named, named)
-    if named == "percent":
+        return None  # damo writes a rate without a bound so
+    word = {"": unit, "%": "percent"}.get(word, word)
+    if word == "percent":
         if number > 100:
             raise UsageError(f"more than 100 %: {shown(value)}")
         return Rate(float(number), "%")
-    if named == "samples" and number.denominator != 1:
+    if word == "hz":
+        return Rate(float(number), "hz")
+    if number.denominator != 1:
         raise UsageError(f"not a whole number of samples: {shown(value)}")
-    return Rate(int(number)) if named == "samples" else Rate(float(number), "hz")
+    return Rate(int(number))
 
 
 def age(value: Value, unit: str = "usec") -> Age | None:
-    """An age; `None` is no bound. A bare number is of *unit*, which is microseconds."""
+    """An age; `None` is no bound. A bare number is of *unit*."""
     if value in ("min", "max"):
         return Age(0) if value == "min" else None
     text = value.strip() if isinstance(value, str) else ""
     counted = text.removesuffix("aggr_intervals")
     if counted != text or (unit == "aggr_intervals" and not text[-1:].isalpha()):
-        number = _one(counted if text else value, {"": 1})
+        number = _number(counted if text else value, {"": 1})
         if number.denominator != 1:
             raise UsageError(f"not a whole number of aggregation intervals: {shown(value)}")
         return None if number > UNBOUNDED else Age(int(number))
-    found = _duration(value, 10**3)
-    return None if found >= _ENDLESS else Age(found, "ns")
-
-
-def _single(value: Value, units: Mapping[str, int]) -> list[tuple[Fraction, str]]:
-    amounts = _amounts(value, units)
-    if len(amounts) > 1:
-        raise UsageError(f"not one number: {shown(value)}")
-    return amounts
+    age_ns = _duration(value, 10**3)
+    return None if age_ns >= _ENDLESS else Age(age_ns, "ns")
 
 
 def flag(value: object) -> bool:

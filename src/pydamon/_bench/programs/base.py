@@ -1,4 +1,4 @@
-"""What a real program is to the benchmark; and programs in Python that need nothing else."""
+"""The interface of real programs, and programs in Python that need nothing else."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ _PATIENCE_S = 10
 
 
 class Program(Protocol):
-    """A program that can be started with a load that stays the same until it is ended."""
+    """A program that can be started, with a constant load until its end."""
 
     @property
     def name(self) -> str:
-        """What `--program` calls it."""
+        """The name for `--program`."""
         ...
 
     @property
     def about(self) -> str:
-        """What it does, in a line."""
+        """A description, in a line."""
         ...
 
     def missing(self) -> str:
-        """What is not installed here that it needs; empty where it can be started."""
+        """Return what it needs that is not installed, or an empty string."""
         ...
 
     def start(self, seed: int) -> AbstractContextManager[int]:
-        """Run it, with its load; gives the pid of the process to watch, with its children."""
+        """Run it with its load; yields the pid of the process to monitor, with its children."""
         ...
 
 
 @contextmanager
 def running(argv: Sequence[str | Path], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that is gone when this ends; it is asked first, and then killed."""
+    """Run a process; at the end it is terminated, and killed if that is not enough."""
     with subprocess.Popen([*map(str, argv)], **options) as process:
         try:
             yield process
@@ -55,29 +55,29 @@ def running(argv: Sequence[str | Path], **options: Any) -> Iterator[subprocess.P
 
 
 def wait_for_line(process: subprocess.Popen[bytes], name: str) -> bytes:
-    """The next line that a process prints; raises `TargetError` if it ends instead."""
+    """Return the next line of a process's output; raise `TargetError` if it exits instead."""
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
-        raise TargetError(f"{name} has ended instead of getting ready")
+        raise TargetError(f"{name} exited before it was ready")
     return bytes(line)
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script beside this file: it gets a seed, and prints a line when it is ready."""
+    """A script beside this file, which takes a seed, and prints a line when it is ready."""
 
     name: str
     about: str
     file: str
 
     def missing(self) -> str:
-        """Nothing ever."""
+        """Return an empty string: Python is always there."""
         return ""
 
     @contextmanager
     def start(self, seed: int) -> Iterator[int]:
-        """Run it in a process of its own, with one thread."""
+        """Run it in a process of its own, with one thread for linear algebra."""
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         argv: list[str | Path] = [sys.executable, Path(__file__).with_name(self.file), str(seed)]
         with running(argv, stdout=subprocess.PIPE, env=environment) as process:

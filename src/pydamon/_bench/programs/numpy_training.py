@@ -1,10 +1,10 @@
-"""A NumPy program; it is run as a script.
+"""A NumPy program. It runs as a script.
 
     numpy_training.py SEED
 
-Fits a linear model by gradient descent on the first 64 MiB of a table of 256 MiB, batch by batch,
-and after each batch looks up 4 of the other rows at random. 8 passes a second at most. NumPy asks
-for huge pages where a table is large.
+It fits a linear model by gradient descent on the first 64 MiB of a table of 256 MiB. After each
+batch it reads 4 random rows of the rest. It makes at most 8 passes a second. NumPy asks for huge
+pages for large tables.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LOOKUPS = 4
 
 
 def main(seed: int) -> None:
-    """Train for ever."""
+    """Train forever."""
     rng = np.random.default_rng(seed)
     table = np.empty((_ROWS, _COLUMNS))
     for first in range(0, _ROWS, _BATCH):

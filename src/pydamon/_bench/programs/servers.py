@@ -1,4 +1,4 @@
-"""Real servers with a steady load: PostgreSQL with pgbench, and redis."""
+"""Real servers with a constant load: PostgreSQL with pgbench, and redis."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _POSTGRES_PATIENCE_S = 60
 
 @dataclass(frozen=True, slots=True)
 class Postgres:
-    """pgbench's tables (about 220 MiB, all in shared buffers), and 10 clients that select rows.
+    """PostgreSQL with pgbench's tables (220 MiB, in shared buffers), and 10 clients.
 
-    A share of `hot` of the queries goes to the same 10,000 of 1,500,000 rows. Each backend has read
-    all of the tables before, so that all is mapped, as in a server that has run for long.
+    A share of `hot` of the queries select from the same 10,000 of 1,500,000 rows. Each backend
+    reads all tables first, so that it has mapped them, as in a server that has run for long.
     """
 
     name: str
@@ -44,13 +44,13 @@ class Postgres:
     hot: float
 
     def missing(self) -> str:
-        """The server and pgbench have to be installed."""
+        """Return the missing programs of PostgreSQL."""
         absent = [name for name in _BINARIES if _binary(name) is None]
         return f"PostgreSQL's {' and '.join(absent)} not installed" if absent else ""
 
     @contextmanager
     def start(self, seed: int) -> Iterator[int]:
-        """A server with 10 backends that answer 5,000 queries a second."""
+        """Run a server with 10 backends that answer 5,000 queries a second."""
         user = _unprivileged()
         with tempfile.TemporaryDirectory(prefix="pydamon-") as directory:
             place = Path(directory)
@@ -84,7 +84,7 @@ _SETTINGS = (
     "listen_addresses=",
     "shared_buffers=256MB",
     "fsync=off",
-    # Nothing that comes and goes by itself.
+    # Background work would make the load uneven.
     "autovacuum=off",
     "max_parallel_workers_per_gather=0",
 )
@@ -124,7 +124,7 @@ def _server(place: Path, user: dict[str, Any]) -> Iterator[int]:
         try:
             yield server.pid
         finally:
-            # At once, without waiting for those who are still connected.
+            # Stop at once, without waiting for the clients.
             server.send_signal(signal.SIGQUIT)
 
 
@@ -137,16 +137,16 @@ def _pgbench(place: Path, user: dict[str, Any], *options: str) -> None:
 
 
 def _binary(name: str) -> Path | None:
-    """Where a program of PostgreSQL is: Debian keeps the server's out of the way."""
+    """Find a program of PostgreSQL; Debian keeps the server's programs outside the PATH."""
     versions = [path for path in _DEBIAN.glob("*/bin") if (path / name).exists()]
     if versions:
         return max(versions, key=lambda path: float(path.parent.name)) / name
-    found = shutil.which(name)
-    return Path(found) if found else None
+    path = shutil.which(name)
+    return Path(path) if path else None
 
 
 def _unprivileged() -> dict[str, Any]:
-    """PostgreSQL does not run as root: whom to run it as, for `subprocess`."""
+    """Return the user for `subprocess`, because PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return {}
     names = {entry.pw_name: entry for entry in pwd.getpwall()}
@@ -166,26 +166,26 @@ _REDIS_RATE_HZ = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Redis:
-    """A server full of values; `load` says which of them are asked for, as redis_load.py has it."""
+    """A redis server; `load` is the distribution of requests of redis_load.py."""
 
     name: str
     about: str
     load: str
 
     def missing(self) -> str:
-        """The server has to be installed; the client is here."""
+        """Return the server's name if it is not installed."""
         return "" if shutil.which(_SERVER) else f"{_SERVER} is not installed"
 
     @contextmanager
     def start(self, seed: int) -> Iterator[int]:
-        """A server that answers 20,000 requests a second."""
+        """Run a server that answers 20,000 requests a second."""
         with serving(self.load, _REDIS_RATE_HZ, seed) as (pid, _):
             yield pid
 
 
 @contextmanager
 def serving(load: str, rate_hz: int, seed: int) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """The pid of a server, and the client that asks so often; with a rate of 0 when it is told."""
+    """Run a server and a client with this load; yields the server's pid and the client."""
     with tempfile.TemporaryDirectory(prefix="pydamon-") as directory:
         path = Path(directory, "socket")
         options = ("--port", "0", "--save", "", "--dir", directory, "--unixsocket", path)

@@ -1,9 +1,9 @@
-"""sqlite3, with a database of 190 MiB that it maps; it is run as a script.
+"""A program that queries a mapped sqlite3 database of 190 MiB. It runs as a script.
 
     sqlite_queries.py SEED
 
-Of each 10 queries, 9 are for the same 5,000 rows; one in a thousand is an update. 10,000 a second
-at most.
+9 of 10 queries are for the same 5,000 rows, and one in a thousand is an update. It makes at most
+10,000 queries a second.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SETTINGS = "mmap_size = 536870912", "journal_mode = wal", "synchronous = off"
 
 
 def main(seed: int) -> None:
-    """Query for ever."""
+    """Query forever."""
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="pydamon-") as directory:
         database = sqlite3.connect(Path(directory, "rows.db"))
@@ -36,7 +36,7 @@ def main(seed: int) -> None:
         database.executemany("insert into rows values (?, ?)", rows)
         database.commit()
         database.execute("pragma wal_checkpoint(truncate)")
-        # All of it is mapped from now on, as in a program that has run for long.
+        # This maps the whole database, as in a program that has run for long.
         database.execute("select sum(length(text)) from rows").fetchone()
         print("ready", flush=True)
         due_s = time.monotonic()
@@ -52,6 +52,6 @@ def main(seed: int) -> None:
 
 
 if __name__ == "__main__":
-    # Ended from outside, it takes its database along.
+    # An exit by SIGTERM removes the database, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     main(int(sys.argv[1]))

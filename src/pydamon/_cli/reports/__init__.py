@@ -1,4 +1,4 @@
-"""The reports: one module each, and one line here."""
+"""The reports: a module for each report, and a line here."""
 
 __all__ = ["REPORTS"]
 
@@ -15,4 +15,4 @@ REPORTS = {
     "profile": "pydamon._cli.reports.profile:profile",
     "regions": "pydamon._cli.reports.regions:regions",
 }
-"""Where each report is."""
+"""The place of each report, in the order of the help text."""

@@ -31,64 +31,64 @@ def _keys(text: str) -> tuple[str, ...]:
 @option(
     "--histogram",
     type=Choice(HISTOGRAMS),
-    help="bytes by one of these, of the whole recording",
+    help="show a histogram of the whole recording by this property",
 )
 @option(
     "--snapshot",
     type=int,
     metavar="N",
-    help="which, counted from 0, or from the end below 0 (default: the last)",
+    help="the number of the snapshot, from 0, or below 0 from the end (default: the last)",
 )
 @option(
     "--sort",
     type=Parsed(_keys),
     default=(),
     metavar="KEY,KEY,...",
-    help=f"by what, `-` turns one around (--sort=-age): {', '.join(SORT_KEYS)} "
+    help=f"sort keys, `-` reverses the order (--sort=-age): {', '.join(SORT_KEYS)} "
     "(default: temperature)",
 )
-@option("--limit", type=click.IntRange(1, 10**9), metavar="N", help="only the first N regions")
-@option("--single", is_flag=True, help="do not put alike neighbours together")
+@option("--limit", type=click.IntRange(1, 10**9), metavar="N", help="show only the first N regions")
+@option("--single", is_flag=True, help="do not merge similar neighbours")
 def access(args: Args) -> int:
-    """Regions from hot to cold: address, size, access rate, age, temperature, mapping.
+    """List regions from hot to cold: address, size, access rate, age, temperature, mapping.
 
     pydamon report access --where 'rate > 50%' --sort=age,-size
     pydamon report access --where 'mapping = [heap]' --histogram idle
 
-    Neighbours that are alike are shown as one. Histograms show bytes, as means over the time that
-    was recorded.
+    Similar neighbours are merged into one region. Histograms show bytes, as means over the
+    recorded time.
     """
     from pydamon._cli.reports.base import open_recording, show
     from pydamon._data import analysis
-    from pydamon._show.terminal import DistributionView, temperature_table
+    from pydamon._show.results.temperatures import TemperaturesView
 
     recording = open_recording(args)
     if args.histogram:
-        found = analysis.distribution(recording, args.histogram)
+        distribution = analysis.distribution(recording, args.histogram)
         if args.json:
-            print_json(_distribution_document(found))
+            print_json(_distribution_document(distribution))
         else:
-            show(DistributionView(found))
+            show(distribution)
         return 0
     regions = analysis.regions(recording, args.snapshot, group=not args.single)
     regions = regions.sorted_by(*args.sort)
     if args.json:
         print_json(_regions_document(recording, regions, args.limit))
     else:
-        # Both ends matter of what is sorted by heat, the first of what was asked for.
-        show(temperature_table(regions, args.limit, both_ends=not args.sort))
+        # Sorted by heat, both ends matter; with --sort, the first regions do.
+        show(TemperaturesView(regions, args.limit, both_ends=not args.sort))
     return 0
 
 
 def _regions_document(
-    recording: RecordingFile, found: analysis.Temperatures, limit: int | None
+    recording: RecordingFile, temperatures: analysis.Temperatures, limit: int | None
 ) -> dict[str, Any]:
     from pydamon._cli.reports.base import target_document
     from pydamon._model.snapshot import UNKNOWN
 
     return {
         "complete": recording.complete,
-        "end_ns": found.end_ns,
+        "end_ns": temperatures.end_ns,
         "regions": [
             {
                 **target_document(region.target),
@@ -106,20 +106,20 @@ def _regions_document(
                 "unseen_bytes": region.unseen_bytes,
                 "temperature": region.temperature,
             }
-            for region in found.regions[:limit]
+            for region in temperatures.regions[:limit]
         ],
     }
 
 
-def _distribution_document(found: analysis.Distribution) -> dict[str, Any]:
+def _distribution_document(distribution: analysis.Distribution) -> dict[str, Any]:
     return {
-        "by": found.by,
-        "low": found.low.tolist(),
-        "high": found.high.tolist(),
-        "bytes": found.size_bytes.tolist(),
-        "regions": found.regions.tolist(),
-        "percentiles": {f"{p:g}": value for p, value in found.percentiles},
-        "unseen_bytes": found.unseen_bytes,
-        "unobservable_bytes": found.unobservable_bytes,
-        "undated_bytes": found.undated_bytes,
+        "by": distribution.by,
+        "low": distribution.low.tolist(),
+        "high": distribution.high.tolist(),
+        "bytes": distribution.size_bytes.tolist(),
+        "regions": distribution.regions.tolist(),
+        "percentiles": {f"{mark:g}": value for mark, value in distribution.percentiles},
+        "unseen_bytes": distribution.unseen_bytes,
+        "unobservable_bytes": distribution.unobservable_bytes,
+        "undated_bytes": distribution.undated_bytes,
     }

@@ -1,4 +1,4 @@
-"""What the reports share when they run: which recording, which regions, where to print."""
+"""Opening, filtering and printing, for all reports."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from pydamon._cli.command import Args, eprint
-from pydamon._cli.rewriting import WithProgress, opened
+from pydamon._cli.rewriting import WithProgress, open_source
 from pydamon._cli.screen import console, show
 from pydamon._data.analysis import Bytes, where
 from pydamon._data.formats.output import replacing
-from pydamon._data.recording import Recording, RecordingFile
-from pydamon._data.recording.parts import DerivedFile
+from pydamon._data.recording import DerivedFile, Recording, RecordingFile
 from pydamon._model.errors import RecordingError
 from pydamon._model.snapshot import Target
 
@@ -28,19 +27,21 @@ __all__ = [
 
 
 def open_recording(args: Args, file: str | None = None) -> RecordingFile:
-    """The part of the recording that was asked for; reading it says what is wrong with it."""
-    recording: RecordingFile = _Judged(WithProgress(opened(args.file if file is None else file)))
+    """Open the selected part of a recording; reading it reports errors in it."""
+    recording: RecordingFile = _Checked(
+        WithProgress(open_source(args.file if file is None else file))
+    )
     if getattr(args, "pid", None) is not None:
         recording = recording.of_pid(args.pid)
     if args.where is not None:
-        recording = _Found(where(recording, args.where), args.where)
+        recording = _Filtered(where(recording, args.where), args.where)
     return recording
 
 
-class _Judged(DerivedFile):
-    """Raises `RecordingError` at the end where it is empty, and says once if it is not complete."""
+class _Checked(DerivedFile):
+    """Raises `RecordingError` for an empty recording, and warns once about an incomplete one."""
 
-    _said = False
+    _warned = False
 
     def __iter__(self) -> Iterator[Recording]:
         empty = True
@@ -49,16 +50,16 @@ class _Judged(DerivedFile):
             yield part
         if empty:
             raise RecordingError(f"{self.path} has no snapshots", hint=self.problem)
-        if not self._said:
-            self._said = True
+        if not self._warned:
+            self._warned = True
             if self.problem:
                 eprint(f"{self.path} is not complete: {self.problem}")
             if self.overlap:
                 eprint(f"{self.path}: {self.overlap}")
 
 
-class _Found(DerivedFile):
-    """Raises `RecordingError` at the end where a filter has left nothing."""
+class _Filtered(DerivedFile):
+    """Raises `RecordingError` if no region matches the filter."""
 
     def __init__(self, whole: RecordingFile, query: str) -> None:
         super().__init__(whole)
@@ -70,11 +71,11 @@ class _Found(DerivedFile):
             rows += len(part.table)
             yield part
         if rows == 0:
-            raise RecordingError(f"no region in {self.path} is such that {self._query}")
+            raise RecordingError(f"no region in {self.path} matches {self._query}")
 
 
 def target_document(target: Target) -> dict[str, Any]:
-    """A target in JSON: when it started, and on which host, where that is known or differs."""
+    """Return a target for JSON, with its start and its host if the recording has them."""
     document: dict[str, Any] = {"pid": target.pid, "target": target.name}
     if target.started_ns:
         document["process_started_ns"] = target.started_ns
@@ -84,11 +85,11 @@ def target_document(target: Target) -> dict[str, Any]:
 
 
 def bytes_document(size: Bytes) -> dict[str, float]:
-    """Bytes by what is known of them in JSON."""
+    """Return bytes by state (hot, warm, ...) for JSON."""
     return asdict(size)
 
 
 def new_file(path: str | Path, force: bool, content: bytes) -> None:
-    """Write a file, which must not be there yet unless *force* is set."""
+    """Write a file; an existing file is an error unless *force* is set."""
     with replacing(Path(path), force=force) as file:
         file.write(content)

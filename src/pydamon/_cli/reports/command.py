@@ -1,4 +1,4 @@
-"""`pydamon report`, and what every report is: a command with help on filters."""
+"""`pydamon report`, and the decorator of its reports: commands with help on filters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FILTERS = (
 
 
 def report_command(name: str) -> Callable[[Callable[[Args], int]], Command]:
-    """Make a report of a function, as `command` does."""
+    """Make a report of a function, in the way of `command`."""
     return command(name, epilog=_FILTERS)
 
 
@@ -26,7 +26,7 @@ report = Group(
     members=REPORTS,
     subcommand_metavar="REPORT [ARGS]...",
     help=(
-        "Show what a recording says: one report a question.\n\n"
-        "Recordings that are still being written, or whose recorder was killed, can be shown too."
+        "Analyse a recording: each report answers one question.\n\n"
+        "Reports also read recordings that are still being written, or whose recorder was killed."
     ),
 )

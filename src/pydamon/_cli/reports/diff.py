@@ -18,48 +18,47 @@ __all__ = ["diff"]
 @recordings_options
 @idle_option("fits both")
 def diff(args: Args) -> int:
-    """Two recordings side by side: what became hotter, what colder, what is new.
+    """Compare two recordings: which mappings became hotter or colder, and which are new.
 
-    Processes are matched by name, memory by the name of what is mapped. Bytes are means over the
-    time that was recorded.
+    Processes are matched by their names, and memory by the names of mappings. Bytes are means over
+    the recorded time.
     """
     from pydamon._cli.reports.base import open_recording, show
     from pydamon._data import analysis
-    from pydamon._show.terminal import DiffView
 
     before, after = (open_recording(args, file) for file in (args.before, args.after))
-    found = analysis.diff(before, after, args.idle)
+    diff = analysis.diff(before, after, args.idle)
     if args.json:
-        print_json(_document(found))
+        print_json(_document(diff))
     else:
-        show(DiffView(found))
+        show(diff)
     return 0
 
 
-def _document(found: analysis.Diff) -> dict[str, Any]:
+def _document(diff: analysis.Diff) -> dict[str, Any]:
     from pydamon._cli.reports.base import bytes_document
     from pydamon._cli.reports.wss import percentiles_document
 
     return {
-        "idle_ns": found.before.idle_ns,
+        "idle_ns": diff.before.idle_ns,
         **{
             name: {
-                "duration_ns": one.duration_ns,
-                "snapshots": one.snapshots,
-                "bytes": bytes_document(one.size),
-                "working_set": percentiles_document(one.working_set.total),
+                "duration_ns": summary.duration_ns,
+                "snapshots": summary.snapshots,
+                "bytes": bytes_document(summary.size),
+                "working_set": percentiles_document(summary.working_set.total),
             }
-            for name, one in (("before", found.before), ("after", found.after))
+            for name, summary in (("before", diff.before), ("after", diff.after))
         },
         "mappings": [
             {
-                "target": one.target_name,
-                "mapping": one.name,
-                "bytes_before": bytes_document(one.before),
-                "bytes_after": bytes_document(one.after),
-                "access_rate_before": one.rate_before,
-                "access_rate_after": one.rate_after,
+                "target": mapping.target_name,
+                "mapping": mapping.name,
+                "bytes_before": bytes_document(mapping.before),
+                "bytes_after": bytes_document(mapping.after),
+                "access_rate_before": mapping.rate_before,
+                "access_rate_after": mapping.rate_after,
             }
-            for one in found.mappings
+            for mapping in diff.mappings
         ],
     }

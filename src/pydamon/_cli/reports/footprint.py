@@ -17,28 +17,28 @@ __all__ = ["footprint"]
 @report_command("footprint")
 @recording_options
 def footprint(args: Args) -> int:
-    """What is mapped (VSZ), in memory (RSS) and in use (WSS), over time."""
+    """Show mapped (VSZ), resident (RSS) and accessed (WSS) bytes over time."""
     from pydamon._cli.reports.base import open_recording, show
     from pydamon._data import analysis
-    from pydamon._show.terminal import FootprintView
 
-    found = analysis.footprint(open_recording(args))
+    footprints = analysis.footprint(open_recording(args))
     if args.json:
-        print_json({"total": _series(found[0]), "targets": [_series(one) for one in found[1:]]})
+        total, *targets = (_document(series) for series in footprints)
+        print_json({"total": total, "targets": targets})
     else:
-        show(FootprintView(found))
+        show(footprints)
     return 0
 
 
-def _series(one: analysis.FootprintSeries) -> dict[str, Any]:
+def _document(series: analysis.FootprintSeries) -> dict[str, Any]:
     from pydamon._cli.reports.base import target_document
 
-    known = one.known
+    known = series.known
     return {
-        **(target_document(one.target) if one.target else {}),
-        "end_ns": one.end_ns.tolist(),
-        "vsz_bytes": one.vsz_bytes.tolist() if known else None,
-        "rss_bytes": one.rss_bytes.tolist() if known else None,
-        "wss_bytes": one.wss_bytes.tolist(),
-        "unseen_bytes": one.unseen_bytes.tolist(),
+        **(target_document(series.target) if series.target else {}),
+        "end_ns": series.end_ns.tolist(),
+        "vsz_bytes": series.vsz_bytes.tolist() if known else None,
+        "rss_bytes": series.rss_bytes.tolist() if known else None,
+        "wss_bytes": series.wss_bytes.tolist(),
+        "unseen_bytes": series.unseen_bytes.tolist(),
     }

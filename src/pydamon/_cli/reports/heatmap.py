@@ -11,7 +11,7 @@ from pydamon._cli.command import Args, Parsed, eprint, option, print_json
 from pydamon._cli.options import force_option, recording_options
 from pydamon._cli.reports.command import report_command
 from pydamon._model.errors import UsageError
-from pydamon._model.units import format_size, parse_duration_ns
+from pydamon._model.units import format_size, parse_address_range, parse_duration_ns
 
 if TYPE_CHECKING:
     from pydamon._data import analysis
@@ -22,9 +22,9 @@ __all__ = ["heatmap"]
 
 _MARGIN = 60
 _OTHERS = 10
-_PICTURE = (300, 600)
-"""Rows and columns of a picture."""
-_PICTURES = (".html", ".svg", ".png")
+_PICTURE_CELLS = (300, 600)
+"""Rows and columns of the heat map in a picture."""
+_PICTURE_SUFFIXES = (".html", ".svg", ".png")
 _CELLS = click.IntRange(1, 1000)
 
 
@@ -33,14 +33,10 @@ def _range(text: str) -> Range:
         return "all"
     if text == "hottest":
         return "hottest"
-    start, dash, end = text.partition("-")
     try:
-        bounds = int(start, 16), int(end, 16)
-    except ValueError:
-        dash = ""
-    if not dash or not 0 <= bounds[0] < bounds[1] < 2**63:
-        raise UsageError(f"not a range: {text!r} (all, hottest, or hexadecimal START-END)")
-    return bounds
+        return parse_address_range(text)
+    except UsageError as error:
+        raise UsageError(str(error), hint="all, hottest, or hexadecimal START-END") from None
 
 
 def _time(text: str) -> tuple[int, int]:
@@ -55,7 +51,7 @@ def _time(text: str) -> tuple[int, int]:
 
 def _picture(text: str) -> Path:
     path = Path(text)
-    if path.suffix not in _PICTURES:
+    if path.suffix not in _PICTURE_SUFFIXES:
         raise UsageError(f"not a .html, .svg or .png file: {text!r}")
     return path
 
@@ -67,16 +63,16 @@ def _picture(text: str) -> Path:
     type=Parsed(_range),
     default="hottest",
     metavar="all|hottest|START-END",
-    help="which addresses (hexadecimal) to draw (default: hottest)",
+    help="draw these addresses (hexadecimal) (default: hottest)",
 )
 @option(
     "--time",
     type=Parsed(_time),
     metavar="FROM-TO",
-    help="which time since the start to draw, as in 10s-1min (default: all)",
+    help="draw this span of time after the start, as in 10s-1min (default: all)",
 )
-@option("--width", type=_CELLS, metavar="N", help="columns of the map (default: all there are)")
-@option("--height", type=_CELLS, metavar="N", help="lines of the map (default: all there are)")
+@option("--width", type=_CELLS, metavar="N", help="columns of the map (default: as many as fit)")
+@option("--height", type=_CELLS, metavar="N", help="lines of the map (default: as many as fit)")
 @option(
     "-o",
     "--out",
@@ -86,23 +82,26 @@ def _picture(text: str) -> Path:
 )
 @force_option
 def heatmap(args: Args) -> int:
-    """Access rates by address and time, in the terminal or as a file.
+    """Draw access rates by address and time, in the terminal or as a file.
 
-    pydamon report heatmap --out heat.html     # all targets, to zoom and hover, in one file
+    pydamon report heatmap --out heat.html     # all targets, to zoom into
     pydamon report heatmap --out heat.svg      # or .png
     pydamon report heatmap --range 55d0c0000000-55d0d0000000 --time 10s-20s
     """
     from pydamon._cli.reports.base import console, new_file, open_recording
-    from pydamon._show.terminal import heatmap_cells
+    from pydamon._show.results.heatmap import heatmap_cells
 
     recording = open_recording(args)
     if args.out and args.out.suffix == ".html":
-        from pydamon._show.pictures.html import heatmap_html
+        from pydamon._show.pictures.page import recording_page
 
-        new_file(args.out, args.force, heatmap_html(recording).encode())
+        new_file(args.out, args.force, recording_page(recording).encode())
     elif args.out:
-        found = _heatmap(recording, args, args.height or _PICTURE[0], args.width or _PICTURE[1])
-        new_file(args.out, args.force, _drawn(found, args.out.suffix))
+        from pydamon._show.pictures import picture_of
+
+        rows, columns = args.height or _PICTURE_CELLS[0], args.width or _PICTURE_CELLS[1]
+        heatmap = _heatmap(recording, args, rows, columns)
+        new_file(args.out, args.force, picture_of(heatmap, args.out.suffix))
     elif args.json:
         rows, columns = heatmap_cells(console(), args.width, args.height)
         print_json(_document(_heatmap(recording, args, args.height or rows, columns)))
@@ -115,22 +114,22 @@ def heatmap(args: Args) -> int:
 
 def _print(recording: RecordingFile, args: Args) -> None:
     from pydamon._cli.reports.base import console, show
-    from pydamon._show.terminal import HeatMapView, heatmap_cells
+    from pydamon._show.results.heatmap import heatmap_cells
 
     screen = console()
     rows, columns = heatmap_cells(screen, args.width, args.height)
-    found = _heatmap(recording, args, rows, columns)
+    heatmap = _heatmap(recording, args, rows, columns)
     if args.width:
         screen.width = max(screen.width, args.width + _MARGIN)
-    show(HeatMapView(found), screen)
-    if found.left_out_bytes and args.range == "hottest":
-        left_out = format_size(found.left_out_bytes)
+    show(heatmap, screen)
+    if heatmap.left_out_bytes and args.range == "hottest":
+        left_out = format_size(heatmap.left_out_bytes)
         show(f"{left_out} with hardly any access left out: --range all shows it", screen)
-    if found.others:
-        named = ", ".join(str(target.pid) for target in found.others[:_OTHERS])
-        beyond = len(found.others) - _OTHERS
+    if heatmap.others:
+        pids = ", ".join(str(target.pid) for target in heatmap.others[:_OTHERS])
+        beyond = len(heatmap.others) - _OTHERS
         more = f" and {beyond} more" if beyond > 0 else ""
-        show(f"other targets, from the hottest on: --pid {named}{more}", screen)
+        show(f"other targets, hottest first: --pid {pids}{more}", screen)
 
 
 def _heatmap(recording: RecordingFile, args: Args, rows: int, columns: int) -> analysis.HeatMap:
@@ -142,31 +141,21 @@ def _heatmap(recording: RecordingFile, args: Args, rows: int, columns: int) -> a
     return analysis.heatmap(recording, rows, columns, addresses=args.range, time_ns=time_ns)
 
 
-def _drawn(heatmap: analysis.HeatMap, suffix: str) -> bytes:
-    if suffix == ".svg":
-        from pydamon._show.pictures.picture import heatmap_svg
-
-        return heatmap_svg(heatmap)
-    from pydamon._show.pictures.png import heatmap_png
-
-    return heatmap_png(heatmap)
-
-
-def _document(found: analysis.HeatMap) -> dict[str, Any]:
-    """The cells of a heat map: `null` where nothing was monitored, or nobody had looked yet."""
+def _document(heatmap: analysis.HeatMap) -> dict[str, Any]:
+    """Return a heat map for JSON: rates are `null` for cells that were not monitored."""
     import numpy as np
 
     from pydamon._cli.reports.base import target_document
 
-    rates = found.rates.round(4).astype(object)
-    rates[np.isnan(found.rates)] = None
+    rates = heatmap.rates.round(4).astype(object)
+    rates[np.isnan(heatmap.rates)] = None
     return {
-        **target_document(found.target),
-        "segments": found.axis.segments.tolist(),
-        "row_addresses": found.row_addresses.tolist(),
-        "row_mappings": list(found.row_names),
-        "time_edges_ns": found.time_edges.tolist(),
-        "left_out_bytes": found.left_out_bytes,
+        **target_document(heatmap.target),
+        "segments": heatmap.axis.segments.tolist(),
+        "row_addresses": heatmap.row_addresses.tolist(),
+        "row_mappings": list(heatmap.row_names),
+        "time_edges_ns": heatmap.time_edges.tolist(),
+        "left_out_bytes": heatmap.left_out_bytes,
         "access_rates": rates.tolist(),
-        "unseen": found.unseen.tolist(),
+        "unseen": heatmap.unseen.tolist(),
     }

@@ -20,29 +20,28 @@ def _ages(text: str) -> tuple[int, ...]:
     "--ages",
     type=Parsed(_ages),
     metavar="D,D,...",
-    help="idle for at least so long (default: from 0s to a day)",
+    help="idle times to list (default: from 0s to a day)",
 )
 def idle(args: Args) -> int:
-    """Bytes by idle time: what reclaiming memory of that age would free."""
+    """Show bytes by idle time: the memory that a reclaim of each age would free."""
     from pydamon._cli.reports.base import open_recording, show
     from pydamon._data import analysis
-    from pydamon._show.terminal import IdleView
 
-    found = analysis.idle(open_recording(args), args.ages or analysis.IDLE_AGES_NS)
+    idle = analysis.idle(open_recording(args), args.ages or analysis.IDLE_AGES_NS)
     if not args.json:
-        show(IdleView(found))
+        show(idle)
         return 0
     print_json(
         {
-            "ages_ns": found.ages_ns.tolist(),
-            "last_bytes": found.last_bytes.tolist(),
-            "mean_bytes": found.mean_bytes.tolist(),
-            "total_bytes": found.total_bytes,
-            "mean_total_bytes": found.mean_total_bytes,
-            "longest_ns": found.longest_ns,
-            "unseen_bytes": found.unseen_bytes,
-            "undated_bytes": found.undated_bytes,
-            "assumed_bytes": found.assumed_bytes,
+            "ages_ns": idle.ages_ns.tolist(),
+            "last_bytes": idle.last_bytes.tolist(),
+            "mean_bytes": idle.mean_bytes.tolist(),
+            "total_bytes": idle.total_bytes,
+            "mean_total_bytes": idle.mean_total_bytes,
+            "longest_ns": idle.longest_ns,
+            "unseen_bytes": idle.unseen_bytes,
+            "undated_bytes": idle.undated_bytes,
+            "assumed_bytes": idle.assumed_bytes,
         }
     )
     return 0

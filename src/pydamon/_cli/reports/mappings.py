@@ -20,34 +20,34 @@ __all__ = ["mapping_document", "mappings"]
     "--by",
     type=Choice(("name", "kind")),
     default="name",
-    help="each name by itself, or files, heaps, stacks... (default: name)",
+    help="group by the name of the mapping, or by its kind: files, heaps, ... (default: name)",
 )
 @idle_option("fits the recording")
 def mappings(args: Args) -> int:
-    """Hot, warm, cold and idle bytes of each file, heap, stack and named mapping.
+    """List hot, warm, cold and idle bytes of each file, heap, stack and named mapping.
 
-    Bytes are means over the time that was recorded; all mappings of one name count together.
+    Bytes are means over the recorded time; mappings of the same name are added up.
     """
     from pydamon._cli.reports.base import open_recording, show
     from pydamon._data import analysis
-    from pydamon._show.terminal import kind_table, mapping_table
+    from pydamon._show.results.mappings import KindsView
 
-    found = analysis.mappings(open_recording(args), args.idle)
+    mappings = analysis.mappings(open_recording(args), args.idle)
     if args.json:
-        print_json({"mappings": [mapping_document(one) for one in found]})
+        print_json({"mappings": [mapping_document(mapping) for mapping in mappings]})
     else:
-        show(kind_table(found) if args.by == "kind" else mapping_table(found))
+        show(KindsView(mappings) if args.by == "kind" else mappings)
     return 0
 
 
-def mapping_document(one: analysis.MappingHeat) -> dict[str, Any]:
-    """A mapping in JSON."""
+def mapping_document(mapping: analysis.MappingHeat) -> dict[str, Any]:
+    """Return a mapping for JSON."""
     from pydamon._cli.reports.base import bytes_document, target_document
 
     return {
-        **target_document(one.target),
-        "mapping": one.name,
-        "kind": one.kind,
-        "access_rate": one.rate,
-        "bytes": bytes_document(one.size),
+        **target_document(mapping.target),
+        "mapping": mapping.name,
+        "kind": mapping.kind,
+        "access_rate": mapping.rate,
+        "bytes": bytes_document(mapping.size),
     }

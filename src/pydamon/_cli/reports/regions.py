@@ -19,37 +19,39 @@ __all__ = ["regions"]
 @report_command("regions")
 @recording_options
 def regions(args: Args) -> int:
-    """Every region of every snapshot."""
+    """Print every region of every snapshot."""
     from pydamon._cli.reports.base import open_recording
-    from pydamon._show.terminal import region_lines
+    from pydamon._show.results.snapshot import region_lines
 
     began_ns: int | None = None
     for part in open_recording(args).sorted():
         if began_ns is None:
-            began_ns = int(part.of_snapshots("start_ns")[0])
+            began_ns = int(part.per_snapshot("start_ns")[0])
         if args.json:
             lines = _json_lines(part)
         else:
-            lines = (line for one in part.snapshots() for line in region_lines(one, began_ns))
+            lines = (
+                line for snapshot in part.snapshots() for line in region_lines(snapshot, began_ns)
+            )
         for line in lines:
             sys.stdout.write(line + "\n")
     return 0
 
 
 def _json_lines(recording: Recording) -> Iterator[str]:
-    """One object a line, for each target of each snapshot."""
+    """Yield an object a line, for each target of each snapshot."""
     import json
 
     import numpy as np
 
     names = ("start", "end", "nr_accesses", "age")
     columns = [recording.column(name) for name in names]
-    offsets = recording.part_offsets.tolist()
-    facts = ("start_ns", "end_ns", "pid", "max_nr_accesses", "process_started_ns", "host", "target")
-    values = (recording.of_parts(name).tolist() for name in facts)
-    words = {name: recording.names(name) for name in ("host", "target")}
-    for first, beyond, *mine in zip(offsets[:-1], offsets[1:], *values, strict=True):
+    offsets = recording.target_offsets.tolist()
+    keys = ("start_ns", "end_ns", "pid", "max_nr_accesses", "process_started_ns", "host", "target")
+    values = (recording.per_target(key).tolist() for key in keys)
+    texts = {key: recording.names(key) for key in ("host", "target")}
+    for first, beyond, *target_values in zip(offsets[:-1], offsets[1:], *values, strict=True):
         rows = np.column_stack([column[first:beyond] for column in columns]).tolist()
-        said = dict(zip(facts, mine, strict=True))
-        said |= {name: names[said[name]] for name, names in words.items()}
-        yield json.dumps({**said, "regions": rows})
+        document = dict(zip(keys, target_values, strict=True))
+        document |= {key: names[document[key]] for key, names in texts.items()}
+        yield json.dumps({**document, "regions": rows})

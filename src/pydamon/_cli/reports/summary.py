@@ -15,26 +15,20 @@ if TYPE_CHECKING:
 __all__ = ["summary", "summary_document"]
 
 _MAPPINGS = 12
-_LINES = 12
-"""Of the heat map."""
+_HEATMAP_LINES = 12
 
 
 @report_command("summary")
 @recording_options
 @idle_option("fits the recording")
-@option("--long", is_flag=True, help="the heat map, working set and footprint too")
+@option("--long", is_flag=True, help="show the heat map, working set and footprint too")
 def summary(args: Args) -> int:
-    """What was seen, in a few numbers, and the hottest mappings."""
+    """Show the most important figures, and the hottest mappings."""
     from pydamon._cli.reports.base import console, open_recording, show
     from pydamon._data import analysis
-    from pydamon._show.terminal import (
-        FootprintView,
-        HeatMapView,
-        WorkingSetView,
-        heatmap_cells,
-        mapping_table,
-        summary_view,
-    )
+    from pydamon._show.results.heatmap import heatmap_cells
+    from pydamon._show.results.mappings import MappingsView
+    from pydamon._show.results.summary import SummaryView
 
     recording = open_recording(args)
     summary = analysis.summary(recording, args.idle)
@@ -42,23 +36,23 @@ def summary(args: Args) -> int:
         print_json(summary_document(recording, summary))
         return 0
     screen = console()
-    show(summary_view(summary, recording.info), screen)
+    show(SummaryView(summary, recording.info), screen)
     show("", screen)
-    show(mapping_table(summary.mappings, most=_MAPPINGS), screen)
+    show(MappingsView(summary.mappings, most=_MAPPINGS), screen)
     if args.long:
-        rows, columns = heatmap_cells(screen, height=_LINES)
-        for view in (
-            HeatMapView(analysis.heatmap(recording, rows, columns)),
-            WorkingSetView(summary.working_set),
-            FootprintView(analysis.footprint(recording)),
+        rows, columns = heatmap_cells(screen, height=_HEATMAP_LINES)
+        for result in (
+            analysis.heatmap(recording, rows, columns),
+            summary.working_set,
+            analysis.footprint(recording),
         ):
             show("", screen)
-            show(view, screen)
+            show(result, screen)
     return 0
 
 
 def summary_document(recording: RecordingFile, summary: analysis.Summary) -> dict[str, Any]:
-    """The summary in JSON: bytes are means over the time that was recorded."""
+    """Return the summary for JSON: bytes are means over the recorded time."""
     from dataclasses import asdict
 
     from pydamon._cli.reports.base import bytes_document, target_document
@@ -75,6 +69,6 @@ def summary_document(recording: RecordingFile, summary: analysis.Summary) -> dic
         "idle_ns": summary.idle_ns,
         "bytes": bytes_document(summary.size),
         "working_set": percentiles_document(summary.working_set.total),
-        "mappings": [mapping_document(one) for one in summary.mappings],
+        "mappings": [mapping_document(mapping) for mapping in summary.mappings],
         "monitoring": asdict(summary.cost),
     }

@@ -11,7 +11,7 @@ from pydamon._cli.reports.command import report_command
 if TYPE_CHECKING:
     from pydamon._data import analysis
 
-__all__ = ["times", "times_asked_for", "times_options"]
+__all__ = ["selected_times", "times", "times_options"]
 
 
 times_options = options(
@@ -21,35 +21,34 @@ times_options = options(
         type=size,
         default=1,
         metavar="SIZE",
-        help="only when --where holds for so much memory (default: for any)",
+        help="only times at which at least SIZE matched --where (default: any size)",
     ),
 )
-"""Which recording, and which of its times."""
+"""The recording, and which of its times."""
 
 
 @report_command("times")
 @times_options
 def times(args: Args) -> int:
-    """When memory was as a filter says.
+    """List the times at which memory matched a filter.
 
     pydamon report times --where 'mapping = [heap] and rate > 50%' --least 64MiB
     """
     from pydamon._cli.reports.base import show
-    from pydamon._show.terminal import times_table
 
-    found = times_asked_for(args)
+    times = selected_times(args)
     if not args.json:
-        show(times_table(found))
+        show(times)
         return 0
-    columns = (found.start_ns, found.end_ns, found.mean_bytes)
+    columns = (times.start_ns, times.end_ns, times.mean_bytes)
     names = ("start_ns", "end_ns", "bytes")
     rows = zip(*(column.tolist() for column in columns), strict=True)
     print_json({"times": [dict(zip(names, row, strict=True)) for row in rows]})
     return 0
 
 
-def times_asked_for(args: Args) -> analysis.Times:
-    """The times that `times_options` let people ask for."""
+def selected_times(args: Args) -> analysis.Times:
+    """Return the times that `times_options` select."""
     from pydamon._cli.reports.base import open_recording
     from pydamon._data import analysis
 

@@ -34,29 +34,29 @@ def _percentiles(text: str) -> tuple[float, ...]:
     help="percentiles of the snapshots' working sets (default: 0,25,50,75,90,100)",
 )
 def wss(args: Args) -> int:
-    """The size of the working set: its distribution and its course.
+    """Show the size of the working set: its percentiles, and its size over time.
 
-    That is the bytes accessed in each snapshot's window.
+    The working set of a snapshot is the bytes that were accessed in its window.
     """
     from pydamon._cli.reports.base import open_recording, show, target_document
     from pydamon._data import analysis
-    from pydamon._show.terminal import WorkingSetView
 
-    found = analysis.working_set(open_recording(args), args.percentiles or analysis.PERCENTILES)
+    marks = args.percentiles or analysis.PERCENTILES
+    working_set = analysis.working_set(open_recording(args), marks)
     if not args.json:
-        show(WorkingSetView(found))
+        show(working_set)
         return 0
     targets = [
         {**target_document(series.target), **_series(series)}
-        for series in found.targets
+        for series in working_set.targets
         if series.target
     ]
-    print_json({"total": _series(found.total), "targets": targets})
+    print_json({"total": _series(working_set.total), "targets": targets})
     return 0
 
 
 def percentiles_document(series: analysis.WorkingSetSeries) -> dict[str, int]:
-    """Percentiles in JSON."""
+    """Return percentiles for JSON."""
     return {f"{mark:g}": amount for mark, amount in series.percentiles}
 
 

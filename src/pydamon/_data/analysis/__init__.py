@@ -1,18 +1,16 @@
-"""What recordings say: pure functions on their columns, with typed results."""
+"""Analyses of recordings: functions on their columns, with typed results.
+
+A new analysis is a module here and its line below. Sizes are in bytes and times in ns; shares, such
+as access rates, are fractions from 0 to 1. Percentiles go by percentages, as NumPy's do.
+"""
 
 from pydamon._data.analysis.axis import AddressAxis
-from pydamon._data.analysis.distribution import (
-    IDLE_AGES_NS,
-    By,
-    Distribution,
-    Idle,
-    distribution,
-    idle,
-)
+from pydamon._data.analysis.distribution import By, Distribution, distribution
 from pydamon._data.analysis.heat import HeatMap, heatmap
-from pydamon._data.analysis.mappings import Bytes, MappingHeat, kind_of, mappings
+from pydamon._data.analysis.idle import IDLE_AGES_NS, Idle, idle
+from pydamon._data.analysis.mappings import Bytes, MappingHeat, Mappings, kind_of, mappings
 from pydamon._data.analysis.profile import FunctionShare, Profile, Times, profile, times
-from pydamon._data.analysis.query import FIELDS, Query, parse
+from pydamon._data.analysis.query import FIELDS, Columns, Query, parse
 from pydamon._data.analysis.summary import Diff, MappingDiff, MonitorCost, Summary, diff, summary
 from pydamon._data.analysis.temperature import (
     HOT_RATE,
@@ -26,12 +24,14 @@ from pydamon._data.analysis.temperature import (
 from pydamon._data.analysis.where import RegionColumns, where
 from pydamon._data.analysis.working_set import (
     PERCENTILES,
+    Footprints,
     FootprintSeries,
     WorkingSet,
     WorkingSetSeries,
     footprint,
     working_set,
 )
+from pydamon._data.formats.cpu_samples import CpuSample, read_cpu_samples
 
 __all__ = [
     "FIELDS",
@@ -42,14 +42,18 @@ __all__ = [
     "AddressAxis",
     "By",
     "Bytes",
+    "Columns",
+    "CpuSample",
     "Diff",
     "Distribution",
     "FootprintSeries",
+    "Footprints",
     "FunctionShare",
     "HeatMap",
     "Idle",
     "MappingDiff",
     "MappingHeat",
+    "Mappings",
     "MonitorCost",
     "Profile",
     "Query",
@@ -69,6 +73,7 @@ __all__ = [
     "mappings",
     "parse",
     "profile",
+    "read_cpu_samples",
     "regions",
     "regions_of",
     "summary",

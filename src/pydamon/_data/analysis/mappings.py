@@ -1,4 +1,4 @@
-"""Hot and cold bytes by what is mapped: files, the heap, stacks, named memory."""
+"""Hot and cold bytes by mapping: files, the heap, stacks, named memory."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._data.analysis.folding import Outline, classes_of, fold_some, row_weights
-from pydamon._data.recording import Recorded, Recording
-from pydamon._data.recording.targets import TargetNumbers
+from pydamon._data.analysis.folding import (
+    Outline,
+    classes_of,
+    fold_with_outline,
+    region_weights,
+)
+from pydamon._data.recording import AnyRecording, Recording
+from pydamon._data.recording.coverage import TargetNumbers
 from pydamon._model.classify import UNKNOWN, RegionClasses
+from pydamon._model.display import Displayable
 from pydamon._model.snapshot import Target
 
-__all__ = ["Bytes", "MappingHeat", "MappingSums", "kind_of", "mappings", "together"]
+__all__ = ["Bytes", "MappingHeat", "MappingSums", "Mappings", "kind_of", "mappings", "together"]
 
 _IDLE_NS = tuple(s * 10**9 for s in (1, 2, 5, 10, 30, 60))
 _COLUMNS = ("monitored", "total", "hot", "warm", "unobservable", "unseen", "assumed", "undated")
@@ -24,15 +30,37 @@ _FIXED = len(_COLUMNS) + 1
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """Memory by how hot it is; its mean over the time that was recorded.
+    """Bytes of memory by class: means over the time that was recorded.
 
-    What was accessed is hot where at least half of the samples found that, and warm where fewer
-    did; cold is what was not. `idle` is the part of `cold` that has not been accessed for
-    `Summary.idle_ns`; of `undated` cold bytes nobody knows for how long. What could not be
-    observed, and what nobody has looked at yet (`unseen`), is in none of those.
+    `hot`, `warm`, `cold`, `unseen` and `unobservable` add up to `total`.
 
-    `total` counts what is resident, of which `assumed` bytes may not be: nobody knows that of them.
-    `monitored` is the size of all regions, resident or not.
+    Attributes
+    ----------
+    total : float
+        Resident bytes.
+    hot, warm : float
+        Accessed bytes: hot if at least half of the samples saw accesses, warm if fewer did.
+    cold : float
+        Bytes that were not accessed.
+    idle : float
+        The part of `cold` that had not been accessed for `Summary.idle_ns`.
+    unobservable : float
+        Bytes that the probe could not watch.
+    unseen : float
+        Bytes that no probe had looked at yet.
+    monitored : float
+        The size of all regions, resident or not.
+    assumed : float
+        The part of `total` that may not have been resident: the recording does not tell.
+    undated : float
+        The part of `cold` whose idle time is unknown.
+
+    Examples
+    --------
+    >>> from pydamon.analysis import Bytes
+    >>> size = Bytes(total=8192, hot=4096, warm=0, cold=4096, idle=4096, unobservable=0)
+    >>> size.hot / size.total
+    0.5
     """
 
     total: float
@@ -49,7 +77,27 @@ class Bytes:
 
 @dataclass(frozen=True, slots=True)
 class MappingHeat:
-    """All mappings of one name in one target: `rate` (0 to 1) is the mean access rate by size."""
+    """All mappings of one name in one target: see `mappings`.
+
+    Attributes
+    ----------
+    target : Target
+        The process.
+    name : str
+        The name of the mappings, such as a path or `[heap]`; empty for memory that is not mapped.
+    size : Bytes
+        Their bytes by class.
+    rate : float
+        Their access rate, from 0 to 1: the mean by size.
+
+    Examples
+    --------
+    >>> from pydamon import Target
+    >>> from pydamon.analysis import Bytes, MappingHeat
+    >>> size = Bytes(total=8192, hot=4096, warm=0, cold=4096, idle=4096, unobservable=0)
+    >>> MappingHeat(Target(7, "app"), "[heap]", size, rate=0.5).kind
+    'heap'
+    """
 
     target: Target
     name: str
@@ -58,85 +106,121 @@ class MappingHeat:
 
     @property
     def kind(self) -> str:
-        """What it is: see `kind_of`."""
+        """Their kind: see `kind_of`."""
         return kind_of(self.name)
 
 
-def mappings(recording: Recorded, idle_ns: int | None = None) -> tuple[MappingHeat, ...]:
-    """The mappings of every target, added up by name, from the most hot bytes to the fewest.
+class Mappings(tuple[MappingHeat, ...], Displayable):
+    """The mappings of every target, from the most hot bytes to the fewest."""
 
-    *idle_ns* is for how long memory must not have been accessed to be idle; by default a round
-    number of seconds that the recording is at least twice as long as. Raises `RecordingError`
-    where there are no snapshots.
+    __slots__ = ()
+
+
+def mappings(recording: AnyRecording, idle_ns: int | None = None) -> Mappings:
+    """Compute hot and cold bytes of the mappings of every target, added up by name.
+
+    Parameters
+    ----------
+    recording
+        The recording.
+    idle_ns
+        For how long memory must not have been accessed to count as idle: by default a round number
+        of seconds, of which the recording is at least twice as long.
+
+    Returns
+    -------
+    Mappings
+        A tuple of `MappingHeat`, from the most hot bytes to the fewest.
+
+    Raises
+    ------
+    RecordingError
+        If there are no snapshots.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> (memory,) = pydamon.analysis.mappings(recording)
+    >>> memory.kind, pydamon.format_size(memory.size.monitored)
+    ('not mapped', '256 MiB')
     """
     sums = MappingSums(idle_ns)
-    outline = fold_some(recording, sums)
+    outline = fold_with_outline(recording, sums)
     return sums.mappings(outline, sums.default_idle_ns(outline))
 
 
 class MappingSums:
     """Bytes by mapping, times ns: a fold that keeps a row for each mapping of a target.
 
-    What is idle is *idle_ns*, or one of several durations, of which one is chosen at the end.
+    Idle memory is idle for *idle_ns*, or for one of several durations that is chosen at the end.
     """
 
     def __init__(self, idle_ns: int | None = None) -> None:
         self._ages_ns = _IDLE_NS if idle_ns is None else (idle_ns,)
         self._numbers = TargetNumbers()
         self._sums: dict[tuple[int, str], NDArray[np.float64]] = {}
-        """By number of a target and name: two rows, by itself and in sums over targets."""
+        """By target number and name: a row for the target itself, and one for sums over targets."""
 
-    def add(self, part: Recording) -> None:
-        names = part.names("mapping")
-        key = self._numbers.of_rows(part).astype(np.int64) * len(names) + part.codes("mapping")
-        keys, place = np.unique(key, return_inverse=True)
-        rate = part.column("nr_accesses") / part.column("max_nr_accesses")
-        weight = row_weights(part)
-        own = classes_of(part)
+    def add(self, chunk: Recording) -> None:
+        names = chunk.names("mapping")
+        key = self._numbers.per_region(chunk).astype(np.int64) * len(names)
+        keys, place = np.unique(key + chunk.codes("mapping"), return_inverse=True)
+        own = classes_of(chunk)
         once = own.once()
-        monitored = part.column("end") - part.column("start")
-        ages = len(self._ages_ns) + 1
-
-        def table(classes: RegionClasses) -> NDArray[np.float64]:
-            amounts = {
-                "monitored": monitored,
-                "undated": np.where(classes.idle_ns == UNKNOWN, classes.cold, 0),
-            }
-            columns = [
-                amounts[name] if name in amounts else getattr(classes, name) for name in _COLUMNS
-            ]
-            sums = [
-                np.bincount(place, column * weight) for column in (*columns, classes.total * rate)
-            ]
-            # How many of the ages it has reached, where it is cold.
-            reached = np.searchsorted(self._ages_ns, classes.idle_ns, side="right")
-            cold = np.bincount(place * ages + reached, classes.cold * weight, len(keys) * ages)
-            return np.column_stack([*sums, cold.reshape(len(keys), ages)])
-
-        by_itself = table(own)
-        tables = by_itself, by_itself if once is own else table(once)
-        for number, rows in zip(keys.tolist(), np.stack(tables, axis=1), strict=True):
+        own_sums = self._table(chunk, own, place, len(keys))
+        once_sums = own_sums if once is own else self._table(chunk, once, place, len(keys))
+        sums = np.stack([own_sums, once_sums], axis=1)
+        for number, rows in zip(keys.tolist(), sums, strict=True):
             target, code = divmod(number, len(names))
             known = self._sums.get((target, names[code]))
             self._sums[target, names[code]] = rows if known is None else known + rows
 
+    def _table(
+        self, chunk: Recording, classes: RegionClasses, place: NDArray[np.intp], count: int
+    ) -> NDArray[np.float64]:
+        """Sums over the regions of each mapping, times ns: shape (count, columns)."""
+        weight = region_weights(chunk)
+        rate = chunk.column("nr_accesses") / chunk.column("max_nr_accesses")
+        amounts = {
+            "monitored": chunk.column("end") - chunk.column("start"),
+            "undated": np.where(classes.idle_ns == UNKNOWN, classes.cold, 0),
+        }
+        columns = [
+            amounts[name] if name in amounts else getattr(classes, name) for name in _COLUMNS
+        ]
+        columns.append(classes.total * rate)
+        sums = [np.bincount(place, column * weight, count) for column in columns]
+        # Of cold bytes, how many of the ages they have reached.
+        ages = len(self._ages_ns) + 1
+        reached = np.searchsorted(self._ages_ns, np.maximum(classes.idle_ns, 0), side="right")
+        cold = np.bincount(place * ages + reached, classes.cold * weight, count * ages)
+        return np.column_stack([*sums, cold.reshape(count, ages)])
+
     def default_idle_ns(self, outline: Outline) -> int:
-        """The longest of the durations that the recording is at least twice as long as."""
+        """The longest duration of which the recording is at least twice as long."""
         fitting = [age for age in self._ages_ns if 2 * age <= outline.duration_ns]
         return (fitting or self._ages_ns[:1])[-1]
 
-    def mappings(self, outline: Outline, idle_ns: int) -> tuple[MappingHeat, ...]:
-        """Their means, from the most hot bytes to the fewest."""
+    def mappings(self, outline: Outline, idle_ns: int) -> Mappings:
+        """The mean of each mapping, from the most hot bytes to the fewest."""
         targets = self._numbers.targets
         width = _FIXED + len(self._ages_ns) + 1
-        # A filter may have left nothing of any mapping.
+        # A filter may have left no mapping at all.
         rows = np.array([rows[0] for rows in self._sums.values()]).reshape(-1, width)
-        means = zip(self._sums, *self._means(rows, outline, idle_ns), strict=True)
-        found = [MappingHeat(targets[at], name, size, rate) for (at, name), size, rate in means]
-        return tuple(sorted(found, key=lambda one: (-one.size.hot, -one.rate, -one.size.total)))
+        sizes, rates = self._means(rows, outline, idle_ns)
+        every = [
+            MappingHeat(targets[number], name, size, rate)
+            for (number, name), size, rate in zip(self._sums, sizes, rates, strict=True)
+        ]
+        every.sort(key=lambda mapping: (-mapping.size.hot, -mapping.rate, -mapping.size.total))
+        return Mappings(every)
 
     def together(self, outline: Outline, idle_ns: int) -> Bytes:
-        """The means of all mappings; what several targets share counts once."""
+        """The means of all mappings; memory that targets share counts once."""
         row = 1 if len(self._numbers) > 1 else 0
         nothing = np.zeros(_FIXED + len(self._ages_ns) + 1)
         every = sum((rows[row] for rows in self._sums.values()), start=nothing)
@@ -146,11 +230,11 @@ class MappingSums:
     def _means(
         self, sums: NDArray[np.float64], outline: Outline, idle_ns: int
     ) -> tuple[list[Bytes], list[float]]:
-        """Bytes of each row, and the mean access rate by size."""
-        at = _FIXED + 1 + self._ages_ns.index(idle_ns)
+        """The bytes of each row by class, and its access rate by size."""
+        first_idle = _FIXED + 1 + self._ages_ns.index(idle_ns)
         means = sums / outline.recorded_ns
         total, heat = means[:, _COLUMNS.index("total")], means[:, _FIXED - 1]
-        cold, idle = means[:, _FIXED:].sum(axis=1), means[:, at:].sum(axis=1)
+        cold, idle = means[:, _FIXED:].sum(axis=1), means[:, first_idle:].sum(axis=1)
         rate = np.divide(heat, total, out=np.zeros_like(heat), where=total > 0)
         names = ("cold", "idle", *_COLUMNS)
         amounts = np.column_stack([cold, idle, means[:, : _FIXED - 1]]).tolist()
@@ -158,16 +242,34 @@ class MappingSums:
         return sizes, rate.tolist()
 
 
-def together(found: Collection[MappingHeat]) -> tuple[Bytes, float]:
-    """The bytes of several mappings, and their mean access rate (0 to 1) by size."""
-    sizes = [asdict(one.size) for one in found]
-    size = Bytes(**{one.name: sum(each[one.name] for each in sizes) for one in fields(Bytes)})
-    heat = sum(one.rate * one.size.total for one in found)
+def together(several: Collection[MappingHeat]) -> tuple[Bytes, float]:
+    """The bytes of several mappings by class, and their access rate (0 to 1) by size."""
+    sizes = [asdict(mapping.size) for mapping in several]
+    names = [field.name for field in fields(Bytes)]
+    size = Bytes(**{name: sum(each[name] for each in sizes) for name in names})
+    heat = sum(mapping.rate * mapping.size.total for mapping in several)
     return size, heat / size.total if size.total else 0.0
 
 
 def kind_of(name: str) -> str:
-    """The kind of a mapping: heap, stack, anonymous, shared, file, named, or not mapped."""
+    """Tell the kind of memory of a mapping.
+
+    Parameters
+    ----------
+    name
+        The name of the mapping, as in `/proc/PID/maps`.
+
+    Returns
+    -------
+    str
+        `"heap"`, `"stack"`, `"anonymous"`, `"shared"`, `"file"`, `"named"`, or `"not mapped"`.
+
+    Examples
+    --------
+    >>> from pydamon.analysis import kind_of
+    >>> [kind_of(name) for name in ("[heap]", "/usr/lib/libc.so.6", "/dev/shm/cache")]
+    ['heap', 'file', 'shared']
+    """
     if not name:
         return "not mapped"
     if name.startswith("[stack"):

@@ -1,30 +1,50 @@
-"""When memory was as a filter says, and which functions ran in those times."""
+"""Times in which regions passed a filter, and the functions that ran in these times."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._data.analysis.folding import fold_some
-from pydamon._data.analysis.heat import SURVEY_WINDOWS
-from pydamon._data.analysis.working_set import TimeSeriesFold, sizes
-from pydamon._data.recording import CpuSample, Recorded
+from pydamon._data.analysis.axis import SURVEY_WINDOWS
+from pydamon._data.analysis.folding import fold_with_outline
+from pydamon._data.analysis.series import TimeSeries, TimeSeriesFold, total_bytes
+from pydamon._data.formats.cpu_samples import CpuSample
+from pydamon._data.recording import AnyRecording
+from pydamon._model.display import Displayable
 from pydamon._model.errors import RecordingError
+from pydamon._model.runs import running_total
 
 __all__ = ["FunctionShare", "Profile", "Times", "profile", "times"]
 
+_SAMPLES_AT_ONCE = 2**16
+
 
 @dataclass(frozen=True)
-class Times:
-    """Stretches of time: `start_ns` and `end_ns` are Unix time, shape (stretches,).
+class Times(Displayable):
+    """Stretches of time: see `times`.
 
-    `mean_bytes` is how much memory there was in each of them. The recording went from `begin_ns` to
-    `last_ns`.
+    Attributes
+    ----------
+    start_ns, end_ns : ndarray, shape (stretches,)
+        When each stretch began and ended, in Unix time.
+    mean_bytes : ndarray, shape (stretches,)
+        How much memory there was in each stretch.
+    begin_ns, last_ns : int
+        When the recording began and ended.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pydamon.analysis import Times
+    >>> stretch = np.array([100]), np.array([200]), np.array([4096.0])
+    >>> times = Times(*stretch, begin_ns=0, last_ns=1000)
+    >>> times.total_ns, times.inside(np.array([50, 150])).tolist()
+    (100, [False, True])
     """
 
     start_ns: NDArray[np.int64]
@@ -35,51 +55,107 @@ class Times:
 
     @property
     def total_ns(self) -> int:
-        """How long all of them together took."""
+        """The length of all stretches together."""
         return int((self.end_ns - self.start_ns).sum())
 
     def inside(self, time_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of some times (Unix time) are in one of them: shape (times,)."""
-        place = np.searchsorted(self.start_ns, time_ns, side="right") - 1
-        found: NDArray[np.bool_] = (place >= 0) & (time_ns < np.append(self.end_ns, 0)[place])
-        return found
+        """Tell which times are in one of the stretches.
+
+        Parameters
+        ----------
+        time_ns
+            Times, in Unix time.
+
+        Returns
+        -------
+        ndarray of bool, shape (times,)
+            Whether each of them is.
+        """
+        stretch = np.searchsorted(self.start_ns, time_ns, side="right") - 1
+        ends_ns = np.append(self.end_ns, 0)[stretch]
+        inside: NDArray[np.bool_] = (stretch >= 0) & (time_ns < ends_ns)
+        return inside
 
 
-def times(recording: Recorded, least_bytes: int = 1) -> Times:
-    """When a recording, most often one that `where` has filtered, had so many bytes of regions.
+def times(recording: AnyRecording, least_bytes: int = 1) -> Times:
+    """Find out when a recording, usually one that `where` has filtered, had regions.
 
-    Snapshots that follow one another are one stretch, with the surveys between them. Raises
-    `RecordingError` where there are no snapshots.
+    Snapshots that follow one another are one stretch, with the surveys between them.
+
+    Parameters
+    ----------
+    recording
+        The recording.
+    least_bytes
+        How many bytes of regions a snapshot must have.
+
+    Returns
+    -------
+    Times
+        The stretches of time.
+
+    Raises
+    ------
+    RecordingError
+        If there are no snapshots.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> hot = pydamon.analysis.where(recording, "rate > 50%")
+    >>> times = pydamon.analysis.times(hot, least_bytes=1 << 20)
+    >>> times.total_ns == times.last_ns - times.begin_ns
+    True
     """
-    courses = TimeSeriesFold(sizes)
-    outline = fold_some(recording, courses)
-    every = next(courses.series())
-    (size_bytes,) = every.amounts
-    held = size_bytes >= max(1, least_bytes)
-    window_ns = np.maximum(every.end_ns - every.start_ns, 1)
-    follows = np.zeros(len(held), np.bool_)
-    follows[1:] = every.start_ns[1:] - every.end_ns[:-1] <= SURVEY_WINDOWS * window_ns[1:]
-    follows[1:] &= held[:-1]
-    first = np.flatnonzero(held & ~follows)
-    last = np.flatnonzero(held & ~np.append(held[1:] & follows[1:], False))
-    weight = np.append(0, np.cumsum(np.where(held, window_ns, 0)))
-    amount = np.append(0, np.cumsum(np.where(held, size_bytes * window_ns.astype(np.float64), 0)))
-    mean = (amount[last + 1] - amount[first]) / np.maximum(weight[last + 1] - weight[first], 1)
+    series_fold = TimeSeriesFold(total_bytes)
+    outline = fold_with_outline(recording, series_fold)
+    series = next(series_fold.series())
+    size_bytes = series.amounts[0]
+    is_held = size_bytes >= max(1, least_bytes)
+    window_ns = np.maximum(series.end_ns - series.start_ns, 1)
+    first, last = _stretches(series, is_held, window_ns)
+    held_ns = running_total(np.where(is_held, window_ns, 0))
+    held_byte_ns = running_total(np.where(is_held, size_bytes * window_ns.astype(np.float64), 0))
+    length_ns = np.maximum(held_ns[last + 1] - held_ns[first], 1)
+    mean_bytes = (held_byte_ns[last + 1] - held_byte_ns[first]) / length_ns
     return Times(
-        every.start_ns[first],
-        every.end_ns[last],
-        mean,
-        outline.begin_ns,
-        outline.end_ns,
+        series.start_ns[first], series.end_ns[last], mean_bytes, outline.begin_ns, outline.end_ns
     )
 
 
-_PIECE = 2**16
+def _stretches(
+    series: TimeSeries, is_held: NDArray[np.bool_], window_ns: NDArray[np.int64]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The first and the last snapshot of each stretch."""
+    # Between two snapshots there may be a survey, but no longer pause.
+    pause_ns = series.start_ns[1:] - series.end_ns[:-1]
+    goes_on = is_held[1:] & is_held[:-1] & (pause_ns <= SURVEY_WINDOWS * window_ns[1:])
+    first = np.flatnonzero(is_held & ~np.append(False, goes_on))
+    last = np.flatnonzero(is_held & ~np.append(goes_on, False))
+    return first, last
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionShare:
-    """A function and its file; its share (0 to 1) of the samples inside the times, and outside."""
+    """How often a function was sampled: see `profile`.
+
+    Attributes
+    ----------
+    function, file : str
+        The function, and the program or library that it is in.
+    inside, outside : float
+        Its share of the samples inside and outside the times, from 0 to 1.
+
+    Examples
+    --------
+    >>> from pydamon.analysis import FunctionShare
+    >>> FunctionShare("memcpy", "/usr/lib/libc.so.6", inside=0.75, outside=0.25).inside
+    0.75
+    """
 
     function: str
     file: str
@@ -88,8 +164,23 @@ class FunctionShare:
 
 
 @dataclass(frozen=True)
-class Profile:
-    """Functions from the largest share inside the times to the smallest, and how many samples."""
+class Profile(Displayable):
+    """The functions that ran in some times of a recording: see `profile`.
+
+    Attributes
+    ----------
+    functions : tuple of FunctionShare
+        The functions, from the largest share inside the times to the smallest.
+    samples_inside, samples_outside : int
+        How many samples were taken inside and outside the times.
+
+    Examples
+    --------
+    >>> from pydamon.analysis import FunctionShare, Profile
+    >>> functions = (FunctionShare("memcpy", "/usr/lib/libc.so.6", 0.75, 0.25),)
+    >>> Profile(functions, samples_inside=4, samples_outside=8).functions[0].function
+    'memcpy'
+    """
 
     functions: tuple[FunctionShare, ...]
     samples_inside: int
@@ -97,30 +188,63 @@ class Profile:
 
 
 def profile(times: Times, samples: Iterable[CpuSample]) -> Profile:
-    """Tell the samples in some times of a recording from those in the rest of it.
+    """Compare functions that ran in some times of a recording with those that ran otherwise.
 
-    Raises `RecordingError` where none were taken while the recording was made.
+    Parameters
+    ----------
+    times
+        Some times of a recording: see `times`.
+    samples
+        CPU samples: see `read_cpu_samples`.
+
+    Returns
+    -------
+    Profile
+        The functions.
+
+    Raises
+    ------
+    RecordingError
+        If no sample was taken while the recording was made.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pydamon.analysis import CpuSample, Times, profile
+    >>> stretch = np.array([100]), np.array([200]), np.array([4096.0])
+    >>> times = Times(*stretch, begin_ns=0, last_ns=1000)
+    >>> samples = [CpuSample(time_ns, "main", "/usr/bin/app") for time_ns in (50, 150, 170)]
+    >>> profile(times, samples).samples_inside
+    2
     """
     inside: Counter[tuple[str, str]] = Counter()
     outside: Counter[tuple[str, str]] = Counter()
-    taken = iter(samples)
-    while piece := list(islice(taken, _PIECE)):
-        time_ns = np.array([one.time_ns for one in piece], np.int64)
-        recorded = (time_ns >= times.begin_ns) & (time_ns < times.last_ns)
-        for one, mine, ours in zip(
-            piece, times.inside(time_ns).tolist(), recorded.tolist(), strict=True
-        ):
-            if ours:
-                (inside if mine else outside)[one.function, one.file] += 1
-    within, without = inside.total(), outside.total()
-    if not within + without:
+    for sample, is_inside in _recorded_samples(times, samples):
+        (inside if is_inside else outside)[sample.function, sample.file] += 1
+    inside_count, outside_count = inside.total(), outside.total()
+    if not inside_count + outside_count:
         raise RecordingError(
             "no function was sampled while the recording was made",
             hint="sample in Unix time: perf record -e cpu-clock -k realtime -p PID -o cpu.data",
         )
-    found = [
-        FunctionShare(*key, inside[key] / max(within, 1), outside[key] / max(without, 1))
+    functions = [
+        FunctionShare(
+            *key, inside[key] / max(inside_count, 1), outside[key] / max(outside_count, 1)
+        )
         for key in inside.keys() | outside.keys()
     ]
-    found.sort(key=lambda one: (-one.inside, -one.outside, one.function, one.file))
-    return Profile(tuple(found), within, without)
+    functions.sort(key=lambda share: (-share.inside, -share.outside, share.function, share.file))
+    return Profile(tuple(functions), inside_count, outside_count)
+
+
+def _recorded_samples(
+    times: Times, samples: Iterable[CpuSample]
+) -> Iterator[tuple[CpuSample, bool]]:
+    """The samples taken while the recording was made, and whether each is inside the times."""
+    taken = iter(samples)
+    while piece := list(islice(taken, _SAMPLES_AT_ONCE)):
+        time_ns = np.array([sample.time_ns for sample in piece], np.int64)
+        is_recorded = (time_ns >= times.begin_ns) & (time_ns < times.last_ns)
+        is_inside = times.inside(time_ns)
+        for index in np.flatnonzero(is_recorded).tolist():
+            yield piece[index], bool(is_inside[index])

@@ -1,4 +1,7 @@
-"""The language of filters: which regions, in words and units that people type."""
+"""The language of filters: conditions on regions, in words and units that people type.
+
+rate > 50% and (mapping ~ heap or size >= 1MiB) and not idle < 10s
+"""
 
 from __future__ import annotations
 
@@ -13,43 +16,25 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pydamon._data.recording.arrays import strings
+from pydamon._data.recording.arrow import string_array
 from pydamon._model.errors import UsageError
 from pydamon._model.filter_fields import FIELDS
 from pydamon._model.names import blanked
-from pydamon._model.units import parse_duration_ns, parse_size
+from pydamon._model.rates import Rate
+from pydamon._model.units import parse_address, parse_duration_ns, parse_size
 
-__all__ = ["FIELDS", "Columns", "Query", "Test", "parse", "searching"]
-
-Test: TypeAlias = Callable[[Sequence[str]], NDArray[np.bool_]]
-"""Of which texts something holds: shape (len(texts),)."""
-
-
-def searching(expression: str) -> Test:
-    """Whether it is found in texts; raises `ValueError` that says what cannot be read of it."""
-    from pyarrow import compute  # noqa: PLC0415  (takes a tenth of a report's start)
-
-    def found(texts: Sequence[str]) -> NDArray[np.bool_]:
-        hits = compute.match_substring_regex(strings(texts), pattern)
-        return np.array(hits.to_pylist(), np.bool_)
-
-    pattern = expression.encode(errors="backslashreplace").decode()
-    try:
-        found([""])
-    except pa.ArrowInvalid as error:
-        reason = str(error).removeprefix("Invalid regular expression: ").splitlines()[0][:80]
-        raise ValueError(f"not a regular expression that RE2 knows: {reason}") from error
-    return found
-
+__all__ = ["FIELDS", "Columns", "Query", "TextTest", "parse", "regex_test"]
 
 Mask: TypeAlias = NDArray[np.bool_]
+TextTest: TypeAlias = Callable[[Sequence[str]], Mask]
+"""Which texts pass a test: shape (len(texts),)."""
 
-_TEXT = ("mapping", "perms", "target", "host")
-_DURATION = ("age", "idle", "time")
-_SIZE = ("size", "touched", "unobservable", "unseen", "resident")
-_ADDRESS = ("address", "start", "end")
+_TEXTS = ("mapping", "perms", "target", "host")
+_DURATIONS = ("age", "idle", "time")
+_SIZES = ("size", "touched", "unobservable", "unseen", "resident")
+_ADDRESSES = ("address", "start", "end")
 
-_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+_COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
     "==": operator.eq,
     "!=": operator.ne,
@@ -64,87 +49,150 @@ _OPERATOR = re.compile(r"<=|>=|==|!=|!~|[<>=~]")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"|\'((?:[^\'\\]|\\.)*)\'')
 _BARE = re.compile(r"[^\s()\"']+")
 _NUMBER = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|[0-9.]+\s*(?:%|(?!(?i:and|or)\b)[^\W\d_]+)?)")
-_HZ = {"hz": 1.0, "khz": 1e3, "mhz": 1e6}
-_DEEPEST = 100
+_MAX_DEPTH = 100
+_MAX_REASON = 80
 
 
 class Columns(Protocol):
-    """What a query is asked of: a value a row for each field."""
+    """The regions that a query is applied to: a value a region for each field."""
 
     def values(self, name: str) -> NDArray[Any]:
-        """The column of a number: `FIELDS` in bytes, ns, or shares, and `rate_hz`."""
+        """A column of numbers: a field in bytes, ns or a share; or one of the recording's."""
         ...
 
     def texts(self, name: str) -> tuple[NDArray[np.int32], list[str]]:
-        """The column of a text: indices, and the texts that they point at."""
+        """A column of texts: indices, and the texts that they point at."""
         ...
 
 
-_Node: TypeAlias = Callable[[Columns], Mask]
+_Condition: TypeAlias = Callable[[Columns], Mask]
 
 
 @dataclass(frozen=True)
 class Query:
-    """A filter that has been read; `text` is what it was read from."""
+    """A filter that has been parsed: see `parse`.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("1s"))
+    >>> query = pydamon.analysis.parse("address = 0x0")
+    >>> int(query.mask(pydamon.analysis.RegionColumns(recording)).sum()) == len(recording)
+    True
+    """
 
     text: str
-    _node: _Node
+    _condition: _Condition
 
     def mask(self, columns: Columns) -> Mask:
-        """Which rows it holds for: shape (rows,)."""
-        return self._node(columns)
+        """Return for which regions it holds.
+
+        Parameters
+        ----------
+        columns
+            The regions, such as `RegionColumns`.
+
+        Returns
+        -------
+        ndarray of bool, shape (rows,)
+            Whether the filter holds for each region.
+        """
+        return self._condition(columns)
 
 
 def parse(text: str) -> Query:
-    """Read a filter; raises `UsageError`, whose hint points at what cannot be read."""
-    return Query(text, _Parser(text).whole())
+    """Parse a filter.
+
+    Parameters
+    ----------
+    text
+        Comparisons of `FIELDS` with values, joined by `and`, `or`, `not` and brackets.
+
+    Returns
+    -------
+    Query
+        The filter.
+
+    Raises
+    ------
+    UsageError
+        If the text is no filter; the hint points at the place.
+
+    Examples
+    --------
+    >>> from pydamon.analysis import parse
+    >>> parse("rate > 50% and size >= 1MiB").text
+    'rate > 50% and size >= 1MiB'
+    """
+    return Query(text, _Parser(text).parse())
+
+
+def regex_test(expression: str) -> TextTest:
+    """Whether a regular expression is in texts; raises `ValueError` if it cannot be read."""
+    from pyarrow import compute  # noqa: PLC0415  (takes a tenth of the start of a report)
+
+    def test(texts: Sequence[str]) -> Mask:
+        hits = compute.match_substring_regex(string_array(texts), pattern)
+        return np.array(hits.to_pylist(), np.bool_)
+
+    pattern = expression.encode(errors="backslashreplace").decode()
+    try:
+        test([""])
+    except pa.ArrowInvalid as error:
+        message = str(error).removeprefix("Invalid regular expression: ")
+        reason = message.splitlines()[0][:_MAX_REASON]
+        raise ValueError(f"not a regular expression that RE2 knows: {reason}") from error
+    return test
 
 
 class _Parser:
-    """Recursive descent, from `or` down to a comparison; `at` is how far it got."""
+    """Recursive descent, from `or` down to a comparison; `at` is how far it has read."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
         self.depth = 0
 
-    def whole(self) -> _Node:
-        node = self._either()
+    def parse(self) -> _Condition:
+        condition = self._disjunction()
         if self._rest():
             self._fail("expected `and`, `or` or the end")
-        return node
+        return condition
 
-    def _either(self) -> _Node:
+    def _disjunction(self) -> _Condition:
         self.depth += 1
-        if self.depth > _DEEPEST:
+        if self.depth > _MAX_DEPTH:
             self._fail("too many brackets")
-        nodes = [self._both()]
+        conditions = [self._conjunction()]
         while self._keyword("or"):
-            nodes.append(self._both())
+            conditions.append(self._conjunction())
         self.depth -= 1
-        return _combined(np.logical_or, nodes)
+        return _combined(np.logical_or, conditions)
 
-    def _both(self) -> _Node:
-        nodes = [self._one()]
+    def _conjunction(self) -> _Condition:
+        conditions = [self._negation()]
         while self._keyword("and"):
-            nodes.append(self._one())
-        return _combined(np.logical_and, nodes)
+            conditions.append(self._negation())
+        return _combined(np.logical_and, conditions)
 
-    def _one(self) -> _Node:
+    def _negation(self) -> _Condition:
         inverted = False
         while self._keyword("not"):
             inverted = not inverted
         if self._rest().startswith("("):
             self.at += 1
-            node = self._either()
+            condition = self._disjunction()
             if not self._rest().startswith(")"):
                 self._fail("expected `)`")
             self.at += 1
         else:
-            node = self._comparison()
-        return (lambda columns: ~node(columns)) if inverted else node
+            condition = self._comparison()
+        return (lambda columns: ~condition(columns)) if inverted else condition
 
-    def _comparison(self) -> _Node:
+    def _comparison(self) -> _Condition:
         self._rest()
         begin = self.at
         name = self._take(_WORD, "expected a field").lower()
@@ -153,81 +201,78 @@ class _Parser:
         self._rest()
         begin = self.at
         sign = self._take(_OPERATOR, "expected one of = != < <= > >= ~ !~")
-        if name in _TEXT:
-            return self._of_text(name, sign, begin)
+        if name in _TEXTS:
+            return self._text_comparison(name, sign, begin)
         if sign in ("~", "!~"):
             self._fail(f"{sign} is for names: {name} is a number", begin)
-        return self._of_number(name, sign)
+        return self._number_comparison(name, sign)
 
-    def _of_text(self, name: str, sign: str, begin: int) -> _Node:
+    def _text_comparison(self, name: str, sign: str, begin: int) -> _Condition:
         if sign not in ("=", "==", "!=", "~", "!~"):
             self._fail(f"{name} is a name: compare it with = != ~ !~", begin)
         self._rest()
         begin = self.at
-        found = _QUOTED.match(self.text, self.at)
-        if found:
-            self.at = found.end()
-            value = found[1] if found[1] is not None else found[2]
-            value = re.sub(r"\\([\"'])", r"\1", value)
-        else:
-            value = self._take(_BARE, "expected a name")
+        value = self._text()
         if "~" in sign:
             try:
-                test = searching(value)
+                test = regex_test(value)
             except ValueError as error:
                 self._fail(str(error), begin)
         else:
-            test = lambda texts: np.array([text == value for text in texts], np.bool_)  # noqa: E731
+            test = _equality_test(value)
         wanted = not sign.startswith("!")
 
-        def mask(columns: Columns) -> Mask:
+        def condition(columns: Columns) -> Mask:
             codes, texts = columns.texts(name)
-            # Every name is looked at once, not every row.
+            # Every name is tested once, not every region.
             hits = test(texts) == wanted
             return hits[codes] if len(hits) else np.zeros(len(codes), np.bool_)
 
-        return mask
+        return condition
 
-    def _of_number(self, name: str, sign: str) -> _Node:
+    def _text(self) -> str:
+        quoted = _QUOTED.match(self.text, self.at)
+        if quoted is None:
+            return self._take(_BARE, "expected a name")
+        self.at = quoted.end()
+        value = quoted[1] if quoted[1] is not None else quoted[2]
+        return re.sub(r"\\([\"'])", r"\1", value)
+
+    def _number_comparison(self, name: str, sign: str) -> _Condition:
         self._rest()
         begin = self.at
         text = self._take(_NUMBER, f"expected a number ({FIELDS[name]})")
         try:
-            column, value = _number(name, text)
+            column, value = _column_and_value(name, text)
         except (UsageError, ValueError):
             self._fail(f"cannot compare {name} with {text.strip()}: {FIELDS[name]}", begin)
-        compare = _COMPARE[sign]
-        if column != "address":
-            return lambda columns: _known(compare, columns.values(column), value)
-        if sign in ("=", "==", "!="):
-            inside: _Node = lambda columns: (  # noqa: E731
-                (columns.values("start") <= value) & (value < columns.values("end"))
-            )
-            return inside if sign != "!=" else (lambda columns: ~inside(columns))
-        if sign.startswith("<"):
-            return lambda columns: compare(columns.values("start"), value)
-        return lambda columns: compare(columns.values("end") - 1, value)
+        compare = _COMPARISONS[sign]
+        if isinstance(value, Rate):
+            return lambda columns: compare(columns.values(column), _samples(value, columns))
+        if column == "address":
+            return _address_condition(sign, value)
+        return lambda columns: _known(compare, columns.values(column), value)
 
     def _rest(self) -> str:
-        """What is still to be read, behind spaces."""
-        found = _SPACE.match(self.text, self.at)
-        self.at = found.end() if found else self.at
+        """The text behind the next spaces, which are skipped."""
+        space = _SPACE.match(self.text, self.at)
+        self.at = space.end() if space else self.at
         return self.text[self.at :]
 
     def _keyword(self, word: str) -> bool:
         self._rest()
-        found = _WORD.match(self.text, self.at)
-        if found is None or found[0].lower() != word:
+        match = _WORD.match(self.text, self.at)
+        if match is None or match[0].lower() != word:
             return False
-        self.at = found.end()
+        self.at = match.end()
         return True
 
-    def _take(self, pattern: re.Pattern[str], otherwise: str) -> str:
-        found = pattern.match(self.text, self.at)
-        if found is None:
-            self._fail(otherwise)
-        self.at = found.end()
-        return found[0]
+    def _take(self, pattern: re.Pattern[str], expectation: str) -> str:
+        match = pattern.match(self.text, self.at)
+        if match is None:
+            self._fail(expectation)
+        self.at = match.end()
+        return match[0]
 
     def _fail(self, why: str, at: int | None = None) -> NoReturn:
         at = self.at if at is None else at
@@ -238,38 +283,57 @@ class _Parser:
         )
 
 
+def _equality_test(value: str) -> TextTest:
+    return lambda texts: np.array([text == value for text in texts], np.bool_)
+
+
+def _address_condition(sign: str, address: float) -> _Condition:
+    """A condition on the addresses that a region has; an equal one lies in it."""
+    compare = _COMPARISONS[sign]
+    if sign.startswith("<"):
+        return lambda columns: compare(columns.values("start"), address)
+    if sign.startswith(">"):
+        return lambda columns: compare(columns.values("end") - 1, address)
+
+    def contains(columns: Columns) -> Mask:
+        inside: Mask = (columns.values("start") <= address) & (address < columns.values("end"))
+        return inside if sign != "!=" else ~inside
+
+    return contains
+
+
 def _known(compare: Callable[[Any, Any], Any], values: NDArray[Any], value: float) -> Mask:
-    """A comparison that holds for nothing that is not known, which is NaN."""
+    """A comparison that holds for no unknown value, which is NaN."""
     mask: Mask = compare(values, value)
     return mask & ~np.isnan(values) if values.dtype.kind == "f" else mask
 
 
-def _combined(how: Callable[[Any, Any], Any], nodes: Sequence[_Node]) -> _Node:
-    if len(nodes) == 1:
-        return nodes[0]
+def _combined(combine: Callable[[Any, Any], Any], conditions: Sequence[_Condition]) -> _Condition:
+    if len(conditions) == 1:
+        return conditions[0]
 
-    def mask(columns: Columns) -> Mask:
-        # One after the other, not nested: a filter may have thousands of them.
-        every: Mask = reduce(how, (node(columns) for node in nodes))
-        return every
+    def condition(columns: Columns) -> Mask:
+        # One after the other, not nested: a filter may have thousands of conditions.
+        mask: Mask = reduce(combine, (each(columns) for each in conditions))
+        return mask
 
-    return mask
+    return condition
 
 
-def _number(name: str, text: str) -> tuple[str, float]:
-    """The column to compare, and with what; raises `ValueError` (as `UsageError` is one)."""
-    if name in _DURATION:
-        return name, 0 if text.strip() == "0" else parse_duration_ns(text)
-    if name in _SIZE:
+def _samples(rate: Rate, columns: Columns) -> NDArray[np.float64]:
+    """How many samples make a rate, a row: the conversion that schemes use, too."""
+    return rate.samples(columns.values("max_nr_accesses"), columns.values("sampling_ns"))
+
+
+def _column_and_value(name: str, text: str) -> tuple[str, Rate | float]:
+    """The column to compare, and with what; raises `ValueError`, of which `UsageError` is one."""
+    text = text.strip()
+    if name in _DURATIONS:
+        return name, 0 if text == "0" else parse_duration_ns(text)
+    if name in _SIZES:
         return name, parse_size(text)
-    if name in _ADDRESS:
-        return name, int(text, 0)
-    if name != "rate":
-        return name, float(text) if name == "temperature" else int(text)
-    for unit, factor in _HZ.items():
-        if re.search(rf"[\d.\s]{unit}$", text.lower()):
-            return "rate_hz", float(text[: -len(unit)]) * factor
-    share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    if not 0 <= share <= 1:
-        raise ValueError
-    return name, share
+    if name in _ADDRESSES:
+        return name, parse_address(text)
+    if name == "rate":
+        return "accesses", Rate.parse(text, bare=("%", 100))
+    return name, float(text) if name == "temperature" else int(text)

@@ -1,90 +1,53 @@
-"""What a recording says in a few numbers, and two recordings side by side."""
+"""A recording in a few numbers, and two recordings side by side."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from pydamon._data.analysis.folding import Outline, fold_some
-from pydamon._data.analysis.mappings import Bytes, MappingHeat, MappingSums, together
-from pydamon._data.analysis.working_set import TimeSeriesFold, WorkingSet, touched, unseen
-from pydamon._data.recording import Recorded, Recording, RecordingFile
-from pydamon._data.recording.parts import DerivedFile
-from pydamon._model.errors import RecordingError
-from pydamon._model.names import printable
+from pydamon._data.analysis.folding import fold_with_outline
+from pydamon._data.analysis.mappings import Bytes, MappingHeat, Mappings, MappingSums, together
+from pydamon._data.analysis.series import TimeSeriesFold, touched_bytes, unseen_bytes
+from pydamon._data.analysis.working_set import WorkingSet
+from pydamon._data.recording import AnyRecording, Recording
+from pydamon._model.display import Displayable
 from pydamon._model.snapshot import Target
-from pydamon._model.units import format_duration
 
-__all__ = [
-    "Diff",
-    "MappingDiff",
-    "MonitorCost",
-    "Summaries",
-    "Summary",
-    "diff",
-    "never_empty",
-    "summary",
-]
-
-_SHOWN = 10
-
-
-def never_empty(part: RecordingFile, whole: RecordingFile) -> RecordingFile:
-    """A part of a recording; reading it raises `RecordingError` where nothing is in it.
-
-    The error says what the *whole* has.
-    """
-    return _NeverEmpty(part, whole)
-
-
-class _NeverEmpty(DerivedFile):
-    def __init__(self, part: RecordingFile, whole: RecordingFile) -> None:
-        super().__init__(part)
-        self._every = whole
-
-    def __iter__(self) -> Iterator[Recording]:
-        empty = True
-        for part in super().__iter__():
-            empty = empty and not len(part.table)
-            yield part
-        if empty:
-            raise RecordingError(f"nothing of {self.path} is in that part", hint=_of(self._every))
-
-
-def _of(file: RecordingFile) -> str:
-    """How long a recording is, and of what."""
-    outline, hosts = Outline(file), dict[str, None]()
-    low, high = 2**63 - 1, 0
-    for part in file:
-        outline.add(part)
-        hosts |= dict.fromkeys(part.hosts)
-        low = min(low, int(part.column("start").min(initial=low)))
-        high = max(high, int(part.column("end").max(initial=0)))
-    if not outline.targets:
-        return "the recording has no snapshots"
-    pids = _some(dict.fromkeys(str(target.pid) for target in outline.targets))
-    named = _some(printable(host) for host in hosts if host)
-    return (
-        f"the recording is {format_duration(outline.duration_ns)} long, of addresses "
-        f"{low:x}-{high:x} and pid {pids}" + (f", of host {named}" if named else "")
-    )
-
-
-def _some(words: Iterable[str]) -> str:
-    every = list(words)
-    return ", ".join(every[:_SHOWN]) + (", ..." if len(every) > _SHOWN else "")
+__all__ = ["Diff", "MappingDiff", "MonitorCost", "Summary", "diff", "summary"]
 
 
 @dataclass(frozen=True, slots=True)
 class MonitorCost:
-    """What monitoring cost.
+    """The cost of monitoring.
 
-    `cpu_ns` is CPU time of the monitor, and `cpu_share` the same as a share of the time recorded (1
-    is one CPU); `interruption_share` is an upper estimate of what the target's threads lost to it.
-    `sampling_ns` is the median of the intervals used, `named_sampling_ns` the one at the start.
+    Attributes
+    ----------
+    cpu_ns : int
+        CPU time of the monitor.
+    cpu_share : float
+        The same as a share of the recorded time: 1 is one CPU.
+    interruption_share : float
+        An upper estimate of the time that the target's threads lost, as a share.
+    late_ticks : int
+        Samples that could not be taken in time.
+    sampling_ns : int
+        The median of the sampling intervals that were used.
+    named_sampling_ns : int
+        The sampling interval when the recording began.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> cost = pydamon.analysis.summary(recording).cost
+    >>> cost.late_ticks  # in a simulation none is late
+    0
     """
 
     cpu_ns: int
@@ -96,11 +59,40 @@ class MonitorCost:
 
 
 @dataclass(frozen=True)
-class Summary:
-    """A recording in a few numbers. `mappings` are sorted from the most hot bytes to the fewest.
+class Summary(Displayable):
+    """A recording in a few numbers: see `summary`.
 
-    It begins at `began_ns` (Unix time), with its first snapshot. `size` is of all targets together:
-    memory that several share counts once there.
+    Attributes
+    ----------
+    targets : tuple of Target
+        The processes.
+    snapshots : int
+        How many snapshots there are.
+    began_ns : int
+        When the first snapshot began, in Unix time.
+    duration_ns : int
+        From there to the end of the last snapshot.
+    idle_ns : int
+        For how long memory must not have been accessed to count as idle.
+    size : Bytes
+        The bytes of all targets together, by class; memory that targets share counts once.
+    working_set : WorkingSet
+        The working sets.
+    mappings : tuple of MappingHeat
+        The mappings, from the most hot bytes to the fewest.
+    cost : MonitorCost
+        The cost of monitoring.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> summary = pydamon.analysis.summary(recording)
+    >>> summary.snapshots == len(recording)
+    True
     """
 
     targets: tuple[Target, ...]
@@ -110,61 +102,85 @@ class Summary:
     idle_ns: int
     size: Bytes
     working_set: WorkingSet
-    mappings: tuple[MappingHeat, ...]
+    mappings: Mappings
     cost: MonitorCost
 
 
-def summary(recording: Recorded, idle_ns: int | None = None) -> Summary:
-    """The recording in a few numbers.
+def summary(recording: AnyRecording, idle_ns: int | None = None) -> Summary:
+    """Summarize a recording.
 
-    *idle_ns* is for how long memory must not have been accessed to be idle; by default a round
-    number of seconds that the recording is at least twice as long as. Raises `RecordingError`
-    where there are no snapshots.
+    Parameters
+    ----------
+    recording
+        The recording.
+    idle_ns
+        For how long memory must not have been accessed to count as idle: by default a round number
+        of seconds, of which the recording is at least twice as long.
+
+    Returns
+    -------
+    Summary
+        The numbers.
+
+    Raises
+    ------
+    RecordingError
+        If there are no snapshots.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> size = pydamon.analysis.summary(recording).size
+    >>> pydamon.format_size(size.total), pydamon.format_size(size.hot)
+    ('256 MiB', '64 MiB')
     """
-    return Summaries(recording, idle_ns).summary()
+    return _SummaryFold(recording, idle_ns).summary()
 
 
-class Summaries:
-    """What summaries of a recording are made of, which differ in what they take for idle."""
+class _SummaryFold:
+    """All figures of a recording; `summary` chooses for how long idle memory must be idle."""
 
-    def __init__(self, recorded: Recorded, idle_ns: int | None = None) -> None:
-        self._courses, self._sums, self._costs = (
-            TimeSeriesFold(touched, unseen),
-            MappingSums(idle_ns),
-            _Costs(),
-        )
-        self._outline = fold_some(recorded, self._courses, self._sums, self._costs)
-        self._named_sampling_ns = recorded.info.attrs.sampling_ns
+    def __init__(self, recording: AnyRecording, idle_ns: int | None = None) -> None:
+        self._series = TimeSeriesFold(touched_bytes, unseen_bytes)
+        self._sums = MappingSums(idle_ns)
+        self._costs = _CostSums()
+        self._outline = fold_with_outline(recording, self._series, self._sums, self._costs)
+        self._named_sampling_ns = recording.info.attrs.sampling_ns
         self.idle_ns = self._sums.default_idle_ns(self._outline)
 
     def summary(self, idle_ns: int | None = None) -> Summary:
-        """One, of which *idle_ns* is the default or a shorter one of these."""
+        """The summary; *idle_ns* is the default, or a shorter duration of `MappingSums`."""
         idle_ns = self.idle_ns if idle_ns is None else idle_ns
         outline = self._outline
-        found = self._sums.mappings(outline, idle_ns)
-        used = WorkingSet.of(self._courses)
+        working_set = WorkingSet._of(self._series)
         return Summary(
             outline.targets,
-            len(used.total.end_ns),
+            len(working_set.total.end_ns),
             outline.begin_ns,
             outline.duration_ns,
             idle_ns,
             self._sums.together(outline, idle_ns),
-            used,
-            found,
+            working_set,
+            self._sums.mappings(outline, idle_ns),
             self._costs.cost(outline.recorded_ns, self._named_sampling_ns),
         )
 
 
-class _Costs:
+class _CostSums:
+    """The costs of all snapshots, and how often each sampling interval was used."""
+
     def __init__(self) -> None:
         self._sums = np.zeros(3, np.int64)
         self._samplings: Counter[int] = Counter()
 
-    def add(self, part: Recording) -> None:
+    def add(self, chunk: Recording) -> None:
         names = ("cpu_ns", "interruption_ns", "late_ticks")
-        self._sums += [part.of_snapshots(name).sum(dtype=np.int64) for name in names]
-        self._samplings.update(part.of_snapshots("sampling_ns").tolist())
+        self._sums += [chunk.per_snapshot(name).sum(dtype=np.int64) for name in names]
+        self._samplings.update(chunk.per_snapshot("sampling_ns").tolist())
 
     def cost(self, recorded_ns: float, named_sampling_ns: int) -> MonitorCost:
         cpu_ns, interruption_ns, late_ticks = self._sums.tolist()
@@ -182,9 +198,27 @@ class _Costs:
 
 @dataclass(frozen=True, slots=True)
 class MappingDiff:
-    """All mappings of one name in the processes of one name, in two recordings.
+    """All mappings of one name in the processes of one name, in two recordings: see `diff`.
 
-    Sizes are zeros, and rates (0 to 1) 0, where there is no such mapping.
+    Attributes
+    ----------
+    target_name, name : str
+        The names of the processes and of the mappings.
+    before, after : Bytes
+        Their bytes by class; zeros if there are no such mappings.
+    rate_before, rate_after : float
+        Their access rates, from 0 to 1; 0 if there are no such mappings.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> (memory,) = pydamon.analysis.diff(recording, recording).mappings
+    >>> memory.rate_before == memory.rate_after
+    True
     """
 
     target_name: str
@@ -196,41 +230,89 @@ class MappingDiff:
 
 
 @dataclass(frozen=True)
-class Diff:
-    """What two recordings say; `mappings` are sorted by the change of hot bytes, largest first."""
+class Diff(Displayable):
+    """Two recordings compared: see `diff`.
+
+    Attributes
+    ----------
+    before, after : Summary
+        Their summaries, with the same `idle_ns`.
+    mappings : tuple of MappingDiff
+        The mappings, from the largest change of hot bytes to the smallest.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> diff = pydamon.analysis.diff(recording, recording)
+    >>> diff.before.size == diff.after.size
+    True
+    """
 
     before: Summary
     after: Summary
     mappings: tuple[MappingDiff, ...]
 
 
-def diff(before: Recorded, after: Recorded, idle_ns: int | None = None) -> Diff:
+def diff(before: AnyRecording, after: AnyRecording, idle_ns: int | None = None) -> Diff:
     """Compare two recordings, which may be of different processes, kernels or machines.
 
     Processes are matched by name and memory by the name of the mapping, since pids and addresses
-    differ from run to run. *idle_ns* is as for `summary`; by default what fits the shorter of the
-    two. Raises `RecordingError` where one has no snapshots.
+    differ from run to run.
+
+    Parameters
+    ----------
+    before, after
+        The recordings.
+    idle_ns
+        As in `summary`; by default as for the shorter recording.
+
+    Returns
+    -------
+    Diff
+        The comparison.
+
+    Raises
+    ------
+    RecordingError
+        If one of them has no snapshots.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> def recording(hot_bytes):
+    ...     trace = Trace((Phase(10**9, (Access(0, hot_bytes, rate_hz=1000),)),))
+    ...     monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    ...     return pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> diff = pydamon.analysis.diff(recording(64 << 20), recording(32 << 20))
+    >>> pydamon.format_size(diff.after.size.hot - diff.before.size.hot)
+    '-32 MiB'
     """
-    one, other = Summaries(before, idle_ns), Summaries(after, idle_ns)
-    shorter_ns = min(one.idle_ns, other.idle_ns)
-    first, second = one.summary(shorter_ns), other.summary(shorter_ns)
-    old, new = _by_name(first.mappings), _by_name(second.mappings)
-    found = []
-    for key in dict.fromkeys([*old, *new]):
-        (size_before, rate_before), (size_after, rate_after) = (
-            together(each.get(key, ())) for each in (old, new)
-        )
-        found.append(MappingDiff(*key, size_before, size_after, rate_before, rate_after))
-    found.sort(key=lambda one: (-abs(one.after.hot - one.before.hot), -_moved(one)))
-    return Diff(first, second, tuple(found))
+    folds = _SummaryFold(before, idle_ns), _SummaryFold(after, idle_ns)
+    shorter_ns = min(fold.idle_ns for fold in folds)
+    old, new = (fold.summary(shorter_ns) for fold in folds)
+    old_by_name, new_by_name = _by_name(old.mappings), _by_name(new.mappings)
+    mappings = []
+    for key in dict.fromkeys([*old_by_name, *new_by_name]):
+        size_before, rate_before = together(old_by_name.get(key, ()))
+        size_after, rate_after = together(new_by_name.get(key, ()))
+        mappings.append(MappingDiff(*key, size_before, size_after, rate_before, rate_after))
+    mappings.sort(key=_change, reverse=True)
+    return Diff(old, new, tuple(mappings))
 
 
-def _by_name(found: Iterable[MappingHeat]) -> dict[tuple[str, str], list[MappingHeat]]:
-    named: dict[tuple[str, str], list[MappingHeat]] = {}
-    for one in found:
-        named.setdefault((one.target.name, one.name), []).append(one)
-    return named
+def _by_name(mappings: Iterable[MappingHeat]) -> dict[tuple[str, str], list[MappingHeat]]:
+    by_name: dict[tuple[str, str], list[MappingHeat]] = {}
+    for mapping in mappings:
+        by_name.setdefault((mapping.target.name, mapping.name), []).append(mapping)
+    return by_name
 
 
-def _moved(one: MappingDiff) -> float:
-    return abs(one.after.total - one.before.total)
+def _change(mapping: MappingDiff) -> tuple[float, float]:
+    """By how much the hot bytes have changed, and all bytes."""
+    before, after = mapping.before, mapping.after
+    return abs(after.hot - before.hot), abs(after.total - before.total)

@@ -1,30 +1,64 @@
-"""The regions of a recording that a filter holds for."""
+"""Parts of a recording: the regions that a filter holds for, and slices that must have some."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon._data.analysis.folding import Outline, classes_of
 from pydamon._data.analysis.query import Query, parse
 from pydamon._data.analysis.temperature import temperature
-from pydamon._data.recording import Recording, RecordingFile
-from pydamon._data.recording.parts import DerivedFile
+from pydamon._data.recording import DerivedFile, Recording, RecordingFile
 from pydamon._model.classify import UNKNOWN
 from pydamon._model.errors import RecordingError
+from pydamon._model.names import printable
+from pydamon._model.rates import rates_hz
+from pydamon._model.units import format_duration
 
-__all__ = ["RegionColumns", "no_ages", "where", "with_unknown"]
+__all__ = ["RegionColumns", "never_empty", "where"]
 
 _R = TypeVar("_R", Recording, RecordingFile)
+_MAX_SHOWN = 10
+_NEVER_NS = 2**63 - 1
 
 
 def where(recording: _R, query: str) -> _R:
-    """The same recording with only those regions that *query* holds for; see `analysis.query`.
+    """Keep the regions for which a filter holds; all snapshots stay, even without regions.
 
-    All snapshots stay, also those in which it holds for nothing. Raises `UsageError`, whose hint
-    points at what it cannot read.
+    Parameters
+    ----------
+    recording
+        A recording in memory or a file; the result is of the same kind.
+    query
+        The filter: see `parse`.
+
+    Returns
+    -------
+    Recording or RecordingFile
+        The recording with these regions only.
+
+    Raises
+    ------
+    UsageError
+        If the filter cannot be read; the hint points at the place.
+    RecordingError
+        If the filter is about ages, and the recording has none.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
+    >>> hot = pydamon.analysis.where(recording, "rate > 50%")
+    >>> len(hot) == len(recording)
+    True
+    >>> bool(hot.column("end")[-1] <= 64 << 20)
+    True
     """
     parsed = parse(query)
     if isinstance(recording, Recording):
@@ -33,86 +67,180 @@ def where(recording: _R, query: str) -> _R:
 
 
 class _Filtered(DerivedFile):
-    def __init__(self, whole: RecordingFile, query: Query) -> None:
-        super().__init__(whole)
+    """The regions of a file for which a filter holds."""
+
+    def __init__(self, source: RecordingFile, query: Query) -> None:
+        super().__init__(source)
         self._query = query
 
     def read(self) -> Recording:
-        return where(self._whole.read(), self._query.text)
+        return where(self._source.read(), self._query.text)
 
     def __iter__(self) -> Iterator[Recording]:
-        began_ns = self._whole.began_ns
-        for part in super().__iter__():
-            yield part.pick(self._query.mask(RegionColumns(part, began_ns)))
+        began_ns = self._source.began_ns
+        for chunk in super().__iter__():
+            yield chunk.pick(self._query.mask(RegionColumns(chunk, began_ns)))
 
 
 class RegionColumns:
     """The columns of a recording by which regions are filtered, sorted and counted.
 
-    *began_ns*, which `time` counts from, is that of the first snapshot unless it is said.
+    Parameters
+    ----------
+    recording
+        The recording, or a chunk of it.
+    began_ns
+        The Unix time that the field `time` counts from: by default the first snapshot's start.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("1s"))
+    >>> columns = pydamon.analysis.RegionColumns(recording)
+    >>> float(columns.values("rate").max())
+    1.0
     """
 
     def __init__(self, recording: Recording, began_ns: int | None = None) -> None:
         self._recording = recording
-        self.began_ns = (
-            int(recording.of_snapshots("start_ns").min(initial=2**63 - 1))
-            if began_ns is None
-            else began_ns
-        )
+        if began_ns is None:
+            began_ns = int(recording.per_snapshot("start_ns").min(initial=_NEVER_NS))
+        self.began_ns = began_ns
 
     def texts(self, name: str) -> tuple[NDArray[np.int32], list[str]]:
-        """The column of a text: indices, and the texts that they point at."""
+        """Return a column of texts: indices, and the texts that they point at."""
         return self._recording.codes(name), self._recording.names(name)
 
     def values(self, name: str) -> NDArray[Any]:
-        """The column of a number: shape (rows,); in bytes, ns, Hz, or shares (`rate`: 0 to 1).
+        """Return a column of numbers: shape (rows,).
 
-        Unknown ages are NaN, as is what goes by them. Raises `RecordingError` where none is known.
+        Parameters
+        ----------
+        name
+            A field of filters or a column. Sizes are bytes, times ns; `rate` is a share from 0 to
+            1, and `rate_hz` the same in Hz. NaN stands where an age, or the size in memory, is not
+            known.
+
+        Raises
+        ------
+        RecordingError
+            If the field is about ages, and none is known.
         """
+        compute = _COMPUTED.get(name)
+        return compute(self) if compute else self._recording.column(name)
+
+    def _rate(self) -> NDArray[np.float64]:
         column = self._recording.column
-        match name:
-            case "rate":
-                return column("nr_accesses") / column("max_nr_accesses")
-            case "rate_hz":
-                window_ns = np.maximum(column("end_ns") - column("start_ns"), 1)
-                rate_hz: NDArray[np.float64] = column("nr_accesses") * (1e9 / window_ns)
-                return rate_hz
-            case "accesses":
-                return column("nr_accesses")
-            case "age":
-                return self._ages(np.ones(len(self._recording.table), np.bool_))
-            case "idle":
-                return self._ages(column("nr_accesses") == 0)
-            case "temperature":
-                return temperature(self.values("rate"), self.values("age"), self.values("size"))
-            case "size":
-                return column("end") - column("start")
-            case "touched" | "unobservable" | "unseen":
-                return column(f"{name}_bytes")
-            case "resident":
-                return with_unknown(column("resident_bytes"))
-            case "time":
-                time_ns: NDArray[np.int64] = column("start_ns") - self.began_ns
-                return time_ns
-        return column(name)
+        rate: NDArray[np.float64] = column("nr_accesses") / column("max_nr_accesses")
+        return rate
 
-    def _ages(self, wanted: NDArray[np.bool_]) -> NDArray[Any]:
-        """The ages of some regions, and 0 for the others."""
+    def _rate_hz(self) -> NDArray[np.float64]:
+        column = self._recording.column
+        return rates_hz(column("nr_accesses"), column("max_nr_accesses"), column("sampling_ns"))
+
+    def _age(self) -> NDArray[Any]:
         age_ns = self._recording.column("age_ns")
-        if wanted.any() and (age_ns[wanted] == UNKNOWN).all():
-            raise no_ages()
-        return with_unknown(np.where(wanted, age_ns, 0))
+        if len(age_ns) and (age_ns == UNKNOWN).all():
+            raise _no_ages()
+        return _with_nan(age_ns)
+
+    def _idle(self) -> NDArray[Any]:
+        idle_ns = classes_of(self._recording).idle_ns
+        is_idle = idle_ns != 0
+        if is_idle.any() and (idle_ns[is_idle] == UNKNOWN).all():
+            raise _no_ages()
+        return _with_nan(idle_ns)
+
+    def _temperature(self) -> NDArray[np.float64]:
+        return temperature(self._rate(), self._age(), self._size())
+
+    def _size(self) -> NDArray[Any]:
+        return self._recording.column("end") - self._recording.column("start")
+
+    def _resident(self) -> NDArray[Any]:
+        return _with_nan(self._recording.column("resident_bytes"))
+
+    def _time(self) -> NDArray[np.int64]:
+        time_ns: NDArray[np.int64] = self._recording.column("start_ns") - self.began_ns
+        return time_ns
 
 
-def with_unknown(values: NDArray[np.int64]) -> NDArray[Any]:
-    """A column in which NaN is what is unknown; the same where nothing is."""
+_COMPUTED: dict[str, Callable[[RegionColumns], NDArray[Any]]] = {
+    "rate": RegionColumns._rate,
+    "rate_hz": RegionColumns._rate_hz,
+    "accesses": lambda columns: columns.values("nr_accesses"),
+    "age": RegionColumns._age,
+    "idle": RegionColumns._idle,
+    "temperature": RegionColumns._temperature,
+    "size": RegionColumns._size,
+    "touched": lambda columns: columns.values("touched_bytes"),
+    "unobservable": lambda columns: columns.values("unobservable_bytes"),
+    "unseen": lambda columns: columns.values("unseen_bytes"),
+    "resident": RegionColumns._resident,
+    "time": RegionColumns._time,
+}
+"""The fields of filters that are not columns of the recording."""
+
+
+def _with_nan(values: NDArray[np.int64]) -> NDArray[Any]:
+    """The column with NaN for unknown values; the column itself if there are none."""
     unknown = values == UNKNOWN
     return np.where(unknown, np.nan, values) if unknown.any() else values
 
 
-def no_ages() -> RecordingError:
-    """The error that a recording does not say for how long access rates have held."""
+def _no_ages() -> RecordingError:
     return RecordingError(
         "ages are not in the recording",
         hint="it comes from a tool that does not write for how long access rates have held",
     )
+
+
+def never_empty(part: RecordingFile, whole: RecordingFile) -> RecordingFile:
+    """The same part; reading it raises `RecordingError` if it has no regions.
+
+    The error describes the *whole*.
+    """
+    return _NeverEmpty(part, whole)
+
+
+class _NeverEmpty(DerivedFile):
+    def __init__(self, part: RecordingFile, whole: RecordingFile) -> None:
+        super().__init__(part)
+        self._whole = whole
+
+    def __iter__(self) -> Iterator[Recording]:
+        is_empty = True
+        for chunk in super().__iter__():
+            is_empty = is_empty and not len(chunk.table)
+            yield chunk
+        if is_empty:
+            raise RecordingError(
+                f"nothing of {self.path} is in that part", hint=_content_of(self._whole)
+            )
+
+
+def _content_of(file: RecordingFile) -> str:
+    """How long a recording is, and of which addresses, processes and hosts, for people."""
+    outline, hosts = Outline(file), dict[str, None]()
+    low, high = _NEVER_NS, 0
+    for chunk in file:
+        outline.add(chunk)
+        hosts |= dict.fromkeys(chunk.hosts)
+        low = min(low, int(chunk.column("start").min(initial=low)))
+        high = max(high, int(chunk.column("end").max(initial=0)))
+    if not outline.targets:
+        return "the recording has no snapshots"
+    pids = _some(dict.fromkeys(str(target.pid) for target in outline.targets))
+    names = _some(printable(host) for host in hosts if host)
+    return (
+        f"the recording is {format_duration(outline.duration_ns)} long, of addresses "
+        f"{low:x}-{high:x} and pid {pids}" + (f", of host {names}" if names else "")
+    )
+
+
+def _some(words: Iterable[str]) -> str:
+    every = list(words)
+    return ", ".join(every[:_MAX_SHOWN]) + (", ..." if len(every) > _MAX_SHOWN else "")

@@ -1,4 +1,4 @@
-"""The formats of recordings, and how a file's is found out."""
+"""The formats of recordings. A new one is a module here and its line in `FORMATS`."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ FORMATS: tuple[Format, ...] = (
     Csv(),
     PerfScript(),
 )
-"""Every format, those with the surest signs first."""
+"""All formats. The content of a file decides which it is; the surest signs come first."""
 
 
 def format_of(head: bytes) -> Format | None:
     """The format of a file that begins with *head*, of at most `HEAD_BYTES`."""
-    return next((one for one in FORMATS if one.matches(head)), None)
+    return next((format for format in FORMATS if format.matches(head)), None)
 
 
 def format_named(name: str) -> Format:
-    """The format of that name; raises `UsageError` for another."""
-    for one in FORMATS:
-        if one.name == name:
-            return one
+    """The format of that name; raises `UsageError` if there is none."""
+    for format in FORMATS:
+        if format.name == name:
+            return format
     raise UsageError(f"there is no format {name!r}", hint=f"there is: {_names()}")
 
 
 def format_for(path: Path) -> Format:
-    """The format that a file to be written asks for by its suffix; raises `UsageError`."""
+    """The format that the suffix of a new file asks for; raises `UsageError` if there is none."""
     suffix = "".join(path.suffixes[-2:]).lower()
-    for one in FORMATS:
-        if suffix.endswith(one.suffixes):
-            return one
+    for format in FORMATS:
+        if suffix.endswith(format.suffixes):
+            return format
     raise UsageError(
         f"the name of {path} does not say in which format to write it",
         hint=f"name a format: {_names()}",
@@ -53,4 +53,4 @@ def format_for(path: Path) -> Format:
 
 
 def _names() -> str:
-    return ", ".join(f"{one.name} ({one.suffixes[0]})" for one in FORMATS)
+    return ", ".join(f"{format.name} ({format.suffixes[0]})" for format in FORMATS)

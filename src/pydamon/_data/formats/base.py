@@ -1,4 +1,4 @@
-"""What a format of recordings has to offer."""
+"""The interface of a format of recordings: a module here that is listed in `formats.FORMATS`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import BinaryIO, Protocol
 import pyarrow as pa
 
 from pydamon._data.formats.content import Content
-from pydamon._data.formats.holds import Holds
-from pydamon._data.recording.format import RecordingInfo
+from pydamon._data.formats.losses import Holds
 from pydamon._data.recording.recording import Recording
+from pydamon._data.recording.schema import RecordingInfo
 
-__all__ = ["UNREADABLE", "Format", "Source"]
+__all__ = ["UNREADABLE", "BatchReader", "Format"]
 
 UNREADABLE = (
     pa.ArrowException,
@@ -25,34 +25,31 @@ UNREADABLE = (
     RecursionError,
     zlib.error,
 )
-"""What libraries raise for files that are not what they should be."""
+"""Errors that libraries raise for files that are damaged or malicious."""
 
 
-class Source(Protocol):
-    """A file of some format that was found to be one.
-
-    `ordered` says whether its snapshots follow one another in time.
-    """
+class BatchReader(Protocol):
+    """Reads the rows of a file; `ordered` says whether its snapshots come in the order of time."""
 
     info: RecordingInfo
     ordered: bool
 
     def batches(self) -> Iterator[pa.RecordBatch | pa.Table]:
-        """Its rows from the first on, whenever asked, in pieces that fit into memory.
+        """Yield the rows from the first on, in pieces that fit into memory; more than once.
 
-        Columns are those of `COLUMNS`, in any order, perhaps without `host`, and perhaps with
-        `EXTRA`. Values are checked by whoever asks. Raises `Incomplete` or one of `UNREADABLE`
-        where the file is damaged or not finished, after all that can be read.
+        The columns are `COLUMNS` in any order; `OPTIONAL_COLUMNS` may be missing, and `EXTRA` may
+        be there. The caller checks the values. Raises `Incomplete` or one of `UNREADABLE` where the
+        file is damaged or not finished, after all rows that can be read.
         """
         ...
 
 
 class Format(Protocol):
-    """A format: one module here, registered in `formats.FORMATS`.
+    """A file format.
 
-    `name` is what people call it, `suffixes` what its files are called (the first of them is
-    the usual one), `is_text` whether it is for eyes and pipes, `holds` what of a recording it can
-    hold, or `None` if that is everything.
+    `name` is the name that people use. `suffixes` end the names of its files; new files get the
+    first. `is_text` says whether it is fit for terminals and pipes. `holds` says which facts it can
+    hold; `None` means all.
     """
 
     name: str
@@ -61,13 +58,13 @@ class Format(Protocol):
     holds: Holds | None
 
     def matches(self, head: bytes) -> bool:
-        """Whether a file that begins with these bytes (64 KiB, if it has them) may be one."""
+        """Whether a file may have this format; *head* is its first 64 KiB, or all of it."""
         ...
 
-    def open(self, content: Content) -> Source:
-        """Make sure that it is one. Raises `ValueError` or another of `UNREADABLE`."""
+    def open(self, content: Content) -> BatchReader:
+        """Open a file. Raises `ValueError` or another of `UNREADABLE` if it has another format."""
         ...
 
-    def write(self, file: BinaryIO, info: RecordingInfo, parts: Iterable[Recording]) -> None:
-        """Write a recording that comes in parts, which may be asked for more than once."""
+    def write(self, file: BinaryIO, info: RecordingInfo, chunks: Iterable[Recording]) -> None:
+        """Write a recording; *chunks* may be iterated over more than once."""
         ...

@@ -5,92 +5,123 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._data.formats.damo_pids import ids_of
-from pydamon._data.formats.damo_rows import attrs_of
-from pydamon._data.formats.extras import extras_of
-from pydamon._data.formats.holds import Holds, TargetKeys, lost_ages, lost_names, lost_touched
-from pydamon._data.recording.arrays import distinct
-from pydamon._data.recording.format import EXTRA
+from pydamon._data.formats.damo_records import attrs_of
+from pydamon._data.formats.losses import (
+    Holds,
+    TargetKeys,
+    extra_codes,
+    extras_of,
+    lost_ages,
+    lost_names,
+    lost_touched,
+    target_begins,
+)
+from pydamon._data.formats.target_ids import ids_of
+from pydamon._data.recording.arrow import unique_rows
 from pydamon._data.recording.recording import Recording
 from pydamon._model.classify import UNKNOWN
 
-__all__ = ["HOLDS", "deflated", "json_text", "split_touched"]
-
+__all__ = ["HOLDS", "SplitRegions", "deflate", "json_text"]
 
 _LEVEL = 6
-_Key: TypeAlias = tuple[str, int, str]
-"""A record of its own: host, pid, and what damo itself once said of it, as JSON."""
 
 
-def deflated(file: BinaryIO, chunks: Iterable[bytes]) -> None:
-    """Write a text as one zlib stream."""
+def deflate(file: BinaryIO, chunks: Iterable[bytes]) -> None:
+    """Write a text as a zlib stream."""
     deflater = zlib.compressobj(_LEVEL)
     for chunk in chunks:
         file.write(deflater.compress(chunk))
     file.write(deflater.flush())
 
 
-def json_text(parts: Iterable[Recording]) -> Iterator[bytes]:
-    """The text, record by record: *parts* are asked for once to find these, and once for each."""
+def json_text(chunks: Iterable[Recording]) -> Iterator[bytes]:
+    """The text, record by record: *chunks* are read once for all records, and once for each."""
     yield b"["
-    for number, (key, record) in enumerate(_records(parts).items()):
+    for number, (key, record) in enumerate(_records(chunks).items()):
         opening = msgspec.json.encode(record.head | {"snapshots": []})
         yield (b",\n" if number else b"\n") + opening[:-2]
         separator = b"\n"
-        for part in parts:
-            for text in _snapshots(part, key):
+        for chunk in chunks:
+            for text in _snapshots(chunk, key):
                 yield separator + text.encode()
                 separator = b",\n"
         yield b"]," + msgspec.json.encode(record.tail)[1:]
     yield b"\n]\n"
 
 
+class _Key(NamedTuple):
+    """The key of a record: a host, a pid, and the JSON of the head if the file came from damo."""
+
+    host: str
+    pid: int
+    head: str
+
+
 @dataclass(slots=True)
 class _Record:
+    """A record to be written: its JSON before and behind the snapshots."""
+
     head: dict[str, Any]
     tail: dict[str, Any]
 
 
-def _records(parts: Iterable[Recording]) -> dict[_Key, _Record]:
-    """Every record that there is to write, in the order of appearance."""
-    found: dict[_Key, _Record] = {}
-    for part in parts:
-        first = part.part_offsets[:-1]
-        columns = (part.codes("host"), part.column("pid"), _extra_codes(part))
-        codes = [column[first].astype(np.int64) for column in columns]
-        index, _ = distinct(*codes)
-        hosts, extras = part.names("host"), _extras(part)
-        for which in np.sort(index).tolist():
-            host, pid, extra = (int(values[which]) for values in codes)
-            said = extras[extra]
-            key = hosts[host], said.rest.get("with_pid", pid), said.record
-            if key not in found:
-                head = msgspec.json.decode(said.record) if said.record else None
-                found[key] = _Record(head or _head(part, int(first[which])), {})
-            tail = said.rest.get("tail")
-            found[key].tail = tail or found[key].tail or {"data_source": "unknown"}
-    ids = ids_of(pid for _, pid, _ in found)
-    for (_, _, record), target_id, one in zip(found, ids, found.values(), strict=True):
-        if not record:
-            one.head["target_id"] = target_id
-    return found
+@dataclass(frozen=True, slots=True)
+class _Extra:
+    """A word of the column `extra`: the head of its record as JSON, and the other facts."""
+
+    head: str
+    facts: dict[str, Any]
 
 
-def _head(part: Recording, row: int) -> dict[str, Any]:
-    """What damo says of a target; intervals are those that were used, not those asked for."""
-    window_ns = int(part.column("end_ns")[row]) - int(part.column("start_ns")[row])
-    most = int(part.column("max_nr_accesses")[row])
-    aggregation_us = max(most, round(window_ns / 1000))
+def _extras(chunk: Recording) -> list[_Extra]:
+    extras = []
+    for facts in extras_of(chunk):
+        others = dict(facts)
+        head = others.pop("record", None)
+        extras.append(_Extra(msgspec.json.encode(head).decode() if head else "", others))
+    return extras
+
+
+def _records(chunks: Iterable[Recording]) -> dict[_Key, _Record]:
+    """The records of a recording, in the order of appearance."""
+    records: dict[_Key, _Record] = {}
+    for chunk in chunks:
+        begins = target_begins(chunk)
+        columns = (chunk.codes("host"), chunk.column("pid"), extra_codes(chunk))
+        values = [column[begins].astype(np.int64) for column in columns]
+        index, _ = unique_rows(*values)
+        hosts, extras = chunk.names("host"), _extras(chunk)
+        for number in np.sort(index).tolist():
+            host, pid, code = (int(column[number]) for column in values)
+            extra = extras[code]
+            key = _Key(hosts[host], extra.facts.get("with_pid", pid), extra.head)
+            if key not in records:
+                head = msgspec.json.decode(extra.head) if extra.head else None
+                records[key] = _Record(head or _head(chunk, int(begins[number])), {})
+            tail = extra.facts.get("tail") or records[key].tail
+            records[key].tail = tail or {"data_source": "unknown"}
+    ids = ids_of(key.pid for key in records)
+    for (key, record), target_id in zip(records.items(), ids, strict=True):
+        if not key.head:
+            record.head["target_id"] = target_id
+    return records
+
+
+def _head(chunk: Recording, row: int) -> dict[str, Any]:
+    """The facts about a target, with the intervals of the window that *row* is in."""
+    window_ns = int(chunk.column("end_ns")[row]) - int(chunk.column("start_ns")[row])
+    samples = int(chunk.column("max_nr_accesses")[row])
+    aggregation_us = max(samples, round(window_ns / 1000))
     intervals = {
-        "sample_us": str(aggregation_us // most),
+        "sample_us": str(aggregation_us // samples),
         "aggr_us": str(aggregation_us),
-        "ops_update_us": str(max(aggregation_us, part.info.attrs.update_ns // 1000)),
+        "ops_update_us": str(max(aggregation_us, chunk.info.attrs.update_ns // 1000)),
         "intervals_goal": {
             "access_bp": "0.000000",
             "aggrs": "0",
@@ -108,153 +139,150 @@ def _head(part: Recording, row: int) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Extra:
-    """A word of the column `extra`: the record it names, as JSON, and the rest."""
-
-    record: str
-    rest: dict[str, Any]
-
-
-def _extras(part: Recording) -> list[_Extra]:
-    found = []
-    for said in extras_of(part):
-        rest = dict(said)
-        record = rest.pop("record", None)
-        found.append(_Extra(msgspec.json.encode(record).decode() if record else "", rest))
-    return found
-
-
-def _extra_codes(part: Recording) -> NDArray[np.int32]:
-    if EXTRA.name not in part.table.column_names:
-        return np.zeros(len(part.table), np.int32)
-    return part.codes(EXTRA.name)
-
-
-def _snapshots(part: Recording, key: _Key) -> Iterator[str]:
+def _snapshots(chunk: Recording, key: _Key) -> Iterator[str]:
     """The snapshots of one record.
 
-    Where a target has no regions in a snapshot of its host, it gets one without: damo adds up the
-    working sets of several targets by their number.
+    A snapshot of its host in which the target has no regions is written without any: damo adds up
+    the working sets of several targets by the number of the snapshot.
     """
-    host, pid, record = key
-    extras, codes = _extras(part), _extra_codes(part)
-    ours = np.array([extra.record == record for extra in extras])[codes]
-    of_host = np.array([name == host for name in part.names("host")])[part.codes("host")]
-    with_pid = np.array([extra.rest.get("with_pid", -1) for extra in extras], np.int64)[codes]
-    pids = np.where(with_pid >= 0, with_pid, part.column("pid"))
-    rows = np.flatnonzero(ours & of_host & (pids == pid))
-    start, end, rate, age, index = split_touched(part, rows)
-    regions = _regions(start, end, rate, age)
-    rows = rows[index]
-    says_more = np.array(["region" in extra.rest for extra in extras], np.bool_)[codes[rows]]
-    for at in np.flatnonzero(says_more).tolist():
-        said = extras[codes[rows[at]]].rest["region"]
-        regions[at] = msgspec.json.encode(msgspec.json.decode(regions[at]) | said).decode()
-    offsets = part.snapshot_offsets
-    first = offsets[:-1]
-    bounds = np.searchsorted(rows, offsets)
-    sums = np.concatenate([[0], np.cumsum(end - start)])[bounds]
-    # A target's own window may be a little different from that of others in its snapshot.
-    has_own = np.diff(bounds) > 0
-    timed = first.copy()
-    timed[has_own] = rows[bounds[:-1][has_own]]
-    is_here = np.logical_or.reduceat(of_host, first) if len(first) else has_own
-    windows = zip(
-        part.column("start_ns")[timed].tolist(),
-        part.column("end_ns")[timed].tolist(),
-        np.diff(sums).tolist(),
-        is_here.tolist(),
-        bounds[:-1].tolist(),
-        bounds[1:].tolist(),
-        strict=True,
-    )
-    for start_ns, end_ns, total, here, low, high in windows:
-        if not here or (record and low == high):
-            continue
-        facts: dict[str, Any] = {
-            "total_bytes": str(total),
-            "damos_stats": None,
-            "sample_interval_us": None,
-        }
-        if low < high:
-            facts |= extras[codes[rows[low]]].rest.get("snapshot", {})
+    extras, codes = _extras(chunk), extra_codes(chunk)
+    rows = _rows_of(chunk, key, extras, codes)
+    split = SplitRegions.of(chunk, rows)
+    rows = rows[split.index]
+    texts = _region_texts(split, extras, codes[rows])
+    bounds = np.searchsorted(rows, chunk.snapshot_offsets)
+    totals = np.diff(np.append(0, np.cumsum(split.end - split.start))[bounds])
+    has_regions = np.diff(bounds) > 0
+    is_written = has_regions if key.head else has_regions | _has_host(chunk, key.host)
+    # Targets of a snapshot may have windows that differ a little.
+    heads = chunk.snapshot_heads
+    start_ns, end_ns = (chunk.per_target(name)[heads] for name in ("start_ns", "end_ns"))
+    own_rows = rows[bounds[:-1][has_regions]]
+    start_ns[has_regions] = chunk.column("start_ns")[own_rows]
+    end_ns[has_regions] = chunk.column("end_ns")[own_rows]
+    columns = (start_ns, end_ns, totals, bounds[:-1], bounds[1:])
+    for start, stop, total, first, end in zip(
+        *(column[is_written].tolist() for column in columns), strict=True
+    ):
+        facts = {"total_bytes": str(total), "damos_stats": None, "sample_interval_us": None}
+        if first < end:
+            facts |= extras[codes[rows[first]]].facts.get("snapshot", {})
         yield (
-            f'{{"start_time":"{start_ns}","end_time":"{end_ns}",'
-            f'"regions":[{",".join(regions[low:high])}],'
+            f'{{"start_time":"{start}","end_time":"{stop}",'
+            f'"regions":[{",".join(texts[first:end])}],'
             f"{msgspec.json.encode(facts).decode()[1:]}"
         )
 
 
-def _regions(*columns: NDArray[np.int64]) -> list[str]:
-    return [
+def _rows_of(
+    chunk: Recording, key: _Key, extras: list[_Extra], codes: NDArray[np.int32]
+) -> NDArray[np.int64]:
+    """The rows that belong to a record."""
+    of_host = np.array([name == key.host for name in chunk.names("host")])[chunk.codes("host")]
+    has_head = np.array([extra.head == key.head for extra in extras])[codes]
+    with_pid = np.array([extra.facts.get("with_pid", -1) for extra in extras], np.int64)[codes]
+    pids = np.where(with_pid >= 0, with_pid, chunk.column("pid"))
+    return np.flatnonzero(of_host & has_head & (pids == key.pid))
+
+
+def _has_host(chunk: Recording, host: str) -> NDArray[np.bool_]:
+    """Whether each snapshot has a target of that host."""
+    codes = [code for code, name in enumerate(chunk.names("host")) if name == host]
+    has_host = np.zeros(len(chunk), np.bool_)
+    has_host[chunk.target_snapshots[np.isin(chunk.per_target("host"), codes)]] = True
+    return has_host
+
+
+def _region_texts(split: SplitRegions, extras: list[_Extra], codes: NDArray[np.int32]) -> list[str]:
+    """Regions as JSON; *codes* say which extra each has."""
+    columns = (split.start, split.end, split.nr_accesses, split.age)
+    texts = [
         f'{{"start":"{start}","end":"{end}",'
-        f'"nr_accesses":{{"samples":{rate},"percent":null}},'
+        f'"nr_accesses":{{"samples":{nr_accesses},"percent":null}},'
         f'"age":{{"usec":null,"aggr_intervals":{_quoted(age)}}},'
         f'"probe_hits":[],"sz_filter_passed":"0 B"}}'
-        for start, end, rate, age in zip(*(column.tolist() for column in columns), strict=True)
+        for start, end, nr_accesses, age in zip(
+            *(column.tolist() for column in columns), strict=True
+        )
     ]
+    has_facts = np.array(["region" in extra.facts for extra in extras], np.bool_)[codes]
+    for index in np.flatnonzero(has_facts).tolist():
+        facts = extras[codes[index]].facts["region"]
+        region = msgspec.json.decode(texts[index]) | facts
+        texts[index] = msgspec.json.encode(region).decode()
+    return texts
 
 
 def _quoted(age: int) -> str:
     return "null" if age == UNKNOWN else f'"{age}"'
 
 
-def split_touched(
-    part: Recording, rows: NDArray[np.int64] | slice = slice(None)
-) -> tuple[NDArray[np.int64], ...]:
-    """Regions (start, end, nr_accesses, age, index) that are either all touched or not at all.
+@dataclass(frozen=True, slots=True)
+class SplitRegions:
+    """Regions that were touched as a whole or not at all: shape (regions,) each.
 
-    damo takes a region for touched as a whole, or not. One that was touched in part becomes two,
-    so that the working set stays what it was; the first has all the accesses, so that the heat
-    does too. An age that is not known is `UNKNOWN`; *index* is that into *rows*.
+    damo knows no other regions. A region that was touched in part becomes two, so that the working
+    set stays the same; the first has all the accesses, so that the heat does too. `age` is
+    `UNKNOWN` where it is not known. `index` says which of the rows each region is.
     """
-    names = ("start", "end", "nr_accesses", "age", "touched_bytes", "max_nr_accesses", "age_ns")
-    start, end, nr_accesses, age, touched, most, age_ns = (
-        part.column(name)[rows].astype(np.int64) for name in names
-    )
-    age = np.where(age_ns == UNKNOWN, UNKNOWN, age)
-    size = end - start
-    whole = (touched == 0) | (touched == size)
-    rate = np.where(whole, nr_accesses, np.rint(nr_accesses * size / np.maximum(touched, 1)))
-    rate = np.where(touched > 0, np.clip(rate, 1, most), 0).astype(np.int64)
-    if whole.all():
-        return start, end, rate, age, np.arange(len(start))
-    index = np.repeat(np.arange(len(start)), np.where(whole, 1, 2))
-    second = np.append(False, index[1:] == index[:-1])
-    first = np.append(second[1:], False)
-    border = (start + touched)[index]
-    return (
-        np.where(second, border, start[index]),
-        np.where(first, border, end[index]),
-        np.where(second, 0, rate[index]),
-        age[index],
-        index,
-    )
+
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    nr_accesses: NDArray[np.int64]
+    age: NDArray[np.int64]
+    index: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, chunk: Recording, rows: NDArray[np.int64] | slice = slice(None)) -> SplitRegions:
+        """The regions in some rows of a chunk."""
+        names = ("start", "end", "nr_accesses", "age", "touched_bytes", "max_nr_accesses", "age_ns")
+        start, end, nr_accesses, age, touched, most, age_ns = (
+            chunk.column(name)[rows].astype(np.int64) for name in names
+        )
+        age = np.where(age_ns == UNKNOWN, UNKNOWN, age)
+        size = end - start
+        is_whole = (touched == 0) | (touched == size)
+        scaled = np.rint(nr_accesses * size / np.maximum(touched, 1))
+        nr_accesses = np.where(is_whole, nr_accesses, scaled)
+        nr_accesses = np.where(touched > 0, np.clip(nr_accesses, 1, most), 0).astype(np.int64)
+        if is_whole.all():
+            return cls(start, end, nr_accesses, age, np.arange(len(start)))
+        index = np.repeat(np.arange(len(start)), np.where(is_whole, 1, 2))
+        is_second = np.append(False, index[1:] == index[:-1])
+        is_first = np.append(is_second[1:], False)
+        border = (start + touched)[index]
+        return cls(
+            np.where(is_second, border, start[index]),
+            np.where(is_first, border, end[index]),
+            np.where(is_second, 0, nr_accesses[index]),
+            age[index],
+            index,
+        )
 
 
-def _partly_lost(part: Recording, memory: dict[Any, Any]) -> Iterator[str]:
-    yield from lost_touched(part)
-    yield from lost_ages(part)
-    targets = TargetKeys.of(part)
-    extras, codes = _extras(part), _extra_codes(part)
-    heads = []
-    for key, row in zip(targets.keys, targets.first, strict=True):
-        record = extras[codes[row]].record
+def _partly_lost(chunk: Recording, memory: dict[Any, Any]) -> Iterator[str]:
+    """The columns in which damo's JSON loses something: it has intervals only once a target."""
+    yield from lost_touched(chunk)
+    yield from lost_ages(chunk)
+    targets = TargetKeys.of(chunk)
+    extras, codes = _extras(chunk), extra_codes(chunk)
+    for key, row in zip(targets.keys, targets.first_rows, strict=True):
         if key not in memory:
-            head = msgspec.json.decode(record) if record else _head(part, row)
-            attrs = attrs_of(head.get("intervals"))
+            head = extras[codes[row]].head
+            intervals = (msgspec.json.decode(head) if head else _head(chunk, row)).get("intervals")
+            attrs = attrs_of(intervals)
             memory[key] = attrs.sampling_ns, attrs.samples_per_aggregation
-        heads.append(memory[key])
-    if not any(extra.record for extra in extras):
-        yield from lost_names(part, targets, memory)
-    sampling_ns, most = np.array(heads, np.int64).reshape(-1, 2)[targets.which].T
-    says_it = np.array(["sample_interval_us" in e.rest.get("snapshot", {}) for e in extras])
+    if not any(extra.head for extra in extras):
+        yield from lost_names(chunk, targets, memory)
+    per_key = np.array([memory[key] for key in targets.keys], np.int64).reshape(-1, 2)
+    sampling_ns, samples = per_key[targets.index].T
     begins = targets.begins
-    if (~says_it[codes[begins]] & (part.column("sampling_ns")[begins] != sampling_ns)).any():
+    states_it = np.array(["sample_interval_us" in e.facts.get("snapshot", {}) for e in extras])
+    differs = chunk.column("sampling_ns")[begins] != sampling_ns
+    if (~states_it[codes[begins]] & differs).any():
         yield "sampling_ns"
-    highest = np.maximum.reduceat(part.column("nr_accesses"), begins) if len(begins) else most
-    if (part.column("max_nr_accesses")[begins] != np.maximum(most, highest)).any():
+    highest = np.maximum.reduceat(chunk.column("nr_accesses"), begins) if len(begins) else samples
+    if (chunk.column("max_nr_accesses")[begins] != np.maximum(samples, highest)).any():
         yield "max_nr_accesses"
 
 
@@ -267,6 +295,6 @@ HOLDS = Holds(
     ),
     extra_keys=frozenset({"record", "tail", "snapshot", "region", "with_pid"}),
     attrs=frozenset({"sampling_ns", "aggregation_ns", "update_ns"}),
-    partly=_partly_lost,
+    partly_lost=_partly_lost,
 )
-"""What damo's JSON holds: a target's intervals once for all its snapshots."""
+"""The facts that damo's JSON holds."""

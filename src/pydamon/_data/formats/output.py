@@ -1,4 +1,4 @@
-"""Writing recordings that are there already, in any format."""
+"""Writing whole recordings, in any format."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from pydamon._data.formats import format_for, format_named
-from pydamon._data.formats.holds import Losses
-from pydamon._data.recording.parts import Recorded
+from pydamon._data.formats.losses import Losses
+from pydamon._data.recording.file import AnyRecording
 from pydamon._data.recording.recording import Recording
 from pydamon._data.recording.writer import create_file
 from pydamon._model.errors import RecordingError
@@ -22,34 +22,66 @@ __all__ = ["replacing", "write_recording"]
 
 def write_recording(
     path: str | os.PathLike[str],
-    recording: Recorded,
+    recording: AnyRecording,
     *,
     format: str | None = None,
     force: bool = False,
 ) -> tuple[str, ...]:
-    """Write a recording to a new file, in any format and, if it comes in parts, of any size.
+    """Write a recording to a new file, in any format and of any size.
 
-    Returns the names of what is lost, because the format cannot hold it: columns, fields of the
-    description, and what damo says besides.
+    The file appears when it is complete.
 
-    The suffix of *path* says in which format, unless *format* names one. The file appears when
-    it is complete. Raises `UsageError` where neither says it, and `RecordingError` where the file
-    exists and *force* is not set, where it cannot be written, or what is to be written not read.
+    Parameters
+    ----------
+    path
+        The file. Its suffix says in which format, unless *format* does.
+    recording
+        The recording; a file is written in the order of time.
+    format
+        The name of a format, such as `"parquet"`.
+    force
+        Overwrite the file if it exists.
+
+    Returns
+    -------
+    tuple of str
+        The names of columns, and of other facts, that are lost because the format cannot hold them.
+
+    Raises
+    ------
+    UsageError
+        If neither the suffix nor *format* names a format.
+    RecordingError
+        If the file exists and *force* is not set, the file cannot be written, or the recording
+        cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("1s"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pydamon.write_recording(Path(folder) / "app.csv", recording)
+    ()
     """
     path = Path(path)
     chosen = format_named(format) if format else format_for(path)
-    parts = [recording] if isinstance(recording, Recording) else recording.sorted()
+    chunks = [recording] if isinstance(recording, Recording) else recording.sorted()
     with replacing(path, force=force, private=True) as file:
-        kept = Losses(chosen.holds, recording.info, parts)
-        chosen.write(file, recording.info, kept)
-    return kept.names
+        losses = Losses(chosen.holds, recording.info, chunks)
+        chosen.write(file, recording.info, losses)
+    return losses.names
 
 
 @contextmanager
 def replacing(path: Path, *, force: bool, private: bool = False) -> Iterator[BinaryIO]:
-    """A file that takes the place of *path* when all has been written, and is gone otherwise.
+    """Open a file that takes the place of *path* once it is written, and is gone otherwise.
 
-    A new one that is *private* is for its owner alone.
+    A new file is for its owner alone if it is *private*.
     """
     exists = RecordingError(
         f"{path} exists already", hint="name another file, or overwrite with --force"

@@ -3,133 +3,153 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._data.formats.damo_pids import ids_of
-from pydamon._data.formats.damo_write import split_touched
-from pydamon._data.formats.extras import extras_of
-from pydamon._data.formats.holds import Holds, TargetKeys, lost_ages, lost_names, lost_touched
-from pydamon._data.recording.format import EXTRA
+from pydamon._data.formats.damo_write import SplitRegions
+from pydamon._data.formats.losses import (
+    Holds,
+    TargetKeys,
+    extra_codes,
+    extras_of,
+    lost_ages,
+    lost_names,
+    lost_touched,
+    target_begins,
+)
+from pydamon._data.formats.target_ids import ids_of
 from pydamon._data.recording.recording import Recording
 from pydamon._model.attrs import Attrs
 from pydamon._model.classify import UNKNOWN
 
 __all__ = ["HOLDS", "write"]
 
-_COMMAND = "kdamond.0     0 [000]"
-"""What stands before the time in lines of our own: the thread, its id, the CPU."""
+_TASK = "kdamond.0     0 [000]"
+"""Stands before the time in our own lines: the thread, its id, the CPU."""
+_EVENT = "damon:damon_aggregated:"
 
 
-def write(file: BinaryIO, parts: Iterable[Recording]) -> None:
-    """Write a recording: its *parts* are asked for once to number targets, and once for rows."""
-    writer = _Writer(file, parts)
-    for part in parts:
-        writer.write(part)
+def write(file: BinaryIO, chunks: Iterable[Recording]) -> None:
+    """Write a recording: *chunks* are read once to number the targets, and once for the rows."""
+    writer = _Writer(file, chunks)
+    for chunk in chunks:
+        writer.write(chunk)
     writer.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _Aggregations:
+    """The aggregations of single targets in a chunk.
+
+    Each begins at a row of `begins`; `keys` are host and pid. `facts` come from the line of the
+    first region, if the recording came from perf.
+    """
+
+    begins: NDArray[np.int64]
+    keys: list[tuple[str, int]]
+    facts: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, chunk: Recording) -> _Aggregations:
+        begins = target_begins(chunk)
+        hosts, facts = chunk.names("host"), _perf_facts(chunk)
+        host, pid = chunk.codes("host")[begins].tolist(), chunk.column("pid")[begins].tolist()
+        return cls(
+            begins,
+            [(hosts[code], number) for code, number in zip(host, pid, strict=True)],
+            [facts[code] for code in extra_codes(chunk)[begins].tolist()],
+        )
+
+
 class _Writer:
-    def __init__(self, file: BinaryIO, parts: Iterable[Recording]) -> None:
+    def __init__(self, file: BinaryIO, chunks: Iterable[Recording]) -> None:
         self._file = file
         self._endings: dict[tuple[str, int], str] = {}
-        found: dict[tuple[str, int], int] = {}
-        for part in parts:
-            hosts, pids, said = _keys(part)
-            for host, pid, facts in zip(hosts, pids, said, strict=True):
-                found.setdefault((host, pid), facts.get("target_id", pid))
-        self._ids = dict(zip(found, ids_of(found.values()), strict=True))
+        """Of each target: a line that follows its only aggregation; empty if it has several."""
+        target_ids: dict[tuple[str, int], int] = {}
+        for chunk in chunks:
+            aggregations = _Aggregations.of(chunk)
+            for key, facts in zip(aggregations.keys, aggregations.facts, strict=True):
+                target_ids.setdefault(key, facts.get("target_id", key[1]))
+        self._ids = dict(zip(target_ids, ids_of(target_ids.values()), strict=True))
 
-    def write(self, part: Recording) -> None:
-        start, end, rate, age, index = split_touched(part)
-        begins = _begins(part)
-        bounds = index.searchsorted(np.append(begins, len(part.table)))
-        facts, codes = _facts(part)
-        codes = codes[index].tolist()
+    def write(self, chunk: Recording) -> None:
+        """Write a line for each region of a chunk."""
+        split = SplitRegions.of(chunk)
+        aggregations = _Aggregations.of(chunk)
+        begins = aggregations.begins
+        bounds = split.index.searchsorted(np.append(begins, len(chunk.table)))
+        columns = (split.start, split.end, split.nr_accesses, split.age)
+        regions = list(zip(*(column.tolist() for column in columns), strict=True))
+        suffixes = [
+            f" {facts['more']}" if facts.get("more") else "" for facts in _perf_facts(chunk)
+        ]
+        codes = extra_codes(chunk)[split.index].tolist()
         lines: list[str] = []
-        heads = zip(
-            *_keys(part),
-            part.column("start_ns")[begins].tolist(),
-            part.column("end_ns")[begins].tolist(),
+        for key, facts, start_ns, end_ns, low, high in zip(
+            aggregations.keys,
+            aggregations.facts,
+            chunk.column("start_ns")[begins].tolist(),
+            chunk.column("end_ns")[begins].tolist(),
             bounds[:-1].tolist(),
             bounds[1:].tolist(),
             strict=True,
-        )
-        rows = list(zip(*(column.tolist() for column in (start, end, rate, age)), strict=True))
-        event = "damon:damon_aggregated:"
-        for host, pid, said, start_ns, end_ns, low, high in heads:
-            key = host, pid
-            task = f"{said.get('task', _COMMAND)} ".lstrip(" ")
-            opening = f"target_id={self._ids[key]} nr_regions="
+        ):
+            task = f"{facts.get('task', _TASK)} ".lstrip(" ")
+            target = f"target_id={self._ids[key]}"
             if key in self._endings:
                 self._endings[key] = ""
             else:
-                # How long an only aggregation took is told, as damo does, by an empty one after it.
-                after = f"{task}{_time(2 * end_ns - start_ns)}: {event} {opening}1 0-0: -1 -1\n"
-                self._endings[key] = after
-            before = f"{task}{_time(end_ns)}: {event} {opening}{high - low} "
-            for (a, b, n, g), code in zip(rows[low:high], codes[low:high], strict=True):
-                more = facts[code].get("more")
-                known = "" if g == UNKNOWN else f" {g}"
-                lines.append(f"{before}{a}-{b}: {n}{known}{' ' + more if more else ''}\n")
+                # As damo does: an empty aggregation after it tells how long an only one took.
+                next_ns = 2 * end_ns - start_ns
+                ending = f"{task}{_time(next_ns)}: {_EVENT} {target} nr_regions=1 0-0: -1 -1\n"
+                self._endings[key] = ending
+            before = f"{task}{_time(end_ns)}: {_EVENT} {target} nr_regions={high - low} "
+            for (start, end, nr_accesses, age), code in zip(
+                regions[low:high], codes[low:high], strict=True
+            ):
+                known_age = "" if age == UNKNOWN else f" {age}"
+                lines.append(f"{before}{start}-{end}: {nr_accesses}{known_age}{suffixes[code]}\n")
         self._file.write("".join(lines).encode())
 
     def close(self) -> None:
-        """Write what only the end tells."""
+        """Write the lines that follow only aggregations."""
         self._file.write("".join(self._endings.values()).encode())
 
 
-def _begins(part: Recording) -> NDArray[np.int64]:
-    """The row at which each target of each snapshot begins, if it has any."""
-    offsets = part.part_offsets
-    return offsets[:-1][offsets[1:] > offsets[:-1]]
+def _perf_facts(chunk: Recording) -> list[dict[str, Any]]:
+    """The facts in lines of perf that the recording came from, for each of `extra_codes`."""
+    return [facts.get("perf", {}) for facts in extras_of(chunk)]
 
 
-def _keys(part: Recording) -> tuple[list[str], list[int], list[dict[str, Any]]]:
-    """Of each of these: the host, the pid, and what was once said of its first region."""
-    begins = _begins(part)
-    hosts = part.names("host")
-    facts, codes = _facts(part)
-    return (
-        [hosts[code] for code in part.codes("host")[begins].tolist()],
-        part.column("pid")[begins].tolist(),
-        [facts[code] for code in codes[begins].tolist()],
-    )
-
-
-def _facts(part: Recording) -> tuple[list[dict[str, Any]], NDArray[np.int32]]:
-    """What `perf` once said of regions, and which of that it said of which."""
-    facts = [said.get("perf", {}) for said in extras_of(part)]
-    if EXTRA.name not in part.table.column_names:
-        return facts, np.zeros(len(part.table), np.int32)
-    return facts, part.codes(EXTRA.name)
-
-
-def _partly_lost(part: Recording, memory: dict[Any, Any]) -> Iterator[str]:
-    yield from lost_touched(part)
-    yield from lost_ages(part)
-    targets = TargetKeys.of(part)
-    if not any(facts for facts in _facts(part)[0]):
-        yield from lost_names(part, targets, memory)
+def _partly_lost(chunk: Recording, memory: dict[Any, Any]) -> Iterator[str]:
+    """The columns in which lines of perf lose something: they have no start and no intervals."""
+    yield from lost_touched(chunk)
+    yield from lost_ages(chunk)
+    targets = TargetKeys.of(chunk)
+    if not any(_perf_facts(chunk)):
+        yield from lost_names(chunk, targets, memory)
     attrs = Attrs()
-    if (part.column("sampling_ns") != attrs.sampling_ns).any():
+    if (chunk.column("sampling_ns") != attrs.sampling_ns).any():
         yield "sampling_ns"
-    highest = np.maximum(part.column("nr_accesses"), attrs.samples_per_aggregation)
-    if (part.column("max_nr_accesses") != highest).any():
+    highest = np.maximum(chunk.column("nr_accesses"), attrs.samples_per_aggregation)
+    if (chunk.column("max_nr_accesses") != highest).any():
         yield "max_nr_accesses"
-    # A snapshot of a target begins where the one before ended, the first as long as the second.
-    order = np.argsort(targets.which, kind="stable")
-    which = targets.which[order].tolist()
-    windows = (part.column(name)[targets.begins][order].tolist() for name in ("start_ns", "end_ns"))
+    # A reader lets an aggregation begin when its predecessor ended, and the first aggregation last
+    # as long as the second.
+    order = np.argsort(targets.index, kind="stable")
+    keys = [targets.keys[number] for number in targets.index[order].tolist()]
+    times = (chunk.column(name)[targets.begins][order].tolist() for name in ("start_ns", "end_ns"))
     known = memory.setdefault("windows", {})
-    for key, start_ns, end_ns in zip((targets.keys[i] for i in which), *windows, strict=True):
-        before_ns, first_ns = known.get(key, (None, None))
+    for key, start_ns, end_ns in zip(keys, *times, strict=True):
+        ended_ns, first_length_ns = known.get(key, (None, None))
         length_ns = end_ns - start_ns
-        if before_ns not in (None, start_ns) or first_ns not in (None, length_ns):
+        if ended_ns not in (None, start_ns) or first_length_ns not in (None, length_ns):
             yield "start_ns"
-        known[key] = end_ns, length_ns if before_ns is None else None
+        known[key] = end_ns, length_ns if ended_ns is None else None
 
 
 HOLDS = Holds(
@@ -141,12 +161,12 @@ HOLDS = Holds(
     ),
     extra_keys=frozenset({"perf"}),
     attrs=frozenset(),
-    partly=_partly_lost,
+    partly_lost=_partly_lost,
 )
-"""What a line of perf's holds: neither when an aggregation began nor how it was sampled."""
+"""The facts that lines of perf hold."""
 
 
 def _time(time_ns: int) -> str:
-    """Seconds, in us as perf has them, or in ns where that would lose something."""
-    second, rest = divmod(time_ns, 10**9)
-    return f"{second}.{rest:09d}" if rest % 1000 else f"{second}.{rest // 1000:06d}"
+    """Seconds, with the microseconds that perf prints, or nanoseconds if they say more."""
+    seconds, rest_ns = divmod(time_ns, 10**9)
+    return f"{seconds}.{rest_ns:09d}" if rest_ns % 1000 else f"{seconds}.{rest_ns // 1000:06d}"

@@ -1,4 +1,4 @@
-"""Reading a recording back, whole or in parts, from any format, as far as it got."""
+"""Opening recordings of any format: whole or in chunks, from files, directories and pipes."""
 
 from __future__ import annotations
 
@@ -8,30 +8,20 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from pydamon._data.formats import FORMATS, HEAD_BYTES, format_of
-from pydamon._data.formats.base import UNREADABLE, Source
+from pydamon._data.formats.base import UNREADABLE, BatchReader
+from pydamon._data.formats.checks import RowBuffer, first_nonsense
 from pydamon._data.formats.content import Content, Incomplete
-from pydamon._data.formats.sound import first_nonsense
-from pydamon._data.recording.arrays import (
-    arrow,
-    conformed,
-    constant,
-    joined,
-    missing_numbers,
-    numbers,
-    single,
-)
-from pydamon._data.recording.format import COLUMNS, EXTRA, LATER, RecordingInfo
-from pydamon._data.recording.overlap import Coverage
-from pydamon._data.recording.parts import RecordingFile, SeveralFiles
+from pydamon._data.formats.cpu_samples import perf_script_command
+from pydamon._data.recording.coverage import Coverage
+from pydamon._data.recording.file import RecordingFile
+from pydamon._data.recording.merge import SeveralFiles
 from pydamon._data.recording.recording import Recording
 from pydamon._model.errors import RecordingError
 from pydamon._model.names import blanked
@@ -39,37 +29,92 @@ from pydamon._model.units import format_size
 
 __all__ = ["merge_recordings", "open_recording", "read_recording"]
 
-_PART_ROWS = 2**17
+_CHUNK_ROWS = 2**17
 """16 MB as columns."""
-_STDIN = Path("/dev/stdin")
-_CHUNK_BYTES = 2**20
-_LEAST_PART_ROWS = 2**12
-_PART_NAME_BYTES = 2**25
-_SMALL_TABLES = 256
-_MOST_SNAPSHOT_ROWS = 2**22
+_LEAST_CHUNK_ROWS = 2**12
 _MANY_WINDOWS = 2**20
-"""29 hours of a target at 100 ms; reports keep something of each. DAMON has 10 regions or more."""
-_MOST_TOLD = 200
+"""29 hours of a target at 100 ms. Reports keep something of each; DAMON has 10 regions or more."""
+_STDIN = Path("/dev/stdin")
+_PIPE_BYTES = 2**20
+_MAX_REASON = 200
 
 
 def read_recording(path: str | os.PathLike[str]) -> Recording:
-    """A recording of any format, whole and in memory: some 130 bytes a region.
+    """Read a recording of any format into memory: some 130 bytes a region.
 
-    What a crash or damage has cut off is left out, and `Recording.complete` is then false. *path*
-    may stand for several, as in `open_recording`. Raises `RecordingError` where there is no such
-    file, it is not a recording, or it is too large for the memory that is free.
+    Rows that a crash or damage has cut off are left out: see `Recording.complete`.
+
+    Parameters
+    ----------
+    path
+        As in `open_recording`.
+
+    Returns
+    -------
+    Recording
+        The recording, in the order of time.
+
+    Raises
+    ------
+    RecordingError
+        If there is no such file, it is not a recording, or it is too large for the free memory.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("1s"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "app.parquet"
+    ...     lost = pydamon.write_recording(path, recording)
+    ...     copy = pydamon.read_recording(path)
+    >>> len(copy) == len(recording)
+    True
     """
     return open_recording(path).read()
 
 
 def open_recording(path: str | os.PathLike[str]) -> RecordingFile:
-    """A recording of any format and size, to be read in parts.
+    """Open a recording of any format and size, to be read in chunks.
 
-    *path* is a file, or a directory or a pattern (as in `"fleet/*.parquet"`) of files, which then
-    are one recording; the column `host` tells them apart. Raises `RecordingError`.
+    Parameters
+    ----------
+    path
+        A file, or a directory or a pattern (as in `"fleet/*.parquet"`) of files, which then are
+        one recording: the column `host` tells them apart. The content decides about the format.
+
+    Returns
+    -------
+    RecordingFile
+        The recording; nothing but its first rows has been read.
+
+    Raises
+    ------
+    RecordingError
+        If there is no such file, or it is not a recording.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    >>> recording = pydamon.Recording.from_snapshots(monitor.run("1s"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     lost = pydamon.write_recording(Path(folder) / "app.damon", recording)
+    ...     file = pydamon.open_recording(folder)
+    ...     rows = sum(len(chunk.table) for chunk in file)
+    >>> rows == len(recording.table)
+    True
     """
     text = os.fspath(path)
-    paths = _several(text)
+    paths = _paths_in(text)
     if paths is None:
         return _File(Path(text))
     if not paths:
@@ -80,160 +125,149 @@ def open_recording(path: str | os.PathLike[str]) -> RecordingFile:
 def merge_recordings(
     paths: Iterable[str | os.PathLike[str]], *, path: str = "the recordings"
 ) -> RecordingFile:
-    """Several recordings as one; *path* is what errors call it.
+    """Open several recordings as one.
 
-    They come one after the other; in the order of time where that is `read`, `sorted` or written.
+    Iterating over it reads one file after the other; `read`, `sorted` and `write_recording` merge
+    them in the order of time. A recording that does not name its host gets the name of its file.
 
-    A recording that does not say on which host it was made gets the name of its file as one.
-    Raises `RecordingError`.
+    Parameters
+    ----------
+    paths
+        The files.
+    path
+        A name for all of them, for errors.
+
+    Returns
+    -------
+    RecordingFile
+        All of them as one recording.
+
+    Raises
+    ------
+    RecordingError
+        If one of them does not exist or is not a recording.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, RecordingInfo, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> paths = []
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for host in ("web1", "web2"):
+    ...         monitor = pydamon.simulate(trace, [(0, 256 << 20)])
+    ...         paths.append(Path(folder) / f"{host}.damon")
+    ...         info = RecordingInfo(monitor.attrs, "trace", started_ns=0, hostname=host)
+    ...         with pydamon.Recorder(paths[-1], info) as recorder:
+    ...             for snapshot in monitor.run("1s"):
+    ...                 recorder.write(snapshot)
+    ...     fleet = pydamon.merge_recordings(paths).read()
+    >>> fleet.hosts
+    ('web1', 'web2')
     """
-    names = [Path(one) for one in paths]
-    part_rows = max(_LEAST_PART_ROWS, _PART_ROWS // max(1, len(names)))
-    return SeveralFiles(path, [_File(one, part_rows, one.stem) for one in names])
+    names = [Path(name) for name in paths]
+    chunk_rows = max(_LEAST_CHUNK_ROWS, _CHUNK_ROWS // max(1, len(names)))
+    return SeveralFiles(path, [_File(name, chunk_rows, name.stem) for name in names])
 
 
 class _File(RecordingFile):
-    def __init__(self, path: Path, part_rows: int = _PART_ROWS, host: str = "") -> None:
+    """One file; *host* is the name of its host if the file does not say it."""
+
+    def __init__(self, path: Path, chunk_rows: int = _CHUNK_ROWS, host: str = "") -> None:
         self.path = str(path)
         self._copy = _copy_of_pipe(path)
-        self._source = _open(
-            path, Path(f"/proc/self/fd/{self._copy.fileno()}") if self._copy else path
-        )
-        self._part_rows = part_rows
-        self.ordered = self._source.ordered
-        self.info = self._source.info
+        content = Path(f"/proc/self/fd/{self._copy.fileno()}") if self._copy else path
+        self._reader = _reader_of(path, content)
+        self._chunk_rows = chunk_rows
+        self.ordered = self._reader.ordered
+        self.info = self._reader.info
         if host and not self.info.hostname:
             self.info = replace(self.info, hostname=host)
 
     def __iter__(self) -> Iterator[Recording]:
         coverage = Coverage()
         self.overlap = ""
-        for part in self._parts():
-            found = coverage.add(part)
-            if found is not None and not self.overlap:
-                self.overlap = f"{found}: it may be several recordings put together"
-            yield part
+        for chunk in self._chunks():
+            overlap = coverage.add(chunk)
+            if overlap is not None and not self.overlap:
+                self.overlap = f"{overlap}: it may be several recordings put together"
+            yield chunk
 
-    def _parts(self) -> Iterator[Recording]:
+    def _chunks(self) -> Iterator[Recording]:
+        """The chunks up to the first problem."""
         self.problem = ""
-        rows = _Rows(self.info)
         row_count = window_count = 0
-        batches = _in_pieces(self._source.batches())
-        while not self.problem:
+        for table in self._tables():
+            chunk = self._sound_part(table)
+            if len(chunk.table):
+                yield chunk
+            if len(chunk.table) < len(table):
+                return
+            row_count += len(chunk.table)
+            window_count += len(chunk.target_snapshots)
+            if window_count > _MANY_WINDOWS and row_count < 2 * window_count:
+                self.problem = f"its first {window_count:,} windows have hardly more than a region"
+                return
+
+    def _tables(self) -> Iterator[pa.Table]:
+        """Whole snapshots, up to the end of the file or its first damage."""
+        rows = RowBuffer(self.info, self._chunk_rows)
+        batches = _split_batches(self._reader.batches())
+        while True:
             try:
                 rows.add(next(batches))
-                is_enough = len(rows) >= self._part_rows or rows.name_bytes >= _PART_NAME_BYTES
-                table = rows.take() if is_enough else None
+                table = rows.take_chunk()
             except StopIteration:
                 break
             except Incomplete as reason:
                 self.problem = str(reason)
                 break
             except UNREADABLE as error:
-                if getattr(error, "errno", None):  # of the file system, not of what is in the file
+                if getattr(error, "errno", None):  # of the file system, not of the content
                     raise _unreadable(self.path, error) from error
-                self.problem = f"it is damaged: {_told(error)}"
+                self.problem = f"it is damaged: {_reason(error)}"
                 break
             if table is not None:
-                for part in self._sound(table):
-                    window_count += len(part.part_offsets) - 1
-                    row_count += len(part.table)
-                    yield part
-            if window_count > _MANY_WINDOWS and row_count < 2 * window_count:
-                self.problem = f"its first {window_count:,} windows have hardly more than a region"
-                return
+                yield table
         if len(rows):
-            yield from self._sound(rows.take(all_of_them=True))
+            yield rows.take_all()
 
-    def _sound(self, table: pa.Table) -> Iterator[Recording]:
-        """The part of a table before the first snapshot that holds nonsense."""
-        part = Recording(self.info, table, self.problem)
-        found = first_nonsense(part)
-        if found is not None:
-            row, reason = found
-            self.problem = f"it is damaged: regions make no sense: {_told(reason)}"
-            begins = part.snapshot_offsets
-            # A nonsensical row may only seem to begin a snapshot: the one before is not trusted.
-            at = np.searchsorted(begins, max(0, row - 1), side="right") - 1
-            part = Recording(self.info, table[: int(begins[at])], self.problem)
-        if len(part.table):
-            yield part
+    def _sound_part(self, table: pa.Table) -> Recording:
+        """The snapshots before the first that cannot come from a monitor."""
+        chunk = Recording(self.info, table, self.problem)
+        nonsense = first_nonsense(chunk)
+        if nonsense is None:
+            return chunk
+        row, reason = nonsense
+        self.problem = f"it is damaged: regions make no sense: {_reason(reason)}"
+        # A nonsensical row may only seem to begin a snapshot: the one before is not trusted.
+        begins = chunk.snapshot_offsets
+        snapshot = np.searchsorted(begins, max(0, row - 1), side="right") - 1
+        return Recording(self.info, table[: int(begins[snapshot])], self.problem)
 
 
-def _in_pieces(batches: Iterator[pa.RecordBatch | pa.Table]) -> Iterator[pa.RecordBatch | pa.Table]:
-    """The same, none of them longer than a part."""
+def _split_batches(
+    batches: Iterator[pa.RecordBatch | pa.Table],
+) -> Iterator[pa.RecordBatch | pa.Table]:
+    """The same rows in batches that are no longer than a chunk."""
     for batch in batches:
-        for begin in range(0, len(batch), _PART_ROWS):
-            yield batch[begin : begin + _PART_ROWS] if len(batch) > _PART_ROWS else batch
+        for begin in range(0, len(batch), _CHUNK_ROWS):
+            yield batch[begin : begin + _CHUNK_ROWS] if len(batch) > _CHUNK_ROWS else batch
 
 
-class _Rows:
-    """Rows that have been read and not yet been given on."""
+def _paths_in(text: str) -> list[str] | None:
+    """The files that a directory or a pattern stands for; `None` if *text* names a file.
 
-    def __init__(self, info: RecordingInfo) -> None:
-        self._info = info
-        self._tables: list[pa.Table] = []
-        self._small: list[pa.Table] = []
-        """The last ones, still to be joined: thousands of tables take more than their rows."""
-        self._count = 0
-        self.name_bytes = 0
-
-    def __len__(self) -> int:
-        return self._count
-
-    def add(self, batch: pa.RecordBatch | pa.Table) -> None:
-        """Take rows over; raises `ValueError` or another error where they are not sound."""
-        if len(batch) == 0:
-            return
-        batch.validate(full=True)
-        table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
-        table = conformed(table)
-        if "host" not in table.column_names:
-            table = table.append_column("host", constant(self._info.hostname, len(table)))
-        for name in LATER.difference(table.column_names):
-            known = partial(_column, table)
-            table = table.append_column(name, arrow(missing_numbers(name, len(table), known)))
-        schema = COLUMNS.append(EXTRA) if EXTRA.name in table.column_names else COLUMNS
-        table = pa.Table.from_arrays([table[name] for name in schema.names], schema=schema)
-        self._small.append(table)
-        self._count += len(table)
-        self.name_bytes += sum(
-            chunk.dictionary.nbytes
-            for column in table.columns
-            if pa.types.is_dictionary(column.type)
-            for chunk in column.chunks
-        )
-        if len(self._small) >= _SMALL_TABLES:
-            self._tables.append(joined(self._small))
-
-    def take(self, *, all_of_them: bool = False) -> pa.Table | None:
-        """All rows but those of the last snapshot, which may go on, as one table in one piece."""
-        table = joined(self._tables + self._small)
-        self._tables, self._small, self._count, self.name_bytes = [], [], 0, 0
-        if all_of_them:
-            return table
-        cut = int(Recording(self._info, table).snapshot_offsets[-2])
-        if len(table) - cut > _MOST_SNAPSHOT_ROWS:
-            raise Incomplete("it is damaged: a snapshot has no end")
-        self._tables, self._count = [table[cut:]], len(table) - cut
-        return table[:cut] if cut else None
-
-
-def _column(table: pa.Table, name: str) -> NDArray[np.int64]:
-    return numbers(single(table, name)).astype(np.int64)
-
-
-def _several(text: str) -> list[str] | None:
-    """The files that a directory or a pattern stands for; `None` for a file.
-
-    Of a directory, those whose names and first bytes are those of recordings.
+    In a directory, these are the files with names and first bytes like recordings.
     """
     path = Path(text)
     try:
         if path.is_dir():
-            suffixes = tuple(suffix for one in FORMATS for suffix in one.suffixes)
-            named = sorted(one for one in path.iterdir() if one.name.endswith(suffixes))
-            return [str(one) for one in named if one.is_file() and _is_one(one)]
+            suffixes = tuple(suffix for format in FORMATS for suffix in format.suffixes)
+            named = sorted(each for each in path.iterdir() if each.name.endswith(suffixes))
+            return [str(each) for each in named if each.is_file() and _looks_sound(each)]
         if glob.has_magic(text) and not path.exists():
             return sorted(glob.glob(text))  # noqa: PTH207
     except (OSError, ValueError) as error:
@@ -242,42 +276,48 @@ def _several(text: str) -> list[str] | None:
 
 
 def _copy_of_pipe(path: Path) -> IO[bytes] | None:
-    """A file without a name with what a pipe holds, which can be read only once; `None` for files.
+    """A nameless file with the content of a pipe, which can be read only once; `None` for files.
 
-    Of what begins like no recording only the beginning is read: a pipe need have no end.
+    If the content does not begin like a recording, only its beginning is read: a pipe may have no
+    end.
     """
     try:
         if not (path.is_fifo() or path.is_socket()):
             return None
         copy = tempfile.TemporaryFile()  # noqa: SIM115
-        most_bytes = shutil.disk_usage(tempfile.gettempdir()).free // 2
         # A socket cannot be opened by its name, but standard input is open already.
         pipe_name = 0 if path == _STDIN else path
         with open(pipe_name, "rb", closefd=pipe_name != 0) as pipe:
-            chunk = pipe.read(HEAD_BYTES)
-            wanted: bool | None = None
-            while chunk:
-                copy.write(chunk)
-                if copy.tell() > most_bytes:
-                    raise RecordingError(
-                        f"cannot read {path}: it goes on after {format_size(most_bytes)}, and "
-                        f"{tempfile.gettempdir()} cannot hold more",
-                        hint="set TMPDIR to a directory on a larger disk, or write it to a file",
-                    )
-                copy.flush()
-                if wanted is None:
-                    wanted = _is_one(Path(f"/proc/self/fd/{copy.fileno()}"))
-                chunk = pipe.read(_CHUNK_BYTES) if wanted else b""
+            copy.write(pipe.read(HEAD_BYTES))
+            copy.flush()
+            if _looks_sound(Path(f"/proc/self/fd/{copy.fileno()}")):
+                _copy_rest(pipe, copy, path)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
     return copy
 
 
-def _open(path: Path, content: Path) -> Source:
-    """What is in *content*; errors name *path*."""
+def _copy_rest(pipe: IO[bytes], copy: IO[bytes], path: Path) -> None:
+    """Copy what is left in a pipe, as long as half of the disk stays free."""
+    folder = tempfile.gettempdir()
+    most_bytes = (copy.tell() + shutil.disk_usage(folder).free) // 2
+    while copy.tell() <= most_bytes:
+        if not (chunk := pipe.read(_PIPE_BYTES)):
+            copy.flush()
+            return
+        copy.write(chunk)
+    raise RecordingError(
+        f"cannot read {path}: it goes on after {format_size(most_bytes)}, and "
+        f"{folder} cannot hold more",
+        hint="set TMPDIR to a directory on a larger disk, or write it to a file",
+    )
+
+
+def _reader_of(path: Path, content_path: Path) -> BatchReader:
+    """A reader of the rows in *content_path*; errors name *path*."""
     try:
-        inside = Content(content)
-        head = inside.head
+        content = Content(content_path)
+        head = content.head
     except FileNotFoundError as error:
         raise RecordingError(
             f"there is no recording {path}", hint="make one with: pydamon record"
@@ -286,23 +326,24 @@ def _open(path: Path, content: Path) -> Source:
         raise _unreadable(path, error) from error
     if not head:
         raise RecordingError(f"{path} is empty")
-    found = format_of(head)
-    if found is None:
-        raise RecordingError(f"{path} is not a recording", hint=_hint(content, head))
+    format = format_of(head)
+    if format is None:
+        raise RecordingError(f"{path} is not a recording", hint=_hint(content_path, head))
     try:
-        return found.open(inside)
+        return format.open(content)
     except (Incomplete, *UNREADABLE) as error:
         if getattr(error, "errno", None):
             raise _unreadable(path, error) from error
-        raise RecordingError(f"{path} is not a recording: {_told(error)}") from error
+        raise RecordingError(f"{path} is not a recording: {_reason(error)}") from error
 
 
 def _unreadable(path: str | Path, error: BaseException) -> RecordingError:
-    return RecordingError(f"cannot read {path}: {getattr(error, 'strerror', None) or _told(error)}")
+    reason = getattr(error, "strerror", None) or _reason(error)
+    return RecordingError(f"cannot read {path}: {reason}")
 
 
-def _is_one(path: Path) -> bool:
-    """Whether a file, of which there may only be the beginning, begins as a recording does."""
+def _looks_sound(path: Path) -> bool:
+    """Whether a file, of which only the beginning may be there, begins like a recording."""
     try:
         content = Content(path)
         return bool(content.compression) or format_of(content.head) is not None
@@ -311,20 +352,18 @@ def _is_one(path: Path) -> bool:
 
 
 def _hint(path: Path, head: bytes) -> str:
-    """What to do with a file that other programs must prepare."""
+    """How another program can prepare a file that has none of the formats."""
     if head.startswith(b"PERFILE2"):
-        from pydamon._data.recording.cpu_samples import perf_script_command  # noqa: PLC0415
-
         return f"it is for perf: {perf_script_command(path)} > FILE.perf"
     if head.startswith((b"BZh", b"\xfd7zXZ")):
         return "it is compressed as a whole: unpack it first"
     return ""
 
 
-def _told(error: BaseException | str) -> str:
-    """Why something cannot be read, on one line: an error may repeat what is in the file."""
+def _reason(error: BaseException | str) -> str:
+    """Why a file cannot be read, in one line: an error may repeat what is in the file."""
     line = (str(error).splitlines() or [""])[0]
     shown = blanked(line)
     if not shown:
         return "it does not fit into memory" if isinstance(error, MemoryError) else "it is damaged"
-    return shown if len(shown) <= _MOST_TOLD else f"{shown[:_MOST_TOLD]}..."
+    return shown if len(shown) <= _MAX_REASON else f"{shown[:_MAX_REASON]}..."

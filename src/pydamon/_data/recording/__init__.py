@@ -1,4 +1,4 @@
-"""Recordings: an append-only file that survives its recorder, one long table, many formats.
+"""Recordings: an append-only file that survives a crash of its recorder, and one long table.
 
 The names stand in `__init__.pyi`, and are imported when they are used: writing needs no readers.
 """

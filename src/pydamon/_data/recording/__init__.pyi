@@ -1,17 +1,15 @@
-from .cpu_samples import CpuSample, read_cpu_samples
-from .format import COLUMNS, RecordingInfo
-from .parts import Recorded, RecordingFile, parts_of
+from .file import AnyRecording, DerivedFile, RecordingFile, chunks_of
 from .recording import Recording
+from .schema import COLUMNS, RecordingInfo
 from .writer import Recorder
 
 __all__ = [
     "COLUMNS",
-    "CpuSample",
-    "Recorded",
+    "AnyRecording",
+    "DerivedFile",
     "Recorder",
     "Recording",
     "RecordingFile",
     "RecordingInfo",
-    "parts_of",
-    "read_cpu_samples",
+    "chunks_of",
 ]

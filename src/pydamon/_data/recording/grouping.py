@@ -1,113 +1,126 @@
-"""What belongs to one snapshot: aggregations of several targets that overlap in time."""
+"""Snapshots are windows of several targets that overlap in time."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    pass
+from pydamon._model.runs import Runs
 
 __all__ = ["new_snapshots"]
 
 _LEAST_OVERLAP = 10
-"""Windows overlap if they share more than a tenth of the shorter: less is how clocks differ."""
-
-
+"""Windows overlap if they share more than a tenth of the shorter: clocks differ by less."""
 _LEAST_AT_ONCE = 16
+"""NumPy pays where this many runs are split side by side."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Windows:
+    """The windows of single targets, in the order of time."""
+
+    start_ns: NDArray[np.int64]
+    end_ns: NDArray[np.int64]
+    target: NDArray[np.integer]
+
+    def overlap(
+        self, first: NDArray[np.integer] | slice, second: NDArray[np.integer] | slice
+    ) -> NDArray[np.bool_]:
+        """Whether the windows at *first* overlap with those at *second*, pair by pair."""
+        start, end = self.start_ns[first], self.end_ns[first]
+        other_start, other_end = self.start_ns[second], self.end_ns[second]
+        shared = np.minimum(end, other_end) - np.maximum(start, other_start)
+        shorter = np.minimum(end - start, other_end - other_start)
+        is_same = (start == other_start) & (end == other_end)
+        overlap: NDArray[np.bool_] = is_same | (shared > shorter // _LEAST_OVERLAP)
+        return overlap
 
 
 def new_snapshots(
     start_ns: NDArray[np.int64], end_ns: NDArray[np.int64], target: NDArray[np.integer]
 ) -> NDArray[np.bool_]:
-    """With which aggregations of single targets, in the order of time, a snapshot begins.
+    """Whether a snapshot begins with each window: shape (windows,), as the arguments.
 
-    An aggregation belongs to the snapshot before it if their windows overlap, and its *target* is
-    not in there yet: shape (aggregations,), as the arguments.
+    Each window is of a single target; they are in the order of time. A window belongs to the
+    snapshot before it if it overlaps with the snapshot's first window, and the snapshot does not
+    have its *target* yet.
     """
-    new = np.ones(len(target), np.bool_)
-    if len(target) < 2:
-        return new
-    before = np.arange(len(target)) - 1
-    before[0] = 0
-    new[1:] = ~_overlap(start_ns, end_ns, before)[1:]
-    runs = np.flatnonzero(new)
-    run = np.cumsum(new) - 1
-    # Most runs are snapshots as they are: all of them overlap with the first, and no target is
-    # there twice. Only the others are looked at one by one.
-    odd = np.zeros(len(runs), np.bool_)
-    odd[run[~_overlap(start_ns, end_ns, runs[run])]] = True
+    count = len(target)
+    windows = _Windows(start_ns, end_ns, target)
+    runs = Runs.split(~windows.overlap(slice(1, None), slice(0, -1)), count)
+    begins = np.zeros(count, np.bool_)
+    begins[runs.heads] = True
+    # Most runs of overlapping windows are one snapshot: every window overlaps with the first, and
+    # no target is there twice. Only the other runs are split window by window.
+    run = runs.number
+    previous = _previous_of_target(run, target)
+    breaks = (previous >= 0) | ~windows.overlap(slice(None), runs.heads[run])
+    to_split = np.unique(run[breaks])
+    if len(to_split):
+        _split(windows, previous, runs.bounds[to_split], runs.bounds[to_split + 1], begins)
+    return begins
+
+
+def _previous_of_target(
+    run: NDArray[np.integer], target: NDArray[np.integer]
+) -> NDArray[np.integer]:
+    """The window that the same target had before in the same run; -1 for none."""
     order = np.lexsort((target, run))
-    twice = (target[order][1:] == target[order][:-1]) & (run[order][1:] == run[order][:-1])
-    odd[run[order][1:][twice]] = True
-    if not odd.any():
-        return new
-    last = np.full(len(target), -1)  # where the target was before in its run
-    last[order[1:][twice]] = order[:-1][twice]
-    ends = np.append(runs[1:], len(target))
-    rest = _side_by_side(start_ns, end_ns, last, runs[odd], ends[odd], new)
-    for first, beyond in zip(*(each.tolist() for each in rest), strict=True):
-        new[first:beyond] = _one_by_one(
-            start_ns[first:beyond].tolist(),
-            end_ns[first:beyond].tolist(),
-            target[first:beyond].tolist(),
-        )
-    return new
+    run, target = run[order], target[order]
+    is_repeated = (target[1:] == target[:-1]) & (run[1:] == run[:-1])
+    previous = np.full(len(order), -1)
+    previous[order[1:][is_repeated]] = order[:-1][is_repeated]
+    return previous
 
 
-def _side_by_side(
-    start_ns: NDArray[np.int64],
-    end_ns: NDArray[np.int64],
-    last: NDArray[np.int64],
-    runs: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    new: NDArray[np.bool_],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Find out of many short runs, all at once, with which windows snapshots begin.
-
-    Begin and end of the runs that are left: long ones.
-    """
-    short = ends - runs <= max(2, len(runs) // _LEAST_AT_ONCE)
-    left = runs[~short], ends[~short]
-    head, at, ends = runs[short], runs[short] + 1, ends[short]
-    while len(at):
-        is_new = (last[at] >= head) | ~_overlap(start_ns, end_ns, head, at)
-        new[at] = is_new
-        head = np.where(is_new, at, head)
-        goes_on = at + 1 < ends
-        head, at, ends = head[goes_on], at[goes_on] + 1, ends[goes_on]
-    return left
+def _split(
+    windows: _Windows,
+    previous: NDArray[np.integer],
+    first: NDArray[np.integer],
+    end: NDArray[np.integer],
+    begins: NDArray[np.bool_],
+) -> None:
+    """Mark in *begins* where snapshots begin within the runs from *first* to before *end*."""
+    # Many short runs side by side, a few long ones window by window.
+    is_short = end - first <= max(2, len(first) // _LEAST_AT_ONCE)
+    _split_side_by_side(windows, previous, first[is_short], end[is_short], begins)
+    for low, high in zip(first[~is_short].tolist(), end[~is_short].tolist(), strict=True):
+        begins[low:high] = _split_one(windows, low, high)
 
 
-def _overlap(
-    start_ns: NDArray[np.int64],
-    end_ns: NDArray[np.int64],
-    other: NDArray[np.int64],
-    which: NDArray[np.int64] | slice = slice(None),
-) -> NDArray[np.bool_]:
-    """Whether each window, or those of *which*, overlaps with that of the index in *other*."""
-    low, high = start_ns[other], end_ns[other]
-    start_ns, end_ns = start_ns[which], end_ns[which]
-    shared = np.minimum(end_ns, high) - np.maximum(start_ns, low)
-    shorter = np.minimum(end_ns - start_ns, high - low)
-    same = (start_ns == low) & (end_ns == high)
-    found: NDArray[np.bool_] = same | (shared > shorter // _LEAST_OVERLAP)
-    return found
+def _split_side_by_side(
+    windows: _Windows,
+    previous: NDArray[np.integer],
+    head: NDArray[np.integer],
+    end: NDArray[np.integer],
+    begins: NDArray[np.bool_],
+) -> None:
+    """Split runs that begin at *head*: the second window of each run, then the third, and so on."""
+    window = head + 1
+    while len(window):
+        is_new = (previous[window] >= head) | ~windows.overlap(window, head)
+        begins[window] = is_new
+        head = np.where(is_new, window, head)
+        goes_on = window + 1 < end
+        head, window, end = head[goes_on], window[goes_on] + 1, end[goes_on]
 
 
-def _one_by_one(start_ns: list[int], end_ns: list[int], target: list[int]) -> list[bool]:
-    new = []
-    seen: set[int] = set()
-    low = high = 0
-    for start, end, one in zip(start_ns, end_ns, target, strict=True):
-        shared = min(end, high) - max(start, low)
-        shorter = min(end - start, high - low)
-        overlaps = (start == low and end == high) or shared > shorter // _LEAST_OVERLAP
-        begins = not seen or one in seen or not overlaps
-        if begins:
-            seen, low, high = set(), start, end
-        seen.add(one)
-        new.append(begins)
-    return new
+def _split_one(windows: _Windows, low: int, high: int) -> list[bool]:
+    """Where snapshots begin in one run, as plain numbers: faster than NumPy, one at a time."""
+    begins = []
+    targets: set[int] = set()
+    first_start = first_end = 0
+    columns = (windows.start_ns, windows.end_ns, windows.target)
+    for start, end, target in zip(*(column[low:high].tolist() for column in columns), strict=True):
+        shared = min(end, first_end) - max(start, first_start)
+        shorter = min(end - start, first_end - first_start)
+        is_same = start == first_start and end == first_end
+        overlaps = is_same or shared > shorter // _LEAST_OVERLAP
+        is_new = not targets or target in targets or not overlaps
+        if is_new:
+            targets, first_start, first_end = set(), start, end
+        targets.add(target)
+        begins.append(is_new)
+    return begins

@@ -1,89 +1,251 @@
-"""Snapshots as objects, out of the columns of a recording."""
+"""Snapshots as rows of a recording, and rows as snapshots."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from pydamon._data.recording.arrow import (
+    Integers,
+    column_array,
+    string_array,
+    to_arrow,
+    to_numpy,
+)
+from pydamon._data.recording.layout import Layout
+from pydamon._data.recording.rows import batch_of
 from pydamon._model.mappings import Mapping, MappingTable
+from pydamon._model.runs import Runs
 from pydamon._model.snapshot import Cost, Footprint, Snapshot, Target
 
-if TYPE_CHECKING:
-    from pydamon._data.recording.recording import Recording
+__all__ = ["RowBuilder", "SnapshotReader"]
 
-__all__ = ["snapshot_of"]
-
-
-def snapshot_of(recording: Recording, index: int) -> Snapshot:
-    """The snapshot of that number."""
-    first, beyond = recording.snapshot_offsets[index : index + 2].tolist()
-    begin, end = np.searchsorted(recording.part_snapshots, [index, index + 1]).tolist()
-    parts = range(begin, end)
-
-    def fact(name: str) -> int:
-        return int(recording.of_snapshots(name)[index])
-
-    def column(name: str) -> NDArray[np.int64]:
-        return recording.column(name)[first:beyond].astype(np.int64)
-
-    most, nr_accesses = fact("max_nr_accesses"), column("nr_accesses")
-    each_most = column("max_nr_accesses")
-    if (each_most != most).any():  # of several hosts, say: rates stay what they were
-        nr_accesses = np.ceil(nr_accesses / each_most * most - 1e-9).astype(np.int64)
-    return Snapshot(
-        fact("start_ns"),
-        fact("end_ns"),
-        fact("sampling_ns"),
-        most,
-        tuple(_target(recording, part) for part in parts),
-        np.repeat(
-            np.arange(len(parts), dtype=np.int32),
-            np.diff(recording.part_offsets[begin : end + 1]),
-        ),
-        column("start"),
-        column("end"),
-        nr_accesses,
-        column("age"),
-        column("touched_bytes"),
-        column("unobservable_bytes"),
-        Cost(fact("cpu_ns"), fact("interruption_ns"), fact("late_ticks")),
-        _footprints(recording, slice(begin, end)),
-        **{
-            name: column(name)
-            for name in ("age_ns", "resident_bytes", "unseen_bytes", "repeated_bytes")
-        },
-    )
+_MAX_NAMES = 1000
+"""A dictionary of more names begins anew, so that it does not grow for as long as it records."""
+_INT32_MAX = 2**31 - 1
 
 
-def _target(recording: Recording, part: int) -> Target:
-    """The target of a part, with a mapping for each run of regions that have its name."""
-    first, beyond = recording.part_offsets[part : part + 2].tolist()
-    start, end = (recording.column(name)[first:beyond] for name in ("start", "end"))
-    mapping, perms = (recording.codes(name)[first:beyond] for name in ("mapping", "perms"))
-    new = np.ones(beyond - first, np.bool_)
-    new[1:] = (start[1:] != end[:-1]) | (mapping[1:] != mapping[:-1]) | (perms[1:] != perms[:-1])
-    heads = np.flatnonzero(new)
-    tails = np.append(heads, beyond - first)[1:] - 1
-    mapping_names, perms_names = recording.mapping_names
-    found = (
-        Mapping(low, high, perms_names[p], mapping_names[m])
-        for low, high, p, m in zip(
-            start[heads].tolist(),
-            end[tails].tolist(),
-            perms[heads].tolist(),
-            mapping[heads].tolist(),
-            strict=True,
+class RowBuilder:
+    """Makes batches of rows from snapshots; names keep their codes from batch to batch."""
+
+    def __init__(self, hostname: str) -> None:
+        self._hostname = hostname
+        self._names = {name: _Names() for name in ("target", "mapping", "perms", "host")}
+
+    def batch(self, snapshots: Sequence[Snapshot]) -> pa.RecordBatch:
+        """The rows of at least one snapshot."""
+        targets, target = _targets_of(snapshots)
+        regions = _Columns(snapshots)
+        start, end = regions.of(lambda s: s.start), regions.of(lambda s: s.end)
+        mapping, perms = self._mapping_codes(targets, target, start, end)
+        codes = [self._names["target"].code(each.name) for each in targets]
+        self._names["host"].code(self._hostname)
+        columns: dict[str, Integers | pa.Array] = {
+            "start_ns": regions.each(lambda s: s.start_ns),
+            "end_ns": regions.each(lambda s: s.end_ns),
+            "pid": np.array([each.pid for each in targets], np.int32)[target],
+            "target": self._names["target"].array(np.array(codes, np.int32)[target]),
+            "start": start,
+            "end": end,
+            "nr_accesses": regions.of(lambda s: s.nr_accesses).astype(np.int32),
+            "max_nr_accesses": regions.each(lambda s: s.max_nr_accesses).astype(np.int32),
+            "age": np.minimum(regions.of(lambda s: s.age), _INT32_MAX).astype(np.int32),
+            "touched_bytes": regions.of(lambda s: s.touched_bytes),
+            "unobservable_bytes": regions.of(lambda s: s.unobservable_bytes),
+            "mapping": self._names["mapping"].array(mapping),
+            "perms": self._names["perms"].array(perms),
+            "sampling_ns": regions.each(lambda s: s.sampling_ns),
+            "cpu_ns": regions.each(lambda s: s.cost.cpu_ns),
+            "interruption_ns": regions.each(lambda s: s.cost.interruption_ns),
+            "late_ticks": regions.each(lambda s: s.cost.late_ticks).astype(np.int32),
+            "host": self._names["host"].array(np.zeros(len(start), np.int32)),
+            "vsz_bytes": regions.of(lambda s: _footprint_column(s, "vsz_bytes")),
+            "rss_bytes": regions.of(lambda s: _footprint_column(s, "rss_bytes")),
+            "process_started_ns": np.array([t.started_ns for t in targets], np.int64)[target],
+            "age_ns": regions.of(lambda s: s.age_ns),
+            "resident_bytes": regions.of(lambda s: s.resident_bytes),
+            "unseen_bytes": regions.of(lambda s: s.unseen_bytes),
+            "repeated_bytes": regions.of(lambda s: s.repeated_bytes),
+        }
+        return batch_of(columns, len(start))
+
+    def _mapping_codes(
+        self,
+        targets: Sequence[Target],
+        target: NDArray[np.int64],
+        start: NDArray[np.int64],
+        end: NDArray[np.int64],
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """The codes of each region's mapping and of its permissions."""
+        mapping = np.full(len(start), self._names["mapping"].code(""), np.int32)
+        perms = np.full(len(start), self._names["perms"].code(""), np.int32)
+        for index, each in enumerate(targets):
+            rows = np.flatnonzero(target == index)
+            largest = each.mappings.largest_in(start[rows], end[rows])
+            rows, largest = rows[largest >= 0], largest[largest >= 0]
+            if not len(rows):
+                continue
+            used, code = np.unique(largest, return_inverse=True)
+            mappings = [each.mappings.mappings[number] for number in used.tolist()]
+            names = [self._names["mapping"].code(each.name) for each in mappings]
+            mapping[rows] = np.array(names, np.int32)[code]
+            names = [self._names["perms"].code(each.perms) for each in mappings]
+            perms[rows] = np.array(names, np.int32)[code]
+        return mapping, perms
+
+
+class _Columns:
+    """The columns of several snapshots, one snapshot after the other."""
+
+    def __init__(self, snapshots: Sequence[Snapshot]) -> None:
+        self._snapshots = snapshots
+        self._lengths = [len(snapshot) for snapshot in snapshots]
+
+    def of(self, column: Callable[[Snapshot], NDArray[np.int64]]) -> NDArray[np.int64]:
+        """A column that snapshots have."""
+        return np.concatenate([column(snapshot) for snapshot in self._snapshots])
+
+    def each(self, value: Callable[[Snapshot], int]) -> NDArray[np.int64]:
+        """A value of each snapshot, repeated for each of its regions."""
+        values = np.array([value(snapshot) for snapshot in self._snapshots], np.int64)
+        return np.repeat(values, self._lengths)
+
+
+class _Names:
+    """The words of a dictionary column.
+
+    Arrow writes a dictionary as a whole, whenever it has changed. Deltas would be smaller, but
+    Polars cannot read them.
+    """
+
+    def __init__(self) -> None:
+        self._codes: dict[str, int] = {}
+        self._words: pa.Array | None = None
+
+    def code(self, word: str) -> int:
+        """The code of a word, which is added where it is new."""
+        return self._codes.setdefault(word, len(self._codes))
+
+    def array(self, codes: NDArray[np.int32]) -> pa.DictionaryArray:
+        """A column of these codes; all codes change afterwards if there are too many words."""
+        if self._words is None or len(self._codes) != len(self._words):
+            self._words = string_array(self._codes)
+        array = pa.DictionaryArray.from_arrays(to_arrow(codes), self._words)
+        if len(self._codes) > _MAX_NAMES:
+            self._codes.clear()
+            self._words = None
+        return array
+
+
+def _footprint_column(snapshot: Snapshot, name: str) -> NDArray[np.int64]:
+    """The footprint of each region's target; 0 where it is not known."""
+    known = [getattr(footprint, name) for footprint in snapshot.footprints]
+    return np.array(known or [0] * len(snapshot.targets), np.int64)[snapshot.target]
+
+
+def _targets_of(snapshots: Sequence[Snapshot]) -> tuple[list[Target], NDArray[np.int64]]:
+    """The targets of several snapshots, and for each region the index of its target.
+
+    Mappings are read once in a while only: a second of snapshots has one or two tables of them for
+    each process, and each table is searched once.
+    """
+    indices: dict[tuple[int, int, str, int], int] = {}
+    targets: list[Target] = []
+    columns = []
+    for snapshot in snapshots:
+        of_snapshot = []
+        for target in snapshot.targets:
+            key = (target.pid, target.started_ns, target.name, id(target.mappings))
+            if key not in indices:
+                indices[key] = len(targets)
+                targets.append(target)
+            of_snapshot.append(indices[key])
+        columns.append(np.array(of_snapshot, np.int64)[snapshot.target])
+    return targets, np.concatenate(columns)
+
+
+class SnapshotReader:
+    """Makes snapshots from the rows of a recording."""
+
+    def __init__(self, table: pa.Table, layout: Layout, targets: Sequence[Target]) -> None:
+        self._table = table
+        self._layout = layout
+        self._targets = targets
+        mapping, perms = (column_array(table, name) for name in ("mapping", "perms"))
+        self._mapping, self._perms = to_numpy(mapping.indices), to_numpy(perms.indices)
+        self._mapping_names: list[str] = mapping.dictionary.to_pylist()
+        self._perms_names: list[str] = perms.dictionary.to_pylist()
+
+    def snapshot(self, index: int) -> Snapshot:
+        """The snapshot of that number."""
+        layout = self._layout
+        first, end = layout.snapshot_runs.bounds[index : index + 2].tolist()
+        rows = slice(*layout.snapshot_offsets[index : index + 2].tolist())
+
+        def fact(name: str) -> int:
+            return int(layout.per_snapshot(name)[index])
+
+        def column(name: str) -> NDArray[np.int64]:
+            return self._column(name)[rows].astype(np.int64)
+
+        most, nr_accesses, each_most = (
+            fact("max_nr_accesses"),
+            column("nr_accesses"),
+            column("max_nr_accesses"),
         )
-    )
-    table = MappingTable(tuple(one for one in found if one.perms or one.name))
-    target = recording.targets[int(recording.part_targets[part])]
-    name = recording.names("target")[int(recording.of_parts("target")[part])]
-    return Target(target.pid, name, table, target.started_ns, target.host)
+        if (each_most != most).any():  # several hosts, say: access rates stay the same
+            nr_accesses = np.ceil(nr_accesses / each_most * most - 1e-9).astype(np.int64)
+        lengths = np.diff(layout.target_offsets[first : end + 1])
+        return Snapshot(
+            fact("start_ns"),
+            fact("end_ns"),
+            fact("sampling_ns"),
+            most,
+            tuple(map(self._target, range(first, end))),
+            np.repeat(np.arange(end - first, dtype=np.int32), lengths),
+            column("start"),
+            column("end"),
+            nr_accesses,
+            column("age"),
+            column("touched_bytes"),
+            column("unobservable_bytes"),
+            Cost(fact("cpu_ns"), fact("interruption_ns"), fact("late_ticks")),
+            self._footprints(slice(first, end)),
+            **{
+                name: column(name)
+                for name in ("age_ns", "resident_bytes", "unseen_bytes", "repeated_bytes")
+            },
+        )
 
+    def _column(self, name: str) -> NDArray[np.int64]:
+        return to_numpy(column_array(self._table, name))
 
-def _footprints(recording: Recording, parts: slice) -> tuple[Footprint, ...]:
-    """Those of some parts; none where none is known."""
-    known = [recording.of_parts(name)[parts].tolist() for name in ("vsz_bytes", "rss_bytes")]
-    return tuple(map(Footprint, *known)) if any(map(any, known)) else ()
+    def _target(self, number: int) -> Target:
+        """A target of a snapshot, with a mapping for each run of regions that name the same."""
+        layout = self._layout
+        rows = slice(*layout.target_offsets[number : number + 2].tolist())
+        start, end = (self._column(name)[rows] for name in ("start", "end"))
+        name, perms = self._mapping[rows], self._perms[rows]
+        apart = (start[1:] != end[:-1]) | (name[1:] != name[:-1]) | (perms[1:] != perms[:-1])
+        runs = Runs.split(apart, len(start))
+        columns = start[runs.heads], end[runs.tails], perms[runs.heads], name[runs.heads]
+        mappings = [
+            Mapping(low, high, self._perms_names[perms_code], self._mapping_names[name_code])
+            for low, high, perms_code, name_code in zip(
+                *(column.tolist() for column in columns), strict=True
+            )
+        ]
+        table = MappingTable(tuple(each for each in mappings if each.perms or each.name))
+        target = self._targets[int(layout.target_indices[number])]
+        name_then = layout.names["target"][int(layout.values["target"][number])]
+        return Target(target.pid, name_then, table, target.started_ns, target.host)
+
+    def _footprints(self, targets: slice) -> tuple[Footprint, ...]:
+        """Footprints of some targets of snapshots; none if none is known."""
+        columns = [
+            self._layout.values[name][targets].tolist() for name in ("vsz_bytes", "rss_bytes")
+        ]
+        return tuple(map(Footprint, *columns)) if any(map(any, columns)) else ()

@@ -1,4 +1,4 @@
-"""What a scheme leaves alone, or is for only, whatever its access pattern says."""
+"""Filters: memory that a scheme leaves alone, or acts on only, whatever its access pattern says."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from pydamon._model.schemes.fields import (
 __all__ = ["CORE_FILTERS", "FILTERS", "Filter"]
 
 CORE_FILTERS = ("addr", "target")
-"""Kinds that go by regions; they are asked before the others, which go by pages."""
+"""Kinds that decide about regions; they are asked before the others, which decide about pages."""
 FILTERS = (*CORE_FILTERS, "anon", "active", "memcg", "young", "hugepage_size", "unmapped")
+_NEEDED = {"addr": ("start", "end"), "target": ("target",), "memcg": ("memcg_path",)}
 
 
 def _kind(value: str) -> str:
@@ -28,14 +29,44 @@ def _kind(value: str) -> str:
 
 @frozen(field_transformer=naming)
 class Filter:
-    """Memory of a `kind` (or, with *matching* false, of any other kind) is allowed or rejected.
+    """Allow or reject memory of a kind.
 
-    Of several filters the first that has a say decides; where none has, memory is rejected if the
-    last one allows, and else allowed. Kinds are DAMON's: `addr` (from `start` to `end`), `target`
-    (the number of one, from 0), `anon` (what is not of a file), `active` (in the kernel's list of
-    such pages), `memcg` (`memcg_path`, below the root of the cgroups), `young` (accessed since
-    that was last cleared), `hugepage_size` (from `min_size` to `max_size`, both included), and
-    `unmapped` (in no page table).
+    Of several filters, the first that concerns a page decides. A page that no filter concerns is
+    rejected if the last filter allows, and allowed otherwise.
+
+    Parameters
+    ----------
+    kind
+        One of DAMON's kinds. Two decide about regions, which are cut where a filter begins or ends:
+        `"addr"` (addresses) and `"target"` (a target by its number). The others decide about pages:
+        `"anon"` (not of a file), `"active"` (on one of the kernel's active lists), `"memcg"` (of a
+        cgroup), `"young"` (accessed since its accessed bit was last cleared), `"hugepage_size"` and
+        `"unmapped"` (in no page table).
+    allow
+        Whether to allow the memory; otherwise it is rejected.
+    matching
+        Whether the filter concerns memory of the kind, or all other memory.
+    start, end
+        Addresses of `"addr"`, half open.
+    target
+        Index of a target, from 0, for `"target"`.
+    memcg_path
+        Path of a cgroup below the root of the cgroups, for `"memcg"`.
+    min_size, max_size
+        Sizes of `"hugepage_size"`, both included: bytes, or text such as `"2M"`.
+
+    Raises
+    ------
+    UsageError
+        For an unknown kind, a missing parameter of the kind, and values that make no sense.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> leave_anon_alone = pydamon.Filter("anon")
+    >>> heap_only = pydamon.Filter("addr", start=0x10000, end=0x50000, allow=True)
+    >>> heap_only.is_core
+    True
     """
 
     kind: str = field(converter=_kind)
@@ -51,8 +82,7 @@ class Filter:
     )
 
     def __attrs_post_init__(self) -> None:
-        needed = {"addr": ("start", "end"), "target": ("target",), "memcg": ("memcg_path",)}
-        for name in needed.get(self.kind, ()):
+        for name in _NEEDED.get(self.kind, ()):
             if getattr(self, name) is None:
                 raise UsageError(f"{name}: is needed for the filter {self.kind}")
         if self.start is not None and self.end is not None and self.start >= self.end:
@@ -60,5 +90,5 @@ class Filter:
 
     @property
     def is_core(self) -> bool:
-        """Whether it goes by regions, not by pages."""
+        """Whether it decides about regions, not about pages."""
         return self.kind in CORE_FILTERS

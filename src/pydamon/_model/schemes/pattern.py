@@ -1,9 +1,8 @@
-"""The access pattern that a scheme looks for: sizes, access rates and ages."""
+"""The access pattern of a scheme: sizes, access rates and ages of regions."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,60 +11,38 @@ from attrs import field, frozen
 
 from pydamon._model.errors import UsageError
 from pydamon._model.plain import shown
+from pydamon._model.rates import Rate
 from pydamon._model.schemes.fields import count, naming, one_of, optional_size, size
 from pydamon._model.units import format_duration, parse_duration_ns
 
-__all__ = ["UNBOUNDED", "AccessPattern", "Age", "Bounds", "Rate", "age", "rate"]
+__all__ = ["UNBOUNDED", "AccessPattern", "Age", "Bounds", "age", "rate"]
 
 UNBOUNDED = 2**63 - 1
 """The upper bound where there is none."""
-_RATE = re.compile(
-    r"\s*([0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})\s*(%|hz|samples|)\s*", re.IGNORECASE
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """An access rate: `unit` is "samples" (an aggregation), "%" (of the samples) or "hz"."""
-
-    value: float
-    unit: str = "samples"
-
-    def __post_init__(self) -> None:
-        one_of(self.unit, ("samples", "%", "hz"))
-        if not (0 <= self.value < math.inf and (self.unit != "%" or self.value <= 100)):
-            raise UsageError(f"not an access rate: {self.value:g} {self.unit}")
-
-    @classmethod
-    def of(cls, value: Rate | str | int) -> Rate:
-        """Of a number of samples, or text such as "5%" and "20Hz"."""
-        if isinstance(value, Rate):
-            return value
-        if isinstance(value, int):
-            return cls(count(value))
-        match = _RATE.fullmatch(value)
-        if match is None or (match[2] == "%" and float(match[1]) > 100):
-            raise UsageError(
-                f"not an access rate: {shown(value)}",
-                hint='write it like 3 (samples), "5%" or "20Hz"',
-            )
-        return cls(float(match[1]), match[2].lower() or "samples")
-
-    def __str__(self) -> str:
-        return f"{self.value:g}{'Hz' if self.unit == 'hz' else self.unit.replace('samples', '')}"
-
-    def samples(self, max_nr_accesses: int, sampling_ns: int) -> float:
-        """The same as a number of samples, of at most *max_nr_accesses* an aggregation."""
-        if self.unit == "%":
-            return self.value / 100 * max_nr_accesses
-        if self.unit == "hz":
-            return self.value * sampling_ns / 1e9 * max_nr_accesses
-        return self.value
 
 
 @dataclass(frozen=True, slots=True)
 class Age:
-    """How long a rate has held: `unit` is "aggregations" or "ns"."""
+    """How long an access rate has held.
+
+    Parameters
+    ----------
+    value
+        A whole number of 0 or more.
+    unit
+        `"aggregations"` or `"ns"`.
+
+    Raises
+    ------
+    UsageError
+        For an unknown unit or a value that is no whole number of 0 or more.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> pydamon.AccessPattern(min_age="2min").min_age
+    Age(value=120000000000, unit='ns')
+    """
 
     value: int
     unit: str = "aggregations"
@@ -76,14 +53,14 @@ class Age:
 
     @classmethod
     def of(cls, value: Age | str | timedelta | int) -> Age:
-        """Of a number of aggregations, or a time such as "2min"."""
+        """An age from a number of aggregations, or from a time such as "2min"."""
         if isinstance(value, Age):
             return value
         if isinstance(value, int):
             return cls(count(value))
         if isinstance(value, float):
             raise UsageError(
-                f"not an age: {value!r}", hint='write it like 3 (aggregations), "2min"'
+                f"not an age: {shown(value)}", hint='write it like 3 (aggregations), "2min"'
             )
         return cls(parse_duration_ns(value), "ns")
 
@@ -91,12 +68,12 @@ class Age:
         return format_duration(self.value) if self.unit == "ns" else str(self.value)
 
     def aggregations(self, aggregation_ns: int) -> float:
-        """The same as a number of aggregations."""
+        """The age as a number of aggregations of such a length."""
         return self.value / aggregation_ns if self.unit == "ns" else self.value
 
 
 def rate(value: Rate | str | int) -> Rate:
-    """The converter of a field that is a rate."""
+    """The converter of a field that holds an access rate."""
     return Rate.of(value)
 
 
@@ -105,7 +82,7 @@ def _optional_rate(value: Rate | str | int | None) -> Rate | None:
 
 
 def age(value: Age | str | timedelta | int) -> Age:
-    """The converter of a field that is an age."""
+    """The converter of a field that holds an age."""
     return Age.of(value)
 
 
@@ -115,9 +92,10 @@ def _optional_age(value: Age | str | timedelta | int | None) -> Age | None:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """A pattern in DAMON's units, as closed intervals: bytes, samples, aggregations.
+    """An access pattern in DAMON's units, as closed intervals: bytes, samples, aggregations.
 
-    An age that was given as a time is in nanoseconds, too, as it is exact then; else that is None.
+    An age that people gave as a time is also here in nanoseconds, which is exact; otherwise
+    `min_age_ns` and `max_age_ns` are `None`.
     """
 
     min_size: int
@@ -129,13 +107,39 @@ class Bounds:
     min_age_ns: int | None = None
     max_age_ns: int | None = None
 
+    def least_age_ns(self, aggregation_ns: int) -> int:
+        """The minimum age as a time."""
+        return self.min_age * aggregation_ns if self.min_age_ns is None else self.min_age_ns
+
 
 @frozen(kw_only=True, field_transformer=naming)
 class AccessPattern:
-    """Regions of a size, access rate and age between two bounds, both included.
+    """Match regions by size, access rate and age; all bounds are included.
 
-    Sizes are bytes or text ("2M"); rates are samples, or text in percent or Hz ("5%", "20Hz");
-    ages are aggregations, or time ("2min"). A maximum of `None` is no bound.
+    Parameters
+    ----------
+    min_size, max_size
+        Bytes, or text such as `"2M"`.
+    min_rate, max_rate
+        A number of samples that found an access, or text: `"5%"` of the samples, or `"20Hz"`,
+        which are accesses a second as far as samples can tell them.
+    min_age, max_age
+        For how long the rate has held: a number of aggregations, or a time such as `"2min"`.
+        A maximum of `None` is no bound.
+
+    Raises
+    ------
+    UsageError
+        For text that is not understood, and for a minimum above its maximum.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> idle = pydamon.AccessPattern(min_size="64K", max_rate=0, min_age="2min")
+    >>> idle.min_size_bytes
+    65536
+    >>> idle.min_age.value
+    120000000000
     """
 
     min_size_bytes: int = field(default=0, alias="min_size", converter=size)
@@ -154,9 +158,9 @@ class AccessPattern:
                 raise UsageError(f"min_{name}: above max_{name}")
 
     def bounds(self, max_nr_accesses: int, sampling_ns: int, aggregation_ns: int) -> Bounds:
-        """The pattern in samples and aggregations, of such intervals.
+        """The pattern in samples and aggregations of these intervals.
 
-        What lies between two whole numbers is rounded to the inside of the interval.
+        A bound between two whole numbers is rounded to the inside of the interval.
         """
         rates = [
             None if rate is None else rate.samples(max_nr_accesses, sampling_ns)
@@ -181,5 +185,5 @@ class AccessPattern:
 
 
 def _inside(value: float | None, towards: Callable[[float], int]) -> int:
-    # Rounded first: 20 samples of 20 must not become 19 by an error in the last digit.
+    # Rounded first: 20 aggregations must not become 19 by an error in the last digit.
     return UNBOUNDED if value is None else towards(round(value, 9))

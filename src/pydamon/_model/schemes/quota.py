@@ -1,4 +1,4 @@
-"""How much a scheme may spend, and when it is switched on: quotas, goals, watermarks."""
+"""Quotas: how much a scheme may spend, goals that tune it, and which regions come first."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pydamon._model.errors import UsageError
 from pydamon._model.plain import shown
 from pydamon._model.schemes.fields import (
     Ns,
+    Share,
     all_of,
     basis_points,
     count,
@@ -19,12 +20,11 @@ from pydamon._model.schemes.fields import (
     one_of,
     optional_count,
     optional_text,
-    permil,
     share,
     size,
 )
 
-__all__ = ["METRICS", "TUNERS", "WATERMARK_METRICS", "Goal", "Quota", "Watermarks", "Weights"]
+__all__ = ["METRICS", "TUNERS", "Goal", "Quota", "Weights"]
 
 METRICS = {
     "user_input": (),
@@ -37,7 +37,7 @@ METRICS = {
     "inactive_mem_bp": (),
     "node_eligible_mem_bp": ("node",),
 }
-"""What a goal can be about, by the kernel's names, and what each has to be told besides."""
+"""The kernel's names of what a goal measures, and the parameters that each needs."""
 TUNERS = ("consist", "temporal")
 _WHOLE = 10_000
 
@@ -47,13 +47,13 @@ def _goal_metric(value: str) -> str:
 
 
 class _BasisPoints(int):
-    """Said in percent: only some metrics are shares."""
+    """A target that was given as a share: only some metrics are shares."""
 
 
-def _target(value: int | str) -> int:
-    if not isinstance(value, str):
-        return count(value)
-    return _BasisPoints(basis_points(value))
+def _target(value: int | str | Share) -> int:
+    if isinstance(value, str | Share):
+        return _BasisPoints(round(_WHOLE * basis_points(value)))
+    return count(value)
 
 
 def _value(value: float | Callable[[], float]) -> float | Callable[[], float]:
@@ -66,13 +66,35 @@ def _value(value: float | Callable[[], float]) -> float | Callable[[], float]:
 
 @frozen(kw_only=True, field_transformer=naming)
 class Goal:
-    """Tune the quota until a metric has its *target* value.
+    """Tune a quota until a metric reaches its target.
 
-    `metric` is one of DAMON's: `some_mem_psi_us` is the time that tasks stalled for memory, in
-    microseconds a reset interval; those in `_bp` are shares in 10,000 (or text in percent:
-    "99.7%"), of a memory `node` or a cgroup (`memcg_path`, below the root of the cgroups). For
-    `user_input` the value is yours: `value` is a number, or a function that is asked for it once a
-    reset interval.
+    Parameters
+    ----------
+    metric
+        One of DAMON's, by the kernel's name, which ends in the unit: `"some_mem_psi_us"` is the
+        time that tasks stalled for memory, in microseconds a reset interval; metrics in `_bp` are
+        shares in 10,000ths. The value of `"user_input"` is yours.
+    target
+        The target in the unit of the metric, above 0; text in percent for shares: `"99.7%"`.
+    value
+        For `"user_input"`: the value now, or a function that returns it, which is called once a
+        reset interval.
+    node
+        Number of a memory node, for metrics that begin with `node`.
+    memcg_path
+        Path of a cgroup below the root of the cgroups, for `"node_memcg_..."`.
+
+    Raises
+    ------
+    UsageError
+        For an unknown metric, a target that the metric cannot have, or a missing parameter.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> nearly_full = pydamon.Goal(metric="node_mem_used_bp", node=0, target="99.7%")
+    >>> nearly_full.target
+    9970
     """
 
     metric: str = field(converter=_goal_metric)
@@ -96,7 +118,20 @@ class Goal:
 
 @frozen(kw_only=True, field_transformer=naming)
 class Weights:
-    """What counts how much when a quota is too small for everything: any three numbers."""
+    """Choose which regions come first where a quota is too small for all of them.
+
+    Parameters
+    ----------
+    size, rate, age
+        How much the size, access rate and age of a region count: any three numbers of 0 or more.
+        With three zeros, regions are served in the order of their addresses.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> pydamon.Weights(age=1).any
+    True
+    """
 
     size: int = field(default=0, converter=count)
     rate: int = field(default=0, converter=count)
@@ -104,7 +139,7 @@ class Weights:
 
     @property
     def any(self) -> bool:
-        """Whether anything counts at all; otherwise regions are served in their order."""
+        """Whether anything counts at all."""
         return bool(self.size or self.rate or self.age)
 
 
@@ -122,12 +157,37 @@ def _weights(value: Weights) -> Weights:
 
 @frozen(kw_only=True, field_transformer=naming)
 class Quota:
-    """At most *time* and *bytes* every *reset* interval: the stricter counts, 0 is no limit.
+    """Limit what a scheme spends in each reset interval: the stricter limit counts.
 
-    The time is CPU time of the thread that acts (in the kernel, what the clock says).
-    With `goals` the limit is tuned within that, by feedback (`tuner` "consist"), or the scheme
-    runs until they are met ("temporal"). `weights` say which regions are served first.
-    `fail_charge` is the share that bytes cost that were tried, but could not be acted on.
+    Parameters
+    ----------
+    time
+        CPU time of the thread that acts (in the kernel: time by the clock); 0 is no limit.
+    bytes
+        Bytes to try, or text such as `"128M"`; 0 is no limit.
+    reset
+        The reset interval.
+    weights
+        Which regions come first.
+    goals
+        Tune the limit within `time` and `bytes` until one of them is met.
+    tuner
+        `"consist"` tunes the limit by feedback; `"temporal"` acts without further limit until a
+        goal is met, and not at all afterwards.
+    fail_charge
+        What a byte costs that was tried in vain: 0 (nothing) to 1 (a byte).
+
+    Raises
+    ------
+    UsageError
+        For values that make no sense, such as a reset interval of 0.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> quota = pydamon.Quota(time="10ms", bytes="128M", weights=pydamon.Weights(age=1))
+    >>> quota.time_ns, quota.size_bytes, quota.reset_ns
+    (10000000, 134217728, 1000000000)
     """
 
     time_ns: Ns = field(default=Ns(0), alias="time", converter=duration_ns)
@@ -136,7 +196,7 @@ class Quota:
     weights: Weights = field(default=Weights(), converter=_weights)
     goals: tuple[Goal, ...] = field(default=(), converter=_goals)
     tuner: str = field(default="consist", converter=_tuner)
-    fail_charge: float = field(default=1.0, converter=share)
+    fail_charge: Share = field(default=Share(1), converter=share)
 
     def __attrs_post_init__(self) -> None:
         if self.reset_ns == 0:
@@ -146,32 +206,3 @@ class Quota:
     def limits(self) -> bool:
         """Whether anything is limited."""
         return bool(self.time_ns or self.size_bytes or self.goals)
-
-
-WATERMARK_METRICS = ("none", "free_mem_rate")
-
-
-def _watermark_metric(value: str) -> str:
-    return one_of(value, WATERMARK_METRICS)
-
-
-@frozen(kw_only=True, field_transformer=naming)
-class Watermarks:
-    """Bounds of a *metric*, which is looked at every *interval*: "50%", or a number of thousandths.
-
-    Above `high` and below `low` the scheme is off; once off, it is on again between `low` and
-    `mid` only. The metric `free_mem_rate` is the machine's free memory; with "none" the scheme
-    is always on.
-    """
-
-    metric: str = field(default="none", converter=_watermark_metric)
-    interval_ns: Ns = field(default=Ns(5 * 10**9), alias="interval", converter=duration_ns)
-    high: int = field(default=0, converter=permil)
-    mid: int = field(default=0, converter=permil)
-    low: int = field(default=0, converter=permil)
-
-    def __attrs_post_init__(self) -> None:
-        if not self.low <= self.mid <= self.high:
-            raise UsageError("mid: must lie between low and high")
-        if self.metric != "none" and self.interval_ns == 0:
-            raise UsageError("interval: must be longer than 0")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
+from pydamon._model.display import Displayable
 from pydamon._model.errors import UsageError
 from pydamon._model.schemes.fields import (
     Ns,
@@ -17,14 +18,14 @@ from pydamon._model.schemes.fields import (
     naming,
     one_of,
     optional_count,
-    share,
     text,
 )
 from pydamon._model.schemes.filters import Filter
 from pydamon._model.schemes.pattern import AccessPattern
-from pydamon._model.schemes.quota import Quota, Watermarks
+from pydamon._model.schemes.pauses import Guard, Watermarks
+from pydamon._model.schemes.quota import Quota
 
-__all__ = ["ACTIONS", "ActionFunction", "Destination", "Guard", "Scheme", "SchemeStats"]
+__all__ = ["ACTIONS", "ActionFunction", "Destination", "Scheme", "SchemeStats"]
 
 if TYPE_CHECKING:
     from pydamon._model.snapshot import SnapshotRegion
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     ActionFunction = Callable[[SnapshotRegion], int | None]
 else:
     ActionFunction = Callable  # help needs no snapshots
-"""A user's action: is given a region, and may say how many bytes it did something about."""
+"""A user's action: it is given a region, and may return for how many bytes it did something."""
 ACTIONS = (
     "stat",
     "pageout",
@@ -47,33 +48,34 @@ ACTIONS = (
     "migrate_cold",
 )
 """The kernel's names of actions."""
-
-
-def _action(value: str | ActionFunction) -> str | ActionFunction:
-    return value if callable(value) else one_of(value, ACTIONS)
+_MIGRATIONS = ("migrate_hot", "migrate_cold")
 
 
 @frozen(kw_only=True, field_transformer=naming)
 class Destination:
-    """A memory node to migrate to, and its share of what is migrated, as a weight."""
+    """A memory node to migrate to, of several.
+
+    Parameters
+    ----------
+    node
+        Number of the memory node.
+    weight
+        Its part of the migrated memory, in relation to the weights of the other destinations.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> nodes = [pydamon.Destination(node=1, weight=3), pydamon.Destination(node=2)]
+    >>> pydamon.Scheme("migrate_cold", destinations=nodes).label
+    'migrate_cold'
+    """
 
     node: int = field(converter=count)
     weight: int = field(default=1, converter=count)
 
 
-@frozen(kw_only=True, field_transformer=naming)
-class Guard:
-    """When a scheme that takes memory away backs off by itself, so that it never makes harm.
-
-    It does for `rest` (twice as long each time, while that goes on) where more than `refaults` of
-    the bytes that it took were asked for again, or where the targets stall for memory for more
-    than `stalls` of the time (pressure stall information, "some"). Only `pydamon` itself heeds
-    it; the kernel's DAMON has no such thing.
-    """
-
-    refaults: float = field(default=0.1, converter=share)
-    stalls: float = field(default=0.1, converter=share)
-    rest_ns: Ns = field(default=Ns(10 * 10**9), alias="rest", converter=duration_ns)
+def _action(value: str | ActionFunction) -> str | ActionFunction:
+    return value if callable(value) else one_of(value, ACTIONS)
 
 
 def _pattern(value: AccessPattern) -> AccessPattern:
@@ -102,12 +104,57 @@ def _guard(value: Guard | None) -> Guard | None:
 
 @frozen(field_transformer=naming)
 class Scheme:
-    """Do *action* with the regions that fit *pattern*, within the *quota*.
+    """Do something with the memory that an access pattern matches.
 
-    `action` is a name (`ACTIONS`) or a function that is called with each region. It is applied
-    every `apply_interval` ("0s": once an aggregation), while the `watermarks` let it be on, to what
-    the `filters` allow, until it was applied to `max_snapshots` snapshots (0: for ever). Migration
-    goes to `target_node`, or to several `destinations`. `name` is for people.
+    Parameters
+    ----------
+    action
+        One of `"stat"`, `"pageout"`, `"cold"`, `"willneed"`, `"hugepage"`, `"nohugepage"`,
+        `"collapse"`, `"lru_prio"`, `"lru_deprio"`, `"migrate_hot"` and `"migrate_cold"`; or a
+        function, which is called with each region and may return for how many bytes it did
+        something.
+    pattern
+        The regions to act on.
+    quota
+        How much to spend.
+    watermarks
+        When the scheme is on.
+    filters
+        Memory to leave alone, or to act on only.
+    apply_interval
+        How often to act; `"0s"` is once an aggregation.
+    max_snapshots
+        Stop after so many snapshots; 0 is never.
+    target_node
+        The memory node to migrate to.
+    destinations
+        Memory nodes to migrate to, where there are several.
+    guard
+        When to back off; `None` is never.
+    name
+        A name for people.
+
+    Raises
+    ------
+    UsageError
+        For an unknown action, parameters that do not fit it, and values that make no sense. The
+        message begins with the name of the parameter.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> scheme = pydamon.Scheme(
+    ...     "pageout",
+    ...     pydamon.AccessPattern(max_rate=0, min_age="2min"),
+    ...     quota=pydamon.Quota(time="10ms", bytes="128M"),
+    ... )
+    >>> scheme.label
+    'pageout'
+    >>> try:
+    ...     pydamon.Scheme("page_out")
+    ... except pydamon.UsageError as error:
+    ...     print(error)
+    action: there is no 'page_out'; did you mean pageout?
     """
 
     action: str | ActionFunction = field(converter=_action)
@@ -125,29 +172,57 @@ class Scheme:
     name: str = field(default="", kw_only=True, converter=text)
 
     def __attrs_post_init__(self) -> None:
-        if self.action in ("migrate_hot", "migrate_cold"):
-            if self.target_node is None and not self.destinations:
-                raise UsageError(f"target_node: is needed for {self.action}")
-        elif self.target_node is not None or self.destinations:
+        has_nodes = self.target_node is not None or bool(self.destinations)
+        if self.action in _MIGRATIONS and not has_nodes:
+            raise UsageError(f"target_node: is needed for {self.action}")
+        if has_nodes and self.action not in _MIGRATIONS:
             raise UsageError("target_node: is for migrate_hot and migrate_cold only")
 
     @property
     def label(self) -> str:
-        """What to call it."""
+        """Its name, or else the name of its action."""
         if self.name:
             return self.name
         return self.action if isinstance(self.action, str) else self.action.__name__
 
 
 @dataclass(slots=True)
-class SchemeStats:
-    """DAMON's statistics of a scheme: numbers of regions (`nr_`) and bytes (`sz_`).
+class SchemeStats(Displayable):
+    """What a scheme has done: DAMON's statistics, and two of pydamon's.
 
-    `tried` is what matched the pattern and core filters and was within the quota; `applied` is
-    that for which the action is known to have happened; `qt_exceeds` counts charge windows that
-    ended with all of the quota spent. Not DAMON's: `time_ns` is the CPU time that acting took,
-    `rests` how often the guard made the scheme back off. In a dry run the bytes are not summed up:
-    they say what would have been tried and done by now, of what is resident.
+    In a dry run the bytes are no sums: they say what the scheme would have tried and done by now,
+    of the memory that is resident.
+
+    Attributes
+    ----------
+    nr_tried, sz_tried
+        Regions and bytes that matched the pattern and the core filters, and were within the quota.
+    nr_applied, sz_applied
+        Regions and bytes for which the action is known to have happened.
+    sz_ops_filter_passed
+        Bytes of `sz_tried` that passed the filters of pages.
+    qt_exceeds
+        Reset intervals that ended with all of the quota spent.
+    nr_snapshots
+        Snapshots that the scheme was applied to.
+    time_ns
+        CPU time that acting took (not DAMON's).
+    rests
+        How often the guard made the scheme rest (not DAMON's).
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, AccessPattern, Phase, Scheme, Trace
+    >>> MIB = 1 << 20
+    >>> trace = Trace((Phase(10**9, (Access(0, 16 * MIB, rate_hz=1000),)),))
+    >>> scheme = Scheme("stat", AccessPattern(min_rate="50%"), max_snapshots=3)
+    >>> mon = pydamon.simulate(trace, [(0, 64 * MIB)], seed=1)
+    >>> with mon, pydamon.apply(mon, scheme) as applied:
+    ...     for snapshot in applied.run("5s"):
+    ...         pass
+    >>> applied[0].stats.nr_snapshots
+    3
     """
 
     nr_tried: int = 0

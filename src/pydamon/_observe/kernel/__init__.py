@@ -1,21 +1,8 @@
-"""The kernel's own DAMON: a driver of its sysfs files, and a monitor on top."""
+"""The kernel's own DAMON: a driver of its sysfs files, and a monitor on top.
 
-from __future__ import annotations
+The names stand in `__init__.pyi`, and are imported when they are used: sampling needs none.
+"""
 
-from pydamon._observe.kernel.claim import Claim, Record, check_free, leftover, remove_leftover
-from pydamon._observe.kernel.kdamond import Kdamond, KernelTarget, Settings
-from pydamon._observe.kernel.monitor import KernelMonitor
-from pydamon._observe.kernel.open import kernel_monitor
+import lazy_loader
 
-__all__ = [
-    "Claim",
-    "Kdamond",
-    "KernelMonitor",
-    "KernelTarget",
-    "Record",
-    "Settings",
-    "check_free",
-    "kernel_monitor",
-    "leftover",
-    "remove_leftover",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""Taking the kernel's DAMON for oneself, knowing whose it is, and giving it back."""
+"""Take the kernel's DAMON for this process alone, and give it back."""
 
 from __future__ import annotations
 
@@ -35,30 +35,30 @@ __all__ = [
 ]
 
 STATE = Path("/run/pydamon")
-"""Where it is written down which kdamond is ours; gone after a reboot, as that is."""
+"""The directory with the note of which kdamond is ours; a reboot removes both."""
 _RECORD = "kdamond.json"
-_NOTHING = hashlib.sha256().hexdigest()
+_NO_SIGNATURE = hashlib.sha256().hexdigest()
 _SIGNED = ("operations", "pid_target", "nr_regions/min", "nr_regions/max", "/action")
+"""Settings that tell users apart, and that the kernel does not change by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Who started a kdamond, and how it can be recognised.
+    """The owner of a kdamond, and marks by which the kdamond is recognised.
 
-    Processes are known by pid and start time (clock ticks since boot), so that a reused pid is not
-    taken for them. A `kdamond` of 0 means that it was not switched on yet. `signature` is that of
-    what was written to its files, at first nothing.
+    Processes are known by pid and start time (clock ticks since boot), since pids are reused. A
+    `kdamond` of 0 was not switched on yet. `signature` is a hash of its settings.
     """
 
     owner: int
     owner_started: int
     kdamond: int = 0
     kdamond_started: int = 0
-    signature: str = _NOTHING
+    signature: str = _NO_SIGNATURE
 
     @classmethod
     def read(cls, state: Path) -> Self | None:
-        """The record that was written last, if it is still there."""
+        """Return the last record that was written, if there is one."""
         try:
             values = json.loads((state / _RECORD).read_text())
             return cls(**values)
@@ -66,31 +66,31 @@ class Record:
             return None
 
     def write(self, state: Path) -> None:
-        """Put it down where the next pydamon, or `doctor`, finds it."""
+        """Write the record for the next pydamon, or `doctor`, to find."""
         new = state / f"{_RECORD}.new"
         new.write_text(json.dumps(asdict(self)))
         new.replace(state / _RECORD)
 
     @staticmethod
     def remove(state: Path) -> None:
-        """There is nothing of ours any more."""
+        """Remove the record: no kdamond is ours any more."""
         with suppress(FileNotFoundError):
             (state / _RECORD).unlink()
 
     @property
     def owner_lives(self) -> bool:
-        """Whether the process that started it still runs."""
+        """Whether the process that started the kdamond still runs."""
         return started_at(self.owner) == self.owner_started
 
     def of(self, files: Files) -> Self:
-        """The same, with what now runs and is written there."""
+        """Return the record with the kdamond and the settings of now."""
         pid = Kdamond(files).pid
         return replace(
             self, kdamond=max(0, pid), kdamond_started=started_at(pid), signature=signature(files)
         )
 
     def fits(self, files: Files) -> bool:
-        """Whether the only kdamond there is still as its owner left it."""
+        """Whether there is a single kdamond, as its owner left it."""
         if files.number("nr_kdamonds") != 1:
             return False
         now = self.of(files)
@@ -101,16 +101,16 @@ class Record:
 
 
 def signature(files: Files) -> str:
-    """A hash of what tells one user's settings from another's; the kernel leaves those alone."""
+    """A hash of the settings that tell users apart."""
     written = Kdamond(files).written()
-    chosen = [
+    lines = [
         f"{path}={text}" for path, text in written.items() if any(word in path for word in _SIGNED)
     ]
-    return hashlib.sha256("\n".join(chosen).encode()).hexdigest()
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def started_at(pid: int) -> int:
-    """When a process started, in clock ticks since boot; 0 where there is none."""
+    """The start time of a process, in clock ticks since boot; 0 where there is none."""
     try:
         stat = Stat.of(read(f"/proc/{pid}/stat"))
     except OSError:
@@ -119,7 +119,7 @@ def started_at(pid: int) -> int:
 
 
 def describe_user(files: Files, state: Path = STATE, modules: Path = MODULES) -> str:
-    """Why the kernel's DAMON is not free, and whose it may be; empty where it is free."""
+    """Say why the kernel's DAMON is not free, and who may use it; empty where it is free."""
     on = [name for name in EXCLUSIVE if is_on(modules / name)]
     if on:
         return f"in use by the kernel's own {on[0].upper()}"
@@ -132,25 +132,25 @@ def describe_user(files: Files, state: Path = STATE, modules: Path = MODULES) ->
             return f"in use by another pydamon (pid {record.owner})"
         return f"still in use by a pydamon that was killed (pid {record.owner})"
     running = [number for number in range(count) if Kdamond(files, number).running]
-    what = f"{len(running)} of {count} kdamonds run" if running else "set up, but switched off"
+    detail = f"{len(running)} of {count} kdamonds run" if running else "set up, but switched off"
     users = _possible_users()
-    return f"in use by somebody else ({what}{f'; perhaps {users}' if users else ''})"
+    return f"in use by somebody else ({detail}{f'; perhaps {users}' if users else ''})"
 
 
 def _possible_users() -> str:
-    """Processes that look like a user of the kernel's DAMON."""
-    found = []
+    """Processes that look like users of the kernel's DAMON."""
+    users = []
     for process in psutil.process_iter(["pid", "cmdline"]):
         words = [Path(word).name for word in (process.info["cmdline"] or ())[:2]]
         if any(word in ("damo", "damo.py", "damon") for word in words):
-            found.append(f"{' '.join(words)} (pid {process.info['pid']})")
-    return ", ".join(found[:3])
+            users.append(f"{' '.join(words)} (pid {process.info['pid']})")
+    return ", ".join(users[:3])
 
 
 _PATIENCE_S = 2.0
-"""For the guardian of a pydamon that was killed a moment ago."""
-# Reads which kdamond it is answerable for. When the pipe ends without "done", and that (or none:
-# it has ended by itself) is what the files say, it is switched off and its directory removed.
+"""How long to wait for the guardian of a pydamon that was killed a moment ago."""
+# It reads the pid of the kdamond that it guards. If the pipe ends without "done", and the files
+# have that pid (or -1: the kdamond has ended), it switches the kdamond off and removes it.
 _GUARDIAN = """
 while read -r word; do mine=$word; done
 [ -z "$mine" ] || [ "$mine" = done ] && exit
@@ -162,10 +162,10 @@ echo 0 >nr_kdamonds && rm -f "$1"
 
 
 class Claim(Closing):
-    """The only kdamond of the kernel's DAMON, for this process alone; `kdamond` drives it.
+    """The only kdamond of the kernel's DAMON, for this process alone.
 
     Raises `ProbeUnavailable` where the kernel has no DAMON, this user may not use it, or somebody
-    else does: nothing is written then.
+    else uses it: then nothing is written.
     """
 
     def __init__(self, files: Files | None = None, *, state: Path = STATE) -> None:
@@ -175,7 +175,7 @@ class Claim(Closing):
         self._stack = ExitStack()
         self._guardian: subprocess.Popen[bytes] | None = None
         self.kdamond = Kdamond(self._files)
-        """What is ours."""
+        """Drives the kdamond."""
         check_free(self._files, state)
         with self._stack:
             lock = self._lock()
@@ -195,22 +195,22 @@ class Claim(Closing):
         self._note()
 
     def change(self, settings: Settings) -> None:
-        """Give other settings to the kdamond while it runs."""
+        """Give the kdamond other settings while it runs."""
         self._configure(settings)
         self.kdamond.commit()
 
     def close(self) -> None:
-        """Switch it off and leave everything as it was found."""
+        """Switch the kdamond off and remove it."""
         self._stack.close()
 
     def _configure(self, settings: Settings) -> None:
         try:
             self.kdamond.configure(settings)
         finally:
-            self._note()  # even half of it is ours
+            self._note()  # settings that are half written are ours, too
 
     def _note(self) -> None:
-        """Write down what is ours, in case nobody is there to clean up later."""
+        """Note which kdamond is ours, for whoever has to clean up later."""
         self._record = self._record.of(self._files)
         self._record.write(self._state)
         self._tell(str(self._record.kdamond or -1))
@@ -224,16 +224,16 @@ class Claim(Closing):
         self._files.write("nr_kdamonds", 0)
 
     def _lock(self) -> int:
-        """Keep other pydamons out until this process is gone, and its guardian if it has one.
+        """Keep other pydamons out until this process and its guardian are gone.
 
-        Returns the descriptor that the guardian is to keep open.
+        Return the descriptor of the lock, for the guardian to keep open.
         """
         try:
             self._state.mkdir(mode=0o755, exist_ok=True)
             fd = os.open(self._state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise ProbeUnavailable(
-                f"cannot note in {self._state} what is ours: {error.strerror}"
+                f"cannot note in {self._state} which kdamond is ours: {error.strerror}"
             ) from None
         self._stack.callback(os.close, fd)
         deadline_s = time.monotonic() + _PATIENCE_S
@@ -266,7 +266,7 @@ class Claim(Closing):
     def _tell(self, word: str) -> None:
         assert self._guardian is not None
         assert self._guardian.stdin is not None
-        with suppress(BrokenPipeError):  # somebody killed it; the record is left
+        with suppress(BrokenPipeError):  # somebody killed the guardian; the record is left
             self._guardian.stdin.write(f"{word}\n".encode())
             self._guardian.stdin.flush()
 
@@ -280,7 +280,7 @@ class Claim(Closing):
 
 
 def check_free(files: Files | None = None, state: Path = STATE, modules: Path = MODULES) -> None:
-    """Raise `ProbeUnavailable` unless the kernel's DAMON is there and nobody uses it."""
+    """Raise `ProbeUnavailable` unless the kernel has DAMON and nobody uses it."""
     files = files or Files(ADMIN)
     if not files.has("nr_kdamonds"):
         raise ProbeUnavailable(
@@ -305,7 +305,7 @@ def _hint(why: str, modules: Path) -> str:
 
 
 def leftover(files: Files | None = None, state: Path = STATE) -> Record | None:
-    """The record of a kdamond that a pydamon left behind that was killed, as it left it."""
+    """The record of a kdamond that a killed pydamon left behind, if nobody changed it since."""
     files = files or Files(ADMIN)
     record = Record.read(state)
     try:
@@ -316,7 +316,7 @@ def leftover(files: Files | None = None, state: Path = STATE) -> Record | None:
 
 
 def remove_leftover(files: Files | None = None, state: Path = STATE) -> bool:
-    """Switch off and remove what a pydamon left behind that was killed; whether there was any."""
+    """Remove a kdamond that a killed pydamon left behind; return whether there was one."""
     files = files or Files(ADMIN)
     if leftover(files, state) is None:
         return False

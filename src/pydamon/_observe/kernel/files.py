@@ -1,4 +1,4 @@
-"""The files below a directory of sysfs, and which kernel release brought them."""
+"""Files below a directory of sysfs, and the kernel releases that brought them."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _PATIENCE_S = 1.0
-"""The kernel's thread holds the lock of all files a moment longer than what it was asked takes."""
+"""The kernel's thread holds the lock of all files for a moment after a command is done."""
 
 
 class Files:
     """Text files below *root*, by paths relative to it.
 
-    Errors are `ProbeUnavailable` for what this kernel or user cannot have, and `KernelError` for
-    what it refuses.
+    Errors are `ProbeUnavailable` where this kernel or user lacks something, and `KernelError`
+    where the kernel refuses something.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def has(self, path: str) -> bool:
-        """Whether there is such a file or directory."""
+        """Whether a file or directory is there."""
         return (self.root / path).exists()
 
     def read(self, path: str) -> str:
-        """What the file says, without white space around it."""
+        """The text of a file, without white space around it."""
         try:
             return _patiently(self._read, path).strip()
         except OSError as error:
             raise self._explained("read", path, "", error) from None
 
     def number(self, path: str) -> int:
-        """The number that the file holds."""
+        """The number in a file."""
         text = self.read(path)
         try:
             return int(text)
@@ -57,7 +57,7 @@ class Files:
             raise self._explained("write", path, str(value), error) from None
 
     def numbered(self, path: str) -> list[str]:
-        """The paths of the directories 0, 1, ... below one, in that order."""
+        """The paths of the directories 0, 1, ... below a directory, in that order."""
         try:
             names = [entry.name for entry in os.scandir(self.root / path)]
         except OSError as error:
@@ -94,7 +94,7 @@ class Files:
 
 
 def _patiently(operation: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
-    """Do it again while it is refused because the kernel looks at the files itself just now."""
+    """Retry an operation while the kernel itself holds the lock of the files."""
     deadline_s = time.monotonic() + _PATIENCE_S
     while True:
         try:
@@ -124,7 +124,7 @@ _FILES = {
     "path": ("quota goals of a cgroup", "6.19"),
     "max_nr_snapshots": ("a limit on a scheme's snapshots", "7.0"),
     "goal_tuner": ("the choice of a quota tuner", "7.1"),
-    "fail_charge_num": ("another charge for what an action failed on", "7.2"),
+    "fail_charge_num": ("a quota charge for actions that fail", "7.2"),
 }
 _WORDS = {
     "paddr": ("monitoring of physical memory (CONFIG_DAMON_PADDR)", "5.16"),
@@ -158,7 +158,7 @@ _WORDS = {
 
 
 def missing_file(path: str) -> str:
-    """What a kernel lacks that does not have this file."""
+    """The message that a kernel lacks a file."""
     for part in reversed(path.split("/")):
         if part in _FILES:
             return lacks(*_FILES[part])
@@ -166,10 +166,10 @@ def missing_file(path: str) -> str:
 
 
 def missing_word(word: str) -> str:
-    """What a kernel lacks that does not take this word; empty where it should take it."""
+    """The message that a kernel does not take a word; empty where it should take it."""
     return lacks(*_WORDS[word]) if word in _WORDS else ""
 
 
-def lacks(what: str, release: str) -> str:
-    """The message that a kernel lacks what a release brought."""
-    return f"this kernel's DAMON lacks {what}, which came with Linux {release}"
+def lacks(feature: str, release: str) -> str:
+    """The message that a kernel lacks a feature that a release brought."""
+    return f"this kernel's DAMON lacks {feature}, which came with Linux {release}"

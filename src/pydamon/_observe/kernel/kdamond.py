@@ -1,4 +1,4 @@
-"""One kdamond of the kernel's DAMON: its sysfs directory, typed."""
+"""A kdamond of the kernel's DAMON: its sysfs directory, typed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _US = 1000
 
 @dataclass(frozen=True, slots=True)
 class KernelTarget:
-    """What to watch: a process (not for `paddr`), and where (not for `vaddr`, bytes)."""
+    """A target: a process (not for `paddr`), and address ranges in bytes (not for `vaddr`)."""
 
     pid: int = 0
     ranges: tuple[tuple[int, int], ...] = ()
@@ -31,10 +31,7 @@ class KernelTarget:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All that a kdamond is told.
-
-    `operations` is `"vaddr"`, `"fvaddr"` or `"paddr"`.
-    """
+    """The settings of a kdamond; `operations` are `"vaddr"`, `"fvaddr"` or `"paddr"`."""
 
     operations: str
     targets: tuple[KernelTarget, ...]
@@ -44,9 +41,10 @@ class Settings:
 
 
 class Kdamond:
-    """Drives `kdamonds/NUMBER` below *files*; it does not ask whose that is (see `Claim`).
+    """Drives the directory *number* of *files*, whoever owns that kdamond (see `Claim`).
 
-    Raises `KernelError` for what the kernel refuses, and `ProbeUnavailable` for what it lacks.
+    Raises `KernelError` where the kernel refuses something, and `ProbeUnavailable` where it lacks
+    something.
     """
 
     def __init__(self, files: Files, number: int = 0) -> None:
@@ -56,16 +54,16 @@ class Kdamond:
 
     @property
     def running(self) -> bool:
-        """Whether it is on."""
+        """Whether the kdamond is on."""
         return self._files.read(f"{self._path}/state") == "on"
 
     @property
     def pid(self) -> int:
-        """The kernel thread's, as the kernel's own pid namespace has it; -1 while it is off."""
+        """The pid of the kernel thread, in the first pid namespace; -1 while it is off."""
         return self._files.number(f"{self._path}/pid")
 
     def configure(self, settings: Settings) -> None:
-        """Write all settings; what runs already takes them with `commit`."""
+        """Write all settings; a kdamond that runs takes them with `commit`."""
         write, context = self._files.write, self._context
         contexts = f"{self._path}/contexts/nr_contexts"
         if self._files.number(contexts) != 1:
@@ -96,21 +94,21 @@ class Kdamond:
                     raise
 
     def commit(self) -> None:
-        """Make what runs take the settings as they are written now; counters carry over."""
+        """Make a kdamond that runs take the settings as written; counters carry over."""
         self.command("commit")
 
     def drop_targets(self, numbers: Collection[int]) -> bool:
-        """Take targets out of what runs, so that the others keep their regions and ages.
+        """Take targets out of a kdamond that runs; the others keep their regions and ages.
 
-        Those after them have lower numbers from then on; they are to be written anew. False where
-        this kernel cannot: `obsolete_target` came with Linux 6.19.
+        Targets after them have lower numbers from then on, and must be written anew. Return False
+        where this kernel cannot do that: `obsolete_target` came with Linux 6.19.
         """
         paths = self._files.numbered(f"{self._context}/targets")
         if not all(self._files.has(f"{path}/obsolete_target") for path in paths):
             return False
         for number, path in enumerate(paths):
             if number in numbers:
-                # The kernel asks that even what it is to forget be a process that lives.
+                # The kernel wants a process that lives, even for a target that it forgets.
                 self._files.write(f"{path}/pid_target", os.getpid())
                 self._files.write(f"{path}/obsolete_target", "Y")
         self.commit()
@@ -121,7 +119,7 @@ class Kdamond:
         self._files.write(f"{self._path}/state", word)
 
     def tuned_attrs(self, attrs: Attrs) -> Attrs:
-        """*attrs* with the intervals that the kernel has tuned them to."""
+        """Return *attrs* with the intervals that the kernel has tuned."""
         self.command("update_tuned_intervals")
         path = f"{self._context}/monitoring_attrs/intervals"
         sampling_ns = self._files.number(f"{path}/sample_us") * _US
@@ -135,7 +133,7 @@ class Kdamond:
         )
 
     def stats(self) -> list[tuple[SchemeStats, int]]:
-        """What each scheme did so far, and how many bytes its quota allows now."""
+        """Return what each scheme did so far, and how many bytes its quota allows now."""
         self.command("update_schemes_stats")
         schemes = self._files.numbered(f"{self._context}/schemes")
         if any(self._files.has(f"{path}/quotas/effective_bytes") for path in schemes):
@@ -143,7 +141,7 @@ class Kdamond:
         return [read_stats(self._files, path) for path in schemes]
 
     def feed_goals(self, schemes: tuple[Scheme, ...]) -> None:
-        """Tell the kernel what goals of the metric `user_input` are at now."""
+        """Give the kernel the current values of goals with the metric `user_input`."""
         fed = [
             write_goal_values(self._files, f"{self._context}/schemes/{number}", scheme.quota)
             for number, scheme in enumerate(schemes)
@@ -152,7 +150,7 @@ class Kdamond:
             self.command("commit_schemes_quota_goals")
 
     def tried_regions(self, scheme: int = 0) -> NDArray[np.int64]:
-        """What a scheme tries in its next apply interval, for which this waits.
+        """Return the regions that a scheme tries in its next apply interval; waits for it.
 
         Shape (n, 4): start, end, number of accesses and age of each region, sorted by address
         within each target.
@@ -165,7 +163,7 @@ class Kdamond:
         return np.array(rows, np.int64).reshape(-1, len(names))
 
     def written(self) -> dict[str, str]:
-        """Every file that can be written, as it reads now, by path below the kdamond."""
+        """The text of every file that can be written, by path below the kdamond."""
         root = self._files.root / self._path
         return {
             str(path.relative_to(root)): self._files.read(f"{self._path}/{path.relative_to(root)}")
@@ -191,7 +189,7 @@ class Kdamond:
             for name, value in zip(names, values, strict=True):
                 number = value // _US if name.endswith("_us") else value
                 write(f"{path}/intervals/intervals_goal/{name}", number)
-        # The bounds are checked one by one: the lower one must not pass the upper one on the way.
+        # The kernel checks each write: the lower bound must not pass the upper on the way.
         write(f"{path}/nr_regions/max", max(attrs.max_regions, self._number_of_regions("min")))
         write(f"{path}/nr_regions/min", attrs.min_regions)
         write(f"{path}/nr_regions/max", attrs.max_regions)

@@ -1,4 +1,4 @@
-"""How the results of a kdamond are read: from the tracepoint, or from files."""
+"""Read the results of a kdamond: from the tracepoint, or from files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import re
 import struct
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,10 +35,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Aggregation:
-    """What the kernel counted in one aggregation, which ended at `end_ns` (monotonic).
+    """The kernel's counts of one aggregation, which ended at `end_ns` (monotonic).
 
-    One entry a region, sorted by target and address; addresses are bytes. `lost` aggregations
-    before this one could not be read in time.
+    The arrays have one entry per region, sorted by target and address; addresses are bytes.
+    `lost` aggregations before this one could not be read in time.
     """
 
     end_ns: int
@@ -51,17 +51,17 @@ class Aggregation:
 
 
 def without(aggregation: Aggregation, targets: Sequence[int]) -> Aggregation:
-    """The same without some targets, whose numbers the next ones take; *targets* are sorted."""
-    gone = np.array(targets, np.int32)
+    """Leave out some *targets* (sorted); those after them get lower numbers."""
+    exited = np.array(targets, np.int32)
     columns = ("target", "start", "end", "nr_accesses", "age")
-    chosen = ~np.isin(aggregation.target, gone)
-    kept = {name: getattr(aggregation, name)[chosen] for name in columns}
-    kept["target"] = kept["target"] - np.searchsorted(gone, kept["target"]).astype(np.int32)
-    return replace(aggregation, **kept)
+    stays = ~np.isin(aggregation.target, exited)
+    rest = {name: getattr(aggregation, name)[stays] for name in columns}
+    rest["target"] = rest["target"] - np.searchsorted(exited, rest["target"]).astype(np.int32)
+    return replace(aggregation, **rest)
 
 
 def cut_at(aggregation: Aggregation, borders: NDArray[np.int64]) -> Aggregation:
-    """The same with every region cut in two that lies on both sides of one of some addresses."""
+    """Cut every region in two that crosses one of the *borders* (addresses)."""
     for border in borders:
         for at in np.flatnonzero((aggregation.start < border) & (border < aggregation.end)):
             twice = np.insert(np.arange(len(aggregation.start)), at, at)
@@ -79,40 +79,46 @@ def cut_at(aggregation: Aggregation, borders: NDArray[np.int64]) -> Aggregation:
 
 
 class Reader(Closing):
-    """Gets results from a kdamond that runs."""
+    """Reads the results of a kdamond that runs."""
 
     waits: bool
     """Whether `read` itself waits for the next aggregation."""
 
     @abstractmethod
     def read(self) -> Sequence[Aggregation]:
-        """The aggregations that have ended since the last call, oldest first."""
+        """Return the aggregations that have ended since the last call, oldest first."""
+
+    def expect(self, targets: int) -> None:
+        """Read results of this many targets from now on."""
+
+    def renumber(self, targets: int) -> None:
+        """Drop results with the targets' old numbers; there are this many targets now."""
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Stop reading."""
 
 
 class TriedReader(Reader):
-    """Asks for the regions that a `stat` scheme tried, which are all: works without tracing.
+    """Asks for the regions that a `stat` scheme tried, which are all regions; needs no tracing.
 
-    The kernel makes four files of each region, which costs about 20 us a region to make and to
-    read; aggregations that end meanwhile are never seen. Where events can be had, `EventReader`
-    costs a hundredth of that and loses nothing.
+    *scheme* returns the number of that scheme. The kernel makes four files for each region, which
+    costs about 20 us a region to make and to read; aggregations that end meanwhile are never
+    seen. `EventReader` costs a hundredth of that and loses nothing.
     """
 
     waits = True
 
-    def __init__(self, kdamond: Kdamond, scheme: int) -> None:
+    def __init__(self, kdamond: Kdamond, scheme: Callable[[], int]) -> None:
         self._kdamond = kdamond
         self._scheme = scheme
 
     def read(self) -> Sequence[Aggregation]:
-        rows = self._kdamond.tried_regions(self._scheme)
+        rows = self._kdamond.tried_regions(self._scheme())
         end_ns = time.monotonic_ns()
         if not len(rows):
             return ()
         start, end, nr_accesses, age = np.ascontiguousarray(rows.T)
-        # The files do not say which target a region is of; addresses start anew with each.
+        # The files do not name targets, but addresses start anew with each.
         target = np.cumsum(np.append(False, start[1:] < end[:-1])).astype(np.int32)
         return (Aggregation(end_ns, target, start, end, nr_accesses, age),)
 
@@ -130,19 +136,19 @@ _WATERMARK, _USE_CLOCKID = 1 << 14, 1 << 25
 _CLOSE_ON_EXEC = 1 << 3
 _RECORD_LOST, _RECORD_SAMPLE = 2, 9
 _HEAD, _TAIL = 1024, 1032
-"""Where data_head and data_tail lie in the first page."""
+"""The offsets of data_head and data_tail in the first page."""
 _SAMPLE_HEADER = 20
 """Bytes of a sample before the raw data: header, time, size."""
 _BUFFER_BYTES = 4 << 20
-"""For 60,000 regions, which is a minute at 1,000 regions a second."""
+"""Room for 60,000 regions: a minute at 1,000 regions a second."""
 _BURST_NS = 20 * 10**6
-"""The kernel writes all events of an aggregation in one go, of which so long a pause is no part."""
+"""The kernel writes all events of an aggregation in one go; a pause this long ends them."""
 
 
 class EventReader(Reader):
-    """Reads the events of the kdamond *pid* that watches *targets* targets.
+    """Reads the events of the kdamond *pid*, which has *targets* targets.
 
-    Raises `ProbeUnavailable` where tracing cannot be had.
+    Raises `ProbeUnavailable` where events cannot be read.
     """
 
     waits = False
@@ -163,11 +169,9 @@ class EventReader(Reader):
         self._lost = False
 
     def expect(self, targets: int) -> None:
-        """There are so many targets from now on."""
         self._targets = targets
 
     def renumber(self, targets: int) -> None:
-        """Targets have other numbers from now on: what is left by the old ones is forgotten."""
         self._lost |= bool(self._take()) or len(self._kept) > 0
         self._kept = self._kept[:0]
         self.expect(targets)
@@ -178,23 +182,22 @@ class EventReader(Reader):
             new, lost = records(data, self._dtype)
             self._lost |= lost
             self._kept = np.concatenate([self._kept, new])
-        found, beyond, broken = group(self._kept, self._targets, time.monotonic_ns())
+        aggregations, beyond, broken = group(self._kept, self._targets, time.monotonic_ns())
         self._kept = self._kept[beyond:]
-        if found and (self._lost or broken):
-            # How many that were nobody knows: at least one.
-            found[0] = replace(found[0], lost=max(1, broken))
+        if aggregations and (self._lost or broken):
+            # The kernel does not say how many were lost: at least one.
+            aggregations[0] = replace(aggregations[0], lost=max(1, broken))
             self._lost = False
-        return found
+        return aggregations
 
     def close(self) -> None:
-        """Stop listening."""
         if self._fd >= 0:
             self._memory.close()
             os.close(self._fd)
             self._fd = -1
 
     def _take(self) -> bytes:
-        """What the kernel has written since the last time."""
+        """Take the bytes that the kernel has written since the last call."""
         head, tail = struct.unpack_from("=QQ", self._memory, _HEAD)
         if head == tail:
             return b""
@@ -208,7 +211,7 @@ class EventReader(Reader):
 
 
 def sample_dtype(text: str) -> np.dtype[np.void]:
-    """What one sample looks like in memory, by the *text* of the tracepoint's `format` file."""
+    """The layout of a sample, from the *text* of the tracepoint's `format` file."""
     fields = {name: (int(offset), int(size)) for name, offset, size in _FIELD.findall(text)}
     if any(name not in fields for name in _FIELDS):
         raise ProbeUnavailable("the tracepoint damon_aggregated of this kernel says too little")
@@ -222,7 +225,7 @@ def sample_dtype(text: str) -> np.dtype[np.void]:
 
 
 def records(data: bytes, dtype: np.dtype[np.void]) -> tuple[NDArray[np.void], bool]:
-    """The samples in what the kernel wrote, and whether it had to leave some out."""
+    """The samples in the kernel's bytes, and whether the kernel had to leave some out."""
     if len(data) % dtype.itemsize == 0:
         samples = np.frombuffer(data, dtype)
         if ((samples["type"] == _RECORD_SAMPLE) & (samples["size"] == dtype.itemsize)).all():
@@ -243,46 +246,47 @@ def records(data: bytes, dtype: np.dtype[np.void]) -> tuple[NDArray[np.void], bo
 def group(
     samples: NDArray[np.void], targets: int, now_ns: int
 ) -> tuple[list[Aggregation], int, int]:
-    """The whole aggregations in some samples, the number of samples that are done with, and how
-    many aggregations were not whole.
+    """Group samples into aggregations.
 
-    The last ones may have to wait for the rest of their aggregation.
+    Returns the aggregations that are whole, the number of samples that are done with, and the
+    number of aggregations that are not whole. The last samples may have to wait for the rest of
+    their aggregation.
     """
     if not len(samples):
         return [], 0, 0
     target, start = samples["target_id"].astype(np.int32), samples["start"].astype(np.int64)
     again = (target[1:] < target[:-1]) | ((target[1:] == target[:-1]) & (start[1:] <= start[:-1]))
     bounds = np.concatenate([[0], np.flatnonzero(again) + 1, [len(samples)]])
-    found: list[Aggregation] = []
+    aggregations: list[Aggregation] = []
     broken = 0
     for first, beyond in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-        part = samples[first:beyond]
-        whole = _is_whole(part)
+        burst = samples[first:beyond]
+        whole = _is_whole(burst)
         if beyond == len(samples):
-            at_rest = now_ns - int(part["time"][-1]) > _BURST_NS
-            complete = whole and int(part["target_id"][-1]) == targets - 1
+            at_rest = now_ns - int(burst["time"][-1]) > _BURST_NS
+            complete = whole and int(burst["target_id"][-1]) == targets - 1
             if not complete and not at_rest:
-                return found, first, broken
+                return aggregations, first, broken
         if not whole:
             broken += 1
             continue
-        found.append(
+        aggregations.append(
             Aggregation(
-                int(part["time"][-1]),
+                int(burst["time"][-1]),
                 target[first:beyond],
                 start[first:beyond],
-                part["end"].astype(np.int64),
-                part["nr_accesses"].astype(np.int64),
-                part["age"].astype(np.int64),
+                burst["end"].astype(np.int64),
+                burst["nr_accesses"].astype(np.int64),
+                burst["age"].astype(np.int64),
             )
         )
-    return found, len(samples), broken
+    return aggregations, len(samples), broken
 
 
-def _is_whole(part: NDArray[np.void]) -> bool:
-    """Whether each target in it has as many regions as its events say that it has."""
-    _, first, counts = np.unique(part["target_id"], return_index=True, return_counts=True)
-    return bool((part["nr_regions"][first] == counts).all())
+def _is_whole(burst: NDArray[np.void]) -> bool:
+    """Whether each target has as many regions as its events say."""
+    _, first, counts = np.unique(burst["target_id"], return_index=True, return_counts=True)
+    return bool((burst["nr_regions"][first] == counts).all())
 
 
 def _open(event: int, pid: int) -> int:
@@ -290,7 +294,7 @@ def _open(event: int, pid: int) -> int:
         "=IIQQQQQIIQQQQIiQIHH",
         *(_TRACEPOINT, _ATTR_SIZE, event),
         *(1, _SAMPLE_TIME | _SAMPLE_RAW, 0),
-        # Nobody is woken up: we know when to look.
+        # No wake-ups: the monitor knows when to look.
         *(_WATERMARK | _USE_CLOCKID, _BUFFER_BYTES - 1),
         *(0, 0, 0, 0, 0, 0),
         *(time.CLOCK_MONOTONIC, 0, 0, 0, 0),

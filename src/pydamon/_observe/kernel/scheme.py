@@ -1,4 +1,4 @@
-"""A scheme as the kernel's sysfs files have it, and what the kernel would not do of it."""
+"""A scheme in the kernel's sysfs files, and whether the kernel can do what it says."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydamon._observe.kernel.files import Files, lacks
 __all__ = ["check_able", "read_stats", "write_goal_values", "write_scheme"]
 
 _ADVICE = ("willneed", "cold", "pageout", "hugepage", "nohugepage", "collapse")
-"""What is done to virtual memory, to whole regions, as `madvise` does it."""
+"""Actions on whole regions of virtual memory, as `madvise` has them."""
 _PHYSICAL = ("pageout", "lru_prio", "lru_deprio", "migrate_hot", "migrate_cold", "stat")
 
 _PHYSICAL_GOALS = ("node_eligible_mem_bp",)
@@ -20,41 +20,54 @@ _PHYSICAL_GOALS = ("node_eligible_mem_bp",)
 
 
 def check_able(files: Files, context: str, operations: str, scheme: Scheme) -> None:
-    """Raise `ProbeUnavailable` unless the kernel does to such memory what a scheme says.
+    """Raise `ProbeUnavailable` unless the kernel can apply a scheme with these operations.
 
-    *context* is the directory of one that has the scheme already.
+    *context* is the directory of a context that has the scheme already.
     """
-    why, action = "", str(scheme.action)
-    filters = ", ".join(one.kind for one in scheme.filters if not one.is_core)
-    physical = [goal.metric for goal in scheme.quota.goals if goal.metric in _PHYSICAL_GOALS]
     if operations == "paddr":
-        if action not in _PHYSICAL:
-            why = f"the kernel's DAMON does {action} to the memory of processes only"
-    elif physical:
-        why = f"the kernel's DAMON has the goal {physical[0]} for physical memory only"
-    elif action in ("lru_prio", "lru_deprio"):
-        why = f"the kernel's DAMON does {action} to physical memory only"
-    elif action in _ADVICE and filters:
-        why = f"the kernel's DAMON does {action} to whole regions of processes, not by {filters}"
-    elif action.startswith("migrate") and not files.has(f"{context}/schemes/0/dests"):
-        why = lacks(f"the action {action} for processes", "6.17")
-    elif filters and not files.has(f"{context}/addr_unit"):
-        why = lacks(f"filters of processes' pages ({filters})", "6.18")
-    if why:
-        raise ProbeUnavailable(why, hint='use engine="sampling" for that')
+        refusal = _physical_refusal(str(scheme.action))
+    else:
+        refusal = _virtual_refusal(files, context, scheme)
+    if refusal:
+        raise ProbeUnavailable(refusal, hint='use engine="sampling" for that')
+
+
+def _physical_refusal(action: str) -> str:
+    """Why the kernel cannot do an action to physical memory; empty where it can."""
+    if action in _PHYSICAL:
+        return ""
+    return f"the kernel's DAMON does {action} to the memory of processes only"
+
+
+def _virtual_refusal(files: Files, context: str, scheme: Scheme) -> str:
+    """Why the kernel cannot apply a scheme to processes; empty where it can."""
+    action = str(scheme.action)
+    filters = ", ".join(rule.kind for rule in scheme.filters if not rule.is_core)
+    goals = [goal.metric for goal in scheme.quota.goals if goal.metric in _PHYSICAL_GOALS]
+    if goals:
+        return f"the kernel's DAMON has the goal {goals[0]} for physical memory only"
+    if action in ("lru_prio", "lru_deprio"):
+        return f"the kernel's DAMON does {action} to physical memory only"
+    if action in _ADVICE and filters:
+        return f"the kernel's DAMON does {action} to whole regions of processes, not by {filters}"
+    if action.startswith("migrate") and not files.has(f"{context}/schemes/0/dests"):
+        return lacks(f"the action {action} for processes", "6.17")
+    if filters and not files.has(f"{context}/addr_unit"):
+        return lacks(f"filters of processes' pages ({filters})", "6.18")
+    return ""
 
 
 _NO_NODE = -1
 _WHOLE = 1000
-"""The kernel takes the share that failures cost as a fraction; of so many parts here."""
+"""The denominator of the share that failures cost, which the kernel takes as a fraction."""
 _UINT_MAX = 2**32 - 1
 
 
 def write_scheme(files: Files, path: str, scheme: Scheme, attrs: Attrs) -> None:
-    """Write all of a scheme to its directory; *attrs* say what its rates and ages are in numbers.
+    """Write all of a scheme to its directory; *attrs* turn its rates and ages into numbers.
 
-    Raises `UsageError` for what only pydamon can do, and `ProbeUnavailable` for what this kernel
-    lacks.
+    Raises `UsageError` for an action that only pydamon can do, and `ProbeUnavailable` for one that
+    this kernel lacks.
     """
     if not isinstance(scheme.action, str):
         raise UsageError(
@@ -83,42 +96,42 @@ def write_scheme(files: Files, path: str, scheme: Scheme, attrs: Attrs) -> None:
     for name, value in (
         ("metric", scheme.watermarks.metric),
         ("interval_us", scheme.watermarks.interval_ns // 1000),
-        ("high", scheme.watermarks.high),
-        ("mid", scheme.watermarks.mid),
-        ("low", scheme.watermarks.low),
+        ("high", round(1000 * scheme.watermarks.high_share)),
+        ("mid", round(1000 * scheme.watermarks.mid_share)),
+        ("low", round(1000 * scheme.watermarks.low_share)),
     ):
         files.write(f"{path}/watermarks/{name}", value)
     if files.has(f"{path}/ops_filters"):
-        core = [one for one in scheme.filters if one.is_core]
-        others = [one for one in scheme.filters if not one.is_core]
-        _write_filters(files, f"{path}/core_filters", core)
-        _write_filters(files, f"{path}/ops_filters", others)
+        core_filters = [rule for rule in scheme.filters if rule.is_core]
+        ops_filters = [rule for rule in scheme.filters if not rule.is_core]
+        _write_filters(files, f"{path}/core_filters", core_filters)
+        _write_filters(files, f"{path}/ops_filters", ops_filters)
     else:
         _write_filters(files, f"{path}/filters", list(scheme.filters))
     _optional(files, f"{path}/stats/max_nr_snapshots", scheme.max_snapshots, 0)
 
 
 def write_goal_values(files: Files, path: str, quota: Quota) -> bool:
-    """Write what the user says that goals are at now; whether there is any such goal."""
-    mine = [(number, g) for number, g in enumerate(quota.goals) if g.metric == "user_input"]
-    for number, goal in mine:
+    """Write the current values of goals that the user feeds; return whether there are any."""
+    fed = [(number, g) for number, g in enumerate(quota.goals) if g.metric == "user_input"]
+    for number, goal in fed:
         value = goal.value() if callable(goal.value) else goal.value
         files.write(f"{path}/quotas/goals/{number}/current_value", max(0, round(value)))
-    return bool(mine)
+    return bool(fed)
 
 
 def read_stats(files: Files, path: str) -> tuple[SchemeStats, int]:
-    """The statistics in a scheme's directory, as the last update left them.
+    """The statistics in a scheme's directory, as of the last update.
 
-    And how many bytes its quota allows a reset interval. 0 stands for what this kernel does not
-    count.
+    Also how many bytes its quota allows in a reset interval. A number that this kernel does not
+    count is 0.
     """
 
     def number(name: str) -> int:
         return files.number(f"{path}/{name}") if files.has(f"{path}/{name}") else 0
 
-    counted = [one.name for one in fields(SchemeStats) if one.name not in ("time_ns", "rests")]
-    stats = SchemeStats(**{name: number(f"stats/{name}") for name in counted})
+    names = [f.name for f in fields(SchemeStats) if f.name not in ("time_ns", "rests")]
+    stats = SchemeStats(**{name: number(f"stats/{name}") for name in names})
     return stats, number("quotas/effective_bytes")
 
 
@@ -146,31 +159,31 @@ def _write_quota(files: Files, path: str, quota: Quota) -> None:
 def _write_filters(files: Files, path: str, filters: list[Filter]) -> None:
     if not _count(files, f"{path}/nr_filters", len(filters)):
         return
-    for number, one in enumerate(filters):
+    for number, rule in enumerate(filters):
         place = f"{path}/{number}"
-        files.write(f"{place}/type", one.kind)
-        files.write(f"{place}/matching", "Y" if one.matching else "N")
-        _optional(files, f"{place}/allow", "Y" if one.allow else "N", "N")
-        if one.kind == "memcg":
-            files.write(f"{place}/memcg_path", one.memcg_path or "")
-        elif one.kind == "addr":
-            files.write(f"{place}/addr_start", one.start or 0)
-            files.write(f"{place}/addr_end", one.end or 0)
-        elif one.kind == "target":
-            files.write(f"{place}/damon_target_idx", one.target or 0)
-        elif one.kind == "hugepage_size":
-            files.write(f"{place}/min", one.min_size_bytes)
-            files.write(f"{place}/max", one.max_size_bytes or 2**63 - 1)
+        files.write(f"{place}/type", rule.kind)
+        files.write(f"{place}/matching", "Y" if rule.matching else "N")
+        _optional(files, f"{place}/allow", "Y" if rule.allow else "N", "N")
+        if rule.kind == "memcg":
+            files.write(f"{place}/memcg_path", rule.memcg_path or "")
+        elif rule.kind == "addr":
+            files.write(f"{place}/addr_start", rule.start or 0)
+            files.write(f"{place}/addr_end", rule.end or 0)
+        elif rule.kind == "target":
+            files.write(f"{place}/damon_target_idx", rule.target or 0)
+        elif rule.kind == "hugepage_size":
+            files.write(f"{place}/min", rule.min_size_bytes)
+            files.write(f"{place}/max", rule.max_size_bytes or 2**63 - 1)
 
 
 def _count(files: Files, path: str, count: int) -> bool:
-    """Make directories 0 to *count* - 1; whether there are any."""
+    """Make the directories 0 to *count* - 1; return whether there are any."""
     if count or files.has(path):
         files.write(path, count)
     return count > 0
 
 
 def _optional(files: Files, path: str, value: str | int, default: str | int) -> None:
-    """Write a file that older kernels lack, unless it is not needed there."""
+    """Write a file that older kernels lack; without it, only the default will do."""
     if value != default or files.has(path):
         files.write(path, value)

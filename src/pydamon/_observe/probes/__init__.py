@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from pydamon._model.errors import ProbeUnavailable, UsageError
-from pydamon._observe.probes.base import Availability, Counts, PageBits, Probe, Session, Traits
+from pydamon._observe.probes.base import (
+    Availability,
+    Clock,
+    Counts,
+    ManyBits,
+    PageBits,
+    Probe,
+    Session,
+    Traits,
+)
 from pydamon._observe.probes.ebpf.probe import EbpfProbe, exact_probe
 from pydamon._observe.probes.idle import IdleProbe
 from pydamon._observe.probes.refs import RefsProbe
@@ -13,7 +22,9 @@ from pydamon._observe.probes.writes import WritesProbe
 __all__ = [
     "PROBES",
     "Availability",
+    "Clock",
     "Counts",
+    "ManyBits",
     "PageBits",
     "Probe",
     "Session",
@@ -49,12 +60,12 @@ def open_session(name: str = "auto") -> tuple[Probe, Session, dict[str, ProbeUna
     if not candidates and name != "auto":
         names = ", ".join(("auto", *(probe.name for probe in PROBES)))
         raise UsageError(f"there is no probe {name!r}", hint=f"choose one of {names}")
-    passed_over: dict[str, ProbeUnavailable] = {}
+    fallback_reasons: dict[str, ProbeUnavailable] = {}
     for probe in candidates:
         try:
-            return probe, probe.open(), passed_over
+            return probe, probe.open(), fallback_reasons
         except ProbeUnavailable as error:
-            passed_over[probe.name] = error
-    reasons = "; ".join(f"{probe}: {error}" for probe, error in passed_over.items())
-    hint = next((error.hint for error in passed_over.values() if error.hint), "")
+            fallback_reasons[probe.name] = error
+    reasons = "; ".join(f"{probe}: {error}" for probe, error in fallback_reasons.items())
+    hint = next((error.hint for error in fallback_reasons.values() if error.hint), "")
     raise ProbeUnavailable(f"no probe works here ({reasons})", hint=hint)

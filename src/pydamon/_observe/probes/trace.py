@@ -171,7 +171,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """CPU time that the monitor needs, as measured with `ebpf` (docs/benchmarks.md).
+    """CPU time of the monitor, as measured with `ebpf` (docs/explanation/cost.md).
 
     A *tick* is a wake-up with its system calls. A *clear* is one range, while the target runs on
     another CPU; *clear_page* comes on top for each accessed page. A *table* is read and counted

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from pydamon._observe.sampling.monitor import SamplingMonitor
-from pydamon._observe.sampling.open import monitor, simulate
+from pydamon._observe.sampling.open import SamplingEngine, simulate
 
-__all__ = ["SamplingMonitor", "monitor", "simulate"]
+__all__ = ["SamplingEngine", "SamplingMonitor", "simulate"]

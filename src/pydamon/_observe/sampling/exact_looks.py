@@ -15,6 +15,7 @@ from pydamon._model.ranges import PAGE_SIZE, Ranges, join, locate
 from pydamon._model.regions import RegionTable
 from pydamon._model.runs import running_total
 from pydamon._model.stretches import Stretches
+from pydamon._model.unique import unique
 from pydamon._observe.probes.base import ManyBits, Session
 
 __all__ = ["LARGE_CHUNK_BYTES", "Chunk", "ExactLook", "SeenPages", "chunks_of"]
@@ -133,7 +134,7 @@ class ExactLook:
     def _clear(self, batch: Sequence[Chunk]) -> tuple[Stretches, NDArray[np.bool_]]:
         """Clear a batch; returns its stretches, and their pages that could not be cleared."""
         stretches = Stretches.of(batch)
-        for target in np.unique(stretches.target).tolist():
+        for target in unique(stretches.target).tolist():
             if target not in self._cleared_whole:
                 self._cleared_whole[target] = self._clear_whole(target)
         left = np.array([not self._cleared_whole[t] for t in stretches.target.tolist()], np.bool_)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,13 +52,12 @@ class SamplingMonitor(Monitor):
         *,
         survey_share: float,
         probe_name: str = "",
-        passed_over: Mapping[str, ProbeUnavailable] | None = None,
         goal: IntervalGoal | None = None,
         seed: int | None = None,
         plain: bool = False,
     ) -> None:
         self.probe_name = probe_name
-        self.passed_over = dict(passed_over or {})
+        self.fallback_reasons: dict[str, ProbeUnavailable] = {}
         self._space = space
         self._session = session
         self._traits = traits
@@ -105,6 +104,10 @@ class SamplingMonitor(Monitor):
     @property
     def layout(self) -> Layout:
         return self._memory.state.layout
+
+    @property
+    def page_control(self) -> SamplingMonitor:
+        return self
 
     def change(self, attrs: Attrs) -> None:
         samples = self._regions.samples

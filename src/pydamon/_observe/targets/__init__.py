@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pydamon._observe.targets.base import FixedSpace, Layout, Space
-from pydamon._observe.targets.command import Child
 from pydamon._observe.targets.physical import PaddrSpace
 from pydamon._observe.targets.virtual import Members, VaddrSpace
 
-__all__ = ["Child", "FixedSpace", "Layout", "Members", "PaddrSpace", "Space", "VaddrSpace"]
+__all__ = ["FixedSpace", "Layout", "Members", "PaddrSpace", "Space", "VaddrSpace"]

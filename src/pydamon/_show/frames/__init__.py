@@ -1,14 +1,15 @@
 """What live views show: frames of a second each, kept in a bounded amount of memory.
 
-with pydamon.monitor(pid) as mon, pydamon.live.Feed(mon) as feed:
-    time.sleep(5)
-    print(feed.history.frames()[-1].working_sets)
+A `Feed` runs a monitor and keeps what it sees in a `History` of frames; a `Replay` makes such a
+history of a recording. `HeatMapCache` draws frames as heat maps.
 """
 
-from pydamon._show.frames.cache import HeatMapCache, frames_at
-from pydamon._show.frames.feed import Feed, FrameSource, History, Replay
-from pydamon._show.frames.frames import IDLE_NS, SUMS, Frame, RateSpans, Timing, fold, joined, union
-from pydamon._show.frames.making import frame_of, frames_of
+from pydamon._show.frames.build import frame_of, frames_of
+from pydamon._show.frames.frame import IDLE_NS, SUMS, Frame, Timing, fold, joined
+from pydamon._show.frames.heatmap_cache import HeatMapCache, frames_at
+from pydamon._show.frames.history import History
+from pydamon._show.frames.source import Feed, FrameSource, Replay
+from pydamon._show.frames.spans import RateSpans, union
 
 __all__ = [
     "IDLE_NS",

@@ -1,62 +1,46 @@
-"""Keeps metrics up to date within one CPU budget, and serves the page that Prometheus reads."""
+"""Keeps metrics up to date, with one monitor and one CPU budget for all processes."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-
-from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
-from prometheus_client.registry import Collector
+from collections.abc import Callable, Iterable
 
 from pydamon._model.errors import ProbeUnavailable, TargetError, UsageError
 from pydamon._model.names import printable
 from pydamon._observe.monitor import Monitor
-from pydamon._observe.sampling.open import check_budget
+from pydamon._observe.options import MonitorOptions
 from pydamon._observe.start import monitor, throttled_restarts
 from pydamon._observe.targets import Members
 from pydamon._observe.targets.base import say_once
-from pydamon._show.metrics.metrics import Metrics
+from pydamon._show.metrics.collector import Metrics
 
-__all__ = ["Exporter", "registry_of", "serve_metrics"]
-
-
-@contextmanager
-def serve_metrics(metrics: Collector, host: str = "127.0.0.1", port: int = 9871) -> Iterator[int]:
-    """Serve metrics, and what this process costs, by HTTP for as long as the context lasts.
-
-    Yields the port: with *port* 0 it is one that is free. Raises `UsageError` where nobody can
-    listen there.
-    """
-    try:
-        server, thread = start_http_server(port, host, registry_of(metrics))
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(
-            f"cannot listen on {host}, port {port}: {reason}",
-            hint="name another address with --listen, as in --listen 127.0.0.1:9900",
-        ) from None
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-def registry_of(metrics: Collector) -> CollectorRegistry:
-    """These metrics, and what this process costs."""
-    registry = CollectorRegistry()
-    registry.register(metrics)
-    ProcessCollector(registry=registry)
-    return registry
+__all__ = ["Exporter"]
 
 
 class Exporter:
-    """Watches processes, or those that a function names, with one monitor for all of them.
+    """Watches processes, which may come and go, with one monitor for all of them.
 
-    `run` returns when named processes are gone, and for a function only after `stop`, or when the
-    time is up: it waits for processes to come. Raises what `monitor` raises.
+    Parameters
+    ----------
+    pids
+        Processes; or a function that is asked now and then which processes there are.
+    metrics
+        What to update with each snapshot.
+    engine, probe, children
+        As for `pydamon.monitor`.
+    cpu_budget_percent
+        The share of one CPU that monitoring may cost, starts of the monitor included.
+
+    Raises
+    ------
+    UsageError
+        For a budget that is not a percentage.
+
+    Examples
+    --------
+    >>> metrics = Metrics(cpu_budget_percent=1)
+    >>> exporter = Exporter(lambda: [], metrics)  # no process is there yet
+    >>> exporter.run(duration_ns=1000)
     """
 
     def __init__(
@@ -69,55 +53,71 @@ class Exporter:
         cpu_budget_percent: float = 1.0,
         children: bool = True,
     ) -> None:
-        check_budget(cpu_budget_percent)
+        self._options = MonitorOptions(probe=probe, cpu_budget_percent=cpu_budget_percent)
         self.metrics = metrics
+        """What is updated."""
         self._pids: list[int] | Members = pids if callable(pids) else list(pids)
         self._engine = engine
-        self._probe = probe
-        self._budget = cpu_budget_percent
+        self._budget_percent = cpu_budget_percent
         self._children = children
         self._mon: Monitor | None = None
         self._stopped = False
 
     def stop(self) -> None:
-        """End soon; safe in a signal handler."""
+        """End `run` soon; safe in a signal handler."""
         self._stopped = True
         if self._mon is not None:
             self._mon.stop()
 
     def run(self, duration_ns: int | None = None) -> None:
-        """Watch until the end."""
+        """Watch until the end.
+
+        Parameters
+        ----------
+        duration_ns
+            How long to watch at most. Without it, `run` ends when the named processes are gone;
+            for a function it waits for more processes, until `stop`.
+
+        Raises
+        ------
+        TargetError
+            For named processes that do not exist or may not be watched.
+        ProbeUnavailable
+            Where no probe works here.
+        """
         end_ns = None if duration_ns is None else time.monotonic_ns() + duration_ns
 
         def is_over() -> bool:
             return self._stopped or (end_ns is not None and time.monotonic_ns() >= end_ns)
 
-        for _ in throttled_restarts(lambda: self._budget, is_over):
-            if not callable(self._pids) or any(True for _ in self._pids()):
-                try:
-                    self._watch(is_over)
-                except (UsageError, ProbeUnavailable):
-                    raise
-                except TargetError:
-                    if not callable(self._pids):
-                        raise  # otherwise they were gone again before they could be watched
-                except Exception as error:
-                    # Whoever watches many goes on with the others, whatever one of them has done.
-                    if not callable(self._pids):
-                        raise
-                    text = f"watching starts again: {type(error).__name__}: {error}"
-                    say_once(text, printable(text))
+        if callable(self._pids):
+            self._run_group(self._pids, is_over)
+        elif not is_over():
+            self._watch(is_over)
             self.metrics.update(None)
-            if not callable(self._pids):
-                return
+
+    def _run_group(self, members: Members, is_over: Callable[[], bool]) -> None:
+        """Watch processes that come and go, whenever there are some."""
+        for _ in throttled_restarts(lambda: self._budget_percent, is_over):
+            if any(True for _ in members()):
+                self._try_to_watch(is_over)
+            self.metrics.update(None)
+
+    def _try_to_watch(self, is_over: Callable[[], bool]) -> None:
+        """Watch; an error that a process causes must not end the watching of all others."""
+        try:
+            self._watch(is_over)
+        except (UsageError, ProbeUnavailable):
+            raise
+        except TargetError:
+            pass  # all processes were gone again before they could be watched
+        except Exception as error:
+            text = f"watching starts again: {type(error).__name__}: {error}"
+            say_once(text, printable(text))
 
     def _watch(self, is_over: Callable[[], bool]) -> None:
         with monitor(
-            self._pids,
-            engine=self._engine,
-            probe=self._probe,
-            cpu_budget_percent=self._budget,
-            children=self._children,
+            self._pids, engine=self._engine, options=self._options, children=self._children
         ) as self._mon:
             for snapshot in self._mon:
                 self.metrics.update(snapshot, self._mon)

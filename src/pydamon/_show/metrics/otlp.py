@@ -1,7 +1,7 @@
 """The same metrics for OpenTelemetry, pushed to a collector; needs `pydamon[otel]`.
 
-They do not become instruments of a meter: those keep an entry for every process that there ever
-was, and tell processes apart no more once there were 2000.
+They do not become instruments of a meter: an instrument keeps an entry for every process that ever
+was, and stops to tell processes apart after 2000 of them.
 """
 
 from __future__ import annotations
@@ -11,25 +11,17 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from opentelemetry.sdk.metrics.export import (
-    AggregationTemporality,
-    Gauge,
-    Metric,
-    MetricExporter,
-    MetricExportResult,
-    MetricsData,
-    NumberDataPoint,
-    ResourceMetrics,
-    ScopeMetrics,
-    Sum,
-)
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from prometheus_client import Metric as Family
 from prometheus_client.registry import Collector
 
-from pydamon._show.metrics.exporter import registry_of
+from pydamon._model.errors import UsageError
+from pydamon._show.metrics.server import registry_of
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import Metric, MetricExporter, MetricsData
+    from opentelemetry.sdk.resources import Resource
 
 __all__ = ["metrics_data", "push_metrics"]
 
@@ -45,18 +37,55 @@ def push_metrics(
     exporter: MetricExporter,
     *,
     every_s: float = _EVERY_S,
-    said: Callable[[bool], None] = lambda _: None,
+    on_change: Callable[[bool], None] = lambda _: None,
 ) -> Iterator[None]:
-    """Push metrics, and what this process costs, for as long as the context lasts, and at its end.
+    """Push metrics, and what this process costs, for as long as the context lasts.
 
-    *said* is called with `False` when a push fails and with `True` when one succeeds again. Shuts
-    the exporter down.
+    Parameters
+    ----------
+    metrics
+        What to push, such as `Metrics`.
+    exporter
+        Where to push it: any exporter of OpenTelemetry's SDK. It is shut down at the end.
+    every_s
+        The time between two pushes; one more follows at the end.
+    on_change
+        Called with `False` when a push fails, and with `True` when one succeeds again.
+
+    Raises
+    ------
+    UsageError
+        Where OpenTelemetry's SDK is not installed.
+
+    Examples
+    --------
+    >>> from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult
+    >>> class Names(MetricExporter):
+    ...     def export(self, data, *_, **__):
+    ...         scope = data.resource_metrics[0].scope_metrics[0]
+    ...         self.names = {metric.name for metric in scope.metrics}
+    ...         return MetricExportResult.SUCCESS
+    ...     def force_flush(self, timeout_millis=0): return True
+    ...     def shutdown(self, *_, **__): pass
+    >>> from pydamon.export import Metrics
+    >>> with push_metrics(Metrics(), names := Names()):
+    ...     pass
+    >>> "pydamon_snapshots" in names.names
+    True
     """
+    try:
+        from opentelemetry.sdk.metrics.export import MetricExportResult  # noqa: PLC0415
+        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+    except ImportError:
+        raise UsageError(
+            "pushing needs OpenTelemetry's SDK, which is not installed",
+            hint="pip install 'pydamon[otel]'",
+        ) from None
     families, done = registry_of(metrics), threading.Event()
     resource = Resource.create({"service.name": "pydamon", "host.name": socket.gethostname()})
     begin_ns = time.time_ns()
 
-    def pushing() -> None:
+    def push_until_done() -> None:
         works, pause_s = True, min(every_s, _FIRST_S)
         while True:
             over, pause_s = done.wait(pause_s), every_s
@@ -65,11 +94,11 @@ def push_metrics(
             data = metrics_data(families.collect(), resource, begin_ns)
             if (exporter.export(data) is MetricExportResult.SUCCESS) != works:
                 works = not works
-                said(works)
+                on_change(works)
             if over:
                 return
 
-    thread = threading.Thread(target=pushing, name="pydamon-otlp", daemon=True)
+    thread = threading.Thread(target=push_until_done, name="pydamon-otlp", daemon=True)
     thread.start()
     try:
         yield
@@ -80,7 +109,14 @@ def push_metrics(
 
 
 def metrics_data(families: Iterable[Family], resource: Resource, begin_ns: int) -> MetricsData:
-    """Families of Prometheus as OpenTelemetry's data; counters count since *begin_ns*."""
+    """Prometheus's families as OpenTelemetry's data; counters count since *begin_ns*."""
+    from opentelemetry.sdk.metrics.export import (  # noqa: PLC0415
+        MetricsData,
+        ResourceMetrics,
+        ScopeMetrics,
+    )
+    from opentelemetry.sdk.util.instrumentation import InstrumentationScope  # noqa: PLC0415
+
     now_ns = time.time_ns()
     scope = ScopeMetrics(
         InstrumentationScope("pydamon"),
@@ -91,6 +127,14 @@ def metrics_data(families: Iterable[Family], resource: Resource, begin_ns: int) 
 
 
 def _metric(family: Family, begin_ns: int, now_ns: int) -> Metric:
+    from opentelemetry.sdk.metrics.export import (  # noqa: PLC0415
+        AggregationTemporality,
+        Gauge,
+        Metric,
+        NumberDataPoint,
+        Sum,
+    )
+
     counts = family.type == "counter"
     points = [
         NumberDataPoint(sample.labels, begin_ns if counts else 0, now_ns, float(sample.value))

@@ -8,8 +8,8 @@ import numpy as np
 
 from pydamon._data.analysis import HeatMap
 from pydamon._model.errors import UsageError
-from pydamon._show.pictures.picture import picture
-from pydamon._show.terminal.colours import PALETTE, UNSEEN, rgb
+from pydamon._show.pictures.layout import picture
+from pydamon._show.scales import PALETTE, UNSEEN, rgb
 
 __all__ = ["heatmap_png"]
 
@@ -27,20 +27,21 @@ def heatmap_png(heatmap: HeatMap) -> bytes:
             "a PNG picture needs Pillow, which is not installed",
             hint="pip install 'pydamon[png]', or name an .svg or .html file",
         ) from None
-    p = picture(heatmap)
+    layout = picture(heatmap)
     colours = np.vstack([PALETTE, np.array([rgb(UNSEEN), _PAPER], np.uint8)])
-    field = Image.fromarray(colours[p.cells]).resize((p.width, p.height), Image.Resampling.NEAREST)
-    image = Image.new("RGB", p.size, _PAPER)
-    image.paste(field, (p.left, p.top))
-    x, y, width, height = p.legend
+    field = Image.fromarray(colours[layout.cells])
+    image = Image.new("RGB", layout.size, _PAPER)
+    resized = field.resize((layout.width, layout.height), Image.Resampling.NEAREST)
+    image.paste(resized, (layout.left, layout.top))
+    x, y, width, height = layout.legend
     image.paste(Image.fromarray(PALETTE[None]).resize((width, height)), (x, y))
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(_FONT_PIXELS)
-    bottom = p.top + p.height
-    for tick in p.ticks:
+    bottom = layout.top + layout.height
+    for tick in layout.ticks:
         draw.line((tick, bottom, tick, bottom + 5), _INK)
-    for one in p.labels:
-        draw.text((one.x, one.y), one.text, _INK, font, anchor=_ANCHORS[one.anchor])
+    for label in layout.labels:
+        draw.text((label.x, label.y), label.text, _INK, font, anchor=_ANCHORS[label.anchor])
     out = io.BytesIO()
     image.save(out, "PNG", optimize=True)
     return out.getvalue()

@@ -1,8 +1,4 @@
-"""See memory live in a terminal: the application that shows a `live.Feed` or a `live.Replay`.
-
-with pydamon.monitor(pid) as mon, pydamon.live.Feed(mon) as feed:
-    TopApp(feed).run()
-"""
+"""See memory live in a terminal: the application that shows a `live.Feed` or a `live.Replay`."""
 
 from pydamon._show.top.app import TopApp
 

@@ -1,4 +1,4 @@
-"""The application: what is shown, and what the keys do."""
+"""The application: its panels, and the actions of its keys."""
 
 from __future__ import annotations
 
@@ -16,26 +16,24 @@ from pydamon._model.regions import PAGE_SIZE
 from pydamon._model.snapshot import Target
 from pydamon._show.frames import Frame, FrameSource, HeatMapCache, frames_at
 from pydamon._show.top.heat import HeatPanel, HeatShown, hottest_row, row_bounds
-from pydamon._show.top.panel import BOLD, DIM, PLAIN, map_columns
-from pydamon._show.top.panels import (
-    SORTS,
-    MappingPanel,
-    MappingsShown,
+from pydamon._show.top.mappings import SORTS, MappingPanel, MappingsShown
+from pydamon._show.top.panel import BOLD, DIM, PLAIN, WARN, map_columns
+from pydamon._show.top.status import (
     StatusPanel,
-    WorkingSetPanel,
-    WorkingSetShown,
-    how_it_is_watched,
-    what_is_watched,
-    where_it_is,
+    addresses_line,
+    caveat_lines,
+    measuring_line,
+    target_line,
 )
+from pydamon._show.top.working_set import WorkingSetPanel, WorkingSetShown
 
 __all__ = ["TopApp"]
 
 _TICK_S = 0.25
 _FIRST_TICK_S = 0.02
-"""Somebody waits for the first picture."""
+"""Short, because a user is waiting for the first picture."""
 _PLAY_S = 60.0
-"""A recording plays as fast as it was made, or in a minute if it is longer."""
+"""A recording plays as fast as it was made; a longer one plays in a minute."""
 _KEYS = (
     ("q", "quit"),
     ("space", "pause"),
@@ -47,7 +45,8 @@ _KEYS = (
     ("a", "all"),
     ("t", "target"),
 )
-_OTHER_LINES = 7
+_STATUS_LINES = 3
+_OTHER_LINES = 4 + _STATUS_LINES
 _MUCH_HOTTER = 2.0
 _SMALLEST = 4 * PAGE_SIZE
 
@@ -55,7 +54,19 @@ _SMALLEST = 4 * PAGE_SIZE
 class TopApp(App[None]):
     """Shows one target of a source: its heat map, working set and mappings.
 
-    *colour* says whether the terminal has colours enough for a heat map in colour.
+    Parameters
+    ----------
+    source
+        A `pydamon.live.Feed` or `pydamon.live.Replay`.
+    colour
+        Whether the terminal has enough colours for a heat map; otherwise it is made of digits.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> def show(pid):
+    ...     with pydamon.monitor(pid) as mon, pydamon.live.Feed(mon) as feed:
+    ...         TopApp(feed).run()
     """
 
     ENABLE_COMMAND_PALETTE = False
@@ -92,9 +103,9 @@ class TopApp(App[None]):
         super().__init__(ansi_color=True)
         self._source = source
         self._colour = colour
-        self._scroll = HeatMapCache()
+        self._cache = HeatMapCache()
         self._frames: list[Frame] = []
-        self._seen = (-1, "")
+        self._drawn_state = (-1, "", "")
         self._target: Target | None = None
         self._target_is_chosen = False
         self._at_ns: int | None = None
@@ -103,8 +114,6 @@ class TopApp(App[None]):
         self._picked: int | None = None
         self._sort = SORTS[0]
         self._heatmap: HeatMap | None = None
-
-    # What is shown.
 
     def compose(self) -> ComposeResult:
         """The panels, from the top."""
@@ -115,8 +124,8 @@ class TopApp(App[None]):
         yield StatusPanel(id="keys")
 
     def on_mount(self) -> None:
-        """Look for something new from now on, and end well when asked to."""
-        keys = "  ".join(f"{key} {what}" for key, what in _KEYS)
+        """Look for new frames from now on, and quit on signals as on the key."""
+        keys = "  ".join(f"{key} {action}" for key, action in _KEYS)
         self.query_one("#keys", StatusPanel).show(((keys, DIM),))
         self.query_one("#status", StatusPanel).show((("watching ...", BOLD),))
         if self._playing:
@@ -131,7 +140,7 @@ class TopApp(App[None]):
                     asyncio.get_running_loop().add_signal_handler(number, self.exit)
 
     def on_heat_panel_resized(self) -> None:
-        """Draw it all anew: there are more rows and columns, or fewer."""
+        """Draw everything again: there is room for another number of rows or columns."""
         self._show()
 
     def on_click(self, event: events.Click) -> None:
@@ -156,10 +165,10 @@ class TopApp(App[None]):
             self._hurry.stop()
 
     def _look(self) -> None:
-        """Show what is new, if anything is."""
-        seen = (self._source.history.version, self._source.ended)
-        if seen != self._seen:
-            self._seen = seen
+        """Draw again if there are new frames, or time goes on in a recording."""
+        state = (self._source.history.version, self._source.ended, self._source.caveat)
+        if state != self._drawn_state:
+            self._drawn_state = state
             self._frames = self._source.history.frames()
         elif not self._playing or self._at_ns is None:
             return
@@ -169,16 +178,16 @@ class TopApp(App[None]):
         self._show()
 
     def _show(self) -> None:
-        """Draw everything as it is at the time that is looked at."""
+        """Draw everything as it is at the time that is shown."""
         if not self._frames:
             self._show_status(None)
             return
         panel = self.query_one(HeatPanel)
         columns = map_columns(panel.size.width)
         shown, _ = frames_at(self._frames, columns, self._end_ns, self._column_ns)
-        frame = next((one for one in reversed(shown) if one is not None), self._frames[0])
+        frame = next((frame for frame in reversed(shown) if frame is not None), self._frames[0])
         target = self._choose(frame)
-        self._heatmap = self._scroll.look(
+        self._heatmap = self._cache.render(
             self._frames,
             target,
             panel.map_lines * (2 if self._colour else 1),
@@ -191,14 +200,14 @@ class TopApp(App[None]):
             rows = len(self._heatmap.rates)
             self._picked = None if self._picked is None else min(self._picked, rows - 1)
             panel.show(HeatShown(self._heatmap, self._colour, self._picked))
-        sizes = tuple(None if one is None else one.working_sets.get(target.key) for one in shown)
+        sizes = tuple(frame.working_sets.get(target.key) if frame else None for frame in shown)
         self.query_one(WorkingSetPanel).show(WorkingSetShown(sizes))
         last = next((f for f in reversed(shown) if f and target.key in f.working_sets), frame)
         self._show_mappings(MappingsShown.of(last, target, self._sort))
         self._show_status(frame)
 
     def _show_mappings(self, mappings: MappingsShown) -> None:
-        """In as many lines as there are mappings, but two fifths of the screen at most."""
+        """A line for each mapping, in at most two fifths of the screen."""
         panel = self.query_one(MappingPanel)
         lines = max(2, min(1 + len(mappings.names), (self.size.height - _OTHER_LINES) * 2 // 5))
         if panel.size.height != lines:
@@ -206,37 +215,40 @@ class TopApp(App[None]):
         panel.show(mappings)
 
     def _choose(self, frame: Frame) -> Target:
-        """The target that was chosen, or the one that uses most memory; changed only for more."""
+        """The target that the user chose, or else the one with by far the largest working set."""
         sets = frame.working_sets
-        named = {target.key: target for target in frame.targets}
-        now = self._target
+        targets = {target.key: target for target in frame.targets}
+        shown = self._target
         if sets and not self._target_is_chosen:
-            most = max(sets, key=sets.__getitem__)
-            if now is None or sets[most] > _MUCH_HOTTER * sets.get(now.key, 0.0):
-                now = named[most]
-        self._target = named.get(now.key, now) if now else Target(0)
+            largest = max(sets, key=sets.__getitem__)
+            if shown is None or sets[largest] > _MUCH_HOTTER * sets.get(shown.key, 0.0):
+                shown = targets[largest]
+        self._target = targets.get(shown.key, shown) if shown else Target(0)
         return self._target
 
     def _show_status(self, frame: Frame | None) -> None:
-        lines = [("watching: nothing has been seen yet", BOLD)]
+        lines = [("watching: no window has ended yet", BOLD)]
         if frame is not None and self._target is not None:
             paused = self._at_ns is not None and not self._playing
-            seen = [one for one in self._frames if one.start_ns < self._end_ns] or self._frames
+            before = [f for f in self._frames if f.start_ns < self._end_ns] or self._frames
             lines = [
-                (what_is_watched(frame, self._target, paused), BOLD),
-                (how_it_is_watched(seen, self._source), PLAIN),
-                (where_it_is(self._heatmap, self._picked, self._ranges[-1]), DIM),
+                (target_line(frame, self._target, paused), BOLD),
+                (measuring_line(before, self._source), PLAIN),
+                (addresses_line(self._heatmap, self._picked, self._ranges[-1]), DIM),
             ]
         ended = self._source.ended
         if ended and (self._source.live or self._at_ns is None):
             picture = "the last picture" if frame else "nothing was seen"
             lines[-1] = (f"{ended}; {picture}; q quits", BOLD)
-        self.query_one("#status", StatusPanel).show(tuple(lines))
-
-    # What keys do.
+        caveat = caveat_lines(self._source.caveat, self.size.width)
+        lines += [(line, WARN) for line in caveat]
+        panel = self.query_one("#status", StatusPanel)
+        if panel.size.height != _STATUS_LINES + len(caveat):
+            panel.styles.height = _STATUS_LINES + len(caveat)
+        panel.show(tuple(lines))
 
     def action_pause(self) -> None:
-        """Stop, or go on: live with what is new, in a recording from here."""
+        """Pause, or go on: live at the newest frame, in a recording from here."""
         if self._at_ns is None and not self._frames:
             return
         if self._source.live:
@@ -249,14 +261,14 @@ class TopApp(App[None]):
         self._show()
 
     def action_step(self, columns: int) -> None:
-        """Go through time by columns, and stay there."""
+        """Go back or on by columns, and pause there."""
         if self._frames:
             self._playing = False
             self._move(columns * self._column_ns)
             self._show()
 
     def action_leap(self, direction: int) -> None:
-        """Go by half a screen."""
+        """Go back or on by half a screen."""
         self.action_step(direction * max(1, map_columns(self.size.width) // 2))
 
     def action_first(self) -> None:
@@ -272,12 +284,12 @@ class TopApp(App[None]):
         self._show()
 
     def action_sort(self) -> None:
-        """Rank the mappings by what comes next."""
+        """Rank the mappings by the next of `SORTS`."""
         self._sort = SORTS[(SORTS.index(self._sort) + 1) % len(SORTS)]
         self._show()
 
     def action_pick(self, lines: int) -> None:
-        """Pick a row, by lines of the map; the first time the hottest one."""
+        """Pick the row some lines away; the first time, the hottest row."""
         heatmap = self._heatmap
         if heatmap is None:
             return
@@ -292,24 +304,24 @@ class TopApp(App[None]):
         self._show()
 
     def action_pan(self, direction: int) -> None:
-        """Show what is half a screen above or below."""
+        """Show the addresses half a screen above or below."""
         rows = self._pan(direction)
         if self._picked is not None and self._heatmap is not None:
             self._picked = min(max(0, self._picked - rows), len(self._heatmap.rates) - 1)
         self._show()
 
     def _pan(self, direction: int) -> int:
-        """Move the addresses by half of what is shown; by how many rows they could be moved."""
+        """Move the addresses by half a screen; returns by how many rows that was possible."""
         if self._heatmap is None:
             return 0
-        addresses, share = self._scroll.beside(direction / 2)
+        addresses, share = self._cache.beside(direction / 2)
         if share:
             kept = self._ranges if isinstance(self._ranges[-1], str) else self._ranges[:-1]
             self._ranges = [*kept, addresses]
         return round(share * len(self._heatmap.rates))
 
     def action_zoom_in(self) -> None:
-        """Show half of what is shown, around the row that is picked, or the hottest."""
+        """Show half of the addresses, around the picked row, or the hottest one."""
         heatmap = self._heatmap
         if heatmap is None or heatmap.axis.length <= _SMALLEST:
             return
@@ -322,7 +334,7 @@ class TopApp(App[None]):
         self._show()
 
     def action_zoom_out(self) -> None:
-        """Show what was shown before the last zoom, and after that all."""
+        """Undo the last zoom; without one, show all addresses."""
         if len(self._ranges) > 1:
             self._ranges.pop()
         else:
@@ -331,13 +343,13 @@ class TopApp(App[None]):
         self._show()
 
     def action_addresses(self, addresses: str) -> None:
-        """Show all addresses, or the hottest ones wherever they go."""
+        """Show all addresses, or follow the hottest."""
         self._ranges = ["all" if addresses == "all" else "hottest"]
         self._picked = None
         self._show()
 
     def action_target(self) -> None:
-        """Show the next of the targets that there are now."""
+        """Show the next target of the newest frame."""
         if not self._frames:
             return
         before = [frame for frame in self._frames if frame.start_ns < self._end_ns]
@@ -349,7 +361,7 @@ class TopApp(App[None]):
         self._show()
 
     def _move(self, by_ns: int) -> None:
-        """Look at another time; beyond the end is the end."""
+        """Show another time; beyond the end it stays at the newest frame."""
         first_ns = self._frames[0].start_ns + self._column_ns
         at_ns = max(first_ns, self._end_ns + by_ns)
         self._at_ns = at_ns

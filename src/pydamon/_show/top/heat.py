@@ -17,8 +17,8 @@ from textual.message import Message
 
 from pydamon._data.analysis import HeatMap
 from pydamon._model.regions import PAGE_SIZE
-from pydamon._show.terminal.colours import PALETTE, UNSEEN, rgb
-from pydamon._show.terminal.text import mapping_label, percent
+from pydamon._show.scales import PALETTE, UNSEEN, rgb, top_rate
+from pydamon._show.text import mapping_label, percent
 from pydamon._show.top.panel import BOLD, DIM, LEFT, PLAIN, Panel, right_width
 
 __all__ = ["HeatPanel", "HeatShown", "hottest_row", "row_bounds"]
@@ -27,7 +27,9 @@ _LEVELS = 32
 _TOPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _DIGITS = ".123456789"
 _NOTHING = -1
+"""The level of cells in which nothing was monitored."""
 _UNSEEN = -2
+"""The level of cells that no probe had looked at yet."""
 _TICK = 10
 _NS = 10**9
 
@@ -43,8 +45,7 @@ class HeatShown:
     @property
     def top(self) -> float:
         """The rate at the end of the scale: a round number, so that it seldom changes."""
-        rates = self.heatmap.rates
-        highest = float(np.nanmax(rates)) if np.isfinite(rates).any() else 0.0
+        highest = top_rate(self.heatmap.rates)
         return next(top for top in _TOPS if highest <= top or top == _TOPS[-1])
 
 
@@ -55,7 +56,7 @@ class HeatPanel(Panel[HeatShown]):
         """There is room for another number of rows or columns."""
 
     def on_resize(self) -> None:
-        """Say so."""
+        """Ask for a heat map of the new size."""
         self.post_message(self.Resized())
 
     @property
@@ -64,7 +65,7 @@ class HeatPanel(Panel[HeatShown]):
         return max(1, self.size.height - 2)
 
     def lines(self, shown: HeatShown, width: int, height: int) -> list[list[Segment]]:
-        """The lines of the map, and what stands below it."""
+        """The lines of the map, the time axis and the legend."""
         return [*_map_lines(shown, width), _time_axis(shown.heatmap), _legend(shown, width)]
 
 
@@ -73,7 +74,7 @@ def _map_lines(shown: HeatShown, width: int) -> list[list[Segment]]:
     names, levels = heatmap.row_names, _levels(shown).tolist()
     addresses = heatmap.row_addresses.tolist()
     segments = np.searchsorted(heatmap.axis.begins, heatmap.row_edges[:-1], side="right").tolist()
-    found = []
+    lines = []
     for row in range(0, len(levels), each):
         before = row - each
         starts = row == 0 or names[before] != names[row] or segments[before] != segments[row]
@@ -81,9 +82,9 @@ def _map_lines(shown: HeatShown, width: int) -> list[list[Segment]]:
         address = f"{addresses[row]:x}" if starts or picked else ""
         label = mapping_label(names[row], right - 2) if right > 1 and (starts or picked) else ""
         style = Style(reverse=True) if picked else PLAIN
-        lines = levels[row : row + each]
-        cells = _blocks(*lines) if len(lines) > 1 else _cells(lines[0], shown)
-        found.append(
+        pair = levels[row : row + each]
+        cells = _blocks(*pair) if len(pair) > 1 else _cells(pair[0], shown)
+        lines.append(
             [
                 Segment(f"{address:>{LEFT - 1}}", style),
                 Segment("│", DIM),
@@ -92,18 +93,15 @@ def _map_lines(shown: HeatShown, width: int) -> list[list[Segment]]:
                 Segment(f" {label}" if label else "", style),
             ]
         )
-    return found
+    return lines
 
 
 def _levels(shown: HeatShown) -> NDArray[np.int64]:
-    """Where each rate is on the scale, from 0 on.
-
-    `_NOTHING` where nothing was monitored, `_UNSEEN` where nobody had looked yet.
-    """
+    """Where each rate is on the scale, from 0 on; or `_NOTHING`, or `_UNSEEN`."""
     rates = shown.heatmap.rates
     steps = _LEVELS if shown.colour else len(_DIGITS) - 1
     with np.errstate(invalid="ignore"):
-        # Hardly anything is not nothing: that has a level of its own, the lowest.
+        # A rate just above 0 must not look like 0: it gets level 1.
         levels = np.ceil(np.clip(rates / shown.top, 0, 1) * steps - 1e-9)
         levels = np.where(rates > 0, np.maximum(1, levels), 0)
     levels = np.where(np.isnan(rates), _NOTHING, levels)
@@ -111,7 +109,7 @@ def _levels(shown: HeatShown) -> NDArray[np.int64]:
 
 
 def _blocks(above: list[int], below: list[int]) -> list[Segment]:
-    """Two rows in one line, each character the upper half of itself."""
+    """Two rows in one line: a character's upper half is the first, its lower half the second."""
     return [
         Segment(("▄" if pair[0] == _NOTHING else "▀") * len(list(run)), _style(*pair))
         if pair != (_NOTHING, _NOTHING)
@@ -141,7 +139,7 @@ def _style(above: int, below: int) -> Style:
 
 
 def _time_axis(heatmap: HeatMap) -> list[Segment]:
-    """How long ago, and at the right the time of the day."""
+    """How long ago each tick is, and the time of the day at the right."""
     columns = heatmap.rates.shape[1]
     edges = heatmap.time_edges
     column_ns = int(edges[1] - edges[0])

@@ -1,4 +1,4 @@
-"""What the panels of the screen have in common: they draw lines, and only what has changed."""
+"""The base of the panels on the screen: they draw only the lines that have changed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
-__all__ = ["BOLD", "DIM", "LEFT", "PLAIN", "Panel", "map_columns", "right_width"]
+__all__ = ["BOLD", "DIM", "LEFT", "PLAIN", "WARN", "Panel", "map_columns", "right_width"]
 
 BOLD, DIM, PLAIN = Style(bold=True), Style(dim=True), Style()
+WARN = Style(bold=True, color="yellow")
 
 LEFT = 14
-
-"""What stands left of a map: an address and an upright."""
+"""Cells left of a map: an address and an upright."""
 
 _RIGHT = 22
 
@@ -27,17 +27,17 @@ Shown = TypeVar("Shown")
 
 
 def right_width(width: int) -> int:
-    """What stands right of a map in so many cells: an upright, and names if there is room."""
+    """Cells right of a map that is *width* wide: an upright, and names if there is room."""
     return _RIGHT if width >= _MIN_WIDTH_WITH_NAMES else 1
 
 
 def map_columns(width: int) -> int:
-    """How many columns a map has in so many cells."""
+    """How many columns a map has in *width* cells."""
     return max(1, width - LEFT - right_width(width))
 
 
 class Panel(Widget, Generic[Shown]):
-    """Draws what it was last given; nothing, before that."""
+    """Draws what `show` was last given; it is blank before that."""
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
@@ -45,11 +45,11 @@ class Panel(Widget, Generic[Shown]):
         self._drawn: list[list[Segment]] = []
         self._room = Size()
 
-    def show(self, what: Shown) -> None:
-        """Draw this from now on: the lines that differ from what is there."""
+    def show(self, shown: Shown) -> None:
+        """Draw this from now on: only the lines that differ from the screen."""
         before, size = self._drawn, self._room
-        self._shown = what
-        self._make()
+        self._shown = shown
+        self._draw()
         if self._room != size or len(before) != len(self._drawn):
             self.refresh()
             return
@@ -60,17 +60,17 @@ class Panel(Widget, Generic[Shown]):
 
     @abstractmethod
     def lines(self, shown: Shown, width: int, height: int) -> list[list[Segment]]:
-        """The lines of it, from the top, where there is room for so many of so many cells."""
+        """The lines from the top, in a panel of *width* cells and *height* lines."""
 
     def render_line(self, y: int) -> Strip:
-        """What Textual asks for."""
+        """A line, as Textual asks for it."""
         if self._room != self.size:
-            self._make()
+            self._draw()
         return Strip(self._drawn[y] if y < len(self._drawn) else []).adjust_cell_length(
             self._room.width
         )
 
-    def _make(self) -> None:
+    def _draw(self) -> None:
         self._room = size = self.size
-        found = [] if self._shown is None else self.lines(self._shown, size.width, size.height)
-        self._drawn = found[: size.height]
+        lines = [] if self._shown is None else self.lines(self._shown, size.width, size.height)
+        self._drawn = lines[: size.height]

@@ -1,8 +1,7 @@
 """See memory live in a browser: `serve(source)`, for a `live.Feed` or a `live.Replay`.
 
-What the page shows comes as frames over one stream of server-sent events, from which it draws
-everything by itself: ten browsers cost ten copies of the same bytes. Nothing can be done from the
-page but look.
+The page gets its frames over one stream of server-sent events, and draws everything from them by
+itself: ten browsers cost ten copies of the same bytes. The page can only look, and change nothing.
 """
 
 from pydamon._show.web.app import application

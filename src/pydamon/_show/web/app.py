@@ -22,16 +22,17 @@ from pydamon._model.names import dump_json, printable
 from pydamon._model.regions import PAGE_SIZE
 from pydamon._model.snapshot import Target
 from pydamon._show.frames import IDLE_NS, SUMS, Frame, FrameSource
-from pydamon._show.terminal.text import target_label
+from pydamon._show.text import target_label
 from pydamon._show.web.guard import Guard
 
 __all__ = ["Encoder", "application", "state_of"]
 
 _UNSEEN = -1000
+"""The rate of spans that no probe had looked at yet."""
 
 
 class Encoder:
-    """Encodes each frame once, and keeps that for as long as there is the frame."""
+    """Encodes each frame once, and keeps the bytes for as long as the frame lives."""
 
     def __init__(self) -> None:
         self._encoded: WeakKeyDictionary[Frame, bytes] = WeakKeyDictionary()
@@ -39,21 +40,22 @@ class Encoder:
     def __call__(self, frame: Frame) -> bytes:
         """A frame as one line of JSON; times are in ms, addresses are page numbers.
 
-        Of spans `low` is relative to the end of the span before, and `rate` in 1/1000, below 0
-        where nobody had looked yet; numbers
-        beyond 2^53 would not survive in JavaScript, page numbers do.
+        The `low` of a span is relative to the end of the span before; its `rate` is in 1/1000, and
+        below 0 where no probe had looked yet. JavaScript's numbers end at 2^53, which page numbers
+        do not reach.
         """
-        found = self._encoded.get(frame)
-        if found is None:
-            self._encoded[frame] = found = dump_json(_document(frame), compact=True).encode()
-        return found
+        encoded = self._encoded.get(frame)
+        if encoded is None:
+            self._encoded[frame] = encoded = dump_json(_document(frame), compact=True).encode()
+        return encoded
 
 
 def state_of(source: FrameSource) -> dict[str, Any]:
-    """What the page should know of a source beside its frames."""
+    """What the page knows of a source besides its frames."""
     return {
         "live": source.live,
         "ended": source.ended,
+        "caveat": printable(source.caveat),
         "probe": source.probe_name,
         "aggregation": source.attrs.aggregation_ns / 1e6,
         "idle": IDLE_NS / 1e6,
@@ -62,7 +64,7 @@ def state_of(source: FrameSource) -> dict[str, Any]:
 
 
 def _id(target: Target) -> str:
-    """What tells a target from all others, on the page."""
+    """The identity of a target, as text."""
     return "/".join(map(str, target.key))
 
 
@@ -70,7 +72,7 @@ def _document(frame: Frame) -> dict[str, Any]:
     spans, timing = frame.spans, frame.timing
     low, high = spans.start // PAGE_SIZE, spans.end // PAGE_SIZE
     before = np.append(0, high[:-1])
-    # Not rounded to nothing: what is accessed at all must differ from what is not.
+    # Rounded up: memory that is accessed at all must differ from memory that is not.
     rate = np.nan_to_num(np.ceil(spans.rate * 1000 - 1e-3), nan=_UNSEEN)
     return {
         "start": frame.start_ns / 1e6,
@@ -101,9 +103,9 @@ def _document(frame: Frame) -> dict[str, Any]:
 
 
 _STATIC = Path(__file__).parent / "static"
-_LOOK_S = 0.25
-_FIRST_LOOK_S = 0.02
-"""Somebody waits for the first picture."""
+_POLL_S = 0.25
+_FIRST_POLL_S = 0.02
+"""Short, because a user is waiting for the first picture."""
 _HEARTBEAT_S = 15.0
 _CHUNK_BYTES = 1 << 18
 
@@ -115,10 +117,32 @@ def application(
     host: str = "localhost",
     stopping: Callable[[], bool] = lambda: False,
 ) -> Starlette:
-    """What a server serves: `/`, and `/frames` with all frames so far and those to come.
+    """The ASGI application: `/` is the page, `/frames` a stream of all frames, old and new.
 
-    Streams end when *stopping* is true. *host* is the name, beside the usual ones, that the server
-    is asked for by.
+    Parameters
+    ----------
+    source
+        A `pydamon.live.Feed` or `pydamon.live.Replay`.
+    token
+        The secret that requests must have.
+    host
+        A name of the server that requests may use, besides the usual ones.
+    stopping
+        Streams end when it returns true.
+
+    Returns
+    -------
+    starlette.applications.Starlette
+        To be run by any ASGI server.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 4 << 20, rate_hz=1000),)),))
+    >>> with pydamon.simulate(trace, [(0, 16 << 20)]) as mon, pydamon.live.Feed(mon, "2s") as feed:
+    ...     [route.path for route in application(feed, "secret").routes]
+    ['/frames', '']
     """
     encoder, run = Encoder(), secrets.token_hex(4)
 
@@ -138,7 +162,7 @@ def application(
 
 
 def _after(last_event_id: str, run: str) -> int:
-    """The version that a page which connects again has seen last; 0 for one of another server."""
+    """The last version that a reconnecting page has; 0 where another server (*run*) sent it."""
     begin, _, version = last_event_id.partition("-")
     return int(version) if begin == run and version.isdecimal() else 0
 
@@ -148,13 +172,13 @@ async def _events(
 ) -> AsyncIterator[bytes]:
     """The state at first and when it changes, and every frame since version *after*.
 
-    Nothing waits here for a slow reader: what it has missed is what the history has by then.
+    No queue builds up for a slow reader: it gets what the history has when it reads again.
     """
     yield b"retry: 2000\n\n"
     state: dict[str, object] = {}
     silent_s = 0.0
     while not stopping():
-        # Before the frames are asked for: what has ended has put its last one there.
+        # Read before the frames: a source that has ended has put its last frame there.
         newest_state = {**state_of(source), "run": run}
         chunk = b""
         for version, frame in source.history.since(after):
@@ -167,7 +191,7 @@ async def _events(
         if newest_state != state:
             state = newest_state
             chunk += b"event: state\ndata: %b\n\n" % json.dumps(state).encode()
-        pause_s = _LOOK_S if after or source.ended else _FIRST_LOOK_S
+        pause_s = _POLL_S if after or source.ended else _FIRST_POLL_S
         silent_s += pause_s
         if not chunk and silent_s >= _HEARTBEAT_S:
             chunk = b": still here\n\n"

@@ -1,4 +1,4 @@
-"""Who may look: whoever has the token, under a name that this server has."""
+"""Access control: requests need the token, and a name that this server has."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _LOCAL = {"localhost", "ip6-localhost"}
 
 
 class Guard:
-    """ASGI middleware: refuses other hosts' names and those without the token.
+    """ASGI middleware that refuses requests without the token, or for another host.
 
-    The token comes in the address once, and stays in a cookie that scripts cannot read. Every
+    The token comes in the address once, and moves to a cookie that scripts cannot read. Every
     answer carries the headers that keep foreign code out.
     """
 
@@ -46,7 +46,7 @@ class Guard:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on what is allowed."""
+        """Pass on a request that is allowed."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -59,7 +59,7 @@ class Guard:
             return PlainTextResponse("pydamon does not answer to this name\n", 421)
         if scope["method"] not in ("GET", "HEAD"):
             return PlainTextResponse("pydamon can only be looked at\n", 405)
-        # Cookies are of a host, whatever its port: there may be another pydamon beside this one.
+        # A cookie belongs to a host, whatever the port: another pydamon may serve another port.
         name = f"pydamon-{(scope.get('server') or ('', 0))[1]}"
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[-1]
         if self._is_token(given):
@@ -67,15 +67,15 @@ class Guard:
             answer.set_cookie(name, self._token, httponly=True, samesite="lax", path="/")
             return answer
         if not self._is_token(_cookie(headers.get("cookie", ""), name)):
-            said = "open the address that pydamon serve has printed: it has a token in it\n"
-            return PlainTextResponse(said, 403)
+            text = "open the address that pydamon serve has printed: it has a token in it\n"
+            return PlainTextResponse(text, 403)
         return self._app
 
     def _is_token(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), self._token.encode())
 
     def _knows(self, host: str) -> bool:
-        """Whether a Host header names this server: only a name can be rebound, not an address."""
+        """Whether a Host header names this server; DNS can rebind names, but not addresses."""
         name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
         try:
             ipaddress.ip_address(name.strip("[]"))
@@ -95,12 +95,12 @@ def _with_headers(send: Send) -> Send:
 
 def _cookie(header: str, name: str) -> str:
     try:
-        found = SimpleCookie(header).get(name)
+        cookie = SimpleCookie(header).get(name)
     except CookieError:
         return ""
-    return found.value if found else ""
+    return cookie.value if cookie else ""
 
 
 def _is_plain(path: str) -> bool:
-    """Whether a redirect there stays on this server."""
+    """Whether a redirect to this path stays on this server."""
     return path.startswith("/") and not path.startswith("//") and "\\" not in path

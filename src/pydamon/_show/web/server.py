@@ -1,4 +1,4 @@
-"""A server of its own for the application."""
+"""The HTTP server for the application."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PATIENCE_S = 2
 
 
 class _Uvicorn(uvicorn.Server):
-    """One that leaves signals to whoever runs it."""
+    """Leaves signals to the program around it."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -29,17 +29,43 @@ class _Uvicorn(uvicorn.Server):
 
 
 class Server:
-    """Listens from the beginning; `run` serves until `stop`.
+    """Listens at once; `run` serves until `stop`.
 
-    A *port* of 0 is any that is free. Raises `UsageError` where it cannot listen.
+    Parameters
+    ----------
+    source
+        A `pydamon.live.Feed` or `pydamon.live.Replay`.
+    host
+        The address to listen on; 0.0.0.0 means all addresses of this machine.
+    port
+        0 means any free port.
+
+    Raises
+    ------
+    UsageError
+        Where it cannot listen.
+
+    Examples
+    --------
+    >>> import threading, pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 4 << 20, rate_hz=1000),)),))
+    >>> with pydamon.simulate(trace, [(0, 16 << 20)]) as mon, pydamon.live.Feed(mon, "2s") as feed:
+    ...     server = Server(feed)
+    ...     thread = threading.Thread(target=server.run)
+    ...     thread.start()
+    ...     server.url.startswith(f"http://127.0.0.1:{server.port}/?token=")
+    ...     server.stop()
+    ...     thread.join()
+    True
     """
 
     def __init__(self, source: FrameSource, host: str = "127.0.0.1", port: int = 0) -> None:
         self.token = secrets.token_urlsafe(16)
-        """What has to be known to look."""
+        """The secret that requests must have."""
         self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
-        """The port that is used."""
+        """The port that it listens on."""
         self._host = host
         app = application(source, self.token, host=host, stopping=lambda: self._server.should_exit)
         self._server = _Uvicorn(
@@ -56,12 +82,12 @@ class Server:
 
     @property
     def url(self) -> str:
-        """What to open, with the token."""
+        """The address to open, with the token."""
         host = socket.gethostname() if _is_any(self._host) else self._host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/?token={self.token}"
 
     def run(self) -> None:
-        """Serve."""
+        """Serve until `stop` is called."""
         self._server.run(sockets=[self._socket])
 
     def stop(self) -> None:
@@ -76,7 +102,27 @@ def serve(
     *,
     announce: Callable[[str], None] = print,
 ) -> None:
-    """Serve a source until Ctrl-C; its address, with the token, goes to *announce*."""
+    """Serve a source until Ctrl-C.
+
+    Parameters
+    ----------
+    source, host, port
+        As for `Server`.
+    announce
+        Called with the address to open, which has the token in it.
+
+    Raises
+    ------
+    UsageError
+        Where it cannot listen.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> def show(pid):
+    ...     with pydamon.monitor(pid) as mon, pydamon.live.Feed(mon) as feed:
+    ...         serve(feed, port=8725)
+    """
     server = Server(source, host, port)
     announce(server.url)
     with suppress(KeyboardInterrupt):
@@ -90,20 +136,20 @@ def _listen(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        one = socket.socket(family, kind, protocol)
+        listener = socket.socket(family, kind, protocol)
         try:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            one.bind(address)
-            one.listen(128)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(128)
         except OSError:
-            one.close()
+            listener.close()
             raise
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(
             f"cannot listen on {host} port {port}: {reason}", hint="name another with --port"
         ) from None
-    return one
+    return listener
 
 
 def _is_any(host: str) -> bool:

@@ -52,15 +52,17 @@ _FILTER = {
 
 
 class FakeFiles(Files):
-    """A kernel of one *release* that has DAMON; `regions` are what its schemes try.
+    """A kernel of a *release* that has DAMON.
 
-    Its lock is taken when it is next looked at, `busy` times.
+    Its schemes try `regions`, or those of their action in `regions_by_action`. The next `busy`
+    reads and writes find its lock taken.
     """
 
     def __init__(self, root: Path, release: str = OLD) -> None:
         super().__init__(root)
         self.release = release
         self.regions: list[tuple[int, int, int, int]] = []
+        self.regions_by_action: dict[str, list[tuple[int, int, int, int]]] = {}
         self.written: list[tuple[str, str]] = []
         self.busy = 0
         self.on_command: Callable[[str], None] = lambda _: None
@@ -169,7 +171,9 @@ class FakeFiles(Files):
 
     def _try_regions(self) -> None:
         for scheme in self.numbered("0/contexts/0/schemes"):
-            for number, values in enumerate(self.regions):
+            action = self.read(f"{scheme}/action")
+            regions = self.regions_by_action.get(action, self.regions)
+            for number, values in enumerate(regions):
                 for name, value in zip(("start", "end", "nr_accesses", "age"), values, strict=True):
                     self._put(f"{scheme}/tried_regions/{number}/{name}", str(value))
 

@@ -1,4 +1,4 @@
-"""The kernel's DAMON has one user: nobody else's is touched, and nothing of ours is left."""
+"""The kernel's DAMON has one user: that of others stays as it is, and ours leaves nothing."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_kdamond_that_is_just_ending_is_still_ours(
         # The files still say its pid, but the process is gone.
         pid = claim.kdamond.pid
         known = owner.started_at
-        monkeypatch.setattr(owner, "started_at", lambda one: 0 if one == pid else known(one))
+        monkeypatch.setattr(owner, "started_at", lambda asked: 0 if asked == pid else known(asked))
     assert files.tree() == {"nr_kdamonds": "0\n"}
 
 

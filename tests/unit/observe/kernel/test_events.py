@@ -58,21 +58,23 @@ def test_the_size_of_a_sample_is_what_the_kernel_says() -> None:
 def test_every_aggregation_is_found(shape: Shape) -> None:
     samples, lost = records(b"".join(stream(shape)), DTYPE)
     assert not lost
-    found, beyond, broken = group(samples, 2, LATER_NS)
+    aggregations, beyond, broken = group(samples, 2, LATER_NS)
     assert (beyond, broken) == (len(samples), 0)
-    assert [len(one.start) for one in found] == [sum(counts) for counts in shape]
-    for number, one in enumerate(found):
-        assert (one.age == number).all()
-        assert np.bincount(one.target, minlength=2).tolist() == shape[number]
-        assert (one.end - one.start == 4096).all()
-        assert not one.lost
+    assert [len(aggregation.start) for aggregation in aggregations] == [
+        sum(counts) for counts in shape
+    ]
+    for number, aggregation in enumerate(aggregations):
+        assert (aggregation.age == number).all()
+        assert np.bincount(aggregation.target, minlength=2).tolist() == shape[number]
+        assert (aggregation.end - aggregation.start == 4096).all()
+        assert not aggregation.lost
 
 
 @given(SHAPES, st.data())
 def test_pieces_do_not_matter(shape: Shape, data: st.DataObject) -> None:
     whole = stream(shape)
     at = data.draw(st.integers(0, len(whole)))
-    kept, found = np.zeros(0, DTYPE), []
+    kept, aggregations = np.zeros(0, DTYPE), []
     # Nothing has been at rest for long when the first piece is looked at.
     for piece, now_ns in ((whole[:at], 0), (whole[at:], LATER_NS)):
         new, _ = records(b"".join(piece), DTYPE)
@@ -80,8 +82,10 @@ def test_pieces_do_not_matter(shape: Shape, data: st.DataObject) -> None:
         more, beyond, broken = group(kept, 2, now_ns)
         assert not broken
         kept = kept[beyond:]
-        found += more
-    assert [len(one.start) for one in found] == [sum(counts) for counts in shape]
+        aggregations += more
+    assert [len(aggregation.start) for aggregation in aggregations] == [
+        sum(counts) for counts in shape
+    ]
 
 
 @given(SHAPES, st.sets(st.integers(0, 1)))
@@ -89,30 +93,32 @@ def test_targets_that_are_forgotten_leave_their_numbers_to_others(
     shape: Shape, gone: set[int]
 ) -> None:
     samples, _ = records(b"".join(stream(shape)), DTYPE)
-    for one in group(samples, 2, LATER_NS)[0]:
-        left = without(one, sorted(gone))
+    for aggregation in group(samples, 2, LATER_NS)[0]:
+        left = without(aggregation, sorted(gone))
         kept = [number for number in (0, 1) if number not in gone]
         assert set(left.target) == set(range(len(kept)))
         for now, before in enumerate(kept):
-            assert (left.start[left.target == now] == one.start[one.target == before]).all()
+            assert (
+                left.start[left.target == now] == aggregation.start[aggregation.target == before]
+            ).all()
 
 
 def test_what_the_kernel_had_to_leave_out_is_noticed() -> None:
     whole = stream([[3, 2], [3, 2], [3, 2]])
     lost = struct.pack("=IHHQQ", 2, 0, 24, 1, 4)
-    # Of the second aggregation one sample is missing.
+    # One sample of the second aggregation is missing.
     data = b"".join(whole[:6]) + lost + b"".join(whole[7:])
     samples, is_lost = records(data, DTYPE)
     assert is_lost
-    found, _, broken = group(samples, 2, LATER_NS)
+    aggregations, _, broken = group(samples, 2, LATER_NS)
     assert broken == 1
-    assert [int(one.age[0]) for one in found] == [0, 2]
+    assert [int(aggregation.age[0]) for aggregation in aggregations] == [0, 2]
 
 
 def test_regions_end_where_memory_nodes_do() -> None:
     samples, _ = records(b"".join(stream([[3, 1]])), DTYPE)
-    (found,), _, _ = group(samples, 2, LATER_NS)
-    cut = cut_at(found, np.array([4096 + 1024, 8192, 1 << 40]))
+    (aggregation,), _, _ = group(samples, 2, LATER_NS)
+    cut = cut_at(aggregation, np.array([4096 + 1024, 8192, 1 << 40]))
     assert cut.start.tolist() == [0, 4096, 5120, 8192, 0]
     assert cut.end.tolist() == [4096, 5120, 8192, 12288, 4096]
     assert cut.target.tolist() == [0, 0, 0, 0, 1]

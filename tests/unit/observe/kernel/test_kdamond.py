@@ -1,4 +1,4 @@
-"""What is told to a kdamond is what its files say afterwards; what a kernel lacks is named."""
+"""Settings of a kdamond are in its files afterwards; errors name what a kernel lacks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def configured(
     attrs: Attrs | None = None,
     operations: str = "fvaddr",
 ) -> dict[str, str]:
-    """What the files of a kdamond say when it has been told some settings."""
+    """The files of a kdamond that was given some settings."""
     files = FakeFiles(tmp_path / "kdamonds", release)
     files.write("nr_kdamonds", 1)
     kdamond = Kdamond(files)

@@ -1,4 +1,4 @@
-"""A monitor on a kernel that is made of files: what it tells it, and what it makes of the answers.
+"""A monitor on files that look like a kernel's: what it writes, and what it reads.
 
 Real kernels are tested in the virtual machine (test_real.py).
 """
@@ -10,14 +10,16 @@ import subprocess
 from collections.abc import Iterator
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
 import pydamon
 from pydamon import AccessPattern, KernelError, ProbeUnavailable, Quota, Scheme, UsageError
-from pydamon._observe.kernel import KernelMonitor, kernel_monitor
+from pydamon._observe.kernel import KernelMonitor
 from pydamon._observe.kernel.kdamond import Kdamond
+from tests.unit.observe.kernel.conftest import kernel_monitor
 from tests.unit.observe.kernel.fake import NEW, OLD, FakeFiles
 
 HOT = (0x10000, 0x20000, 20, 7)
@@ -38,9 +40,11 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def watching(files: FakeFiles, pid: int, **options: object) -> KernelMonitor:
-    options = {"state": files.root.parent / "run", "cpu_budget_percent": None} | options
-    return kernel_monitor(pid, files=files, events=False, **options)  # type: ignore[arg-type]
+def watching(files: FakeFiles, pid: int, **options: Any) -> KernelMonitor:
+    options = {"cpu_budget_percent": None} | options
+    return kernel_monitor(
+        pid, files=files, state=files.root.parent / "run", events=False, **options
+    )
 
 
 def test_a_kernel_that_cannot_be_switched_on_is_not_to_be_had(
@@ -59,7 +63,7 @@ def test_snapshots_are_what_the_kernel_counted(
     with watching(files, sleeper.pid) as mon:
         snapshots = list(islice(mon, 3))
         assert (mon.engine, mon.probe_name) == ("kernel", "kernel")
-        assert mon.passed_over == {}
+        assert mon.fallback_reasons == {}
     for snapshot in snapshots:
         assert [(r.start, r.end, r.nr_accesses, r.age) for r in snapshot] == [HOT, COLD]
         assert snapshot.max_nr_accesses == 20
@@ -206,6 +210,37 @@ def test_a_duration_is_kept(files: FakeFiles, sleeper: subprocess.Popen[bytes]) 
         with pytest.raises(UsageError):
             mon.run("0s")
     assert files.release == OLD
+
+
+def test_every_region_is_read_whatever_schemes_there_are(
+    files: FakeFiles, sleeper: subprocess.Popen[bytes]
+) -> None:
+    files.regions_by_action["pageout"] = [COLD]
+    with watching(files, sleeper.pid) as mon:
+        with pydamon.apply(mon, Scheme("pageout", AccessPattern(max_rate=0))) as applied:
+            assert [len(snapshot) for snapshot in islice(applied, 2)] == [2, 2]
+        assert len(next(iter(mon))) == 2
+
+
+def test_a_monitor_of_the_kernels_runs_schemes_and_controls_no_pages(
+    files: FakeFiles, sleeper: subprocess.Popen[bytes]
+) -> None:
+    with watching(files, sleeper.pid) as mon:
+        assert mon.page_control is None
+        runner = mon.scheme_runner
+        runner.set_schemes([Scheme("stat")])
+        assert [scheme.action for scheme in runner.schemes] == ["stat"]
+        assert len(runner.stats()) == 1
+        with pydamon.apply(mon, Scheme("cold")) as applied:
+            assert isinstance(applied, pydamon.Applied)
+            assert (len(applied), applied.complaints(), applied[0].tried) == (1, [], ())
+        # A dry run is about resident memory, of which only pydamon knows.
+        with pydamon.apply(mon, Scheme("stat"), dry_run=True):
+            assert runner.schemes == ()
+    sampled = pydamon.simulate(pydamon.Trace((pydamon.Phase(10**9),)), [(0, 1 << 20)])
+    assert sampled.scheme_runner is None
+    assert sampled.page_control is not None
+    assert sampled.kdamond_cpu_ns == 0
 
 
 def test_schemes_are_given_to_the_kernel_and_taken_away(

@@ -1,10 +1,9 @@
-"""Who looks: pydamon where it can look at pages, else the kernel; the monitor says why."""
+"""Which engine `auto` becomes: sampling where it sees pages, else the kernel's; and why."""
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -12,12 +11,14 @@ from unittest.mock import Mock
 import pytest
 
 import pydamon
-from pydamon import ProbeUnavailable, Scheme, UsageError
+from pydamon import MonitorOptions, ProbeUnavailable, Scheme, UsageError
 from pydamon._act.policies import Config, Monitoring, Reclaim, Service, TargetSelection
-from pydamon._observe.kernel import kernel_monitor
+from pydamon._observe.kernel import KernelEngine
 from pydamon._observe.kernel.kdamond import ADMIN
 from pydamon._observe.probes import PROBES
-from pydamon._observe.sampling import monitor as sampling_monitor
+from pydamon._observe.sampling import SamplingEngine, SamplingMonitor
+from pydamon._observe.selection import Selection
+from pydamon._observe.start import ENGINES
 from tests.unit.observe.kernel.fake import FakeFiles
 
 samples_here = pytest.mark.skipif(
@@ -34,11 +35,11 @@ def pid() -> Iterator[int]:
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeFiles:
-    """The kernel that `pydamon.monitor` finds."""
+    """The files of the kernel that `pydamon.monitor` uses."""
     files = FakeFiles(tmp_path / "kdamonds")
     files.regions = [(0x1000, 0x2000, 1, 1)]
-    opener = partial(kernel_monitor, files=files, state=tmp_path / "run", events=False)
-    monkeypatch.setattr("pydamon._observe.kernel.kernel_monitor", opener)
+    engine = KernelEngine(files, tmp_path / "run", events=False)
+    monkeypatch.setitem(ENGINES, "kernel", engine)
     return files
 
 
@@ -46,12 +47,14 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeFiles:
 def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine on which single pages cannot be sampled."""
 
-    def monitor(*args: Any, probe: str, **options: Any) -> pydamon.Monitor:
-        if probe == "ebpf":
-            raise ProbeUnavailable("BPF is not allowed here")
-        return sampling_monitor(*args, probe=probe, **options)
+    monkeypatch.setitem(ENGINES, "sampling", _NoPages())
 
-    monkeypatch.setattr("pydamon._observe.start.sampling_monitor", monitor)
+
+class _NoPages(SamplingEngine):
+    def open(self, selection: Selection, options: MonitorOptions) -> SamplingMonitor:
+        if options.probe == "ebpf":
+            raise ProbeUnavailable("BPF is not allowed here")
+        return super().open(selection, options)
 
 
 @pytest.mark.skipif(not PROBES[0].availability().works, reason="pages cannot be sampled here")
@@ -65,19 +68,23 @@ def test_pages_are_sampled_where_they_can_be(files: FakeFiles, pid: int) -> None
 def test_the_kernel_looks_where_pages_cannot_be_sampled(files: FakeFiles, pid: int) -> None:
     with pydamon.monitor(pid) as mon:
         assert mon.engine == "kernel"
-        assert "BPF" in str(mon.passed_over["ebpf"])
+        assert "BPF" in str(mon.fallback_reasons["ebpf"])
         assert len(next(iter(mon))) == 1
     assert files.tree() == {"nr_kdamonds": "0\n"}
 
 
 @samples_here
 @pytest.mark.usefixtures("no_pages")
-def test_a_kernel_that_refuses_is_passed_over(pid: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    refused = Mock(side_effect=ProbeUnavailable("cannot write 'on': Invalid argument"))
-    monkeypatch.setattr("pydamon._observe.kernel.kernel_monitor", refused)
+def test_a_kernel_that_refuses_is_a_fallback_reason(
+    pid: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Mock()
+    engine.name = "kernel"
+    engine.open.side_effect = ProbeUnavailable("cannot write 'on': Invalid argument")
+    monkeypatch.setitem(ENGINES, "kernel", engine)
     with pydamon.monitor(pid) as mon:
         assert mon.engine == "sampling"
-        assert "Invalid argument" in str(mon.passed_over["kernel"])
+        assert "Invalid argument" in str(mon.fallback_reasons["kernel"])
 
 
 def test_a_policy_is_the_kernels_when_one_word_is_changed(files: FakeFiles, pid: int) -> None:
@@ -125,7 +132,7 @@ def test_pydamon_samples_where_the_kernel_is_not_free(files: FakeFiles, pid: int
     before = files.tree()
     with pydamon.monitor(iter([pid])) as mon:
         assert mon.engine == "sampling"
-        assert "somebody else" in str(mon.passed_over["kernel"])
+        assert "somebody else" in str(mon.fallback_reasons["kernel"])
     with pytest.raises(ProbeUnavailable, match="somebody else"):
         pydamon.monitor(pid, engine="kernel")
     assert files.tree() == before
@@ -134,20 +141,20 @@ def test_pydamon_samples_where_the_kernel_is_not_free(files: FakeFiles, pid: int
 @samples_here
 @pytest.mark.usefixtures("no_pages")
 def test_pydamon_samples_where_the_kernel_lacks_what_is_asked(files: FakeFiles, pid: int) -> None:
-    with pydamon.monitor(pid, goal=pydamon.IntervalGoal()) as mon:
+    with pydamon.monitor(pid, options=MonitorOptions(goal=pydamon.IntervalGoal())) as mon:
         assert mon.engine == "sampling"
-        assert "6.15" in str(mon.passed_over["kernel"])
+        assert "6.15" in str(mon.fallback_reasons["kernel"])
     assert files.tree() == {"nr_kdamonds": "0\n"}
 
 
 @samples_here
 def test_what_only_sampling_has_is_a_choice_of_it(files: FakeFiles, pid: int) -> None:
-    with pydamon.monitor(pid, seed=1) as mon:
+    with pydamon.monitor(pid, options=MonitorOptions(seed=1)) as mon:
         assert mon.engine == "sampling"
-        assert mon.passed_over.get("kernel") is None
+        assert mon.fallback_reasons.get("kernel") is None
     assert files.written == []
     with pytest.raises(UsageError, match="a seed is for sampling"):
-        pydamon.monitor(pid, engine="kernel", seed=1)
+        pydamon.monitor(pid, engine="kernel", options=MonitorOptions(seed=1))
     with pytest.raises(UsageError, match="no engine"):
         pydamon.monitor(pid, engine="steam")
 

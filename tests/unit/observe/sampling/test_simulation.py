@@ -107,7 +107,14 @@ def test_targets_are_kept_apart() -> None:
     assert snapshot.of_target(1).working_set() == pytest.approx(10 * MIB, rel=0.05)
 
 
-@pytest.mark.parametrize(("low", "high"), [(10, 1000), (20, 100), (3, 10), (50, 60)])
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [
+        (10, 1000),
+        (3, 10),
+        *(pytest.param(*bounds, marks=pytest.mark.long) for bounds in ((20, 100), (50, 60))),
+    ],
+)
 def test_the_bounds_on_regions_hold(low: int, high: int) -> None:
     spots = [Access(BASE + i * 2 * MIB, BASE + i * 2 * MIB + MIB) for i in range(100)]
     mon = pydamon.simulate(
@@ -270,7 +277,9 @@ def test_chance_is_told_for_windows_of_the_length_they_come_to_have() -> None:
         assert snapshot.working_set() == pytest.approx(truth, rel=0.1)
 
 
-@pytest.mark.parametrize("period_ms", [20, 50, 120, 300, 800])
+@pytest.mark.parametrize(
+    "period_ms", [20, 300, *(pytest.param(ms, marks=pytest.mark.long) for ms in (50, 120, 800))]
+)
 @pytest.mark.parametrize("budget_percent", [None, 1, 0.3])
 def test_memory_that_is_used_now_and_then_is_not_idle(
     period_ms: int, budget_percent: float | None

@@ -27,9 +27,9 @@ pytestmark = pytest.mark.live
 
 
 @contextmanager
-def exporting(whom: Members | list[int], metrics: Metrics, budget: float = 1.0) -> Iterator[None]:
-    """An exporter in a thread, for as long as this lasts."""
-    exporter = Exporter(whom, metrics, cpu_budget_percent=budget)
+def exporting(pids: Members | list[int], metrics: Metrics, budget: float = 1.0) -> Iterator[None]:
+    """An exporter in a thread, for as long as the context lasts."""
+    exporter = Exporter(pids, metrics, cpu_budget_percent=budget)
     thread = threading.Thread(target=exporter.run)
     thread.start()
     try:
@@ -51,23 +51,24 @@ def _children(pid: int) -> Members:
     return members
 
 
+@pytest.mark.long
 def test_processes_that_come_and_go_leave_nothing() -> None:
     metrics = Metrics(processes=5)
     before = open_files()
     with script(CHURN) as program, exporting(_children(program.pid), metrics, budget=5):
         deadline = time.monotonic() + 30
-        while not (found := read(metrics)).get(("pydamon_processes",)):
+        while not (values := read(metrics)).get(("pydamon_processes",)):
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        names = {key[1:] for key in found if key[0] == "pydamon_process_working_set_bytes"}
+        names = {key[1:] for key in values if key[0] == "pydamon_process_working_set_bytes"}
         for _ in range(5):
             time.sleep(0.5)
-            found = read(metrics)
-            names |= {key[1:] for key in found if key[0] == "pydamon_process_working_set_bytes"}
+            values = read(metrics)
+            names |= {key[1:] for key in values if key[0] == "pydamon_process_working_set_bytes"}
             # The program, about 20 of its children at a time, and the exporter's own.
             assert open_files() < before + 120
         assert len(names) <= 40
-        assert found["pydamon_snapshots_total",] > 1
+        assert values["pydamon_snapshots_total",] > 1
     assert open_files() <= before
     assert read(metrics)["pydamon_processes",] == 0
 
@@ -91,27 +92,28 @@ def cgroup() -> Iterator[Path]:
 
 
 def test_a_cgroup_is_all_of_its_processes_and_no_other() -> None:
-    """40 programs a second come and go in it, beside one that stays; another is not in it."""
+    """40 programs a second come and go in it; one stays; another runs outside."""
     churn = CHURN.replace("0.005", "0.025").replace("import subprocess", "import subprocess, os")
-    # What came less than a minute ago has no series of its own, unless it was there at first.
+    # A process of less than a minute has no series of its own, unless it was there at first.
     before, metrics = open_files(), Metrics(processes=500)
     with cgroup() as path, script("print(1, flush=True); input()") as outside:
         enter = f"open({str(path / 'cgroup.procs')!r}, 'w').write('0')\n"
-        whom = members_of_cgroup(path.name)
-        with script(enter + churn) as inside, exporting(whom, metrics, budget=5):
+        members = members_of_cgroup(path.name)
+        with script(enter + churn) as inside, exporting(members, metrics, budget=5):
             deadline = time.monotonic() + 30
-            while (found := read(metrics)).get(("pydamon_snapshots_total",), 0) < 5:
+            while (values := read(metrics)).get(("pydamon_snapshots_total",), 0) < 5:
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
-            pids = {key[1] for key in found if key[0] == "pydamon_process_resident_bytes"}
+            pids = {key[1] for key in values if key[0] == "pydamon_process_resident_bytes"}
             assert str(inside.pid) in pids
             assert str(outside.pid) not in pids
             assert "" in pids, "the others are there, too, as a sum"
-            assert 2 <= found["pydamon_processes",] < 30
+            assert 2 <= values["pydamon_processes",] < 30
             assert open_files() < before + 120
     assert open_files() <= before
 
 
+@pytest.mark.long
 def test_it_waits_for_processes_to_come() -> None:
     metrics, pids = Metrics(), list[int]()
     with exporting(lambda: pids, metrics, budget=10):
@@ -125,6 +127,7 @@ def test_it_waits_for_processes_to_come() -> None:
                 time.sleep(0.1)
 
 
+@pytest.mark.long
 def test_a_mistake_does_not_end_a_service_that_watches_many(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -147,9 +150,9 @@ def test_a_mistake_does_not_end_a_service_that_watches_many(
         exporter = Exporter([program.pid], Metrics())
         with pytest.raises(ValueError, match="third"):
             exporter.run()
-    said = [record.getMessage() for record in caplog.records]
-    assert len(said) == 2
-    assert all(text.isprintable() for text in said)
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 2
+    assert all(message.isprintable() for message in messages)
 
 
 def test_named_processes_must_be_there() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import urllib.request
 from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from pydamon import Snapshot, Target, UsageError
 from pydamon._cli.main import main
 from pydamon._model.snapshot import Cost, Footprint
+from pydamon._observe.monitor import Monitor
 from pydamon._show.metrics import Metrics, serve_metrics
 
 MIB = 1 << 20
@@ -23,15 +26,15 @@ def snapshot_of(
     targets: Iterable[tuple[int, str]], end_s: int = 100, rss_mib: int = 64
 ) -> Snapshot:
     """Of each target 4 MiB in use, 2 MiB of them touched, and 16 MiB idle for a minute."""
-    whom = tuple(Target(pid, name) for pid, name in targets)
-    n = len(whom)
+    watched = tuple(Target(pid, name) for pid, name in targets)
+    n = len(watched)
     start = np.tile([0, 4 * MIB], n)
     return Snapshot(
         start_ns=(end_s - 1) * S,
         end_ns=end_s * S,
         sampling_ns=S // 20,
         max_nr_accesses=20,
-        targets=whom,
+        targets=watched,
         target=np.repeat(np.arange(n), 2).astype(np.int32),
         start=start,
         end=np.tile([4 * MIB, 20 * MIB], n),
@@ -70,39 +73,55 @@ def test_names_fit_into_labels() -> None:
 def test_a_process_has_its_figures() -> None:
     metrics = Metrics(cpu_budget_percent=2)
     metrics.update(snapshot_of([(1 << 30, "redis")]))
-    found = read(metrics)
-    of = (str(1 << 30), "redis")
-    assert found["pydamon_process_working_set_bytes", *of] == 2 * MIB
-    assert found["pydamon_process_resident_bytes", *of] == 64 * MIB
-    assert found["pydamon_process_monitored_bytes", *of] == 20 * MIB
+    values = read(metrics)
+    labels = (str(1 << 30), "redis")
+    assert values["pydamon_process_working_set_bytes", *labels] == 2 * MIB
+    assert values["pydamon_process_resident_bytes", *labels] == 64 * MIB
+    assert values["pydamon_process_monitored_bytes", *labels] == 20 * MIB
     # 10 samples a second found 4 MiB accessed.
-    assert found["pydamon_process_access_bytes_per_second", *of] == 40 * MIB
-    idle = [found["pydamon_process_idle_bytes", *of, s] for s in ("10", "60", "300")]
+    assert values["pydamon_process_access_bytes_per_second", *labels] == 40 * MIB
+    idle = [values["pydamon_process_idle_bytes", *labels, s] for s in ("10", "60", "300")]
     assert idle == [16 * MIB, 16 * MIB, 0]
-    assert found["pydamon_cpu_budget_ratio",] == 0.02
-    assert found["pydamon_monitor_cpu_seconds_total",] == pytest.approx(0.01)
-    assert found["pydamon_window_seconds",] == 1
-    # Such a pid cannot be, so nobody knows its cgroup.
-    assert found["pydamon_cgroup_working_set_bytes", "other"] == 2 * MIB
+    assert values["pydamon_cpu_budget_ratio",] == 0.02
+    assert values["pydamon_monitor_cpu_seconds_total",] == pytest.approx(0.01)
+    assert values["pydamon_window_seconds",] == 1
+    # No process has such a pid, so its cgroup is unknown.
+    assert values["pydamon_cgroup_working_set_bytes", "other"] == 2 * MIB
 
 
-def test_what_is_not_resident_is_not_idle() -> None:
+def test_a_caveat_is_1_with_its_reason_while_it_holds() -> None:
+    metrics = Metrics()
+    assert read(metrics)["pydamon_caveat",] == 0
+    mon = SimpleNamespace(probe_name="exact", caveat="another monitor is at work\x1b")
+    metrics.update(snapshot_of([(1 << 30, "redis")]), cast(Monitor, mon))
+    values = read(metrics)
+    assert values["pydamon_caveat",] == 1
+    assert values["pydamon_caveat_info", r"another monitor is at work\x1b"] == 1
+    assert values["pydamon_probe", "exact"] == 1
+    mon.caveat = ""
+    metrics.update(snapshot_of([(1 << 30, "redis")]), cast(Monitor, mon))
+    values = read(metrics)
+    assert values["pydamon_caveat",] == 0
+    assert not any(key[0] == "pydamon_caveat_info" for key in values)
+
+
+def test_memory_that_is_not_resident_is_not_idle() -> None:
     metrics = Metrics()
     metrics.update(snapshot_of([(1 << 30, "x")], rss_mib=5))
     idle = read(metrics)["pydamon_process_idle_bytes", str(1 << 30), "x", "10"]
-    # 5 MiB but for the working set of 2 are cold; of 18 MiB that may be, 16 are idle.
+    # Of the 5 MiB that are resident 3 are cold; of 18 MiB that may be cold, 16 are idle.
     assert idle == pytest.approx(3 * MIB * 16 / 18, abs=1)
 
 
 def test_processes_of_a_cgroup_are_summed_up(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {1: "/a", 2: "/b", 3: "/a", 4: "/c"}
-    monkeypatch.setattr("pydamon._show.metrics.metrics.cgroup_of", names.__getitem__)
+    monkeypatch.setattr("pydamon._show.metrics.collector.cgroup_of", names.__getitem__)
     metrics = Metrics(processes=2)
     metrics.update(snapshot_of((pid, "x") for pid in names))
-    found = read(metrics)
-    sums = {c: found["pydamon_cgroup_working_set_bytes", c] / MIB for c in ("/a", "/b", "other")}
+    values = read(metrics)
+    sums = {c: values["pydamon_cgroup_working_set_bytes", c] / MIB for c in ("/a", "/b", "other")}
     assert sums == {"/a": 4, "/b": 2, "other": 2}
-    assert found["pydamon_process_working_set_bytes", "", "other"] == 4 * MIB
+    assert values["pydamon_process_working_set_bytes", "", "other"] == 4 * MIB
 
 
 def test_thousands_of_short_lived_processes_leave_no_series() -> None:
@@ -115,12 +134,12 @@ def test_thousands_of_short_lived_processes_leave_no_series() -> None:
         counts.append(len(read(metrics)))
     assert len(set(counts[1:])) == 1
     assert counts[0] < 250
-    found = read(metrics)
-    assert {key[1] for key in found if key[0] == "pydamon_process_working_set_bytes"} == {
+    values = read(metrics)
+    assert {key[1] for key in values if key[0] == "pydamon_process_working_set_bytes"} == {
         str(1 << 30),
         "",
     }
-    assert found["pydamon_process_working_set_bytes", "", "other"] == 200 * 2 * MIB
+    assert values["pydamon_process_working_set_bytes", "", "other"] == 200 * 2 * MIB
     metrics.update(None)
     assert not any("process_" in key[0] for key in read(metrics))
 
@@ -136,13 +155,15 @@ def test_a_process_that_stays_gets_series_of_its_own() -> None:
     assert key in read(metrics)
 
 
-def test_what_services_do_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_work_of_services_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = {"sz_tried": 3, "sz_applied": 2, "nr_tried": 1, "nr_applied": 1, "qt_exceeds": 7}
     status = {"schemes": [{"name": "cold", **numbers}]}
-    monkeypatch.setattr("pydamon._show.metrics.metrics.read_statuses", lambda: {"reclaim": status})
-    found = read(Metrics())
-    assert found["pydamon_scheme_applied_bytes_total", "reclaim", "cold"] == 2
-    assert found["pydamon_scheme_quota_exceeds_total", "reclaim", "cold"] == 7
+    monkeypatch.setattr(
+        "pydamon._show.metrics.collector.read_statuses", lambda: {"reclaim": status}
+    )
+    values = read(Metrics())
+    assert values["pydamon_scheme_applied_bytes_total", "reclaim", "cold"] == 2
+    assert values["pydamon_scheme_quota_exceeds_total", "reclaim", "cold"] == 7
 
 
 def test_they_are_served_on_loopback_alone() -> None:

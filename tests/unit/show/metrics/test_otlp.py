@@ -21,6 +21,7 @@ from opentelemetry.sdk.metrics.export import (
 )
 
 from pydamon._cli.main import main
+from pydamon._model.errors import UsageError
 from pydamon._show.metrics import Metrics
 from pydamon._show.metrics.otlp import push_metrics
 from tests.integration.conftest import running, script
@@ -28,7 +29,7 @@ from tests.unit.show.metrics.test_metrics import read, snapshot_of
 
 
 class Memory(MetricExporter):
-    """Keeps what is pushed, but fails the pushes with these numbers."""
+    """Keeps what is pushed; the pushes with the numbers *failing* fail."""
 
     def __init__(self, *failing: int) -> None:
         super().__init__()
@@ -50,44 +51,45 @@ class Memory(MetricExporter):
         self.enough.set()
 
 
-def test_it_is_what_prometheus_reads() -> None:
+def test_it_pushes_what_prometheus_reads() -> None:
     metrics, memory = Metrics(cpu_budget_percent=2), Memory()
     metrics.update(snapshot_of([(1 << 30, "redis"), (2 << 30, "other")]))
     with push_metrics(metrics, memory):
         pass
     (data,) = memory.pushed[-1].resource_metrics
     assert data.resource.attributes["service.name"] == "pydamon"
-    found = {one.name: one for one in data.scope_metrics[0].metrics}
+    pushed = {metric.name: metric for metric in data.scope_metrics[0].metrics}
     values = {}
-    for name, one in found.items():
-        total = "_total" if isinstance(one.data, Sum) else ""
-        for point in one.data.data_points:
+    for name, metric in pushed.items():
+        total = "_total" if isinstance(metric.data, Sum) else ""
+        for point in metric.data.data_points:
             assert isinstance(point, NumberDataPoint)
             if name.startswith("pydamon"):
                 values[name + total, *(point.attributes or {}).values()] = point.value
     assert values == read(metrics)
-    assert found["pydamon_process_working_set_bytes"].unit == "By"
-    assert found["pydamon_process_access_bytes_per_second"].unit == "By/s"
-    counter = found["pydamon_snapshots"].data
+    assert pushed["pydamon_process_working_set_bytes"].unit == "By"
+    assert pushed["pydamon_process_access_bytes_per_second"].unit == "By/s"
+    counter = pushed["pydamon_snapshots"].data
     assert isinstance(counter, Sum)
     assert counter.is_monotonic
-    assert "process_resident_memory_bytes" in found
+    assert "process_resident_memory_bytes" in pushed
 
 
-def test_what_is_gone_is_pushed_no_more_and_failures_are_said_once() -> None:
-    metrics, memory, said = Metrics(), Memory(1, 2), list[bool]()
+def test_processes_that_are_gone_are_not_pushed_and_failures_are_said_once() -> None:
+    metrics, memory, changes = Metrics(), Memory(1, 2), list[bool]()
     metrics.update(snapshot_of([(1 << 30, "redis")]))
-    with push_metrics(metrics, memory, every_s=0.01, said=said.append):
+    with push_metrics(metrics, memory, every_s=0.01, on_change=changes.append):
         assert memory.enough.wait(20)
         metrics.update(None)
-    assert said == [False, True]
-    names = {one.name for one in memory.pushed[-1].resource_metrics[0].scope_metrics[0].metrics}
+    assert changes == [False, True]
+    scope = memory.pushed[-1].resource_metrics[0].scope_metrics[0]
+    names = {metric.name for metric in scope.metrics}
     assert not any(name.startswith("pydamon_process_") for name in names)
 
 
 @contextmanager
 def collector() -> Iterator[tuple[str, list[ExportMetricsServiceRequest]]]:
-    """A server that takes what is pushed to it: its address, and what came."""
+    """A server that takes pushes: its address, and the requests that came."""
     taken: list[ExportMetricsServiceRequest] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -113,19 +115,21 @@ def collector() -> Iterator[tuple[str, list[ExportMetricsServiceRequest]]]:
 
 
 @pytest.mark.live
+@pytest.mark.long
 def test_the_command_pushes_to_a_collector() -> None:
     with script("print(1, flush=True); input()") as program, collector() as (url, taken):
         command = ["export", "--listen", "0", "--otlp", url, "-d", "1s", str(program.pid)]
         with running(sys.executable, "-m", "pydamon", *command) as export:
             assert export.wait(60) == 0
-    metrics = {one.name: one for one in taken[-1].resource_metrics[0].scope_metrics[0].metrics}
+    scope = taken[-1].resource_metrics[0].scope_metrics[0]
+    metrics = {metric.name: metric for metric in scope.metrics}
     (snapshots,) = metrics["pydamon_snapshots"].sum.data_points
     assert snapshots.as_double >= 1
     assert metrics["process_resident_memory_bytes"].gauge.data_points[0].as_double > 0
 
 
 @pytest.mark.parametrize("url", ["localhost:4318", "ftp://localhost", "http://"])
-def test_what_is_no_collector_is_a_sentence(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_address_is_a_sentence(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "--otlp", url, "1"]) == 1
     assert "not the address of a collector" in capsys.readouterr().err
 
@@ -137,7 +141,14 @@ def test_without_the_extra_it_is_a_sentence(
     monkeypatch.delitem(
         sys.modules, "opentelemetry.exporter.otlp.proto.http.metric_exporter", raising=False
     )
-    for name in [one for one in sys.modules if one.startswith("opentelemetry.exporter.")]:
+    for name in [name for name in sys.modules if name.startswith("opentelemetry.exporter.")]:
         monkeypatch.delitem(sys.modules, name)
     assert main(["export", "--otlp", "http://localhost:4318", "1"]) == 1
     assert "pip install 'pydamon[otel]'" in capsys.readouterr().err
+
+
+def test_pushing_without_the_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.metrics.export", None)
+    with pytest.raises(UsageError) as raised, push_metrics(Metrics(), Memory()):
+        pass
+    assert raised.value.hint == "pip install 'pydamon[otel]'"

@@ -21,14 +21,15 @@ def _dashboard() -> Iterator[str]:
     dashboard = json.loads((_PACKAGING / "grafana/pydamon.json").read_text())
     for panel in dashboard["panels"]:
         yield from (target["expr"] for target in panel["targets"])
-    yield from (one["definition"] for one in dashboard["templating"]["list"] if "definition" in one)
+    variables = dashboard["templating"]["list"]
+    yield from (variable["definition"] for variable in variables if "definition" in variable)
 
 
 def _rules() -> Iterator[str]:
     text = (_PACKAGING / "prometheus/pydamon.rules.yml").read_text()
-    found = re.findall(r"expr: >-\n((?: {10}.*\n)+)", text)
-    assert len(found) == text.count("expr:")
-    yield from found
+    rules = re.findall(r"expr: >-\n((?: {10}.*\n)+)", text)
+    assert len(rules) == text.count("expr:")
+    yield from rules
 
 
 @pytest.mark.parametrize("query", [*_dashboard(), *_rules()])

@@ -1,4 +1,4 @@
-"""Notebooks: what results look like, and the cell magic."""
+"""Notebooks: results show themselves, and the cell magic shows what a cell used."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -14,6 +14,7 @@ from IPython.utils.capture import capture_output
 
 import pydamon
 from pydamon import Access, Phase, Snapshot, Trace, analysis
+from pydamon._model.display import Displayable
 from pydamon._show.notebook import CellUse, to_html
 from tests.recordings import record
 
@@ -61,14 +62,14 @@ def test_a_recording_is_a_picture_and_a_summary(
     (data,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]*)"', html)
     assert base64.b64decode(data).startswith(b"<svg")
     assert "<pre" in html
-    for one in (analysis.working_set(recording), analysis.idle(recording)):
-        assert "<pre" in shown(shell, one)
+    for result in (analysis.working_set(recording), analysis.idle(recording)):
+        assert "<pre" in shown(shell, result)
     assert shown(shell, analysis.heatmap(recording)).startswith("<img")
 
 
-def test_anything_else_is_none() -> None:
+def test_anything_else_is_an_error() -> None:
     with pytest.raises(TypeError, match="int"):
-        to_html(3)
+        to_html(cast(Displayable, 3))
 
 
 @pytest.mark.live
@@ -88,13 +89,14 @@ ran = True
     assert isinstance(use, CellUse)
     assert use.objects["hot"].state == "hot"
     assert use.objects["idle"].state in ("untouched", "cold")
-    (show,) = output.outputs
-    assert "hot" in show.data["text/plain"]
-    assert "<img" in show.data["text/html"]
-    assert "<td>idle</td>" in show.data["text/html"]
+    (display,) = output.outputs
+    assert "hot" in display.data["text/plain"]
+    assert "<img" in display.data["text/html"]
+    assert ">idle</td>" in display.data["text/html"]
 
 
 @pytest.mark.live
+@pytest.mark.long
 def test_a_cell_that_fails_still_fails(shell: InteractiveShell) -> None:
     with capture_output():
         result = run(shell, "%%pydamon\n1 / 0")
@@ -111,9 +113,9 @@ def test_a_cell_that_fails_still_fails(shell: InteractiveShell) -> None:
     ],
 )
 def test_wrong_usage_is_a_line(shell: InteractiveShell, line: str, says: str) -> None:
-    with capture_output() as said:
+    with capture_output() as output:
         result = run(shell, f"%%pydamon {line}\n1")
     assert not result.success
-    (only,) = said.stderr.splitlines()
-    assert only.startswith("UsageError: ")
-    assert says in only
+    (error,) = output.stderr.splitlines()
+    assert error.startswith("UsageError: ")
+    assert says in error

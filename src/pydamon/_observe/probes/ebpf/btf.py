@@ -13,7 +13,6 @@ from pydamon._model.errors import ProbeUnavailable
 
 __all__ = [
     "ARMED",
-    "BATCH",
     "ENTRY",
     "FRAMES",
     "GONE",
@@ -124,8 +123,6 @@ class Btf:
         return at + 1
 
 
-BATCH = 128
-"""MAX_BATCH: entries that one run of a program handles."""
 TABLES = 64
 """MAX_TABLES: page tables that one run of `scan` copies."""
 FRAMES = 256
@@ -193,6 +190,59 @@ ENTRY = np.dtype(
         ("high", "u8"),
         ("hit", "u8", 2),
         ("miss", "u8", 2),
+    ]
+)
+
+LOOKS = 4
+"""MAX_LOOKS: how often an epoch is looked at, at its end too."""
+MOST_ARMED = 128
+"""MAX_ARMED: blocks of one epoch."""
+BLOCK_PAGES = 16
+NEVER = 2**64 - 1
+
+
+class Pace(ctypes.Structure):
+    """struct pace"""
+
+    _fields_ = (
+        ("due", ctypes.c_uint64),
+        ("armed_ns", ctypes.c_uint64),
+        ("after_ns", ctypes.c_uint64 * LOOKS),
+        ("looked_ns", ctypes.c_uint64 * LOOKS),
+        ("busy_ns", ctypes.c_uint64),
+        ("interrupts", ctypes.c_uint64),
+        ("n_looks", ctypes.c_uint32),
+        ("look", ctypes.c_uint32),
+        ("n_armed", ctypes.c_uint32),
+        ("epoch", ctypes.c_uint32),
+    )
+
+
+BLOCK = np.dtype(
+    [
+        ("start", "u8"),
+        ("end", "u8"),
+        ("addr", "u8"),
+        ("sample", "u8"),
+        ("low", "u8"),
+        ("high", "u8"),
+        ("target", "u4"),
+        ("clear_bytes", "u4"),
+        ("period", "u4"),
+        ("phase", "u4"),
+        ("pages", "u4"),
+        ("epochs", "u4"),
+        ("unobservable", "u4"),
+        ("cleared", "u4"),
+        ("seen", "u4", LOOKS),
+        ("hit_epochs", "u4", LOOKS),
+        ("hit", "u8", 2),
+        ("miss", "u8", 2),
+        ("valid", "u2"),
+        ("before", "u2"),
+        ("hot", "u2"),
+        ("state", "u2"),
+        ("young", "u2", LOOKS),
     ]
 )
 

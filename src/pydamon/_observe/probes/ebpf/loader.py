@@ -12,26 +12,32 @@ import errno
 import mmap
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from elftools.common.exceptions import ELFError
-from elftools.elf.elffile import ELFFile
 from numpy.typing import NDArray
 
 from pydamon._model.errors import ProbeError, ProbeUnavailable
 from pydamon._observe.linux.arch import system_call
+from pydamon._observe.probes.ebpf.elf import ElfError, ElfFile
 
 __all__ = ["BpfMap", "BpfObject", "Program"]
 
 _BPF = system_call("bpf")
-_MAP_CREATE, _PROG_LOAD, _PROG_TEST_RUN, _LINK_CREATE, _ITER_CREATE = 0, 5, 10, 28, 33
+_MAP_CREATE, _PROG_LOAD, _PROG_TEST_RUN, _RAW_TRACEPOINT_OPEN = 0, 5, 10, 17
+_LINK_CREATE, _ITER_CREATE = 28, 33
+_BTF_LOAD = 18
 _LOG_BYTES = 1 << 20
 """Room for what the verifier says."""
+_INSTRUCTION_BYTES = 8
+_PSEUDO_MAP_FD, _PSEUDO_FUNC = 1, 4
+_TEXT = ".text"
+"""The section of static functions: the bodies of loops."""
+_BODY_TYPE = 3
+"""The id of the type of a body in what `_load_types` loads."""
 
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 _syscall.restype = ctypes.c_long
@@ -44,6 +50,8 @@ class _ProgramType:
     attach_type: int = 0
     attach_to: str = ""
     flags: int = 0
+    optional: bool = False
+    """Whether everything else works without it."""
 
 
 _PROGRAM_TYPES = {
@@ -51,6 +59,8 @@ _PROGRAM_TYPES = {
     "syscall": _ProgramType(31, flags=1 << 4),
     # An iterator over tasks: a tracing program, attached to a function of its name. Since 5.8.
     "iter/task": _ProgramType(26, 28, "bpf_iter_task"),
+    # What runs at a tracepoint. 4.17; not everybody who may do the rest may do that.
+    "raw_tp/tick": _ProgramType(17, optional=True),
 }
 
 
@@ -95,6 +105,15 @@ class Program:
             raise ProbeError(f"running the BPF program {self.name} failed: {os.strerror(code)}")
         return ctypes.c_int32.from_buffer(self._attr, 4).value
 
+    def attach(self, tracepoint: str) -> int:
+        """Run a program at a tracepoint from now on: a descriptor, which ends that when closed.
+
+        Raises `OSError` where there is no such tracepoint, or where it is not allowed.
+        """
+        name = ctypes.create_string_buffer(tracepoint.encode())
+        attr = struct.pack("=QI4x", ctypes.addressof(name), self.fd)
+        return _bpf(_RAW_TRACEPOINT_OPEN, attr, f"attach to the tracepoint {tracepoint}")
+
     def iterate(self, pidfd: int) -> bool:
         """Run an iterator program over the threads of one process.
 
@@ -137,15 +156,17 @@ class BpfObject:
         self.maps: dict[str, BpfMap] = {}
         self.programs: dict[str, Program] = {}
         try:
-            elf = ELFFile(BytesIO(path.read_bytes()))
+            elf = ElfFile(path.read_bytes())
             table: Any = elf.get_section_by_name(".symtab")
             symbols = list(table.iter_symbols())
-        except (OSError, ELFError, AttributeError) as error:
+        except (OSError, ElfError, AttributeError) as error:
             raise ProbeUnavailable(
                 f"cannot read the BPF object {path.name}: {error}",
                 hint="install pydamon again: the object is built when it is installed",
             ) from None
+        self._types = -1
         try:
+            self._types = _load_types()
             self._create_maps(elf, symbols, entries)
             for section in elf.iter_sections():
                 if section.name in _PROGRAM_TYPES:
@@ -153,6 +174,9 @@ class BpfObject:
         except BaseException:
             self.close()
             raise
+        finally:
+            if self._types >= 0:
+                os.close(self._types)
 
     def close(self) -> None:
         """Unload; mapped memory stays until nobody refers to it."""
@@ -163,7 +187,7 @@ class BpfObject:
         self.maps.clear()
         self.programs.clear()
 
-    def _create_maps(self, elf: ELFFile, symbols: list[Any], entries: Mapping[str, int]) -> None:
+    def _create_maps(self, elf: ElfFile, symbols: list[Any], entries: Mapping[str, int]) -> None:
         section: Any = elf.get_section_by_name("maps")
         index, data = elf.get_section_index("maps"), section.data()
         for symbol in symbols:
@@ -177,27 +201,113 @@ class BpfObject:
                     raise _unavailable(error) from None
 
     def _load_programs(
-        self, elf: ELFFile, section: Any, symbols: list[Any], type_ids: Mapping[str, int]
+        self, elf: ElfFile, section: Any, symbols: list[Any], type_ids: Mapping[str, int]
     ) -> None:
-        code = bytearray(section.data())
-        relocations: Any = elf.get_section_by_name(f".rel{section.name}")
-        for relocation in relocations.iter_relocations() if relocations else ():
-            # A 64-bit load of a map's address: replace the address by the map's descriptor.
-            at = relocation["r_offset"]
-            code[at + 1] |= 1 << 4  # BPF_PSEUDO_MAP_FD
-            name = symbols[relocation["r_info_sym"]].name
-            struct.pack_into("=I", code, at + 4, self.maps[name].fd)
         kind = _PROGRAM_TYPES[section.name]
+        linker = _Linker(elf, symbols, {name: item.fd for name, item in self.maps.items()})
         index = elf.get_section_index(section.name)
         for symbol in symbols:
             if symbol["st_shndx"] == index and symbol["st_info"]["type"] == "STT_FUNC":
-                begin, size = symbol["st_value"], symbol["st_size"]
                 attach_to = type_ids[kind.attach_to] if kind.attach_to else 0
-                fd = _load(symbol.name, kind, bytes(code[begin : begin + size]), attach_to)
+                code, starts = linker.linked(section.name, symbol)
+                try:
+                    fd = _load(symbol.name, kind, code, attach_to, starts, self._types)
+                except ProbeUnavailable:
+                    if not kind.optional:
+                        raise
+                    continue
                 self.programs[symbol.name] = Program(symbol.name, fd)
 
 
-def _load(name: str, kind: _ProgramType, code: bytes, attach_to: int) -> int:
+class _Linker:
+    """Puts programs together: their code, the bodies of their loops, and the maps they use."""
+
+    def __init__(self, elf: ElfFile, symbols: list[Any], map_fds: Mapping[str, int]) -> None:
+        self._elf = elf
+        self._symbols = symbols
+        self._map_fds = map_fds
+        self._text = elf.get_section_index(_TEXT)
+        self._bodies = {
+            symbol["st_value"]: symbol
+            for symbol in symbols
+            if symbol["st_shndx"] == self._text and symbol["st_info"]["type"] == "STT_FUNC"
+        }
+
+    def linked(self, section: str, symbol: Any) -> tuple[bytes, list[int]]:
+        """The code of a program with the bodies behind it, and where each function begins.
+
+        Offsets are in instructions.
+        """
+        code = bytearray()
+        starts: dict[int, int] = {}
+        """Of each body, by its place in the object, where it begins in *code*."""
+        references: list[tuple[int, int]] = []
+        todo = [(section, symbol)]
+        functions = [0]
+        while todo:
+            name, function = todo.pop(0)
+            begin = function["st_value"]
+            if name == _TEXT:
+                if begin in starts:
+                    continue
+                starts[begin] = len(code)
+                functions.append(len(code) // _INSTRUCTION_BYTES)
+            shift = len(code) - begin
+            end = begin + function["st_size"]
+            code += self._elf.get_section_by_name(name).data()[begin:end]  # type: ignore[union-attr]
+            for at, target in self._relocations(name, begin, end):
+                place = at + shift
+                if target["st_shndx"] == self._text:
+                    # The address of a body: the object's has its place in the section.
+                    (body,) = struct.unpack_from("=I", code, place + 4)
+                    references.append((place, body + target["st_value"]))
+                    todo.append((_TEXT, self._bodies[body + target["st_value"]]))
+                else:
+                    # A 64-bit load of a map's address: name the map by its descriptor instead.
+                    code[place + 1] |= _PSEUDO_MAP_FD << 4
+                    struct.pack_into("=I", code, place + 4, self._map_fds[target.name])
+        for place, body in references:
+            code[place + 1] |= _PSEUDO_FUNC << 4
+            distance = (starts[body] - place) // _INSTRUCTION_BYTES - 1
+            struct.pack_into("=i", code, place + 4, distance)
+        return bytes(code), functions
+
+    def _relocations(self, section: str, begin: int, end: int) -> Iterator[tuple[int, Any]]:
+        relocations: Any = self._elf.get_section_by_name(f".rel{section}")
+        for relocation in relocations.iter_relocations() if relocations else ():
+            if begin <= relocation["r_offset"] < end:
+                yield relocation["r_offset"], self._symbols[relocation["r_info_sym"]]
+
+
+def _load_types() -> int:
+    """Types for functions whose address is taken: the kernel asks for some. A descriptor.
+
+    It wants to know that the body of a loop is a static function, and no more: one type does for
+    all of them.
+    """
+    strings = b"\0int\0body\0"
+    types = struct.pack(
+        "=3II 3I 3I",
+        # [1] int, of 32 bits, signed
+        *(1, 1 << 24, 4, 1 << 24 | 32),
+        # [2] a function that returns [1]; its arguments do not matter
+        *(0, 13 << 24, 1),
+        # [3] "body", a static function of type [2]
+        *(5, 12 << 24, 2),
+    )
+    header = struct.pack("=HBBI4I", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings))
+    buffer = ctypes.create_string_buffer(header + types + strings)
+    attr = struct.pack("=QQ3I", ctypes.addressof(buffer), 0, len(buffer) - 1, 0, 0)
+    return _bpf(_BTF_LOAD, attr, "load BTF")
+
+
+def _load(
+    name: str, kind: _ProgramType, code: bytes, attach_to: int, starts: list[int], types: int
+) -> int:
+    """Load a program whose functions begin at *starts*, in instructions."""
+    functions = struct.pack(f"={2 * len(starts)}I", *(n for at in starts for n in (at, _BODY_TYPE)))
+    function_info = ctypes.create_string_buffer(functions)
+    has_bodies = len(starts) > 1
     instructions = ctypes.create_string_buffer(code, len(code))
     licence = ctypes.create_string_buffer(b"Dual MIT/GPL")
 
@@ -205,10 +315,16 @@ def _load(name: str, kind: _ProgramType, code: bytes, attach_to: int) -> int:
         log_address = ctypes.addressof(log) if log else 0
         return struct.pack(
             "=2IQQ2IQ2I16s4IQ2IQ2I",
-            *(kind.number, len(code) // 8),
+            *(kind.number, len(code) // _INSTRUCTION_BYTES),
             *(ctypes.addressof(instructions), ctypes.addressof(licence)),
             *(1 if log else 0, _LOG_BYTES if log else 0, log_address),
-            *(0, kind.flags, _name(name), 0, kind.attach_type, 0, 0, 0, 0, 0, 0, 0, attach_to),
+            *(0, kind.flags, _name(name), 0, kind.attach_type),
+            *(
+                (types, 8, ctypes.addressof(function_info), len(starts))
+                if has_bodies
+                else (0, 0, 0, 0)
+            ),
+            *(0, 0, 0, attach_to),
         )
 
     what = f"load the BPF program {name}"

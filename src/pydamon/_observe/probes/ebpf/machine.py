@@ -34,12 +34,18 @@ from pydamon._observe.probes.ebpf.btf import (
     Control,
     offset_of,
 )
-from pydamon._observe.probes.ebpf.loader import BpfObject
+from pydamon._observe.probes.ebpf.loader import BpfMap, BpfObject, Program
 from pydamon._observe.probes.ebpf.structpage import StructPage, find_struct_page
 
-__all__ = ["Machine"]
+__all__ = ["LOOPING_OBJECT", "Machine"]
 
-OBJECT = Path(__file__).with_name("sampler.bpf.o")
+_PLACE = Path(__file__).parent
+LOOPING_OBJECT = _PLACE / "sampler.bpf.o"
+"""The programs, with loops that the kernel runs, of any length (Linux 5.17)."""
+_BOUNDED_OBJECT = _PLACE / "sampler_bounded.bpf.o"
+"""The same for older kernels, whose verifier follows every turn of every loop."""
+_BOUND = 128
+"""MAX_BATCH: the turns of its loops."""
 
 
 class Machine:
@@ -54,11 +60,9 @@ class Machine:
     def __init__(self, max_entries: int, max_targets: int) -> None:
         refuse_unless_x86_64("page tables are")
         kernel = _kernel()
-        self._object = BpfObject(
-            OBJECT,
-            {"entries": max_entries, "targets": max_targets + 1},
-            {"bpf_iter_task": kernel.iter_task},
-        )
+        sizes = {"entries": max_entries, "blocks": max_entries, "targets": max_targets + 1}
+        self._object, self.batch = _loaded(sizes, {"bpf_iter_task": kernel.iter_task})
+        """`batch`: how many regions one run of a program goes through."""
         maps, programs = self._object.maps, self._object.programs
         self.control = Control.from_buffer(maps["controls"].memory)
         self._own_target = max_targets
@@ -93,6 +97,16 @@ class Machine:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def maps(self) -> dict[str, BpfMap]:
+        """The maps by name."""
+        return self._object.maps
+
+    @property
+    def programs(self) -> dict[str, Program]:
+        """The programs by name: those that this kernel, and this user's rights, allow."""
+        return self._object.programs
 
     def close(self) -> None:
         """Unload the programs; the memory of the maps is released with the last view of it."""
@@ -239,3 +253,11 @@ def _kernel() -> _Kernel:
         btf.offset_of("task_struct", "tgid"),
         btf.offset_of("mm_struct", "pgd"),
     )
+
+
+def _loaded(sizes: dict[str, int], type_ids: dict[str, int]) -> tuple[BpfObject, int]:
+    """The programs, and how many turns their loops may take."""
+    try:
+        return BpfObject(LOOPING_OBJECT, sizes, type_ids), sizes["entries"]
+    except ProbeUnavailable:
+        return BpfObject(_BOUNDED_OBJECT, sizes, type_ids), _BOUND

@@ -14,6 +14,7 @@
  */
 
 typedef unsigned char u8;
+typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
@@ -27,6 +28,22 @@ static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
 static u32 (*bpf_get_prandom_u32)(void) = (void *)7;
 static long (*bpf_probe_read_kernel)(void *to, u32 size, const void *from) = (void *)113;
 
+/*
+ * Loops: bpf_loop (5.17), of which the verifier looks at one turn; older kernels have it look at
+ * every turn, which takes seconds.
+ */
+#ifdef WITHOUT_BPF_LOOP
+#define LOOP_BODY inline
+#define FOR_EACH(count, most, body, context)                                                      \
+	for (u32 turn = 0; turn < (most) && turn < (count); turn++)                               \
+		if (body(turn, context))                                                          \
+			break
+#else
+#define LOOP_BODY __attribute__((noinline))
+static long (*bpf_loop)(u32 count, void *body, void *context, u64 flags) = (void *)181;
+#define FOR_EACH(count, most, body, context) bpf_loop(count, body, context, 0)
+#endif
+
 /* Read by the loader, which makes the maps; see loader.py. */
 struct map_def {
 	u32 type, key_size, value_size, max_entries, flags;
@@ -35,7 +52,7 @@ struct map_def {
 	struct map_def name SEC("maps") = { BPF_MAP_TYPE_ARRAY, sizeof(u32),   \
 					    sizeof(value), entries, BPF_F_MMAPABLE }
 
-#define MAX_BATCH 128 /* The verifier checks every turn of the loop: 0.1 s for so many. */
+#define MAX_BATCH 128 /* turns of a loop where the verifier checks each: 0.1 s for so many */
 #define MAX_TABLES 64
 #define MAX_FRAMES 256
 
@@ -356,40 +373,92 @@ static inline void pick(struct control *c, struct target *t, struct entry *e, u3
 		e->state = PENDING;
 }
 
+/* What the body of a loop knows. */
+struct pace;
+struct loop {
+	struct control *c;
+	struct pace *p;
+	u32 target; /* of the turn before, plus 1: regions of a target come in runs */
+	u32 look;
+};
+
+/* The page table of a target; 0 where its task has another address space by now. */
+static inline u64 table_of(struct loop *l, u32 index)
+{
+	struct target *t;
+
+	if (l->target == index + 1) {
+		t = bpf_map_lookup_elem(&targets, &index);
+		return t && !t->gone ? t->pgd : 0;
+	}
+	l->target = index + 1;
+	t = get_target(l->c, index);
+	return t ? t->pgd : 0;
+}
+
+static LOOP_BODY int tick_entry(u32 turn, struct loop *l)
+{
+	u32 index = l->c->first + turn, target, shift;
+	struct entry *e = bpf_map_lookup_elem(&entries, &index);
+	struct target *t;
+	u64 pgd;
+
+	if (!e)
+		return 1;
+	target = e->target;
+	pgd = table_of(l, target);
+	t = bpf_map_lookup_elem(&targets, &target);
+	if (!pgd || !t) {
+		e->state = IDLE;
+		return 0;
+	}
+	if (l->c->check && e->state == ARMED)
+		check(e, look_at(l->c, pgd, e->addr, &shift));
+	if (l->c->pick)
+		pick(l->c, t, e, index);
+	else
+		e->state = IDLE;
+	return 0;
+}
+
 /* One sampling interval: check the samples of `count` entries, and choose new ones. */
 SEC("syscall") int tick(void *ctx)
 {
 	struct control *c = get_control();
-	struct target *t = 0;
-	u32 shift, last = ~0U;
+	struct loop l = { .c = c };
 
 	if (!c)
 		return -1;
-	for (u32 i = 0; i < MAX_BATCH; i++) {
-		u32 index = c->first + i;
-		struct entry *e;
+	FOR_EACH(c->count, MAX_BATCH, tick_entry, &l);
+	return 0;
+}
 
-		if (i >= c->count)
-			break;
-		e = bpf_map_lookup_elem(&entries, &index);
-		if (!e)
-			break;
-		/* Entries of a target follow one another, and it does not change within a call. */
-		if (e->target != last) {
-			last = e->target;
-			t = get_target(c, last);
-		}
-		if (!t) {
-			e->state = IDLE;
-			continue;
-		}
-		if (c->check && e->state == ARMED)
-			check(e, look_at(c, t->pgd, e->addr, &shift));
-		if (c->pick)
-			pick(c, t, e, index);
-		else
-			e->state = IDLE;
+static LOOP_BODY int verify_sample(u32 turn, struct loop *l)
+{
+	u32 slot = l->c->first + turn, n = l->c->n_ranges, shift, *index, *doubt;
+	struct entry *e;
+	u64 pgd;
+
+	index = bpf_map_lookup_elem(&pending, &slot);
+	if (!index)
+		return 1;
+	e = bpf_map_lookup_elem(&entries, index);
+	if (!e || e->state != PENDING)
+		return 0;
+	pgd = table_of(l, e->target);
+	if (!pgd) {
+		e->state = IDLE;
+		return 0;
 	}
+	if (!is_accessed(look_at(l->c, pgd, e->addr, &shift))) {
+		e->state = ARMED;
+		return 0;
+	}
+	doubt = bpf_map_lookup_elem(&pending, &n);
+	if (!doubt)
+		return 1;
+	*doubt = *index;
+	l->c->n_ranges = n + 1;
 	return 0;
 }
 
@@ -401,39 +470,11 @@ SEC("syscall") int tick(void *ctx)
 SEC("syscall") int verify(void *ctx)
 {
 	struct control *c = get_control();
-	u32 shift;
+	struct loop l = { .c = c };
 
 	if (!c)
 		return -1;
-	for (u32 i = 0; i < MAX_BATCH; i++) {
-		u32 slot = c->first + i, n = c->n_ranges;
-		struct entry *e;
-		struct target *t;
-		u32 *index, *doubt;
-
-		if (i >= c->count)
-			break;
-		index = bpf_map_lookup_elem(&pending, &slot);
-		if (!index)
-			break;
-		e = bpf_map_lookup_elem(&entries, index);
-		if (!e || e->state != PENDING)
-			continue;
-		t = get_target(c, e->target);
-		if (!t) {
-			e->state = IDLE;
-			continue;
-		}
-		if (!is_accessed(look_at(c, t->pgd, e->addr, &shift))) {
-			e->state = ARMED;
-			continue;
-		}
-		doubt = bpf_map_lookup_elem(&pending, &n);
-		if (!doubt)
-			break;
-		*doubt = *index;
-		c->n_ranges = n + 1;
-	}
+	FOR_EACH(c->count, MAX_BATCH, verify_sample, &l);
 	return 0;
 }
 
@@ -459,44 +500,52 @@ static inline u64 walk_to(const struct control *c, u64 pgd, u64 addr, u32 bottom
 /* The value in `parents` of a place whose target is gone. */
 #define GONE (~0ULL)
 
+static LOOP_BODY int copy_table(u32 slot, struct loop *l)
+{
+	struct place *place = bpf_map_lookup_elem(&places, &slot);
+	struct table *table = bpf_map_lookup_elem(&tables, &slot);
+	u64 *parent = bpf_map_lookup_elem(&parents, &slot), e, at, pgd;
+	struct control *c = l->c;
+
+	if (!place || !table || !parent)
+		return 1;
+	pgd = table_of(l, place->target);
+	if (!pgd) {
+		*parent = GONE;
+		return 0;
+	}
+	if (c->shift >= top_shift(c)) {
+		e = PRESENT;
+		at = pgd;
+	} else {
+		e = walk_to(c, pgd, place->addr, c->shift);
+		at = c->direct_map + (e & c->phys_mask);
+	}
+	if (is_present(e) && !is_leaf(e) && bpf_probe_read_kernel(table, sizeof(*table), (void *)at))
+		e = 0;
+	*parent = e;
+	return 0;
+}
+
 /* Copy `count` tables of page tables, at one level, of the listed `places`. */
 SEC("syscall") int scan(void *ctx)
 {
 	struct control *c = get_control();
+	struct loop l = { .c = c };
 
 	if (!c)
 		return -1;
-	for (u32 i = 0; i < MAX_TABLES; i++) {
-		u32 slot = i;
-		struct table *table;
-		struct target *t;
-		struct place *place;
-		u64 *parent, e, at;
+	FOR_EACH(c->count, MAX_TABLES, copy_table, &l);
+	return 0;
+}
 
-		if (i >= c->count)
-			break;
-		place = bpf_map_lookup_elem(&places, &slot);
-		table = bpf_map_lookup_elem(&tables, &slot);
-		parent = bpf_map_lookup_elem(&parents, &slot);
-		if (!place || !table || !parent)
-			break;
-		t = get_target(c, place->target);
-		if (!t) {
-			*parent = GONE;
-			continue;
-		}
-		if (c->shift >= top_shift(c)) {
-			e = PRESENT;
-			at = t->pgd;
-		} else {
-			e = walk_to(c, t->pgd, place->addr, c->shift);
-			at = c->direct_map + (e & c->phys_mask);
-		}
-		if (is_present(e) && !is_leaf(e) &&
-		    bpf_probe_read_kernel(table, sizeof(*table), (void *)at))
-			e = 0;
-		*parent = e;
-	}
+static LOOP_BODY int look_for_young(u32 slot, struct loop *l)
+{
+	u64 *frame = bpf_map_lookup_elem(&frames, &slot);
+
+	if (!frame)
+		return 1;
+	*frame = is_young(l->c, *frame);
 	return 0;
 }
 
@@ -504,20 +553,11 @@ SEC("syscall") int scan(void *ctx)
 SEC("syscall") int find_young(void *ctx)
 {
 	struct control *c = get_control();
+	struct loop l = { .c = c };
 
 	if (!c)
 		return -1;
-	for (u32 i = 0; i < MAX_FRAMES; i++) {
-		u32 slot = i;
-		u64 *frame;
-
-		if (i >= c->count)
-			break;
-		frame = bpf_map_lookup_elem(&frames, &slot);
-		if (!frame)
-			break;
-		*frame = is_young(c, *frame);
-	}
+	FOR_EACH(c->count, MAX_FRAMES, look_for_young, &l);
 	return 0;
 }
 
@@ -585,6 +625,10 @@ SEC("iter/task") int find_task(struct task_iter *ctx)
 	t->gone = 0;
 	return 0;
 }
+
+#ifndef WITHOUT_BPF_LOOP
+#include "survival.bpf.h"
+#endif
 
 /* Its helpers are for programs under a licence compatible with the kernel's. */
 char _license[] SEC("license") = "Dual MIT/GPL";

@@ -25,6 +25,7 @@ from pydamon._model.ranges import (
 from pydamon._model.runs import Runs, expand
 from pydamon._model.spots import SPOT_BYTES
 from pydamon._model.stretches import Stretches
+from pydamon._model.unique import unique
 from pydamon._observe.linux.arch import (
     PAGE_SHIFT,
     PAGE_TABLES,
@@ -285,7 +286,7 @@ def _blocks_of(
     blocks = np.logical_or.reduce(by_block, axis=2)
     blocks[coarse] = True
     row, block = np.nonzero(blocks)
-    start = np.unique(keys[row] + block * _BLOCK_PAGES)
+    start = unique(keys[row] + block * _BLOCK_PAGES)
     return join(np.stack([start, start + _BLOCK_PAGES], axis=1), _GAP_PAGES)
 
 

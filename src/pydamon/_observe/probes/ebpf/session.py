@@ -23,6 +23,7 @@ from pydamon._model.ranges import (
 )
 from pydamon._model.regions import RegionTable
 from pydamon._model.stretches import Stretches
+from pydamon._model.unique import unique
 from pydamon._observe.linux import madvise
 from pydamon._observe.linux.madvise import clear_ranges, clear_refs, may_clear
 from pydamon._observe.linux.pages import ProcessPages
@@ -36,7 +37,7 @@ from pydamon._observe.probes.base import (
     Session,
     sampling_schedule,
 )
-from pydamon._observe.probes.ebpf.btf import ARMED, BATCH, IDLE
+from pydamon._observe.probes.ebpf.btf import ARMED, IDLE
 from pydamon._observe.probes.ebpf.machine import Machine
 from pydamon._observe.probes.ebpf.populated import populated
 from pydamon._observe.probes.ebpf.readback import ReadBack
@@ -139,8 +140,9 @@ class EbpfSession(Session):
     def tick(self, last: bool = False) -> None:
         control, count = self._machine.control, self._count
         control.check, control.pick, control.n_ranges = self._armed, not last, 0
-        for first in range(0, count, BATCH):
-            control.first, control.count = first, min(BATCH, count - first)
+        batch = self._machine.batch
+        for first in range(0, count, batch):
+            control.first, control.count = first, min(batch, count - first)
             self._machine.tick.run()
         self._armed = not last
         control.tick += 1
@@ -278,7 +280,7 @@ class EbpfSession(Session):
         rows = self._scanner.read(stretches)
         if rows.huge.any():
             targets, _ = from_order_keys(rows.keys[rows.huge])
-            self._has_huge |= {self._processes[target] for target in np.unique(targets).tolist()}
+            self._has_huge |= {self._processes[target] for target in unique(targets).tolist()}
         accessed = rows.flat(rows.accessed)
         stuck = np.zeros(len(accessed), np.bool_)
         if clear and accessed.any():
@@ -309,8 +311,8 @@ class EbpfSession(Session):
         self.interruption_ns += time.thread_time_ns() - begin_ns
         control = machine.control
         control.n_ranges = 0
-        for first in range(0, count, BATCH):
-            control.first, control.count = first, min(BATCH, count - first)
+        for first in range(0, count, machine.batch):
+            control.first, control.count = first, min(machine.batch, count - first)
             machine.verify.run()
         if control.n_ranges:
             self._resolve(machine.pending[: control.n_ranges].tolist())

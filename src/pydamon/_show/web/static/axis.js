@@ -1,4 +1,4 @@
-// An address axis without the gaps between what was monitored; positions on it count pages.
+// An address axis without the gaps between mappings; positions on it count pages.
 
 export class Axis {
   constructor(segments) {
@@ -11,7 +11,7 @@ export class Axis {
     }
   }
 
-  // All that one process had in any of the frames.
+  // The axis of all addresses that a target has in any of the frames.
   static of(frames, id) {
     const blocks = [];
     for (const frame of frames) {
@@ -35,7 +35,7 @@ export class Axis {
     return new Axis(segments);
   }
 
-  // Where a page lies; one in a gap lies where the next segment begins.
+  // The position of a page; a page in a gap lies where the next segment begins.
   position(page) {
     let low = 0, high = this.segments.length;
     while (low < high) {
@@ -54,6 +54,7 @@ export class Axis {
     return this.segments[i][0] + Math.floor(position - this.begins[i]);
   }
 
+  // The axis between two positions.
   part(low, high) {
     const segments = [];
     this.segments.forEach(([start, end], i) => {
@@ -80,7 +81,7 @@ export function hottest(axis, frames, id) {
       }
     }
   }
-  const total = heat.reduce((sum, one) => sum + one, 0);
+  const total = heat.reduce((sum, weight) => sum + weight, 0);
   if (total === 0) return [0, axis.length];
   let best = [0, cells], beyond = 0, sum = 0;
   for (let first = 0; first < cells; sum -= heat[first++]) {
@@ -95,7 +96,7 @@ export function hottest(axis, frames, id) {
   ];
 }
 
-// Add a weight to cells from one place to another, to the cells at the ends in part.
+// Add a weight to the cells between two places; the cells at the ends get their share of it.
 export function spread(cells, low, high, weight) {
   const first = Math.max(0, Math.floor(low)), last = Math.min(cells.length, Math.ceil(high));
   for (let i = first; i < last; i++) {

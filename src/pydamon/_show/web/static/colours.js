@@ -1,5 +1,5 @@
-// Dark violet to pale yellow, ever lighter, so that every kind of colour vision tells them apart;
-// on light paper the other way round, ever darker. The anchors are those of views/colours.py.
+// Dark violet to pale yellow: lightness only grows, so that colour-blind readers can tell the rates
+// apart. On light paper the order is reversed. _show/scales.py has the same anchors.
 
 const ANCHORS = [
   [16, 10, 46], [66, 10, 104], [125, 30, 109], [180, 48, 92],
@@ -22,8 +22,8 @@ export function palette() {
   for (let i = 0; i < 256; i++) {
     const place = ((dark.matches ? i : 255 - i) / 255) * (ANCHORS.length - 1);
     const low = Math.min(ANCHORS.length - 2, Math.floor(place));
-    const [r, g, b] = ANCHORS[low].map((one, channel) =>
-      Math.round(one + (place - low) * (ANCHORS[low + 1][channel] - one)));
+    const [r, g, b] = ANCHORS[low].map((value, channel) =>
+      Math.round(value + (place - low) * (ANCHORS[low + 1][channel] - value)));
     colours[i] = (255 << 24) | (b << 16) | (g << 8) | r;
   }
   return colours;

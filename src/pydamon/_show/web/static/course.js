@@ -1,4 +1,4 @@
-// The working set over time, on which a span of time can be picked.
+// The working set over time; dragging over it picks a span of time.
 
 import { variable } from "./colours.js";
 import { frameAt, workingSet } from "./frames.js";
@@ -6,23 +6,24 @@ import { frameAt, workingSet } from "./frames.js";
 const CLICK_PX = 4;
 
 export class Course {
-  picked = null; // from when to when
-  #held = null;
+  picked = null; // from and to, in ms
+  #pressedX = null;
 
   constructor(canvas, onPick) {
     this.canvas = canvas;
     canvas.addEventListener("pointerdown", (event) => {
       canvas.setPointerCapture(event.pointerId);
-      this.#held = event.offsetX;
+      this.#pressedX = event.offsetX;
     });
     canvas.addEventListener("pointermove", (event) => {
-      if (this.#held === null || Math.abs(event.offsetX - this.#held) < CLICK_PX) return;
-      this.picked = [this.#held, event.offsetX].sort((a, b) => a - b).map((x) => this.#time(x));
+      if (this.#pressedX === null || Math.abs(event.offsetX - this.#pressedX) < CLICK_PX) return;
+      this.picked = [this.#pressedX, event.offsetX].sort((a, b) => a - b).map((x) => this.#time(x));
       onPick();
     });
     canvas.addEventListener("pointerup", (event) => {
-      const clicked = this.#held !== null && Math.abs(event.offsetX - this.#held) < CLICK_PX;
-      this.#held = null;
+      const clicked =
+        this.#pressedX !== null && Math.abs(event.offsetX - this.#pressedX) < CLICK_PX;
+      this.#pressedX = null;
       if (clicked) {
         this.picked = null;
         onPick();
@@ -35,14 +36,16 @@ export class Course {
     return this.start + share * (this.end - this.start);
   }
 
-  // What is picked goes along, if it was picked up to the end and the end moves on.
+  // A span that was picked up to the end moves on with the end.
   follow(end) {
-    if (!this.picked || this.#held !== null || this.end === undefined) return;
+    if (!this.picked || this.#pressedX !== null || this.end === undefined) return;
     const step = end - this.end;
-    if (step > 0 && this.picked[1] >= this.end) this.picked = this.picked.map((one) => one + step);
+    if (step > 0 && this.picked[1] >= this.end) {
+      this.picked = this.picked.map((time) => time + step);
+    }
   }
 
-  // Draw all frames; the largest working set among them.
+  // Draw all frames; returns the largest working set.
   draw(frames, id, start, end) {
     this.follow(end);
     Object.assign(this, { start, end });
@@ -50,7 +53,7 @@ export class Course {
     const width = (canvas.width = Math.max(1, canvas.clientWidth));
     const height = (canvas.height = Math.max(1, canvas.clientHeight));
     const sizes = new Map(frames.map((frame) => [frame, workingSet(frame, id)]));
-    const top = Math.max(0, ...[...sizes.values()].map((one) => one ?? 0));
+    const top = Math.max(0, ...[...sizes.values()].map((bytes) => bytes ?? 0));
     const context = canvas.getContext("2d");
     context.fillStyle = variable("--course");
     for (let x = 0; x < width && top; x++) {
@@ -59,7 +62,7 @@ export class Course {
       context.fillRect(x, height - tall, 1, tall);
     }
     if (this.picked) {
-      const [from, to] = this.picked.map((one) => ((one - start) / (end - start)) * width);
+      const [from, to] = this.picked.map((time) => ((time - start) / (end - start)) * width);
       context.fillStyle = variable("--picked");
       context.fillRect(0, 0, from, height);
       context.fillRect(to, 0, width - to, height);

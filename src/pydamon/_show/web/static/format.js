@@ -1,4 +1,4 @@
-// Numbers as they stand on the page.
+// Numbers and names as people read them.
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 

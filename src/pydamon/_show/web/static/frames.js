@@ -1,6 +1,6 @@
-// The frames that there are, as the server sends them: see web/encode.py.
+// The frames that the server has sent so far; web/app.py encodes them.
 
-// Addresses become page numbers from 0 on, and rates 0 to 1.
+// Turn relative page numbers into absolute ones, and rates into shares of 1.
 function decode(frame) {
   const { low: steps, pages, rate } = frame.spans;
   const low = new Float64Array(steps.length), high = new Float64Array(steps.length);
@@ -11,7 +11,7 @@ function decode(frame) {
   }
   frame.spans.low = low;
   frame.spans.high = high;
-  frame.spans.rate = Float32Array.from(rate, (one) => one / 1000);
+  frame.spans.rate = Float32Array.from(rate, (share) => share / 1000);
   frame.bounds = new Map();
   const target = frame.spans.target;
   for (let i = 0; i < target.length; i++) {
@@ -26,7 +26,7 @@ function decode(frame) {
 export class Frames {
   all = [];
 
-  // A frame takes the place of those whose time it covers.
+  // A new frame replaces the frames whose time it covers.
   add(data) {
     const frame = decode(JSON.parse(data));
     let first = this.all.length;
@@ -40,18 +40,18 @@ export class Frames {
     this.all = [];
   }
 
-  // Those that are in a span of time at least in part.
+  // The frames that lie in a span of time, at least in part.
   between(start, end) {
     return this.all.filter((frame) => frame.start < end && frame.end > start);
   }
 
-  // Every target, with what to call it.
+  // The label of every target by its id.
   targets() {
-    const found = new Map();
+    const labels = new Map();
     for (const frame of this.all) {
-      for (const [id, name] of frame.targets) found.set(id, name);
+      for (const [id, label] of frame.targets) labels.set(id, label);
     }
-    return found;
+    return labels;
   }
 }
 
@@ -84,9 +84,9 @@ export function frameAt(frames, time) {
   return low < frames.length && frames[low].start <= time ? frames[low] : null;
 }
 
-// The means of mappings over frames, by the time that each has measured.
+// The mean sums of each mapping over frames, weighted by the time that each frame measured.
 export function mappings(frames, id, columns) {
-  const found = new Map();
+  const sumsByName = new Map();
   let measured = 0;
   for (const frame of frames) {
     measured += frame.measured;
@@ -94,12 +94,12 @@ export function mappings(frames, id, columns) {
     for (let i = 0; i < target.length; i++) {
       if (frame.targets[target[i]][0] !== id) continue;
       const key = frame.names[name[i]];
-      const one = found.get(key) ?? Object.fromEntries(columns.map((column) => [column, 0]));
-      for (const column of columns) one[column] += frame.sums[column][i] * frame.measured;
-      found.set(key, one);
+      const sums = sumsByName.get(key) ?? Object.fromEntries(columns.map((column) => [column, 0]));
+      for (const column of columns) sums[column] += frame.sums[column][i] * frame.measured;
+      sumsByName.set(key, sums);
     }
   }
-  return [...found].map(([name, sums]) => {
+  return [...sumsByName].map(([name, sums]) => {
     const row = { name };
     for (const column of columns) row[column] = sums[column] / measured;
     return row;

@@ -12,7 +12,7 @@ const TOO_WIDE = 2;
 const GREY = 0xff808080; // alpha, blue, green, red
 
 export class Heat {
-  addresses = "hottest"; // or "all", or two pages
+  addresses = "hottest"; // or "all", or a pair of pages
   axis = new Axis([]);
   top = 1;
   #frames = [];
@@ -22,14 +22,13 @@ export class Heat {
     this.canvas = canvas;
   }
 
-  // Draw one process in some frames, from one time to another.
+  // Draw the frames of a target from one time to another.
   draw(frames, id, start, end) {
     Object.assign(this, { id, start, end });
     this.#frames = frames;
-    const every = Axis.of(frames, id);
-    this.every = every;
-    const [low, high] = this.#bounds(every);
-    this.axis = every.part(low, high);
+    this.whole = Axis.of(frames, id);
+    const [low, high] = this.#bounds(this.whole);
+    this.axis = this.whole.part(low, high);
     const { canvas } = this;
     const width = (canvas.width = Math.max(1, canvas.clientWidth));
     const height = (canvas.height = Math.max(1, canvas.clientHeight));
@@ -43,26 +42,26 @@ export class Heat {
       shown.push(frame);
       if (frame && !columns.has(frame)) columns.set(frame, this.#column(frame, rows));
     }
-    this.top = TOPS.find((one) => this.top <= one) ?? 1;
+    this.top = TOPS.find((top) => this.top <= top) ?? 1;
     this.#paint(shown, columns, rows, width, height);
   }
 
-  #bounds(every) {
-    if (this.addresses === "all") return [0, every.length];
-    if (this.addresses !== "hottest") return this.addresses.map((page) => every.position(page));
-    const wanted = hottest(every, this.#frames, this.id);
-    // It does not jump with every step of what is hot.
+  // The positions to draw between; "hottest" keeps its bounds while they fit well enough.
+  #bounds(whole) {
+    if (this.addresses === "all") return [0, whole.length];
+    if (this.addresses !== "hottest") return this.addresses.map((page) => whole.position(page));
+    const wanted = hottest(whole, this.#frames, this.id);
     if (this.#kept?.id === this.id) {
-      const [low, high] = this.#kept.pages.map((page) => every.position(page));
+      const [low, high] = this.#kept.pages.map((page) => whole.position(page));
       const inside = low <= wanted[0] && wanted[1] <= high;
       if (inside && high - low <= TOO_WIDE * (wanted[1] - wanted[0])) return [low, high];
     }
-    const pages = [every.page(wanted[0]), every.page(Math.max(0, wanted[1] - 1)) + 1];
-    if (every.length) this.#kept = { id: this.id, pages };
+    const pages = [whole.page(wanted[0]), whole.page(Math.max(0, wanted[1] - 1)) + 1];
+    if (whole.length) this.#kept = { id: this.id, pages };
     return wanted;
   }
 
-  // The mean rate in each row; NaN where nothing was monitored, below 0 where nobody had looked.
+  // The mean rate in each row; NaN where nothing was monitored, below 0 where no probe had looked.
   #column(frame, rows) {
     const heat = new Float64Array(rows), known = new Float64Array(rows);
     const hidden = new Float64Array(rows);
@@ -98,7 +97,7 @@ export class Heat {
           pixels[y * width + x] = GREY;
           continue;
         }
-        // What is accessed at all differs from what is not.
+        // Memory that is accessed at all must look different from memory that is not.
         const level = rate > 0 ? Math.max(16, Math.round((rate / this.top) * 255)) : 0;
         pixels[y * width + x] = colours[Math.min(255, level)];
       }
@@ -106,7 +105,7 @@ export class Heat {
     context.putImageData(image, 0, 0);
   }
 
-  // What is at a point of the canvas, in words.
+  // The mapping at a point of the canvas, and its address, rate and time in words.
   at(x, y) {
     const { canvas, axis } = this;
     if (!axis.length) return null;
@@ -118,8 +117,8 @@ export class Heat {
       if (frame.spans.low[i] <= page && page < frame.spans.high[i]) {
         const name = frame.names[frame.spans.name[i]];
         const rate = frame.spans.rate[i];
-        const said = rate < 0 ? "not looked at yet" : `accessed in ${percent(rate)} of samples`;
-        return { name, text: `${address(page)} ${mappingName(name)}: ${said}, ${clock(time)}` };
+        const use = rate < 0 ? "not looked at yet" : `accessed in ${percent(rate)} of samples`;
+        return { name, text: `${address(page)} ${mappingName(name)}: ${use}, ${clock(time)}` };
       }
     }
     return { name: null, text: `${address(page)}: not monitored then, ${clock(time)}` };
@@ -130,7 +129,7 @@ export class Heat {
     return this.axis.page(share * this.axis.length);
   }
 
-  // Show what is between two heights, if that is more than a few pixels.
+  // Show the addresses between two heights, unless they are only a few pixels apart.
   zoom(from, to) {
     const pages = [this.pageAt(Math.min(from, to)), this.pageAt(Math.max(from, to)) + 1];
     if (Math.abs(to - from) >= 4) this.addresses = pages;

@@ -1,4 +1,4 @@
-// The page: what comes in, what is picked, and drawing when either has changed.
+// The page: frames come in, the user picks targets, times and addresses, and both cause drawing.
 
 import { onThemeChange, palette } from "./colours.js";
 import { Course } from "./course.js";
@@ -39,43 +39,48 @@ function draw() {
   const [start, end] = [all[0].start, all.at(-1).end];
   const top = course.draw(all, id, start, end);
   const [from, to] = course.picked ?? [start, end];
-  const seen = frames.between(from, to);
-  heat.draw(seen, id, from, to);
+  const shown = frames.between(from, to);
+  heat.draw(shown, id, from, to);
   heat.label($("addresses"), $("names"));
-  const rows = mappings(seen, id, SUMS);
+  const rows = mappings(shown, id, SUMS);
   for (const row of rows) row.rate = row.total ? row.heat / row.total : 0;
   table.show(rows);
 
-  const sizes = seen.map((frame) => workingSet(frame, id)).filter((one) => one !== null);
+  showWorkingSet(shown, id);
   $("course-top").textContent = size(top);
-  const unseen = seen.length ? unseenBytes(seen.at(-1), id) : 0;
-  $("working-set").textContent = sizes.length
-    ? `${size(sizes.at(-1))}, from ${size(Math.min(...sizes))} to ${size(Math.max(...sizes))}` +
-      (unseen >= 2048 ? ` (${size(unseen)} not looked at yet)` : "") : "";
   $("range").textContent =
-    `${size(heat.axis.length * state.page)} of ${size(heat.every.length * state.page)}, ` +
+    `${size(heat.axis.length * state.page)} of ${size(heat.whole.length * state.page)}, ` +
     `${clock(from)} to ${clock(to)} (${duration(to - from)})`;
   $("top").textContent = percent(heat.top);
   $("all-time").disabled = !course.picked;
   for (const id of ["hottest", "all"]) $(id).setAttribute("aria-pressed", heat.addresses === id);
   showTimes(from, to);
-  showCost(seen.slice(-LATELY));
+  showCost(shown.slice(-LATELY));
 }
 
-// The process that was picked, or else the one that uses most memory now.
+function showWorkingSet(shown, id) {
+  const sizes = shown.map((frame) => workingSet(frame, id)).filter((bytes) => bytes !== null);
+  const unseen = shown.length ? unseenBytes(shown.at(-1), id) : 0;
+  $("working-set").textContent = sizes.length
+    ? `${size(sizes.at(-1))}, from ${size(Math.min(...sizes))} to ${size(Math.max(...sizes))}` +
+      (unseen >= 2048 ? ` (${size(unseen)} not looked at yet)` : "") : "";
+}
+
+// The target that was picked; without a pick, the target with the largest working set, which
+// another one replaces only with twice as much.
 function target() {
-  const names = frames.targets(), last = frames.all.at(-1), select = $("target");
-  const known = [...select.options].map((one) => one.textContent).join();
-  const options = [...names];
-  if (known !== options.map(([, text]) => text).join()) {
-    select.replaceChildren(...options.map(([id, text]) => new Option(text, id)));
+  const labels = frames.targets(), last = frames.all.at(-1), select = $("target");
+  const before = [...select.options].map((option) => option.textContent).join();
+  const options = [...labels];
+  if (before !== options.map(([, label]) => label).join()) {
+    select.replaceChildren(...options.map(([id, label]) => new Option(label, id)));
   }
-  if (chosen === null || !names.has(chosen)) {
-    const now = select.dataset.target ?? null;
+  if (chosen === null || !labels.has(chosen)) {
+    const shown = select.dataset.target ?? null, used = (id) => workingSet(last, id) ?? 0;
     const ids = last.targets.map(([id]) => id);
-    const most = ids.sort((a, b) => workingSet(last, b) - workingSet(last, a))[0];
-    const enough = names.has(now) && 2 * (workingSet(last, now) ?? 0) >= (workingSet(last, most) ?? 0);
-    select.dataset.target = enough ? now : most ?? [...names.keys()].at(-1);
+    const largest = ids.sort((a, b) => workingSet(last, b) - workingSet(last, a))[0];
+    const stays = labels.has(shown) && 2 * used(shown) >= used(largest);
+    select.dataset.target = stays ? shown : largest ?? [...labels.keys()].at(-1);
   } else {
     select.dataset.target = chosen;
   }
@@ -87,7 +92,7 @@ function showCost(lately) {
   if (!lately.length) return;
   const sum = (column) => lately.reduce((total, frame) => total + frame[column], 0);
   const wall = lately.at(-1).end - lately[0].start, cpu = sum("cpu"), late = sum("late");
-  // In the first seconds, of which the start is most, a share would say what does not stay so.
+  // In the first seconds the start costs most: a share of a CPU would promise too much.
   const cost = wall < 10_000 ? `${+(cpu / 1000).toPrecision(2)} s of CPU time`
     : `${percent(cpu / wall)} of one CPU`;
   $("cost").textContent =
@@ -117,11 +122,11 @@ function drawLegend() {
 }
 
 function showTip(event) {
-  const found = heat.at(event.offsetX, event.offsetY), tip = $("tip");
-  tip.hidden = !found;
-  if (!found) return;
-  tip.textContent = found.text;
-  table.point(found.name);
+  const place = heat.at(event.offsetX, event.offsetY), tip = $("tip");
+  tip.hidden = !place;
+  if (!place) return;
+  tip.textContent = place.text;
+  table.point(place.name);
   const beyond = event.clientX + tip.offsetWidth + 16 > innerWidth;
   tip.style.left = `${Math.max(0, event.clientX + (beyond ? -tip.offsetWidth - 8 : 12))}px`;
   tip.style.top = `${event.clientY + 12}px`;
@@ -142,13 +147,13 @@ $("all-time").addEventListener("click", () => {
   course.picked = null;
   redraw();
 });
-let held = null;
+let pressedY = null;
 $("heat").addEventListener("pointerdown", (event) => {
-  held = event.offsetY;
+  pressedY = event.offsetY;
 });
 $("heat").addEventListener("pointerup", (event) => {
-  if (held !== null) heat.zoom(held, event.offsetY);
-  held = null;
+  if (pressedY !== null) heat.zoom(pressedY, event.offsetY);
+  pressedY = null;
   redraw();
 });
 $("heat").addEventListener("pointermove", showTip);
@@ -162,7 +167,7 @@ onThemeChange(() => {
   redraw();
 });
 
-// A hidden page asks for nothing; the stream goes on from where it was when it is seen again.
+// A hidden page reads nothing; it connects again when it is shown.
 let stream = null;
 
 function connect() {
@@ -176,6 +181,7 @@ function connect() {
     const next = JSON.parse(event.data);
     if (state && next.run !== state.run) connectAnew();
     state = next;
+    $("caveat").textContent = state.caveat && `Figures may be wrong: ${state.caveat}`;
     $("state").textContent = state.ended && (state.live ? `${state.ended}: the last picture` : state.ended);
     redraw();
   });

@@ -1,4 +1,4 @@
-// The mappings, ranked.
+// The table of mappings, ranked by the column that was clicked.
 
 import { mappingName, percent, size } from "./format.js";
 
@@ -36,14 +36,14 @@ export class Table {
     }
     this.#rows = rows.slice(0, MOST);
     const rest = rows.length - this.#rows.length;
-    this.body.replaceChildren(...this.#rows.map((one) => {
+    this.body.replaceChildren(...this.#rows.map((mapping) => {
       const row = document.createElement("tr");
       for (const [key] of this.columns) {
         const cell = row.insertCell();
-        if (key === "name") cell.textContent = mappingName(one.name);
-        else if (key === "rate") cell.textContent = percent(one.rate);
-        // Half a page is nothing: a mean of windows in which hardly anything was so.
-        else cell.textContent = one[key] >= 2048 ? size(one[key]) : "-";
+        if (key === "name") cell.textContent = mappingName(mapping.name);
+        else if (key === "rate") cell.textContent = percent(mapping.rate);
+        // Less than half a page is what the mean makes of windows with hardly any.
+        else cell.textContent = mapping[key] >= 2048 ? size(mapping[key]) : "-";
       }
       return row;
     }));
@@ -54,8 +54,9 @@ export class Table {
     }
   }
 
-  // Mark the mapping that somebody points at.
+  // Mark the mapping under the pointer.
   point(name) {
-    this.#rows.forEach((one, i) => this.body.rows[i].classList.toggle("pointed", one.name === name));
+    this.#rows.forEach((mapping, i) =>
+      this.body.rows[i].classList.toggle("pointed", mapping.name === name));
   }
 }

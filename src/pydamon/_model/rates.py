@@ -1,0 +1,140 @@
+"""Access rates: the one conversion between samples, shares of samples and accesses a second.
+
+A monitor looks at a page of each region once a sampling interval, so it can tell at most one access
+a sample. A region that `nr_accesses` of `max_nr_accesses` samples found accessed has a rate of
+
+- `nr_accesses` samples, in an aggregation of `max_nr_accesses`;
+- `100 * nr_accesses / max_nr_accesses` percent;
+- `nr_accesses / max_nr_accesses / sampling interval` Hz: accesses a second as far as samples can
+  tell them, so never more than the sampling rate.
+
+`nr_accesses` is already scaled to `max_nr_accesses` where the CPU budget allowed fewer samples, and
+the sampling interval is the one that was used. Schemes and filters of recordings convert here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, overload
+
+from pydamon._model.errors import UsageError
+from pydamon._model.plain import shown
+from pydamon._model.units import quantities
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Rate", "rates_hz"]
+
+_UNITS = {
+    "%": ("%", 1),
+    "samples": ("samples", 1),
+    "hz": ("hz", 1),
+    "khz": ("hz", 10**3),
+    "mhz": ("hz", 10**6),
+}
+_MAX_INT64 = 2**63 - 1
+_MAX_DIGITS = 40
+_PLACES = 1e9
+_HINT = 'write it like 3 (samples), "5%" or "20Hz"'
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """An access rate: how often a region is accessed.
+
+    Parameters
+    ----------
+    value
+        0 or more; at most 100 for a percentage.
+    unit
+        `"samples"` that found an access in one aggregation, `"%"` of the samples, or `"hz"`:
+        accesses a second.
+
+    Raises
+    ------
+    UsageError
+        For an unknown unit or a value out of bounds.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> rate = pydamon.AccessPattern(min_rate="20Hz").min_rate
+    >>> rate
+    Rate(value=20.0, unit='hz')
+    >>> rate.samples(max_nr_accesses=20, sampling_ns=5_000_000)
+    2.0
+    """
+
+    value: float
+    unit: str = "samples"
+
+    def __post_init__(self) -> None:
+        if self.unit not in ("samples", "%", "hz"):
+            raise UsageError(f"not a unit of access rates: {shown(self.unit)}", hint=_HINT)
+        if not (0 <= self.value < math.inf and (self.unit != "%" or self.value <= 100)):
+            raise UsageError(f"not an access rate: {self.value:g} {self.unit}", hint=_HINT)
+
+    @classmethod
+    def of(cls, value: Rate | str | int) -> Rate:
+        """A rate from a number of samples, or from text such as `"5%"` and `"20Hz"`."""
+        if isinstance(value, Rate):
+            return value
+        if isinstance(value, str):
+            return cls.parse(value)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise UsageError(f"not an access rate: {shown(value)}", hint=_HINT)
+        if value > _MAX_INT64:
+            raise UsageError(f"too large: {shown(value)}")
+        return cls(value)
+
+    @classmethod
+    def parse(cls, text: str, bare: tuple[str, int] = ("samples", 1)) -> Rate:
+        """A rate from text; a number without a unit counts in *bare*, a unit and a factor."""
+        match quantities(text.lower()):
+            case [(digits, name)] if len(digits) <= _MAX_DIGITS and name in ("", *_UNITS):
+                unit, factor = _UNITS[name] if name else bare
+                number = Decimal(digits) * factor
+                if unit != "%" or number <= 100:
+                    return cls(float(number), unit)
+        raise UsageError(f"not an access rate: {shown(text)}", hint=_HINT)
+
+    def __str__(self) -> str:
+        return f"{self.value:g}{'Hz' if self.unit == 'hz' else self.unit.replace('samples', '')}"
+
+    @overload
+    def samples(self, max_nr_accesses: int, sampling_ns: int) -> float: ...
+
+    @overload
+    def samples(
+        self, max_nr_accesses: NDArray[np.int64], sampling_ns: NDArray[np.int64]
+    ) -> NDArray[np.float64]: ...
+
+    def samples(self, max_nr_accesses: Any, sampling_ns: Any) -> Any:
+        """The number of samples, of *max_nr_accesses* every *sampling_ns*, that makes this rate.
+
+        It is a threshold for `nr_accesses`: numbers or arrays. It need not be whole, and has 9
+        decimal places, because 20 samples must not become 19 by an error in the last digit.
+        """
+        if self.unit == "%":
+            samples = self.value / 100 * max_nr_accesses
+        elif self.unit == "hz":
+            samples = self.value * sampling_ns / 1e9 * max_nr_accesses
+        else:
+            samples = self.value + 0.0 * max_nr_accesses
+        # As round() does it, but in the same way for arrays: NumPy's round differs in rare cases.
+        return (samples * _PLACES + 0.5) // 1 / _PLACES
+
+
+def rates_hz(
+    nr_accesses: NDArray[np.int64],
+    max_nr_accesses: NDArray[np.int64],
+    sampling_ns: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Accesses a second as far as samples can tell them: shape (regions,)."""
+    window_ns = (max_nr_accesses * sampling_ns).clip(min=1)
+    rates: NDArray[np.float64] = nr_accesses * (1e9 / window_ns)
+    return rates

@@ -1,0 +1,169 @@
+"""How often memory is accessed, from how long cleared pages survive without an access.
+
+Once an *epoch*, pages are cleared and then looked at several times, later and later, without
+clearing them again. When a page is first seen accessed says how often it is accessed: a few clears
+tell rates over several orders of magnitude.
+
+The estimate is DAMON's `nr_accesses` as a share: the probability that an interval of given length
+has an access. For an interval that begins at a random moment this is the distribution F of the time
+to the next access, which is concave for every stationary pattern. So the share at the first look is
+known from that look alone, and where accesses are rare, later looks with more events narrow it: the
+share at look j, given the one at look j+1, lies between a straight line (periodic accesses) and an
+exponential (accesses at random); their mean stands for one event of evidence, and for less where
+the look contradicts it, as bursts do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Survival", "access_share"]
+
+_MEMORY_EPOCHS = 20.0
+"""Sums reach back this many epochs: enough to tell 2 accesses a second, and no more."""
+_CONTRADICTION = 9.0
+"""Twice the log-likelihood ratio at which what is new does not fit what was: 1 in 370 by chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survival:
+    """Sums over epochs, one entry a region; looks are the first axis of arrays with two.
+
+    Attributes
+    ----------
+    pages : array of float, shape (n,)
+        Pages that were cleared and watched, summed over epochs.
+    epochs : array of float, shape (n,)
+        Epochs in which the region was watched.
+    seen : array of float, shape (looks, n)
+        Of those pages, how many each look saw accessed since the clear.
+    hit_epochs : array of float, shape (looks, n)
+        Epochs in which each look saw at least one such page. Neighbouring pages are often accessed
+        together, so that epochs, not pages, are what is independent.
+    """
+
+    pages: NDArray[np.float64]
+    epochs: NDArray[np.float64]
+    seen: NDArray[np.float64]
+    hit_epochs: NDArray[np.float64]
+
+    @classmethod
+    def empty(cls, looks: int, regions: int) -> Survival:
+        """Sums of nothing."""
+        return cls(
+            np.zeros(regions),
+            np.zeros(regions),
+            np.zeros((looks, regions)),
+            np.zeros((looks, regions)),
+        )
+
+    def __len__(self) -> int:
+        return len(self.pages)
+
+    @property
+    def looks(self) -> int:
+        """How often each epoch is looked at."""
+        return len(self.seen)
+
+    def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Survival:
+        """The sums of some regions, or of each region's ancestor."""
+        return Survival(*(getattr(self, field.name)[..., index] for field in fields(self)))
+
+    def joined(self, heads: NDArray[np.int64]) -> Survival:
+        """The sums of runs of regions that become one; *heads* are their first indices.
+
+        A merged region is watched as often as one of its parts was, on average, so that its sums
+        are the means of theirs.
+        """
+        sizes = np.diff(np.append(heads, len(self)))
+        return Survival(
+            *(
+                np.add.reduceat(getattr(self, field.name), heads, axis=-1) / sizes
+                for field in fields(self)
+            )
+        )
+
+    def followed_by(self, new: Survival) -> Survival:
+        """These sums, faded as epochs pass, and *new* ones of the same regions.
+
+        Where *new* contradicts what was known, the region starts anew with it.
+        """
+        keep = np.maximum(0, 1 - new.epochs / _MEMORY_EPOCHS) * ~self._contradicted(new)
+        sums = {
+            field.name: getattr(self, field.name) * keep + getattr(new, field.name)
+            for field in fields(self)
+        }
+        return replace(self, **sums)
+
+    def _contradicted(self, new: Survival) -> NDArray[np.bool_]:
+        """Whether the share of epochs with a hit has changed at a look, by its likelihood ratio."""
+        before = (self.hit_epochs + 0.5) / (self.epochs + 1)
+        now = np.clip(new.hit_epochs / np.maximum(new.epochs, 1e-9), 1e-9, 1 - 1e-9)
+        gain = now * np.log(now / before) + (1 - now) * np.log((1 - now) / (1 - before))
+        contradicted: NDArray[np.bool_] = 2 * new.epochs * gain.max(axis=0) >= _CONTRADICTION
+        return contradicted
+
+
+def access_share(
+    sums: Survival, look_ns: NDArray[np.float64], interval_ns: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The share of intervals with an access, and its standard deviation, of each region.
+
+    Parameters
+    ----------
+    sums : Survival
+        What the looks have seen.
+    look_ns : array of float, shape (looks,)
+        How long after the clear each look came on average, rising.
+    interval_ns : float
+        The sampling interval that the share refers to.
+
+    Returns
+    -------
+    share, deviation : arrays of float, shape (n,)
+        Regions that were never watched have a share and a deviation of NaN.
+
+    Notes
+    -----
+    Simulated with 20 epochs of 16 pages and looks after 5, 20, 80 and 250 ms, the mean is within
+    20 % of the truth for accesses at random (2 to 1000 a second), periods of 1.3 to 900 ms with all
+    pages at once, sequential scans and mixtures of 1 page in 8; bursts of 50 ms in 500 read 20 %
+    too low. `tests/unit/model/test_survival.py` holds it to that.
+    """
+    pages = np.where(sums.pages > 0, sums.pages, np.nan)
+    epochs = np.maximum(sums.epochs, 1e-9)
+    shares = sums.seen / pages
+    with np.errstate(divide="ignore", invalid="ignore"):
+        units = _independent_units(shares, sums.hit_epochs / epochs, pages / epochs)
+        share = shares[-1]
+        for look in range(sums.looks - 2, -1, -1):
+            ratio = look_ns[look] / look_ns[look + 1]
+            expected = (share * ratio + 1 - (1 - share) ** ratio) / 2
+            trials = epochs * units[look]
+            events, foreseen = shares[look] * trials, expected * trials
+            surprise = (events - foreseen) ** 2 / (foreseen + 1)
+            weight = (1 - share) / (1 + surprise)
+            share = np.where(expected > 0, (events + weight) / (trials + weight / expected), 0.0)
+        share = np.where(np.isnan(pages), np.nan, share)
+        trials = epochs * units[0]
+        deviation = np.sqrt(np.maximum(share * (1 - share), 1 / trials) / trials)
+    return 1 - (1 - share) ** (interval_ns / look_ns[0]), deviation
+
+
+def _independent_units(
+    shares: NDArray[np.float64], hit_epochs: NDArray[np.float64], pages: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """How many pages of a block are as good as independent ones, at each look.
+
+    Of *m* independent pages, each accessed with probability F, none is in a share (1 - F)^m of
+    epochs. A look without a hit tells nothing of that: the next one does.
+    """
+    missed = np.clip(1 - hit_epochs, 0.02, 1)
+    units = np.log(missed) / np.log(1 - np.clip(shares, 0, 0.98))
+    units = np.where((hit_epochs > 0) & (shares > 0), units, np.nan)
+    for look in range(len(units) - 2, -1, -1):
+        units[look] = np.where(np.isnan(units[look]), units[look + 1], units[look])
+    return np.clip(np.where(np.isnan(units), pages, units), 1, np.maximum(pages, 1))

@@ -1,0 +1,130 @@
+"""How to monitor: one object for the intervals, bounds and knobs that every engine takes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, TypedDict
+
+from pydamon._model.attrs import Attrs, IntervalGoal
+from pydamon._model.errors import UsageError
+
+__all__ = ["CommonOptions", "MonitorOptions", "check_budget", "with_common"]
+
+_REGIONS_FROM = ("gaps", "three", "mappings")
+"""The values of `Rule`, whose module needs NumPy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonitorOptions:
+    """How to monitor, whoever takes the samples.
+
+    Durations are text as people write it (``"5ms"``) or a `timedelta`. All values are checked
+    when the object is made.
+
+    Parameters
+    ----------
+    sample, aggr, update
+        The sampling, aggregation and update interval. An interval that is not named starts at
+        DAMON's default (5 ms, 100 ms, 1 s) and is stretched as far as the CPU budget asks for.
+    min_regions, max_regions
+        Bounds for the number of regions (default: 10 and 1,000).
+    cpu_budget_percent
+        How much of one CPU monitoring may cost; `None` is no bound.
+    probe
+        The name of the probe that checks for accesses (see `PROBES`), or ``"auto"`` for the best
+        that works here. Sampling only.
+    regions_from
+        What the first regions are made of: ``"gaps"`` follows the mappings and leaves out the
+        largest gaps; ``"three"`` is DAMON's rule of three regions, which the kernel always uses;
+        ``"mappings"`` makes a region of each mapping.
+    goal
+        Tune the intervals until this share of the samples finds an access, as DAMON does.
+    plain
+        Use the kernel's algorithm alone: random samples and random splits, no surveys. For
+        comparisons. Sampling only.
+    seed
+        Make the random choices repeatable. Sampling only.
+
+    Raises
+    ------
+    UsageError
+        For a value that makes no sense, alone or together with the others.
+
+    Examples
+    --------
+    >>> from pydamon import MonitorOptions
+    >>> options = MonitorOptions(sample="10ms", max_regions=200)
+    >>> options.attrs.sampling_ns, options.attrs.aggregation_ns
+    (10000000, 100000000)
+    """
+
+    sample: str | timedelta | None = None
+    aggr: str | timedelta | None = None
+    update: str | timedelta | None = None
+    min_regions: int | None = None
+    max_regions: int | None = None
+    cpu_budget_percent: float | None = 1.0
+    probe: str = "auto"
+    regions_from: str = "gaps"
+    goal: IntervalGoal | None = None
+    plain: bool = False
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        check_budget(self.cpu_budget_percent)
+        if self.regions_from not in _REGIONS_FROM:
+            raise UsageError(f"regions cannot be made from {self.regions_from!r}")
+        _ = self.attrs
+
+    @property
+    def attrs(self) -> Attrs:
+        """The monitoring attributes, with defaults for intervals that are not named."""
+        return Attrs.of(self.sample, self.aggr, self.update, self.min_regions, self.max_regions)
+
+    @property
+    def budget(self) -> float | None:
+        """The CPU budget as a share of one CPU; `None` is no bound."""
+        return None if self.cpu_budget_percent is None else self.cpu_budget_percent / 100
+
+    @property
+    def sampling_only(self) -> tuple[str, ...]:
+        """The options in use that only pydamon's own sampling has, in words."""
+        in_use = {
+            f"the probe {self.probe}": self.probe != "auto",
+            "plain": self.plain,
+            "a seed": self.seed is not None,
+        }
+        return tuple(words for words, used in in_use.items() if used)
+
+
+class CommonOptions(TypedDict, total=False):
+    """The fields of `MonitorOptions` that `monitor` and `record` also take as keywords."""
+
+    sample: str | timedelta | None
+    aggr: str | timedelta | None
+    update: str | timedelta | None
+    min_regions: int | None
+    max_regions: int | None
+    cpu_budget_percent: float | None
+    probe: str
+
+
+def with_common(options: MonitorOptions | None, common: CommonOptions) -> MonitorOptions:
+    """Return *options* with the keywords of a call, which win.
+
+    Raises `TypeError` for a keyword that is none of `CommonOptions`.
+    """
+    given: dict[str, Any] = dict(common)
+    for name in given.keys() - CommonOptions.__annotations__.keys():
+        known = name in MonitorOptions.__annotations__
+        advice = f": use options=MonitorOptions({name}=...)" if known else ""
+        raise TypeError(f"unexpected keyword argument {name!r}{advice}")
+    return replace(options or MonitorOptions(), **given)
+
+
+def check_budget(percent: float | None) -> None:
+    """Raise `UsageError` for a share of one CPU that makes no sense."""
+    if percent is not None and not 0 < percent <= 100 * (os.cpu_count() or 1):
+        raise UsageError(f"not a CPU budget in percent of one CPU: {percent:g}")

@@ -1,0 +1,283 @@
+"""The metrics: made from the last snapshot when Prometheus asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from pydamon._act.policies import read_statuses
+from pydamon._model.names import printable
+from pydamon._model.snapshot import Snapshot
+from pydamon._observe.monitor import Monitor
+from pydamon._observe.targets.members import cgroup_of
+from pydamon._show.metrics.figures import IDLE_S, Figures, figures_of
+
+__all__ = ["Metrics"]
+
+_OWN_AFTER_NS = 60 * 10**9
+_CGROUPS_NS = 60 * 10**9
+_OTHER = "other"
+_Key: TypeAlias = tuple[str, int, int, str]
+"""`Target.key`."""
+
+_GAUGES = {
+    "working_set_bytes": "Memory that was accessed in the window.",
+    "resident_bytes": "Memory that is in RAM; shared memory counts in each process.",
+    "monitored_bytes": "Memory that is mapped and watched.",
+    "unobservable_bytes": "Memory that is watched, but that the probe cannot see.",
+    "unseen_bytes": "Memory that no probe has looked at yet: it may be in use or idle.",
+    "access_bytes_per_second": "An estimate of how much memory is accessed a second.",
+}
+_SCHEME_COUNTERS = {
+    "tried_bytes": ("sz_tried", "Memory to which the scheme applied, within its quota."),
+    "applied_bytes": ("sz_applied", "Memory for which the action is known to have happened."),
+    "tried_regions": ("nr_tried", "Regions to which the scheme applied, within its quota."),
+    "applied_regions": ("nr_applied", "Regions for which the action is known to have happened."),
+    "quota_exceeds": ("qt_exceeds", "Charge windows that ended with all of the quota spent."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What `collect` needs, all of one moment; `since_ns` says when watching each target began."""
+
+    snapshot: Snapshot | None = None
+    probe: str = ""
+    caveat: str = ""
+    since_ns: Mapping[_Key, int] | None = None
+
+
+@dataclass(slots=True)
+class _Totals:
+    """Counters over all snapshots."""
+
+    snapshots: int = 0
+    cpu_ns: int = 0
+    interruption_ns: int = 0
+    late_samples: int = 0
+
+    def add(self, snapshot: Snapshot) -> None:
+        self.snapshots += 1
+        self.cpu_ns += snapshot.cost.cpu_ns
+        self.interruption_ns += snapshot.cost.interruption_ns
+        self.late_samples += snapshot.cost.late_ticks
+
+
+class Metrics(Collector):
+    """What a monitor sees, as a collector for `prometheus_client`.
+
+    Parameters
+    ----------
+    processes
+        How many processes, and how many cgroups, have series of their own: the largest working
+        sets count. The rest is summed up as "other". So are processes in their first minute,
+        unless they were there at the first snapshot.
+    cpu_budget_percent
+        The budget of monitoring, to be shown beside its cost.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from prometheus_client import CollectorRegistry
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 4 << 20, rate_hz=1000),)),))
+    >>> registry, metrics = CollectorRegistry(), Metrics(processes=20)
+    >>> registry.register(metrics)
+    >>> with pydamon.simulate(trace, [(0, 16 << 20)]) as mon:
+    ...     for snapshot in mon.run("2s"):
+    ...         metrics.update(snapshot, mon)
+    >>> registry.get_sample_value("pydamon_processes") == 1
+    True
+    """
+
+    def __init__(self, *, processes: int = 50, cpu_budget_percent: float | None = None) -> None:
+        self._most = processes
+        self._budget = cpu_budget_percent
+        self._state = _State()
+        self._totals = _Totals()
+        self._cgroups: dict[_Key, str] = {}
+        self._cgroups_until_ns = 0
+
+    def update(self, snapshot: Snapshot | None, mon: Monitor | None = None) -> None:
+        """Show a snapshot from now on.
+
+        Parameters
+        ----------
+        snapshot
+            The newest one; `None` where no target is left.
+        mon
+            The monitor that took it; without it the probe and the caveat stay as they were.
+        """
+        old = self._state
+        probe, caveat = (mon.probe_name, mon.caveat) if mon else (old.probe, old.caveat)
+        if snapshot is None:
+            caveat = ""
+        else:
+            self._totals.add(snapshot)
+        self._state = _State(snapshot, probe, caveat, self._since(old, snapshot))
+
+    def _since(self, old: _State, snapshot: Snapshot | None) -> Mapping[_Key, int]:
+        """When watching each target began; 0 for the targets of the first snapshot."""
+        if snapshot is None:
+            return {}
+        known = old.since_ns or {}
+        if old.snapshot is not None and snapshot.targets is old.snapshot.targets:
+            return known
+        new_ns = 0 if self._totals.snapshots == 1 else snapshot.end_ns
+        return {target.key: known.get(target.key, new_ns) for target in snapshot.targets}
+
+    def collect(self) -> Iterator[Metric]:
+        """The metric families, as of the last snapshot."""
+        state = self._state
+        yield from self._monitoring(state)
+        yield from _schemes()
+        if state.snapshot is None:
+            return
+        figures, once = (figures_of(state.snapshot, once=flag) for flag in (False, True))
+        group, labels = self._processes(state, figures)
+        # Memory that several processes share counts in each by itself, and once in a sum.
+        summed = np.array([labels[series] == ("", _OTHER) for series in group], np.bool_)
+        sums = figures.replaced(summed, once).summed(group, len(labels))
+        yield from _families("process", ("pid", "name"), sums, labels)
+        cgroups = self._cgroups_of(state.snapshot)
+        group, names = _largest(cgroups, once.working_set_bytes, self._most)
+        sums = once.summed(group, len(names))
+        yield from _families("cgroup", ("cgroup",), sums, [(name,) for name in names])
+
+    def _monitoring(self, state: _State) -> Iterator[Metric]:
+        """What monitoring does and costs, and whether its figures may be wrong."""
+        yield _info("pydamon_probe", "The probe that is used.", "probe", state.probe)
+        yield GaugeMetricFamily(
+            "pydamon_caveat",
+            "1 while figures may be wrong, 0 otherwise; pydamon_caveat_info says why.",
+            value=float(bool(state.caveat)),
+        )
+        yield _info("pydamon_caveat_info", "Why figures may be wrong.", "reason", state.caveat)
+        yield from self._costs()
+        snapshot = state.snapshot
+        watched = 0 if snapshot is None else len(snapshot.targets)
+        yield GaugeMetricFamily("pydamon_processes", "Processes that are watched.", value=watched)
+        if snapshot is not None:
+            yield GaugeMetricFamily(
+                "pydamon_window_seconds",
+                "How long the last window really was.",
+                value=snapshot.window_ns / 1e9,
+            )
+            yield GaugeMetricFamily(
+                "pydamon_last_snapshot_timestamp_seconds",
+                "When the last window ended (Unix time).",
+                value=snapshot.end_ns / 1e9,
+            )
+
+    def _costs(self) -> Iterator[Metric]:
+        totals = self._totals
+        for name, text, total in (
+            ("snapshots", "Snapshots that were taken.", totals.snapshots),
+            ("monitor_cpu_seconds", "CPU time of monitoring.", totals.cpu_ns / 1e9),
+            (
+                "interruption_seconds",
+                "Time that targets lost to monitoring, at most.",
+                totals.interruption_ns / 1e9,
+            ),
+            (
+                "late_samples",
+                "Samples that were left out, because it was too late.",
+                totals.late_samples,
+            ),
+        ):
+            yield CounterMetricFamily(f"pydamon_{name}", text, value=total)
+        if self._budget is not None:
+            yield GaugeMetricFamily(
+                "pydamon_cpu_budget_ratio",
+                "The share of one CPU that monitoring may cost.",
+                value=self._budget / 100,
+            )
+
+    def _processes(
+        self, state: _State, figures: Figures
+    ) -> tuple[list[int], list[tuple[str, str]]]:
+        """For each target the index of its series, and the labels of the series."""
+        snapshot, since_ns = state.snapshot, state.since_ns or {}
+        assert snapshot is not None
+        settled = np.array(
+            [snapshot.end_ns - since_ns[t.key] >= _OWN_AFTER_NS for t in snapshot.targets],
+            np.bool_,
+        )
+        order = np.lexsort((-figures.working_set_bytes, ~settled))
+        own = [int(i) for i in order[: self._most] if settled[i]]
+        targets = [snapshot.targets[i] for i in own]
+        labels = [(str(target.pid), printable(target.name)) for target in targets]
+        if len(own) < len(snapshot.targets):
+            labels.append(("", _OTHER))
+        group = [len(own)] * len(snapshot.targets)
+        for series, index in enumerate(own):
+            group[index] = series
+        return group, labels
+
+    def _cgroups_of(self, snapshot: Snapshot) -> list[str]:
+        """The cgroup of each target, looked up once a minute: processes hardly ever move."""
+        expired = snapshot.end_ns >= self._cgroups_until_ns
+        known = {} if expired else self._cgroups
+        if expired:
+            self._cgroups_until_ns = snapshot.end_ns + _CGROUPS_NS
+        names = [known.get(t.key) or printable(cgroup_of(t.pid)) for t in snapshot.targets]
+        self._cgroups = dict(zip((t.key for t in snapshot.targets), names, strict=True))
+        return names
+
+
+def _largest(names: list[str], size: NDArray[np.float64], most: int) -> tuple[list[int], list[str]]:
+    """The index of a group for each of the *names*, and the names of the largest groups."""
+    sizes: dict[str, float] = {}
+    for name, amount in zip(names, size.tolist(), strict=True):
+        sizes[name or _OTHER] = sizes.get(name or _OTHER, 0.0) + amount
+    own = sorted(sizes.keys() - {_OTHER}, key=lambda name: (-sizes[name], name))[:most]
+    index = {name: i for i, name in enumerate(own)}
+    group = [index.get(name, len(own)) for name in names]
+    if len(own) in group:
+        own.append(_OTHER)
+    return group, own
+
+
+def _info(name: str, text: str, label: str, value: str) -> GaugeMetricFamily:
+    """A gauge of 1 with the value as a label; without a sample where the value is empty."""
+    family = GaugeMetricFamily(name, text, labels=(label,))
+    if value:
+        family.add_metric((printable(value),), 1)
+    return family
+
+
+def _families(
+    kind: str, names: tuple[str, ...], figures: Figures, labels: Sequence[tuple[str, ...]]
+) -> Iterator[Metric]:
+    for field, text in _GAUGES.items():
+        family = GaugeMetricFamily(f"pydamon_{kind}_{field}", text, labels=names)
+        for values, amount in zip(labels, getattr(figures, field).tolist(), strict=True):
+            family.add_metric(values, amount)
+        yield family
+    family = GaugeMetricFamily(
+        f"pydamon_{kind}_idle_bytes",
+        "Resident memory that has not been accessed for at least so many seconds, at most.",
+        labels=(*names, "at_least_seconds"),
+    )
+    for values, row in zip(labels, figures.idle_bytes.tolist(), strict=True):
+        for seconds, amount in zip(IDLE_S, row, strict=True):
+            family.add_metric((*values, str(seconds)), amount)
+    yield family
+
+
+def _schemes() -> Iterator[Metric]:
+    """The statistics of the schemes that pydamon's services on this machine apply."""
+    statuses = read_statuses()
+    for name, (key, text) in _SCHEME_COUNTERS.items():
+        family = CounterMetricFamily(f"pydamon_scheme_{name}", text, labels=("service", "scheme"))
+        for service, status in statuses.items():
+            for scheme in status["schemes"]:
+                labels = (printable(service), printable(scheme["name"]))
+                family.add_metric(labels, scheme[key])
+        yield family

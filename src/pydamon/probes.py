@@ -1,0 +1,31 @@
+"""Probes, which find out that memory was accessed, and the types that they exchange."""
+
+from pydamon._model.regions import RegionTable
+from pydamon._model.stretches import Stretches
+from pydamon._observe.linux.process import Process
+from pydamon._observe.probes import (
+    PROBES,
+    Availability,
+    Clock,
+    Counts,
+    ManyBits,
+    PageBits,
+    Probe,
+    Session,
+    Traits,
+)
+
+__all__ = [
+    "PROBES",
+    "Availability",
+    "Clock",
+    "Counts",
+    "ManyBits",
+    "PageBits",
+    "Probe",
+    "Process",
+    "RegionTable",
+    "Session",
+    "Stretches",
+    "Traits",
+]

@@ -1,0 +1,145 @@
+"""Rates from survival, against simulated accesses of known rates; private: the model's own math."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
+
+from pydamon._model.survival import Survival, access_share
+
+PAGES = 16
+"""A block."""
+LOOKS_NS = np.array([5.4e6, 20.4e6, 80.4e6, 250e6])
+INTERVAL_NS = 5e6
+Waits = Callable[[np.random.Generator, tuple[int, int, int]], NDArray[np.float64]]
+"""Times to the next access in ms, of regions, epochs and pages."""
+
+
+def at_random(hz: float) -> tuple[Waits, float]:
+    """Accesses of each page at random."""
+    share = 1 - np.exp(-hz * INTERVAL_NS / 1e9)
+    return lambda rng, shape: rng.exponential(1000 / hz, shape), share
+
+
+def periodic(period_ms: float) -> tuple[Waits, float]:
+    """All pages at once, once a period."""
+
+    def waits(rng: np.random.Generator, shape: tuple[int, int, int]) -> NDArray[np.float64]:
+        return np.broadcast_to(rng.uniform(0, period_ms, (*shape[:2], 1)), shape)
+
+    return waits, min(1.0, INTERVAL_NS / 1e6 / period_ms)
+
+
+def mixed(part: float, hz: float) -> tuple[Waits, float]:
+    """Accesses at random of a part of the pages."""
+
+    def waits(rng: np.random.Generator, shape: tuple[int, int, int]) -> NDArray[np.float64]:
+        return np.where(rng.random(shape) < part, rng.exponential(1000 / hz, shape), np.inf)
+
+    return waits, part * at_random(hz)[1]
+
+
+def bursts(on_ms: float, period_ms: float) -> tuple[Waits, float]:
+    """All pages all the time for a while, then none."""
+
+    def waits(rng: np.random.Generator, shape: tuple[int, int, int]) -> NDArray[np.float64]:
+        phase = rng.uniform(0, period_ms, (*shape[:2], 1))
+        return np.broadcast_to(np.where(phase < on_ms, 0.5, period_ms - phase), shape)
+
+    return waits, (on_ms + 5) / period_ms
+
+
+def scanning(period_ms: float) -> tuple[Waits, float]:
+    """One page after the other, through 4096 of them in a period."""
+
+    def waits(rng: np.random.Generator, shape: tuple[int, int, int]) -> NDArray[np.float64]:
+        phase = rng.uniform(0, period_ms, (*shape[:2], 1))
+        return (phase + np.arange(shape[2]) * period_ms / 4096) % period_ms
+
+    return waits, INTERVAL_NS / 1e6 / period_ms
+
+
+PATTERNS = {
+    **{f"random {hz} Hz": (at_random(hz), 0.1) for hz in (2, 10, 50, 200, 1000)},
+    **{f"period {ms} ms": (periodic(ms), 0.2) for ms in (1.3, 7, 21, 85, 340, 900)},
+    "1 in 8 at 100 Hz": (mixed(1 / 8, 100), 0.1),
+    "1 in 8 at 10 Hz": (mixed(1 / 8, 10), 0.1),
+    "bursts of 50 in 500 ms": (bursts(50, 500), 0.25),
+    "scan in 400 ms": (scanning(400), 0.15),
+}
+
+
+def watched(waits: Waits, epochs: int, regions: int, seed: int = 1) -> Survival:
+    """What looks see of regions with such accesses."""
+    times = waits(np.random.default_rng(seed), (regions, epochs, PAGES)) * 1e6
+    early = times[None] < LOOKS_NS[:, None, None, None]
+    return Survival(
+        np.full(regions, float(epochs * PAGES)),
+        np.full(regions, float(epochs)),
+        early.sum((2, 3)).astype(np.float64),
+        early.any(3).sum(2).astype(np.float64),
+    )
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_the_mean_of_estimates_is_right(name: str) -> None:
+    (waits, truth), tolerance = PATTERNS[name]
+    share, _ = access_share(watched(waits, 20, 3000), LOOKS_NS, INTERVAL_NS)
+    assert share.mean() == pytest.approx(truth, rel=tolerance)
+
+
+@pytest.mark.parametrize("name", [name for name in PATTERNS if "random" in name])
+def test_the_deviation_is_that_of_estimates(name: str) -> None:
+    (waits, _), _ = PATTERNS[name]
+    share, deviation = access_share(watched(waits, 20, 3000), LOOKS_NS, INTERVAL_NS)
+    assert 0.8 * share.std() <= np.median(deviation)
+    assert np.median(deviation) <= max(3 * share.std(), 0.05)
+
+
+def test_idle_memory_has_no_rate_and_unwatched_memory_none_that_is_known() -> None:
+    sums = watched(lambda _, shape: np.full(shape, np.inf), 20, 3)
+    share, deviation = access_share(sums, LOOKS_NS, INTERVAL_NS)
+    assert (share == 0).all()
+    assert (deviation < 0.01).all()
+    share, deviation = access_share(Survival.empty(4, 2), LOOKS_NS, INTERVAL_NS)
+    assert np.isnan(share).all()
+    assert np.isnan(deviation).all()
+
+
+def test_what_is_new_counts_as_long_as_it_fits_and_alone_where_it_does_not() -> None:
+    hot, cold = watched(at_random(200)[0], 10, 2), watched(at_random(1)[0], 10, 2)
+    both = hot.followed_by(watched(at_random(200)[0], 10, 2, seed=2))
+    np.testing.assert_allclose(both.epochs, 15)
+    np.testing.assert_array_equal(hot.followed_by(cold).epochs, cold.epochs)
+    np.testing.assert_array_equal(cold.followed_by(hot).seen, hot.seen)
+
+
+def test_merged_regions_are_the_mean_of_their_parts() -> None:
+    parts = watched(at_random(10)[0], 5, 4)
+    merged = parts.joined(np.array([0, 3]))
+    np.testing.assert_allclose(merged.epochs, [5, 5])
+    np.testing.assert_allclose(merged.seen[:, 1], parts.seen[:, 3])
+    np.testing.assert_allclose(merged.seen[:, 0], parts.seen[:, :3].mean(axis=1))
+
+
+@given(
+    arrays.arrays(np.int64, (4, 5), elements=st.integers(0, 200)),
+    arrays.arrays(np.int64, 5, elements=st.integers(0, 30)),
+)
+def test_any_counts_give_shares(seen: NDArray[np.int64], epochs: NDArray[np.int64]) -> None:
+    pages = (epochs * PAGES).astype(np.float64)
+    rising = np.minimum(np.maximum.accumulate(seen, axis=0), pages)
+    hits = np.minimum(np.ceil(rising / 4), epochs)
+    share, deviation = access_share(
+        Survival(pages, epochs.astype(np.float64), rising, hits), LOOKS_NS, INTERVAL_NS
+    )
+    known = pages > 0
+    assert ((share[known] >= 0) & (share[known] <= 1)).all()
+    assert (deviation[known] >= 0).all()
+    assert np.isnan(share[~known]).all()
