@@ -177,14 +177,14 @@ class BpfObject:
         finally:
             if self._types >= 0:
                 os.close(self._types)
+            # The programs and the mapped memory keep the maps: descriptors may be few.
+            for bpf_map in self.maps.values():
+                os.close(bpf_map.fd)
 
     def close(self) -> None:
         """Unload; mapped memory stays until nobody refers to it."""
-        for bpf_map in self.maps.values():
-            os.close(bpf_map.fd)
         for program in self.programs.values():
             os.close(program.fd)
-        self.maps.clear()
         self.programs.clear()
 
     def _create_maps(self, elf: ElfFile, symbols: list[Any], entries: Mapping[str, int]) -> None:
