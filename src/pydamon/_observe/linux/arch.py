@@ -75,7 +75,7 @@ def refuse_unless_x86_64(what: str) -> None:
     if MACHINE != "x86_64":
         raise ProbeUnavailable(
             f"{what} not supported on {MACHINE}, only on x86-64",
-            hint="--probe refs works on every processor",
+            hint="needs an x86-64 processor; --probe refs works on every one",
         )
 
 
