@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,6 +17,7 @@ from pydamon._model.mappings import Mapping, MappingTable
 __all__ = ["UNKNOWN", "Cost", "Footprint", "Snapshot", "SnapshotRegion", "Target"]
 
 _NOT_GIVEN = np.empty(0, np.int64)
+_NO_SHARES = np.empty(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,8 @@ class SnapshotRegion:
     age_ns: int = UNKNOWN
     resident_bytes: int = UNKNOWN
     unseen_bytes: int = 0
+    access_share: float = 0.0
+    access_share_error: float = math.nan
 
     @property
     def size(self) -> int:
@@ -156,6 +160,12 @@ class Snapshot(Displayable):
         How much of the region nobody has looked at yet.
     repeated_bytes
         How much of `resident_bytes` counts in another target, too, because both share it.
+    access_share
+        The share of sampling intervals with an access, from 0 to 1: what `nr_accesses` says of
+        `max_nr_accesses`, as a real number. It is an estimate from the last windows, too, so that
+        it tells rates that are too low for one window.
+    access_share_error
+        The standard deviation of `access_share`; NaN where it is not known.
 
     Examples
     --------
@@ -188,6 +198,8 @@ class Snapshot(Displayable):
     resident_bytes: NDArray[np.int64] = field(default_factory=lambda: _NOT_GIVEN)
     unseen_bytes: NDArray[np.int64] = field(default_factory=lambda: _NOT_GIVEN)
     repeated_bytes: NDArray[np.int64] = field(default_factory=lambda: _NOT_GIVEN)
+    access_share: NDArray[np.float64] = field(default_factory=lambda: _NO_SHARES)
+    access_share_error: NDArray[np.float64] = field(default_factory=lambda: _NO_SHARES)
 
     def __post_init__(self) -> None:
         defaults = {
@@ -195,9 +207,11 @@ class Snapshot(Displayable):
             "resident_bytes": np.full(len(self), UNKNOWN, np.int64),
             "unseen_bytes": np.zeros(len(self), np.int64),
             "repeated_bytes": np.zeros(len(self), np.int64),
+            "access_share": self.nr_accesses / max(1, self.max_nr_accesses),
+            "access_share_error": np.full(len(self), np.nan),
         }
         for name, values in defaults.items():
-            if getattr(self, name) is _NOT_GIVEN:
+            if getattr(self, name) is _NOT_GIVEN or getattr(self, name) is _NO_SHARES:
                 object.__setattr__(self, name, values)
 
     def __len__(self) -> int:
@@ -221,6 +235,8 @@ class Snapshot(Displayable):
             int(self.age_ns[index]),
             int(self.resident_bytes[index]),
             int(self.unseen_bytes[index]),
+            float(self.access_share[index]),
+            float(self.access_share_error[index]),
         )
 
     @property
@@ -261,6 +277,18 @@ class Snapshot(Displayable):
                 np.array(rss_bytes, np.int64),
             )
         )
+
+    @property
+    def accesses(self) -> NDArray[np.float64]:
+        """`nr_accesses` as real numbers: of `access_share`, and 0 where no access was found."""
+        found = self.nr_accesses > 0
+        return np.where(found, self.access_share * self.max_nr_accesses, 0.0)
+
+    @property
+    def access_hz(self) -> NDArray[np.float64]:
+        """Accesses a second of each region, as far as the sampling interval can tell them."""
+        rates: NDArray[np.float64] = self.access_share * (1e9 / max(1, self.sampling_ns))
+        return rates
 
     def working_set(self) -> int:
         """Bytes that were accessed in the window, as far as the probe can tell.
@@ -329,4 +357,6 @@ _COLUMNS = (
     "resident_bytes",
     "unseen_bytes",
     "repeated_bytes",
+    "access_share",
+    "access_share_error",
 )
