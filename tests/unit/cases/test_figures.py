@@ -309,9 +309,10 @@ def test_figures_of_any_regions_are_the_same_everywhere(
     ]
     one = snapshot((JAVA,), regions, window_ns=S, touched=amounts(), unobservable=amounts())
     one = dataclasses.replace(one, footprints=(Footprint(GIB, data.draw(amount)),))
+    resident = [data.draw(st.one_of(st.just(UNKNOWN), amount)) for _ in range(count)]
     one = with_columns(
         one,
-        resident_bytes=[data.draw(st.one_of(st.just(UNKNOWN), amount)) for _ in range(count)],
+        resident_bytes=resident,
         unseen_bytes=amounts(),
         age_ns=[data.draw(st.sampled_from([UNKNOWN, 0, 5 * S, 50 * S])) for _ in range(count)],
     )
@@ -322,6 +323,8 @@ def test_figures_of_any_regions_are_the_same_everywhere(
     for name, place in PLACES.items():
         if name.startswith("report "):
             continue  # reports print what the analyses return, which takes a second
+        if name == "filter" and UNKNOWN in resident:
+            continue  # the RSS bounds such regions together, and a filter leaves some of them out
         try:
             figures = figures_at(place, recording, path)
         except RecordingError:
