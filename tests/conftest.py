@@ -7,6 +7,7 @@ no public switch for that.
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -38,6 +39,16 @@ _LONG = tuple(
     )
 )
 """Live tests for `make test-live` only. Single tests have the marker `long` themselves."""
+
+
+def pytest_configure() -> None:
+    """Let tests send signals, even where a shell started them in the background: it ignores some."""
+    for number, handler in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
