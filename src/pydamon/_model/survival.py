@@ -20,7 +20,10 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Survival", "access_share"]
+__all__ = ["BLOCK_PAGES", "Survival", "access_share"]
+
+BLOCK_PAGES = 16
+"""The pages of a block: clearing so many side by side costs what clearing one does."""
 
 _MEMORY_EPOCHS = 20.0
 """Sums reach back this many epochs: enough to tell 2 accesses a second, and no more."""
@@ -68,23 +71,18 @@ class Survival:
         """How often each epoch is looked at."""
         return len(self.seen)
 
-    def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Survival:
-        """The sums of some regions, or of each region's ancestor."""
-        return Survival(*(getattr(self, field.name)[..., index] for field in fields(self)))
+    @classmethod
+    def of_rows(cls, rows: NDArray[np.float64]) -> Survival:
+        """Sums from rows as `rows` makes them: shape (regions, 2 + 2 * looks)."""
+        looks = (rows.shape[1] - 2) // 2
+        columns = rows.T
+        return cls(columns[0], columns[1], columns[2 : 2 + looks], columns[2 + looks :])
 
-    def joined(self, heads: NDArray[np.int64]) -> Survival:
-        """The sums of runs of regions that become one; *heads* are their first indices.
-
-        A merged region is watched as often as one of its parts was, on average, so that its sums
-        are the means of theirs.
-        """
-        sizes = np.diff(np.append(heads, len(self)))
-        return Survival(
-            *(
-                np.add.reduceat(getattr(self, field.name), heads, axis=-1) / sizes
-                for field in fields(self)
-            )
-        )
+    @property
+    def rows(self) -> NDArray[np.float64]:
+        """All sums of each region side by side: shape (regions, 2 + 2 * looks)."""
+        columns = np.vstack([self.pages, self.epochs, self.seen, self.hit_epochs])
+        return np.ascontiguousarray(columns.T)
 
     def followed_by(self, new: Survival) -> Survival:
         """These sums, faded as epochs pass, and *new* ones of the same regions.

@@ -50,21 +50,26 @@ class DrawnRegions(MappingRegions):
     """Regions that exact looks draw: they age and merge, but need no random splits."""
 
     keep_contrasts = True
+    by_levels = False
 
     def first(self, ranges: Sequence[Ranges]) -> RegionTable:
         return adjust.initial(list(ranges), self._pacer.effective.min_regions)
 
     def merge(self, table: RegionTable, elapsed_ns: int) -> RegionTable:
-        attrs, alike = self._pacer.effective, adjust.threshold(table.nr_accesses)
-        adjust.age(table, alike, elapsed_ns)
+        attrs = self._pacer.effective
         limit = adjust.size_limit(int(table.size.sum()), attrs.min_regions)
+        table = adjust.cut(table, limit)
+        levels = adjust.Levels.of(table, self.samples) if self.by_levels else None
+        alike = adjust.threshold(table.nr_accesses) if levels is None else levels.alike
+        adjust.age(table, alike, elapsed_ns, levels)
         return adjust.merge_within(
-            adjust.cut(table, limit),
+            table,
             alike,
             limit,
             attrs.max_regions,
-            self.samples,
+            self.samples if levels is None else 1,
             keep_contrasts=self.keep_contrasts,
+            levels=levels,
         )
 
 
@@ -72,11 +77,15 @@ class AdaptiveRegions(DrawnRegions):
     """DAMON's adaptive regions: split, sampled, and merged again.
 
     With *keep_contrasts*, neighbours of which surveys saw clearly different shares do not merge.
+    With *by_levels*, rates of different orders of magnitude stay apart.
     """
 
-    def __init__(self, pacer: Pacer, *, keep_contrasts: bool, seed: int | None) -> None:
+    def __init__(
+        self, pacer: Pacer, *, keep_contrasts: bool, by_levels: bool, seed: int | None
+    ) -> None:
         super().__init__(pacer)
         self.keep_contrasts = keep_contrasts
+        self.by_levels = by_levels
         self._rng = np.random.default_rng(seed)
         self._last_count = 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from pydamon._observe.sampling.collectors import (
     SurveyingCollector,
 )
 from pydamon._observe.sampling.memory import MonitoredMemory
+from pydamon._observe.sampling.samplers import Sampler
 from pydamon._observe.sampling.snapshots import Timing, snapshot_of
 from pydamon._observe.sampling.surveyor import Surveyor
 from pydamon._observe.sampling.tuning import IntervalTuner
@@ -32,9 +33,11 @@ from pydamon._observe.targets import Layout, Space
 
 __all__ = ["SamplingMonitor"]
 
+MakeSampler = Callable[[Session, MonitoredMemory], Sampler]
+
 
 class SamplingMonitor(Monitor):
-    """Monitors a space with a probe's session.
+    """Monitors a space with a probe's session, and the sampler that *make_sampler* makes.
 
     Sampling goes on only while the caller waits for the next snapshot; the time that the caller
     spends between two snapshots is not part of any window. Surveys may take *survey_share* of one
@@ -49,6 +52,7 @@ class SamplingMonitor(Monitor):
         session: Session,
         traits: Traits,
         pacer: Pacer,
+        make_sampler: MakeSampler,
         *,
         survey_share: float,
         probe_name: str = "",
@@ -66,7 +70,7 @@ class SamplingMonitor(Monitor):
         self._memory = MonitoredMemory(space, session, pacer)
         self._collector: Collector
         self._regions: MappingRegions
-        self._choose(traits, survey_share, plain, seed)
+        self._choose(traits, make_sampler, survey_share, plain, seed)
         try:
             self._memory.start()
             self._table = self._regions.first(self._memory.ranges)
@@ -75,23 +79,35 @@ class SamplingMonitor(Monitor):
             self.close()
             raise
 
-    def _choose(self, traits: Traits, survey_share: float, plain: bool, seed: int | None) -> None:
+    def _choose(
+        self,
+        traits: Traits,
+        make_sampler: MakeSampler,
+        survey_share: float,
+        plain: bool,
+        seed: int | None,
+    ) -> None:
         """Choose how to fill windows and how regions change, by what the probe can do."""
         parts = (self._session, self._memory, self._pacer)
-        careful = traits.min_samples > 1
         if traits.exact:
             self._collector = ScanCollector(*parts)
             self._regions = DrawnRegions(self._pacer)
-        elif traits.follows_mappings:
-            self._collector = MappingCollector(*parts)
+            return
+        sampler = make_sampler(self._session, self._memory)
+        if traits.follows_mappings:
+            self._collector = MappingCollector(*parts, sampler)
             self._regions = MappingRegions(self._pacer)
         elif traits.scans and not plain:
             surveyor = Surveyor(*parts, survey_share, seed)
-            self._collector = SurveyingCollector(*parts, surveyor, careful=careful)
-            self._regions = AdaptiveRegions(self._pacer, keep_contrasts=True, seed=seed)
+            self._collector = SurveyingCollector(*parts, sampler, surveyor)
+            self._regions = AdaptiveRegions(
+                self._pacer, keep_contrasts=True, by_levels=sampler.is_graded, seed=seed
+            )
         else:
-            self._collector = SampleCollector(*parts, plain=plain, careful=careful)
-            self._regions = AdaptiveRegions(self._pacer, keep_contrasts=False, seed=seed)
+            self._collector = SampleCollector(*parts, sampler)
+            self._regions = AdaptiveRegions(
+                self._pacer, keep_contrasts=False, by_levels=sampler.is_graded, seed=seed
+            )
 
     @property
     def attrs(self) -> Attrs:

@@ -67,13 +67,14 @@ class WindowTimer:
         self._memory = memory
         self._pacer = pacer
 
-    def wait_until(self, end_ns: int) -> None:
-        """Wait for a time."""
+    def wait_until(self, end_ns: int) -> bool:
+        """Wait for a time; False if the window must end before."""
         clock, memory = self._session.clock, self._memory
         while (now_ns := clock.now_ns()) < end_ns and not memory.stopped:
             clock.wait_until(min(end_ns, now_ns + memory.check_interval_ns(now_ns)))
             if memory.ends_window(clock.now_ns()):
-                return
+                return False
+        return not memory.stopped
 
     def tick_until(
         self, start_ns: int, length_ns: int, at_quarter: Callable[[], None] | None = None

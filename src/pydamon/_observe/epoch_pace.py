@@ -1,0 +1,72 @@
+"""The pace of survival sampling, within the CPU budget."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pydamon._model.attrs import Attrs
+from pydamon._observe.pace import ADJUSTING, UPDATING, Pacer
+
+__all__ = ["EpochPacer"]
+
+_SHORTEST, _LONGEST = 10, 50
+"""An epoch lasts for so many sampling intervals: long enough for rare accesses, short enough for a
+change of phase to show."""
+_EPOCHS = 4
+"""Aggregations that nobody named hold so many epochs."""
+_MIN_SHARE = 0.02
+_FIRST_SHARE = 0.5
+"""The share of the regions in the first epochs, before any cost has been measured."""
+
+
+class EpochPacer(Pacer):
+    """Stretches epochs, and then aggregations, to stay within a share of one CPU.
+
+    The sampling interval stays as it was named, because rates refer to it. Where epochs are as
+    long as they may be, only a share of the regions is watched in each.
+    """
+
+    epoch_ns: int
+
+    def __init__(self, attrs: Attrs, budget: float | None, *, aggregation_is_named: bool) -> None:
+        self._most_share = 1.0
+        super().__init__(
+            attrs,
+            budget,
+            sampling_is_named=True,
+            aggregation_is_named=aggregation_is_named,
+            min_samples=1,
+        )
+        if budget is not None:
+            self.share = _FIRST_SHARE
+
+    def fit(self, regions: int, most: int) -> None:
+        """Watch at most so many regions in an epoch, of so many."""
+        self._most_share = min(1.0, most / max(1, regions))
+        self.share = min(self.share, self._most_share)
+
+    def _plan(self, growth: float) -> None:
+        named = self.named
+        longest_ns = _LONGEST * named.sampling_ns
+        shortest_ns = min(_SHORTEST * named.sampling_ns, named.aggregation_ns)
+        if self._aggregation_is_named:
+            longest_ns = min(longest_ns, max(shortest_ns, named.aggregation_ns))
+        self.share = self._most_share
+        aggregation_ns, self.epoch_ns = named.aggregation_ns, shortest_ns
+        if self._budget is not None and self._tick_ns is not None:
+            adjusting_ns = self._adjusting_ns / (self._budget * ADJUSTING)
+            for_sampling = self._budget * (1 - UPDATING - ADJUSTING)
+            all_ns = (self._tick_ns + self._most_share * self._clear_ns) / for_sampling
+            self.epoch_ns = int(min(longest_ns, max(shortest_ns, all_ns)))
+            left_ns = max(for_sampling * self.epoch_ns - self._tick_ns, self._tick_ns / 4)
+            affordable = left_ns / max(1.0, self._clear_ns)
+            self.share = min(self._most_share, max(_MIN_SHARE, affordable))
+            if not self._aggregation_is_named:
+                longest = growth * self.effective.aggregation_ns
+                wanted_ns = max(_EPOCHS * self.epoch_ns, adjusting_ns)
+                aggregation_ns = max(aggregation_ns, int(min(wanted_ns, longest)))
+        self.effective = replace(
+            named,
+            aggregation_ns=aggregation_ns,
+            update_ns=max(named.update_ns, aggregation_ns),
+        )

@@ -1,0 +1,166 @@
+"""Sample by epochs: how long cleared pages survive without an access tells how often they have one.
+
+The algorithm is in `pydamon._model.survival`; the probe does the clears and the looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon._model.regions import LOOKS, RegionTable
+from pydamon._model.survival import Survival, access_share
+from pydamon._observe.epoch_pace import EpochPacer
+from pydamon._observe.probes.base import Counts, Session
+from pydamon._observe.probes.epochs import Epochs
+from pydamon._observe.sampling.memory import MonitoredMemory
+from pydamon._observe.sampling.samplers import Sampled, Sampler
+from pydamon._observe.sampling.windows import CpuMeter, Ticks
+
+__all__ = ["SurvivalSampling"]
+
+_STEP = 4
+"""Each look comes so many times as long after the clear as the one before."""
+_LAST_LOOK = 0.6
+"""Looks later than this part of an epoch tell hardly more than the one at its end."""
+_JITTER = 0.25
+"""Epochs vary in length by this part, so that no program is in step with them."""
+_MEMORY = 20.0
+"""The times of looks are means over about so many epochs, as the sums are."""
+
+
+class SurvivalSampling(Sampler):
+    """Watches a block of pages in each region, and clears it once an epoch."""
+
+    is_graded = True
+
+    def __init__(
+        self,
+        session: Session,
+        memory: MonitoredMemory,
+        *,
+        pacer: EpochPacer,
+        epochs: Epochs,
+        seed: int | None,
+    ) -> None:
+        super().__init__(session, memory, pacer)
+        self._memory = memory
+        self._epoch_pacer = pacer
+        self._epochs = epochs
+        self._rng = np.random.default_rng(seed)
+        self._look_ns = np.zeros(LOOKS)
+        self._weight = 0.0
+        """How many epochs `_look_ns` stands for."""
+        self._sums = Survival.empty(LOOKS, 0)
+
+    def sample(
+        self,
+        table: RegionTable,
+        length_ns: int,
+        left_out: NDArray[np.bool_] | None = None,
+        at_quarter: Callable[[], None] | None = None,
+    ) -> Sampled:
+        session, epochs = self._session, self._epochs
+        self._epoch_pacer.fit(len(table), epochs.most_blocks)
+        epochs.plan(self.looks_ns)
+        epochs.watch(table, self._shares(table, left_out))
+        sampling = CpuMeter(session.clock)
+        cleared_ns, interrupted_ns = session.interruption_ns, epochs.interrupt_ns
+        start_ns = session.clock.now_ns()
+        with sampling:
+            self._run_epochs(start_ns, start_ns + length_ns, at_quarter)
+            end_ns = session.clock.now_ns()
+            counts = self._counts()
+        clearing_ns = session.interruption_ns - cleared_ns
+        cpu_ns = sampling.cpu_ns + epochs.interrupt_ns - interrupted_ns
+        return Sampled(start_ns, end_ns, Ticks(self._count, 0), counts, cpu_ns, clearing_ns)
+
+    def set_rates(self, table: RegionTable, sampled: Sampled) -> None:
+        new = self._sums
+        sums = Survival.of_rows(table.evidence).followed_by(new)
+        table.evidence = sums.rows
+        share, deviation = access_share(sums, self._look_ns, self._pacer.named.sampling_ns)
+        counts, samples = sampled.counts, self._samples
+        tried = counts.checks + counts.unobservable
+        surveyed = np.nan_to_num(table.touched) * samples
+        unknown = np.where(tried > 0, surveyed, table.last_nr_accesses)
+        table.nr_accesses = np.where(np.isnan(share), unknown, share * samples)
+        table.deviation = deviation * samples
+        table.seen = np.where(tried > 0, 1.0, table.seen)
+        only_sampled = (tried > 0) & np.isnan(table.touched)
+        table.unobservable = np.where(
+            only_sampled, counts.unobservable / np.maximum(tried, 1), table.unobservable
+        )
+        if counts.split_hint is not None:
+            table.split_hint = counts.split_hint
+
+    def reconcile(self, table: RegionTable, counts: Counts) -> None:
+        hit_share = counts.hits / np.maximum(counts.checks, 1)
+        table.touched = np.where(table.touched == 0, hit_share, table.touched)
+        # What was accessed in earlier windows only is idle now, however often that was.
+        idle = (counts.hits == 0) & (np.nan_to_num(table.touched) == 0)
+        table.nr_accesses = np.where(idle, 0.0, table.nr_accesses)
+
+    @property
+    def sample_window(self) -> float:
+        return min(1.0, self._epoch_pacer.epoch_ns / self._pacer.effective.aggregation_ns)
+
+    @property
+    def looks_ns(self) -> Sequence[int]:
+        """When to look within an epoch: after a sampling interval, and then later and later."""
+        looks = (self._pacer.named.sampling_ns * _STEP**n for n in range(LOOKS - 1))
+        return [ns for ns in looks if ns <= _LAST_LOOK * self._epoch_pacer.epoch_ns]
+
+    def _run_epochs(
+        self, start_ns: int, end_ns: int, at_quarter: Callable[[], None] | None
+    ) -> None:
+        clock, epoch_ns = self._session.clock, self._epoch_pacer.epoch_ns
+        quarter_ns = start_ns + (end_ns - start_ns) // 4
+        begin_ns, self._count = start_ns, 0
+        while True:
+            until_ns = begin_ns + int(epoch_ns * self._rng.uniform(1 - _JITTER, 1 + _JITTER))
+            if end_ns - until_ns < epoch_ns // 2:
+                until_ns = end_ns
+            self._epochs.begin()
+            self._count += 1
+            self._take_looks()
+            passed = True
+            if at_quarter is not None and until_ns > quarter_ns:
+                passed = self._timer.wait_until(quarter_ns)
+                at_quarter()
+                at_quarter = None
+            passed = passed and self._timer.wait_until(until_ns)
+            self._epochs.end()
+            begin_ns = clock.now_ns()
+            if begin_ns >= end_ns - epoch_ns // 2 or not passed:
+                return
+
+    def _take_looks(self) -> None:
+        """Wait for each look of this epoch, where the kernel does not take them."""
+        if self._epochs.paced_by_kernel:
+            return
+        armed_ns = self._session.clock.now_ns()
+        for after_ns in self.looks_ns:
+            self._session.clock.wait_until(armed_ns + after_ns)
+            self._epochs.look()
+
+    def _counts(self) -> Counts:
+        """The epochs of a window as samples, each watched for an epoch."""
+        counts = self._epochs.counts()
+        self._sums = sums = counts.sums
+        if counts.epochs:
+            self._weight = min(self._weight, _MEMORY - counts.epochs) if self._weight else 0.0
+            self._weight = max(0.0, self._weight)
+            total = self._weight + counts.epochs
+            self._look_ns = (self._look_ns * self._weight + counts.look_ns * counts.epochs) / total
+            self._weight = total
+        share = sums.seen[-1] / np.maximum(sums.pages, 1)
+        return Counts(
+            hits=share * sums.epochs,
+            checks=sums.epochs,
+            unobservable=counts.unobservable,
+            split_hint=counts.split_hint,
+            lost=counts.lost,
+        )
