@@ -179,6 +179,7 @@ def split(
     last_count: int,
     rng: np.random.Generator,
     min_size: int = PAGE_SIZE,
+    share: float = 1.0,
 ) -> RegionTable:
     """Split regions, so that the next aggregation can find differences in them.
 
@@ -186,7 +187,8 @@ def split(
     two pieces while at most half of *max_regions* is used, and three where the last split brought
     nothing new (*last_count* regions then and now) and at most a third is used. Above half, only
     as many regions split as the bound leaves room for. Children copy every counter. (The kernel
-    has no hints, and does not split regions of two pages.)
+    has no hints, and does not split regions of two pages.) With a *share* below 1, only so many of
+    the regions without a hint split, chosen at random.
     """
     count = len(table)
     room = max_regions - count
@@ -197,6 +199,9 @@ def split(
     else:
         chosen = np.zeros(count, np.bool_)
         chosen[rng.choice(count, room, replace=False, shuffle=False)] = True
+    if share < 1:
+        hinted = (table.split_hint > table.start) & (table.split_hint < table.end)
+        chosen &= hinted | (rng.random(count) < share)
     table, left = _split_in_two(table, chosen, rng, min_size)
     if count == last_count and count < max_regions // 3:
         table, _ = _split_in_two(table, left, rng, min_size)

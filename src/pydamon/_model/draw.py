@@ -14,7 +14,7 @@ from pydamon._model.unique import is_in, unique
 
 __all__ = ["draw", "draw_many", "redraw"]
 
-_ALIKE, _ALIKE_BY_LOOKS = 0.2, 0.08
+_ALIKE, _ALIKE_BY_LOOKS = 0.2, 0.05
 """Neighbours always merge where their shares of accessed pages differ by at most this part of the
 larger share. Several looks tell rates apart, which differ much more than shares do."""
 _FINEST_BLOCKS = 8192

@@ -29,6 +29,7 @@ _MEMORY_EPOCHS = 20.0
 """Sums reach back this many epochs: enough to tell 2 accesses a second, and no more."""
 _CONTRADICTION = 9.0
 """Twice the log-likelihood ratio at which what is new does not fit what was: 1 in 370 by chance."""
+_FEW_EPOCHS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,8 @@ def access_share(
             trials = epochs * units[look]
             events, foreseen = shares[look] * trials, expected * trials
             surprise = (events - foreseen) ** 2 / (foreseen + 1)
-            weight = (1 - share) / (1 + surprise)
+            # That all was accessed by the later look says little, unless epochs are few.
+            weight = (1 - share * epochs / (epochs + _FEW_EPOCHS)) / (1 + surprise)
             share = np.where(expected > 0, (events + weight) / (trials + weight / expected), 0.0)
         share = np.where(np.isnan(pages), np.nan, share)
         trials = epochs * units[0]

@@ -5,15 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pydamon._model.attrs import Attrs
-from pydamon._observe.pace import ADJUSTING, UPDATING, Pacer
+from pydamon._observe.pace import UPDATING, Pacer
 
 __all__ = ["EpochPacer"]
 
 _SHORTEST, _LONGEST = 10, 50
 """An epoch lasts for so many sampling intervals: long enough for rare accesses, short enough for a
 change of phase to show."""
+_ADJUSTING = 0.25
+"""The share of the budget for adjusting regions."""
 _EPOCHS = 4
 """Aggregations that nobody named hold so many epochs."""
+_CLEARING_NS = 40_000
+"""What the clears of an epoch cost, however few they are: a system call, and this program."""
+_WITH_TARGET = 1.6
+"""What a clear costs together with what it costs the target, which must flush its TLB."""
 _MIN_SHARE = 0.02
 _FIRST_SHARE = 0.5
 """The share of the regions in the first epochs, before any cost has been measured."""
@@ -45,6 +51,12 @@ class EpochPacer(Pacer):
         self._most_share = min(1.0, most / max(1, regions))
         self.share = min(self.share, self._most_share)
 
+    def _parts(self, ticks: int, sampling_ns: int, clearing_ns: int) -> tuple[float, float]:
+        each_ns = clearing_ns / ticks
+        fixed_ns = min(each_ns, _CLEARING_NS)
+        tick_ns = max(0, sampling_ns - clearing_ns) / ticks + fixed_ns
+        return tick_ns, _WITH_TARGET * (each_ns - fixed_ns) / self.share
+
     def _plan(self, growth: float) -> None:
         named = self.named
         longest_ns = _LONGEST * named.sampling_ns
@@ -54,8 +66,8 @@ class EpochPacer(Pacer):
         self.share = self._most_share
         aggregation_ns, self.epoch_ns = named.aggregation_ns, shortest_ns
         if self._budget is not None and self._tick_ns is not None:
-            adjusting_ns = self._adjusting_ns / (self._budget * ADJUSTING)
-            for_sampling = self._budget * (1 - UPDATING - ADJUSTING)
+            adjusting_ns = self._adjusting_ns / (self._budget * _ADJUSTING)
+            for_sampling = self._budget * (1 - UPDATING - _ADJUSTING)
             all_ns = (self._tick_ns + self._most_share * self._clear_ns) / for_sampling
             self.epoch_ns = int(min(longest_ns, max(shortest_ns, all_ns)))
             left_ns = max(for_sampling * self.epoch_ns - self._tick_ns, self._tick_ns / 4)

@@ -79,9 +79,7 @@ class Pacer:
         Clearing is part of sampling; it counts twice, since the target's threads wait for the
         flush of their TLBs, too.
         """
-        tick_ns = max(0, sampling_ns - clearing_ns) / ticks
-        # The last tick chooses no new samples.
-        clear_ns = 2 * clearing_ns / (max(1, ticks - 1) * self.share)
+        tick_ns, clear_ns = self._parts(ticks, sampling_ns, clearing_ns)
         if self._tick_ns is None:
             self._tick_ns, self._clear_ns, self._adjusting_ns = tick_ns, clear_ns, adjusting_ns
         else:
@@ -89,6 +87,12 @@ class Pacer:
             self._clear_ns += _EWMA_WEIGHT * (clear_ns - self._clear_ns)
             self._adjusting_ns += _EWMA_WEIGHT * (adjusting_ns - self._adjusting_ns)
         self._plan(GROWTH)
+
+    def _parts(self, ticks: int, sampling_ns: int, clearing_ns: int) -> tuple[float, float]:
+        """The fixed part of a tick, and what the clears of all regions would cost."""
+        tick_ns = max(0, sampling_ns - clearing_ns) / ticks
+        # The last tick chooses no new samples.
+        return tick_ns, 2 * clearing_ns / (max(1, ticks - 1) * self.share)
 
     def _plan(self, growth: float) -> None:
         """Choose intervals and share; intervals grow at most by the factor *growth*."""

@@ -15,6 +15,10 @@ from pydamon._observe.pace import Pacer
 __all__ = ["AdaptiveRegions", "DrawnRegions", "MappingRegions"]
 
 
+_SPLIT_SHARE = 1 / 3
+"""Where looks at all pages draw borders, fewer regions split at random: each costs clears."""
+
+
 class MappingRegions:
     """The regions are the mappings, whose parts the probe cannot tell apart: they only age."""
 
@@ -91,6 +95,7 @@ class AdaptiveRegions(DrawnRegions):
 
     def split(self, table: RegionTable) -> RegionTable:
         count, max_regions = len(table), self._pacer.effective.max_regions
-        table = adjust.split(table, max_regions, self._last_count, self._rng)
+        share = _SPLIT_SHARE if self.by_levels else 1.0
+        table = adjust.split(table, max_regions, self._last_count, self._rng, share=share)
         self._last_count = count
         return table

@@ -11,8 +11,8 @@ from pydamon._observe.pace import Pacer
 from pydamon._observe.probes.base import Session
 from pydamon._observe.sampling.exact_looks import ExactLook, chunks_of
 from pydamon._observe.sampling.memory import MonitoredMemory
-from pydamon._observe.sampling.samplers import Sampler
-from pydamon._observe.sampling.surveyor import Surveyor
+from pydamon._observe.sampling.samplers import Sampled, Sampler
+from pydamon._observe.sampling.surveyor import Glance, Surveyor
 from pydamon._observe.sampling.windows import CpuMeter, Window, WindowTimer
 
 __all__ = [
@@ -89,19 +89,30 @@ class SurveyingCollector(SampleCollector):
             if length_ns is None:
                 table = surveyor.survey_if_due(table, self._sampler.looks_ns)
             glance = surveyor.begin_glance(table)
-        # Sampling would clear the bits that the glance will read.
-        left_out, at_quarter = (
-            (None, None) if glance is None else (glance.chosen, glance.survey.look_early)
-        )
-        length_ns = self._length_ns(length_ns)
-        sampled = self._sampler.sample(table, length_ns, left_out, at_quarter)
+        sampled = self._sampled(table, self._length_ns(length_ns), glance, survey)
         surveyor.rescale(table, sampled.end_ns - sampled.start_ns)
         self._sampler.set_rates(table, sampled)
         surveyor.check(table, sampled.counts, self._sampler.sample_window)
         self._sampler.reconcile(table, sampled.counts)
         if glance is not None:
-            table = surveyor.finish_glance(glance, table, self._samples)
+            with survey:
+                table = surveyor.finish_glance(glance, table, self._samples)
         return sampled.window(table, survey.cpu_ns)
+
+    def _sampled(
+        self, table: RegionTable, length_ns: int, glance: Glance | None, survey: CpuMeter
+    ) -> Sampled:
+        """Sample what no glance looks at: that would clear the bits that the glance will read."""
+        if glance is None:
+            return self._sampler.sample(table, length_ns)
+        before_ns = survey.cpu_ns
+
+        def look_early() -> None:
+            with survey:
+                glance.survey.look_early()
+
+        sampled = self._sampler.sample(table, length_ns, glance.chosen, look_early)
+        return sampled._replace(cpu_ns=sampled.cpu_ns - (survey.cpu_ns - before_ns))
 
 
 class ScanCollector(Collector):

@@ -30,7 +30,7 @@ _AT_ONCE, _AT_ONCE_BYTES = 256, 64 << 20
 _USUAL_LOOKS = 2
 """A look that tells rates apart has more than these: after a quarter of the window, and at its
 end."""
-_WORTH_EPOCHS = 2
+_WORTH_EPOCHS = 1
 """A look at all pages says of rates what so many epochs do: it is exact, but of one moment."""
 _FEW_REGIONS = 4
 """Each stretch may become so many regions, where the maximum allows."""

@@ -17,9 +17,9 @@ from pydamon._observe.pace import Pacer
 from pydamon._observe.probes.base import Session
 from pydamon._observe.targets import Layout, Space
 
-__all__ = ["MemoryState", "MonitoredMemory"]
+__all__ = ["CHECK_NS", "MemoryState", "MonitoredMemory"]
 
-_CHECK_NS = 100 * 10**6
+CHECK_NS = 100 * 10**6
 """How often to check in a window whether the targets live, and where their memory is."""
 _STARTING_NS, _FIRST_CHECK_NS = 10**9, 25 * 10**6
 """So long after the start checks come more often: programs map most of their memory then."""
@@ -82,9 +82,9 @@ class MonitoredMemory:
         """The RSS of all targets; 0 if it is not known."""
         return sum(footprint.rss_bytes for footprint in self.state.footprints)
 
-    def check_interval_ns(self, now_ns: int) -> int:
-        """How often to ask `ends_window` during a window."""
-        return _FIRST_CHECK_NS if self._is_starting(now_ns) else _CHECK_NS
+    def check_interval_ns(self, now_ns: int, usual_ns: int = CHECK_NS) -> int:
+        """How often to ask `ends_window` during a window: every *usual_ns* after the start."""
+        return _FIRST_CHECK_NS if self._is_starting(now_ns) else usual_ns
 
     def ends_window(self, now_ns: int) -> bool:
         """Whether to end the window now: monitoring ends, or memory has moved.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon._model.adjust import Levels
 from pydamon._model.regions import LOOKS, RegionTable
 from pydamon._model.survival import Survival, access_share
 from pydamon._observe.epoch_pace import EpochPacer
@@ -29,6 +30,10 @@ _JITTER = 0.25
 """Epochs vary in length by this part, so that no program is in step with them."""
 _MEMORY = 20.0
 """The times of looks are means over about so many epochs, as the sums are."""
+_CLEAR_ENOUGH = 0.1
+"""Uncertainty of this much, on the scale of `Levels`, halves the need of more samples."""
+_LEAST_NEED = 0.25
+"""The least need of a region, as a part of the most: changes show everywhere."""
 
 
 class SurvivalSampling(Sampler):
@@ -65,7 +70,7 @@ class SurvivalSampling(Sampler):
         session, epochs = self._session, self._epochs
         self._epoch_pacer.fit(len(table), epochs.most_blocks)
         epochs.plan(self.looks_ns)
-        epochs.watch(table, self._shares(table, left_out))
+        epochs.watch(table, self._shares_of(table, left_out))
         sampling = CpuMeter(session.clock)
         cleared_ns, interrupted_ns = session.interruption_ns, epochs.interrupt_ns
         start_ns = session.clock.now_ns()
@@ -107,6 +112,33 @@ class SurvivalSampling(Sampler):
     def sample_window(self) -> float:
         return min(1.0, self._epoch_pacer.epoch_ns / self._pacer.effective.aggregation_ns)
 
+    def _shares_of(
+        self, table: RegionTable, left_out: NDArray[np.bool_] | None
+    ) -> NDArray[np.float64]:
+        """In which share of the epochs to watch each region.
+
+        Memory in which nothing is accessed needs no clear, so that watching it costs next to
+        nothing.
+        """
+        idle = (table.last_nr_accesses == 0) & (table.evidence[:, 1] > 0)
+        most = min(1.0, self._epochs.most_blocks / max(1, len(table)))
+        shares = np.full(len(table), most)
+        shares[~idle] = self._allotted(table.take(~idle))
+        return shares if left_out is None else np.where(left_out, 0.0, shares)
+
+    def _allotted(self, table: RegionTable) -> NDArray[np.float64]:
+        """Shares with the mean that the pace allows: more for what is uncertain, and large."""
+        share = self._pacer.share
+        if share >= 1 or not len(table):
+            return np.full(len(table), share)
+        uncertain = np.nan_to_num(Levels.of(table, self._samples).slack, nan=1.0)
+        uncertain[table.evidence[:, 1] == 0] = 1.0
+        size = table.size / table.size.mean()
+        need = np.maximum(uncertain / (uncertain + _CLEAR_ENOUGH), _LEAST_NEED)
+        need *= np.clip(size, _LEAST_NEED, 1.0)
+        allotted: NDArray[np.float64] = np.minimum(share * need / need.mean(), 1.0)
+        return allotted
+
     @property
     def looks_ns(self) -> Sequence[int]:
         """When to look within an epoch: after a sampling interval, and then later and later."""
@@ -128,10 +160,10 @@ class SurvivalSampling(Sampler):
             self._take_looks()
             passed = True
             if at_quarter is not None and until_ns > quarter_ns:
-                passed = self._timer.wait_until(quarter_ns)
+                passed = self._timer.wait_until(quarter_ns, epoch_ns)
                 at_quarter()
                 at_quarter = None
-            passed = passed and self._timer.wait_until(until_ns)
+            passed = passed and self._timer.wait_until(until_ns, epoch_ns)
             self._epochs.end()
             begin_ns = clock.now_ns()
             if begin_ns >= end_ns - epoch_ns // 2 or not passed:
