@@ -85,6 +85,12 @@ class Survival:
         columns = np.vstack([self.pages, self.epochs, self.seen, self.hit_epochs])
         return np.ascontiguousarray(columns.T)
 
+    def less(self, part: Survival) -> Survival:
+        """These sums without those of a *part* of the epochs."""
+        return Survival(
+            *(getattr(self, field.name) - getattr(part, field.name) for field in fields(self))
+        )
+
     def followed_by(self, new: Survival) -> Survival:
         """These sums, faded as epochs pass, and *new* ones of the same regions.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from pydamon._model.attrs import Attrs
 from pydamon._observe.pace import UPDATING, Pacer
 
@@ -20,6 +22,8 @@ _CLEARING_NS = 40_000
 """What the clears of an epoch cost, however few they are: a system call, and this program."""
 _WITH_TARGET = 1.6
 """What a clear costs together with what it costs the target, which must flush its TLB."""
+_MOST_WINDOWS = 20
+"""Regions are adjusted after so many aggregations at least."""
 _MIN_SHARE = 0.02
 _FIRST_SHARE = 0.5
 """The share of the regions in the first epochs, before any cost has been measured."""
@@ -59,12 +63,9 @@ class EpochPacer(Pacer):
 
     def _plan(self, growth: float) -> None:
         named = self.named
-        longest_ns = _LONGEST * named.sampling_ns
-        shortest_ns = min(_SHORTEST * named.sampling_ns, named.aggregation_ns)
-        if self._aggregation_is_named:
-            longest_ns = min(longest_ns, max(shortest_ns, named.aggregation_ns))
+        longest_ns, shortest_ns = (n * named.sampling_ns for n in (_LONGEST, _SHORTEST))
         self.share = self._most_share
-        aggregation_ns, self.epoch_ns = named.aggregation_ns, shortest_ns
+        aggregation_ns, self.epoch_ns, adjusting_ns = named.aggregation_ns, shortest_ns, 0.0
         if self._budget is not None and self._tick_ns is not None:
             adjusting_ns = self._adjusting_ns / (self._budget * _ADJUSTING)
             for_sampling = self._budget * (1 - UPDATING - _ADJUSTING)
@@ -77,6 +78,11 @@ class EpochPacer(Pacer):
                 longest = growth * self.effective.aggregation_ns
                 wanted_ns = max(_EPOCHS * self.epoch_ns, adjusting_ns)
                 aggregation_ns = max(aggregation_ns, int(min(wanted_ns, longest)))
+        self.adjust_every = 1
+        if self._budget is None or self._aggregation_is_named:
+            # Regions need some epochs before they change.
+            series_ns = max(_EPOCHS * self.epoch_ns, adjusting_ns)
+            self.adjust_every = int(np.clip(series_ns // aggregation_ns, 1, _MOST_WINDOWS))
         self.effective = replace(
             named,
             aggregation_ns=aggregation_ns,

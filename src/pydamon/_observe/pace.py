@@ -49,6 +49,8 @@ class Pacer:
         """The attributes with the intervals in use."""
         self.named = attrs
         """The attributes that were asked for, or tuned to."""
+        self.adjust_every = 1
+        """Regions are adjusted after so many aggregations."""
         self._budget = budget
         self._sampling_is_named = sampling_is_named
         self._aggregation_is_named = aggregation_is_named

@@ -39,6 +39,13 @@ class MappingRegions:
         adjust.age(table, adjust.threshold(table.nr_accesses), elapsed_ns)
         return table
 
+    def carry_on(self, table: RegionTable, elapsed_ns: int) -> RegionTable:
+        """Let regions age, which stay as they are for the next window, with their rates."""
+        levels = adjust.Levels.of(table, self.samples)
+        adjust.age(table, levels.alike, elapsed_ns, levels)
+        table.last_nr_accesses = table.nr_accesses.copy()
+        return table
+
     def split(self, table: RegionTable) -> RegionTable:
         """Split regions, so that the next window can find differences in them."""
         return table

@@ -11,7 +11,7 @@ from pydamon._observe.pace import Pacer
 from pydamon._observe.probes.base import Session
 from pydamon._observe.sampling.exact_looks import ExactLook, chunks_of
 from pydamon._observe.sampling.memory import MonitoredMemory
-from pydamon._observe.sampling.samplers import Sampled, Sampler
+from pydamon._observe.sampling.samplers import Sampled, Sampler, Special
 from pydamon._observe.sampling.surveyor import Glance, Surveyor
 from pydamon._observe.sampling.windows import CpuMeter, Window, WindowTimer
 
@@ -34,11 +34,12 @@ class Collector(ABC):
         self._timer = WindowTimer(session, memory, pacer)
 
     @abstractmethod
-    def collect(self, table: RegionTable, length_ns: int | None) -> Window:
+    def collect(self, table: RegionTable, length_ns: int | None, *, closes: bool = True) -> Window:
         """Fill a window of one aggregation; or, if it is the last one, of another length.
 
         The collector sets the figures of the regions, or draws other regions: the table of the
-        window takes the place of *table*.
+        window takes the place of *table*. Unless the window *closes*, the next one may go on with
+        these regions, for less work between the two.
         """
 
     def prepare(self, table: RegionTable) -> None:
@@ -62,10 +63,17 @@ class SampleCollector(Collector):
         super().__init__(session, memory, pacer)
         self._sampler = sampler
 
-    def collect(self, table: RegionTable, length_ns: int | None) -> Window:
-        sampled = self._sampler.sample(table, self._length_ns(length_ns))
-        self._sampler.set_rates(table, sampled)
-        return sampled.window(table)
+    def collect(self, table: RegionTable, length_ns: int | None, *, closes: bool = True) -> Window:
+        return self._sampled(table, self._length_ns(length_ns), closes=closes).window(
+            table, closes=closes
+        )
+
+    def _sampled(self, table: RegionTable, length_ns: int, *, closes: bool) -> Sampled:
+        """Sample, and set the rates."""
+        sampled = self._sampler.sample(table, length_ns, Special(closes=closes))
+        if sampled.counts is not None:
+            self._sampler.set_rates(table, sampled.counts)
+        return sampled
 
 
 class SurveyingCollector(SampleCollector):
@@ -82,43 +90,54 @@ class SurveyingCollector(SampleCollector):
         super().__init__(session, memory, pacer, sampler)
         self._surveyor = surveyor
 
-    def collect(self, table: RegionTable, length_ns: int | None) -> Window:
-        surveyor, survey = self._surveyor, CpuMeter(self._session.clock)
-        with survey:
-            # Not before the last window: a survey takes the time of an aggregation.
-            if length_ns is None:
-                table = surveyor.survey_if_due(table, self._sampler.looks_ns)
-            glance = surveyor.begin_glance(table)
-        sampled = self._sampled(table, self._length_ns(length_ns), glance, survey)
+    def collect(self, table: RegionTable, length_ns: int | None, *, closes: bool = True) -> Window:
+        length = self._length_ns(length_ns)
+        if self._sampler.goes_on(table) and not closes:
+            return self._sampled(table, length, closes=False).window(table, closes=False)
+        surveyor, survey, glance = self._surveyor, CpuMeter(self._session.clock), None
+        if not self._sampler.goes_on(table):
+            with survey:
+                # Not before the last window: a survey takes the time of an aggregation.
+                if length_ns is None:
+                    table = surveyor.survey_if_due(table, self._sampler.looks_ns)
+                glance = surveyor.begin_glance(table)
+        if glance is None:
+            sampled = self._sampled(table, length, closes=closes)
+        else:
+            closes = True
+            sampled = self._with_glance(table, length, glance, survey)
+        if not closes:
+            return sampled.window(table, survey.cpu_ns, closes=False)
         surveyor.rescale(table, sampled.end_ns - sampled.start_ns)
-        self._sampler.set_rates(table, sampled)
-        surveyor.check(table, sampled.counts, self._sampler.sample_window)
-        self._sampler.reconcile(table, sampled.counts)
+        if sampled.counts is not None:
+            surveyor.check(table, sampled.counts, self._sampler.sample_window)
+            self._sampler.reconcile(table, sampled.counts)
         if glance is not None:
             with survey:
                 table = surveyor.finish_glance(glance, table, self._samples)
         return sampled.window(table, survey.cpu_ns)
 
-    def _sampled(
-        self, table: RegionTable, length_ns: int, glance: Glance | None, survey: CpuMeter
+    def _with_glance(
+        self, table: RegionTable, length_ns: int, glance: Glance, survey: CpuMeter
     ) -> Sampled:
         """Sample what no glance looks at: that would clear the bits that the glance will read."""
-        if glance is None:
-            return self._sampler.sample(table, length_ns)
         before_ns = survey.cpu_ns
 
         def look_early() -> None:
             with survey:
                 glance.survey.look_early()
 
-        sampled = self._sampler.sample(table, length_ns, glance.chosen, look_early)
+        special = Special(glance.chosen, look_early)
+        sampled = self._sampler.sample(table, length_ns, special)
+        if sampled.counts is not None:
+            self._sampler.set_rates(table, sampled.counts)
         return sampled._replace(cpu_ns=sampled.cpu_ns - (survey.cpu_ns - before_ns))
 
 
 class ScanCollector(Collector):
     """Checks every page once in each window: the rate of a region is the share that was touched."""
 
-    def collect(self, table: RegionTable, length_ns: int | None) -> Window:
+    def collect(self, table: RegionTable, length_ns: int | None, *, closes: bool = True) -> Window:
         clock, scanning = self._session.clock, CpuMeter(self._session.clock)
         start_ns = clock.now_ns()
         with scanning:
@@ -158,10 +177,10 @@ class MappingCollector(SampleCollector):
         self._session.tick(last=True)
         self._pacer.expect(self._session.clock.cpu_ns() - begin_ns)
 
-    def collect(self, table: RegionTable, length_ns: int | None) -> Window:
-        sampled = self._sampler.sample(table, self._length_ns(length_ns))
-        self._sampler.set_rates(table, sampled)
+    def collect(self, table: RegionTable, length_ns: int | None, *, closes: bool = True) -> Window:
+        sampled = self._sampled(table, self._length_ns(length_ns), closes=closes)
         counts = sampled.counts
+        assert counts is not None
         if counts.touched is not None:
             table.touched = table.touched_early = counts.touched
         if counts.resident is not None:

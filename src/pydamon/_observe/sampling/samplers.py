@@ -16,7 +16,7 @@ from pydamon._observe.sampling.memory import MonitoredMemory
 from pydamon._observe.sampling.rates import keep_in_use, update_rates
 from pydamon._observe.sampling.windows import CpuMeter, Ticks, Window, WindowTimer
 
-__all__ = ["Sampled", "Sampler", "TickSampler"]
+__all__ = ["NOTHING_SPECIAL", "Sampled", "Sampler", "Special", "TickSampler"]
 
 _SETTLED_AGE = 3
 """A region whose rate is clear is settled after so many aggregations."""
@@ -30,23 +30,42 @@ class Sampled(NamedTuple):
     start_ns: int
     end_ns: int
     ticks: Ticks
-    counts: Counts
+    counts: Counts | None
+    """What it counted since it began with these regions; `None` if nothing is new."""
     cpu_ns: int
     clearing_ns: int
+    interrupt_ns: int = 0
+    """Time in interrupts, on whatever CPU."""
 
-    def window(self, table: RegionTable, survey_cpu_ns: int = 0) -> Window:
+    def window(self, table: RegionTable, survey_cpu_ns: int = 0, *, closes: bool = True) -> Window:
         """The window, with the regions as they are after it."""
         return Window(
             start_ns=self.start_ns,
             end_ns=self.end_ns,
             table=table,
-            lost=self.counts.lost,
+            lost=self.counts is not None and self.counts.lost,
             ticks=self.ticks.total,
             late_ticks=self.ticks.late,
-            sampling_cpu_ns=self.cpu_ns,
+            sampling_cpu_ns=self.cpu_ns + self.interrupt_ns,
             clearing_ns=self.clearing_ns,
             survey_cpu_ns=survey_cpu_ns,
+            interrupt_ns=self.interrupt_ns,
+            closes=closes,
         )
+
+
+class Special(NamedTuple):
+    """What is different in some windows."""
+
+    left_out: NDArray[np.bool_] | None = None
+    """Regions that must not be sampled."""
+    at_quarter: Callable[[], None] | None = None
+    """Called when a quarter of the window has passed."""
+    closes: bool = True
+    """Whether regions change after the window."""
+
+
+NOTHING_SPECIAL = Special()
 
 
 class Sampler(ABC):
@@ -67,19 +86,17 @@ class Sampler(ABC):
 
     @abstractmethod
     def sample(
-        self,
-        table: RegionTable,
-        length_ns: int,
-        left_out: NDArray[np.bool_] | None = None,
-        at_quarter: Callable[[], None] | None = None,
+        self, table: RegionTable, length_ns: int, special: Special = NOTHING_SPECIAL
     ) -> Sampled:
-        """Sample the regions of a table for a window, but for those that are *left_out*.
+        """Sample the regions of a table for a window."""
 
-        *at_quarter* is called when a quarter of the window has passed.
-        """
+    def goes_on(self, table: RegionTable) -> bool:
+        """Whether the next window of these regions goes on with what the last one began."""
+        del table
+        return False
 
     @abstractmethod
-    def set_rates(self, table: RegionTable, sampled: Sampled) -> None:
+    def set_rates(self, table: RegionTable, counts: Counts) -> None:
         """Set what the samples of a window tell of its regions."""
 
     @abstractmethod
@@ -130,25 +147,21 @@ class TickSampler(Sampler):
         self._careful = careful and not plain
 
     def sample(
-        self,
-        table: RegionTable,
-        length_ns: int,
-        left_out: NDArray[np.bool_] | None = None,
-        at_quarter: Callable[[], None] | None = None,
+        self, table: RegionTable, length_ns: int, special: Special = NOTHING_SPECIAL
     ) -> Sampled:
         session = self._session
-        session.watch(table, self._pacer.share if self._plain else self._shares(table, left_out))
+        shares = self._pacer.share if self._plain else self._shares(table, special.left_out)
+        session.watch(table, shares)
         sampling, cleared_ns = CpuMeter(session.clock), session.interruption_ns
         start_ns = session.clock.now_ns()
         with sampling:
-            ticks = self._timer.tick_until(start_ns, length_ns, at_quarter)
+            ticks = self._timer.tick_until(start_ns, length_ns, special.at_quarter)
             end_ns = session.clock.now_ns()
             counts = session.counts()
         clearing_ns = session.interruption_ns - cleared_ns
         return Sampled(start_ns, end_ns, ticks, counts, sampling.cpu_ns, clearing_ns)
 
-    def set_rates(self, table: RegionTable, sampled: Sampled) -> None:
-        counts = sampled.counts
+    def set_rates(self, table: RegionTable, counts: Counts) -> None:
         update_rates(table, counts, self._samples, careful=self._careful)
         if counts.split_hint is not None and not self._plain:
             table.split_hint = counts.split_hint

@@ -5,7 +5,7 @@ The algorithm is in `pydamon._model.survival`; the probe does the clears and the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,9 @@ from pydamon._model.regions import LOOKS, RegionTable
 from pydamon._model.survival import Survival, access_share
 from pydamon._observe.epoch_pace import EpochPacer
 from pydamon._observe.probes.base import Counts, Session
-from pydamon._observe.probes.epochs import Epochs
+from pydamon._observe.probes.epochs import EpochCounts, Epochs
 from pydamon._observe.sampling.memory import MonitoredMemory
-from pydamon._observe.sampling.samplers import Sampled, Sampler
+from pydamon._observe.sampling.samplers import NOTHING_SPECIAL, Sampled, Sampler, Special
 from pydamon._observe.sampling.windows import CpuMeter, Ticks
 
 __all__ = ["SurvivalSampling"]
@@ -58,36 +58,54 @@ class SurvivalSampling(Sampler):
         self._look_ns = np.zeros(LOOKS)
         self._weight = 0.0
         """How many epochs `_look_ns` stands for."""
-        self._sums = Survival.empty(LOOKS, 0)
+        self._watched: RegionTable | None = None
+        """The regions whose epochs go on."""
+        self._told = Survival.empty(LOOKS, 0)
+        """The sums of these epochs that are in the evidence already."""
+        self._until_ns = 0
+        """When the epoch under way ends."""
 
     def sample(
-        self,
-        table: RegionTable,
-        length_ns: int,
-        left_out: NDArray[np.bool_] | None = None,
-        at_quarter: Callable[[], None] | None = None,
+        self, table: RegionTable, length_ns: int, special: Special = NOTHING_SPECIAL
     ) -> Sampled:
         session, epochs = self._session, self._epochs
-        self._epoch_pacer.fit(len(table), epochs.most_blocks)
-        epochs.plan(self.looks_ns)
-        epochs.watch(table, self._shares_of(table, left_out))
+        if not self.goes_on(table):
+            self._watch(table, special.left_out)
         sampling = CpuMeter(session.clock)
         cleared_ns, interrupted_ns = session.interruption_ns, epochs.interrupt_ns
         start_ns = session.clock.now_ns()
         with sampling:
-            self._run_epochs(start_ns, start_ns + length_ns, at_quarter)
+            count = self._run_epochs(start_ns, start_ns + length_ns, special)
             end_ns = session.clock.now_ns()
-            counts = self._counts()
-        clearing_ns = session.interruption_ns - cleared_ns
-        cpu_ns = sampling.cpu_ns + epochs.interrupt_ns - interrupted_ns
-        return Sampled(start_ns, end_ns, Ticks(self._count, 0), counts, cpu_ns, clearing_ns)
+            sums = epochs.counts() if count else None
+        if special.closes:
+            self._watched = None
+        return Sampled(
+            start_ns,
+            end_ns,
+            Ticks(count, 0),
+            None if sums is None else self._counts(sums),
+            sampling.cpu_ns,
+            session.interruption_ns - cleared_ns,
+            epochs.interrupt_ns - interrupted_ns,
+        )
 
-    def set_rates(self, table: RegionTable, sampled: Sampled) -> None:
-        new = self._sums
-        sums = Survival.of_rows(table.evidence).followed_by(new)
+    def goes_on(self, table: RegionTable) -> bool:
+        return self._watched is table
+
+    def _watch(self, table: RegionTable, left_out: NDArray[np.bool_] | None) -> None:
+        self._epoch_pacer.fit(len(table), self._epochs.most_blocks)
+        self._epochs.plan(self.looks_ns)
+        self._epochs.watch(table, self._shares_of(table, left_out))
+        self._watched, self._told = table, Survival.empty(LOOKS, len(table))
+        self._new = self._told
+        self._until_ns = 0
+
+    def set_rates(self, table: RegionTable, counts: Counts) -> None:
+        sums = Survival.of_rows(table.evidence).followed_by(self._new)
         table.evidence = sums.rows
         share, deviation = access_share(sums, self._look_ns, self._pacer.named.sampling_ns)
-        counts, samples = sampled.counts, self._samples
+        samples = self._samples
         tried = counts.checks + counts.unobservable
         surveyed = np.nan_to_num(table.touched) * samples
         unknown = np.where(tried > 0, surveyed, table.last_nr_accesses)
@@ -128,15 +146,15 @@ class SurvivalSampling(Sampler):
 
     def _allotted(self, table: RegionTable) -> NDArray[np.float64]:
         """Shares with the mean that the pace allows: more for what is uncertain, and large."""
-        share = self._pacer.share
-        if share >= 1 or not len(table):
-            return np.full(len(table), share)
+        if not len(table):
+            return np.empty(0)
         uncertain = np.nan_to_num(Levels.of(table, self._samples).slack, nan=1.0)
         uncertain[table.evidence[:, 1] == 0] = 1.0
         size = table.size / table.size.mean()
         need = np.maximum(uncertain / (uncertain + _CLEAR_ENOUGH), _LEAST_NEED)
         need *= np.clip(size, _LEAST_NEED, 1.0)
-        allotted: NDArray[np.float64] = np.minimum(share * need / need.mean(), 1.0)
+        share = self._pacer.share
+        allotted: NDArray[np.float64] = np.minimum(need * min(share / need.mean(), 2.0), 1.0)
         return allotted
 
     @property
@@ -145,29 +163,34 @@ class SurvivalSampling(Sampler):
         looks = (self._pacer.named.sampling_ns * _STEP**n for n in range(LOOKS - 1))
         return [ns for ns in looks if ns <= _LAST_LOOK * self._epoch_pacer.epoch_ns]
 
-    def _run_epochs(
-        self, start_ns: int, end_ns: int, at_quarter: Callable[[], None] | None
-    ) -> None:
-        clock, epoch_ns = self._session.clock, self._epoch_pacer.epoch_ns
+    def _run_epochs(self, start_ns: int, end_ns: int, special: Special) -> int:
+        """Let epochs pass until a window is over; returns how many ended.
+
+        The last one goes on after the window, unless that closes a series of windows.
+        """
+        clock, epochs, epoch_ns = self._session.clock, self._epochs, self._epoch_pacer.epoch_ns
         quarter_ns = start_ns + (end_ns - start_ns) // 4
-        begin_ns, self._count = start_ns, 0
+        at_quarter, count = special.at_quarter, 0
         while True:
-            until_ns = begin_ns + int(epoch_ns * self._rng.uniform(1 - _JITTER, 1 + _JITTER))
-            if end_ns - until_ns < epoch_ns // 2:
-                until_ns = end_ns
-            self._epochs.begin()
-            self._count += 1
-            self._take_looks()
+            if not self._until_ns:
+                lasts = self._rng.uniform(1 - _JITTER, 1 + _JITTER)
+                self._until_ns = clock.now_ns() + int(epoch_ns * lasts)
+                epochs.begin()
+                self._take_looks()
+            if special.closes and end_ns - self._until_ns < epoch_ns // 2:
+                self._until_ns = end_ns
             passed = True
-            if at_quarter is not None and until_ns > quarter_ns:
+            if at_quarter is not None and min(self._until_ns, end_ns) > quarter_ns:
                 passed = self._timer.wait_until(quarter_ns, epoch_ns)
                 at_quarter()
                 at_quarter = None
-            passed = passed and self._timer.wait_until(until_ns, epoch_ns)
-            self._epochs.end()
-            begin_ns = clock.now_ns()
-            if begin_ns >= end_ns - epoch_ns // 2 or not passed:
-                return
+            passed = passed and self._timer.wait_until(min(self._until_ns, end_ns), epoch_ns)
+            if self._until_ns <= end_ns or not passed:
+                epochs.end()
+                self._until_ns = 0
+                count += 1
+            if not passed or clock.now_ns() >= end_ns:
+                return count
 
     def _take_looks(self) -> None:
         """Wait for each look of this epoch, where the kernel does not take them."""
@@ -178,16 +201,14 @@ class SurvivalSampling(Sampler):
             self._session.clock.wait_until(armed_ns + after_ns)
             self._epochs.look()
 
-    def _counts(self) -> Counts:
-        """The epochs of a window as samples, each watched for an epoch."""
-        counts = self._epochs.counts()
-        self._sums = sums = counts.sums
-        if counts.epochs:
-            self._weight = min(self._weight, _MEMORY - counts.epochs) if self._weight else 0.0
-            self._weight = max(0.0, self._weight)
-            total = self._weight + counts.epochs
-            self._look_ns = (self._look_ns * self._weight + counts.look_ns * counts.epochs) / total
-            self._weight = total
+    def _counts(self, counts: EpochCounts) -> Counts:
+        """All epochs of these regions as samples, each watched for an epoch."""
+        sums = counts.sums
+        self._new, self._told = sums.less(self._told), sums
+        kept = min(self._weight, max(0.0, _MEMORY - counts.epochs))
+        self._weight = kept + counts.epochs
+        if self._weight:
+            self._look_ns = (self._look_ns * kept + counts.look_ns * counts.epochs) / self._weight
         share = sums.seen[-1] / np.maximum(sums.pages, 1)
         return Counts(
             hits=share * sums.epochs,

@@ -30,6 +30,10 @@ class Window(NamedTuple):
     """The part of the sampling that went to clears, without those of the first samples, which are
     chosen along with the work that is done once a window."""
     survey_cpu_ns: int = 0
+    interrupt_ns: int = 0
+    """The part of the sampling that passed in interrupts, on whatever CPU."""
+    closes: bool = True
+    """Whether regions change now; else the next window goes on with them."""
 
 
 class CpuMeter:
