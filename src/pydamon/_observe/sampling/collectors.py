@@ -98,8 +98,11 @@ class SurveyingCollector(SampleCollector):
         if not self._sampler.goes_on(table):
             with survey:
                 # Not before the last window: a survey takes the time of an aggregation.
+                surveyed = table
                 if length_ns is None:
-                    table = surveyor.survey_if_due(table, self._sampler.looks_ns)
+                    surveyed = surveyor.survey_if_due(table, self._sampler.looks_ns)
+                closes |= surveyed is not table
+                table = surveyed
                 glance = surveyor.begin_glance(table)
         if glance is None:
             sampled = self._sampled(table, length, closes=closes)

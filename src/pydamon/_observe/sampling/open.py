@@ -118,7 +118,7 @@ def simulate(
     '64 MiB'
     """
     # Real processes need no traces.
-    from pydamon._observe.probes.trace import Costs, TraceProbe  # noqa: PLC0415
+    from pydamon._observe.probes.simulation import Costs, TraceProbe  # noqa: PLC0415
 
     options = MonitorOptions(
         cpu_budget_percent=cpu_budget_percent, goal=goal, plain=plain, seed=seed

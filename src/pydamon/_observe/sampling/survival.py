@@ -34,6 +34,8 @@ _CLEAR_ENOUGH = 0.1
 """Uncertainty of this much, on the scale of `Levels`, halves the need of more samples."""
 _LEAST_NEED = 0.25
 """The least need of a region, as a part of the most: changes show everywhere."""
+_OF_SMALL = 0.4
+"""The need of small regions, as a part of that of regions of the mean size."""
 
 
 class SurvivalSampling(Sampler):
@@ -107,8 +109,10 @@ class SurvivalSampling(Sampler):
         share, deviation = access_share(sums, self._look_ns, self._pacer.named.sampling_ns)
         samples = self._samples
         tried = counts.checks + counts.unobservable
-        surveyed = np.nan_to_num(table.touched) * samples
-        unknown = np.where(tried > 0, surveyed, table.last_nr_accesses)
+        # What surveys saw is all that is known of regions that were never sampled.
+        surveyed = np.nan_to_num(np.where(tried > 0, table.touched, table.touched_early)) * samples
+        unsampled = (tried == 0) & (table.last_nr_accesses > 0)
+        unknown = np.where(unsampled, table.last_nr_accesses, surveyed)
         table.nr_accesses = np.where(np.isnan(share), unknown, share * samples)
         table.deviation = deviation * samples
         table.seen = np.where(tried > 0, 1.0, table.seen)
@@ -149,10 +153,9 @@ class SurvivalSampling(Sampler):
         if not len(table):
             return np.empty(0)
         uncertain = np.nan_to_num(Levels.of(table, self._samples).slack, nan=1.0)
-        uncertain[table.evidence[:, 1] == 0] = 1.0
-        size = table.size / table.size.mean()
         need = np.maximum(uncertain / (uncertain + _CLEAR_ENOUGH), _LEAST_NEED)
-        need *= np.clip(size, _LEAST_NEED, 1.0)
+        need *= np.clip(table.size / table.size.mean(), _OF_SMALL, 1.0)
+        need[table.evidence[:, 1] == 0] = 1.0
         share = self._pacer.share
         allotted: NDArray[np.float64] = np.minimum(need * min(share / need.mean(), 2.0), 1.0)
         return allotted

@@ -74,7 +74,7 @@ def monitored(
         session,
         replace(TRAITS, **traits),  # type: ignore[arg-type]
         pace,
-        partial(TickSampler, pacer=pace, plain=plain, careful=True),
+        partial(TickSampler, pacer=pace, plain=plain, careful="follows_mappings" not in traits),
         survey_share=0.0035,
         seed=1,
         plain=plain,

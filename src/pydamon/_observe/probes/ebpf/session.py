@@ -247,6 +247,7 @@ class EbpfSession(Session):
     def close(self) -> None:
         if self._epochs is not None:
             self._epochs.close()
+            self._epochs = None
         self._machine.close()
         for pages in self._pages:
             pages.close()

@@ -88,7 +88,7 @@ class SurvivalSampler(Epochs):
 
     def _bind(self, machine: Machine) -> None:
         """Use these programs, and their maps."""
-        self.close()
+        self._detach()
         maps, programs = machine.maps, machine.programs
         self._machine = machine
         self._pace = Pace.from_buffer(maps["paces"].memory)
@@ -110,6 +110,11 @@ class SurvivalSampler(Epochs):
         return int(self._pace.busy_ns)
 
     def close(self) -> None:
+        """Let the interrupts go by, and forget the maps."""
+        self._detach()
+        vars(self).clear()
+
+    def _detach(self) -> None:
         """Let the interrupts go by; the kernel does the same when this process ends, however."""
         if self._link is not None:
             os.close(self._link)
