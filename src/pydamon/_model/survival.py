@@ -156,7 +156,7 @@ def access_share(
         share = np.where(np.isnan(pages), np.nan, share)
         trials = epochs * units[0]
         deviation = np.sqrt(np.maximum(share * (1 - share), 1 / trials) / trials)
-    return 1 - (1 - share) ** (interval_ns / look_ns[0]), deviation
+    return 1 - (1 - share) ** (interval_ns / max(look_ns[0], 1)), deviation
 
 
 def _independent_units(
