@@ -10,13 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydamon._cli.command import Args, Choice, Command, Group, command, option, options, print_json
-from pydamon._cli.options import PROGRAMS, TOOLS, WORKLOADS, json_option
+from pydamon._cli.options import (
+    PROGRAMS,
+    RATE_PATTERNS,
+    RATE_TOOLS,
+    TOOLS,
+    WORKLOADS,
+    json_option,
+)
 from pydamon._model.errors import ProbeUnavailable, UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from pydamon._bench import accuracy, core, engines, overhead, real, scale
+    from pydamon._bench import accuracy, core, engines, overhead, rates, real, scale
     from pydamon._bench import scores as compare
     from pydamon._bench.programs import Program
     from pydamon._bench.tools import Machine
@@ -126,6 +133,15 @@ def _real(args: Args, say: Callable[[str], None]) -> Iterator[real.ProgramAccura
         yield from real.measure(program, tools, plan, args.seed, say)
 
 
+def _rates(args: Args, say: Callable[[str], None]) -> Iterator[rates.RateAccuracy]:
+    from pydamon._bench import rates
+
+    plan = rates.Plan.of(args.quick)
+    tools = _tools(args.tool or (rates.QUICK_TOOLS if args.quick else RATE_TOOLS), say)
+    for name in args.pattern or (rates.QUICK if args.quick else RATE_PATTERNS):
+        yield from rates.measure(name, tools, plan, args.seed, say)
+
+
 def _overhead(args: Args, say: Callable[[str], None]) -> Iterator[overhead.Overhead]:
     from pydamon._bench import overhead
 
@@ -219,6 +235,8 @@ def _print(table: RenderableType) -> None:
 
 def _plain(value: Any) -> Any:
     """Replace numbers that JSON lacks: NaN by `null` (not measured), infinity by `"never"`."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return _number(value) if isinstance(value, float) else value
@@ -255,6 +273,13 @@ real_bench = _benchmark(
     _names_option("--program", PROGRAMS),
     _names_option("--tool", TOOLS[:3]),
 )
+rates_bench = _benchmark(
+    "rates",
+    "accuracy of access rates and their uncertainty, on pages accessed at known rates",
+    _rates,
+    _names_option("--pattern", RATE_PATTERNS),
+    _names_option("--tool", RATE_TOOLS),
+)
 overhead_bench = _benchmark(
     "overhead", "CPU time of the monitor, and slowdown of the target", _overhead
 )
@@ -266,7 +291,7 @@ bench = Group(
     "bench",
     members={
         name: f"pydamon._cli.bench:{name}_bench"
-        for name in ("accuracy", "real", "overhead", "scale", "engines", "core")
+        for name in ("accuracy", "real", "rates", "overhead", "scale", "engines", "core")
     },
     subcommand_metavar="BENCH [ARGS]...",
     help=(
