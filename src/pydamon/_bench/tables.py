@@ -17,10 +17,12 @@ from pydamon._bench.rates import RateAccuracy
 from pydamon._bench.real import ProgramAccuracy
 from pydamon._bench.scale import ScaleResult
 from pydamon._bench.scores import Comparison
+from pydamon._bench.spinning import AllIn, Loss
 from pydamon._model.units import format_size
 
 __all__ = [
     "accuracy_table",
+    "all_in_table",
     "comparison_table",
     "core_table",
     "engines_table",
@@ -174,6 +176,37 @@ def comparison_table(rows: Sequence[Comparison]) -> RenderableType:
         ("plain", lambda r: _percent(r.plain_wss_error)),
         ("as accurate", lambda r: "yes" if r.as_accurate else "no"),
         ("half the error", lambda r: "yes" if r.half_the_error else "no"),
+    )
+
+
+def all_in_table(rows: Sequence[AllIn]) -> RenderableType:
+    """Return a line for each tool: what spinning loops lost to it."""
+    return _table(
+        rows,
+        ("tool", lambda r: r.tool),
+        ("pairs", lambda r: _count(r.pairs)),
+        ("CPU", lambda r: _fine_percent(r.cpu)),
+        ("flushes", lambda r: _fine_percent(r.flushes)),
+        *_loss("target", "target"),
+        *_loss("other CPUs", "others"),
+        *_loss("all in", "all_in"),
+        (
+            "to empty loop",
+            lambda r: "-" if math.isnan(r.to_empty_loop) else f"{r.to_empty_loop:.1f}",
+        ),
+        *_loss("interrupts", "interrupts"),
+        *_loss("target's work", "work"),
+    )
+
+
+def _loss(heading: str, name: str) -> Sequence[Column]:
+    def of(row: AllIn) -> Loss:
+        loss: Loss = getattr(row, name)
+        return loss
+
+    return (
+        (heading, lambda r: _fine_percent(of(r).median)),
+        ("95 %", lambda r: f"{100 * of(r).low:.1f} to {100 * of(r).high:.1f}"),
     )
 
 

@@ -23,7 +23,7 @@ from pydamon._model.errors import ProbeUnavailable, UsageError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from pydamon._bench import accuracy, core, engines, overhead, rates, real, scale
+    from pydamon._bench import accuracy, core, engines, overhead, rates, real, scale, spinning
     from pydamon._bench import scores as compare
     from pydamon._bench.programs import Program
     from pydamon._bench.tools import Machine
@@ -78,8 +78,12 @@ def _report(name: str, args: Args, machine: Machine, rows: Sequence[Any]) -> Non
 
     from pydamon._bench import tables
 
+    rows, all_in = _split(rows)
     if not args.json:
         _print(getattr(tables, f"{name}_table")(rows))
+        if all_in:
+            print("\nWhat spinning loops lose:")
+            _print(tables.all_in_table(all_in))
         if pairs := _compared(name, rows):
             print("\npydamon beside plain DAMON:")
             _print(tables.comparison_table(pairs))
@@ -91,6 +95,8 @@ def _report(name: str, args: Args, machine: Machine, rows: Sequence[Any]) -> Non
         "machine": asdict(machine),
         "results": [_plain(asdict(row)) for row in rows],
     }
+    if all_in:
+        document["all_in"] = [_plain(asdict(row)) for row in all_in]
     if pairs := _compared(name, rows):
         document["comparison"] = [
             _plain(asdict(pair))
@@ -98,6 +104,14 @@ def _report(name: str, args: Args, machine: Machine, rows: Sequence[Any]) -> Non
             for pair in pairs
         ]
     print_json(document)
+
+
+def _split(rows: Sequence[Any]) -> tuple[list[Any], list[spinning.AllIn]]:
+    """Return the rows of a benchmark, and those about what spinning loops lost."""
+    from pydamon._bench.spinning import AllIn
+
+    all_in = [row for row in rows if isinstance(row, AllIn)]
+    return [row for row in rows if not isinstance(row, AllIn)], all_in
 
 
 def _compared(name: str, rows: Sequence[Any]) -> list[compare.Comparison]:
@@ -142,11 +156,14 @@ def _rates(args: Args, say: Callable[[str], None]) -> Iterator[rates.RateAccurac
         yield from rates.measure(name, tools, plan, args.seed, say)
 
 
-def _overhead(args: Args, say: Callable[[str], None]) -> Iterator[overhead.Overhead]:
-    from pydamon._bench import overhead
+def _overhead(
+    args: Args, say: Callable[[str], None]
+) -> Iterator[overhead.Overhead | spinning.AllIn]:
+    from pydamon._bench import overhead, spinning
 
     _tools((), say)
-    return overhead.measure(args.quick, args.seed, say)
+    yield from overhead.measure(args.quick, args.seed, say)
+    yield from spinning.measure(args.quick, args.seed, say)
 
 
 def _scale(args: Args, say: Callable[[str], None]) -> Iterator[scale.ScaleResult]:
