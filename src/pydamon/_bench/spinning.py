@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,6 +98,17 @@ def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
     return median(ordered), ordered[rank], ordered[count - 1 - rank]
 
 
+class _Counter(Protocol):
+    """A loop that counts."""
+
+    def now(self) -> NDArray[np.int64]:
+        """Return the time, the rounds, the ns that were lost, and those that it waited for others.
+
+        The wait is a part of what was lost.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Spinner:
     """A loop on a CPU, and what it counts."""
@@ -105,10 +117,6 @@ class Spinner:
     counts: NDArray[np.int64]
 
     def now(self) -> NDArray[np.int64]:
-        """Return the time, the rounds, the ns that were lost, and those that it waited for others.
-
-        The wait is a part of what was lost.
-        """
         while True:
             counts = np.array(self.counts)
             waited_ns = int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[1])
@@ -161,7 +169,7 @@ def _ratio(cost: float, of_empty_loop: float) -> float:
 
 def run_pairs(
     tool: str,
-    spinners: Sequence[Spinner],
+    spinners: Sequence[_Counter],
     pairs: int,
     look_s: float,
     work: Callable[[float], float],
@@ -190,7 +198,7 @@ def run_pairs(
     )
 
 
-def _look(spinners: Sequence[Spinner], look_s: float, work: Callable[[float], float]) -> _Look:
+def _look(spinners: Sequence[_Counter], look_s: float, work: Callable[[float], float]) -> _Look:
     before = [spinner.now() for spinner in spinners]
     begin_ns, cpu_ns = time.monotonic_ns(), time.process_time_ns()
     flushes = work(look_s)

@@ -7,8 +7,7 @@ With MIB of memory the loop reads every page of a quarter of it, over and over. 
 
 COUNTS is a file of three 64-bit integers that are kept up to date: the time (monotonic ns), the
 rounds of the loop until then, and the ns in which the loop did not run: a step that takes more than
-four times as long as usual was interrupted. One line on standard output says that it runs, and
-where its memory is.
+four times as long as usual was interrupted. One line on standard output says that it runs.
 """
 
 from __future__ import annotations
@@ -42,9 +41,9 @@ def main(path: str, cpu: str, mib: str) -> None:
         counts = np.memmap(file, np.int64, "r+", shape=(3,))
     clock = time.monotonic_ns
     limit_ns = max(_LEAST_NS, _INTERRUPTED * _usual_step_ns(memory, places))
-    print(pages.ctypes.data, flush=True)
     rounds = lost_ns = 0
-    last_ns = clock()
+    last_ns = counts[0] = clock()
+    print("spinning", flush=True)
     while True:
         for at in places:
             memory[at]
