@@ -55,9 +55,9 @@ hostile: $(READY) $(BPF).o
 bench: $(READY) $(BPF).o
 	$(BIN)/pytest -q --benchmark-enable --benchmark-only
 
-# Small benchmarks of accuracy and cost, in under 2 minutes (docs/explanation/cost.md).
+# Small benchmarks of accuracy and cost, in under 3 minutes (docs/explanation/cost.md).
 bench-quick: $(READY) $(BPF).o
-	@for bench in accuracy real overhead scale core; do \
+	@for bench in accuracy real rates overhead scale core; do \
 		$(BIN)/python -m pydamon bench $$bench --quick || exit 1; echo; \
 	done
 

@@ -13,17 +13,21 @@ from pydamon._bench.accuracy import Accuracy
 from pydamon._bench.core import CoreCost
 from pydamon._bench.engines import EngineResult
 from pydamon._bench.overhead import Latency, Overhead
+from pydamon._bench.rates import RateAccuracy
 from pydamon._bench.real import ProgramAccuracy
 from pydamon._bench.scale import ScaleResult
 from pydamon._bench.scores import Comparison
+from pydamon._bench.spinning import AllIn, Loss
 from pydamon._model.units import format_size
 
 __all__ = [
     "accuracy_table",
+    "all_in_table",
     "comparison_table",
     "core_table",
     "engines_table",
     "overhead_table",
+    "rates_table",
     "real_table",
     "scale_table",
 ]
@@ -33,6 +37,14 @@ Column = tuple[str, Callable[[Any], str]]
 
 def _percent(value: float) -> str:
     return "-" if math.isnan(value) else f"{100 * value:.1f} %"
+
+
+def _fine_percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.2f} %"
+
+
+def _signed_percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:+.1f} %"
 
 
 def _share(value: float) -> str:
@@ -108,6 +120,47 @@ def real_table(rows: Sequence[ProgramAccuracy]) -> RenderableType:
     )
 
 
+def rates_table(rows: Sequence[RateAccuracy]) -> RenderableType:
+    """Return a line for each set of pages and tool, then a line for each pattern and tool."""
+    sets = _table(
+        [(row, score) for row in rows for score in row.sets],
+        ("pattern", lambda r: r[0].name),
+        ("tool", lambda r: r[0].tool),
+        ("pages", lambda r: r[1].name),
+        ("wanted", lambda r: _fine_percent(r[1].wanted)),
+        ("truth", lambda r: _fine_percent(r[1].truth)),
+        ("reported", lambda r: _fine_percent(r[1].reported)),
+        ("error", lambda r: _signed_percent(r[1].mean_error)),
+        ("snapshot error", lambda r: _percent(r[1].median_error)),
+        ("within 1 sd", lambda r: _percent(r[1].within_1)),
+        ("2 sd", lambda r: _percent(r[1].within_2)),
+        ("called accessed", lambda r: _percent(r[1].called_accessed)),
+        ("", lambda r: "" if r[1].kept else "rate not kept"),
+    )
+    patterns = _table(
+        rows,
+        ("pattern", lambda r: r.name),
+        ("tool", lambda r: r.tool),
+        ("snapshots", lambda r: _count(r.snapshots)),
+        ("rank, sets", lambda r: _share(r.rank_of_sets)),
+        ("regions", lambda r: _share(r.rank_of_regions)),
+        ("cold", lambda r: _percent(r.cold)),
+        ("WSS error 1 s", lambda r: _percent(r.wss_error_1s)),
+        ("10 s", lambda r: _percent(r.wss_error_10s)),
+        ("CPU", lambda r: _fine_percent(r.cpu)),
+        ("all in", lambda r: _fine_percent(r.all_in)),
+        ("aggr. ms", lambda r: _count(r.aggregation_ms)),
+        ("regions", lambda r: _count(r.regions)),
+        ("load", lambda r: f"{r.load:.1f}"),
+    )
+    busy = [f"{row.name} with {row.tool} ({', '.join(row.not_kept)})" for row in rows]
+    busy = [text for text, row in zip(busy, rows, strict=True) if row.not_kept]
+    if not busy:
+        return Group(sets, "", patterns)
+    note = f"The machine was too busy to keep the rates of {'; '.join(busy)}."
+    return Group(sets, "", patterns, "", note)
+
+
 def comparison_table(rows: Sequence[Comparison]) -> RenderableType:
     """Return a line for each target that both tools have monitored, with both errors."""
     return _table(
@@ -123,6 +176,37 @@ def comparison_table(rows: Sequence[Comparison]) -> RenderableType:
         ("plain", lambda r: _percent(r.plain_wss_error)),
         ("as accurate", lambda r: "yes" if r.as_accurate else "no"),
         ("half the error", lambda r: "yes" if r.half_the_error else "no"),
+    )
+
+
+def all_in_table(rows: Sequence[AllIn]) -> RenderableType:
+    """Return a line for each tool: what spinning loops lost to it."""
+    return _table(
+        rows,
+        ("tool", lambda r: r.tool),
+        ("pairs", lambda r: _count(r.pairs)),
+        ("CPU", lambda r: _fine_percent(r.cpu)),
+        ("flushes", lambda r: _fine_percent(r.flushes)),
+        *_loss("target", "target"),
+        *_loss("other CPUs", "others"),
+        *_loss("all in", "all_in"),
+        (
+            "to empty loop",
+            lambda r: "-" if math.isnan(r.to_empty_loop) else f"{r.to_empty_loop:.1f}",
+        ),
+        *_loss("interrupts", "interrupts"),
+        *_loss("target's work", "work"),
+    )
+
+
+def _loss(heading: str, name: str) -> Sequence[Column]:
+    def of(row: AllIn) -> Loss:
+        loss: Loss = getattr(row, name)
+        return loss
+
+    return (
+        (heading, lambda r: _fine_percent(of(r).median)),
+        ("95 %", lambda r: f"{100 * of(r).low:.1f} to {100 * of(r).high:.1f}"),
     )
 
 

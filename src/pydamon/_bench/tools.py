@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ import psutil
 from pydamon._bench.scores import View
 from pydamon._model.errors import ProbeUnavailable
 from pydamon._model.regions import PAGE_SIZE
-from pydamon._model.snapshot import Snapshot
+from pydamon._model.snapshot import Cost, Snapshot
 from pydamon._observe.kernel import check_free
 from pydamon._observe.linux.maps import parse_maps, read_maps
 from pydamon._observe.linux.process import Process
@@ -37,6 +37,7 @@ __all__ = [
     "scan_exactly",
     "unavailable_tools",
     "watch",
+    "watch_with",
 ]
 
 
@@ -94,7 +95,11 @@ _CHUNK_BYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class MonitorRun:
-    """The snapshots of a run. `window` converts their times to the clock of the ground truth."""
+    """The snapshots of a run. `window` converts their times to the clock of the ground truth.
+
+    The shares of one CPU begin when the tool has found its pace. `all_in` adds an upper bound of
+    what the target lost to interruptions.
+    """
 
     begin_ns: int
     snapshots: tuple[Snapshot, ...]
@@ -112,13 +117,21 @@ class MonitorRun:
 
     @property
     def cpu(self) -> float:
-        """The share of one CPU that the tool used after it found its pace."""
+        """The share of one CPU that the tool used."""
+        return self._cpu_share(lambda cost: cost.cpu_ns)
+
+    @property
+    def all_in(self) -> float:
+        """The share of one CPU that the tool used or took from the target."""
+        return self._cpu_share(lambda cost: cost.cpu_ns + cost.interruption_ns)
+
+    def _cpu_share(self, cost_ns: Callable[[Cost], int]) -> float:
         begin_ns = self.begin_ns + PACING_NS
         late = [s for s in self.snapshots if self.window(s)[0] >= begin_ns]
         late = late or list(self.snapshots[-1:])
         before = self.snapshots[-len(late) - 1] if len(late) < len(self.snapshots) else None
         since_ns = self.window(before)[1] if before else self.begin_ns
-        return sum(s.cost.cpu_ns for s in late) / (self.window(late[-1])[1] - since_ns)
+        return sum(cost_ns(s.cost) for s in late) / (self.window(late[-1])[1] - since_ns)
 
 
 def unavailable_tools() -> dict[str, str]:
@@ -144,12 +157,17 @@ def watch(
     cpu_budget_percent: float | None = 1.0,
 ) -> MonitorRun:
     """Monitor a process with a tool for a time."""
-    begin_ns = time.monotonic_ns()
-    offset_ns = time.time_ns() - begin_ns
     engine, options = KERNEL, MonitorOptions()
     if tool != KERNEL:
         engine, options = AUTO, replace(TOOLS[tool], seed=seed)
     options = replace(options, cpu_budget_percent=cpu_budget_percent)
+    return watch_with(pid, engine, options, duration_s)
+
+
+def watch_with(pid: int, engine: str, options: MonitorOptions, duration_s: float) -> MonitorRun:
+    """Monitor a process with an engine for a time."""
+    begin_ns = time.monotonic_ns()
+    offset_ns = time.time_ns() - begin_ns
     with monitor(pid, engine=engine, options=options) as mon:
         return MonitorRun(begin_ns, tuple(mon.run(f"{duration_s}s")), offset_ns)
 

@@ -10,13 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydamon._cli.command import Args, Choice, Command, Group, command, option, options, print_json
-from pydamon._cli.options import PROGRAMS, TOOLS, WORKLOADS, json_option
+from pydamon._cli.options import (
+    PROGRAMS,
+    RATE_PATTERNS,
+    RATE_TOOLS,
+    TOOLS,
+    WORKLOADS,
+    json_option,
+)
 from pydamon._model.errors import ProbeUnavailable, UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from pydamon._bench import accuracy, core, engines, overhead, real, scale
+    from pydamon._bench import accuracy, core, engines, overhead, rates, real, scale, spinning
     from pydamon._bench import scores as compare
     from pydamon._bench.programs import Program
     from pydamon._bench.tools import Machine
@@ -71,8 +78,12 @@ def _report(name: str, args: Args, machine: Machine, rows: Sequence[Any]) -> Non
 
     from pydamon._bench import tables
 
+    rows, all_in = _split(rows)
     if not args.json:
         _print(getattr(tables, f"{name}_table")(rows))
+        if all_in:
+            print("\nWhat spinning loops lose:")
+            _print(tables.all_in_table(all_in))
         if pairs := _compared(name, rows):
             print("\npydamon beside plain DAMON:")
             _print(tables.comparison_table(pairs))
@@ -84,6 +95,8 @@ def _report(name: str, args: Args, machine: Machine, rows: Sequence[Any]) -> Non
         "machine": asdict(machine),
         "results": [_plain(asdict(row)) for row in rows],
     }
+    if all_in:
+        document["all_in"] = [_plain(asdict(row)) for row in all_in]
     if pairs := _compared(name, rows):
         document["comparison"] = [
             _plain(asdict(pair))
@@ -91,6 +104,14 @@ def _report(name: str, args: Args, machine: Machine, rows: Sequence[Any]) -> Non
             for pair in pairs
         ]
     print_json(document)
+
+
+def _split(rows: Sequence[Any]) -> tuple[list[Any], list[spinning.AllIn]]:
+    """Return the rows of a benchmark, and those about what spinning loops lost."""
+    from pydamon._bench.spinning import AllIn
+
+    all_in = [row for row in rows if isinstance(row, AllIn)]
+    return [row for row in rows if not isinstance(row, AllIn)], all_in
 
 
 def _compared(name: str, rows: Sequence[Any]) -> list[compare.Comparison]:
@@ -126,11 +147,23 @@ def _real(args: Args, say: Callable[[str], None]) -> Iterator[real.ProgramAccura
         yield from real.measure(program, tools, plan, args.seed, say)
 
 
-def _overhead(args: Args, say: Callable[[str], None]) -> Iterator[overhead.Overhead]:
-    from pydamon._bench import overhead
+def _rates(args: Args, say: Callable[[str], None]) -> Iterator[rates.RateAccuracy]:
+    from pydamon._bench import rates
+
+    plan = rates.Plan.of(args.quick)
+    tools = _tools(args.tool or (rates.QUICK_TOOLS if args.quick else RATE_TOOLS), say)
+    for name in args.pattern or (rates.QUICK if args.quick else RATE_PATTERNS):
+        yield from rates.measure(name, tools, plan, args.seed, say)
+
+
+def _overhead(
+    args: Args, say: Callable[[str], None]
+) -> Iterator[overhead.Overhead | spinning.AllIn]:
+    from pydamon._bench import overhead, spinning
 
     _tools((), say)
-    return overhead.measure(args.quick, args.seed, say)
+    yield from overhead.measure(args.quick, args.seed, say)
+    yield from spinning.measure(args.quick, args.seed, say)
 
 
 def _scale(args: Args, say: Callable[[str], None]) -> Iterator[scale.ScaleResult]:
@@ -219,6 +252,8 @@ def _print(table: RenderableType) -> None:
 
 def _plain(value: Any) -> Any:
     """Replace numbers that JSON lacks: NaN by `null` (not measured), infinity by `"never"`."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return _number(value) if isinstance(value, float) else value
@@ -255,6 +290,13 @@ real_bench = _benchmark(
     _names_option("--program", PROGRAMS),
     _names_option("--tool", TOOLS[:3]),
 )
+rates_bench = _benchmark(
+    "rates",
+    "accuracy of access rates and their uncertainty, on pages accessed at known rates",
+    _rates,
+    _names_option("--pattern", RATE_PATTERNS),
+    _names_option("--tool", RATE_TOOLS),
+)
 overhead_bench = _benchmark(
     "overhead", "CPU time of the monitor, and slowdown of the target", _overhead
 )
@@ -266,7 +308,7 @@ bench = Group(
     "bench",
     members={
         name: f"pydamon._cli.bench:{name}_bench"
-        for name in ("accuracy", "real", "overhead", "scale", "engines", "core")
+        for name in ("accuracy", "real", "rates", "overhead", "scale", "engines", "core")
     },
     subcommand_metavar="BENCH [ARGS]...",
     help=(

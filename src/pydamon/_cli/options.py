@@ -32,6 +32,8 @@ __all__ = [
     "HISTOGRAMS",
     "PROBES",
     "PROGRAMS",
+    "RATE_PATTERNS",
+    "RATE_TOOLS",
     "SORT_KEYS",
     "TEXT_FORMATS",
     "TOOLS",
@@ -59,6 +61,8 @@ TEXT_FORMATS = tuple(format.name for format in FORMATS if format.is_text)
 HISTOGRAMS = ("rate", "age", "idle", "temperature", "size")
 SORT_KEYS = ("temperature", "size", "rate", "age", "touched", "address", "mapping", "target")
 TOOLS = ("pydamon", "plain", "refs", "exact", "kernel")
+RATE_TOOLS = ("pydamon", "pinned", "unlimited", "plain", "kernel")
+RATE_PATTERNS = ("poisson", "periods", "stripes", "cyclic", "moving")
 WORKLOADS = (
     *("stairs", "zigzag", "moving", "hotspot", "hotspots", "gradient", "sparse", "uniform"),
     *("phases", "huge", "shared", "files", "churn", "threads", "tlb"),
