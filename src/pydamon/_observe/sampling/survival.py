@@ -34,8 +34,9 @@ _CLEAR_ENOUGH = 0.1
 """Uncertainty of this much, on the scale of `Levels`, halves the need of more samples."""
 _LEAST_NEED = 0.25
 """The least need of a region, as a part of the most: changes show everywhere."""
-_OF_SMALL = 0.4
-"""The need of small regions, as a part of that of regions of the mean size."""
+_OF_SMALL = 0.05
+"""The least need of small regions, as a part of that of regions of the mean size. Programs have
+many hot pages among idle ones: each is a region, and costs what a large one costs."""
 
 
 class SurvivalSampling(Sampler):
@@ -154,10 +155,10 @@ class SurvivalSampling(Sampler):
             return np.empty(0)
         uncertain = np.nan_to_num(Levels.of(table, self._samples).slack, nan=1.0)
         need = np.maximum(uncertain / (uncertain + _CLEAR_ENOUGH), _LEAST_NEED)
-        need *= np.clip(table.size / table.size.mean(), _OF_SMALL, 1.0)
+        need *= np.clip(np.sqrt(table.size / table.size.mean()), _OF_SMALL, 1.0)
         need[table.evidence[:, 1] == 0] = 1.0
         share = self._pacer.share
-        allotted: NDArray[np.float64] = np.minimum(need * min(share / need.mean(), 2.0), 1.0)
+        allotted: NDArray[np.float64] = np.minimum(need * min(share / need.mean(), 4.0), 1.0)
         return allotted
 
     @property
