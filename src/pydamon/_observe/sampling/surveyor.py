@@ -70,7 +70,7 @@ class Surveyor:
         clearing_ns = survey.cpu_ns
         window_ns = max(window_ns, _LEAST_WINDOWS * clearing_ns)
         for after_ns in looks_ns:
-            if clearing_ns <= after_ns < window_ns // 4:
+            if 2 * clearing_ns <= after_ns < window_ns // 4:
                 self._clock.wait_until(start_ns + after_ns)
                 survey.look()
         self._timer.wait_until(start_ns + window_ns // 4)
