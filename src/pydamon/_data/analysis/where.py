@@ -164,7 +164,7 @@ class RegionColumns:
 
 
 _COMPUTED: dict[str, Callable[[RegionColumns], NDArray[Any]]] = {
-    "rate": lambda columns: columns._recording.access_rate,
+    "rate": lambda columns: columns._recording.access_share,
     "hz": RegionColumns._hz,
     "rate_hz": RegionColumns._hz,
     "accesses": lambda columns: measured_rates(columns).accesses,
