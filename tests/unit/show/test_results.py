@@ -211,7 +211,7 @@ def test_rates_below_a_sample_a_window_are_shown_with_their_error() -> None:
     )
     assert "2.1Hz ±0.5" in text(rare)
     assert "2.1Hz ±0.5" in text(analysis.regions_of(rare))
-    assert " 0/20    2.1Hz +-0.5 " in list(region_lines(rare, BEGIN_NS))[2]
+    assert " 0/20   2.1Hz +-0.5 " in list(region_lines(rare, BEGIN_NS))[2]
 
 
 def test_lines_of_regions_say_what_is_mapped() -> None:

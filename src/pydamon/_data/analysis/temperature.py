@@ -351,6 +351,7 @@ def regions_of(snapshot: Snapshot, *, group: bool = True) -> Temperatures:
         resident,
         runs.sum(snapshot.unseen_bytes),
         mean_error,
+        np.full(len(runs), snapshot.sampling_ns),
     )
     order = np.lexsort((start, -size, -heat))
     return Temperatures(
@@ -362,7 +363,6 @@ def regions_of(snapshot: Snapshot, *, group: bool = True) -> Temperatures:
                 high,
                 *names[mapping],
                 *others,
-                snapshot.sampling_ns,
             )
             for target, low, high, mapping, *others in zip(
                 *(column[order].tolist() for column in columns), strict=True
