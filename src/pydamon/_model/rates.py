@@ -18,17 +18,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, overload
 
 from pydamon._model.errors import UsageError
 from pydamon._model.plain import shown
 from pydamon._model.units import quantities
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-__all__ = ["Rate", "rounded"]
+__all__ = ["Rate"]
 
 _UNITS = {
     "%": ("%", 1),
@@ -39,7 +34,7 @@ _UNITS = {
 }
 _MAX_INT64 = 2**63 - 1
 _MAX_DIGITS = 40
-_PLACES = 1e9
+_PLACES = 9
 _HINT = 'write it like 3 (samples), "5%" or "20Hz"'
 
 
@@ -106,30 +101,15 @@ class Rate:
     def __str__(self) -> str:
         return f"{self.value:g}{'Hz' if self.unit == 'hz' else self.unit.replace('samples', '')}"
 
-    @overload
-    def samples(self, max_nr_accesses: int, sampling_ns: int) -> float: ...
-
-    @overload
-    def samples(
-        self, max_nr_accesses: NDArray[np.int64], sampling_ns: NDArray[np.int64]
-    ) -> NDArray[np.float64]: ...
-
-    def samples(self, max_nr_accesses: Any, sampling_ns: Any) -> Any:
+    def samples(self, max_nr_accesses: int, sampling_ns: int) -> float:
         """The number of samples, of *max_nr_accesses* every *sampling_ns*, that makes this rate.
 
-        It is a threshold for `nr_accesses`: numbers or arrays. It need not be whole, and has 9
-        decimal places, because 20 samples must not become 19 by an error in the last digit.
+        It is a threshold for `nr_accesses`. It need not be whole, and has 9 decimal places, because
+        20 samples must not become 19 by an error in the last digit.
         """
+        samples = self.value
         if self.unit == "%":
             samples = self.value / 100 * max_nr_accesses
         elif self.unit == "hz":
             samples = self.value * sampling_ns / 1e9 * max_nr_accesses
-        else:
-            samples = self.value + 0.0 * max_nr_accesses
-        return rounded(samples)
-
-
-def rounded(values: Any) -> Any:
-    """Numbers with 9 decimal places: an error in the last digit must not decide."""
-    # As round() does it, but in the same way for arrays: NumPy's round differs in rare cases.
-    return (values * _PLACES + 0.5) // 1 / _PLACES
+        return round(samples, _PLACES)

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.rates import Rate, rounded
+from pydamon._model.rates import Rate
 
-__all__ = ["MeasuredRates", "counted_shares", "rates_hz", "reached", "stored_shares"]
+__all__ = ["MeasuredRates", "counted_shares", "rates_hz", "reached", "significant", "stored_shares"]
+
+_LEAST = 1e-30
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,24 @@ def reached(
         values = 100 * measured.access_rate
     else:
         values = rates_hz(measured.access_share, measured.sampling_ns)
-    mask: NDArray[np.bool_] = compare(rounded(values), rounded(rate.value))
+    return significant(values, rate.value, compare)
+
+
+def significant(
+    values: NDArray[np.float64], value: float, compare: Callable[[Any, Any], Any]
+) -> NDArray[np.bool_]:
+    """Which values compare so with *value* in six digits, and in all digits before the point.
+
+    Recordings hold shares in single precision: its seventh digit must not decide.
+    """
+    mask: NDArray[np.bool_] = compare(_six_digits(values), _six_digits(np.float64(value)))
     return mask
+
+
+def _six_digits(values: Any) -> Any:
+    exponent = np.floor(np.log10(np.maximum(values, _LEAST)))
+    scale = 10.0 ** np.maximum(5 - exponent, 0)
+    return np.rint(values * scale) / scale
 
 
 def counted_shares(

@@ -21,7 +21,7 @@ from pydamon._model.errors import UsageError
 from pydamon._model.filter_fields import FIELDS
 from pydamon._model.names import blanked
 from pydamon._model.rates import Rate
-from pydamon._model.shares import MeasuredRates, reached
+from pydamon._model.shares import MeasuredRates, reached, significant
 from pydamon._model.units import parse_address, parse_duration_ns, parse_size
 
 __all__ = ["FIELDS", "Columns", "Query", "TextTest", "measured_rates", "parse", "regex_test"]
@@ -265,6 +265,8 @@ class _Parser:
         compare = _COMPARISONS[sign]
         if isinstance(value, Rate):
             return lambda columns: reached(value, measured_rates(columns), compare)
+        if column == "access_share":
+            return lambda columns: significant(columns.values(column), value, compare)
         if column == "address":
             return _address_condition(sign, value)
         return lambda columns: _known(compare, columns.values(column), value)

@@ -89,9 +89,9 @@ class TouchedWindow:
         """The shares that were touched in the last part of the window, which is so long.
 
         Of pages that are accessed at random in a share p of sampling intervals, 1 - (1 - p)^n are
-        accessed within n intervals, and n times p within less than one. That is at most what was
-        touched in the window; and at least the part of it that such pages leave to a shorter time,
-        because pages that are all accessed at once are in use as a whole or not at all.
+        accessed within n intervals. That is at most what was touched in the window. It is at least
+        the part of what was touched that such pages leave to the shorter time: the same pages may
+        all be accessed at once, and not at random.
         """
         length_ns = self.end_ns - self.start_ns
         sampling_ns = max(1, self.sampling_ns)
@@ -106,8 +106,6 @@ class TouchedWindow:
 
 def _reached(access_share: NDArray[np.float64], intervals: float) -> NDArray[np.float64]:
     """The share of pages accessed within so many sampling intervals, if they are so at random."""
-    if intervals < 1:
-        return access_share * intervals
     reached: NDArray[np.float64] = 1 - (1 - access_share) ** intervals
     return reached
 

@@ -85,6 +85,7 @@ def working_sets_within(
     figure counts, for each piece of address space, the largest share that one of the windows
     touched. It is a lower bound where windows touch different pages of a region whose parts
     cannot be told apart; regions that are touched as a whole, or not at all, are counted exactly.
+    Where a window counts too much as touched, that stays in the figure for as long as the time.
 
     Of a window that began before the time did, the part behind is interpolated by `access_share`:
     of pages that are accessed at random in a share p of sampling intervals, 1 - (1 - p)^n are
