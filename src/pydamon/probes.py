@@ -2,6 +2,7 @@
 
 from pydamon._model.regions import RegionTable
 from pydamon._model.stretches import Stretches
+from pydamon._model.survival import Survival
 from pydamon._observe.linux.process import Process
 from pydamon._observe.probes import (
     PROBES,
@@ -14,12 +15,15 @@ from pydamon._observe.probes import (
     Session,
     Traits,
 )
+from pydamon._observe.probes.epochs import EpochCounts, Epochs
 
 __all__ = [
     "PROBES",
     "Availability",
     "Clock",
     "Counts",
+    "EpochCounts",
+    "Epochs",
     "ManyBits",
     "PageBits",
     "Probe",
@@ -27,5 +31,6 @@ __all__ = [
     "RegionTable",
     "Session",
     "Stretches",
+    "Survival",
     "Traits",
 ]

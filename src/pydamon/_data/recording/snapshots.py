@@ -224,12 +224,12 @@ class SnapshotReader:
             column("unobservable_bytes"),
             Cost(fact("cpu_ns"), fact("interruption_ns"), fact("late_ticks")),
             self._footprints(slice(first, end)),
+            column("age_ns"),
+            column("resident_bytes"),
+            column("unseen_bytes"),
+            column("repeated_bytes"),
             access_share=shares,
             access_share_error=self._column("access_share_error")[rows].astype(np.float64),
-            **{
-                name: column(name)
-                for name in ("age_ns", "resident_bytes", "unseen_bytes", "repeated_bytes")
-            },
         )
 
     def _column(self, name: str) -> NDArray[Any]:
