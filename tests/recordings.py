@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pydamon._data.formats.reader import read_recording
 from pydamon._data.recording import Recorder, Recording, RecordingInfo
@@ -20,6 +22,7 @@ __all__ = [
     "REDIS",
     "WORKER",
     "busy",
+    "comparable",
     "info",
     "killed",
     "long_recording",
@@ -36,6 +39,13 @@ BEGIN_NS = 1_750_000_000 * 10**9
 def info() -> RecordingInfo:
     """What the recordings of these tests say about themselves."""
     return RecordingInfo.here(Attrs(), "trace", BEGIN_NS, (("redis-server", "--port", "7"),))
+
+
+def comparable(table: pa.Table) -> pa.Table:
+    """A table that equals itself: -1 for NaN, which stands for an unknown error."""
+    errors = pc.if_else(pc.is_nan(table["access_share_error"]), -1, table["access_share_error"])
+    index = table.column_names.index("access_share_error")
+    return table.set_column(index, "access_share_error", errors)
 
 
 def target(pid: int, name: str, *mappings: tuple[int, int, str, str]) -> Target:

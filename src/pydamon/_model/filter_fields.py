@@ -6,6 +6,8 @@ __all__ = ["FIELDS"]
 
 FIELDS = {
     "rate": "access rate: 50%, 0.5, or 10Hz",
+    "hz": "accesses a second, also below one a window: 2",
+    "access_share": "share of sampling intervals with an access, as in hz: 1%",
     "accesses": "samples that found an access: 3",
     "age": "how long the access rate has held: 2min",
     "idle": "how long it has not been accessed, 0s where it was: 30s",

@@ -1,15 +1,16 @@
 """Access rates: the one conversion between samples, shares of samples and accesses a second.
 
-A monitor looks at a page of each region once a sampling interval, so it can tell at most one access
-a sample. A region that `nr_accesses` of `max_nr_accesses` samples found accessed has a rate of
+A monitor looks at pages of each region once a sampling interval, so it can tell at most one access
+an interval. `access_share` is the share of these intervals with an access. A region has a rate of
 
-- `nr_accesses` samples, in an aggregation of `max_nr_accesses`;
-- `100 * nr_accesses / max_nr_accesses` percent;
-- `nr_accesses / max_nr_accesses / sampling interval` Hz: accesses a second as far as samples can
-  tell them, so never more than the sampling rate.
+- `access_share * max_nr_accesses` samples, in an aggregation of `max_nr_accesses`;
+- `100 * access_share` percent;
+- `access_share / sampling interval` Hz: accesses a second as far as samples can tell them, so never
+  more than the sampling rate.
 
-`nr_accesses` is already scaled to `max_nr_accesses` where the CPU budget allowed fewer samples, and
-the sampling interval is the one that was used. Schemes and filters of recordings convert here.
+Rates in samples and percent are those of one window: 0 where no access was found in it. A rate in
+Hz is the estimate from the last windows, too: of memory that is accessed twice a second, most
+windows have no access. Schemes and filters of recordings convert here.
 """
 
 from __future__ import annotations
@@ -17,17 +18,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, overload
 
 from pydamon._model.errors import UsageError
 from pydamon._model.plain import shown
 from pydamon._model.units import quantities
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-__all__ = ["Rate", "rates_hz"]
+__all__ = ["Rate"]
 
 _UNITS = {
     "%": ("%", 1),
@@ -38,7 +34,7 @@ _UNITS = {
 }
 _MAX_INT64 = 2**63 - 1
 _MAX_DIGITS = 40
-_PLACES = 1e9
+_PLACES = 9
 _HINT = 'write it like 3 (samples), "5%" or "20Hz"'
 
 
@@ -105,36 +101,15 @@ class Rate:
     def __str__(self) -> str:
         return f"{self.value:g}{'Hz' if self.unit == 'hz' else self.unit.replace('samples', '')}"
 
-    @overload
-    def samples(self, max_nr_accesses: int, sampling_ns: int) -> float: ...
-
-    @overload
-    def samples(
-        self, max_nr_accesses: NDArray[np.int64], sampling_ns: NDArray[np.int64]
-    ) -> NDArray[np.float64]: ...
-
-    def samples(self, max_nr_accesses: Any, sampling_ns: Any) -> Any:
+    def samples(self, max_nr_accesses: int, sampling_ns: int) -> float:
         """The number of samples, of *max_nr_accesses* every *sampling_ns*, that makes this rate.
 
-        It is a threshold for `nr_accesses`: numbers or arrays. It need not be whole, and has 9
-        decimal places, because 20 samples must not become 19 by an error in the last digit.
+        It is a threshold for `nr_accesses`. It need not be whole, and has 9 decimal places, because
+        20 samples must not become 19 by an error in the last digit.
         """
+        samples = self.value
         if self.unit == "%":
             samples = self.value / 100 * max_nr_accesses
         elif self.unit == "hz":
             samples = self.value * sampling_ns / 1e9 * max_nr_accesses
-        else:
-            samples = self.value + 0.0 * max_nr_accesses
-        # As round() does it, but in the same way for arrays: NumPy's round differs in rare cases.
-        return (samples * _PLACES + 0.5) // 1 / _PLACES
-
-
-def rates_hz(
-    nr_accesses: NDArray[np.int64],
-    max_nr_accesses: NDArray[np.int64],
-    sampling_ns: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """Accesses a second as far as samples can tell them: shape (regions,)."""
-    window_ns = (max_nr_accesses * sampling_ns).clip(min=1)
-    rates: NDArray[np.float64] = nr_accesses * (1e9 / window_ns)
-    return rates
+        return round(samples, _PLACES)

@@ -266,7 +266,7 @@ class Snapshot(Displayable):
         return classify(
             RegionFacts(
                 self.size,
-                self.nr_accesses / max(1, self.max_nr_accesses),
+                self.access_rate,
                 self.age_ns,
                 self.touched_bytes,
                 self.unobservable_bytes,
@@ -279,10 +279,14 @@ class Snapshot(Displayable):
         )
 
     @property
+    def access_rate(self) -> NDArray[np.float64]:
+        """`access_share`, and 0 where no access was found in the window."""
+        return np.where(self.nr_accesses > 0, self.access_share, 0.0)
+
+    @property
     def accesses(self) -> NDArray[np.float64]:
         """`nr_accesses` as real numbers: of `access_share`, and 0 where no access was found."""
-        found = self.nr_accesses > 0
-        return np.where(found, self.access_share * self.max_nr_accesses, 0.0)
+        return self.access_rate * self.max_nr_accesses
 
     @property
     def access_hz(self) -> NDArray[np.float64]:
@@ -315,7 +319,7 @@ class Snapshot(Displayable):
         list of SnapshotRegion
             The regions, the hottest first.
         """
-        order = np.lexsort((-self.size, -self.age, -self.nr_accesses))[:count]
+        order = np.lexsort((-self.size, -self.age, -self.access_share))[:count]
         return [self[int(i)] for i in order]
 
     def of_target(self, index: int) -> Snapshot:

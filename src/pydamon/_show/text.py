@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
@@ -18,6 +19,7 @@ __all__ = [
     "bar",
     "count",
     "duration",
+    "frequency",
     "heatmap_title",
     "mapping_label",
     "percent",
@@ -78,6 +80,20 @@ def percent(share: float) -> str:
     if value < 0.005:
         return "<0.01 %"
     return f"{value:.2g} %" if value < 9.95 else f"{value:.0f} %"
+
+
+def frequency(hz: float, error: float = math.nan, ascii_only: bool = False) -> str:
+    """Accesses a second, and where it is known the standard deviation: `2.1Hz ±0.5`."""
+    if math.isnan(error):
+        return f"{_number(hz)}Hz"
+    return f"{_number(hz)}Hz {'+-' if ascii_only else '±'}{_number(error)}"
+
+
+def _number(value: float) -> str:
+    """A number of 0 or more with two digits; from 10 on it is whole."""
+    if 0 < value < 0.005:
+        return "<0.01"
+    return f"{value:.2g}" if value < 9.95 else f"{value:.0f}"
 
 
 def size(size_bytes: float) -> str:

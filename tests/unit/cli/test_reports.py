@@ -33,6 +33,9 @@ def test_regions_as_json_are_an_object_a_line(
         "host": info().hostname,
         "target": "app",
         "regions": [[MIB, 3 * MIB, 20, 0], [3 * MIB, 5 * MIB, 0, 0]],
+        "access_share": [1.0, 0.0],
+        "access_share_error": [None, None],
+        "hz": [200.0, 0.0],
     }
     assert json.loads(lines[59])["regions"] == [[8 * MIB, 9 * MIB, 2, 0]]
 
@@ -41,7 +44,7 @@ def test_regions_for_people(report_path: str, capsys: pytest.CaptureFixture[str]
     text = printed(capsys, "regions", report_path, "--pid", "7")
     assert text.count("app (pid 7): after") == 30
     assert "worker" not in text
-    assert "100000-300000     2 MiB     20/20      0 s     2 MiB  [heap] rw-p" in text
+    assert "100000-300000     2 MiB     20/20         200Hz      0 s     2 MiB  [heap] rw-p" in text
 
 
 def test_summary(report_path: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,7 @@ from pydamon._model.errors import RecordingError
 from pydamon._model.snapshot import Snapshot
 from tests.recordings import (
     busy,
+    comparable,
     record,
     snapshot,
     target,
@@ -272,6 +273,8 @@ def _other_values(recording: Recording, field: pa.Field, rng: np.random.Generato
         return pa.array(np.zeros(rows), field.type)
     if field.name == "touched_bytes" and chance < 0.3:
         return pa.array(recording.column("touched_bytes") // 2)
+    if field.name in ("access_share", "access_share_error") and chance < 0.5:
+        return pa.array(rng.random(rows), field.type)
     if field.name in ("vsz_bytes", "rss_bytes") and chance < 0.5:
         return pa.array(rng.integers(1, 9, rows), field.type)
     return None
@@ -289,7 +292,10 @@ def test_a_conversion_keeps_every_value_or_names_its_column(
     if "touched_bytes" in names:
         return  # regions that are touched in part become two
     theirs, ours = (
-        sorted(each.table.to_pylist(), key=lambda row: (row["end_ns"], row["pid"], row["start"]))
+        sorted(
+            comparable(each.table).to_pylist(),
+            key=lambda row: (row["end_ns"], row["pid"], row["start"]),
+        )
         for each in (copy, changed)
     )
     differing = {key for a, b in zip(theirs, ours, strict=True) for key in b if a[key] != b[key]}

@@ -22,6 +22,7 @@ from tests.recordings import (
     BEGIN_NS,
     MS,
     busy,
+    comparable,
     info,
     killed,
     long_recording,
@@ -37,13 +38,14 @@ QUICK = settings(
 
 def plain(recording: Recording) -> pa.Table:
     """The rows with names as strings, since codes may differ."""
-    return pa.table(
+    table = pa.table(
         [
             column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
             for column in recording.table.columns
         ],
         recording.table.column_names,
-    ).combine_chunks()
+    )
+    return comparable(table.combine_chunks())
 
 
 def again(path: Path, recording: Recording, name: str) -> Recording:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console, RenderableType
 
@@ -151,8 +153,8 @@ def test_the_working_set_is_shown_as_percentiles_and_course(tmp_path: Path) -> N
 
 def test_regions_have_temperatures_and_names(recording: Recording) -> None:
     shown = text(analysis.regions(recording)).splitlines()
-    headings = ["temp.", "size", "rate", "for", "address", "perms", "mapping"]
-    assert shown[1].split() == headings
+    headings = "temp. size rate per second for address perms mapping"
+    assert " ".join(shown[1].split()) == headings
     assert shown[2].split()[1:5] == ["8", "MiB", "100", "%"]
     assert shown[2].rstrip().endswith("4000000  rw-p   libexample.so.1")
     assert shown[3].rstrip().endswith("1000000  rw-p   [heap]")
@@ -201,10 +203,21 @@ def test_names_cannot_command_the_terminal(tmp_path: Path) -> None:
     assert r"\x1b[2Jevil[red]" in shown
 
 
+def test_rates_below_a_sample_a_window_are_shown_with_their_error() -> None:
+    rare = dataclasses.replace(
+        snapshot((APP,), [(0, 16 * MIB, 17 * MIB, 0, 2)]),
+        access_share=np.array([0.0105]),
+        access_share_error=np.array([0.0025]),
+    )
+    assert "2.1Hz ±0.5" in text(rare)
+    assert "2.1Hz ±0.5" in text(analysis.regions_of(rare))
+    assert " 0/20   2.1Hz +-0.5 " in list(region_lines(rare, BEGIN_NS))[2]
+
+
 def test_lines_of_regions_say_what_is_mapped() -> None:
     regions = [(0, 16 * MIB, 17 * MIB, 3, 2), (1, 0, MIB, 0, 0)]
     lines = list(region_lines(snapshot((APP, Target(0)), regions, 3), BEGIN_NS))
     assert lines[0] == "app (pid 7): after 300 ms, in 100 ms, 1 regions"
-    assert " ".join(lines[2].split()) == "1000000-1100000 1 MiB 3/20 200 ms 1 MiB [heap] rw-p"
+    assert " ".join(lines[2].split()) == "1000000-1100000 1 MiB 3/20 30Hz 200 ms 1 MiB [heap] rw-p"
     assert lines[3].startswith("memory: after")
     assert lines[5].endswith("(not mapped)")

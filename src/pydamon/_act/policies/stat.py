@@ -21,10 +21,10 @@ _PERCENTILES = (0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 100)
 class Stat(Policy):
     """Show how much memory is accessed, and for how long the rest has been idle; change nothing.
 
-    `memory_bandwidth_bytes_per_s` is an estimate: each sample that found a region accessed counts
-    as one access to all of it. `idle_ms` are percentiles, by resident bytes, of the time since
-    memory was last seen accessed: 0 for memory in use. Memory whose idle time is unknown is left
-    out: `unseen_bytes` is memory that nobody has looked at yet.
+    `memory_bandwidth_bytes_per_s` is an estimate: each access to a region counts as one to all of
+    it, at most one a sampling interval. `idle_ms` are percentiles, by resident bytes, of the time
+    since memory was last seen accessed: 0 for memory in use. Memory whose idle time is unknown is
+    left out: `unseen_bytes` is memory that nobody has looked at yet.
 
     Examples
     --------
@@ -51,7 +51,7 @@ class Stat(Policy):
         from pydamon._model.snapshot import UNKNOWN  # noqa: PLC0415
 
         classes = snapshot.classes.over(len(snapshot.targets))
-        accessed = float(np.dot(classes.total, snapshot.nr_accesses))
+        accessed = float(np.dot(classes.total, snapshot.access_hz))
         known = classes.idle_ns != UNKNOWN
         idle_ns = np.append(np.zeros(len(snapshot), np.int64), classes.idle_ns[known])
         size = np.append(classes.accessed, classes.cold[known])
@@ -61,7 +61,7 @@ class Stat(Policy):
         last = len(order) - 1
         ranks = [min(int(np.searchsorted(share, p / 100)), last) for p in _PERCENTILES]
         return {
-            "memory_bandwidth_bytes_per_s": round(accessed / (snapshot.window_ns / 1e9)),
+            "memory_bandwidth_bytes_per_s": round(accessed),
             "idle_ms": {
                 f"p{p}": round(float(idle_ns[order[rank]]) / 1e6)
                 for p, rank in zip(_PERCENTILES, ranks, strict=True)

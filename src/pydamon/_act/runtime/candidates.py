@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 from pydamon._model.ranges import Cut, contains, cut_at
 from pydamon._model.regions import Ranges
 from pydamon._model.runs import Runs, group_bounds
-from pydamon._model.schemes.pattern import UNBOUNDED, Bounds
+from pydamon._model.schemes.pattern import Bounds
+from pydamon._model.shares import MeasuredRates, reached
 from pydamon._model.snapshot import UNKNOWN, Snapshot, SnapshotRegion
 
-__all__ = ["Candidates", "Run", "matching"]
+__all__ = ["Candidates", "Run", "matching", "rate_fits"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,9 +48,9 @@ class Candidates:
         return self.snapshot.target[self.region]
 
     @property
-    def nr_accesses(self) -> NDArray[np.int64]:
-        """Samples that found an access."""
-        return self.snapshot.nr_accesses[self.region]
+    def access_rate(self) -> NDArray[np.float64]:
+        """The share of samples that found an access in the window, from 0 to 1."""
+        return self.snapshot.access_rate[self.region]
 
     @property
     def age(self) -> NDArray[np.int64]:
@@ -170,8 +172,8 @@ class Run:
 def matching(candidates: Candidates, bounds: Bounds) -> Candidates:
     """The candidates within closed bounds of size, access rate and age."""
     fits = _between(candidates.size, bounds.min_size, bounds.max_size)
-    fits &= _between(candidates.nr_accesses, bounds.min_nr_accesses, bounds.max_nr_accesses)
-    if bounds.max_nr_accesses < UNBOUNDED:
+    fits &= rate_fits(candidates.snapshot, bounds)[candidates.region]
+    if bounds.max_rate is not None:
         # Memory that nobody has looked at may be accessed at any rate.
         fits &= ~candidates.is_unseen
     if bounds.min_age_ns is None:
@@ -183,6 +185,20 @@ def matching(candidates: Candidates, bounds: Bounds) -> Candidates:
     else:
         fits &= candidates.age_ns <= bounds.max_age_ns
     return candidates if fits.all() else candidates.take(fits)
+
+
+def rate_fits(snapshot: Snapshot, bounds: Bounds) -> NDArray[np.bool_]:
+    """Which regions of a snapshot have an access rate within closed bounds."""
+    measured = MeasuredRates(
+        snapshot.nr_accesses,
+        snapshot.max_nr_accesses,
+        snapshot.access_share,
+        snapshot.sampling_ns,
+    )
+    fits = reached(bounds.min_rate, measured, operator.ge)
+    if bounds.max_rate is not None:
+        fits = fits & reached(bounds.max_rate, measured, operator.le)
+    return fits
 
 
 def _between(values: NDArray[np.int64], least: int, most: int) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydamon._act.actions import Action
 from pydamon._act.actions.base import Effect, Part
 from pydamon._act.memory import Refusal, TargetMemory
-from pydamon._act.runtime.candidates import Candidates
+from pydamon._act.runtime.candidates import Candidates, rate_fits
 from pydamon._model.ranges import EMPTY, overlaps, subtract, union
 from pydamon._model.regions import PAGE_SIZE, Ranges
 from pydamon._model.schemes.pattern import Bounds
@@ -88,8 +88,7 @@ class DryRun(Action):
         self, snapshot: Snapshot, bounds: Bounds, memories: Mapping[int, TargetMemory]
     ) -> None:
         """Forget memory whose rate does not fit any more, and memory that is not mapped."""
-        rate = snapshot.nr_accesses
-        fits = (rate >= bounds.min_nr_accesses) & (rate <= bounds.max_nr_accesses)
+        fits = rate_fits(snapshot, bounds)
         still_here = {}
         for index, target in enumerate(snapshot.targets):
             key = _key(index, target.pid)

@@ -28,8 +28,8 @@ def scores(candidates: Candidates, weights: Weights, *, hot_first: bool) -> NDAr
     come first, both count the other way round. The size counts as a share of the largest size. (The
     kernel ignores the size.)
     """
-    snapshot = candidates.snapshot
-    rate_percent = candidates.nr_accesses * 100 // max(1, snapshot.max_nr_accesses)
+    # Rounded: 29 of 100 samples must not become 28.99 % by an error in the last digit.
+    rate_percent = (candidates.access_rate * 100).round(9)
     seconds = candidates.age_ns // 10**9
     # The number of binary digits: frexp's exponent is exact for every possible age.
     exponent = np.frexp(seconds.astype(np.float64))[1]
@@ -38,7 +38,7 @@ def scores(candidates: Candidates, weights: Weights, *, hot_first: bool) -> NDAr
     age_percent = (signed + _MAX_AGE_DIGITS) * 100 // (2 * _MAX_AGE_DIGITS)
     heat_weight = weights.rate + weights.age
     heat_percent = weights.rate * rate_percent + weights.age * age_percent
-    heat = heat_percent // max(1, heat_weight) * MAX_SCORE // 100
+    heat = (heat_percent // max(1, heat_weight) * MAX_SCORE // 100).astype(np.int64)
     score: NDArray[np.int64] = heat if hot_first else MAX_SCORE - heat
     if weights.size:
         size = candidates.size * MAX_SCORE // max(1, int(candidates.size.max(initial=1)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -97,6 +98,10 @@ def _regions_document(
                 "mapping": region.mapping,
                 "perms": region.perms,
                 "access_rate": region.rate,
+                "access_share": region.rate,
+                "access_share_error": _known(region.rate_error),
+                "hz": _known(region.access_hz),
+                "hz_error": _known(region.access_hz_error),
                 "age_ns": None if region.age_ns == UNKNOWN else region.age_ns,
                 "touched_bytes": region.touched_bytes,
                 "unobservable_bytes": region.unobservable_bytes,
@@ -109,6 +114,10 @@ def _regions_document(
             for region in temperatures.regions[:limit]
         ],
     }
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _distribution_document(distribution: analysis.Distribution) -> dict[str, Any]:

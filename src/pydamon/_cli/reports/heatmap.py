@@ -147,7 +147,7 @@ def _document(heatmap: analysis.HeatMap) -> dict[str, Any]:
 
     from pydamon._cli.reports.base import target_document
 
-    rates = heatmap.rates.round(4).astype(object)
+    rates = heatmap.rates.round(6).astype(object)
     rates[np.isnan(heatmap.rates)] = None
     return {
         **target_document(heatmap.target),

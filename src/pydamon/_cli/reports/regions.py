@@ -39,11 +39,18 @@ def regions(args: Args) -> int:
 
 
 def _json_lines(recording: Recording) -> Iterator[str]:
-    """Yield an object a line, for each target of each snapshot."""
+    """Yield an object a line, for each target of each snapshot; unknown errors are `null`."""
     import json
 
     import numpy as np
 
+    from pydamon._model.shares import rates_hz
+
+    shares = recording.access_share
+    errors = recording.column("access_share_error").astype(object)
+    errors[np.isnan(recording.column("access_share_error"))] = None
+    hz = rates_hz(shares, recording.column("sampling_ns"))
+    reals = {"access_share": shares, "access_share_error": errors, "hz": hz}
     names = ("start", "end", "nr_accesses", "age")
     columns = [recording.column(name) for name in names]
     offsets = recording.target_offsets.tolist()
@@ -54,4 +61,6 @@ def _json_lines(recording: Recording) -> Iterator[str]:
         rows = np.column_stack([column[first:beyond] for column in columns]).tolist()
         document = dict(zip(keys, target_values, strict=True))
         document |= {key: names[document[key]] for key, names in texts.items()}
-        yield json.dumps({**document, "regions": rows})
+        document["regions"] = rows
+        document |= {key: values[first:beyond].tolist() for key, values in reals.items()}
+        yield json.dumps(document)

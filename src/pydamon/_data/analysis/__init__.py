@@ -22,6 +22,7 @@ from pydamon._data.analysis.temperature import (
     temperature,
 )
 from pydamon._data.analysis.where import RegionColumns, where
+from pydamon._data.analysis.within import WorkingSetsWithin, working_sets_within
 from pydamon._data.analysis.working_set import (
     PERCENTILES,
     Footprints,
@@ -64,6 +65,7 @@ __all__ = [
     "Times",
     "WorkingSet",
     "WorkingSetSeries",
+    "WorkingSetsWithin",
     "diff",
     "distribution",
     "footprint",
@@ -81,4 +83,5 @@ __all__ = [
     "times",
     "where",
     "working_set",
+    "working_sets_within",
 ]

@@ -188,7 +188,7 @@ def spans_of(recording: Recording, axis: AddressAxis, before_ns: int = 0) -> Axi
     return AxisSpans(
         start + shift,
         end + shift,
-        recording.column("nr_accesses") / recording.column("max_nr_accesses"),
+        recording.access_share,
         recording.codes("mapping"),
         recording.snapshot_offsets,
         np.where(surveyed, ended_ns, start_ns),

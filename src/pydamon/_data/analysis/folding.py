@@ -64,7 +64,7 @@ def classes_of(recording: Recording) -> RegionClasses:
     return classify(
         RegionFacts(
             column("end") - column("start"),
-            column("nr_accesses") / column("max_nr_accesses"),
+            recording.access_rate,
             column("age_ns"),
             column("touched_bytes"),
             column("unobservable_bytes"),

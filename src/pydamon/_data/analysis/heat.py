@@ -30,7 +30,7 @@ _CONTEXT = 0.1
 _SAMPLE_ROWS = 2**16
 """Regions that are looked at to find the hottest range, and the names of rows."""
 _NEEDED_COLUMNS = (
-    *("start", "end", "nr_accesses", "max_nr_accesses", "mapping"),
+    *("start", "end", "nr_accesses", "max_nr_accesses", "access_share", "mapping"),
     *("resident_bytes", "unseen_bytes"),
 )
 _SNAPSHOTS_AT_ONCE = 2048
@@ -47,7 +47,7 @@ class HeatMap(Drawable):
     target : Target
         The process.
     rates : ndarray, shape (rows, columns)
-        From 0 to 1: the mean of `nr_accesses / max_nr_accesses` over the bytes and the time of a
+        From 0 to 1: the mean of `access_share` over the bytes and the time of a
         cell. NaN where nothing was monitored, and where no probe had looked yet.
     axis : AddressAxis
         The addresses, without the gaps between mappings.
@@ -227,8 +227,8 @@ class HeatExtent:
 
     def _add_blocks(self, chunk: Recording) -> None:
         blocks = blocks_of(chunk)
-        size, most = chunk.column("end") - chunk.column("start"), chunk.column("max_nr_accesses")
-        heat = np.add.reduceat(size * chunk.column("nr_accesses") / most, blocks.heads)
+        size = chunk.column("end") - chunk.column("start")
+        heat = np.add.reduceat(size * chunk.access_share, blocks.heads)
         target = self._numbers.per_region(chunk)[blocks.heads]
         order = np.argsort(target, kind="stable")
         for first, end in Runs.of(target[order]):

@@ -196,7 +196,7 @@ class MappingSums:
     ) -> NDArray[np.float64]:
         """Sums over the regions of each mapping, times ns: shape (count, columns)."""
         weight = region_weights(chunk)
-        rate = chunk.column("nr_accesses") / chunk.column("max_nr_accesses")
+        rate = chunk.access_share
         size = chunk.column("end") - chunk.column("start")
         columns = [size if name == "monitored" else getattr(classes, name) for name in _COLUMNS]
         columns.append(classes.total * rate)

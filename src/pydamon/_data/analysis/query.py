@@ -21,9 +21,10 @@ from pydamon._model.errors import UsageError
 from pydamon._model.filter_fields import FIELDS
 from pydamon._model.names import blanked
 from pydamon._model.rates import Rate
+from pydamon._model.shares import MeasuredRates, reached, significant
 from pydamon._model.units import parse_address, parse_duration_ns, parse_size
 
-__all__ = ["FIELDS", "Columns", "Query", "TextTest", "parse", "regex_test"]
+__all__ = ["FIELDS", "Columns", "Query", "TextTest", "measured_rates", "parse", "regex_test"]
 
 Mask: TypeAlias = NDArray[np.bool_]
 TextTest: TypeAlias = Callable[[Sequence[str]], Mask]
@@ -33,6 +34,8 @@ _TEXTS = ("mapping", "perms", "target", "host")
 _DURATIONS = ("age", "idle", "time")
 _SIZES = ("size", "touched", "unobservable", "unseen", "resident")
 _ADDRESSES = ("address", "start", "end")
+_RATES = {"rate": ("%", 100), "access_share": ("%", 100), "hz": ("hz", 1)}
+"""What a number without a unit means: a unit, and a factor."""
 
 _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
@@ -261,7 +264,9 @@ class _Parser:
             self._fail(f"cannot compare {name} with {text.strip()}: {FIELDS[name]}", begin)
         compare = _COMPARISONS[sign]
         if isinstance(value, Rate):
-            return lambda columns: compare(columns.values(column), _samples(value, columns))
+            return lambda columns: reached(value, measured_rates(columns), compare)
+        if column == "access_share":
+            return lambda columns: significant(columns.values(column), value, compare)
         if column == "address":
             return _address_condition(sign, value)
         return lambda columns: _known(compare, columns.values(column), value)
@@ -333,9 +338,10 @@ def _combined(combine: Callable[[Any, Any], Any], conditions: Sequence[_Conditio
     return condition
 
 
-def _samples(rate: Rate, columns: Columns) -> NDArray[np.float64]:
-    """How many samples make a rate, a row: the conversion that schemes use, too."""
-    return rate.samples(columns.values("max_nr_accesses"), columns.values("sampling_ns"))
+def measured_rates(columns: Columns) -> MeasuredRates:
+    """What is known of the access rates of regions."""
+    names = ("nr_accesses", "max_nr_accesses", "access_share", "sampling_ns")
+    return MeasuredRates(*map(columns.values, names))
 
 
 def _column_and_value(name: str, text: str) -> tuple[str, Rate | float]:
@@ -347,6 +353,9 @@ def _column_and_value(name: str, text: str) -> tuple[str, Rate | float]:
         return name, parse_size(text)
     if name in _ADDRESSES:
         return name, parse_address(text)
-    if name == "rate":
-        return "accesses", Rate.parse(text, bare=("%", 100))
+    if name in _RATES:
+        rate = Rate.parse(text, bare=_RATES[name])
+        if name != "rate" and rate.unit != _RATES[name][0]:
+            raise ValueError("not a rate in that unit")
+        return name, rate.value / 100 if name == "access_share" else rate
     return name, float(text) if name == "temperature" else int(text)

@@ -156,7 +156,7 @@ class _SummaryFold:
         """The summary; *idle_ns* is the default, or a shorter duration of `MappingSums`."""
         idle_ns = self.idle_ns if idle_ns is None else idle_ns
         outline = self._outline
-        working_set = WorkingSet._of(self._series)
+        working_set = WorkingSet._of(list(self._series.series()))
         return Summary(
             outline.targets,
             len(working_set.total.end_ns),

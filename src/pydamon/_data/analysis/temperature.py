@@ -5,7 +5,7 @@ it is, as DAMON's tools do (the kernel's schemes rank regions by the same three)
 
     temperature = 100 x rate x (0.5 + 0.3 x age + 0.2 x size)        -100 x (...) if rate is 0
 
-with `rate` = `nr_accesses / max_nr_accesses`, `age` = log2(1 + seconds) / 6, `size` =
+with `rate` = `access_share`, `age` = log2(1 + seconds) / 6, `size` =
 log2(pages) / 20, both at most 1: they reach that at a minute and at 4 GiB. So 100 is a large region
 that every sample has found accessed for a minute, 0 a region that hardly any sample has found
 accessed, and -100 a large region that has not been accessed for a minute.
@@ -13,6 +13,7 @@ accessed, and -100 a large region that has not been accessed for a minute.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -58,7 +59,7 @@ class RankedRegion:
     mapping, perms : str
         The mapping that fills most of the region, and its permissions; empty if there is none.
     rate : float
-        The access rate, from 0 to 1: the mean by size.
+        The access rate, from 0 to 1: the mean of `access_share` by size.
     age_ns : int
         For how long the access rate has held: the mean by size; -1 if it is not known.
     touched_bytes : int
@@ -71,6 +72,10 @@ class RankedRegion:
         How much of it is in memory; -1 if that is not known.
     unseen_bytes : int
         How much of it no probe has looked at yet.
+    rate_error : float
+        The standard deviation of `rate`: the mean by size; NaN where it is not known.
+    sampling_ns : int
+        The sampling interval that `rate` refers to; 0 where it is not known.
 
     Examples
     --------
@@ -94,6 +99,22 @@ class RankedRegion:
     temperature: float
     resident_bytes: int = UNKNOWN
     unseen_bytes: int = 0
+    rate_error: float = math.nan
+    sampling_ns: int = 0
+
+    @property
+    def access_hz(self) -> float:
+        """Accesses a second: `rate` by the sampling interval; NaN where that is not known."""
+        return self.rate * self._samples_hz
+
+    @property
+    def access_hz_error(self) -> float:
+        """The standard deviation of `access_hz`; NaN where it is not known."""
+        return self.rate_error * self._samples_hz
+
+    @property
+    def _samples_hz(self) -> float:
+        return 1e9 / self.sampling_ns if self.sampling_ns else math.nan
 
     @property
     def size(self) -> int:
@@ -302,7 +323,7 @@ def regions_of(snapshot: Snapshot, *, group: bool = True) -> Temperatures:
     """
     if len(snapshot) == 0:
         return Temperatures(snapshot.end_ns, ())
-    rate = snapshot.nr_accesses / snapshot.max_nr_accesses
+    rate = snapshot.access_share
     names, name = _mapping_names(snapshot)
     runs = Runs.at(np.arange(len(snapshot)), len(snapshot))
     if group:
@@ -310,6 +331,7 @@ def regions_of(snapshot: Snapshot, *, group: bool = True) -> Temperatures:
     start, end = snapshot.start[runs.heads], snapshot.end[runs.tails]
     size = (end - start).astype(np.float64)
     mean_rate = runs.sum(rate * snapshot.size) / size
+    mean_error = runs.sum(snapshot.access_share_error * snapshot.size) / size
     mean_age_ns = runs.sum(snapshot.age_ns * snapshot.size.astype(np.float64)) / size
     heat = temperature(mean_rate, np.maximum(mean_age_ns, 0), size)
     is_resident_known = snapshot.resident_bytes[runs.heads] != UNKNOWN
@@ -328,12 +350,20 @@ def regions_of(snapshot: Snapshot, *, group: bool = True) -> Temperatures:
         heat,
         resident,
         runs.sum(snapshot.unseen_bytes),
+        mean_error,
+        np.full(len(runs), snapshot.sampling_ns),
     )
     order = np.lexsort((start, -size, -heat))
     return Temperatures(
         snapshot.end_ns,
         tuple(
-            RankedRegion(snapshot.targets[target], low, high, *names[mapping], *others)
+            RankedRegion(
+                snapshot.targets[target],
+                low,
+                high,
+                *names[mapping],
+                *others,
+            )
             for target, low, high, mapping, *others in zip(
                 *(column[order].tolist() for column in columns), strict=True
             )

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._data.analysis.folding import Outline, classes_of
-from pydamon._data.analysis.query import Query, parse
+from pydamon._data.analysis.query import Query, measured_rates, parse
 from pydamon._data.analysis.temperature import temperature
 from pydamon._data.recording import DerivedFile, Recording, RecordingFile
 from pydamon._model.classify import UNKNOWN
 from pydamon._model.errors import RecordingError
 from pydamon._model.names import printable
-from pydamon._model.rates import rates_hz
+from pydamon._model.shares import rates_hz
 from pydamon._model.units import format_duration
 
 __all__ = ["RegionColumns", "never_empty", "where"]
@@ -120,9 +120,9 @@ class RegionColumns:
         Parameters
         ----------
         name
-            A field of filters or a column. Sizes are bytes, times ns; `rate` is a share from 0 to
-            1, and `rate_hz` the same in Hz. NaN stands where an age, or the size in memory, is not
-            known.
+            A field of filters or a column. Sizes are bytes, times ns; `rate` and `access_share`
+            are shares from 0 to 1, `hz` (or `rate_hz`) is `access_share` in accesses a second. NaN
+            stands where an age, the size in memory or an error is not known.
 
         Raises
         ------
@@ -132,14 +132,8 @@ class RegionColumns:
         compute = _COMPUTED.get(name)
         return compute(self) if compute else self._recording.column(name)
 
-    def _rate(self) -> NDArray[np.float64]:
-        column = self._recording.column
-        rate: NDArray[np.float64] = column("nr_accesses") / column("max_nr_accesses")
-        return rate
-
-    def _rate_hz(self) -> NDArray[np.float64]:
-        column = self._recording.column
-        return rates_hz(column("nr_accesses"), column("max_nr_accesses"), column("sampling_ns"))
+    def _hz(self) -> NDArray[np.float64]:
+        return rates_hz(self._recording.access_share, self._recording.column("sampling_ns"))
 
     def _age(self) -> NDArray[Any]:
         age_ns = self._recording.column("age_ns")
@@ -155,10 +149,11 @@ class RegionColumns:
         return _with_nan(idle_ns)
 
     def _temperature(self) -> NDArray[np.float64]:
-        return temperature(self._rate(), self._age(), self._size())
+        return temperature(self._recording.access_share, self._age(), self._size())
 
     def _size(self) -> NDArray[Any]:
-        return self._recording.column("end") - self._recording.column("start")
+        size: NDArray[np.int64] = self._recording.column("end") - self._recording.column("start")
+        return size
 
     def _resident(self) -> NDArray[Any]:
         return _with_nan(self._recording.column("resident_bytes"))
@@ -169,9 +164,11 @@ class RegionColumns:
 
 
 _COMPUTED: dict[str, Callable[[RegionColumns], NDArray[Any]]] = {
-    "rate": RegionColumns._rate,
-    "rate_hz": RegionColumns._rate_hz,
-    "accesses": lambda columns: columns.values("nr_accesses"),
+    "rate": lambda columns: columns._recording.access_share,
+    "hz": RegionColumns._hz,
+    "rate_hz": RegionColumns._hz,
+    "accesses": lambda columns: measured_rates(columns).accesses,
+    "access_share": lambda columns: columns._recording.access_share,
     "age": RegionColumns._age,
     "idle": RegionColumns._idle,
     "temperature": RegionColumns._temperature,

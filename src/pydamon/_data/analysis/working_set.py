@@ -121,17 +121,22 @@ class WorkingSet(Displayable):
     targets: tuple[WorkingSetSeries, ...]
 
     @classmethod
-    def _of(cls, fold: TimeSeriesFold, percentiles: Sequence[float] = PERCENTILES) -> WorkingSet:
-        """The working sets in a fold whose first amounts are `touched_bytes` and `unseen_bytes`."""
-        series = list(fold.series())
-        sizes = _percentiles(series, [*percentiles, 50])
+    def _of(
+        cls,
+        series: Sequence[TimeSeries],
+        percentiles: Sequence[float] = PERCENTILES,
+        touched: int = 0,
+        unseen: int = 1,
+    ) -> WorkingSet:
+        """The working sets in series: *touched* and *unseen* are the places of their amounts."""
+        sizes = _percentiles(series, [*percentiles, 50], touched)
         total, *targets = (
             WorkingSetSeries(
                 each.target,
                 each.end_ns,
-                each.amounts[0],
+                each.amounts[touched],
                 tuple(zip(map(float, percentiles), marks, strict=False)),
-                each.amounts[1],
+                each.amounts[unseen],
                 marks[-1] if marks else 0,
             )
             for each, marks in zip(series, sizes, strict=True)
@@ -176,11 +181,13 @@ def working_set(recording: AnyRecording, percentiles: Sequence[float] = PERCENTI
         raise UsageError("a percentile is a number from 0 to 100")
     series = TimeSeriesFold(touched_bytes, unseen_bytes)
     fold(recording, series)
-    return WorkingSet._of(series, percentiles)
+    return WorkingSet._of(list(series.series()), percentiles)
 
 
-def _percentiles(series: Sequence[TimeSeries], percentiles: Sequence[float]) -> list[list[int]]:
-    """Bytes at each percentage, of each target; none if it has no snapshots.
+def _percentiles(
+    series: Sequence[TimeSeries], percentiles: Sequence[float], amount: int
+) -> list[list[int]]:
+    """Bytes of an amount at each percentage, of each target; none if it has no snapshots.
 
     Targets with the same number of snapshots are computed together: there may be 100,000.
     """
@@ -191,20 +198,20 @@ def _percentiles(series: Sequence[TimeSeries], percentiles: Sequence[float]) -> 
         at_once = max(1, _AT_ONCE // length)
         for begin in range(0, len(alike), at_once):
             indices = alike[begin : begin + at_once]
-            marks = _percentiles_of([series[index] for index in indices], percentiles)
+            marks = _percentiles_of([series[index] for index in indices], percentiles, amount)
             for index, values in zip(indices, marks.tolist(), strict=True):
                 sizes[index] = values
     return sizes
 
 
 def _percentiles_of(
-    series: Sequence[TimeSeries], percentiles: Sequence[float]
+    series: Sequence[TimeSeries], percentiles: Sequence[float], amount: int
 ) -> NDArray[np.int64]:
     """Bytes at each percentage, of series of one length: shape (targets, percentiles)."""
     window_ns = np.maximum(np.stack([each.end_ns - each.start_ns for each in series]), 1)
     weight = window_ns / np.median(window_ns, axis=1, keepdims=True)
     weight[(weight > 1 / _USUAL_RATIO) & (weight < _USUAL_RATIO)] = 1
-    sizes = np.stack([each.amounts[0] for each in series])
+    sizes = np.stack([each.amounts[amount] for each in series])
     order = np.argsort(sizes, axis=1, kind="stable")
     up_to = np.cumsum(np.take_along_axis(weight, order, axis=1), axis=1)
     shares = np.array(percentiles) * up_to[:, -1:] / 100

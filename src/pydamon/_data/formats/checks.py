@@ -32,6 +32,7 @@ _MAX_ADDRESS = 2**57
 _MAY_BE_UNKNOWN = ("resident_bytes", "age_ns")
 _WITHIN_SIZE = ("touched_bytes", "unobservable_bytes", "resident_bytes", "unseen_bytes")
 _NUMBERS = tuple(field.name for field in COLUMNS if pa.types.is_integer(field.type))
+_SHARES = ("access_share", "access_share_error")
 
 
 class RowBuffer:
@@ -111,9 +112,9 @@ def first_nonsense(recording: Recording) -> tuple[int, str] | None:
         return None
     start, end = (int(recording.column(name)[first]) for name in ("start", "end"))
     values = [
-        f"{name} {int(recording.column(name)[first])}"
+        f"{name} {recording.column(name)[first]}"
         for name in reason.split()
-        if name in _NUMBERS
+        if name in _NUMBERS or name in _SHARES
     ]
     return first, (
         f"{reason} ({', '.join(values)}) in region {start:#x}-{end:#x} of the snapshot that began "
@@ -133,6 +134,10 @@ def _checks(recording: Recording) -> Iterator[tuple[NDArray[np.bool_], str]]:
     yield column["end_ns"] < column["start_ns"], "end_ns is before start_ns"
     yield column["max_nr_accesses"] < 1, "max_nr_accesses is 0"
     yield column["nr_accesses"] > column["max_nr_accesses"], "nr_accesses is above max_nr_accesses"
+    for name in _SHARES:  # NaN is unknown
+        values = recording.column(name)
+        yield (values < 0) | np.isinf(values), f"{name} is no share"
+    yield recording.column("access_share") > 1, "access_share is above 1"
     for name in _WITHIN_SIZE:
         yield column[name] > size, f"{name} is more than there is"
     resident = np.maximum(column["resident_bytes"], 0)

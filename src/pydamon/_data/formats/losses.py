@@ -102,7 +102,9 @@ def _lost_columns(holds: Holds, chunk: Recording) -> Iterator[str]:
             is_lost = any(names[code] for code in used.tolist())
         else:
             default = default_numbers(field.name, len(chunk.table), given)
-            is_lost = not np.array_equal(chunk.column(field.name), default)
+            values = chunk.column(field.name)
+            is_real = values.dtype.kind == "f"  # where NaN is unknown
+            is_lost = not np.array_equal(values, default, equal_nan=is_real)
         if is_lost:
             yield field.name
 

@@ -40,7 +40,7 @@ _MAX_REASON = 200
 
 
 def read_recording(path: str | os.PathLike[str]) -> Recording:
-    """Read a recording of any format into memory: some 130 bytes a region.
+    """Read a recording of any format into memory: some 170 bytes a region.
 
     Rows that a crash or damage has cut off are left out: see `Recording.complete`.
 

@@ -171,7 +171,8 @@ def _json_lines(table: pa.Table) -> list[str | None]:
             words = column.dictionary_encode().unify_dictionaries().combine_chunks()
             quoted = string_array(map(json.dumps, words.dictionary.to_pylist()))
             column = quoted.take(words.indices)
-        pieces += [f'{"," if pieces else "{"}"{name}":', column.cast(pa.string())]
+        text = column.cast(pa.string()).fill_null("null")
+        pieces += [f'{"," if pieces else "{"}"{name}":', text]
     lines: list[str | None] = compute.binary_join_element_wise(*pieces, "}", "").to_pylist()
     return lines
 
@@ -243,6 +244,8 @@ def _problem_in(line: bytes) -> str:
 
 def _fits(value: Any, kind: pa.DataType) -> bool:
     """Whether a JSON value can stand in a column of that type."""
+    if pa.types.is_floating(kind):
+        return value is None or type(value) in (int, float)
     if not pa.types.is_integer(kind):
         return isinstance(value, str)
     beyond = 2 ** (kind.bit_width - 1)
@@ -266,12 +269,21 @@ def _text_tables(info: RecordingInfo, chunks: Iterable[Recording]) -> Iterator[p
         descriptions = pa.nulls(len(table), pa.string())
         if is_first:
             descriptions = pa.concat_arrays([string_array([description]), descriptions[1:]])
-        columns = [table[name].cast(_TYPES[name]) for name in table.column_names]
+        columns = [_text_column(name, table[name]) for name in table.column_names]
         is_first = False
         yield pa.table([*columns, descriptions], [*table.column_names, _INFO])
     if is_first:
         nulls = [pa.nulls(1, _TYPES[name]) for name in COLUMNS.names]
         yield pa.table([*nulls, string_array([description])], [*COLUMNS.names, _INFO])
+
+
+def _text_column(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column with plain strings, and nothing where a number is not known."""
+    if not pa.types.is_floating(_TYPES[name]):
+        return column.cast(_TYPES[name])
+    from pyarrow import compute  # noqa: PLC0415  (slow to import)
+
+    return compute.if_else(compute.is_nan(column), pa.scalar(None, _TYPES[name]), column)
 
 
 def _recording_tables(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "POOL",
-    "Integers",
+    "Numbers",
     "column_array",
     "concatenate",
     "constant_array",
@@ -27,23 +27,24 @@ __all__ = [
     "unique_rows",
 ]
 
-Integers: TypeAlias = NDArray[np.int64] | NDArray[np.int32]
+Numbers: TypeAlias = NDArray[np.int64] | NDArray[np.int32] | NDArray[np.float32]
 
 POOL = pa.system_memory_pool()
 """Where readers allocate. Arrow's own pools keep freed memory: a third of a whole recording."""
 
 
 def to_numpy(array: pa.Array) -> NDArray[Any]:
-    """An Arrow array of integers without nulls as a NumPy array of the same memory."""
-    dtype = np.dtype(f"i{array.type.bit_width // 8}")
+    """An Arrow array of numbers without nulls as a NumPy array of the same memory."""
+    kind = "f" if pa.types.is_floating(array.type) else "i"
+    dtype = np.dtype(f"{kind}{array.type.bit_width // 8}")
     if len(array) == 0:
         return np.empty(0, dtype)
     offset = array.offset * dtype.itemsize
     return np.frombuffer(array.buffers()[1], dtype, len(array), offset)
 
 
-def to_arrow(values: Integers) -> pa.Array:
-    """Integers as an Arrow array of the same memory."""
+def to_arrow(values: Numbers) -> pa.Array:
+    """Numbers as an Arrow array of the same memory."""
     flat = np.ascontiguousarray(values)
     return pa.Array.from_buffers(
         pa.from_numpy_dtype(flat.dtype), len(flat), [None, pa.py_buffer(flat)]

@@ -18,6 +18,7 @@ from pydamon._data.recording.snapshots import RowBuilder, SnapshotReader
 from pydamon._data.recording.targets import is_same, no_such_target, without_single_host
 from pydamon._model.attrs import Attrs
 from pydamon._model.display import Displayable
+from pydamon._model.shares import stored_shares
 from pydamon._model.snapshot import Snapshot, Target
 
 __all__ = ["Recording"]
@@ -101,9 +102,23 @@ class Recording(Displayable):
         """Whether the recorder closed the file, and nothing of it is lost."""
         return not self.problem
 
-    def column(self, name: str) -> NDArray[np.int64]:
-        """Return a column of numbers: shape (rows,), int64 or int32, read only."""
+    def column(self, name: str) -> NDArray[Any]:
+        """Return a column of numbers: shape (rows,), int64, int32 or float32, read only."""
         return to_numpy(column_array(self.table, name))
+
+    @property
+    def access_share(self) -> NDArray[np.float64]:
+        """The share of sampling intervals with an access, from 0 to 1: shape (rows,).
+
+        It is the column, as exact as `nr_accesses` where both say the same.
+        """
+        counts = self.column("nr_accesses"), self.column("max_nr_accesses")
+        return stored_shares(*counts, self.column("access_share"))
+
+    @property
+    def access_rate(self) -> NDArray[np.float64]:
+        """`access_share`, and 0 where no access was found in the window: shape (rows,)."""
+        return np.where(self.column("nr_accesses") > 0, self.access_share, 0.0)
 
     def codes(self, name: str) -> NDArray[np.int32]:
         """Return a column of names as indices into `names(name)`: shape (rows,)."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pydamon._data.recording.arrow import (
-    Integers,
+    Numbers,
     column_array,
     concatenate,
     constant_array,
@@ -21,6 +21,7 @@ from pydamon._data.recording.arrow import (
 from pydamon._data.recording.schema import COLUMNS, EXTRA, RecordingInfo, check_type
 from pydamon._model.attrs import Attrs
 from pydamon._model.damo_values import Misread
+from pydamon._model.shares import counted_shares
 from pydamon._model.snapshot import UNKNOWN
 
 __all__ = [
@@ -55,14 +56,18 @@ def ages_ns(
     return np.where(fits, age * np.where(fits, window_ns, 0), _LARGEST)
 
 
-def default_numbers(name: str, row_count: int, column: _GetColumn) -> NDArray[np.int64]:
+def default_numbers(name: str, row_count: int, column: _GetColumn) -> Numbers:
     """The values of a column of numbers that rows lack; *column* returns their other columns."""
+    if name == "access_share":
+        return counted_shares(column("nr_accesses"), column("max_nr_accesses")).astype(np.float32)
+    if name == "access_share_error":
+        return np.full(row_count, np.nan, np.float32)
     if name == "age_ns":
         return ages_ns(column("age"), column("start_ns"), column("end_ns"))
     return np.full(row_count, UNKNOWN if name == "resident_bytes" else 0, np.int64)
 
 
-def batch_of(columns: Mapping[str, Integers | pa.Array], row_count: int) -> pa.RecordBatch:
+def batch_of(columns: Mapping[str, Numbers | pa.Array], row_count: int) -> pa.RecordBatch:
     """Rows of a recording, with defaults for the columns that are not given.
 
     Missing numbers are `default_numbers`, and missing names are empty; `host` and `extra` are
@@ -93,16 +98,16 @@ def batch_of(columns: Mapping[str, Integers | pa.Array], row_count: int) -> pa.R
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _narrow(field: pa.Field, values: Integers) -> Integers:
-    """Numbers in the type of a column, which may be narrower: they must not wrap."""
+def _narrow(field: pa.Field, values: Numbers) -> Numbers:
+    """Numbers in the type of a column, which may be narrower: whole numbers must not wrap."""
     dtype = np.dtype(field.type.to_pandas_dtype())
-    if values.dtype != dtype and len(values):
+    if dtype.kind == "i" and values.dtype != dtype and len(values):
         bounds = np.iinfo(dtype)
         too_large = (values < bounds.min) | (values > bounds.max)
         if too_large.any():
             index = int(too_large.argmax())
             raise Misread(f"{field.name} cannot be {values[index]}", index)
-    narrowed: Integers = values.astype(dtype, copy=False)
+    narrowed: Numbers = values.astype(dtype, copy=False)
     return narrowed
 
 
@@ -119,12 +124,14 @@ def conform(table: pa.Table) -> pa.Table:
         if column.type != field.type:
             check_type(field, column.type)
             column = _cast(field, column)
-        fields.append(field)
-        columns.append(column)
         if pa.types.is_dictionary(field.type):
             _check_names(field.name, column)
+        if pa.types.is_floating(field.type) and column.null_count:
+            column = column.fill_null(np.nan)  # as text formats write what is not known
         if column.null_count:
             raise ValueError(f"values of {field.name} are missing")
+        fields.append(field)
+        columns.append(column)
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))
 
 

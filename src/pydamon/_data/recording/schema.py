@@ -88,6 +88,8 @@ COLUMNS = pa.schema(
             ("resident_bytes", pa.int64()),
             ("unseen_bytes", pa.int64()),
             ("repeated_bytes", pa.int64()),
+            ("access_share", pa.float32()),
+            ("access_share_error", pa.float32()),
         )
     ]
 )
@@ -97,6 +99,7 @@ OPTIONAL_COLUMNS = frozenset(
     {
         *("host", "vsz_bytes", "rss_bytes", "process_started_ns"),
         *("age_ns", "resident_bytes", "unseen_bytes", "repeated_bytes"),
+        *("access_share", "access_share_error"),
     }
 )
 """Earlier versions and other tools may not have written these: see `rows.default_numbers`."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from pydamon._data.recording.arrow import (
-    Integers,
+    Numbers,
     column_array,
     string_array,
     to_arrow,
@@ -19,6 +20,7 @@ from pydamon._data.recording.layout import Layout
 from pydamon._data.recording.rows import batch_of
 from pydamon._model.mappings import Mapping, MappingTable
 from pydamon._model.runs import Runs
+from pydamon._model.shares import stored_shares
 from pydamon._model.snapshot import Cost, Footprint, Snapshot, Target
 
 __all__ = ["RowBuilder", "SnapshotReader"]
@@ -43,7 +45,7 @@ class RowBuilder:
         mapping, perms = self._mapping_codes(targets, target, start, end)
         codes = [self._names["target"].code(each.name) for each in targets]
         self._names["host"].code(self._hostname)
-        columns: dict[str, Integers | pa.Array] = {
+        columns: dict[str, Numbers | pa.Array] = {
             "start_ns": regions.each(lambda s: s.start_ns),
             "end_ns": regions.each(lambda s: s.end_ns),
             "pid": np.array([each.pid for each in targets], np.int32)[target],
@@ -69,6 +71,8 @@ class RowBuilder:
             "resident_bytes": regions.of(lambda s: s.resident_bytes),
             "unseen_bytes": regions.of(lambda s: s.unseen_bytes),
             "repeated_bytes": regions.of(lambda s: s.repeated_bytes),
+            "access_share": regions.reals(lambda s: s.access_share.clip(0, 1)),
+            "access_share_error": regions.reals(lambda s: s.access_share_error),
         }
         return batch_of(columns, len(start))
 
@@ -107,6 +111,11 @@ class _Columns:
     def of(self, column: Callable[[Snapshot], NDArray[np.int64]]) -> NDArray[np.int64]:
         """A column that snapshots have."""
         return np.concatenate([column(snapshot) for snapshot in self._snapshots])
+
+    def reals(self, column: Callable[[Snapshot], NDArray[np.float64]]) -> NDArray[np.float32]:
+        """A column of real numbers that snapshots have, as precise as files hold them."""
+        columns = [column(snapshot).astype(np.float32) for snapshot in self._snapshots]
+        return np.concatenate(columns)
 
     def each(self, value: Callable[[Snapshot], int]) -> NDArray[np.int64]:
         """A value of each snapshot, repeated for each of its regions."""
@@ -198,6 +207,7 @@ class SnapshotReader:
         )
         if (each_most != most).any():  # several hosts, say: access rates stay the same
             nr_accesses = np.ceil(nr_accesses / each_most * most - 1e-9).astype(np.int64)
+        shares = stored_shares(column("nr_accesses"), each_most, self._column("access_share")[rows])
         lengths = np.diff(layout.target_offsets[first : end + 1])
         return Snapshot(
             fact("start_ns"),
@@ -218,9 +228,11 @@ class SnapshotReader:
             column("resident_bytes"),
             column("unseen_bytes"),
             column("repeated_bytes"),
+            access_share=shares,
+            access_share_error=self._column("access_share_error")[rows].astype(np.float64),
         )
 
-    def _column(self, name: str) -> NDArray[np.int64]:
+    def _column(self, name: str) -> NDArray[Any]:
         return to_numpy(column_array(self._table, name))
 
     def _target(self, number: int) -> Target:

@@ -94,8 +94,9 @@ def _optional_age(value: Age | str | timedelta | int | None) -> Age | None:
 class Bounds:
     """An access pattern in DAMON's units, as closed intervals: bytes, samples, aggregations.
 
-    An age that people gave as a time is also here in nanoseconds, which is exact; otherwise
-    `min_age_ns` and `max_age_ns` are `None`.
+    The kernel takes these. Rates are also here as people gave them, to be compared with rates that
+    are no whole numbers of samples. An age that people gave as a time is also here in nanoseconds,
+    which is exact; otherwise `min_age_ns` and `max_age_ns` are `None`.
     """
 
     min_size: int
@@ -104,6 +105,8 @@ class Bounds:
     max_nr_accesses: int
     min_age: int
     max_age: int
+    min_rate: Rate
+    max_rate: Rate | None
     min_age_ns: int | None = None
     max_age_ns: int | None = None
 
@@ -122,7 +125,8 @@ class AccessPattern:
         Bytes, or text such as `"2M"`.
     min_rate, max_rate
         A number of samples that found an access, or text: `"5%"` of the samples, or `"20Hz"`,
-        which are accesses a second as far as samples can tell them.
+        which are accesses a second as far as samples can tell them. Samples and percent are those
+        of the last window. Hz are those of the last windows, and tell lower rates.
     min_age, max_age
         For how long the rate has held: a number of aggregations, or a time such as `"2min"`.
         A maximum of `None` is no bound.
@@ -177,6 +181,8 @@ class AccessPattern:
             _inside(rates[1], math.floor),
             _inside(ages[0], math.ceil),
             _inside(ages[1], math.floor),
+            self.min_rate,
+            self.max_rate,
             *(
                 age.value if age is not None and age.unit == "ns" else None
                 for age in (self.min_age, self.max_age)

@@ -71,7 +71,6 @@ def frame_of(snapshots: Sequence[Snapshot], start_ns: int | None = None) -> Fram
     index = {key: index for index, key in enumerate(targets)}
     lengths = [len(s) for s in snapshots]
     window_ns = np.array([max(1, s.window_ns) for s in snapshots], np.int64)
-    samples = np.repeat([s.max_nr_accesses for s in snapshots], lengths)
     return _frame(
         Timing(
             snapshots[0].start_ns if start_ns is None else start_ns,
@@ -91,7 +90,7 @@ def frame_of(snapshots: Sequence[Snapshot], start_ns: int | None = None) -> Fram
             name,
             start,
             end,
-            np.concatenate([s.nr_accesses for s in snapshots]) / samples,
+            np.concatenate([s.access_share for s in snapshots]),
             joined_classes([s.classes for s in snapshots]),
         ),
     )
@@ -155,8 +154,8 @@ class _RecordedRegions:
     """The columns of a recording, cut into runs of snapshots."""
 
     def __init__(self, recording: Recording) -> None:
-        wanted = ("start", "end", "nr_accesses", "max_nr_accesses")
-        self._column = {name: recording.column(name) for name in wanted}
+        self._start, self._end = recording.column("start"), recording.column("end")
+        self._rate = recording.access_share
         self._mapping, self._names = recording.codes("mapping"), recording.names("mapping")
         self._targets = recording.targets
         self._target = np.repeat(recording.target_indices, np.diff(recording.target_offsets))
@@ -171,15 +170,14 @@ class _RecordedRegions:
         rows = slice(int(bounds[0]), int(bounds[-1]))
         numbers, target = np.unique(self._target[rows], return_inverse=True)
         codes, name = np.unique(self._mapping[rows], return_inverse=True)
-        column = self._column
         regions = _Regions(
             window_ns,
             bounds - bounds[0],
             target.astype(np.int32),
             name.astype(np.int32),
-            column["start"][rows],
-            column["end"][rows],
-            column["nr_accesses"][rows] / column["max_nr_accesses"][rows],
+            self._start[rows],
+            self._end[rows],
+            self._rate[rows],
             self._classes.rows(rows),
         )
         targets = tuple(self._targets[number] for number in numbers.tolist())

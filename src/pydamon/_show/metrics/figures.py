@@ -55,8 +55,8 @@ class Figures:
 def figures_of(snapshot: Snapshot, *, once: bool = False) -> Figures:
     """The figures of each target; *once* is for sums: memory that targets share counts in one.
 
-    The access rate is that of DAMON_STAT: a sample that found a region accessed counts as one
-    access to all of it.
+    The access rate is that of DAMON_STAT: an access to a region counts as one to all of it, at
+    most one a sampling interval.
     """
     n, target = len(snapshot.targets), snapshot.target
     classes = snapshot.classes.once() if once else snapshot.classes
@@ -73,6 +73,6 @@ def figures_of(snapshot: Snapshot, *, once: bool = False) -> Figures:
         sums(snapshot.size),
         sums(classes.unobservable),
         sums(classes.unseen),
-        sums(snapshot.size * snapshot.nr_accesses) / max(snapshot.window_ns / 1e9, 1e-9),
+        sums(snapshot.size * snapshot.access_hz),
         idle.T,
     )

@@ -24,15 +24,15 @@ __all__ = ["Columns", "DrawnTarget", "cells_of", "facts_of", "regions_of"]
 _ALIGNED = 8
 _LEVEL = 6
 _STEPS = 10_000
-"""The hits that stand for a mean access rate of 1."""
+"""The steps that an access rate of 1 has."""
 
 
 @dataclass(frozen=True)
 class DrawnTarget:
     """The regions of one target, or the cells of its heat map.
 
-    `spans` has their places and rates, snapshot by snapshot; `hits` and `age_ms` have an entry
-    each (an age of 0 is unknown), `most` one for each snapshot: a region's rate is hits / most.
+    `spans` has their places and rates, snapshot by snapshot; `age_ms` has an entry each (an age of
+    0 is unknown), and `sampling_ns` one for each snapshot of regions.
     `home` are the positions on the axis to begin with.
     """
 
@@ -41,8 +41,7 @@ class DrawnTarget:
     spans: AxisSpans
     names: Sequence[str]
     home: tuple[int, int]
-    hits: NDArray[np.int64]
-    most: NDArray[np.int64]
+    sampling_ns: NDArray[np.int64]
     age_ms: NDArray[np.int64]
     cells: bool = False
 
@@ -56,8 +55,7 @@ def regions_of(recording: Recording, target: Target, axis: AddressAxis) -> Drawn
         spans,
         recording.names("mapping"),
         zoom(spans, axis, "hottest"),
-        recording.column("nr_accesses"),
-        recording.per_snapshot("max_nr_accesses"),
+        recording.per_snapshot("sampling_ns"),
         np.maximum(recording.column("age_ns") // 10**6 + 1, 0),
     )
 
@@ -88,8 +86,7 @@ def cells_of(heatmap: HeatMap) -> DrawnTarget:
         spans,
         names,
         (0, heatmap.axis.length),
-        np.rint(rates * _STEPS).astype(np.int64),
-        np.full(columns, _STEPS),
+        np.zeros(columns, np.int64),
         np.zeros(len(row), np.int64),
         cells=True,
     )
@@ -115,19 +112,25 @@ def facts_of(drawn: DrawnTarget, start_ns: int, columns: Columns) -> dict[str, A
         "home": drawn.home,
         "unit": unit,
         "cells": drawn.cells,
+        "steps": _STEPS,
         "columns": {
             "counts": columns.add(np.diff(spans.offsets)),
             "begin": columns.add(spans.start_ns - start_ns, np.float64),
             "end": columns.add(spans.end_ns - start_ns, np.float64),
-            "most": columns.add(drawn.most),
+            "sampling": columns.add(drawn.sampling_ns),
             "gaps": columns.add(gaps // unit),
             "sizes": columns.add(sizes // unit),
-            "hits": columns.add(drawn.hits),
+            "rate": columns.add(_steps(spans.rate)),
             "age": columns.add(drawn.age_ms),
             "unseen": columns.add(np.ceil(255 * spans.unseen).astype(np.int64)),
             "code": columns.add(code),
         },
     }
+
+
+def _steps(rates: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Access rates in steps; memory that is accessed at all must differ from memory that is not."""
+    return np.maximum(np.rint(rates * _STEPS), rates > 0).astype(np.int64)
 
 
 def _labels(

@@ -37,6 +37,7 @@ VIEWS = {
     "Times": "times:TimesView",
     "WorkingSet": "working_set:WorkingSetView",
     "WorkingSetSeries": "working_set:WorkingSetSeriesView",
+    "WorkingSetsWithin": "within:WorkingSetsWithinView",
 }
 """The view of each class of results: module and name, imported when such a result is shown."""
 

@@ -12,7 +12,16 @@ from pydamon._model.snapshot import Snapshot
 from pydamon._model.units import format_duration
 from pydamon._show.results.table import Column, FittingTable
 from pydamon._show.results.view import View
-from pydamon._show.text import age, duration, mapping_label, percent, printable, size, target_label
+from pydamon._show.text import (
+    age,
+    duration,
+    frequency,
+    mapping_label,
+    percent,
+    printable,
+    size,
+    target_label,
+)
 
 __all__ = ["SnapshotView", "region_lines"]
 
@@ -20,6 +29,7 @@ _MOST = 50
 _COLUMNS = (
     Column("size"),
     Column("rate"),
+    Column("per second", rank=8),
     Column("age", rank=6),
     Column("addresses", rank=7),
     Column("mapping", name=True),
@@ -43,7 +53,13 @@ class SnapshotView(View):
         rows = [
             [
                 size(region.size),
-                percent(region.nr_accesses / max(snapshot.max_nr_accesses, 1)),
+                percent(region.access_share),
+                _per_second(
+                    region.access_share,
+                    region.access_share_error,
+                    snapshot.sampling_ns,
+                    options.ascii_only,
+                ),
                 age(region.age_ns),
                 f"{region.start:x}-{region.end:x}",
                 mapping_label(region.mapping.name) if region.mapping else "",
@@ -52,6 +68,11 @@ class SnapshotView(View):
             for region in hottest
         ]
         yield FittingTable(_COLUMNS, rows)
+
+
+def _per_second(share: float, error: float, sampling_ns: int, ascii_only: bool) -> str:
+    samples_hz = 1e9 / max(1, sampling_ns)
+    return frequency(share * samples_hz, error * samples_hz, ascii_only)
 
 
 def _title(snapshot: Snapshot) -> str:
@@ -81,13 +102,19 @@ def region_lines(snapshot: Snapshot, started_ns: int) -> Iterator[str]:
             f"{target_label(target)}: after {since}, in {format_duration(snapshot.window_ns)}, "
             f"{len(rows)} regions"
         )
-        yield f"  {'address':>25} {'size':>9} {'accesses':>9} {'age':>8} {'touched':>9}  mapping"
+        yield (
+            f"  {'address':>25} {'size':>9} {'accesses':>9} {'per second':>13} {'age':>8} "
+            f"{'touched':>9}  mapping"
+        )
         for i in rows:
             start, end = int(snapshot.start[i]), int(snapshot.end[i])
             accesses = f"{snapshot.nr_accesses[i]}/{most}"
+            share, error = float(snapshot.access_share[i]), float(snapshot.access_share_error[i])
+            per_second = _per_second(share, error, snapshot.sampling_ns, True)
             line = (
                 f"  {f'{start:x}-{end:x}':>25} {size(end - start):>9} {accesses:>9} "
-                f"{age(int(snapshot.age_ns[i])):>8} {size(int(snapshot.touched_bytes[i])):>9}  "
+                f"{per_second:>13} {age(int(snapshot.age_ns[i])):>8} "
+                f"{size(int(snapshot.touched_bytes[i])):>9}  "
             )
             if mapping[i] < 0:
                 yield line + mapping_label("")

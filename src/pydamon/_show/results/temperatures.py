@@ -11,7 +11,7 @@ from pydamon._data.analysis import RankedRegion, Temperatures
 from pydamon._model.classify import heat_class
 from pydamon._show.results.table import Column, FittingTable
 from pydamon._show.results.view import View
-from pydamon._show.text import age, mapping_label, percent, printable, size, target_cell
+from pydamon._show.text import age, frequency, mapping_label, percent, printable, size, target_cell
 
 __all__ = ["TemperaturesView"]
 
@@ -21,6 +21,7 @@ _COLUMNS = (
     Column("temp.", rank=4),
     Column("size"),
     Column("rate"),
+    Column("per second", rank=8),
     Column("for", rank=6),
     Column("in memory", rank=3),
     Column("not seen", rank=3),
@@ -44,25 +45,25 @@ class TemperaturesView(View):
         regions = self.temperatures.regions
         title = "Regions of a snapshot, from hot to cold"
         yield Text(title if self.both_ends else "Regions of a snapshot", style="bold")
-        yield self._table()
+        yield self._table(options.ascii_only)
         if any(region.age_ns < 0 for region in regions):
             note = "Ages are not in the recording, and do not count in temperatures."
             yield Text(note, style="yellow")
 
-    def _table(self) -> FittingTable:
+    def _table(self, ascii_only: bool) -> FittingTable:
         regions = self.temperatures.regions
         first, last = regions[: self.limit or _MOST], regions[:0]
         if self.both_ends and self.limit is None and len(regions) > _MOST:
             first, last = regions[:_HOTTEST], regions[_HOTTEST - _MOST :]
         between = regions[len(first) : len(regions) - len(last)]
-        rows = [_row(region) for region in first]
+        rows = [_row(region, ascii_only) for region in first]
         styles = [_STYLES[heat_class(region.rate)] for region in first]
         if between:
             amount = size(sum(region.size for region in between))
             label = "regions in between" if last else "more regions"
-            rows.append(["...", amount, *[""] * 6, f"{len(between)} {label}", ""])
+            rows.append(["...", amount, *[""] * 7, f"{len(between)} {label}", ""])
             styles.append("")
-        rows += [_row(region) for region in last]
+        rows += [_row(region, ascii_only) for region in last]
         styles += [_STYLES[heat_class(region.rate)] for region in last]
         # A column with the same to say of every region is left out.
         telling = {
@@ -75,11 +76,12 @@ class TemperaturesView(View):
         return FittingTable(columns, [[row[i] for i in shown] for row in rows], styles)
 
 
-def _row(region: RankedRegion) -> list[str]:
+def _row(region: RankedRegion, ascii_only: bool) -> list[str]:
     return [
         f"{region.temperature:.0f}",
         size(region.size),
         percent(region.rate),
+        frequency(region.access_hz, region.access_hz_error, ascii_only),
         age(region.age_ns),
         "?" if region.resident_bytes < 0 else size(region.resident_bytes),
         size(region.unseen_bytes),

@@ -231,10 +231,11 @@ class TopApp(App[None]):
         if frame is not None and self._target is not None:
             paused = self._at_ns is not None and not self._playing
             before = [f for f in self._frames if f.start_ns < self._end_ns] or self._frames
+            sampling_ns = frame.timing.sampling_ns
             lines = [
                 (target_line(frame, self._target, paused), BOLD),
                 (measuring_line(before, self._source), PLAIN),
-                (addresses_line(self._heatmap, self._picked, self._ranges[-1]), DIM),
+                (addresses_line(self._heatmap, self._picked, self._ranges[-1], sampling_ns), DIM),
             ]
         ended = self._source.ended
         if ended and (self._source.live or self._at_ns is None):

@@ -19,6 +19,7 @@ from pydamon._show.frames import Frame, FrameSource, joined
 from pydamon._show.text import (
     count,
     duration,
+    frequency,
     mapping_label,
     percent,
     printable,
@@ -78,25 +79,28 @@ def measuring_line(frames: Sequence[Frame], source: FrameSource) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def addresses_line(heatmap: HeatMap | None, picked: int | None, addresses: Range) -> str:
+def addresses_line(
+    heatmap: HeatMap | None, picked: int | None, addresses: Range, sampling_ns: int
+) -> str:
     """The addresses that are shown, or the row that is picked."""
     if heatmap is None:
         return "nothing is mapped at these addresses"
     if picked is not None:
         start, end = row_bounds(heatmap, picked, picked + 1)
         name = mapping_label(heatmap.row_names[picked], 30)
-        return f"{start:x}-{end:x} {name}: {_rate_text(heatmap, picked)}"
+        return f"{start:x}-{end:x} {name}: {_rate_text(heatmap, picked, sampling_ns)}"
     total = heatmap.axis.length + heatmap.left_out_bytes
     which = addresses if isinstance(addresses, str) else "zoomed"
     return f"addresses: {which}, {size(heatmap.axis.length)} of {size(total)}"
 
 
-def _rate_text(heatmap: HeatMap, row: int) -> str:
+def _rate_text(heatmap: HeatMap, row: int, sampling_ns: int) -> str:
     """The newest access rate of a row."""
     rate = heatmap.rates[row, -1]
     if np.isnan(rate):
         return "not looked at yet" if heatmap.unseen[row, -1] else "not monitored"
-    return f"accessed in {percent(rate)} of samples"
+    per_second = frequency(rate * 1e9 / max(1, sampling_ns))
+    return f"accessed in {percent(rate)} of samples, {per_second}"
 
 
 def caveat_lines(caveat: str, width: int) -> list[str]:

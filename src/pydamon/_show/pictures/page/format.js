@@ -31,6 +31,10 @@ function percent(rate) {
   return `${value && value < 9.95 ? +value.toPrecision(2) : Math.round(value)} %`;
 }
 
+function frequency(hz) {
+  return `${hz && hz < 9.95 ? +hz.toPrecision(2) : Math.round(hz)} Hz`;
+}
+
 // The next longer time whose multiples are round numbers.
 function roundStep(ns) {
   for (const unit of [60e9, 3600e9])

@@ -192,7 +192,7 @@ class Page {
     if (map.cells) lines.push(["addresses", range], ["mean rate", rate]);
     else
       lines.push(["region", range],
-        ["rate", `${rate} (${map.hits[i]} of ${map.most[snapshot]} samples)`],
+        ["rate", `${rate} of samples, ${frequency(map.rate[i] * 1e9 / map.sampling[snapshot])}`],
         ["age", map.age[i] ? duration((map.age[i] - 1) * 1e6) : "not in the recording"]);
     if (map.unseen[i]) lines.push(["not looked at yet", percent(map.unseen[i] / 255)]);
     return [...lines, ["time", when]];

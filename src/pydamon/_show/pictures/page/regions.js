@@ -18,7 +18,7 @@ function load(target, buffer) {
     return new types[type](buffer, at, length);
   };
   const counts = column("counts"), gaps = column("gaps"), sizes = column("sizes");
-  const hits = column("hits"), most = column("most");
+  const steps = column("rate");
   const begin = column("begin"), end = column("end");
   const low = new Float64Array(gaps.length), high = new Float64Array(gaps.length);
   const rate = new Float32Array(gaps.length);
@@ -29,7 +29,7 @@ function load(target, buffer) {
     for (const last = row + counts[s]; row < last; row++) {
       low[row] = at += gaps[row] * target.unit;
       high[row] = at += sizes[row] * target.unit;
-      rate[row] = hits[row] / most[s];
+      rate[row] = steps[row] / target.steps;
       if (rate[row] > top) top = rate[row];
     }
     offsets[s + 1] = row;
@@ -41,8 +41,8 @@ function load(target, buffer) {
     length += size;
   }
   return {
-    ...target, low, high, rate, top, offsets, begin, end, hits, most, segments, length,
-    age: column("age"), unseen: column("unseen"), code: column("code"),
+    ...target, low, high, rate, top, offsets, begin, end, segments, length,
+    sampling: column("sampling"), age: column("age"), unseen: column("unseen"), code: column("code"),
     duration: end[end.length - 1],
   };
 }

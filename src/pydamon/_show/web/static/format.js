@@ -18,6 +18,10 @@ export function percent(share) {
   return `${value < 9.95 ? Number(value.toPrecision(2)) : value.toFixed(0)} %`;
 }
 
+export function frequency(hz) {
+  return `${hz > 0 && hz < 9.95 ? Number(hz.toPrecision(2)) : Math.round(hz)} Hz`;
+}
+
 export function duration(ms) {
   if (ms < 999.5) return `${Number(ms.toPrecision(3))} ms`;
   if (ms < 59950) return `${Number((ms / 1000).toPrecision(3))} s`;

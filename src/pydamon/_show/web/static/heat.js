@@ -2,7 +2,7 @@
 
 import { Axis, hottest, spread } from "./axis.js";
 import { palette } from "./colours.js";
-import { address, clock, mappingName, percent } from "./format.js";
+import { address, clock, frequency, mappingName, percent } from "./format.js";
 import { frameAt } from "./frames.js";
 
 const TOPS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1];
@@ -117,11 +117,16 @@ export class Heat {
       if (frame.spans.low[i] <= page && page < frame.spans.high[i]) {
         const name = frame.names[frame.spans.name[i]];
         const rate = frame.spans.rate[i];
-        const use = rate < 0 ? "not looked at yet" : `accessed in ${percent(rate)} of samples`;
+        const use = rate < 0 ? "not looked at yet" : this.#use(frame, rate);
         return { name, text: `${address(page)} ${mappingName(name)}: ${use}, ${clock(time)}` };
       }
     }
     return { name: null, text: `${address(page)}: not monitored then, ${clock(time)}` };
+  }
+
+  #use(frame, rate) {
+    if (!frame.sampling) return `accessed in ${percent(rate)} of samples`;
+    return `accessed in ${percent(rate)} of samples, ${frequency((1000 * rate) / frame.sampling)}`;
   }
 
   pageAt(y) {
