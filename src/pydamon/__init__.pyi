@@ -54,7 +54,7 @@ from ._model.snapshot import Cost, Footprint, Snapshot, SnapshotRegion, Target
 from ._model.units import Share, format_duration, format_size
 from ._observe.monitor import Monitor, PageControl, SchemeRunner
 from ._observe.options import CommonOptions, MonitorOptions
-from ._observe.probes import PROBES
+from ._observe.probes.registry import PROBES
 from ._observe.probes.trace import Access, Phase, Trace
 from ._observe.sampling import simulate
 from ._observe.start import monitor, monitor_physical

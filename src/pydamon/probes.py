@@ -3,8 +3,7 @@
 from pydamon._model.regions import RegionTable
 from pydamon._model.stretches import Stretches
 from pydamon._observe.linux.process import Process
-from pydamon._observe.probes import (
-    PROBES,
+from pydamon._observe.probes.base import (
     Availability,
     Clock,
     Counts,
@@ -14,6 +13,7 @@ from pydamon._observe.probes import (
     Session,
     Traits,
 )
+from pydamon._observe.probes.registry import PROBES
 
 __all__ = [
     "PROBES",

@@ -34,20 +34,20 @@ if TYPE_CHECKING:
 else:
     ActionFunction = Callable  # help needs no snapshots
 """A user's action: it is given a region, and may return for how many bytes it did something."""
-ACTIONS = (
-    "stat",
-    "pageout",
-    "cold",
-    "willneed",
-    "hugepage",
-    "nohugepage",
-    "collapse",
-    "lru_prio",
-    "lru_deprio",
-    "migrate_hot",
-    "migrate_cold",
-)
-"""The kernel's names of actions."""
+ACTIONS = {
+    "stat": "base:Stat",
+    "pageout": "reclaim:Pageout",
+    "cold": "reclaim:Cold",
+    "willneed": "reclaim:Willneed",
+    "hugepage": "huge:Hugepage",
+    "nohugepage": "huge:Nohugepage",
+    "collapse": "huge:Collapse",
+    "lru_prio": "reclaim:LruPrio",
+    "lru_deprio": "reclaim:LruDeprio",
+    "migrate_hot": "migrate:MigrateHot",
+    "migrate_cold": "migrate:MigrateCold",
+}
+"""By name (the kernel's, where it has the action), the module and class in `_act/actions`."""
 _MIGRATIONS = ("migrate_hot", "migrate_cold")
 
 

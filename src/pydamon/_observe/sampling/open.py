@@ -12,8 +12,8 @@ from pydamon._observe.linux.maps import Rule
 from pydamon._observe.monitor import Monitor
 from pydamon._observe.options import MonitorOptions
 from pydamon._observe.pace import Pacer
-from pydamon._observe.probes import open_session
 from pydamon._observe.probes.base import Probe, Session
+from pydamon._observe.probes.registry import open_session
 from pydamon._observe.sampling.monitor import SamplingMonitor
 from pydamon._observe.selection import PhysicalMemory, Selection
 from pydamon._observe.targets import FixedSpace, Space
