@@ -18,7 +18,7 @@ from pydamon._cli.screen import show_wrapped
 from pydamon._cli.signals import handling
 from pydamon._model.errors import UsageError
 from pydamon._model.units import parse_duration_ns
-from pydamon._show.results.service import StatusView, status_line
+from pydamon._show.results.schemes import StatusView, status_line
 
 __all__ = ["monitoring_from", "run_service", "target_from", "with_given"]
 

@@ -60,7 +60,7 @@ def access(args: Args) -> int:
     """
     from pydamon._cli.reports.base import open_recording, show
     from pydamon._data import analysis
-    from pydamon._show.results.temperatures import TemperaturesView
+    from pydamon._show.results.regions import TemperaturesView
 
     recording = open_recording(args)
     if args.histogram:

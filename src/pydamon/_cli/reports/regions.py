@@ -21,7 +21,7 @@ __all__ = ["regions"]
 def regions(args: Args) -> int:
     """Print every region of every snapshot."""
     from pydamon._cli.reports.base import open_recording
-    from pydamon._show.results.snapshot import region_lines
+    from pydamon._show.results.regions import region_lines
 
     began_ns: int | None = None
     for part in open_recording(args).sorted():

@@ -28,7 +28,7 @@ def summary(args: Args) -> int:
     from pydamon._data import analysis
     from pydamon._show.results.heatmap import heatmap_cells
     from pydamon._show.results.mappings import MappingsView
-    from pydamon._show.results.summary import SummaryView
+    from pydamon._show.results.recording import SummaryView
 
     recording = open_recording(args)
     summary = analysis.summary(recording, args.idle)

@@ -63,7 +63,7 @@ class HeatMapView(View):
 
     def html(self) -> str:
         """The picture, as an image: its style sheet must not become that of the whole page."""
-        from pydamon._show.pictures.svg import heatmap_svg  # noqa: PLC0415  (not for terminals)
+        from pydamon._show.pictures.draw import heatmap_svg  # noqa: PLC0415  (not for terminals)
 
         data = base64.b64encode(heatmap_svg(self.heatmap)).decode()
         label = target_label(self.heatmap.target)
