@@ -49,7 +49,7 @@ from ._model.schemes import (
     Weights,
 )
 from ._model.schemes.fields import Ns
-from ._model.schemes.pattern import Age, Bounds
+from ._model.schemes.matching import Age, Bounds
 from ._model.snapshot import Cost, Footprint, Snapshot, SnapshotRegion, Target
 from ._model.units import Share, format_duration, format_size
 from ._observe.monitor import Monitor, PageControl, SchemeRunner

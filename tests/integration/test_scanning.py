@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 import pydamon
-from pydamon._observe.linux.maps import parse_maps, read_maps
 from pydamon._observe.linux.pagemap import Pagemap
 from pydamon._observe.linux.process import Process
+from pydamon._observe.linux.procfs import parse_maps, read_maps
 from pydamon._observe.probes.base import Session
 from pydamon._observe.probes.idle import IdleProbe
 from pydamon._observe.probes.registry import PROBES, open_session

@@ -39,8 +39,8 @@ from pydamon import (
 )
 from pydamon._act.kernel import LruSortModule, ReclaimModule, StatModule
 from pydamon._cli.main import COMMANDS, main
-from pydamon._model.schemes.filters import FILTERS
-from pydamon._model.schemes.quota import METRICS
+from pydamon._model.schemes.limits import METRICS
+from pydamon._model.schemes.matching import FILTERS
 from pydamon._observe.kernel import (
     Claim,
     Kdamond,

@@ -18,8 +18,8 @@ from pydamon._model.errors import ProbeUnavailable
 from pydamon._model.regions import PAGE_SIZE
 from pydamon._model.snapshot import Snapshot
 from pydamon._observe.kernel import check_free
-from pydamon._observe.linux.maps import parse_maps, read_maps
 from pydamon._observe.linux.process import Process
+from pydamon._observe.linux.procfs import parse_maps, read_maps
 from pydamon._observe.options import MonitorOptions
 from pydamon._observe.probes.ebpf.probe import EbpfProbe
 from pydamon._observe.probes.registry import PROBES

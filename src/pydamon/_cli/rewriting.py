@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 from pydamon._cli.command import Args, eprint
 from pydamon._data.formats import format_named
-from pydamon._data.formats.losses import Losses
-from pydamon._data.formats.output import write_recording
+from pydamon._data.formats.output import Losses, write_recording
 from pydamon._data.formats.reader import open_recording
 from pydamon._data.recording import DerivedFile, Recording, RecordingFile
 from pydamon._model.errors import UsageError

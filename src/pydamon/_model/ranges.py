@@ -12,8 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.runs import Runs, expand, running_total
-from pydamon._model.unique import unique
+from pydamon._model.runs import Runs, expand, running_total, unique
 
 __all__ = [
     "EMPTY",

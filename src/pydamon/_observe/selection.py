@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self, TypeAlias
 
-from pydamon._observe.linux.maps import Rule
+from pydamon._observe.linux.procfs import Rule
 from pydamon._observe.targets import Members, PaddrSpace, VaddrSpace
 
 __all__ = ["PhysicalMemory", "Processes", "Selection"]

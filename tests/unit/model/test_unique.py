@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon._model.unique import is_in, unique
+from pydamon._model.runs import is_in, unique
 
 
 @given(st.lists(st.lists(st.integers(-3, 3), min_size=2, max_size=2)))

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from pkgutil import resolve_name
 
-from pydamon._act.actions.base import Action, MemoryAction
-from pydamon._act.actions.call import Call
+from pydamon._act.actions.base import Action, Call, MemoryAction
 from pydamon._model.schemes.scheme import ACTIONS, Scheme
 
 __all__ = ["ACTION_TYPES", "Action", "action_of"]

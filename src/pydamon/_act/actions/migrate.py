@@ -18,7 +18,7 @@ from pydamon._model.errors import SchemeError
 from pydamon._model.ranges import join
 from pydamon._model.regions import PAGE_SIZE, Ranges
 from pydamon._model.schemes.scheme import Scheme
-from pydamon._observe.linux.pages import PRESENT
+from pydamon._observe.linux.pagemap import PRESENT
 
 __all__ = ["MigrateCold", "MigrateHot"]
 

@@ -8,7 +8,7 @@ import click
 
 from pydamon._cli.command import Args, Choice, Parsed, option, print_json
 from pydamon._cli.options import HISTOGRAMS, SORT_KEYS, recording_options
-from pydamon._cli.reports.command import report_command
+from pydamon._cli.reports import report_command
 from pydamon._model.errors import UsageError
 
 if TYPE_CHECKING:

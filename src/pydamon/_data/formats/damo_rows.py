@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pydamon._data.formats.damo_records import Age, DamoSnapshot, NrAccesses, Record, Region
+from pydamon._data.formats.damo_text import Age, DamoSnapshot, NrAccesses, Record, Region
 from pydamon._data.recording.arrow import dictionary_array
 from pydamon._data.recording.rows import ages_ns, batch_of
 from pydamon._model.classify import UNKNOWN

@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._data.formats.damo_records import attrs_of
-from pydamon._data.formats.losses import (
+from pydamon._data.formats.damo_text import attrs_of
+from pydamon._data.formats.output import (
     Holds,
     TargetKeys,
     extra_codes,

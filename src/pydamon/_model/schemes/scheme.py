@@ -20,10 +20,8 @@ from pydamon._model.schemes.fields import (
     optional_count,
     text,
 )
-from pydamon._model.schemes.filters import Filter
-from pydamon._model.schemes.pattern import AccessPattern
-from pydamon._model.schemes.pauses import Guard, Watermarks
-from pydamon._model.schemes.quota import Quota
+from pydamon._model.schemes.limits import Guard, Quota, Watermarks
+from pydamon._model.schemes.matching import AccessPattern, Filter
 
 __all__ = ["ACTIONS", "ActionFunction", "Destination", "Scheme", "SchemeStats"]
 

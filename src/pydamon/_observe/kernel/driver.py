@@ -13,8 +13,8 @@ from pydamon._model.errors import KernelError, ProbeError, ProbeUnavailable, Usa
 from pydamon._model.schemes import Scheme, SchemeStats
 from pydamon._observe.kernel.claim import Claim
 from pydamon._observe.kernel.kdamond import Settings
+from pydamon._observe.kernel.monitor import KernelTargets
 from pydamon._observe.kernel.reader import Aggregation, EventReader, Reader, TriedReader, without
-from pydamon._observe.kernel.targets import KernelTargets
 
 __all__ = ["Driver"]
 

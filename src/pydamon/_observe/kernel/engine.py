@@ -38,7 +38,7 @@ class KernelEngine:
                 f"{options.sampling_only[0]} is for sampling, not for the kernel's DAMON",
                 hint='leave it out, or use the engine "sampling"',
             )
-        from pydamon._observe.kernel.open import open_monitor  # noqa: PLC0415
+        from pydamon._observe.kernel.monitor import open_monitor  # noqa: PLC0415
 
         return open_monitor(
             selection, options, files=self.files, state=self.state, events=self.events

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydamon._model.attrs import Attrs, IntervalGoal
 from pydamon._model.errors import UsageError
-from pydamon._observe.linux.maps import Rule
+from pydamon._observe.linux.procfs import Rule
 from pydamon._observe.monitor import Monitor
 from pydamon._observe.options import MonitorOptions
 from pydamon._observe.pace import Pacer

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from pydamon._act.policies import read_statuses
 from pydamon._model.classify import resident_bytes
-from pydamon._model.names import printable
+from pydamon._model.display import printable
 from pydamon._model.snapshot import Snapshot
 from pydamon._observe.monitor import Monitor
 from pydamon._observe.targets.members import cgroup_of

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 from prometheus_client.registry import Collector
 
+from pydamon._model.display import printable
 from pydamon._model.errors import ProbeUnavailable, TargetError, UsageError
-from pydamon._model.names import printable
 from pydamon._observe.monitor import Monitor
 from pydamon._observe.options import MonitorOptions
 from pydamon._observe.start import monitor, throttled_restarts

@@ -16,8 +16,18 @@ from numpy.typing import NDArray
 
 from pydamon._data.analysis import HeatMap
 from pydamon._model.errors import UsageError
-from pydamon._show.scales import PALETTE, UNSEEN, colour_index, rgb, time_ticks, top_rate
-from pydamon._show.text import duration, heatmap_title, mapping_label, percent
+from pydamon._show.text import (
+    PALETTE,
+    UNSEEN,
+    colour_index,
+    duration,
+    heatmap_title,
+    mapping_label,
+    percent,
+    rgb,
+    time_ticks,
+    top_rate,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -28,8 +28,7 @@ from pydamon._data.recording import AnyRecording, Recording, RecordingInfo
 from pydamon._model.regions import PAGE_SIZE
 from pydamon._model.snapshot import Target
 from pydamon._model.units import format_duration
-from pydamon._show.scales import PALETTE
-from pydamon._show.text import heatmap_title, printable, target_label
+from pydamon._show.text import PALETTE, heatmap_title, printable, target_label
 
 __all__ = [
     "Columns",

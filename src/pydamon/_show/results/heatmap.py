@@ -15,8 +15,18 @@ from rich.text import Text
 
 from pydamon._data.analysis import HeatMap
 from pydamon._show.results.view import View
-from pydamon._show.scales import UNSEEN, colour_index, rgb, time_ticks, top_rate
-from pydamon._show.text import duration, heatmap_title, mapping_label, percent, target_label
+from pydamon._show.text import (
+    UNSEEN,
+    colour_index,
+    duration,
+    heatmap_title,
+    mapping_label,
+    percent,
+    rgb,
+    target_label,
+    time_ticks,
+    top_rate,
+)
 
 __all__ = ["HeatMapView", "heatmap_cells", "in_colour"]
 

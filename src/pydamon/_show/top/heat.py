@@ -16,8 +16,7 @@ from rich.style import Style
 from textual.message import Message
 
 from pydamon._data.analysis import HeatMap
-from pydamon._show.scales import PALETTE, UNSEEN, rgb, top_rate
-from pydamon._show.text import mapping_label, percent
+from pydamon._show.text import PALETTE, UNSEEN, mapping_label, percent, rgb, top_rate
 from pydamon._show.top.panels import BOLD, DIM, LEFT, PLAIN, Panel, right_width
 
 __all__ = ["HeatPanel", "HeatShown", "hottest_row"]

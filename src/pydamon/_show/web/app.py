@@ -25,7 +25,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pydamon._model.names import dump_json, printable
+from pydamon._model.display import dump_json, printable
 from pydamon._model.regions import PAGE_SIZE
 from pydamon._model.snapshot import Target
 from pydamon._show.frames import IDLE_NS, SUMS, Frame, FrameSource

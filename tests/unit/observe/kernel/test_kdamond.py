@@ -23,8 +23,8 @@ from pydamon import (
     Watermarks,
     Weights,
 )
-from pydamon._model.schemes.filters import FILTERS
-from pydamon._model.schemes.quota import METRICS
+from pydamon._model.schemes.limits import METRICS
+from pydamon._model.schemes.matching import FILTERS
 from pydamon._observe.kernel import Kdamond, KernelTarget, Settings
 from pydamon._observe.kernel.files import missing_word
 from pydamon._observe.kernel.scheme import KERNEL_ACTIONS
