@@ -9,11 +9,10 @@ from typing import Unpack
 
 from pydamon._model.errors import ProbeUnavailable, UsageError
 from pydamon._observe.kernel.engine import KernelEngine
-from pydamon._observe.monitor import Engine, Monitor
+from pydamon._observe.monitor import Engine, Monitor, PhysicalMemory, Processes, Selection
 from pydamon._observe.options import CommonOptions, MonitorOptions, with_common
 from pydamon._observe.probes.registry import PROBES
 from pydamon._observe.sampling import SamplingEngine
-from pydamon._observe.selection import PhysicalMemory, Processes, Selection
 from pydamon._observe.targets import Members
 
 __all__ = ["AUTO", "ENGINES", "monitor", "monitor_physical", "throttled_restarts"]

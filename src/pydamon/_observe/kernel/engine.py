@@ -12,7 +12,7 @@ from pydamon._observe.options import MonitorOptions
 if TYPE_CHECKING:
     from pydamon._observe.kernel.files import Files
     from pydamon._observe.kernel.monitor import KernelMonitor
-    from pydamon._observe.selection import Selection
+    from pydamon._observe.monitor import Selection
 
 __all__ = ["KernelEngine"]
 
