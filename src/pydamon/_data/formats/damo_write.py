@@ -26,6 +26,7 @@ from pydamon._data.formats.target_ids import ids_of
 from pydamon._data.recording.arrow import unique_rows
 from pydamon._data.recording.recording import Recording
 from pydamon._model.classify import UNKNOWN
+from pydamon._model.runs import running_total
 
 __all__ = ["HOLDS", "SplitRegions", "deflate", "json_text"]
 
@@ -151,7 +152,7 @@ def _snapshots(chunk: Recording, key: _Key) -> Iterator[str]:
     rows = rows[split.index]
     texts = _region_texts(split, extras, codes[rows])
     bounds = np.searchsorted(rows, chunk.snapshot_offsets)
-    totals = np.diff(np.append(0, np.cumsum(split.end - split.start))[bounds])
+    totals = np.diff(running_total(split.end - split.start)[bounds])
     has_regions = np.diff(bounds) > 0
     is_written = has_regions if key.head else has_regions | _has_host(chunk, key.host)
     # Targets of a snapshot may have windows that differ a little.

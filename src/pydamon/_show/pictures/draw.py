@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pydamon._data.analysis import HeatMap
 from pydamon._model.errors import UsageError
+from pydamon._model.runs import Runs
 from pydamon._show.text import (
     PALETTE,
     UNSEEN,
@@ -176,20 +177,16 @@ def _paths(cells: NDArray[np.int64]) -> list[tuple[int, str]]:
     """A path for each colour, made of the runs of cells that have it."""
     columns = cells.shape[1]
     flat = cells.ravel()
-    new = np.ones(flat.size, np.bool_)
-    new[1:] = flat[1:] != flat[:-1]
-    new[::columns] = True
-    heads = np.flatnonzero(new)
-    lengths = np.diff(heads, append=flat.size)
-    runs: dict[int, list[str]] = {}
-    for colour, at, length in zip(
-        flat[heads].tolist(), heads.tolist(), lengths.tolist(), strict=True
-    ):
+    apart = flat[1:] != flat[:-1]
+    apart[columns - 1 :: columns] = True
+    runs = Runs.split(apart, flat.size)
+    paths: dict[int, list[str]] = {}
+    for colour, (first, beyond) in zip(flat[runs.heads].tolist(), runs, strict=True):
         if colour >= 0:
-            runs.setdefault(colour, []).append(
-                f"M{at % columns} {at // columns}h{length}v1h-{length}z"
-            )
-    return [(colour, "".join(run)) for colour, run in sorted(runs.items())]
+            length = beyond - first
+            path = f"M{first % columns} {first // columns}h{length}v1h-{length}z"
+            paths.setdefault(colour, []).append(path)
+    return [(colour, "".join(parts)) for colour, parts in sorted(paths.items())]
 
 
 def _hex(index: int) -> str:

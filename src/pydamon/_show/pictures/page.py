@@ -26,6 +26,7 @@ from pydamon._data.analysis.folding import Outline, SnapshotSample, fold_with_ou
 from pydamon._data.analysis.heat import HeatExtent, zoom
 from pydamon._data.recording import AnyRecording, Recording, RecordingInfo
 from pydamon._model.regions import PAGE_SIZE
+from pydamon._model.runs import Runs, running_total
 from pydamon._model.snapshot import Target
 from pydamon._model.units import format_duration
 from pydamon._show.text import PALETTE, heatmap_title, printable, target_label
@@ -211,7 +212,7 @@ def cells_of(heatmap: HeatMap) -> DrawnTarget:
         edges[row + 1],
         rates,
         code[row],
-        np.append(0, np.cumsum(np.bincount(column, minlength=columns))),
+        running_total(np.bincount(column, minlength=columns)),
         heatmap.time_edges[:-1],
         heatmap.time_edges[1:],
         heatmap.unseen.T[column, row].astype(np.float64),
@@ -275,11 +276,10 @@ def _labels(
     rows = slice(*spans.offsets[widest : widest + 2].tolist())
     low, names = spans.low[rows], code[rows]
     segment = np.searchsorted(begins, low, side="right") - 1
-    new = np.ones(len(low), np.bool_)
-    new[1:] = (names[1:] != names[:-1]) | (segment[1:] != segment[:-1])
+    heads = Runs.of(names, segment).heads
     labels: list[list[tuple[int, int]]] = [[] for _ in begins]
-    heads = (low[new].tolist(), segment[new].tolist(), names[new].tolist())
-    for at, index, name in zip(*heads, strict=True):
+    columns = (column[heads].tolist() for column in (low, segment, names))
+    for at, index, name in zip(*columns, strict=True):
         labels[index].append((at - begins[index], name))
     return labels
 
