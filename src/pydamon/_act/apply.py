@@ -54,12 +54,14 @@ def apply(mon: Monitor, *schemes: Scheme, dry_run: bool = False) -> Applied:
 
     Examples
     --------
-    Page out what was idle for a minute::
+    Page out what was idle for a minute:
 
-        scheme = Scheme("pageout", AccessPattern(max_rate=0, min_age="1min"))
-        with pydamon.monitor(pid) as mon, pydamon.apply(mon, scheme) as applied:
-            for snapshot in applied.run("10min"):
-                print(applied[0].stats)
+    ```python
+    scheme = Scheme("pageout", AccessPattern(max_rate=0, min_age="1min"))
+    with pydamon.monitor(pid) as mon, pydamon.apply(mon, scheme) as applied:
+        for snapshot in applied.run("10min"):
+            print(applied[0].stats)
+    ```
 
     Call a function with each hot region:
 

@@ -73,11 +73,13 @@ def monitor(
 
     Examples
     --------
-    Watch a process for ten seconds::
+    Watch a process for ten seconds:
 
-        with pydamon.monitor(pid, sample="5ms", aggr="100ms") as mon:
-            for snapshot in mon.run("10s"):
-                print(snapshot.working_set(), snapshot.hottest(5))
+    ```python
+    with pydamon.monitor(pid, sample="5ms", aggr="100ms") as mon:
+        for snapshot in mon.run("10s"):
+            print(snapshot.working_set(), snapshot.hottest(5))
+    ```
 
     Unknown engines are refused before anything starts:
 
@@ -127,10 +129,10 @@ def monitor_physical(
 
     Examples
     --------
-    ::
-
-        with pydamon.monitor_physical(nodes=[1]) as mon:
-            *_, snapshot = mon.run("10s")
+    ```python
+    with pydamon.monitor_physical(nodes=[1]) as mon:
+        *_, snapshot = mon.run("10s")
+    ```
     """
     selection = PhysicalMemory(tuple(nodes), cgroup)
     return ENGINES[KernelEngine.name].open(selection, with_common(options, common))

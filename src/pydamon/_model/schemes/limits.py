@@ -273,7 +273,8 @@ class Watermarks:
 class Guard:
     """Make a scheme that takes memory away back off before it does harm.
 
-    The scheme rests for `rest`, and twice as long each time while the harm goes on. Only pydamon
+    The scheme rests for `rest`, and twice as long each time while the harm goes on. 10 s after a
+    rest that no harm followed, the guard forgets it, and the next rest is short again. Only pydamon
     heeds a guard; the kernel's DAMON has none.
 
     Parameters
