@@ -42,7 +42,7 @@ _LONG = tuple(
 
 
 def pytest_configure() -> None:
-    """Let tests send signals, even where a shell started them in the background: it ignores some."""
+    """Let tests send signals: a shell lets what it starts in the background ignore some."""
     for number, handler in (
         (signal.SIGINT, signal.default_int_handler),
         (signal.SIGHUP, signal.SIG_DFL),

@@ -2,6 +2,7 @@
 
 from pydamon._model.regions import RegionTable
 from pydamon._model.stretches import Stretches
+from pydamon._model.survival import Survival
 from pydamon._observe.linux.process import Process
 from pydamon._observe.probes.base import (
     Availability,
@@ -13,6 +14,7 @@ from pydamon._observe.probes.base import (
     Session,
     Traits,
 )
+from pydamon._observe.probes.epochs import EpochCounts, Epochs
 from pydamon._observe.probes.registry import PROBES
 
 __all__ = [
@@ -20,6 +22,8 @@ __all__ = [
     "Availability",
     "Clock",
     "Counts",
+    "EpochCounts",
+    "Epochs",
     "ManyBits",
     "PageBits",
     "Probe",
@@ -27,5 +31,6 @@ __all__ = [
     "RegionTable",
     "Session",
     "Stretches",
+    "Survival",
     "Traits",
 ]

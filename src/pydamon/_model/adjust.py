@@ -8,6 +8,8 @@ rounds as the logarithm of the longest run and no loop over regions.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +18,7 @@ from pydamon._model.regions import MEANS, RegionTable, join_regions
 from pydamon._model.runs import expand
 
 __all__ = [
+    "Levels",
     "age",
     "cut",
     "disjoint",
@@ -32,6 +35,12 @@ __all__ = [
 
 _MERGE_DIVISOR = 10
 """Neighbours merge where they differ by at most a tenth of the largest `nr_accesses`."""
+_STEEPNESS = 100.0
+"""Of the scale of `Levels`: linear up to a hundredth of the samples, logarithmic above."""
+_DEVIATIONS = 2.0
+"""Rates that differ by so many standard deviations differ by more than chance."""
+_LEAST_LEVELS = 0.05
+"""Where too many regions are left, differences of levels up to this come first."""
 _CONTRAST = 0.5
 """Shares that differ by more than this part of the larger one are in contrast."""
 _QUARTERS = 4
@@ -76,14 +85,50 @@ def threshold(nr_accesses: NDArray[np.float64]) -> int:
     return int(nr_accesses.max(initial=0)) // _MERGE_DIVISOR
 
 
-def age(table: RegionTable, alike: int, elapsed_ns: int) -> None:
+def age(table: RegionTable, alike: float, elapsed_ns: int, levels: Levels | None = None) -> None:
     """Let regions grow older by *elapsed_ns*; where the access rate changed, the age becomes 0.
 
-    A rate has changed where it moved by more than *alike* samples, or from or to 0.
+    A rate has changed where it moved by more than *alike* samples, or from or to 0. With *levels*,
+    *alike* is a difference of levels, and a rate has changed where that is beyond chance, too.
     """
-    now, last = np.floor(table.nr_accesses), np.floor(table.last_nr_accesses)
-    changed = (np.abs(now - last) > alike) | ((now == 0) != (last == 0))
+    if levels is None:
+        now, last = np.floor(table.nr_accesses), np.floor(table.last_nr_accesses)
+        changed = (np.abs(now - last) > alike) | ((now == 0) != (last == 0))
+    else:
+        moved = np.abs(levels.now - levels.last)
+        changed = moved > np.maximum(alike, levels.slack)
+        changed |= (table.nr_accesses > 0) != (table.last_nr_accesses > 0)
     table.age_ns = np.where(changed, 0.0, table.age_ns + elapsed_ns)
+
+
+class Levels(NamedTuple):
+    """Access rates on a scale on which equal differences matter equally, with their uncertainty.
+
+    On a linear scale, whatever is accessed less often than a tenth of the most is alike.
+    """
+
+    now: NDArray[np.float64]
+    last: NDArray[np.float64]
+    slack: NDArray[np.float64]
+    """Differences up to about this are chance."""
+
+    @classmethod
+    def of(cls, table: RegionTable, samples: int) -> Levels:
+        """The levels of rates of so many *samples*: from 0 to 1."""
+        now, last, above = (
+            np.log1p(_STEEPNESS * np.clip(accesses / samples, 0, 1)) / np.log1p(_STEEPNESS)
+            for accesses in (
+                table.nr_accesses,
+                table.last_nr_accesses,
+                table.nr_accesses + np.nan_to_num(table.deviation),
+            )
+        )
+        return cls(now, last, _DEVIATIONS * (above - now))
+
+    @property
+    def alike(self) -> float:
+        """The difference up to which two neighbours count as alike, whatever chance does."""
+        return float(self.now.max(initial=0)) / _MERGE_DIVISOR
 
 
 def merge(table: RegionTable, alike: float, limit: int) -> RegionTable:
@@ -98,9 +143,10 @@ def merge_within(
     alike: float,
     limit: int,
     max_regions: int,
-    most: int,
+    most: float,
     *,
     keep_contrasts: bool = False,
+    levels: Levels | None = None,
 ) -> RegionTable:
     """Merge; while more than *max_regions* are left, merge again with twice the difference.
 
@@ -108,18 +154,19 @@ def merge_within(
     alike. If only *limit* still keeps regions apart, the smallest neighbours merge beyond it,
     because the bound on the cost comes first (the kernel stays above the maximum). More regions
     are left only where there are more separate ranges. With *keep_contrasts*, neighbours whose
-    `touched` shares clearly differ stay apart, as far as the maximum allows.
+    `touched` shares clearly differ stay apart, as far as the maximum allows. With *levels*, *alike*
+    and *most* are differences of levels.
     """
-    merging = _Merging(table)
+    merging = _Merging(table, levels)
     if keep_contrasts:
         merging.keep_contrasts()
         merging.run(alike, limit)
         if len(merging) <= max_regions:
             return merging.result()
-        merging = _Merging(table)
+        merging = _Merging(table, levels)
     merging.run(alike, limit)
     while len(merging) > max_regions and alike < most:
-        alike = min(most, max(1, 2 * alike))
+        alike = min(most, max(1 if levels is None else _LEAST_LEVELS, 2 * alike))
         merging.run(alike, limit)
     if len(merging) > max_regions:
         merging.merge_smallest(len(merging) - max_regions)
@@ -132,6 +179,7 @@ def split(
     last_count: int,
     rng: np.random.Generator,
     min_size: int = PAGE_SIZE,
+    share: float = 1.0,
 ) -> RegionTable:
     """Split regions, so that the next aggregation can find differences in them.
 
@@ -139,7 +187,8 @@ def split(
     two pieces while at most half of *max_regions* is used, and three where the last split brought
     nothing new (*last_count* regions then and now) and at most a third is used. Above half, only
     as many regions split as the bound leaves room for. Children copy every counter. (The kernel
-    has no hints, and does not split regions of two pages.)
+    has no hints, and does not split regions of two pages.) With a *share* below 1, only so many of
+    the regions without a hint split, chosen at random.
     """
     count = len(table)
     room = max_regions - count
@@ -150,6 +199,9 @@ def split(
     else:
         chosen = np.zeros(count, np.bool_)
         chosen[rng.choice(count, room, replace=False, shuffle=False)] = True
+    if share < 1:
+        hinted = (table.split_hint > table.start) & (table.split_hint < table.end)
+        chosen &= hinted | (rng.random(count) < share)
     table, left = _split_in_two(table, chosen, rng, min_size)
     if count == last_count and count < max_regions // 3:
         table, _ = _split_in_two(table, left, rng, min_size)
@@ -225,11 +277,12 @@ class _Merging:
     the table follow once, at the end.
     """
 
-    def __init__(self, table: RegionTable) -> None:
+    def __init__(self, table: RegionTable, levels: Levels | None = None) -> None:
         self.table = table
         self.heads = np.arange(len(table))
         self.size = table.size.astype(np.float64)
-        self.accesses = table.nr_accesses * self.size
+        self.accesses = (table.nr_accesses if levels is None else levels.now) * self.size
+        self.slack = np.zeros(len(table)) if levels is None else levels.slack * self.size
         # A region that nobody has looked at yet does not merge with one that is known.
         self.adjacent = table.adjacent() & ((table.seen[1:] > 0) == (table.seen[:-1] > 0))
 
@@ -246,7 +299,10 @@ class _Merging:
         """Merge until no two neighbours are left that may merge."""
         for _ in range(_MAX_ROUNDS):
             mean = self.accesses / self.size
-            pairs = np.abs(mean[1:] - mean[:-1]) <= alike
+            slack = self.slack / self.size
+            pairs = np.abs(mean[1:] - mean[:-1]) <= np.maximum(
+                alike, np.hypot(slack[1:], slack[:-1])
+            )
             pairs &= self.size[1:] + self.size[:-1] <= limit
             pairs &= self.adjacent
             chosen = disjoint(pairs)
@@ -255,6 +311,7 @@ class _Merging:
                 return
             self.size[left] += self.size[left + 1]
             self.accesses[left] += self.accesses[left + 1]
+            self.slack[left] += self.slack[left + 1]
             self._keep(~chosen)
 
     def merge_smallest(self, count: int) -> None:
@@ -274,6 +331,7 @@ class _Merging:
         index = np.flatnonzero(kept)
         self.heads, self.adjacent = self.heads[index], self.adjacent[borders]
         self.size, self.accesses = self.size[index], self.accesses[index]
+        self.slack = self.slack[index]
 
 
 def disjoint(pairs: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Draw regions from the accessed bit of every page: borders between accessed and idle pages."""
+"""Draw regions from what looks saw of every page: borders where pages are accessed differently."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from pydamon._model.stretches import Stretches
 
 __all__ = ["draw", "draw_many", "redraw"]
 
-_ALIKE = 0.2
+_ALIKE, _ALIKE_BY_LOOKS = 0.2, 0.05
 """Neighbours always merge where their shares of accessed pages differ by at most this part of the
-larger share."""
+larger share. Several looks tell rates apart, which differ much more than shares do."""
 _FINEST_BLOCKS = 8192
 """Merging starts from at most this many blocks of equal size, which bounds its time."""
 
 
-def draw(accessed: NDArray[np.bool_], most: int) -> NDArray[np.intp]:
+Accessed = NDArray[np.bool_] | NDArray[np.uint8]
+
+
+def draw(accessed: Accessed, most: int) -> NDArray[np.intp]:
     """Where regions of about the same share of *accessed* pages begin, as page numbers.
 
-    Every run of accessed or idle pages becomes a region where *most* regions are enough for that.
-    Else neighbours merge, the least different first by Ward's criterion (the sum of squared errors
-    that the merge adds), as long as chance explains the difference; the borders are still exact to
-    the page.
+    Where there were several looks, *accessed* says how many of them saw each page accessed. Every
+    run of equal pages becomes a region where *most* regions are enough for that. Else neighbours
+    merge, the least different first by Ward's criterion (the sum of squared errors that the merge
+    adds), as long as chance explains the difference; the borders are still exact to the page.
     """
     n = len(accessed)
     runs = Runs.of(accessed)
@@ -36,10 +39,11 @@ def draw(accessed: NDArray[np.bool_], most: int) -> NDArray[np.intp]:
     block = -(-n // _FINEST_BLOCKS)
     edges = np.append(np.arange(0, n, block), n)
     edges = _without_equals(edges, sums)
+    looks = int(accessed.max())
     # The Bayesian information criterion, for the largest variance that a share can have.
     penalty = 0.75 * np.log(n)
     while True:
-        edges = _merged(edges, sums, penalty)
+        edges = _merged(edges, sums, penalty, looks)
         if len(edges) - 1 <= most:
             return _refined(edges[:-1], sums, block)
         penalty *= 2
@@ -67,7 +71,7 @@ def redraw(table: RegionTable, surveyed: Stretches, starts: NDArray[np.int64]) -
 
 
 def draw_many(
-    accessed: NDArray[np.bool_], stretches: Stretches, most: NDArray[np.int64]
+    accessed: Accessed, stretches: Stretches, most: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Draw the regions of several stretches, of which *accessed* is flat.
 
@@ -97,14 +101,17 @@ def _without_equals(edges: NDArray[np.intp], sums: NDArray[np.intp]) -> NDArray[
     return edges[Runs.of(np.diff(sums[edges]) / np.diff(edges)).bounds]
 
 
-def _merged(edges: NDArray[np.intp], sums: NDArray[np.intp], penalty: float) -> NDArray[np.intp]:
+def _merged(
+    edges: NDArray[np.intp], sums: NDArray[np.intp], penalty: float, looks: int
+) -> NDArray[np.intp]:
     """Drop borders between blocks while that costs at most *penalty*, the cheapest first."""
+    least = _ALIKE if looks == 1 else _ALIKE_BY_LOOKS
     while len(edges) > 2:
         size = np.diff(edges)
-        share = np.diff(sums[edges]) / size
+        share = np.diff(sums[edges]) / (size * looks)
         difference = np.abs(share[1:] - share[:-1])
         cost = size[1:] * size[:-1] / (size[1:] + size[:-1]) * difference**2
-        alike = difference <= _ALIKE * np.maximum(share[1:], share[:-1])
+        alike = difference <= least * np.maximum(share[1:], share[:-1])
         cost[alike] = np.minimum(cost[alike], penalty)
         around = np.concatenate([[np.inf], cost, [np.inf]])
         cheapest = (cost <= penalty) & (cost <= around[:-2]) & (cost <= around[2:])

@@ -12,6 +12,8 @@ from pydamon._model.errors import UsageError
 from pydamon._model.ranges import PAGE_SIZE, Ranges, contains, cut_at, locate, order_keys
 
 __all__ = [
+    "EVIDENCE",
+    "LOOKS",
     "MEANS",
     "PAGE_SIZE",
     "Ranges",
@@ -20,6 +22,11 @@ __all__ = [
     "join_regions",
     "reset_age",
 ]
+
+LOOKS = 4
+"""How often survival sampling looks at an epoch's pages; the last look is at the epoch's end."""
+EVIDENCE = 2 + 2 * LOOKS
+"""The columns of `RegionTable.evidence`."""
 
 
 @dataclass(slots=True, eq=False)
@@ -48,6 +55,9 @@ class RegionTable:
     `repeated`
         What of `resident` counts in another target, too; NaN where nothing is known.
 
+    `deviation` is the standard deviation of `nr_accesses`, in samples; NaN where nothing is known.
+    `evidence` is what survival sampling has seen: a row of `Survival.rows` for each region.
+
     `misses_since_hit` counts samples since the last one that found an access. `split_hint` is an
     address inside the region on whose two sides samples found different things, 0 for none.
     """
@@ -66,6 +76,8 @@ class RegionTable:
     seen: NDArray[np.float64]
     contradicted: NDArray[np.float64]
     repeated: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+    evidence: NDArray[np.float64]
     split_hint: NDArray[np.int64]
 
     @classmethod
@@ -78,6 +90,7 @@ class RegionTable:
         n = len(starts)
         columns: dict[str, NDArray[Any]] = {name: np.zeros(n) for name in MEANS}
         columns |= {name: np.full(n, np.nan) for name in _UNKNOWN_AT_FIRST}
+        columns["evidence"] = np.zeros((n, EVIDENCE))
         table = cls(
             target=np.broadcast_to(np.asarray(target, dtype=np.int32), (n,)).copy(),
             start=starts,
@@ -135,7 +148,7 @@ class RegionTable:
         return tuple(getattr(self, field.name) for field in fields(self))
 
 
-_UNKNOWN_AT_FIRST = ("touched", "touched_early", "resident", "repeated")
+_UNKNOWN_AT_FIRST = ("touched", "touched_early", "resident", "repeated", "deviation")
 MEANS = tuple(
     field.name
     for field in fields(RegionTable)
@@ -162,7 +175,11 @@ def join_regions(table: RegionTable, heads: NDArray[np.intp]) -> RegionTable:
         return table
     weight = table.size.astype(np.float64)
     total = np.add.reduceat(weight, heads)
-    means = {name: np.add.reduceat(getattr(table, name) * weight, heads) / total for name in MEANS}
+    # Transposed, because `evidence` has a row for each region.
+    means = {
+        name: (np.add.reduceat(getattr(table, name).T * weight, heads, axis=-1) / total).T
+        for name in MEANS
+    }
     tails = np.append(heads[1:], len(table)) - 1
     return RegionTable(
         target=table.target[heads],

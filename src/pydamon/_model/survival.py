@@ -20,12 +20,16 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Survival", "access_share"]
+__all__ = ["BLOCK_PAGES", "Survival", "access_share"]
+
+BLOCK_PAGES = 16
+"""The pages of a block: clearing so many side by side costs what clearing one does."""
 
 _MEMORY_EPOCHS = 20.0
 """Sums reach back this many epochs: enough to tell 2 accesses a second, and no more."""
 _CONTRADICTION = 9.0
 """Twice the log-likelihood ratio at which what is new does not fit what was: 1 in 370 by chance."""
+_FEW_EPOCHS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +72,23 @@ class Survival:
         """How often each epoch is looked at."""
         return len(self.seen)
 
-    def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Survival:
-        """The sums of some regions, or of each region's ancestor."""
-        return Survival(*(getattr(self, field.name)[..., index] for field in fields(self)))
+    @classmethod
+    def of_rows(cls, rows: NDArray[np.float64]) -> Survival:
+        """Sums from rows as `rows` makes them: shape (regions, 2 + 2 * looks)."""
+        looks = (rows.shape[1] - 2) // 2
+        columns = rows.T
+        return cls(columns[0], columns[1], columns[2 : 2 + looks], columns[2 + looks :])
 
-    def joined(self, heads: NDArray[np.int64]) -> Survival:
-        """The sums of runs of regions that become one; *heads* are their first indices.
+    @property
+    def rows(self) -> NDArray[np.float64]:
+        """All sums of each region side by side: shape (regions, 2 + 2 * looks)."""
+        columns = np.vstack([self.pages, self.epochs, self.seen, self.hit_epochs])
+        return np.ascontiguousarray(columns.T)
 
-        A merged region is watched as often as one of its parts was, on average, so that its sums
-        are the means of theirs.
-        """
-        sizes = np.diff(np.append(heads, len(self)))
+    def less(self, part: Survival) -> Survival:
+        """These sums without those of a *part* of the epochs."""
         return Survival(
-            *(
-                np.add.reduceat(getattr(self, field.name), heads, axis=-1) / sizes
-                for field in fields(self)
-            )
+            *(getattr(self, field.name) - getattr(part, field.name) for field in fields(self))
         )
 
     def followed_by(self, new: Survival) -> Survival:
@@ -145,12 +150,13 @@ def access_share(
             trials = epochs * units[look]
             events, foreseen = shares[look] * trials, expected * trials
             surprise = (events - foreseen) ** 2 / (foreseen + 1)
-            weight = (1 - share) / (1 + surprise)
+            # That all was accessed by the later look says little, unless epochs are few.
+            weight = (1 - share * epochs / (epochs + _FEW_EPOCHS)) / (1 + surprise)
             share = np.where(expected > 0, (events + weight) / (trials + weight / expected), 0.0)
         share = np.where(np.isnan(pages), np.nan, share)
         trials = epochs * units[0]
         deviation = np.sqrt(np.maximum(share * (1 - share), 1 / trials) / trials)
-    return 1 - (1 - share) ** (interval_ns / look_ns[0]), deviation
+    return 1 - (1 - share) ** (interval_ns / max(look_ns[0], 1)), deviation
 
 
 def _independent_units(

@@ -6,19 +6,19 @@ from dataclasses import replace
 
 from pydamon._model.attrs import Attrs
 
-__all__ = ["Pacer"]
+__all__ = ["ADJUSTING", "GROWTH", "UPDATING", "Pacer"]
 
 _MAX_STRETCH = 10
 """Clears stretch the sampling interval up to this factor; beyond it, fewer regions are sampled."""
-_ADJUSTING = 0.35
+ADJUSTING = 0.35
 """The share of the budget for adjusting regions."""
-_UPDATING = 0.1
+UPDATING = 0.1
 """The share of the budget for updates: reading mappings, looking for children."""
 _MIN_SHARE = 0.02
 _FIRST_SHARE = 0.25
 """The share of the regions that is sampled before any cost has been measured."""
 _EWMA_WEIGHT = 0.5
-_GROWTH = 2.0
+GROWTH = 2.0
 _AS_FAST_AS_NEEDED = float("inf")
 
 
@@ -49,6 +49,8 @@ class Pacer:
         """The attributes with the intervals in use."""
         self.named = attrs
         """The attributes that were asked for, or tuned to."""
+        self.adjust_every = 1
+        """Regions are adjusted after so many aggregations."""
         self._budget = budget
         self._sampling_is_named = sampling_is_named
         self._aggregation_is_named = aggregation_is_named
@@ -71,7 +73,7 @@ class Pacer:
 
     def rest_ns(self, cost_ns: int) -> int:
         """How long to rest after an update that cost this much CPU time."""
-        return 0 if self._budget is None else int(cost_ns / (self._budget * _UPDATING))
+        return 0 if self._budget is None else int(cost_ns / (self._budget * UPDATING))
 
     def observe(self, ticks: int, sampling_ns: int, adjusting_ns: int, clearing_ns: int) -> None:
         """Learn the CPU time of an aggregation of this many ticks.
@@ -79,16 +81,20 @@ class Pacer:
         Clearing is part of sampling; it counts twice, since the target's threads wait for the
         flush of their TLBs, too.
         """
-        tick_ns = max(0, sampling_ns - clearing_ns) / ticks
-        # The last tick chooses no new samples.
-        clear_ns = 2 * clearing_ns / (max(1, ticks - 1) * self.share)
+        tick_ns, clear_ns = self._parts(ticks, sampling_ns, clearing_ns)
         if self._tick_ns is None:
             self._tick_ns, self._clear_ns, self._adjusting_ns = tick_ns, clear_ns, adjusting_ns
         else:
             self._tick_ns += _EWMA_WEIGHT * (tick_ns - self._tick_ns)
             self._clear_ns += _EWMA_WEIGHT * (clear_ns - self._clear_ns)
             self._adjusting_ns += _EWMA_WEIGHT * (adjusting_ns - self._adjusting_ns)
-        self._plan(_GROWTH)
+        self._plan(GROWTH)
+
+    def _parts(self, ticks: int, sampling_ns: int, clearing_ns: int) -> tuple[float, float]:
+        """The fixed part of a tick, and what the clears of all regions would cost."""
+        tick_ns = max(0, sampling_ns - clearing_ns) / ticks
+        # The last tick chooses no new samples.
+        return tick_ns, 2 * clearing_ns / (max(1, ticks - 1) * self.share)
 
     def _plan(self, growth: float) -> None:
         """Choose intervals and share; intervals grow at most by the factor *growth*."""
@@ -100,13 +106,13 @@ class Pacer:
         all_ns = self._interval_ns(self._tick_ns + self._clear_ns)
         self._apply(
             min(all_ns, max(_MAX_STRETCH * self.named.sampling_ns, shortest_ns)),
-            self._adjusting_ns / (self._budget * _ADJUSTING),
+            self._adjusting_ns / (self._budget * ADJUSTING),
             growth,
         )
         for_adjusting = min(
-            _ADJUSTING * self._budget, self._adjusting_ns / self.effective.aggregation_ns
+            ADJUSTING * self._budget, self._adjusting_ns / self.effective.aggregation_ns
         )
-        for_sampling = self._budget * (1 - _UPDATING) - for_adjusting
+        for_sampling = self._budget * (1 - UPDATING) - for_adjusting
         allowed_ns = for_sampling * self.effective.sampling_ns
         # Even where the fixed part alone is over the budget, some regions must be sampled.
         left_ns = max(allowed_ns - self._tick_ns, allowed_ns / 4, self._tick_ns / 8)
@@ -124,8 +130,8 @@ class Pacer:
         assert self._budget is not None
         together_ns = tick_ns + self._adjusting_ns / self._min_samples
         return min(
-            tick_ns / (self._budget * (1 - _ADJUSTING - _UPDATING)),
-            together_ns / (self._budget * (1 - _UPDATING)),
+            tick_ns / (self._budget * (1 - ADJUSTING - UPDATING)),
+            together_ns / (self._budget * (1 - UPDATING)),
         )
 
     def _apply(self, sampling_ns: float, aggregation_ns: float, growth: float) -> None:

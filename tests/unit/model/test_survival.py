@@ -120,12 +120,11 @@ def test_what_is_new_counts_as_long_as_it_fits_and_alone_where_it_does_not() -> 
     np.testing.assert_array_equal(cold.followed_by(hot).seen, hot.seen)
 
 
-def test_merged_regions_are_the_mean_of_their_parts() -> None:
-    parts = watched(at_random(10)[0], 5, 4)
-    merged = parts.joined(np.array([0, 3]))
-    np.testing.assert_allclose(merged.epochs, [5, 5])
-    np.testing.assert_allclose(merged.seen[:, 1], parts.seen[:, 3])
-    np.testing.assert_allclose(merged.seen[:, 0], parts.seen[:, :3].mean(axis=1))
+def test_sums_go_through_rows() -> None:
+    sums = watched(at_random(10)[0], 5, 4)
+    again = Survival.of_rows(sums.rows)
+    for name in ("pages", "epochs", "seen", "hit_epochs"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(sums, name))
 
 
 @given(

@@ -214,10 +214,10 @@ class SnapshotReader:
             column("unobservable_bytes"),
             Cost(fact("cpu_ns"), fact("interruption_ns"), fact("late_ticks")),
             self._footprints(slice(first, end)),
-            **{
-                name: column(name)
-                for name in ("age_ns", "resident_bytes", "unseen_bytes", "repeated_bytes")
-            },
+            column("age_ns"),
+            column("resident_bytes"),
+            column("unseen_bytes"),
+            column("repeated_bytes"),
         )
 
     def _column(self, name: str) -> NDArray[np.int64]:

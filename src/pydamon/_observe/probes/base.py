@@ -25,6 +25,7 @@ from pydamon._model.regions import RegionTable
 from pydamon._model.spots import SPOT_BYTES
 from pydamon._model.stretches import Stretches
 from pydamon._observe.linux.process import Process
+from pydamon._observe.probes.epochs import Epochs
 
 __all__ = [
     "Availability",
@@ -226,6 +227,10 @@ class Session(Closing):
     @abstractmethod
     def counts(self) -> Counts:
         """The counts since `watch`."""
+
+    def epochs(self) -> Epochs | None:
+        """Survival sampling, in place of `watch`, `tick` and `counts`; `None` if it cannot."""
+        return None
 
     @abstractmethod
     def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:

@@ -15,6 +15,10 @@ from pydamon._observe.pace import Pacer
 __all__ = ["AdaptiveRegions", "DrawnRegions", "MappingRegions"]
 
 
+_SPLIT_SHARE = 1 / 3
+"""Where looks at all pages draw borders, fewer regions split at random: each costs clears."""
+
+
 class MappingRegions:
     """The regions are the mappings, whose parts the probe cannot tell apart: they only age."""
 
@@ -35,6 +39,13 @@ class MappingRegions:
         adjust.age(table, adjust.threshold(table.nr_accesses), elapsed_ns)
         return table
 
+    def carry_on(self, table: RegionTable, elapsed_ns: int) -> RegionTable:
+        """Let regions age, which stay as they are for the next window, with their rates."""
+        levels = adjust.Levels.of(table, self.samples)
+        adjust.age(table, levels.alike, elapsed_ns, levels)
+        table.last_nr_accesses = table.nr_accesses.copy()
+        return table
+
     def split(self, table: RegionTable) -> RegionTable:
         """Split regions, so that the next window can find differences in them."""
         return table
@@ -50,21 +61,26 @@ class DrawnRegions(MappingRegions):
     """Regions that exact looks draw: they age and merge, but need no random splits."""
 
     keep_contrasts = True
+    by_levels = False
 
     def first(self, ranges: Sequence[Ranges]) -> RegionTable:
         return adjust.initial(list(ranges), self._pacer.effective.min_regions)
 
     def merge(self, table: RegionTable, elapsed_ns: int) -> RegionTable:
-        attrs, alike = self._pacer.effective, adjust.threshold(table.nr_accesses)
-        adjust.age(table, alike, elapsed_ns)
+        attrs = self._pacer.effective
         limit = adjust.size_limit(int(table.size.sum()), attrs.min_regions)
+        table = adjust.cut(table, limit)
+        levels = adjust.Levels.of(table, self.samples) if self.by_levels else None
+        alike = adjust.threshold(table.nr_accesses) if levels is None else levels.alike
+        adjust.age(table, alike, elapsed_ns, levels)
         return adjust.merge_within(
-            adjust.cut(table, limit),
+            table,
             alike,
             limit,
             attrs.max_regions,
-            self.samples,
+            self.samples if levels is None else 1,
             keep_contrasts=self.keep_contrasts,
+            levels=levels,
         )
 
 
@@ -72,16 +88,21 @@ class AdaptiveRegions(DrawnRegions):
     """DAMON's adaptive regions: split, sampled, and merged again.
 
     With *keep_contrasts*, neighbours of which surveys saw clearly different shares do not merge.
+    With *by_levels*, rates of different orders of magnitude stay apart.
     """
 
-    def __init__(self, pacer: Pacer, *, keep_contrasts: bool, seed: int | None) -> None:
+    def __init__(
+        self, pacer: Pacer, *, keep_contrasts: bool, by_levels: bool, seed: int | None
+    ) -> None:
         super().__init__(pacer)
         self.keep_contrasts = keep_contrasts
+        self.by_levels = by_levels
         self._rng = np.random.default_rng(seed)
         self._last_count = 0
 
     def split(self, table: RegionTable) -> RegionTable:
         count, max_regions = len(table), self._pacer.effective.max_regions
-        table = adjust.split(table, max_regions, self._last_count, self._rng)
+        share = _SPLIT_SHARE if self.by_levels else 1.0
+        table = adjust.split(table, max_regions, self._last_count, self._rng, share=share)
         self._last_count = count
         return table

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from pydamon._model.draw import draw_many, redraw
 from pydamon._model.errors import TargetGoneError
 from pydamon._model.ranges import PAGE_SIZE, Ranges, join, locate
-from pydamon._model.regions import RegionTable
+from pydamon._model.regions import LOOKS, RegionTable
 from pydamon._model.runs import running_total, unique
 from pydamon._model.stretches import Stretches
+from pydamon._model.survival import BLOCK_PAGES, Survival
 from pydamon._observe.probes.base import ManyBits, Session
 
 __all__ = ["LARGE_CHUNK_BYTES", "Chunk", "ExactLook", "SeenPages", "chunks_of"]
@@ -25,6 +26,11 @@ _GAP_BYTES = 4 << 20
 """Chunks go on over gaps up to this: unmapped memory costs nothing to scan, each chunk does."""
 _AT_ONCE, _AT_ONCE_BYTES = 256, 64 << 20
 """So much is cleared before the look asks whether there is time for more."""
+_USUAL_LOOKS = 2
+"""A look that tells rates apart has more than these: after a quarter of the window, and at its
+end."""
+_WORTH_EPOCHS = 1
+"""A look at all pages says of rates what so many epochs do: it is exact, but of one moment."""
 _FEW_REGIONS = 4
 """Each stretch may become so many regions, where the maximum allows."""
 
@@ -37,10 +43,10 @@ class SeenPages(NamedTuple):
 
     stretches: Stretches
     present: NDArray[np.bool_]
-    accessed: NDArray[np.bool_]
-    accessed_early: NDArray[np.bool_]
-    """Accessed in the first quarter of the window already."""
     unobservable: NDArray[np.bool_]
+    looks: Sequence[NDArray[np.bool_]]
+    """Accessed at each look: at the first ones, if any, after a quarter of the window if there was
+    such a look, and at its end."""
 
     def draw(self, table: RegionTable, max_regions: int, repeated: Ranges) -> RegionTable:
         """Draw the regions of the stretches anew, by the pages that were accessed.
@@ -50,9 +56,17 @@ class SeenPages(NamedTuple):
         if not len(self.stretches):
             return table
         most = _room(self.stretches, max_regions, max(1, int(table.size.sum())))
-        table = redraw(table, self.stretches, draw_many(self.accessed, self.stretches, most))
+        table = redraw(table, self.stretches, draw_many(self._accessed, self.stretches, most))
         self._fill(table, repeated)
         return table
+
+    @property
+    def _accessed(self) -> NDArray[np.bool_] | NDArray[np.uint8]:
+        """How many looks saw each page accessed: the more, the more often it is."""
+        if len(self.looks) <= _USUAL_LOOKS:
+            return self.looks[-1]
+        counts: NDArray[np.uint8] = np.sum(self.looks, axis=0, dtype=np.uint8)
+        return counts
 
     def _fill(self, table: RegionTable, repeated: Ranges) -> None:
         """Set the figures of the regions that lie in a stretch, from their pages."""
@@ -61,16 +75,33 @@ class SeenPages(NamedTuple):
         head = self.stretches.place_of(start[inside])
         pages = (end - start)[inside]
         for column, marks in (
-            (table.touched, self.accessed),
-            (table.touched_early, self.accessed_early),
+            (table.touched, self.looks[-1]),
+            (table.touched_early, self.looks[-2:][0]),
             (table.unobservable, self.unobservable),
             (table.resident, self.present),
             (table.repeated, self.present & self.stretches.pages_in(repeated)),
         ):
             marked = running_total(marks)
             column[inside] = (marked[head + pages] - marked[head]) / pages
+        if len(self.looks) > LOOKS:
+            seen = np.array([running_total(marks) for marks in self.looks[:LOOKS]])
+            table.evidence[inside] = _one_epoch(seen[:, head + pages] - seen[:, head], pages)
         table.misses_since_hit[inside] = table.contradicted[inside] = 0
         table.seen[inside] = 1
+
+
+def _one_epoch(seen: NDArray[np.int64], pages: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What looks saw of all pages of regions, as evidence from a few epochs of a block."""
+    share = seen / pages
+    sampled = _WORTH_EPOCHS * BLOCK_PAGES
+    evidence = Survival(
+        np.full(len(pages), float(sampled)),
+        np.full(len(pages), float(_WORTH_EPOCHS)),
+        share * sampled,
+        # A block has an access unless each of its pages lacks one.
+        (1 - (1 - share) ** BLOCK_PAGES) * _WORTH_EPOCHS,
+    )
+    return evidence.rows
 
 
 class ExactLook:
@@ -86,7 +117,7 @@ class ExactLook:
         self._session = session
         self._cleared_whole: dict[int, bool] = {}
         """The targets so far, and whether they were cleared as a whole, not chunk by chunk."""
-        self._accessed_early: NDArray[np.bool_] | None = None
+        self._looks: list[NDArray[np.bool_]] = []
         self.stopped_at: tuple[int, int] | None = None
         begin_ns = session.clock.cpu_ns()
         parts: list[tuple[Stretches, NDArray[np.bool_]]] = []
@@ -106,22 +137,20 @@ class ExactLook:
         """The memory that is looked at."""
         return int(self.stretches.pages.sum()) * PAGE_SIZE
 
-    def look_early(self) -> None:
-        """See what was accessed in a quarter of the window: the rest tells how that grows."""
-        self._accessed_early = self._accessed(self._scan())
+    def look(self) -> None:
+        """See what was accessed so far: how that grows tells how often pages are accessed."""
+        self._looks.append(self._accessed(self._scan()))
 
     def finish(self) -> SeenPages:
         """See what was accessed since the clear, in the targets that are still there."""
         bits = self._scan()
-        accessed = self._accessed(bits)
-        early = accessed if self._accessed_early is None else self._accessed_early
-        stretches = self.stretches
-        columns = [bits.present, accessed, early, self._stuck]
+        looks = [*self._looks, self._accessed(bits)]
+        stretches, columns = self.stretches, [bits.present, self._stuck, *looks]
         if bits.gone.any():
             kept = stretches.of_pages(~bits.gone)
             stretches = stretches.take(~bits.gone)
             columns = [flat[kept] for flat in columns]
-        return SeenPages(stretches, *columns)
+        return SeenPages(stretches, columns[0], columns[1], columns[2:])
 
     def _scan(self) -> ManyBits:
         return self._session.scan_many(self.stretches, clear=False)

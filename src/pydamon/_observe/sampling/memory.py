@@ -17,10 +17,12 @@ from pydamon._observe.pace import Pacer
 from pydamon._observe.probes.base import Session
 from pydamon._observe.targets import Layout, Space
 
-__all__ = ["MemoryState", "MonitoredMemory"]
+__all__ = ["CHECK_NS", "MemoryState", "MonitoredMemory"]
 
-_CHECK_NS = 100 * 10**6
+CHECK_NS = 100 * 10**6
 """How often to check in a window whether the targets live, and where their memory is."""
+_LEAST_REST = 100
+"""Where no budget bounds the checks, the time between two is so many times their CPU time."""
 _STARTING_NS, _FIRST_CHECK_NS = 10**9, 25 * 10**6
 """So long after the start checks come more often: programs map most of their memory then."""
 _EARLY_NS = 5 * 10**9
@@ -82,9 +84,9 @@ class MonitoredMemory:
         """The RSS of all targets; 0 if it is not known."""
         return sum(footprint.rss_bytes for footprint in self.state.footprints)
 
-    def check_interval_ns(self, now_ns: int) -> int:
-        """How often to ask `ends_window` during a window."""
-        return _FIRST_CHECK_NS if self._is_starting(now_ns) else _CHECK_NS
+    def check_interval_ns(self, now_ns: int, usual_ns: int = CHECK_NS) -> int:
+        """How often to ask `ends_window` during a window: every *usual_ns* after the start."""
+        return _FIRST_CHECK_NS if self._is_starting(now_ns) else usual_ns
 
     def ends_window(self, now_ns: int) -> bool:
         """Whether to end the window now: monitoring ends, or memory has moved.
@@ -117,7 +119,8 @@ class MonitoredMemory:
             return self._moved
         begin_ns = self._session.clock.cpu_ns()
         populated = self._session.populated()
-        rest_ns = self._pacer.rest_ns(self._session.clock.cpu_ns() - begin_ns)
+        cost_ns = self._session.clock.cpu_ns() - begin_ns
+        rest_ns = max(self._pacer.rest_ns(cost_ns), _LEAST_REST * cost_ns)
         if self._is_starting(now_ns):
             rest_ns = min(rest_ns, _FIRST_CHECK_NS)
         self._next_check_ns = now_ns + rest_ns

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,16 +26,40 @@ from pydamon._observe.sampling.collectors import (
     SurveyingCollector,
 )
 from pydamon._observe.sampling.memory import MonitoredMemory
+from pydamon._observe.sampling.samplers import Sampler
 from pydamon._observe.sampling.snapshots import Timing, snapshot_of
 from pydamon._observe.sampling.surveyor import Surveyor
 from pydamon._observe.sampling.tuning import IntervalTuner
+from pydamon._observe.sampling.windows import Window
 from pydamon._observe.targets import Layout, Space
 
 __all__ = ["SamplingMonitor"]
 
+MakeSampler = Callable[[Session, MonitoredMemory], Sampler]
+
+
+class _Series(NamedTuple):
+    """Windows with the same regions, and what they cost: see `Pacer.observe`."""
+
+    windows: int = 0
+    ticks: int = 0
+    sampling_ns: int = 0
+    adjusting_ns: int = 0
+    clearing_ns: int = 0
+
+    def with_window(self, window: Window, spent_ns: int) -> _Series:
+        """One window more, which took *spent_ns* in all."""
+        return _Series(
+            self.windows + 1,
+            self.ticks + window.ticks,
+            self.sampling_ns + window.sampling_cpu_ns,
+            self.adjusting_ns + spent_ns - window.sampling_cpu_ns - window.survey_cpu_ns,
+            self.clearing_ns + window.clearing_ns,
+        )
+
 
 class SamplingMonitor(Monitor):
-    """Monitors a space with a probe's session.
+    """Monitors a space with a probe's session, and the sampler that *make_sampler* makes.
 
     Sampling goes on only while the caller waits for the next snapshot; the time that the caller
     spends between two snapshots is not part of any window. Surveys may take *survey_share* of one
@@ -49,6 +74,7 @@ class SamplingMonitor(Monitor):
         session: Session,
         traits: Traits,
         pacer: Pacer,
+        make_sampler: MakeSampler,
         *,
         survey_share: float,
         probe_name: str = "",
@@ -66,7 +92,8 @@ class SamplingMonitor(Monitor):
         self._memory = MonitoredMemory(space, session, pacer)
         self._collector: Collector
         self._regions: MappingRegions
-        self._choose(traits, survey_share, plain, seed)
+        self._series = _Series()
+        self._choose(traits, make_sampler, survey_share, plain, seed)
         try:
             self._memory.start()
             self._table = self._regions.first(self._memory.ranges)
@@ -75,23 +102,35 @@ class SamplingMonitor(Monitor):
             self.close()
             raise
 
-    def _choose(self, traits: Traits, survey_share: float, plain: bool, seed: int | None) -> None:
+    def _choose(
+        self,
+        traits: Traits,
+        make_sampler: MakeSampler,
+        survey_share: float,
+        plain: bool,
+        seed: int | None,
+    ) -> None:
         """Choose how to fill windows and how regions change, by what the probe can do."""
         parts = (self._session, self._memory, self._pacer)
-        careful = traits.min_samples > 1
         if traits.exact:
             self._collector = ScanCollector(*parts)
             self._regions = DrawnRegions(self._pacer)
-        elif traits.follows_mappings:
-            self._collector = MappingCollector(*parts)
+            return
+        sampler = make_sampler(self._session, self._memory)
+        if traits.follows_mappings:
+            self._collector = MappingCollector(*parts, sampler)
             self._regions = MappingRegions(self._pacer)
         elif traits.scans and not plain:
             surveyor = Surveyor(*parts, survey_share, seed)
-            self._collector = SurveyingCollector(*parts, surveyor, careful=careful)
-            self._regions = AdaptiveRegions(self._pacer, keep_contrasts=True, seed=seed)
+            self._collector = SurveyingCollector(*parts, sampler, surveyor)
+            self._regions = AdaptiveRegions(
+                self._pacer, keep_contrasts=True, by_levels=sampler.is_graded, seed=seed
+            )
         else:
-            self._collector = SampleCollector(*parts, plain=plain, careful=careful)
-            self._regions = AdaptiveRegions(self._pacer, keep_contrasts=False, seed=seed)
+            self._collector = SampleCollector(*parts, sampler)
+            self._regions = AdaptiveRegions(
+                self._pacer, keep_contrasts=False, by_levels=sampler.is_graded, seed=seed
+            )
 
     @property
     def attrs(self) -> Attrs:
@@ -166,14 +205,21 @@ class SamplingMonitor(Monitor):
         clock, session, attrs = self._session.clock, self._session, self._pacer.effective
         begin_ns, begin_cpu_ns = clock.now_ns(), clock.cpu_ns()
         interrupted_ns = session.interruption_ns
-        window = self._collector.collect(self._table, length_ns)
-        merged = self._regions.merge(window.table, window.end_ns - begin_ns)
+        closes = length_ns is not None or self._series.windows + 1 >= self._pacer.adjust_every
+        window = self._collector.collect(self._table, length_ns, closes=closes)
         memory = self._memory.state
-        self._table = self._prepared(merged, window.end_ns, lost=window.lost)
+        if window.closes or window.lost or self._memory.has_moved(window.end_ns):
+            merged = self._regions.merge(window.table, window.end_ns - begin_ns)
+            self._table = self._prepared(merged, window.end_ns, lost=window.lost)
+            closes = True
+        else:
+            merged = self._table = self._regions.carry_on(window.table, window.end_ns - begin_ns)
         self._tune(merged)
-        spent_ns = clock.cpu_ns() - begin_cpu_ns
-        adjusting_ns = spent_ns - window.sampling_cpu_ns - window.survey_cpu_ns
-        self._pacer.observe(window.ticks, window.sampling_cpu_ns, adjusting_ns, window.clearing_ns)
+        spent_ns = clock.cpu_ns() - begin_cpu_ns + window.interrupt_ns
+        self._series = self._series.with_window(window, spent_ns)
+        if closes and self._series.ticks:
+            self._pacer.observe(*self._series[1:])
+            self._series = _Series()
         timing = Timing(
             clock.unix_ns(window.start_ns),
             clock.unix_ns(window.end_ns),

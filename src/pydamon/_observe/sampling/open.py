@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from pydamon._model.attrs import Attrs, IntervalGoal
 from pydamon._model.errors import UsageError
+from pydamon._observe.epoch_pace import EpochPacer
 from pydamon._observe.linux.procfs import Rule
 from pydamon._observe.monitor import Monitor, PhysicalMemory, Selection
 from pydamon._observe.options import MonitorOptions
 from pydamon._observe.pace import Pacer
 from pydamon._observe.probes.base import Probe, Session
 from pydamon._observe.probes.registry import open_session
-from pydamon._observe.sampling.monitor import SamplingMonitor
+from pydamon._observe.sampling.monitor import MakeSampler, SamplingMonitor
+from pydamon._observe.sampling.samplers import TickSampler
+from pydamon._observe.sampling.survival import SurvivalSampling
 from pydamon._observe.targets import FixedSpace, Space
 
 if TYPE_CHECKING:
@@ -49,14 +53,15 @@ class SamplingEngine:
                 raise UsageError("the exact probe does not sample: plain makes no sense with it")
             if probe.traits.follows_mappings:
                 space.rule = Rule.MAPPINGS
-            pacer = _pacer(
+            pacer, make_sampler = _sampling(
                 options,
                 attrs,
                 probe,
+                session,
                 sampling_is_named=options.sample is not None,
                 aggregation_is_named=options.aggr is not None,
             )
-            mon = _monitor(space, probe, session, pacer, options)
+            mon = _monitor(space, probe, session, (pacer, make_sampler), options)
             mon.fallback_reasons = fallback_reasons
             stack.pop_all()
         return mon
@@ -112,48 +117,69 @@ def simulate(
     '64 MiB'
     """
     # Real processes need no traces.
-    from pydamon._observe.probes.trace import Costs, TraceProbe  # noqa: PLC0415
+    from pydamon._observe.probes.simulation import Costs, TraceProbe  # noqa: PLC0415
 
     options = MonitorOptions(
         cpu_budget_percent=cpu_budget_percent, goal=goal, plain=plain, seed=seed
     )
     is_free = options.budget is None
     probe = TraceProbe(trace, seed, None if is_free else Costs())
-    pacer = _pacer(
-        options, attrs or Attrs(), probe, sampling_is_named=is_free, aggregation_is_named=is_free
+    session = probe.open()
+    sampling = _sampling(
+        options,
+        attrs or Attrs(),
+        probe,
+        session,
+        sampling_is_named=is_free,
+        aggregation_is_named=is_free,
     )
-    return _monitor(FixedSpace(*ranges), probe, probe.open(), pacer, options)
+    return _monitor(FixedSpace(*ranges), probe, session, sampling, options)
 
 
-def _pacer(
+def _sampling(
     options: MonitorOptions,
     attrs: Attrs,
     probe: Probe,
+    session: Session,
     *,
     sampling_is_named: bool,
     aggregation_is_named: bool,
-) -> Pacer:
-    """The pacer of the samples, with the budget that surveys leave."""
-    budget = options.budget
-    if budget and _has_surveys(probe, options) and not probe.traits.exact:
+) -> tuple[Pacer, MakeSampler]:
+    """The way to sample that suits a session, and its pace, with the budget that surveys leave."""
+    traits, budget = probe.traits, options.budget
+    if budget and _has_surveys(probe, options) and not traits.exact:
         budget *= 1 - _FOR_SURVEYS
-    return Pacer(
+    epochs = None if options.plain or traits.exact else session.epochs()
+    if epochs is not None:
+        by_epochs = EpochPacer(attrs, budget, aggregation_is_named=aggregation_is_named)
+        return by_epochs, partial(
+            SurvivalSampling, pacer=by_epochs, epochs=epochs, seed=options.seed
+        )
+    pacer = Pacer(
         attrs,
         budget,
         sampling_is_named=sampling_is_named,
         aggregation_is_named=aggregation_is_named,
-        min_samples=probe.traits.min_samples,
+        min_samples=traits.min_samples,
     )
+    careful = traits.min_samples > 1 and not traits.follows_mappings
+    return pacer, partial(TickSampler, pacer=pacer, plain=options.plain, careful=careful)
 
 
 def _monitor(
-    space: Space, probe: Probe, session: Session, pacer: Pacer, options: MonitorOptions
+    space: Space,
+    probe: Probe,
+    session: Session,
+    sampling: tuple[Pacer, MakeSampler],
+    options: MonitorOptions,
 ) -> SamplingMonitor:
+    pacer, make_sampler = sampling
     return SamplingMonitor(
         space,
         session,
         probe.traits,
         pacer,
+        make_sampler,
         survey_share=_FOR_SURVEYS * (options.budget or _DEFAULT_BUDGET),
         probe_name=probe.name,
         goal=options.goal,

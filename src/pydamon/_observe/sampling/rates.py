@@ -11,7 +11,7 @@ from pydamon._model import adjust
 from pydamon._model.regions import RegionTable
 from pydamon._observe.probes.base import Counts
 
-__all__ = ["check_survey", "update_rates"]
+__all__ = ["check_survey", "keep_in_use", "update_rates"]
 
 _DOUBTFUL, _IMPROBABLE = 0.05, 1e-5
 """Chances below which samples raise doubts about a survey, and contradict it. With so many
@@ -46,7 +46,7 @@ def update_rates(table: RegionTable, counts: Counts, samples: int, *, careful: b
 def check_survey(
     table: RegionTable, counts: Counts, samples: int, sample_window: float
 ) -> tuple[float, float]:
-    """Correct `touched` where samples contradict it, and rates where a survey knows better.
+    """Correct `touched` where samples contradict it.
 
     *sample_window* is how long a sample is watched, as a part of the aggregation. Returns how many
     bytes are contradicted now, and how many are in use: together they tell when a survey is worth
@@ -58,12 +58,15 @@ def check_survey(
     table.touched, contradicted = _corrected(table, counts, samples, misses * sample_window)
     table.contradicted = np.maximum(table.contradicted, contradicted)
     table.touched_early = np.where(table.touched == before, table.touched_early, table.touched)
-    # A few samples miss a few pages, but memory that a survey saw in use is not idle.
+    used_bytes = np.nan_to_num(np.maximum(table.touched, before)) * table.size
+    return float(used_bytes @ contradicted), float(used_bytes.sum())
+
+
+def keep_in_use(table: RegionTable, samples: int, sample_window: float) -> None:
+    """Let no rate be 0 where a survey saw memory in use: a few samples miss a few pages."""
     touched_in_sample, _ = adjust.touched_in(table, sample_window)
     in_use = (table.touched > 0) & (2 * touched_in_sample * samples >= 1)
     table.nr_accesses = np.where(in_use, np.maximum(table.nr_accesses, 1), table.nr_accesses)
-    used_bytes = np.nan_to_num(np.maximum(table.touched, before)) * table.size
-    return float(used_bytes @ contradicted), float(used_bytes.sum())
 
 
 def _corrected(

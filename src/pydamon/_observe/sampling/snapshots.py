@@ -51,7 +51,7 @@ def snapshot_of(table: RegionTable, memory: MemoryState, timing: Timing, cost: C
         target=table.target,
         start=table.start,
         end=table.end,
-        nr_accesses=table.nr_accesses.astype(np.int64),
+        nr_accesses=_whole(table),
         age=_rounded(table.age_ns / timing.aggregation_ns),
         touched_bytes=touched_bytes,
         unobservable_bytes=_rounded(table.unobservable * size),
@@ -61,7 +61,19 @@ def snapshot_of(table: RegionTable, memory: MemoryState, timing: Timing, cost: C
         resident_bytes=resident_bytes,
         unseen_bytes=unseen_bytes,
         repeated_bytes=_repeated_bytes(table, memory.repeated, resident_bytes),
+        access_share=table.nr_accesses / timing.samples,
+        access_share_error=table.deviation / timing.samples,
     )
+
+
+def _whole(table: RegionTable) -> NDArray[np.int64]:
+    """`nr_accesses` as whole numbers: 0 only where nothing was found.
+
+    Without a deviation they are counts, which merges turn into means: truncated as in the kernel.
+    """
+    accesses = table.nr_accesses
+    estimated = np.maximum(np.rint(accesses), accesses > 0)
+    return np.where(np.isnan(table.deviation), accesses, estimated).astype(np.int64)
 
 
 def _rounded(values: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -53,8 +54,12 @@ class Surveyor:
         self._known_ns = 0
         """The length of the window that `touched` is of now; 0 before the first survey."""
 
-    def survey_if_due(self, table: RegionTable) -> RegionTable:
-        """Take a survey, if one is due, which lasts for a window; returns the regions it draws."""
+    def survey_if_due(self, table: RegionTable, looks_ns: Sequence[int] = ()) -> RegionTable:
+        """Take a survey, if one is due, which lasts for a window; returns the regions it draws.
+
+        Looks so long after the clear tell apart how often pages are accessed. Those that would come
+        before the memory that is cleared last has had half that time are left out.
+        """
         aggregation_ns = self._pacer.effective.aggregation_ns
         if not self._schedule.survey_is_due(self._clock.now_ns(), aggregation_ns):
             return table
@@ -62,7 +67,12 @@ class Surveyor:
         window_ns = aggregation_ns * 5 // 4
         survey = self._planner.begin_survey(table, window_ns)
         start_ns = self._clock.now_ns()
-        window_ns = max(window_ns, _LEAST_WINDOWS * survey.cpu_ns)
+        clearing_ns = survey.cpu_ns
+        window_ns = max(window_ns, _LEAST_WINDOWS * clearing_ns)
+        for after_ns in looks_ns:
+            if clearing_ns <= after_ns < window_ns // 4:
+                self._clock.wait_until(start_ns + after_ns)
+                survey.look()
         self._timer.wait_until(start_ns + window_ns // 4)
         survey.look_early()
         self._timer.wait_until(start_ns + window_ns)
@@ -103,9 +113,12 @@ class Surveyor:
             table.touched, table.touched_early = shares
         self._known_ns = window_ns
 
-    def check(self, table: RegionTable, counts: Counts, samples: int) -> None:
-        """Correct `touched` where samples contradict it; that may bring the next survey forward."""
-        sample_window = 1 / self._pacer.effective.samples_per_aggregation
+    def check(self, table: RegionTable, counts: Counts, sample_window: float) -> None:
+        """Correct `touched` where samples contradict it; that may bring the next survey forward.
+
+        A sample is watched for *sample_window*, a part of the aggregation.
+        """
+        samples = self._pacer.named.samples_per_aggregation
         contradicted = check_survey(table, counts, samples, sample_window)
         self._schedule.note_contradictions(*contradicted)
 

@@ -65,10 +65,15 @@ class Survey:
         """The CPU time that it has taken so far."""
         return self._meter.cpu_ns
 
+    def look(self) -> None:
+        """See what was accessed so far, to find out how often."""
+        with self._meter:
+            self._look.look()
+
     def look_early(self) -> None:
         """See what was accessed, after a quarter of the window: the rest tells how that grows."""
         with self._meter:
-            self._look.look_early()
+            self._look.look()
             if self._spots is not None:
                 self._spots.look_early()
 

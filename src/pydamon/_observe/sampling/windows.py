@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pydamon._model.regions import RegionTable
 from pydamon._observe.pace import Pacer
 from pydamon._observe.probes.base import Clock, Session
-from pydamon._observe.sampling.memory import MonitoredMemory
+from pydamon._observe.sampling.memory import CHECK_NS, MonitoredMemory
 
 __all__ = ["CpuMeter", "Ticks", "Window", "WindowTimer"]
 
@@ -30,6 +30,10 @@ class Window(NamedTuple):
     """The part of the sampling that went to clears, without those of the first samples, which are
     chosen along with the work that is done once a window."""
     survey_cpu_ns: int = 0
+    interrupt_ns: int = 0
+    """The part of the sampling that passed in interrupts, on whatever CPU."""
+    closes: bool = True
+    """Whether regions change now; else the next window goes on with them."""
 
 
 class CpuMeter:
@@ -67,13 +71,20 @@ class WindowTimer:
         self._memory = memory
         self._pacer = pacer
 
-    def wait_until(self, end_ns: int) -> None:
-        """Wait for a time."""
+    def wait_until(self, end_ns: int, check_ns: int = CHECK_NS) -> bool:
+        """Wait for a time; False if the window must end before.
+
+        The memory of the targets is checked every *check_ns*, and more often at the start.
+        """
         clock, memory = self._session.clock, self._memory
         while (now_ns := clock.now_ns()) < end_ns and not memory.stopped:
-            clock.wait_until(min(end_ns, now_ns + memory.check_interval_ns(now_ns)))
+            interval_ns = memory.check_interval_ns(now_ns, check_ns)
+            # Not just before the end: that is a check, too.
+            next_ns = now_ns + interval_ns
+            clock.wait_until(end_ns if next_ns > end_ns - interval_ns // 2 else next_ns)
             if memory.ends_window(clock.now_ns()):
-                return
+                return False
+        return not memory.stopped
 
     def tick_until(
         self, start_ns: int, length_ns: int, at_quarter: Callable[[], None] | None = None

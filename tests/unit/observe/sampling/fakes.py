@@ -14,7 +14,8 @@ from pydamon._model.ranges import Ranges
 from pydamon._model.snapshot import Footprint, Target
 from pydamon._observe.linux.process import Process
 from pydamon._observe.pace import Pacer
-from pydamon._observe.probes.trace import Phase, Trace, TraceSession, VirtualClock
+from pydamon._observe.probes.simulation import TraceSession, VirtualClock
+from pydamon._observe.probes.trace import Phase, Trace
 from pydamon._observe.targets import Layout
 
 MIB, SECOND = 1 << 20, 10**9

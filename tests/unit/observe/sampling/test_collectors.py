@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -18,6 +19,7 @@ from pydamon._observe.probes.trace import Access, Phase, Trace
 from pydamon._observe.sampling.exact_looks import chunks_of
 from pydamon._observe.sampling.memory import MonitoredMemory
 from pydamon._observe.sampling.monitor import SamplingMonitor
+from pydamon._observe.sampling.samplers import TickSampler
 from pydamon._observe.sampling.windows import CpuMeter, WindowTimer
 from tests.unit.observe.sampling.fakes import (
     BASE,
@@ -66,11 +68,13 @@ def monitored(
     targets = [(FakeProcess(), each) for each in bounds or (ranges((0, 64)),)]
     session.plan.layouts = session.plan.layouts or [(0, layout(*targets))]
     space = PlannedSpace(session.plan)
+    pace = pacer()
     return SamplingMonitor(
         space,
         session,
         replace(TRAITS, **traits),  # type: ignore[arg-type]
-        pacer(),
+        pace,
+        partial(TickSampler, pacer=pace, plain=plain, careful="follows_mappings" not in traits),
         survey_share=0.0035,
         seed=1,
         plain=plain,

@@ -48,7 +48,7 @@ class CachedSession(Session):
 
 def test_pages_that_stay_in_a_tlb_count_as_touched() -> None:
     look = ExactLook(CachedSession(), chunks_of([np.array([[0, SIZE]])]))
-    look.look_early()
+    look.look()
     table = look.finish().draw(RegionTable.of(0, 0, SIZE), 100, EMPTY)
     assert float(table.touched @ table.size) == HOT * PAGE_SIZE
     assert HOT * PAGE_SIZE in table.start

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pydamon._model.errors import ProbeUnavailable
+from pydamon._model.regions import LOOKS
 
 __all__ = [
     "ARMED",
@@ -182,7 +183,7 @@ ENTRY = np.dtype(
         ("state", "u4"),
         ("period", "u4"),
         ("phase", "u4"),
-        ("block", "u4"),
+        ("clear_bytes", "u4"),
         ("hits", "u4"),
         ("checks", "u4"),
         ("unobservable", "u4"),
@@ -193,8 +194,6 @@ ENTRY = np.dtype(
     ]
 )
 
-LOOKS = 4
-"""MAX_LOOKS: how often an epoch is looked at, at its end too."""
 MOST_ARMED = 128
 """MAX_ARMED: blocks of one epoch."""
 BLOCK_PAGES = 16

@@ -159,7 +159,7 @@ struct entry {
 	u32 state;
 	u32 period;	  /* sample when the tick's number... */
 	u32 phase;	  /* ...plus this is a multiple of `period` */
-	u32 block;	  /* clear blocks of this many bytes: a power of two */
+	u32 clear_bytes; /* clear blocks of this many bytes: a power of two */
 	u32 hits, checks, unobservable;
 	u64 low, high;	  /* what is mapped around the region without a gap: blocks stay inside */
 	u64 hit[2], miss[2]; /* lowest and highest address of samples with a hit, and without */
@@ -331,7 +331,7 @@ static inline void check(struct entry *e, u64 pte)
 static inline int ask_to_clear(struct control *c, struct target *t, struct entry *e, u32 index,
 			       u32 shift)
 {
-	u64 length = shift == PAGE_SHIFT ? e->block : 1ULL << shift;
+	u64 length = shift == PAGE_SHIFT ? e->clear_bytes : 1ULL << shift;
 	u64 from = e->addr & ~(length - 1), to = from + length;
 	u32 n = c->n_ranges;
 	struct range *range;

@@ -43,6 +43,8 @@ from pydamon._observe.probes.ebpf.populated import populated
 from pydamon._observe.probes.ebpf.readback import ReadBack
 from pydamon._observe.probes.ebpf.scan import PageRows, Scanner, file_ranges
 from pydamon._observe.probes.ebpf.stuck import MANY_PAGES, TRY_AGAIN, StuckPages
+from pydamon._observe.probes.ebpf.survival import SurvivalSampler
+from pydamon._observe.probes.epochs import Epochs
 from pydamon._observe.probes.split_hints import NO_SPAN, split_hints
 
 __all__ = ["EbpfSession"]
@@ -83,6 +85,7 @@ class EbpfSession(Session):
         self._blind_keys = EMPTY
         """The regions in which nothing could be watched last time, as ranges of `order_keys`."""
         self._armed = False
+        self._epochs: SurvivalSampler | None = None
         self._scanner = Scanner(self._machine, [], [], [])
         self.read_back = ReadBack()
         """Accesses that another monitor took."""
@@ -119,23 +122,42 @@ class EbpfSession(Session):
 
     def watch(self, table: RegionTable, share: NDArray[np.float64] | float = 1.0) -> None:
         n = len(table)
-        if n > len(self._machine.entries):
-            self._reload(2 * n, len(self._machine.targets))
-        self._find_lost()
-        self.read_back.ask(self._machine)
-        entries = self._machine.entries[:n]
-        entries["start"], entries["end"] = table.start, table.end
-        entries["target"] = table.target
-        entries["state"] = IDLE
-        share = np.where(self._in_blind_spot(table), share * _BLIND_SHARE, share)
-        entries["period"], entries["phase"] = sampling_schedule(share, self._rng)
-        self._set_blocks(entries, table)
+        self.make_room(n)
+        self.fill(self._machine.entries[:n], table, share)
         self._machine.counters[:n] = 0
         self._machine.spans[:n] = (*NO_SPAN, *NO_SPAN)
         self._count = n
         self._armed = False
         self._machine.control.tick = 0
         self.tick()
+
+    @property
+    def machine(self) -> Machine:
+        """The programs, with room for what is watched."""
+        return self._machine
+
+    def make_room(self, regions: int) -> None:
+        """Get ready to watch so many regions."""
+        if regions > len(self._machine.entries):
+            self._reload(2 * regions, len(self._machine.targets))
+        self._find_lost()
+        self.read_back.ask(self._machine)
+
+    def fill(
+        self, rows: NDArray[Any], table: RegionTable, share: NDArray[np.float64] | float
+    ) -> None:
+        """Set what the programs must know of regions that are watched a *share* of the time."""
+        rows["start"], rows["end"] = table.start, table.end
+        rows["target"] = table.target
+        rows["state"] = IDLE
+        share = np.where(self._in_blind_spot(table), share * _BLIND_SHARE, share)
+        rows["period"], rows["phase"] = sampling_schedule(share, self._rng)
+        self._set_blocks(rows, table)
+
+    def epochs(self) -> Epochs | None:
+        if self._epochs is None and SurvivalSampler.possible(self._machine):
+            self._epochs = SurvivalSampler(self)
+        return self._epochs
 
     def tick(self, last: bool = False) -> None:
         control, count = self._machine.control, self._count
@@ -152,17 +174,26 @@ class EbpfSession(Session):
     def counts(self) -> Counts:
         spans = self._machine.spans[: self._count].astype(np.int64)
         hits, checks, unobservable = self._machine.counters[: self._count].T.astype(np.float64)
-        blind = self._machine.entries[: self._count][(checks == 0) & (unobservable > 0)]
-        bounds = [blind[name].astype(np.int64) for name in ("start", "end")]
-        keys = [order_keys(blind["target"], address) for address in bounds]
-        self._blind_keys = np.stack(keys, axis=1)
+        entries = self._machine.entries[: self._count]
+        self.note_blind(entries[(checks == 0) & (unobservable > 0)])
         return Counts(
             hits,
             checks,
             unobservable,
             split_hint=split_hints(spans[:, :2], spans[:, 2:]),
-            lost=bool(self._machine.targets["gone"][: len(self._processes)].any()),
+            lost=self.lost,
         )
+
+    @property
+    def lost(self) -> bool:
+        """Whether a target has another address space now, or none."""
+        return bool(self._machine.targets["gone"][: len(self._processes)].any())
+
+    def note_blind(self, rows: NDArray[Any]) -> None:
+        """Remember the regions in which nothing could be watched: they are tried seldom."""
+        bounds = [rows[name].astype(np.int64) for name in ("start", "end")]
+        keys = [order_keys(rows["target"], address) for address in bounds]
+        self._blind_keys = np.stack(keys, axis=1)
 
     def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
         rows, bits = self._scanned(Stretches.of([(target, start, end)]), clear)
@@ -209,7 +240,14 @@ class EbpfSession(Session):
             return False
         return True
 
+    def can_be_cleared(self, target: int, address: int) -> bool:
+        """Whether a clear has any effect on a page."""
+        return self._pages[target].can_be_cleared(address)
+
     def close(self) -> None:
+        if self._epochs is not None:
+            self._epochs.close()
+            self._epochs = None
         self._machine.close()
         for pages in self._pages:
             pages.close()
@@ -266,13 +304,13 @@ class EbpfSession(Session):
         """Set how much to clear around a sample: whole blocks, but only mapped memory."""
         entries["low"] = entries["high"] = 0
         again = (table.last_nr_accesses < 1) & (table.size <= _NOT_AGAIN_BYTES)
-        entries["block"] = np.where(again, LARGE_BLOCK, SMALL_BLOCK)
+        entries["clear_bytes"] = np.where(again, LARGE_BLOCK, SMALL_BLOCK)
         start, end = table.keys.T
         memory = locate(self._memory_keys, start)
         inside = memory >= 0
         _, bounds = from_order_keys(self._memory_keys[memory[inside]])
         entries["low"][inside], entries["high"][inside] = bounds.T
-        entries["block"][touches(self._file_keys, start, end)] = LARGE_BLOCK
+        entries["clear_bytes"][touches(self._file_keys, start, end)] = LARGE_BLOCK
 
     def _scanned(self, stretches: Stretches, clear: bool) -> tuple[PageRows, ManyBits]:
         if clear:
@@ -295,20 +333,7 @@ class EbpfSession(Session):
     def _clear(self, count: int) -> None:
         """Clear the ranges that `tick` asked for, and find out what really was cleared."""
         machine = self._machine
-        begin_ns = time.thread_time_ns()
-        offset = 0
-        for index in (
-            np.flatnonzero(machine.targets["n_ranges"]) if len(self._processes) > 1 else (0,)
-        ):
-            target = machine.targets[index]
-            n, wanted = int(target["n_ranges"]), int(target["bytes"])
-            at = machine.ranges_address + offset * madvise.RANGE_BYTES
-            process = self._processes[int(index)]
-            if madvise.advise_at(process.pidfd, at, n, madvise.MADV_COLD) != wanted:
-                self._clear_one_by_one(process, offset, n)
-            target["n_ranges"], target["bytes"] = 0, 0
-            offset += n
-        self.interruption_ns += time.thread_time_ns() - begin_ns
+        self._give_up_samples(self.clear_listed())
         control = machine.control
         control.n_ranges = 0
         for first in range(0, count, machine.batch):
@@ -317,12 +342,32 @@ class EbpfSession(Session):
         if control.n_ranges:
             self._resolve(machine.pending[: control.n_ranges].tolist())
 
-    def _clear_one_by_one(self, process: Process, offset: int, count: int) -> None:
-        """Clear ranges of which one was refused. Memory that cannot be advised is unobservable."""
+    def clear_listed(self) -> list[int]:
+        """Clear the ranges that a program listed; the regions in which that was refused."""
+        machine = self._machine
+        begin_ns = time.thread_time_ns()
+        offset = 0
+        refused: list[int] = []
+        for index in (
+            np.flatnonzero(machine.targets["n_ranges"]) if len(self._processes) > 1 else (0,)
+        ):
+            target = machine.targets[index]
+            n, wanted = int(target["n_ranges"]), int(target["bytes"])
+            at = machine.ranges_address + offset * madvise.RANGE_BYTES
+            process = self._processes[int(index)]
+            if madvise.advise_at(process.pidfd, at, n, madvise.MADV_COLD) != wanted:
+                refused += self._clear_one_by_one(process, offset, n)
+            target["n_ranges"], target["bytes"] = 0, 0
+            offset += n
+        self.interruption_ns += time.thread_time_ns() - begin_ns
+        return refused
+
+    def _clear_one_by_one(self, process: Process, offset: int, count: int) -> list[int]:
+        """Clear ranges of which one was refused; returns the regions whose range cannot be."""
         ranges = self._machine.ranges[offset : offset + count]
-        rows = ranges.view(np.uint64).reshape(-1, 2)
-        refused = clear_ranges(process, rows)
-        self._give_up_samples(self._machine.pending[offset + refused].tolist())
+        refused = clear_ranges(process, ranges.view(np.uint64).reshape(-1, 2))
+        indices: list[int] = self._machine.pending[offset + refused].tolist()
+        return indices
 
     def _resolve(self, doubtful: list[int]) -> None:
         """Samples still accessed right after the clear were touched again, or are stuck."""

@@ -7,127 +7,161 @@ up once an epoch; where no tracepoint may be used, it wakes up for every look.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.regions import PAGE_SIZE
+from pydamon._model.regions import LOOKS, PAGE_SIZE, RegionTable
 from pydamon._model.survival import Survival
-from pydamon._observe.probes.ebpf.btf import BLOCK, IDLE, LOOKS, MOST_ARMED, NEVER, Pace
+from pydamon._observe.probes.ebpf.btf import BLOCK, IDLE, MOST_ARMED, NEVER, Pace
 from pydamon._observe.probes.ebpf.loader import Program
 from pydamon._observe.probes.ebpf.machine import Machine
+from pydamon._observe.probes.epochs import EpochCounts, Epochs
 from pydamon._observe.probes.split_hints import NO_SPAN, split_hints
 
-__all__ = ["SurvivalSampler"]
+__all__ = ["Host", "SurvivalSampler"]
 
 _TRACEPOINTS = ("local_timer_entry", "hrtimer_expire_entry")
 """The timer interrupt: on x86 its own tracepoint, elsewhere that of its timers."""
-_LATE = 2
+_LATE, _TICK_NS = 2, 4_000_000
 """Looks that come so many times too late are better taken from here: a machine without ticks."""
+_CHECKED = 0.25
+"""The part of the doubtful blocks that is checked, in regions of which blocks could be cleared."""
 
 
-class SurvivalSampler:
-    """Watches a block of pages in each region, epoch by epoch.
+class Host(Protocol):
+    """What a sampler needs of its session."""
 
-    *clear* clears what the programs list in `ranges`, and *can_be_cleared* says of a page of a
-    target whether a clear has any effect on it.
-    """
+    @property
+    def machine(self) -> Machine:
+        """The programs; others after `make_room`."""
+        ...
+
+    @property
+    def lost(self) -> bool:
+        """Whether a target has another address space now, or none."""
+        ...
+
+    def make_room(self, regions: int) -> None:
+        """Get ready to watch so many regions."""
+        ...
+
+    def fill(
+        self, rows: NDArray[Any], table: RegionTable, share: NDArray[np.float64] | float
+    ) -> None:
+        """Set what the programs must know of regions that are watched a *share* of the time."""
+        ...
+
+    def clear_listed(self) -> list[int]:
+        """Clear the ranges that a program listed; the regions in which that was refused."""
+        ...
+
+    def can_be_cleared(self, target: int, address: int) -> bool:
+        """Whether a clear has any effect on a page."""
+        ...
+
+    def note_blind(self, rows: NDArray[Any]) -> None:
+        """Remember the regions in which nothing could be watched."""
+        ...
+
+
+class SurvivalSampler(Epochs):
+    """Watches a block of pages in each region, epoch by epoch."""
 
     most_blocks = MOST_ARMED
-    """Blocks of one epoch."""
 
-    def __init__(
-        self,
-        machine: Machine,
-        clear: Callable[[int], None],
-        can_be_cleared: Callable[[int, int], bool],
-    ) -> None:
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._after_ns: Sequence[int] = ()
+        self._link: int | None = None
+        self._is_late = False
+        self._rng = random.Random()
+        self._bind(host.machine)
+
+    @classmethod
+    def possible(cls, machine: Machine) -> bool:
+        """Whether the programs are there; they need `bpf_loop` (Linux 5.17)."""
+        return "settle" in machine.programs
+
+    def _bind(self, machine: Machine) -> None:
+        """Use these programs, and their maps."""
+        self._detach()
         maps, programs = machine.maps, machine.programs
         self._machine = machine
-        self._clear = clear
-        self._can_be_cleared = can_be_cleared
         self._pace = Pace.from_buffer(maps["paces"].memory)
         self._blocks = maps["blocks"].array(BLOCK)
-        self._count = 0
         self._settle, self._choose = programs["settle"], programs["choose"]
         self._arm, self._look = programs["arm"], programs["look_now"]
+        self._count = self._epochs = 0
         self._look_ns = np.zeros(LOOKS)
-        self._epochs = 0
         self._pace.due = NEVER
         self._link = _attached(programs.get("on_tick"))
+        self.plan(self._after_ns)
 
     @property
     def paced_by_kernel(self) -> bool:
-        """Whether the kernel takes the looks between two clears."""
-        return self._link is not None
+        return self._link is not None and not self._is_late
 
     @property
     def interrupt_ns(self) -> int:
-        """Time that looks took in interrupts so far, on whatever CPU."""
         return int(self._pace.busy_ns)
 
     def close(self) -> None:
+        """Let the interrupts go by, and forget the maps."""
+        self._detach()
+        vars(self).clear()
+
+    def _detach(self) -> None:
         """Let the interrupts go by; the kernel does the same when this process ends, however."""
         if self._link is not None:
             os.close(self._link)
             self._link = None
 
     def plan(self, after_ns: Sequence[int]) -> None:
-        """Look so long after each clear, and at the end of the epoch."""
         assert len(after_ns) < LOOKS
+        self._after_ns = after_ns
         self._pace.n_looks = len(after_ns)
         self._pace.after_ns[: len(after_ns)] = list(after_ns)
 
-    def watch(self, rows: NDArray[np.void]) -> None:
-        """Begin with these regions: rows of `BLOCK`, of which only what is to be said is set."""
-        self._count = len(rows)
+    def watch(self, table: RegionTable, share: NDArray[np.float64] | float = 1.0) -> None:
+        self._host.make_room(len(table))
+        if self._host.machine is not self._machine:
+            self._bind(self._host.machine)
+        self._count = len(table)
+        rows = np.zeros(self._count, BLOCK)
+        self._host.fill(rows, table, share)
         rows["hit"], rows["miss"] = NO_SPAN, NO_SPAN
-        self._blocks[: len(rows)] = rows
+        self._blocks[: self._count] = rows
         self._look_ns[:] = 0
         self._epochs = 0
         self._pace.n_armed = self._pace.epoch = 0
 
-    def end_epoch(self) -> None:
-        """Take the last look at what is armed."""
-        if not self._pace.n_armed:
-            return
-        self._settle.run()
-        self._look_ns += self._pace.looked_ns
-        self._epochs += 1
-
-    def begin_epoch(self) -> None:
-        """Choose new blocks, clear them, and let the looks begin."""
+    def begin(self) -> None:
         control = self._machine.control
         control.first, control.count, control.n_ranges = 0, self._count, 0
+        self._pace.n_looks = len(self._after_ns) if self.paced_by_kernel else 0
         self._choose.run()
         if control.n_ranges:
-            self._clear(control.n_ranges)
+            self._give_up(self._host.clear_listed())
         control.n_ranges = 0
         self._arm.run()
         if control.n_ranges:
             self._resolve(self._machine.pending[: control.n_ranges].tolist())
 
     def look(self) -> None:
-        """Take a look now, where the kernel does not."""
         self._look.run()
 
-    def _resolve(self, doubtful: list[int]) -> None:
-        """Blocks with pages that are accessed right after the clear: touched again, or stuck?"""
-        for index in doubtful:
-            block = self._blocks[index]
-            hot = int(block["hot"])
-            page = (hot & -hot).bit_length() - 1
-            if self._can_be_cleared(int(block["target"]), int(block["addr"]) + page * PAGE_SIZE):
-                continue
-            left = int(block["valid"]) & ~hot
-            block["valid"], block["hot"] = left, 0
-            if not left:
-                block["state"] = IDLE
-                block["unobservable"] += 1
+    def end(self) -> None:
+        if not self._pace.n_armed:
+            return
+        self._settle.run()
+        self._look_ns += self._pace.looked_ns
+        self._epochs += 1
 
-    def sums(self) -> tuple[Survival, NDArray[np.float64]]:
-        """What was seen since `watch`, and when the looks came on average (ns)."""
+    def counts(self) -> EpochCounts:
         blocks = self._blocks[: self._count]
         sums = Survival(
             blocks["pages"].astype(np.float64),
@@ -135,17 +169,44 @@ class SurvivalSampler:
             blocks["seen"].T.astype(np.float64),
             blocks["hit_epochs"].T.astype(np.float64),
         )
-        return sums, self._look_ns / max(1, self._epochs)
+        unobservable = blocks["unobservable"].astype(np.float64)
+        self._host.note_blind(blocks[(sums.pages == 0) & (unobservable > 0)])
+        look_ns = self._look_ns / max(1, self._epochs)
+        if self.paced_by_kernel and self._after_ns and self._epochs:
+            # Once is enough: whatever has no ticks now will have none later.
+            self._is_late = bool(look_ns[0] > _LATE * self._after_ns[0] + _TICK_NS)
+        return EpochCounts(
+            sums,
+            look_ns,
+            self._epochs,
+            unobservable,
+            split_hints(blocks["hit"].astype(np.int64), blocks["miss"].astype(np.int64)),
+            lost=self._host.lost,
+        )
 
-    @property
-    def unobservable(self) -> NDArray[np.float64]:
-        """How often nothing of a block could be cleared, for each region."""
-        return self._blocks["unobservable"][: self._count].astype(np.float64)
+    def _resolve(self, doubtful: list[int]) -> None:
+        """Blocks with pages that are accessed right after the clear: touched again, or stuck?"""
+        for index in doubtful:
+            block = self._blocks[index]
+            trusted = block["epochs"] and not block["unobservable"]
+            if trusted and self._rng.random() >= _CHECKED:
+                continue
+            hot = int(block["hot"])
+            page = (hot & -hot).bit_length() - 1
+            address = int(block["addr"]) + page * PAGE_SIZE
+            if self._host.can_be_cleared(int(block["target"]), address):
+                continue
+            left = int(block["valid"]) & ~hot
+            block["valid"], block["hot"] = left, 0
+            if not left:
+                self._give_up([index])
 
-    def split_hints(self) -> NDArray[np.int64]:
-        """Where accessed and idle blocks of a region part, or 0."""
-        blocks = self._blocks[: self._count]
-        return split_hints(blocks["hit"].astype(np.int64), blocks["miss"].astype(np.int64))
+    def _give_up(self, indices: list[int]) -> None:
+        """The blocks of these regions cannot be watched."""
+        for index in indices:
+            block = self._blocks[index]
+            block["state"], block["valid"] = IDLE, 0
+            block["unobservable"] += 1
 
 
 def _attached(program: Program | None) -> int | None:

@@ -1,0 +1,90 @@
+"""The pace of survival sampling, within the CPU budget."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from pydamon._model.attrs import Attrs
+from pydamon._observe.pace import UPDATING, Pacer
+
+__all__ = ["EpochPacer"]
+
+_SHORTEST, _LONGEST = 10, 50
+"""An epoch lasts for so many sampling intervals: long enough for rare accesses, short enough for a
+change of phase to show."""
+_ADJUSTING = 0.25
+"""The share of the budget for adjusting regions."""
+_EPOCHS = 4
+"""Aggregations that nobody named hold so many epochs."""
+_CLEARING_NS = 40_000
+"""What the clears of an epoch cost, however few they are: a system call, and this program."""
+_WITH_TARGET = 1.6
+"""What a clear costs together with what it costs the target, which must flush its TLB."""
+_MOST_WINDOWS = 20
+"""Regions are adjusted after so many aggregations at least."""
+_MIN_SHARE = 0.02
+_FIRST_SHARE = 0.5
+"""The share of the regions in the first epochs, before any cost has been measured."""
+
+
+class EpochPacer(Pacer):
+    """Stretches epochs, and then aggregations, to stay within a share of one CPU.
+
+    The sampling interval stays as it was named, because rates refer to it. Where epochs are as
+    long as they may be, only a share of the regions is watched in each.
+    """
+
+    epoch_ns: int
+
+    def __init__(self, attrs: Attrs, budget: float | None, *, aggregation_is_named: bool) -> None:
+        self._most_share = 1.0
+        super().__init__(
+            attrs,
+            budget,
+            sampling_is_named=True,
+            aggregation_is_named=aggregation_is_named,
+            min_samples=1,
+        )
+        if budget is not None:
+            self.share = _FIRST_SHARE
+
+    def fit(self, regions: int, most: int) -> None:
+        """Watch at most so many regions in an epoch, of so many."""
+        self._most_share = min(1.0, most / max(1, regions))
+        self.share = min(self.share, self._most_share)
+
+    def _parts(self, ticks: int, sampling_ns: int, clearing_ns: int) -> tuple[float, float]:
+        each_ns = clearing_ns / ticks
+        fixed_ns = min(each_ns, _CLEARING_NS)
+        tick_ns = max(0, sampling_ns - clearing_ns) / ticks + fixed_ns
+        return tick_ns, _WITH_TARGET * (each_ns - fixed_ns) / self.share
+
+    def _plan(self, growth: float) -> None:
+        named = self.named
+        longest_ns, shortest_ns = (n * named.sampling_ns for n in (_LONGEST, _SHORTEST))
+        self.share = self._most_share
+        aggregation_ns, self.epoch_ns, adjusting_ns = named.aggregation_ns, shortest_ns, 0.0
+        if self._budget is not None and self._tick_ns is not None:
+            adjusting_ns = self._adjusting_ns / (self._budget * _ADJUSTING)
+            for_sampling = self._budget * (1 - UPDATING - _ADJUSTING)
+            all_ns = (self._tick_ns + self._most_share * self._clear_ns) / for_sampling
+            self.epoch_ns = int(min(longest_ns, max(shortest_ns, all_ns)))
+            left_ns = max(for_sampling * self.epoch_ns - self._tick_ns, self._tick_ns / 4)
+            affordable = left_ns / max(1.0, self._clear_ns)
+            self.share = min(self._most_share, max(_MIN_SHARE, affordable))
+            if not self._aggregation_is_named:
+                longest = growth * self.effective.aggregation_ns
+                wanted_ns = max(_EPOCHS * self.epoch_ns, adjusting_ns)
+                aggregation_ns = max(aggregation_ns, int(min(wanted_ns, longest)))
+        self.adjust_every = 1
+        if self._budget is None or self._aggregation_is_named:
+            # Regions need some epochs before they change.
+            series_ns = max(_EPOCHS * self.epoch_ns, adjusting_ns)
+            self.adjust_every = int(np.clip(series_ns // aggregation_ns, 1, _MOST_WINDOWS))
+        self.effective = replace(
+            named,
+            aggregation_ns=aggregation_ns,
+            update_ns=max(named.update_ns, aggregation_ns),
+        )

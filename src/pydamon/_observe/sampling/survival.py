@@ -1,0 +1,222 @@
+"""Sample by epochs: how long cleared pages survive without an access tells how often they have one.
+
+The algorithm is in `pydamon._model.survival`; the probe does the clears and the looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon._model.adjust import Levels
+from pydamon._model.regions import LOOKS, RegionTable
+from pydamon._model.survival import Survival, access_share
+from pydamon._observe.epoch_pace import EpochPacer
+from pydamon._observe.probes.base import Counts, Session
+from pydamon._observe.probes.epochs import EpochCounts, Epochs
+from pydamon._observe.sampling.memory import MonitoredMemory
+from pydamon._observe.sampling.samplers import NOTHING_SPECIAL, Sampled, Sampler, Special
+from pydamon._observe.sampling.windows import CpuMeter, Ticks
+
+__all__ = ["SurvivalSampling"]
+
+_STEP = 4
+"""Each look comes so many times as long after the clear as the one before."""
+_LAST_LOOK = 0.6
+"""Looks later than this part of an epoch tell hardly more than the one at its end."""
+_JITTER = 0.25
+"""Epochs vary in length by this part, so that no program is in step with them."""
+_MEMORY = 20.0
+"""The times of looks are means over about so many epochs, as the sums are."""
+_CLEAR_ENOUGH = 0.1
+"""Uncertainty of this much, on the scale of `Levels`, halves the need of more samples."""
+_LEAST_NEED = 0.25
+"""The least need of a region, as a part of the most: changes show everywhere."""
+_OF_SMALL = 0.4
+"""The need of small regions, as a part of that of regions of the mean size."""
+
+
+class SurvivalSampling(Sampler):
+    """Watches a block of pages in each region, and clears it once an epoch."""
+
+    is_graded = True
+
+    def __init__(
+        self,
+        session: Session,
+        memory: MonitoredMemory,
+        *,
+        pacer: EpochPacer,
+        epochs: Epochs,
+        seed: int | None,
+    ) -> None:
+        super().__init__(session, memory, pacer)
+        self._memory = memory
+        self._epoch_pacer = pacer
+        self._epochs = epochs
+        self._rng = np.random.default_rng(seed)
+        self._look_ns = np.zeros(LOOKS)
+        self._weight = 0.0
+        """How many epochs `_look_ns` stands for."""
+        self._watched: RegionTable | None = None
+        """The regions whose epochs go on."""
+        self._told = Survival.empty(LOOKS, 0)
+        """The sums of these epochs that are in the evidence already."""
+        self._until_ns = 0
+        """When the epoch under way ends."""
+
+    def sample(
+        self, table: RegionTable, length_ns: int, special: Special = NOTHING_SPECIAL
+    ) -> Sampled:
+        session, epochs = self._session, self._epochs
+        if not self.goes_on(table):
+            self._watch(table, special.left_out)
+        sampling = CpuMeter(session.clock)
+        cleared_ns, interrupted_ns = session.interruption_ns, epochs.interrupt_ns
+        start_ns = session.clock.now_ns()
+        with sampling:
+            count = self._run_epochs(start_ns, start_ns + length_ns, special)
+            end_ns = session.clock.now_ns()
+            sums = epochs.counts() if count else None
+        if special.closes:
+            self._watched = None
+        return Sampled(
+            start_ns,
+            end_ns,
+            Ticks(count, 0),
+            None if sums is None else self._counts(sums),
+            sampling.cpu_ns,
+            session.interruption_ns - cleared_ns,
+            epochs.interrupt_ns - interrupted_ns,
+        )
+
+    def goes_on(self, table: RegionTable) -> bool:
+        return self._watched is table
+
+    def _watch(self, table: RegionTable, left_out: NDArray[np.bool_] | None) -> None:
+        self._epoch_pacer.fit(len(table), self._epochs.most_blocks)
+        self._epochs.plan(self.looks_ns)
+        self._epochs.watch(table, self._shares_of(table, left_out))
+        self._watched, self._told = table, Survival.empty(LOOKS, len(table))
+        self._new = self._told
+        self._until_ns = 0
+
+    def set_rates(self, table: RegionTable, counts: Counts) -> None:
+        sums = Survival.of_rows(table.evidence).followed_by(self._new)
+        table.evidence = sums.rows
+        share, deviation = access_share(sums, self._look_ns, self._pacer.named.sampling_ns)
+        samples = self._samples
+        tried = counts.checks + counts.unobservable
+        # What surveys saw is all that is known of regions that were never sampled.
+        surveyed = np.nan_to_num(np.where(tried > 0, table.touched, table.touched_early)) * samples
+        unsampled = (tried == 0) & (table.last_nr_accesses > 0)
+        unknown = np.where(unsampled, table.last_nr_accesses, surveyed)
+        table.nr_accesses = np.where(np.isnan(share), unknown, share * samples)
+        table.deviation = deviation * samples
+        table.seen = np.where(tried > 0, 1.0, table.seen)
+        only_sampled = (tried > 0) & np.isnan(table.touched)
+        table.unobservable = np.where(
+            only_sampled, counts.unobservable / np.maximum(tried, 1), table.unobservable
+        )
+        if counts.split_hint is not None:
+            table.split_hint = counts.split_hint
+
+    def reconcile(self, table: RegionTable, counts: Counts) -> None:
+        hit_share = counts.hits / np.maximum(counts.checks, 1)
+        table.touched = np.where(table.touched == 0, hit_share, table.touched)
+        # What was accessed in earlier windows only is idle now, however often that was.
+        idle = (counts.hits == 0) & (np.nan_to_num(table.touched) == 0)
+        table.nr_accesses = np.where(idle, 0.0, table.nr_accesses)
+
+    @property
+    def sample_window(self) -> float:
+        return min(1.0, self._epoch_pacer.epoch_ns / self._pacer.effective.aggregation_ns)
+
+    def _shares_of(
+        self, table: RegionTable, left_out: NDArray[np.bool_] | None
+    ) -> NDArray[np.float64]:
+        """In which share of the epochs to watch each region.
+
+        Memory in which nothing is accessed needs no clear, so that watching it costs next to
+        nothing.
+        """
+        idle = (table.last_nr_accesses == 0) & (table.evidence[:, 1] > 0)
+        most = min(1.0, self._epochs.most_blocks / max(1, len(table)))
+        shares = np.full(len(table), most)
+        shares[~idle] = self._allotted(table.take(~idle))
+        return shares if left_out is None else np.where(left_out, 0.0, shares)
+
+    def _allotted(self, table: RegionTable) -> NDArray[np.float64]:
+        """Shares with the mean that the pace allows: more for what is uncertain, and large."""
+        if not len(table):
+            return np.empty(0)
+        uncertain = np.nan_to_num(Levels.of(table, self._samples).slack, nan=1.0)
+        need = np.maximum(uncertain / (uncertain + _CLEAR_ENOUGH), _LEAST_NEED)
+        need *= np.clip(table.size / table.size.mean(), _OF_SMALL, 1.0)
+        need[table.evidence[:, 1] == 0] = 1.0
+        share = self._pacer.share
+        allotted: NDArray[np.float64] = np.minimum(need * min(share / need.mean(), 2.0), 1.0)
+        return allotted
+
+    @property
+    def looks_ns(self) -> Sequence[int]:
+        """When to look within an epoch: after a sampling interval, and then later and later."""
+        looks = (self._pacer.named.sampling_ns * _STEP**n for n in range(LOOKS - 1))
+        return [ns for ns in looks if ns <= _LAST_LOOK * self._epoch_pacer.epoch_ns]
+
+    def _run_epochs(self, start_ns: int, end_ns: int, special: Special) -> int:
+        """Let epochs pass until a window is over; returns how many ended.
+
+        The last one goes on after the window, unless that closes a series of windows.
+        """
+        clock, epochs, epoch_ns = self._session.clock, self._epochs, self._epoch_pacer.epoch_ns
+        quarter_ns = start_ns + (end_ns - start_ns) // 4
+        at_quarter, count = special.at_quarter, 0
+        while True:
+            if not self._until_ns:
+                lasts = self._rng.uniform(1 - _JITTER, 1 + _JITTER)
+                self._until_ns = clock.now_ns() + int(epoch_ns * lasts)
+                epochs.begin()
+                self._take_looks()
+            if special.closes and end_ns - self._until_ns < epoch_ns // 2:
+                self._until_ns = end_ns
+            passed = True
+            if at_quarter is not None and min(self._until_ns, end_ns) > quarter_ns:
+                passed = self._timer.wait_until(quarter_ns, epoch_ns)
+                at_quarter()
+                at_quarter = None
+            passed = passed and self._timer.wait_until(min(self._until_ns, end_ns), epoch_ns)
+            if self._until_ns <= end_ns or not passed:
+                epochs.end()
+                self._until_ns = 0
+                count += 1
+            if not passed or clock.now_ns() >= end_ns:
+                return count
+
+    def _take_looks(self) -> None:
+        """Wait for each look of this epoch, where the kernel does not take them."""
+        if self._epochs.paced_by_kernel:
+            return
+        armed_ns = self._session.clock.now_ns()
+        for after_ns in self.looks_ns:
+            self._session.clock.wait_until(armed_ns + after_ns)
+            self._epochs.look()
+
+    def _counts(self, counts: EpochCounts) -> Counts:
+        """All epochs of these regions as samples, each watched for an epoch."""
+        sums = counts.sums
+        self._new, self._told = sums.less(self._told), sums
+        kept = min(self._weight, max(0.0, _MEMORY - counts.epochs))
+        self._weight = kept + counts.epochs
+        if self._weight:
+            self._look_ns = (self._look_ns * kept + counts.look_ns * counts.epochs) / self._weight
+        share = sums.seen[-1] / np.maximum(sums.pages, 1)
+        return Counts(
+            hits=share * sums.epochs,
+            checks=sums.epochs,
+            unobservable=counts.unobservable,
+            split_hint=counts.split_hint,
+            lost=counts.lost,
+        )
