@@ -108,7 +108,7 @@ def _source_from(args: Args, *, silent: bool = False) -> Iterator[FrameSource]:
     With *silent*, the output of the command is dropped.
     """
     from pydamon._cli.record import monitor_from
-    from pydamon._cli.rewriting import source_path
+    from pydamon._cli.streams import source_path
     from pydamon._data.formats.reader import read_recording
     from pydamon._observe.targets.command import Child
     from pydamon._show.frames import Feed, Replay

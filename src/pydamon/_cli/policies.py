@@ -193,7 +193,7 @@ def __getattr__(name: str) -> Command:
 def status(args: Args) -> int:
     """Show the running services (`apply`, `reclaim`, `thp`, ...)."""
     from pydamon._act.policies import read_statuses
-    from pydamon._cli.screen import show_wrapped
+    from pydamon._cli.streams import show_wrapped
     from pydamon._show.results.schemes import StatusView
 
     statuses = read_statuses()

@@ -14,7 +14,7 @@ import attrs
 
 from pydamon._act.policies import Config, Monitoring, Service, StatusFile, TargetSelection
 from pydamon._cli.command import Args, eprint, handling, print_json, show_warnings
-from pydamon._cli.screen import show_wrapped
+from pydamon._cli.streams import show_wrapped
 from pydamon._model.errors import UsageError
 from pydamon._model.units import parse_duration_ns
 from pydamon._show.results.schemes import StatusView, status_line

@@ -11,8 +11,8 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from pydamon._data.formats.base import TargetIds
 from pydamon._data.formats.content import CHUNK_BYTES, Incomplete, check_ratio
-from pydamon._data.formats.target_ids import TargetIds
 from pydamon._model.attrs import Attrs
 from pydamon._model.damo_values import Value, integers, number_of
 

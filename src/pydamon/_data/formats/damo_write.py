@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon._data.formats.base import ids_of
 from pydamon._data.formats.damo_text import attrs_of
 from pydamon._data.formats.output import (
     Holds,
@@ -22,7 +23,6 @@ from pydamon._data.formats.output import (
     lost_touched,
     target_begins,
 )
-from pydamon._data.formats.target_ids import ids_of
 from pydamon._data.recording.arrow import unique_rows
 from pydamon._data.recording.recording import Recording
 from pydamon._model.classify import UNKNOWN

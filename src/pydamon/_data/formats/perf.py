@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pydamon._data.formats.base import ids_of
 from pydamon._data.formats.content import Content, line_chunks
 from pydamon._data.formats.damo_write import SplitRegions
 from pydamon._data.formats.output import (
@@ -24,7 +25,6 @@ from pydamon._data.formats.output import (
     target_begins,
 )
 from pydamon._data.formats.perf_rows import Aggregations, Lines
-from pydamon._data.formats.target_ids import ids_of
 from pydamon._data.recording.arrow import to_numpy
 from pydamon._data.recording.recording import Recording
 from pydamon._data.recording.schema import RecordingInfo

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pydamon._data.formats.target_ids import TargetIds, check_count
+from pydamon._data.formats.base import TargetIds, check_count
 from pydamon._data.recording.arrow import dictionary_array
 from pydamon._data.recording.rows import ages_ns, batch_of
 from pydamon._model.attrs import Attrs
