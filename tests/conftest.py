@@ -98,7 +98,7 @@ def _the_machines_damon_stays_untouched(monkeypatch: pytest.MonkeyPatch) -> None
             raise ProbeUnavailable("tests do not touch the DAMON of this machine")
         check_free(files, *others)
 
-    monkeypatch.setattr("pydamon._observe.kernel.open.check_free", check)
+    monkeypatch.setattr("pydamon._observe.kernel.monitor.check_free", check)
     monkeypatch.setattr("pydamon._observe.kernel.claim.check_free", check)
 
 

@@ -49,12 +49,12 @@ from ._model.schemes import (
     Weights,
 )
 from ._model.schemes.fields import Ns
-from ._model.schemes.pattern import Age, Bounds
+from ._model.schemes.matching import Age, Bounds
 from ._model.snapshot import Cost, Footprint, Snapshot, SnapshotRegion, Target
 from ._model.units import Share, format_duration, format_size
 from ._observe.monitor import Monitor, PageControl, SchemeRunner
 from ._observe.options import CommonOptions, MonitorOptions
-from ._observe.probes import PROBES
+from ._observe.probes.registry import PROBES
 from ._observe.probes.trace import Access, Phase, Trace
 from ._observe.sampling import simulate
 from ._observe.start import monitor, monitor_physical

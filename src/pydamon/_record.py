@@ -66,10 +66,10 @@ def record(
 
     Examples
     --------
-    ::
-
-        path = pydamon.record(["./my-program", "--fast"], "run.damon", duration="10s")
-        print(pydamon.analysis.summary(pydamon.read_recording(path)).working_set)
+    ```python
+    path = pydamon.record(["./my-program", "--fast"], "run.damon", duration="10s")
+    print(pydamon.analysis.summary(pydamon.read_recording(path)).working_set)
+    ```
 
     A file that exists is not overwritten:
 

@@ -4,8 +4,7 @@ from pydamon._model.regions import RegionTable
 from pydamon._model.stretches import Stretches
 from pydamon._model.survival import Survival
 from pydamon._observe.linux.process import Process
-from pydamon._observe.probes import (
-    PROBES,
+from pydamon._observe.probes.base import (
     Availability,
     Clock,
     Counts,
@@ -16,6 +15,7 @@ from pydamon._observe.probes import (
     Traits,
 )
 from pydamon._observe.probes.epochs import EpochCounts, Epochs
+from pydamon._observe.probes.registry import PROBES
 
 __all__ = [
     "PROBES",

@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 
-from pydamon._observe.probes import PROBES
+from pydamon._observe.probes.registry import PROBES
 from pydamon._workloads import QUARTER
 
 MIB = 1 << 20

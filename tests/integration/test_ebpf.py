@@ -14,9 +14,9 @@ from pydamon._model.errors import ProbeUnavailable
 from pydamon._model.mappings import MappingTable
 from pydamon._model.regions import RegionTable
 from pydamon._model.spots import SPOT_BYTES
-from pydamon._observe.linux.maps import parse_maps, read_maps
 from pydamon._observe.linux.process import Process
-from pydamon._observe.probes import Session
+from pydamon._observe.linux.procfs import parse_maps, read_maps
+from pydamon._observe.probes.base import Session
 from pydamon._observe.probes.ebpf import machine, readback
 from pydamon._observe.probes.ebpf.machine import Machine
 from pydamon._observe.probes.ebpf.probe import EbpfProbe

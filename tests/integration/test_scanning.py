@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 
 import pydamon
-from pydamon._observe.linux.maps import parse_maps, read_maps
 from pydamon._observe.linux.pagemap import Pagemap
 from pydamon._observe.linux.process import Process
-from pydamon._observe.probes import PROBES, Session, open_session
+from pydamon._observe.linux.procfs import parse_maps, read_maps
+from pydamon._observe.probes.base import Session
 from pydamon._observe.probes.idle import IdleProbe
+from pydamon._observe.probes.registry import PROBES, open_session
 from tests.integration.conftest import MIB, Program, huge_bytes, needs, open_files, running, script
 
 pytestmark = pytest.mark.live
@@ -301,6 +302,6 @@ def test_what_a_kernel_lacks_is_said(tmp_path: Path) -> None:
 def test_what_sees_something_else_is_never_taken_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     others = tuple(probe for probe in PROBES if probe.name in ("writes", "softdirty", "idle"))
     assert len(others) == 3
-    monkeypatch.setattr("pydamon._observe.probes.PROBES", others)
+    monkeypatch.setattr("pydamon._observe.probes.registry.PROBES", others)
     with pytest.raises(pydamon.ProbeUnavailable, match="no probe works here"):
         open_session("auto")

@@ -19,8 +19,9 @@ import pydamon
 from pydamon import AccessPattern, Filter, Guard, Quota, Scheme, SchemeError
 from pydamon._act.actions import ACTION_TYPES
 from pydamon._act.actions.reclaim import Pageout
+from pydamon._act.apply import AppliedSchemes
 from pydamon._act.memory import TargetMemory, holds_swap
-from pydamon._act.runtime import AppliedSchemes, SchemePipeline
+from pydamon._act.runtime.pipeline import SchemePipeline
 from pydamon._cli.main import main
 from pydamon._model.errors import ProbeError
 from pydamon._model.regions import Ranges

@@ -10,7 +10,7 @@ import pytest
 
 import pydamon
 from pydamon import RecordingError, TargetError, UsageError
-from pydamon._observe.probes import PROBES
+from pydamon._observe.probes.registry import PROBES
 from pydamon._record import _program_or_pids
 
 samples_here = pytest.mark.skipif(

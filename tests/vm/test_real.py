@@ -39,9 +39,8 @@ from pydamon import (
 )
 from pydamon._act.kernel import LruSortModule, ReclaimModule, StatModule
 from pydamon._cli.main import COMMANDS, main
-from pydamon._model.schemes.filters import FILTERS
-from pydamon._model.schemes.quota import METRICS
-from pydamon._model.schemes.scheme import ACTIONS
+from pydamon._model.schemes.limits import METRICS
+from pydamon._model.schemes.matching import FILTERS
 from pydamon._observe.kernel import (
     Claim,
     Kdamond,
@@ -52,6 +51,7 @@ from pydamon._observe.kernel import (
 )
 from pydamon._observe.kernel.files import Files
 from pydamon._observe.kernel.kdamond import ADMIN
+from pydamon._observe.kernel.scheme import KERNEL_ACTIONS
 from pydamon._workloads import QUARTER
 from tests.integration.conftest import MIB, Program, huge_bytes, open_files, running
 from tests.integration.test_monitor import told_right
@@ -282,7 +282,7 @@ def _filters(pid: int) -> Iterator[Filter]:
 
 
 def _schemes(pid: int) -> Iterator[Scheme]:
-    for action in ACTIONS:
+    for action in sorted(KERNEL_ACTIONS):
         node = 0 if action.startswith("migrate") else None
         yield Scheme(action, AccessPattern(min_rate=1), target_node=node)
     for one in _filters(pid):

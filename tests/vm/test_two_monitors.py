@@ -17,8 +17,8 @@ from pydamon._model.regions import RegionTable
 from pydamon._observe.kernel import KernelTarget, Settings
 from pydamon._observe.kernel.files import Files
 from pydamon._observe.kernel.kdamond import ADMIN, Kdamond
-from pydamon._observe.linux.maps import parse_maps, read_maps
 from pydamon._observe.linux.process import Process
+from pydamon._observe.linux.procfs import parse_maps, read_maps
 from pydamon._observe.probes.ebpf import readback
 from pydamon._observe.probes.ebpf.probe import EbpfProbe
 from pydamon._observe.probes.ebpf.session import EbpfSession

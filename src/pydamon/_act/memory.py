@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePath
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +19,11 @@ from pydamon._model.mappings import MappingTable
 from pydamon._model.ranges import locate
 from pydamon._model.regions import Ranges
 from pydamon._observe.linux import procfs
-from pydamon._observe.linux.pages import FILE, PageRuns, ProcessPages
+from pydamon._observe.linux.pagemap import FILE, PageRuns, ProcessPages
 from pydamon._observe.linux.process import Process
 from pydamon._observe.targets.members import CGROUPS, cgroup_of
 
-__all__ = ["PRIVILEGES", "Refusal", "TargetMemory", "holds_swap", "refusal_of"]
+__all__ = ["PRIVILEGES", "Refusal", "Refusals", "TargetMemory", "holds_swap", "refusal_of"]
 
 PRIVILEGES = (
     "needs root, or CAP_SYS_NICE and CAP_SYS_PTRACE, and for processes of others "
@@ -149,3 +151,56 @@ def _is_of_file(name: str, mounts: Sequence[tuple[str, str]]) -> bool:
         if point == "/" or name.startswith(f"{point}/"):
             return kind not in ("tmpfs", "hugetlbfs", "ramfs")
     return True
+
+
+_ASK_AGAIN_S = 5.0
+
+
+class Refusals:
+    """Remembers which processes refuse, and tells people once.
+
+    Parameters
+    ----------
+    label
+        The name of the scheme.
+    ask
+        Returns why a process cannot be acted on now; `None` where it can.
+    """
+
+    def __init__(self, label: str, ask: Callable[[TargetMemory], Refusal | None]) -> None:
+        self.complaints: list[str] = []
+        """What people are to be told, each once."""
+        self._label = label
+        self._ask = ask
+        self._answers = WeakKeyDictionary[TargetMemory, tuple[Refusal | None, float]]()
+        self._told = WeakKeyDictionary[TargetMemory, str]()
+
+    def of(self, memory: TargetMemory) -> Refusal | None:
+        """Why a process cannot be acted on; `None` where it can."""
+        now_s = time.monotonic()
+        refusal, asked_s = self._answers.get(memory, (None, now_s))
+        # A program that refuses may start another one that does not.
+        is_stale = refusal is not None and now_s - asked_s >= _ASK_AGAIN_S
+        if memory not in self._answers or is_stale:
+            refusal = self._ask(memory)
+            self._answers[memory] = refusal, now_s
+        return refusal
+
+    def allows(self, memory: TargetMemory) -> bool:
+        """Whether a process can be acted on; if not, people are told."""
+        refusal = self.of(memory)
+        if refusal is not None:
+            self._tell(memory, refusal)
+        return refusal is None
+
+    def add(self, memory: TargetMemory, refusal: Refusal) -> None:
+        """Leave a process alone for now, because an action failed on it."""
+        self._answers[memory] = refusal, time.monotonic()
+        self._tell(memory, refusal)
+
+    def _tell(self, memory: TargetMemory, refusal: Refusal) -> None:
+        if refusal.gone or self._told.get(memory) == refusal.why or not memory.process.alive:
+            return
+        self._told[memory] = refusal.why
+        pid = memory.process.pid
+        self.complaints.append(f"{self._label}: pid {pid} is left alone: {refusal.why}")

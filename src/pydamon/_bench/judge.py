@@ -28,8 +28,8 @@ from pydamon._model.errors import TargetError
 from pydamon._model.mappings import MappingTable
 from pydamon._model.regions import PAGE_SIZE
 from pydamon._observe.linux.madvise import clear_refs
-from pydamon._observe.linux.maps import parse_maps, read_maps
 from pydamon._observe.linux.process import Process
+from pydamon._observe.linux.procfs import parse_maps, read_maps
 from pydamon._observe.probes.base import Session
 from pydamon._observe.probes.ebpf.probe import EbpfProbe
 from pydamon._workloads import PageTruth

@@ -18,11 +18,11 @@ from pydamon._model.errors import ProbeUnavailable
 from pydamon._model.regions import PAGE_SIZE
 from pydamon._model.snapshot import Cost, Snapshot
 from pydamon._observe.kernel import check_free
-from pydamon._observe.linux.maps import parse_maps, read_maps
 from pydamon._observe.linux.process import Process
+from pydamon._observe.linux.procfs import parse_maps, read_maps
 from pydamon._observe.options import MonitorOptions
-from pydamon._observe.probes import PROBES
 from pydamon._observe.probes.ebpf.probe import EbpfProbe
+from pydamon._observe.probes.registry import PROBES
 from pydamon._observe.start import AUTO, monitor
 from pydamon._workloads import PageTruth, Running
 

@@ -242,7 +242,7 @@ def _progress(terminal: bool) -> Callable[[str], None]:
 
 
 def _print(table: RenderableType) -> None:
-    from pydamon._cli.screen import console, show
+    from pydamon._cli.streams import console, show
 
     screen = console()
     if not screen.is_terminal:

@@ -1,4 +1,4 @@
-"""Commands: a function with its options, help, and errors for wrong usage."""
+"""Commands: a function with its options, help, signals, and errors for wrong usage."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import contextlib
 import importlib
 import inspect
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any, TypeVar
 
 import click
 
+from pydamon._model.display import dump_json
 from pydamon._model.errors import UsageError
-from pydamon._model.names import dump_json
 from pydamon._model.units import (
     parse_address_range,
     parse_duration_ns,
@@ -36,6 +38,7 @@ __all__ = [
     "command",
     "duration",
     "eprint",
+    "handling",
     "option",
     "options",
     "percent",
@@ -328,3 +331,25 @@ def show_warnings() -> None:
 def print_json(document: dict[str, Any]) -> None:
     """Print a document as strict JSON, which every parser accepts."""
     sys.stdout.write(dump_json(document) + "\n")
+
+
+Handler = Callable[[int, FrameType | None], object]
+
+
+@contextmanager
+def handling(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
+    """Install signal handlers for the duration of the context; ignored signals stay ignored.
+
+    The parent process ignored them on purpose: `nohup` ignores SIGHUP, and a shell ignores SIGINT
+    for programs in the background.
+    """
+    before = {
+        number: signal.signal(number, handler)
+        for number, handler in handlers.items()
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -11,7 +11,7 @@ from pydamon._cli.options import json_option
 from pydamon._model.units import format_size
 
 if TYPE_CHECKING:
-    from pydamon._observe.probes import Availability
+    from pydamon._observe.probes.base import Availability
 
 __all__ = ["doctor"]
 
@@ -34,7 +34,7 @@ def doctor(args: Args) -> int:
     from dataclasses import asdict
 
     from pydamon._observe.kernel import remove_leftover
-    from pydamon._observe.probes import PROBES
+    from pydamon._observe.probes.registry import PROBES
 
     if args.clean:
         cleaned = remove_leftover()
@@ -102,7 +102,7 @@ def _selected_word(path: Path) -> str:
 
 
 def _show(availability: dict[str, Availability]) -> None:
-    from pydamon._observe.probes import PROBES
+    from pydamon._observe.probes.registry import PROBES
 
     for name, value in _machine().items():
         print(f"{name + ':':16}{value}")

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from pydamon._cli.command import Args, command, eprint, option
 from pydamon._cli.options import source_options
 from pydamon._model.errors import UsageError
+
+if TYPE_CHECKING:
+    from pydamon._show.frames import FrameSource
 
 __all__ = ["serve", "top"]
 
@@ -36,7 +44,6 @@ def top(args: Args) -> int:
         )
     from rich.console import Console
 
-    from pydamon._cli.source import source_from
     from pydamon._show.results.heatmap import in_colour
 
     # Textual is slow to import, and a probe is slow to load into the kernel: do both at once.
@@ -45,7 +52,7 @@ def top(args: Args) -> int:
     loading = Thread(target=import_module, args=("pydamon._show.top",))
     loading.start()
     colour = in_colour(Console())
-    with source_from(args, silent=True) as source:
+    with _source_from(args, silent=True) as source:
         loading.join()
         from pydamon._show.top import TopApp
 
@@ -83,9 +90,8 @@ def serve(args: Args) -> int:
             hint="pip install 'pydamon[web]'",
         ) from None
     from pydamon._cli.record import stop_at_signals
-    from pydamon._cli.source import source_from
 
-    with source_from(args) as source:
+    with _source_from(args) as source:
         server = Server(source, args.host, args.port)
         eprint(f"{server.url}\n  open this address in a browser; Ctrl-C ends the server")
         with stop_at_signals(server.stop):
@@ -93,3 +99,38 @@ def serve(args: Args) -> int:
         if source.error is not None:
             raise source.error
     return 0
+
+
+@contextmanager
+def _source_from(args: Args, *, silent: bool = False) -> Iterator[FrameSource]:
+    """Open the source that `source_options` name; a started command ends with the context.
+
+    With *silent*, the output of the command is dropped.
+    """
+    from pydamon._cli.record import monitor_from
+    from pydamon._cli.streams import source_path
+    from pydamon._data.formats.reader import read_recording
+    from pydamon._observe.targets.command import Child
+    from pydamon._show.frames import Feed, Replay
+
+    if bool(args.sources) == bool(args.command):
+        raise UsageError("name processes by pid, a recording, or a command behind `--`")
+    if args.command:
+        with (
+            Child(args.command, silent=silent) as child,
+            monitor_from(args, [child.pid]) as mon,
+            Feed(mon, args.duration) as feed,
+        ):
+            child.go()
+            yield feed
+    elif all(word.isdecimal() for word in args.sources):
+        with (
+            monitor_from(args, [int(word) for word in args.sources]) as mon,
+            Feed(mon, args.duration) as feed,
+        ):
+            yield feed
+    else:
+        files = [word for word in args.sources if not word.isdecimal() or Path(word).exists()]
+        if len(args.sources) > 1:
+            raise UsageError(f"name either processes or one recording, not {files[0]} as well")
+        yield Replay(read_recording(source_path(args.sources[0])))

@@ -18,7 +18,7 @@ __all__ = ["COMMANDS", "PROGRAM", "main", "run"]
 
 COMMANDS = {
     "record": "pydamon._cli.record:record",
-    "report": "pydamon._cli.reports.command:report",
+    "report": "pydamon._cli.reports:report",
     "top": "pydamon._cli.live:top",
     "serve": "pydamon._cli.live:serve",
     "doctor": "pydamon._cli.doctor:doctor",

@@ -1,7 +1,7 @@
 """Options that several commands share, a decorator for each group, and their choices.
 
-The choices repeat names of other packages, because help must not wait for those imports. A test
-compares the two.
+Names of probes and formats come from the tables of their packages. Other choices repeat names of
+other packages, because help must not wait for those imports; a test compares the two.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pydamon._cli.command import (
     percent,
 )
 from pydamon._data.formats import FORMATS
+from pydamon._observe.probes import PLACES
 
 if TYPE_CHECKING:
     from pydamon._observe.options import MonitorOptions
@@ -56,7 +57,7 @@ __all__ = [
 ]
 
 ENGINES = ("auto", "kernel", "sampling")
-PROBES = ("auto", "ebpf", "refs", "exact", "writes", "softdirty", "idle")
+PROBES = ("auto", *PLACES)
 TEXT_FORMATS = tuple(format.name for format in FORMATS if format.is_text)
 HISTOGRAMS = ("rate", "age", "idle", "temperature", "size")
 SORT_KEYS = ("temperature", "size", "rate", "age", "touched", "address", "mapping", "target")

@@ -193,8 +193,8 @@ def __getattr__(name: str) -> Command:
 def status(args: Args) -> int:
     """Show the running services (`apply`, `reclaim`, `thp`, ...)."""
     from pydamon._act.policies import read_statuses
-    from pydamon._cli.screen import show_wrapped
-    from pydamon._show.results.service import StatusView
+    from pydamon._cli.streams import show_wrapped
+    from pydamon._show.results.schemes import StatusView
 
     statuses = read_statuses()
     for name in args.names:

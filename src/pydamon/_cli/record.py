@@ -12,11 +12,19 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from pydamon._cli.command import Args, NewFile, argument, command, eprint, option, show_warnings
+from pydamon._cli.command import (
+    Args,
+    NewFile,
+    argument,
+    command,
+    eprint,
+    handling,
+    option,
+    show_warnings,
+)
 from pydamon._cli.options import force_option, monitoring_options, options_from
-from pydamon._cli.signals import handling
+from pydamon._model.display import printable
 from pydamon._model.errors import UsageError
-from pydamon._model.names import printable
 from pydamon._model.units import format_cpu, format_duration, format_size
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ def convert(args: Args) -> int:
 
     pydamon recognises the format of SOURCE by its content.
     """
-    from pydamon._cli.rewriting import open_source, rewrite
+    from pydamon._cli.streams import open_source, rewrite
 
     return rewrite(open_source(args.source), args)
 
@@ -66,7 +66,7 @@ def slice_(args: Args) -> int:
 
     Snapshots and regions that overlap the selected part are kept whole.
     """
-    from pydamon._cli.rewriting import open_source, rewrite
+    from pydamon._cli.streams import open_source, rewrite
     from pydamon._data.analysis.where import never_empty
 
     file = open_source(args.source)
@@ -99,7 +99,7 @@ def merge(args: Args) -> int:
     Snapshots are in the order of time. The column `host` tells the hosts apart. A recording without
     a host name gets the name of its file as its host.
     """
-    from pydamon._cli.rewriting import rewrite, source_path
+    from pydamon._cli.streams import rewrite, source_path
     from pydamon._data.formats.reader import merge_recordings
 
     return rewrite(merge_recordings([source_path(source) for source in args.sources]), args)
@@ -114,7 +114,7 @@ def cat(args: Args) -> int:
     pydamon cat pydamon.damon | jq 'select(.nr_accesses > 10) | .mapping'
     pydamon cat --format csv fleet/ | head
     """
-    from pydamon._cli.rewriting import open_source, rewrite
+    from pydamon._cli.streams import open_source, rewrite
 
     args.target = Path("-")
     return rewrite(open_source(args.source), args)

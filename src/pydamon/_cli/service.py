@@ -13,12 +13,11 @@ from typing import Any
 import attrs
 
 from pydamon._act.policies import Config, Monitoring, Service, StatusFile, TargetSelection
-from pydamon._cli.command import Args, eprint, print_json, show_warnings
-from pydamon._cli.screen import show_wrapped
-from pydamon._cli.signals import handling
+from pydamon._cli.command import Args, eprint, handling, print_json, show_warnings
+from pydamon._cli.streams import show_wrapped
 from pydamon._model.errors import UsageError
 from pydamon._model.units import parse_duration_ns
-from pydamon._show.results.service import StatusView, status_line
+from pydamon._show.results.schemes import StatusView, status_line
 
 __all__ = ["monitoring_from", "run_service", "target_from", "with_given"]
 

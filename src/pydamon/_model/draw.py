@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 from pydamon._model.adjust import disjoint
 from pydamon._model.ranges import PAGE_SIZE, contains
 from pydamon._model.regions import RegionTable, join_regions
-from pydamon._model.runs import Runs, running_total
+from pydamon._model.runs import Runs, is_in, running_total, unique
 from pydamon._model.stretches import Stretches
-from pydamon._model.unique import is_in, unique
 
 __all__ = ["draw", "draw_many", "redraw"]
 

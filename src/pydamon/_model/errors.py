@@ -15,7 +15,7 @@ Every message says what failed and why; `hint`, where there is one, says what to
 
 from __future__ import annotations
 
-from pydamon._model.names import printable
+from pydamon._model.display import printable
 
 __all__ = [
     "KernelError",

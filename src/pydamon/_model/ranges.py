@@ -12,8 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.runs import Runs, expand, running_total
-from pydamon._model.unique import unique
+from pydamon._model.runs import Runs, expand, running_total, unique
 
 __all__ = [
     "EMPTY",
@@ -176,10 +175,10 @@ def bytes_below(ranges: Ranges, address: _Addresses) -> NDArray[np.int64]:
 def address_at(ranges: Ranges, position: NDArray[np.int64]) -> _Addresses:
     """The inverse of `bytes_below`: the address of the byte with so many bytes of *ranges* below.
 
-    A *position* is at least 0, and less than the bytes of all ranges.
+    A *position* is at least 0. Where it is the bytes of all ranges, the address is their end.
     """
     before = running_total(ranges[:, 1] - ranges[:, 0])
-    at = np.searchsorted(before[1:], position, side="right")
+    at = np.minimum(np.searchsorted(before[1:], position, side="right"), len(ranges) - 1)
     address: _Addresses = ranges[at, 0] + position - before[at]
     return address
 

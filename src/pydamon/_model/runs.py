@@ -1,15 +1,34 @@
-"""Runs of rows that belong together, such as equal values side by side; and groups of rows."""
+"""Runs of rows that belong together, such as equal values side by side; and sets of integers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Runs", "expand", "group_bounds", "running_total", "true_runs"]
+__all__ = ["Runs", "expand", "group_bounds", "is_in", "running_total", "true_runs", "unique"]
+
+T = TypeVar("T", bound=np.integer)
+
+
+def unique(values: NDArray[T]) -> NDArray[T]:
+    """Return the distinct values, sorted."""
+    ordered = np.sort(values, axis=None)
+    is_first = np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]
+    distinct: NDArray[T] = ordered[is_first]
+    return distinct
+
+
+def is_in(values: NDArray[T], ordered: NDArray[T]) -> NDArray[np.bool_]:
+    """Return for each value whether *ordered* (sorted) has it."""
+    if not len(ordered):
+        return np.zeros(len(values), np.bool_)
+    place = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
+    is_there: NDArray[np.bool_] = ordered[place] == values
+    return is_there
 
 
 class Runs:

@@ -16,6 +16,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
+from pydamon._model.ranges import union
+
 __all__ = ["Buffer", "find_buffers", "kinds", "spans_of"]
 
 _KINDS = {
@@ -218,22 +220,14 @@ _BySpans: TypeAlias = dict[tuple[tuple[int, int], ...], tuple[str, list[str]]]
 
 def _note(by_spans: _BySpans, name: str, value: Any, min_bytes: int) -> None:
     """Enter an object if it is large enough, or another name of an object that is there."""
-    spans = _union(spans_of(value))
+    spans = tuple(spans_of(value))
+    if len(spans) > 1:
+        spans = tuple((start, end) for start, end in union(np.array(spans, np.int64)).tolist())
     if sum(end - start for start, end in spans) < min_bytes:
         return
     _, names = by_spans.setdefault(spans, (type(value).__name__, []))
     if name and name not in names:
         names.append(name)
-
-
-def _union(spans: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    joined: list[tuple[int, int]] = []
-    for start, end in sorted(spans):
-        if joined and start <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-        else:
-            joined.append((start, end))
-    return tuple(joined)
 
 
 def _without_parts(buffers: list[Buffer]) -> list[Buffer]:

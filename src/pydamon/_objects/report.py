@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pydamon._data.recording import Recording
 from pydamon._model.display import Displayable
+from pydamon._model.ranges import amount_within
 from pydamon._model.regions import PAGE_SIZE
 from pydamon._objects.buffers import Buffer
 
@@ -200,9 +201,10 @@ def _touched(recording: Recording, buffers: Sequence[Buffer]) -> _Windows:
     for index, snapshot in enumerate(recording.snapshots()):
         rss_bytes = sum(footprint.rss_bytes for footprint in snapshot.footprints)
         resident_bytes = rss_bytes or resident_bytes
+        regions = np.column_stack([snapshot.start, snapshot.end])
         seen_bytes = snapshot.size * (1 - snapshot.classes.unseen_share)
         for into, amount in ((touched, snapshot.touched_bytes), (seen, seen_bytes)):
-            within = _within(snapshot.start, snapshot.end, amount, start, end)
+            within = amount_within(regions, amount, start, end)
             into[index] = np.bincount(owner, within, len(buffers))
     whole = np.bincount(owner, end - start, len(buffers))
     return _Windows(
@@ -236,20 +238,3 @@ def _whole_pages(span: tuple[int, int]) -> tuple[int, int]:
     """The whole pages of a span: other objects may share the pages at its ends."""
     start = -(-span[0] // PAGE_SIZE) * PAGE_SIZE
     return start, max(start, span[1] // PAGE_SIZE * PAGE_SIZE)
-
-
-def _within(
-    region_start: NDArray[np.int64],
-    region_end: NDArray[np.int64],
-    amount: NDArray[np.int64] | NDArray[np.float64],
-    start: NDArray[np.int64],
-    end: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """The *amount* of regions that lies within spans, if it is spread evenly over each region."""
-    if not len(region_start):
-        return np.zeros(len(start))
-    points = np.stack([region_start, region_end], axis=1).ravel()
-    below = np.repeat(np.cumsum(amount), 2).astype(np.float64)
-    below[::2] -= amount
-    within: NDArray[np.float64] = np.interp(end, points, below) - np.interp(start, points, below)
-    return within

@@ -19,7 +19,7 @@ from pydamon._model.errors import ProbeUnavailable
 from pydamon._model.regions import PAGE_SIZE
 from pydamon._objects.buffers import Buffer, find_buffers
 from pydamon._objects.report import ObjectReport, attribute
-from pydamon._observe.probes import PROBES
+from pydamon._observe.probes.registry import PROBES
 
 __all__ = ["Watch", "watch"]
 

@@ -1,19 +1,21 @@
-"""The seam of the engines: what a monitor is and can do, whoever takes the samples."""
+"""The seam of the engines: what to monitor, and what a monitor is, whoever takes the samples."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
 
 from pydamon._model.attrs import Attrs
 from pydamon._model.closing import Closing
 from pydamon._model.errors import ProbeUnavailable, UsageError
 from pydamon._model.snapshot import Snapshot, Target
 from pydamon._model.units import parse_duration_ns
+from pydamon._observe.linux.procfs import Rule
 from pydamon._observe.options import MonitorOptions
-from pydamon._observe.targets import Layout
+from pydamon._observe.targets import Layout, Members, PaddrSpace, VaddrSpace
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,9 +24,68 @@ if TYPE_CHECKING:
     from pydamon._model.regions import Ranges
     from pydamon._model.schemes import Scheme, SchemeStats
     from pydamon._observe.linux.process import Process
-    from pydamon._observe.selection import Selection
 
-__all__ = ["Engine", "Monitor", "PageControl", "SchemeRunner"]
+__all__ = [
+    "Engine",
+    "Monitor",
+    "PageControl",
+    "PhysicalMemory",
+    "Processes",
+    "SchemeRunner",
+    "Selection",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """The virtual memory of processes, named by pid or by a function that lists their pids.
+
+    With `children`, processes that they start are monitored too. `ranges` limits monitoring to
+    these bytes of a single process.
+    """
+
+    pids: tuple[int, ...] | Members
+    children: bool = True
+    ranges: tuple[tuple[int, int], ...] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        pids: int | Iterable[int] | Members,
+        *,
+        children: bool = True,
+        ranges: Sequence[tuple[int, int]] | None = None,
+    ) -> Self:
+        """A selection that can be opened more than once, even if *pids* is an iterator."""
+        if isinstance(pids, int):
+            pids = (pids,)
+        return cls(
+            pids if callable(pids) else tuple(pids),
+            children,
+            None if ranges is None else tuple(ranges),
+        )
+
+    def open(self, rule: Rule) -> VaddrSpace:
+        """Find the processes and what they map; raises `TargetError` and `UsageError`."""
+        return VaddrSpace(self.pids, rule=rule, children=self.children, ranges=self.ranges)
+
+
+@dataclass(frozen=True, slots=True)
+class PhysicalMemory:
+    """Physical memory: all, or that of some nodes.
+
+    With a `cgroup`, only memory that is charged to it counts as touched.
+    """
+
+    nodes: tuple[int, ...] = ()
+    cgroup: str | None = None
+
+    def open(self) -> PaddrSpace:
+        """Find the memory; raises `TargetError` and `UsageError`."""
+        return PaddrSpace(self.nodes)
+
+
+Selection: TypeAlias = Processes | PhysicalMemory
 
 
 class Engine(Protocol):

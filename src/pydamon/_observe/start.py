@@ -9,11 +9,10 @@ from typing import Unpack
 
 from pydamon._model.errors import ProbeUnavailable, UsageError
 from pydamon._observe.kernel.engine import KernelEngine
-from pydamon._observe.monitor import Engine, Monitor
+from pydamon._observe.monitor import Engine, Monitor, PhysicalMemory, Processes, Selection
 from pydamon._observe.options import CommonOptions, MonitorOptions, with_common
-from pydamon._observe.probes import PROBES
+from pydamon._observe.probes.registry import PROBES
 from pydamon._observe.sampling import SamplingEngine
-from pydamon._observe.selection import PhysicalMemory, Processes, Selection
 from pydamon._observe.targets import Members
 
 __all__ = ["AUTO", "ENGINES", "monitor", "monitor_physical", "throttled_restarts"]
@@ -74,11 +73,13 @@ def monitor(
 
     Examples
     --------
-    Watch a process for ten seconds::
+    Watch a process for ten seconds:
 
-        with pydamon.monitor(pid, sample="5ms", aggr="100ms") as mon:
-            for snapshot in mon.run("10s"):
-                print(snapshot.working_set(), snapshot.hottest(5))
+    ```python
+    with pydamon.monitor(pid, sample="5ms", aggr="100ms") as mon:
+        for snapshot in mon.run("10s"):
+            print(snapshot.working_set(), snapshot.hottest(5))
+    ```
 
     Unknown engines are refused before anything starts:
 
@@ -128,10 +129,10 @@ def monitor_physical(
 
     Examples
     --------
-    ::
-
-        with pydamon.monitor_physical(nodes=[1]) as mon:
-            *_, snapshot = mon.run("10s")
+    ```python
+    with pydamon.monitor_physical(nodes=[1]) as mon:
+        *_, snapshot = mon.run("10s")
+    ```
     """
     selection = PhysicalMemory(tuple(nodes), cgroup)
     return ENGINES[KernelEngine.name].open(selection, with_common(options, common))

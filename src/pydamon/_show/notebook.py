@@ -13,7 +13,7 @@ from pydamon._model.display import Displayable
 from pydamon._model.errors import PydamonError, UsageError
 from pydamon._objects import Watch
 from pydamon._show.results import html_of
-from pydamon._show.results.objects import CellUse
+from pydamon._show.results.mappings import CellUse
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from pydamon._bench import spinning
-from pydamon._observe.linux.maps import parse_maps, read_maps
 from pydamon._observe.linux.process import Process
+from pydamon._observe.linux.procfs import parse_maps, read_maps
 from pydamon._observe.probes.ebpf.probe import EbpfProbe
 from pydamon._workloads.rates import running_rates
 from tests.integration.conftest import needs

@@ -6,8 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon._act.runtime.candidates import matching
-from pydamon._act.runtime.filters import filtered
+from pydamon._act.runtime.candidates import filtered, matching
 from pydamon._model.ranges import PAGE_SIZE, cut_at
 from pydamon._model.regions import RegionTable, reset_age
 from pydamon._model.schemes import AccessPattern, Filter

@@ -8,11 +8,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from pydamon._act import memory as refusals
 from pydamon._act.actions.base import Effect
-from pydamon._act.memory import Refusal, TargetMemory
-from pydamon._act.runtime import pauses, refusals
+from pydamon._act.memory import Refusal, Refusals, TargetMemory
+from pydamon._act.runtime import pauses
 from pydamon._act.runtime.pauses import GuardState, WatermarkState
-from pydamon._act.runtime.refusals import Refusals
 from pydamon._model.schemes import Guard, Watermarks
 
 _S = 10**9

@@ -22,7 +22,7 @@ from pydamon._model.snapshot import Cost, Footprint, Target
 from pydamon._show.frames import HeatMapCache, fold, frame_of
 from pydamon._show.metrics import Metrics
 from pydamon._show.notebook import to_html
-from pydamon._show.pictures.svg import heatmap_svg
+from pydamon._show.pictures.draw import heatmap_svg
 from pydamon._show.top.heat import HeatPanel, HeatShown
 from pydamon._show.web.app import Encoder
 from tests.recordings import MIB, record, snapshot

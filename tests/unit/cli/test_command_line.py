@@ -108,7 +108,7 @@ def test_help_takes_at_most_15_times_an_empty_python(words: tuple[str, ...]) -> 
 
 def test_choices_of_options_match_the_packages() -> None:
     assert (AUTO, *ENGINES) == choices.ENGINES
-    assert ("auto", *(probe.name for probe in PROBES)) == choices.PROBES
+    assert ("auto", *(probe.name for probe in PROBES)) == choices.PROBES  # under their own names
     assert get_args(analysis.By) == choices.HISTOGRAMS
     assert tuple(analysis.SORT_KEYS) == choices.SORT_KEYS
     assert (*TOOLS, EXACT, KERNEL) == choices.TOOLS

@@ -137,7 +137,7 @@ def test_an_error_of_the_system_is_one_line(
     error: OSError, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # The error must come from below the command, wherever that is.
-    monkeypatch.setattr("pydamon._cli.rewriting.open_source", Mock(side_effect=error))
+    monkeypatch.setattr("pydamon._cli.streams.open_source", Mock(side_effect=error))
     assert complaint(capsys, "convert", "a", "b").startswith(f"pydamon: {line}")
 
 

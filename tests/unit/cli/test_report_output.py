@@ -174,6 +174,6 @@ def test_slow_reading_shows_progress(
     assert run_report("wss", report_path) == 0
     assert capsys.readouterr().err == ""
     for name in ("_PROGRESS_AFTER_S", "_PROGRESS_EVERY_S"):
-        monkeypatch.setattr(f"pydamon._cli.rewriting.{name}", -1.0)
+        monkeypatch.setattr(f"pydamon._cli.streams.{name}", -1.0)
     assert run_report("wss", report_path) == 0
     assert capsys.readouterr().err == f"\r\x1b[Kreading {report_path}: 90 regions\r\x1b[K"

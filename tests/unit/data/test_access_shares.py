@@ -31,7 +31,7 @@ from pydamon._model.schemes import Weights
 from pydamon._model.shares import counted_shares, stored_shares
 from pydamon._model.snapshot import Target
 from pydamon._show.frames.build import frame_of
-from pydamon._show.metrics.figures import figures_of
+from pydamon._show.metrics.collector import figures_of
 from pydamon.policies import Stat
 from tests.recordings import MIB, record, snapshot
 

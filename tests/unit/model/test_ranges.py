@@ -120,6 +120,7 @@ def test_bytes_below_and_its_inverse(some: Ranges) -> None:
     assert below == [len([b for b in bytes_of(some) if b < at]) for at in EVERYWHERE]
     if len(some):
         assert address_at(some, np.arange(size_of(some))).tolist() == sorted(bytes_of(some))
+        assert address_at(some, np.array([size_of(some)])).tolist() == [some[-1, 1]]
 
 
 @given(ranges())

@@ -1,4 +1,4 @@
-"""Runs of equal rows and groups of rows, against Python's own loops."""
+"""Runs, groups and sets of numbers, against Python's own loops and NumPy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon._model.runs import Runs, expand, group_bounds, running_total, true_runs
+from pydamon._model.runs import Runs, expand, group_bounds, is_in, running_total, true_runs, unique
 
 values = st.lists(st.integers(0, 2), max_size=20)
 
@@ -80,3 +80,17 @@ def test_running_total(amounts: list[int], data: st.DataObject) -> None:
     first = data.draw(st.integers(0, len(amounts)))
     beyond = data.draw(st.integers(first, len(amounts)))
     assert total[beyond] - total[first] == sum(amounts[first:beyond])
+
+
+@given(st.lists(st.lists(st.integers(-3, 3), min_size=2, max_size=2)))
+def test_distinct_values_are_those_of_numpy(rows: list[list[int]]) -> None:
+    values = np.array(rows, np.int64).reshape(-1, 2)
+    assert unique(values).tolist() == np.unique(values).tolist()
+    assert unique(values[:, 0].astype(np.uint32)).dtype == np.uint32
+
+
+@given(st.lists(st.integers(-3, 9)), st.lists(st.integers(-3, 9)))
+def test_membership_is_that_of_numpy(values: list[int], others: list[int]) -> None:
+    ordered = np.sort(np.array(others, np.int64))
+    is_there = is_in(np.array(values, np.int64), ordered)
+    assert is_there.tolist() == np.isin(np.array(values, np.int64), ordered).tolist()

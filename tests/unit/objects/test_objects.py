@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from pydamon._objects import Buffer, ObjectReport, find_buffers, watch
-from pydamon._observe.linux.maps import parse_maps, read_maps
+from pydamon._observe.linux.procfs import parse_maps, read_maps
 from tests.integration.conftest import needs
 
 MIB = 1 << 20

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import pydamon
 from pydamon import Attrs, CommonOptions, MonitorOptions, UsageError
-from pydamon._observe.linux.maps import Rule
+from pydamon._observe.linux.procfs import Rule
+from pydamon._observe.monitor import PhysicalMemory, Processes
 from pydamon._observe.options import with_common
-from pydamon._observe.selection import PhysicalMemory, Processes
 from pydamon._observe.start import ENGINES
 
 

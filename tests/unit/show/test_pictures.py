@@ -12,7 +12,7 @@ from PIL import Image
 
 from pydamon import RecordingError, UsageError, analysis
 from pydamon._show.pictures import PICTURES
-from pydamon._show.scales import PALETTE
+from pydamon._show.text import PALETTE
 from tests.recordings import MIB, record, snapshot, target
 
 APP = target(

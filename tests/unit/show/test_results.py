@@ -14,8 +14,8 @@ from pydamon import analysis
 from pydamon._data.recording import Recording
 from pydamon._model.snapshot import Snapshot, Target
 from pydamon._show.results.heatmap import heatmap_cells
-from pydamon._show.results.snapshot import region_lines
-from pydamon._show.results.summary import SummaryView
+from pydamon._show.results.recording import SummaryView
+from pydamon._show.results.regions import region_lines
 from tests.recordings import BEGIN_NS, MIB, record, snapshot, target
 
 APP = target(

@@ -19,7 +19,7 @@ from rich.console import Console
 
 import pydamon
 from pydamon import Recording, RecordingFile, analysis
-from pydamon._act.kernel import KernelScheme
+from pydamon._act.apply import KernelScheme
 from pydamon._cli.main import main
 from pydamon._model.display import Displayable
 from pydamon._objects import Buffer, ObjectReport, ObjectUse

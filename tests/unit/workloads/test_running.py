@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import pydamon
-from pydamon._observe.linux.maps import parse_maps, read_maps
 from pydamon._observe.linux.process import Process
+from pydamon._observe.linux.procfs import parse_maps, read_maps
 from pydamon._observe.probes.ebpf.probe import EbpfProbe
 from pydamon.workloads import PATTERNS, Workload, parse, pattern
 from tests.integration.conftest import MIB, needs

@@ -1,30 +1,20 @@
-"""Actions: one file each (or a few that belong together), and one line here."""
+"""Actions: a module each (or for a few that belong together), and a line in `ACTIONS`.
+
+That table is in `_model/schemes/scheme.py`: a scheme checks names without loading the actions.
+"""
 
 from __future__ import annotations
 
-from pydamon._act.actions.base import Action, MemoryAction, Stat
-from pydamon._act.actions.call import Call
-from pydamon._act.actions.huge import Collapse, Hugepage, Nohugepage
-from pydamon._act.actions.migrate import MigrateCold, MigrateHot
-from pydamon._act.actions.reclaim import Cold, LruDeprio, LruPrio, Pageout, Willneed
-from pydamon._model.schemes.scheme import Scheme
+from pkgutil import resolve_name
+
+from pydamon._act.actions.base import Action, Call, MemoryAction
+from pydamon._model.schemes.scheme import ACTIONS, Scheme
 
 __all__ = ["ACTION_TYPES", "Action", "action_of"]
 
-_TYPES: tuple[type[MemoryAction], ...] = (
-    Stat,
-    Pageout,
-    Cold,
-    Willneed,
-    Hugepage,
-    Nohugepage,
-    Collapse,
-    LruPrio,
-    LruDeprio,
-    MigrateHot,
-    MigrateCold,
-)
-ACTION_TYPES = {kind.name: kind for kind in _TYPES}
+ACTION_TYPES: dict[str, type[MemoryAction]] = {
+    name: resolve_name(f"{__name__}.{place}") for name, place in ACTIONS.items()
+}
 """Every action by name."""
 
 

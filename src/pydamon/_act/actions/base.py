@@ -1,4 +1,4 @@
-"""Actions: what a scheme does to a part of a target's memory; and `stat`, which only counts."""
+"""Actions: what a scheme does to a part of a target's memory, also by a user's function."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from pydamon._act.memory import Refusal, TargetMemory, refusal_of
-from pydamon._model.errors import PydamonError
+from pydamon._model.errors import PydamonError, SchemeError
 from pydamon._model.ranges import size_of
 from pydamon._model.regions import PAGE_SIZE, Ranges
-from pydamon._model.schemes.scheme import Scheme
+from pydamon._model.schemes.scheme import ActionFunction, Scheme
 from pydamon._model.snapshot import SnapshotRegion
 from pydamon._observe.linux import madvise
 
 __all__ = [
     "Action",
+    "Call",
     "Effect",
     "MemoryAction",
     "Part",
@@ -183,3 +184,35 @@ class Stat(MemoryAction):
 
     def act(self, memory: TargetMemory, ranges: Ranges) -> int:
         return size_of(ranges)
+
+
+class Call(Action):
+    """Calls a function with each region; the function says for how many bytes it did something.
+
+    Raises `SchemeError` for a scheme whose filters decide about pages. Exceptions of the function
+    end the scheme: they are the user's.
+    """
+
+    hot_first = True
+    needs_process = False
+    sees_pages = False
+    by_region = True
+    failures = ()
+
+    def __init__(self, function: ActionFunction, scheme: Scheme) -> None:
+        if not all(rule.is_core for rule in scheme.filters):
+            raise SchemeError(
+                "filters: a function is called with regions, and only addr and target decide "
+                "about regions"
+            )
+        self.name = scheme.label
+        self._function = function
+
+    def apply(self, part: Part) -> Effect:
+        """Call the function with the region of a part."""
+        size_bytes = self._function(part.region())
+        return Effect(part.passed, part.size if size_bytes is None else int(size_bytes))
+
+    def foresee(self, part: Part) -> Effect:
+        """All of the part: nobody knows what the function would do."""
+        return Effect(part.passed, part.size)

@@ -10,7 +10,7 @@ from pydamon._act.memory import Refusal, TargetMemory
 from pydamon._model.ranges import covered, size_of
 from pydamon._model.regions import PAGE_SIZE, Ranges
 from pydamon._observe.linux.madvise import MADV_COLD, MADV_COLLAPSE
-from pydamon._observe.linux.pages import HUGE, PRESENT, PageRuns
+from pydamon._observe.linux.pagemap import HUGE, PRESENT, PageRuns
 from pydamon._observe.linux.procfs import read, status_of
 
 __all__ = ["HUGE_BYTES", "Collapse", "Hugepage", "Nohugepage"]

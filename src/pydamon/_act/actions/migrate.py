@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +17,12 @@ from pydamon._model.errors import SchemeError
 from pydamon._model.ranges import join
 from pydamon._model.regions import PAGE_SIZE, Ranges
 from pydamon._model.schemes.scheme import Scheme
-from pydamon._observe.linux.pages import PRESENT
+from pydamon._observe.linux.arch import MACHINE, system_call
+from pydamon._observe.linux.pagemap import PRESENT
 
 __all__ = ["MigrateCold", "MigrateHot"]
 
 _NODES = Path("/sys/devices/system/node")
-_NUMBERS = {"x86_64": 279, "aarch64": 239}
 _MPOL_MF_MOVE = 2
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 _syscall.restype = ctypes.c_long
@@ -42,8 +41,8 @@ class _Migrate(MemoryAction):
 
     def __init__(self, scheme: Scheme) -> None:
         super().__init__(scheme)
-        if os.uname().machine not in _NUMBERS:
-            raise SchemeError(f"{self.name}: pydamon cannot move pages on {os.uname().machine} yet")
+        if system_call("move_pages") < 0:
+            raise SchemeError(f"{self.name}: pydamon cannot move pages on {MACHINE} yet")
         nodes = [(place.node, place.weight) for place in scheme.destinations]
         if scheme.target_node is not None and not nodes:
             nodes = [(scheme.target_node, 1)]
@@ -128,6 +127,5 @@ def _move(
 
 def _call(pid: int, count: int, address: int, nodes: int | None, status: int) -> int:
     """One bare call: 0, or the errno."""
-    number = _NUMBERS[os.uname().machine]
-    done = _syscall(number, pid, count, address, nodes, status, _MPOL_MF_MOVE)
+    done = _syscall(system_call("move_pages"), pid, count, address, nodes, status, _MPOL_MF_MOVE)
     return ctypes.get_errno() if done < 0 else 0

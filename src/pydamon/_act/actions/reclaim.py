@@ -17,7 +17,7 @@ from pydamon._model.ranges import intersect, size_of, subtract, union
 from pydamon._model.regions import PAGE_SIZE, Ranges
 from pydamon._model.schemes.scheme import Scheme
 from pydamon._observe.linux.madvise import MADV_COLD, MADV_PAGEOUT, MADV_WILLNEED
-from pydamon._observe.linux.pages import HUGE, PRESENT, SWAPPED
+from pydamon._observe.linux.pagemap import HUGE, PRESENT, SWAPPED
 
 __all__ = ["Cold", "LruDeprio", "LruPrio", "Pageout", "Willneed"]
 

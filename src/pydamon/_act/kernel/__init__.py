@@ -1,4 +1,4 @@
-"""The kernel acts: schemes that its DAMON carries out, and its own modules that use DAMON."""
+"""The kernel acts: its own modules that use DAMON."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ from pydamon._act.kernel.modules import (
     StatStatus,
 )
 from pydamon._act.kernel.parameters import LruSortParameters, ReclaimParameters
-from pydamon._act.kernel.schemes import KernelScheme, KernelSchemes
 
 __all__ = [
-    "KernelScheme",
-    "KernelSchemes",
     "LruSortModule",
     "LruSortParameters",
     "ModuleStatus",

@@ -248,12 +248,12 @@ class ReclaimModule(_TunableModule[ReclaimParameters]):
 
     Examples
     --------
-    ::
-
-        module = pydamon.ReclaimModule()
-        module.start(pydamon.ReclaimParameters(min_age="1min", quota_bytes="64M"))
-        print(module.status().counters)
-        module.stop()
+    ```python
+    module = pydamon.ReclaimModule()
+    module.start(pydamon.ReclaimParameters(min_age="1min", quota_bytes="64M"))
+    print(module.status().counters)
+    module.stop()
+    ```
     """
 
     name = "damon_reclaim"
@@ -266,11 +266,11 @@ class LruSortModule(_TunableModule[LruSortParameters]):
 
     Examples
     --------
-    ::
-
-        module = pydamon.LruSortModule()
-        module.start(pydamon.LruSortParameters(cold_min_age="5min"))
-        module.stop()
+    ```python
+    module = pydamon.LruSortModule()
+    module.start(pydamon.LruSortParameters(cold_min_age="5min"))
+    module.stop()
+    ```
     """
 
     name = "damon_lru_sort"
@@ -304,12 +304,12 @@ class StatModule(_Module):
 
     Examples
     --------
-    ::
-
-        module = pydamon.StatModule()
-        module.start()
-        print(module.status().idle_ms[50])
-        module.stop()
+    ```python
+    module = pydamon.StatModule()
+    module.start()
+    print(module.status().idle_ms[50])
+    module.stop()
+    ```
     """
 
     name = "damon_stat"

@@ -9,7 +9,7 @@ from attrs import field, frozen
 from pydamon._act.policies.base import WhileMemoryIsShort
 from pydamon._model.schemes import AccessPattern, Age, Quota, Rate, Scheme, Weights
 from pydamon._model.schemes.fields import Ns, Share, naming, thousandths
-from pydamon._model.schemes.pattern import age, rate
+from pydamon._model.schemes.matching import age, rate
 
 __all__ = ["LruSort"]
 

@@ -9,7 +9,7 @@ from attrs import field, frozen
 from pydamon._act.policies.base import WhileMemoryIsShort
 from pydamon._model.schemes import AccessPattern, Age, Filter, Goal, Guard, Quota, Scheme, Weights
 from pydamon._model.schemes.fields import Share, count, flag, naming, share, size
-from pydamon._model.schemes.pattern import age
+from pydamon._model.schemes.matching import age
 
 __all__ = ["Reclaim"]
 

@@ -54,11 +54,13 @@ class Service(Closing):
 
     Examples
     --------
-    Reclaim the idle memory of a user's processes for an hour::
+    Reclaim the idle memory of a user's processes for an hour:
 
-        config = load_config("reclaim.toml", POLICIES)
-        with Service(lambda: config, duration_ns=3600 * 10**9, report=print) as service:
-            service.run()
+    ```python
+    config = load_config("reclaim.toml", POLICIES)
+    with Service(lambda: config, duration_ns=3600 * 10**9, report=print) as service:
+        service.run()
+    ```
     """
 
     def __init__(

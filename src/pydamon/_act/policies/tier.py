@@ -18,7 +18,7 @@ from pydamon._model.schemes.fields import (
     naming,
     size,
 )
-from pydamon._model.schemes.pattern import age, rate
+from pydamon._model.schemes.matching import age, rate
 
 __all__ = ["Tier"]
 

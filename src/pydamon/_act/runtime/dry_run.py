@@ -13,10 +13,10 @@ from pydamon._act.memory import Refusal, TargetMemory
 from pydamon._act.runtime.candidates import Candidates, rate_fits
 from pydamon._model.ranges import EMPTY, overlaps, subtract, union
 from pydamon._model.regions import PAGE_SIZE, Ranges
-from pydamon._model.schemes.pattern import Bounds
+from pydamon._model.schemes.matching import Bounds
 from pydamon._model.schemes.scheme import SchemeStats
 from pydamon._model.snapshot import Snapshot
-from pydamon._observe.linux.pages import PRESENT
+from pydamon._observe.linux.pagemap import PRESENT
 
 __all__ = ["DryRun"]
 

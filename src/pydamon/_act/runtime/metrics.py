@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pydamon._model.errors import SchemeError
-from pydamon._model.schemes.quota import Goal
+from pydamon._model.schemes.limits import Goal
 from pydamon._observe.linux import procfs
 from pydamon._observe.targets.members import CGROUPS
 

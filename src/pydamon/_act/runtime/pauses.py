@@ -17,9 +17,9 @@ from pydamon._act.runtime.metrics import stalled_ns
 from pydamon._model.errors import SchemeError
 from pydamon._model.ranges import size_of, union
 from pydamon._model.regions import PAGE_SIZE, Ranges
-from pydamon._model.schemes.pattern import Bounds
-from pydamon._model.schemes.pauses import Guard, Watermarks
-from pydamon._observe.linux.pages import PRESENT
+from pydamon._model.schemes.limits import Guard, Watermarks
+from pydamon._model.schemes.matching import Bounds
+from pydamon._observe.linux.pagemap import PRESENT
 from pydamon._observe.targets.members import CGROUPS, cgroup_of
 
 __all__ = ["Cooldown", "GuardState", "WatermarkState"]

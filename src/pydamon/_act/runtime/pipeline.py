@@ -11,18 +11,24 @@ import numpy as np
 from pydamon._act.actions import action_of
 from pydamon._act.actions.base import Effect, Part
 from pydamon._act.applied import Tried
-from pydamon._act.memory import PRIVILEGES, Refusal, TargetMemory
-from pydamon._act.runtime.candidates import Candidates, Run, matching
+from pydamon._act.memory import PRIVILEGES, Refusal, Refusals, TargetMemory
+from pydamon._act.runtime.candidates import (
+    Candidates,
+    Pages,
+    Run,
+    Young,
+    filtered,
+    matching,
+    passing,
+)
 from pydamon._act.runtime.dry_run import DryRun
-from pydamon._act.runtime.filters import Pages, Young, filtered, passing
 from pydamon._act.runtime.metrics import GoalScore, free_memory_share
 from pydamon._act.runtime.pauses import Cooldown, GuardState, WatermarkState
 from pydamon._act.runtime.quota import QuotaState
-from pydamon._act.runtime.refusals import Refusals
 from pydamon._model.display import Displayable
 from pydamon._model.ranges import size_of
 from pydamon._model.regions import PAGE_SIZE, Ranges
-from pydamon._model.schemes.pattern import UNBOUNDED, Bounds
+from pydamon._model.schemes.matching import UNBOUNDED, Bounds
 from pydamon._model.schemes.scheme import Scheme, SchemeStats
 from pydamon._model.snapshot import Snapshot
 from pydamon._model.units import format_duration

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydamon._act.runtime.candidates import Candidates
 from pydamon._model.attrs import feedback
 from pydamon._model.regions import PAGE_SIZE
-from pydamon._model.schemes.quota import Quota, Weights
+from pydamon._model.schemes.limits import Quota, Weights
 from pydamon._model.snapshot import Snapshot
 
 __all__ = ["MAX_SCORE", "QuotaState", "lowest_served", "scores"]

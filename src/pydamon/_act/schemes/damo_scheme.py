@@ -25,10 +25,16 @@ from pydamon._act.schemes.damo_units import (
 from pydamon._model.errors import UsageError
 from pydamon._model.plain import Node, shown
 from pydamon._model.schemes.fields import Ns, one_of
-from pydamon._model.schemes.filters import FILTERS, Filter
-from pydamon._model.schemes.pattern import AccessPattern
-from pydamon._model.schemes.pauses import WATERMARK_METRICS, Watermarks
-from pydamon._model.schemes.quota import METRICS, TUNERS, Goal, Quota, Weights
+from pydamon._model.schemes.limits import (
+    METRICS,
+    TUNERS,
+    WATERMARK_METRICS,
+    Goal,
+    Quota,
+    Watermarks,
+    Weights,
+)
+from pydamon._model.schemes.matching import FILTERS, AccessPattern, Filter
 from pydamon._model.schemes.scheme import ACTIONS, Destination, Scheme
 
 __all__ = ["SCHEME_KEYS", "read_scheme"]

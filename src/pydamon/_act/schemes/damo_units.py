@@ -16,7 +16,7 @@ from pydamon._model.errors import UsageError
 from pydamon._model.plain import near, shown
 from pydamon._model.rates import Rate
 from pydamon._model.schemes.fields import Ns, Share
-from pydamon._model.schemes.pattern import UNBOUNDED, Age
+from pydamon._model.schemes.matching import UNBOUNDED, Age
 
 __all__ = [
     "Value",

@@ -9,7 +9,7 @@ import click
 
 from pydamon._cli.command import Args, Choice, Parsed, option, print_json
 from pydamon._cli.options import HISTOGRAMS, SORT_KEYS, recording_options
-from pydamon._cli.reports.command import report_command
+from pydamon._cli.reports import report_command
 from pydamon._model.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def access(args: Args) -> int:
     """
     from pydamon._cli.reports.base import open_recording, show
     from pydamon._data import analysis
-    from pydamon._show.results.temperatures import TemperaturesView
+    from pydamon._show.results.regions import TemperaturesView
 
     recording = open_recording(args)
     if args.histogram:

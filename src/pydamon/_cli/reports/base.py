@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pydamon._cli.command import Args, eprint
-from pydamon._cli.rewriting import WithProgress, open_source
-from pydamon._cli.screen import console, show
+from pydamon._cli.streams import WithProgress, console, open_source, show
 from pydamon._data.analysis import Bytes, where
 from pydamon._data.formats.output import replacing
 from pydamon._data.recording import DerivedFile, Recording, RecordingFile

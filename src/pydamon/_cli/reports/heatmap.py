@@ -9,7 +9,7 @@ import click
 
 from pydamon._cli.command import Args, Parsed, eprint, option, print_json
 from pydamon._cli.options import force_option, recording_options
-from pydamon._cli.reports.command import report_command
+from pydamon._cli.reports import report_command
 from pydamon._model.errors import UsageError
 from pydamon._model.units import format_size, parse_address_range, parse_duration_ns
 

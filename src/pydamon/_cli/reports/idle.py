@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydamon._cli.command import Args, Parsed, option, print_json
 from pydamon._cli.options import recording_options
-from pydamon._cli.reports.command import report_command
+from pydamon._cli.reports import report_command
 from pydamon._model.units import parse_duration_ns
 
 __all__ = ["idle"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydamon._cli.command import Args, Choice, option, print_json
 from pydamon._cli.options import idle_option, recording_options
-from pydamon._cli.reports.command import report_command
+from pydamon._cli.reports import report_command
 
 if TYPE_CHECKING:
     from pydamon._data import analysis

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pydamon._cli.command import Args, option, print_json
-from pydamon._cli.reports.command import report_command
+from pydamon._cli.reports import report_command
 from pydamon._cli.reports.times import selected_times, times_options
 
 __all__ = ["profile"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydamon._cli.command import Args
 from pydamon._cli.options import recording_options
-from pydamon._cli.reports.command import report_command
+from pydamon._cli.reports import report_command
 
 if TYPE_CHECKING:
     from pydamon._data.recording import Recording
@@ -21,7 +21,7 @@ __all__ = ["regions"]
 def regions(args: Args) -> int:
     """Print every region of every snapshot."""
     from pydamon._cli.reports.base import open_recording
-    from pydamon._show.results.snapshot import region_lines
+    from pydamon._show.results.regions import region_lines
 
     began_ns: int | None = None
     for part in open_recording(args).sorted():

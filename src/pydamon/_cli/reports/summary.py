@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydamon._cli.command import Args, option, print_json
 from pydamon._cli.options import idle_option, recording_options
-from pydamon._cli.reports.command import report_command
+from pydamon._cli.reports import report_command
 
 if TYPE_CHECKING:
     from pydamon._data import analysis
@@ -28,7 +28,7 @@ def summary(args: Args) -> int:
     from pydamon._data import analysis
     from pydamon._show.results.heatmap import heatmap_cells
     from pydamon._show.results.mappings import MappingsView
-    from pydamon._show.results.summary import SummaryView
+    from pydamon._show.results.recording import SummaryView
 
     recording = open_recording(args)
     summary = analysis.summary(recording, args.idle)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydamon._cli.command import Args, Parsed, option, print_json
 from pydamon._cli.options import recording_options
-from pydamon._cli.reports.command import report_command
+from pydamon._cli.reports import report_command
 from pydamon._model.errors import UsageError
 from pydamon._model.units import parse_duration_ns
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from pydamon._data.recording.recording import Recording
 from pydamon._model.classify import UNKNOWN
-from pydamon._model.ranges import EMPTY, size_of, union
+from pydamon._model.ranges import EMPTY, address_at, bytes_below, size_of, union
 from pydamon._model.regions import Ranges
-from pydamon._model.runs import Runs
+from pydamon._model.runs import Runs, running_total
 
 __all__ = [
     "SURVEY_WINDOWS",
@@ -65,26 +65,16 @@ class AddressAxis:
     @property
     def begins(self) -> NDArray[np.int64]:
         """The position at which each segment begins: shape (n,)."""
-        sizes = self.segments[:, 1] - self.segments[:, 0]
-        begins: NDArray[np.int64] = np.cumsum(sizes) - sizes
+        begins: NDArray[np.int64] = running_total(self.segments[:, 1] - self.segments[:, 0])[:-1]
         return begins
 
     def position(self, address: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the positions of addresses; in a gap, where the next segment begins."""
-        if len(self.segments) == 0:
-            return np.zeros(len(address), np.int64)
-        index = np.searchsorted(self.segments[:, 1], address, side="right")
-        index = np.minimum(index, len(self.segments) - 1)
-        low, high = self.segments[index, 0], self.segments[index, 1]
-        position: NDArray[np.int64] = self.begins[index] + np.clip(address, low, high) - low
-        return position
+        return bytes_below(self.segments, address)
 
     def address(self, position: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the addresses at positions; at the end of a segment, where the next begins."""
-        begins = self.begins
-        index = np.maximum(np.searchsorted(begins, position, side="right") - 1, 0)
-        address: NDArray[np.int64] = self.segments[index, 0] + position - begins[index]
-        return address
+        return address_at(self.segments, position)
 
     def part(self, low: int, high: int) -> AddressAxis:
         """Return the part of the axis between two positions."""

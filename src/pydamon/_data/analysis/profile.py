@@ -17,6 +17,7 @@ from pydamon._data.formats.cpu_samples import CpuSample
 from pydamon._data.recording import AnyRecording
 from pydamon._model.display import Displayable
 from pydamon._model.errors import RecordingError
+from pydamon._model.ranges import contains
 from pydamon._model.runs import running_total
 
 __all__ = ["FunctionShare", "Profile", "Times", "profile", "times"]
@@ -71,10 +72,7 @@ class Times(Displayable):
         ndarray of bool, shape (times,)
             Whether each of them is.
         """
-        stretch = np.searchsorted(self.start_ns, time_ns, side="right") - 1
-        ends_ns = np.append(self.end_ns, 0)[stretch]
-        inside: NDArray[np.bool_] = (stretch >= 0) & (time_ns < ends_ns)
-        return inside
+        return contains(np.column_stack([self.start_ns, self.end_ns]), time_ns)
 
 
 def times(recording: AnyRecording, least_bytes: int = 1) -> Times:

@@ -17,9 +17,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pydamon._data.recording.arrow import string_array
+from pydamon._model.display import blanked
 from pydamon._model.errors import UsageError
 from pydamon._model.filter_fields import FIELDS
-from pydamon._model.names import blanked
 from pydamon._model.rates import Rate
 from pydamon._model.shares import MeasuredRates, reached, significant
 from pydamon._model.units import parse_address, parse_duration_ns, parse_size

@@ -14,7 +14,7 @@ from pydamon._data.recording import Recording
 from pydamon._data.recording.coverage import TargetNumbers
 from pydamon._data.recording.grouping import new_snapshots
 from pydamon._model.classify import RegionClasses
-from pydamon._model.runs import Runs
+from pydamon._model.runs import Runs, group_bounds, running_total
 from pydamon._model.snapshot import Target
 
 __all__ = [
@@ -109,7 +109,7 @@ class TimeSeriesFold:
                 tuple(snapshots.sum(amount) for amount in summed),
             )
         by_target = np.argsort(number, kind="stable")
-        bounds = np.searchsorted(number[by_target], np.arange(len(targets) + 1))
+        bounds = group_bounds(number[by_target], len(targets))
         for index, target in enumerate(targets):
             # A single target has the rows of all together: no copies then.
             rows: slice | NDArray[np.intp] = slice(None)
@@ -144,4 +144,4 @@ def sum_per_target(
 
 
 def _sums(recording: Recording, values: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.diff(np.append(0, np.cumsum(values))[recording.target_offsets])
+    return np.diff(running_total(values)[recording.target_offsets])

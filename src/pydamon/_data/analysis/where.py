@@ -13,8 +13,8 @@ from pydamon._data.analysis.query import Query, measured_rates, parse
 from pydamon._data.analysis.temperature import temperature
 from pydamon._data.recording import DerivedFile, Recording, RecordingFile
 from pydamon._model.classify import UNKNOWN
+from pydamon._model.display import printable
 from pydamon._model.errors import RecordingError
-from pydamon._model.names import printable
 from pydamon._model.shares import rates_hz
 from pydamon._model.units import format_duration
 

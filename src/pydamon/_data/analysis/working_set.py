@@ -21,8 +21,8 @@ from pydamon._data.recording import AnyRecording, Recording
 from pydamon._model.classify import RegionClasses
 from pydamon._model.display import Displayable
 from pydamon._model.errors import UsageError
+from pydamon._model.runs import unique
 from pydamon._model.snapshot import Target
-from pydamon._model.unique import unique
 
 __all__ = [
     "PERCENTILES",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     # The command line needs names and suffixes only, and must not wait for NumPy and Arrow.
     from pydamon._data.formats.base import BatchReader, Format
     from pydamon._data.formats.content import Content
-    from pydamon._data.formats.losses import Holds
+    from pydamon._data.formats.output import Holds
     from pydamon._data.recording import Recording, RecordingInfo
 
 __all__ = ["FORMATS", "RegisteredFormat", "format_for", "format_named", "format_of"]

@@ -11,12 +11,11 @@ import msgspec
 import pyarrow as pa
 
 from pydamon._data.formats import damo_write
+from pydamon._data.formats.base import TargetIds, check_count
 from pydamon._data.formats.content import CHUNK_BYTES, Content, Incomplete
-from pydamon._data.formats.damo_records import TARGET_ID, DamoSnapshot, Record
 from pydamon._data.formats.damo_rows import rows_of
-from pydamon._data.formats.damo_text import ahead, inflated, pieces
-from pydamon._data.formats.losses import Holds
-from pydamon._data.formats.target_ids import TargetIds, check_count
+from pydamon._data.formats.damo_text import TARGET_ID, DamoSnapshot, Record, ahead, inflated, pieces
+from pydamon._data.formats.output import Holds
 from pydamon._data.recording.recording import Recording
 from pydamon._data.recording.schema import RecordingInfo
 from pydamon._model.attrs import Attrs

@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pydamon._data.formats.damo_records import Age, DamoSnapshot, NrAccesses, Record, Region
+from pydamon._data.formats.damo_text import Age, DamoSnapshot, NrAccesses, Record, Region
 from pydamon._data.recording.arrow import dictionary_array
 from pydamon._data.recording.rows import ages_ns, batch_of
 from pydamon._model.classify import UNKNOWN
 from pydamon._model.damo_values import Misread, Value, bytes_of, integers, ns_of, number_of
+from pydamon._model.runs import running_total
 
 __all__ = ["rows_of"]
 
@@ -217,7 +218,7 @@ def _extra(
 ) -> pa.DictionaryArray:
     """The column `extra`: the facts of records; in the first region, also those of its snapshot."""
     facts: dict[int, dict[str, Any]] = {}
-    bytes_before = np.append(0, np.cumsum(size))
+    bytes_before = running_total(size)
     begins, lengths = snapshots.begins, snapshots.lengths
     totals = bytes_before[begins + lengths] - bytes_before[begins]
     for first, snapshot, total in zip(

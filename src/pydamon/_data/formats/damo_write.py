@@ -11,8 +11,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._data.formats.damo_records import attrs_of
-from pydamon._data.formats.losses import (
+from pydamon._data.formats.base import ids_of
+from pydamon._data.formats.damo_text import attrs_of
+from pydamon._data.formats.output import (
     Holds,
     TargetKeys,
     extra_codes,
@@ -22,10 +23,10 @@ from pydamon._data.formats.losses import (
     lost_touched,
     target_begins,
 )
-from pydamon._data.formats.target_ids import ids_of
 from pydamon._data.recording.arrow import unique_rows
 from pydamon._data.recording.recording import Recording
 from pydamon._model.classify import UNKNOWN
+from pydamon._model.runs import running_total
 
 __all__ = ["HOLDS", "SplitRegions", "deflate", "json_text"]
 
@@ -151,7 +152,7 @@ def _snapshots(chunk: Recording, key: _Key) -> Iterator[str]:
     rows = rows[split.index]
     texts = _region_texts(split, extras, codes[rows])
     bounds = np.searchsorted(rows, chunk.snapshot_offsets)
-    totals = np.diff(np.append(0, np.cumsum(split.end - split.start))[bounds])
+    totals = np.diff(running_total(split.end - split.start)[bounds])
     has_regions = np.diff(bounds) > 0
     is_written = has_regions if key.head else has_regions | _has_host(chunk, key.host)
     # Targets of a snapshot may have windows that differ a little.

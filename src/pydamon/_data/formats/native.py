@@ -24,7 +24,7 @@ from pydamon._data.formats.content import (
     Readable,
     check_ratio,
 )
-from pydamon._data.formats.losses import Holds
+from pydamon._data.formats.output import Holds
 from pydamon._data.recording.arrow import POOL
 from pydamon._data.recording.recording import Recording
 from pydamon._data.recording.rows import info_from_rows, split_by_names

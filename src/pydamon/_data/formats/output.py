@@ -1,23 +1,265 @@
-"""Writing whole recordings, in any format."""
+"""Writing whole recordings in any format, and naming the facts that the format cannot hold.
+
+A format with every column holds everything, also columns that are added later. Any other format
+lists the facts that it holds; all other facts of a recording are lost there, and are named.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
+import msgspec
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pydamon._data.formats import format_for, format_named
-from pydamon._data.formats.losses import Losses
+from pydamon._data.recording.arrow import unique_rows
 from pydamon._data.recording.file import AnyRecording
 from pydamon._data.recording.recording import Recording
+from pydamon._data.recording.rows import ages_ns, default_numbers
+from pydamon._data.recording.schema import COLUMNS, EXTRA, RecordingInfo
 from pydamon._data.recording.writer import create_file
+from pydamon._model.attrs import Attrs
+from pydamon._model.classify import UNKNOWN
 from pydamon._model.errors import RecordingError
 
-__all__ = ["replacing", "write_recording"]
+__all__ = [
+    "Holds",
+    "Losses",
+    "PartlyLost",
+    "TargetKeys",
+    "extra_codes",
+    "extras_of",
+    "lost_ages",
+    "lost_names",
+    "lost_touched",
+    "replacing",
+    "target_begins",
+    "write_recording",
+]
+
+PartlyLost: TypeAlias = Callable[[Recording, dict[Any, Any]], Iterable[str]]
+"""Names the columns of a chunk in which something is lost.
+
+The dictionary keeps facts from chunk to chunk.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Holds:
+    """The facts that a format holds.
+
+    It holds `columns` as they are, unless `partly_lost` names them, and of `EXTRA` the keys
+    `extra_keys`. `attrs` are the monitoring attributes that it holds.
+    """
+
+    columns: Set[str]
+    extra_keys: Set[str]
+    attrs: Set[str]
+    partly_lost: PartlyLost
+
+
+class Losses:
+    """The chunks of a recording on their way to a format; `names` are the facts lost there."""
+
+    def __init__(
+        self, holds: Holds | None, info: RecordingInfo, chunks: Iterable[Recording]
+    ) -> None:
+        self._holds = holds
+        self._chunks = chunks
+        self._names: dict[str, None] = {}
+        self._memory: dict[Any, Any] = {}
+        self._is_known = holds is None
+        if holds is not None:
+            self._names |= dict.fromkeys(_lost_facts(holds, info))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Columns, keys of `extra` and facts of the description, once all chunks were read."""
+        order = {name: place for place, name in enumerate(COLUMNS.names)}
+        return tuple(sorted(self._names, key=lambda name: order.get(name, len(order))))
+
+    def __iter__(self) -> Iterator[Recording]:
+        for chunk in self._chunks:
+            if self._holds is not None and not self._is_known:
+                self._names |= dict.fromkeys(_lost_columns(self._holds, chunk))
+                self._names |= dict.fromkeys(_lost_extras(self._holds, chunk))
+                self._names |= dict.fromkeys(self._holds.partly_lost(chunk, self._memory))
+            yield chunk
+        self._is_known = True
+
+
+def _lost_columns(holds: Holds, chunk: Recording) -> Iterator[str]:
+    """The columns that a format does not have, and in which the chunk says something."""
+
+    def given(name: str) -> NDArray[np.int64]:
+        return chunk.column(name).astype(np.int64)
+
+    for field in COLUMNS:
+        if field.name in holds.columns:
+            continue
+        if pa.types.is_dictionary(field.type):
+            used = np.unique(chunk.codes(field.name))
+            names = chunk.names(field.name)
+            is_lost = any(names[code] for code in used.tolist())
+        else:
+            default = default_numbers(field.name, len(chunk.table), given)
+            values = chunk.column(field.name)
+            is_real = values.dtype.kind == "f"  # where NaN is unknown
+            is_lost = not np.array_equal(values, default, equal_nan=is_real)
+        if is_lost:
+            yield field.name
+
+
+def _lost_extras(holds: Holds, chunk: Recording) -> Iterator[str]:
+    """The facts in `extra` that a format does not hold, by the names that other tools use."""
+    if EXTRA.name not in chunk.table.column_names:
+        return
+    extras = extras_of(chunk)
+    for code in np.unique(chunk.codes(EXTRA.name)).tolist():
+        for key, value in extras[code].items():
+            if key in holds.extra_keys:
+                continue
+            if key in ("region", "snapshot", "tail") and isinstance(value, dict):
+                yield from value
+            else:
+                yield f"extra.{key}"
+
+
+def _lost_facts(holds: Holds, info: RecordingInfo) -> Iterator[str]:
+    """The facts about the recording that a format does not hold."""
+    for name in ("commands", "kernel", "hostname", "pydamon_version"):
+        if getattr(info, name):
+            yield name
+    if info.probe != "damo":
+        yield "probe"
+    for field in fields(Attrs):
+        default = getattr(Attrs(), field.name)
+        if field.name not in holds.attrs and getattr(info.attrs, field.name) != default:
+            yield f"attrs.{field.name}"
+
+
+def lost_touched(chunk: Recording) -> Iterator[str]:
+    """The columns that lose something where regions are touched as a whole or not at all."""
+    size = chunk.column("end") - chunk.column("start")
+    touched = chunk.column("touched_bytes")
+    if ((touched > 0) & (touched < size)).any():
+        yield "touched_bytes"  # such a region becomes two, of which the first has all accesses
+    elif ((touched > 0) != (chunk.column("nr_accesses") > 0)).any():
+        yield "nr_accesses"
+
+
+def lost_ages(chunk: Recording) -> Iterator[str]:
+    """The columns that lose something where ages are numbers of aggregations, or unknown."""
+    age, age_ns = chunk.column("age"), chunk.column("age_ns")
+    is_known = age_ns != UNKNOWN
+    counted_ns = ages_ns(age, chunk.column("start_ns"), chunk.column("end_ns"))
+    if (age_ns != counted_ns)[is_known].any():
+        yield "age_ns"
+    if age[~is_known].any():
+        yield "age"
+
+
+def target_begins(chunk: Recording) -> NDArray[np.int64]:
+    """The row at which each target of each snapshot begins, if it has any."""
+    offsets = chunk.target_offsets
+    return offsets[:-1][offsets[1:] > offsets[:-1]]
+
+
+@dataclass(frozen=True, slots=True)
+class TargetKeys:
+    """The targets of a chunk by host and pid.
+
+    `keys` are these pairs, and `first_rows` the row at which each appears first. `index` is that of
+    each target of each snapshot that has rows, and `begins` the row at which it begins.
+    """
+
+    keys: list[tuple[str, int]]
+    first_rows: list[int]
+    index: NDArray[np.int64]
+    begins: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, chunk: Recording) -> TargetKeys:
+        begins = target_begins(chunk)
+        host, pid = chunk.codes("host")[begins], chunk.column("pid")[begins]
+        first, index = unique_rows(host, pid)
+        hosts = chunk.names("host")
+        pairs = zip(host[first].tolist(), pid[first].tolist(), strict=True)
+        keys = [(hosts[code], number) for code, number in pairs]
+        return cls(keys, begins[first].tolist(), index, begins)
+
+
+def lost_names(chunk: Recording, targets: TargetKeys, memory: dict[Any, Any]) -> Iterator[str]:
+    """The columns that lose something where a target is a number, without a name or a host."""
+    hosts_by_pid = memory.setdefault("hosts", {})
+    for host, pid in targets.keys:
+        if hosts_by_pid.setdefault(pid, host) != host:
+            yield "pid"
+    pids, codes = chunk.column("pid"), chunk.codes("target")
+    first, _ = unique_rows(pids, codes)
+    names = chunk.names("target")
+    pairs = zip(pids[first].tolist(), codes[first].tolist(), strict=True)
+    if any(names[code] != f"target {pid}" for pid, code in pairs):
+        yield "target"
+
+
+_EXTRA_TYPES: dict[str, type] = {
+    "record": dict,
+    "tail": dict,
+    "snapshot": dict,
+    "region": dict,
+    "with_pid": int,
+    "perf": dict,
+}
+_PERF_TYPES: dict[str, type] = {"task": str, "target_id": int, "more": str}
+
+_cached: tuple[weakref.ref[Recording], list[dict[str, Any]]] | None = None
+
+
+def extras_of(chunk: Recording) -> list[dict[str, Any]]:
+    """The facts in each word of the column `extra`, as far as a reader here may have written them.
+
+    Writers ask for them several times a chunk: the last answer is kept as long as its chunk.
+    """
+    global _cached  # noqa: PLW0603
+    if EXTRA.name not in chunk.table.column_names:
+        return [{}]
+    if _cached is None or _cached[0]() is not chunk:
+        _cached = weakref.ref(chunk), [_facts_in(word) for word in chunk.names(EXTRA.name)]
+    return _cached[1]
+
+
+def extra_codes(chunk: Recording) -> NDArray[np.int32]:
+    """Which of `extras_of` each row has."""
+    if EXTRA.name not in chunk.table.column_names:
+        return np.zeros(len(chunk.table), np.int32)
+    return chunk.codes(EXTRA.name)
+
+
+def _facts_in(word: str) -> dict[str, Any]:
+    try:
+        document = msgspec.json.decode(word) if word else {}
+    except (msgspec.MsgspecError, RecursionError):
+        return {}
+    facts = _of_types(document, _EXTRA_TYPES)
+    if "perf" in facts:
+        perf = _of_types(facts["perf"], _PERF_TYPES)
+        facts["perf"] = {key: value for key, value in perf.items() if "\n" not in str(value)}
+    return facts
+
+
+def _of_types(document: Any, types: dict[str, type]) -> dict[str, Any]:
+    if not isinstance(document, dict):
+        return {}
+    return {k: v for k, v in document.items() if k in types and type(v) is types[k]}
 
 
 def write_recording(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import pyarrow as pa
 
 from pydamon._data.formats.content import PUT_TOGETHER, Content, check_ratio
-from pydamon._data.formats.losses import Holds
+from pydamon._data.formats.output import Holds
 from pydamon._data.recording.recording import Recording
 from pydamon._data.recording.rows import info_from_rows
 from pydamon._data.recording.schema import (

@@ -16,13 +16,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pydamon._data.formats.target_ids import TargetIds, check_count
+from pydamon._data.formats.base import TargetIds, check_count
 from pydamon._data.recording.arrow import dictionary_array
 from pydamon._data.recording.rows import ages_ns, batch_of
 from pydamon._model.attrs import Attrs
 from pydamon._model.classify import UNKNOWN
 from pydamon._model.damo_values import Misread, integers
-from pydamon._model.runs import Runs
+from pydamon._model.runs import Runs, expand
 
 __all__ = ["Aggregations", "Lines"]
 
@@ -88,7 +88,7 @@ class Lines:
         for column in (self.target, self.region_count):
             apart |= column[1:] != column[:-1]
         runs = Runs.split(apart, len(self.start))
-        place = np.arange(len(self.start)) - np.repeat(runs.heads, runs.lengths)
+        _, place = expand(runs.lengths)
         return np.flatnonzero(place % np.maximum(self.region_count, 1) == 0)
 
     def _columns(self) -> tuple[NDArray[np.int64], ...]:

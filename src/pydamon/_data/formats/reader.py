@@ -15,16 +15,15 @@ import numpy as np
 import pyarrow as pa
 
 from pydamon._data.formats import FORMATS, format_of
-from pydamon._data.formats.base import UNREADABLE, BatchReader
-from pydamon._data.formats.checks import RowBuffer, first_nonsense
+from pydamon._data.formats.base import UNREADABLE, BatchReader, RowBuffer, first_nonsense
 from pydamon._data.formats.content import HEAD_BYTES, Content, Incomplete
 from pydamon._data.formats.cpu_samples import perf_script_command
 from pydamon._data.recording.coverage import Coverage
 from pydamon._data.recording.file import RecordingFile
 from pydamon._data.recording.merge import SeveralFiles
 from pydamon._data.recording.recording import Recording
+from pydamon._model.display import blanked
 from pydamon._model.errors import RecordingError
-from pydamon._model.names import blanked
 from pydamon._model.units import format_size
 
 __all__ = ["merge_recordings", "open_recording", "read_recording"]

@@ -22,7 +22,7 @@ from pydamon._data.formats.content import (
     Content,
     line_chunks,
 )
-from pydamon._data.formats.losses import Holds
+from pydamon._data.formats.output import Holds
 from pydamon._data.recording.arrow import POOL, string_array
 from pydamon._data.recording.recording import Recording
 from pydamon._data.recording.rows import split_by_text

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pydamon._data.recording.recording import Recording
 from pydamon._data.recording.targets import without_single_host
-from pydamon._model.names import printable
+from pydamon._model.display import printable
 from pydamon._model.runs import Runs
 from pydamon._model.snapshot import Target
 

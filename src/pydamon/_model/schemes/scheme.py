@@ -20,10 +20,8 @@ from pydamon._model.schemes.fields import (
     optional_count,
     text,
 )
-from pydamon._model.schemes.filters import Filter
-from pydamon._model.schemes.pattern import AccessPattern
-from pydamon._model.schemes.pauses import Guard, Watermarks
-from pydamon._model.schemes.quota import Quota
+from pydamon._model.schemes.limits import Guard, Quota, Watermarks
+from pydamon._model.schemes.matching import AccessPattern, Filter
 
 __all__ = ["ACTIONS", "ActionFunction", "Destination", "Scheme", "SchemeStats"]
 
@@ -34,20 +32,20 @@ if TYPE_CHECKING:
 else:
     ActionFunction = Callable  # help needs no snapshots
 """A user's action: it is given a region, and may return for how many bytes it did something."""
-ACTIONS = (
-    "stat",
-    "pageout",
-    "cold",
-    "willneed",
-    "hugepage",
-    "nohugepage",
-    "collapse",
-    "lru_prio",
-    "lru_deprio",
-    "migrate_hot",
-    "migrate_cold",
-)
-"""The kernel's names of actions."""
+ACTIONS = {
+    "stat": "base:Stat",
+    "pageout": "reclaim:Pageout",
+    "cold": "reclaim:Cold",
+    "willneed": "reclaim:Willneed",
+    "hugepage": "huge:Hugepage",
+    "nohugepage": "huge:Nohugepage",
+    "collapse": "huge:Collapse",
+    "lru_prio": "reclaim:LruPrio",
+    "lru_deprio": "reclaim:LruDeprio",
+    "migrate_hot": "migrate:MigrateHot",
+    "migrate_cold": "migrate:MigrateCold",
+}
+"""By name (the kernel's, where it has the action), the module and class in `_act/actions`."""
 _MIGRATIONS = ("migrate_hot", "migrate_cold")
 
 

@@ -12,9 +12,8 @@ from pydamon._model.closing import Closing
 from pydamon._model.errors import KernelError, ProbeError, ProbeUnavailable, UsageError
 from pydamon._model.schemes import Scheme, SchemeStats
 from pydamon._observe.kernel.claim import Claim
-from pydamon._observe.kernel.kdamond import Settings
+from pydamon._observe.kernel.kdamond import KernelTargets, Settings
 from pydamon._observe.kernel.reader import Aggregation, EventReader, Reader, TriedReader, without
-from pydamon._observe.kernel.targets import KernelTargets
 
 __all__ = ["Driver"]
 

@@ -12,7 +12,7 @@ from pydamon._observe.options import MonitorOptions
 if TYPE_CHECKING:
     from pydamon._observe.kernel.files import Files
     from pydamon._observe.kernel.monitor import KernelMonitor
-    from pydamon._observe.selection import Selection
+    from pydamon._observe.monitor import Selection
 
 __all__ = ["KernelEngine"]
 
@@ -38,7 +38,7 @@ class KernelEngine:
                 f"{options.sampling_only[0]} is for sampling, not for the kernel's DAMON",
                 hint='leave it out, or use the engine "sampling"',
             )
-        from pydamon._observe.kernel.open import open_monitor  # noqa: PLC0415
+        from pydamon._observe.kernel.monitor import open_monitor  # noqa: PLC0415
 
         return open_monitor(
             selection, options, files=self.files, state=self.state, events=self.events

@@ -1,4 +1,4 @@
-"""A monitor whose samples the kernel's DAMON takes."""
+"""A monitor whose samples the kernel's DAMON takes, and its start."""
 
 from __future__ import annotations
 
@@ -6,22 +6,27 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from pydamon._model.attrs import Attrs
 from pydamon._model.errors import ProbeUnavailable
 from pydamon._model.snapshot import Cost, Snapshot
+from pydamon._observe.kernel.claim import STATE, Claim, check_free
 from pydamon._observe.kernel.driver import Driver
+from pydamon._observe.kernel.files import Files
+from pydamon._observe.kernel.kdamond import ADMIN, KernelTargets
 from pydamon._observe.kernel.reader import Aggregation, cut_at
-from pydamon._observe.kernel.targets import KernelTargets
-from pydamon._observe.monitor import Monitor
+from pydamon._observe.linux.procfs import Rule
+from pydamon._observe.monitor import Monitor, PhysicalMemory, Selection
+from pydamon._observe.options import MonitorOptions
 from pydamon._observe.pace import Pacer
 from pydamon._observe.probes.base import RealClock
-from pydamon._observe.targets import Layout
+from pydamon._observe.targets import Layout, Space
 from pydamon._observe.targets.physical import CgroupPages
 
-__all__ = ["KernelMonitor"]
+__all__ = ["KernelMonitor", "open_monitor"]
 
 _NOTICEABLE = 1.25
 """Intervals that would differ by less stay: each change costs the kernel a moment."""
@@ -202,3 +207,45 @@ class KernelMonitor(Monitor):
         )
         if any(not 1 / _NOTICEABLE < ratio < _NOTICEABLE for ratio in ratios):
             driver.change(wanted)
+
+
+_MIN_SAMPLES = 5
+
+
+def open_monitor(
+    selection: Selection,
+    options: MonitorOptions,
+    *,
+    files: Files | None = None,
+    state: Path | None = None,
+    events: bool = True,
+) -> KernelMonitor:
+    """Take the kernel's DAMON and start it; see `KernelEngine`."""
+    files, state = files or Files(ADMIN), state or STATE
+    pacer = Pacer(
+        options.attrs,
+        options.budget,
+        sampling_is_named=options.sample is not None,
+        aggregation_is_named=options.aggr is not None,
+        min_samples=_MIN_SAMPLES,
+    )
+    check_free(files, state)
+    with ExitStack() as stack:
+        space, operations = _opened(selection)
+        stack.callback(space.close)
+        claim = stack.enter_context(Claim(files, state=state))
+        targets = KernelTargets(space, operations)
+        pages = None
+        if isinstance(selection, PhysicalMemory) and selection.cgroup:
+            pages = CgroupPages(selection.cgroup, targets.layout.ranges[0])
+        driver = Driver(claim, targets, pacer.effective, options.goal, events=events)
+        stack.callback(driver.close)
+        return KernelMonitor(targets, driver, pacer, stack.pop_all(), pages=pages)
+
+
+def _opened(selection: Selection) -> tuple[Space, str]:
+    """The memory of a selection, and the kernel's name for the operations on it."""
+    if isinstance(selection, PhysicalMemory):
+        return selection.open(), "paddr"
+    operations = "vaddr" if selection.ranges is None else "fvaddr"
+    return selection.open(Rule.THREE), operations

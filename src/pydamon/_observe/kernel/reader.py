@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-import platform
 import re
 import struct
 import time
@@ -17,9 +16,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon._model import ranges
 from pydamon._model.closing import Closing
 from pydamon._model.errors import ProbeUnavailable
+from pydamon._model.runs import unique
 from pydamon._observe.kernel.kdamond import Kdamond
+from pydamon._observe.linux.arch import MACHINE, system_call
 
 __all__ = [
     "Aggregation",
@@ -61,21 +63,20 @@ def without(aggregation: Aggregation, targets: Sequence[int]) -> Aggregation:
 
 
 def cut_at(aggregation: Aggregation, borders: NDArray[np.int64]) -> Aggregation:
-    """Cut every region in two that crosses one of the *borders* (addresses)."""
-    for border in borders:
-        for at in np.flatnonzero((aggregation.start < border) & (border < aggregation.end)):
-            twice = np.insert(np.arange(len(aggregation.start)), at, at)
-            start, end = aggregation.start[twice], aggregation.end[twice]
-            end[at] = start[at + 1] = border
-            aggregation = replace(
-                aggregation,
-                target=aggregation.target[twice],
-                start=start,
-                end=end,
-                nr_accesses=aggregation.nr_accesses[twice],
-                age=aggregation.age[twice],
-            )
-    return aggregation
+    """Cut the regions, sorted by target and address, at the *borders* (addresses) in them."""
+    if not len(borders):
+        return aggregation
+    target = aggregation.target
+    of_each = dict.fromkeys(unique(target).tolist(), borders)
+    cut = ranges.cut_at(target, aggregation.start, aggregation.end, of_each)
+    return replace(
+        aggregation,
+        target=target[cut.index],
+        start=cut.start,
+        end=cut.end,
+        nr_accesses=aggregation.nr_accesses[cut.index],
+        age=aggregation.age[cut.index],
+    )
 
 
 class Reader(Closing):
@@ -129,7 +130,6 @@ _FIELD = re.compile(r"field:[^;]* (\w+);\s*offset:(\d+);\s*size:(\d+)")
 _FIELDS = ("target_id", "nr_regions", "start", "end", "nr_accesses", "age")
 
 # perf_event_open(2)
-_SYSCALLS = {"x86_64": 298, "aarch64": 241}
 _TRACEPOINT, _ATTR_SIZE = 2, 112
 _SAMPLE_TIME, _SAMPLE_RAW = 1 << 2, 1 << 10
 _WATERMARK, _USE_CLOCKID = 1 << 14, 1 << 25
@@ -299,9 +299,9 @@ def _open(event: int, pid: int) -> int:
         *(0, 0, 0, 0, 0, 0),
         *(time.CLOCK_MONOTONIC, 0, 0, 0, 0),
     )
-    number = _SYSCALLS.get(platform.machine())
-    if number is None:
-        raise ProbeUnavailable(f"events cannot be read on {platform.machine()} yet")
+    number = system_call("perf_event_open")
+    if number < 0:
+        raise ProbeUnavailable(f"events cannot be read on {MACHINE} yet")
     libc = ctypes.CDLL(None, use_errno=True)
     fd: int = libc.syscall(number, attributes, pid, -1, -1, _CLOSE_ON_EXEC)
     if fd < 0:

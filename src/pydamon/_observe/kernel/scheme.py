@@ -9,11 +9,13 @@ from pydamon._model.errors import ProbeUnavailable, UsageError
 from pydamon._model.schemes import Filter, Quota, Scheme, SchemeStats
 from pydamon._observe.kernel.files import Files, lacks
 
-__all__ = ["check_able", "read_stats", "write_goal_values", "write_scheme"]
+__all__ = ["KERNEL_ACTIONS", "check_able", "read_stats", "write_goal_values", "write_scheme"]
 
 _ADVICE = ("willneed", "cold", "pageout", "hugepage", "nohugepage", "collapse")
 """Actions on whole regions of virtual memory, as `madvise` has them."""
 _PHYSICAL = ("pageout", "lru_prio", "lru_deprio", "migrate_hot", "migrate_cold", "stat")
+KERNEL_ACTIONS = frozenset((*_ADVICE, *_PHYSICAL))
+"""Every action that some release of the kernel's DAMON has."""
 
 _PHYSICAL_GOALS = ("node_eligible_mem_bp",)
 """Refused with an error that does not say so: seen in Linux 7.3."""
@@ -73,6 +75,10 @@ def write_scheme(files: Files, path: str, scheme: Scheme, attrs: Attrs) -> None:
         raise UsageError(
             f"the kernel cannot call {scheme.label}: its actions are named",
             hint='use engine="sampling" for an action of your own',
+        )
+    if scheme.action not in KERNEL_ACTIONS:
+        raise UsageError(
+            f"the kernel's DAMON has no action {scheme.action}", hint='use engine="sampling"'
         )
     files.write(f"{path}/action", scheme.action)
     bounds = scheme.pattern.bounds(

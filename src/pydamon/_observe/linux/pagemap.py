@@ -1,22 +1,25 @@
-"""Read /proc/PID/pagemap: one entry a page, or runs of pages by category.
+"""Read /proc/PID/pagemap (one entry a page, or runs of pages by category), and states of pages.
 
 Linux, Documentation/admin-guide/mm/pagemap.rst, explains both.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.closing import Closing
-from pydamon._model.ranges import PAGE_SIZE
+from pydamon._model.ranges import PAGE_SIZE, Ranges, join
+from pydamon._model.runs import Runs
 from pydamon._observe.linux.process import Process, room_for
 
 __all__ = [
@@ -27,7 +30,10 @@ __all__ = [
     "SWAPPED",
     "WRITTEN",
     "Entry",
+    "Frames",
+    "PageRuns",
     "Pagemap",
+    "ProcessPages",
     "Selection",
 ]
 
@@ -142,3 +148,180 @@ class Pagemap(Closing):
                     self._fd = fd
                 else:  # with so many targets none of them can keep its own open
                     os.close(fd)
+
+
+_RESIDENT_OR_SWAPPED = Selection(any_of=PRESENT | SWAPPED, told=FILE | PRESENT | SWAPPED | HUGE)
+_ENTRY_BITS = ((Entry.PRESENT, PRESENT), (Entry.SWAPPED, SWAPPED), (Entry.FILE, FILE))
+_CHUNK_BYTES = 1 << 30
+
+_LRU, _ACTIVE, _HEAD, _TAIL = 1 << 5, 1 << 6, 1 << 15, 1 << 16
+"""Bits of /proc/kpageflags, of which pagemap.rst tells, too."""
+_MAX_FOLIO = 512
+"""Frames of the largest folio: a huge page."""
+_KPAGEFLAGS = Path("/proc/kpageflags")
+
+
+class PageRuns:
+    """Pages that are resident or swapped, as runs with the same `flags`: arrays of one length."""
+
+    def __init__(self, runs: NDArray[Any]) -> None:
+        self.start = runs["start"].astype(np.int64)
+        self.end = runs["end"].astype(np.int64)
+        self.flags = runs["categories"].astype(np.int64)
+
+    def bytes_with(self, flags: int) -> int:
+        """How many bytes have all of *flags*."""
+        chosen = (self.flags & flags) == flags
+        return int((self.end - self.start)[chosen].sum())
+
+    def ranges(self, chosen: NDArray[np.bool_]) -> Ranges:
+        """The ranges of the chosen runs, joined where they touch."""
+        return join(np.stack([self.start[chosen], self.end[chosen]], axis=1))
+
+
+class Frames(NamedTuple):
+    """The frames of pages, one entry a page.
+
+    `exclusive` pages are present and mapped by this process only, `shared` pages are present and
+    mapped by others, too. `frame` is 0 for an absent page, and where this user may not know it.
+    """
+
+    exclusive: NDArray[np.bool_]
+    shared: NDArray[np.bool_]
+    frame: NDArray[np.int64]
+
+
+class ProcessPages(Closing):
+    """The pages of one process; pages that cannot be read count as absent."""
+
+    def __init__(self, process: Process) -> None:
+        self._pagemap = Pagemap(process)
+        self._frame_flags: _FrameFlags | None = None
+        self._scans = True
+
+    @property
+    def refusal(self) -> str:
+        """Why this user cannot read any page; empty where that works."""
+        try:
+            self._pagemap.open()
+        except OSError as error:
+            return os.strerror(error.errno or 0)
+        return ""
+
+    def runs(self, ranges: Ranges) -> PageRuns:
+        """The resident and swapped pages in some ranges."""
+        parts = [run for start, end in ranges.tolist() for run in self._runs(start, end)]
+        return PageRuns(np.concatenate([np.empty(0, RUN), *parts]))
+
+    def frames(self, start: int, end: int) -> Frames:
+        """The frames of the pages in [start, end)."""
+        entries = self._pagemap.entries(start, end)
+        present = (entries & Entry.PRESENT) != 0
+        exclusive = (entries & Entry.EXCLUSIVE) != 0
+        frame = np.where(present, entries & Entry.FRAME, 0).astype(np.int64)
+        return Frames(present & exclusive, present & ~exclusive, frame)
+
+    def exclusive(self, start: int, pages: int) -> NDArray[np.bool_]:
+        """For each of *pages* pages from *start* whether it is present and mapped here only."""
+        return self.frames(start, start + pages * PAGE_SIZE).exclusive
+
+    def active(self, start: int, pages: int) -> NDArray[np.bool_]:
+        """For each of *pages* pages from *start* whether the kernel has it in an active list."""
+        active = np.zeros(pages, np.bool_)
+        frames = self.frames(start, start + pages * PAGE_SIZE).frame
+        try:
+            for index in np.flatnonzero(frames).tolist():
+                active[index] = bool(self._flags_of(int(frames[index]), 1)[0] & _ACTIVE)
+        except (OSError, struct.error):
+            pass  # not for this user
+        return active
+
+    def can_be_cleared(self, address: int) -> bool:
+        """Whether MADV_COLD clears the accessed bit of the page at an address.
+
+        It leaves alone pages that another process maps, too, and pages that are on no LRU list
+        (such as the few that were mapped a moment ago and wait in a batch).
+        """
+        entry = self._pagemap.entries(address, address + PAGE_SIZE)[0]
+        if not entry & Entry.PRESENT or not entry & Entry.EXCLUSIVE:
+            return False
+        frame = int(entry & Entry.FRAME)
+        if frame == 0:  # not shown to this user
+            return True
+        try:
+            flags = self._flags_of(frame, 1)[0]
+            if flags & _TAIL and not flags & _LRU:
+                # Linux 6.1 shows this flag for the first page of a huge page only, 6.12 for all.
+                first = frame // _MAX_FOLIO * _MAX_FOLIO
+                before = self._flags_of(first, frame - first)
+                flags = next((f for f in reversed(before) if f & _HEAD), flags)
+        except (OSError, struct.error):
+            return True
+        return bool(flags & _LRU)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._pagemap.close()
+        if self._frame_flags is not None:
+            self._frame_flags.release()
+            self._frame_flags = None
+
+    def _runs(self, start: int, end: int) -> list[NDArray[Any]]:
+        if self._scans:
+            try:
+                return [run.copy() for run in self._pagemap.scan(start, end, _RESIDENT_OR_SWAPPED)]
+            except OSError as error:
+                if error.errno != errno.ENOTTY:
+                    return []
+                self._scans = False
+        chunks = range(start, end, _CHUNK_BYTES)
+        return [self._runs_of_entries(at, min(at + _CHUNK_BYTES, end)) for at in chunks]
+
+    def _runs_of_entries(self, start: int, end: int) -> NDArray[Any]:
+        """The same from single entries, which do not tell huge pages from others."""
+        entries = self._pagemap.entries(start, end)
+        flags = np.zeros(len(entries), np.uint64)
+        for bit, flag in _ENTRY_BITS:
+            flags |= np.where(entries & bit, np.uint64(flag), np.uint64(0))
+        same = Runs.of(flags)
+        runs = np.zeros(len(same), RUN)
+        runs["categories"] = flags[same.heads]
+        runs["start"] = start + same.bounds[:-1] * PAGE_SIZE
+        runs["end"] = start + same.bounds[1:] * PAGE_SIZE
+        wanted: NDArray[np.bool_] = (runs["categories"] & np.uint64(PRESENT | SWAPPED)) != 0
+        return runs[wanted]
+
+    def _flags_of(self, frame: int, count: int) -> tuple[int, ...]:
+        if self._frame_flags is None:
+            self._frame_flags = _FrameFlags.shared()
+        data = os.pread(self._frame_flags.fd, 8 * count, frame * 8)
+        return struct.unpack(f"={count}Q", data)
+
+
+class _FrameFlags:
+    """/proc/kpageflags, open once for all processes, as long as any of them needs it."""
+
+    _shared: ClassVar[_FrameFlags | None] = None
+
+    def __init__(self) -> None:
+        self._users = 0
+        try:
+            self.fd = os.open(_KPAGEFLAGS, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self.fd = -1  # not for this user: reading fails
+
+    @classmethod
+    def shared(cls) -> _FrameFlags:
+        """The open file; `release` it at the end."""
+        if cls._shared is None:
+            cls._shared = cls()
+        cls._shared._users += 1
+        return cls._shared
+
+    def release(self) -> None:
+        """Close the file, if nobody else needs it."""
+        self._users -= 1
+        if not self._users:
+            if self.fd >= 0:
+                os.close(self.fd)
+            type(self)._shared = None

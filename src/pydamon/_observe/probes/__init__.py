@@ -1,71 +1,17 @@
-"""Probes: ways to find out whether pages were accessed since they were last checked."""
+"""Probes: ways to find out whether pages were accessed since they were last checked.
 
-from __future__ import annotations
-
-from pydamon._model.errors import ProbeUnavailable, UsageError
-from pydamon._observe.probes.base import (
-    Availability,
-    Clock,
-    Counts,
-    ManyBits,
-    PageBits,
-    Probe,
-    Session,
-    Traits,
-)
-from pydamon._observe.probes.ebpf.probe import EbpfProbe, exact_probe
-from pydamon._observe.probes.idle import IdleProbe
-from pydamon._observe.probes.refs import RefsProbe
-from pydamon._observe.probes.softdirty import SoftDirtyProbe
-from pydamon._observe.probes.writes import WritesProbe
-
-__all__ = [
-    "PROBES",
-    "Availability",
-    "Clock",
-    "Counts",
-    "ManyBits",
-    "PageBits",
-    "Probe",
-    "Session",
-    "Traits",
-    "open_session",
-]
-
-PROBES: tuple[Probe, ...] = (
-    EbpfProbe(),
-    RefsProbe(),
-    exact_probe(),
-    WritesProbe(),
-    SoftDirtyProbe(),
-    IdleProbe(),
-)
-"""Every probe that watches real processes, in the order in which `"auto"` tries them.
-
-`"auto"` leaves out probes that users must name (`Traits.by_name_only`).
+A new probe is a module here and its line in `PLACES`. This table imports nothing, because the
+command line takes the names from it, and help must not wait for NumPy.
 """
 
+__all__ = ["PLACES"]
 
-def open_session(name: str = "auto") -> tuple[Probe, Session, dict[str, ProbeUnavailable]]:
-    """Start the probe of a name, or for `"auto"` the first that works here.
-
-    Also returns why each probe before it in `PROBES` does not work. Raises `UsageError` for a name
-    that no probe has, and `ProbeUnavailable` if no probe works here.
-    """
-    candidates = [
-        probe
-        for probe in PROBES
-        if name == probe.name or (name == "auto" and not probe.traits.by_name_only)
-    ]
-    if not candidates and name != "auto":
-        names = ", ".join(("auto", *(probe.name for probe in PROBES)))
-        raise UsageError(f"there is no probe {name!r}", hint=f"choose one of {names}")
-    fallback_reasons: dict[str, ProbeUnavailable] = {}
-    for probe in candidates:
-        try:
-            return probe, probe.open(), fallback_reasons
-        except ProbeUnavailable as error:
-            fallback_reasons[probe.name] = error
-    reasons = "; ".join(f"{probe}: {error}" for probe, error in fallback_reasons.items())
-    hint = next((error.hint for error in fallback_reasons.values() if error.hint), "")
-    raise ProbeUnavailable(f"no probe works here ({reasons})", hint=hint)
+PLACES = {
+    "ebpf": "pydamon._observe.probes.ebpf.probe:EbpfProbe",
+    "refs": "pydamon._observe.probes.refs:RefsProbe",
+    "exact": "pydamon._observe.probes.ebpf.probe:exact_probe",
+    "writes": "pydamon._observe.probes.writes:WritesProbe",
+    "softdirty": "pydamon._observe.probes.softdirty:SoftDirtyProbe",
+    "idle": "pydamon._observe.probes.idle:IdleProbe",
+}
+"""By name, what makes each probe of real processes, in the order in which `"auto"` tries them."""

@@ -13,10 +13,9 @@ from pydamon._model.draw import draw_many, redraw
 from pydamon._model.errors import TargetGoneError
 from pydamon._model.ranges import PAGE_SIZE, Ranges, join, locate
 from pydamon._model.regions import LOOKS, RegionTable
-from pydamon._model.runs import running_total
+from pydamon._model.runs import running_total, unique
 from pydamon._model.stretches import Stretches
 from pydamon._model.survival import BLOCK_PAGES, Survival
-from pydamon._model.unique import unique
 from pydamon._observe.probes.base import ManyBits, Session
 
 __all__ = ["LARGE_CHUNK_BYTES", "Chunk", "ExactLook", "SeenPages", "chunks_of"]

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, ClassVar
 from pydamon._model.attrs import Attrs, IntervalGoal
 from pydamon._model.errors import UsageError
 from pydamon._observe.epoch_pace import EpochPacer
-from pydamon._observe.linux.maps import Rule
-from pydamon._observe.monitor import Monitor
+from pydamon._observe.linux.procfs import Rule
+from pydamon._observe.monitor import Monitor, PhysicalMemory, Selection
 from pydamon._observe.options import MonitorOptions
 from pydamon._observe.pace import Pacer
-from pydamon._observe.probes import open_session
 from pydamon._observe.probes.base import Probe, Session
+from pydamon._observe.probes.registry import open_session
 from pydamon._observe.sampling.monitor import MakeSampler, SamplingMonitor
 from pydamon._observe.sampling.samplers import TickSampler
 from pydamon._observe.sampling.survival import SurvivalSampling
-from pydamon._observe.selection import PhysicalMemory, Selection
 from pydamon._observe.targets import FixedSpace, Space
 
 if TYPE_CHECKING:

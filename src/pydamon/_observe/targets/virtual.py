@@ -13,15 +13,14 @@ from itertools import pairwise
 
 import numpy as np
 
+from pydamon._model.display import printable
 from pydamon._model.errors import TargetError, UsageError
 from pydamon._model.mappings import MappingTable
-from pydamon._model.names import printable
 from pydamon._model.ranges import PAGE_SIZE, Ranges
 from pydamon._model.snapshot import Target
 from pydamon._observe.linux.arch import system_call
-from pydamon._observe.linux.maps import USER_END, Rule, parse_maps, ranges_of
 from pydamon._observe.linux.process import KernelThread, Process, refusal, room_for
-from pydamon._observe.linux.procfs import read
+from pydamon._observe.linux.procfs import USER_END, Rule, parse_maps, ranges_of, read
 from pydamon._observe.targets.base import Layout, say_once
 
 __all__ = ["Members", "VaddrSpace", "can_compare", "shared_memory"]

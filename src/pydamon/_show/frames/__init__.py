@@ -5,10 +5,9 @@ history of a recording. `HeatMapCache` draws frames as heat maps.
 """
 
 from pydamon._show.frames.build import frame_of, frames_of
+from pydamon._show.frames.feed import Feed, FrameSource, History, Replay
 from pydamon._show.frames.frame import IDLE_NS, SUMS, Frame, Timing, fold, joined
 from pydamon._show.frames.heatmap_cache import HeatMapCache, frames_at
-from pydamon._show.frames.history import History
-from pydamon._show.frames.source import Feed, FrameSource, Replay
 from pydamon._show.frames.spans import RateSpans, union
 
 __all__ = [

@@ -13,6 +13,7 @@ from pydamon._data.analysis.folding import classes_of
 from pydamon._data.recording import Recording
 from pydamon._model.classify import RegionClasses, joined_classes
 from pydamon._model.mappings import MappingTable
+from pydamon._model.runs import Runs, running_total
 from pydamon._model.snapshot import Snapshot, Target
 from pydamon._show.frames.frame import IDLE_NS, Frame, Timing
 from pydamon._show.frames.spans import RateSpans, union
@@ -85,7 +86,7 @@ def frame_of(snapshots: Sequence[Snapshot], start_ns: int | None = None) -> Fram
         names,
         _Regions(
             window_ns,
-            np.append(0, np.cumsum(lengths)),
+            running_total(np.array(lengths)),
             np.array([index[target.key] for target in tables], np.int32)[table],
             name,
             start,
@@ -133,9 +134,8 @@ def frames_of(recording: Recording, most: int) -> Iterator[Frame]:
     begin_ns = end_ns = int(facts["start_ns"][0])
     frame_ns = max(1, -(-int(facts["end_ns"][-1] - begin_ns) // most))
     slot = (facts["end_ns"] - 1 - begin_ns) // frame_ns
-    heads = np.append(np.flatnonzero(np.diff(slot, prepend=-1)), len(slot)).tolist()
     regions_of = _RecordedRegions(recording)
-    for first, beyond in itertools.pairwise(heads):
+    for first, beyond in Runs.of(slot):
         window_ns = np.maximum(1, facts["window_ns"][first:beyond])
         begin_ns, end_ns = end_ns, int(facts["end_ns"][beyond - 1])
         timing = Timing(

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.regions import PAGE_SIZE
+from pydamon._model.ranges import PAGE_SIZE, join
+from pydamon._model.runs import Runs, expand
 
 __all__ = ["MOST_SPANS", "RateSpans", "union"]
 
@@ -68,10 +69,8 @@ class RateSpans:
 
     def blocks(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Start and end of each stretch without a gap; the spans must be of one target."""
-        if not len(self):
-            return self.start, self.end
-        apart = self.start[1:] != self.end[:-1]
-        return self.start[np.append(True, apart)], self.end[np.append(apart, True)]
+        blocks = join(np.column_stack([self.start, self.end]))
+        return blocks[:, 0], blocks[:, 1]
 
 
 def union(parts: Sequence[RateSpans], weights: Sequence[float]) -> RateSpans:
@@ -150,9 +149,9 @@ def _newest_names(
     """The name of each cell in the newest part that covers it; -1 where no part does."""
     name = np.full(cells, -1, np.int32)
     for part, begin, end in zip(reversed(parts), reversed(first), reversed(beyond), strict=True):
-        lengths = end - begin
-        cell = np.repeat(begin - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
-        names = np.repeat(part.name, lengths)
+        span, place = expand(end - begin)
+        cell = begin[span] + place
+        names = part.name[span]
         nameless = name[cell] < 0
         name[cell[nameless]] = names[nameless]
         if (name >= 0).all():  # the last part nearly always covers everything
@@ -168,22 +167,22 @@ def _merged(
 ) -> RateSpans:
     """Cells with alike neighbours merged."""
     apart = (low[1:] != high[:-1]) | (name[1:] != name[:-1])
-    heads = np.arange(len(low))
+    runs = Runs.of(low)
     for levels in _LEVELS:
         level = np.nan_to_num(np.ceil(rate * levels), nan=-1)
-        heads = np.flatnonzero(np.append(True, apart | (level[1:] != level[:-1])))
-        if len(heads) <= MOST_SPANS:
+        runs = Runs.split(apart | (level[1:] != level[:-1]), len(low))
+        if len(runs) <= MOST_SPANS:
             break
     size = (high - low).astype(np.float64)
-    start, end = low[heads], high[np.append(heads[1:], len(low)) - 1]
-    mean = np.add.reduceat(rate * size, heads) / np.add.reduceat(size, heads)
+    start, end = low[runs.heads], high[runs.tails]
+    mean = runs.sum(rate * size) / runs.sum(size)
     pages = (1 << _PAGE_BITS) - 1
     return RateSpans(
         (start >> _PAGE_BITS).astype(np.int32),
         (start & pages) * PAGE_SIZE,
         (end & pages) * PAGE_SIZE,
         mean.astype(np.float32),
-        name[heads],
+        name[runs.heads],
     )
 
 

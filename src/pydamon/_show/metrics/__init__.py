@@ -6,8 +6,7 @@ for processes that come and go.
 """
 
 from pydamon._show.metrics.collector import Metrics
-from pydamon._show.metrics.exporter import Exporter
+from pydamon._show.metrics.exporter import Exporter, serve_metrics
 from pydamon._show.metrics.otlp import push_metrics
-from pydamon._show.metrics.server import serve_metrics
 
 __all__ = ["Exporter", "Metrics", "push_metrics", "serve_metrics"]

@@ -17,7 +17,7 @@ from prometheus_client import Metric as Family
 from prometheus_client.registry import Collector
 
 from pydamon._model.errors import UsageError
-from pydamon._show.metrics.server import registry_of
+from pydamon._show.metrics.exporter import registry_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import Metric, MetricExporter, MetricsData

@@ -1,6 +1,6 @@
 """Heat maps as picture files, and in Matplotlib axes.
 
-A new kind of file takes a module here, and a line in `PICTURES`.
+A new kind of file takes a function in a module here, and a line in `PICTURES`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from pathlib import Path
 from pydamon._data.analysis import HeatMap
 from pydamon._data.formats.output import replacing
 from pydamon._model.errors import UsageError
-from pydamon._show.pictures.axes import plot
+from pydamon._show.pictures.draw import plot
 
 __all__ = ["PICTURES", "picture_of", "plot", "save"]
 
 PICTURES = {
     ".html": "page:heatmap_page",
-    ".png": "png:heatmap_png",
-    ".svg": "svg:heatmap_svg",
+    ".png": "draw:heatmap_png",
+    ".svg": "draw:heatmap_svg",
 }
 """What draws a heat map for each suffix: module and function, imported when it is needed."""
 

@@ -10,8 +10,7 @@ from rich.text import Text
 
 from pydamon._data.analysis import Diff, MappingDiff, Summary
 from pydamon._model.units import format_duration
-from pydamon._show.results.table import Column, FittingTable
-from pydamon._show.results.view import View
+from pydamon._show.results.view import Column, FittingTable, View
 from pydamon._show.text import mapping_label, percent, printable, size
 
 __all__ = ["DiffView"]

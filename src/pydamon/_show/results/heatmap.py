@@ -15,8 +15,18 @@ from rich.text import Text
 
 from pydamon._data.analysis import HeatMap
 from pydamon._show.results.view import View
-from pydamon._show.scales import UNSEEN, colour_index, rgb, time_ticks, top_rate
-from pydamon._show.text import duration, heatmap_title, mapping_label, percent, target_label
+from pydamon._show.text import (
+    UNSEEN,
+    colour_index,
+    duration,
+    heatmap_title,
+    mapping_label,
+    percent,
+    rgb,
+    target_label,
+    time_ticks,
+    top_rate,
+)
 
 __all__ = ["HeatMapView", "heatmap_cells", "in_colour"]
 
@@ -63,7 +73,7 @@ class HeatMapView(View):
 
     def html(self) -> str:
         """The picture, as an image: its style sheet must not become that of the whole page."""
-        from pydamon._show.pictures.svg import heatmap_svg  # noqa: PLC0415  (not for terminals)
+        from pydamon._show.pictures.draw import heatmap_svg  # noqa: PLC0415  (not for terminals)
 
         data = base64.b64encode(heatmap_svg(self.heatmap)).decode()
         label = target_label(self.heatmap.target)

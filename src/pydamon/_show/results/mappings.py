@@ -1,4 +1,4 @@
-"""Mappings, or kinds of memory, from the most hot bytes to the fewest, as tables."""
+"""Mappings, idle memory and Python objects, as tables."""
 
 from __future__ import annotations
 
@@ -8,13 +8,27 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from pydamon._data.analysis import Bytes, MappingHeat
+from pydamon._data.analysis import Bytes, Idle, MappingHeat
 from pydamon._data.analysis.mappings import together
-from pydamon._show.results.table import Column, FittingTable
-from pydamon._show.results.view import View
-from pydamon._show.text import mapping_label, percent, size, target_cell
+from pydamon._data.recording import Recording
+from pydamon._model.display import Displayable
+from pydamon._model.units import format_duration
+from pydamon._objects import ObjectReport, ObjectUse
+from pydamon._objects.report import State
+from pydamon._show.results.recording import RecordingView
+from pydamon._show.results.view import Column, FittingTable, View
+from pydamon._show.text import (
+    bar,
+    count,
+    duration,
+    mapping_label,
+    percent,
+    printable,
+    size,
+    target_cell,
+)
 
-__all__ = ["KindsView", "MappingsView"]
+__all__ = ["CellUse", "CellUseView", "IdleView", "KindsView", "MappingsView", "ObjectsView"]
 
 _COLUMNS = {
     "total": Column("size"),
@@ -100,3 +114,130 @@ def _notes(sizes: Sequence[Bytes]) -> Iterator[Text]:
     if undated >= 1:
         note = f"{size(undated)} are cold for a time that is not in the recording"
         yield Text(note, style="yellow")
+
+
+_WIDEST = 60
+_NARROW = 44
+"""Cells, below which there is no room for means and bars."""
+
+
+@dataclass(frozen=True)
+class IdleView(View):
+    """A line for each idle time that some memory has reached."""
+
+    idle: Idle
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        idle = self.idle
+        title = "Idle memory: what reclaiming it would free"
+        if idle.assumed_bytes:
+            title = "Idle address space: how much of it is in memory is not known"
+        yield Text(title, style="bold")
+        yield from _lines(idle, options)
+        longest = format_duration(idle.longest_ns) if idle.longest_ns else "0 s"
+        note = f"nothing was idle longer than {longest}"
+        if idle.undated_bytes:
+            note = f"the recording does not say since when {size(idle.undated_bytes)} are"
+        yield Text(f"of {size(idle.total_bytes)} at the end; {note}")
+        if idle.unseen_bytes:
+            yield Text(
+                f"{size(idle.unseen_bytes)} not looked at yet: in use or not", style="yellow"
+            )
+
+
+def _lines(idle: Idle, options: ConsoleOptions) -> RenderResult:
+    room = max(0, min(_WIDEST, options.max_width - 44))
+    narrow = options.max_width < _NARROW
+    heading = f"{'idle for':>12}  {'at the end':>10} {'':>6}"
+    yield Text(heading if narrow else f"{heading}  {'mean':>9}", style="bold", no_wrap=True)
+    columns = (idle.ages_ns, idle.last_bytes, idle.mean_bytes)
+    for age_ns, last, mean in zip(*(column.tolist() for column in columns), strict=True):
+        if age_ns > idle.longest_ns:
+            continue
+        label = format_duration(age_ns) if age_ns else "not accessed"
+        share = last / idle.total_bytes if idle.total_bytes else 0.0
+        drawn = bar(share, room, options.ascii_only)
+        line = f"{label:>12}  {size(last):>10} {percent(share):>6}"
+        line += "" if narrow else f"  {size(mean):>9}  {drawn}"
+        yield Text(line.rstrip(), no_wrap=True)
+
+
+_MOST = 50
+_MOST_NAMES = 3
+_STATES: tuple[State, ...] = ("hot", "cold", "untouched", "unknown")
+_OBJECT_COLUMNS = (
+    Column("size"),
+    Column("state"),
+    Column("rate", rank=3),
+    Column("idle for"),
+    Column("kind", rank=4),
+    Column("object", name=True),
+)
+
+
+@dataclass(frozen=True)
+class ObjectsView(View):
+    """The bytes of each state, and a row an object, hot objects first."""
+
+    report: ObjectReport
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        report = self.report
+        title = _title(report)
+        if len(report) > _MOST:
+            title += f"; the first {_MOST}"
+        yield Text(title, style="bold")
+        yield FittingTable(_OBJECT_COLUMNS, [_row(use) for use in report.objects[:_MOST]])
+
+
+@dataclass(frozen=True, repr=False)
+class CellUse(Displayable):
+    """What a notebook's cell did with memory, as `%%pydamon` shows it.
+
+    Parameters
+    ----------
+    recording
+        The accesses while the cell ran.
+    objects
+        How its objects were used.
+
+    Examples
+    --------
+    >>> def hot_names(use: CellUse) -> list[str]:
+    ...     return use.objects.named("hot")
+    """
+
+    recording: Recording
+    objects: ObjectReport
+
+
+@dataclass(frozen=True)
+class CellUseView(View):
+    """The recording of a cell, then its objects."""
+
+    use: CellUse
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield RecordingView(self.use.recording)
+        yield ObjectsView(self.use.objects)
+
+
+def _title(report: ObjectReport) -> str:
+    parts = [
+        f"{state} {size(report.bytes_of(state))}" for state in _STATES if report.bytes_of(state)
+    ]
+    parts.append(f"elsewhere {size(report.other_bytes)}")
+    time = f"{duration(report.duration_ns)} in windows of {duration(report.window_ns)}"
+    return f"{count(len(report), 'object')}: {', '.join(parts)}, in {time} ({report.probe})"
+
+
+def _row(use: ObjectUse) -> list[str]:
+    names = [printable(name) for name in use.buffer.names[:_MOST_NAMES]] or [use.name]
+    return [
+        size(use.size),
+        use.state,
+        percent(use.rate) if use.state != "unknown" else "",
+        duration(use.idle_ns) if use.idle_ns is not None else "",
+        use.buffer.kind,
+        " = ".join(names),
+    ]

@@ -15,17 +15,25 @@ from pydamon._data.analysis.heat import Range
 from pydamon._model.regions import PAGE_SIZE
 from pydamon._model.snapshot import Target
 from pydamon._show.frames import Frame, FrameSource, HeatMapCache, frames_at
-from pydamon._show.top.heat import HeatPanel, HeatShown, hottest_row, row_bounds
-from pydamon._show.top.mappings import SORTS, MappingPanel, MappingsShown
-from pydamon._show.top.panel import BOLD, DIM, PLAIN, WARN, map_columns
-from pydamon._show.top.status import (
+from pydamon._show.top.heat import HeatPanel, HeatShown, hottest_row
+from pydamon._show.top.panels import (
+    BOLD,
+    DIM,
+    PLAIN,
+    SORTS,
+    WARN,
+    MappingPanel,
+    MappingsShown,
     StatusPanel,
+    WorkingSetPanel,
+    WorkingSetShown,
     addresses_line,
     caveat_lines,
+    map_columns,
     measuring_line,
+    row_bounds,
     target_line,
 )
-from pydamon._show.top.working_set import WorkingSetPanel, WorkingSetShown
 
 __all__ = ["TopApp"]
 

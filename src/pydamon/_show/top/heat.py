@@ -16,12 +16,10 @@ from rich.style import Style
 from textual.message import Message
 
 from pydamon._data.analysis import HeatMap
-from pydamon._model.regions import PAGE_SIZE
-from pydamon._show.scales import PALETTE, UNSEEN, rgb, top_rate
-from pydamon._show.text import mapping_label, percent
-from pydamon._show.top.panel import BOLD, DIM, LEFT, PLAIN, Panel, right_width
+from pydamon._show.text import PALETTE, UNSEEN, mapping_label, percent, rgb, top_rate
+from pydamon._show.top.panels import BOLD, DIM, LEFT, PLAIN, Panel, right_width
 
-__all__ = ["HeatPanel", "HeatShown", "hottest_row", "row_bounds"]
+__all__ = ["HeatPanel", "HeatShown", "hottest_row"]
 
 _LEVELS = 32
 _TOPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -180,14 +178,6 @@ def _legend(shown: HeatShown, width: int) -> list[Segment]:
 
 
 _UNSEEN_LEGEND = (Segment("  █", Style(color=_colour(_UNSEEN))), Segment(" not looked at yet", DIM))
-
-
-def row_bounds(heatmap: HeatMap, first: int, beyond: int) -> tuple[int, int]:
-    """The addresses from one row to another, in whole pages."""
-    low = int(heatmap.row_edges[first]) // PAGE_SIZE * PAGE_SIZE
-    high = max(low + PAGE_SIZE, -(-int(heatmap.row_edges[beyond]) // PAGE_SIZE) * PAGE_SIZE)
-    start, last = heatmap.axis.address(np.array([low, min(high, heatmap.axis.length) - 1])).tolist()
-    return start, last + 1
 
 
 def hottest_row(heatmap: HeatMap) -> int:

@@ -1,31 +1,129 @@
-"""The web application: a page, and a stream of frames as JSON."""
+"""The web application: a page, and a stream of frames as JSON, for requests that may have them."""
 
 from __future__ import annotations
 
 import asyncio
+import hmac
+import ipaddress
 import json
 import secrets
+import socket
 from collections.abc import AsyncIterator, Callable
+from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
+from starlette.responses import PlainTextResponse, RedirectResponse, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pydamon._model.names import dump_json, printable
+from pydamon._model.display import dump_json, printable
 from pydamon._model.regions import PAGE_SIZE
 from pydamon._model.snapshot import Target
 from pydamon._show.frames import IDLE_NS, SUMS, Frame, FrameSource
 from pydamon._show.text import target_label
-from pydamon._show.web.guard import Guard
 
-__all__ = ["Encoder", "application", "state_of"]
+__all__ = ["Encoder", "Guard", "application", "state_of"]
+
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+_LOCAL = {"localhost", "ip6-localhost"}
+
+
+class Guard:
+    """ASGI middleware that refuses requests without the token, or for another host.
+
+    The token comes in the address once, and moves to a cookie that scripts cannot read. Every
+    answer carries the headers that keep foreign code out.
+    """
+
+    def __init__(self, app: ASGIApp, token: str, host: str) -> None:
+        self._app = app
+        self._token = token
+        self._hosts = _LOCAL | {
+            host.lower(),
+            socket.gethostname().lower(),
+            socket.getfqdn().lower(),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on a request that is allowed."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] == "http":
+            await self._answer(scope)(scope, receive, _with_headers(send))
+
+    def _answer(self, scope: Scope) -> ASGIApp:
+        headers = Headers(scope=scope)
+        if not self._knows(headers.get("host", "")):
+            return PlainTextResponse("pydamon does not answer to this name\n", 421)
+        if scope["method"] not in ("GET", "HEAD"):
+            return PlainTextResponse("pydamon can only be looked at\n", 405)
+        # A cookie belongs to a host, whatever the port: another pydamon may serve another port.
+        name = f"pydamon-{(scope.get('server') or ('', 0))[1]}"
+        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[-1]
+        if self._is_token(given):
+            answer = RedirectResponse(scope["path"] if _is_plain(scope["path"]) else "/", 303)
+            answer.set_cookie(name, self._token, httponly=True, samesite="lax", path="/")
+            return answer
+        if not self._is_token(_cookie(headers.get("cookie", ""), name)):
+            text = "open the address that pydamon serve has printed: it has a token in it\n"
+            return PlainTextResponse(text, 403)
+        return self._app
+
+    def _is_token(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode(), self._token.encode())
+
+    def _knows(self, host: str) -> bool:
+        """Whether a Host header names this server; DNS can rebind names, but not addresses."""
+        name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+        try:
+            ipaddress.ip_address(name.strip("[]"))
+        except ValueError:
+            return name.lower().rstrip(".") in self._hosts
+        return True
+
+
+def _with_headers(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(_HEADERS)
+        await send(message)
+
+    return sending
+
+
+def _cookie(header: str, name: str) -> str:
+    try:
+        cookie = SimpleCookie(header).get(name)
+    except CookieError:
+        return ""
+    return cookie.value if cookie else ""
+
+
+def _is_plain(path: str) -> bool:
+    """Whether a redirect to this path stays on this server."""
+    return path.startswith("/") and not path.startswith("//") and "\\" not in path
+
 
 _UNSEEN = -1000
 """The rate of spans that no probe had looked at yet."""

@@ -14,7 +14,7 @@ from pydamon import MonitorOptions
 from pydamon._observe.kernel import KernelEngine, KernelMonitor
 from pydamon._observe.kernel.files import Files
 from pydamon._observe.kernel.kdamond import ADMIN
-from pydamon._observe.selection import PhysicalMemory, Processes
+from pydamon._observe.monitor import PhysicalMemory, Processes
 
 FREE = os.environ.get("PYDAMON_VM") == "1" and (ADMIN / "nr_kdamonds").exists()
 needs_damon = pytest.mark.skipif(

@@ -23,11 +23,11 @@ from pydamon import (
     Watermarks,
     Weights,
 )
-from pydamon._model.schemes.filters import FILTERS
-from pydamon._model.schemes.quota import METRICS
-from pydamon._model.schemes.scheme import ACTIONS
+from pydamon._model.schemes.limits import METRICS
+from pydamon._model.schemes.matching import FILTERS
 from pydamon._observe.kernel import Kdamond, KernelTarget, Settings
 from pydamon._observe.kernel.files import missing_word
+from pydamon._observe.kernel.scheme import KERNEL_ACTIONS
 from tests.unit.observe.kernel.fake import NEW, OLD, FakeFiles
 
 SCHEME = "contexts/0/schemes/0"
@@ -244,13 +244,20 @@ def test_what_a_kernel_would_take_and_not_do_is_refused(
 
 def test_every_word_that_a_scheme_can_have_is_known_with_its_release() -> None:
     first = {"stat", "willneed", "cold", "pageout", "hugepage", "nohugepage"}  # as DAMON's files
-    for word in {*ACTIONS, *FILTERS, *METRICS} - first:
+    for word in {*KERNEL_ACTIONS, *FILTERS, *METRICS} - first:
         assert "came with Linux" in missing_word(word), word
 
 
 def test_an_old_kernel_has_no_interval_goals(tmp_path: Path) -> None:
     with pytest.raises(ProbeUnavailable, match=r"auto-tuned intervals.*6\.15"):
         configured(tmp_path, OLD, goal=IntervalGoal())
+
+
+def test_an_action_of_pydamon_alone_is_refused(tmp_path: Path) -> None:
+    scheme = Scheme("stat")
+    object.__setattr__(scheme, "action", "log")  # as an action that was added to pydamon
+    with pytest.raises(UsageError, match="has no action log"):
+        configured(tmp_path, NEW, scheme)
 
 
 def test_the_kernel_calls_no_functions(tmp_path: Path) -> None:

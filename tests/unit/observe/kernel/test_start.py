@@ -15,9 +15,9 @@ from pydamon import MonitorOptions, ProbeUnavailable, Scheme, UsageError
 from pydamon._act.policies import Config, Monitoring, Reclaim, Service, TargetSelection
 from pydamon._observe.kernel import KernelEngine
 from pydamon._observe.kernel.kdamond import ADMIN
-from pydamon._observe.probes import PROBES
+from pydamon._observe.monitor import Selection
+from pydamon._observe.probes.registry import PROBES
 from pydamon._observe.sampling import SamplingEngine, SamplingMonitor
-from pydamon._observe.selection import Selection
 from pydamon._observe.start import ENGINES
 from tests.unit.observe.kernel.fake import FakeFiles
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydamon import Footprint, Layout, Mapping, MappingTable, Target, TargetError
-from pydamon._observe.kernel.targets import KernelTargets
+from pydamon._observe.kernel.kdamond import KernelTargets
 from pydamon._observe.targets import Space
 
 PIDS = st.sets(st.integers(1, 8), max_size=6)

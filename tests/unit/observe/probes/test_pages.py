@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from pydamon._model.regions import PAGE_SIZE
-from pydamon._observe.linux import pages as pages_module
-from pydamon._observe.linux.pages import FILE, SWAPPED, ProcessPages
-from pydamon._observe.linux.pages import PRESENT as RESIDENT
+from pydamon._observe.linux import pagemap as pages_module
+from pydamon._observe.linux.pagemap import FILE, SWAPPED, ProcessPages
+from pydamon._observe.linux.pagemap import PRESENT as RESIDENT
 from pydamon._observe.linux.process import Process
 
 PRESENT, EXCLUSIVE = 1 << 63, 1 << 56

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon._observe.linux.maps import parse_maps
 from pydamon._observe.linux.process import hint_for, refusal
 from pydamon._observe.linux.procfs import (
     Stat,
@@ -20,6 +19,7 @@ from pydamon._observe.linux.procfs import (
     lines_of,
     meminfo_of,
     mount_points,
+    parse_maps,
     read,
     status_of,
     text_of,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydamon._model.mappings import Mapping, MappingTable
-from pydamon._observe.linux.maps import Rule, parse_maps, ranges_of
+from pydamon._observe.linux.procfs import Rule, parse_maps, ranges_of
 
 PAGE = 4096
 

@@ -22,10 +22,9 @@ from pydamon._model.ranges import (
     order_keys,
     touches,
 )
-from pydamon._model.runs import Runs, expand
+from pydamon._model.runs import Runs, expand, unique
 from pydamon._model.spots import SPOT_BYTES
 from pydamon._model.stretches import Stretches
-from pydamon._model.unique import unique
 from pydamon._observe.linux.arch import (
     PAGE_SHIFT,
     PAGE_TABLES,
@@ -34,7 +33,7 @@ from pydamon._observe.linux.arch import (
     TABLE_SHIFT,
 )
 from pydamon._observe.linux.madvise import clear_ranges
-from pydamon._observe.linux.pages import ProcessPages
+from pydamon._observe.linux.pagemap import ProcessPages
 from pydamon._observe.linux.process import Process
 from pydamon._observe.probes.ebpf.btf import GONE
 from pydamon._observe.probes.ebpf.machine import Machine

@@ -22,11 +22,11 @@ from pydamon._model.ranges import (
     touches,
 )
 from pydamon._model.regions import RegionTable
+from pydamon._model.runs import unique
 from pydamon._model.stretches import Stretches
-from pydamon._model.unique import unique
 from pydamon._observe.linux import madvise
 from pydamon._observe.linux.madvise import clear_ranges, clear_refs, may_clear
-from pydamon._observe.linux.pages import ProcessPages
+from pydamon._observe.linux.pagemap import ProcessPages
 from pydamon._observe.linux.process import Process, refusal
 from pydamon._observe.probes.base import (
     Clock,

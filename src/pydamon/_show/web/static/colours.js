@@ -1,5 +1,5 @@
 // Dark violet to pale yellow: lightness only grows, so that colour-blind readers can tell the rates
-// apart. On light paper the order is reversed. _show/scales.py has the same anchors.
+// apart. On light paper the order is reversed. _show/text.py has the same anchors.
 
 const ANCHORS = [
   [16, 10, 46], [66, 10, 104], [125, 30, 109], [180, 48, 92],

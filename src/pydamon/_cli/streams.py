@@ -1,20 +1,30 @@
-"""Reading a recording in parts and writing it, for all commands that do so."""
+"""Standard streams of commands: recordings read and written with progress, and results printed."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
 
+from rich.console import Console, RenderableType
+
 from pydamon._cli.command import Args, eprint
 from pydamon._data.formats import format_named
-from pydamon._data.formats.losses import Losses
-from pydamon._data.formats.output import write_recording
+from pydamon._data.formats.output import Losses, write_recording
 from pydamon._data.formats.reader import open_recording
 from pydamon._data.recording import DerivedFile, Recording, RecordingFile
 from pydamon._model.errors import UsageError
 
-__all__ = ["WithProgress", "open_source", "rewrite", "source_path"]
+__all__ = [
+    "WithProgress",
+    "console",
+    "open_source",
+    "rewrite",
+    "show",
+    "show_wrapped",
+    "source_path",
+]
 
 _PROGRESS_EVERY_S = 0.2
 _PROGRESS_AFTER_S = 1.0
@@ -98,3 +108,55 @@ class WithProgress(DerivedFile):
             eprint(f"{self.path} is not complete: {self.problem}")
         if self.overlap:
             eprint(f"{self.path}: {self.overlap}")
+
+
+_SIZES = {"COLUMNS": (20, 1000), "LINES": (1, 1000)}
+"""Least and most plausible value. Some programs set sizes, such as 0, in which no layout works."""
+
+
+def console(*, soft_wrap: bool = False) -> Console:
+    """Return a console for standard output, with its real width and without highlighting."""
+    width = height = None
+    if not all(_is_sane(name) for name in _SIZES):
+        width, height = _size()
+    return Console(
+        highlight=False, markup=False, emoji=False, soft_wrap=soft_wrap, width=width, height=height
+    )
+
+
+def show(view: RenderableType, screen: Console | None = None) -> None:
+    """Render a view and print it, without blanks at the ends of lines.
+
+    Rich itself does not print: it would exit by itself when the reader of a pipe has gone.
+    """
+    screen = screen or console()
+    with screen.capture() as capture:
+        screen.print(view)
+    sys.stdout.write("".join(f"{line.rstrip(' ')}\n" for line in capture.get().splitlines()))
+
+
+def show_wrapped(view: RenderableType) -> None:
+    """Print text: wrapped on a terminal, and with lines of any length elsewhere."""
+    show(view, console(soft_wrap=not sys.stdout.isatty()))
+
+
+def _is_sane(name: str) -> bool:
+    value = os.environ.get(name)
+    if value is None:
+        return True
+    least, most = _SIZES[name]
+    return value.isascii() and value.isdecimal() and least <= int(value[:9]) <= most
+
+
+def _size() -> tuple[int, int]:
+    """Return width and height: from sane variables, else from the terminal itself."""
+    try:
+        size = os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    except (OSError, ValueError):
+        size = os.terminal_size((0, 0))
+    real = {"COLUMNS": size.columns or 80, "LINES": size.lines or 25}
+    width, height = (
+        int(os.environ[name]) if name in os.environ and _is_sane(name) else real[name]
+        for name in _SIZES
+    )
+    return width, height

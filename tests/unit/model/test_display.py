@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydamon import PydamonError
-from pydamon._model.names import dump_json, printable
+from pydamon._model.display import dump_json, printable
 
 ANYTHING = st.text(st.characters(exclude_categories=()), max_size=20)
 
