@@ -47,6 +47,7 @@ def results(directory: Path) -> Iterator[Displayable]:
     yield analysis.heatmap(recording)
     yield analysis.working_set(recording)
     yield analysis.working_set(recording).total
+    yield analysis.working_sets_within(recording, [10**8, 10**9])
     footprints = analysis.footprint(recording)
     yield footprints
     assert isinstance(footprints[0], Displayable)

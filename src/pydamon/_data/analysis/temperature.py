@@ -331,7 +331,6 @@ def regions_of(snapshot: Snapshot, *, group: bool = True) -> Temperatures:
     start, end = snapshot.start[runs.heads], snapshot.end[runs.tails]
     size = (end - start).astype(np.float64)
     mean_rate = runs.sum(rate * snapshot.size) / size
-    mean_error = runs.sum(snapshot.access_share_error * snapshot.size) / size
     mean_age_ns = runs.sum(snapshot.age_ns * snapshot.size.astype(np.float64)) / size
     heat = temperature(mean_rate, np.maximum(mean_age_ns, 0), size)
     is_resident_known = snapshot.resident_bytes[runs.heads] != UNKNOWN
@@ -350,7 +349,7 @@ def regions_of(snapshot: Snapshot, *, group: bool = True) -> Temperatures:
         heat,
         resident,
         runs.sum(snapshot.unseen_bytes),
-        mean_error,
+        runs.sum(snapshot.access_share_error * snapshot.size) / size,
         np.full(len(runs), snapshot.sampling_ns),
     )
     order = np.lexsort((start, -size, -heat))

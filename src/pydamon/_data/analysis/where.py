@@ -100,8 +100,8 @@ class RegionColumns:
     >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
     >>> recording = pydamon.Recording.from_snapshots(monitor.run("1s"))
     >>> columns = pydamon.analysis.RegionColumns(recording)
-    >>> float(columns.values("rate").max())
-    1.0
+    >>> bool(columns.values("rate").max() > 0.9)
+    True
     """
 
     def __init__(self, recording: Recording, began_ns: int | None = None) -> None:
