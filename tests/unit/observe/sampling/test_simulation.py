@@ -65,11 +65,8 @@ def test_access_rates_are_frequencies() -> None:
     mon = pydamon.simulate(
         steady(Access(BASE, BASE + 100 * MIB, rate_hz)), [(BASE, BASE + 100 * MIB)]
     )
-    shares = [
-        float(np.average(s.nr_accesses, weights=s.size)) / s.max_nr_accesses for s in mon.run("5s")
-    ]
-    # Truncation to whole samples takes half a sample, on average.
-    assert np.mean(shares) == pytest.approx(0.5 - 0.5 / 20, abs=0.03)
+    shares = [float(np.average(s.access_share, weights=s.size)) for s in mon.run("5s")]
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.03)
 
 
 def test_age_grows_while_nothing_changes_and_falls_when_it_does() -> None:
