@@ -14,7 +14,7 @@ __all__ = ["EpochPacer"]
 _SHORTEST, _LONGEST = 10, 50
 """An epoch lasts for so many sampling intervals: long enough for rare accesses, short enough for a
 change of phase to show."""
-_ADJUSTING = 0.25
+_ADJUSTING = 0.4
 """The share of the budget for adjusting regions."""
 _EPOCHS = 4
 """Aggregations that nobody named hold so many epochs."""

@@ -12,7 +12,7 @@ _MAX_STRETCH = 10
 """Clears stretch the sampling interval up to this factor; beyond it, fewer regions are sampled."""
 ADJUSTING = 0.35
 """The share of the budget for adjusting regions."""
-UPDATING = 0.1
+UPDATING = 0.08
 """The share of the budget for updates: reading mappings, looking for children."""
 _MIN_SHARE = 0.02
 _FIRST_SHARE = 0.25

@@ -44,6 +44,8 @@ class SeenPages(NamedTuple):
     stretches: Stretches
     present: NDArray[np.bool_]
     unobservable: NDArray[np.bool_]
+    is_prompt: bool
+    """Whether the clear took so little time that all pages had the same until the first look."""
     looks: Sequence[NDArray[np.bool_]]
     """Accessed at each look: at the first ones, if any, after a quarter of the window if there was
     such a look, and at its end."""
@@ -83,7 +85,7 @@ class SeenPages(NamedTuple):
         ):
             marked = running_total(marks)
             column[inside] = (marked[head + pages] - marked[head]) / pages
-        if len(self.looks) > LOOKS:
+        if len(self.looks) > LOOKS and self.is_prompt:
             seen = np.array([running_total(marks) for marks in self.looks[:LOOKS]])
             table.evidence[inside] = _one_epoch(seen[:, head + pages] - seen[:, head], pages)
         table.misses_since_hit[inside] = table.contradicted[inside] = 0
@@ -118,6 +120,7 @@ class ExactLook:
         self._cleared_whole: dict[int, bool] = {}
         """The targets so far, and whether they were cleared as a whole, not chunk by chunk."""
         self._looks: list[NDArray[np.bool_]] = []
+        self.is_prompt = False
         self.stopped_at: tuple[int, int] | None = None
         begin_ns = session.clock.cpu_ns()
         parts: list[tuple[Stretches, NDArray[np.bool_]]] = []
@@ -150,7 +153,7 @@ class ExactLook:
             kept = stretches.of_pages(~bits.gone)
             stretches = stretches.take(~bits.gone)
             columns = [flat[kept] for flat in columns]
-        return SeenPages(stretches, columns[0], columns[1], columns[2:])
+        return SeenPages(stretches, columns[0], columns[1], self.is_prompt, columns[2:])
 
     def _scan(self) -> ManyBits:
         return self._session.scan_many(self.stretches, clear=False)

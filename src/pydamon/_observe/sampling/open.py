@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SamplingEngine", "simulate"]
 
-_FOR_SURVEYS = 0.35
+_FOR_SURVEYS = 0.27
 """The share of the CPU budget that exact surveys may use."""
 _DEFAULT_BUDGET = 0.01
 _SHORTEST_NS = 100_000

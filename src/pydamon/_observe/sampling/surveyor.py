@@ -57,8 +57,7 @@ class Surveyor:
     def survey_if_due(self, table: RegionTable, looks_ns: Sequence[int] = ()) -> RegionTable:
         """Take a survey, if one is due, which lasts for a window; returns the regions it draws.
 
-        Looks so long after the clear tell apart how often pages are accessed. Those that would come
-        before the memory that is cleared last has had half that time are left out.
+        Looks so long after the clear tell apart how often pages are accessed.
         """
         aggregation_ns = self._pacer.effective.aggregation_ns
         if not self._schedule.survey_is_due(self._clock.now_ns(), aggregation_ns):
@@ -67,12 +66,11 @@ class Surveyor:
         window_ns = aggregation_ns * 5 // 4
         survey = self._planner.begin_survey(table, window_ns)
         start_ns = self._clock.now_ns()
-        clearing_ns = survey.cpu_ns
-        window_ns = max(window_ns, _LEAST_WINDOWS * clearing_ns)
+        window_ns = max(window_ns, _LEAST_WINDOWS * survey.cpu_ns)
         for after_ns in looks_ns:
-            if 2 * clearing_ns <= after_ns < window_ns // 4:
+            if after_ns < window_ns // 4:
                 self._clock.wait_until(start_ns + after_ns)
-                survey.look()
+                survey.look(after_ns)
         self._timer.wait_until(start_ns + window_ns // 4)
         survey.look_early()
         self._timer.wait_until(start_ns + window_ns)

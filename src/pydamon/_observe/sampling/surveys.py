@@ -50,6 +50,8 @@ _TELLING_NS = 5e6
 """A survey that should cost less tells nothing about the cost of larger ones."""
 _LEAST_FACTOR = 0.1
 _EWMA_WEIGHT = 0.5
+_PROMPT = 2
+"""A look is prompt if it comes so many times as long after the clear as the clear took."""
 
 
 class Survey:
@@ -59,16 +61,25 @@ class Survey:
         self._look = look
         self._spots = spots
         self._meter = meter
+        self._clearing_ns: int | None = None
 
     @property
     def cpu_ns(self) -> int:
         """The CPU time that it has taken so far."""
         return self._meter.cpu_ns
 
-    def look(self) -> None:
-        """See what was accessed so far, to find out how often."""
-        with self._meter:
-            self._look.look()
+    def look(self, after_ns: int) -> None:
+        """See what was accessed so long after the clear, to find out how often.
+
+        Nothing is looked at unless the clear took less: memory that was cleared first would have
+        had more than twice the time.
+        """
+        if self._clearing_ns is None:
+            self._clearing_ns = self._meter.cpu_ns
+            self._look.is_prompt = _PROMPT * self._clearing_ns <= after_ns
+        if self._clearing_ns <= after_ns:
+            with self._meter:
+                self._look.look()
 
     def look_early(self) -> None:
         """See what was accessed, after a quarter of the window: the rest tells how that grows."""
