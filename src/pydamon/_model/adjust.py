@@ -42,7 +42,9 @@ _DEVIATIONS = 2.0
 _LEAST_LEVELS = 0.05
 """Where too many regions are left, differences of levels up to this come first."""
 _CONTRAST = 0.5
-"""Shares that differ by more than this part of the larger one are in contrast."""
+"""Shares touched that differ by more than this part of the larger one are in contrast."""
+_HEAT_CONTRAST = 0.08
+"""The same for `heat`, which differs less than the rates that it tells apart."""
 _QUARTERS = 4
 """`touched_early` is of a quarter of the aggregation."""
 _SURE = 1 - 1e-9
@@ -115,15 +117,17 @@ class Levels(NamedTuple):
     @classmethod
     def of(cls, table: RegionTable, samples: int) -> Levels:
         """The levels of rates of so many *samples*: from 0 to 1."""
-        now, last, above = (
+        deviation = np.nan_to_num(table.deviation)
+        now, last, above, below = (
             np.log1p(_STEEPNESS * np.clip(accesses / samples, 0, 1)) / np.log1p(_STEEPNESS)
             for accesses in (
                 table.nr_accesses,
                 table.last_nr_accesses,
-                table.nr_accesses + np.nan_to_num(table.deviation),
+                table.nr_accesses + deviation,
+                table.nr_accesses - deviation,
             )
         )
-        return cls(now, last, _DEVIATIONS * (above - now))
+        return cls(now, last, _DEVIATIONS * (above - below) / 2)
 
     @property
     def alike(self) -> float:
@@ -290,10 +294,14 @@ class _Merging:
         return len(self.heads)
 
     def keep_contrasts(self) -> None:
-        """Do not merge where much more of one neighbour is touched than of the other."""
-        left, right = self.table.touched[:-1], self.table.touched[1:]
-        # NaN is in contrast with nothing.
-        self.adjacent &= ~(np.abs(right - left) > _CONTRAST * np.maximum(left, right))
+        """Do not merge where surveys saw one neighbour accessed clearly more than the other."""
+        for shares, contrast in (
+            (self.table.touched, _CONTRAST),
+            (self.table.heat, _HEAT_CONTRAST),
+        ):
+            left, right = shares[:-1], shares[1:]
+            # NaN is in contrast with nothing.
+            self.adjacent &= ~(np.abs(right - left) > contrast * np.maximum(left, right))
 
     def run(self, alike: float, limit: int) -> None:
         """Merge until no two neighbours are left that may merge."""

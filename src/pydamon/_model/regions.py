@@ -44,6 +44,9 @@ class RegionTable:
         What is accessed in one aggregation; NaN where nothing is known.
     `touched_early`
         What is accessed in the first quarter of an aggregation; NaN where nothing is known.
+    `heat`
+        What each look of a survey saw accessed, on average over looks that came sooner and later:
+        the more, the more often it is. NaN where nothing is known.
     `unobservable`
         What the probe could not watch.
     `resident`
@@ -70,6 +73,7 @@ class RegionTable:
     age_ns: NDArray[np.float64]
     touched: NDArray[np.float64]
     touched_early: NDArray[np.float64]
+    heat: NDArray[np.float64]
     unobservable: NDArray[np.float64]
     misses_since_hit: NDArray[np.float64]
     resident: NDArray[np.float64]
@@ -148,7 +152,10 @@ class RegionTable:
         return tuple(getattr(self, field.name) for field in fields(self))
 
 
-_UNKNOWN_AT_FIRST = ("touched", "touched_early", "resident", "repeated", "deviation")
+_UNKNOWN_AT_FIRST = (
+    *("touched", "touched_early", "heat"),
+    *("resident", "repeated", "deviation"),
+)
 MEANS = tuple(
     field.name
     for field in fields(RegionTable)

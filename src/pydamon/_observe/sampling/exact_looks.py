@@ -87,23 +87,24 @@ class SeenPages(NamedTuple):
             column[inside] = (marked[head + pages] - marked[head]) / pages
         if len(self.looks) > LOOKS and self.is_prompt:
             seen = np.array([running_total(marks) for marks in self.looks[:LOOKS]])
-            table.evidence[inside] = _one_epoch(seen[:, head + pages] - seen[:, head], pages)
+            epoch = _one_epoch(seen[:, head + pages] - seen[:, head], pages)
+            known = Survival.of_rows(table.evidence[inside])
+            table.evidence[inside] = known.followed_by(epoch).rows
         table.misses_since_hit[inside] = table.contradicted[inside] = 0
         table.seen[inside] = 1
 
 
-def _one_epoch(seen: NDArray[np.int64], pages: NDArray[np.int64]) -> NDArray[np.float64]:
+def _one_epoch(seen: NDArray[np.int64], pages: NDArray[np.int64]) -> Survival:
     """What looks saw of all pages of regions, as evidence from a few epochs of a block."""
     share = seen / pages
     sampled = _WORTH_EPOCHS * BLOCK_PAGES
-    evidence = Survival(
+    return Survival(
         np.full(len(pages), float(sampled)),
         np.full(len(pages), float(_WORTH_EPOCHS)),
         share * sampled,
         # A block has an access unless each of its pages lacks one.
         (1 - (1 - share) ** BLOCK_PAGES) * _WORTH_EPOCHS,
     )
-    return evidence.rows
 
 
 class ExactLook:
