@@ -23,6 +23,7 @@ __all__ = [
     "cut",
     "disjoint",
     "fit",
+    "in_contrast",
     "initial",
     "merge",
     "merge_within",
@@ -39,6 +40,8 @@ _STEEPNESS = 100.0
 """Of the scale of `Levels`: linear up to a hundredth of the samples, logarithmic above."""
 _DEVIATIONS = 2.0
 """Rates that differ by so many standard deviations differ by more than chance."""
+_LEVELS = 16
+"""Neighbours merge where their levels differ by at most this part of the largest."""
 _LEAST_LEVELS = 0.05
 """Where too many regions are left, differences of levels up to this come first."""
 _CONTRAST = 0.5
@@ -132,7 +135,7 @@ class Levels(NamedTuple):
     @property
     def alike(self) -> float:
         """The difference up to which two neighbours count as alike, whatever chance does."""
-        return float(self.now.max(initial=0)) / _MERGE_DIVISOR
+        return float(self.now.max(initial=0)) / _LEVELS
 
 
 def merge(table: RegionTable, alike: float, limit: int) -> RegionTable:
@@ -272,6 +275,16 @@ def _columns(ranges: list[Ranges]) -> tuple[NDArray[np.int32], NDArray[np.int64]
     """The ranges of all targets as one array, and the target of each."""
     target = np.repeat(np.arange(len(ranges), dtype=np.int32), list(map(len, ranges)))
     return target, np.concatenate([EMPTY, *ranges])
+
+
+def in_contrast(shares: NDArray[np.float64], contrast: float = _HEAT_CONTRAST) -> NDArray[np.bool_]:
+    """Which neighbours have clearly different shares: shape (n - 1,).
+
+    NaN is in contrast with nothing.
+    """
+    left, right = shares[:-1], shares[1:]
+    differ: NDArray[np.bool_] = np.abs(right - left) > contrast * np.maximum(left, right)
+    return differ
 
 
 class _Merging:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon._model.adjust import in_contrast
 from pydamon._model.draw import draw_many, redraw
 from pydamon._model.errors import TargetGoneError
 from pydamon._model.ranges import PAGE_SIZE, Ranges, join, locate
@@ -31,6 +32,8 @@ _USUAL_LOOKS = 2
 end."""
 _WORTH_EPOCHS = 1
 """A look at all pages says of rates what so many epochs do: it is exact, but of one moment."""
+_OF_MIXTURE = 2.0
+"""What is known of a mixture of rates counts as so many epochs for each of its parts."""
 _FEW_REGIONS = 4
 """Each stretch may become so many regions, where the maximum allows."""
 
@@ -58,9 +61,10 @@ class SeenPages(NamedTuple):
         if not len(self.stretches):
             return table
         most = _room(self.stretches, max_regions, max(1, int(table.size.sum())))
-        table = redraw(table, self.stretches, draw_many(self._accessed, self.stretches, most))
-        self._fill(table, repeated)
-        return table
+        drawn = redraw(table, self.stretches, draw_many(self._accessed, self.stretches, most))
+        self._fill(drawn, repeated)
+        _forget_mixtures(drawn, table)
+        return drawn
 
     @property
     def _accessed(self) -> NDArray[np.bool_] | NDArray[np.uint8]:
@@ -105,6 +109,15 @@ def _one_epoch(seen: NDArray[np.int64], pages: NDArray[np.int64]) -> Survival:
         # A block has an access unless each of its pages lacks one.
         (1 - (1 - share) ** BLOCK_PAGES) * _WORTH_EPOCHS,
     )
+
+
+def _forget_mixtures(table: RegionTable, before: RegionTable) -> None:
+    """Keep little evidence of regions that turn out to be parts of one with different rates."""
+    was_in = locate(before.keys, table.keys[:, 0])
+    apart = in_contrast(table.heat) & (was_in[1:] == was_in[:-1])
+    mixed = np.append(False, apart) | np.append(apart, False)
+    epochs = table.evidence[mixed, 1]
+    table.evidence[mixed] *= np.minimum(1, _OF_MIXTURE / np.maximum(epochs, 1))[:, None]
 
 
 class ExactLook:

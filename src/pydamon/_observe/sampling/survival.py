@@ -28,7 +28,7 @@ _LAST_LOOK = 0.6
 """Looks later than this part of an epoch tell hardly more than the one at its end."""
 _JITTER = 0.25
 """Epochs vary in length by this part, so that no program is in step with them."""
-_MEMORY = 20.0
+_MEMORY = 30.0
 """The times of looks are means over about so many epochs, as the sums are."""
 _CLEAR_ENOUGH = 0.1
 """Uncertainty of this much, on the scale of `Levels`, halves the need of more samples."""
