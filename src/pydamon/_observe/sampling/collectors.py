@@ -92,25 +92,42 @@ class SurveyingCollector(SampleCollector):
 
     def collect(self, table: RegionTable, length_ns: int | None, *, closes: bool = True) -> Window:
         length = self._length_ns(length_ns)
-        if self._sampler.goes_on(table) and not closes:
-            return self._sampled(table, length, closes=False).window(table, closes=False)
-        surveyor, survey, glance = self._surveyor, CpuMeter(self._session.clock), None
+        survey, glance = CpuMeter(self._session.clock), None
         if not self._sampler.goes_on(table):
+            surveyed, window = self._surveyed(table, length_ns, survey)
+            if window is not None:
+                return window
+            closes |= surveyed is not table
+            table = surveyed
             with survey:
-                # Not before the last window: a survey takes the time of an aggregation.
-                surveyed = table
-                if length_ns is None:
-                    surveyed = surveyor.survey_if_due(table, self._sampler.looks_ns)
-                closes |= surveyed is not table
-                table = surveyed
-                glance = surveyor.begin_glance(table)
+                glance = self._surveyor.begin_glance(table)
         if glance is None:
             sampled = self._sampled(table, length, closes=closes)
         else:
             closes = True
             sampled = self._with_glance(table, length, glance, survey)
-        if not closes:
-            return sampled.window(table, survey.cpu_ns, closes=False)
+        if closes:
+            table = self._checked(table, sampled, glance, survey)
+        return sampled.window(table, survey.cpu_ns, closes=closes)
+
+    def _surveyed(
+        self, table: RegionTable, length_ns: int | None, survey: CpuMeter
+    ) -> tuple[RegionTable, Window | None]:
+        """The regions after a survey, if one is due; and its window, if that says all of them."""
+        if length_ns is not None:
+            return table, None  # the last window: a survey takes the time of an aggregation
+        start_ns = self._session.clock.now_ns()
+        with survey:
+            surveyed = self._surveyor.survey_if_due(table, self._sampler.looks_ns)
+        if surveyed is table or not self._sampler.set_known_rates(surveyed):
+            return surveyed, None
+        return surveyed, self._survey_window(surveyed, start_ns, survey.cpu_ns)
+
+    def _checked(
+        self, table: RegionTable, sampled: Sampled, glance: Glance | None, survey: CpuMeter
+    ) -> RegionTable:
+        """The regions, once what surveys and samples saw agrees."""
+        surveyor = self._surveyor
         surveyor.rescale(table, sampled.end_ns - sampled.start_ns)
         if sampled.counts is not None:
             surveyor.check(table, sampled.counts, self._sampler.sample_window)
@@ -118,7 +135,21 @@ class SurveyingCollector(SampleCollector):
         if glance is not None:
             with survey:
                 table = surveyor.finish_glance(glance, table, self._samples)
-        return sampled.window(table, survey.cpu_ns)
+        return table
+
+    def _survey_window(self, table: RegionTable, start_ns: int, survey_cpu_ns: int) -> Window:
+        """The window of a survey, whose rates are known from earlier windows and its own looks."""
+        return Window(
+            start_ns=start_ns,
+            end_ns=self._session.clock.now_ns(),
+            table=table,
+            lost=False,
+            ticks=0,
+            late_ticks=0,
+            sampling_cpu_ns=0,
+            clearing_ns=0,
+            survey_cpu_ns=survey_cpu_ns,
+        )
 
     def _with_glance(
         self, table: RegionTable, length_ns: int, glance: Glance, survey: CpuMeter

@@ -217,8 +217,9 @@ class SamplingMonitor(Monitor):
         self._tune(merged)
         spent_ns = clock.cpu_ns() - begin_cpu_ns + window.interrupt_ns
         self._series = self._series.with_window(window, spent_ns)
-        if closes and self._series.ticks:
-            self._pacer.observe(*self._series[1:])
+        if closes:
+            if self._series.ticks:
+                self._pacer.observe(*self._series[1:])
             self._series = _Series()
         timing = Timing(
             clock.unix_ns(window.start_ns),

@@ -99,6 +99,11 @@ class Sampler(ABC):
     def set_rates(self, table: RegionTable, counts: Counts) -> None:
         """Set what the samples of a window tell of its regions."""
 
+    def set_known_rates(self, table: RegionTable) -> bool:
+        """Set the rates of a window that a survey looked at alone; False if they are not known."""
+        del table
+        return False
+
     @abstractmethod
     def reconcile(self, table: RegionTable, counts: Counts) -> None:
         """Let rates and what surveys saw touched agree, once samples have corrected the latter."""

@@ -37,6 +37,10 @@ _LEAST_NEED = 0.25
 _OF_SMALL = 0.05
 """The least need of small regions, as a part of that of regions of the mean size. Programs have
 many hot pages among idle ones: each is a region, and costs what a large one costs."""
+_USUAL, _ALWAYS = 0.5, 0.9
+"""Parts of the pages, or of the epochs, that are accessed."""
+_LEAST_RATE = 0.01
+"""In samples: memory that is in use at all has a rate."""
 
 
 class SurvivalSampling(Sampler):
@@ -105,9 +109,8 @@ class SurvivalSampling(Sampler):
         self._until_ns = 0
 
     def set_rates(self, table: RegionTable, counts: Counts) -> None:
-        sums = Survival.of_rows(table.evidence).followed_by(self._new)
-        table.evidence = sums.rows
-        share, deviation = access_share(sums, self._look_ns, self._pacer.named.sampling_ns)
+        table.evidence = Survival.of_rows(table.evidence).followed_by(self._new).rows
+        share, deviation = self._estimate(table)
         samples = self._samples
         tried = counts.checks + counts.unobservable
         # What surveys saw is all that is known of regions that were never sampled.
@@ -123,6 +126,30 @@ class SurvivalSampling(Sampler):
         )
         if counts.split_hint is not None:
             table.split_hint = counts.split_hint
+
+    def set_known_rates(self, table: RegionTable) -> bool:
+        table.evidence[_outdated(table)] = 0
+        share, deviation = self._estimate(table)
+        # What a quarter of the window tells of a rate is all that is known of some regions.
+        early = np.nan_to_num(table.touched_early) * self._samples
+        rates = np.where(np.isnan(share), early, share * self._samples)
+        touched = np.nan_to_num(table.touched)
+        # Regions that no survey can see keep their last rate.
+        table.nr_accesses = np.where(
+            np.isnan(table.touched),
+            table.last_nr_accesses,
+            np.where(touched > 0, np.maximum(rates, _LEAST_RATE), 0.0),
+        )
+        table.deviation = np.where(np.isnan(share), early, deviation * self._samples)
+        return True
+
+    def _estimate(self, table: RegionTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The share of intervals with an access, and its deviation; NaN where never watched."""
+        if not self._look_ns[0]:
+            unknown = np.full(len(table), np.nan)
+            return unknown, unknown
+        sums = Survival.of_rows(table.evidence)
+        return access_share(sums, self._look_ns, self._pacer.named.sampling_ns)
 
     def reconcile(self, table: RegionTable, counts: Counts) -> None:
         hit_share = counts.hits / np.maximum(counts.checks, 1)
@@ -221,3 +248,16 @@ class SurvivalSampling(Sampler):
             split_hint=counts.split_hint,
             lost=counts.lost,
         )
+
+
+def _outdated(table: RegionTable) -> NDArray[np.bool_]:
+    """Where a survey sees memory in use that epochs found idle, or idle memory that was in use.
+
+    A quarter of a survey's window is about as long as an epoch.
+    """
+    sums = Survival.of_rows(table.evidence)
+    accessed = (sums.hit_epochs[-1] + 0.5) / (sums.epochs + 1)
+    begun = (table.touched_early >= 1 - _USUAL) & (accessed < 1 - _ALWAYS)
+    ended = (table.touched_early <= 1 - _ALWAYS) & (accessed > _ALWAYS)
+    outdated: NDArray[np.bool_] = (begun | ended) & (sums.epochs > 0)
+    return outdated

@@ -179,12 +179,13 @@ def test_windows_are_measured_and_add_up() -> None:
     assert snapshots[-1].window_ns > 10**8
 
 
-def test_a_survey_is_no_part_of_a_snapshots_window() -> None:
+def test_surveys_are_windows_of_their_own() -> None:
     mon = pydamon.simulate(steady(), [(BASE, BASE + MIB)])
     snapshots = list(mon.run("5s"))
-    # The first window begins behind the first survey, which is a little longer.
-    assert snapshots[0].start_ns == 125 * 10**6
-    assert max(s.window_ns for s in snapshots[:-1]) == 10**8
+    # A survey is a little longer than other windows.
+    assert (snapshots[0].start_ns, snapshots[0].end_ns) == (0, 125 * 10**6)
+    assert {s.window_ns for s in snapshots[:-1]} == {10**8, 125 * 10**6}
+    assert all(one.end_ns == other.start_ns for one, other in pairwise(snapshots))
     assert snapshots[-1].end_ns == pytest.approx(5 * SECOND, abs=125 * 10**6)
 
 
