@@ -20,12 +20,12 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BLOCK_PAGES", "Survival", "access_share"]
+__all__ = ["BLOCK_PAGES", "MEMORY_EPOCHS", "Survival", "access_share"]
 
 BLOCK_PAGES = 16
 """The pages of a block: clearing so many side by side costs what clearing one does."""
 
-_MEMORY_EPOCHS = 30.0
+MEMORY_EPOCHS = 30.0
 """Sums reach back this many epochs, unless the region changes: 8 s by default."""
 _CONTRADICTION = 9.0
 """Twice the log-likelihood ratio at which what is new does not fit what was: 1 in 370 by chance."""
@@ -97,7 +97,7 @@ class Survival:
 
         Where *new* contradicts what was known, the region starts anew with it.
         """
-        keep = np.maximum(0, 1 - new.epochs / _MEMORY_EPOCHS) * ~self._contradicted(new)
+        keep = np.maximum(0, 1 - new.epochs / MEMORY_EPOCHS) * ~self._contradicted(new)
         sums = {
             field.name: getattr(self, field.name) * keep + getattr(new, field.name)
             for field in fields(self)

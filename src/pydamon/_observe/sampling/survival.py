@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pydamon._model.adjust import Levels
 from pydamon._model.regions import LOOKS, RegionTable
-from pydamon._model.survival import Survival, access_share
+from pydamon._model.survival import MEMORY_EPOCHS, Survival, access_share
 from pydamon._observe.epoch_pace import EpochPacer
 from pydamon._observe.probes.base import Counts, Session
 from pydamon._observe.probes.epochs import EpochCounts, Epochs
@@ -28,8 +28,6 @@ _LAST_LOOK = 0.6
 """Looks later than this part of an epoch tell hardly more than the one at its end."""
 _JITTER = 0.25
 """Epochs vary in length by this part, so that no program is in step with them."""
-_MEMORY = 30.0
-"""The times of looks are means over about so many epochs, as the sums are."""
 _CLEAR_ENOUGH = 0.1
 """Uncertainty of this much, on the scale of `Levels`, halves the need of more samples."""
 _LEAST_NEED = 0.25
@@ -58,7 +56,6 @@ class SurvivalSampling(Sampler):
         seed: int | None,
     ) -> None:
         super().__init__(session, memory, pacer)
-        self._memory = memory
         self._epoch_pacer = pacer
         self._epochs = epochs
         self._rng = np.random.default_rng(seed)
@@ -236,7 +233,7 @@ class SurvivalSampling(Sampler):
         """All epochs of these regions as samples, each watched for an epoch."""
         sums = counts.sums
         self._new, self._told = sums.less(self._told), sums
-        kept = min(self._weight, max(0.0, _MEMORY - counts.epochs))
+        kept = min(self._weight, max(0.0, MEMORY_EPOCHS - counts.epochs))
         self._weight = kept + counts.epochs
         if self._weight:
             self._look_ns = (self._look_ns * kept + counts.look_ns * counts.epochs) / self._weight
