@@ -41,9 +41,12 @@ class MappingRegions:
 
     def carry_on(self, table: RegionTable, elapsed_ns: int) -> RegionTable:
         """Let regions age, which stay as they are for the next window, with their rates."""
+        if table.nr_accesses is table.last_nr_accesses:
+            table.age_ns = table.age_ns + elapsed_ns
+            return table
         levels = adjust.Levels.of(table, self.samples)
         adjust.age(table, levels.alike, elapsed_ns, levels)
-        table.last_nr_accesses = table.nr_accesses.copy()
+        table.last_nr_accesses = table.nr_accesses
         return table
 
     def split(self, table: RegionTable) -> RegionTable:
@@ -99,6 +102,12 @@ class AdaptiveRegions(DrawnRegions):
         self.by_levels = by_levels
         self._rng = np.random.default_rng(seed)
         self._last_count = 0
+
+    def begin_window(self, merged: RegionTable) -> RegionTable:
+        if not self.by_levels:
+            return super().begin_window(merged)
+        # A rate of several windows holds until epochs have said something new.
+        return replace(merged, last_nr_accesses=merged.nr_accesses)
 
     def split(self, table: RegionTable) -> RegionTable:
         count, max_regions = len(table), self._pacer.effective.max_regions

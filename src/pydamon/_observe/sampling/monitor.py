@@ -27,7 +27,7 @@ from pydamon._observe.sampling.collectors import (
 )
 from pydamon._observe.sampling.memory import MonitoredMemory
 from pydamon._observe.sampling.samplers import Sampler
-from pydamon._observe.sampling.snapshots import Timing, snapshot_of
+from pydamon._observe.sampling.snapshots import Timing, renewed, snapshot_of
 from pydamon._observe.sampling.surveyor import Surveyor
 from pydamon._observe.sampling.tuning import IntervalTuner
 from pydamon._observe.sampling.windows import Window
@@ -36,6 +36,13 @@ from pydamon._observe.targets import Layout, Space
 __all__ = ["SamplingMonitor"]
 
 MakeSampler = Callable[[Session, MonitoredMemory], Sampler]
+
+
+class _Last(NamedTuple):
+    """The regions of the last window, and their snapshot."""
+
+    table: RegionTable
+    snapshot: Snapshot
 
 
 class _Series(NamedTuple):
@@ -93,6 +100,7 @@ class SamplingMonitor(Monitor):
         self._collector: Collector
         self._regions: MappingRegions
         self._series = _Series()
+        self._last: _Last | None = None
         self._choose(traits, make_sampler, survey_share, plain, seed)
         try:
             self._memory.start()
@@ -229,7 +237,13 @@ class SamplingMonitor(Monitor):
             self._regions.samples,
         )
         cost = Cost(spent_ns, session.interruption_ns - interrupted_ns, window.late_ticks)
-        return snapshot_of(merged, memory, timing, cost)
+        last = self._last
+        if last is not None and merged is last.table and not window.has_news and not closes:
+            snapshot = renewed(last.snapshot, merged, timing, cost)
+        else:
+            snapshot = snapshot_of(merged, memory, timing, cost)
+        self._last = _Last(merged, snapshot)
+        return snapshot
 
     def _prepared(self, merged: RegionTable, now_ns: int, *, lost: bool) -> RegionTable:
         """The regions for the next window, of the memory that the targets have now."""

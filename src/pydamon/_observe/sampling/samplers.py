@@ -51,6 +51,7 @@ class Sampled(NamedTuple):
             survey_cpu_ns=survey_cpu_ns,
             interrupt_ns=self.interrupt_ns,
             closes=closes,
+            has_news=self.counts is not None,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from pydamon._model.runs import group_bounds
 from pydamon._model.snapshot import UNKNOWN, Cost, Footprint, Snapshot
 from pydamon._observe.sampling.memory import MemoryState
 
-__all__ = ["Timing", "snapshot_of"]
+__all__ = ["Timing", "renewed", "snapshot_of"]
 
 
 class Timing(NamedTuple):
@@ -63,6 +64,18 @@ def snapshot_of(table: RegionTable, memory: MemoryState, timing: Timing, cost: C
         repeated_bytes=_repeated_bytes(table, memory.repeated, resident_bytes),
         access_share=table.nr_accesses / timing.samples,
         access_share_error=table.deviation / timing.samples,
+    )
+
+
+def renewed(snapshot: Snapshot, table: RegionTable, timing: Timing, cost: Cost) -> Snapshot:
+    """The snapshot of the next window of the same regions, in which nothing new was seen."""
+    return replace(
+        snapshot,
+        start_ns=timing.start_ns,
+        end_ns=timing.end_ns,
+        cost=cost,
+        age=_rounded(table.age_ns / timing.aggregation_ns),
+        age_ns=table.age_ns.astype(np.int64),
     )
 
 

@@ -28,6 +28,8 @@ _LAST_LOOK = 0.6
 """Looks later than this part of an epoch tell hardly more than the one at its end."""
 _JITTER = 0.25
 """Epochs vary in length by this part, so that no program is in step with them."""
+_AT_ONCE = 2
+"""Where windows are shorter than epochs, so many epochs make new rates worth their CPU time."""
 _CLEAR_ENOUGH = 0.1
 """Uncertainty of this much, on the scale of `Levels`, halves the need of more samples."""
 _LEAST_NEED = 0.25
@@ -68,6 +70,8 @@ class SurvivalSampling(Sampler):
         """The sums of these epochs that are in the evidence already."""
         self._until_ns = 0
         """When the epoch under way ends."""
+        self._uncounted = 0
+        """The epochs of these regions that nobody has looked into."""
 
     def sample(
         self, table: RegionTable, length_ns: int, special: Special = NOTHING_SPECIAL
@@ -81,7 +85,10 @@ class SurvivalSampling(Sampler):
         with sampling:
             count = self._run_epochs(start_ns, start_ns + length_ns, special)
             end_ns = session.clock.now_ns()
-            sums = epochs.counts() if count else None
+            self._uncounted += count
+            enough = self._uncounted >= (1 if special.closes else _AT_ONCE)
+            sums = epochs.counts() if enough else None
+            self._uncounted = 0 if enough else self._uncounted
         if special.closes:
             self._watched = None
         return Sampled(
@@ -103,7 +110,7 @@ class SurvivalSampling(Sampler):
         self._epochs.watch(table, self._shares_of(table, left_out))
         self._watched, self._told = table, Survival.empty(LOOKS, len(table))
         self._new = self._told
-        self._until_ns = 0
+        self._until_ns = self._uncounted = 0
 
     def set_rates(self, table: RegionTable, counts: Counts) -> None:
         table.evidence = Survival.of_rows(table.evidence).followed_by(self._new).rows
@@ -212,11 +219,13 @@ class SurvivalSampling(Sampler):
                 passed = self._timer.wait_until(quarter_ns, epoch_ns)
                 at_quarter()
                 at_quarter = None
-            passed = passed and self._timer.wait_until(min(self._until_ns, end_ns), epoch_ns)
-            if self._until_ns <= end_ns or not passed:
-                epochs.end()
-                self._until_ns = 0
-                count += 1
+            if self._until_ns > end_ns:  # the next window goes on with this epoch
+                clock.wait_until(end_ns)
+                return count
+            passed = passed and self._timer.wait_until(self._until_ns, epoch_ns)
+            epochs.end()
+            self._until_ns = 0
+            count += 1
             if not passed or clock.now_ns() >= end_ns:
                 return count
 

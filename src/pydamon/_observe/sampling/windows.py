@@ -34,6 +34,8 @@ class Window(NamedTuple):
     """The part of the sampling that passed in interrupts, on whatever CPU."""
     closes: bool = True
     """Whether regions change now; else the next window goes on with them."""
+    has_news: bool = True
+    """Whether anything was seen since the window before."""
 
 
 class CpuMeter:
