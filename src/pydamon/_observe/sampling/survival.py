@@ -70,6 +70,8 @@ class SurvivalSampling(Sampler):
         """The sums of these epochs that are in the evidence already."""
         self._until_ns = 0
         """When the epoch under way ends."""
+        self._due_ns: list[int] = []
+        """The looks that the epoch under way still needs from here, where the kernel takes none."""
         self._uncounted = 0
         """The epochs of these regions that nobody has looked into."""
 
@@ -208,17 +210,16 @@ class SurvivalSampling(Sampler):
         at_quarter, count = special.at_quarter, 0
         while True:
             if not self._until_ns:
-                lasts = self._rng.uniform(1 - _JITTER, 1 + _JITTER)
-                self._until_ns = clock.now_ns() + int(epoch_ns * lasts)
-                epochs.begin()
-                self._take_looks()
+                self._begin_epoch()
             if special.closes and end_ns - self._until_ns < epoch_ns // 2:
                 self._until_ns = end_ns
             passed = True
-            if at_quarter is not None and min(self._until_ns, end_ns) > quarter_ns:
+            if at_quarter is not None and quarter_ns < min(self._until_ns, end_ns):
+                self._look_until(quarter_ns)
                 passed = self._timer.wait_until(quarter_ns, epoch_ns)
                 at_quarter()
                 at_quarter = None
+            self._look_until(min(self._until_ns, end_ns))
             if self._until_ns > end_ns:  # the next window goes on with this epoch
                 clock.wait_until(end_ns)
                 return count
@@ -229,14 +230,20 @@ class SurvivalSampling(Sampler):
             if not passed or clock.now_ns() >= end_ns:
                 return count
 
-    def _take_looks(self) -> None:
-        """Wait for each look of this epoch, where the kernel does not take them."""
-        if self._epochs.paced_by_kernel:
-            return
-        armed_ns = self._session.clock.now_ns()
-        for after_ns in self.looks_ns:
-            self._session.clock.wait_until(armed_ns + after_ns)
+    def _look_until(self, end_ns: int) -> None:
+        """Take the looks that are due before a time, where the kernel takes none."""
+        while self._due_ns and self._due_ns[0] < end_ns:
+            self._session.clock.wait_until(self._due_ns.pop(0))
             self._epochs.look()
+
+    def _begin_epoch(self) -> None:
+        clock = self._session.clock
+        lasts = self._rng.uniform(1 - _JITTER, 1 + _JITTER)
+        self._until_ns = clock.now_ns() + int(self._epoch_pacer.epoch_ns * lasts)
+        self._epochs.begin()
+        armed_ns = clock.now_ns()
+        by_kernel = self._epochs.paced_by_kernel
+        self._due_ns = [] if by_kernel else [armed_ns + after_ns for after_ns in self.looks_ns]
 
     def _counts(self, counts: EpochCounts) -> Counts:
         """All epochs of these regions as samples, each watched for an epoch."""
