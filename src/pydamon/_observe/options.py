@@ -26,10 +26,10 @@ class MonitorOptions:
     Parameters
     ----------
     sample, aggr, update
-        The sampling, aggregation and update interval (default: DAMON's 5 ms, 100 ms and 1 s). Access
-        rates refer to the sampling interval. Aggregations that are not named become as long as the
-        CPU budget asks for; so do sampling intervals where single pages are sampled (*plain*, and
-        probes other than ``"ebpf"``).
+        The sampling, aggregation and update interval (default: DAMON's 5 ms, 100 ms and 1 s).
+        Access rates refer to the sampling interval. Aggregations that are not named become as long
+        as the CPU budget asks for; so do sampling intervals where single pages are sampled
+        (*plain*, and probes other than ``"ebpf"``).
     min_regions, max_regions
         Bounds for the number of regions (default: 10 and 1,000).
     cpu_budget_percent
