@@ -37,6 +37,7 @@ _LEAST_NEED = 0.25
 _OF_SMALL = 0.05
 """The least need of small regions, as a part of that of regions of the mean size. Programs have
 many hot pages among idle ones: each is a region, and costs what a large one costs."""
+_OF_MOST_BLOCKS = 0.85
 _USUAL, _ALWAYS = 0.5, 0.9
 """Parts of the pages, or of the epochs, that are accessed."""
 _LEAST_RATE = 0.01
@@ -177,10 +178,14 @@ class SurvivalSampling(Sampler):
         nothing.
         """
         idle = (table.last_nr_accesses == 0) & (table.evidence[:, 1] > 0)
-        most = min(1.0, self._epochs.most_blocks / max(1, len(table)))
-        shares = np.full(len(table), most)
+        shares = np.ones(len(table))
         shares[~idle] = self._allotted(table.take(~idle))
-        return shares if left_out is None else np.where(left_out, 0.0, shares)
+        if left_out is not None:
+            shares[left_out] = 0.0
+        # The number of blocks varies from epoch to epoch, and those beyond the most are left out.
+        fitting = _OF_MOST_BLOCKS * self._epochs.most_blocks / max(1.0, shares.sum())
+        shares *= min(1.0, fitting)
+        return shares
 
     def _allotted(self, table: RegionTable) -> NDArray[np.float64]:
         """Shares with the mean that the pace allows: more for what is uncertain, and large."""

@@ -157,3 +157,15 @@ def test_the_pace_keeps_the_budget(
     cost = (tick_us + pacer.share * clear_us) * 1000 / pacer.epoch_ns
     floor = (tick_us * 1.25 + 0.02 * clear_us) * 1000 / (50 * attrs.sampling_ns)
     assert cost <= max(budget, 1.01 * floor)
+
+
+def test_no_region_is_left_out_for_good_where_there_are_many() -> None:
+    """More regions than an epoch has blocks: 300 targets, of which every other one is in use."""
+    size = 16 * 4096
+    used = tuple(Access(0, size, target=number) for number in range(0, 300, 2))
+    mon = pydamon.simulate(Trace((Phase(SECOND, used),)), *[[(0, size)]] * 300)
+    *_, snapshot = mon.run("5s")
+    accessed = {int(target) for target in snapshot.target[snapshot.nr_accesses > 0]}
+    assert accessed == set(range(0, 300, 2))
+    shares = snapshot.access_share[snapshot.nr_accesses > 0]
+    assert np.median(shares) > 0.9
