@@ -29,8 +29,9 @@ MEMORY_EPOCHS = 30.0
 """Sums reach back this many epochs, unless the region changes: 8 s by default."""
 _CONTRADICTION = 9.0
 """Twice the log-likelihood ratio at which what is new does not fit what was: 1 in 370 by chance."""
-_FORESIGHT = 2.0
-"""What a later look says of an earlier one counts as much as so many events."""
+_FORESIGHT, _FEW_EPOCHS = 2.0, 4.0
+"""What a later look says of an earlier one counts as much as so many events; or as half of that
+after so few epochs, when it hardly outweighs what the earlier look has seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,7 @@ def access_share(
     with np.errstate(divide="ignore", invalid="ignore"):
         units = _independent_units(shares, sums.hit_epochs / epochs, pages / epochs)
         share = shares[-1]
+        foresight = _FORESIGHT * epochs / (epochs + _FEW_EPOCHS)
         for look in range(sums.looks - 2, -1, -1):
             ratio = look_ns[look] / look_ns[look + 1]
             expected = (share * ratio + 1 - (1 - share) ** ratio) / 2
@@ -154,7 +156,7 @@ def access_share(
             events, foreseen = shares[look] * trials, expected * trials
             surprise = (events - foreseen) ** 2 / (foreseen + 1)
             # That all was accessed by the later look says little, unless epochs are few.
-            weight = _FORESIGHT * (1 - share * epochs / (epochs + 1)) / (1 + surprise / _FORESIGHT)
+            weight = foresight * (1 - share * epochs / (epochs + 1)) / (1 + surprise / _FORESIGHT)
             share = np.where(expected > 0, (events + weight) / (trials + weight / expected), 0.0)
         share = np.where(np.isnan(pages), np.nan, share)
         trials = epochs * units[0]

@@ -129,7 +129,7 @@ def _soon(name: str, *actions: Any) -> None:
             while name not in read_statuses() and time.monotonic() < end:
                 time.sleep(0.02)
             action()
-            time.sleep(0.7)
+            time.sleep(1.2)
 
     threading.Thread(target=act, daemon=True).start()
 
