@@ -18,6 +18,7 @@ import pytest
 import pydamon
 from pydamon._observe.probes.ebpf import loader, survival
 from pydamon._workloads.rates import running_rates
+from tests.integration.conftest import slowness
 
 WORDS = ("idle", "random:5", "random:50", "random:500")
 _PROG_GET_NEXT_ID = 11
@@ -36,14 +37,23 @@ def _needs_the_probe() -> None:
         pytest.skip(f"no ebpf probe: {works.reason}")
 
 
-def shares_of_sets() -> list[float]:
-    """What a monitor says of sets of known rates: means over 5 s after 4 s."""
+def shares_of_sets() -> tuple[list[float], list[float]]:
+    """What a monitor says of sets of known rates, and the truth: means over 5 s after 4 s."""
+    budget = float(slowness())
     with (
         running_rates(WORDS) as program,
-        pydamon.monitor(program.pid, engine="sampling", probe="ebpf") as mon,
+        pydamon.monitor(
+            program.pid, engine="sampling", probe="ebpf", cpu_budget_percent=budget
+        ) as mon,
     ):
         began = time.monotonic()
-        snapshots = [s for s in mon.run("9s") if time.monotonic() - began > 4]
+        snapshots, before = [], program.counters()
+        for snapshot in mon.run("9s"):
+            if time.monotonic() - began > 4:
+                snapshots.append(snapshot)
+            else:
+                before = program.counters()
+        truth = program.shares(before, program.counters()).tolist()
         shares = []
         for low, high in program.ranges:
             of_set = []
@@ -52,19 +62,20 @@ def shares_of_sets() -> list[float]:
                 overlap = np.maximum(overlap, 0)
                 of_set.append((snapshot.access_share * overlap).sum() / max(1, overlap.sum()))
             shares.append(float(np.mean(of_set)))
-    return shares
+    return shares, truth
 
 
 @pytest.mark.parametrize("tracepoint", [True, False])
 def test_rates_are_told_apart(tracepoint: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if slowness() > 1:
+        pytest.skip("an emulated CPU is too slow for the program to keep its rates")
     if not tracepoint:
         monkeypatch.setattr(survival, "_attached", lambda _: None)
-    idle, rare, medium, often = shares_of_sets()
-    assert idle < 0.01
-    assert 0.008 < rare < 0.075  # 0.025 in truth
-    assert 0.1 < medium < 0.45  # 0.22
-    assert often > 0.6  # 0.92
-    assert rare < medium < often
+    told, truth = shares_of_sets()
+    assert told[0] < 0.01
+    for share, true_share in zip(told[1:], truth[1:], strict=True):
+        assert true_share / 3 < share < min(1.0, 3 * true_share)
+    assert told[1] < told[2] < told[3]
 
 
 def test_the_pacemaker_ends_with_its_owner() -> None:
