@@ -24,6 +24,10 @@ _WITH_TARGET = 1.6
 """What a clear costs together with what it costs the target, which must flush its TLB."""
 _MOST_WINDOWS = 20
 """Regions are adjusted after so many aggregations at least."""
+_REPAID_NS = 15e9
+"""Debts are repaid in about this time."""
+_LEAST_LEFT = 0.5
+"""The least part of the budget that debts leave."""
 _MIN_SHARE = 0.02
 _FIRST_SHARE = 0.5
 """The share of the regions in the first epochs, before any cost has been measured."""
@@ -38,8 +42,17 @@ class EpochPacer(Pacer):
 
     epoch_ns: int
 
-    def __init__(self, attrs: Attrs, budget: float | None, *, aggregation_is_named: bool) -> None:
+    def __init__(
+        self,
+        attrs: Attrs,
+        budget: float | None,
+        *,
+        aggregation_is_named: bool,
+        whole_budget: float | None = None,
+    ) -> None:
         self._most_share = 1.0
+        self._whole_budget = whole_budget or budget
+        self._debt_ns = 0.0
         super().__init__(
             attrs,
             budget,
@@ -49,6 +62,23 @@ class EpochPacer(Pacer):
         )
         if budget is not None:
             self.share = _FIRST_SHARE
+
+    def account(self, spent_ns: int, elapsed_ns: int) -> None:
+        """Take from the next windows what the last ones have cost beyond *whole_budget*.
+
+        That is the budget with the part that is for surveys. What windows leave is not saved up.
+        """
+        if self._whole_budget is not None:
+            most_ns = self._whole_budget * _REPAID_NS
+            debt_ns = self._debt_ns + spent_ns - self._whole_budget * elapsed_ns
+            self._debt_ns = float(np.clip(debt_ns, 0, most_ns))
+
+    @property
+    def _left(self) -> float:
+        """The part of the budget that debts leave."""
+        if self._whole_budget is None:
+            return 1.0
+        return max(_LEAST_LEFT, 1 - self._debt_ns / (self._whole_budget * _REPAID_NS))
 
     def fit(self, regions: int, most: int) -> None:
         """Watch at most so many regions in an epoch, of so many."""
@@ -67,8 +97,9 @@ class EpochPacer(Pacer):
         self.share = self._most_share
         aggregation_ns, self.epoch_ns, adjusting_ns = named.aggregation_ns, shortest_ns, 0.0
         if self._budget is not None and self._tick_ns is not None:
-            adjusting_ns = self._adjusting_ns / (self._budget * _ADJUSTING)
-            for_sampling = self._budget * (1 - UPDATING - _ADJUSTING)
+            budget = self._budget * self._left
+            adjusting_ns = self._adjusting_ns / (budget * _ADJUSTING)
+            for_sampling = budget * (1 - UPDATING - _ADJUSTING)
             all_ns = (self._tick_ns + self._most_share * self._clear_ns) / for_sampling
             self.epoch_ns = int(min(longest_ns, max(shortest_ns, all_ns)))
             left_ns = max(for_sampling * self.epoch_ns - self._tick_ns, self._tick_ns / 4)

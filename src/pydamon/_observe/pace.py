@@ -71,6 +71,9 @@ class Pacer:
         self._tick_ns = tick_ns
         self._plan(_AS_FAST_AS_NEEDED)
 
+    def account(self, spent_ns: int, elapsed_ns: int) -> None:
+        """Learn what a window has cost in all, surveys included."""
+
     def rest_ns(self, cost_ns: int) -> int:
         """How long to rest after an update that cost this much CPU time."""
         return 0 if self._budget is None else int(cost_ns / (self._budget * UPDATING))

@@ -225,6 +225,8 @@ class SamplingMonitor(Monitor):
         self._tune(merged)
         spent_ns = clock.cpu_ns() - begin_cpu_ns + window.interrupt_ns
         self._series = self._series.with_window(window, spent_ns)
+        if self._last is not None:  # the first window has the bits of a life-time to clear
+            self._pacer.account(spent_ns, window.end_ns - begin_ns)
         if closes:
             if self._series.ticks:
                 self._pacer.observe(*self._series[1:])
