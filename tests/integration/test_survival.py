@@ -65,6 +65,7 @@ def shares_of_sets() -> tuple[list[float], list[float]]:
     return shares, truth
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tracepoint", [True, False])
 def test_rates_are_told_apart(tracepoint: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if slowness() > 1:

@@ -159,6 +159,7 @@ def test_the_pace_keeps_the_budget(
     assert cost <= max(budget, 1.01 * floor)
 
 
+@pytest.mark.long
 def test_no_region_is_left_out_for_good_where_there_are_many() -> None:
     """More regions than an epoch has blocks: 300 targets, of which every other one is in use."""
     size = 16 * 4096
