@@ -6,15 +6,19 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BPF := src/pydamon/_observe/probes/ebpf/sampler.bpf
 
-.PHONY: demo test test-live test-vm effects hostile lint bench bench-quick package format clean
+.PHONY: demo test unit test-live test-vm effects hostile lint bench bench-quick package format clean
 
 demo: $(READY) $(BPF).o
 	$(BIN)/pydamon demo
 
-# Unit tests and doctests on two cores; then tests that monitor real processes, one at a time.
-test: lint
-	$(BIN)/pytest -q -n 2 --dist worksteal -m "not live and not long"
+# Lint beside unit tests and doctests, which fill two cores; then tests that monitor real processes,
+# one at a time.
+test: $(READY) $(BPF).o
+	@$(MAKE) --no-print-directory -j2 lint unit
 	$(BIN)/pytest -q -m "live and not long"
+
+unit: $(READY) $(BPF).o
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "not live and not long"
 
 # The long tests, most of them of real processes: several minutes more.
 test-live: $(READY) $(BPF).o
