@@ -308,13 +308,8 @@ class _Merging:
 
     def keep_contrasts(self) -> None:
         """Do not merge where surveys saw one neighbour accessed clearly more than the other."""
-        for shares, contrast in (
-            (self.table.touched, _CONTRAST),
-            (self.table.heat, _HEAT_CONTRAST),
-        ):
-            left, right = shares[:-1], shares[1:]
-            # NaN is in contrast with nothing.
-            self.adjacent &= ~(np.abs(right - left) > contrast * np.maximum(left, right))
+        self.adjacent &= ~in_contrast(self.table.touched, _CONTRAST)
+        self.adjacent &= ~in_contrast(self.table.heat)
 
     def run(self, alike: float, limit: int) -> None:
         """Merge until no two neighbours are left that may merge."""

@@ -11,7 +11,7 @@ from pydamon._model.regions import RegionTable, join_regions
 from pydamon._model.runs import Runs, is_in, running_total, unique
 from pydamon._model.stretches import Stretches
 
-__all__ = ["draw", "draw_many", "redraw"]
+__all__ = ["Accessed", "draw", "draw_many", "redraw"]
 
 _ALIKE, _ALIKE_BY_LOOKS = 0.2, 0.05
 """Neighbours always merge where their shares of accessed pages differ by at most this part of the

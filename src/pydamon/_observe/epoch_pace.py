@@ -47,11 +47,10 @@ class EpochPacer(Pacer):
         attrs: Attrs,
         budget: float | None,
         *,
+        whole_budget: float | None,
         aggregation_is_named: bool,
-        whole_budget: float | None = None,
     ) -> None:
-        self._most_share = 1.0
-        self._whole_budget = whole_budget or budget
+        self._whole_budget = whole_budget
         self._debt_ns = 0.0
         super().__init__(
             attrs,
@@ -80,11 +79,6 @@ class EpochPacer(Pacer):
             return 1.0
         return max(_LEAST_LEFT, 1 - self._debt_ns / (self._whole_budget * _REPAID_NS))
 
-    def fit(self, regions: int, most: int) -> None:
-        """Watch at most so many regions in an epoch, of so many."""
-        self._most_share = min(1.0, most / max(1, regions))
-        self.share = min(self.share, self._most_share)
-
     def _parts(self, ticks: int, sampling_ns: int, clearing_ns: int) -> tuple[float, float]:
         each_ns = clearing_ns / ticks
         fixed_ns = min(each_ns, _CLEARING_NS)
@@ -94,17 +88,17 @@ class EpochPacer(Pacer):
     def _plan(self, growth: float) -> None:
         named = self.named
         longest_ns, shortest_ns = (n * named.sampling_ns for n in (_LONGEST, _SHORTEST))
-        self.share = self._most_share
+        self.share = 1.0
         aggregation_ns, self.epoch_ns, adjusting_ns = named.aggregation_ns, shortest_ns, 0.0
         if self._budget is not None and self._tick_ns is not None:
             budget = self._budget * self._left
             adjusting_ns = self._adjusting_ns / (budget * _ADJUSTING)
             for_sampling = budget * (1 - UPDATING - _ADJUSTING)
-            all_ns = (self._tick_ns + self._most_share * self._clear_ns) / for_sampling
+            all_ns = (self._tick_ns + self._clear_ns) / for_sampling
             self.epoch_ns = int(min(longest_ns, max(shortest_ns, all_ns)))
             left_ns = max(for_sampling * self.epoch_ns - self._tick_ns, self._tick_ns / 4)
             affordable = left_ns / max(1.0, self._clear_ns)
-            self.share = min(self._most_share, max(_MIN_SHARE, affordable))
+            self.share = min(1.0, max(_MIN_SHARE, affordable))
             if not self._aggregation_is_named:
                 longest = growth * self.effective.aggregation_ns
                 wanted_ns = max(_EPOCHS * self.epoch_ns, adjusting_ns)

@@ -22,6 +22,7 @@ import math
 import mmap
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -109,7 +110,7 @@ class _Random(AccessedSet):
             self.accesses += number / self._places
 
 
-class _Whole(AccessedSet):
+class _Whole(AccessedSet, ABC):
     """All pages of these sets are accessed together."""
 
     _last_s = -math.inf
@@ -124,8 +125,9 @@ class _Whole(AccessedSet):
             self._last_s = now_s
             self.accesses += 1
 
+    @abstractmethod
     def _is_due(self, now_s: float) -> bool:
-        raise NotImplementedError
+        """Whether the pages are accessed in this turn."""
 
 
 class _Period(_Whole):

@@ -11,7 +11,7 @@ from pydamon._observe.pace import Pacer
 from pydamon._observe.probes.base import Session
 from pydamon._observe.sampling.exact_looks import ExactLook, chunks_of
 from pydamon._observe.sampling.memory import MonitoredMemory
-from pydamon._observe.sampling.samplers import Sampled, Sampler, Special
+from pydamon._observe.sampling.samplers import Sampled, SamplePlan, Sampler
 from pydamon._observe.sampling.surveyor import Glance, Surveyor
 from pydamon._observe.sampling.windows import CpuMeter, Window, WindowTimer
 
@@ -64,13 +64,12 @@ class SampleCollector(Collector):
         self._sampler = sampler
 
     def collect(self, table: RegionTable, length_ns: int | None, *, closes: bool = True) -> Window:
-        return self._sampled(table, self._length_ns(length_ns), closes=closes).window(
-            table, closes=closes
-        )
+        plan = SamplePlan(closes=closes)
+        return self._sampled(table, self._length_ns(length_ns), plan).window(table, closes=closes)
 
-    def _sampled(self, table: RegionTable, length_ns: int, *, closes: bool) -> Sampled:
+    def _sampled(self, table: RegionTable, length_ns: int, plan: SamplePlan) -> Sampled:
         """Sample, and set the rates."""
-        sampled = self._sampler.sample(table, length_ns, Special(closes=closes))
+        sampled = self._sampler.sample(table, length_ns, plan)
         if sampled.counts is not None:
             self._sampler.set_rates(table, sampled.counts)
         return sampled
@@ -102,7 +101,7 @@ class SurveyingCollector(SampleCollector):
             with survey:
                 glance = self._surveyor.begin_glance(table)
         if glance is None:
-            sampled = self._sampled(table, length, closes=closes)
+            sampled = self._sampled(table, length, SamplePlan(closes=closes))
         else:
             closes = True
             sampled = self._with_glance(table, length, glance, survey)
@@ -161,10 +160,7 @@ class SurveyingCollector(SampleCollector):
             with survey:
                 glance.survey.look_early()
 
-        special = Special(glance.chosen, look_early)
-        sampled = self._sampler.sample(table, length_ns, special)
-        if sampled.counts is not None:
-            self._sampler.set_rates(table, sampled.counts)
+        sampled = self._sampled(table, length_ns, SamplePlan(glance.chosen, look_early))
         return sampled._replace(cpu_ns=sampled.cpu_ns - (survey.cpu_ns - before_ns))
 
 
@@ -212,7 +208,7 @@ class MappingCollector(SampleCollector):
         self._pacer.expect(self._session.clock.cpu_ns() - begin_ns)
 
     def collect(self, table: RegionTable, length_ns: int | None, *, closes: bool = True) -> Window:
-        sampled = self._sampled(table, self._length_ns(length_ns), closes=closes)
+        sampled = self._sampled(table, self._length_ns(length_ns), SamplePlan(closes=closes))
         counts = sampled.counts
         assert counts is not None
         if counts.touched is not None:

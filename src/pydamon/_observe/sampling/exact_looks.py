@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.adjust import in_contrast
-from pydamon._model.draw import draw_many, redraw
+from pydamon._model.draw import Accessed, draw_many, redraw
 from pydamon._model.errors import TargetGoneError
 from pydamon._model.ranges import PAGE_SIZE, Ranges, join, locate
 from pydamon._model.regions import LOOKS, RegionTable
@@ -27,9 +27,6 @@ _GAP_BYTES = 4 << 20
 """Chunks go on over gaps up to this: unmapped memory costs nothing to scan, each chunk does."""
 _AT_ONCE, _AT_ONCE_BYTES = 256, 64 << 20
 """So much is cleared before the look asks whether there is time for more."""
-_USUAL_LOOKS = 2
-"""A look that tells rates apart has more than these: after a quarter of the window, and at its
-end."""
 _WORTH_EPOCHS = 1
 """A look at all pages says of rates what so many epochs do: it is exact, but of one moment."""
 _OF_MIXTURE = 2.0
@@ -47,6 +44,8 @@ class SeenPages(NamedTuple):
     stretches: Stretches
     present: NDArray[np.bool_]
     unobservable: NDArray[np.bool_]
+    tells_rates: bool
+    """Whether regions are drawn by all looks; else by the last one alone."""
     is_prompt: bool
     """Whether the clear took so little time that all pages had the same until the first look."""
     looks: Sequence[NDArray[np.bool_]]
@@ -61,20 +60,21 @@ class SeenPages(NamedTuple):
         if not len(self.stretches):
             return table
         most = _room(self.stretches, max_regions, max(1, int(table.size.sum())))
-        drawn = redraw(table, self.stretches, draw_many(self._accessed, self.stretches, most))
-        self._fill(drawn, repeated)
+        accessed = self._accessed
+        drawn = redraw(table, self.stretches, draw_many(accessed, self.stretches, most))
+        self._fill(drawn, repeated, accessed)
         _forget_mixtures(drawn, table)
         return drawn
 
     @property
-    def _accessed(self) -> NDArray[np.bool_] | NDArray[np.uint8]:
+    def _accessed(self) -> Accessed:
         """How many looks saw each page accessed: the more, the more often it is."""
-        if len(self.looks) <= _USUAL_LOOKS:
+        if not self.tells_rates:
             return self.looks[-1]
         counts: NDArray[np.uint8] = np.sum(self.looks, axis=0, dtype=np.uint8)
         return counts
 
-    def _fill(self, table: RegionTable, repeated: Ranges) -> None:
+    def _fill(self, table: RegionTable, repeated: Ranges, accessed: Accessed) -> None:
         """Set the figures of the regions that lie in a stretch, from their pages."""
         start, end = table.keys.T
         inside = locate(self.stretches.keys, start, end) >= 0
@@ -87,15 +87,23 @@ class SeenPages(NamedTuple):
             (table.resident, self.present),
             (table.repeated, self.present & self.stretches.pages_in(repeated)),
         ):
-            marked = running_total(marks)
-            column[inside] = (marked[head + pages] - marked[head]) / pages
+            column[inside] = _sums(marks, head, pages) / pages
+        if self.tells_rates:
+            table.heat[inside] = _sums(accessed, head, pages) / (pages * len(self.looks))
         if len(self.looks) > LOOKS and self.is_prompt:
-            seen = np.array([running_total(marks) for marks in self.looks[:LOOKS]])
-            epoch = _one_epoch(seen[:, head + pages] - seen[:, head], pages)
+            seen = np.array([_sums(marks, head, pages) for marks in self.looks[:LOOKS]])
+            epoch = _one_epoch(seen, pages)
             known = Survival.of_rows(table.evidence[inside])
             table.evidence[inside] = known.followed_by(epoch).rows
         table.misses_since_hit[inside] = table.contradicted[inside] = 0
         table.seen[inside] = 1
+
+
+def _sums(marks: Accessed, head: NDArray[np.int64], pages: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The sums of the marks of regions that begin at a page, and have so many."""
+    total = running_total(marks)
+    sums: NDArray[np.int64] = total[head + pages] - total[head]
+    return sums
 
 
 def _one_epoch(seen: NDArray[np.int64], pages: NDArray[np.int64]) -> Survival:
@@ -134,7 +142,7 @@ class ExactLook:
         self._cleared_whole: dict[int, bool] = {}
         """The targets so far, and whether they were cleared as a whole, not chunk by chunk."""
         self._looks: list[NDArray[np.bool_]] = []
-        self.is_prompt = False
+        self.tells_rates = self.is_prompt = False
         self.stopped_at: tuple[int, int] | None = None
         begin_ns = session.clock.cpu_ns()
         parts: list[tuple[Stretches, NDArray[np.bool_]]] = []
@@ -167,7 +175,8 @@ class ExactLook:
             kept = stretches.of_pages(~bits.gone)
             stretches = stretches.take(~bits.gone)
             columns = [flat[kept] for flat in columns]
-        return SeenPages(stretches, columns[0], columns[1], self.is_prompt, columns[2:])
+        present, stuck, *looks = columns
+        return SeenPages(stretches, present, stuck, self.tells_rates, self.is_prompt, looks)
 
     def _scan(self) -> ManyBits:
         return self._session.scan_many(self.stretches, clear=False)

@@ -54,6 +54,10 @@ class _Series(NamedTuple):
     adjusting_ns: int = 0
     clearing_ns: int = 0
 
+    def teach(self, pacer: Pacer) -> None:
+        """Let a pacer learn the cost."""
+        pacer.observe(self.ticks, self.sampling_ns, self.adjusting_ns, self.clearing_ns)
+
     def with_window(self, window: Window, spent_ns: int) -> _Series:
         """One window more, which took *spent_ns* in all."""
         return _Series(
@@ -229,7 +233,7 @@ class SamplingMonitor(Monitor):
             self._pacer.account(spent_ns, window.end_ns - begin_ns)
         if closes:
             if self._series.ticks:
-                self._pacer.observe(*self._series[1:])
+                self._series.teach(self._pacer)
             self._series = _Series()
         timing = Timing(
             clock.unix_ns(window.start_ns),

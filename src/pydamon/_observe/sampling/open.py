@@ -154,8 +154,8 @@ def _sampling(
         by_epochs = EpochPacer(
             attrs,
             budget,
-            aggregation_is_named=aggregation_is_named,
             whole_budget=options.budget,
+            aggregation_is_named=aggregation_is_named,
         )
         return by_epochs, partial(
             SurvivalSampling, pacer=by_epochs, epochs=epochs, seed=options.seed

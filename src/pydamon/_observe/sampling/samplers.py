@@ -16,7 +16,7 @@ from pydamon._observe.sampling.memory import MonitoredMemory
 from pydamon._observe.sampling.rates import keep_in_use, update_rates
 from pydamon._observe.sampling.windows import CpuMeter, Ticks, Window, WindowTimer
 
-__all__ = ["NOTHING_SPECIAL", "Sampled", "Sampler", "Special", "TickSampler"]
+__all__ = ["SamplePlan", "Sampled", "Sampler", "TickSampler"]
 
 _SETTLED_AGE = 3
 """A region whose rate is clear is settled after so many aggregations."""
@@ -55,8 +55,8 @@ class Sampled(NamedTuple):
         )
 
 
-class Special(NamedTuple):
-    """What is different in some windows."""
+class SamplePlan(NamedTuple):
+    """How to sample in a window, beside its length."""
 
     left_out: NDArray[np.bool_] | None = None
     """Regions that must not be sampled."""
@@ -64,9 +64,6 @@ class Special(NamedTuple):
     """Called when a quarter of the window has passed."""
     closes: bool = True
     """Whether regions change after the window."""
-
-
-NOTHING_SPECIAL = Special()
 
 
 class Sampler(ABC):
@@ -86,9 +83,7 @@ class Sampler(ABC):
         return ()
 
     @abstractmethod
-    def sample(
-        self, table: RegionTable, length_ns: int, special: Special = NOTHING_SPECIAL
-    ) -> Sampled:
+    def sample(self, table: RegionTable, length_ns: int, plan: SamplePlan) -> Sampled:
         """Sample the regions of a table for a window."""
 
     def goes_on(self, table: RegionTable) -> bool:
@@ -118,6 +113,46 @@ class Sampler(ABC):
     def _samples(self) -> int:
         return self._pacer.named.samples_per_aggregation
 
+
+class TickSampler(Sampler):
+    """Samples one page of each region at each tick: DAMON's region-based sampling.
+
+    With *plain*, all regions are sampled equally often, and samples give no hints where to split.
+    With *careful*, a single sample does not decide about a region.
+    """
+
+    def __init__(
+        self, session: Session, memory: MonitoredMemory, pacer: Pacer, *, plain: bool, careful: bool
+    ) -> None:
+        super().__init__(session, memory, pacer)
+        self._plain = plain
+        self._careful = careful and not plain
+
+    def sample(self, table: RegionTable, length_ns: int, plan: SamplePlan) -> Sampled:
+        session = self._session
+        shares = self._pacer.share if self._plain else self._shares(table, plan.left_out)
+        session.watch(table, shares)
+        sampling, cleared_ns = CpuMeter(session.clock), session.interruption_ns
+        start_ns = session.clock.now_ns()
+        with sampling:
+            ticks = self._timer.tick_until(start_ns, length_ns, plan.at_quarter)
+            end_ns = session.clock.now_ns()
+            counts = session.counts()
+        clearing_ns = session.interruption_ns - cleared_ns
+        return Sampled(start_ns, end_ns, ticks, counts, sampling.cpu_ns, clearing_ns)
+
+    def set_rates(self, table: RegionTable, counts: Counts) -> None:
+        update_rates(table, counts, self._samples, careful=self._careful)
+        if counts.split_hint is not None and not self._plain:
+            table.split_hint = counts.split_hint
+
+    def reconcile(self, table: RegionTable, counts: Counts) -> None:
+        keep_in_use(table, self._samples, self.sample_window)
+
+    @property
+    def sample_window(self) -> float:
+        return 1 / self._pacer.effective.samples_per_aggregation
+
     def _shares(
         self, table: RegionTable, left_out: NDArray[np.bool_] | None
     ) -> NDArray[np.float64] | float:
@@ -136,45 +171,3 @@ class Sampler(ABC):
             least = max(self._pacer.share * _SETTLED_SHARE, twice)
             share = np.where(settled, least, share)
         return share if left_out is None else np.where(left_out, 0.0, share)
-
-
-class TickSampler(Sampler):
-    """Samples one page of each region at each tick: DAMON's region-based sampling.
-
-    With *plain*, all regions are sampled equally often, and samples give no hints where to split.
-    With *careful*, a single sample does not decide about a region.
-    """
-
-    def __init__(
-        self, session: Session, memory: MonitoredMemory, pacer: Pacer, *, plain: bool, careful: bool
-    ) -> None:
-        super().__init__(session, memory, pacer)
-        self._plain = plain
-        self._careful = careful and not plain
-
-    def sample(
-        self, table: RegionTable, length_ns: int, special: Special = NOTHING_SPECIAL
-    ) -> Sampled:
-        session = self._session
-        shares = self._pacer.share if self._plain else self._shares(table, special.left_out)
-        session.watch(table, shares)
-        sampling, cleared_ns = CpuMeter(session.clock), session.interruption_ns
-        start_ns = session.clock.now_ns()
-        with sampling:
-            ticks = self._timer.tick_until(start_ns, length_ns, special.at_quarter)
-            end_ns = session.clock.now_ns()
-            counts = session.counts()
-        clearing_ns = session.interruption_ns - cleared_ns
-        return Sampled(start_ns, end_ns, ticks, counts, sampling.cpu_ns, clearing_ns)
-
-    def set_rates(self, table: RegionTable, counts: Counts) -> None:
-        update_rates(table, counts, self._samples, careful=self._careful)
-        if counts.split_hint is not None and not self._plain:
-            table.split_hint = counts.split_hint
-
-    def reconcile(self, table: RegionTable, counts: Counts) -> None:
-        keep_in_use(table, self._samples, self.sample_window)
-
-    @property
-    def sample_window(self) -> float:
-        return 1 / self._pacer.effective.samples_per_aggregation

@@ -76,6 +76,7 @@ class Survey:
         """
         if self._clearing_ns is None:
             self._clearing_ns = self._meter.cpu_ns
+            self._look.tells_rates = True
             self._look.is_prompt = _PROMPT * self._clearing_ns <= after_ns
         if self._clearing_ns <= after_ns:
             with self._meter:

@@ -17,7 +17,7 @@ from pydamon._observe.epoch_pace import EpochPacer
 from pydamon._observe.probes.base import Counts, Session
 from pydamon._observe.probes.epochs import EpochCounts, Epochs
 from pydamon._observe.sampling.memory import MonitoredMemory
-from pydamon._observe.sampling.samplers import NOTHING_SPECIAL, Sampled, Sampler, Special
+from pydamon._observe.sampling.samplers import Sampled, SamplePlan, Sampler
 from pydamon._observe.sampling.windows import CpuMeter, Ticks
 
 __all__ = ["SurvivalSampling"]
@@ -38,6 +38,7 @@ _OF_SMALL = 0.05
 """The least need of small regions, as a part of that of regions of the mean size. Programs have
 many hot pages among idle ones: each is a region, and costs what a large one costs."""
 _OF_MOST_BLOCKS = 0.85
+"""The blocks of an epoch on average, as a part of the most."""
 _USUAL, _ALWAYS = 0.5, 0.9
 """Parts of the pages, or of the epochs, that are accessed."""
 _LEAST_RATE = 0.01
@@ -67,8 +68,8 @@ class SurvivalSampling(Sampler):
         """How many epochs `_look_ns` stands for."""
         self._watched: RegionTable | None = None
         """The regions whose epochs go on."""
-        self._told = Survival.empty(LOOKS, 0)
-        """The sums of these epochs that are in the evidence already."""
+        self._told = self._new = Survival.empty(LOOKS, 0)
+        """The sums of these epochs that are in the evidence already, and those that are not yet."""
         self._until_ns = 0
         """When the epoch under way ends."""
         self._due_ns: list[int] = []
@@ -76,23 +77,21 @@ class SurvivalSampling(Sampler):
         self._uncounted = 0
         """The epochs of these regions that nobody has looked into."""
 
-    def sample(
-        self, table: RegionTable, length_ns: int, special: Special = NOTHING_SPECIAL
-    ) -> Sampled:
+    def sample(self, table: RegionTable, length_ns: int, plan: SamplePlan) -> Sampled:
         session, epochs = self._session, self._epochs
         if not self.goes_on(table):
-            self._watch(table, special.left_out)
+            self._watch(table, plan.left_out)
         sampling = CpuMeter(session.clock)
         cleared_ns, interrupted_ns = session.interruption_ns, epochs.interrupt_ns
         start_ns = session.clock.now_ns()
         with sampling:
-            count = self._run_epochs(start_ns, start_ns + length_ns, special)
+            count = self._run_epochs(start_ns, start_ns + length_ns, plan)
             end_ns = session.clock.now_ns()
             self._uncounted += count
-            enough = self._uncounted >= (1 if special.closes else _AT_ONCE)
+            enough = self._uncounted >= (1 if plan.closes else _AT_ONCE)
             sums = epochs.counts() if enough else None
             self._uncounted = 0 if enough else self._uncounted
-        if special.closes:
+        if plan.closes:
             self._watched = None
         return Sampled(
             start_ns,
@@ -108,11 +107,10 @@ class SurvivalSampling(Sampler):
         return self._watched is table
 
     def _watch(self, table: RegionTable, left_out: NDArray[np.bool_] | None) -> None:
-        self._epoch_pacer.fit(len(table), self._epochs.most_blocks)
         self._epochs.plan(self.looks_ns)
         self._epochs.watch(table, self._shares_of(table, left_out))
-        self._watched, self._told = table, Survival.empty(LOOKS, len(table))
-        self._new = self._told
+        self._watched = table
+        self._told = self._new = Survival.empty(LOOKS, len(table))
         self._until_ns = self._uncounted = 0
 
     def set_rates(self, table: RegionTable, counts: Counts) -> None:
@@ -205,18 +203,18 @@ class SurvivalSampling(Sampler):
         looks = (self._pacer.named.sampling_ns * _STEP**n for n in range(LOOKS - 1))
         return [ns for ns in looks if ns <= _LAST_LOOK * self._epoch_pacer.epoch_ns]
 
-    def _run_epochs(self, start_ns: int, end_ns: int, special: Special) -> int:
+    def _run_epochs(self, start_ns: int, end_ns: int, plan: SamplePlan) -> int:
         """Let epochs pass until a window is over; returns how many ended.
 
         The last one goes on after the window, unless that closes a series of windows.
         """
         clock, epochs, epoch_ns = self._session.clock, self._epochs, self._epoch_pacer.epoch_ns
         quarter_ns = start_ns + (end_ns - start_ns) // 4
-        at_quarter, count = special.at_quarter, 0
+        at_quarter, count = plan.at_quarter, 0
         while True:
             if not self._until_ns:
                 self._begin_epoch()
-            if special.closes and end_ns - self._until_ns < epoch_ns // 2:
+            if plan.closes and end_ns - self._until_ns < epoch_ns // 2:
                 self._until_ns = end_ns
             passed = True
             if at_quarter is not None and quarter_ns < min(self._until_ns, end_ns):

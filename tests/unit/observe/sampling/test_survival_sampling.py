@@ -144,7 +144,7 @@ def test_the_pace_keeps_the_budget(
         update_ns=max(SECOND, 20 * sampling_ms * MS),
     )
     budget = 0.01
-    pacer = EpochPacer(attrs, budget, aggregation_is_named=named)
+    pacer = EpochPacer(attrs, budget, whole_budget=budget, aggregation_is_named=named)
     for _ in range(60):
         series_ns = pacer.adjust_every * pacer.effective.aggregation_ns
         epochs = max(1, series_ns // pacer.epoch_ns)
@@ -170,3 +170,14 @@ def test_no_region_is_left_out_for_good_where_there_are_many() -> None:
     assert accessed == set(range(0, 300, 2))
     shares = snapshot.access_share[snapshot.nr_accesses > 0]
     assert np.median(shares) > 0.9
+
+
+def test_borders_between_rates_come_out_and_stay() -> None:
+    """All sets but the first are touched as a whole in every window: only their rates differ."""
+    mon = pydamon.simulate(TRACE, [(SETS[0][0], SETS[-1][1])], cpu_budget_percent=1)
+    snapshots = [s for s in mon.run("40s") if s.start_ns > 5 * SECOND]
+    borders = [low for low, _ in SETS[1:]]
+    near = MIB // 8
+    found = [[(np.abs(s.start - border) <= near).any() for border in borders] for s in snapshots]
+    assert len(snapshots) > 15
+    assert np.mean(found) > 0.9
