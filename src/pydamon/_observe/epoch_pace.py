@@ -42,15 +42,7 @@ class EpochPacer(Pacer):
 
     epoch_ns: int
 
-    def __init__(
-        self,
-        attrs: Attrs,
-        budget: float | None,
-        *,
-        whole_budget: float | None,
-        aggregation_is_named: bool,
-    ) -> None:
-        self._whole_budget = whole_budget
+    def __init__(self, attrs: Attrs, budget: float | None, *, aggregation_is_named: bool) -> None:
         self._debt_ns = 0.0
         super().__init__(
             attrs,
@@ -63,21 +55,20 @@ class EpochPacer(Pacer):
             self.share = _FIRST_SHARE
 
     def account(self, spent_ns: int, elapsed_ns: int) -> None:
-        """Take from the next windows what the last ones have cost beyond *whole_budget*.
+        """Take from the next windows what the last ones have cost beyond the budget.
 
-        That is the budget with the part that is for surveys. What windows leave is not saved up.
+        What windows leave of it is not saved up.
         """
-        if self._whole_budget is not None:
-            most_ns = self._whole_budget * _REPAID_NS
-            debt_ns = self._debt_ns + spent_ns - self._whole_budget * elapsed_ns
-            self._debt_ns = float(np.clip(debt_ns, 0, most_ns))
+        if self._budget is not None:
+            debt_ns = self._debt_ns + spent_ns - self._budget * elapsed_ns
+            self._debt_ns = float(np.clip(debt_ns, 0, self._budget * _REPAID_NS))
 
     @property
     def _left(self) -> float:
         """The part of the budget that debts leave."""
-        if self._whole_budget is None:
+        if self._budget is None:
             return 1.0
-        return max(_LEAST_LEFT, 1 - self._debt_ns / (self._whole_budget * _REPAID_NS))
+        return max(_LEAST_LEFT, 1 - self._debt_ns / (self._budget * _REPAID_NS))
 
     def _parts(self, ticks: int, sampling_ns: int, clearing_ns: int) -> tuple[float, float]:
         each_ns = clearing_ns / ticks

@@ -72,7 +72,7 @@ class Pacer:
         self._plan(_AS_FAST_AS_NEEDED)
 
     def account(self, spent_ns: int, elapsed_ns: int) -> None:
-        """Learn what a window has cost in all, surveys included."""
+        """Learn what a window has cost in all, but for surveys, which are paid for elsewhere."""
 
     def rest_ns(self, cost_ns: int) -> int:
         """How long to rest after an update that cost this much CPU time."""

@@ -230,7 +230,8 @@ class SamplingMonitor(Monitor):
         spent_ns = clock.cpu_ns() - begin_cpu_ns + window.interrupt_ns
         self._series = self._series.with_window(window, spent_ns)
         if self._last is not None:  # the first window has the bits of a life-time to clear
-            self._pacer.account(spent_ns, window.end_ns - begin_ns)
+            own_ns = spent_ns - window.survey_cpu_ns
+            self._pacer.account(own_ns, window.end_ns - begin_ns)
         if closes:
             if self._series.ticks:
                 self._series.teach(self._pacer)

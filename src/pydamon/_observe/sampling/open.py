@@ -151,12 +151,7 @@ def _sampling(
         budget *= 1 - _FOR_SURVEYS
     epochs = None if options.plain or traits.exact else session.epochs()
     if epochs is not None:
-        by_epochs = EpochPacer(
-            attrs,
-            budget,
-            whole_budget=options.budget,
-            aggregation_is_named=aggregation_is_named,
-        )
+        by_epochs = EpochPacer(attrs, budget, aggregation_is_named=aggregation_is_named)
         return by_epochs, partial(
             SurvivalSampling, pacer=by_epochs, epochs=epochs, seed=options.seed
         )

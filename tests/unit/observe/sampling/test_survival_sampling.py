@@ -144,7 +144,7 @@ def test_the_pace_keeps_the_budget(
         update_ns=max(SECOND, 20 * sampling_ms * MS),
     )
     budget = 0.01
-    pacer = EpochPacer(attrs, budget, whole_budget=budget, aggregation_is_named=named)
+    pacer = EpochPacer(attrs, budget, aggregation_is_named=named)
     for _ in range(60):
         series_ns = pacer.adjust_every * pacer.effective.aggregation_ns
         epochs = max(1, series_ns // pacer.epoch_ns)
