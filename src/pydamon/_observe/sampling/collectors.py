@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
+from pydamon._model.ranges import locate
 from pydamon._model.regions import RegionTable
 from pydamon._observe.pace import Pacer
 from pydamon._observe.probes.base import Session
@@ -118,7 +119,8 @@ class SurveyingCollector(SampleCollector):
         start_ns = self._session.clock.now_ns()
         with survey:
             surveyed = self._surveyor.survey_if_due(table, self._sampler.looks_ns)
-        if surveyed is table or not self._sampler.set_known_rates(surveyed):
+        everywhere = np.ones(len(surveyed), np.bool_)
+        if surveyed is table or not self._sampler.set_known_rates(surveyed, everywhere):
             return surveyed, None
         return surveyed, self._survey_window(surveyed, start_ns, survey.cpu_ns)
 
@@ -132,8 +134,10 @@ class SurveyingCollector(SampleCollector):
             surveyor.check(table, sampled.counts, self._sampler.sample_window)
             self._sampler.reconcile(table, sampled.counts)
         if glance is not None:
+            ranges = table.keys[glance.chosen]
             with survey:
                 table = surveyor.finish_glance(glance, table, self._samples)
+            self._sampler.set_known_rates(table, locate(ranges, *table.keys.T) >= 0)
         return table
 
     def _survey_window(self, table: RegionTable, start_ns: int, survey_cpu_ns: int) -> Window:

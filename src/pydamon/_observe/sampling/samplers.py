@@ -95,9 +95,12 @@ class Sampler(ABC):
     def set_rates(self, table: RegionTable, counts: Counts) -> None:
         """Set what the samples of a window tell of its regions."""
 
-    def set_known_rates(self, table: RegionTable) -> bool:
-        """Set the rates of a window that a survey looked at alone; False if they are not known."""
-        del table
+    def set_known_rates(self, table: RegionTable, looked_at: NDArray[np.bool_]) -> bool:
+        """Set the rates of regions that nothing but an exact look has seen in a window.
+
+        Returns False if they are not known: then nothing is set.
+        """
+        del table, looked_at
         return False
 
     @abstractmethod

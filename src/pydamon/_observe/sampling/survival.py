@@ -132,20 +132,19 @@ class SurvivalSampling(Sampler):
         if counts.split_hint is not None:
             table.split_hint = counts.split_hint
 
-    def set_known_rates(self, table: RegionTable) -> bool:
-        table.evidence[_outdated(table)] = 0
+    def set_known_rates(self, table: RegionTable, looked_at: NDArray[np.bool_]) -> bool:
+        table.evidence[_outdated(table) & looked_at] = 0
         share, deviation = self._estimate(table)
         # What a quarter of the window tells of a rate is all that is known of some regions.
         early = np.nan_to_num(table.touched_early) * self._samples
         rates = np.where(np.isnan(share), early, share * self._samples)
         touched = np.nan_to_num(table.touched)
-        # Regions that no survey can see keep their last rate.
-        table.nr_accesses = np.where(
-            np.isnan(table.touched),
-            table.last_nr_accesses,
-            np.where(touched > 0, np.maximum(rates, _LEAST_RATE), 0.0),
-        )
-        table.deviation = np.where(np.isnan(share), early, deviation * self._samples)
+        known = np.where(touched > 0, np.maximum(rates, _LEAST_RATE), 0.0)
+        # Regions of which no exact look can tell anything keep their last rate.
+        known = np.where(np.isnan(table.touched), table.last_nr_accesses, known)
+        table.nr_accesses = np.where(looked_at, known, table.nr_accesses)
+        deviation = np.where(np.isnan(share), early, deviation * self._samples)
+        table.deviation = np.where(looked_at, deviation, table.deviation)
         return True
 
     def _estimate(self, table: RegionTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
