@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pydamon._data.formats.reader import read_recording
 from pydamon._data.recording import Recorder, Recording, RecordingInfo
 from pydamon._model.attrs import Attrs
 from pydamon._model.mappings import Mapping, MappingTable
+from pydamon._model.page_ages import PageAges, bucket_of
 from pydamon._model.snapshot import Cost, Snapshot, Target
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "MS",
     "REDIS",
     "WORKER",
+    "aged",
     "busy",
     "comparable",
     "info",
@@ -81,6 +84,31 @@ def snapshot(
         default if touched is None else np.array(touched, np.int64),
         np.zeros(len(start), np.int64) if unobservable is None else np.array(unobservable),
         cost or Cost(),
+    )
+
+
+def aged(
+    of: Snapshot,
+    ages: Sequence[tuple[int, int, int, int]],
+    *,
+    since_ns: int | None = None,
+    followed_share: float = 1.0,
+) -> Snapshot:
+    """The snapshot with ages as of its end: (region, idle ns, resident bytes, returned bytes)."""
+    region, idle_ns, resident, returned = np.array(ages, np.int64).reshape(-1, 4).T
+    bucket = bucket_of(idle_ns)
+    order = np.lexsort((bucket, region))
+    return dataclasses.replace(
+        of,
+        page_ages=PageAges(
+            region[order],
+            bucket[order],
+            resident[order],
+            returned[order],
+            looked_ns=of.end_ns,
+            since_ns=of.start_ns if since_ns is None else since_ns,
+            followed_share=followed_share,
+        ),
     )
 
 

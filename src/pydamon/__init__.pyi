@@ -35,6 +35,7 @@ from ._model.errors import (
     UsageError,
 )
 from ._model.mappings import Mapping, MappingTable
+from ._model.page_ages import AgeSums, PageAges
 from ._model.rates import Rate
 from ._model.schemes import (
     AccessPattern,
@@ -68,6 +69,7 @@ __all__ = [
     "Access",
     "AccessPattern",
     "Age",
+    "AgeSums",
     "Applied",
     "AppliedScheme",
     "Attrs",
@@ -93,6 +95,7 @@ __all__ = [
     "Monitor",
     "MonitorOptions",
     "Ns",
+    "PageAges",
     "PageControl",
     "Phase",
     "ProbeError",

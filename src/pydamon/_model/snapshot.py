@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydamon._model.classify import UNKNOWN, RegionClasses, RegionFacts, classify
 from pydamon._model.display import Displayable
 from pydamon._model.mappings import Mapping, MappingTable
+from pydamon._model.page_ages import PageAges
 
 __all__ = ["UNKNOWN", "Cost", "Footprint", "Snapshot", "SnapshotRegion", "Target"]
 
@@ -166,6 +167,9 @@ class Snapshot(Displayable):
         it tells rates that are too low for one window.
     access_share_error
         The standard deviation of `access_share`; NaN where it is not known.
+    page_ages
+        How long the pages of the regions have been idle; `None` if they were not looked at in this
+        window.
 
     Examples
     --------
@@ -200,6 +204,7 @@ class Snapshot(Displayable):
     repeated_bytes: NDArray[np.int64] = field(default_factory=lambda: _NOT_GIVEN)
     access_share: NDArray[np.float64] = field(default_factory=lambda: _NO_SHARES)
     access_share_error: NDArray[np.float64] = field(default_factory=lambda: _NO_SHARES)
+    page_ages: PageAges | None = None
 
     def __post_init__(self) -> None:
         defaults = {
@@ -346,7 +351,9 @@ class Snapshot(Displayable):
         regions
             Whether to keep each region: shape (regions,).
         """
-        return replace(self, **{name: getattr(self, name)[regions] for name in _COLUMNS})
+        columns = {name: getattr(self, name)[regions] for name in _COLUMNS}
+        ages = self.page_ages and self.page_ages.pick(regions)
+        return replace(self, page_ages=ages, **columns)
 
 
 _COLUMNS = (

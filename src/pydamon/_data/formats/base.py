@@ -137,6 +137,8 @@ class RowBuffer:
         if "host" not in table.column_names:
             host = constant_array(self._info.hostname, len(table))
             table = table.append_column("host", host)
+        if "page_ages" not in table.column_names:
+            table = table.append_column("page_ages", constant_array("", len(table)))
         for name in OPTIONAL_COLUMNS.difference(table.column_names):
             numbers = default_numbers(name, len(table), partial(_int64_column, table))
             table = table.append_column(name, to_arrow(numbers))
@@ -202,6 +204,8 @@ def _checks(recording: Recording) -> Iterator[tuple[NDArray[np.bool_], str]]:
         values = recording.column(name)
         yield (values < 0) | np.isinf(values), f"{name} is no share"
     yield recording.column("access_share") > 1, "access_share is above 1"
+    followed = recording.column("followed_share")
+    yield ~((followed > 0) & (followed <= 1)), "followed_share is no share"
     for name in _WITHIN_SIZE:
         yield column[name] > size, f"{name} is more than there is"
     resident = np.maximum(column["resident_bytes"], 0)

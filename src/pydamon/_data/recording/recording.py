@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pydamon._data.recording.ages import sums_of_words
 from pydamon._data.recording.arrow import column_array, concatenate, to_arrow, to_numpy
 from pydamon._data.recording.layout import Layout
 from pydamon._data.recording.schema import COLUMNS, RecordingInfo
@@ -18,6 +19,7 @@ from pydamon._data.recording.snapshots import RowBuilder, SnapshotReader
 from pydamon._data.recording.targets import is_same, no_such_target, without_single_host
 from pydamon._model.attrs import Attrs
 from pydamon._model.display import Displayable
+from pydamon._model.page_ages import AgeSums
 from pydamon._model.shares import stored_shares
 from pydamon._model.snapshot import Snapshot, Target
 
@@ -119,6 +121,19 @@ class Recording(Displayable):
     def access_rate(self) -> NDArray[np.float64]:
         """`access_share`, and 0 where no access was found in the window: shape (rows,)."""
         return np.where(self.column("nr_accesses") > 0, self.access_share, 0.0)
+
+    @property
+    def page_ages(self) -> AgeSums:
+        """How long the pages of each row's region had been idle at `looked_ns`.
+
+        Only rows with `looked_ns` have any; the `region` of the sums is the number of the row.
+
+        Raises
+        ------
+        RecordingError
+            If the column makes no sense.
+        """
+        return sums_of_words(column_array(self.table, "page_ages"))
 
     def codes(self, name: str) -> NDArray[np.int32]:
         """Return a column of names as indices into `names(name)`: shape (rows,)."""

@@ -62,6 +62,8 @@ def default_numbers(name: str, row_count: int, column: _GetColumn) -> Numbers:
         return counted_shares(column("nr_accesses"), column("max_nr_accesses")).astype(np.float32)
     if name == "access_share_error":
         return np.full(row_count, np.nan, np.float32)
+    if name == "followed_share":
+        return np.ones(row_count, np.float32)
     if name == "age_ns":
         return ages_ns(column("age"), column("start_ns"), column("end_ns"))
     return np.full(row_count, UNKNOWN if name == "resident_bytes" else 0, np.int64)

@@ -90,6 +90,10 @@ COLUMNS = pa.schema(
             ("repeated_bytes", pa.int64()),
             ("access_share", pa.float32()),
             ("access_share_error", pa.float32()),
+            ("looked_ns", pa.int64()),
+            ("looked_since_ns", pa.int64()),
+            ("followed_share", pa.float32()),
+            ("page_ages", _NAME),
         )
     ]
 )
@@ -100,6 +104,7 @@ OPTIONAL_COLUMNS = frozenset(
         *("host", "vsz_bytes", "rss_bytes", "process_started_ns"),
         *("age_ns", "resident_bytes", "unseen_bytes", "repeated_bytes"),
         *("access_share", "access_share_error"),
+        *("looked_ns", "looked_since_ns", "followed_share", "page_ages"),
     }
 )
 """Earlier versions and other tools may not have written these: see `rows.default_numbers`."""

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pydamon._data.recording.ages import age_words, sums_of_words
 from pydamon._data.recording.arrow import (
     Numbers,
     column_array,
@@ -19,6 +20,7 @@ from pydamon._data.recording.arrow import (
 from pydamon._data.recording.layout import Layout
 from pydamon._data.recording.rows import batch_of
 from pydamon._model.mappings import Mapping, MappingTable
+from pydamon._model.page_ages import PageAges
 from pydamon._model.runs import Runs
 from pydamon._model.shares import stored_shares
 from pydamon._model.snapshot import Cost, Footprint, Snapshot, Target
@@ -73,6 +75,7 @@ class RowBuilder:
             "repeated_bytes": regions.of(lambda s: s.repeated_bytes),
             "access_share": regions.reals(lambda s: s.access_share.clip(0, 1)),
             "access_share_error": regions.reals(lambda s: s.access_share_error),
+            **_age_columns(snapshots, regions),
         }
         return batch_of(columns, len(start))
 
@@ -147,6 +150,26 @@ class _Names:
             self._codes.clear()
             self._words = None
         return array
+
+
+def _age_columns(snapshots: Sequence[Snapshot], regions: _Columns) -> dict[str, Numbers | pa.Array]:
+    """The columns of page ages; none where no snapshot has any."""
+    if not any(snapshot.page_ages for snapshot in snapshots):
+        return {}
+    words = age_words((snapshot.page_ages, len(snapshot)) for snapshot in snapshots)
+    return {
+        "looked_ns": regions.each(lambda s: s.page_ages.looked_ns if s.page_ages else 0),
+        "looked_since_ns": regions.each(lambda s: s.page_ages.since_ns if s.page_ages else 0),
+        "followed_share": regions.reals(
+            lambda s: np.full(len(s), s.page_ages.followed_share if s.page_ages else 1.0)
+        ),
+        "page_ages": pa.array(words).dictionary_encode(),
+    }
+
+
+def _with_own_words(column: pa.DictionaryArray) -> pa.DictionaryArray:
+    """A part of a column, without the words of all other rows."""
+    return column.cast(pa.string()).dictionary_encode()
 
 
 def _footprint_column(snapshot: Snapshot, name: str) -> NDArray[np.int64]:
@@ -230,6 +253,26 @@ class SnapshotReader:
             column("repeated_bytes"),
             access_share=shares,
             access_share_error=self._column("access_share_error")[rows].astype(np.float64),
+            page_ages=self._page_ages(rows),
+        )
+
+    def _page_ages(self, rows: slice) -> PageAges | None:
+        """The ages of the pages of some rows, as of the last look if there were several."""
+        looked_ns = self._column("looked_ns")[rows]
+        last = int(looked_ns.max(initial=0))
+        if not last:
+            return None
+        words = column_array(self._table, "page_ages")[rows.start : rows.stop]
+        sums = sums_of_words(_with_own_words(words))
+        of_last = looked_ns == last
+        return PageAges(
+            sums.region,
+            sums.bucket,
+            sums.resident_bytes,
+            sums.returned_bytes,
+            looked_ns=last,
+            since_ns=int(self._column("looked_since_ns")[rows][of_last].min()),
+            followed_share=float(self._column("followed_share")[rows].min()),
         )
 
     def _column(self, name: str) -> NDArray[Any]:

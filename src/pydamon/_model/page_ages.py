@@ -1,0 +1,139 @@
+"""How long pages have been idle, summed up by region.
+
+Every page has an age: the time since it was last seen accessed. Two histograms say what matters of
+all ages: how many bytes have been idle for how long (*cold age*), and how many were accessed again
+after how long a rest (*promotion*). They are those of kstaled and kreclaimd in "Software-defined
+far memory in warehouse-scale computers" (ASPLOS 2019).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["BUCKETS", "IDLE_EDGES_NS", "AgeSums", "PageAges", "bucket_of", "share_beyond"]
+
+_PER_DECADE, _DECADES = 12, 6
+IDLE_EDGES_NS: NDArray[np.int64] = np.rint(
+    10 ** (8 + np.arange(_DECADES * _PER_DECADE + 1) / _PER_DECADE)
+).astype(np.int64)
+"""The idle times between which buckets lie, from 100 ms to 28 hours, 12 for each factor of 10."""
+BUCKETS = len(IDLE_EDGES_NS) + 1
+"""Bucket 0 is for shorter idle times than all edges, the last one for longer ones."""
+
+
+def bucket_of(idle_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The bucket of each idle time: it begins at `IDLE_EDGES_NS[bucket - 1]`."""
+    return np.searchsorted(IDLE_EDGES_NS, idle_ns, side="right")
+
+
+def share_beyond(idle_ns: int) -> NDArray[np.float64]:
+    """Which part of each bucket has been idle for at least so long: shape (`BUCKETS`,).
+
+    Within a bucket, ages are taken to be spread evenly on a scale of ratios.
+    """
+    lower = np.concatenate([[1], IDLE_EDGES_NS])
+    upper = np.concatenate([IDLE_EDGES_NS, [np.inf]])
+    time_ns = max(idle_ns, 1)
+    # No age beyond the last edge is told from another.
+    upper[-1] = max(2 * lower[-1], 2 * time_ns)
+    parts = np.log(upper / time_ns) / np.log(upper / lower)
+    shares: NDArray[np.float64] = np.clip(parts, 0.0, 1.0)
+    return shares
+
+
+@dataclass(frozen=True, eq=False)
+class AgeSums:
+    """Bytes by region and idle time: arrays of one length, sorted by region, then bucket.
+
+    Parameters
+    ----------
+    region
+        The number of the region.
+    bucket
+        The bucket of the idle time: see `IDLE_EDGES_NS`.
+    resident_bytes
+        How much is in memory and has been idle for so long.
+    returned_bytes
+        How much was accessed again, since the look before, after having been idle for so long.
+    """
+
+    region: NDArray[np.int64]
+    bucket: NDArray[np.int64]
+    resident_bytes: NDArray[np.int64]
+    returned_bytes: NDArray[np.int64]
+
+    def pick(self, regions: NDArray[np.bool_]) -> Self:
+        """The sums of some regions, which are numbered anew."""
+        kept = regions[self.region]
+        number = np.cumsum(regions) - 1
+        return replace(
+            self,
+            region=number[self.region[kept]],
+            bucket=self.bucket[kept],
+            resident_bytes=self.resident_bytes[kept],
+            returned_bytes=self.returned_bytes[kept],
+        )
+
+    def idle_bytes(self, idle_ns: int, regions: int) -> NDArray[np.int64]:
+        """How much of each of so many regions has been idle for at least *idle_ns*."""
+        idle = self.resident_bytes * share_beyond(idle_ns)[self.bucket]
+        sums = np.bincount(self.region, idle, minlength=regions)
+        return np.rint(sums).astype(np.int64)
+
+    def known_bytes(self, regions: int) -> NDArray[np.int64]:
+        """How much of each of so many regions has an age at all."""
+        sums = np.bincount(self.region, self.resident_bytes, minlength=regions)
+        return sums.astype(np.int64)
+
+    def histograms(
+        self, group: NDArray[np.int64], groups: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Resident and returned bytes by bucket, of groups of regions: shape (groups, `BUCKETS`).
+
+        *group* has the group of each region; regions of group -1 do not count.
+        """
+        of = group[self.region]
+        kept = of >= 0
+        cell = of[kept] * BUCKETS + self.bucket[kept]
+        resident, returned = (
+            np.bincount(cell, amounts[kept], minlength=groups * BUCKETS)
+            .astype(np.int64)
+            .reshape(groups, BUCKETS)
+            for amounts in (self.resident_bytes, self.returned_bytes)
+        )
+        return resident, returned
+
+
+@dataclass(frozen=True, eq=False)
+class PageAges(AgeSums):
+    """The ages of the pages of a snapshot's regions, as of one look at all of them.
+
+    Bytes are estimates where only a part of the memory is followed: that part stands for the rest.
+
+    Parameters
+    ----------
+    looked_ns
+        When the pages were looked at (Unix time).
+    since_ns
+        When they were looked at before; returns are those since then.
+    followed_share
+        The part of the memory that is followed page by page: 1 where that is all.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=100),)),))
+    >>> *_, last = [s for s in pydamon.simulate(trace, [(0, 256 << 20)]).run("30s") if s.page_ages]
+    >>> idle_bytes = last.page_ages.idle_bytes(10 * 10**9, len(last)).sum()
+    >>> pydamon.format_size(idle_bytes)
+    '192 MiB'
+    """
+
+    looked_ns: int = field(kw_only=True)
+    since_ns: int = field(kw_only=True)
+    followed_share: float = field(default=1.0, kw_only=True)
