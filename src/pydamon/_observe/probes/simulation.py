@@ -229,13 +229,14 @@ class TraceSession(Session):
     def scan_many(
         self, stretches: Stretches, *, clear: bool, kept: NDArray[np.bool_] | None = None
     ) -> ManyBits:
+        if kept is None:
+            return super().scan_many(stretches, clear=clear)
         none = np.zeros(int(stretches.offsets[-1]), np.bool_)
         accessed = none.copy()
         columns = (stretches.target, stretches.start, stretches.end)
         rows = zip(*(column.tolist() for column in columns), strict=True)
         for pages, row in zip(stretches.slices(), rows, strict=True):
-            of_row = None if kept is None else kept[pages]
-            accessed[pages] = self._scanned(*row, clear=clear, kept=of_row).accessed
+            accessed[pages] = self._scanned(*row, clear=clear, kept=kept[pages]).accessed
         return ManyBits(~none, accessed, none, np.zeros(len(stretches), np.bool_))
 
     def _scanned(
