@@ -40,7 +40,7 @@ def comb(seconds: int = 60, *, step_s: int = 1, followed_share: float = 1.0) -> 
             rest_s = min(8, second - back)
             by_age.setdefault(rest_s, [0, 0])[1] += eighth
         by_age.setdefault(second, [0, 0])[0] += size - 2 * tooth
-        ages += [(0, idle_s * S, *amounts) for idle_s, amounts in by_age.items()]
+        ages += [(0, idle_s * S, had, back) for idle_s, (had, back) in by_age.items()]
         made.append(aged(plain, _joined(ages), followed_share=followed_share))
     return made
 
