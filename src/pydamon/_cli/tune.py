@@ -78,6 +78,7 @@ def reclaim(args: Args) -> int:
         f"Memory that has been idle for {duration(point.idle_ns)}: {size_text(saved)} of "
         f"{size_text(curve.resident_bytes)} ({percent(share)}), the mean over the recording.",
         f"Pages that come back: {per_second(point.refaults_per_s)} a second.",
+        "It acts only while free memory is short: high, mid and low say when.",
     )
     figures = {
         "saved_bytes": saved,

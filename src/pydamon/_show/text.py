@@ -156,7 +156,7 @@ def heatmap_title(heatmap: HeatMap) -> str:
 
 
 def needs_headline(
-    curve: NeedsCurve, point: NeedsPoint | None, tolerated: float
+    curve: NeedsCurve, point: NeedsPoint | None, tolerated: float, ascii_only: bool = False
 ) -> tuple[str, str]:
     """How much is needed, and why."""
     resident = size(curve.resident_bytes)
@@ -174,9 +174,12 @@ def needs_headline(
             f"even after {duration(longest.idle_ns)} without use, "
             f"{per_second(longest.refaults_per_s)} pages a second come back; {limit}",
         )
+    deviation = ""
+    if point.kept_deviation_bytes:
+        deviation = f" {'+-' if ascii_only else '±'}{size(point.kept_deviation_bytes)}"
     at_most = "at most " if point.idle_ns == curve.idle_ns[0] else ""
     return (
-        f"needs {at_most}{size(point.kept_bytes)} of {resident}",
+        f"needs {at_most}{size(point.kept_bytes)}{deviation} of {resident}",
         f"It was in use within {duration(point.idle_ns)}. Without the rest, "
         f"{per_second(point.refaults_per_s)} pages a second come back; {limit}.",
     )

@@ -220,8 +220,9 @@ def _together(targets: list[_Edges], watched_ns: int) -> _Edges:
 
 
 def _curve(target: Target | None, edges: _Edges, shortest_ns: int) -> NeedsCurve:
-    known = np.clip(IDLE_EDGES_NS, shortest_ns, edges.longest_ns) == IDLE_EDGES_NS
-    idle_ns, kept = IDLE_EDGES_NS[known], edges.kept_bytes[known]
+    times_ns = IDLE_EDGES_NS
+    known = (times_ns >= shortest_ns) & (times_ns <= edges.longest_ns)
+    idle_ns, kept = times_ns[known], edges.kept_bytes[known]
     return NeedsCurve(
         target,
         round(edges.resident_bytes),

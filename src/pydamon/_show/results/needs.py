@@ -68,7 +68,7 @@ class NeedsView(View):
         """All but the curve."""
         needs, point = self.needs, self._point
         target = needs.targets[0].target if len(needs.targets) == 1 else None
-        headline, reason = needs_headline(self._curve, point, self._tolerated)
+        headline, reason = needs_headline(self._curve, point, self._tolerated, options.ascii_only)
         yield Text(f"{series_label(target)}: {headline}", style="bold")
         yield Text(reason)
         if point and (peak := needs.peak(point)):
@@ -138,7 +138,7 @@ def _times_table(curve: NeedsCurve, options: ConsoleOptions) -> FittingTable:
         max(len(heading), *(len(row[i]) for row in cells)) + 2 for i, heading in enumerate(headings)
     )
     room = min(60, options.max_width - used)
-    columns = [Column(heading) for heading in headings]
+    columns = [Column(heading, rank=1 if heading == "of all" else 9) for heading in headings]
     if room >= _LEAST_BAR:
         columns.append(Column("", name=True))
         for row, point in zip(cells, points, strict=True):
