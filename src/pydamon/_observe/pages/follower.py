@@ -212,6 +212,7 @@ class PageFollower:
 
     def _note(self, stretches: Stretches, bits: ManyBits) -> None:
         stamps = self._pages.flat
+        self._pages.restore_moved(bits.present, bits.accessed)
         self._touch(np.flatnonzero(bits.accessed))
         now = self._times.last + 1
         stamps[bits.present & (stamps == ABSENT)] = now
