@@ -37,7 +37,7 @@ class Hugepage(MemoryAction):
         return advice_refusal(memory, MADV_COLLAPSE)
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
-        runs = memory.pages.runs(ranges)
+        runs = memory.runs(ranges)
         blocks = _blocks(ranges)
         present_bytes = _bytes_with(PRESENT, runs, blocks)
         huge_bytes = _bytes_with(HUGE, runs, blocks)
@@ -49,7 +49,7 @@ class Hugepage(MemoryAction):
 
     def act(self, memory: TargetMemory, ranges: Ranges) -> int:
         advise(memory, ranges, MADV_COLLAPSE)
-        return memory.pages.runs(ranges).bytes_with(HUGE)
+        return memory.runs(ranges).bytes_with(HUGE)
 
 
 class Collapse(Hugepage):
@@ -73,7 +73,7 @@ class Nohugepage(MemoryAction):
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
         blocks = _blocks(ranges)
-        huge_bytes = _bytes_with(HUGE, memory.pages.runs(ranges), blocks)
+        huge_bytes = _bytes_with(HUGE, memory.runs(ranges), blocks)
         huge_blocks: Ranges = blocks[huge_bytes == HUGE_BYTES]
         return huge_blocks
 
@@ -84,7 +84,7 @@ class Nohugepage(MemoryAction):
         # The kernel has to split a huge page for advice about a part of it.
         start = _blocks(ranges)[:, 0]
         advise(memory, np.stack([start, start + PAGE_SIZE], axis=1), MADV_COLD)
-        return size_of(ranges) - memory.pages.runs(ranges).bytes_with(HUGE)
+        return size_of(ranges) - memory.runs(ranges).bytes_with(HUGE)
 
 
 def _forbids_huge_pages(pid: int) -> bool:

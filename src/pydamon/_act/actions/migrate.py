@@ -64,7 +64,7 @@ class _Migrate(MemoryAction):
         return refusal_of(_call(memory.process.pid, 0, 0, None, 0), "move_pages")
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
-        runs = memory.pages.runs(ranges)
+        runs = memory.runs(ranges)
         address = _pages(runs.ranges((runs.flags & PRESENT) != 0))
         status, _ = _move(memory.process.pid, address, None)
         elsewhere = address[(status >= 0) & (status != self._wanted(address))]

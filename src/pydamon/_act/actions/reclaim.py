@@ -51,7 +51,7 @@ class Pageout(MemoryAction):
         return has_swap
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
-        runs = memory.pages.runs(ranges)
+        runs = memory.runs(ranges)
         resident = (runs.flags & PRESENT) != 0
         self.note = ""
         if not self._holds_swap(memory):
@@ -64,7 +64,7 @@ class Pageout(MemoryAction):
 
     def act(self, memory: TargetMemory, ranges: Ranges) -> int:
         advise(memory, ranges, MADV_PAGEOUT)
-        return size_of(ranges) - memory.pages.runs(ranges).bytes_with(PRESENT)
+        return size_of(ranges) - memory.runs(ranges).bytes_with(PRESENT)
 
 
 class Cold(MemoryAction):
@@ -81,7 +81,7 @@ class Cold(MemoryAction):
         return advice_refusal(memory, MADV_COLD)
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
-        runs = memory.pages.runs(ranges)
+        runs = memory.runs(ranges)
         return runs.ranges((runs.flags & PRESENT) != 0)
 
     def foreseen(self, memory: TargetMemory, ranges: Ranges) -> int:
@@ -112,7 +112,7 @@ class Willneed(MemoryAction):
         return advice_refusal(memory, MADV_WILLNEED)
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
-        runs = memory.pages.runs(ranges)
+        runs = memory.runs(ranges)
         absent = subtract(ranges, runs.ranges((runs.flags & PRESENT) != 0))
         # Nothing was ever written elsewhere, so there is nothing to read.
         swapped = runs.ranges((runs.flags & (PRESENT | SWAPPED)) == SWAPPED)
@@ -144,7 +144,7 @@ class LruPrio(MemoryAction):
     hot_first = True
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
-        runs = memory.pages.runs(ranges)
+        runs = memory.runs(ranges)
         return runs.ranges((runs.flags & PRESENT) != 0)
 
     def refusal(self, memory: TargetMemory) -> Refusal | None:
@@ -153,7 +153,7 @@ class LruPrio(MemoryAction):
         return refusal_of(max(0, -done), "process_vm_readv")
 
     def act(self, memory: TargetMemory, ranges: Ranges) -> int:
-        runs = memory.pages.runs(ranges)
+        runs = memory.runs(ranges)
         pages = []
         for start, end, flags in zip(runs.start, runs.end, runs.flags, strict=True):
             step = HUGE_BYTES if flags & HUGE else PAGE_SIZE

@@ -150,6 +150,23 @@ class QuotaState:
             return candidates
         return self._cut_last(candidates.take(fits), left_bytes)
 
+    def fitting(self, candidates: Candidates, is_whole: NDArray[np.bool_]) -> Candidates:
+        """The first candidates that the limit has room for, the last one cut to it.
+
+        Candidates that are whole are not cut: the ones behind them have the room instead.
+        """
+        left_bytes = self.left_bytes
+        if left_bytes is None:
+            return candidates
+        behind = np.arange(len(candidates)) >= np.searchsorted(
+            np.cumsum(candidates.size), left_bytes, side="right"
+        )
+        candidates = candidates.take(~(behind & is_whole))
+        room = left_bytes - (np.cumsum(candidates.size) - candidates.size)
+        room = np.maximum(room, 0) // PAGE_SIZE * PAGE_SIZE
+        end = np.minimum(candidates.end, candidates.start + room)
+        return replace(candidates, end=end).take(end > candidates.start)
+
     def charge(self, tried_bytes: int, applied_bytes: int, took_ns: int) -> None:
         """Charge bytes that were tried; bytes that were tried in vain may cost less."""
         failed_bytes = max(0, tried_bytes - applied_bytes)

@@ -179,6 +179,13 @@ class SamplingMonitor(Monitor):
         target = next(i for i, known in enumerate(self.layout.processes) if known is process)
         return self._session.scan(target, start, end, clear=False).accessed
 
+    def idle_pages(
+        self, process: Process, start: int, end: int, idle_ns: int
+    ) -> NDArray[np.bool_] | None:
+        """Which pages have been idle for so long; `None`, because it keeps no ages of pages."""
+        del process, start, end, idle_ns
+        return None
+
     @property
     def scans(self) -> bool:
         """Whether the probe can look at single pages, as `young` does."""

@@ -37,6 +37,7 @@ class SchemeLine:
     """A row of the table; `state` is a word or two, and then perhaps details behind : or ;."""
 
     name: str
+    grain: str
     tried_bytes: int
     applied_bytes: int
     quota: str
@@ -91,6 +92,7 @@ def _line(scheme: AppliedScheme) -> SchemeLine:
     stats, quota = scheme.stats, scheme.scheme.quota
     return SchemeLine(
         scheme.scheme.label,
+        scheme.grain,
         stats.sz_tried,
         stats.sz_applied,
         _quota(quota),
@@ -118,12 +120,13 @@ def scheme_table(lines: Sequence[SchemeLine], *, dry_run: bool = False) -> Itera
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     tried, applied = ("fits", "would do") if dry_run else ("tried", "done")
-    for heading in ("scheme", tried, applied, "quota", "quota full", "took", "state"):
-        left = heading in ("scheme", "state")
+    for heading in ("scheme", "grain", tried, applied, "quota", "quota full", "took", "state"):
+        left = heading in ("scheme", "grain", "state")
         table.add_column(heading, justify="left" if left else "right", no_wrap=heading != "state")
     for line in lines:
         table.add_row(
             Text(printable(line.name)),
+            line.grain,
             size(line.tried_bytes),
             size(line.applied_bytes),
             line.quota,
@@ -157,6 +160,7 @@ def _status_row(scheme: dict[str, Any]) -> SchemeLine:
     limits = (quota["bytes"], quota["time_ns"], bool(quota["goals"]), quota["reset_ns"])
     return SchemeLine(
         scheme["name"],
+        scheme.get("grain", "region"),
         scheme["sz_tried"],
         scheme["sz_applied"],
         quota_text(*limits),
