@@ -9,6 +9,7 @@ from pydamon._act.actions.base import MemoryAction, advice_refusal, advise, mapp
 from pydamon._act.memory import Refusal, TargetMemory
 from pydamon._model.ranges import covered, size_of
 from pydamon._model.regions import PAGE_SIZE, Ranges
+from pydamon._model.runs import expand
 from pydamon._observe.linux.madvise import MADV_COLD, MADV_COLLAPSE
 from pydamon._observe.linux.pagemap import HUGE, PRESENT, PageRuns
 from pydamon._observe.linux.procfs import read, status_of
@@ -97,11 +98,9 @@ def _forbids_huge_pages(pid: int) -> bool:
 
 def _blocks(ranges: Ranges) -> Ranges:
     """The aligned blocks of 2 MiB that lie in ranges."""
-    starts = [
-        np.arange(-(-start // HUGE_BYTES), end // HUGE_BYTES, dtype=np.int64) * HUGE_BYTES
-        for start, end in ranges.tolist()
-    ]
-    start = np.concatenate([np.empty(0, np.int64), *starts])
+    first, behind = -(-ranges[:, 0] // HUGE_BYTES), ranges[:, 1] // HUGE_BYTES
+    row, place = expand(np.maximum(behind - first, 0))
+    start = (first[row] + place) * HUGE_BYTES
     return np.stack([start, start + HUGE_BYTES], axis=1)
 
 

@@ -15,6 +15,7 @@ from pydamon._act.actions.huge import HUGE_BYTES
 from pydamon._act.memory import Refusal, TargetMemory, holds_swap, refusal_of
 from pydamon._model.ranges import intersect, size_of, subtract, union
 from pydamon._model.regions import PAGE_SIZE, Ranges
+from pydamon._model.runs import expand
 from pydamon._model.schemes.scheme import Scheme
 from pydamon._observe.linux.madvise import MADV_COLD, MADV_PAGEOUT, MADV_WILLNEED
 from pydamon._observe.linux.pagemap import HUGE, PRESENT, SWAPPED
@@ -154,11 +155,10 @@ class LruPrio(MemoryAction):
 
     def act(self, memory: TargetMemory, ranges: Ranges) -> int:
         runs = memory.runs(ranges)
-        pages = []
-        for start, end, flags in zip(runs.start, runs.end, runs.flags, strict=True):
-            step = HUGE_BYTES if flags & HUGE else PAGE_SIZE
-            pages.append(np.arange(start, end, step, dtype=np.uint64))
-        addresses = np.concatenate([np.empty(0, np.uint64), *pages])
+        # A byte of a huge page is enough.
+        step = np.where(runs.flags & HUGE, HUGE_BYTES, PAGE_SIZE)
+        run, place = expand(-(-(runs.end - runs.start) // step))
+        addresses = (runs.start[run] + place * step[run]).astype(np.uint64)
         read_pages = 0
         for at in range(0, len(addresses), _MAX_IOVECS):
             chunk = addresses[at : at + _MAX_IOVECS]
