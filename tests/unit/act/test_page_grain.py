@@ -6,6 +6,7 @@ The process and its page tables are made up, so that the tests need private name
 from __future__ import annotations
 
 import itertools
+import time
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,24 @@ def test_bytes_that_were_tried_in_vain_may_cost_nothing(patched: Any) -> None:
     act(pipeline, process)
     assert pipeline.stats.sz_applied == 100 * PAGE_SIZE
     assert pipeline.stats.sz_tried == (384 + 100) * PAGE_SIZE
+
+
+def test_looks_that_take_all_of_the_time_quota_are_not_in_vain(patched: Any) -> None:
+    process = patched(MadeUpProcess(_COMB))
+
+    def slowly(*where: Any) -> Any:
+        begin_ns = time.thread_time_ns()
+        while time.thread_time_ns() - begin_ns < 2_000_000:
+            pass
+        return process.looks.idle(*where)
+
+    looks = PageLooks(process.looks.young, slowly)
+    pipeline = SchemePipeline(_scheme(quota=Quota(time="1ms")))
+    for _ in range(60):
+        pipeline.apply(process.snapshot(), {MADE_UP_PID: process.memory}, looks)
+        process.wait(1)
+    assert process.advised_pages.sum() == 768
+    assert pipeline.stats.time_ns < 60_000_000 + 20_000_000
 
 
 def test_a_maximum_age_leaves_older_pages_alone(patched: Any) -> None:

@@ -277,8 +277,8 @@ def _huge_pages(cell: Cell, memory: TargetMemory, ranges: Ranges) -> tuple[Range
 def _are_huge(memory: TargetMemory, blocks: Ranges) -> NDArray[np.bool_]:
     """Whether each block of 2 MiB may be one huge page: its frames are neighbours.
 
-    The flags of pages tell it too, but only since Linux 6.7, and frames take no more time. Where
-    this user may not see frames, every block that is in memory counts as huge.
+    The flags of pages tell it too, but only since Linux 6.7. Where this user may not see frames,
+    every block that is in memory counts as huge.
     """
     _, frames = memory.frames(blocks)
     present = (frames.exclusive | frames.shared).reshape(-1, _HUGE_PAGES)

@@ -24,7 +24,7 @@ from pydamon._act.runtime.page_grain import (
     idle_ranges,
     still_idle,
 )
-from pydamon._act.runtime.quota import QuotaState
+from pydamon._act.runtime.quota import QuotaState, fitting
 from pydamon._model.ranges import Ranges
 from pydamon._model.schemes.scheme import Scheme
 from pydamon._model.snapshot import Snapshot
@@ -91,22 +91,26 @@ class PagePass:
     def _serve(self, cell: Cell, here: _CellView) -> bool:
         """Act on the idle pages of a cell; false where the quota is spent before their end."""
         idle = None
+        # Looking may take all of the time quota: what is found is acted on all the same, once.
+        left_bytes = self._quota.left_bytes
         with self._actor.refusing(here.memory), self._actor.charging():
             idle, candidates = self._candidates(cell, here)
-        if idle is None:
-            return True
-        while len(candidates):
-            selected = self._quota.fitting(candidates, idle.is_huge(candidates))
-            if not len(selected):
+        while idle is not None and len(candidates):
+            with self._actor.charging():
+                selected = fitting(candidates, idle.is_huge(candidates), left_bytes)
+                steps = self._steps(selected, idle.huge, here)
+            if not steps:
                 # Where only huge pages are left, and no interval has room for one, others go on.
                 return 0 < self._quota.limit_bytes < HUGE_BYTES and not self._quota.is_spent
-            for step in self._steps(selected, idle.huge, here):
-                if self._quota.is_spent:
+            for number, step in enumerate(steps):
+                if number and self._quota.is_spent:
                     return False
                 if not self._act_on(step, cell, here.view):
                     return True
-            ranges = np.stack([selected.start, selected.end], axis=1)
-            candidates = candidates.without({here.target: ranges})
+            with self._actor.charging():
+                ranges = np.stack([selected.start, selected.end], axis=1)
+                candidates = candidates.without({here.target: ranges})
+            left_bytes = self._quota.left_bytes
         return True
 
     def _candidates(self, cell: Cell, here: _CellView) -> tuple[IdleMemory, Candidates]:
