@@ -5,6 +5,7 @@ The process and its page tables are made up, so that the tests need private name
 
 from __future__ import annotations
 
+import io
 import itertools
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import pydamon
 from pydamon import Access, AccessPattern, Filter, Guard, Phase, Quota, Scheme, Trace, Weights
@@ -50,6 +52,15 @@ def test_of_a_comb_of_hot_pages_only_idle_runs_are_advised(patched: Any) -> None
     assert pipeline.stats.nr_tried == 256
     assert pipeline.stats.sz_tried == pipeline.stats.sz_applied == 768 * PAGE_SIZE
     assert [len(rows) for rows in process.advised] == [256]  # one call
+
+
+def test_tables_say_that_it_acts_on_pages(patched: Any) -> None:
+    pipeline = SchemePipeline(_scheme("stat"))
+    act(pipeline, patched(MadeUpProcess(_COMB)))
+    console = Console(file=io.StringIO(), width=120)
+    console.print(pipeline)
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().endswith("stat: on; by the ages of pages\n")
 
 
 def test_a_huge_page_in_use_stays_and_an_idle_huge_page_is_taken_whole(patched: Any) -> None:

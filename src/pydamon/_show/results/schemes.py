@@ -120,13 +120,12 @@ def scheme_table(lines: Sequence[SchemeLine], *, dry_run: bool = False) -> Itera
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     tried, applied = ("fits", "would do") if dry_run else ("tried", "done")
-    for heading in ("scheme", "grain", tried, applied, "quota", "quota full", "took", "state"):
-        left = heading in ("scheme", "grain", "state")
+    for heading in ("scheme", tried, applied, "quota", "quota full", "took", "state"):
+        left = heading in ("scheme", "state")
         table.add_column(heading, justify="left" if left else "right", no_wrap=heading != "state")
     for line in lines:
         table.add_row(
             Text(printable(line.name)),
-            line.grain,
             size(line.tried_bytes),
             size(line.applied_bytes),
             line.quota,
@@ -136,8 +135,9 @@ def scheme_table(lines: Sequence[SchemeLine], *, dry_run: bool = False) -> Itera
         )
     yield table
     for line in lines:
-        if line.state not in _PLAIN_STATES:
-            yield Text(f"{printable(line.name)}: {line.state}")
+        by_pages = ["by the ages of pages"] if line.grain == "page" else []
+        if by_pages or line.state not in _PLAIN_STATES:
+            yield Text(f"{printable(line.name)}: {'; '.join([line.state, *by_pages])}")
 
 
 @dataclass(frozen=True)
