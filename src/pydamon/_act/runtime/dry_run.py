@@ -13,6 +13,7 @@ from pydamon._act.memory import Refusal, TargetMemory
 from pydamon._act.runtime.candidates import Candidates, rate_fits
 from pydamon._model.ranges import EMPTY, overlaps, subtract, union
 from pydamon._model.regions import PAGE_SIZE, Ranges
+from pydamon._model.runs import unique
 from pydamon._model.schemes.matching import Bounds
 from pydamon._model.schemes.scheme import SchemeStats
 from pydamon._model.snapshot import Snapshot
@@ -83,11 +84,14 @@ class DryRun(Action):
     def uncounted(self, candidates: Candidates) -> Candidates:
         """The candidates that are not counted yet."""
         targets = candidates.snapshot.targets
-        counted = {
-            index: self._counted[key].covered
-            for index in range(len(targets))
-            if (key := _key(index, targets[index].pid)) in self._counted
-        }
+        counted = {}
+        for index in unique(candidates.target).tolist():
+            key = _key(index, targets[index].pid)
+            if key in self._counted:
+                mine = candidates.target == index
+                first, end = candidates.start[mine].min(), candidates.end[mine].max()
+                covered = self._counted[key].covered
+                counted[index] = covered[(covered[:, 1] > first) & (covered[:, 0] < end)]
         return candidates.without(counted)
 
     def report(self, stats: SchemeStats) -> None:

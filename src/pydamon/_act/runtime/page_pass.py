@@ -153,7 +153,8 @@ class PagePass:
         start, end = int(step.ranges[0, 0]), int(step.ranges[-1, 1])
         tried = Tried(step.target, start, end, effect.size_bytes, step.size)
         self._actor.record(tried, len(step.ranges))
-        self._recent.add(view.snapshot.end_ns, cell, step.ranges)
+        if not isinstance(self._action, DryRun):  # which knows what it has counted
+            self._recent.add(view.snapshot.end_ns, cell, step.ranges)
         return True
 
     def _forget_accessed(self, view: View, ages: AgeBounds) -> None:
@@ -162,7 +163,7 @@ class PagePass:
             return
         targets, memories = view.snapshot.targets, view.memories
 
-        def fitting(index: int, ranges: Ranges) -> Ranges:
+        def still_fitting(index: int, ranges: Ranges) -> Ranges:
             pid = targets[index].pid
             memory = memories.get(pid)
             if memory is None:
@@ -171,4 +172,4 @@ class PagePass:
                 return still_idle(memory, pid, ranges, ages, view.looks.idle)
             return ranges
 
-        self._action.forget(view.snapshot, memories, fitting)
+        self._action.forget(view.snapshot, memories, still_fitting)

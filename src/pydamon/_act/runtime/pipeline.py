@@ -56,7 +56,7 @@ class SchemePipeline(Displayable):
     state : str
         Whether it is on, for people; if not, why.
     grain : str
-        What it acts on: `"region"` or `"page"`. Until ages of pages are missed, the scheme's.
+        What it acts on: the scheme's grain, or `"region"` where the monitor keeps no ages of pages.
 
     Examples
     --------
