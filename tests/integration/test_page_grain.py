@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 import pydamon
-from pydamon import AccessPattern, Scheme
+from pydamon import AccessPattern, Filter, Scheme
 from pydamon._act.apply import AppliedSchemes
 from pydamon._act.memory import TargetMemory
 from pydamon._model.page_ages import PageAges, bucket_of
@@ -98,3 +98,44 @@ def test_idle_pages_go_and_the_pages_between_them_stay(
                 runs = memory.pages.runs(np.array([bounds], np.int64))
         in_memory = runs.bytes_with(PRESENT)
     assert in_memory == 32 * MIB if dry_run else in_memory < 12 * MIB
+
+
+_COMB = """
+import mmap, time
+size = 64 << 20
+memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory.madvise(mmap.MADV_NOHUGEPAGE)
+for at in range(0, size, 4096):
+    memory[at] = 1
+bounds = [line.split()[0] for line in open("/proc/self/maps")]
+sizes = {(b := [int(x, 16) for x in bound.split("-")])[1] - b[0]: b[0] for bound in bounds}
+print(sizes[max(sizes)], max(sizes), flush=True)
+hot = [at for at in range(0, size, 4096) if at // 4096 % 16 < 2]
+while True:
+    for at in hot:
+        memory[at]
+    time.sleep(0.02)
+"""
+
+
+@pytest.mark.long
+def test_idle_pages_between_hot_ones_are_found_by_their_own_ages() -> None:
+    """Two pages of 16 are in use: by regions nothing is idle."""
+    fits = {}
+    with running(sys.executable, "-c", _COMB) as process:
+        assert process.stdout is not None
+        start, size = map(int, process.stdout.readline().split())
+        memory = Filter("addr", start=start, end=start + size, allow=True)
+        for grain in ("page", "region"):
+            idle = AccessPattern(max_rate=0, min_age="3s")
+            scheme = Scheme("cold", idle, filters=[memory], grain=grain)
+            with (
+                pydamon.monitor(process.pid, engine="sampling", cpu_budget_percent=10) as mon,
+                pydamon.apply(mon, scheme, dry_run=True) as applied,
+            ):
+                for _ in applied.run("10s"):
+                    pass
+            assert applied[0].grain == grain
+            fits[grain] = applied[0].stats.sz_applied
+    assert 0.9 * 56 * MIB <= fits["page"] <= 1.01 * 56 * MIB
+    assert fits["region"] < 0.5 * fits["page"]

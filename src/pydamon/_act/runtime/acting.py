@@ -20,12 +20,14 @@ from pydamon._model.schemes.matching import Bounds
 from pydamon._model.schemes.scheme import Scheme, SchemeStats
 from pydamon._model.snapshot import Snapshot, SnapshotRegion
 
-__all__ = ["Actor", "PageLooks", "Step", "View"]
+__all__ = ["PAGE_STEPS", "REGION_STEPS", "Actor", "PageLooks", "Step", "View"]
 
 _MAX_STEP_BYTES = 64 << 20
 """The most that is acted on between two looks at the clock."""
-_STEPS = 16
+REGION_STEPS = 16
 """A reset interval's limit takes at least so many steps, so that the time quota holds."""
+PAGE_STEPS = 4
+"""The same for single pages, of which each step costs more: time beyond the quota is paid back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +91,11 @@ class Actor:
             return not self._action.needs_process
         return self.refusals.allows(memory)
 
-    @property
-    def step_bytes(self) -> int:
-        """How much to act on between two looks at the clock."""
+    def step_bytes(self, steps: int) -> int:
+        """How much to act on between two looks at the clock, for so many *steps* an interval."""
         step_bytes = _MAX_STEP_BYTES
         if self._scheme.quota.time_ns:
-            step_bytes = max(16 * PAGE_SIZE, self._quota.limit_bytes // _STEPS)
+            step_bytes = max(16 * PAGE_SIZE, self._quota.limit_bytes // steps)
         step_bytes = min(step_bytes, _MAX_STEP_BYTES)
         grain_bytes = self._action.grain_bytes
         return max(grain_bytes, step_bytes // grain_bytes * grain_bytes)

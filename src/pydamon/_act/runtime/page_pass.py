@@ -10,7 +10,7 @@ from pydamon._act.actions import Action
 from pydamon._act.actions.huge import HUGE_BYTES
 from pydamon._act.applied import Tried
 from pydamon._act.memory import TargetMemory
-from pydamon._act.runtime.acting import Actor, Step, View
+from pydamon._act.runtime.acting import PAGE_STEPS, Actor, Step, View
 from pydamon._act.runtime.candidates import Candidates, filtered, of_size
 from pydamon._act.runtime.dry_run import DryRun
 from pydamon._act.runtime.page_grain import (
@@ -130,7 +130,8 @@ class PagePass:
         return idle, idle.whole(candidates)
 
     def _steps(self, selected: Candidates, huge: Ranges, here: _CellView) -> list[Step]:
-        step_bytes = max(HUGE_BYTES, self._actor.step_bytes // HUGE_BYTES * HUGE_BYTES)
+        step_bytes = self._actor.step_bytes(PAGE_STEPS) // HUGE_BYTES * HUGE_BYTES
+        step_bytes = max(HUGE_BYTES, step_bytes)
         pid, memory = here.memory.process.pid, here.memory
         return [
             Step(

@@ -10,7 +10,7 @@ import numpy as np
 from pydamon._act.actions import action_of
 from pydamon._act.applied import Tried
 from pydamon._act.memory import Refusal, TargetMemory
-from pydamon._act.runtime.acting import Actor, PageLooks, Step, View
+from pydamon._act.runtime.acting import REGION_STEPS, Actor, PageLooks, Step, View
 from pydamon._act.runtime.candidates import Candidates, Run, filtered, matching
 from pydamon._act.runtime.dry_run import DryRun
 from pydamon._act.runtime.metrics import GoalScore, free_memory_share
@@ -236,7 +236,7 @@ class SchemePipeline(Displayable):
         if self._action.by_region:
             yield run.start, run.end
             return
-        step_bytes = self._actor.step_bytes
+        step_bytes = self._actor.step_bytes(REGION_STEPS)
         start = run.start
         while start < run.end:
             end = min(run.end, start // step_bytes * step_bytes + step_bytes)

@@ -174,7 +174,8 @@ class QuotaState:
         failed_bytes = max(0, tried_bytes - applied_bytes)
         self._spent_bytes += tried_bytes - round(failed_bytes * (1 - self.quota.fail_charge))
         self._spent_ns += took_ns
-        self._acted_ns += took_ns
+        # Looking for something to act on says nothing about the speed of acting.
+        self._acted_ns += took_ns if tried_bytes else 0
 
     def stop_at(self, snapshot: Snapshot, target: int, address: int) -> None:
         """Note where the next interval goes on."""
