@@ -54,7 +54,7 @@ IdlePages = Callable[[TargetMemory, int, int, int], NDArray[np.bool_] | None]
 `None` where nobody keeps ages of pages.
 """
 
-CELL_BYTES = 64 << 20
+CELL_BYTES = 32 << 20
 """Memory is asked for idle pages in cells of at most this size, so that the quota of time holds."""
 _HUGE_PAGES = HUGE_BYTES // PAGE_SIZE
 _MAX_RANGES = 1024
