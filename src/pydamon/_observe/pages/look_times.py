@@ -87,11 +87,11 @@ class LookTimes:
         """When pages of each stamp were accessed, most likely: shape (256,).
 
         That is the middle of the interval; for the last one its end, as most pages that are
-        accessed then are accessed all the time.
+        accessed then are accessed all the time. What was accessed since has no interval yet.
         """
         middle = np.zeros(256, np.int64)
         middle[: _MOST + 1] = self._start_ns + (self._end_ns - self._start_ns) // 2
-        middle[self.last] = self._end_ns[self.last]
+        middle[self.last :] = self.end_ns
         return middle
 
     def latest_ns(self) -> NDArray[np.int64]:
