@@ -50,8 +50,8 @@ _PAGE_AGES = unique(np.append(np.array(IDLE_AGES_NS, np.int64), IDLE_EDGES_NS))
 class Distribution(Displayable):
     """Bytes in classes of access rate, age, idle time, temperature or size: see `distribution`.
 
-    Bytes are means over the time that was recorded, of resident memory where that is known. Those by
-    idle time come from the ages of pages where the recording has any: see `mappings`.
+    Bytes are means over the time that was recorded, of resident memory where that is known. Those
+    by idle time come from the ages of pages where the recording has any: see `mappings`.
 
     Attributes
     ----------
