@@ -135,6 +135,23 @@ class RegionClasses:
             np.append(self.cold - self.cold_ages.sums, parts.size_bytes),
         )
 
+    def idle_times(self) -> tuple[_Bytes, _Bytes]:
+        """Idle times in ns, and how many cold bytes have each; without those of unknown ones.
+
+        Of pages that is the least idle time of their bucket.
+        """
+        known = self.idle_ns != UNKNOWN
+        if self.cold_ages is None:
+            return self.idle_ns[known], self.cold[known]
+        is_aged = self.cold_ages.is_aged
+        known |= is_aged
+        left = self.cold - self.cold_ages.sums
+        idle_ns = np.where(is_aged, 0, self.idle_ns)
+        return (
+            np.append(idle_ns[known], self.cold_ages.idle_ns),
+            np.append(left[known], self.cold_ages.size_bytes),
+        )
+
     def by_idle_time(self, ages_ns: Sequence[int]) -> _Bytes:
         """Accessed and cold bytes by idle time: shape (regions, ages + 1).
 
