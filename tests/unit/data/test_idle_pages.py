@@ -150,9 +150,7 @@ def test_working_sets_within_times_count_pages() -> None:
     assert first == [16, 16, 16], "what was before the recording does not count"
 
 
-@pytest.mark.parametrize("suffix", ["", "once"])
-def test_a_recording_without_looks_has_no_pages(suffix: str) -> None:
+def test_a_recording_without_looks_has_no_pages() -> None:
     recording = Recording.from_snapshots([window(number) for number in range(20)])
-    classes = recording.snapshot(-1).classes
-    assert (classes.once() if suffix else classes).cold_ages is None
+    assert not recording.snapshot(-1).classes.is_looked.any()
     assert analysis.idle(recording, (10 * S,)).last_bytes.tolist() == [64 * MIB]
