@@ -9,6 +9,14 @@ from pydamon._data.analysis.distribution import By, Distribution, distribution
 from pydamon._data.analysis.heat import HeatMap, heatmap
 from pydamon._data.analysis.idle import IDLE_AGES_NS, Idle, idle
 from pydamon._data.analysis.mappings import Bytes, MappingHeat, Mappings, kind_of, mappings
+from pydamon._data.analysis.needs import NeedsOfSnapshots, needs
+from pydamon._data.analysis.needs_curve import (
+    TOLERATED_SHARE,
+    Needs,
+    NeedsCurve,
+    NeedsPeak,
+    NeedsPoint,
+)
 from pydamon._data.analysis.profile import FunctionShare, Profile, Times, profile, times
 from pydamon._data.analysis.query import FIELDS, Columns, Query, parse
 from pydamon._data.analysis.summary import Diff, MappingDiff, MonitorCost, Summary, diff, summary
@@ -40,6 +48,7 @@ __all__ = [
     "IDLE_AGES_NS",
     "PERCENTILES",
     "SORT_KEYS",
+    "TOLERATED_SHARE",
     "AddressAxis",
     "By",
     "Bytes",
@@ -56,6 +65,11 @@ __all__ = [
     "MappingHeat",
     "Mappings",
     "MonitorCost",
+    "Needs",
+    "NeedsCurve",
+    "NeedsOfSnapshots",
+    "NeedsPeak",
+    "NeedsPoint",
     "Profile",
     "Query",
     "RankedRegion",
@@ -73,6 +87,7 @@ __all__ = [
     "idle",
     "kind_of",
     "mappings",
+    "needs",
     "parse",
     "profile",
     "read_cpu_samples",
