@@ -97,11 +97,12 @@ class ColdSums:
         """Sums of each mapping: shape (mappings, 2, ages + 1)."""
         columns, count = len(self._ages_ns) + 1, len(keys.keys)
         parts = cold_parts(classes, self._ages_ns)
-        cell = keys.place[parts.region] * columns + parts.reached
-        amount = parts.size_bytes * weight[parts.region]
+        place, is_looked = keys.place, classes.is_looked
+        if len(parts.region) > len(place):  # else there is one part of each region
+            place, weight = place[parts.region], weight[parts.region]
+        cell, amount = place * columns + parts.reached, parts.size_bytes * weight
         table = np.zeros((count, 2, columns))
         table[:, 0] = np.bincount(cell, amount, count * columns).reshape(count, columns)
-        is_looked = classes.is_looked
         if is_looked.any():
             of_pages = amount * is_looked[parts.region]
             table[:, 1] = np.bincount(cell, of_pages, count * columns).reshape(count, columns)

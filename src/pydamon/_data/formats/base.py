@@ -153,8 +153,9 @@ class RowBuffer:
         cut = int(Recording(self._info, table).snapshot_offsets[-2])
         if len(table) - cut > _MAX_SNAPSHOT_ROWS:
             raise Incomplete("it is damaged: a snapshot has no end")
-        # The next chunk must not keep all words of this one.
-        self._tables, self._row_count = [with_used_names(table[cut:])], len(table) - cut
+        # Words of ages hardly ever come again: the next chunk must not keep those of this one.
+        rest = with_used_names(table[cut:], ["page_ages"])
+        self._tables, self._row_count = [rest], len(table) - cut
         return table[:cut] if cut else None
 
     def take_all(self) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -192,12 +192,11 @@ def split_by_names(table: pa.Table) -> Iterator[pa.Table]:
         yield table
         return
     for half in (table[: len(table) // 2], table[len(table) // 2 :]):
-        yield from split_by_names(with_used_names(half))
+        yield from split_by_names(with_used_names(half, names))
 
 
-def with_used_names(table: pa.Table) -> pa.Table:
-    """The table without the names that none of its rows has."""
-    names = _name_columns(table)
+def with_used_names(table: pa.Table, names: Collection[str]) -> pa.Table:
+    """The table without the words of the columns *names* that none of its rows has."""
     columns = [
         _with_used_names(column_array(table, name)) if name in names else table[name]
         for name in table.column_names
