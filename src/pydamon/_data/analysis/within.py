@@ -170,8 +170,10 @@ class _Within:
             start_ns, end_ns, sampling_ns = windows[index]
             history.add(TouchedWindow(start_ns, end_ns, sampling_ns, *columns))
             amounts[:, index] = list(history.within(self._times_ns))
-            pages = self._pages.setdefault(number, PagesWithin(self._times_ns))
             if (look := looks.get(index)) is not None:
-                pages.add(look)
-            pages.put_into(amounts[:, index], end_ns)
+                if number not in self._pages:
+                    self._pages[number] = PagesWithin(self._times_ns)
+                self._pages[number].add(look)
+            if number in self._pages:
+                self._pages[number].put_into(amounts[:, index], end_ns)
         return np.rint(amounts).astype(np.int64)
