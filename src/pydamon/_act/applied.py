@@ -21,13 +21,15 @@ __all__ = ["Applied", "AppliedScheme", "Tried"]
 class Tried:
     """A part of a target that a scheme was applied to.
 
-    `applied_bytes` is how many of its bytes the action was done to.
+    `tried_bytes` of it were tried: all of it, or its idle pages where the grain is a page.
+    `applied_bytes` is how many bytes the action was done to.
     """
 
     target: int
     start: int
     end: int
     applied_bytes: int
+    tried_bytes: int
 
 
 class AppliedScheme(Protocol):
@@ -56,6 +58,11 @@ class AppliedScheme(Protocol):
     @property
     def state(self) -> str:
         """Whether it is on, for people; if not, why."""
+        ...
+
+    @property
+    def grain(self) -> str:
+        """What it acts on: `"region"`, or `"page"` where the monitor keeps ages of pages."""
         ...
 
     @property

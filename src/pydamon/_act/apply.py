@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pydamon._act.applied import Applied, Tried
 from pydamon._act.memory import Refusal, TargetMemory
+from pydamon._act.runtime.acting import PageLooks
 from pydamon._act.runtime.candidates import check
 from pydamon._act.runtime.pipeline import SchemePipeline
 from pydamon._model.display import Displayable
@@ -144,8 +145,9 @@ class AppliedSchemes(Applied):
     def act_on(self, snapshot: Snapshot) -> None:
         """Apply the schemes to a snapshot of the monitor."""
         self._follow_targets()
+        looks = PageLooks(self._young, self._idle)
         for scheme in self.schemes:
-            tried = scheme.apply(snapshot, self._memories, self._young)
+            tried = scheme.apply(snapshot, self._memories, looks)
             if scheme.resets_age and self._pages is not None:
                 _reset_ages(self._pages, snapshot, tried)
 
@@ -197,6 +199,15 @@ class AppliedSchemes(Applied):
             raise ProbeError("its pages cannot be looked at")
         return self._pages.young(memory.process, start, end)
 
+    def _idle(
+        self, memory: TargetMemory, start: int, end: int, idle_ns: int
+    ) -> NDArray[np.bool_] | None:
+        if self._pages is None:
+            return None
+        if memory.process not in self._mon.layout.processes:
+            raise ProbeError("its pages cannot be looked at")
+        return self._pages.idle_pages(memory.process, start, end, idle_ns)
+
 
 def _reset_ages(pages: PageControl, snapshot: Snapshot, tried: list[Tried]) -> None:
     """Make the regions that a scheme was applied to count as new."""
@@ -222,6 +233,7 @@ class KernelScheme(Displayable):
     effective_bytes: int | None = None
     state: str = "in the kernel's hands"
     tried: tuple[Tried, ...] = ()
+    grain: str = "region"
 
     @property
     def done(self) -> bool:
@@ -247,6 +259,7 @@ class KernelSchemes(Applied):
         super().__init__(mon, dry_run=dry_run)
         self._runner = runner
         self._refreshed_s = 0.0
+        self._by_regions = [scheme.label for scheme in schemes if scheme.grain == "page"]
         self.schemes: tuple[KernelScheme, ...] = tuple(map(KernelScheme, schemes))
         self._given = tuple(map(_counting, schemes)) if dry_run else tuple(schemes)
         runner.set_schemes(self._given)
@@ -256,6 +269,11 @@ class KernelSchemes(Applied):
         del snapshot
         if time.monotonic() - self._refreshed_s >= _REFRESH_S:
             self.refresh()
+
+    def complaints(self) -> list[str]:
+        """Schemes that act on regions though they ask for pages: a line each, once."""
+        labels, self._by_regions = self._by_regions, []
+        return [f"{label}: acts on regions, as the kernel's DAMON does" for label in labels]
 
     def refresh(self) -> None:
         """Ask the kernel for its statistics, while it has these schemes."""

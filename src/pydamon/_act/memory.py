@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from pydamon._model.closing import Closing
 from pydamon._model.mappings import MappingTable
-from pydamon._model.ranges import locate
-from pydamon._model.regions import Ranges
+from pydamon._model.ranges import PAGE_SIZE, Ranges, join, locate, overlaps
+from pydamon._model.runs import expand, running_total
 from pydamon._observe.linux import procfs
-from pydamon._observe.linux.pagemap import FILE, PageRuns, ProcessPages
+from pydamon._observe.linux.pagemap import FILE, RUN, Frames, PageRuns, ProcessPages
 from pydamon._observe.linux.process import Process
 from pydamon._observe.targets.members import CGROUPS, cgroup_of
 
@@ -33,6 +33,10 @@ _TRANSIENT = (errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ENOMEM, errno.EFAULT
 """Errors about memory that is busy or not there, which say nothing about the right to act."""
 _SHMEM = ("/dev/shm/", "/memfd:", "/dev/zero", "/SYSV", "[anon_shmem")
 """How the names of shared memory begin: it needs swap, like anonymous memory."""
+_SCANNED_GAP_BYTES = 1 << 20
+"""Scanning across a gap of this size costs as much as a system call."""
+_READ_GAP_BYTES = 64 << 10
+"""The same for reading an entry of each page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,34 @@ class TargetMemory(Closing):
     def close(self) -> None:
         """Close the files."""
         self.pages.close()
+
+    def runs(self, ranges: Ranges) -> PageRuns:
+        """The resident and swapped pages in sorted ranges, of which there may be very many."""
+        spans = join(ranges, _SCANNED_GAP_BYTES)
+        if len(spans) == len(ranges):
+            return self.pages.runs(ranges)
+        runs = self.pages.runs(spans)
+        pairs = overlaps(ranges, np.stack([runs.start, runs.end], axis=1))
+        within = np.zeros(len(pairs.row), RUN)
+        within["start"], within["end"] = pairs.start, pairs.end
+        within["categories"] = runs.flags[pairs.other]
+        return PageRuns(within)
+
+    def frames(self, ranges: Ranges) -> tuple[NDArray[np.intp], Frames]:
+        """The row and the frame of each page in sorted ranges, of which there may be very many."""
+        row, place = expand((ranges[:, 1] - ranges[:, 0]) // PAGE_SIZE)
+        spans = join(ranges, _READ_GAP_BYTES)
+        read = [self.pages.frames(start, end) for start, end in spans.tolist()]
+        read = read or [self.pages.frames(0, 0)]
+        span = np.searchsorted(spans[:, 0], ranges[:, 0], side="right") - 1
+        pages_before = running_total((spans[:, 1] - spans[:, 0]) // PAGE_SIZE)
+        first = pages_before[span] + (ranges[:, 0] - spans[span, 0]) // PAGE_SIZE
+        page = first[row] + place
+        return row, Frames(
+            np.concatenate([frames.exclusive for frames in read])[page],
+            np.concatenate([frames.shared for frames in read])[page],
+            np.concatenate([frames.frame for frames in read])[page],
+        )
 
     @cached_property
     def bounds(self) -> Ranges:

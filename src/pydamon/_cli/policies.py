@@ -13,6 +13,7 @@ import click
 from pydamon._act import policies
 from pydamon._cli.command import (
     Args,
+    Choice,
     Command,
     Parsed,
     argument,
@@ -117,6 +118,8 @@ def _option(field: attrs.Attribute[Any]) -> Any:
     text = f"{_lower(field.metadata['help'])} (default: {_format_default(field)})"
     if field.default is False:
         return option(flag, is_flag=True, help=text)
+    if "choices" in field.metadata:
+        return option(flag, type=Choice(field.metadata["choices"]), help=text)
     if field.metadata.get("percent"):
         return option(flag, type=percent, metavar="PERCENT", help=text)
     return option(flag, type=Parsed(_value), metavar="VALUE", help=text)

@@ -120,6 +120,16 @@ class PageControl(Protocol):
         """
         ...
 
+    def idle_pages(
+        self, process: Process, start: int, end: int, idle_ns: int
+    ) -> NDArray[np.bool_] | None:
+        """For each page of a range: whether it is in memory and has been idle for long enough.
+
+        That is at least *idle_ns*, for certain: also not accessed since the last look. False where
+        its age is not known. `None` where this monitor keeps no ages of pages.
+        """
+        ...
+
     def reset_age(self, target: Target, ranges: Ranges) -> None:
         """Count the age of these bytes from now on: a scheme has just acted on them."""
         ...

@@ -24,7 +24,7 @@ class _Memory:
 
     def __init__(self, resident_bytes: int = 0) -> None:
         runs = SimpleNamespace(bytes_with=lambda _: resident_bytes)
-        self.pages = SimpleNamespace(runs=lambda _: runs)
+        self.runs = lambda _: runs
         self.process = SimpleNamespace(pid=1, alive=True)
 
 

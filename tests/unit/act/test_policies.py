@@ -172,7 +172,8 @@ def test_a_service_follows_reloads_and_ends(tmp_path: Path) -> None:
     def write(pid: int, min_age: str) -> None:
         text = f"[target]\npids = [{pid}]\n[policy]\nname = 'reclaim'\nmin_age = {min_age!r}\n"
         path.write_text(
-            f"{text}low = 0\nmid = 1000\nhigh = 1000\n[monitoring]\ncpu_budget_percent = 50\n"
+            f"{text}grain = 'region'\nlow = 0\nmid = 1000\nhigh = 1000\n"
+            "[monitoring]\ncpu_budget_percent = 50\n"
         )
 
     (tmp_path / "data").write_bytes(bytes(4 << 20))

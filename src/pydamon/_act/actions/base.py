@@ -34,16 +34,15 @@ _ADVICE = {madvise.MADV_COLLAPSE: ("MADV_COLLAPSE", "6.1")}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """A part of a target that an action is given at once.
+    """Ranges of a target that an action is given at once, sorted by address.
 
-    `passed` are the ranges in it that the filters of pages let pass. `target` is the index of the
+    `passed` are the ranges in them that the filters of pages let pass. `target` is the index of the
     target in the snapshot; made-up memory has a `pid` of 0 and no `memory`.
     """
 
     target: int
     pid: int
-    start: int
-    end: int
+    ranges: Ranges
     passed: Ranges
     memory: TargetMemory | None
     region: Callable[[], SnapshotRegion]
@@ -52,7 +51,7 @@ class Part:
     @property
     def size(self) -> int:
         """Bytes."""
-        return self.end - self.start
+        return size_of(self.ranges)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,11 +143,8 @@ class MemoryAction(Action):
 
 def mapped_here_only(memory: TargetMemory, ranges: Ranges) -> int:
     """How many bytes of *ranges* no other process maps: the kernel passes over shared pages."""
-    pages = [
-        memory.pages.exclusive(start, (end - start) // PAGE_SIZE).sum()
-        for start, end in ranges.tolist()
-    ]
-    return int(sum(pages)) * PAGE_SIZE
+    _, frames = memory.frames(ranges)
+    return int(frames.exclusive.sum()) * PAGE_SIZE
 
 
 def advice_refusal(memory: TargetMemory, advice: int) -> Refusal | None:

@@ -9,6 +9,7 @@ from pydamon._act.actions.base import MemoryAction, advice_refusal, advise, mapp
 from pydamon._act.memory import Refusal, TargetMemory
 from pydamon._model.ranges import covered, size_of
 from pydamon._model.regions import PAGE_SIZE, Ranges
+from pydamon._model.runs import expand
 from pydamon._observe.linux.madvise import MADV_COLD, MADV_COLLAPSE
 from pydamon._observe.linux.pagemap import HUGE, PRESENT, PageRuns
 from pydamon._observe.linux.procfs import read, status_of
@@ -37,7 +38,7 @@ class Hugepage(MemoryAction):
         return advice_refusal(memory, MADV_COLLAPSE)
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
-        runs = memory.pages.runs(ranges)
+        runs = memory.runs(ranges)
         blocks = _blocks(ranges)
         present_bytes = _bytes_with(PRESENT, runs, blocks)
         huge_bytes = _bytes_with(HUGE, runs, blocks)
@@ -49,7 +50,7 @@ class Hugepage(MemoryAction):
 
     def act(self, memory: TargetMemory, ranges: Ranges) -> int:
         advise(memory, ranges, MADV_COLLAPSE)
-        return memory.pages.runs(ranges).bytes_with(HUGE)
+        return memory.runs(ranges).bytes_with(HUGE)
 
 
 class Collapse(Hugepage):
@@ -73,7 +74,7 @@ class Nohugepage(MemoryAction):
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
         blocks = _blocks(ranges)
-        huge_bytes = _bytes_with(HUGE, memory.pages.runs(ranges), blocks)
+        huge_bytes = _bytes_with(HUGE, memory.runs(ranges), blocks)
         huge_blocks: Ranges = blocks[huge_bytes == HUGE_BYTES]
         return huge_blocks
 
@@ -84,7 +85,7 @@ class Nohugepage(MemoryAction):
         # The kernel has to split a huge page for advice about a part of it.
         start = _blocks(ranges)[:, 0]
         advise(memory, np.stack([start, start + PAGE_SIZE], axis=1), MADV_COLD)
-        return size_of(ranges) - memory.pages.runs(ranges).bytes_with(HUGE)
+        return size_of(ranges) - memory.runs(ranges).bytes_with(HUGE)
 
 
 def _forbids_huge_pages(pid: int) -> bool:
@@ -97,11 +98,9 @@ def _forbids_huge_pages(pid: int) -> bool:
 
 def _blocks(ranges: Ranges) -> Ranges:
     """The aligned blocks of 2 MiB that lie in ranges."""
-    starts = [
-        np.arange(-(-start // HUGE_BYTES), end // HUGE_BYTES, dtype=np.int64) * HUGE_BYTES
-        for start, end in ranges.tolist()
-    ]
-    start = np.concatenate([np.empty(0, np.int64), *starts])
+    first, behind = -(-ranges[:, 0] // HUGE_BYTES), ranges[:, 1] // HUGE_BYTES
+    row, place = expand(np.maximum(behind - first, 0))
+    start = (first[row] + place) * HUGE_BYTES
     return np.stack([start, start + HUGE_BYTES], axis=1)
 
 

@@ -16,6 +16,7 @@ from pydamon._act.memory import Refusal, TargetMemory, refusal_of
 from pydamon._model.errors import SchemeError
 from pydamon._model.ranges import join
 from pydamon._model.regions import PAGE_SIZE, Ranges
+from pydamon._model.runs import expand
 from pydamon._model.schemes.scheme import Scheme
 from pydamon._observe.linux.arch import MACHINE, system_call
 from pydamon._observe.linux.pagemap import PRESENT
@@ -64,7 +65,7 @@ class _Migrate(MemoryAction):
         return refusal_of(_call(memory.process.pid, 0, 0, None, 0), "move_pages")
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
-        runs = memory.pages.runs(ranges)
+        runs = memory.runs(ranges)
         address = _pages(runs.ranges((runs.flags & PRESENT) != 0))
         status, _ = _move(memory.process.pid, address, None)
         elsewhere = address[(status >= 0) & (status != self._wanted(address))]
@@ -105,8 +106,9 @@ class MigrateCold(_Migrate):
 
 def _pages(ranges: Ranges) -> NDArray[np.int64]:
     """The address of every page in ranges."""
-    pages = [np.arange(start, end, PAGE_SIZE, dtype=np.int64) for start, end in ranges.tolist()]
-    return np.concatenate([np.empty(0, np.int64), *pages])
+    row, place = expand((ranges[:, 1] - ranges[:, 0]) // PAGE_SIZE)
+    pages: NDArray[np.int64] = ranges[row, 0] + place * PAGE_SIZE
+    return pages
 
 
 def _move(

@@ -15,6 +15,7 @@ from pydamon._act.actions.huge import HUGE_BYTES
 from pydamon._act.memory import Refusal, TargetMemory, holds_swap, refusal_of
 from pydamon._model.ranges import intersect, size_of, subtract, union
 from pydamon._model.regions import PAGE_SIZE, Ranges
+from pydamon._model.runs import expand
 from pydamon._model.schemes.scheme import Scheme
 from pydamon._observe.linux.madvise import MADV_COLD, MADV_PAGEOUT, MADV_WILLNEED
 from pydamon._observe.linux.pagemap import HUGE, PRESENT, SWAPPED
@@ -51,7 +52,7 @@ class Pageout(MemoryAction):
         return has_swap
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
-        runs = memory.pages.runs(ranges)
+        runs = memory.runs(ranges)
         resident = (runs.flags & PRESENT) != 0
         self.note = ""
         if not self._holds_swap(memory):
@@ -64,7 +65,7 @@ class Pageout(MemoryAction):
 
     def act(self, memory: TargetMemory, ranges: Ranges) -> int:
         advise(memory, ranges, MADV_PAGEOUT)
-        return size_of(ranges) - memory.pages.runs(ranges).bytes_with(PRESENT)
+        return size_of(ranges) - memory.runs(ranges).bytes_with(PRESENT)
 
 
 class Cold(MemoryAction):
@@ -81,7 +82,7 @@ class Cold(MemoryAction):
         return advice_refusal(memory, MADV_COLD)
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
-        runs = memory.pages.runs(ranges)
+        runs = memory.runs(ranges)
         return runs.ranges((runs.flags & PRESENT) != 0)
 
     def foreseen(self, memory: TargetMemory, ranges: Ranges) -> int:
@@ -112,7 +113,7 @@ class Willneed(MemoryAction):
         return advice_refusal(memory, MADV_WILLNEED)
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
-        runs = memory.pages.runs(ranges)
+        runs = memory.runs(ranges)
         absent = subtract(ranges, runs.ranges((runs.flags & PRESENT) != 0))
         # Nothing was ever written elsewhere, so there is nothing to read.
         swapped = runs.ranges((runs.flags & (PRESENT | SWAPPED)) == SWAPPED)
@@ -144,7 +145,7 @@ class LruPrio(MemoryAction):
     hot_first = True
 
     def doable(self, memory: TargetMemory, ranges: Ranges) -> Ranges:
-        runs = memory.pages.runs(ranges)
+        runs = memory.runs(ranges)
         return runs.ranges((runs.flags & PRESENT) != 0)
 
     def refusal(self, memory: TargetMemory) -> Refusal | None:
@@ -153,12 +154,11 @@ class LruPrio(MemoryAction):
         return refusal_of(max(0, -done), "process_vm_readv")
 
     def act(self, memory: TargetMemory, ranges: Ranges) -> int:
-        runs = memory.pages.runs(ranges)
-        pages = []
-        for start, end, flags in zip(runs.start, runs.end, runs.flags, strict=True):
-            step = HUGE_BYTES if flags & HUGE else PAGE_SIZE
-            pages.append(np.arange(start, end, step, dtype=np.uint64))
-        addresses = np.concatenate([np.empty(0, np.uint64), *pages])
+        runs = memory.runs(ranges)
+        # A byte of a huge page is enough.
+        step = np.where(runs.flags & HUGE, HUGE_BYTES, PAGE_SIZE)
+        run, place = expand(-(-(runs.end - runs.start) // step))
+        addresses = (runs.start[run] + place * step[run]).astype(np.uint64)
         read_pages = 0
         for at in range(0, len(addresses), _MAX_IOVECS):
             chunk = addresses[at : at + _MAX_IOVECS]

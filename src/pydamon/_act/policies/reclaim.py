@@ -10,6 +10,7 @@ from pydamon._act.policies.base import WhileMemoryIsShort
 from pydamon._model.schemes import AccessPattern, Age, Filter, Goal, Guard, Quota, Scheme, Weights
 from pydamon._model.schemes.fields import Share, count, flag, naming, share, size
 from pydamon._model.schemes.matching import age
+from pydamon._model.schemes.scheme import GRAINS, grain
 
 __all__ = ["Reclaim"]
 
@@ -34,6 +35,9 @@ class Reclaim(WhileMemoryIsShort):
         Leave anonymous memory alone.
     max_refaults
         Rest when more than this share of the memory that was taken is asked for again.
+    grain
+        Take single pages by their own ages (`"page"`), or regions (`"region"`). Where the monitor
+        keeps no ages of pages, it takes regions.
     quota_time, quota_reset
         CPU time to spend each reset interval, and that interval.
     watermark_interval, high, mid, low
@@ -74,6 +78,15 @@ class Reclaim(WhileMemoryIsShort):
         metadata={"help": "Rest when more than this share of what was taken is asked for again"},
     )
 
+    grain: str = field(
+        default="page",
+        converter=grain,
+        metadata={
+            "help": "Take single pages by their own ages, or regions",
+            "choices": GRAINS,
+        },
+    )
+
     def schemes(self) -> tuple[Scheme, ...]:
         """One scheme: `pageout`, the oldest memory first."""
         goals: tuple[Goal, ...] = ()
@@ -95,5 +108,6 @@ class Reclaim(WhileMemoryIsShort):
                 watermarks=self.watermarks,
                 filters=[Filter("anon")] if self.skip_anon else (),
                 guard=Guard(refaults=self.max_refault_share),
+                grain=self.grain,
             ),
         )

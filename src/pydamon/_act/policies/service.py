@@ -346,6 +346,7 @@ def _scheme_status(scheme: AppliedScheme) -> dict[str, Any]:
     return {
         "name": scheme.scheme.label,
         "state": scheme.state,
+        "grain": scheme.grain,
         "effective_bytes": scheme.effective_bytes,
         "quota": _quota(quota),
         **asdict(scheme.stats),

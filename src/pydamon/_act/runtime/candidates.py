@@ -33,6 +33,7 @@ __all__ = [
     "check",
     "filtered",
     "matching",
+    "of_size",
     "passing",
     "rate_fits",
 ]
@@ -327,8 +328,8 @@ class Run:
 
 def matching(candidates: Candidates, bounds: Bounds) -> Candidates:
     """The candidates within closed bounds of size, access rate and age."""
-    fits = _between(candidates.size, bounds.min_size, bounds.max_size)
-    fits &= rate_fits(candidates.snapshot, bounds)[candidates.region]
+    candidates = of_size(candidates, bounds)
+    fits = rate_fits(candidates.snapshot, bounds)[candidates.region]
     if bounds.max_rate is not None:
         # Memory that nobody has looked at may be accessed at any rate.
         fits &= ~candidates.is_unseen
@@ -340,6 +341,13 @@ def matching(candidates: Candidates, bounds: Bounds) -> Candidates:
         fits &= candidates.age <= bounds.max_age
     else:
         fits &= candidates.age_ns <= bounds.max_age_ns
+    return candidates if fits.all() else candidates.take(fits)
+
+
+def of_size(candidates: Candidates, bounds: Bounds) -> Candidates:
+    """The candidates within closed bounds of size."""
+    size = candidates.size
+    fits = (size >= bounds.min_size) & (size <= bounds.max_size)
     return candidates if fits.all() else candidates.take(fits)
 
 
@@ -355,7 +363,3 @@ def rate_fits(snapshot: Snapshot, bounds: Bounds) -> NDArray[np.bool_]:
     if bounds.max_rate is not None:
         fits = fits & reached(bounds.max_rate, measured, operator.le)
     return fits
-
-
-def _between(values: NDArray[np.int64], least: int, most: int) -> NDArray[np.bool_]:
-    return (values >= least) & (values <= most)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from pydamon._act.memory import Refusal, TargetMemory
 from pydamon._act.runtime.candidates import Candidates, rate_fits
 from pydamon._model.ranges import EMPTY, overlaps, subtract, union
 from pydamon._model.regions import PAGE_SIZE, Ranges
+from pydamon._model.runs import unique
 from pydamon._model.schemes.matching import Bounds
 from pydamon._model.schemes.scheme import SchemeStats
 from pydamon._model.snapshot import Snapshot
@@ -20,6 +21,9 @@ from pydamon._observe.linux.pagemap import PRESENT
 
 __all__ = ["DryRun"]
 
+Fitting = Callable[[int, Ranges], Ranges]
+"""Which parts of ranges of a target (by its index in the snapshot) still fit the scheme."""
+Bits = NDArray[np.bool_]
 Rows = NDArray[np.int64]
 """Ranges with the bytes that count in each: (start, end, bytes)."""
 _NO_ROWS: Rows = np.empty((0, 3), np.int64)
@@ -67,12 +71,27 @@ class DryRun(Action):
     ) -> Candidates:
         """The candidates that are not counted yet; memory that fits no more is forgotten."""
         snapshot = candidates.snapshot
-        self._forget(snapshot, bounds, memories)
-        counted = {
-            index: self._counted[key].covered
-            for index in range(len(snapshot.targets))
-            if (key := _key(index, snapshot.targets[index].pid)) in self._counted
-        }
+        fits = rate_fits(snapshot, bounds)
+
+        def fitting(index: int, ranges: Ranges) -> Ranges:
+            del ranges
+            rows = fits & (snapshot.target == index)
+            return np.stack([snapshot.start[rows], snapshot.end[rows]], axis=1)
+
+        self.forget(snapshot, memories, fitting)
+        return self.uncounted(candidates)
+
+    def uncounted(self, candidates: Candidates) -> Candidates:
+        """The candidates that are not counted yet."""
+        targets = candidates.snapshot.targets
+        counted = {}
+        for index in unique(candidates.target).tolist():
+            key = _key(index, targets[index].pid)
+            if key in self._counted:
+                mine = candidates.target == index
+                first, end = candidates.start[mine].min(), candidates.end[mine].max()
+                covered = self._counted[key].covered
+                counted[index] = covered[(covered[:, 1] > first) & (covered[:, 0] < end)]
         return candidates.without(counted)
 
     def report(self, stats: SchemeStats) -> None:
@@ -84,19 +103,17 @@ class DryRun(Action):
             target.bytes_in("applied", bounded=self.of_resident) for target in counted
         )
 
-    def _forget(
-        self, snapshot: Snapshot, bounds: Bounds, memories: Mapping[int, TargetMemory]
+    def forget(
+        self, snapshot: Snapshot, memories: Mapping[int, TargetMemory], fitting: Fitting
     ) -> None:
-        """Forget memory whose rate does not fit any more, and memory that is not mapped."""
-        fits = rate_fits(snapshot, bounds)
+        """Forget memory that does not fit any more, and memory that is not mapped."""
         still_here = {}
         for index, target in enumerate(snapshot.targets):
             key = _key(index, target.pid)
             counted = self._counted.get(key)
             if counted is None or (target.pid and counted.memory is not memories.get(target.pid)):
                 continue
-            rows = fits & (snapshot.target == index)
-            counted.keep(np.stack([snapshot.start[rows], snapshot.end[rows]], axis=1), self._frames)
+            counted.keep(fitting(index, counted.covered), self._frames)
             if len(snapshot.footprints) == len(snapshot.targets):
                 counted.resident_bytes = snapshot.footprints[index].rss_bytes or None
             still_here[key] = counted
@@ -106,12 +123,13 @@ class DryRun(Action):
         """Count the memory of a part: tried, passed by the filters, and acted on."""
         key = _key(part.target, part.pid)
         counted = self._counted.setdefault(key, _Counted(part.memory))
-        counted.cover(part.start, part.end)
+        counted.cover(part.ranges)
         if part.memory is None:
+            rows = _shared_out(part.ranges, part.size)
             for table in ("tried", "passed", "applied"):
-                counted.add(table, np.array([[part.start, part.end, part.size]], np.int64))
+                counted.add(table, rows)
             return
-        tried = self._resident(part.memory, np.array([[part.start, part.end]], np.int64))
+        tried = self._resident(part.memory, part.ranges)
         counted.add("tried", tried)
         counted.add("passed", _within(tried, part.passed))
         size_bytes = effect.size_bytes
@@ -121,7 +139,7 @@ class DryRun(Action):
 
     def _resident(self, memory: TargetMemory, ranges: Ranges) -> Rows:
         """The resident runs in ranges, with the bytes of them that no target counts already."""
-        runs = memory.pages.runs(ranges)
+        runs = memory.runs(ranges)
         present = runs.ranges((runs.flags & PRESENT) != 0)
         return np.column_stack([present, self._frames.claim(memory, present)])
 
@@ -164,9 +182,9 @@ class _Counted:
         """Count rows in a table."""
         self._rows[table].append(rows)
 
-    def cover(self, start: int, end: int) -> None:
-        """Note a range that is tried."""
-        self._covered.append(np.array([[start, end]], np.int64))
+    def cover(self, ranges: Ranges) -> None:
+        """Note ranges that are tried."""
+        self._covered.append(ranges)
 
     def keep(self, ranges: Ranges, frames: _Frames) -> None:
         """Forget the memory outside *ranges*."""
@@ -189,40 +207,38 @@ class _Frames:
 
     def claim(self, memory: TargetMemory, ranges: Ranges) -> NDArray[np.int64]:
         """Bytes of each range that were not counted before; they are counted now."""
-        return np.array([self._claim(memory, *row) for row in ranges.tolist()], np.int64)
-
-    def _claim(self, memory: TargetMemory, start: int, end: int) -> int:
-        pages = memory.pages.frames(start, end)
-        new_pages = int(pages.exclusive.sum())
+        row, pages = memory.frames(ranges)
+        is_new = pages.exclusive.copy()
         # Frames that this user may not see cannot be told apart: they count for one process.
-        hidden_pages = int((pages.shared & (pages.frame == 0)).sum())
-        if hidden_pages and self._owner_of_hidden in (None, memory):
+        hidden = pages.shared & (pages.frame == 0)
+        if hidden.any() and self._owner_of_hidden in (None, memory):
             self._owner_of_hidden = memory
-            new_pages += hidden_pages
-        frames = np.unique(pages.frame[pages.shared & (pages.frame != 0)])
-        for chunk, index in self._chunks_of(frames):
-            new_pages += int((~chunk[index]).sum())
+            is_new |= hidden
+        shared = np.flatnonzero(pages.shared & (pages.frame != 0))
+        frames, first = np.unique(pages.frame[shared], return_index=True)
+        for chunk, index, chosen in self._chunks_of(frames):
+            is_new[shared[first[chosen]]] = ~chunk[index]
             chunk[index] = True
-        return new_pages * PAGE_SIZE
+        return np.bincount(row[is_new], minlength=len(ranges)) * PAGE_SIZE
 
     def release(self, memory: TargetMemory, ranges: Ranges) -> None:
         """Do not count the shared frames in ranges any more."""
-        runs = memory.pages.runs(ranges)
-        for start, end in runs.ranges((runs.flags & PRESENT) != 0).tolist():
-            pages = memory.pages.frames(start, end)
-            frames = np.unique(pages.frame[pages.shared & (pages.frame != 0)])
-            for chunk, index in self._chunks_of(frames):
-                chunk[index] = False
+        runs = memory.runs(ranges)
+        _, pages = memory.frames(runs.ranges((runs.flags & PRESENT) != 0))
+        frames = np.unique(pages.frame[pages.shared & (pages.frame != 0)])
+        for chunk, index, _ in self._chunks_of(frames):
+            chunk[index] = False
 
-    def _chunks_of(self, frames: NDArray[np.int64]) -> list[tuple[NDArray[np.bool_], Rows]]:
-        """The chunks of bits that hold frames, each with the indices of the frames in it."""
+    def _chunks_of(self, frames: NDArray[np.int64]) -> list[tuple[Bits, Rows, Bits]]:
+        """The chunks of bits that hold frames: the indices of frames there, and which they are."""
         number = frames >> _CHUNK_BITS
         places = []
         for chunk in np.unique(number).tolist():
             if chunk not in self._chunks:
                 self._chunks[chunk] = np.zeros(1 << _CHUNK_BITS, np.bool_)
-            index = frames[number == chunk] & ((1 << _CHUNK_BITS) - 1)
-            places.append((self._chunks[chunk], index))
+            chosen = number == chunk
+            index = frames[chosen] & ((1 << _CHUNK_BITS) - 1)
+            places.append((self._chunks[chunk], index, chosen))
         return places
 
 

@@ -142,7 +142,7 @@ class GuardState:
         checked_bytes = refault_bytes = 0
         for index in self._rng.permutation(len(self._taken)).tolist():
             memory, effect = self._taken[index].memory, self._taken[index].effect
-            resident_bytes = memory.pages.runs(effect.ranges).bytes_with(PRESENT)
+            resident_bytes = memory.runs(effect.ranges).bytes_with(PRESENT)
             # What the action could not take was resident all the time.
             kept_bytes = size_of(effect.ranges) - effect.size_bytes
             refault_bytes += max(0, resident_bytes - kept_bytes)

@@ -2,53 +2,30 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
 
 import numpy as np
 
 from pydamon._act.actions import action_of
-from pydamon._act.actions.base import Effect, Part
 from pydamon._act.applied import Tried
-from pydamon._act.memory import PRIVILEGES, Refusal, Refusals, TargetMemory
-from pydamon._act.runtime.candidates import (
-    Candidates,
-    Pages,
-    Run,
-    Young,
-    filtered,
-    matching,
-    passing,
-)
+from pydamon._act.memory import Refusal, TargetMemory
+from pydamon._act.runtime.acting import REGION_STEPS, Actor, PageLooks, Step, View
+from pydamon._act.runtime.candidates import Candidates, Run, filtered, matching
 from pydamon._act.runtime.dry_run import DryRun
 from pydamon._act.runtime.metrics import GoalScore, free_memory_share
+from pydamon._act.runtime.page_pass import PagePass
 from pydamon._act.runtime.pauses import Cooldown, GuardState, WatermarkState
 from pydamon._act.runtime.quota import QuotaState
 from pydamon._model.display import Displayable
-from pydamon._model.ranges import size_of
-from pydamon._model.regions import PAGE_SIZE, Ranges
-from pydamon._model.schemes.matching import UNBOUNDED, Bounds
+from pydamon._model.errors import PydamonError
+from pydamon._model.ranges import EMPTY, PAGE_SIZE
+from pydamon._model.schemes.matching import UNBOUNDED
 from pydamon._model.schemes.scheme import Scheme, SchemeStats
 from pydamon._model.snapshot import Snapshot
 from pydamon._model.units import format_duration
 
 __all__ = ["SchemePipeline"]
-
-_MAX_STEP_BYTES = 64 << 20
-"""The most that is acted on between two looks at the clock."""
-_STEPS = 16
-"""A reset interval's limit takes at least so many steps, so that the time quota holds."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _View:
-    """One snapshot, the pattern's bounds in its units, and the memory of its targets."""
-
-    snapshot: Snapshot
-    bounds: Bounds
-    memories: Mapping[int, TargetMemory]
-    young: Young
 
 
 class SchemePipeline(Displayable):
@@ -78,8 +55,8 @@ class SchemePipeline(Displayable):
         What it has done.
     state : str
         Whether it is on, for people; if not, why.
-    tried : list of Tried
-        What it was applied to the last time.
+    grain : str
+        What it acts on: the scheme's grain, or `"region"` where the monitor keeps no ages of pages.
 
     Examples
     --------
@@ -100,22 +77,32 @@ class SchemePipeline(Displayable):
 
     def __init__(self, scheme: Scheme, *, dry_run: bool = False) -> None:
         self.scheme = scheme
-        self.stats = SchemeStats()
         self.state = "no aggregation has ended yet"
-        self.tried: list[Tried] = []
+        self.grain = scheme.grain
         action = action_of(scheme)
         self._dry_run = DryRun(action) if dry_run else None
         self._action = self._dry_run or action
-        self._page_filters = [rule for rule in scheme.filters if not rule.is_core]
-        self._refusals = Refusals(scheme.label, self._ask)
         score = GoalScore(scheme.quota.goals) if scheme.quota.goals else None
         self._quota = QuotaState(scheme.quota, score)
         self._watermarks = WatermarkState(scheme.watermarks, free_memory_share)
         takes = self._action.takes
         self._guard = GuardState(scheme.guard) if takes and scheme.guard is not None else None
         self._cooldown = Cooldown() if takes else None
+        self._actor = Actor(scheme, self._action, self._quota, self._guard)
+        self._pages = PagePass(scheme, self._action, self._actor, self._quota)
+        self._has_page_ages = False
         self._next_ns = 0
         self._watched_since_ns: int | None = None
+
+    @property
+    def stats(self) -> SchemeStats:
+        """What it has done."""
+        return self._actor.stats
+
+    @property
+    def tried(self) -> list[Tried]:
+        """What it was applied to the last time."""
+        return self._actor.tried
 
     @property
     def effective_bytes(self) -> int | None:
@@ -130,38 +117,64 @@ class SchemePipeline(Displayable):
     @property
     def complaints(self) -> list[str]:
         """Which processes it leaves alone and why, for people; each is told once."""
-        return self._refusals.complaints
+        return self._actor.refusals.complaints
 
     @property
     def resets_age(self) -> bool:
-        """Whether regions count as new after it; a cooldown does without."""
-        return self._action.changes and self._cooldown is None
+        """Whether regions count as new after it; a cooldown does without.
+
+        With the grain "page" only some pages of a region are acted on: they have a cooldown.
+        """
+        return self._action.changes and self._cooldown is None and self.grain == "region"
 
     def refusal(self, memory: TargetMemory) -> Refusal | None:
         """Why it cannot be applied to a process now; `None` where it can."""
-        return self._refusals.of(memory)
+        return self._actor.refusals.of(memory)
 
     def apply(
-        self, snapshot: Snapshot, memories: Mapping[int, TargetMemory], young: Young
+        self, snapshot: Snapshot, memories: Mapping[int, TargetMemory], looks: PageLooks
     ) -> list[Tried]:
         """Apply the scheme to a snapshot, if it is time: to what, and with which success."""
-        self.tried = []
+        self._actor.tried = []
+        self._pages.note(snapshot)
         if snapshot.end_ns < self._next_ns or not self._may_act(snapshot.end_ns, memories):
             return self.tried
         self._begin(snapshot)
         bounds = self.scheme.pattern.bounds(
             snapshot.max_nr_accesses, snapshot.sampling_ns, snapshot.window_ns
         )
-        view = _View(snapshot, bounds, memories, young)
-        candidates = matching(Candidates.all_of(snapshot), bounds)
+        view = View(snapshot, bounds, memories, looks)
+        self._choose_grain(view)
+        if self.grain == "page":
+            self._pages.apply(view)
+        else:
+            self._apply_to_regions(view)
+        self._report(view)
+        return self.tried
+
+    def _choose_grain(self, view: View) -> None:
+        """Act on regions where the monitor keeps no ages of pages, and say so once."""
+        if self.scheme.grain == "region" or self._has_page_ages:
+            return
+        has_page_ages = _has_page_ages(view)
+        if has_page_ages is None:
+            return
+        self._has_page_ages = has_page_ages
+        if not has_page_ages and self.grain == "page":
+            self.complaints.append(
+                f"{self.scheme.label}: acts on regions, because this monitor keeps no ages of pages"
+            )
+        self.grain = "page" if has_page_ages else "region"
+
+    def _apply_to_regions(self, view: View) -> None:
+        """Act on the regions that match."""
+        candidates = matching(Candidates.all_of(view.snapshot), view.bounds)
         candidates = filtered(candidates, self.scheme.filters)
         candidates = self._cooled_down(candidates, view)
         for selected in self._quota.selections(candidates, hot_first=self._action.hot_first):
             runs = selected.runs(by_region=self._action.by_region)
             if not all(self._act_on(run, view) for run in runs):
                 break
-        self._report(view)
-        return self.tried
 
     def _may_act(self, now_ns: int, memories: Mapping[int, TargetMemory]) -> bool:
         """Whether it is on; `state` says why not."""
@@ -192,113 +205,64 @@ class SchemePipeline(Displayable):
         if self._watched_since_ns is None:
             self._watched_since_ns = snapshot.start_ns
 
-    def _cooled_down(self, candidates: Candidates, view: _View) -> Candidates:
+    def _cooled_down(self, candidates: Candidates, view: View) -> Candidates:
         """The candidates that were not acted on lately, nor counted in a dry run."""
         cooldown = self._dry_run or self._cooldown
         if cooldown is None:
             return candidates
         return cooldown.leave_out(candidates, view.bounds, view.memories)
 
-    def _act_on(self, run: Run, view: _View) -> bool:
+    def _act_on(self, run: Run, view: View) -> bool:
         """Act on a run, step by step; false where the quota is spent before its end."""
         memory = view.memories.get(run.pid)
-        if not self._is_allowed_on(memory):
+        if not self._actor.allows(memory):
             return True
         reached, applied_bytes = run.start, 0
         for start, end in self._steps(run):
             if self._quota.is_spent:
                 self._quota.stop_at(view.snapshot, run.target, start)
                 break
-            effect = self._act_on_step(run, (start, end), memory, view)
+            ranges = np.array([[start, end]], np.int64)
+            step = Step(run.target, run.pid, ranges, run.allowed, memory, run.region, EMPTY)
+            effect = self._actor.act(step, view)
             if effect is None:
                 break
             reached, applied_bytes = end, applied_bytes + effect.size_bytes
         self._record(run, reached, applied_bytes, view.snapshot.end_ns)
         return reached == run.end or not self._quota.is_spent
 
-    def _is_allowed_on(self, memory: TargetMemory | None) -> bool:
-        """Whether a process can be acted on; made-up memory can only be counted."""
-        if memory is None:
-            return not self._action.needs_process
-        return self._refusals.allows(memory)
-
-    def _ask(self, memory: TargetMemory) -> Refusal | None:
-        """Why a process cannot be acted on: the action is refused, or pages cannot be seen."""
-        refusal = self._action.refusal(memory)
-        needs_pages = self._action.sees_pages or self._page_filters
-        if refusal is None and needs_pages and memory.pages.refusal:
-            return Refusal(f"its pages cannot be looked at: {memory.pages.refusal}", PRIVILEGES)
-        return refusal
-
     def _steps(self, run: Run) -> Iterator[tuple[int, int]]:
         """Cut a run so that the time quota is looked at often enough."""
         if self._action.by_region:
             yield run.start, run.end
             return
-        step_bytes = _MAX_STEP_BYTES
-        if self.scheme.quota.time_ns:
-            step_bytes = max(16 * PAGE_SIZE, self._quota.limit_bytes // _STEPS)
-        grain_bytes = self._action.grain_bytes
-        step_bytes = max(grain_bytes, step_bytes // grain_bytes * grain_bytes)
+        step_bytes = self._actor.step_bytes(REGION_STEPS)
         start = run.start
         while start < run.end:
             end = min(run.end, start // step_bytes * step_bytes + step_bytes)
             yield start, end
             start = end
 
-    def _act_on_step(
-        self, run: Run, step: tuple[int, int], memory: TargetMemory | None, view: _View
-    ) -> Effect | None:
-        """Act on a step of a run, and charge it; `None` where the process cannot be acted on."""
-        begin_ns = time.thread_time_ns()
-        try:
-            passed = self._passing(run, step, memory, view)
-            part = Part(run.target, run.pid, *step, passed, memory, run.region)
-            effect = self._action.apply(part)
-        except self._action.failures as error:
-            if memory is None:
-                raise
-            # Whatever one process does, the others are acted on all the same.
-            self._refusals.add(memory, Refusal(str(error), getattr(error, "hint", "")))
-            return None
-        took_ns = time.thread_time_ns() - begin_ns
-        self._quota.charge(part.size, effect.size_bytes, took_ns)
-        self.stats.time_ns += took_ns
-        self.stats.sz_ops_filter_passed += size_of(passed)
-        if self._guard is not None and memory is not None:
-            self._guard.add(view.snapshot.end_ns, memory, effect)
-        return effect
-
-    def _passing(
-        self, run: Run, step: tuple[int, int], memory: TargetMemory | None, view: _View
-    ) -> Ranges:
-        """The parts of a step that the filters of pages let pass."""
-        if memory is None or run.allowed or not self._page_filters:
-            return np.array([step], np.int64)
-        return passing(self._page_filters, Pages(memory, *step, view.young))
-
     def _record(self, run: Run, reached: int, applied_bytes: int, now_ns: int) -> None:
         """Count what was done to a run until the address that was reached."""
         if reached == run.start:
             return
-        regions = run.count_before(reached)
-        self.stats.nr_tried += regions
-        self.stats.nr_applied += regions if applied_bytes else 0
-        self.stats.sz_tried += reached - run.start
-        self.stats.sz_applied += applied_bytes
-        self.tried.append(Tried(run.target, run.start, reached, applied_bytes))
+        tried = Tried(run.target, run.start, reached, applied_bytes, reached - run.start)
+        self._actor.record(tried, run.count_before(reached))
         if self._cooldown is not None:
             self._cooldown.add(now_ns, run.pid, np.array([[run.start, reached]], np.int64))
 
-    def _report(self, view: _View) -> None:
+    def _report(self, view: View) -> None:
         """Complete the state and, in a dry run, the statistics."""
+        if self.grain == "page" and not self._pages.has_looked:
+            self.state += "; nobody has looked at the ages of pages yet"
         if self._action.note:
             self.state += f"; {self._action.note}"
         if self._dry_run is not None:
             self._dry_run.report(self.stats)
             self.state += self._too_early(view)
 
-    def _too_early(self, view: _View) -> str:
+    def _too_early(self, view: View) -> str:
         """Why a dry run may have counted nothing yet."""
         snapshot = view.snapshot
         watched_ns = snapshot.end_ns - (self._watched_since_ns or 0)
@@ -308,3 +272,18 @@ class SchemePipeline(Displayable):
         unit = "" if age.unit == "ns" else " aggregations"
         watched = format_duration(watched_ns)
         return f"; too early to tell: watched for {watched}, and it asks for an age of {age}{unit}"
+
+
+def _has_page_ages(view: View) -> bool | None:
+    """Whether the monitor keeps ages of pages: a page of any process tells; `None`: none does."""
+    if not view.memories:
+        return False
+    snapshot = view.snapshot
+    for index, target in enumerate(snapshot.targets):
+        memory, row = view.memories.get(target.pid), int(np.searchsorted(snapshot.target, index))
+        if memory is None or row == len(snapshot) or snapshot.target[row] != index:
+            continue
+        start = int(snapshot.start[row])
+        with suppress(PydamonError):  # the process may be gone
+            return view.looks.idle(memory, start, start + PAGE_SIZE, 0) is not None
+    return None

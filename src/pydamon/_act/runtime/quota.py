@@ -14,7 +14,7 @@ from pydamon._model.regions import PAGE_SIZE
 from pydamon._model.schemes.limits import Quota, Weights
 from pydamon._model.snapshot import Snapshot
 
-__all__ = ["MAX_SCORE", "QuotaState", "lowest_served", "scores"]
+__all__ = ["MAX_SCORE", "QuotaState", "fitting", "lowest_served", "scores"]
 
 MAX_SCORE = 99
 _MAX_AGE_DIGITS = 32
@@ -52,6 +52,25 @@ def lowest_served(score: NDArray[np.int64], size: NDArray[np.int64], limit_bytes
     covered = np.cumsum(by_score[::-1])
     enough = int(np.searchsorted(covered, limit_bytes))
     return max(0, MAX_SCORE - enough)
+
+
+def fitting(
+    candidates: Candidates, is_whole: NDArray[np.bool_], left_bytes: int | None
+) -> Candidates:
+    """The first candidates that *left_bytes* have room for, the last one cut to it.
+
+    Candidates that are whole are not cut: the ones behind them have the room instead.
+    """
+    if left_bytes is None:
+        return candidates
+    behind = np.arange(len(candidates)) >= np.searchsorted(
+        np.cumsum(candidates.size), left_bytes, side="right"
+    )
+    candidates = candidates.take(~(behind & is_whole))
+    room = left_bytes - (np.cumsum(candidates.size) - candidates.size)
+    room = np.maximum(room, 0) // PAGE_SIZE * PAGE_SIZE
+    end = np.minimum(candidates.end, candidates.start + room)
+    return replace(candidates, end=end).take(end > candidates.start)
 
 
 _FIRST_BYTES_PER_MS = 1024 * PAGE_SIZE
@@ -155,7 +174,8 @@ class QuotaState:
         failed_bytes = max(0, tried_bytes - applied_bytes)
         self._spent_bytes += tried_bytes - round(failed_bytes * (1 - self.quota.fail_charge))
         self._spent_ns += took_ns
-        self._acted_ns += took_ns
+        # Looking for something to act on says nothing about the speed of acting.
+        self._acted_ns += took_ns if tried_bytes else 0
 
     def stop_at(self, snapshot: Snapshot, target: int, address: int) -> None:
         """Note where the next interval goes on."""

@@ -23,7 +23,7 @@ from pydamon._model.schemes.fields import (
 from pydamon._model.schemes.limits import Guard, Quota, Watermarks
 from pydamon._model.schemes.matching import AccessPattern, Filter
 
-__all__ = ["ACTIONS", "ActionFunction", "Destination", "Scheme", "SchemeStats"]
+__all__ = ["ACTIONS", "GRAINS", "ActionFunction", "Destination", "Scheme", "SchemeStats", "grain"]
 
 if TYPE_CHECKING:
     from pydamon._model.snapshot import SnapshotRegion
@@ -46,6 +46,8 @@ ACTIONS = {
     "migrate_cold": "migrate:MigrateCold",
 }
 """By name (the kernel's, where it has the action), the module and class in `_act/actions`."""
+GRAINS = ("region", "page")
+"""What a scheme acts on."""
 _MIGRATIONS = ("migrate_hot", "migrate_cold")
 
 
@@ -74,6 +76,11 @@ class Destination:
 
 def _action(value: str | ActionFunction) -> str | ActionFunction:
     return value if callable(value) else one_of(value, ACTIONS)
+
+
+def grain(value: str) -> str:
+    """The converter of a field that holds what a scheme acts on."""
+    return one_of(value, GRAINS)
 
 
 def _pattern(value: AccessPattern) -> AccessPattern:
@@ -129,6 +136,11 @@ class Scheme:
         Memory nodes to migrate to, where there are several.
     guard
         When to back off; `None` is never.
+    grain
+        `"region"` acts on regions. `"page"` acts on runs of idle pages in all regions, also in
+        regions with hot pages: the ages of the pattern are then those of single pages, the sizes
+        those of the runs, and `max_rate` has to be 0. A huge page is one page, and stays whole.
+        Pages have ages where the monitor looks at all of them; elsewhere it acts on regions.
     name
         A name for people.
 
@@ -167,6 +179,7 @@ class Scheme:
     target_node: int | None = field(default=None, kw_only=True, converter=optional_count)
     destinations: tuple[Destination, ...] = field(default=(), kw_only=True, converter=_destinations)
     guard: Guard | None = field(default=Guard(), kw_only=True, converter=_guard)
+    grain: str = field(default="region", kw_only=True, converter=grain)
     name: str = field(default="", kw_only=True, converter=text)
 
     def __attrs_post_init__(self) -> None:
@@ -175,6 +188,18 @@ class Scheme:
             raise UsageError(f"target_node: is needed for {self.action}")
         if has_nodes and self.action not in _MIGRATIONS:
             raise UsageError("target_node: is for migrate_hot and migrate_cold only")
+        if self.grain == "page":
+            self._check_pages()
+
+    def _check_pages(self) -> None:
+        if callable(self.action):
+            raise UsageError("grain: a function is called with regions, not with pages")
+        most = self.pattern.max_rate
+        if most is None or most.value:
+            raise UsageError(
+                "grain: pages have ages, but no access rates",
+                hint="set max_rate of the pattern to 0: the scheme is about idle pages",
+            )
 
     @property
     def label(self) -> str:
@@ -194,7 +219,8 @@ class SchemeStats(Displayable):
     Attributes
     ----------
     nr_tried, sz_tried
-        Regions and bytes that matched the pattern and the core filters, and were within the quota.
+        Regions and bytes that matched the pattern and the core filters, and were within the quota;
+        runs of pages instead of regions where the grain is a page.
     nr_applied, sz_applied
         Regions and bytes for which the action is known to have happened.
     sz_ops_filter_passed

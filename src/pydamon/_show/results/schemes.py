@@ -37,6 +37,7 @@ class SchemeLine:
     """A row of the table; `state` is a word or two, and then perhaps details behind : or ;."""
 
     name: str
+    grain: str
     tried_bytes: int
     applied_bytes: int
     quota: str
@@ -91,6 +92,7 @@ def _line(scheme: AppliedScheme) -> SchemeLine:
     stats, quota = scheme.stats, scheme.scheme.quota
     return SchemeLine(
         scheme.scheme.label,
+        scheme.grain,
         stats.sz_tried,
         stats.sz_applied,
         _quota(quota),
@@ -133,8 +135,9 @@ def scheme_table(lines: Sequence[SchemeLine], *, dry_run: bool = False) -> Itera
         )
     yield table
     for line in lines:
-        if line.state not in _PLAIN_STATES:
-            yield Text(f"{printable(line.name)}: {line.state}")
+        by_pages = ["by the ages of pages"] if line.grain == "page" else []
+        if by_pages or line.state not in _PLAIN_STATES:
+            yield Text(f"{printable(line.name)}: {'; '.join([line.state, *by_pages])}")
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,7 @@ def _status_row(scheme: dict[str, Any]) -> SchemeLine:
     limits = (quota["bytes"], quota["time_ns"], bool(quota["goals"]), quota["reset_ns"])
     return SchemeLine(
         scheme["name"],
+        scheme.get("grain", "region"),
         scheme["sz_tried"],
         scheme["sz_applied"],
         quota_text(*limits),

@@ -234,6 +234,11 @@ def test_a_monitor_of_the_kernels_runs_schemes_and_controls_no_pages(
         with pydamon.apply(mon, Scheme("cold")) as applied:
             assert isinstance(applied, pydamon.Applied)
             assert (len(applied), applied.complaints(), applied[0].tried) == (1, [], ())
+        idle = pydamon.AccessPattern(max_rate=0)
+        with pydamon.apply(mon, Scheme("cold", idle, grain="page")) as applied:
+            assert applied[0].grain == "region"
+            assert applied.complaints() == ["cold: acts on regions, as the kernel's DAMON does"]
+            assert applied.complaints() == []
         # A dry run is about resident memory, of which only pydamon knows.
         with pydamon.apply(mon, Scheme("stat"), dry_run=True):
             assert runner.schemes == ()
