@@ -14,7 +14,15 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BUCKETS", "IDLE_EDGES_NS", "AgeSums", "PageAges", "bucket_of", "share_beyond"]
+__all__ = [
+    "BUCKETS",
+    "IDLE_CLASSES_NS",
+    "IDLE_EDGES_NS",
+    "AgeSums",
+    "PageAges",
+    "bucket_of",
+    "share_beyond",
+]
 
 _PER_DECADE, _DECADES = 12, 6
 IDLE_EDGES_NS: NDArray[np.int64] = np.rint(
@@ -24,10 +32,19 @@ IDLE_EDGES_NS: NDArray[np.int64] = np.rint(
 BUCKETS = len(IDLE_EDGES_NS) + 1
 """Bucket 0 is for shorter idle times than all edges, the last one for longer ones."""
 
+IDLE_CLASSES_NS = tuple(seconds * 10**9 for seconds in (1, 10, 60, 600))
+"""The idle times between the classes of memory by idle time, from used within 1 s on."""
+
 
 def bucket_of(idle_ns: NDArray[np.int64]) -> NDArray[np.int64]:
     """The bucket of each idle time: it begins at `IDLE_EDGES_NS[bucket - 1]`."""
     return np.searchsorted(IDLE_EDGES_NS, idle_ns, side="right")
+
+
+def bucket_bounds_ns(bucket: int) -> tuple[int, int]:
+    """Between which idle times a bucket lies; the last one has no end."""
+    bounds = [0, *IDLE_EDGES_NS.tolist(), 2**63 - 1]
+    return bounds[bucket], bounds[bucket + 1]
 
 
 def share_beyond(idle_ns: int) -> NDArray[np.float64]:
