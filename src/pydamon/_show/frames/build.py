@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,18 @@ from pydamon._data.analysis.folding import classes_of
 from pydamon._data.recording import Recording
 from pydamon._model.classify import RegionClasses, joined_classes
 from pydamon._model.mappings import MappingTable
+from pydamon._model.page_ages import AgeSums, share_beyond
 from pydamon._model.runs import Runs, running_total
 from pydamon._model.snapshot import Snapshot, Target
-from pydamon._show.frames.frame import IDLE_NS, Frame, Timing
+from pydamon._show.frames.ages import (
+    AgeSplit,
+    HeldAges,
+    Looks,
+    WindowAges,
+    followed_shares,
+    joined_sums,
+)
+from pydamon._show.frames.frame import IDLE_NS, SUMS, Frame, Key, Timing
 from pydamon._show.frames.spans import RateSpans, union
 
 __all__ = ["frame_of", "frames_of"]
@@ -37,9 +47,12 @@ class _Regions:
     end: NDArray[np.int64]
     rate: NDArray[np.float64]
     classes: RegionClasses
+    looks: Looks
 
 
-def frame_of(snapshots: Sequence[Snapshot], start_ns: int | None = None) -> Frame:
+def frame_of(
+    snapshots: Sequence[Snapshot], start_ns: int | None = None, held: HeldAges | None = None
+) -> Frame:
     """One frame of neighbouring snapshots.
 
     Parameters
@@ -48,6 +61,8 @@ def frame_of(snapshots: Sequence[Snapshot], start_ns: int | None = None) -> Fram
         At least one, in the order of time.
     start_ns
         When the frame begins: by default with the first window.
+    held
+        The ages of pages as of the frame before: they hold until the next look.
 
     Returns
     -------
@@ -93,7 +108,9 @@ def frame_of(snapshots: Sequence[Snapshot], start_ns: int | None = None) -> Fram
             end,
             np.concatenate([s.access_share for s in snapshots]),
             joined_classes([s.classes for s in snapshots]),
+            _looks_at(snapshots, index),
         ),
+        held or HeldAges(),
     )
 
 
@@ -134,7 +151,7 @@ def frames_of(recording: Recording, most: int) -> Iterator[Frame]:
     begin_ns = end_ns = int(facts["start_ns"][0])
     frame_ns = max(1, -(-int(facts["end_ns"][-1] - begin_ns) // most))
     slot = (facts["end_ns"] - 1 - begin_ns) // frame_ns
-    regions_of = _RecordedRegions(recording)
+    regions_of, held = _RecordedRegions(recording), HeldAges()
     for first, beyond in Runs.of(slot):
         window_ns = np.maximum(1, facts["window_ns"][first:beyond])
         begin_ns, end_ns = end_ns, int(facts["end_ns"][beyond - 1])
@@ -147,7 +164,7 @@ def frames_of(recording: Recording, most: int) -> Iterator[Frame]:
             int(facts["cpu_ns"][first:beyond].sum(dtype=np.int64)),
             int(facts["late_ticks"][first:beyond].sum(dtype=np.int64)),
         )
-        yield _frame(timing, *regions_of(first, beyond, window_ns))
+        yield _frame(timing, *regions_of(first, beyond, window_ns), held)
 
 
 class _RecordedRegions:
@@ -161,6 +178,8 @@ class _RecordedRegions:
         self._target = np.repeat(recording.target_indices, np.diff(recording.target_offsets))
         self._classes = classes_of(recording)
         self._offsets = recording.snapshot_offsets
+        self._followed_share = followed_shares(recording)
+        self._ages = recording.page_ages
 
     def __call__(
         self, first: int, beyond: int, window_ns: NDArray[np.int64]
@@ -179,13 +198,34 @@ class _RecordedRegions:
             self._end[rows],
             self._rate[rows],
             self._classes.rows(rows),
+            self._looks(rows, numbers, bounds),
         )
         targets = tuple(self._targets[number] for number in numbers.tolist())
         return targets, tuple(self._names[code] for code in codes.tolist()), regions
 
+    def _looks(self, rows: slice, numbers: NDArray[np.int64], bounds: NDArray[np.int64]) -> Looks:
+        """The looks in some snapshots, whose targets have these *numbers*."""
+        share = np.zeros((len(bounds) - 1, len(numbers)))
+        window = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
+        place = np.searchsorted(numbers, self._target[rows])
+        np.maximum.at(share, (window, place), self._followed_share[rows])
+        ages = self._ages
+        entries = slice(*np.searchsorted(ages.region, (rows.start, rows.stop)).tolist())
+        sums = AgeSums(
+            ages.region[entries] - rows.start,
+            ages.bucket[entries],
+            ages.resident_bytes[entries],
+            ages.returned_bytes[entries],
+        )
+        return Looks(sums, share)
+
 
 def _frame(
-    timing: Timing, targets: tuple[Target, ...], names: tuple[str, ...], regions: _Regions
+    timing: Timing,
+    targets: tuple[Target, ...],
+    names: tuple[str, ...],
+    regions: _Regions,
+    held: HeldAges,
 ) -> Frame:
     window_ns = regions.window_ns.astype(np.float64)
     row_ns = np.repeat(window_ns, np.diff(regions.offsets))
@@ -215,15 +255,75 @@ def _frame(
         )
         for low, high in itertools.pairwise(regions.offsets.tolist())
     ]
-    return Frame(
-        timing,
-        targets,
-        names,
-        union(parts, window_ns.tolist()),
-        (used // max(1, len(names))).astype(np.int32),
-        (used % max(1, len(names))).astype(np.int32),
-        np.stack([np.bincount(place, column * share, len(used)) for column in columns], axis=1),
+    sum_target = (used // max(1, len(names))).astype(np.int32)
+    sum_name = (used % max(1, len(names))).astype(np.int32)
+    sums: NDArray[np.float64] = np.stack(
+        [np.bincount(place, column * share, len(used)) for column in columns], axis=1
     )
+    ages = _ages(targets, regions, held)
+    _put_idle_pages(sums, place, regions.looks, held, _Rows(targets, names, sum_target, sum_name))
+    spans = union(parts, window_ns.tolist())
+    return Frame(timing, targets, names, spans, sum_target, sum_name, sums, ages)
+
+
+def _ages(targets: Sequence[Target], regions: _Regions, held: HeldAges) -> AgeSplit:
+    """The mean split over the windows of a frame."""
+    count = len(targets)
+    windows = np.repeat(np.arange(len(regions.window_ns)), np.diff(regions.offsets))
+    pair, window = np.unique(windows * count + regions.target, return_inverse=True)
+    of_window, target = np.divmod(pair, max(1, count))
+    share = regions.looks.followed_share.ravel()[pair]
+    looks = Looks(regions.looks.sums, share)
+    split = held.split(
+        [target.key for target in targets], WindowAges.of(target, window, regions.classes, looks)
+    )
+    weight = regions.window_ns[of_window] / max(1, regions.window_ns.sum())
+    sizes = np.zeros((count, split.sizes.shape[1]))
+    np.add.at(sizes, target, split.sizes * weight[:, None])
+    followed_share = np.zeros(count)
+    followed_share[target] = split.followed_share
+    return AgeSplit(sizes, followed_share)
+
+
+class _Rows(NamedTuple):
+    """What the rows of a frame's sums are about."""
+
+    targets: tuple[Target, ...]
+    names: tuple[str, ...]
+    target: NDArray[np.int32]
+    name: NDArray[np.int32]
+
+
+def _put_idle_pages(
+    sums: NDArray[np.float64], place: NDArray[np.intp], looks: Looks, held: HeldAges, rows: _Rows
+) -> None:
+    """Let the idle bytes of each row be those of pages, where pages have ages."""
+    times = (looks.followed_share > 0).sum(axis=0)
+    pages = looks.sums
+    idle = pages.resident_bytes * share_beyond(IDLE_NS)[pages.bucket]
+    idle = np.bincount(place[pages.region], idle, len(sums)) / np.maximum(times[rows.target], 1)
+    for index, target in enumerate(rows.targets):
+        mine = np.flatnonzero(rows.target == index).tolist()
+        names = [rows.names[rows.name[row]] for row in mine]
+        if times[index] and mine:
+            held.hold_idle(target.key, dict(zip(names, idle[mine].tolist(), strict=True)))
+        known = held.idle(target.key)
+        if known is not None:
+            amounts = np.array([known.get(name, 0.0) for name in names])
+            sums[mine, _IDLE] = np.minimum(amounts, sums[mine, _TOTAL])
+
+
+_IDLE, _TOTAL = SUMS.index("idle"), SUMS.index("total")
+
+
+def _looks_at(snapshots: Sequence[Snapshot], index: dict[Key, int]) -> Looks:
+    """The looks in snapshots, whose targets have the numbers in *index*."""
+    share = np.zeros((len(snapshots), len(index)))
+    first = running_total(np.array([len(s) for s in snapshots])).tolist()
+    looked = [(i, s, s.page_ages) for i, s in enumerate(snapshots) if s.page_ages is not None]
+    for number, snapshot, ages in looked:
+        share[number, [index[target.key] for target in snapshot.targets]] = ages.followed_share
+    return Looks(joined_sums([(ages, first[number]) for number, _, ages in looked]), share)
 
 
 def _tables(snapshots: Sequence[Snapshot]) -> tuple[list[Target], NDArray[np.int64]]:

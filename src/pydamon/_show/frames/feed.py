@@ -6,17 +6,21 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
+from pydamon._data.analysis.needs import NeedsOfSnapshots, needs
+from pydamon._data.analysis.needs_curve import Needs, NeedsCurve
 from pydamon._data.recording import Recording
 from pydamon._model.attrs import Attrs
 from pydamon._model.closing import Closing
-from pydamon._model.errors import PydamonError
-from pydamon._model.snapshot import Snapshot
+from pydamon._model.errors import PydamonError, RecordingError
+from pydamon._model.snapshot import Snapshot, Target
 from pydamon._model.units import format_duration, parse_duration_ns
 from pydamon._observe.monitor import Monitor
+from pydamon._show.frames.ages import HeldAges
 from pydamon._show.frames.build import frame_of, frames_of
 from pydamon._show.frames.frame import Frame, fold
 
@@ -64,6 +68,11 @@ class History:
         self._most_recent, self._most_past = recent, past
         self._lock = threading.Lock()
         self._pending: list[Snapshot] = []
+        self._held_ages = HeldAges()
+        self._needs_so_far = NeedsOfSnapshots()
+        self._needs_lock = threading.Lock()
+        self._needs: Needs | None = None
+        self._needs_are_old = False
         self._recent: list[tuple[int, Frame]] = []
         self._past: list[tuple[int, Frame]] = []
         self._folded_at_once = 1
@@ -87,6 +96,8 @@ class History:
             With frames for the whole recording.
         """
         history = cls(recent=most)
+        with suppress(RecordingError):  # pages have no ages
+            history._needs = needs(recording)
         for frame in frames_of(recording, most):
             history._put(frame)
         frames = history.frames()
@@ -99,6 +110,26 @@ class History:
         """A number that grows with every frame."""
         return self._version
 
+    @property
+    def needs(self) -> Needs | None:
+        """How much memory the targets need; `None` where nobody has looked at pages."""
+        with self._needs_lock:
+            if self._needs_are_old:
+                self._needs = self._needs_so_far.result()
+                self._needs_are_old = False
+            return self._needs
+
+    def needs_of(self, target: Target) -> NeedsCurve | None:
+        """How much memory a target needs; `None` where nobody has looked at its pages.
+
+        Parameters
+        ----------
+        target
+            One of the targets of `frames`.
+        """
+        curves = self.needs.targets if self.needs else ()
+        return next((c for c in curves if c.target and c.target.key == target.key), None)
+
     def add(self, snapshot: Snapshot) -> None:
         """Take the next snapshot; about once a second the new snapshots become a frame.
 
@@ -109,6 +140,10 @@ class History:
         snapshot
             Newer than all before it.
         """
+        if snapshot.page_ages is not None:
+            with self._needs_lock:
+                self._needs_so_far.add(snapshot)
+                self._needs_are_old = True
         self._pending.append(snapshot)
         begin_ns = self._pending[0].start_ns if self._end_ns is None else self._end_ns
         many = sum(map(len, self._pending)) > _MOST_PENDING
@@ -118,7 +153,7 @@ class History:
     def flush(self) -> None:
         """Make a frame of the snapshots that are waiting."""
         if self._pending:
-            frame = frame_of(self._pending, self._end_ns)
+            frame = frame_of(self._pending, self._end_ns, self._held_ages)
             self._pending = []
             self._put(frame)
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.snapshot import Target
+from pydamon._show.frames.ages import AGE_EDGES_NS, AgeSplit
 from pydamon._show.frames.spans import RateSpans, union
 
 __all__ = ["IDLE_NS", "SUMS", "Frame", "Timing", "fold", "joined"]
@@ -86,6 +87,8 @@ class Frame:
         Target and name of each row of `sums`.
     sums
         Bytes of all mappings of a name in a target: shape (rows, len(SUMS)).
+    ages
+        How long the memory of each target has been idle.
 
     Examples
     --------
@@ -106,6 +109,7 @@ class Frame:
     sum_target: NDArray[np.int32]
     sum_name: NDArray[np.int32]
     sums: NDArray[np.float64]
+    ages: AgeSplit
 
     @property
     def start_ns(self) -> int:
@@ -130,6 +134,17 @@ class Frame:
     def _by_target(self, column: str) -> dict[Key, float]:
         sums = np.bincount(self.sum_target, self.sums[:, SUMS.index(column)], len(self.targets))
         return {t.key: float(size) for t, size in zip(self.targets, sums, strict=True)}
+
+    def age_sizes(self, target: Target) -> NDArray[np.float64] | None:
+        """The resident bytes of a target by age, as in `AgeSplit`; `None` where it is not there."""
+        return next(
+            (
+                self.ages.sizes[index]
+                for index, known in enumerate(self.targets)
+                if known.key == target.key
+            ),
+            None,
+        )
 
     def spans_of(self, target: Target) -> RateSpans:
         """The spans of one target: empty where it is not in the frame."""
@@ -215,4 +230,18 @@ def fold(frames: Sequence[Frame]) -> Frame:
         (used // max(1, len(names))).astype(np.int32),
         (used % max(1, len(names))).astype(np.int32),
         sums,
+        _folded_ages(frames, target_index, np.array(weights) / sum(weights)),
     )
+
+
+def _folded_ages(
+    frames: Sequence[Frame], target_index: dict[Key, int], weights: NDArray[np.float64]
+) -> AgeSplit:
+    """The mean split of frames; how much of a target is followed is as of the newest frame."""
+    sizes = np.zeros((len(target_index), len(AGE_EDGES_NS) + 2))
+    followed_share = np.zeros(len(target_index))
+    for frame, weight in zip(frames, weights.tolist(), strict=True):
+        rows = [target_index[target.key] for target in frame.targets]
+        sizes[rows] += frame.ages.sizes * weight
+        followed_share[rows] = frame.ages.followed_share
+    return AgeSplit(sizes, followed_share)
