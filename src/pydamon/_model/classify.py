@@ -2,7 +2,8 @@
 
 Every figure of pydamon that stands for memory comes from here, so that all figures agree. A region
 counts its resident bytes. Where those are not known, a region counts its size, and the regions of
-a target together at most the target's RSS.
+a target together at most the target's RSS. Idle times are those of pages where there are any, and
+otherwise those of regions.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pydamon._model.cold_ages import ColdAges, ColdParts, Looked, cold_ages_of, joined_ages
 
 __all__ = [
     "HOT_RATE",
@@ -36,11 +39,11 @@ _Bytes = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class RegionFacts:
-    """The columns that `classify` needs: shape (regions,) each, but for the last.
+    """The columns that `classify` needs: shape (regions,) each, but for the last two.
 
     `rate` is 0 to 1; `age_ns` and `resident_bytes` may be `UNKNOWN`. `owner` numbers the part that
     a region belongs to (one target of one snapshot); `rss_bytes`, of shape (parts,), is 0 where it
-    is not known.
+    is not known. `looked` has the ages of pages, where there are any.
     """
 
     size_bytes: _Bytes
@@ -53,6 +56,7 @@ class RegionFacts:
     repeated_bytes: _Bytes
     owner: NDArray[np.integer]
     rss_bytes: _Bytes
+    looked: Looked | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,8 @@ class RegionClasses:
 
     `hot`, `warm`, `cold`, `unseen` and `unobservable` add up to `total`. Bytes that were accessed
     in the window are hot or warm, by the access rate of their region. Cold bytes have not been
-    accessed for `idle_ns` (`UNKNOWN` where that is not known). Nobody has looked at `unseen` bytes
+    accessed for `idle_ns` (`UNKNOWN` where that is not known), or for as long as the ages of their
+    pages say, where those were looked at (`cold_ages`). Nobody has looked at `unseen` bytes
     yet, and the probe cannot watch `unobservable` bytes. `assumed` is the part of `total` that may
     not be resident. `repeated` counts in another target, too; `once` leaves it out.
     """
@@ -75,6 +80,7 @@ class RegionClasses:
     assumed: _Bytes
     repeated: _Bytes
     idle_ns: _Bytes
+    cold_ages: ColdAges | None = None
 
     @property
     def accessed(self) -> _Bytes:
@@ -92,13 +98,62 @@ class RegionClasses:
         """Which regions have no access rate: no probe has looked at more than half of them."""
         return 2 * self.unseen > self.total
 
+    @property
+    def is_looked(self) -> NDArray[np.bool_]:
+        """Which regions are of a target whose pages have ages in this window."""
+        if self.cold_ages is None:
+            return np.zeros(len(self.total), np.bool_)
+        return self.cold_ages.is_looked
+
     def idle(self, at_least_ns: int) -> _Bytes:
         """Cold bytes that have not been accessed for so long; for 0 all cold bytes."""
-        return np.where(self.idle_ns >= at_least_ns, self.cold, 0) if at_least_ns else self.cold
+        if not at_least_ns:
+            return self.cold
+        if self.cold_ages is None:
+            return np.where(self.idle_ns >= at_least_ns, self.cold, 0)
+        parts = self.cold_parts(np.array([at_least_ns]))
+        is_idle = parts.reached > 0
+        idle = np.bincount(parts.region[is_idle], parts.size_bytes[is_idle], len(self.total))
+        return idle.astype(np.int64)
+
+    def cold_parts(self, ages_ns: _Bytes) -> ColdParts:
+        """The cold bytes by how many of the sorted ages they have been idle for.
+
+        Bytes of an unknown idle time have reached an age of 0 only, for which all cold bytes count.
+        """
+        regions = np.arange(len(self.total))
+        reached = np.searchsorted(ages_ns, np.maximum(self.idle_ns, 0), side="right")
+        if self.cold_ages is None:
+            return ColdParts(regions, reached, self.cold)
+        is_aged = self.cold_ages.is_aged
+        # Cold bytes that are younger than all ages of pages: those of the last few seconds.
+        reached[is_aged] = np.searchsorted(ages_ns, 0, side="right")
+        parts = self.cold_ages.parts(ages_ns)
+        return ColdParts(
+            np.append(regions, parts.region),
+            np.append(reached, parts.reached),
+            np.append(self.cold - self.cold_ages.sums, parts.size_bytes),
+        )
+
+    def by_idle_time(self, ages_ns: Sequence[int]) -> _Bytes:
+        """Accessed and cold bytes by idle time: shape (regions, ages + 1).
+
+        Column i has the bytes that have been idle for i of the sorted ages. Accessed bytes, and
+        cold ones of an unknown idle time, are in the first column (for ages above 0).
+        """
+        columns, regions = len(ages_ns) + 1, len(self.total)
+        parts = self.cold_parts(np.array(ages_ns, np.int64))
+        cells = np.bincount(
+            parts.region * columns + parts.reached, parts.size_bytes, regions * columns
+        )
+        table = cells.astype(np.int64).reshape(regions, columns)
+        table[:, 0] += self.accessed
+        return table
 
     def rows(self, rows: slice) -> RegionClasses:
         """The classes of some of the regions."""
-        return RegionClasses(*(getattr(self, field.name)[rows] for field in fields(self)))
+        columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
+        return RegionClasses(**columns, cold_ages=self.cold_ages and self.cold_ages.rows(rows))
 
     def over(self, targets: int) -> RegionClasses:
         """The classes to sum up over so many *targets*: over several, `once`."""
@@ -128,20 +183,24 @@ class RegionClasses:
         others = (kept[name] for name in ("hot", "warm", "unseen", "unobservable"))
         cold = np.maximum(total - sum(others), 0)
         return RegionClasses(
-            total=total, cold=cold, repeated=np.zeros_like(total), idle_ns=self.idle_ns, **kept
+            total=total,
+            cold=cold,
+            repeated=np.zeros_like(total),
+            idle_ns=self.idle_ns,
+            cold_ages=self.cold_ages and self.cold_ages.scaled(self.cold, cold),
+            **kept,
         )
 
     @property
     def undated(self) -> _Bytes:
         """Cold bytes whose idle time is unknown."""
-        return np.where(self.idle_ns == UNKNOWN, self.cold, 0)
+        is_undated = self.idle_ns == UNKNOWN
+        if self.cold_ages is not None:
+            is_undated &= ~self.cold_ages.is_aged
+        return np.where(is_undated, self.cold, 0)
 
-    def ages_reached(self, ages_ns: _Bytes) -> NDArray[np.intp]:
-        """How many of the sorted ages the cold bytes of each region have been idle for.
 
-        An unknown idle time has reached an age of 0 only, for which all cold bytes count.
-        """
-        return np.searchsorted(ages_ns, np.maximum(self.idle_ns, 0), side="right")
+_COLUMNS = tuple(field.name for field in fields(RegionClasses) if field.name != "cold_ages")
 
 
 def _share(amount: _Bytes, part: _Bytes, whole: _Bytes) -> _Bytes:
@@ -153,12 +212,11 @@ def _share(amount: _Bytes, part: _Bytes, whole: _Bytes) -> _Bytes:
 
 def joined_classes(several: Sequence[RegionClasses]) -> RegionClasses:
     """The regions of several parts, one part after the other."""
-    return RegionClasses(
-        *(
-            np.concatenate([getattr(classes, field.name) for classes in several])
-            for field in fields(RegionClasses)
-        )
-    )
+    columns = {
+        name: np.concatenate([getattr(classes, name) for classes in several]) for name in _COLUMNS
+    }
+    ages = joined_ages([(classes.cold_ages, len(classes.total)) for classes in several])
+    return RegionClasses(**columns, cold_ages=ages)
 
 
 def classify(facts: RegionFacts) -> RegionClasses:
@@ -190,6 +248,7 @@ def classify(facts: RegionFacts) -> RegionClasses:
         np.minimum(facts.repeated_bytes, np.where(known, total, 0)),
         # In a region with accesses, other bytes are idle since the last of these at least.
         np.where(facts.rate > 0, 0, facts.age_ns),
+        facts.looked and cold_ages_of(facts.looked, facts.owner, cold, accessed + cold),
     )
 
 

@@ -14,7 +14,15 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BUCKETS", "IDLE_EDGES_NS", "AgeSums", "PageAges", "bucket_of", "share_beyond"]
+__all__ = [
+    "BUCKETS",
+    "IDLE_CLASSES_NS",
+    "IDLE_EDGES_NS",
+    "AgeSums",
+    "PageAges",
+    "bucket_of",
+    "share_beyond",
+]
 
 _PER_DECADE, _DECADES = 12, 6
 IDLE_EDGES_NS: NDArray[np.int64] = np.rint(
@@ -23,6 +31,9 @@ IDLE_EDGES_NS: NDArray[np.int64] = np.rint(
 """The idle times between which buckets lie, from 100 ms to 28 hours, 12 for each factor of 10."""
 BUCKETS = len(IDLE_EDGES_NS) + 1
 """Bucket 0 is for shorter idle times than all edges, the last one for longer ones."""
+
+IDLE_CLASSES_NS = tuple(seconds * 10**9 for seconds in (1, 10, 60, 600))
+"""The idle times between the classes of memory by idle time, from used within 1 s on."""
 
 
 def bucket_of(idle_ns: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.classify import UNKNOWN, RegionClasses, RegionFacts, classify
+from pydamon._model.cold_ages import Looked
 from pydamon._model.display import Displayable
 from pydamon._model.mappings import Mapping, MappingTable
 from pydamon._model.page_ages import PageAges
@@ -268,6 +269,8 @@ class Snapshot(Displayable):
         """The bytes of each region, classified; sums over several targets take `over`."""
         rss_bytes = [footprint.rss_bytes for footprint in self.footprints]
         rss_bytes = rss_bytes or [0] * len(self.targets)
+        ages = self.page_ages
+        is_sampled = np.full(len(self), ages is not None and ages.followed_share < 1)
         return classify(
             RegionFacts(
                 self.size,
@@ -280,6 +283,7 @@ class Snapshot(Displayable):
                 self.repeated_bytes,
                 self.target,
                 np.array(rss_bytes, np.int64),
+                Looked(ages, is_sampled) if ages else None,
             )
         )
 

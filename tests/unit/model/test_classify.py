@@ -172,8 +172,9 @@ def test_classes_add_up_to_what_can_be_there(
 def test_ages_count_cold_bytes_as_idle_does() -> None:
     cold = classes([8192] * 4, [0] * 4, age_ns=[UNKNOWN, 0, 5, 50])
     ages_ns = np.array([0, 5, 6])
-    reached = cold.ages_reached(ages_ns)
+    parts = cold.cold_parts(ages_ns)
+    assert parts.region.tolist() == [0, 1, 2, 3]
     for number, age_ns in enumerate(ages_ns.tolist()):
-        idle_bytes = np.where(reached > number, cold.cold, 0)
+        idle_bytes = np.where(parts.reached > number, cold.cold, 0)
         assert idle_bytes.tolist() == cold.idle(age_ns).tolist()
     assert cold.undated.tolist() == [8192, 0, 0, 0]

@@ -14,6 +14,7 @@ from pydamon._data.recording.coverage import TargetNumbers
 from pydamon._data.recording.grouping import new_snapshots
 from pydamon._data.recording.rows import in_time_order
 from pydamon._model.classify import RegionClasses, RegionFacts, classify
+from pydamon._model.cold_ages import Looked
 from pydamon._model.errors import RecordingError
 from pydamon._model.runs import Runs
 from pydamon._model.snapshot import Snapshot, Target
@@ -75,8 +76,16 @@ def classes_of(recording: Recording) -> RegionClasses:
                 np.arange(len(recording.target_snapshots)), np.diff(recording.target_offsets)
             ),
             recording.per_target("rss_bytes"),
+            _looked(recording),
         )
     )
+
+
+def _looked(recording: Recording) -> Looked | None:
+    """The ages of pages in a chunk; None if there are none."""
+    if not recording.column("looked_ns").any():
+        return None
+    return Looked(recording.page_ages, recording.column("followed_share") < 1)
 
 
 def snapshot_weights(recording: Recording) -> NDArray[np.float64]:

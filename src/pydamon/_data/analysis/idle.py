@@ -147,8 +147,9 @@ class _IdleSums:
         weight = region_weights(chunk) if self._weighted else 1.0
         for name in self.sums:
             self.sums[name] += float((getattr(classes, name) * weight).sum())
-        reached = classes.ages_reached(self._ages_ns)
-        self._reached += np.bincount(reached, classes.cold * weight, len(self._reached))
+        parts = classes.cold_parts(self._ages_ns)
+        amount = parts.size_bytes * np.broadcast_to(weight, len(classes.cold))[parts.region]
+        self._reached += np.bincount(parts.reached, amount, len(self._reached))
         longest_ns = int(classes.idle_ns[classes.cold > 0].max(initial=0))
         self.longest_ns = max(self.longest_ns, longest_ns)
 

@@ -202,8 +202,9 @@ class MappingSums:
         columns.append(classes.total * rate)
         sums = [np.bincount(place, column * weight, count) for column in columns]
         ages = len(self._ages_ns) + 1
-        reached = classes.ages_reached(np.array(self._ages_ns))
-        cold = np.bincount(place * ages + reached, classes.cold * weight, count * ages)
+        parts = classes.cold_parts(np.array(self._ages_ns))
+        cells = place[parts.region] * ages + parts.reached
+        cold = np.bincount(cells, parts.size_bytes * weight[parts.region], count * ages)
         return np.column_stack([*sums, cold.reshape(count, ages)])
 
     def default_idle_ns(self, outline: Outline) -> int:
