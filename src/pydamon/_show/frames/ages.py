@@ -5,27 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._data.recording import Recording
 from pydamon._model.classify import RegionClasses
-from pydamon._model.page_ages import AgeSums, share_beyond
+from pydamon._model.page_ages import IDLE_CLASSES_NS
 from pydamon._model.runs import group_bounds
 
 __all__ = [
     "AGE_EDGES_NS",
     "AgeSplit",
     "HeldAges",
-    "Looks",
     "WindowAges",
-    "followed_shares",
-    "joined_sums",
 ]
 
-AGE_EDGES_NS = tuple(seconds * 10**9 for seconds in (1, 10, 60, 600))
+AGE_EDGES_NS = IDLE_CLASSES_NS
 """The idle times between which the classes of `AgeSplit.sizes` lie."""
 
 Key: TypeAlias = tuple[str, int, int, str]
@@ -71,47 +67,18 @@ class AgeSplit:
 
 
 @dataclass(frozen=True, eq=False)
-class Looks:
-    """What looks at pages say of the windows of some targets.
-
-    `sums` are by the number of a region; `followed_share` has an entry for each window of a target,
-    which is 0 where nobody looked in that window.
-    """
-
-    sums: AgeSums
-    followed_share: _Bytes
-
-
-def followed_shares(recording: Recording) -> NDArray[np.float64]:
-    """The followed share of each row of a recording; 0 where nobody looked: shape (rows,)."""
-    looked: NDArray[np.bool_] = recording.column("looked_ns") > 0
-    return np.where(looked, recording.column("followed_share"), 0.0)
-
-
-def joined_sums(several: Sequence[tuple[AgeSums, int]]) -> AgeSums:
-    """The sums of several looks, each with the number of its first region."""
-    nothing = np.empty(0, np.int64)
-    columns = [
-        (sums.region + first, sums.bucket, sums.resident_bytes, sums.returned_bytes)
-        for sums, first in several
-    ]
-    return AgeSums(*(np.concatenate(parts) for parts in zip((nothing,) * 4, *columns, strict=True)))
-
-
-@dataclass(frozen=True, eq=False)
 class WindowAges:
     """The ages in windows of single targets, a row each, in the order of time.
 
     `target` numbers the targets. `total` and `datable` are bytes: all, and those that can have an
-    age. `by_region` and `by_page` have a column for each class of age; `by_page` counts only where
-    `followed_share` is above 0.
+    age. `by_age` has a column for each class of age. `followed_share` is 0 where nobody looked at
+    pages in that window.
     """
 
     target: NDArray[np.int64]
     total: _Bytes
     datable: _Bytes
-    by_region: _Bytes
-    by_page: _Bytes
+    by_age: _Bytes
     followed_share: _Bytes
 
     @classmethod
@@ -120,43 +87,32 @@ class WindowAges:
         target: NDArray[np.int64],
         window: NDArray[np.int64],
         classes: RegionClasses,
-        looks: Looks,
+        followed_share: _Bytes,
     ) -> WindowAges:
-        """The ages of windows; `classes` and *window* have an entry for each region."""
+        """The ages of windows; `classes`, *window* and *followed_share* are those of regions."""
 
         def summed(amount: NDArray[np.int64]) -> _Bytes:
             sums: _Bytes = np.bincount(window, amount, len(target)).astype(np.float64)
             return sums
 
-        dated = classes.total - classes.unseen - classes.unobservable - classes.undated
-        reached = [dated, *(classes.idle(edge_ns) for edge_ns in AGE_EDGES_NS)]
-        of_sums = window[looks.sums.region]
-        reached_by_page = [
-            np.bincount(of_sums, looks.sums.resident_bytes * shares[looks.sums.bucket], len(target))
-            for shares in map(share_beyond, (0, *AGE_EDGES_NS))
-        ]
+        by_age = classes.by_idle_time(AGE_EDGES_NS)
+        by_age[:, 0] -= classes.undated
+        shares = np.zeros(len(target))
+        np.maximum.at(shares, window, np.where(classes.is_looked, followed_share, 0.0))
         return cls(
             target,
             summed(classes.total),
             summed(classes.total - classes.unobservable),
-            _between([summed(amount) for amount in reached]),
-            _between(reached_by_page),
-            looks.followed_share,
+            np.stack([summed(column) for column in by_age.T], axis=1),
+            shares,
         )
-
-
-def _between(reached: Sequence[NDArray[Any]]) -> _Bytes:
-    """Bytes by class, of the bytes that have reached the beginning of each class."""
-    columns: _Bytes = np.stack(reached, axis=-1).astype(np.float64)
-    columns[..., :-1] -= columns[..., 1:].copy()
-    return columns
 
 
 @dataclass
 class _Held:
     """What the last look at a target said."""
 
-    by_page: _Bytes
+    by_age: _Bytes
     followed_share: float
     idle_by_name: dict[str, float] = field(default_factory=dict)
 
@@ -195,19 +151,14 @@ class HeldAges:
             A row for each window.
         """
         order = np.argsort(windows.target, kind="stable")
-        target = windows.target[order]
-        by_page, followed = self._carried(keys, windows, order)
-        sums = by_page.sum(axis=1)
-        datable, total = windows.datable[order], windows.total[order]
+        by_age, followed = self._carried(keys, windows, order)
         # Memory that was freed since the look is taken from all classes alike.
-        scale = np.minimum(1.0, datable / np.maximum(sums, 1.0))
-        is_followed = followed > 0
-        by_page = by_page * scale[:, None]
-        known = np.where(is_followed[:, None], by_page, windows.by_region[order])
-        unknown = np.maximum(total - known.sum(axis=1), 0.0)
-        sizes = np.empty((len(target), _CLASSES + 1))
-        shares = np.empty(len(target))
-        sizes[order] = np.column_stack([known, unknown])
+        scale = np.minimum(1.0, windows.datable[order] / np.maximum(by_age.sum(axis=1), 1.0))
+        by_age = by_age * scale[:, None]
+        unknown = np.maximum(windows.total[order] - by_age.sum(axis=1), 0.0)
+        sizes = np.empty((len(order), _CLASSES + 1))
+        shares = np.empty(len(order))
+        sizes[order] = np.column_stack([by_age, unknown])
         shares[order] = followed
         return AgeSplit(sizes, shares)
 
@@ -216,20 +167,22 @@ class HeldAges:
     ) -> tuple[_Bytes, _Bytes]:
         """The newest look for each window, sorted by target; remembers the last look of each."""
         target, looked = windows.target[order], windows.followed_share[order]
+        by_age = windows.by_age[order]
         last = np.maximum.accumulate(np.where(looked > 0, np.arange(len(order)), -1))
         bounds = group_bounds(target, len(keys))
         is_new = last >= bounds[target]
         before = [self._held.get(key, _NOTHING_HELD) for key in keys]
-        held = np.array([known.by_page for known in before]).reshape(-1, _CLASSES)
-        share = np.array([known.followed_share for known in before])
-        by_page = np.where(is_new[:, None], windows.by_page[order][last], held[target])
-        followed = np.where(is_new, looked[last], share[target])
+        held = np.array([known.by_age for known in before]).reshape(-1, _CLASSES)[target]
+        share = np.array([known.followed_share for known in before])[target]
+        by_age = np.where((share > 0)[:, None], held, by_age)
+        by_age = np.where(is_new[:, None], windows.by_age[order][last], by_age)
+        followed = np.where(is_new, looked[last], share)
         self._held = {
-            key: _Held(by_page[beyond - 1], float(followed[beyond - 1]), known.idle_by_name)
+            key: _Held(by_age[beyond - 1], float(followed[beyond - 1]), known.idle_by_name)
             for key, known, (first, beyond) in zip(keys, before, pairwise(bounds), strict=True)
             if first < beyond and followed[beyond - 1] > 0
         }
-        return by_page, followed
+        return by_age, followed
 
     def hold_idle(self, key: Key, idle_by_name: dict[str, float]) -> None:
         """Remember how much of each mapping was idle at the last look.

@@ -14,18 +14,10 @@ from pydamon._data.analysis.folding import classes_of
 from pydamon._data.recording import Recording
 from pydamon._model.classify import RegionClasses, joined_classes
 from pydamon._model.mappings import MappingTable
-from pydamon._model.page_ages import AgeSums, share_beyond
 from pydamon._model.runs import Runs, running_total
 from pydamon._model.snapshot import Snapshot, Target
-from pydamon._show.frames.ages import (
-    AgeSplit,
-    HeldAges,
-    Looks,
-    WindowAges,
-    followed_shares,
-    joined_sums,
-)
-from pydamon._show.frames.frame import IDLE_NS, SUMS, Frame, Key, Timing
+from pydamon._show.frames.ages import AgeSplit, HeldAges, WindowAges
+from pydamon._show.frames.frame import IDLE_NS, SUMS, Frame, Timing
 from pydamon._show.frames.spans import RateSpans, union
 
 __all__ = ["frame_of", "frames_of"]
@@ -47,7 +39,7 @@ class _Regions:
     end: NDArray[np.int64]
     rate: NDArray[np.float64]
     classes: RegionClasses
-    looks: Looks
+    followed_share: NDArray[np.float64]
 
 
 def frame_of(
@@ -108,7 +100,7 @@ def frame_of(
             end,
             np.concatenate([s.access_share for s in snapshots]),
             joined_classes([s.classes for s in snapshots]),
-            _looks_at(snapshots, index),
+            np.repeat([_followed_share(s) for s in snapshots], lengths),
         ),
         held or HeldAges(),
     )
@@ -178,8 +170,7 @@ class _RecordedRegions:
         self._target = np.repeat(recording.target_indices, np.diff(recording.target_offsets))
         self._classes = classes_of(recording)
         self._offsets = recording.snapshot_offsets
-        self._followed_share = followed_shares(recording)
-        self._ages = recording.page_ages
+        self._followed_share = recording.column("followed_share").astype(np.float64)
 
     def __call__(
         self, first: int, beyond: int, window_ns: NDArray[np.int64]
@@ -198,26 +189,10 @@ class _RecordedRegions:
             self._end[rows],
             self._rate[rows],
             self._classes.rows(rows),
-            self._looks(rows, numbers, bounds),
+            self._followed_share[rows],
         )
         targets = tuple(self._targets[number] for number in numbers.tolist())
         return targets, tuple(self._names[code] for code in codes.tolist()), regions
-
-    def _looks(self, rows: slice, numbers: NDArray[np.int64], bounds: NDArray[np.int64]) -> Looks:
-        """The looks in some snapshots, whose targets have these *numbers*."""
-        share = np.zeros((len(bounds) - 1, len(numbers)))
-        window = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
-        place = np.searchsorted(numbers, self._target[rows])
-        np.maximum.at(share, (window, place), self._followed_share[rows])
-        ages = self._ages
-        entries = slice(*np.searchsorted(ages.region, (rows.start, rows.stop)).tolist())
-        sums = AgeSums(
-            ages.region[entries] - rows.start,
-            ages.bucket[entries],
-            ages.resident_bytes[entries],
-            ages.returned_bytes[entries],
-        )
-        return Looks(sums, share)
 
 
 def _frame(
@@ -260,52 +235,70 @@ def _frame(
     sums: NDArray[np.float64] = np.stack(
         [np.bincount(place, column * share, len(used)) for column in columns], axis=1
     )
-    ages = _ages(targets, regions, held)
-    _put_idle_pages(sums, place, regions.looks, held, _Rows(targets, names, sum_target, sum_name))
+    ages = _WindowAges.of(regions, len(targets))
+    split = ages.split(targets, held)
+    rows = _Rows(targets, names, sum_target, sum_name, place)
+    _put_idle_pages(sums, rows, regions, ages, held)
     spans = union(parts, window_ns.tolist())
-    return Frame(timing, targets, names, spans, sum_target, sum_name, sums, ages)
+    return Frame(timing, targets, names, spans, sum_target, sum_name, sums, split)
 
 
-def _ages(targets: Sequence[Target], regions: _Regions, held: HeldAges) -> AgeSplit:
-    """The mean split over the windows of a frame."""
-    count = len(targets)
-    windows = np.repeat(np.arange(len(regions.window_ns)), np.diff(regions.offsets))
-    pair, window = np.unique(windows * count + regions.target, return_inverse=True)
-    of_window, target = np.divmod(pair, max(1, count))
-    share = regions.looks.followed_share.ravel()[pair]
-    looks = Looks(regions.looks.sums, share)
-    split = held.split(
-        [target.key for target in targets], WindowAges.of(target, window, regions.classes, looks)
-    )
-    weight = regions.window_ns[of_window] / max(1, regions.window_ns.sum())
-    sizes = np.zeros((count, split.sizes.shape[1]))
-    np.add.at(sizes, target, split.sizes * weight[:, None])
-    followed_share = np.zeros(count)
-    followed_share[target] = split.followed_share
-    return AgeSplit(sizes, followed_share)
+class _WindowAges(NamedTuple):
+    """The ages in the windows of a frame, and how long each of these windows is."""
+
+    windows: WindowAges
+    window_ns: NDArray[np.float64]
+    all_ns: float
+
+    @classmethod
+    def of(cls, regions: _Regions, targets: int) -> _WindowAges:
+        """The ages of regions, by window and target."""
+        number = np.repeat(np.arange(len(regions.window_ns)), np.diff(regions.offsets))
+        pairs, window = np.unique(number * targets + regions.target, return_inverse=True)
+        number, target = np.divmod(pairs, max(1, targets))
+        ages = WindowAges.of(target, window, regions.classes, regions.followed_share)
+        return cls(ages, regions.window_ns[number].astype(float), float(regions.window_ns.sum()))
+
+    def split(self, targets: Sequence[Target], held: HeldAges) -> AgeSplit:
+        """The mean split of each target, over all windows of the frame."""
+        windows = held.split([target.key for target in targets], self.windows)
+        sizes = np.zeros((len(targets), windows.sizes.shape[1]))
+        np.add.at(sizes, self.windows.target, windows.sizes * self.window_ns[:, None] / self.all_ns)
+        followed_share = np.zeros(len(targets))
+        followed_share[self.windows.target] = windows.followed_share
+        return AgeSplit(sizes, followed_share)
+
+    def looked_ns(self, targets: int) -> NDArray[np.float64]:
+        """How long the windows of each target are in which somebody looked at its pages."""
+        looked_ns = np.where(self.windows.followed_share > 0, self.window_ns, 0.0)
+        sums: NDArray[np.float64] = np.bincount(
+            self.windows.target, looked_ns, targets
+        ).astype(np.float64)
+        return sums
 
 
 class _Rows(NamedTuple):
-    """What the rows of a frame's sums are about."""
+    """What the rows of a frame's sums are about, and the row of each region."""
 
     targets: tuple[Target, ...]
     names: tuple[str, ...]
     target: NDArray[np.int32]
     name: NDArray[np.int32]
+    of_region: NDArray[np.intp]
 
 
 def _put_idle_pages(
-    sums: NDArray[np.float64], place: NDArray[np.intp], looks: Looks, held: HeldAges, rows: _Rows
+    sums: NDArray[np.float64], rows: _Rows, regions: _Regions, ages: _WindowAges, held: HeldAges
 ) -> None:
-    """Let the idle bytes of each row be those of pages, where pages have ages."""
-    times = (looks.followed_share > 0).sum(axis=0)
-    pages = looks.sums
-    idle = pages.resident_bytes * share_beyond(IDLE_NS)[pages.bucket]
-    idle = np.bincount(place[pages.region], idle, len(sums)) / np.maximum(times[rows.target], 1)
+    """Let idle bytes be those of the last look, where somebody looks at pages."""
+    looked_ns = ages.looked_ns(len(rows.targets))
+    row_ns = np.repeat(regions.window_ns, np.diff(regions.offsets)).astype(np.float64)
+    idle = np.where(regions.classes.is_looked, regions.classes.idle(IDLE_NS) * row_ns, 0.0)
+    idle = np.bincount(rows.of_region, idle, len(sums)) / np.maximum(looked_ns[rows.target], 1)
     for index, target in enumerate(rows.targets):
         mine = np.flatnonzero(rows.target == index).tolist()
         names = [rows.names[rows.name[row]] for row in mine]
-        if times[index] and mine:
+        if looked_ns[index]:
             held.hold_idle(target.key, dict(zip(names, idle[mine].tolist(), strict=True)))
         known = held.idle(target.key)
         if known is not None:
@@ -316,14 +309,8 @@ def _put_idle_pages(
 _IDLE, _TOTAL = SUMS.index("idle"), SUMS.index("total")
 
 
-def _looks_at(snapshots: Sequence[Snapshot], index: dict[Key, int]) -> Looks:
-    """The looks in snapshots, whose targets have the numbers in *index*."""
-    share = np.zeros((len(snapshots), len(index)))
-    first = running_total(np.array([len(s) for s in snapshots])).tolist()
-    looked = [(i, s, s.page_ages) for i, s in enumerate(snapshots) if s.page_ages is not None]
-    for number, snapshot, ages in looked:
-        share[number, [index[target.key] for target in snapshot.targets]] = ages.followed_share
-    return Looks(joined_sums([(ages, first[number]) for number, _, ages in looked]), share)
+def _followed_share(snapshot: Snapshot) -> float:
+    return snapshot.page_ages.followed_share if snapshot.page_ages else 0.0
 
 
 def _tables(snapshots: Sequence[Snapshot]) -> tuple[list[Target], NDArray[np.int64]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from pydamon._data.analysis.needs_curve import NeedsCurve
 from pydamon._show.frames.ages import AGE_EDGES_NS
@@ -15,7 +16,7 @@ __all__ = ["AGE_COLOURS", "AGE_LABELS", "AGE_LABELS_SHORT", "Figure", "basis", "
 
 def _labels() -> tuple[str, ...]:
     times = [duration(edge_ns) for edge_ns in AGE_EDGES_NS]
-    between = [f"idle {low} to {high}" for low, high in zip(times, times[1:], strict=False)]
+    between = [f"idle {low} to {high}" for low, high in pairwise(times)]
     return (f"used within {times[0]}", *between, f"idle {times[-1]} or more", "age not known")
 
 
