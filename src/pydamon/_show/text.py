@@ -27,6 +27,7 @@ __all__ = [
     "frequency",
     "heatmap_title",
     "mapping_label",
+    "page_rate",
     "percent",
     "printable",
     "rgb",
@@ -166,6 +167,11 @@ def frequency(hz: float, error: float = math.nan, ascii_only: bool = False) -> s
     if math.isnan(error):
         return f"{_number(hz)}Hz"
     return f"{_number(hz)}Hz {'+-' if ascii_only else '±'}{_number(error)}"
+
+
+def page_rate(pages_per_s: float) -> str:
+    """How many pages a second come back."""
+    return f"{_number(pages_per_s)} pages/s"
 
 
 def _number(value: float) -> str:

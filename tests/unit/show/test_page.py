@@ -48,6 +48,7 @@ class Screen:
 
     def point(self, position_mib: float, time_s: float) -> tuple[float, float]:
         """The place on the screen of a position and a time, by the view of the page."""
+        self.tab.evaluate("page.painter.canvas.scrollIntoView({ block: 'center' })")
         x, y, width, height, low, high, begin, end = self.tab.evaluate(
             "(() => { const { canvas, field: f } = page.painter, v = page.view;"
             "const r = canvas.getBoundingClientRect();"
@@ -127,13 +128,13 @@ def test_the_tooltip_tells_the_region_under_the_mouse(screen: Screen) -> None:
     hot = screen.hover(2, 1.05)
     assert hot["mapping"] == "[heap]"
     assert hot["region"] == f"{HEAP:x}-{HEAP + 4 * MIB:x} (4 MiB)"
-    assert hot["rate"] == "100 % (20 of 20 samples)"
+    assert hot["rate"] == "100 % of samples, 200 Hz"
     assert hot["age"] == "1 s"
     assert hot["time"].startswith("1.05 s after the start")
     cold = screen.hover(20, 1.05)
     assert cold["mapping"] == EVIL
     assert cold["region"].startswith(f"{LIB:x}-{LIB + 12 * MIB:x}")
-    assert cold["rate"] == "0 % (0 of 20 samples)"
+    assert cold["rate"] == "0 % of samples, 0 Hz"
 
 
 def test_zooming_with_a_box_the_wheel_and_the_keys(screen: Screen) -> None:
@@ -178,7 +179,7 @@ def test_every_target_can_be_looked_at(screen: Screen) -> None:
         "s.value = '1'; s.dispatchEvent(new Event('change')); })()"
     )
     assert screen.shown().startswith("1 MiB of 1 MiB")
-    assert screen.hover(0.5, 2)["rate"] == "5 % (1 of 20 samples)"
+    assert screen.hover(0.5, 2)["rate"] == "5 % of samples, 10 Hz"
 
 
 def test_nothing_is_fetched_and_nothing_else_runs(screen: Screen) -> None:
@@ -235,7 +236,7 @@ def test_a_saved_heat_map_shows_its_cells(tab: Tab, tmp_path: Path) -> None:
 def test_targets_without_regions_are_left_out(tmp_path: Path) -> None:
     whole = record(tmp_path / "r.damon", map(workload, range(4)))
     page = recording_page(analysis.where(whole, "pid = 7"))
-    assert "<title>Heat map of app (pid 7)</title>" in page
+    assert "<title>Memory of app (pid 7)</title>" in page
     assert "other (pid 8)" not in page
     assert "hottest of" not in page
 
@@ -245,5 +246,5 @@ def test_of_very_many_targets_the_hottest_are_drawn(tmp_path: Path) -> None:
     regions = [(i, 0, MIB, 20 if i == 110 else i % 5, 0) for i in range(120)]
     page = recording_page(record(tmp_path / "r.damon", [snapshot(many, regions)]))
     assert "the 100 hottest of 120 targets" in page
-    assert "<title>Heat map of p110 (pid 210)" in page
+    assert "<title>Memory of p110 (pid 210)" in page
     assert page.count('"label"') == 100

@@ -82,14 +82,24 @@ class Screen:
 
     @property
     def status(self) -> str:
-        return "\n".join(self.lines[:3])
+        return "\n".join(self.lines[:4])
+
+    @property
+    def memory(self) -> list[str]:
+        """The lines of the areas."""
+        region = self._app.query_one("#memory").region
+        return self.lines[region.y : region.bottom]
+
+    @property
+    def heat(self) -> list[str]:
+        """The lines of the heat map."""
+        lines = self.lines[self._app.query_one("#heat").region.y :]
+        return lines[: next(i for i, line in enumerate(lines) if "└" in line)]
 
     @property
     def map(self) -> list[str]:
-        """What stands between the uprights, from the status to the time axis."""
-        lines = self.lines[3:]
-        end = next(i for i, line in enumerate(lines) if "└" in line)
-        return [line.split("│")[1] for line in lines[:end]]
+        """What stands between the uprights of the heat map."""
+        return [line.split("│")[1] for line in self.heat]
 
     @property
     def table(self) -> list[str]:
@@ -145,9 +155,9 @@ def test_what_is_hot_is_where_the_map_shows_it() -> None:
             middle = at + 0.5 / len(rows)
             if abs(middle - 0.75) > 0.5 / len(rows):
                 assert late == ("5" if middle > 0.75 else ".") * 10, number
-        assert "1000000│" in screen.lines[3]
-        assert screen.lines[3].endswith("[heap]")
-        assert any(line.endswith("libexample.so.1") for line in screen.lines[4:12])
+        assert "1000000│" in screen.heat[0]
+        assert screen.heat[0].endswith("[heap]")
+        assert any(line.endswith("libexample.so.1") for line in screen.heat[1:])
         assert "1 to 9 up to 100 %" in screen.text
         assert "-20s" in screen.text
         assert "working set 4 MiB" in screen.status
@@ -281,7 +291,7 @@ def test_picks_a_row_and_zooms_into_it() -> None:
     async def driven(pilot: Pilot[None], screen: Screen) -> None:
         await pilot.press("a", "up")
         assert "libexample.so.1: accessed in 50 % of samples" in screen.status
-        assert screen.status.splitlines()[2].startswith("4")
+        assert screen.status.splitlines()[3].startswith("4")
         await pilot.press("plus")
         assert {row[-1] for row in screen.map} == {"9", "."}
         assert "1 to 9 up to 50 %" in screen.text
@@ -319,7 +329,7 @@ def test_shift_moves_the_zoomed_addresses() -> None:
         assert "libexample" in screen.status
         await pilot.press(*["shift+up"] * 4)
         assert "[heap]" in screen.status
-        assert screen.lines[3].startswith("      1000000│"), "there is nothing below"
+        assert screen.heat[0].startswith("      1000000│"), "there is nothing below"
         await pilot.press(*["shift+down"] * 7)
         assert set(hot()) == {"9"}
         # Picking a row beyond the edge moves the addresses, too.
@@ -390,12 +400,12 @@ def test_a_caveat_stands_on_the_screen_while_it_holds() -> None:
         assert "figures may be wrong" not in screen.text
         source.caveat = "another monitor clears accessed bits, too: memory in use may look idle"
         await shown(pilot)
-        assert "figures may be wrong: another monitor clears" in screen.lines[3]
-        assert screen.lines[4] == "may look idle"
+        assert "figures may be wrong: another monitor clears" in screen.lines[4]
+        assert screen.lines[5] == "may look idle"
         assert any(line.startswith("[heap]") for line in screen.table)
         source.caveat = ""
         await shown(pilot)
-        assert "│" in screen.lines[3]
+        assert "│" in screen.lines[4]
 
     drive(source, driven)
 

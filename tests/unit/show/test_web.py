@@ -23,7 +23,7 @@ from pydamon._cli.main import main
 from pydamon._model.snapshot import Snapshot
 from pydamon._show.frames import Frame, FrameSource, History, Replay
 from pydamon._show.web import Server, application, serve
-from pydamon._show.web.app import Encoder
+from pydamon._show.web.encode import Encoder
 from tests.browser import CHROMIUM, Tab, chromium
 from tests.recordings import MIB, record, snapshot, target
 from tests.unit.show.test_top import Live
@@ -358,7 +358,9 @@ class Page:
         return tuple(box)
 
     def point(self, selector: str, x: float, y: float) -> tuple[float, float]:
-        """A point of an element, by shares of its width and height."""
+        """A point of an element on the screen, by shares of its width and height."""
+        query = f"document.querySelector({json.dumps(selector)})"
+        self.tab.evaluate(f"{query}.scrollIntoView({{ block: 'center' }})")
         left, top, width, height = self.box(selector)
         return left + 1 + x * (width - 2), top + 1 + y * (height - 2)
 

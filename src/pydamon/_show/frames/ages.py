@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TypeAlias
@@ -24,7 +24,8 @@ __all__ = [
 AGE_EDGES_NS = IDLE_CLASSES_NS
 """The idle times between which the classes of `AgeSplit.sizes` lie."""
 
-Key: TypeAlias = tuple[str, int, int, str]
+Key: TypeAlias = Hashable
+"""What identifies a target, such as `Target.key`."""
 _CLASSES = len(AGE_EDGES_NS) + 1
 _Bytes: TypeAlias = NDArray[np.float64]
 

@@ -271,9 +271,9 @@ class _WindowAges(NamedTuple):
     def looked_ns(self, targets: int) -> NDArray[np.float64]:
         """How long the windows of each target are in which somebody looked at its pages."""
         looked_ns = np.where(self.windows.followed_share > 0, self.window_ns, 0.0)
-        sums: NDArray[np.float64] = np.bincount(
-            self.windows.target, looked_ns, targets
-        ).astype(np.float64)
+        sums: NDArray[np.float64] = np.bincount(self.windows.target, looked_ns, targets).astype(
+            np.float64
+        )
         return sums
 
 

@@ -22,7 +22,7 @@ def _labels() -> tuple[str, ...]:
 
 def _short_labels() -> tuple[str, ...]:
     times = [duration(edge_ns).replace(" ", "") for edge_ns in AGE_EDGES_NS]
-    return (f"<{times[0]}", *(f">={time}" for time in times), "unknown")
+    return (f"<{times[0]}", *(f"≥{time}" for time in times), "unknown")
 
 
 AGE_LABELS = _labels()

@@ -137,20 +137,22 @@ class Frame:
 
     def age_sizes(self, target: Target) -> NDArray[np.float64] | None:
         """The resident bytes of a target by age, as in `AgeSplit`; `None` where it is not there."""
-        return next(
-            (
-                self.ages.sizes[index]
-                for index, known in enumerate(self.targets)
-                if known.key == target.key
-            ),
-            None,
-        )
+        index = self._index(target)
+        return None if index is None else self.ages.sizes[index]
+
+    def followed_share(self, target: Target) -> float:
+        """The part of a target that is followed page by page; 0 where its ages are of regions."""
+        index = self._index(target)
+        return 0.0 if index is None else float(self.ages.followed_share[index])
+
+    def _index(self, target: Target) -> int | None:
+        keys = [known.key for known in self.targets]
+        return keys.index(target.key) if target.key in keys else None
 
     def spans_of(self, target: Target) -> RateSpans:
         """The spans of one target: empty where it is not in the frame."""
-        keys = [known.key for known in self.targets]
-        index = keys.index(target.key) if target.key in keys else len(keys)
-        return self.spans.of_target(index)
+        index = self._index(target)
+        return self.spans.of_target(len(self.targets) if index is None else index)
 
 
 def joined(timings: Sequence[Timing]) -> Timing:
