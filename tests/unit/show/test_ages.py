@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from pydamon import analysis
 from pydamon._model.snapshot import Snapshot
 from pydamon._show.frames import AGE_EDGES_NS, SUMS, Frame, History, Replay, fold, frame_of
+from pydamon._show.frames import series as series_module
+from pydamon._show.frames.figures import AGE_COLOURS, figures, line
+from pydamon._show.frames.series import AgeSeriesFold
+from pydamon._show.pictures.memory import STYLE
 from tests.recordings import MIB, MS, aged, record, snapshot, target
+from tests.unit.show.aged_source import APP as BUSY_APP
+from tests.unit.show.aged_source import moment
 
 S = 10**9
 APP = target(
@@ -176,3 +185,111 @@ def test_needs_are_those_of_the_recording(tmp_path: Path) -> None:
     without = Replay(record(tmp_path / "p.damon", [plain(0)])).history
     assert without.needs is None
     assert without.needs_of(APP) is None
+
+
+def test_figures_are_read_in_two_seconds() -> None:
+    sizes = [102 * MIB, 17 * MIB, 10 * MIB, 200 * MIB, 8 * MIB, 0.0]
+    assert line(figures(sizes, 60 * S)) == (
+        "337 MiB resident, 119 MiB used within 10 s, 218 MiB idle for 10 s"
+    )
+    assert line(figures(sizes, 5 * S)) == (
+        "337 MiB resident, 102 MiB used within 1 s, 235 MiB idle for 1 s"
+    ), "nobody knows yet what is idle for 10 s"
+    assert line(figures(sizes, S // 2)) == "337 MiB resident"
+    assert "8 MiB of unknown age" in line(figures([MIB, 0, 0, 0, 0, 8 * MIB], 60 * S))
+    history = History()
+    for number in range(120):
+        history.add(moment(number))
+    told = line(figures([MIB, 0, 0, 0, 0, 0], 60 * S, history.needs_of(BUSY_APP)))
+    assert told == "1 MiB resident, 1 MiB used within 10 s, 0 B idle for 10 s; needs 5 MiB"
+
+
+def test_the_whole_recording_is_one_series(tmp_path: Path) -> None:
+    recording = record(tmp_path / "r.damon", map(moment, range(200)))
+    frames = Replay(recording).history.frames()
+    series = AgeSeriesFold()
+    for first in range(0, 200, 50):
+        wanted = np.arange(200) // 50 == first // 50
+        series.add(recording.pick_snapshots(wanted))
+    points = series.series()
+    assert len(points) == 200
+    sizes = np.concatenate([frame.ages.sizes for frame in frames])
+    assert points.split.sizes == pytest.approx(sizes)
+    thin = points.thinned(60)
+    assert len(thin) == 50
+    assert thin.split.sizes.mean(axis=0) == pytest.approx(sizes.mean(axis=0))
+    assert (thin.start_ns[0], thin.end_ns[-1]) == (points.start_ns[0], points.end_ns[-1])
+
+
+def test_a_long_series_takes_no_more_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(series_module, "_MOST_POINTS", 20)
+    recording = record(tmp_path / "r.damon", map(moment, range(200)))
+    fold_of_chunks = AgeSeriesFold()
+    for number in range(200):
+        fold_of_chunks.add(recording.pick_snapshots(np.arange(200) == number))
+        assert len(fold_of_chunks.series()) <= 40
+    sizes = fold_of_chunks.series().split.sizes
+    assert sizes.sum(axis=1) == pytest.approx(16 * MIB)
+
+
+# Colours.
+
+MACHADO = {
+    "all colours": np.eye(3),
+    "no red": np.array([[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]]),
+    "no green": np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]),
+    "no blue": np.array([[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]]),
+}
+"""Linear colours as eyes without one kind of cones see them (Machado et al., 2009)."""
+
+
+def linear(colour: str) -> NDArray[np.float64]:
+    channels = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255
+    return np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+
+
+def lab(channels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """CIELAB: lightness from 0 to 100, and two axes of colour."""
+    to_xyz = np.array(
+        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    )
+    xyz = to_xyz @ np.clip(channels, 0, 1) / (0.9505, 1, 1.0888)
+    cubed = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    x, y, z = cubed.tolist()
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("eyes", MACHADO)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_everybody_can_tell_the_colours_apart(theme: str, eyes: str) -> None:
+    *ages, unknown = (lab(MACHADO[eyes] @ linear(colour)) for colour in AGE_COLOURS[theme])
+    lightness = [float(colour[0]) for colour in ages]
+    steps = np.diff(lightness) * (1 if theme == "light" else -1)
+    assert (steps > 4).all(), lightness
+    if eyes == "all colours":
+        assert (steps > 10).all(), lightness
+    for colour, next_colour in itertools.pairwise(ages):
+        assert np.linalg.norm(colour - next_colour) > 15
+    for colour in ages:
+        assert np.linalg.norm(colour - unknown) > 20
+
+
+@pytest.mark.parametrize(("theme", "paper"), [("light", "#ffffff"), ("dark", "#17161c")])
+def test_what_is_used_stands_out_most(theme: str, paper: str) -> None:
+    def contrast(colour: str) -> float:
+        pair = sorted(float(linear(c) @ (0.2126, 0.7152, 0.0722)) for c in (colour, paper))
+        return (pair[1] + 0.05) / (pair[0] + 0.05)
+
+    contrasts = [contrast(colour) for colour in AGE_COLOURS[theme][:-1]]
+    assert contrasts == sorted(contrasts, reverse=True)
+    assert contrasts[2] > 3
+    assert contrasts[-1] > 1.4
+
+
+def test_pages_have_the_same_colours() -> None:
+    light, dark = STYLE.read_text().split("prefers-color-scheme: dark")
+    for theme, style in (("light", light), ("dark", dark)):
+        told = dict(re.findall(r"--age(\d): (#[0-9a-f]{6})", style))
+        assert tuple(told[str(number)] for number in range(6)) == AGE_COLOURS[theme]

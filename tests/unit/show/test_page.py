@@ -10,9 +10,11 @@ import pytest
 
 from pydamon import analysis
 from pydamon._model.snapshot import Snapshot
+from pydamon._show.frames.figures import AGE_COLOURS
 from pydamon._show.pictures.page import recording_page
 from tests.browser import CHROMIUM, Tab, chromium
 from tests.recordings import MIB, record, snapshot, target
+from tests.unit.show.aged_source import moment
 
 HEAP, LIB = 0x55D0_C000_0000, 0x7F3A_1000_0000
 EVIL = "/tmp/</script><img src=x onerror=alert(1)>"
@@ -248,3 +250,42 @@ def test_of_very_many_targets_the_hottest_are_drawn(tmp_path: Path) -> None:
     assert "the 100 hottest of 120 targets" in page
     assert "<title>Memory of p110 (pid 210)" in page
     assert page.count('"label"') == 100
+
+
+def test_memory_by_age_is_the_first_picture(tmp_path: Path) -> None:
+    page = recording_page(record(tmp_path / "r.damon", map(moment, range(120))))
+    picture, table = page.index('<svg id="areas" role="img"'), page.index("<table>")
+    assert picture < table < page.index('<canvas id="map"')
+    assert "<strong>16 MiB</strong>resident" in page
+    assert 'aria-label="Resident memory by time since its last use, at the end: 16 MiB' in page
+    assert 'aria-label="Memory kept, against pages a second that come back:' in page
+    assert page.count('class="age age') == 4, "no memory is of unknown age, or 10 min old"
+    assert "hold what was used within" in page
+    for words in ('<th scope="col">idle 10 s to 1 min</th>', "Memory needed</caption>"):
+        assert words in page
+    assert "by regions" not in page
+    assert page.count("<script") == 3, "the areas need none"
+
+
+def test_without_ages_of_pages_it_says_by_regions(tmp_path: Path) -> None:
+    page = recording_page(record(tmp_path / "r.damon", map(workload, range(4))))
+    assert "by regions: a region counts as used where any page of it is" in page
+    assert "not known: nobody looked at single pages" in page
+
+
+def test_the_areas_are_as_high_as_the_memory(tab: Tab, tmp_path: Path) -> None:
+    light = {"name": "prefers-color-scheme", "value": "light"}
+    tab.send("Emulation.setEmulatedMedia", features=[light])
+    file = tmp_path / "memory.html"
+    file.write_text(recording_page(record(tmp_path / "r.damon", map(moment, range(120)))))
+    opened(tab, file)
+    picture = tab.picture()
+    left, top, width, height = tab.evaluate(
+        "(() => { const r = document.getElementById('areas').getBoundingClientRect();"
+        "return [r.x, r.y, r.width, r.height]; })()"
+    )
+    for share, colour in ((0.1, 0), (0.9, 3)):
+        at = left + 0.99 * width, top + (1 - share) * height
+        wanted = AGE_COLOURS["light"][colour]
+        channels = tuple(int(wanted[i : i + 2], 16) for i in (1, 3, 5))
+        assert picture.getpixel((round(at[0]), round(at[1]))) == channels

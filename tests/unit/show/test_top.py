@@ -20,6 +20,7 @@ from pydamon._model.snapshot import Snapshot
 from pydamon._show.frames import History, Replay
 from pydamon._show.top import TopApp
 from tests.recordings import MIB, record, snapshot, target
+from tests.unit.show import aged_source
 
 S = 10**9
 APP = target(
@@ -217,6 +218,59 @@ def test_every_size_and_resizing(colour: bool) -> None:
                 assert any(line.startswith("[heap]") for line in screen.table)
 
     drive(source, driven, colour=colour)
+
+
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("size", [(80, 24), (200, 50)])
+def test_memory_by_age_is_the_first_picture(size: tuple[int, int], colour: bool) -> None:
+    source = Live()
+    for number in range(120):
+        source.history.add(aged_source.moment(number))
+
+    async def driven(_: Pilot[None], screen: Screen) -> None:
+        assert max(map(len, screen.lines)) <= size[0]
+        assert len(screen.lines) == size[1]
+        assert screen.lines[0] == (
+            "16 MiB resident, 4 MiB used within 10 s, 12 MiB idle for 10 s; needs 5 MiB"
+        )
+        *areas, base = screen.memory
+        assert areas[0].startswith("       16 MiB│")
+        assert base.startswith("            0├──")
+        legend = [line.split("│")[-1].split() for line in areas]
+        assert [words[1:] for words in legend[:5]] == [
+            ["≥10min", "0", "B"],
+            ["≥1min", "11", "MiB"],
+            ["≥10s", "1", "MiB"],
+            ["≥1s", "0", "B"],
+            ["<1s", "4", "MiB"],
+        ]
+        assert any("need 5 MiB" in line for line in areas)
+        if size[1] > 24:
+            assert any("kept, come back /s" in line for line in areas)
+        if not colour:
+            column = [line.split("│")[1][-1] for line in areas]
+            assert column[0] == "░"
+            assert column[-1] == "█"
+            assert column.count("█") == round(len(areas) / 4)
+            assert not screen.coloured()
+
+    drive(source, driven, size=size, colour=colour)
+
+
+def test_ages_by_regions_say_so() -> None:
+    source = Live()
+    source.feed(0, 30)
+
+    async def driven(pilot: Pilot[None], screen: Screen) -> None:
+        assert any("by regions" in line for line in screen.memory)
+        assert screen.lines[0].startswith("16 MiB resident, ")
+        assert "needs" not in screen.lines[0]
+        await pilot.resize_terminal(80, 12)
+        await pilot.pause()
+        assert "by regions" not in screen.text, "there is no room for the areas"
+        assert screen.lines[0].startswith("16 MiB resident, ")
+
+    drive(source, driven)
 
 
 def test_mappings_are_ranked_by_every_column() -> None:
