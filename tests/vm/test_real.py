@@ -652,6 +652,7 @@ def test_a_foreign_kdamond_survives_every_command(
         ("record", *short, "--engine", "kernel", "-o", tmp_path / "b", me): 1,
         ("record", *short, "--physical", "-o", tmp_path / "c"): 1,
         ("report", "access", out): 0,
+        ("tune", "reclaim", out): 1,  # it is too short for that
         ("convert", out, tmp_path / "a.csv"): 0,
         ("slice", out, tmp_path / "d.damon"): 0,
         ("merge", out, tmp_path / "e.damon"): 0,

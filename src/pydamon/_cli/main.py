@@ -28,6 +28,7 @@ COMMANDS = {
     "thp": "pydamon._cli.policies:thp",
     "lru-sort": "pydamon._cli.policies:lru_sort",
     "tier": "pydamon._cli.policies:tier",
+    "tune": "pydamon._cli.tune:tune",
     "apply": "pydamon._cli.policies:apply",
     "status": "pydamon._cli.policies:status",
     "export": "pydamon._cli.export:export",

@@ -6,6 +6,7 @@ other packages, because help must not wait for those imports; a test compares th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +16,7 @@ import click
 from pydamon._cli.command import (
     Args,
     Choice,
+    Parsed,
     address_range,
     argument,
     duration,
@@ -23,6 +25,7 @@ from pydamon._cli.command import (
     percent,
 )
 from pydamon._data.formats import FORMATS
+from pydamon._model.errors import UsageError
 from pydamon._observe.probes import PLACES
 
 if TYPE_CHECKING:
@@ -44,6 +47,7 @@ __all__ = [
     "force_option",
     "idle_option",
     "json_option",
+    "max_refaults_option",
     "monitoring_options",
     "no_children_option",
     "options_from",
@@ -116,6 +120,28 @@ def idle_option(default: str) -> Callable[[F], F]:
         metavar="D",
         help=f"memory is idle after this time without an access (default: {default})",
     )
+
+
+def _refaults(text: str) -> float:
+    """Pages a second of text such as `10/s` and `600/min`; a bare number is pages a second."""
+    digits, slash, unit = text.partition("/")
+    per_s = {"s": 1, "min": 60, "h": 3600}.get(unit.strip()) if slash else 1
+    try:
+        rate = float(digits)
+    except ValueError:
+        rate = -1.0
+    if per_s is None or not 0 <= rate < math.inf:
+        raise UsageError(f"not a rate of pages: {text!r}", hint="write it like 10/s or 600/min")
+    return rate / per_s
+
+
+max_refaults_option = option(
+    "--max-refaults",
+    type=Parsed(_refaults, "rate"),
+    metavar="N/s",
+    help="tolerate that so many pages a second are used again, as in 10/s or 600/min (default: "
+    "0.2 % of the working set each minute)",
+)
 
 
 monitoring_options = options(

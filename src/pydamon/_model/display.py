@@ -65,8 +65,8 @@ class Drawable(Displayable):
         ----------
         path
             A name that ends in `.png` (needs `pip install 'pydamon[png]'`), `.svg`, or `.html`: one
-            page to zoom into, which needs no network. A file of that name is overwritten, as by
-            Matplotlib's `savefig`.
+            page, which needs no network; that of a heat map is to zoom into. A file of that name is
+            overwritten, as by Matplotlib's `savefig`.
 
         Raises
         ------
@@ -105,7 +105,7 @@ class Drawable(Displayable):
         Returns
         -------
         matplotlib.axes.Axes
-            The axes, with addresses downwards and time to the right. They are labelled like
+            The axes. A heat map has addresses downwards and time to the right, labelled like
             pydamon's own pictures: addresses on the left, names of mappings on the right.
 
         Raises

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,12 @@ from pydamon._model.snapshot import Target
 from pydamon._model.units import format_duration, format_size
 
 if TYPE_CHECKING:
-    from pydamon._data.analysis import HeatMap
+    from pydamon._data.analysis import HeatMap, NeedsCurve, NeedsPoint
 
 __all__ = [
     "PALETTE",
     "UNSEEN",
+    "RateScale",
     "age",
     "bar",
     "colour_index",
@@ -27,7 +29,8 @@ __all__ = [
     "frequency",
     "heatmap_title",
     "mapping_label",
-    "page_rate",
+    "needs_headline",
+    "per_second",
     "percent",
     "printable",
     "rgb",
@@ -152,6 +155,55 @@ def heatmap_title(heatmap: HeatMap) -> str:
     return f"{target_label(heatmap.target)}: {drawn} over {duration(duration_ns)}"
 
 
+def needs_headline(
+    curve: NeedsCurve, point: NeedsPoint | None, tolerated: float, ascii_only: bool = False
+) -> tuple[str, str]:
+    """How much is needed, and why."""
+    resident = size(curve.resident_bytes)
+    if not len(curve.idle_ns):
+        return (
+            f"how much of {resident} it needs is not known",
+            f"watched for {duration(curve.longest_ns)} by looks that tell idle times from "
+            f"{duration(curve.shortest_ns)} on: record for longer",
+        )
+    limit = f"{per_second(tolerated)} a second are tolerated"
+    if point is None:
+        longest = curve.points[-1]
+        return (
+            f"needs all of its {resident}, as far as this recording tells",
+            f"even after {duration(longest.idle_ns)} without use, "
+            f"{per_second(longest.refaults_per_s)} pages a second come back; {limit}",
+        )
+    deviation = ""
+    if point.kept_deviation_bytes:
+        deviation = f" {'+-' if ascii_only else '±'}{size(point.kept_deviation_bytes)}"
+    at_most = "at most " if point.idle_ns == curve.idle_ns[0] else ""
+    return (
+        f"needs {at_most}{size(point.kept_bytes)}{deviation} of {resident}",
+        f"It was in use within {duration(point.idle_ns)}. Without the rest, "
+        f"{per_second(point.refaults_per_s)} pages a second come back; {limit}.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RateScale:
+    """A scale of ratios, from *low* a second at 0 to *top* at 1."""
+
+    low: float
+    top: float
+
+    @classmethod
+    def of(cls, curve: NeedsCurve, tolerated: float) -> Self:
+        """The scale of a curve: from below the tolerated rate on, three decades at least."""
+        top = max(float(curve.refaults_per_s.max(initial=0.0)), tolerated, 1e-3)
+        return cls(max(min(tolerated / 10, top / 1000), top / 10**6), top)
+
+    def heights(self, rates: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Where rates stand on the scale; 0 for those that are below it."""
+        heights: NDArray[np.float64] = np.log(np.maximum(rates, self.low) / self.low)
+        return heights / math.log(self.top / self.low)
+
+
 def percent(share: float) -> str:
     """A share of 1 in percent, small shares with two digits."""
     value = share * 100
@@ -169,9 +221,11 @@ def frequency(hz: float, error: float = math.nan, ascii_only: bool = False) -> s
     return f"{_number(hz)}Hz {'+-' if ascii_only else '±'}{_number(error)}"
 
 
-def page_rate(pages_per_s: float) -> str:
-    """How many pages a second come back."""
-    return f"{_number(pages_per_s)} pages/s"
+def per_second(rate: float, error: float = 0.0, ascii_only: bool = False) -> str:
+    """A number of events a second, and the standard deviation if there is one: `120 ±8`."""
+    if not error:
+        return _number(rate)
+    return f"{_number(rate)} {'+-' if ascii_only else '±'}{_number(error)}"
 
 
 def _number(value: float) -> str:

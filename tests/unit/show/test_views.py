@@ -26,6 +26,7 @@ from pydamon._objects import Buffer, ObjectReport, ObjectUse
 from pydamon._show.notebook import CellUse
 from pydamon._show.results import VIEWS, html_of, mime_bundle, view_of
 from pydamon.analysis import CpuSample
+from tests.ages import comb
 from tests.recordings import MIB, busy, record, snapshot, target
 
 NO_RESULTS = (Iterator, np.ndarray, str, analysis.Query)
@@ -53,6 +54,7 @@ def results(directory: Path) -> Iterator[Displayable]:
     assert isinstance(footprints[0], Displayable)
     yield footprints[0]
     yield analysis.idle(recording)
+    yield analysis.needs(Recording.from_snapshots(comb(20, target=APP)))
     yield analysis.distribution(recording)
     yield analysis.mappings(recording)
     yield analysis.regions(recording)

@@ -16,6 +16,7 @@ REPORTS = {
     "wss": "pydamon._cli.reports.wss:wss",
     "footprint": "pydamon._cli.reports.footprint:footprint",
     "idle": "pydamon._cli.reports.idle:idle",
+    "needs": "pydamon._cli.reports.needs:needs",
     "mappings": "pydamon._cli.reports.mappings:mappings",
     "diff": "pydamon._cli.reports.diff:diff",
     "times": "pydamon._cli.reports.times:times",

@@ -17,7 +17,8 @@ __all__ = ["LookSums", "Looks", "Slots", "TargetSums"]
 
 _BATCH = 2048
 _MOST_SLOTS = 1024
-_FIRST_SLOT_NS = 10**9
+_FIRST_SLOT_NS = 3600 * 10**9 // 2**12
+"""Slots become twice as long again and again: an hour is a number of them all the same."""
 _LATEST_NS = 2**63 - 1
 _EDGES = len(IDLE_EDGES_NS)
 

@@ -185,6 +185,8 @@ def _edges(sums: TargetSums) -> _Edges:
     pages = resident / PAGE_SIZE
     looks_per_s = sums.looks * 1e9 / time_ns
     returned_share = np.clip(refaults / max(pages * looks_per_s, 1e-9), 0, 1)
+    # A page that returns after T comes back at most once in T.
+    most = np.clip(1e9 / max(looks_per_s, 1e-9) / IDLE_EDGES_NS, returned_share, 1)
     return _Edges(
         sums.time_ns,
         resident,
@@ -192,7 +194,7 @@ def _edges(sums: TargetSums) -> _Edges:
         kept_share * resident,
         refaults,
         variance * kept_share * (1 - kept_share) * resident**2,
-        variance * returned_share * (1 - returned_share) * (pages * looks_per_s) ** 2,
+        variance * returned_share * (most - returned_share) * (pages * looks_per_s) ** 2,
     )
 
 
@@ -218,8 +220,9 @@ def _together(targets: list[_Edges], watched_ns: int) -> _Edges:
 
 
 def _curve(target: Target | None, edges: _Edges, shortest_ns: int) -> NeedsCurve:
-    known = np.clip(IDLE_EDGES_NS, shortest_ns, edges.longest_ns) == IDLE_EDGES_NS
-    idle_ns, kept = IDLE_EDGES_NS[known], edges.kept_bytes[known]
+    times_ns = IDLE_EDGES_NS
+    known = (times_ns >= shortest_ns) & (times_ns <= edges.longest_ns)
+    idle_ns, kept = times_ns[known], edges.kept_bytes[known]
     return NeedsCurve(
         target,
         round(edges.resident_bytes),

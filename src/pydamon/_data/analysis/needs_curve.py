@@ -176,6 +176,22 @@ class NeedsCurve:
             raise UsageError("a tolerated rate is not negative")
         return next((p for p in self._points() if p.refaults_per_s <= tolerated), None)
 
+    def fit(self, size_bytes: int) -> NeedsPoint | None:
+        """The point with the fewest pages that come back, of those that keep at most so much.
+
+        Parameters
+        ----------
+        size_bytes
+            How much memory there is.
+
+        Returns
+        -------
+        NeedsPoint or None
+            The point with the longest idle time that fits; `None` if none does.
+        """
+        fitting = [point for point in self._points() if point.kept_bytes <= size_bytes]
+        return fitting[-1] if fitting else None
+
 
 class Periods(NamedTuple):
     """Parts of a recording: all targets together, by idle time; NaN where nothing is known."""

@@ -1,43 +1,66 @@
-"""Heat maps as picture files, and in Matplotlib axes.
+"""Results as picture files, and in Matplotlib axes.
 
-A new kind of file takes a function in a module here, and a line in `PICTURES`.
+A new kind of picture takes a module here with a function for each suffix, and a line in `PICTURES`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from pydamon._data.analysis import HeatMap
 from pydamon._data.formats.output import replacing
+from pydamon._model.display import Drawable
 from pydamon._model.errors import UsageError
-from pydamon._show.pictures.draw import plot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["PICTURES", "picture_of", "plot", "save"]
 
 PICTURES = {
-    ".html": "page:heatmap_page",
-    ".png": "draw:heatmap_png",
-    ".svg": "draw:heatmap_svg",
+    "HeatMap": {
+        ".html": "page:heatmap_page",
+        ".png": "draw:heatmap_png",
+        ".svg": "draw:heatmap_svg",
+        "axes": "draw:plot",
+    },
+    "Needs": {
+        ".html": "needs:needs_html",
+        ".png": "needs:needs_png",
+        ".svg": "needs:needs_svg",
+        "axes": "needs:plot_needs",
+    },
 }
-"""What draws a heat map for each suffix: module and function, imported when it is needed."""
+"""What draws each class of results, for each suffix and in Matplotlib's axes: module and function,
+imported when it is needed."""
 
 
-def picture_of(heatmap: HeatMap, suffix: str) -> bytes:
-    """A heat map as a file with that suffix; raises `UsageError` for another one."""
-    if suffix not in PICTURES:
+def picture_of(result: Drawable, suffix: str, **options: Any) -> bytes:
+    """A result as a file with that suffix; raises `UsageError` for another one."""
+    suffixes = [name for name in PICTURES[type(result).__name__] if name.startswith(".")]
+    if suffix not in suffixes:
         raise UsageError(
-            f"no picture has the suffix {suffix!r}", hint=f"name one of {', '.join(PICTURES)}"
+            f"no picture has the suffix {suffix!r}", hint=f"name one of {', '.join(suffixes)}"
         )
-    module, _, name = PICTURES[suffix].partition(":")
-    draw: Callable[[HeatMap], bytes] = getattr(import_module(f"{__name__}.{module}"), name)
-    return draw(heatmap)
+    picture: bytes = _drawing(result, suffix)(result, **options)
+    return picture
 
 
-def save(heatmap: HeatMap, path: str | Path) -> None:
+def save(result: Drawable, path: str | Path) -> None:
     """Write a picture, over a file of that name; it appears when it is complete."""
     path = Path(path)
-    picture = picture_of(heatmap, path.suffix.lower())
+    picture = picture_of(result, path.suffix.lower())
     with replacing(path, force=True) as file:
         file.write(picture)
+
+
+def plot(result: Drawable, ax: Axes | None = None) -> Axes:
+    """Draw into *ax*, or a new figure; raises `UsageError` without Matplotlib."""
+    axes: Axes = _drawing(result, "axes")(result, ax)
+    return axes
+
+
+def _drawing(result: Drawable, kind: str) -> Any:
+    module, _, name = PICTURES[type(result).__name__][kind].partition(":")
+    return getattr(import_module(f"{__name__}.{module}"), name)

@@ -33,7 +33,16 @@ from pydamon._show.text import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Label", "Picture", "heatmap_png", "heatmap_svg", "labelled_rows", "picture", "plot"]
+__all__ = [
+    "Anchor",
+    "Label",
+    "Picture",
+    "heatmap_png",
+    "heatmap_svg",
+    "labelled_rows",
+    "picture",
+    "plot",
+]
 
 Anchor: TypeAlias = Literal["start", "middle", "end"]
 

@@ -15,7 +15,7 @@ from pydamon._data.analysis.needs_curve import NeedsCurve
 from pydamon._model.runs import Runs
 from pydamon._show.frames.figures import AGE_LABELS, basis, figures, line
 from pydamon._show.frames.series import AgeSeries
-from pydamon._show.text import duration, page_rate, size
+from pydamon._show.text import duration, per_second, size
 
 __all__ = ["STYLE", "memory_section"]
 
@@ -54,7 +54,7 @@ def memory_section(series: AgeSeries, needs: NeedsCurve | None) -> str:
         note=escape(note),
         curve_label=escape(f"Memory kept, against pages a second that come back: {words}"),
         curve=_curve(needs, top) if needs else "",
-        rates="".join(f"<span>{page_rate(rate)}</span>" for rate in _decades(needs)),
+        rates="".join(f"<span>{_page_rate(rate)}</span>" for rate in _decades(needs)),
         words=escape(words),
         tables=_age_table(series) + (_needs_table(needs) if needs else ""),
     )
@@ -85,6 +85,10 @@ _SECTION = """<section aria-label="Memory by age">
 </div>
 <details><summary>As tables</summary>{tables}</details>
 </section>"""
+
+
+def _page_rate(pages_per_s: float) -> str:
+    return f"{per_second(pages_per_s)} pages/s"
 
 
 def _clock(time_ns: float) -> str:
@@ -192,16 +196,16 @@ def _needs_in_words(needs: NeedsCurve | None, series: AgeSeries) -> str:
         return "not known: nobody looked at single pages"
     if needs is None:
         return "not known: pages have to be watched for longer"
-    point, tolerated = needs.point(), f"(tolerated: {page_rate(needs.tolerated_per_s)}, dotted)"
+    point, tolerated = needs.point(), f"(tolerated: {_page_rate(needs.tolerated_per_s)}, dotted)"
     if point is None:
         last = needs.points[-1]
         return (
             f"more than {size(last.kept_bytes)}: of what was idle for {duration(last.idle_ns)}, "
-            f"{page_rate(last.refaults_per_s)} come back {tolerated}"
+            f"{_page_rate(last.refaults_per_s)} come back {tolerated}"
         )
     return (
         f"{size(point.kept_bytes)} hold what was used within {duration(point.idle_ns)}; "
-        f"of the rest, {page_rate(point.refaults_per_s)} come back {tolerated}"
+        f"of the rest, {_page_rate(point.refaults_per_s)} come back {tolerated}"
     )
 
 
@@ -216,7 +220,7 @@ def _age_table(series: AgeSeries) -> str:
 
 def _needs_table(needs: NeedsCurve) -> str:
     rows = [
-        (duration(point.idle_ns), size(point.kept_bytes), page_rate(point.refaults_per_s))
+        (duration(point.idle_ns), size(point.kept_bytes), _page_rate(point.refaults_per_s))
         for point in map(needs.points.__getitem__, _spread(len(needs.points)))
     ]
     return _table("Memory needed", ("kept: used within", "memory", "come back"), rows)

@@ -25,6 +25,7 @@ VIEWS = {
     "Idle": "mappings:IdleView",
     "KernelScheme": "schemes:AppliedSchemeView",
     "Mappings": "mappings:MappingsView",
+    "Needs": "needs:NeedsView",
     "ObjectReport": "mappings:ObjectsView",
     "Profile": "matches:ProfileView",
     "Recording": "recording:RecordingView",

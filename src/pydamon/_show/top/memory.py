@@ -17,7 +17,7 @@ from pydamon._data.analysis.needs_curve import NeedsCurve
 from pydamon._model.snapshot import Target
 from pydamon._show.frames import Frame
 from pydamon._show.frames.figures import AGE_COLOURS, AGE_LABELS_SHORT
-from pydamon._show.text import frequency, shortened, size
+from pydamon._show.text import per_second, shortened, size
 from pydamon._show.top.panels import BOLD, DIM, LEFT, PLAIN, Panel, right_width
 
 __all__ = ["MemoryPanel", "MemoryShown", "memory_lines"]
@@ -177,7 +177,7 @@ def _curve(needs: NeedsCurve | None, height: int) -> list[str]:
         return []
     step = max(1, -(-len(needs.points) // room))
     rows = [
-        f" {size(point.kept_bytes):>9} {frequency(point.refaults_per_s)[:-2]:>9}"
+        f" {size(point.kept_bytes):>9} {per_second(point.refaults_per_s):>9}"
         for point in needs.points[::-step]
     ]
     return ["", _CURVE_TITLE, *rows]
