@@ -41,6 +41,12 @@ def bucket_of(idle_ns: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.searchsorted(IDLE_EDGES_NS, idle_ns, side="right")
 
 
+def bucket_bounds_ns(bucket: int) -> tuple[int, int]:
+    """Between which idle times a bucket lies; the last one has no end."""
+    bounds = [0, *IDLE_EDGES_NS.tolist(), 2**63 - 1]
+    return bounds[bucket], bounds[bucket + 1]
+
+
 def share_beyond(idle_ns: int) -> NDArray[np.float64]:
     """Which part of each bucket has been idle for at least so long: shape (`BUCKETS`,).
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon._data.analysis.cold_sums import ColdSums, MappingKeys
 from pydamon._data.analysis.folding import classes_of, fold_with_outline, region_weights
 from pydamon._data.analysis.idle import IDLE_AGES_NS
 from pydamon._data.analysis.where import RegionColumns
@@ -18,7 +19,8 @@ from pydamon._data.recording import AnyRecording, Recording
 from pydamon._data.recording.coverage import TargetNumbers
 from pydamon._model.display import Displayable
 from pydamon._model.errors import UsageError
-from pydamon._model.runs import Runs
+from pydamon._model.page_ages import IDLE_EDGES_NS
+from pydamon._model.runs import Runs, unique
 
 __all__ = ["By", "Distribution", "distribution"]
 
@@ -40,13 +42,16 @@ _DURATIONS = ("age", "idle")
 _WITHOUT_END = ("age", "idle", "size")
 """These have only as many classes as there are values for."""
 _QUANTILE_BITS = 12
+_PAGE_AGES = unique(np.append(np.array(IDLE_AGES_NS, np.int64), IDLE_EDGES_NS))
+"""The ages at which bytes by the ages of pages are counted."""
 
 
 @dataclass(frozen=True)
 class Distribution(Displayable):
     """Bytes in classes of access rate, age, idle time, temperature or size: see `distribution`.
 
-    Bytes are means over the time that was recorded, of resident memory where that is known.
+    Bytes are means over the time that was recorded, of resident memory where that is known. Those
+    by idle time come from the ages of pages where the recording has any: see `mappings`.
 
     Attributes
     ----------
@@ -142,11 +147,16 @@ class _ClassSums:
         self._unknown = dict.fromkeys(("unseen", "unobservable", "undated"), 0.0)
         self._quantiles = _Quantiles()
         self._numbers = TargetNumbers()
+        self._cold = ColdSums(_PAGE_AGES)
 
     def add(self, chunk: Recording) -> None:
         columns, weight = RegionColumns(chunk), region_weights(chunk)
-        self._numbers.per_target(chunk)
-        classes = classes_of(chunk).over(len(self._numbers))
+        own = classes_of(chunk)
+        if self._by == "idle":
+            self._cold.add(MappingKeys.of(chunk, self._numbers), weight, own, own.once())
+        else:
+            self._numbers.per_target(chunk)
+        classes = own.over(len(self._numbers))
         values = columns.values(self._by)
         if self._by == "size":
             self._count(values, classes.total * weight, weight)
@@ -183,7 +193,19 @@ class _ClassSums:
         has_bytes = amount > 0
         self._quantiles.add(values[has_bytes], amount[has_bytes])
 
+    def _count_pages(self) -> None:
+        """Let the ages of pages say how many bytes were idle for how long."""
+        cold = self._cold.rows(int(len(self._numbers) > 1)).sum(axis=0)[1:]
+        place = np.searchsorted(_PAGE_AGES, self._low[1:])
+        self._sums[0, 1:] = np.add.reduceat(cold, place)
+        self._unknown["undated"] = 0.0
+        values, amount = np.append(0, _PAGE_AGES), np.append(self._sums[0, 0], cold)
+        self._quantiles = _Quantiles()
+        self._quantiles.add(values[amount > 0], amount[amount > 0])
+
     def distribution(self, recorded_ns: float) -> Distribution:
+        if self._cold.has_pages:
+            self._count_pages()
         size_bytes, regions = self._sums / recorded_ns
         class_count = len(self._low)
         if self._by in _WITHOUT_END:

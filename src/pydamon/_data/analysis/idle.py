@@ -7,16 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon._data.analysis.cold_sums import ColdSums, MappingKeys
 from pydamon._data.analysis.folding import (
     LatestSnapshots,
     classes_of,
     fold_with_outline,
     region_weights,
 )
+from pydamon._data.analysis.last_looks import LastLooks
 from pydamon._data.recording import AnyRecording, Recording
 from pydamon._data.recording.coverage import TargetNumbers
 from pydamon._model.display import Displayable
 from pydamon._model.errors import UsageError
+from pydamon._model.page_ages import bucket_bounds_ns
 
 __all__ = ["IDLE_AGES_NS", "Idle", "idle"]
 
@@ -76,7 +79,8 @@ class Idle(Displayable):
 def idle(recording: AnyRecording, ages_ns: tuple[int, ...] = IDLE_AGES_NS) -> Idle:
     """Compute how much memory has not been accessed for how long.
 
-    Unobservable memory, and memory that no probe has looked at yet, is not idle.
+    Unobservable memory, and memory that no probe has looked at yet, is not idle. Bytes are those of
+    pages where the recording has ages of pages, and otherwise those of regions.
 
     Parameters
     ----------
@@ -98,6 +102,11 @@ def idle(recording: AnyRecording, ages_ns: tuple[int, ...] = IDLE_AGES_NS) -> Id
     RecordingError
         If there are no snapshots.
 
+    Notes
+    -----
+    Only some windows have ages of pages. In the last snapshot, those of the last look hold if that
+    was within a minute or so. For means see `mappings`.
+
     Examples
     --------
     >>> import pydamon
@@ -112,48 +121,69 @@ def idle(recording: AnyRecording, ages_ns: tuple[int, ...] = IDLE_AGES_NS) -> Id
     if any(age < 0 for age in ages_ns):
         raise UsageError("an age is not negative")
     ages = np.array(sorted(set(ages_ns)), np.int64)
-    every, latest = _IdleSums(ages), LatestSnapshots(2, recording)
-    outline = fold_with_outline(recording, every, latest)
-    last = _IdleSums(ages, weighted=False)
-    last.add(latest.recording(latest.last_whole))
+    every, latest, looks = _IdleSums(ages), LatestSnapshots(2, recording), LastLooks()
+    outline = fold_with_outline(recording, every, latest, looks)
+    last = latest.recording(latest.last_whole)
+    own = looks.carried_to(last.snapshot(0)).classes if looks else classes_of(last)
+    classes = own.over(len(last.targets))
     return Idle(
         ages,
-        last.at_least().round().astype(np.int64),
+        np.array([classes.idle(age_ns).sum() for age_ns in ages.tolist()], np.int64),
         every.at_least() / outline.recorded_ns,
-        int(last.sums["total"]),
-        every.sums["total"] / outline.recorded_ns,
-        every.longest_ns,
-        int(last.sums["unseen"]),
-        int(last.sums["undated"]),
-        int(last.sums["assumed"]),
+        int(classes.total.sum()),
+        every.total / outline.recorded_ns,
+        every.longest_ns(outline.duration_ns),
+        int(classes.unseen.sum()),
+        int(classes.undated.sum()),
+        int(classes.assumed.sum()),
     )
 
 
 class _IdleSums:
-    """Sums of bytes by idle time: times ns if they are *weighted*."""
+    """Sums of bytes by idle time, times ns."""
 
-    def __init__(self, ages_ns: NDArray[np.int64], *, weighted: bool = True) -> None:
+    def __init__(self, ages_ns: NDArray[np.int64]) -> None:
         self._ages_ns = ages_ns
-        self._weighted = weighted
         self._numbers = TargetNumbers()
         self._reached = np.zeros(len(ages_ns) + 1)
-        """Cold bytes by how many of the ages they have reached."""
-        self.sums = dict.fromkeys(("total", "unseen", "assumed", "undated"), 0.0)
-        self.longest_ns = 0
+        """Cold bytes by how many of the ages they have reached, by the ages of regions."""
+        self._cold = ColdSums(ages_ns)
+        self._longest_ns = 0
+        self._oldest_bucket = 0
+        self.total = 0.0
 
     def add(self, chunk: Recording) -> None:
-        self._numbers.per_target(chunk)
-        classes = classes_of(chunk).over(len(self._numbers))
-        weight = region_weights(chunk) if self._weighted else 1.0
-        for name in self.sums:
-            self.sums[name] += float((getattr(classes, name) * weight).sum())
-        parts = classes.cold_parts(self._ages_ns)
-        amount = parts.size_bytes * np.broadcast_to(weight, len(classes.cold))[parts.region]
-        self._reached += np.bincount(parts.reached, amount, len(self._reached))
+        keys = MappingKeys.of(chunk, self._numbers)
+        own = classes_of(chunk)
+        once = own.once()
+        classes = once if len(self._numbers) > 1 else own
+        weight = region_weights(chunk)
+        self.total += float((classes.total * weight).sum())
+        self._cold.add(keys, weight, own, once)
         longest_ns = int(classes.idle_ns[classes.cold > 0].max(initial=0))
-        self.longest_ns = max(self.longest_ns, longest_ns)
+        self._longest_ns = max(self._longest_ns, longest_ns)
+        if classes.cold_ages is not None:
+            oldest = int(classes.cold_ages.bucket.max(initial=0))
+            self._oldest_bucket = max(self._oldest_bucket, oldest)
+        if not self._cold.has_pages:
+            parts = classes.cold_parts(self._ages_ns)
+            amount = parts.size_bytes * weight
+            self._reached += np.bincount(parts.reached, amount, len(self._reached))
 
     def at_least(self) -> NDArray[np.float64]:
         """Bytes that have been idle for each of the ages or longer: shape (ages,)."""
-        at_least: NDArray[np.float64] = self._reached[:0:-1].cumsum()[::-1]
+        reached = self._reached
+        if self._cold.has_pages:
+            reached = self._cold.rows(int(len(self._numbers) > 1)).sum(axis=0)
+        at_least: NDArray[np.float64] = reached[:0:-1].cumsum()[::-1]
         return at_least
+
+    def longest_ns(self, duration_ns: int) -> int:
+        """The longest idle time in a recording that takes so long.
+
+        Ages of pages are known by bucket: the longest is at most the upper end of the last one.
+        """
+        if not self._cold.has_pages:
+            return self._longest_ns
+        lower_ns, upper_ns = bucket_bounds_ns(self._oldest_bucket)
+        return max(self._longest_ns, min(upper_ns, max(lower_ns, duration_ns)))

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon._data.analysis.cold_sums import ColdSums, MappingKeys, add_rows
 from pydamon._data.analysis.folding import (
     Outline,
     classes_of,
@@ -43,7 +44,7 @@ class Bytes:
     cold : float
         Bytes that were not accessed.
     idle : float
-        The part of `cold` that had not been accessed for `Summary.idle_ns`.
+        The part of `cold` that had not been accessed for `Summary.idle_ns`: see `mappings`.
     unobservable : float
         Bytes that the probe could not watch.
     unseen : float
@@ -149,6 +150,13 @@ def mappings(recording: AnyRecording, idle_ns: int | None = None) -> Mappings:
     RecordingError
         If there are no snapshots.
 
+    Notes
+    -----
+    Idle bytes are those of pages where the recording has ages of pages. Only some windows have:
+    the cold bytes of a mapping in all windows have the ages that its cold bytes have in these. A
+    mapping whose pages were never looked at, as in recordings of earlier versions, is idle for as
+    long as its regions.
+
     Examples
     --------
     >>> import pydamon
@@ -176,36 +184,27 @@ class MappingSums:
         self._numbers = TargetNumbers()
         self._sums: dict[tuple[int, str], NDArray[np.float64]] = {}
         """By target number and name: a row for the target itself, and one for sums over targets."""
+        self._cold = ColdSums(np.array(self._ages_ns, np.int64))
 
     def add(self, chunk: Recording) -> None:
-        names = chunk.names("mapping")
-        key = self._numbers.per_region(chunk).astype(np.int64) * len(names)
-        keys, place = np.unique(key + chunk.codes("mapping"), return_inverse=True)
+        keys = MappingKeys.of(chunk, self._numbers)
         own = classes_of(chunk)
         once = own.once()
-        own_sums = self._table(chunk, own, place, len(keys))
-        once_sums = own_sums if once is own else self._table(chunk, once, place, len(keys))
-        sums = np.stack([own_sums, once_sums], axis=1)
-        for number, rows in zip(keys.tolist(), sums, strict=True):
-            target, code = divmod(number, len(names))
-            known = self._sums.get((target, names[code]))
-            self._sums[target, names[code]] = rows if known is None else known + rows
+        own_sums = self._table(chunk, own, keys)
+        once_sums = own_sums if once is own else self._table(chunk, once, keys)
+        add_rows(self._sums, keys, np.stack([own_sums, once_sums], axis=1))
+        self._cold.add(keys, region_weights(chunk), own, once)
 
     def _table(
-        self, chunk: Recording, classes: RegionClasses, place: NDArray[np.intp], count: int
+        self, chunk: Recording, classes: RegionClasses, keys: MappingKeys
     ) -> NDArray[np.float64]:
-        """Sums over the regions of each mapping, times ns: shape (count, columns)."""
+        """Sums over the regions of each mapping, times ns: shape (mappings, columns)."""
         weight = region_weights(chunk)
         rate = chunk.access_share
         size = chunk.column("end") - chunk.column("start")
         columns = [size if name == "monitored" else getattr(classes, name) for name in _COLUMNS]
         columns.append(classes.total * rate)
-        sums = [np.bincount(place, column * weight, count) for column in columns]
-        ages = len(self._ages_ns) + 1
-        parts = classes.cold_parts(np.array(self._ages_ns))
-        cells = place[parts.region] * ages + parts.reached
-        cold = np.bincount(cells, parts.size_bytes * weight[parts.region], count * ages)
-        return np.column_stack([*sums, cold.reshape(count, ages)])
+        return np.column_stack([keys.sums(column * weight) for column in columns])
 
     def default_idle_ns(self, outline: Outline) -> int:
         """The longest duration of which the recording is at least twice as long."""
@@ -215,10 +214,7 @@ class MappingSums:
     def mappings(self, outline: Outline, idle_ns: int) -> Mappings:
         """The mean of each mapping, from the most hot bytes to the fewest."""
         targets = self._numbers.targets
-        width = _FIXED + len(self._ages_ns) + 1
-        # A filter may have left no mapping at all.
-        rows = np.array([rows[0] for rows in self._sums.values()]).reshape(-1, width)
-        sizes, rates = self._means(rows, outline, idle_ns)
+        sizes, rates = self._means(self._rows(0), outline, idle_ns)
         every = [
             MappingHeat(targets[number], name, size, rate)
             for (number, name), size, rate in zip(self._sums, sizes, rates, strict=True)
@@ -228,11 +224,16 @@ class MappingSums:
 
     def together(self, outline: Outline, idle_ns: int) -> Bytes:
         """The means of all mappings; memory that targets share counts once."""
-        row = 1 if len(self._numbers) > 1 else 0
-        nothing = np.zeros(_FIXED + len(self._ages_ns) + 1)
-        every = sum((rows[row] for rows in self._sums.values()), start=nothing)
+        rows = self._rows(1 if len(self._numbers) > 1 else 0)
+        every = sum(rows, start=np.zeros(rows.shape[1]))
         sizes, _ = self._means(every[None], outline, idle_ns)
         return sizes[0]
+
+    def _rows(self, which: int) -> NDArray[np.float64]:
+        """A row for each mapping: of the targets themselves (0), or for sums over targets (1)."""
+        # A filter may have left no mapping at all.
+        sums = np.array([rows[which] for rows in self._sums.values()]).reshape(-1, _FIXED)
+        return np.column_stack([sums, self._cold.rows(which)])
 
     def _means(
         self, sums: NDArray[np.float64], outline: Outline, idle_ns: int
