@@ -107,6 +107,25 @@ def test_memory_that_comes_and_goes_between_looks() -> None:
     assert len(second.targets) == 1
 
 
+@pytest.mark.parametrize("replayed", [False, True])
+def test_old_looks_say_less_than_regions(tmp_path: Path, replayed: bool) -> None:
+    """As in reports: what a look says holds for a minute."""
+    taken = [looked(0), *map(plain, range(1, 800))]
+    history = History(frame_ns=100 * MS, recent=800)
+    for each in taken:
+        history.add(each)
+    if replayed:
+        history = History.of(record(tmp_path / "r.damon", taken), most=800)
+    shares = [frame.ages.followed_share[0] for frame in history.frames()]
+    assert shares == [1.0] * 601 + [0.0] * 199
+    idle = SUMS.index("idle")
+    assert history.frames()[-1].sums[:, idle] == pytest.approx(frame_of(taken[-1:]).sums[:, idle])
+    frame = fold(history.frames())
+    assert History.of(record(tmp_path / "r.damon", taken), most=1).frames()[
+        0
+    ].ages.sizes == pytest.approx(frame.ages.sizes)
+
+
 def test_a_process_with_the_same_pid_is_another_one() -> None:
     history = History(frame_ns=100 * MS)
     other = target(7, "new", (16 * MIB, 24 * MIB, "rw-p", "[heap]"))

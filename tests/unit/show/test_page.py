@@ -260,7 +260,7 @@ def test_memory_by_age_is_the_first_picture(tmp_path: Path) -> None:
     assert 'aria-label="Resident memory by time since its last use, at the end: 16 MiB' in page
     assert 'aria-label="Memory kept, against pages a second that come back:' in page
     assert page.count('class="age age') == 4, "no memory is of unknown age, or 10 min old"
-    assert "hold what was used within" in page
+    assert "It was in use within" in page
     for words in ('<th scope="col">idle 10 s to 1 min</th>', "Memory needed</caption>"):
         assert words in page
     assert "by regions" not in page

@@ -543,7 +543,7 @@ def test_memory_by_age_is_the_first_picture(tab: Tab, name: str) -> None:
         )
         assert "16 MiB resident" in label
         assert tab.evaluate("document.getElementById('needs').getAttribute('role')") == "img"
-        assert "hold what was used within" in page.text("#needs-words")
+        assert "It was in use within" in page.text("#needs-words")
         assert tab.evaluate("document.querySelector('#needs path.curve').getBBox().width") > 10
         assert page.text("#basis") == ""
         # The curve and the areas have one scale: memory upwards.

@@ -16,7 +16,7 @@ from pydamon._model.classify import RegionClasses, joined_classes
 from pydamon._model.mappings import MappingTable
 from pydamon._model.runs import Runs, running_total
 from pydamon._model.snapshot import Snapshot, Target
-from pydamon._show.frames.ages import AgeSplit, HeldAges, WindowAges
+from pydamon._show.frames.ages import AgeSplit, HeldAges, Looks, WindowAges, Windows
 from pydamon._show.frames.frame import IDLE_NS, SUMS, Frame, Timing
 from pydamon._show.frames.spans import RateSpans, union
 
@@ -27,8 +27,8 @@ __all__ = ["frame_of", "frames_of"]
 class _Regions:
     """The regions of several windows, one behind the other.
 
-    `window_ns` has an entry a window, whose regions begin at its entry of `offsets`; `target` and
-    `name` are indices.
+    `window_ns` and `end_ns` have an entry a window, whose regions begin at its entry of `offsets`;
+    `target` and `name` are indices.
     """
 
     window_ns: NDArray[np.int64]
@@ -39,7 +39,8 @@ class _Regions:
     end: NDArray[np.int64]
     rate: NDArray[np.float64]
     classes: RegionClasses
-    followed_share: NDArray[np.float64]
+    looks: Looks
+    end_ns: NDArray[np.int64]
 
 
 def frame_of(
@@ -100,7 +101,8 @@ def frame_of(
             end,
             np.concatenate([s.access_share for s in snapshots]),
             joined_classes([s.classes for s in snapshots]),
-            np.repeat([_followed_share(s) for s in snapshots], lengths),
+            Looks.in_snapshots(snapshots),
+            np.array([s.end_ns for s in snapshots], np.int64),
         ),
         held or HeldAges(),
     )
@@ -170,7 +172,8 @@ class _RecordedRegions:
         self._target = np.repeat(recording.target_indices, np.diff(recording.target_offsets))
         self._classes = classes_of(recording)
         self._offsets = recording.snapshot_offsets
-        self._followed_share = recording.column("followed_share").astype(np.float64)
+        self._looks = Looks.in_recording(recording)
+        self._end_ns = recording.per_snapshot("end_ns")
 
     def __call__(
         self, first: int, beyond: int, window_ns: NDArray[np.int64]
@@ -189,7 +192,8 @@ class _RecordedRegions:
             self._end[rows],
             self._rate[rows],
             self._classes.rows(rows),
-            self._followed_share[rows],
+            self._looks.rows(rows),
+            self._end_ns[first:beyond],
         )
         targets = tuple(self._targets[number] for number in numbers.tolist())
         return targets, tuple(self._names[code] for code in codes.tolist()), regions
@@ -246,7 +250,7 @@ def _frame(
 class _WindowAges(NamedTuple):
     """The ages in the windows of a frame, and how long each of these windows is."""
 
-    windows: WindowAges
+    ages: WindowAges
     window_ns: NDArray[np.float64]
     all_ns: float
 
@@ -256,24 +260,25 @@ class _WindowAges(NamedTuple):
         number = np.repeat(np.arange(len(regions.window_ns)), np.diff(regions.offsets))
         pairs, window = np.unique(number * targets + regions.target, return_inverse=True)
         number, target = np.divmod(pairs, max(1, targets))
-        ages = WindowAges.of(target, window, regions.classes, regions.followed_share)
+        windows = Windows(target, regions.end_ns[number])
+        ages = WindowAges.of(windows, window, regions.classes, regions.looks)
         return cls(ages, regions.window_ns[number].astype(float), float(regions.window_ns.sum()))
 
     def split(self, targets: Sequence[Target], held: HeldAges) -> AgeSplit:
         """The mean split of each target, over all windows of the frame."""
-        windows = held.split([target.key for target in targets], self.windows)
+        windows = held.split([target.key for target in targets], self.ages)
+        number = self.ages.windows.target
         sizes = np.zeros((len(targets), windows.sizes.shape[1]))
-        np.add.at(sizes, self.windows.target, windows.sizes * self.window_ns[:, None] / self.all_ns)
+        np.add.at(sizes, number, windows.sizes * self.window_ns[:, None] / self.all_ns)
         followed_share = np.zeros(len(targets))
-        followed_share[self.windows.target] = windows.followed_share
+        followed_share[number] = windows.followed_share
         return AgeSplit(sizes, followed_share)
 
     def looked_ns(self, targets: int) -> NDArray[np.float64]:
         """How long the windows of each target are in which somebody looked at its pages."""
-        looked_ns = np.where(self.windows.followed_share > 0, self.window_ns, 0.0)
-        sums: NDArray[np.float64] = np.bincount(self.windows.target, looked_ns, targets).astype(
-            np.float64
-        )
+        looked_ns = np.where(self.ages.followed_share > 0, self.window_ns, 0.0)
+        sums = np.zeros(targets)
+        np.add.at(sums, self.ages.windows.target, looked_ns)
         return sums
 
 
@@ -307,10 +312,6 @@ def _put_idle_pages(
 
 
 _IDLE, _TOTAL = SUMS.index("idle"), SUMS.index("total")
-
-
-def _followed_share(snapshot: Snapshot) -> float:
-    return snapshot.page_ages.followed_share if snapshot.page_ages else 0.0
 
 
 def _tables(snapshots: Sequence[Snapshot]) -> tuple[list[Target], NDArray[np.int64]]:

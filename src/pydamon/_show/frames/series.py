@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydamon._data.analysis.folding import classes_of
 from pydamon._data.recording import Recording
 from pydamon._data.recording.coverage import TargetNumbers
-from pydamon._show.frames.ages import AgeSplit, HeldAges, WindowAges
+from pydamon._show.frames.ages import AgeSplit, HeldAges, Looks, WindowAges, Windows
 
 __all__ = ["AgeSeries", "AgeSeriesFold"]
 
@@ -67,8 +67,8 @@ class AgeSeriesFold:
         keys, target = np.unique(of_target, return_inverse=True)
         window = np.repeat(np.arange(len(of_target)), np.diff(chunk.target_offsets))
         classes = classes_of(chunk).over(len(self._numbers))
-        followed_share = chunk.column("followed_share").astype(np.float64)
-        ages = WindowAges.of(target, window, classes, followed_share)
+        windows = Windows(target, chunk.per_target("end_ns"))
+        ages = WindowAges.of(windows, window, classes, Looks.in_recording(chunk))
         split = self._held.split(keys.tolist(), ages)
         heads = chunk.snapshot_heads
         sizes = np.add.reduceat(split.sizes, heads)

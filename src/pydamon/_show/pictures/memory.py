@@ -15,7 +15,7 @@ from pydamon._data.analysis.needs_curve import NeedsCurve
 from pydamon._model.runs import Runs
 from pydamon._show.frames.figures import AGE_LABELS, basis, figures, line
 from pydamon._show.frames.series import AgeSeries
-from pydamon._show.text import duration, per_second, size
+from pydamon._show.text import duration, needs_headline, per_second, size
 
 __all__ = ["STYLE", "memory_section"]
 
@@ -30,12 +30,16 @@ _GAP_NS = 10**9
 
 
 def memory_section(series: AgeSeries, needs: NeedsCurve | None) -> str:
-    """The figures at the end of a recording, areas over time, the needs curve, and tables."""
+    """The figures at the end of a recording, areas over time, the needs curve, and tables.
+
+    *needs* is `None` where nobody looked at pages.
+    """
     told = figures(
         series.split.sizes[-1].tolist(), int(series.end_ns[-1] - series.start_ns[0]), needs
     )
     series = series.thinned(_MOST_POINTS)
-    point = needs.point() if needs else None
+    drawn = needs if needs and len(needs.idle_ns) else None
+    point = drawn.point() if drawn else None
     needed = point.kept_bytes if point else 0
     top = max(float(series.split.sizes.sum(axis=1).max()), needed, 1.0)
     words = _needs_in_words(needs, series)
@@ -53,10 +57,10 @@ def memory_section(series: AgeSeries, needs: NeedsCurve | None) -> str:
         ages=_legend(series.split.sizes[-1]),
         note=escape(note),
         curve_label=escape(f"Memory kept, against pages a second that come back: {words}"),
-        curve=_curve(needs, top) if needs else "",
-        rates="".join(f"<span>{_page_rate(rate)}</span>" for rate in _decades(needs)),
+        curve=_curve(drawn, top) if drawn else "",
+        rates="".join(f"<span>{_page_rate(rate)}</span>" for rate in _decades(drawn)),
         words=escape(words),
-        tables=_age_table(series) + (_needs_table(needs) if needs else ""),
+        tables=_age_table(series) + (_needs_table(drawn) if drawn else ""),
     )
 
 
@@ -80,7 +84,7 @@ _SECTION = """<section aria-label="Memory by age">
 <svg id="needs" role="img" tabindex="0" aria-label="{curve_label}" viewBox="0 0 320 220"
  preserveAspectRatio="none">{curve}</svg>
 <div class="x">{rates}</div></div>
-<p class="note">{words}</p>
+<p class="note">{words} Dot: what is needed. Dotted line: what is tolerated.</p>
 </figure>
 </div>
 <details><summary>As tables</summary>{tables}</details>
@@ -195,18 +199,9 @@ def _needs_in_words(needs: NeedsCurve | None, series: AgeSeries) -> str:
     if not series.split.followed_share.any():
         return "not known: nobody looked at single pages"
     if needs is None:
-        return "not known: pages have to be watched for longer"
-    point, tolerated = needs.point(), f"(tolerated: {_page_rate(needs.tolerated_per_s)}, dotted)"
-    if point is None:
-        last = needs.points[-1]
-        return (
-            f"more than {size(last.kept_bytes)}: of what was idle for {duration(last.idle_ns)}, "
-            f"{_page_rate(last.refaults_per_s)} come back {tolerated}"
-        )
-    return (
-        f"{size(point.kept_bytes)} hold what was used within {duration(point.idle_ns)}; "
-        f"of the rest, {_page_rate(point.refaults_per_s)} come back {tolerated}"
-    )
+        return "not known: nobody looked at pages twice"
+    headline, reason = needs_headline(needs, needs.point(), needs.tolerated_per_s)
+    return f"It {headline}. {reason}"
 
 
 def _age_table(series: AgeSeries) -> str:

@@ -74,7 +74,7 @@ def recording_page(recording: AnyRecording) -> str:
     names = ", ".join(target_label(target) for target in targets[:3])
     more = f" and {len(targets) - 3} more" if len(targets) > 3 else ""
     title = f"Memory of {names}{more}"
-    memory = memory_section(series, curve if curve and len(curve.idle_ns) else None)
+    memory = memory_section(series, curve)
     return _page(drawn, outline.begin_ns, title, ", ".join(about), memory)
 
 

@@ -13,7 +13,7 @@ from pydamon._model.regions import PAGE_SIZE
 from pydamon._model.snapshot import Target
 from pydamon._show.frames import AGE_EDGES_NS, IDLE_NS, SUMS, Frame, FrameSource
 from pydamon._show.frames.figures import AGE_LABELS
-from pydamon._show.text import target_label
+from pydamon._show.text import needs_headline, target_label
 
 __all__ = ["Encoder", "News"]
 
@@ -70,10 +70,11 @@ def _needs_of(source: FrameSource) -> dict[str, Any]:
             "kept": curve.kept_bytes.tolist(),
             "back": [float(f"{rate:.3g}") for rate in curve.refaults_per_s.tolist()],
             "tolerated": curve.tolerated_per_s,
+            "words": "It {}. {}".format(*needs_headline(curve, point, curve.tolerated_per_s)),
             "point": point and [point.idle_ns / 1e6, point.kept_bytes, point.refaults_per_s],
         }
         for curve, point in ((curve, curve.point()) for curve in largest)
-        if curve.target is not None and len(curve.idle_ns)
+        if curve.target is not None
     }
 
 

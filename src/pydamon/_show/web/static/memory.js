@@ -49,8 +49,8 @@ export class Memory {
     const words = needsInWords(curve, point && point.followed === 0);
     $("needs-words").textContent = words;
     $("needs").setAttribute("aria-label", `Memory kept, against pages a second that come back: ${words}`);
-    $("needs-low").textContent = curve ? rate(low) : "";
-    $("needs-high").textContent = curve ? rate(high) : "";
+    $("needs-low").textContent = curve?.kept.length ? rate(low) : "";
+    $("needs-high").textContent = curve?.kept.length ? rate(high) : "";
   }
 
   #showPoint(point, start, isAt, curve, state) {

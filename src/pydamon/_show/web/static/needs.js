@@ -1,15 +1,15 @@
 // The needs curve: memory that is kept (upwards, as in the areas), and pages that come back.
 
-import { duration, rate, size } from "./format.js";
 import { svg } from "./svg.js";
 
 const INSET = 14, LOWEST = 0.01;
 
 // Draw a curve up to *top* bytes; returns the rates at the ends of the scale.
-export function drawNeeds(canvas, curve, top) {
+export function drawNeeds(canvas, needs, top) {
   const width = Math.max(1, canvas.clientWidth), height = Math.max(1, canvas.clientHeight);
   canvas.setAttribute("viewBox", `0 0 ${width} ${height}`);
   const shapes = [];
+  const curve = needs?.kept.length ? needs : null;
   const scale = curve ? decades([...curve.back, curve.tolerated]) : [1, 10];
   if (curve) {
     const [low, high] = scale.map(Math.log10);
@@ -46,17 +46,8 @@ function decades(rates) {
   return [10 ** Math.floor(Math.log10(low)), 10 ** Math.ceil(Math.log10(high))];
 }
 
-// What the curve says, in a sentence.
-export function needsInWords(curve, regions) {
-  if (regions) return "not known: nobody looks at single pages here";
-  if (!curve) return "not known yet: pages have to be watched for some time";
-  const tolerated = `(tolerated: ${rate(curve.tolerated)}, dotted)`;
-  if (!curve.point) {
-    const [kept, idle, back] = [curve.kept, curve.idle, curve.back].map((column) => column.at(-1));
-    return `more than ${size(kept)}: of what was idle for ${duration(idle)}, ` +
-      `${rate(back)} come back ${tolerated}`;
-  }
-  const [idle, kept, back] = curve.point;
-  return `${size(kept)} hold what was used within ${duration(idle)}; ` +
-    `of the rest, ${rate(back)} come back ${tolerated}`;
+// What the curve says.
+export function needsInWords(curve, byRegions) {
+  if (byRegions) return "not known: nobody looks at single pages here";
+  return curve?.words ?? "not known yet: nobody has looked at pages twice";
 }
