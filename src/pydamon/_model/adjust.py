@@ -138,6 +138,18 @@ class Levels(NamedTuple):
         return float(self.now.max(initial=0)) / _LEVELS
 
 
+def differ_in_rate(table: RegionTable, samples: int) -> NDArray[np.bool_]:
+    """Which neighbours have rates that differ by more than chance: shape (n - 1,)."""
+    levels = Levels.of(table, samples)
+    level = np.maximum(levels.now, levels.last)
+    chance = np.hypot(levels.slack[1:], levels.slack[:-1])
+    known = ~(np.isnan(table.deviation[1:]) | np.isnan(table.deviation[:-1]))
+    differ: NDArray[np.bool_] = np.abs(np.diff(level)) > np.maximum(
+        chance, level.max(initial=0) / _LEVELS
+    )
+    return differ & known
+
+
 def merge(table: RegionTable, alike: float, limit: int) -> RegionTable:
     """Merge neighbours that differ by at most *alike* samples, up to *limit* bytes together."""
     merging = _Merging(table)

@@ -10,7 +10,14 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.ranges import PAGE_SIZE, Ranges, locate, order_keys, overlaps
+from pydamon._model.ranges import (
+    PAGE_SIZE,
+    Ranges,
+    from_order_keys,
+    locate,
+    order_keys,
+    overlaps,
+)
 from pydamon._model.runs import running_total
 
 __all__ = ["Stretches"]
@@ -52,6 +59,22 @@ class Stretches:
         """The stretches as ranges of `order_keys`."""
         first = order_keys(self.target, self.start)
         return np.stack([first, first + self.pages], axis=1)
+
+    def cut_at(self, keys: NDArray[np.int64]) -> Stretches:
+        """The same pages in more stretches: one begins at each of these order keys."""
+        stretch = locate(self.keys, keys)
+        inside = keys[stretch >= 0]
+        inside = inside[inside > self.keys[stretch[stretch >= 0], 0]]
+        if not len(inside):
+            return self
+        target, address = from_order_keys(inside)
+        order = np.argsort(np.concatenate([self.keys[:, 0], inside]), kind="stable")
+        start = np.concatenate([self.start, address])[order]
+        end = np.append(start[1:], 0)
+        # A stretch ends where the next one begins, unless it is the last part of what it was.
+        last = np.append(order[1:] < len(self), True)
+        end[last] = self.end
+        return Stretches(np.concatenate([self.target, target.astype(np.int32)])[order], start, end)
 
     def take(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> Stretches:
         """The stretches that *index* picks."""

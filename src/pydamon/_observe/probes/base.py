@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -198,6 +198,8 @@ class Session(Closing):
     clock: Clock
     interruption_ns: int = 0
     """An upper estimate of the time that the targets' threads lost to clears so far."""
+    witness: Callable[[NDArray[np.int64]], None] | None = None
+    """Told the order keys of accessed pages before their accessed bits are cleared."""
     _processes: Sequence[Process] = ()
 
     @property
@@ -240,10 +242,13 @@ class Session(Closing):
         `TargetGoneError` if it sees that the target does not have this address space any more.
         """
 
-    def scan_many(self, stretches: Stretches, *, clear: bool) -> ManyBits:
+    def scan_many(
+        self, stretches: Stretches, *, clear: bool, kept: NDArray[np.bool_] | None = None
+    ) -> ManyBits:
         """Scan several stretches; targets that are gone raise no error.
 
-        A session can make this cheaper than single scans, where targets are many and small.
+        The *kept* pages (flat) need not be cleared, if that costs less. A session can make this
+        cheaper than single scans, where targets are many and small.
         """
         present, accessed, unobservable = np.zeros((3, int(stretches.offsets[-1])), np.bool_)
         gone = np.zeros(len(stretches), np.bool_)

@@ -14,13 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.mappings import MappingTable
-from pydamon._model.ranges import PAGE_SIZE, order_keys
+from pydamon._model.ranges import PAGE_SIZE, join, order_keys, size_of
 from pydamon._model.regions import RegionTable
 from pydamon._model.spots import SPOT_BYTES
+from pydamon._model.stretches import Stretches
 from pydamon._observe.linux.process import Process
 from pydamon._observe.probes.base import (
     Availability,
     Counts,
+    ManyBits,
     PageBits,
     Session,
     Traits,
@@ -35,6 +37,8 @@ __all__ = ["Costs", "TraceProbe", "TraceSession", "VirtualClock"]
 
 _BLOCK = 16 * PAGE_SIZE
 """The bytes around a sample that one clear clears."""
+_GAP_PAGES = 128
+"""Ranges with a gap up to this are cleared as one."""
 _LARGE = 512 * PAGE_SIZE
 """The same in a cold region; also the bytes that a page table maps."""
 
@@ -196,10 +200,23 @@ class TraceSession(Session):
     def clear_blocks(self, target: NDArray[np.int32], address: NDArray[np.int64]) -> None:
         """Clear blocks, and charge for those that had an access."""
         blocks = _blocks(target, address)
+        if self.witness is not None:
+            page = (address[:, None] + np.arange(0, _BLOCK, PAGE_SIZE)).ravel()
+            targets = np.repeat(target, _BLOCK // PAGE_SIZE)
+            self._tell_witness(targets, page, self._accessed(targets, page))
         if self._costs:
             accessed = int(self._accessed(target, address).sum())
             self._charge_clears(self._costs, accessed, accessed * (_BLOCK // PAGE_SIZE))
         self._clear(blocks)
+
+    def _tell_witness(
+        self,
+        target: NDArray[np.int32],
+        page: NDArray[np.int64],
+        accessed: NDArray[np.bool_],
+    ) -> None:
+        if self.witness is not None:
+            self.witness(order_keys(target, page)[accessed])
 
     def charge_epoch(self, blocks: int) -> None:
         """Charge for choosing and looking at so many blocks."""
@@ -207,6 +224,30 @@ class TraceSession(Session):
             self.clock.spend(2 * self._costs.tick_ns + self._costs.sample_ns * blocks)
 
     def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
+        return self._scanned(target, start, end, clear=clear)
+
+    def scan_many(
+        self, stretches: Stretches, *, clear: bool, kept: NDArray[np.bool_] | None = None
+    ) -> ManyBits:
+        if kept is None:
+            return super().scan_many(stretches, clear=clear)
+        none = np.zeros(int(stretches.offsets[-1]), np.bool_)
+        accessed = none.copy()
+        columns = (stretches.target, stretches.start, stretches.end)
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        for pages, row in zip(stretches.slices(), rows, strict=True):
+            accessed[pages] = self._scanned(*row, clear=clear, kept=kept[pages]).accessed
+        return ManyBits(~none, accessed, none, np.zeros(len(stretches), np.bool_))
+
+    def _scanned(
+        self,
+        target: int,
+        start: int,
+        end: int,
+        *,
+        clear: bool,
+        kept: NDArray[np.bool_] | None = None,
+    ) -> PageBits:
         page = np.arange(start // PAGE_SIZE * PAGE_SIZE, end, PAGE_SIZE)
         targets = np.full(len(page), target, np.int32)
         accessed = self._accessed(targets, page)
@@ -214,10 +255,14 @@ class TraceSession(Session):
             tables = -(-end // _LARGE) - start // _LARGE
             self.clock.spend(self._costs.table_ns * tables)
         if clear:
-            self._clear(np.unique(_blocks(targets, page)))
+            cleared = accessed if kept is None else accessed & ~kept
+            self._tell_witness(targets, page, cleared)
+            left = slice(None) if kept is None else ~kept
+            self._clear(np.unique(_blocks(targets[left], page[left])))
             if self._costs:
-                runs = int(np.diff(accessed, prepend=False).sum() + 1) // 2
-                self._charge_clears(self._costs, runs, int(accessed.sum()))
+                at = np.flatnonzero(cleared)
+                runs = join(np.stack([at, at + 1], axis=1), _GAP_PAGES)
+                self._charge_clears(self._costs, len(runs), size_of(runs))
         none = np.zeros(len(page), np.bool_)
         return PageBits(int(page[0]), ~none, none, accessed, none)
 
@@ -229,6 +274,7 @@ class TraceSession(Session):
         if self._costs:
             self.clock.spend(self._costs.spot_ns * len(spots))
         if clear:
+            self._tell_witness(targets, page, accessed)
             self._clear(np.unique(_blocks(targets, page)))
             if self._costs:
                 self._charge_clears(self._costs, int((share > 0).sum()), int(accessed.sum()))

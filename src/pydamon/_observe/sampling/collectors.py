@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import partial
 
 import numpy as np
 
 from pydamon._model.ranges import locate
 from pydamon._model.regions import RegionTable
 from pydamon._observe.pace import Pacer
+from pydamon._observe.pages.follower import PageFollower
 from pydamon._observe.probes.base import Session
-from pydamon._observe.sampling.exact_looks import ExactLook, chunks_of
+from pydamon._observe.sampling.exact_looks import Clearing, chunks_of
 from pydamon._observe.sampling.memory import MonitoredMemory
 from pydamon._observe.sampling.samplers import Sampled, SamplePlan, Sampler
 from pydamon._observe.sampling.surveyor import Glance, Surveyor
@@ -46,6 +48,11 @@ class Collector(ABC):
     def prepare(self, table: RegionTable) -> None:
         """Prepare for the first window, which will be of these regions."""
         del table
+
+    @property
+    def follower(self) -> PageFollower | None:
+        """What keeps the ages of pages, if this collector looks at pages at all."""
+        return None
 
     @property
     def _samples(self) -> int:
@@ -86,9 +93,15 @@ class SurveyingCollector(SampleCollector):
         pacer: Pacer,
         sampler: Sampler,
         surveyor: Surveyor,
+        follower: PageFollower,
     ) -> None:
         super().__init__(session, memory, pacer, sampler)
         self._surveyor = surveyor
+        self._follower = follower
+
+    @property
+    def follower(self) -> PageFollower:
+        return self._follower
 
     def collect(self, table: RegionTable, length_ns: int | None, *, closes: bool = True) -> Window:
         length = self._length_ns(length_ns)
@@ -97,15 +110,13 @@ class SurveyingCollector(SampleCollector):
             surveyed, window = self._surveyed(table, length_ns, survey)
             if window is not None:
                 return window
+            self._look_if_due(survey)
             closes |= surveyed is not table
             table = surveyed
             with survey:
                 glance = self._surveyor.begin_glance(table)
-        if glance is None:
-            sampled = self._sampled(table, length, SamplePlan(closes=closes))
-        else:
-            closes = True
-            sampled = self._with_glance(table, length, glance, survey)
+        closes |= glance is not None
+        sampled = self._sampled_around(glance, table, length, closes=closes, survey=survey)
         if closes:
             table = self._checked(table, sampled, glance, survey)
         return sampled.window(table, survey.cpu_ns, closes=closes)
@@ -116,11 +127,19 @@ class SurveyingCollector(SampleCollector):
         """The regions after a survey, if one is due; and its window, if that says all of them."""
         if length_ns is not None:
             return table, None  # the last window: a survey takes the time of an aggregation
+        if not self._surveyor.is_due:
+            return table, None
+        memory, follower = self._memory, self._follower
+        with survey:
+            cleared = follower.begin_survey(memory.processes, memory.in_memory)
         start_ns = self._session.clock.now_ns()
         with survey:
-            surveyed = self._surveyor.survey_if_due(table, self._sampler.looks_ns)
+            surveyed = self._surveyor.survey(table, cleared, self._sampler.looks_ns)
+            follower.finish_survey()
+            if follower.is_due(self._session.clock.now_ns()):
+                follower.look(memory.processes, memory.in_memory)
         everywhere = np.ones(len(surveyed), np.bool_)
-        if surveyed is table or not self._sampler.set_known_rates(surveyed, everywhere):
+        if not self._sampler.set_known_rates(surveyed, everywhere):
             return surveyed, None
         return surveyed, self._survey_window(surveyed, start_ns, survey.cpu_ns)
 
@@ -154,17 +173,36 @@ class SurveyingCollector(SampleCollector):
             survey_cpu_ns=survey_cpu_ns,
         )
 
-    def _with_glance(
-        self, table: RegionTable, length_ns: int, glance: Glance, survey: CpuMeter
-    ) -> Sampled:
-        """Sample what no glance looks at: that would clear the bits that the glance will read."""
-        before_ns = survey.cpu_ns
-
-        def look_early() -> None:
+    def _look_if_due(self, survey: CpuMeter) -> None:
+        if self._follower.is_due(self._session.clock.now_ns()):
             with survey:
-                glance.survey.look_early()
+                self._follower.look(self._memory.processes, self._memory.in_memory)
 
-        sampled = self._sampled(table, length_ns, SamplePlan(glance.chosen, look_early))
+    def _sampled_around(
+        self,
+        glance: Glance | None,
+        table: RegionTable,
+        length_ns: int,
+        *,
+        closes: bool,
+        survey: CpuMeter,
+    ) -> Sampled:
+        """Sample what no glance looks at: that would clear the bits that the glance will read.
+
+        Looks at all pages would do the same, and come where there is no glance.
+        """
+        before_ns = survey.cpu_ns
+        if glance is None:
+            plan = SamplePlan(closes=closes, between_epochs=partial(self._look_if_due, survey))
+        else:
+            of_glance = glance.survey
+
+            def look_early() -> None:
+                with survey:
+                    of_glance.look_early()
+
+            plan = SamplePlan(glance.chosen, look_early)
+        sampled = self._sampled(table, length_ns, plan)
         return sampled._replace(cpu_ns=sampled.cpu_ns - (survey.cpu_ns - before_ns))
 
 
@@ -175,7 +213,7 @@ class ScanCollector(Collector):
         clock, scanning = self._session.clock, CpuMeter(self._session.clock)
         start_ns = clock.now_ns()
         with scanning:
-            look = ExactLook(self._session, chunks_of(self._memory.ranges))
+            look = Clearing(self._session, chunks_of(self._memory.ranges)).look
             self._timer.wait_until(clock.now_ns() + self._length_ns(length_ns))
             max_regions = self._pacer.effective.max_regions
             table = look.finish().draw(table, max_regions, self._memory.state.repeated)

@@ -19,7 +19,7 @@ from pydamon._model.stretches import Stretches
 from pydamon._model.survival import BLOCK_PAGES, Survival
 from pydamon._observe.probes.base import ManyBits, Session
 
-__all__ = ["LARGE_CHUNK_BYTES", "Chunk", "ExactLook", "SeenPages", "chunks_of"]
+__all__ = ["LARGE_CHUNK_BYTES", "Chunk", "Clearing", "ExactLook", "SeenPages", "chunks_of"]
 
 LARGE_CHUNK_BYTES = 1 << 30
 """The most memory that becomes one stretch."""
@@ -67,6 +67,15 @@ class SeenPages(NamedTuple):
         return drawn
 
     @property
+    def tells_fast_rates(self) -> bool:
+        """Whether looks came early enough to tell high rates apart."""
+        return self.is_prompt and len(self.looks) > LOOKS
+
+    def cut_at(self, keys: NDArray[np.int64]) -> SeenPages:
+        """The same pages, of which regions are drawn that do not go beyond these order keys."""
+        return self._replace(stretches=self.stretches.cut_at(keys))
+
+    @property
     def _accessed(self) -> Accessed:
         """How many looks saw each page accessed: the more, the more often it is."""
         if not self.tells_rates:
@@ -90,7 +99,7 @@ class SeenPages(NamedTuple):
             column[inside] = _sums(marks, head, pages) / pages
         if self.tells_rates:
             table.heat[inside] = _sums(accessed, head, pages) / (pages * len(self.looks))
-        if len(self.looks) > LOOKS and self.is_prompt:
+        if self.tells_fast_rates:
             seen = np.array([_sums(marks, head, pages) for marks in self.looks[:LOOKS]])
             epoch = _one_epoch(seen, pages)
             known = Survival.of_rows(table.evidence[inside])
@@ -129,33 +138,25 @@ def _forget_mixtures(table: RegionTable, before: RegionTable) -> None:
 
 
 class ExactLook:
-    """A look under way: making it clears the chunks, one after the other.
+    """A look under way, at stretches that have just been cleared.
 
-    That stops after *most_ns* of CPU time; `stopped_at` is the target and the address of the first
-    chunk that there was no time for, if there is one.
+    Nothing is known of the *stuck* pages (flat), which could not be cleared. Pages that were
+    *touched_before* were accessed between two clears, while the look was made.
     """
 
     def __init__(
-        self, session: Session, chunks: Iterable[Chunk], most_ns: float = math.inf
+        self,
+        session: Session,
+        stretches: Stretches,
+        stuck: NDArray[np.bool_],
+        touched_before: NDArray[np.bool_] | None = None,
     ) -> None:
         self._session = session
-        self._cleared_whole: dict[int, bool] = {}
-        """The targets so far, and whether they were cleared as a whole, not chunk by chunk."""
+        self.stretches = stretches
+        self._stuck = stuck
+        self._touched_before = np.zeros_like(stuck) if touched_before is None else touched_before
         self._looks: list[NDArray[np.bool_]] = []
         self.tells_rates = self.is_prompt = False
-        self.stopped_at: tuple[int, int] | None = None
-        begin_ns = session.clock.cpu_ns()
-        parts: list[tuple[Stretches, NDArray[np.bool_]]] = []
-        for batch in _batches(chunks):
-            if session.clock.cpu_ns() - begin_ns > most_ns:
-                self.stopped_at = batch[0][:2]
-                break
-            parts.append(self._clear(batch))
-        self.stretches, self._stuck = _sorted(parts)
-        self._touched_before = np.zeros(len(self._stuck), np.bool_)
-        """Pages that were accessed between two clears, while the look was made."""
-        for target in self._cleared_whole:
-            self._clear_stuck_pages(target)
 
     @property
     def size_bytes(self) -> int:
@@ -185,6 +186,38 @@ class ExactLook:
         accessed: NDArray[np.bool_] = (bits.accessed | self._touched_before) & ~self._stuck
         return accessed
 
+
+class Clearing:
+    """Clears chunks, one after the other, for an exact look at them.
+
+    That stops after *most_ns* of CPU time; `stopped_at` is the target and the address of the first
+    chunk that there was no time for, if there is one.
+    """
+
+    def __init__(
+        self, session: Session, chunks: Iterable[Chunk], most_ns: float = math.inf
+    ) -> None:
+        self._session = session
+        self._cleared_whole: dict[int, bool] = {}
+        """The targets so far, and whether they were cleared as a whole, not chunk by chunk."""
+        self.stopped_at: tuple[int, int] | None = None
+        begin_ns = session.clock.cpu_ns()
+        parts: list[tuple[Stretches, NDArray[np.bool_]]] = []
+        for batch in _batches(chunks):
+            if session.clock.cpu_ns() - begin_ns > most_ns:
+                self.stopped_at = batch[0][:2]
+                break
+            parts.append(self._clear(batch))
+        self._stretches, self._stuck = _sorted(parts)
+        self._touched_before = np.zeros(len(self._stuck), np.bool_)
+        for target in self._cleared_whole:
+            self._clear_stuck_pages(target)
+
+    @property
+    def look(self) -> ExactLook:
+        """The look that begins with this clear."""
+        return ExactLook(self._session, self._stretches, self._stuck, self._touched_before)
+
     def _clear(self, batch: Sequence[Chunk]) -> tuple[Stretches, NDArray[np.bool_]]:
         """Clear a batch; returns its stretches, and their pages that could not be cleared."""
         stretches = Stretches.of(batch)
@@ -212,9 +245,9 @@ class ExactLook:
         """
         if self._cleared_whole[target] or not self._session.needs_process_wide_clear(target):
             return
-        of_target = self.stretches.target == target
-        pages = self.stretches.of_pages(of_target)
-        touched = self._session.scan_many(self.stretches.take(of_target), clear=False).accessed
+        of_target = self._stretches.target == target
+        pages = self._stretches.of_pages(of_target)
+        touched = self._session.scan_many(self._stretches.take(of_target), clear=False).accessed
         touched &= ~self._stuck[pages]
         if self._session.clear_process_wide(target):
             self._touched_before[pages] = touched

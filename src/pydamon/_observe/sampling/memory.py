@@ -13,6 +13,7 @@ from pydamon._model.mappings import repeated_ranges
 from pydamon._model.ranges import EMPTY, Ranges, close_gaps, intersect, keyed
 from pydamon._model.regions import RegionTable, concatenate
 from pydamon._model.snapshot import Footprint
+from pydamon._observe.linux.process import Process
 from pydamon._observe.pace import Pacer
 from pydamon._observe.probes.base import Session
 from pydamon._observe.targets import Layout, Space
@@ -50,6 +51,8 @@ class MonitoredMemory:
         self.state = MemoryState(Layout((), (), (), ()), (), EMPTY)
         self.ranges: list[Ranges] = []
         """The monitored ranges of each target: where it has memory, as far as that is known."""
+        self.in_memory: list[Ranges] = []
+        """The same without gaps, however many ranges that makes."""
         self.stopped = False
         """Whether monitoring ends: someone asked for it, or all targets have exited."""
         self._space = space
@@ -73,6 +76,11 @@ class MonitoredMemory:
         self.ranges = self._monitored(layout)
         now_ns = self._session.clock.now_ns()
         self._started_ns = self._updated_ns = self._ended_early_ns = now_ns
+
+    @property
+    def processes(self) -> Sequence[Process]:
+        """The processes whose memory `ranges` are."""
+        return self.state.layout.processes
 
     @property
     def alive(self) -> bool:
@@ -179,13 +187,14 @@ class MonitoredMemory:
     def _monitored(self, layout: Layout) -> list[Ranges]:
         """The ranges to monitor: memory that never existed cannot be accessed."""
         mapped = list(layout.ranges)
+        pairs = zip(mapped, self._populated or mapped, strict=True)
+        self.in_memory = [intersect(ranges, populated) for ranges, populated in pairs]
         if not self._space.follows_memory:
             return mapped
         share = max(_LEAST_RANGES, self._max_ranges // max(1, len(mapped)))
-        in_memory = zip(mapped, self._populated or mapped, strict=True)
         return [
             close_gaps(parts, max(share, min(_MOST_APART, 1 + _large_gaps(parts))))
-            for parts in (intersect(ranges, populated) for ranges, populated in in_memory)
+            for parts in self.in_memory
         ]
 
 

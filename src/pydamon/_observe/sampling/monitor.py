@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from pydamon._model import adjust
 from pydamon._model.attrs import Attrs, IntervalGoal
 from pydamon._model.errors import ProbeUnavailable
+from pydamon._model.page_ages import PageAges
 from pydamon._model.regions import Ranges, RegionTable, reset_age
 from pydamon._model.snapshot import Cost, Snapshot, Target
 from pydamon._observe.linux.process import Process
 from pydamon._observe.monitor import Monitor
 from pydamon._observe.pace import Pacer
+from pydamon._observe.pages.follower import PageFollower
 from pydamon._observe.probes.base import Session, Traits
 from pydamon._observe.sampling.adjusting import AdaptiveRegions, DrawnRegions, MappingRegions
 from pydamon._observe.sampling.collectors import (
@@ -33,9 +35,17 @@ from pydamon._observe.sampling.tuning import IntervalTuner
 from pydamon._observe.sampling.windows import Window
 from pydamon._observe.targets import Layout, Space
 
-__all__ = ["SamplingMonitor"]
+__all__ = ["SamplingMonitor", "Shares"]
 
 MakeSampler = Callable[[Session, MonitoredMemory], Sampler]
+
+
+class Shares(NamedTuple):
+    """How much of one CPU exact looks may take."""
+
+    surveys: float
+    pages: float
+    """Looks that keep the ages of pages up to date."""
 
 
 class _Last(NamedTuple):
@@ -73,8 +83,8 @@ class SamplingMonitor(Monitor):
     """Monitors a space with a probe's session, and the sampler that *make_sampler* makes.
 
     Sampling goes on only while the caller waits for the next snapshot; the time that the caller
-    spends between two snapshots is not part of any window. Surveys may take *survey_share* of one
-    CPU; with *plain* there are none, as in the kernel.
+    spends between two snapshots is not part of any window. With *plain* there are no surveys, as in
+    the kernel, and no ages of pages.
     """
 
     engine = "sampling"
@@ -87,7 +97,7 @@ class SamplingMonitor(Monitor):
         pacer: Pacer,
         make_sampler: MakeSampler,
         *,
-        survey_share: float,
+        shares: Shares,
         probe_name: str = "",
         goal: IntervalGoal | None = None,
         seed: int | None = None,
@@ -105,7 +115,7 @@ class SamplingMonitor(Monitor):
         self._regions: MappingRegions
         self._series = _Series()
         self._last: _Last | None = None
-        self._choose(traits, make_sampler, survey_share, plain, seed)
+        self._choose(traits, make_sampler, shares, plain, seed)
         try:
             self._memory.start()
             self._table = self._regions.first(self._memory.ranges)
@@ -118,7 +128,7 @@ class SamplingMonitor(Monitor):
         self,
         traits: Traits,
         make_sampler: MakeSampler,
-        survey_share: float,
+        shares: Shares,
         plain: bool,
         seed: int | None,
     ) -> None:
@@ -133,8 +143,9 @@ class SamplingMonitor(Monitor):
             self._collector = MappingCollector(*parts, sampler)
             self._regions = MappingRegions(self._pacer)
         elif traits.scans and not plain:
-            surveyor = Surveyor(*parts, survey_share, seed)
-            self._collector = SurveyingCollector(*parts, sampler, surveyor)
+            surveyor = Surveyor(*parts, shares.surveys, seed)
+            follower = PageFollower(self._session, shares.pages)
+            self._collector = SurveyingCollector(*parts, sampler, surveyor, follower)
             self._regions = AdaptiveRegions(
                 self._pacer, keep_contrasts=True, by_levels=sampler.is_graded, seed=seed
             )
@@ -178,6 +189,19 @@ class SamplingMonitor(Monitor):
         """
         target = next(i for i, known in enumerate(self.layout.processes) if known is process)
         return self._session.scan(target, start, end, clear=False).accessed
+
+    def idle_pages(
+        self, process: Process, start: int, end: int, idle_ns: int
+    ) -> NDArray[np.bool_] | None:
+        """For each page of a range: whether it is in memory, and surely idle for so long.
+
+        `None` if this monitor keeps no ages of pages.
+        """
+        follower = self._collector.follower
+        if follower is None:
+            return None
+        idle = follower.idle_pages(process, start, end, idle_ns)
+        return idle & ~self.young(process, start, end) if idle.any() else idle
 
     @property
     def scans(self) -> bool:
@@ -226,6 +250,7 @@ class SamplingMonitor(Monitor):
             closes = True
         else:
             merged = self._table = self._regions.carry_on(window.table, window.end_ns - begin_ns)
+        ages = self._page_ages(merged)
         self._tune(merged)
         spent_ns = clock.cpu_ns() - begin_cpu_ns + window.interrupt_ns
         self._series = self._series.with_window(window, spent_ns)
@@ -245,10 +270,11 @@ class SamplingMonitor(Monitor):
         )
         cost = Cost(spent_ns, session.interruption_ns - interrupted_ns, window.late_ticks)
         last = self._last
-        if last is not None and merged is last.table and not window.has_news and not closes:
+        has_news = window.has_news or closes or ages is not None
+        if last is not None and merged is last.table and not has_news:
             snapshot = renewed(last.snapshot, merged, timing, cost)
         else:
-            snapshot = snapshot_of(merged, memory, timing, cost)
+            snapshot = snapshot_of(merged, memory, timing, cost, ages)
         self._last = _Last(merged, snapshot)
         return snapshot
 
@@ -258,6 +284,10 @@ class SamplingMonitor(Monitor):
         if lost or self._memory.update_is_due(now_ns):
             table = self._memory.update(table, now_ns)
         return self._regions.split(table)
+
+    def _page_ages(self, table: RegionTable) -> PageAges | None:
+        follower = self._collector.follower
+        return follower.ages_of(table) if follower else None
 
     def _tune(self, table: RegionTable) -> None:
         """Move the intervals towards the goal, if there is one."""

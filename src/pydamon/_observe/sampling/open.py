@@ -16,7 +16,7 @@ from pydamon._observe.options import MonitorOptions
 from pydamon._observe.pace import Pacer
 from pydamon._observe.probes.base import Probe, Session
 from pydamon._observe.probes.registry import open_session
-from pydamon._observe.sampling.monitor import MakeSampler, SamplingMonitor
+from pydamon._observe.sampling.monitor import MakeSampler, SamplingMonitor, Shares
 from pydamon._observe.sampling.samplers import TickSampler
 from pydamon._observe.sampling.survival import SurvivalSampling
 from pydamon._observe.targets import FixedSpace, Space
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SamplingEngine", "simulate"]
 
-_FOR_SURVEYS = 0.27
-"""The share of the CPU budget that exact surveys may use."""
+_FOR_SURVEYS, _FOR_PAGES = 0.22, 0.18
+"""The shares of the CPU budget for exact surveys, and for the ages of pages."""
 _DEFAULT_BUDGET = 0.01
 _SHORTEST_NS = 100_000
 
@@ -148,7 +148,7 @@ def _sampling(
     """The way to sample that suits a session, and its pace, with the budget that surveys leave."""
     traits, budget = probe.traits, options.budget
     if budget and _has_surveys(probe, options) and not traits.exact:
-        budget *= 1 - _FOR_SURVEYS
+        budget *= 1 - _FOR_SURVEYS - _FOR_PAGES
     epochs = None if options.plain or traits.exact else session.epochs()
     if epochs is not None:
         by_epochs = EpochPacer(attrs, budget, aggregation_is_named=aggregation_is_named)
@@ -174,13 +174,14 @@ def _monitor(
     options: MonitorOptions,
 ) -> SamplingMonitor:
     pacer, make_sampler = sampling
+    budget = options.budget or _DEFAULT_BUDGET
     return SamplingMonitor(
         space,
         session,
         probe.traits,
         pacer,
         make_sampler,
-        survey_share=_FOR_SURVEYS * (options.budget or _DEFAULT_BUDGET),
+        shares=Shares(_FOR_SURVEYS * budget, _FOR_PAGES * budget),
         probe_name=probe.name,
         goal=options.goal,
         seed=options.seed,

@@ -64,6 +64,8 @@ class SamplePlan(NamedTuple):
     """Called when a quarter of the window has passed."""
     closes: bool = True
     """Whether regions change after the window."""
+    between_epochs: Callable[[], None] | None = None
+    """Called when no page is watched, so that accessed bits may be cleared."""
 
 
 class Sampler(ABC):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon._model.page_ages import PageAges
 from pydamon._model.ranges import Ranges, covered
 from pydamon._model.regions import RegionTable
 from pydamon._model.runs import group_bounds
@@ -29,7 +30,13 @@ class Timing(NamedTuple):
     """The largest `nr_accesses`."""
 
 
-def snapshot_of(table: RegionTable, memory: MemoryState, timing: Timing, cost: Cost) -> Snapshot:
+def snapshot_of(
+    table: RegionTable,
+    memory: MemoryState,
+    timing: Timing,
+    cost: Cost,
+    page_ages: PageAges | None = None,
+) -> Snapshot:
     """The snapshot of merged regions."""
     size = table.size
     resident_bytes = _resident_bytes(table, memory.footprints)
@@ -64,6 +71,7 @@ def snapshot_of(table: RegionTable, memory: MemoryState, timing: Timing, cost: C
         repeated_bytes=_repeated_bytes(table, memory.repeated, resident_bytes),
         access_share=table.nr_accesses / timing.samples,
         access_share_error=table.deviation / timing.samples,
+        page_ages=page_ages,
     )
 
 
@@ -76,6 +84,7 @@ def renewed(snapshot: Snapshot, table: RegionTable, timing: Timing, cost: Cost) 
         cost=cost,
         age=_rounded(table.age_ns / timing.aggregation_ns),
         age_ns=table.age_ns.astype(np.int64),
+        page_ages=None,
     )
 
 

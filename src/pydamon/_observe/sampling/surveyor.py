@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydamon._model import adjust
 from pydamon._model.regions import RegionTable
 from pydamon._observe.pace import Pacer
+from pydamon._observe.pages.follower import Cleared
 from pydamon._observe.probes.base import Clock, Counts, Session
 from pydamon._observe.sampling.memory import MonitoredMemory
 from pydamon._observe.sampling.rates import check_survey
@@ -54,17 +55,24 @@ class Surveyor:
         self._known_ns = 0
         """The length of the window that `touched` is of now; 0 before the first survey."""
 
-    def survey_if_due(self, table: RegionTable, looks_ns: Sequence[int] = ()) -> RegionTable:
-        """Take a survey, if one is due, which lasts for a window; returns the regions it draws.
+    @property
+    def is_due(self) -> bool:
+        """Whether to take a survey now."""
+        aggregation_ns = self._pacer.effective.aggregation_ns
+        return self._schedule.survey_is_due(self._clock.now_ns(), aggregation_ns)
 
-        Looks so long after the clear tell apart how often pages are accessed.
+    def survey(
+        self, table: RegionTable, cleared: Cleared, looks_ns: Sequence[int] = ()
+    ) -> RegionTable:
+        """Take a survey, which lasts for a window; returns the regions it draws.
+
+        Looks so long after the clear tell apart how often pages are accessed. The survey pays for
+        what was just *cleared*.
         """
         aggregation_ns = self._pacer.effective.aggregation_ns
-        if not self._schedule.survey_is_due(self._clock.now_ns(), aggregation_ns):
-            return table
         # Windows vary in length, and figures of a shorter one would say little of a longer one.
         window_ns = aggregation_ns * 5 // 4
-        survey = self._planner.begin_survey(table, window_ns)
+        survey = self._planner.begin_survey(table, cleared, window_ns)
         start_ns = self._clock.now_ns()
         window_ns = max(window_ns, _LEAST_WINDOWS * survey.cpu_ns)
         for after_ns in looks_ns:
@@ -122,4 +130,6 @@ class Surveyor:
 
     def _finish(self, survey: Survey, table: RegionTable) -> RegionTable:
         max_regions = self._pacer.effective.max_regions
-        return survey.finish(table, max_regions, self._memory.state.repeated)
+        differ = adjust.differ_in_rate(table, self._pacer.named.samples_per_aggregation)
+        borders = table.keys[1:, 0][differ]
+        return survey.finish(table, max_regions, self._memory.state.repeated, borders)

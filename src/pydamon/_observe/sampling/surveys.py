@@ -9,7 +9,7 @@ A *glance* is the same at a few regions, while all others are sampled.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 import numpy as np
@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from pydamon._model.ranges import Ranges
 from pydamon._model.regions import RegionTable
 from pydamon._model.runs import group_bounds
+from pydamon._model.stretches import Stretches
+from pydamon._observe.pages.follower import Cleared
 from pydamon._observe.probes.base import Session
-from pydamon._observe.sampling.exact_looks import Chunk, ExactLook, chunks_of
+from pydamon._observe.sampling.exact_looks import Chunk, Clearing, ExactLook, chunks_of
 from pydamon._observe.sampling.memory import MonitoredMemory
 from pydamon._observe.sampling.schedule import MOST_NS
 from pydamon._observe.sampling.spot_looks import SpotLooks
@@ -89,12 +91,23 @@ class Survey:
             if self._spots is not None:
                 self._spots.look_early()
 
-    def finish(self, table: RegionTable, max_regions: int, repeated: Ranges) -> RegionTable:
-        """Look for the last time; returns regions drawn anew, with the share that was touched."""
+    def finish(
+        self,
+        table: RegionTable,
+        max_regions: int,
+        repeated: Ranges,
+        borders: NDArray[np.int64],
+    ) -> RegionTable:
+        """Look for the last time; returns regions drawn anew, with the share that was touched.
+
+        Between rates that only samples can tell apart, the *borders* (order keys) stay.
+        """
         with self._meter:
             seen = self._look.finish()
             if self._spots is not None:
                 table = self._spots.finish(table, max_regions)
+            if not seen.tells_fast_rates:
+                seen = seen.cut_at(borders)
             return seen.draw(table, max_regions, repeated)
 
 
@@ -114,10 +127,13 @@ class SurveyPlanner:
         self._factor = 1.0
         """The measured cost of surveys of everything, as a part of the expected cost."""
 
-    def begin_survey(self, table: RegionTable, window_ns: int) -> Survey:
+    def begin_survey(self, table: RegionTable, cleared: Cleared, window_ns: int) -> Survey:
         """Clear everything if that is cheap enough; else spots and some stretches."""
         meter = CpuMeter(self._session.clock)
+        meter.cpu_ns = cleared.cpu_ns
         with meter:
+            if cleared.stuck is not None:
+                return Survey(self._look_at_everything(cleared.stuck), None, meter)
             expected_ns = self._expected_ns(table)
             if expected_ns <= (MOST_NS if self._cleared_bytes else _FIRST_NS):
                 return Survey(self._clear_everything(expected_ns), None, meter)
@@ -129,7 +145,7 @@ class SurveyPlanner:
         with meter:
             ranges = _ranges_of(table.take(chosen), len(self._memory.ranges))
             self._spots.forget()
-            return Survey(ExactLook(self._session, chunks_of(ranges)), None, meter)
+            return Survey(Clearing(self._session, chunks_of(ranges)).look, None, meter)
 
     def may_glance_at(self, table: RegionTable, chosen: NDArray[np.bool_]) -> bool:
         """Whether a glance at the *chosen* regions is cheap enough."""
@@ -146,6 +162,12 @@ class SurveyPlanner:
         to_clear = max(touched_bytes, resident_bytes - self._cleared_bytes)
         pieces = sum(map(len, self._memory.ranges))
         return self._factor * (_READ_NS * mapped_bytes + _CLEAR_NS * to_clear + _PIECE_NS * pieces)
+
+    def _look_at_everything(self, stuck: Callable[[Stretches], NDArray[np.bool_]]) -> ExactLook:
+        """Look at memory that has just been cleared."""
+        self._spots.forget()
+        stretches = Stretches.of(sorted(chunks_of(self._memory.ranges)))
+        return ExactLook(self._session, stretches, stuck(stretches))
 
     def _clear_everything(self, expected_ns: float) -> ExactLook:
         begin_ns = self._session.clock.cpu_ns()
@@ -170,8 +192,9 @@ class SurveyPlanner:
         return self._clear(chunks_of(ranges, _SMALL_CHUNK_BYTES, self._cursor), most_ns)
 
     def _clear(self, chunks: Iterable[Chunk], most_ns: float) -> ExactLook:
-        look = ExactLook(self._session, chunks, most_ns)
-        self._cursor = look.stopped_at or self._cursor
+        clearing = Clearing(self._session, chunks, most_ns)
+        look = clearing.look
+        self._cursor = clearing.stopped_at or self._cursor
         self._cleared_bytes += look.size_bytes
         return look
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.adjust import Levels
+from pydamon._model.ranges import PAGE_SIZE
 from pydamon._model.regions import LOOKS, RegionTable
 from pydamon._model.survival import MEMORY_EPOCHS, Survival, access_share
 from pydamon._observe.epoch_pace import EpochPacer
@@ -159,7 +160,8 @@ class SurvivalSampling(Sampler):
         hit_share = counts.hits / np.maximum(counts.checks, 1)
         table.touched = np.where(table.touched == 0, hit_share, table.touched)
         # What was accessed in earlier windows only is idle now, however often that was.
-        idle = (counts.hits == 0) & (np.nan_to_num(table.touched) == 0)
+        # Less than a page is what a split has left of a neighbour's.
+        idle = (counts.hits == 0) & (np.nan_to_num(table.touched) * table.size < PAGE_SIZE)
         table.nr_accesses = np.where(idle, 0.0, table.nr_accesses)
 
     @property
@@ -229,6 +231,8 @@ class SurvivalSampling(Sampler):
             epochs.end()
             self._until_ns = 0
             count += 1
+            if plan.between_epochs is not None:
+                plan.between_epochs()
             if not passed or clock.now_ns() >= end_ns:
                 return count
 

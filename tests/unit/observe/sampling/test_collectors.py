@@ -18,7 +18,7 @@ from pydamon._observe.probes.base import Counts, PageBits, Traits
 from pydamon._observe.probes.trace import Access, Phase, Trace
 from pydamon._observe.sampling.exact_looks import chunks_of
 from pydamon._observe.sampling.memory import MonitoredMemory
-from pydamon._observe.sampling.monitor import SamplingMonitor
+from pydamon._observe.sampling.monitor import SamplingMonitor, Shares
 from pydamon._observe.sampling.samplers import TickSampler
 from pydamon._observe.sampling.windows import CpuMeter, WindowTimer
 from tests.unit.observe.sampling.fakes import (
@@ -75,7 +75,7 @@ def monitored(
         replace(TRAITS, **traits),  # type: ignore[arg-type]
         pace,
         partial(TickSampler, pacer=pace, plain=plain, careful="follows_mappings" not in traits),
-        survey_share=0.0035,
+        shares=Shares(0.0035, 0.001),
         seed=1,
         plain=plain,
     )

@@ -9,7 +9,7 @@ from pydamon._model import adjust
 from pydamon._model.ranges import EMPTY, PAGE_SIZE
 from pydamon._model.regions import RegionTable
 from pydamon._observe.probes.base import PageBits, RealClock, Session
-from pydamon._observe.sampling.exact_looks import ExactLook, chunks_of
+from pydamon._observe.sampling.exact_looks import Clearing, chunks_of
 
 PAGES, HOT, SHARED = 512, 128, slice(400, 440)
 SIZE = PAGES * PAGE_SIZE
@@ -48,7 +48,7 @@ class CachedSession(Session):
 
 
 def test_pages_that_stay_in_a_tlb_count_as_touched() -> None:
-    look = ExactLook(CachedSession(), chunks_of([np.array([[0, SIZE]])]))
+    look = Clearing(CachedSession(), chunks_of([np.array([[0, SIZE]])])).look
     look.look()
     table = look.finish().draw(RegionTable.of(0, 0, SIZE), 100, EMPTY)
     assert float(table.touched @ table.size) == HOT * PAGE_SIZE
@@ -76,7 +76,7 @@ class GrowingSession(CachedSession):
 
 def test_looks_tell_rates_apart_and_keep_regions_apart() -> None:
     """All pages are touched in the end: only the earlier looks tell the halves apart."""
-    look = ExactLook(GrowingSession(), chunks_of([np.array([[0, SIZE]])]))
+    look = Clearing(GrowingSession(), chunks_of([np.array([[0, SIZE]])])).look
     look.tells_rates = True
     for _ in range(3):
         look.look()

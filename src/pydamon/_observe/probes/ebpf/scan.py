@@ -37,12 +37,15 @@ from pydamon._observe.linux.pagemap import ProcessPages
 from pydamon._observe.linux.process import Process
 from pydamon._observe.probes.ebpf.btf import GONE
 from pydamon._observe.probes.ebpf.machine import Machine
+from pydamon._observe.probes.ebpf.stuck import ClearedBefore
 
 __all__ = ["PageRows", "Scanner", "file_ranges"]
 
 _SPOT_PAGES = SPOT_BYTES // PAGE_SIZE
 _BLOCK_PAGES = 16
 """Clearing 16 neighbours costs what clearing one page does: the flush of the TLB dominates."""
+_FAR_PAGES = 256
+"""To ask for so many pages more costs what another system call does."""
 _GAP_PAGES = 128
 """Ranges with a gap up to this are cleared as one: 60 ns a page of the gap, 10 us a range more."""
 
@@ -109,10 +112,12 @@ class Scanner:
         processes: Sequence[Process],
         mappings: Sequence[MappingTable],
         pages: Sequence[ProcessPages],
+        cleared_before: ClearedBefore,
     ) -> None:
         self._machine = machine
         self._processes = processes
         self._pages = pages
+        self._cleared_before = cleared_before
         self._memory = keyed([table.runs for table in mappings])
         self._files = keyed([file_ranges(table) for table in mappings])
 
@@ -154,6 +159,25 @@ class Scanner:
         left = np.zeros_like(wanted)
         left[index] = wanted[index] & PAGE_TABLES.is_accessed(bits)
         return stuck | self._cannot_be_cleared(rows.stretches, rows.flat(left), refused)
+
+    def cleared_with(self, rows: PageRows, accessed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The accessed pages of some rows that are cleared along with some (flat): (rows, 512)."""
+        marks = rows.spread(accessed)
+        coarse = (rows.huge | self._in_files(rows.keys)) & marks.any(axis=1)
+        marks[coarse] = rows.accessed[coarse]
+        return marks
+
+    def keys_around(self, target: int, spots: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The order keys of the accessed pages that are cleared along with spots."""
+        tables = unique(spots // TABLE_BYTES * TABLE_BYTES)
+        bits, huge, _ = self._copied(np.full(len(tables), target), tables)
+        keys = order_keys(np.full(len(tables), target), tables)
+        row, page = np.nonzero(PAGE_TABLES.is_accessed(bits))
+        accessed = keys[row] + page
+        whole = (huge | self._in_files(keys))[row]
+        of_spots = order_keys(np.full(len(spots), target), spots)
+        in_spot = np.isin(accessed // _SPOT_PAGES, of_spots // _SPOT_PAGES)
+        return accessed[whole | in_spot]
 
     def read_spots(
         self, target: int, spots: NDArray[np.int64]
@@ -268,13 +292,24 @@ class Scanner:
         stuck = np.zeros(len(left), np.bool_)
         places = np.flatnonzero(left)
         keys = stretches.keys_at(places)
-        targets, addresses = from_order_keys(keys)
-        for first, beyond in Runs.split(np.diff(keys) != 1, len(keys)):
-            pages = self._pages[int(targets[first])]
-            exclusive = pages.exclusive(int(addresses[first]), beyond - first)
-            stuck[places[first:beyond]] = ~exclusive
-        stuck[places] |= contains(refused, keys)
+        asked = self._cleared_before.doubtful(keys)
+        exclusive = np.ones(len(keys), np.bool_)
+        exclusive[asked] = self._exclusive(keys[asked])
+        if not exclusive.all():  # something has changed: a fork, perhaps
+            exclusive = self._exclusive(keys)
+        self._cleared_before.remember(keys[exclusive])
+        stuck[places] = ~exclusive | contains(refused, keys)
         return stuck
+
+    def _exclusive(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether no other process maps each of some pages, in the order of their keys."""
+        exclusive = np.zeros(len(keys), np.bool_)
+        targets, addresses = from_order_keys(keys)
+        for first, beyond in Runs.split(np.diff(keys) > _FAR_PAGES, len(keys)):
+            low, count = int(keys[first]), int(keys[beyond - 1] - keys[first]) + 1
+            pages = self._pages[int(targets[first])].exclusive(int(addresses[first]), count)
+            exclusive[first:beyond] = pages[keys[first:beyond] - low]
+        return exclusive
 
 
 def _blocks_of(

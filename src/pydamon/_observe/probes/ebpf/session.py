@@ -42,7 +42,7 @@ from pydamon._observe.probes.ebpf.machine import Machine
 from pydamon._observe.probes.ebpf.populated import populated
 from pydamon._observe.probes.ebpf.readback import ReadBack
 from pydamon._observe.probes.ebpf.scan import PageRows, Scanner, file_ranges
-from pydamon._observe.probes.ebpf.stuck import MANY_PAGES, TRY_AGAIN, StuckPages
+from pydamon._observe.probes.ebpf.stuck import MANY_PAGES, TRY_AGAIN, ClearedBefore, StuckPages
 from pydamon._observe.probes.ebpf.survival import SurvivalSampler
 from pydamon._observe.probes.epochs import Epochs
 from pydamon._observe.probes.split_hints import NO_SPAN, split_hints
@@ -73,6 +73,7 @@ class EbpfSession(Session):
         self._pages: list[ProcessPages] = []
         self._rng = np.random.default_rng()
         self._stuck = StuckPages(self._rng)
+        self._cleared_before = ClearedBefore(self._rng)
         self._shares_much: set[Process] = set()
         """Processes with so many stuck pages that it pays to clear everything another way."""
         self._has_huge: set[Process] = set()
@@ -86,7 +87,7 @@ class EbpfSession(Session):
         """The regions in which nothing could be watched last time, as ranges of `order_keys`."""
         self._armed = False
         self._epochs: SurvivalSampler | None = None
-        self._scanner = Scanner(self._machine, [], [], [])
+        self._scanner = Scanner(self._machine, [], [], [], self._cleared_before)
         self.read_back = ReadBack()
         """Accesses that another monitor took."""
 
@@ -103,6 +104,7 @@ class EbpfSession(Session):
         for pages in self._pages:
             pages.close()
         self._stuck.clear()
+        self._cleared_before.clear()
         self._blind_keys = EMPTY
         self._processes = list(processes)
         self._shares_much &= set(processes)
@@ -202,8 +204,10 @@ class EbpfSession(Session):
         huge = rows.flat(np.broadcast_to(rows.huge[:, None], rows.bits.shape))
         return PageBits(start, bits.present, huge, bits.accessed, bits.unobservable)
 
-    def scan_many(self, stretches: Stretches, *, clear: bool) -> ManyBits:
-        return self._scanned(stretches, clear)[1]
+    def scan_many(
+        self, stretches: Stretches, *, clear: bool, kept: NDArray[np.bool_] | None = None
+    ) -> ManyBits:
+        return self._scanned(stretches, clear, kept)[1]
 
     def populated(self) -> list[Ranges] | None:
         return populated(self._machine, len(self._processes))
@@ -214,6 +218,8 @@ class EbpfSession(Session):
             share: NDArray[np.float64] = accessed.mean(axis=1)
             if clear:
                 begin_ns = time.thread_time_ns()
+                if self.witness is not None:
+                    self.witness(self._scanner.keys_around(target, spots[accessed.any(axis=1)]))
                 share[self._scanner.clear_spots(target, spots, accessed)] = np.nan
                 self.interruption_ns += time.thread_time_ns() - begin_ns
         except TargetGoneError:
@@ -235,10 +241,32 @@ class EbpfSession(Session):
 
     def clear_process_wide(self, target: int) -> bool:
         try:
+            if self.witness is not None:
+                self._witness_target(target)
             clear_refs(self._processes[target])
         except OSError:
             return False
         return True
+
+    def _witness_target(self, target: int) -> None:
+        """Tell the witness which pages of a target are accessed."""
+        in_memory = populated(self._machine, len(self._processes))[target]
+        rows = [(target, start, end) for start, end in in_memory.tolist()]
+        read = self._scanner.read(Stretches.of(rows))
+        self._tell_witness(read, read.accessed)
+
+    def witness_ranges(self, target: NDArray[Any], ranges: NDArray[Any]) -> None:
+        """Tell the witness which pages are accessed in ranges, in whole page tables."""
+        if self.witness is not None and len(ranges):
+            start = ranges["start"].astype(np.int64)
+            end = start + ranges["length"].astype(np.int64)
+            rows = self._scanner.read(Stretches(target.astype(np.int32), start, end))
+            self._tell_witness(rows, rows.spread(rows.flat(rows.accessed)))
+
+    def _tell_witness(self, rows: PageRows, accessed: NDArray[np.bool_]) -> None:
+        if self.witness is not None:
+            row, page = np.nonzero(accessed)
+            self.witness(rows.keys[row] + page)
 
     def can_be_cleared(self, target: int, address: int) -> bool:
         """Whether a clear has any effect on a page."""
@@ -282,7 +310,9 @@ class EbpfSession(Session):
         self._renew_scanner()
 
     def _renew_scanner(self) -> None:
-        self._scanner = Scanner(self._machine, self._processes, self._mappings, self._pages)
+        self._scanner = Scanner(
+            self._machine, self._processes, self._mappings, self._pages, self._cleared_before
+        )
 
     def _reload(self, entries: int, targets: int) -> None:
         """Load the programs again, with room for more regions and targets."""
@@ -312,7 +342,9 @@ class EbpfSession(Session):
         entries["low"][inside], entries["high"][inside] = bounds.T
         entries["clear_bytes"][touches(self._file_keys, start, end)] = LARGE_BLOCK
 
-    def _scanned(self, stretches: Stretches, clear: bool) -> tuple[PageRows, ManyBits]:
+    def _scanned(
+        self, stretches: Stretches, clear: bool, kept: NDArray[np.bool_] | None = None
+    ) -> tuple[PageRows, ManyBits]:
         if clear:
             self.read_back.ask(self._machine)
         rows = self._scanner.read(stretches)
@@ -321,10 +353,13 @@ class EbpfSession(Session):
             self._has_huge |= {self._processes[target] for target in unique(targets).tolist()}
         accessed = rows.flat(rows.accessed)
         stuck = np.zeros(len(accessed), np.bool_)
-        if clear and accessed.any():
+        cleared = accessed if kept is None else accessed & ~kept
+        if clear and cleared.any():
             begin_ns = time.thread_time_ns()
             skipped = self._stuck.skipped(self._processes, stretches)
-            stuck = self._scanner.clear(rows, accessed, skipped)
+            if self.witness is not None:
+                self._tell_witness(rows, self._scanner.cleared_with(rows, cleared & ~skipped))
+            stuck = self._scanner.clear(rows, cleared, skipped)
             self.interruption_ns += time.thread_time_ns() - begin_ns
             self._shares_much |= self._stuck.remember(self._processes, stretches, stuck)
         present = rows.flat(rows.present)
@@ -333,6 +368,9 @@ class EbpfSession(Session):
     def _clear(self, count: int) -> None:
         """Clear the ranges that `tick` asked for, and find out what really was cleared."""
         machine = self._machine
+        if self.witness is not None:
+            listed = machine.entries[machine.pending[:count]]
+            self.witness_ranges(listed["target"], machine.ranges[:count])
         self._give_up_samples(self.clear_listed())
         control = machine.control
         control.n_ranges = 0

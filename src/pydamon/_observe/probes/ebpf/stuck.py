@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydamon._model.stretches import Stretches
 from pydamon._observe.linux.process import Process
 
-__all__ = ["MANY_PAGES", "TRY_AGAIN", "StuckPages"]
+__all__ = ["MANY_PAGES", "TRY_AGAIN", "ClearedBefore", "StuckPages"]
 
 TRY_AGAIN = 0.125
 """How often stuck pages are tried all the same: they may not be shared any more."""
@@ -59,6 +59,31 @@ class StuckPages:
                 self._pages[key] = stuck[pages].copy()
                 self._count += len(self._pages[key])
         return with_many
+
+
+class ClearedBefore:
+    """Remembers pages that could be cleared, and are accessed so often that it hardly shows."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._keys = np.zeros(0, np.int64)
+
+    def clear(self) -> None:
+        """Forget all pages."""
+        self._keys = np.zeros(0, np.int64)
+
+    def doubtful(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which pages may be stuck: those that are new, and now and then any other."""
+        new = ~np.isin(keys, self._keys, assume_unique=True)
+        return new | (self._rng.random(len(keys)) < TRY_AGAIN)
+
+    def remember(self, keys: NDArray[np.int64]) -> None:
+        """Note pages that could be cleared just now, by their sorted order keys."""
+        if not len(keys):
+            return
+        first, beyond = np.searchsorted(self._keys, [keys[0], keys[-1] + 1])
+        kept = np.concatenate([self._keys[:first], self._keys[beyond:]])
+        self._keys = np.sort(np.concatenate([kept, keys]))
 
 
 def _places(

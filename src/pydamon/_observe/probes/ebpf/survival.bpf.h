@@ -47,7 +47,7 @@ struct block {
 	u64 hit[2], miss[2]; /* lowest and highest address of blocks with a hit, and without */
 	/* The epoch: one bit a page. */
 	u16 valid;	/* pages of the block that are the region's */
-	u16 before;	/* accessed when it was chosen */
+	u16 before;	/* accessed when it was chosen, also by pages that are not the region's */
 	u16 hot;	/* accessed again right after the clear */
 	u16 state;
 	u16 young[MAX_LOOKS]; /* accessed at each look */
@@ -274,8 +274,7 @@ static inline int choose_block(struct loop *l, struct block *b, u32 index, u64 p
 	b->before = look_at_block(l->c, pgd, b, &shift);
 	if (shift != PAGE_SHIFT)
 		b->valid = 1;
-	b->before &= b->valid;
-	if (!b->before)
+	if (!(b->before & b->valid))
 		return 1;
 	t = bpf_map_lookup_elem(&targets, &target);
 	return t && ask_to_clear_block(l->c, t, b, index, shift);

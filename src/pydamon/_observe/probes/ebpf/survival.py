@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.regions import LOOKS, PAGE_SIZE, RegionTable
-from pydamon._model.survival import Survival
+from pydamon._model.ranges import PAGE_SIZE, order_keys
+from pydamon._model.regions import LOOKS, RegionTable
+from pydamon._model.survival import BLOCK_PAGES, Survival
 from pydamon._observe.probes.ebpf.btf import BLOCK, IDLE, MOST_ARMED, NEVER, Pace
 from pydamon._observe.probes.ebpf.loader import Program
 from pydamon._observe.probes.ebpf.machine import Machine
@@ -24,6 +25,7 @@ from pydamon._observe.probes.split_hints import NO_SPAN, split_hints
 
 __all__ = ["Host", "SurvivalSampler"]
 
+BLOCK_BYTES = BLOCK_PAGES * PAGE_SIZE
 _TRACEPOINTS = ("local_timer_entry", "hrtimer_expire_entry")
 """The timer interrupt: on x86 its own tracepoint, elsewhere that of its timers."""
 _LATE, _TICK_NS = 2, 4_000_000
@@ -53,6 +55,13 @@ class Host(Protocol):
         self, rows: NDArray[Any], table: RegionTable, share: NDArray[np.float64] | float
     ) -> None:
         """Set what the programs must know of regions that are watched a *share* of the time."""
+        ...
+
+    witness: Callable[[NDArray[np.int64]], None] | None
+    """Told which pages are accessed before they are cleared."""
+
+    def witness_ranges(self, target: NDArray[Any], ranges: NDArray[Any]) -> None:
+        """Tell the witness which pages are accessed in ranges of some targets."""
         ...
 
     def clear_listed(self) -> list[int]:
@@ -145,11 +154,27 @@ class SurvivalSampler(Epochs):
         self._pace.n_looks = len(self._after_ns) if self.paced_by_kernel else 0
         self._choose.run()
         if control.n_ranges:
+            self._witness(control.n_ranges)
             self._give_up(self._host.clear_listed())
         control.n_ranges = 0
         self._arm.run()
         if control.n_ranges:
             self._resolve(self._machine.pending[: control.n_ranges].tolist())
+
+    def _witness(self, count: int) -> None:
+        """Tell which pages are accessed in the ranges that will be cleared."""
+        witness = self._host.witness
+        if witness is None:
+            return
+        ranges = self._machine.ranges[:count]
+        blocks = self._blocks[self._machine.pending[:count]]
+        small = ranges["length"] <= BLOCK_BYTES
+        first = order_keys(blocks["target"][small], blocks["addr"][small].astype(np.int64))
+        before = blocks["before"][small].astype("<u2").view(np.uint8).reshape(-1, 2)
+        row, page = np.nonzero(np.unpackbits(before, axis=1, bitorder="little"))
+        witness(first[row] + page)
+        if not small.all():
+            self._host.witness_ranges(blocks["target"][~small], ranges[~small])
 
     def look(self) -> None:
         self._look.run()

@@ -1,0 +1,226 @@
+"""The pages that are followed: a stamp for each, in blocks of 2 MiB.
+
+Where there is too much memory to follow all of it, a pseudo-random part of the blocks stands for
+the rest: *spatial sampling*, as in "Efficient MRC Construction with SHARDS" (FAST 2015). A block
+is in or out by a hash of its place, so that it stays for as long as the target has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon._model.page_ages import BUCKETS, AgeSums
+from pydamon._model.ranges import PAGE_SIZE, Ranges, from_order_keys, keyed, order_keys
+from pydamon._model.runs import Runs, expand
+from pydamon._model.stretches import Stretches
+from pydamon._observe.pages.look_times import ABSENT, UNKNOWN
+
+__all__ = ["BLOCK_PAGES", "FollowedPages", "Returns"]
+
+BLOCK_PAGES = 512
+_BLOCK_SHIFT = 9
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+_CHUNK_PAGES = 2**20
+"""So many pages are counted at once."""
+_STAMPS = 256
+
+
+class Returns:
+    """Pages that were accessed again after a rest: where, and how long the rest was."""
+
+    def __init__(self) -> None:
+        self._keys: list[NDArray[np.int64]] = []
+        self._buckets: list[NDArray[np.int64]] = []
+
+    def add(self, keys: NDArray[np.int64], buckets: NDArray[np.int64]) -> None:
+        """Note the order keys of pages, and the buckets of their idle times."""
+        self._keys.append(keys)
+        self._buckets.append(buckets)
+
+    def take(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """All that were noted, which are forgotten then."""
+        none = np.zeros(0, np.int64)
+        keys, buckets = (np.concatenate([none, *parts]) for parts in (self._keys, self._buckets))
+        self._keys, self._buckets = [], []
+        return keys, buckets
+
+
+class FollowedPages:
+    """The stamps of the pages of all targets, and where those pages lie."""
+
+    def __init__(self) -> None:
+        self.share = 1.0
+        """The part of all blocks that is followed."""
+        self._blocks = np.zeros(0, np.int64)
+        """The order keys of the first pages, divided by `BLOCK_PAGES`: sorted."""
+        self._stamps = np.zeros((0, BLOCK_PAGES), np.uint8)
+        self._busy = np.zeros((0, BLOCK_PAGES // 8), np.uint8)
+        """A bit for each page: whether it is accessed all the time."""
+
+    def __len__(self) -> int:
+        """How many pages are followed."""
+        return self._stamps.size
+
+    def fit(self, ranges: Sequence[Ranges]) -> None:
+        """Follow the memory that each target has now; what stays keeps its stamps."""
+        blocks = _sampled(_blocks_of(ranges), self.share)
+        if np.array_equal(blocks, self._blocks):
+            return
+        stamps = np.full((len(blocks), BLOCK_PAGES), ABSENT, np.uint8)
+        row, inside = self._rows_of(blocks)
+        stamps[inside] = self._stamps[row[inside]]
+        busy = np.zeros((len(blocks), BLOCK_PAGES // 8), np.uint8)
+        busy[inside] = self._busy[row[inside]]
+        self._blocks, self._stamps, self._busy = blocks, stamps, busy
+
+    def count(self, ranges: Sequence[Ranges]) -> int:
+        """How many blocks would be followed if all were."""
+        return len(_blocks_of(ranges))
+
+    def renumber(self, numbers: NDArray[np.int64]) -> None:
+        """Give each target its new number; targets with the number -1 are gone."""
+        target, address = from_order_keys(self._blocks << _BLOCK_SHIFT)
+        number = numbers[target]
+        kept = np.flatnonzero(number >= 0)
+        blocks = order_keys(number[kept], address[kept]) >> _BLOCK_SHIFT
+        order = np.argsort(blocks)
+        rows = kept[order]
+        self._blocks, self._stamps, self._busy = (
+            blocks[order],
+            self._stamps[rows],
+            self._busy[rows],
+        )
+
+    @property
+    def stretches(self) -> Stretches:
+        """All followed memory: its flat arrays have the pages in the order of the stamps."""
+        runs = Runs.split(np.diff(self._blocks) != 1, len(self._blocks))
+        target, start = from_order_keys(self._blocks[runs.heads] << _BLOCK_SHIFT)
+        size = runs.lengths.astype(np.int64) * BLOCK_PAGES * PAGE_SIZE
+        return Stretches(target.astype(np.int32), start, start + size)
+
+    def merge(self, stamps: NDArray[np.uint8]) -> None:
+        """Give each page its new stamp, by the old one."""
+        self._stamps = stamps[self._stamps]
+
+    def places_of(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where in a flat array the pages with these order keys stand; without those that are not
+        followed."""
+        row, inside = self._rows_of(keys >> _BLOCK_SHIFT)
+        return row[inside] * BLOCK_PAGES + (keys[inside] & (BLOCK_PAGES - 1))
+
+    def _rows_of(self, blocks: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """Where the blocks are, or would be; and whether they are there."""
+        row = np.searchsorted(self._blocks, blocks)
+        inside = row < len(self._blocks)
+        inside[inside] = self._blocks[row[inside]] == blocks[inside]
+        return row, inside
+
+    def keys_at(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The order keys of the pages at some places of a flat array."""
+        first: NDArray[np.int64] = self._blocks[places >> _BLOCK_SHIFT] << _BLOCK_SHIFT
+        return first + (places & (BLOCK_PAGES - 1))
+
+    @property
+    def flat(self) -> NDArray[np.uint8]:
+        """The stamps of all pages, which may be set."""
+        return self._stamps.reshape(-1)
+
+    @property
+    def busy(self) -> NDArray[np.bool_]:
+        """Which pages (flat) are accessed all the time."""
+        return np.unpackbits(self._busy.reshape(-1), bitorder="little").view(np.bool_)
+
+    @busy.setter
+    def busy(self, pages: NDArray[np.bool_]) -> None:
+        self._busy = np.packbits(pages, bitorder="little").reshape(-1, BLOCK_PAGES // 8)
+
+    def forget(self, places: NDArray[np.bool_]) -> None:
+        """Pages (flat) of which nothing is known any more."""
+        self.flat[places] = ABSENT
+
+    def stamps_in(self, start_key: int, pages: int) -> NDArray[np.uint8]:
+        """The stamps of so many pages from an order key on; `ABSENT` where none are followed."""
+        stamps = np.full(pages, ABSENT, np.uint8)
+        low, high = start_key >> _BLOCK_SHIFT, (start_key + pages - 1) >> _BLOCK_SHIFT
+        rows = slice(*np.searchsorted(self._blocks, [low, high + 1]).tolist())
+        for block, row in zip(self._blocks[rows].tolist(), self._stamps[rows], strict=True):
+            at = (block << _BLOCK_SHIFT) - start_key
+            first, beyond = max(at, 0), min(at + BLOCK_PAGES, pages)
+            stamps[first:beyond] = row[first - at : beyond - at]
+        return stamps
+
+    def sums(
+        self,
+        regions: Ranges,
+        idle_bucket: NDArray[np.int64],
+        returns: tuple[NDArray[np.int64], NDArray[np.int64]],
+    ) -> AgeSums:
+        """Add up the ages in regions, which are sorted ranges of order keys.
+
+        *idle_bucket* says what idle time each stamp stands for.
+        """
+        counts = self._by_stamp(regions)
+        counts[:, [ABSENT, UNKNOWN]] = 0
+        region, stamp = np.nonzero(counts)
+        resident = np.bincount(
+            region * BUCKETS + idle_bucket[stamp],
+            counts[region, stamp],
+            minlength=len(regions) * BUCKETS,
+        )
+        keys, bucket = returns
+        inside = np.searchsorted(regions[:, 0], keys, side="right") - 1
+        known = (inside >= 0) & (keys < regions[inside, 1] if len(regions) else False)
+        cells = inside[known] * BUCKETS + bucket[known]
+        returned = np.bincount(cells, minlength=len(resident))
+        cell = np.flatnonzero((resident > 0) | (returned > 0))
+        page_bytes = PAGE_SIZE / self.share
+        resident_bytes, returned_bytes = (
+            np.rint(pages[cell] * page_bytes).astype(np.int64) for pages in (resident, returned)
+        )
+        return AgeSums(cell // BUCKETS, cell % BUCKETS, resident_bytes, returned_bytes)
+
+    def _by_stamp(self, regions: Ranges) -> NDArray[np.int64]:
+        """How many pages of each region have each stamp: shape (regions, 256)."""
+        counts = np.zeros((len(regions), _STAMPS), np.int64)
+        first, beyond = (self._edges(regions[:, side]) for side in (0, 1))
+        large = np.flatnonzero(beyond - first > _CHUNK_PAGES // 64)
+        for index in large.tolist():
+            pages = self.flat[first[index] : beyond[index]]
+            counts[index] = np.bincount(pages, minlength=_STAMPS)
+        small = np.flatnonzero((beyond - first <= _CHUNK_PAGES // 64) & (beyond > first))
+        lengths = beyond[small] - first[small]
+        cuts = np.flatnonzero(np.diff(np.cumsum(lengths) // _CHUNK_PAGES)) + 1
+        for low, high in pairwise([0, *cuts.tolist(), len(small)]):
+            chosen = small[low:high]
+            region, place = expand(lengths[low:high])
+            stamps = self.flat[first[chosen][region] + place]
+            cells = np.bincount(region * _STAMPS + stamps, minlength=len(chosen) * _STAMPS)
+            counts[chosen] = cells.reshape(len(chosen), _STAMPS)
+        return counts
+
+    def _edges(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where in a flat array the first page is that does not come before each key."""
+        row, inside = self._rows_of(keys >> _BLOCK_SHIFT)
+        return row * BLOCK_PAGES + np.where(inside, keys & (BLOCK_PAGES - 1), 0)
+
+
+def _blocks_of(ranges: Sequence[Ranges]) -> NDArray[np.int64]:
+    keys = keyed(ranges)
+    first, beyond = keys[:, 0] >> _BLOCK_SHIFT, ((keys[:, 1] - 1) >> _BLOCK_SHIFT) + 1
+    row, place = expand(beyond - first)
+    blocks = first[row] + place
+    return blocks[np.append(True, blocks[1:] != blocks[:-1])] if len(blocks) else blocks
+
+
+def _sampled(blocks: NDArray[np.int64], share: float) -> NDArray[np.int64]:
+    if share >= 1:
+        return blocks
+    mixed = blocks.astype(np.uint64) * _MIX
+    mixed ^= mixed >> np.uint64(29)
+    mixed *= _MIX
+    return blocks[mixed >> np.uint64(32) < np.uint64(share * 2**32)]

@@ -1,0 +1,240 @@
+"""Follows pages: looks at all of them now and then, and tells how long each has been idle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon._model.page_ages import PageAges, bucket_of
+from pydamon._model.ranges import PAGE_SIZE, Ranges, order_keys
+from pydamon._model.regions import RegionTable
+from pydamon._model.runs import unique
+from pydamon._model.stretches import Stretches
+from pydamon._observe.linux.process import Process
+from pydamon._observe.pages.followed import BLOCK_PAGES, FollowedPages, Returns
+from pydamon._observe.pages.look_times import ABSENT, FIRST, UNKNOWN, LookTimes
+from pydamon._observe.probes.base import ManyBits, Session
+
+__all__ = ["Cleared", "PageFollower"]
+
+_LONGEST_REST_NS = 30e9
+"""If looks at all pages, within their part of the budget, came less often than this, only a part of
+the pages is followed."""
+_BLOCK_NS = 12_000
+"""The CPU time of a look for each block of 2 MiB, before any has been measured."""
+_HALF = 0.5
+_EWMA_WEIGHT = 0.3
+_LEAST_BLOCKS = 64
+"""So few blocks are followed in any case."""
+_LEAST_REST_NS = 10**9
+
+
+class Cleared(NamedTuple):
+    """A clear of all memory, with which a survey may begin."""
+
+    cpu_ns: int
+    """What it cost."""
+    stuck: Callable[[Stretches], NDArray[np.bool_]] | None
+    """Which pages of some stretches could not be cleared; `None` if only a part of all pages was
+    cleared."""
+
+
+class PageFollower:
+    """Follows the pages of a session's targets, with at most *share* of one CPU.
+
+    Each look clears the accessed bits that it reads. Whatever else clears them, such as samples and
+    surveys, tells this object first.
+    """
+
+    def __init__(self, session: Session, share: float) -> None:
+        self._session = session
+        self._share = share
+        self._pages = FollowedPages()
+        self._times = LookTimes()
+        self._returns = Returns()
+        self._processes: Sequence[Process] = ()
+        self._ranges: Sequence[Ranges] | None = None
+        self._block_ns = float(_BLOCK_NS)
+        self._paid_ns = 0
+        self._told_ns = 0
+        """The last look that `ages_of` has told about."""
+        session.witness = self._witness
+
+    @property
+    def times(self) -> LookTimes:
+        """When the looks were."""
+        return self._times
+
+    def is_due(self, now_ns: int) -> bool:
+        """Whether the looks so far are paid for."""
+        return now_ns >= self._paid_ns
+
+    def look(self, processes: Sequence[Process], ranges: Sequence[Ranges]) -> None:
+        """Look at all pages that are followed, of the memory that each target has now.
+
+        The next look waits until this one is paid for. Pages that are accessed all the time are not
+        cleared: that is most of the work, and tells little.
+        """
+        clock = self._session.clock
+        begin_ns = clock.cpu_ns()
+        self._fit(processes, ranges)
+        stretches = self._pages.stretches
+        self._note(stretches, self._read_and_clear(stretches, self._pages.busy))
+        cost_ns = self._learned(clock.cpu_ns() - begin_ns)
+        rest_ns = int(max(_LEAST_REST_NS, cost_ns / self._share))
+        self._paid_ns = max(clock.now_ns(), self._paid_ns) + rest_ns
+
+    def begin_survey(self, processes: Sequence[Process], ranges: Sequence[Ranges]) -> Cleared:
+        """Look, and clear all pages: a survey, which pays for that, needs not clear again.
+
+        If only a part of the pages is followed, the survey has to clear what it needs.
+        """
+        begin_ns = self._session.clock.cpu_ns()
+        self._fit(processes, ranges)
+        if self._pages.share < 1:
+            return Cleared(0, None)
+        stretches = self._pages.stretches
+        self._note(stretches, self._read_and_clear(stretches, None))
+        return Cleared(self._session.clock.cpu_ns() - begin_ns, self.unknown_pages)
+
+    def finish_survey(self) -> None:
+        """See which pages are accessed all the time: before the survey, and again since then."""
+        if self._pages.share < 1:
+            return
+        bits = self._session.scan_many(self._pages.stretches, clear=False)
+        self._pages.busy = (
+            bits.accessed & (self._pages.flat >= self._times.last) & ~bits.unobservable
+        )
+
+    def unknown_pages(self, stretches: Stretches) -> NDArray[np.bool_]:
+        """Which pages of some stretches (flat) the last look could not clear."""
+        rows = zip(stretches.keys[:, 0].tolist(), stretches.pages.tolist(), strict=True)
+        parts = [self._pages.stamps_in(key, pages) == UNKNOWN for key, pages in rows]
+        return np.concatenate([np.zeros(0, np.bool_), *parts])
+
+    def ages_of(self, table: RegionTable) -> PageAges | None:
+        """The ages of the pages of regions, if there was a look since this was last asked."""
+        looked_ns = self._times.end_ns
+        if not self._times.last or looked_ns == self._told_ns:
+            return None
+        since_ns, self._told_ns = self._told_ns or looked_ns, looked_ns
+        idle_ns = np.maximum(looked_ns - self._times.middle_ns(), 0)
+        sums = self._pages.sums(table.keys, bucket_of(idle_ns), self._returns.take())
+        unix_ns = self._session.clock.unix_ns
+        return PageAges(
+            sums.region,
+            sums.bucket,
+            sums.resident_bytes,
+            sums.returned_bytes,
+            looked_ns=unix_ns(looked_ns),
+            since_ns=unix_ns(since_ns),
+            followed_share=self._pages.share,
+        )
+
+    def idle_pages(self, process: Process, start: int, end: int, idle_ns: int) -> NDArray[np.bool_]:
+        """For each page of a range: whether it was in memory, and surely idle for so long.
+
+        Pages whose age is not known are not idle. Ages are as of the last look: what was accessed
+        since has an accessed bit.
+        """
+        target = next((i for i, p in enumerate(self._processes) if p is process), -1)
+        key = order_keys(np.array([target]), np.array([start], np.int64))
+        pages = (end - start) // PAGE_SIZE
+        if target < 0 or not self._times.last:
+            return np.zeros(pages, np.bool_)
+        stamps = self._pages.stamps_in(int(key[0]), pages)
+        latest_ns = self._times.latest_ns()
+        latest_ns[self._times.last + 1 :] = self._session.clock.now_ns()
+        old = self._session.clock.now_ns() - latest_ns >= idle_ns
+        old[[ABSENT, UNKNOWN]] = False
+        idle: NDArray[np.bool_] = old[stamps]
+        return idle
+
+    def _fit(self, processes: Sequence[Process], ranges: Sequence[Ranges]) -> None:
+        """Follow the memory that there is now."""
+        if self._processes is not processes and list(self._processes) != list(processes):
+            place = {id(process): index for index, process in enumerate(processes)}
+            numbers = [place.get(id(process), -1) for process in self._processes]
+            if numbers != list(range(len(numbers))):
+                self._pages.renumber(np.array(numbers, np.int64))
+            self._processes, self._ranges = processes, None
+        if ranges is not self._ranges:
+            self._ranges = ranges
+            self._follow_less(self._pages.count(ranges))
+            self._pages.fit(ranges)
+
+    def _follow_less(self, blocks: int) -> None:
+        """Follow a part of the memory only, if all of it is too much. That part never grows:
+        nothing would be known of the past of what came back."""
+        most = max(_LEAST_BLOCKS, self._share * _LONGEST_REST_NS / self._block_ns)
+        while self._pages.share * blocks > most:
+            self._pages.share *= _HALF
+
+    def _learned(self, cost_ns: int) -> float:
+        """Learn what looks cost; returns what this one has to pay.
+
+        The first look has to clear the bits of a life-time: that belongs to the start.
+        """
+        blocks = len(self._pages) / BLOCK_PAGES
+        if self._times.last <= FIRST or not blocks:
+            return min(cost_ns, self._block_ns * blocks)
+        self._block_ns += _EWMA_WEIGHT * (cost_ns / blocks - self._block_ns)
+        return cost_ns
+
+    def _read_and_clear(self, stretches: Stretches, busy: NDArray[np.bool_] | None) -> ManyBits:
+        """Read all accessed bits, and clear those of pages that are not *busy*."""
+        session = self._session
+        targets = unique(stretches.target).tolist()
+        whole = np.array([t in targets and session.clear_whole(t) for t in targets], np.bool_)
+        by_page = ~whole[np.searchsorted(targets, stretches.target)]
+        session.witness = None  # of what this look clears, it sees the bits itself
+        try:
+            bits = session.scan_many(stretches, clear=False) if whole.any() else None
+            pages = stretches.of_pages(by_page)
+            kept = None if busy is None else busy[pages]
+            cleared = session.scan_many(stretches.take(by_page), clear=True, kept=kept)
+        finally:
+            session.witness = self._witness
+        if bits is not None:
+            for name in ("present", "accessed", "unobservable"):
+                getattr(bits, name)[pages] = getattr(cleared, name)
+            bits.gone[by_page] = cleared.gone
+            cleared = bits
+        for target in targets:
+            if session.needs_process_wide_clear(target) and session.clear_process_wide(target):
+                cleared.unobservable[stretches.of_pages(stretches.target == target)] = False
+        return cleared
+
+    def _note(self, stretches: Stretches, bits: ManyBits) -> None:
+        stamps = self._pages.flat
+        self._touch(np.flatnonzero(bits.accessed))
+        now = self._times.last + 1
+        stamps[bits.present & (stamps == ABSENT)] = now
+        stamps[~bits.present] = ABSENT
+        stamps[bits.unobservable] = UNKNOWN
+        if bits.gone.any():
+            self._pages.forget(stretches.of_pages(bits.gone))
+        self._times.add(self._session.clock.now_ns())
+        if self._times.must_merge:
+            self._pages.merge(self._times.merge())
+
+    def _witness(self, keys: NDArray[np.int64]) -> None:
+        """Pages are accessed, and will be cleared by somebody else."""
+        if self._times.last:
+            self._touch(self._pages.places_of(keys))
+
+    def _touch(self, places: NDArray[np.int64]) -> None:
+        """Pages were accessed since the last look; note how long those had rested that did."""
+        now = self._times.last + 1
+        before = self._pages.flat[places]
+        # Between two looks running there may have been no rest at all.
+        rested = np.flatnonzero((before != ABSENT) & (before < now - 1))
+        if len(rested):
+            since_ns = self._times.middle_ns()[before[rested]]
+            now_ns = (self._times.end_ns + self._session.clock.now_ns()) // 2
+            keys = self._pages.keys_at(places[rested])
+            self._returns.add(keys, bucket_of(np.maximum(now_ns - since_ns, 0)))
+        self._pages.flat[places] = now

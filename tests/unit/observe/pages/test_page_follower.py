@@ -1,0 +1,88 @@
+"""Ages of pages of simulated programs: what samples and surveys clear is not lost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import pydamon
+from pydamon import Access, Phase, Snapshot, Trace
+from pydamon._model.page_ages import share_beyond
+
+MIB, GIB, TIB, S = 2**20, 2**30, 2**40, 10**9
+BASE = 0x7F00_0000_0000
+SIZE = 256 * MIB
+
+
+def watched(
+    *accesses: Access, size: int = SIZE, duration: str = "60s", seed: int = 3
+) -> list[Snapshot]:
+    trace = Trace((Phase(S, accesses),))
+    mon = pydamon.simulate(trace, [(BASE, BASE + size)], cpu_budget_percent=1, seed=seed)
+    return list(mon.run(duration))
+
+
+def idle_bytes(snapshot: Snapshot, idle_ns: int) -> int:
+    assert snapshot.page_ages is not None
+    return int(snapshot.page_ages.idle_bytes(idle_ns, len(snapshot)).sum())
+
+
+def returns_hz(snapshots: list[Snapshot], idle_ns: int) -> float:
+    """Pages a second that come back after so long a rest."""
+    ages = [s.page_ages for s in snapshots if s.page_ages]
+    pages = sum((a.returned_bytes * share_beyond(idle_ns)[a.bucket]).sum() for a in ages) / 4096
+    return float(pages / ((ages[-1].looked_ns - ages[0].looked_ns) / 1e9))
+
+
+def last_with_ages(snapshots: list[Snapshot]) -> Snapshot:
+    return next(s for s in reversed(snapshots) if s.page_ages)
+
+
+def test_idle_pages_among_hot_ones_are_told() -> None:
+    """One page in 16 is in use: no region is idle, and 15 of 16 pages are."""
+    snapshots = watched(Access(BASE, BASE + SIZE, rate_hz=200, stride=16 * 4096))
+    last = last_with_ages(snapshots)
+    assert idle_bytes(last, 10 * S) == pytest.approx(SIZE * 15 / 16, rel=0.01)
+    assert last.page_ages is not None
+    assert last.page_ages.known_bytes(len(last)).sum() == SIZE
+
+
+def test_what_samples_clear_is_not_forgotten() -> None:
+    """Every page is in use each second or so: most clears of samples come between two looks."""
+    snapshots = watched(Access(BASE, BASE + SIZE, rate_hz=1))
+    assert idle_bytes(last_with_ages(snapshots), 15 * S) < 0.01 * SIZE
+
+
+def test_pages_that_come_back() -> None:
+    """At random every 20 s: of a page's rests, the share exp(-10 / 20) lasts longer than 10 s."""
+    snapshots = watched(Access(BASE, BASE + SIZE, rate_hz=1 / 20), duration="120s")
+    pages = SIZE / 4096
+    settled = [s for s in snapshots if s.start_ns > 60 * S]
+    wanted_hz = pages / 20 * np.exp(-10 / 20)
+    assert returns_hz(settled, 10 * S) == pytest.approx(wanted_hz, rel=0.25)
+    assert idle_bytes(last_with_ages(snapshots), 10 * S) == pytest.approx(
+        SIZE * np.exp(-10 / 20), rel=0.15
+    )
+
+
+@pytest.mark.parametrize("size", [16 * GIB, 5 * TIB], ids=["16 GiB", "5 TiB"])
+def test_a_part_stands_for_memory_of_any_size(size: int) -> None:
+    hot = size // 4
+    trace = Trace((Phase(S, (Access(BASE, BASE + hot, rate_hz=10),)),))
+    mon = pydamon.simulate(trace, [(BASE, BASE + size)], cpu_budget_percent=1, seed=1)
+    snapshots = list(mon.run("90s"))
+    last = last_with_ages(snapshots)
+    assert last.page_ages is not None
+    if size == 5 * TIB:
+        assert last.page_ages.followed_share < 1
+    assert idle_bytes(last, 10 * S) == pytest.approx(size - hot, rel=0.1)
+    cpu_ns = sum(s.cost.cpu_ns for s in snapshots)
+    assert cpu_ns < 0.011 * (snapshots[-1].end_ns - snapshots[0].start_ns)
+
+
+def test_ages_are_known_by_page_for_actions() -> None:
+    trace = Trace((Phase(S, (Access(BASE, BASE + SIZE, rate_hz=500, stride=4 * 4096),)),))
+    with pydamon.simulate(trace, [(BASE, BASE + SIZE)], seed=1) as mon:
+        assert any(snapshot.page_ages for snapshot in mon.run("10s"))
+    plain = pydamon.simulate(trace, [(BASE, BASE + SIZE)], seed=1, plain=True)
+    assert not any(snapshot.page_ages for snapshot in plain.run("3s"))
