@@ -174,31 +174,13 @@ class HeldAges:
 
     Memory that came after the look has no known age. Where nobody has looked at pages, or not for a
     minute or so, memory is split by the ages of regions.
-
-    Examples
-    --------
-    >>> HeldAges().idle(("", 7, 0, "app")) is None
-    True
     """
 
     def __init__(self) -> None:
         self._held: dict[Key, _Held] = {}
 
     def split(self, keys: Sequence[Key], ages: WindowAges) -> AgeSplit:
-        """Split the memory of the next windows.
-
-        Parameters
-        ----------
-        keys
-            `Target.key` of each target.
-        ages
-            The ages in windows of these targets.
-
-        Returns
-        -------
-        AgeSplit
-            A row for each window.
-        """
+        """Split the memory in each of the next windows, whose targets have these *keys*."""
         order = np.argsort(ages.windows.target, kind="stable")
         by_age, followed = self._carried(keys, ages, order)
         # Memory that was freed since the look is taken from all classes alike.
@@ -236,30 +218,11 @@ class HeldAges:
         return by_age, followed
 
     def hold_idle(self, key: Key, idle_by_name: dict[str, float]) -> None:
-        """Remember how much of each mapping was idle at the last look.
-
-        Parameters
-        ----------
-        key
-            `Target.key` of a target.
-        idle_by_name
-            Idle bytes by the name of the mapping.
-        """
+        """Remember how much of each mapping of a target was idle at the last look."""
         if key in self._held:
             self._held[key].idle_by_name = idle_by_name
 
     def idle(self, key: Key) -> dict[str, float] | None:
-        """How much of each mapping was idle at the last look.
-
-        Parameters
-        ----------
-        key
-            `Target.key` of a target.
-
-        Returns
-        -------
-        dict or None
-            Idle bytes by the name of the mapping; `None` where nobody has looked at the pages.
-        """
+        """The same; `None` where no look at the pages of that target holds."""
         held = self._held.get(key)
         return held.idle_by_name if held else None

@@ -20,7 +20,7 @@ from pydamon._show.frames.ages import AgeSplit, HeldAges, Looks, WindowAges, Win
 from pydamon._show.frames.frame import IDLE_NS, SUMS, Frame, Timing
 from pydamon._show.frames.spans import RateSpans, union
 
-__all__ = ["frame_of", "frames_of"]
+__all__ = ["frame_after", "frame_of", "frames_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,7 @@ class _Regions:
     end_ns: NDArray[np.int64]
 
 
-def frame_of(
-    snapshots: Sequence[Snapshot], start_ns: int | None = None, held: HeldAges | None = None
-) -> Frame:
+def frame_of(snapshots: Sequence[Snapshot], start_ns: int | None = None) -> Frame:
     """One frame of neighbouring snapshots.
 
     Parameters
@@ -54,8 +52,6 @@ def frame_of(
         At least one, in the order of time.
     start_ns
         When the frame begins: by default with the first window.
-    held
-        The ages of pages as of the frame before: they hold until the next look.
 
     Returns
     -------
@@ -72,6 +68,13 @@ def frame_of(
     >>> frame_of(snapshots).timing.snapshots == len(snapshots)
     True
     """
+    return frame_after(HeldAges(), snapshots, start_ns)
+
+
+def frame_after(
+    held: HeldAges, snapshots: Sequence[Snapshot], start_ns: int | None = None
+) -> Frame:
+    """The same, where the ages of earlier looks hold until the next."""
     tables, table = _tables(snapshots)
     start = np.concatenate([s.start for s in snapshots])
     end = np.concatenate([s.end for s in snapshots])
@@ -104,7 +107,7 @@ def frame_of(
             Looks.in_snapshots(snapshots),
             np.array([s.end_ns for s in snapshots], np.int64),
         ),
-        held or HeldAges(),
+        held,
     )
 
 

@@ -21,7 +21,7 @@ from pydamon._model.snapshot import Snapshot, Target
 from pydamon._model.units import format_duration, parse_duration_ns
 from pydamon._observe.monitor import Monitor
 from pydamon._show.frames.ages import HeldAges
-from pydamon._show.frames.build import frame_of, frames_of
+from pydamon._show.frames.build import frame_after, frames_of
 from pydamon._show.frames.frame import Frame, fold
 
 __all__ = ["Feed", "FrameSource", "History", "Replay"]
@@ -153,7 +153,7 @@ class History:
     def flush(self) -> None:
         """Make a frame of the snapshots that are waiting."""
         if self._pending:
-            frame = frame_of(self._pending, self._end_ns, self._held_ages)
+            frame = frame_after(self._held_ages, self._pending, self._end_ns)
             self._pending = []
             self._put(frame)
 
