@@ -264,6 +264,7 @@ def test_memory_by_age_is_the_first_picture(tmp_path: Path) -> None:
     for words in ('<th scope="col">idle 10 s to 1 min</th>', "Memory needed</caption>"):
         assert words in page
     assert "by regions" not in page
+    assert "looks are 2 s apart" in page
     assert page.count("<script") == 3, "the areas need none"
 
 

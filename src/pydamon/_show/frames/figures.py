@@ -81,10 +81,14 @@ def line(told: Sequence[Figure]) -> str:
     return "; ".join([", ".join(words), *needed])
 
 
-def basis(followed_share: float) -> str:
-    """How ages were found out, where that is worth a note."""
+def basis(followed_share: float, distance_ns: int = 0) -> str:
+    """How ages were found out, where that is worth a note: *distance_ns* is that of looks."""
     if followed_share == 0:
         return "by regions: a region counts as used where any page of it is"
+    notes = []
     if followed_share < 1:
-        return f"estimated from {percent(followed_share)} of the memory, followed page by page"
-    return ""
+        share = percent(followed_share)
+        notes.append(f"estimated from {share} of the memory, followed page by page")
+    if distance_ns > AGE_EDGES_NS[0]:
+        notes.append(f'looks are {duration(distance_ns)} apart: what was used since one is "used"')
+    return "; ".join(notes)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._data.analysis.needs_curve import NeedsCurve
+from pydamon._data.analysis.needs_curve import Needs, NeedsCurve
 from pydamon._model.runs import Runs
 from pydamon._show.frames.figures import AGE_LABELS, basis, figures, line
 from pydamon._show.frames.series import AgeSeries
@@ -29,11 +29,12 @@ _LOWEST_RATE = 0.01
 _GAP_NS = 10**9
 
 
-def memory_section(series: AgeSeries, needs: NeedsCurve | None) -> str:
+def memory_section(series: AgeSeries, needs_of_all: Needs | None) -> str:
     """The figures at the end of a recording, areas over time, the needs curve, and tables.
 
-    *needs* is `None` where nobody looked at pages.
+    There are no needs where nobody looked at pages.
     """
+    needs = needs_of_all.total if needs_of_all else None
     told = figures(
         series.split.sizes[-1].tolist(), int(series.end_ns[-1] - series.start_ns[0]), needs
     )
@@ -43,7 +44,8 @@ def memory_section(series: AgeSeries, needs: NeedsCurve | None) -> str:
     needed = point.kept_bytes if point else 0
     top = max(float(series.split.sizes.sum(axis=1).max()), needed, 1.0)
     words = _needs_in_words(needs, series)
-    note = basis(float(series.split.followed_share[-1]))
+    distance_ns = needs_of_all.look_distance_ns if needs_of_all else 0
+    note = basis(float(series.split.followed_share[-1]), distance_ns)
     return _SECTION.format(
         figures="".join(
             f"<li{' class=needed' if figure.meaning == 'needed' else ''}>"

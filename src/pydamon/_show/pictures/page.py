@@ -59,9 +59,9 @@ def recording_page(recording: AnyRecording) -> str:
         recording = recording.sorted()
     extent, ages = HeatExtent(_MOST_REGIONS), AgeSeriesFold()
     outline = fold_with_outline(recording, extent, ages)
-    series, curve = ages.series(), None
+    series, told = ages.series(), None
     if series.split.followed_share.any():
-        curve = needs(recording).total
+        told = needs(recording)
     targets = extent.hottest_first()
     sample = extent.sample.take()
     drawn = [
@@ -74,7 +74,7 @@ def recording_page(recording: AnyRecording) -> str:
     names = ", ".join(target_label(target) for target in targets[:3])
     more = f" and {len(targets) - 3} more" if len(targets) > 3 else ""
     title = f"Memory of {names}{more}"
-    memory = memory_section(series, curve)
+    memory = memory_section(series, told)
     return _page(drawn, outline.begin_ns, title, ", ".join(about), memory)
 
 

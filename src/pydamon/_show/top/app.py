@@ -226,8 +226,7 @@ class TopApp(App[None]):
         panel.display = lines > 0
         if panel.size.height != lines:
             panel.styles.height = lines
-        needs = self._source.history.needs_of(target)
-        panel.show(MemoryShown.of(shown, target, self._colour, needs))
+        panel.show(MemoryShown.of(shown, target, self._colour, self._source.history))
 
     def _show_mappings(self, mappings: MappingsShown) -> None:
         """A line for each mapping, in at most two fifths of the screen."""

@@ -15,9 +15,9 @@ from rich.style import Style
 
 from pydamon._data.analysis.needs_curve import NeedsCurve
 from pydamon._model.snapshot import Target
-from pydamon._show.frames import Frame
+from pydamon._show.frames import AGE_EDGES_NS, Frame, History
 from pydamon._show.frames.figures import AGE_COLOURS, AGE_LABELS_SHORT
-from pydamon._show.text import per_second, shortened, size
+from pydamon._show.text import duration, per_second, shortened, size
 from pydamon._show.top.panels import BOLD, DIM, LEFT, PLAIN, Panel, right_width
 
 __all__ = ["MemoryPanel", "MemoryShown", "memory_lines"]
@@ -44,7 +44,7 @@ class MemoryShown:
     """Bytes by age in each column: shape (columns, classes), NaN where nothing is known.
 
     `newest` are those of the newest column that has any; its `followed_share` is 0 where ages are
-    those of regions.
+    those of regions. Looks are `distance_ns` apart.
     """
 
     columns: NDArray[np.float64]
@@ -52,10 +52,11 @@ class MemoryShown:
     followed_share: float
     colour: bool
     needs: NeedsCurve | None = None
+    distance_ns: int = 0
 
     @classmethod
     def of(
-        cls, shown: Sequence[Frame | None], target: Target, colour: bool, needs: NeedsCurve | None
+        cls, shown: Sequence[Frame | None], target: Target, colour: bool, history: History
     ) -> MemoryShown:
         """What the frames of the columns know of a target."""
         sizes = {frame: frame.age_sizes(target) for frame in dict.fromkeys(shown) if frame}
@@ -68,7 +69,8 @@ class MemoryShown:
             (0.0,) * _EMPTY if newest is None else tuple(newest.tolist()),
             known[-1].followed_share(target) if known else 0.0,
             colour,
-            needs,
+            history.needs_of(target),
+            history.needs.look_distance_ns if history.needs else 0,
         )
 
 
@@ -98,6 +100,8 @@ def _labels(shown: MemoryShown, top: float, height: int) -> dict[int, str]:
     labels = {height // 2: "memory by age"}
     if shown.followed_share < 1:
         labels[height // 2 + 1] = "estimated" if shown.followed_share else "by regions"
+    elif shown.distance_ns > AGE_EDGES_NS[0]:
+        labels[height // 2 + 1] = f"looks {duration(shown.distance_ns)}"
     point = shown.needs.point() if shown.needs else None
     if point is not None and top:
         line = height - 1 - int(point.kept_bytes / top * height)

@@ -62,7 +62,7 @@ def _state_of(source: FrameSource) -> dict[str, Any]:
 def _needs_of(source: FrameSource) -> dict[str, Any]:
     """What the page knows of how much memory each target needs, by the target's identity."""
     needs = source.history.needs
-    curves = () if needs is None else needs.targets
+    curves, distance_ns = ((), 0) if needs is None else (needs.targets, needs.look_distance_ns)
     largest = sorted(curves, key=lambda curve: -curve.resident_bytes)[:_MOST_CURVES]
     return {
         _id(curve.target): {
@@ -70,6 +70,7 @@ def _needs_of(source: FrameSource) -> dict[str, Any]:
             "kept": curve.kept_bytes.tolist(),
             "back": [float(f"{rate:.3g}") for rate in curve.refaults_per_s.tolist()],
             "tolerated": curve.tolerated_per_s,
+            "distance": distance_ns / 1e6,
             "words": "It {}. {}".format(*needs_headline(curve, point, curve.tolerated_per_s)),
             "point": point and [point.idle_ns / 1e6, point.kept_bytes, point.refaults_per_s],
         }

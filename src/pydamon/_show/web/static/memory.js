@@ -72,7 +72,7 @@ export class Memory {
       item.querySelector("b").textContent = size(point.sizes[i]);
       item.hidden = i === point.sizes.length - 1 && !point.sizes[i];
     });
-    $("basis").textContent = basis(point.followed);
+    $("basis").textContent = basis(point.followed, curve?.distance, state.ageEdges[0]);
   }
 
   // A row for each of some times, and one for each point of the curve.
@@ -135,10 +135,13 @@ function figures(sizes, watched, edges) {
   return told;
 }
 
-function basis(followed) {
-  if (followed === 0) return "by regions: a region counts as used where any page of it is";
-  return followed < 1
-    ? `estimated from ${percent(followed)} of the memory, followed page by page` : "";
+// How ages were found out, where that is worth a note.
+function basis(followed, distance, least) {
+  if (followed === 0) return "By regions: a region counts as used where any page of it is.";
+  const share = followed < 1
+    ? `Estimated from ${percent(followed)} of the memory, followed page by page. ` : "";
+  if (!(distance > least)) return share;
+  return `${share}Looks are ${duration(distance)} apart: what was used since one is "used".`;
 }
 
 function fill(table, titles, rows) {
