@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from statistics import median
 
@@ -34,7 +34,7 @@ from pydamon._observe.probes.base import Session
 from pydamon._observe.probes.ebpf.probe import EbpfProbe
 from pydamon._workloads import PageTruth
 
-__all__ = ["ExactTruth", "judge"]
+__all__ = ["ExactTruth", "judge", "judged_parts"]
 
 Bits = NDArray[np.bool_]
 
@@ -96,6 +96,15 @@ class ExactTruth:
         return pages
 
 
+def judged_parts(pids: Sequence[int]) -> tuple[tuple[int, int, int], ...]:
+    """The memory that the judge would look at now: see `ExactTruth.parts`."""
+    parts: list[tuple[int, int, int]] = []
+    for pid in pids:
+        with suppress(TargetError, OSError), closing(Process(pid)) as process:
+            parts += _Target(process, parse_maps(read_maps(pid))).parts
+    return tuple(parts)
+
+
 def judge(pids: Sequence[int], window_ns: float, windows: int) -> ExactTruth:
     """Scan all memory of some processes in a number of windows, one after the other.
 
@@ -130,11 +139,7 @@ def judge(pids: Sequence[int], window_ns: float, windows: int) -> ExactTruth:
                 lengths.append(time.monotonic_ns() - start_ns)
             cpus.append((time.process_time() - begin_s) * 1e9 / window_ns)
             rows.append(np.concatenate(row))
-    parts = tuple(
-        (target.process.pid, low, (high - low) // PAGE_SIZE)
-        for target in targets
-        for low, high in target.chunks
-    )
+    parts = tuple(part for target in targets for part in target.parts)
     return ExactTruth(parts, np.array(rows), resident, median(lengths), median(cpus))
 
 
@@ -149,6 +154,12 @@ class _Target:
     def chunks(self) -> list[tuple[int, int]]:
         """Ranges of the mapped memory, each small enough for a scan."""
         return chunks(self.maps.runs.tolist())
+
+    @property
+    def parts(self) -> list[tuple[int, int, int]]:
+        """The same, as pid, start address and number of pages."""
+        pid = self.process.pid
+        return [(pid, low, (high - low) // PAGE_SIZE) for low, high in self.chunks]
 
 
 def _clear(session: Session, index: int, target: _Target) -> int:

@@ -12,6 +12,7 @@ from rich.table import Table
 from pydamon._bench.accuracy import Accuracy
 from pydamon._bench.core import CoreCost
 from pydamon._bench.engines import EngineResult
+from pydamon._bench.idle import IdleAccuracy
 from pydamon._bench.overhead import Latency, Overhead
 from pydamon._bench.rates import RateAccuracy
 from pydamon._bench.real import ProgramAccuracy
@@ -26,6 +27,7 @@ __all__ = [
     "comparison_table",
     "core_table",
     "engines_table",
+    "idle_table",
     "overhead_table",
     "rates_table",
     "real_table",
@@ -116,6 +118,28 @@ def real_table(rows: Sequence[ProgramAccuracy]) -> RenderableType:
         ("CPU", lambda r: _percent(r.cpu)),
         ("window ms", lambda r: _count(r.window_ms)),
         ("unobs.", lambda r: _percent(r.unobservable)),
+        ("", lambda r: r.missing),
+    )
+
+
+def idle_table(rows: Sequence[IdleAccuracy]) -> RenderableType:
+    """Return a line for each program; the last column says what is not installed."""
+    return _table(
+        rows,
+        ("program", lambda r: r.name),
+        ("resident", lambda r: _size(r.resident_bytes)),
+        ("idle", lambda r: _size(r.idle_bytes)),
+        ("true idle", lambda r: _size(r.true_idle_bytes)),
+        ("error", lambda r: _percent(r.error)),
+        ("F1", lambda r: _share(r.f1)),
+        ("exact", lambda r: _share(r.exact_f1)),
+        ("regions", lambda r: _share(r.regions_f1)),
+        ("idle by regions", lambda r: _size(r.regions_idle_bytes)),
+        ("hot F1", lambda r: _share(r.hot_f1)),
+        ("exact", lambda r: _share(r.exact_hot_f1)),
+        ("look ms", lambda r: _count(r.look_ms)),
+        ("followed", lambda r: _percent(r.followed)),
+        ("CPU", lambda r: _percent(r.cpu)),
         ("", lambda r: r.missing),
     )
 

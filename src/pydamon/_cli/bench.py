@@ -23,7 +23,17 @@ from pydamon._model.errors import ProbeUnavailable, UsageError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from pydamon._bench import accuracy, core, engines, overhead, rates, real, scale, spinning
+    from pydamon._bench import (
+        accuracy,
+        core,
+        engines,
+        idle,
+        overhead,
+        rates,
+        real,
+        scale,
+        spinning,
+    )
     from pydamon._bench import scores as compare
     from pydamon._bench.programs import Program
     from pydamon._bench.tools import Machine
@@ -145,6 +155,17 @@ def _real(args: Args, say: Callable[[str], None]) -> Iterator[real.ProgramAccura
     tools = _tools(args.tool or (("pydamon",) if args.quick else tuple(TOOLS)), say)
     for program in programs:
         yield from real.measure(program, tools, plan, args.seed, say)
+
+
+def _idle(args: Args, say: Callable[[str], None]) -> Iterator[idle.IdleAccuracy]:
+    from pydamon._bench import idle
+    from pydamon._bench.programs import PROGRAMS
+
+    plan = idle.Plan.of(args.quick)
+    _tools((), say)
+    programs = [_program(name) for name in args.program or (idle.QUICK if args.quick else PROGRAMS)]
+    for program in programs:
+        yield from idle.measure(program, plan, args.seed, say)
 
 
 def _rates(args: Args, say: Callable[[str], None]) -> Iterator[rates.RateAccuracy]:
@@ -297,6 +318,12 @@ rates_bench = _benchmark(
     _names_option("--pattern", RATE_PATTERNS),
     _names_option("--tool", RATE_TOOLS),
 )
+idle_bench = _benchmark(
+    "idle",
+    "accuracy of idle pages of real programs, page by page, against exact scans",
+    _idle,
+    _names_option("--program", PROGRAMS),
+)
 overhead_bench = _benchmark(
     "overhead", "CPU time of the monitor, and slowdown of the target", _overhead
 )
@@ -308,7 +335,7 @@ bench = Group(
     "bench",
     members={
         name: f"pydamon._cli.bench:{name}_bench"
-        for name in ("accuracy", "real", "rates", "overhead", "scale", "engines", "core")
+        for name in ("accuracy", "real", "idle", "rates", "overhead", "scale", "engines", "core")
     },
     subcommand_metavar="BENCH [ARGS]...",
     help=(

@@ -136,7 +136,9 @@ class PageAges(AgeSums):
     looked_ns
         When the pages were looked at (Unix time).
     since_ns
-        When they were looked at before; returns are those since then.
+        When they were looked at for the snapshot before; returns are those since then.
+    looks
+        How many looks there were since then. Between two looks running nothing is known of a rest.
     followed_share
         The part of the memory that is followed page by page: 1 where that is all.
 
@@ -153,4 +155,5 @@ class PageAges(AgeSums):
 
     looked_ns: int = field(kw_only=True)
     since_ns: int = field(kw_only=True)
+    looks: int = field(default=1, kw_only=True)
     followed_share: float = field(default=1.0, kw_only=True)

@@ -35,6 +35,7 @@ class Looks:
     target: NDArray[np.int64]
     looked_ns: NDArray[np.int64]
     since_ns: NDArray[np.int64]
+    count: NDArray[np.int64]
     followed_share: NDArray[np.float64]
     resident_bytes: NDArray[np.int64]
     returned_bytes: NDArray[np.int64]
@@ -49,10 +50,11 @@ class Looks:
         once = _counted_once(snapshot.repeated_bytes, snapshot.resident_bytes)
         resident, returned = _histograms(ages, owner, len(numbers), once)
         has_ages = resident[0].any(axis=1)
-        looks = (ages.looked_ns, ages.since_ns, ages.followed_share)
-        looked_ns, since_ns, share = (np.full(len(numbers), value) for value in looks)
+        times = (ages.looked_ns, ages.since_ns, ages.looks)
+        looked_ns, since_ns, count = (np.full(len(numbers), value) for value in times)
+        share = np.full(len(numbers), float(ages.followed_share))
         return cls(
-            numbers.astype(np.int64), looked_ns, since_ns, share.astype(float), resident, returned
+            numbers.astype(np.int64), looked_ns, since_ns, count, share, resident, returned
         ).pick(has_ages)
 
     @classmethod
@@ -67,6 +69,8 @@ class Looks:
         rows = (looked_ns > 0) & (looked_ns == latest_ns[owner])
         since_ns = latest_ns.copy()
         np.minimum.at(since_ns, owner[rows], chunk.column("looked_since_ns")[rows])
+        count = np.ones(len(numbers), np.int64)
+        np.maximum.at(count, owner[rows], chunk.column("looks")[rows])
         share = np.ones(len(numbers))
         np.minimum.at(share, owner[rows], chunk.column("followed_share")[rows].astype(float))
         once = _counted_once(chunk.column("repeated_bytes"), chunk.column("resident_bytes"))
@@ -83,6 +87,7 @@ class Looks:
                 numbers[some].astype(np.int64),
                 latest_ns[some],
                 since_ns[some],
+                count[some],
                 share[some],
                 resident,
                 returned,
@@ -98,6 +103,7 @@ class Looks:
             target=self.target[looks],
             looked_ns=self.looked_ns[looks],
             since_ns=self.since_ns[looks],
+            count=self.count[looks],
             followed_share=self.followed_share[looks],
             resident_bytes=self.resident_bytes[:, looks],
             returned_bytes=self.returned_bytes[:, looks],
@@ -202,7 +208,7 @@ class LookSums:
         resident = looks.resident_bytes.sum(axis=2) * span_ns
         whole = np.stack([span_ns, *resident, looks.followed_share * span_ns], axis=1)
         np.add.at(self._whole, target, whole)
-        np.add.at(self._looks, target, span_ns > 0)
+        np.add.at(self._looks, target, np.where(span_ns > 0, looks.count, 0))
         idle = _beyond_edges(looks.resident_bytes) * span_ns[:, None]
         returned = _beyond_edges(looks.returned_bytes)
         told = (looks.looked_ns - self._first_ns[target])[:, None] >= IDLE_EDGES_NS

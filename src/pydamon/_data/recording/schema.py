@@ -92,6 +92,7 @@ COLUMNS = pa.schema(
             ("access_share_error", pa.float32()),
             ("looked_ns", pa.int64()),
             ("looked_since_ns", pa.int64()),
+            ("looks", pa.int32()),
             ("followed_share", pa.float32()),
             ("page_ages", _NAME),
         )
@@ -104,7 +105,7 @@ OPTIONAL_COLUMNS = frozenset(
         *("host", "vsz_bytes", "rss_bytes", "process_started_ns"),
         *("age_ns", "resident_bytes", "unseen_bytes", "repeated_bytes"),
         *("access_share", "access_share_error"),
-        *("looked_ns", "looked_since_ns", "followed_share", "page_ages"),
+        *("looked_ns", "looked_since_ns", "looks", "followed_share", "page_ages"),
     }
 )
 """Earlier versions and other tools may not have written these: see `rows.default_numbers`."""

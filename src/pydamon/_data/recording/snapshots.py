@@ -160,6 +160,7 @@ def _age_columns(snapshots: Sequence[Snapshot], regions: _Columns) -> dict[str, 
     return {
         "looked_ns": regions.each(lambda s: s.page_ages.looked_ns if s.page_ages else 0),
         "looked_since_ns": regions.each(lambda s: s.page_ages.since_ns if s.page_ages else 0),
+        "looks": regions.each(lambda s: s.page_ages.looks if s.page_ages else 0).astype(np.int32),
         "followed_share": regions.reals(
             lambda s: np.full(len(s), s.page_ages.followed_share if s.page_ages else 1.0)
         ),
@@ -272,6 +273,7 @@ class SnapshotReader:
             sums.returned_bytes,
             looked_ns=last,
             since_ns=int(self._column("looked_since_ns")[rows][of_last].min()),
+            looks=max(1, int(self._column("looks")[rows].max())),
             followed_share=float(self._column("followed_share")[rows].min()),
         )
 

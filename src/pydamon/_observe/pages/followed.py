@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.page_ages import BUCKETS, AgeSums
-from pydamon._model.ranges import PAGE_SIZE, Ranges, from_order_keys, keyed, order_keys
+from pydamon._model.ranges import (
+    EMPTY,
+    PAGE_SIZE,
+    Ranges,
+    from_order_keys,
+    keyed,
+    order_keys,
+    subtract,
+)
 from pydamon._model.runs import Runs, expand
 from pydamon._model.stretches import Stretches
 from pydamon._observe.pages.look_times import ABSENT, UNKNOWN
@@ -27,6 +35,8 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 _CHUNK_PAGES = 2**20
 """So many pages are counted at once."""
 _STAMPS = 256
+_MOST_MOVES = 64
+"""So many pieces of memory that are gone are looked for elsewhere."""
 
 
 class Returns:
@@ -55,6 +65,10 @@ class FollowedPages:
     def __init__(self) -> None:
         self.share = 1.0
         """The part of all blocks that is followed."""
+        self._ranges = EMPTY
+        """The memory of all targets, as ranges of order keys."""
+        self._moved: list[tuple[int, NDArray[np.uint8]]] = []
+        """Order keys of memory that may have come from elsewhere, and the stamps it had there."""
         self._blocks = np.zeros(0, np.int64)
         """The order keys of the first pages, divided by `BLOCK_PAGES`: sorted."""
         self._stamps = np.zeros((0, BLOCK_PAGES), np.uint8)
@@ -67,7 +81,11 @@ class FollowedPages:
 
     def fit(self, ranges: Sequence[Ranges]) -> None:
         """Follow the memory that each target has now; what stays keeps its stamps."""
-        blocks = _sampled(_blocks_of(ranges), self.share)
+        keys = keyed(ranges)
+        moves = _moves(self._ranges, keys)
+        self._moved = [(new, self.stamps_in(old, pages)) for old, new, pages in moves]
+        self._ranges = keys
+        blocks = _sampled(_blocks_of(keys), self.share)
         if np.array_equal(blocks, self._blocks):
             return
         stamps = np.full((len(blocks), BLOCK_PAGES), ABSENT, np.uint8)
@@ -79,7 +97,21 @@ class FollowedPages:
 
     def count(self, ranges: Sequence[Ranges]) -> int:
         """How many blocks would be followed if all were."""
-        return len(_blocks_of(ranges))
+        return len(_blocks_of(keyed(ranges)))
+
+    def restore_moved(self, present: NDArray[np.bool_], accessed: NDArray[np.bool_]) -> None:
+        """Give pages (flat) that came from elsewhere (mremap) the stamps they had there.
+
+        Pages that are new have their accessed bit set, by the fault that made them.
+        """
+        for key, stamps_there in self._moved:
+            keys = np.arange(key, key + len(stamps_there))
+            inside = self._rows_of(keys >> _BLOCK_SHIFT)[1]
+            places, stamps = self.places_of(keys), stamps_there[inside]
+            old = present[places] & ~accessed[places] & (self.flat[places] == ABSENT)
+            old &= stamps != UNKNOWN
+            self.flat[places[old]] = stamps[old]
+        self._moved = []
 
     def renumber(self, numbers: NDArray[np.int64]) -> None:
         """Give each target its new number; targets with the number -1 are gone."""
@@ -87,6 +119,7 @@ class FollowedPages:
         number = numbers[target]
         kept = np.flatnonzero(number >= 0)
         blocks = order_keys(number[kept], address[kept]) >> _BLOCK_SHIFT
+        self._ranges, self._moved = EMPTY, []
         order = np.argsort(blocks)
         rows = kept[order]
         self._blocks, self._stamps, self._busy = (
@@ -209,8 +242,29 @@ class FollowedPages:
         return row * BLOCK_PAGES + np.where(inside, keys & (BLOCK_PAGES - 1), 0)
 
 
-def _blocks_of(ranges: Sequence[Ranges]) -> NDArray[np.int64]:
-    keys = keyed(ranges)
+def _moves(before: Ranges, now: Ranges) -> list[tuple[int, int, int]]:
+    """Memory that may have moved: its old and its new order key, and how many pages.
+
+    Each piece that is gone may be the beginning of a new one of its target that is as large: the
+    smallest such piece.
+    """
+    gone, new = subtract(before, now), subtract(now, before)
+    moves, taken = [], np.zeros(len(new), np.bool_)
+    new_target, _ = from_order_keys(new[:, 0])
+    old_target, _ = from_order_keys(gone[:, 0])
+    size = new[:, 1] - new[:, 0]
+    by_size = np.argsort(gone[:, 0] - gone[:, 1], kind="stable")[:_MOST_MOVES].tolist()
+    for index in by_size:
+        pages = int(gone[index, 1] - gone[index, 0])
+        fits = np.flatnonzero((new_target == old_target[index]) & (size >= pages) & ~taken)
+        if len(fits):
+            place = int(fits[np.argmin(size[fits])])
+            taken[place] = True
+            moves.append((int(gone[index, 0]), int(new[place, 0]), pages))
+    return moves
+
+
+def _blocks_of(keys: Ranges) -> NDArray[np.int64]:
     first, beyond = keys[:, 0] >> _BLOCK_SHIFT, ((keys[:, 1] - 1) >> _BLOCK_SHIFT) + 1
     row, place = expand(beyond - first)
     blocks = first[row] + place

@@ -59,8 +59,8 @@ class PageFollower:
         self._ranges: Sequence[Ranges] | None = None
         self._block_ns = float(_BLOCK_NS)
         self._paid_ns = 0
-        self._told_ns = 0
-        """The last look that `ages_of` has told about."""
+        self._told_ns = self._untold = 0
+        """The last look that `ages_of` has told about, and how many there were since."""
         session.witness = self._witness
 
     @property
@@ -121,6 +121,7 @@ class PageFollower:
         if not self._times.last or looked_ns == self._told_ns:
             return None
         since_ns, self._told_ns = self._told_ns or looked_ns, looked_ns
+        looks, self._untold = self._untold, 0
         idle_ns = np.maximum(looked_ns - self._times.middle_ns(), 0)
         sums = self._pages.sums(table.keys, bucket_of(idle_ns), self._returns.take())
         unix_ns = self._session.clock.unix_ns
@@ -131,6 +132,7 @@ class PageFollower:
             sums.returned_bytes,
             looked_ns=unix_ns(looked_ns),
             since_ns=unix_ns(since_ns),
+            looks=looks,
             followed_share=self._pages.share,
         )
 
@@ -210,6 +212,7 @@ class PageFollower:
 
     def _note(self, stretches: Stretches, bits: ManyBits) -> None:
         stamps = self._pages.flat
+        self._pages.restore_moved(bits.present, bits.accessed)
         self._touch(np.flatnonzero(bits.accessed))
         now = self._times.last + 1
         stamps[bits.present & (stamps == ABSENT)] = now
@@ -218,6 +221,7 @@ class PageFollower:
         if bits.gone.any():
             self._pages.forget(stretches.of_pages(bits.gone))
         self._times.add(self._session.clock.now_ns())
+        self._untold += 1
         if self._times.must_merge:
             self._pages.merge(self._times.merge())
 

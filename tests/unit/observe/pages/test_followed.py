@@ -118,3 +118,22 @@ def test_stretches_are_cut_and_stay_whole(cuts: list[int]) -> None:
     assert (cut.pages > 0).all()
     begins = {key for key in cuts if 0 < key < 8 or 10 < key < 20}
     assert set(cut.keys[:, 0].tolist()) == begins | set(stretches.keys[:, 0].tolist())
+
+
+def test_memory_that_moves_keeps_its_age() -> None:
+    """As mremap moves an array that grows: not by whole blocks."""
+    before = np.array([[3 * PAGE_SIZE, 103 * PAGE_SIZE], [4 * BLOCK, 5 * BLOCK]])
+    pages = followed(before)
+    pages.flat[3:103] = np.arange(100) + 2
+    after = np.array([[4 * BLOCK, 5 * BLOCK], [8 * BLOCK + 7 * PAGE_SIZE, 9 * BLOCK]])
+    pages.fit([after])
+    present = np.ones(len(pages), np.bool_)
+    accessed = ~present
+    accessed[BLOCK_PAGES + 7 + 50] = True  # was accessed, or is new
+    pages.restore_moved(present, accessed)
+    moved = pages.flat[BLOCK_PAGES + 7 :][:100].tolist()
+    assert moved == [*range(2, 52), ABSENT, *range(53, 102)]
+    assert not pages.flat[:BLOCK_PAGES].any()
+    pages.flat[:] = ABSENT
+    pages.restore_moved(present, ~present)
+    assert not pages.flat.any(), "only once"
