@@ -33,7 +33,7 @@ class CarriedAges:
         self._looked: Snapshot | None = None
 
     def add(self, snapshot: Snapshot) -> Snapshot:
-        """The next snapshot, with ages if there are any."""
+        """A snapshot, with ages if there are any; those with a look must come in their order."""
         if snapshot.page_ages is not None:
             self._looked = snapshot
             return snapshot

@@ -23,8 +23,10 @@ __all__ = [
     "RegionClasses",
     "RegionFacts",
     "classify",
+    "cold_parts",
     "heat_class",
     "joined_classes",
+    "oldest_bucket",
     "resident_bytes",
 ]
 
@@ -66,9 +68,9 @@ class RegionClasses:
     `hot`, `warm`, `cold`, `unseen` and `unobservable` add up to `total`. Bytes that were accessed
     in the window are hot or warm, by the access rate of their region. Cold bytes have not been
     accessed for `idle_ns` (`UNKNOWN` where that is not known), or for as long as the ages of their
-    pages say, where those were looked at (`cold_ages`). Nobody has looked at `unseen` bytes
-    yet, and the probe cannot watch `unobservable` bytes. `assumed` is the part of `total` that may
-    not be resident. `repeated` counts in another target, too; `once` leaves it out.
+    pages say, where those were looked at: see `idle`. Nobody has looked at `unseen` bytes yet, and
+    the probe cannot watch `unobservable` bytes. `assumed` is the part of `total` that may not be
+    resident. `repeated` counts in another target, too; `once` leaves it out.
     """
 
     total: _Bytes
@@ -80,7 +82,7 @@ class RegionClasses:
     assumed: _Bytes
     repeated: _Bytes
     idle_ns: _Bytes
-    cold_ages: ColdAges | None = None
+    _ages: ColdAges | None = None
 
     @property
     def accessed(self) -> _Bytes:
@@ -101,38 +103,36 @@ class RegionClasses:
     @property
     def is_looked(self) -> NDArray[np.bool_]:
         """Which regions are of a target whose pages have ages in this window."""
-        if self.cold_ages is None:
+        if self._ages is None:
             return np.zeros(len(self.total), np.bool_)
-        return self.cold_ages.is_looked
+        return self._ages.is_looked
 
     def idle(self, at_least_ns: int) -> _Bytes:
         """Cold bytes that have not been accessed for so long; for 0 all cold bytes."""
         if not at_least_ns:
             return self.cold
-        if self.cold_ages is None:
+        if self._ages is None:
             return np.where(self.idle_ns >= at_least_ns, self.cold, 0)
-        parts = self.cold_parts(np.array([at_least_ns]))
+        parts = cold_parts(self, np.array([at_least_ns]))
         is_idle = parts.reached > 0
         idle = np.bincount(parts.region[is_idle], parts.size_bytes[is_idle], len(self.total))
         return idle.astype(np.int64)
 
-    def cold_parts(self, ages_ns: _Bytes) -> ColdParts:
-        """The cold bytes by how many of the sorted ages they have been idle for.
+    def idle_times(self) -> tuple[_Bytes, _Bytes]:
+        """Idle times in ns, and how many cold bytes have each; without those of unknown ones.
 
-        Bytes of an unknown idle time have reached an age of 0 only, for which all cold bytes count.
+        Of pages that is the least idle time of their bucket.
         """
-        regions = np.arange(len(self.total))
-        reached = np.searchsorted(ages_ns, np.maximum(self.idle_ns, 0), side="right")
-        if self.cold_ages is None:
-            return ColdParts(regions, reached, self.cold)
-        is_aged = self.cold_ages.is_aged
-        # Cold bytes that are younger than all ages of pages: those of the last few seconds.
-        reached[is_aged] = np.searchsorted(ages_ns, 0, side="right")
-        parts = self.cold_ages.parts(ages_ns)
-        return ColdParts(
-            np.append(regions, parts.region),
-            np.append(reached, parts.reached),
-            np.append(self.cold - self.cold_ages.sums, parts.size_bytes),
+        known = self.idle_ns != UNKNOWN
+        if self._ages is None:
+            return self.idle_ns[known], self.cold[known]
+        is_aged = self._ages.is_aged
+        known |= is_aged
+        left = self.cold - self._ages.sums
+        idle_ns = np.where(is_aged, 0, self.idle_ns)
+        return (
+            np.append(idle_ns[known], self._ages.idle_ns),
+            np.append(left[known], self._ages.size_bytes),
         )
 
     def by_idle_time(self, ages_ns: Sequence[int]) -> _Bytes:
@@ -142,7 +142,7 @@ class RegionClasses:
         cold ones of an unknown idle time, are in the first column (for ages above 0).
         """
         columns, regions = len(ages_ns) + 1, len(self.total)
-        parts = self.cold_parts(np.array(ages_ns, np.int64))
+        parts = cold_parts(self, np.array(ages_ns, np.int64))
         cells = np.bincount(
             parts.region * columns + parts.reached, parts.size_bytes, regions * columns
         )
@@ -153,7 +153,7 @@ class RegionClasses:
     def rows(self, rows: slice) -> RegionClasses:
         """The classes of some of the regions."""
         columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
-        return RegionClasses(**columns, cold_ages=self.cold_ages and self.cold_ages.rows(rows))
+        return RegionClasses(**columns, _ages=self._ages and self._ages.rows(rows))
 
     def over(self, targets: int) -> RegionClasses:
         """The classes to sum up over so many *targets*: over several, `once`."""
@@ -187,7 +187,7 @@ class RegionClasses:
             cold=cold,
             repeated=np.zeros_like(total),
             idle_ns=self.idle_ns,
-            cold_ages=self.cold_ages and self.cold_ages.scaled(self.cold, cold),
+            _ages=self._ages and self._ages.scaled(self.cold, cold),
             **kept,
         )
 
@@ -195,12 +195,37 @@ class RegionClasses:
     def undated(self) -> _Bytes:
         """Cold bytes whose idle time is unknown."""
         is_undated = self.idle_ns == UNKNOWN
-        if self.cold_ages is not None:
-            is_undated &= ~self.cold_ages.is_aged
+        if self._ages is not None:
+            is_undated &= ~self._ages.is_aged
         return np.where(is_undated, self.cold, 0)
 
 
-_COLUMNS = tuple(field.name for field in fields(RegionClasses) if field.name != "cold_ages")
+def cold_parts(classes: RegionClasses, ages_ns: _Bytes) -> ColdParts:
+    """The cold bytes by how many of the sorted ages they have been idle for.
+
+    Bytes of an unknown idle time have reached an age of 0 only, for which all cold bytes count.
+    """
+    regions = np.arange(len(classes.total))
+    reached = np.searchsorted(ages_ns, np.maximum(classes.idle_ns, 0), side="right")
+    ages = classes._ages
+    if ages is None:
+        return ColdParts(regions, reached, classes.cold)
+    # Cold bytes that are younger than all ages of pages: those of the last few seconds.
+    reached[ages.is_aged] = np.searchsorted(ages_ns, 0, side="right")
+    parts = ages.parts(ages_ns)
+    return ColdParts(
+        np.append(regions, parts.region),
+        np.append(reached, parts.reached),
+        np.append(classes.cold - ages.sums, parts.size_bytes),
+    )
+
+
+def oldest_bucket(classes: RegionClasses) -> int:
+    """The bucket of the longest idle time of cold pages; 0 if no pages have ages."""
+    return 0 if classes._ages is None else int(classes._ages.bucket.max(initial=0))
+
+
+_COLUMNS = tuple(field.name for field in fields(RegionClasses) if field.name != "_ages")
 
 
 def _share(amount: _Bytes, part: _Bytes, whole: _Bytes) -> _Bytes:
@@ -215,8 +240,8 @@ def joined_classes(several: Sequence[RegionClasses]) -> RegionClasses:
     columns = {
         name: np.concatenate([getattr(classes, name) for classes in several]) for name in _COLUMNS
     }
-    ages = joined_ages([(classes.cold_ages, len(classes.total)) for classes in several])
-    return RegionClasses(**columns, cold_ages=ages)
+    ages = joined_ages([(classes._ages, len(classes.total)) for classes in several])
+    return RegionClasses(**columns, _ages=ages)
 
 
 def classify(facts: RegionFacts) -> RegionClasses:

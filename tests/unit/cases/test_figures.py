@@ -30,10 +30,18 @@ from pydamon._model.snapshot import Footprint
 from pydamon._show.frames import SUMS, Replay, frame_of
 from pydamon._show.metrics import Metrics
 from pydamon._show.web.encode import Encoder
-from tests.recordings import MIB, record, snapshot
+from tests.recordings import MIB, aged, record, snapshot
 from tests.unit.cases.helpers import GIB, IDLE_NS, JAVA, S, both, java, with_columns
 
 Figures = dict[str, float]
+JAVA_AGES = [
+    (0, 0, 60 * MIB, 0),
+    (0, 40 * S, 3 * MIB, 0),
+    (1, 2 * S, 24 * MIB, 0),
+    (1, 40 * S, 40 * MIB, 0),
+    (2, 2 * S, 32 * MIB, 0),
+    (3, 40 * S, 12 * MIB, 0),
+]
 CLASSES = ("total", "hot", "warm", "cold", "idle", "unobservable", "unseen")
 
 
@@ -282,9 +290,39 @@ def test_figures_of_two_programs_that_share_memory_are_the_same(tmp_path: Path, 
     assert figures == {figure: expected.get(figure, 0) * MIB for figure in figures}
 
 
+@pytest.mark.parametrize("name", PLACES)
+def test_idle_pages_are_the_same_everywhere(tmp_path: Path, name: str) -> None:
+    """The pages of regions in use are idle, too; those of the third region were in use lately."""
+    recording = record(path := tmp_path / "r.damon", [aged(java(), JAVA_AGES)])
+    expected = {
+        "total": 280 * MIB,
+        "hot": 60 * MIB,
+        "warm": 16 * MIB,
+        "cold": (4 + 48 + 32 + 12) * MIB,
+        "idle": (3 + 40 + 12) * MIB,
+        "unobservable": 8 * MIB,
+        "unseen": 100 * MIB,
+        "working_set": 76 * MIB,
+    }
+    if name == "filter":
+        expected["idle"] = 32 * MIB  # filters are about regions
+    figures = figures_at(PLACES[name], recording, path)
+    assert figures == {figure: expected[figure] for figure in figures}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_idle_pages_that_programs_share_count_once(tmp_path: Path, name: str) -> None:
+    ages = [(0, 40 * S, 16 * MIB, 0), (1, 0, 30 * MIB, 0), (1, 40 * S, 30 * MIB, 0)]
+    recording = record(path := tmp_path / "r.damon", [aged(both(), ages)])
+    figures = figures_at(PLACES[name], recording, path)
+    expected = (16 + 10 if name in IN_TOTAL else 16 + 30) * MIB
+    if "idle" in figures and name != "filter":
+        assert figures["idle"] == expected
+
+
 @pytest.mark.parametrize("suffix", ["damon", "parquet", "csv", "ndjson"])
 def test_figures_survive_a_conversion(tmp_path: Path, suffix: str) -> None:
-    snapshots = [java(number) for number in range(3)]
+    snapshots = [java(0), aged(java(1), JAVA_AGES), java(2)]
     recording = record(path := tmp_path / "r.damon", snapshots)
     copy = tmp_path / f"copy.{suffix}"
     assert write_recording(copy, recording) == ()
@@ -316,6 +354,14 @@ def test_figures_of_any_regions_are_the_same_everywhere(
         unseen_bytes=amounts(),
         age_ns=[data.draw(st.sampled_from([UNKNOWN, 0, 5 * S, 50 * S])) for _ in range(count)],
     )
+    kib = st.integers(0, 2048)
+    ages = [
+        (n, idle_s * S, 1024 * data.draw(kib), 0)
+        for n in range(count)
+        for idle_s in data.draw(st.sets(st.sampled_from([0, 3, 11, 50])))
+    ]
+    if data.draw(st.booleans()):
+        one = aged(one, ages)
     path = tmp_path_factory.mktemp("figures") / "r.damon"
     recording = record(path, [one])
     expected = figures_at(PLACES["library"], recording, path)
@@ -323,8 +369,10 @@ def test_figures_of_any_regions_are_the_same_everywhere(
     for name, place in PLACES.items():
         if name.startswith("report "):
             continue  # reports print what the analyses return, which takes a second
-        if name == "filter" and UNKNOWN in resident:
-            continue  # the RSS bounds such regions together, and a filter leaves some of them out
+        if name == "filter" and (UNKNOWN in resident or one.page_ages):
+            # The RSS bounds such regions together, and a filter leaves some of them out. And it is
+            # about the idle time of regions.
+            continue
         try:
             figures = figures_at(place, recording, path)
         except RecordingError:

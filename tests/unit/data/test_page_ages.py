@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydamon import PageAges, Recording, RecordingError, Snapshot, read_recording
+from pydamon._data.formats.base import RowBuffer
 from pydamon._data.formats.output import write_recording
 from pydamon._data.recording.ages import age_words, sums_of_words
 from pydamon._data.recording.arrow import constant_array
+from pydamon._data.recording.snapshots import RowBuilder
 from pydamon._model.page_ages import BUCKETS, IDLE_EDGES_NS, AgeSums, share_beyond
-from tests.recordings import REDIS, WORKER, aged, record, snapshot
+from tests.recordings import REDIS, WORKER, aged, info, record, snapshot
 
 KIB, S = 1024, 10**9
 REGIONS = [
@@ -67,6 +69,20 @@ def test_every_format_keeps_ages(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"copy.{suffix}"
     write_recording(path, recording)
     check(read_recording(path))
+
+
+def test_chunks_keep_no_words_of_earlier_ones() -> None:
+    """Words of ages hardly ever come again: a day of them would pile up."""
+    rows = RowBuffer(info(), chunk_rows=6)
+    chunks = []
+    for number in range(60):
+        taken = snapshot((REDIS, WORKER), REGIONS, number, window_ns=S)
+        other = aged(taken, [(0, S, (number + 1) * KIB, 0)])
+        rows.add(RowBuilder("host").batch([other]))
+        chunks.append(rows.take_chunk())
+    words = [len(chunk["page_ages"].chunk(0).dictionary) for chunk in chunks if chunk is not None]
+    assert len(words) > 20
+    assert max(words) < 10
 
 
 def test_recordings_without_ages_have_none(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon._model.classify import UNKNOWN, RegionClasses, RegionFacts, classify
+from pydamon._model.classify import UNKNOWN, RegionClasses, RegionFacts, classify, cold_parts
 
 GIB, MIB = 2**30, 2**20
 _CLASSES = ("hot", "warm", "cold", "unseen", "unobservable")
@@ -172,7 +172,7 @@ def test_classes_add_up_to_what_can_be_there(
 def test_ages_count_cold_bytes_as_idle_does() -> None:
     cold = classes([8192] * 4, [0] * 4, age_ns=[UNKNOWN, 0, 5, 50])
     ages_ns = np.array([0, 5, 6])
-    parts = cold.cold_parts(ages_ns)
+    parts = cold_parts(cold, ages_ns)
     assert parts.region.tolist() == [0, 1, 2, 3]
     for number, age_ns in enumerate(ages_ns.tolist()):
         idle_bytes = np.where(parts.reached > number, cold.cold, 0)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon._model.classify import UNKNOWN, RegionClasses, joined_classes
+from pydamon._model.classify import UNKNOWN, RegionClasses, cold_parts, joined_classes
 from pydamon._model.page_ages import BUCKETS, IDLE_CLASSES_NS, PageAges
 from pydamon._model.snapshot import Snapshot
 from tests.recordings import MIB, REDIS, WORKER, aged, snapshot
@@ -29,7 +29,6 @@ def two_regions(*ages: tuple[int, int, int, int], touched: int = 0, resident: in
 
 def test_without_ages_regions_say_what_is_idle() -> None:
     classes = two_regions(touched=8).classes
-    assert classes.cold_ages is None
     assert classes.idle(5 * S).tolist() == [0, 64 * MIB]
     assert not classes.is_looked.any()
 
@@ -126,14 +125,14 @@ def same(first: RegionClasses, second: RegionClasses) -> bool:
     ages = np.array(AGES_NS)
     return all(
         np.array_equal(one, other)
-        for one, other in zip(first.cold_parts(ages), second.cold_parts(ages), strict=True)
+        for one, other in zip(cold_parts(first, ages), cold_parts(second, ages), strict=True)
     )
 
 
 @given(any_snapshot())
 def test_parts_of_cold_bytes_add_up(taken: Snapshot) -> None:
     for classes in (taken.classes, taken.classes.once()):
-        parts = classes.cold_parts(np.array(AGES_NS))
+        parts = cold_parts(classes, np.array(AGES_NS))
         assert (parts.size_bytes >= 0).all()
         sums = np.bincount(parts.region, parts.size_bytes, len(taken))
         assert sums.tolist() == classes.cold.tolist()

@@ -13,6 +13,7 @@ from attrs import evolve
 from pydamon._act.applied import Applied, AppliedScheme
 from pydamon._act.apply import apply
 from pydamon._act.policies.config import Config, TargetSelection
+from pydamon._model.carried_ages import CarriedAges
 from pydamon._model.closing import Closing
 from pydamon._model.errors import ProbeUnavailable, PydamonError, TargetError
 from pydamon._model.schemes import Quota
@@ -86,6 +87,7 @@ class Service(Closing):
         self._applied: Applied | None = None
         self._child: Child | None = None
         self._snapshot: Snapshot | None = None
+        self._ages = CarriedAges()
         self._initial_rss_bytes = 0
         self._told: set[str] = set()
         self.exit_code = 0
@@ -171,7 +173,8 @@ class Service(Closing):
             return {}
         policy = self.config.policy
         footprints = self._snapshot.footprints
-        return (policy.figures(self._snapshot) if policy else {}) | {
+        snapshot = self._ages.add(self._snapshot)
+        return (policy.figures(snapshot) if policy else {}) | {
             "resident_bytes": sum(footprint.rss_bytes for footprint in footprints),
             "resident_at_first_bytes": self._initial_rss_bytes,
         }
@@ -249,6 +252,8 @@ class Service(Closing):
 
     def _act_on(self, applied: Applied, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
+        if snapshot.page_ages is not None:
+            self._ages.add(snapshot)
         if self._measured_since is None:
             self._measured_since = time.monotonic_ns(), time.process_time_ns()
         applied.act_on(snapshot)

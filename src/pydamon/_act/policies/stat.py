@@ -23,8 +23,9 @@ class Stat(Policy):
 
     `memory_bandwidth_bytes_per_s` is an estimate: each access to a region counts as one to all of
     it, at most one a sampling interval. `idle_ms` are percentiles, by resident bytes, of the time
-    since memory was last seen accessed: 0 for memory in use. Memory whose idle time is unknown is
-    left out: `unseen_bytes` is memory that nobody has looked at yet.
+    since memory was last seen accessed: 0 for memory in use. They are those of pages where these
+    have been looked at (as of the last look), and otherwise those of regions. Memory whose idle
+    time is unknown is left out: `unseen_bytes` is memory that nobody has looked at yet.
 
     Examples
     --------
@@ -48,13 +49,11 @@ class Stat(Policy):
         """The bandwidth, the percentiles of idle time, the working set and the interval."""
         import numpy as np  # noqa: PLC0415  (help needs no figures)
 
-        from pydamon._model.snapshot import UNKNOWN  # noqa: PLC0415
-
         classes = snapshot.classes.over(len(snapshot.targets))
         accessed = float(np.dot(classes.total, snapshot.access_hz))
-        known = classes.idle_ns != UNKNOWN
-        idle_ns = np.append(np.zeros(len(snapshot), np.int64), classes.idle_ns[known])
-        size = np.append(classes.accessed, classes.cold[known])
+        idle_ns, cold = classes.idle_times()
+        idle_ns = np.append(np.zeros(len(snapshot), np.int64), idle_ns)
+        size = np.append(classes.accessed, cold)
         order = np.argsort(idle_ns)
         order = order[size[order] > 0]
         share = np.cumsum(size[order]) / max(1, int(size.sum()))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pydamon._data.recording import Recording
 from pydamon._data.recording.coverage import TargetNumbers
-from pydamon._model.classify import RegionClasses
+from pydamon._model.classify import RegionClasses, cold_parts
 
 __all__ = ["ColdSums", "MappingKeys", "Rows", "add_rows"]
 
@@ -96,13 +96,15 @@ class ColdSums:
     ) -> NDArray[np.float64]:
         """Sums of each mapping: shape (mappings, 2, ages + 1)."""
         columns, count = len(self._ages_ns) + 1, len(keys.keys)
-        parts = classes.cold_parts(self._ages_ns)
-        cell = keys.place[parts.region] * columns + parts.reached
-        amount = parts.size_bytes * weight[parts.region]
+        parts = cold_parts(classes, self._ages_ns)
+        place, is_looked = keys.place, classes.is_looked
+        if len(parts.region) > len(place):  # else there is one part of each region
+            place, weight = place[parts.region], weight[parts.region]
+        cell, amount = place * columns + parts.reached, parts.size_bytes * weight
         table = np.zeros((count, 2, columns))
         table[:, 0] = np.bincount(cell, amount, count * columns).reshape(count, columns)
-        if classes.cold_ages is not None:
-            of_pages = amount * classes.is_looked[parts.region]
+        if is_looked.any():
+            of_pages = amount * is_looked[parts.region]
             table[:, 1] = np.bincount(cell, of_pages, count * columns).reshape(count, columns)
         return table
 

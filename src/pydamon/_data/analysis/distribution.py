@@ -151,7 +151,7 @@ class _ClassSums:
 
     def add(self, chunk: Recording) -> None:
         columns, weight = RegionColumns(chunk), region_weights(chunk)
-        own = classes_of(chunk)
+        own = classes_of(chunk, with_pages=self._by == "idle")
         if self._by == "idle":
             self._cold.add(MappingKeys.of(chunk, self._numbers), weight, own, own.once())
         else:

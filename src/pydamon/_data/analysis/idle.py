@@ -17,6 +17,7 @@ from pydamon._data.analysis.folding import (
 from pydamon._data.analysis.last_looks import LastLooks
 from pydamon._data.recording import AnyRecording, Recording
 from pydamon._data.recording.coverage import TargetNumbers
+from pydamon._model.classify import cold_parts, oldest_bucket
 from pydamon._model.display import Displayable
 from pydamon._model.errors import UsageError
 from pydamon._model.page_ages import bucket_bounds_ns
@@ -162,11 +163,9 @@ class _IdleSums:
         self._cold.add(keys, weight, own, once)
         longest_ns = int(classes.idle_ns[classes.cold > 0].max(initial=0))
         self._longest_ns = max(self._longest_ns, longest_ns)
-        if classes.cold_ages is not None:
-            oldest = int(classes.cold_ages.bucket.max(initial=0))
-            self._oldest_bucket = max(self._oldest_bucket, oldest)
+        self._oldest_bucket = max(self._oldest_bucket, oldest_bucket(classes))
         if not self._cold.has_pages:
-            parts = classes.cold_parts(self._ages_ns)
+            parts = cold_parts(classes, self._ages_ns)
             amount = parts.size_bytes * weight
             self._reached += np.bincount(parts.reached, amount, len(self._reached))
 

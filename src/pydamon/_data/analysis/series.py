@@ -64,7 +64,7 @@ class TimeSeriesFold:
             chunk.per_target("start_ns"),
             chunk.per_target("end_ns"),
         ]
-        classes = classes_of(chunk)
+        classes = classes_of(chunk, with_pages=False)
         for amount in self._amounts:
             added += amount(chunk, classes)
         for place, (column, values) in enumerate(zip(self._columns, added, strict=True)):

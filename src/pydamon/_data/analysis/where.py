@@ -142,7 +142,7 @@ class RegionColumns:
         return _with_nan(age_ns)
 
     def _idle(self) -> NDArray[Any]:
-        idle_ns = classes_of(self._recording).idle_ns
+        idle_ns = classes_of(self._recording, with_pages=False).idle_ns
         is_idle = idle_ns != 0
         if is_idle.any() and (idle_ns[is_idle] == UNKNOWN).all():
             raise _no_ages()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._data.analysis.folding import fold
+from pydamon._data.analysis.pages_within import PagesWithin, looks_within
 from pydamon._data.analysis.series import Amount, Amounts, TimeSeriesFold, unseen_bytes
 from pydamon._data.analysis.touched import TouchedWindow, WindowHistory
 from pydamon._data.analysis.working_set import PERCENTILES, WorkingSet
@@ -91,6 +92,9 @@ def working_sets_within(
     of pages that are accessed at random in a share p of sampling intervals, 1 - (1 - p)^n are
     accessed within n intervals. It counts at most what was touched in that window.
 
+    Where pages were looked at, and a time is no shorter than the time between the last looks, the
+    figure counts pages: all those whose age is below that time. It holds until the next look.
+
     Until a time has passed since the first snapshot, its figure covers only what was recorded.
     Where a recording has the regions of a target at some times only, as with a filter, other times
     count as without accesses.
@@ -132,6 +136,7 @@ class _Within:
         self._times_ns = times_ns
         self._numbers = TargetNumbers()
         self._histories: dict[int, WindowHistory] = {}
+        self._pages: dict[int, PagesWithin] = {}
         self._bytes = np.zeros((len(times_ns), 0, 2), np.int64)
 
     @property
@@ -154,6 +159,7 @@ class _Within:
         facts = ("start_ns", "end_ns", "sampling_ns")
         windows = np.stack([recording.per_target(name) for name in facts], axis=1).tolist()
         numbers = self._numbers.per_target(recording).tolist()
+        looks = looks_within(recording)
         amounts = np.zeros((len(self._times_ns), len(numbers), 2))
         for index, number in enumerate(numbers):
             rows = slice(offsets[index], offsets[index + 1])
@@ -164,4 +170,8 @@ class _Within:
             start_ns, end_ns, sampling_ns = windows[index]
             history.add(TouchedWindow(start_ns, end_ns, sampling_ns, *columns))
             amounts[:, index] = list(history.within(self._times_ns))
+            pages = self._pages.setdefault(number, PagesWithin(self._times_ns))
+            if (look := looks.get(index)) is not None:
+                pages.add(look)
+            pages.put_into(amounts[:, index], end_ns)
         return np.rint(amounts).astype(np.int64)

@@ -22,7 +22,7 @@ from pydamon._data.recording.arrow import (
     to_numpy,
 )
 from pydamon._data.recording.recording import Recording
-from pydamon._data.recording.rows import conform, default_numbers
+from pydamon._data.recording.rows import conform, default_numbers, with_used_names
 from pydamon._data.recording.schema import COLUMNS, EXTRA, OPTIONAL_COLUMNS, RecordingInfo
 from pydamon._model.errors import RecordingError
 from pydamon._model.snapshot import UNKNOWN
@@ -153,7 +153,9 @@ class RowBuffer:
         cut = int(Recording(self._info, table).snapshot_offsets[-2])
         if len(table) - cut > _MAX_SNAPSHOT_ROWS:
             raise Incomplete("it is damaged: a snapshot has no end")
-        self._tables, self._row_count = [table[cut:]], len(table) - cut
+        # Words of ages hardly ever come again: the next chunk must not keep those of this one.
+        rest = with_used_names(table[cut:], ["page_ages"])
+        self._tables, self._row_count = [rest], len(table) - cut
         return table[:cut] if cut else None
 
     def take_all(self) -> pa.Table:

@@ -62,7 +62,7 @@ def _parsed(words: pa.StringArray) -> tuple[NDArray[np.int64], NDArray[np.int64]
     offsets = np.frombuffer(words.buffers()[1], np.int32)[words.offset :][: len(words) + 1]
     data = words.buffers()[2]
     text = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]] if data else np.zeros(0, "u1")
-    ends = np.append(0, np.cumsum(text == _END))[offsets - offsets[0]]
+    ends = np.searchsorted(np.flatnonzero(text == _END), offsets - offsets[0])
     count = np.diff(ends)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of some text that is no number

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -34,6 +34,7 @@ __all__ = [
     "split_by_names",
     "split_by_text",
     "with_extra",
+    "with_used_names",
 ]
 
 _WITHOUT_DEFAULT = ("host", EXTRA.name)
@@ -191,11 +192,16 @@ def split_by_names(table: pa.Table) -> Iterator[pa.Table]:
         yield table
         return
     for half in (table[: len(table) // 2], table[len(table) // 2 :]):
-        columns = [
-            _with_used_names(column_array(half, name)) if name in names else half[name]
-            for name in table.column_names
-        ]
-        yield from split_by_names(pa.Table.from_arrays(columns, schema=table.schema))
+        yield from split_by_names(with_used_names(half, names))
+
+
+def with_used_names(table: pa.Table, names: Collection[str]) -> pa.Table:
+    """The table without the words of the columns *names* that none of its rows has."""
+    columns = [
+        _with_used_names(column_array(table, name)) if name in names else table[name]
+        for name in table.column_names
+    ]
+    return pa.Table.from_arrays(columns, schema=table.schema)
 
 
 def _with_used_names(column: pa.DictionaryArray) -> pa.DictionaryArray:

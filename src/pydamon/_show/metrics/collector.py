@@ -12,11 +12,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from pydamon._act.policies import read_statuses
+from pydamon._model.carried_ages import CarriedAges
 from pydamon._model.classify import resident_bytes
 from pydamon._model.display import printable
 from pydamon._model.snapshot import Snapshot
 from pydamon._observe.monitor import Monitor
 from pydamon._observe.targets.members import cgroup_of
+from pydamon._show.metrics.returns import ReturnCounters
 
 __all__ = ["IDLE_S", "Figures", "Metrics", "figures_of"]
 
@@ -166,6 +168,8 @@ class Metrics(Collector):
         self._budget = cpu_budget_percent
         self._state = _State()
         self._totals = _Totals()
+        self._ages = CarriedAges()
+        self._returns = ReturnCounters(IDLE_S, ("", _OTHER))
         self._cgroups: dict[_Key, str] = {}
         self._cgroups_until_ns = 0
 
@@ -185,6 +189,9 @@ class Metrics(Collector):
             caveat = ""
         else:
             self._totals.add(snapshot)
+            self._returns.add(snapshot)
+            if snapshot.page_ages is not None:
+                self._ages.add(snapshot)
         self._state = _State(snapshot, probe, caveat, self._since(old, snapshot))
 
     def _since(self, old: _State, snapshot: Snapshot | None) -> Mapping[_Key, int]:
@@ -204,12 +211,14 @@ class Metrics(Collector):
         yield from _schemes()
         if state.snapshot is None:
             return
-        figures, once = (figures_of(state.snapshot, once=flag) for flag in (False, True))
+        snapshot = self._ages.add(state.snapshot)
+        figures, once = (figures_of(snapshot, once=flag) for flag in (False, True))
         group, labels = self._processes(state, figures)
         # Memory that several processes share counts in each by itself, and once in a sum.
         summed = np.array([labels[series] == ("", _OTHER) for series in group], np.bool_)
         sums = figures.replaced(summed, once).summed(group, len(labels))
         yield from _families("process", ("pid", "name"), sums, labels)
+        yield self._returns.family(snapshot.targets, group, labels)
         cgroups = self._cgroups_of(state.snapshot)
         group, names = _largest(cgroups, once.working_set_bytes, self._most)
         sums = once.summed(group, len(names))
