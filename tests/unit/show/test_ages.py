@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pydamon import analysis
 from pydamon._model.snapshot import Snapshot
-from pydamon._show.frames import AGE_EDGES_NS, SUMS, Frame, History, Replay, fold, frame_of
+from pydamon._show.frames import AGE_EDGES_NS, SUMS, Frame, History, Replay, feed, fold, frame_of
 from pydamon._show.frames import series as series_module
 from pydamon._show.frames.figures import AGE_COLOURS, figures, line
 from pydamon._show.frames.series import AgeSeriesFold
@@ -204,6 +204,21 @@ def test_needs_are_those_of_the_recording(tmp_path: Path) -> None:
     without = Replay(record(tmp_path / "p.damon", [plain(0)])).history
     assert without.needs is None
     assert without.needs_of(APP) is None
+
+
+def test_processes_that_come_and_go_do_not_fill_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(feed, "_MOST_NEEDS", 20)
+    history = History()
+    for number in range(100):
+        short = target(1000 + number, "short", (16 * MIB, 17 * MIB, "rw-p", "[heap]"))
+        regions = [(0, 16 * MIB, 24 * MIB, 20, 1), (1, 16 * MIB, 17 * MIB, 20, 1)]
+        taken = snapshot((APP, short), regions, number, window_ns=S)
+        history.add(aged(taken, [(0, 0, 8 * MIB, 0), (1, 0, MIB, 0)]))
+        assert history.needs is not None
+        assert len(history.needs.targets) <= 20 + 2
+    assert history.needs_of(APP) is not None
 
 
 def test_figures_are_read_in_two_seconds() -> None:

@@ -22,11 +22,14 @@ from pydamon._model.units import format_duration, parse_duration_ns
 from pydamon._observe.monitor import Monitor
 from pydamon._show.frames.ages import HeldAges
 from pydamon._show.frames.build import frame_after, frames_of
-from pydamon._show.frames.frame import Frame, fold
+from pydamon._show.frames.frame import Frame, Key, fold
 
 __all__ = ["Feed", "FrameSource", "History", "Replay"]
 
 _FRAME_NS = 10**9
+_MOST_NEEDS = 1000
+"""Targets that have exited and still count in needs. With more, needs begin anew, so that
+short-lived processes do not fill the memory in days."""
 _MOST_PENDING = 20_000
 """Regions that wait to become part of a frame, so that a union stays cheap."""
 
@@ -70,6 +73,7 @@ class History:
         self._pending: list[Snapshot] = []
         self._held_ages = HeldAges()
         self._needs_so_far = NeedsOfSnapshots()
+        self._needed_by: set[Key] = set()
         self._needs_lock = threading.Lock()
         self._needs: Needs | None = None
         self._needs_are_old = False
@@ -120,12 +124,17 @@ class History:
             return self._needs
 
     def needs_of(self, target: Target) -> NeedsCurve | None:
-        """How much memory a target needs; `None` where nobody has looked at its pages.
+        """How much memory a target needs.
 
         Parameters
         ----------
         target
             One of the targets of `frames`.
+
+        Returns
+        -------
+        NeedsCurve or None
+            The curve since the history began; `None` where nobody has looked at its pages.
         """
         curves = self.needs.targets if self.needs else ()
         return next((c for c in curves if c.target and c.target.key == target.key), None)
@@ -141,14 +150,21 @@ class History:
             Newer than all before it.
         """
         if snapshot.page_ages is not None:
-            with self._needs_lock:
-                self._needs_so_far.add(snapshot)
-                self._needs_are_old = True
+            self._add_to_needs(snapshot)
         self._pending.append(snapshot)
         begin_ns = self._pending[0].start_ns if self._end_ns is None else self._end_ns
         many = sum(map(len, self._pending)) > _MOST_PENDING
         if self._end_ns is None or many or snapshot.end_ns - begin_ns >= self.frame_ns:
             self.flush()
+
+    def _add_to_needs(self, snapshot: Snapshot) -> None:
+        with self._needs_lock:
+            self._needed_by |= {target.key for target in snapshot.targets}
+            if len(self._needed_by) > _MOST_NEEDS + len(snapshot.targets):
+                self._needs_so_far = NeedsOfSnapshots()
+                self._needed_by = {target.key for target in snapshot.targets}
+            self._needs_so_far.add(snapshot)
+            self._needs_are_old = True
 
     def flush(self) -> None:
         """Make a frame of the snapshots that are waiting."""
