@@ -16,9 +16,8 @@ from pydamon._data.analysis.heat import Range
 from pydamon._model.regions import PAGE_SIZE
 from pydamon._model.snapshot import Target
 from pydamon._show.frames import Frame, FrameSource, HeatMapCache, frames_at
-from pydamon._show.frames.figures import figures, line
 from pydamon._show.top.heat import HeatPanel, HeatShown, hottest_row
-from pydamon._show.top.memory import MemoryPanel, MemoryShown, memory_lines
+from pydamon._show.top.memory import MemoryPanel, MemoryShown, headline, memory_lines
 from pydamon._show.top.panels import (
     BOLD,
     DIM,
@@ -255,7 +254,10 @@ class TopApp(App[None]):
             before = [f for f in self._frames if f.start_ns < self._end_ns] or self._frames
             sampling_ns = frame.timing.sampling_ns
             lines = [
-                (self._headline(frame, self._target), BOLD),
+                (
+                    headline(frame, self._target, self._frames[0].start_ns, self._source.history),
+                    BOLD,
+                ),
                 (target_line(frame, self._target, paused), PLAIN),
                 (measuring_line(before, self._source), PLAIN),
                 (addresses_line(self._heatmap, self._picked, self._ranges[-1], sampling_ns), DIM),
@@ -270,14 +272,6 @@ class TopApp(App[None]):
         if panel.size.height != _STATUS_LINES + len(caveat):
             panel.styles.height = _STATUS_LINES + len(caveat)
         panel.show(tuple(lines))
-
-    def _headline(self, frame: Frame, target: Target) -> str:
-        """How much memory the target has, uses and needs."""
-        sizes = frame.age_sizes(target)
-        if sizes is None:
-            return "nothing is known about its memory then"
-        watched_ns = frame.end_ns - self._frames[0].start_ns
-        return line(figures(sizes.tolist(), watched_ns, self._source.history.needs_of(target)))
 
     def action_pause(self) -> None:
         """Pause, or go on: live at the newest frame, in a recording from here."""

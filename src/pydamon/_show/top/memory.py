@@ -16,11 +16,11 @@ from rich.style import Style
 from pydamon._data.analysis.needs_curve import NeedsCurve
 from pydamon._model.snapshot import Target
 from pydamon._show.frames import AGE_EDGES_NS, Frame, History
-from pydamon._show.frames.figures import AGE_COLOURS, AGE_LABELS_SHORT
+from pydamon._show.frames.figures import AGE_COLOURS, AGE_LABELS_SHORT, figures, line
 from pydamon._show.text import duration, per_second, shortened, size
 from pydamon._show.top.panels import BOLD, DIM, LEFT, PLAIN, Panel, right_width
 
-__all__ = ["MemoryPanel", "MemoryShown", "memory_lines"]
+__all__ = ["MemoryPanel", "MemoryShown", "headline", "memory_lines"]
 
 _LEAST_HEIGHT = 16
 """Lower terminals have no lines for the areas."""
@@ -37,6 +37,15 @@ _CURVE_TITLE = " kept, come back /s"
 def memory_lines(height: int) -> int:
     """How many lines of a terminal of that height are for the areas."""
     return 0 if height < _LEAST_HEIGHT else max(_LINES, min(_MOST_LINES, height // 4))
+
+
+def headline(frame: Frame, target: Target, begin_ns: int, history: History) -> str:
+    """How much memory a target has, uses and needs, which is watched since *begin_ns*."""
+    sizes = frame.age_sizes(target)
+    if sizes is None:
+        return "nothing is known about its memory then"
+    needs = history.needs_of(target)
+    return line(figures(sizes.tolist(), frame.end_ns - begin_ns, needs))
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,7 @@ class MemoryPanel(Panel[MemoryShown]):
         cells = _cells(shown.columns, top, height - 1)[::-1]
         labels = _labels(shown, top, height - 1)
         draw = _coloured if shown.colour else _marked
-        areas = [[Segment("│", DIM), *draw(line), Segment("│", DIM)] for line in cells]
+        areas = [[Segment("│", DIM), *draw(row), Segment("│", DIM)] for row in cells]
         areas.append([Segment(f"├{'─' * columns}┤", DIM)])
         legend = _legend(shown, right_width(width) - 1, height)
         return [
@@ -104,8 +113,8 @@ def _labels(shown: MemoryShown, top: float, height: int) -> dict[int, str]:
         labels[height // 2 + 1] = f"looks {duration(shown.distance_ns)}"
     point = shown.needs.point() if shown.needs else None
     if point is not None and top:
-        line = height - 1 - int(point.kept_bytes / top * height)
-        labels[max(0, line)] = f"need {size(point.kept_bytes)}"
+        row = height - 1 - int(point.kept_bytes / top * height)
+        labels[max(0, row)] = f"need {size(point.kept_bytes)}"
     return labels | {0: size(top), height: "0"}
 
 
@@ -129,12 +138,12 @@ def _cells(columns: NDArray[np.float64], top: float, height: int) -> list[list[t
     upper = np.where(only, single, most[:, :, 1])
     filled = np.clip(np.rint(8 * of_most[:, :, 0] / of_most.sum(axis=2)), 1, 7).astype(np.int64)
     drawn = np.stack([lower, upper, np.where(only, 0, filled)], axis=2)
-    return [[tuple(cell) for cell in line] for line in drawn.swapaxes(0, 1).tolist()]
+    return [[tuple(cell) for cell in row] for row in drawn.swapaxes(0, 1).tolist()]
 
 
-def _coloured(line: Sequence[tuple[int, ...]]) -> list[Segment]:
+def _coloured(row: Sequence[tuple[int, ...]]) -> list[Segment]:
     segments = []
-    for (lower, upper, filled), run in groupby(line):
+    for (lower, upper, filled), run in groupby(row):
         count = len(list(run))
         if lower == upper:
             # A background fills the whole cell, whatever the font is like.
@@ -144,8 +153,8 @@ def _coloured(line: Sequence[tuple[int, ...]]) -> list[Segment]:
     return segments
 
 
-def _marked(line: Sequence[tuple[int, ...]]) -> list[Segment]:
-    classes = [lower if filled >= 4 or lower == upper else upper for lower, upper, filled in line]
+def _marked(row: Sequence[tuple[int, ...]]) -> list[Segment]:
+    classes = [lower if filled >= 4 or lower == upper else upper for lower, upper, filled in row]
     return [Segment("".join(_MARKS[number] for number in classes), PLAIN)]
 
 
