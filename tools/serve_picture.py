@@ -18,16 +18,16 @@ from pydamon._show.web import Server
 
 
 def main(recording_path: str, out_path: str, theme: str = "dark") -> None:
-    """Take the picture of a recording's page, in a window of 1100 by 655."""
+    """Take the picture of a recording's page, in a window of 1100 by 900."""
     server = Server(Replay(read_recording(recording_path)))
     threading.Thread(target=server.run).start()
     try:
         with tempfile.TemporaryDirectory() as profile, chromium(Path(profile)) as tab:
             feature = {"name": "prefers-color-scheme", "value": theme}
             tab.send("Emulation.setEmulatedMedia", features=[feature])
-            tab.visit(server.url.replace("127.0.0.1", "localhost"), 1100, 655)
+            tab.visit(server.url.replace("127.0.0.1", "localhost"), 1100, 900)
             tab.wait("document.querySelectorAll('#mappings tbody tr').length > 0")
-            tab.mouse("mouseMoved", 500, 300)
+            tab.mouse("mouseMoved", 500, 720)
             tab.wait("!document.getElementById('tip').hidden")
             tab.picture().quantize(128).save(out_path, optimize=True)
     finally:

@@ -26,11 +26,11 @@ def top(args: Args) -> int:
     pydamon top -- ./my-program --its-option
     pydamon top pydamon.damon
 
-    The screen has a heat map, the working set and the mappings. A recording plays as if it happened
-    now. The output of a command is hidden, and the command ends when you quit. Keys: space pauses;
-    left and right move through time; up and down select a row; + and - zoom; shift with up or down
-    moves the visible addresses; f follows the hottest memory; a shows all memory; s changes the
-    sort key of the mappings; t shows the next process; q quits.
+    The screen has memory by the time since its last use, a heat map and the mappings. A recording
+    plays as if it happened now. The output of a command is hidden, and the command ends when you
+    quit. Keys: space pauses; left and right move through time; up and down select a row; + and -
+    zoom; shift with up or down moves the visible addresses; f follows the hottest memory; a shows
+    all memory; s changes the sort key of the mappings; t shows the next process; q quits.
     """
     import logging
     import sys
@@ -77,9 +77,9 @@ def serve(args: Args) -> int:
     pydamon serve -- ./my-program --its-option
     pydamon serve pydamon.damon
 
-    The page has a heat map, the working set and the mappings. Open the printed address; the token
-    in it is the password. Only this machine can connect, unless --host names another address.
-    Ctrl-C ends the server.
+    The page has memory by the time since its last use, how much of it is needed, a heat map and the
+    mappings. Open the printed address; the token in it is the password. Only this machine can
+    connect, unless --host names another address. Ctrl-C ends the server.
     """
     try:
         from pydamon._show.web import Server

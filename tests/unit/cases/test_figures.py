@@ -29,7 +29,7 @@ from pydamon._model.errors import RecordingError
 from pydamon._model.snapshot import Footprint
 from pydamon._show.frames import SUMS, Replay, frame_of
 from pydamon._show.metrics import Metrics
-from pydamon._show.web.app import Encoder
+from pydamon._show.web.encode import Encoder
 from tests.recordings import MIB, aged, record, snapshot
 from tests.unit.cases.helpers import GIB, IDLE_NS, JAVA, S, both, java, with_columns
 

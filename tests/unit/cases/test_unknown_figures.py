@@ -24,7 +24,7 @@ from pydamon._show.metrics import Metrics
 from pydamon._show.notebook import to_html
 from pydamon._show.pictures.draw import heatmap_svg
 from pydamon._show.top.heat import HeatPanel, HeatShown
-from pydamon._show.web.app import Encoder
+from pydamon._show.web.encode import Encoder
 from tests.recordings import MIB, record, snapshot
 from tests.unit.cases.helpers import GIB, JAVA, S, both, java, printed, with_columns
 

@@ -10,9 +10,11 @@ import pytest
 
 from pydamon import analysis
 from pydamon._model.snapshot import Snapshot
+from pydamon._show.frames.figures import AGE_COLOURS
 from pydamon._show.pictures.page import recording_page
 from tests.browser import CHROMIUM, Tab, chromium
 from tests.recordings import MIB, record, snapshot, target
+from tests.unit.show.aged_source import moment
 
 HEAP, LIB = 0x55D0_C000_0000, 0x7F3A_1000_0000
 EVIL = "/tmp/</script><img src=x onerror=alert(1)>"
@@ -48,6 +50,7 @@ class Screen:
 
     def point(self, position_mib: float, time_s: float) -> tuple[float, float]:
         """The place on the screen of a position and a time, by the view of the page."""
+        self.tab.evaluate("page.painter.canvas.scrollIntoView({ block: 'center' })")
         x, y, width, height, low, high, begin, end = self.tab.evaluate(
             "(() => { const { canvas, field: f } = page.painter, v = page.view;"
             "const r = canvas.getBoundingClientRect();"
@@ -127,13 +130,13 @@ def test_the_tooltip_tells_the_region_under_the_mouse(screen: Screen) -> None:
     hot = screen.hover(2, 1.05)
     assert hot["mapping"] == "[heap]"
     assert hot["region"] == f"{HEAP:x}-{HEAP + 4 * MIB:x} (4 MiB)"
-    assert hot["rate"] == "100 % (20 of 20 samples)"
+    assert hot["rate"] == "100 % of samples, 200 Hz"
     assert hot["age"] == "1 s"
     assert hot["time"].startswith("1.05 s after the start")
     cold = screen.hover(20, 1.05)
     assert cold["mapping"] == EVIL
     assert cold["region"].startswith(f"{LIB:x}-{LIB + 12 * MIB:x}")
-    assert cold["rate"] == "0 % (0 of 20 samples)"
+    assert cold["rate"] == "0 % of samples, 0 Hz"
 
 
 def test_zooming_with_a_box_the_wheel_and_the_keys(screen: Screen) -> None:
@@ -178,7 +181,7 @@ def test_every_target_can_be_looked_at(screen: Screen) -> None:
         "s.value = '1'; s.dispatchEvent(new Event('change')); })()"
     )
     assert screen.shown().startswith("1 MiB of 1 MiB")
-    assert screen.hover(0.5, 2)["rate"] == "5 % (1 of 20 samples)"
+    assert screen.hover(0.5, 2)["rate"] == "5 % of samples, 10 Hz"
 
 
 def test_nothing_is_fetched_and_nothing_else_runs(screen: Screen) -> None:
@@ -235,7 +238,7 @@ def test_a_saved_heat_map_shows_its_cells(tab: Tab, tmp_path: Path) -> None:
 def test_targets_without_regions_are_left_out(tmp_path: Path) -> None:
     whole = record(tmp_path / "r.damon", map(workload, range(4)))
     page = recording_page(analysis.where(whole, "pid = 7"))
-    assert "<title>Heat map of app (pid 7)</title>" in page
+    assert "<title>Memory of app (pid 7)</title>" in page
     assert "other (pid 8)" not in page
     assert "hottest of" not in page
 
@@ -245,5 +248,45 @@ def test_of_very_many_targets_the_hottest_are_drawn(tmp_path: Path) -> None:
     regions = [(i, 0, MIB, 20 if i == 110 else i % 5, 0) for i in range(120)]
     page = recording_page(record(tmp_path / "r.damon", [snapshot(many, regions)]))
     assert "the 100 hottest of 120 targets" in page
-    assert "<title>Heat map of p110 (pid 210)" in page
+    assert "<title>Memory of p110 (pid 210)" in page
     assert page.count('"label"') == 100
+
+
+def test_memory_by_age_is_the_first_picture(tmp_path: Path) -> None:
+    page = recording_page(record(tmp_path / "r.damon", map(moment, range(120))))
+    picture, table = page.index('<svg id="areas" role="img"'), page.index("<table>")
+    assert picture < table < page.index('<canvas id="map"')
+    assert "<strong>16 MiB</strong>resident" in page
+    assert 'aria-label="Resident memory by time since its last use, at the end: 16 MiB' in page
+    assert 'aria-label="Memory kept, against pages a second that come back:' in page
+    assert page.count('class="age age') == 4, "no memory is of unknown age, or 10 min old"
+    assert "It was in use within" in page
+    for words in ('<th scope="col">idle 10 s to 1 min</th>', "Memory needed</caption>"):
+        assert words in page
+    assert "by regions" not in page
+    assert "looks are 2 s apart" in page
+    assert page.count("<script") == 3, "the areas need none"
+
+
+def test_without_ages_of_pages_it_says_by_regions(tmp_path: Path) -> None:
+    page = recording_page(record(tmp_path / "r.damon", map(workload, range(4))))
+    assert "by regions: a region counts as used where any page of it is" in page
+    assert "not known: nobody looked at single pages" in page
+
+
+def test_the_areas_are_as_high_as_the_memory(tab: Tab, tmp_path: Path) -> None:
+    light = {"name": "prefers-color-scheme", "value": "light"}
+    tab.send("Emulation.setEmulatedMedia", features=[light])
+    file = tmp_path / "memory.html"
+    file.write_text(recording_page(record(tmp_path / "r.damon", map(moment, range(120)))))
+    opened(tab, file)
+    picture = tab.picture()
+    left, top, width, height = tab.evaluate(
+        "(() => { const r = document.getElementById('areas').getBoundingClientRect();"
+        "return [r.x, r.y, r.width, r.height]; })()"
+    )
+    for share, colour in ((0.1, 0), (0.9, 3)):
+        at = left + 0.99 * width, top + (1 - share) * height
+        wanted = AGE_COLOURS["light"][colour]
+        channels = tuple(int(wanted[i : i + 2], 16) for i in (1, 3, 5))
+        assert picture.getpixel((round(at[0]), round(at[1]))) == channels

@@ -20,6 +20,7 @@ from pydamon._model.snapshot import Snapshot
 from pydamon._show.frames import History, Replay
 from pydamon._show.top import TopApp
 from tests.recordings import MIB, record, snapshot, target
+from tests.unit.show import aged_source
 
 S = 10**9
 APP = target(
@@ -82,14 +83,24 @@ class Screen:
 
     @property
     def status(self) -> str:
-        return "\n".join(self.lines[:3])
+        return "\n".join(self.lines[:4])
+
+    @property
+    def memory(self) -> list[str]:
+        """The lines of the areas."""
+        region = self._app.query_one("#memory").region
+        return self.lines[region.y : region.bottom]
+
+    @property
+    def heat(self) -> list[str]:
+        """The lines of the heat map."""
+        lines = self.lines[self._app.query_one("#heat").region.y :]
+        return lines[: next(i for i, line in enumerate(lines) if "└" in line)]
 
     @property
     def map(self) -> list[str]:
-        """What stands between the uprights, from the status to the time axis."""
-        lines = self.lines[3:]
-        end = next(i for i, line in enumerate(lines) if "└" in line)
-        return [line.split("│")[1] for line in lines[:end]]
+        """What stands between the uprights of the heat map."""
+        return [line.split("│")[1] for line in self.heat]
 
     @property
     def table(self) -> list[str]:
@@ -145,9 +156,9 @@ def test_what_is_hot_is_where_the_map_shows_it() -> None:
             middle = at + 0.5 / len(rows)
             if abs(middle - 0.75) > 0.5 / len(rows):
                 assert late == ("5" if middle > 0.75 else ".") * 10, number
-        assert "1000000│" in screen.lines[3]
-        assert screen.lines[3].endswith("[heap]")
-        assert any(line.endswith("libexample.so.1") for line in screen.lines[4:12])
+        assert "1000000│" in screen.heat[0]
+        assert screen.heat[0].endswith("[heap]")
+        assert any(line.endswith("libexample.so.1") for line in screen.heat[1:])
         assert "1 to 9 up to 100 %" in screen.text
         assert "-20s" in screen.text
         assert "working set 4 MiB" in screen.status
@@ -207,6 +218,60 @@ def test_every_size_and_resizing(colour: bool) -> None:
                 assert any(line.startswith("[heap]") for line in screen.table)
 
     drive(source, driven, colour=colour)
+
+
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("size", [(80, 24), (200, 50)])
+def test_memory_by_age_is_the_first_picture(size: tuple[int, int], colour: bool) -> None:
+    source = Live()
+    for number in range(120):
+        source.history.add(aged_source.moment(number))
+
+    async def driven(_: Pilot[None], screen: Screen) -> None:
+        assert max(map(len, screen.lines)) <= size[0]
+        assert len(screen.lines) == size[1]
+        assert screen.lines[0] == (
+            "16 MiB resident, 4 MiB used within 10 s, 12 MiB idle for 10 s; needs 5 MiB"
+        )
+        *areas, base = screen.memory
+        assert areas[0].startswith("       16 MiB│")
+        assert base.startswith("            0├──")
+        legend = [line.split("│")[-1].split() for line in areas]
+        assert [words[1:] for words in legend[:5]] == [
+            ["≥10min", "0", "B"],
+            ["≥1min", "11", "MiB"],
+            ["≥10s", "1", "MiB"],
+            ["≥1s", "0", "B"],
+            ["<1s", "4", "MiB"],
+        ]
+        assert any("need 5 MiB" in line for line in areas)
+        if size[1] > 24:
+            assert any("kept, come back /s" in line for line in areas)
+            assert any("looks 2 s" in line for line in areas)
+        if not colour:
+            column = [line.split("│")[1][-1] for line in areas]
+            assert column[0] == "░"
+            assert column[-1] == "█"
+            assert column.count("█") == round(len(areas) / 4)
+            assert not screen.coloured()
+
+    drive(source, driven, size=size, colour=colour)
+
+
+def test_ages_by_regions_say_so() -> None:
+    source = Live()
+    source.feed(0, 30)
+
+    async def driven(pilot: Pilot[None], screen: Screen) -> None:
+        assert any("by regions" in line for line in screen.memory)
+        assert screen.lines[0].startswith("16 MiB resident, ")
+        assert "needs" not in screen.lines[0]
+        await pilot.resize_terminal(80, 12)
+        await pilot.pause()
+        assert "by regions" not in screen.text, "there is no room for the areas"
+        assert screen.lines[0].startswith("16 MiB resident, ")
+
+    drive(source, driven)
 
 
 def test_mappings_are_ranked_by_every_column() -> None:
@@ -281,7 +346,7 @@ def test_picks_a_row_and_zooms_into_it() -> None:
     async def driven(pilot: Pilot[None], screen: Screen) -> None:
         await pilot.press("a", "up")
         assert "libexample.so.1: accessed in 50 % of samples" in screen.status
-        assert screen.status.splitlines()[2].startswith("4")
+        assert screen.status.splitlines()[3].startswith("4")
         await pilot.press("plus")
         assert {row[-1] for row in screen.map} == {"9", "."}
         assert "1 to 9 up to 50 %" in screen.text
@@ -319,7 +384,7 @@ def test_shift_moves_the_zoomed_addresses() -> None:
         assert "libexample" in screen.status
         await pilot.press(*["shift+up"] * 4)
         assert "[heap]" in screen.status
-        assert screen.lines[3].startswith("      1000000│"), "there is nothing below"
+        assert screen.heat[0].startswith("      1000000│"), "there is nothing below"
         await pilot.press(*["shift+down"] * 7)
         assert set(hot()) == {"9"}
         # Picking a row beyond the edge moves the addresses, too.
@@ -390,12 +455,12 @@ def test_a_caveat_stands_on_the_screen_while_it_holds() -> None:
         assert "figures may be wrong" not in screen.text
         source.caveat = "another monitor clears accessed bits, too: memory in use may look idle"
         await shown(pilot)
-        assert "figures may be wrong: another monitor clears" in screen.lines[3]
-        assert screen.lines[4] == "may look idle"
+        assert "figures may be wrong: another monitor clears" in screen.lines[4]
+        assert screen.lines[5] == "may look idle"
         assert any(line.startswith("[heap]") for line in screen.table)
         source.caveat = ""
         await shown(pilot)
-        assert "│" in screen.lines[3]
+        assert "│" in screen.lines[4]
 
     drive(source, driven)
 

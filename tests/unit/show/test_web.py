@@ -22,10 +22,12 @@ import pytest
 from pydamon._cli.main import main
 from pydamon._model.snapshot import Snapshot
 from pydamon._show.frames import Frame, FrameSource, History, Replay
+from pydamon._show.frames.figures import AGE_COLOURS
 from pydamon._show.web import Server, application, serve
-from pydamon._show.web.app import Encoder
+from pydamon._show.web.encode import Encoder
 from tests.browser import CHROMIUM, Tab, chromium
 from tests.recordings import MIB, record, snapshot, target
+from tests.unit.show import aged_source
 from tests.unit.show.test_top import Live
 
 S = 10**9
@@ -256,6 +258,48 @@ def test_a_frame_is_encoded_once_and_not_kept_for_longer() -> None:
     assert len(encoder._encoded) == 0
 
 
+def aged(seconds: int) -> Live:
+    """A source whose pages have ages."""
+    source = Live()
+    for number in range(seconds):
+        source.history.add(aged_source.moment(number))
+    return source
+
+
+def test_a_stream_has_ages_and_needs() -> None:
+    source = aged(60)
+    with serving(source) as server:
+        stream = Stream(server)
+        frames = [json.loads(stream.next()["data"]) for _ in range(60)]
+        state = json.loads(stream.next()["data"])
+        assert state["ageEdges"] == [1000, 10_000, 60_000, 600_000]
+        assert state["ageLabels"][0] == "used within 1 s"
+        assert len(state["ageLabels"]) == len(frames[-1]["ages"][0]) == 6
+        assert [frames[0]["followed"], frames[-1]["followed"]] == [[0], [1]]
+        assert sum(frames[-1]["ages"][0]) == 16 * MIB
+        assert frames[58]["ages"] == frames[57]["ages"], "nobody looked in between"
+        event = stream.next()
+        assert event["event"] == "needs"
+        [(target_id, curve)] = json.loads(event["data"]).items()
+        assert target_id == frames[-1]["targets"][0][0]
+        assert curve["kept"] == sorted(curve["kept"])
+        assert curve["back"] == sorted(curve["back"], reverse=True)
+        assert len(curve["idle"]) == len(curve["kept"]) == len(curve["back"])
+        stream.close()
+
+
+def test_without_ages_of_pages_nothing_is_said_about_needs() -> None:
+    source = live(3)
+    with serving(source) as server:
+        stream = Stream(server)
+        events = [stream.next() for _ in range(4)]
+        source.feed(3, 4)
+        events.append(stream.next())
+        stream.close()
+    assert [event.get("event", "frame") for event in events] == [*["frame"] * 3, "state", "frame"]
+    assert json.loads(events[0]["data"])["followed"] == [0, 0]
+
+
 async def read(source: FrameSource, done: asyncio.Event) -> int:
     """Read the stream of an application without a network, and count its bytes."""
     app = application(source, "token")
@@ -343,6 +387,7 @@ class Page:
     def __init__(self, tab: Tab, server: Server) -> None:
         self.tab = tab
         tab.errors.clear()
+        tab.requests.clear()
         tab.visit(server.url.replace("127.0.0.1", "localhost"), 1000, 900)
         tab.wait("document.querySelectorAll('#mappings tbody tr').length > 0")
 
@@ -358,7 +403,9 @@ class Page:
         return tuple(box)
 
     def point(self, selector: str, x: float, y: float) -> tuple[float, float]:
-        """A point of an element, by shares of its width and height."""
+        """A point of an element on the screen, by shares of its width and height."""
+        query = f"document.querySelector({json.dumps(selector)})"
+        self.tab.evaluate(f"{query}.scrollIntoView({{ block: 'center' }})")
         left, top, width, height = self.box(selector)
         return left + 1 + x * (width - 2), top + 1 + y * (height - 2)
 
@@ -458,6 +505,103 @@ def test_brushing_the_time_filters_every_view(tab: Tab) -> None:
         page.click("#all-time")
         page.settle()
         assert "(40 s)" in page.text("#range")
+        assert not tab.errors
+
+
+def heights(tab: Tab) -> list[float]:
+    """The height of each area, as a share of the picture."""
+    shares: list[float] = tab.evaluate(
+        "[...document.querySelectorAll('#course path.age')].map((path) => {"
+        "const all = document.getElementById('course').getBoundingClientRect();"
+        "return path.getAttribute('d').length ? path.getBBox().height / all.height : 0; })"
+    )
+    return shares
+
+
+@needs_chromium
+@pytest.mark.parametrize("name", ["light", "dark"])
+def test_memory_by_age_is_the_first_picture(tab: Tab, name: str) -> None:
+    theme(tab, name)
+    with serving(aged(60)) as server:
+        page = Page(tab, server)
+        figures = tab.evaluate(
+            "[...document.querySelectorAll('#figures li')].map((item) => item.innerText)"
+        )
+        words = [text.replace("\n", " ") for text in figures]
+        assert words[0] == "16 MiB resident"
+        assert words[1].endswith("used within 10 s")
+        assert words[2].endswith("idle for 10 s")
+        assert words[3].endswith("needed")
+        used, *_, oldest, unknown = heights(tab)
+        assert 4 / 16 <= used <= 16 / 16
+        assert oldest == unknown == 0
+        fill = tab.evaluate("getComputedStyle(document.querySelector('path.age0')).fill")
+        colour = AGE_COLOURS[name][0]
+        assert fill == f"rgb({', '.join(str(int(colour[at : at + 2], 16)) for at in (1, 3, 5))})"
+        label = page.text("#course") and tab.evaluate(
+            "document.getElementById('course').getAttribute('aria-label')"
+        )
+        assert "16 MiB resident" in label
+        assert tab.evaluate("document.getElementById('needs').getAttribute('role')") == "img"
+        assert "It was in use within" in page.text("#needs-words")
+        assert tab.evaluate("document.querySelector('#needs path.curve').getBBox().width") > 10
+        assert page.text("#basis").startswith("Looks are 2 s apart")
+        # The curve and the areas have one scale: memory upwards.
+        tops = [page.box(selector)[1] for selector in ("#course", "#needs")]
+        assert tops[0] == pytest.approx(tops[1], abs=1)
+        assert not tab.errors
+        assert {url.split("/")[2] for url in tab.requests} == {f"localhost:{server.port}"}
+
+
+@needs_chromium
+def test_ages_by_regions_say_so(tab: Tab) -> None:
+    with serving(live(40)) as server:
+        page = Page(tab, server)
+        assert page.text("#basis").startswith("By regions")
+        assert page.text("#needs-words").startswith("not known")
+        # 8 MiB of 16 have been idle for 20 s, 4 MiB for 40 s.
+        assert "12 MiB" in page.text("#figures")
+        assert not tab.errors
+
+
+@needs_chromium
+def test_the_areas_can_be_read_with_the_keyboard(tab: Tab) -> None:
+    with serving(aged(60)) as server:
+        page = Page(tab, server)
+        tab.evaluate("document.getElementById('course').focus()")
+        for _ in range(10):
+            tab.key("ArrowLeft")
+        page.settle()
+        assert page.text("#at").startswith("at ")
+        assert "16 MiB resident" in page.text("#spoken")
+        tab.evaluate(
+            "document.getElementById('course').dispatchEvent("
+            "new KeyboardEvent('keydown', { key: 'Home', shiftKey: true }))"
+        )
+        page.settle()
+        assert "(48 s)" in page.text("#range"), "from there to the beginning"
+        assert not tab.evaluate("document.getElementById('all-time').hidden")
+        tab.key("Escape")
+        page.settle()
+        assert "(60 s)" in page.text("#range") or "(1 min)" in page.text("#range")
+        assert page.text("#at") == ""
+        assert not tab.errors
+
+
+@needs_chromium
+def test_the_pictures_are_tables_too(tab: Tab) -> None:
+    with serving(aged(60)) as server:
+        page = Page(tab, server)
+        assert tab.evaluate("document.querySelectorAll('#ages-table td').length") == 0
+        page.click("#as-table summary")
+        tab.wait("document.querySelectorAll('#ages-table td').length > 0")
+        rows: list[list[str]] = tab.evaluate(
+            "[...document.querySelectorAll('#ages-table tr')]"
+            ".map((row) => [...row.cells].map((cell) => cell.textContent))"
+        )
+        assert rows[0][:3] == ["time", "resident", "used within 1 s"]
+        assert {row[1] for row in rows[1:]} == {"16 MiB"}
+        assert tab.evaluate("document.querySelectorAll('#needs-table td').length") > 0
         assert not tab.errors
 
 

@@ -4,6 +4,7 @@ A `Feed` runs a monitor and keeps what it sees in a `History` of frames; a `Repl
 history of a recording. `HeatMapCache` draws frames as heat maps.
 """
 
+from pydamon._show.frames.ages import AGE_EDGES_NS, AgeSplit
 from pydamon._show.frames.build import frame_of, frames_of
 from pydamon._show.frames.feed import Feed, FrameSource, History, Replay
 from pydamon._show.frames.frame import IDLE_NS, SUMS, Frame, Timing, fold, joined
@@ -11,8 +12,10 @@ from pydamon._show.frames.heatmap_cache import HeatMapCache, frames_at
 from pydamon._show.frames.spans import RateSpans, union
 
 __all__ = [
+    "AGE_EDGES_NS",
     "IDLE_NS",
     "SUMS",
+    "AgeSplit",
     "Feed",
     "Frame",
     "FrameSource",

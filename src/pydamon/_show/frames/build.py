@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +16,19 @@ from pydamon._model.classify import RegionClasses, joined_classes
 from pydamon._model.mappings import MappingTable
 from pydamon._model.runs import Runs, running_total
 from pydamon._model.snapshot import Snapshot, Target
-from pydamon._show.frames.frame import IDLE_NS, Frame, Timing
+from pydamon._show.frames.ages import AgeSplit, HeldAges, Looks, WindowAges, Windows
+from pydamon._show.frames.frame import IDLE_NS, SUMS, Frame, Timing
 from pydamon._show.frames.spans import RateSpans, union
 
-__all__ = ["frame_of", "frames_of"]
+__all__ = ["frame_after", "frame_of", "frames_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Regions:
     """The regions of several windows, one behind the other.
 
-    `window_ns` has an entry a window, whose regions begin at its entry of `offsets`; `target` and
-    `name` are indices.
+    `window_ns` and `end_ns` have an entry a window, whose regions begin at its entry of `offsets`;
+    `target` and `name` are indices.
     """
 
     window_ns: NDArray[np.int64]
@@ -37,6 +39,8 @@ class _Regions:
     end: NDArray[np.int64]
     rate: NDArray[np.float64]
     classes: RegionClasses
+    looks: Looks
+    end_ns: NDArray[np.int64]
 
 
 def frame_of(snapshots: Sequence[Snapshot], start_ns: int | None = None) -> Frame:
@@ -64,6 +68,13 @@ def frame_of(snapshots: Sequence[Snapshot], start_ns: int | None = None) -> Fram
     >>> frame_of(snapshots).timing.snapshots == len(snapshots)
     True
     """
+    return frame_after(HeldAges(), snapshots, start_ns)
+
+
+def frame_after(
+    held: HeldAges, snapshots: Sequence[Snapshot], start_ns: int | None = None
+) -> Frame:
+    """The same, where the ages of earlier looks hold until the next."""
     tables, table = _tables(snapshots)
     start = np.concatenate([s.start for s in snapshots])
     end = np.concatenate([s.end for s in snapshots])
@@ -93,7 +104,10 @@ def frame_of(snapshots: Sequence[Snapshot], start_ns: int | None = None) -> Fram
             end,
             np.concatenate([s.access_share for s in snapshots]),
             joined_classes([s.classes for s in snapshots]),
+            Looks.in_snapshots(snapshots),
+            np.array([s.end_ns for s in snapshots], np.int64),
         ),
+        held,
     )
 
 
@@ -134,7 +148,7 @@ def frames_of(recording: Recording, most: int) -> Iterator[Frame]:
     begin_ns = end_ns = int(facts["start_ns"][0])
     frame_ns = max(1, -(-int(facts["end_ns"][-1] - begin_ns) // most))
     slot = (facts["end_ns"] - 1 - begin_ns) // frame_ns
-    regions_of = _RecordedRegions(recording)
+    regions_of, held = _RecordedRegions(recording), HeldAges()
     for first, beyond in Runs.of(slot):
         window_ns = np.maximum(1, facts["window_ns"][first:beyond])
         begin_ns, end_ns = end_ns, int(facts["end_ns"][beyond - 1])
@@ -147,7 +161,7 @@ def frames_of(recording: Recording, most: int) -> Iterator[Frame]:
             int(facts["cpu_ns"][first:beyond].sum(dtype=np.int64)),
             int(facts["late_ticks"][first:beyond].sum(dtype=np.int64)),
         )
-        yield _frame(timing, *regions_of(first, beyond, window_ns))
+        yield _frame(timing, *regions_of(first, beyond, window_ns), held)
 
 
 class _RecordedRegions:
@@ -161,6 +175,8 @@ class _RecordedRegions:
         self._target = np.repeat(recording.target_indices, np.diff(recording.target_offsets))
         self._classes = classes_of(recording)
         self._offsets = recording.snapshot_offsets
+        self._looks = Looks.in_recording(recording)
+        self._end_ns = recording.per_snapshot("end_ns")
 
     def __call__(
         self, first: int, beyond: int, window_ns: NDArray[np.int64]
@@ -179,13 +195,19 @@ class _RecordedRegions:
             self._end[rows],
             self._rate[rows],
             self._classes.rows(rows),
+            self._looks.rows(rows),
+            self._end_ns[first:beyond],
         )
         targets = tuple(self._targets[number] for number in numbers.tolist())
         return targets, tuple(self._names[code] for code in codes.tolist()), regions
 
 
 def _frame(
-    timing: Timing, targets: tuple[Target, ...], names: tuple[str, ...], regions: _Regions
+    timing: Timing,
+    targets: tuple[Target, ...],
+    names: tuple[str, ...],
+    regions: _Regions,
+    held: HeldAges,
 ) -> Frame:
     window_ns = regions.window_ns.astype(np.float64)
     row_ns = np.repeat(window_ns, np.diff(regions.offsets))
@@ -215,15 +237,84 @@ def _frame(
         )
         for low, high in itertools.pairwise(regions.offsets.tolist())
     ]
-    return Frame(
-        timing,
-        targets,
-        names,
-        union(parts, window_ns.tolist()),
-        (used // max(1, len(names))).astype(np.int32),
-        (used % max(1, len(names))).astype(np.int32),
-        np.stack([np.bincount(place, column * share, len(used)) for column in columns], axis=1),
+    sum_target = (used // max(1, len(names))).astype(np.int32)
+    sum_name = (used % max(1, len(names))).astype(np.int32)
+    sums: NDArray[np.float64] = np.stack(
+        [np.bincount(place, column * share, len(used)) for column in columns], axis=1
     )
+    ages = _WindowAges.of(regions, len(targets))
+    split = ages.split(targets, held)
+    rows = _Rows(targets, names, sum_target, sum_name, place)
+    _put_idle_pages(sums, rows, regions, ages, held)
+    spans = union(parts, window_ns.tolist())
+    return Frame(timing, targets, names, spans, sum_target, sum_name, sums, split)
+
+
+class _WindowAges(NamedTuple):
+    """The ages in the windows of a frame, and how long each of these windows is."""
+
+    ages: WindowAges
+    window_ns: NDArray[np.float64]
+    all_ns: float
+
+    @classmethod
+    def of(cls, regions: _Regions, targets: int) -> _WindowAges:
+        """The ages of regions, by window and target."""
+        number = np.repeat(np.arange(len(regions.window_ns)), np.diff(regions.offsets))
+        pairs, window = np.unique(number * targets + regions.target, return_inverse=True)
+        number, target = np.divmod(pairs, max(1, targets))
+        windows = Windows(target, regions.end_ns[number])
+        ages = WindowAges.of(windows, window, regions.classes, regions.looks)
+        return cls(ages, regions.window_ns[number].astype(float), float(regions.window_ns.sum()))
+
+    def split(self, targets: Sequence[Target], held: HeldAges) -> AgeSplit:
+        """The mean split of each target, over all windows of the frame."""
+        windows = held.split([target.key for target in targets], self.ages)
+        number = self.ages.windows.target
+        sizes = np.zeros((len(targets), windows.sizes.shape[1]))
+        np.add.at(sizes, number, windows.sizes * self.window_ns[:, None] / self.all_ns)
+        followed_share = np.zeros(len(targets))
+        followed_share[number] = windows.followed_share
+        return AgeSplit(sizes, followed_share)
+
+    def looked_ns(self, targets: int) -> NDArray[np.float64]:
+        """How long the windows of each target are in which somebody looked at its pages."""
+        looked_ns = np.where(self.ages.followed_share > 0, self.window_ns, 0.0)
+        sums = np.zeros(targets)
+        np.add.at(sums, self.ages.windows.target, looked_ns)
+        return sums
+
+
+class _Rows(NamedTuple):
+    """What the rows of a frame's sums are about, and the row of each region."""
+
+    targets: tuple[Target, ...]
+    names: tuple[str, ...]
+    target: NDArray[np.int32]
+    name: NDArray[np.int32]
+    of_region: NDArray[np.intp]
+
+
+def _put_idle_pages(
+    sums: NDArray[np.float64], rows: _Rows, regions: _Regions, ages: _WindowAges, held: HeldAges
+) -> None:
+    """Let idle bytes be those of the last look, where somebody looks at pages."""
+    looked_ns = ages.looked_ns(len(rows.targets))
+    row_ns = np.repeat(regions.window_ns, np.diff(regions.offsets)).astype(np.float64)
+    idle = np.where(regions.classes.is_looked, regions.classes.idle(IDLE_NS) * row_ns, 0.0)
+    idle = np.bincount(rows.of_region, idle, len(sums)) / np.maximum(looked_ns[rows.target], 1)
+    for index, target in enumerate(rows.targets):
+        mine = np.flatnonzero(rows.target == index).tolist()
+        names = [rows.names[rows.name[row]] for row in mine]
+        if looked_ns[index]:
+            held.hold_idle(target.key, dict(zip(names, idle[mine].tolist(), strict=True)))
+        known = held.idle(target.key)
+        if known is not None:
+            amounts = np.array([known.get(name, 0.0) for name in names])
+            sums[mine, _IDLE] = np.minimum(amounts, sums[mine, _TOTAL])
+
+
+_IDLE, _TOTAL = SUMS.index("idle"), SUMS.index("total")
 
 
 def _tables(snapshots: Sequence[Snapshot]) -> tuple[list[Target], NDArray[np.int64]]:

@@ -6,23 +6,30 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
+from pydamon._data.analysis.needs import NeedsOfSnapshots, needs
+from pydamon._data.analysis.needs_curve import Needs, NeedsCurve
 from pydamon._data.recording import Recording
 from pydamon._model.attrs import Attrs
 from pydamon._model.closing import Closing
-from pydamon._model.errors import PydamonError
-from pydamon._model.snapshot import Snapshot
+from pydamon._model.errors import PydamonError, RecordingError
+from pydamon._model.snapshot import Snapshot, Target
 from pydamon._model.units import format_duration, parse_duration_ns
 from pydamon._observe.monitor import Monitor
-from pydamon._show.frames.build import frame_of, frames_of
-from pydamon._show.frames.frame import Frame, fold
+from pydamon._show.frames.ages import HeldAges
+from pydamon._show.frames.build import frame_after, frames_of
+from pydamon._show.frames.frame import Frame, Key, fold
 
 __all__ = ["Feed", "FrameSource", "History", "Replay"]
 
 _FRAME_NS = 10**9
+_MOST_NEEDS = 1000
+"""Targets that have exited and still count in needs. With more, needs begin anew, so that
+short-lived processes do not fill the memory in days."""
 _MOST_PENDING = 20_000
 """Regions that wait to become part of a frame, so that a union stays cheap."""
 
@@ -64,6 +71,12 @@ class History:
         self._most_recent, self._most_past = recent, past
         self._lock = threading.Lock()
         self._pending: list[Snapshot] = []
+        self._held_ages = HeldAges()
+        self._needs_so_far = NeedsOfSnapshots()
+        self._needed_by: set[Key] = set()
+        self._needs_lock = threading.Lock()
+        self._needs: Needs | None = None
+        self._needs_are_old = False
         self._recent: list[tuple[int, Frame]] = []
         self._past: list[tuple[int, Frame]] = []
         self._folded_at_once = 1
@@ -87,6 +100,8 @@ class History:
             With frames for the whole recording.
         """
         history = cls(recent=most)
+        with suppress(RecordingError):  # pages have no ages
+            history._needs = needs(recording)
         for frame in frames_of(recording, most):
             history._put(frame)
         frames = history.frames()
@@ -99,6 +114,31 @@ class History:
         """A number that grows with every frame."""
         return self._version
 
+    @property
+    def needs(self) -> Needs | None:
+        """How much memory the targets need; `None` where nobody has looked at pages."""
+        with self._needs_lock:
+            if self._needs_are_old:
+                self._needs = self._needs_so_far.result()
+                self._needs_are_old = False
+            return self._needs
+
+    def needs_of(self, target: Target) -> NeedsCurve | None:
+        """How much memory a target needs.
+
+        Parameters
+        ----------
+        target
+            One of the targets of `frames`.
+
+        Returns
+        -------
+        NeedsCurve or None
+            The curve since the history began; `None` where nobody has looked at its pages.
+        """
+        curves = self.needs.targets if self.needs else ()
+        return next((c for c in curves if c.target and c.target.key == target.key), None)
+
     def add(self, snapshot: Snapshot) -> None:
         """Take the next snapshot; about once a second the new snapshots become a frame.
 
@@ -109,16 +149,27 @@ class History:
         snapshot
             Newer than all before it.
         """
+        if snapshot.page_ages is not None:
+            self._add_to_needs(snapshot)
         self._pending.append(snapshot)
         begin_ns = self._pending[0].start_ns if self._end_ns is None else self._end_ns
         many = sum(map(len, self._pending)) > _MOST_PENDING
         if self._end_ns is None or many or snapshot.end_ns - begin_ns >= self.frame_ns:
             self.flush()
 
+    def _add_to_needs(self, snapshot: Snapshot) -> None:
+        with self._needs_lock:
+            self._needed_by |= {target.key for target in snapshot.targets}
+            if len(self._needed_by) > _MOST_NEEDS + len(snapshot.targets):
+                self._needs_so_far = NeedsOfSnapshots()
+                self._needed_by = {target.key for target in snapshot.targets}
+            self._needs_so_far.add(snapshot)
+            self._needs_are_old = True
+
     def flush(self) -> None:
         """Make a frame of the snapshots that are waiting."""
         if self._pending:
-            frame = frame_of(self._pending, self._end_ns)
+            frame = frame_after(self._held_ages, self._pending, self._end_ns)
             self._pending = []
             self._put(frame)
 

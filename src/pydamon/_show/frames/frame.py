@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.snapshot import Target
+from pydamon._show.frames.ages import AGE_EDGES_NS, AgeSplit
 from pydamon._show.frames.spans import RateSpans, union
 
 __all__ = ["IDLE_NS", "SUMS", "Frame", "Timing", "fold", "joined"]
@@ -86,6 +87,8 @@ class Frame:
         Target and name of each row of `sums`.
     sums
         Bytes of all mappings of a name in a target: shape (rows, len(SUMS)).
+    ages
+        How long the memory of each target has been idle.
 
     Examples
     --------
@@ -106,6 +109,7 @@ class Frame:
     sum_target: NDArray[np.int32]
     sum_name: NDArray[np.int32]
     sums: NDArray[np.float64]
+    ages: AgeSplit
 
     @property
     def start_ns(self) -> int:
@@ -131,11 +135,24 @@ class Frame:
         sums = np.bincount(self.sum_target, self.sums[:, SUMS.index(column)], len(self.targets))
         return {t.key: float(size) for t, size in zip(self.targets, sums, strict=True)}
 
+    def age_sizes(self, target: Target) -> NDArray[np.float64] | None:
+        """The resident bytes of a target by age, as in `AgeSplit`; `None` where it is not there."""
+        index = self._index(target)
+        return None if index is None else self.ages.sizes[index]
+
+    def followed_share(self, target: Target) -> float:
+        """The part of a target that is followed page by page; 0 where its ages are of regions."""
+        index = self._index(target)
+        return 0.0 if index is None else float(self.ages.followed_share[index])
+
+    def _index(self, target: Target) -> int | None:
+        keys = [known.key for known in self.targets]
+        return keys.index(target.key) if target.key in keys else None
+
     def spans_of(self, target: Target) -> RateSpans:
         """The spans of one target: empty where it is not in the frame."""
-        keys = [known.key for known in self.targets]
-        index = keys.index(target.key) if target.key in keys else len(keys)
-        return self.spans.of_target(index)
+        index = self._index(target)
+        return self.spans.of_target(len(self.targets) if index is None else index)
 
 
 def joined(timings: Sequence[Timing]) -> Timing:
@@ -215,4 +232,18 @@ def fold(frames: Sequence[Frame]) -> Frame:
         (used // max(1, len(names))).astype(np.int32),
         (used % max(1, len(names))).astype(np.int32),
         sums,
+        _folded_ages(frames, target_index, np.array(weights) / sum(weights)),
     )
+
+
+def _folded_ages(
+    frames: Sequence[Frame], target_index: dict[Key, int], weights: NDArray[np.float64]
+) -> AgeSplit:
+    """The mean split of frames; how much of a target is followed is as of the newest frame."""
+    sizes = np.zeros((len(target_index), len(AGE_EDGES_NS) + 2))
+    followed_share = np.zeros(len(target_index))
+    for frame, weight in zip(frames, weights.tolist(), strict=True):
+        rows = [target_index[target.key] for target in frame.targets]
+        sizes[rows] += frame.ages.sizes * weight
+        followed_share[rows] = frame.ages.followed_share
+    return AgeSplit(sizes, followed_share)

@@ -1,4 +1,4 @@
-"""A heat map as one HTML file to zoom into, without a network.
+"""A recording as one HTML file without a network: memory by age, and a heat map to zoom into.
 
 The numbers stand in the page as columns, compressed; the scripts in `page/` draw the part that is
 on the screen. A content security policy forbids to load anything, and to run any other script.
@@ -24,11 +24,14 @@ from pydamon._data.analysis import AddressAxis, HeatMap
 from pydamon._data.analysis.axis import AxisSpans, spans_of
 from pydamon._data.analysis.folding import Outline, SnapshotSample, fold_with_outline
 from pydamon._data.analysis.heat import HeatExtent, zoom
+from pydamon._data.analysis.needs import needs
 from pydamon._data.recording import AnyRecording, Recording, RecordingInfo
 from pydamon._model.regions import PAGE_SIZE
 from pydamon._model.runs import Runs, running_total
 from pydamon._model.snapshot import Target
 from pydamon._model.units import format_duration
+from pydamon._show.frames.series import AgeSeriesFold
+from pydamon._show.pictures.memory import STYLE, memory_section
 from pydamon._show.text import PALETTE, heatmap_title, printable, target_label
 
 __all__ = [
@@ -52,8 +55,13 @@ _MOST_TARGETS = 100
 
 def recording_page(recording: AnyRecording) -> str:
     """Every region of a recording; raises `RecordingError` where there is nothing to draw."""
-    extent = HeatExtent(_MOST_REGIONS)
-    outline = fold_with_outline(recording, extent)
+    if not (isinstance(recording, Recording) or recording.ordered):
+        recording = recording.sorted()
+    extent, ages = HeatExtent(_MOST_REGIONS), AgeSeriesFold()
+    outline = fold_with_outline(recording, extent, ages)
+    series, told = ages.series(), None
+    if series.split.followed_share.any():
+        told = needs(recording)
     targets = extent.hottest_first()
     sample = extent.sample.take()
     drawn = [
@@ -65,7 +73,9 @@ def recording_page(recording: AnyRecording) -> str:
         about.insert(2, f"the {len(drawn)} hottest of {len(targets)} targets")
     names = ", ".join(target_label(target) for target in targets[:3])
     more = f" and {len(targets) - 3} more" if len(targets) > 3 else ""
-    return _page(drawn, outline.begin_ns, f"Heat map of {names}{more}", ", ".join(about))
+    title = f"Memory of {names}{more}"
+    memory = memory_section(series, told)
+    return _page(drawn, outline.begin_ns, title, ", ".join(about), memory)
 
 
 def heatmap_page(heatmap: HeatMap) -> bytes:
@@ -91,9 +101,11 @@ def _clock(time_ns: int) -> str:
     return f"{datetime.fromtimestamp(time_ns / 1e9).astimezone():%Y-%m-%d %H:%M:%S %z}"
 
 
-def _page(drawn: Sequence[DrawnTarget], begin_ns: int, title: str, about: str) -> str:
+def _page(
+    drawn: Sequence[DrawnTarget], begin_ns: int, title: str, about: str, memory: str = ""
+) -> str:
     script = "\n".join((_PAGE / name).read_text() for name in _SCRIPTS)
-    style = (_PAGE / "heatmap.css").read_text()
+    style = STYLE.read_text() + (_PAGE / "heatmap.css").read_text()
     columns = Columns()
     facts = {
         "start_ns": str(begin_ns),
@@ -108,6 +120,7 @@ def _page(drawn: Sequence[DrawnTarget], begin_ns: int, title: str, about: str) -
         policy=escape(policy),
         title=escape(title),
         about=escape(about),
+        memory=memory,
         style=style,
         script=script,
         # In a script element only `<` could end it; names that are not UTF-8 hold surrogates.
@@ -132,7 +145,8 @@ _HTML = """<!doctype html>
 </head>
 <body>
 <header><h1>{title}</h1><span>{about}</span></header>
-<header>
+{memory}
+<header><h2>Access rate by address and time</h2>
 <select id="target" aria-label="target"></select>
 <button id="hottest">Hottest</button><button id="all">All</button>
 <button id="in" aria-label="zoom in">+</button><button id="out" aria-label="zoom out">-</button>

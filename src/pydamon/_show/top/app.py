@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual import events
@@ -16,6 +17,7 @@ from pydamon._model.regions import PAGE_SIZE
 from pydamon._model.snapshot import Target
 from pydamon._show.frames import Frame, FrameSource, HeatMapCache, frames_at
 from pydamon._show.top.heat import HeatPanel, HeatShown, hottest_row
+from pydamon._show.top.memory import MemoryPanel, MemoryShown, headline, memory_lines
 from pydamon._show.top.panels import (
     BOLD,
     DIM,
@@ -25,8 +27,6 @@ from pydamon._show.top.panels import (
     MappingPanel,
     MappingsShown,
     StatusPanel,
-    WorkingSetPanel,
-    WorkingSetShown,
     addresses_line,
     caveat_lines,
     map_columns,
@@ -53,14 +53,14 @@ _KEYS = (
     ("a", "all"),
     ("t", "target"),
 )
-_STATUS_LINES = 3
-_OTHER_LINES = 4 + _STATUS_LINES
+_STATUS_LINES = 4
+_OTHER_LINES = 1 + _STATUS_LINES
 _MUCH_HOTTER = 2.0
 _SMALLEST = 4 * PAGE_SIZE
 
 
 class TopApp(App[None]):
-    """Shows one target of a source: its heat map, working set and mappings.
+    """Shows one target of a source: its memory by age, heat map and mappings.
 
     Parameters
     ----------
@@ -80,9 +80,9 @@ class TopApp(App[None]):
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     Screen { background: ansi_default; color: ansi_default; overflow: hidden; }
-    #status { height: 3; }
+    #status { height: 4; }
+    #memory { height: 6; }
     #heat { height: 1fr; min-height: 4; }
-    #working-set { height: 3; }
     #mappings { height: 2; }
     #keys { height: 1; }
     """
@@ -126,8 +126,8 @@ class TopApp(App[None]):
     def compose(self) -> ComposeResult:
         """The panels, from the top."""
         yield StatusPanel(id="status")
+        yield MemoryPanel(id="memory")
         yield HeatPanel(id="heat")
-        yield WorkingSetPanel(id="working-set")
         yield MappingPanel(id="mappings")
         yield StatusPanel(id="keys")
 
@@ -161,6 +161,11 @@ class TopApp(App[None]):
     @property
     def _column_ns(self) -> int:
         return self._source.history.frame_ns
+
+    @property
+    def _free_lines(self) -> int:
+        """How many lines heat map and mappings have together."""
+        return self.size.height - _OTHER_LINES - memory_lines(self.size.height)
 
     @property
     def _end_ns(self) -> int:
@@ -208,16 +213,24 @@ class TopApp(App[None]):
             rows = len(self._heatmap.rates)
             self._picked = None if self._picked is None else min(self._picked, rows - 1)
             panel.show(HeatShown(self._heatmap, self._colour, self._picked))
-        sizes = tuple(frame.working_sets.get(target.key) if frame else None for frame in shown)
-        self.query_one(WorkingSetPanel).show(WorkingSetShown(sizes))
+        self._show_memory(shown, target)
         last = next((f for f in reversed(shown) if f and target.key in f.working_sets), frame)
         self._show_mappings(MappingsShown.of(last, target, self._sort))
         self._show_status(frame)
 
+    def _show_memory(self, shown: Sequence[Frame | None], target: Target) -> None:
+        """The areas, where there are lines for them."""
+        panel = self.query_one(MemoryPanel)
+        lines = memory_lines(self.size.height)
+        panel.display = lines > 0
+        if panel.size.height != lines:
+            panel.styles.height = lines
+        panel.show(MemoryShown.of(shown, target, self._colour, self._source.history))
+
     def _show_mappings(self, mappings: MappingsShown) -> None:
         """A line for each mapping, in at most two fifths of the screen."""
         panel = self.query_one(MappingPanel)
-        lines = max(2, min(1 + len(mappings.names), (self.size.height - _OTHER_LINES) * 2 // 5))
+        lines = max(2, min(1 + len(mappings.names), self._free_lines * 2 // 5))
         if panel.size.height != lines:
             panel.styles.height = lines
         panel.show(mappings)
@@ -241,7 +254,11 @@ class TopApp(App[None]):
             before = [f for f in self._frames if f.start_ns < self._end_ns] or self._frames
             sampling_ns = frame.timing.sampling_ns
             lines = [
-                (target_line(frame, self._target, paused), BOLD),
+                (
+                    headline(frame, self._target, self._frames[0].start_ns, self._source.history),
+                    BOLD,
+                ),
+                (target_line(frame, self._target, paused), PLAIN),
                 (measuring_line(before, self._source), PLAIN),
                 (addresses_line(self._heatmap, self._picked, self._ranges[-1], sampling_ns), DIM),
             ]

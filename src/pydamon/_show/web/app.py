@@ -5,33 +5,27 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
-import json
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs
-from weakref import WeakKeyDictionary
 
-import numpy as np
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, StreamingResponse
+from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pydamon._model.display import dump_json, printable
-from pydamon._model.regions import PAGE_SIZE
-from pydamon._model.snapshot import Target
-from pydamon._show.frames import IDLE_NS, SUMS, Frame, FrameSource
-from pydamon._show.text import target_label
+from pydamon._show.frames import FrameSource
+from pydamon._show.pictures.memory import STYLE
+from pydamon._show.web.encode import Encoder, News
 
-__all__ = ["Encoder", "Guard", "application", "state_of"]
+__all__ = ["Guard", "application"]
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -125,81 +119,6 @@ def _is_plain(path: str) -> bool:
     return path.startswith("/") and not path.startswith("//") and "\\" not in path
 
 
-_UNSEEN = -1000
-"""The rate of spans that no probe had looked at yet."""
-
-
-class Encoder:
-    """Encodes each frame once, and keeps the bytes for as long as the frame lives."""
-
-    def __init__(self) -> None:
-        self._encoded: WeakKeyDictionary[Frame, bytes] = WeakKeyDictionary()
-
-    def __call__(self, frame: Frame) -> bytes:
-        """A frame as one line of JSON; times are in ms, addresses are page numbers.
-
-        The `low` of a span is relative to the end of the span before; its `rate` is in 1/1000, and
-        below 0 where no probe had looked yet. JavaScript's numbers end at 2^53, which page numbers
-        do not reach.
-        """
-        encoded = self._encoded.get(frame)
-        if encoded is None:
-            self._encoded[frame] = encoded = dump_json(_document(frame), compact=True).encode()
-        return encoded
-
-
-def state_of(source: FrameSource) -> dict[str, Any]:
-    """What the page knows of a source besides its frames."""
-    return {
-        "live": source.live,
-        "ended": source.ended,
-        "caveat": printable(source.caveat),
-        "probe": source.probe_name,
-        "aggregation": source.attrs.aggregation_ns / 1e6,
-        "idle": IDLE_NS / 1e6,
-        "page": PAGE_SIZE,
-    }
-
-
-def _id(target: Target) -> str:
-    """The identity of a target, as text."""
-    return "/".join(map(str, target.key))
-
-
-def _document(frame: Frame) -> dict[str, Any]:
-    spans, timing = frame.spans, frame.timing
-    low, high = spans.start // PAGE_SIZE, spans.end // PAGE_SIZE
-    before = np.append(0, high[:-1])
-    # Rounded up: memory that is accessed at all must differ from memory that is not.
-    rate = np.nan_to_num(np.ceil(spans.rate * 1000 - 1e-3), nan=_UNSEEN)
-    return {
-        "start": frame.start_ns / 1e6,
-        "end": frame.end_ns / 1e6,
-        "measured": timing.measured_ns / 1e6,
-        "snapshots": timing.snapshots,
-        "sampling": timing.sampling_ns / 1e6,
-        "cpu": timing.cpu_ns / 1e6,
-        "late": timing.late_ticks,
-        "targets": [[_id(target), target_label(target)] for target in frame.targets],
-        "names": [printable(name) for name in frame.names],
-        "spans": {
-            "target": spans.target.tolist(),
-            "low": (low - before).tolist(),
-            "pages": (high - low).tolist(),
-            "rate": rate.astype(np.int64).tolist(),
-            "name": spans.name.tolist(),
-        },
-        "sums": {
-            "target": frame.sum_target.tolist(),
-            "name": frame.sum_name.tolist(),
-            **{
-                column: np.rint(frame.sums[:, i]).astype(np.int64).tolist()
-                for i, column in enumerate(SUMS)
-            },
-        },
-    }
-
-
 _STATIC = Path(__file__).parent / "static"
 _POLL_S = 0.25
 _FIRST_POLL_S = 0.02
@@ -240,7 +159,7 @@ def application(
     >>> trace = Trace((Phase(10**9, (Access(0, 4 << 20, rate_hz=1000),)),))
     >>> with pydamon.simulate(trace, [(0, 16 << 20)]) as mon, pydamon.live.Feed(mon, "2s") as feed:
     ...     [route.path for route in application(feed, "secret").routes]
-    ['/frames', '']
+    ['/frames', '/memory.css', '']
     """
     encoder, run = Encoder(), secrets.token_hex(4)
 
@@ -253,6 +172,7 @@ def application(
     return Starlette(
         routes=[
             Route("/frames", frames),
+            Route("/memory.css", lambda _: FileResponse(STYLE)),
             Mount("/", StaticFiles(directory=_STATIC, html=True)),
         ],
         middleware=[Middleware(Guard, token=token, host=host)],
@@ -273,11 +193,11 @@ async def _events(
     No queue builds up for a slow reader: it gets what the history has when it reads again.
     """
     yield b"retry: 2000\n\n"
-    state: dict[str, object] = {}
-    silent_s = 0.0
+    news = News(source, run)
+    pause_s = silent_s = 0.0
     while not stopping():
         # Read before the frames: a source that has ended has put its last frame there.
-        newest_state = {**state_of(source), "run": run}
+        events = news.events(pause_s)
         chunk = b""
         for version, frame in source.history.since(after):
             chunk += b"id: %b-%d\ndata: %b\n\n" % (run.encode(), version, encoder(frame))
@@ -286,9 +206,7 @@ async def _events(
                 yield chunk
                 chunk = b""
                 await asyncio.sleep(0)
-        if newest_state != state:
-            state = newest_state
-            chunk += b"event: state\ndata: %b\n\n" % json.dumps(state).encode()
+        chunk += events
         pause_s = _POLL_S if after or source.ended else _FIRST_POLL_S
         silent_s += pause_s
         if not chunk and silent_s >= _HEARTBEAT_S:

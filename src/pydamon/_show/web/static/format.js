@@ -22,6 +22,12 @@ export function frequency(hz) {
   return `${hz > 0 && hz < 9.95 ? Number(hz.toPrecision(2)) : Math.round(hz)} Hz`;
 }
 
+// How many pages a second come back.
+export function rate(perSecond) {
+  if (perSecond > 0 && perSecond < 0.01) return "<0.01 pages/s";
+  return `${perSecond < 9.95 ? Number(perSecond.toPrecision(2)) : Math.round(perSecond)} pages/s`;
+}
+
 export function duration(ms) {
   if (ms < 999.5) return `${Number(ms.toPrecision(3))} ms`;
   if (ms < 59950) return `${Number((ms / 1000).toPrecision(3))} s`;

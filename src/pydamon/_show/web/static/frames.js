@@ -69,6 +69,12 @@ export function workingSet(frame, id) {
   return sumOf(frame, id, "touched");
 }
 
+// Resident bytes by age, and which part of the memory was followed page by page.
+export function agesOf(frame, id) {
+  const index = frame.targets.findIndex(([known]) => known === id);
+  return { sizes: frame.ages[index], followed: frame.followed[index] };
+}
+
 export function unseenBytes(frame, id) {
   return sumOf(frame, id, "unseen") ?? 0;
 }

@@ -1,10 +1,10 @@
 // The page: frames come in, the user picks targets, times and addresses, and both cause drawing.
 
 import { onThemeChange, palette } from "./colours.js";
-import { Course } from "./course.js";
 import { clock, duration, percent, size } from "./format.js";
 import { Frames, mappings, unseenBytes, workingSet } from "./frames.js";
 import { Heat } from "./heat.js";
+import { Memory } from "./memory.js";
 import { Table } from "./table.js";
 
 const SUMS = ["total", "hot", "warm", "cold", "idle", "unobservable", "unseen", "touched", "heat"];
@@ -17,10 +17,10 @@ const LATELY = 10;
 
 const $ = (id) => document.getElementById(id);
 const frames = new Frames();
-let state = null, chosen = null, drawing = false;
+let state = null, chosen = null, drawing = false, needs = {};
 
 const heat = new Heat($("heat"));
-const course = new Course($("course"), redraw);
+const memory = new Memory(redraw);
 const table = new Table($("mappings"), COLUMNS, redraw);
 
 function redraw() {
@@ -37,8 +37,8 @@ function draw() {
   if (!all.length) return;
   const id = target();
   const [start, end] = [all[0].start, all.at(-1).end];
-  const top = course.draw(all, id, start, end);
-  const [from, to] = course.picked ?? [start, end];
+  memory.draw(all, id, state, needs[id]);
+  const [from, to] = memory.picked ?? [start, end];
   const shown = frames.between(from, to);
   heat.draw(shown, id, from, to);
   heat.label($("addresses"), $("names"));
@@ -47,12 +47,10 @@ function draw() {
   table.show(rows);
 
   showWorkingSet(shown, id);
-  $("course-top").textContent = size(top);
   $("range").textContent =
     `${size(heat.axis.length * state.page)} of ${size(heat.whole.length * state.page)}, ` +
     `${clock(from)} to ${clock(to)} (${duration(to - from)})`;
   $("top").textContent = percent(heat.top);
-  $("all-time").disabled = !course.picked;
   for (const id of ["hottest", "all"]) $(id).setAttribute("aria-pressed", heat.addresses === id);
   showTimes(from, to);
   showCost(shown.slice(-LATELY));
@@ -144,7 +142,7 @@ for (const id of ["hottest", "all"]) {
   });
 }
 $("all-time").addEventListener("click", () => {
-  course.picked = null;
+  memory.areas.picked = null;
   redraw();
 });
 let pressedY = null;
@@ -181,9 +179,14 @@ function connect() {
     const next = JSON.parse(event.data);
     if (state && next.run !== state.run) connectAnew();
     state = next;
+    memory.label(state.ageLabels);
     $("caveat").textContent = state.caveat && `Figures may be wrong: ${state.caveat}`;
     $("state").textContent = state.ended && (state.live ? `${state.ended}: the last picture` : state.ended);
     redraw();
+  });
+  stream.addEventListener("needs", (event) => {
+    needs = JSON.parse(event.data);
+    if (state) redraw();
   });
   stream.addEventListener("error", () => {
     $("state").textContent = state?.ended || "not connected: the last picture";
