@@ -7,7 +7,7 @@ is in or out by a hash of its place, so that it stays for as long as the target 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -32,8 +32,8 @@ __all__ = ["BLOCK_PAGES", "FollowedPages", "Returns"]
 BLOCK_PAGES = 512
 _BLOCK_SHIFT = 9
 _MIX = np.uint64(0x9E3779B97F4A7C15)
-_CHUNK_PAGES = 2**20
-"""So many pages are counted at once."""
+_LARGE_PAGES, _ROWS_AT_ONCE = 2**13, 256
+"""Regions with more pages are counted one by one, all others so many at once."""
 _STAMPS = 256
 _MOST_MOVES = 64
 """So many pieces of memory that are gone are looked for elsewhere."""
@@ -219,27 +219,33 @@ class FollowedPages:
 
     def _by_stamp(self, regions: Ranges) -> NDArray[np.int64]:
         """How many pages of each region have each stamp: shape (regions, 256)."""
-        counts = np.zeros((len(regions), _STAMPS), np.int64)
-        first, beyond = (self._edges(regions[:, side]) for side in (0, 1))
-        large = np.flatnonzero(beyond - first > _CHUNK_PAGES // 64)
-        for index in large.tolist():
-            pages = self.flat[first[index] : beyond[index]]
-            counts[index] = np.bincount(pages, minlength=_STAMPS)
-        small = np.flatnonzero((beyond - first <= _CHUNK_PAGES // 64) & (beyond > first))
-        lengths = beyond[small] - first[small]
-        cuts = np.flatnonzero(np.diff(np.cumsum(lengths) // _CHUNK_PAGES)) + 1
-        for low, high in pairwise([0, *cuts.tolist(), len(small)]):
-            chosen = small[low:high]
-            region, place = expand(lengths[low:high])
-            stamps = self.flat[first[chosen][region] + place]
-            cells = np.bincount(region * _STAMPS + stamps, minlength=len(chosen) * _STAMPS)
-            counts[chosen] = cells.reshape(len(chosen), _STAMPS)
-        return counts
+        edges = self._edges(regions.reshape(-1))
+        # Between two regions there may be pages that belong to neither: every second row.
+        counts = np.zeros((2 * len(regions), _STAMPS), np.int64)
+        first, lengths = edges, np.diff(edges, append=edges[-1:])
+        large = lengths > _LARGE_PAGES
+        for row in np.flatnonzero(large[::2]).tolist():
+            pages = self.flat[first[2 * row] :][: lengths[2 * row]]
+            counts[2 * row] = np.bincount(pages, minlength=_STAMPS)
+        for low, high in _without(large):
+            part = slice(low, high)
+            rows = np.repeat(np.arange(high - low, dtype=np.int32), lengths[part])
+            stamps = self.flat[first[low] :][: len(rows)]
+            cells = np.bincount(rows * _STAMPS + stamps, minlength=(high - low) * _STAMPS)
+            counts[part] = cells.reshape(-1, _STAMPS)
+        return counts[::2]
 
     def _edges(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where in a flat array the first page is that does not come before each key."""
         row, inside = self._rows_of(keys >> _BLOCK_SHIFT)
         return row * BLOCK_PAGES + np.where(inside, keys & (BLOCK_PAGES - 1), 0)
+
+
+def _without(large: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """Runs of rows that are not large, each of not too many."""
+    for first, beyond in Runs.of(large):
+        if not large[first]:
+            yield from pairwise([*range(first, beyond, _ROWS_AT_ONCE), beyond])
 
 
 def _moves(before: Ranges, now: Ranges) -> list[tuple[int, int, int]]:

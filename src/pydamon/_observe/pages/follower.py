@@ -120,10 +120,12 @@ class PageFollower:
         looked_ns = self._times.end_ns
         if not self._times.last or looked_ns == self._told_ns:
             return None
+        begin_ns = self._session.clock.cpu_ns()
         since_ns, self._told_ns = self._told_ns or looked_ns, looked_ns
         looks, self._untold = self._untold, 0
         idle_ns = np.maximum(looked_ns - self._times.middle_ns(), 0)
         sums = self._pages.sums(table.keys, bucket_of(idle_ns), self._returns.take())
+        self._paid_ns += int((self._session.clock.cpu_ns() - begin_ns) / self._share)
         unix_ns = self._session.clock.unix_ns
         return PageAges(
             sums.region,
