@@ -149,7 +149,8 @@ def test_pages_for_actions_are_surely_idle() -> None:
             program.pid, engine="sampling", probe="ebpf", cpu_budget_percent=float(slowness())
         ) as mon,
     ):
-        assert any([bool(snapshot.page_ages) for snapshot in mon.run("12s")])
+        snapshots = list(mon.run("12s"))
+        assert any(snapshot.page_ages for snapshot in snapshots)
         process, control = mon.layout.processes[0], mon.page_control
         assert control is not None
         idle = control.idle_pages(process, address, address + 64 * MIB, 6 * S)
