@@ -12,14 +12,10 @@ from numpy.typing import NDArray
 from pydamon._model.errors import TargetGoneError
 from pydamon._model.mappings import MappingTable
 from pydamon._model.ranges import (
-    EMPTY,
     PAGE_SIZE,
     Ranges,
     from_order_keys,
     keyed,
-    locate,
-    order_keys,
-    touches,
 )
 from pydamon._model.regions import RegionTable
 from pydamon._model.runs import unique
@@ -35,9 +31,9 @@ from pydamon._observe.probes.base import (
     PageBits,
     RealClock,
     Session,
-    sampling_schedule,
 )
 from pydamon._observe.probes.ebpf.btf import ARMED, IDLE
+from pydamon._observe.probes.ebpf.entries import EntryFiller
 from pydamon._observe.probes.ebpf.machine import Machine
 from pydamon._observe.probes.ebpf.populated import populated
 from pydamon._observe.probes.ebpf.readback import ReadBack
@@ -51,17 +47,6 @@ __all__ = ["EbpfSession"]
 
 _MIN_ENTRIES = 4096
 _MIN_TARGETS = 1024
-_BLIND_SHARE = 0.125
-"""Regions in which nothing could be watched last time are still tried, but seldom."""
-
-SMALL_BLOCK = 16 * PAGE_SIZE
-"""Clearing 16 neighbours costs what clearing one page does: the flush of the TLB dominates.
-Pages that nobody touches again need no clear when they are sampled next."""
-LARGE_BLOCK = 512 * PAGE_SIZE
-"""For cold regions, where one clear then lasts for long; and for files, whose pages may be part of
-a large folio, which the kernel would split to advise about a part of it."""
-_NOT_AGAIN_BYTES = 4 * LARGE_BLOCK
-"""In larger regions a sample hardly ever meets a block that was cleared before."""
 
 
 class EbpfSession(Session):
@@ -74,17 +59,14 @@ class EbpfSession(Session):
         self._rng = np.random.default_rng()
         self._stuck = StuckPages(self._rng)
         self._cleared_before = ClearedBefore(self._rng)
+        self._entries = EntryFiller(self._rng)
         self._shares_much: set[Process] = set()
         """Processes with so many stuck pages that it pays to clear everything another way."""
         self._has_huge: set[Process] = set()
         """Processes that were seen to have huge pages."""
         self._mappings: list[MappingTable] = []
         self._files: list[Ranges] = []
-        self._memory_keys = self._file_keys = EMPTY
-        """The memory and the mapped files of all targets, as ranges of `order_keys`."""
         self._count = 0
-        self._blind_keys = EMPTY
-        """The regions in which nothing could be watched last time, as ranges of `order_keys`."""
         self._armed = False
         self._epochs: SurvivalSampler | None = None
         self._scanner = Scanner(self._machine, [], [], [], self._cleared_before)
@@ -105,7 +87,7 @@ class EbpfSession(Session):
             pages.close()
         self._stuck.clear()
         self._cleared_before.clear()
-        self._blind_keys = EMPTY
+        self._entries.forget_blind()
         self._processes = list(processes)
         self._shares_much &= set(processes)
         self._has_huge &= set(processes)
@@ -149,12 +131,7 @@ class EbpfSession(Session):
         self, rows: NDArray[Any], table: RegionTable, share: NDArray[np.float64] | float
     ) -> None:
         """Set what the programs must know of regions that are watched a *share* of the time."""
-        rows["start"], rows["end"] = table.start, table.end
-        rows["target"] = table.target
-        rows["state"] = IDLE
-        share = np.where(self._in_blind_spot(table), share * _BLIND_SHARE, share)
-        rows["period"], rows["phase"] = sampling_schedule(share, self._rng)
-        self._set_blocks(rows, table)
+        self._entries.fill(rows, table, share)
 
     def epochs(self) -> Epochs | None:
         if self._epochs is None and SurvivalSampler.possible(self._machine):
@@ -193,9 +170,7 @@ class EbpfSession(Session):
 
     def note_blind(self, rows: NDArray[Any]) -> None:
         """Remember the regions in which nothing could be watched: they are tried seldom."""
-        bounds = [rows[name].astype(np.int64) for name in ("start", "end")]
-        keys = [order_keys(rows["target"], address) for address in bounds]
-        self._blind_keys = np.stack(keys, axis=1)
+        self._entries.note_blind(rows)
 
     def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
         rows, bits = self._scanned(Stretches.of([(target, start, end)]), clear)
@@ -305,8 +280,8 @@ class EbpfSession(Session):
             known[id(table)] if id(table) in known else file_ranges(table) for table in mappings
         ]
         self._mappings = list(mappings)
-        self._memory_keys = keyed([table.runs for table in mappings])
-        self._file_keys = keyed(self._files)
+        memory = [table.runs for table in mappings]
+        self._entries.set_memory(keyed(memory), keyed(self._files))
         self._renew_scanner()
 
     def _renew_scanner(self) -> None:
@@ -322,25 +297,6 @@ class EbpfSession(Session):
         self._renew_scanner()
         for index, process in enumerate(self._processes):
             self._machine.find_address_space(index, process)
-
-    def _in_blind_spot(self, table: RegionTable) -> NDArray[np.bool_]:
-        """Whether each region lies where no sample could be watched last time."""
-        if not len(self._blind_keys):
-            return np.zeros(len(table), np.bool_)
-        start, end = table.keys.T
-        return locate(self._blind_keys, start, end) >= 0
-
-    def _set_blocks(self, entries: NDArray[Any], table: RegionTable) -> None:
-        """Set how much to clear around a sample: whole blocks, but only mapped memory."""
-        entries["low"] = entries["high"] = 0
-        again = (table.last_nr_accesses < 1) & (table.size <= _NOT_AGAIN_BYTES)
-        entries["clear_bytes"] = np.where(again, LARGE_BLOCK, SMALL_BLOCK)
-        start, end = table.keys.T
-        memory = locate(self._memory_keys, start)
-        inside = memory >= 0
-        _, bounds = from_order_keys(self._memory_keys[memory[inside]])
-        entries["low"][inside], entries["high"][inside] = bounds.T
-        entries["clear_bytes"][touches(self._file_keys, start, end)] = LARGE_BLOCK
 
     def _scanned(
         self, stretches: Stretches, clear: bool, kept: NDArray[np.bool_] | None = None
