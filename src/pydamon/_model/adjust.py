@@ -40,6 +40,8 @@ _STEEPNESS = 100.0
 """Of the scale of `Levels`: linear up to a hundredth of the samples, logarithmic above."""
 _DEVIATIONS = 2.0
 """Rates that differ by so many standard deviations differ by more than chance."""
+_SURE_EPOCHS = 10
+"""Rates from so many epochs are sure enough to keep what exact looks cannot tell apart."""
 _LEVELS = 16
 """Neighbours merge where their levels differ by at most this part of the largest."""
 _LEAST_LEVELS = 0.05
@@ -139,15 +141,15 @@ class Levels(NamedTuple):
 
 
 def differ_in_rate(table: RegionTable, samples: int) -> NDArray[np.bool_]:
-    """Which neighbours have rates that differ by more than chance: shape (n - 1,)."""
+    """Which neighbours surely have different rates, by many epochs of both: shape (n - 1,)."""
     levels = Levels.of(table, samples)
     level = np.maximum(levels.now, levels.last)
     chance = np.hypot(levels.slack[1:], levels.slack[:-1])
-    known = ~(np.isnan(table.deviation[1:]) | np.isnan(table.deviation[:-1]))
+    known = table.evidence[:, 1] >= _SURE_EPOCHS
     differ: NDArray[np.bool_] = np.abs(np.diff(level)) > np.maximum(
         chance, level.max(initial=0) / _LEVELS
     )
-    return differ & known
+    return differ & known[1:] & known[:-1]
 
 
 def merge(table: RegionTable, alike: float, limit: int) -> RegionTable:

@@ -13,6 +13,7 @@ from pydamon._data.recording.ages import age_words, sums_of_words
 from pydamon._data.recording.arrow import (
     Numbers,
     column_array,
+    dictionary_array,
     string_array,
     to_arrow,
     to_numpy,
@@ -157,6 +158,8 @@ def _age_columns(snapshots: Sequence[Snapshot], regions: _Columns) -> dict[str, 
     if not any(snapshot.page_ages for snapshot in snapshots):
         return {}
     words = age_words((snapshot.page_ages, len(snapshot)) for snapshot in snapshots)
+    codes: dict[str, int] = {}
+    code = np.array([codes.setdefault(word, len(codes)) for word in words], np.int32)
     return {
         "looked_ns": regions.each(lambda s: s.page_ages.looked_ns if s.page_ages else 0),
         "looked_since_ns": regions.each(lambda s: s.page_ages.since_ns if s.page_ages else 0),
@@ -164,7 +167,7 @@ def _age_columns(snapshots: Sequence[Snapshot], regions: _Columns) -> dict[str, 
         "followed_share": regions.reals(
             lambda s: np.full(len(s), s.page_ages.followed_share if s.page_ages else 1.0)
         ),
-        "page_ages": pa.array(words).dictionary_encode(),
+        "page_ages": dictionary_array(code, codes),
     }
 
 

@@ -27,8 +27,9 @@ _BLOCK_NS = 12_000
 """The CPU time of a look for each block of 2 MiB, before any has been measured."""
 _HALF = 0.5
 _EWMA_WEIGHT = 0.3
-_LEAST_BLOCKS = 64
-"""So few blocks are followed in any case."""
+_LEAST_BLOCKS, _ENOUGH_BLOCKS = 64, 2048
+"""So few blocks are followed in any case; and where all are too many, no more than so many, as the
+first look at each has the bits of a life-time to clear."""
 _LEAST_REST_NS = 10**9
 
 
@@ -173,7 +174,10 @@ class PageFollower:
     def _follow_less(self, blocks: int) -> None:
         """Follow a part of the memory only, if all of it is too much. That part never grows:
         nothing would be known of the past of what came back."""
-        most = max(_LEAST_BLOCKS, self._share * _LONGEST_REST_NS / self._block_ns)
+        affordable = self._share * _LONGEST_REST_NS / self._block_ns
+        if self._pages.share == 1 and blocks <= max(_LEAST_BLOCKS, affordable):
+            return
+        most = np.clip(affordable, _LEAST_BLOCKS, _ENOUGH_BLOCKS)
         while self._pages.share * blocks > most:
             self._pages.share *= _HALF
 
