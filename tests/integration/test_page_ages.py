@@ -96,12 +96,24 @@ def watched(pid: int, duration: str) -> list[Snapshot]:
 
 def test_idle_pages_lie_among_pages_in_use() -> None:
     """One page in 16 all the time, one in 16 every 4 s: the rest, 56 of 64 MiB, is idle."""
-    with running(COMB, "64", "4") as (program, address):
-        snapshots = watched(program.pid, "14s")
+    with (
+        running(COMB, "64", "4") as (program, address),
+        pydamon.monitor(
+            program.pid, engine="sampling", probe="ebpf", cpu_budget_percent=float(slowness())
+        ) as mon,
+    ):
+        snapshots = list(mon.run("13s"))
+        process, control = mon.layout.processes[0], mon.page_control
+        assert control is not None
+        idle = control.idle_pages(process, address, address + 64 * MIB, 6 * S)
     last = next(s for s in reversed(snapshots) if s.page_ages)
     assert idle_bytes(last, 8, address) == pytest.approx(56 * MIB, rel=0.15)
     by_regions = last.size[(last.nr_accesses == 0) & (last.age_ns > 5 * S)].sum()
     assert by_regions < 28 * MIB, "regions cannot tell this"
+    assert idle is not None
+    by_place = idle.reshape(-1, 16)
+    assert not by_place[:, 0].any(), "pages in use are never idle"
+    assert by_place.mean() > 0.6
 
 
 @pytest.mark.long
@@ -118,6 +130,7 @@ def test_how_much_a_comb_needs() -> None:
     assert after_15_s.kept_bytes < 32 * MIB
 
 
+@pytest.mark.long
 def test_memory_that_moves_keeps_its_age() -> None:
     """An array grows, and the kernel moves it: 48 MiB of it have been idle since the start."""
     with (
@@ -140,21 +153,3 @@ def test_memory_that_moves_keeps_its_age() -> None:
     mappings = last.targets[0].mappings.mappings
     grown = next(m for m in mappings if m.end - m.start == 128 * MIB)
     assert idle_bytes(last, 13.5, grown.start, 128) > 40 * MIB
-
-
-def test_pages_for_actions_are_surely_idle() -> None:
-    with (
-        running(COMB, "64", "4") as (program, address),
-        pydamon.monitor(
-            program.pid, engine="sampling", probe="ebpf", cpu_budget_percent=float(slowness())
-        ) as mon,
-    ):
-        snapshots = list(mon.run("12s"))
-        assert any(snapshot.page_ages for snapshot in snapshots)
-        process, control = mon.layout.processes[0], mon.page_control
-        assert control is not None
-        idle = control.idle_pages(process, address, address + 64 * MIB, 6 * S)
-        assert idle is not None
-        by_place = idle.reshape(-1, 16)
-        assert not by_place[:, 0].any(), "pages in use are never idle"
-        assert by_place.mean() > 0.6
