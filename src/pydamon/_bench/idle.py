@@ -28,6 +28,8 @@ __all__ = ["QUICK", "IdleAccuracy", "Plan", "measure"]
 
 QUICK = ("sqlite",)
 _WINDOWS = 3
+_SINCE_NS = 5e8
+"""Intervals between looks are longer: pages accessed before the last one are not recent."""
 _SETTLED_S = 8.0
 """The cost counts from here on."""
 
@@ -111,7 +113,7 @@ def measure(
             parts = judged_parts(pids)
             ages = snapshots[-1].page_ages
             assert ages is not None
-            since_ns = time.time_ns() - ages.looked_ns + 1
+            since_ns = time.time_ns() - ages.looked_ns + _SINCE_NS
             idle, recent = (
                 _pages(mon, parts, time_ns) for time_ns in (plan.idle_s * 1e9, since_ns)
             )

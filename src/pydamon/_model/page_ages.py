@@ -22,6 +22,7 @@ __all__ = [
     "PageAges",
     "bucket_of",
     "share_beyond",
+    "spread_over_buckets",
 ]
 
 _PER_DECADE, _DECADES = 12, 6
@@ -45,6 +46,24 @@ def bucket_bounds_ns(bucket: int) -> tuple[int, int]:
     """Between which idle times a bucket lies; the last one has no end."""
     bounds = [0, *IDLE_EDGES_NS.tolist(), 2**63 - 1]
     return bounds[bucket], bounds[bucket + 1]
+
+
+def spread_over_buckets(
+    least_ns: NDArray[np.int64], most_ns: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Which part of the times between two bounds lies in each bucket: shape (n, `BUCKETS`).
+
+    All times between the bounds are taken to be equally likely.
+    """
+    lower = np.concatenate([[0], IDLE_EDGES_NS]).astype(np.float64)
+    upper = np.concatenate([IDLE_EDGES_NS, [np.inf]])
+    low, high = least_ns[:, None].astype(np.float64), most_ns[:, None].astype(np.float64)
+    overlap = np.minimum(high, upper) - np.maximum(low, lower)
+    shares: NDArray[np.float64] = np.maximum(overlap, 0) / np.maximum(high - low, 1)
+    exact = np.flatnonzero(most_ns <= least_ns)
+    shares[exact] = 0
+    shares[exact, bucket_of(least_ns[exact])] = 1
+    return shares
 
 
 def share_beyond(idle_ns: int) -> NDArray[np.float64]:

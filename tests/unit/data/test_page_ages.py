@@ -16,7 +16,14 @@ from pydamon._data.formats.output import write_recording
 from pydamon._data.recording.ages import age_words, sums_of_words
 from pydamon._data.recording.arrow import constant_array
 from pydamon._data.recording.snapshots import RowBuilder
-from pydamon._model.page_ages import BUCKETS, IDLE_EDGES_NS, AgeSums, share_beyond
+from pydamon._model.page_ages import (
+    BUCKETS,
+    IDLE_EDGES_NS,
+    AgeSums,
+    bucket_of,
+    share_beyond,
+    spread_over_buckets,
+)
 from tests.recordings import REDIS, WORKER, aged, info, record, snapshot
 
 KIB, S = 1024, 10**9
@@ -134,3 +141,15 @@ def test_shares_beyond_a_time(idle_ns: int) -> None:
     assert (np.diff(share[:-1]) >= 0).all()
     assert (share[np.append(0, IDLE_EDGES_NS) >= idle_ns] == 1).all()
     assert (share[:-1][idle_ns >= IDLE_EDGES_NS] == 0).all()
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**15), st.integers(0, 10**15)), max_size=9))
+def test_times_between_bounds_are_spread_over_all_buckets_there(
+    bounds: list[tuple[int, int]],
+) -> None:
+    least, most = np.sort(np.array(bounds, np.int64).reshape(-1, 2), axis=1).T
+    shares = spread_over_buckets(least, most)
+    np.testing.assert_allclose(shares.sum(axis=1), 1)
+    for row, low, high in zip(shares, bucket_of(least), bucket_of(most), strict=True):
+        assert not row[:low].any()
+        assert not row[high + 1 :].any()

@@ -35,6 +35,8 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 _LARGE_PAGES, _ROWS_AT_ONCE = 2**13, 256
 """Regions with more pages are counted one by one, all others so many at once."""
 _STAMPS = 256
+_LEAST_PAGES = 1 / 8
+"""Less than so much of a page, spread over buckets, does not count."""
 _MOST_MOVES = 64
 """So many pieces of memory that are gone are looked for elsewhere."""
 
@@ -190,27 +192,23 @@ class FollowedPages:
     def sums(
         self,
         regions: Ranges,
-        idle_bucket: NDArray[np.int64],
+        spread: NDArray[np.float64],
         returns: tuple[NDArray[np.int64], NDArray[np.int64]],
     ) -> AgeSums:
         """Add up the ages in regions, which are sorted ranges of order keys.
 
-        *idle_bucket* says what idle time each stamp stands for.
+        *spread* says which part of the pages of each stamp counts in each bucket: shape
+        (256, `BUCKETS`).
         """
         counts = self._by_stamp(regions)
         counts[:, [ABSENT, UNKNOWN]] = 0
-        region, stamp = np.nonzero(counts)
-        resident = np.bincount(
-            region * BUCKETS + idle_bucket[stamp],
-            counts[region, stamp],
-            minlength=len(regions) * BUCKETS,
-        )
+        resident = (counts @ spread).reshape(-1)
         keys, bucket = returns
         inside = np.searchsorted(regions[:, 0], keys, side="right") - 1
         known = (inside >= 0) & (keys < regions[inside, 1] if len(regions) else False)
         cells = inside[known] * BUCKETS + bucket[known]
         returned = np.bincount(cells, minlength=len(resident))
-        cell = np.flatnonzero((resident > 0) | (returned > 0))
+        cell = np.flatnonzero((resident >= _LEAST_PAGES) | (returned > 0))
         page_bytes = PAGE_SIZE / self.share
         resident_bytes, returned_bytes = (
             np.rint(pages[cell] * page_bytes).astype(np.int64) for pages in (resident, returned)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.page_ages import PageAges, bucket_of
+from pydamon._model.page_ages import PageAges, bucket_of, spread_over_buckets
 from pydamon._model.ranges import PAGE_SIZE, Ranges, order_keys
 from pydamon._model.regions import RegionTable
 from pydamon._model.runs import unique
@@ -18,7 +18,7 @@ from pydamon._observe.pages.followed import BLOCK_PAGES, FollowedPages, Returns
 from pydamon._observe.pages.look_times import ABSENT, FIRST, UNKNOWN, LookTimes
 from pydamon._observe.probes.base import ManyBits, Session
 
-__all__ = ["Cleared", "PageFollower"]
+__all__ = ["ClearPages", "PageFollower", "StuckPages"]
 
 _LONGEST_REST_NS = 30e9
 """If looks at all pages, within their part of the budget, came less often than this, only a part of
@@ -31,16 +31,13 @@ _LEAST_BLOCKS, _ENOUGH_BLOCKS = 64, 2048
 """So few blocks are followed in any case; and where all are too many, no more than so many, as the
 first look at each has the bits of a life-time to clear."""
 _LEAST_REST_NS = 10**9
+_MOST_WITNESSED = 256
 
 
-class Cleared(NamedTuple):
-    """A clear of all memory, with which a survey may begin."""
-
-    cpu_ns: int
-    """What it cost."""
-    stuck: Callable[[Stretches], NDArray[np.bool_]] | None
-    """Which pages of some stretches could not be cleared; `None` if only a part of all pages was
-    cleared."""
+StuckPages: TypeAlias = Callable[[Stretches], NDArray[np.bool_]]
+"""Tells which pages of some stretches (flat) could not be cleared."""
+ClearPages: TypeAlias = Callable[[], StuckPages | None]
+"""Clears all pages, for a survey to begin; `None` if only a part of them is followed."""
 
 
 class PageFollower:
@@ -62,12 +59,10 @@ class PageFollower:
         self._paid_ns = 0
         self._told_ns = self._untold = 0
         """The last look that `ages_of` has told about, and how many there were since."""
+        self._in_survey = False
+        self._witnessed: list[tuple[NDArray[np.int64], NDArray[Any]]] = []
+        """Pages that others have cleared: see `Witness`."""
         session.witness = self._witness
-
-    @property
-    def times(self) -> LookTimes:
-        """When the looks were."""
-        return self._times
 
     def is_due(self, now_ns: int) -> bool:
         """Whether the looks so far are paid for."""
@@ -88,23 +83,26 @@ class PageFollower:
         rest_ns = int(max(_LEAST_REST_NS, cost_ns / self._share))
         self._paid_ns = max(clock.now_ns(), self._paid_ns) + rest_ns
 
-    def begin_survey(self, processes: Sequence[Process], ranges: Sequence[Ranges]) -> Cleared:
+    def begin_survey(
+        self, processes: Sequence[Process], ranges: Sequence[Ranges]
+    ) -> StuckPages | None:
         """Look, and clear all pages: a survey, which pays for that, needs not clear again.
 
         If only a part of the pages is followed, the survey has to clear what it needs.
         """
-        begin_ns = self._session.clock.cpu_ns()
         self._fit(processes, ranges)
         if self._pages.share < 1:
-            return Cleared(0, None)
+            return None
         stretches = self._pages.stretches
         self._note(stretches, self._read_and_clear(stretches, None))
-        return Cleared(self._session.clock.cpu_ns() - begin_ns, self.unknown_pages)
+        self._in_survey = True
+        return self.unknown_pages
 
     def finish_survey(self) -> None:
         """See which pages are accessed all the time: before the survey, and again since then."""
-        if self._pages.share < 1:
+        if not self._in_survey:
             return
+        self._in_survey = False
         bits = self._session.scan_many(self._pages.stretches, clear=False)
         self._pages.busy = (
             bits.accessed & (self._pages.flat >= self._times.last) & ~bits.unobservable
@@ -124,8 +122,8 @@ class PageFollower:
         begin_ns = self._session.clock.cpu_ns()
         since_ns, self._told_ns = self._told_ns or looked_ns, looked_ns
         looks, self._untold = self._untold, 0
-        idle_ns = np.maximum(looked_ns - self._times.middle_ns(), 0)
-        sums = self._pages.sums(table.keys, bucket_of(idle_ns), self._returns.take())
+        spread = spread_over_buckets(*self._times.ages_ns())
+        sums = self._pages.sums(table.keys, spread, self._returns.take())
         self._paid_ns += int((self._session.clock.cpu_ns() - begin_ns) / self._share)
         unix_ns = self._session.clock.unix_ns
         return PageAges(
@@ -150,6 +148,7 @@ class PageFollower:
         pages = (end - start) // PAGE_SIZE
         if target < 0 or not self._times.last:
             return np.zeros(pages, np.bool_)
+        self._take_witnessed()
         stamps = self._pages.stamps_in(int(key[0]), pages)
         latest_ns = self._times.latest_ns()
         latest_ns[self._times.last + 1 :] = self._session.clock.now_ns()
@@ -196,7 +195,7 @@ class PageFollower:
         """Read all accessed bits, and clear those of pages that are not *busy*."""
         session = self._session
         targets = unique(stretches.target).tolist()
-        whole = np.array([t in targets and session.clear_whole(t) for t in targets], np.bool_)
+        whole = np.array([session.clear_whole(target) for target in targets], np.bool_)
         by_page = ~whole[np.searchsorted(targets, stretches.target)]
         session.witness = None  # of what this look clears, it sees the bits itself
         try:
@@ -217,6 +216,7 @@ class PageFollower:
         return cleared
 
     def _note(self, stretches: Stretches, bits: ManyBits) -> None:
+        self._take_witnessed()
         stamps = self._pages.flat
         self._pages.restore_moved(bits.present, bits.accessed)
         self._touch(np.flatnonzero(bits.accessed))
@@ -231,10 +231,30 @@ class PageFollower:
         if self._times.must_merge:
             self._pages.merge(self._times.merge())
 
-    def _witness(self, keys: NDArray[np.int64]) -> None:
-        """Pages are accessed, and will be cleared by somebody else."""
+    def _witness(
+        self, keys: NDArray[np.int64], marks: NDArray[np.bool_] | NDArray[np.uint16]
+    ) -> None:
+        """Pages are accessed, and will be cleared by somebody else.
+
+        That happens some times a second, so that it must take hardly any time.
+        """
         if self._times.last:
-            self._touch(self._pages.places_of(keys))
+            self._witnessed.append((keys, marks))
+            if len(self._witnessed) > _MOST_WITNESSED:
+                self._take_witnessed()
+
+    def _take_witnessed(self) -> None:
+        """Stamp the pages that others have cleared since the last look."""
+        accessed = [np.zeros(0, np.int64)]
+        for keys, marks in self._witnessed:
+            if marks.dtype == np.uint16:
+                bits = marks.astype("<u2").view(np.uint8).reshape(-1, 2)
+                row, page = np.nonzero(np.unpackbits(bits, axis=1, bitorder="little"))
+            else:
+                row, page = np.nonzero(marks)
+            accessed.append(keys[row] + page)
+        self._witnessed = []
+        self._touch(self._pages.places_of(unique(np.concatenate(accessed))))
 
     def _touch(self, places: NDArray[np.int64]) -> None:
         """Pages were accessed since the last look; note how long those had rested that did."""

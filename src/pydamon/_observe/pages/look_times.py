@@ -94,6 +94,17 @@ class LookTimes:
         middle[self.last :] = self.end_ns
         return middle
 
+    def ages_ns(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The least and the most that pages of each stamp have been idle: shapes (256,).
+
+        Pages that were accessed in the last interval, or since, are in use.
+        """
+        least, most = np.zeros((2, 256), np.int64)
+        least[: _MOST + 1] = self.end_ns - self._end_ns
+        most[: _MOST + 1] = self.end_ns - self._start_ns
+        least[self.last :] = most[self.last :] = 0
+        return least, most
+
     def latest_ns(self) -> NDArray[np.int64]:
         """The last moment at which pages of each stamp can have been accessed: shape (256,)."""
         latest = np.zeros(256, np.int64)

@@ -12,7 +12,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,7 @@ __all__ = [
     "RealClock",
     "Session",
     "Traits",
+    "Witness",
     "sampling_schedule",
 ]
 
@@ -192,14 +193,19 @@ class RealClock:
             time.sleep(left_ns / 1e9)
 
 
+Witness: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.bool_] | NDArray[np.uint16]], None]
+"""Takes order keys, and which of the pages from each key on are accessed: a row for each key, or a
+bit for each of 16 pages. It keeps the arrays."""
+
+
 class Session(Closing):
     """A probe at work on some targets."""
 
     clock: Clock
     interruption_ns: int = 0
     """An upper estimate of the time that the targets' threads lost to clears so far."""
-    witness: Callable[[NDArray[np.int64]], None] | None = None
-    """Told the order keys of accessed pages before their accessed bits are cleared."""
+    witness: Witness | None = None
+    """Told which pages are accessed before their accessed bits are cleared."""
     _processes: Sequence[Process] = ()
 
     @property

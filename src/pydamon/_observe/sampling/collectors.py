@@ -130,11 +130,10 @@ class SurveyingCollector(SampleCollector):
         if not self._surveyor.is_due:
             return table, None
         memory, follower = self._memory, self._follower
-        with survey:
-            cleared = follower.begin_survey(memory.processes, memory.in_memory)
+        clear_pages = partial(follower.begin_survey, memory.processes, memory.in_memory)
         start_ns = self._session.clock.now_ns()
         with survey:
-            surveyed = self._surveyor.survey(table, cleared, self._sampler.looks_ns)
+            surveyed = self._surveyor.survey(table, clear_pages, self._sampler.looks_ns)
             follower.finish_survey()
             if follower.is_due(self._session.clock.now_ns()):
                 follower.look(memory.processes, memory.in_memory)

@@ -30,6 +30,7 @@ _EARLY_NS = 5 * 10**9
 """So long after the start updates do not wait for the update interval, only for their cost."""
 _MORE_OFTEN = 4
 """Moved memory may be updated so many times as often as the cost of updates allows otherwise."""
+_FEW_PROCESSES = 16
 _LEAST_RANGES = 3
 _MOST_APART, _LARGE_GAP_BYTES = 32, 1 << 28
 """A target may have so many ranges in any case if gaps as large as this lie between them."""
@@ -60,6 +61,8 @@ class MonitoredMemory:
         self._pacer = pacer
         self._populated: list[Ranges] | None = None
         self._moved = False
+        self._sizes_then: list[Footprint] = []
+        """VSZ and RSS when `has_moved` last looked at page tables."""
         self._started_ns = self._updated_ns = self._ended_early_ns = 0
         self._update_rest_ns = 0
         """How long to leave out updates after the last one, for the sake of their cost."""
@@ -126,13 +129,15 @@ class MonitoredMemory:
         if self._moved or self._populated is None or now_ns < self._next_check_ns:
             return self._moved
         begin_ns = self._session.clock.cpu_ns()
-        populated = self._session.populated()
+        sizes = self._sizes()
+        if not sizes or sizes != self._sizes_then:
+            self._moved = not _same(self._session.populated(), self._populated)
+            self._sizes_then = sizes
         cost_ns = self._session.clock.cpu_ns() - begin_ns
         rest_ns = max(self._pacer.rest_ns(cost_ns), _LEAST_REST * cost_ns)
         if self._is_starting(now_ns):
             rest_ns = min(rest_ns, _FIRST_CHECK_NS)
         self._next_check_ns = now_ns + rest_ns
-        self._moved = not _same(populated, self._populated)
         return self._moved
 
     def update(self, table: RegionTable, now_ns: int) -> RegionTable:
@@ -171,6 +176,17 @@ class MonitoredMemory:
             return False
         self._ended_early_ns = now_ns
         return True
+
+    def _sizes(self) -> list[Footprint]:
+        """VSZ and RSS of the processes, which change where memory appears or goes.
+
+        Empty if they are not known, and where processes are so many that asking for all costs more
+        than to look at their page tables.
+        """
+        if len(self.processes) > _FEW_PROCESSES:
+            return []
+        sizes = [process.footprint() for process in self.processes]
+        return sizes if all(size.vsz_bytes for size in sizes) else []
 
     @property
     def _max_ranges(self) -> int:

@@ -32,7 +32,7 @@ from pydamon._observe.sampling.samplers import Sampler
 from pydamon._observe.sampling.snapshots import Timing, renewed, snapshot_of
 from pydamon._observe.sampling.surveyor import Surveyor
 from pydamon._observe.sampling.tuning import IntervalTuner
-from pydamon._observe.sampling.windows import Window
+from pydamon._observe.sampling.windows import CpuMeter, Window
 from pydamon._observe.targets import Layout, Space
 
 __all__ = ["SamplingMonitor", "Shares"]
@@ -250,7 +250,7 @@ class SamplingMonitor(Monitor):
             closes = True
         else:
             merged = self._table = self._regions.carry_on(window.table, window.end_ns - begin_ns)
-        ages = self._page_ages(merged)
+        ages, window = self._page_ages(merged, window)
         self._tune(merged)
         spent_ns = clock.cpu_ns() - begin_cpu_ns + window.interrupt_ns
         self._series = self._series.with_window(window, spent_ns)
@@ -285,9 +285,16 @@ class SamplingMonitor(Monitor):
             table = self._memory.update(table, now_ns)
         return self._regions.split(table)
 
-    def _page_ages(self, table: RegionTable) -> PageAges | None:
+    def _page_ages(self, table: RegionTable, window: Window) -> tuple[PageAges | None, Window]:
+        """The ages of the pages of regions; what that costs is paid as exact looks are."""
         follower = self._collector.follower
-        return follower.ages_of(table) if follower else None
+        if follower is None:
+            return None, window
+        adding_up = CpuMeter(self._session.clock)
+        with adding_up:
+            ages = follower.ages_of(table)
+        survey_cpu_ns = window.survey_cpu_ns + adding_up.cpu_ns
+        return ages, window._replace(survey_cpu_ns=survey_cpu_ns)
 
     def _tune(self, table: RegionTable) -> None:
         """Move the intervals towards the goal, if there is one."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydamon._model import adjust
 from pydamon._model.regions import RegionTable
 from pydamon._observe.pace import Pacer
-from pydamon._observe.pages.follower import Cleared
+from pydamon._observe.pages.follower import ClearPages
 from pydamon._observe.probes.base import Clock, Counts, Session
 from pydamon._observe.sampling.memory import MonitoredMemory
 from pydamon._observe.sampling.rates import check_survey
@@ -62,17 +62,16 @@ class Surveyor:
         return self._schedule.survey_is_due(self._clock.now_ns(), aggregation_ns)
 
     def survey(
-        self, table: RegionTable, cleared: Cleared, looks_ns: Sequence[int] = ()
+        self, table: RegionTable, clear_pages: ClearPages, looks_ns: Sequence[int] = ()
     ) -> RegionTable:
         """Take a survey, which lasts for a window; returns the regions it draws.
 
-        Looks so long after the clear tell apart how often pages are accessed. The survey pays for
-        what was just *cleared*.
+        Looks so long after the clear tell apart how often pages are accessed.
         """
         aggregation_ns = self._pacer.effective.aggregation_ns
         # Windows vary in length, and figures of a shorter one would say little of a longer one.
         window_ns = aggregation_ns * 5 // 4
-        survey = self._planner.begin_survey(table, cleared, window_ns)
+        survey = self._planner.begin_survey(table, clear_pages, window_ns)
         start_ns = self._clock.now_ns()
         window_ns = max(window_ns, _LEAST_WINDOWS * survey.cpu_ns)
         for after_ns in looks_ns:

@@ -9,7 +9,7 @@ A *glance* is the same at a few regions, while all others are sampled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import pairwise
 
 import numpy as np
@@ -19,7 +19,7 @@ from pydamon._model.ranges import Ranges
 from pydamon._model.regions import RegionTable
 from pydamon._model.runs import group_bounds
 from pydamon._model.stretches import Stretches
-from pydamon._observe.pages.follower import Cleared
+from pydamon._observe.pages.follower import ClearPages
 from pydamon._observe.probes.base import Session
 from pydamon._observe.sampling.exact_looks import Chunk, Clearing, ExactLook, chunks_of
 from pydamon._observe.sampling.memory import MonitoredMemory
@@ -127,16 +127,16 @@ class SurveyPlanner:
         self._factor = 1.0
         """The measured cost of surveys of everything, as a part of the expected cost."""
 
-    def begin_survey(self, table: RegionTable, cleared: Cleared, window_ns: int) -> Survey:
-        """Clear everything if that is cheap enough; else spots and some stretches."""
+    def begin_survey(self, table: RegionTable, clear_pages: ClearPages, window_ns: int) -> Survey:
+        """Clear everything if that is cheap enough; else spots and some stretches.
+
+        Everything is cleared by *clear_pages*, if that can be.
+        """
         meter = CpuMeter(self._session.clock)
-        meter.cpu_ns = cleared.cpu_ns
         with meter:
-            if cleared.stuck is not None:
-                return Survey(self._look_at_everything(cleared.stuck), None, meter)
             expected_ns = self._expected_ns(table)
             if expected_ns <= (MOST_NS if self._cleared_bytes else _FIRST_NS):
-                return Survey(self._clear_everything(expected_ns), None, meter)
+                return Survey(self._clear_everything(expected_ns, clear_pages), None, meter)
             return Survey(self._clear_in_spots(table, window_ns, expected_ns), self._spots, meter)
 
     def begin_glance(self, table: RegionTable, chosen: NDArray[np.bool_]) -> Survey:
@@ -163,17 +163,17 @@ class SurveyPlanner:
         pieces = sum(map(len, self._memory.ranges))
         return self._factor * (_READ_NS * mapped_bytes + _CLEAR_NS * to_clear + _PIECE_NS * pieces)
 
-    def _look_at_everything(self, stuck: Callable[[Stretches], NDArray[np.bool_]]) -> ExactLook:
-        """Look at memory that has just been cleared."""
-        self._spots.forget()
-        stretches = Stretches.of(sorted(chunks_of(self._memory.ranges)))
-        return ExactLook(self._session, stretches, stuck(stretches))
-
-    def _clear_everything(self, expected_ns: float) -> ExactLook:
+    def _clear_everything(self, expected_ns: float, clear_pages: ClearPages) -> ExactLook:
         begin_ns = self._session.clock.cpu_ns()
         self._spots.forget()
         most_ns = MOST_NS if self._cleared_bytes else _FIRST_NS
-        look = self._clear(chunks_of(self._memory.ranges, cursor=self._cursor), most_ns)
+        stuck = clear_pages()
+        if stuck is None:
+            look = self._clear(chunks_of(self._memory.ranges, cursor=self._cursor), most_ns)
+        else:
+            stretches = Stretches.of(sorted(chunks_of(self._memory.ranges)))
+            look = ExactLook(self._session, stretches, stuck(stretches))
+            self._cleared_bytes += look.size_bytes
         used_ns = self._session.clock.cpu_ns() - begin_ns
         if expected_ns > _TELLING_NS:
             error = max(used_ns / expected_ns, _LEAST_FACTOR) - 1

@@ -160,8 +160,8 @@ class SurvivalSampling(Sampler):
         hit_share = counts.hits / np.maximum(counts.checks, 1)
         table.touched = np.where(table.touched == 0, hit_share, table.touched)
         # What was accessed in earlier windows only is idle now, however often that was.
-        # Less than a page is what a split has left of a neighbour's.
-        idle = (counts.hits == 0) & (np.nan_to_num(table.touched) * table.size < PAGE_SIZE)
+        # A page or two are what merges and splits have left of a neighbour's.
+        idle = (counts.hits == 0) & (np.nan_to_num(table.touched) * table.size < 2 * PAGE_SIZE)
         table.nr_accesses = np.where(idle, 0.0, table.nr_accesses)
 
     @property

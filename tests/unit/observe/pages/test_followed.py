@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon._model.page_ages import bucket_of
+from pydamon._model.page_ages import BUCKETS, spread_over_buckets
 from pydamon._model.ranges import PAGE_SIZE, Ranges, keyed
 from pydamon._model.stretches import Stretches
 from pydamon._observe.pages.followed import BLOCK_PAGES, FollowedPages
@@ -15,6 +15,7 @@ from pydamon._observe.pages.look_times import ABSENT, UNKNOWN
 
 BLOCK = BLOCK_PAGES * PAGE_SIZE
 NONE = np.zeros(0, np.int64), np.zeros(0, np.int64)
+IN_USE = np.eye(1, BUCKETS).repeat(256, axis=0)
 
 
 def ranges(*blocks: tuple[int, int]) -> Ranges:
@@ -60,7 +61,8 @@ def test_sums_count_every_page_once(stamps: list[int], edges: list[int]) -> None
     pages.flat[:] = stamps
     bounds = np.array(edges[: len(edges) // 2 * 2], np.int64).reshape(-1, 2)
     idle_ns = np.arange(256) * 10**9
-    sums = pages.sums(keyed([bounds * PAGE_SIZE]), bucket_of(idle_ns), NONE)
+    spread = spread_over_buckets(idle_ns, idle_ns)
+    sums = pages.sums(keyed([bounds * PAGE_SIZE]), spread, NONE)
     of_page = np.zeros(5 * BLOCK_PAGES, int)
     of_page[BLOCK_PAGES : 3 * BLOCK_PAGES] = stamps[: 2 * BLOCK_PAGES]
     of_page[4 * BLOCK_PAGES :] = stamps[2 * BLOCK_PAGES :]
@@ -77,7 +79,7 @@ def test_returns_belong_to_their_region() -> None:
     pages = followed(ranges((0, 2)))
     regions = keyed([np.array([[0, BLOCK], [BLOCK + 8 * PAGE_SIZE, 2 * BLOCK]])])
     keys = np.array([0, 5, BLOCK_PAGES + 2, BLOCK_PAGES + 9])
-    sums = pages.sums(regions, np.zeros(256, np.int64), (keys, np.array([3, 3, 4, 4])))
+    sums = pages.sums(regions, IN_USE, (keys, np.array([3, 3, 4, 4])))
     rows = zip(
         sums.region.tolist(), sums.bucket.tolist(), sums.returned_bytes.tolist(), strict=True
     )
@@ -88,7 +90,7 @@ def test_a_part_of_the_blocks_stands_for_all() -> None:
     pages = followed(ranges((0, 4096)), share=0.25)
     assert 0.22 < len(pages) / (4096 * BLOCK_PAGES) < 0.28
     pages.flat[:] = 1
-    sums = pages.sums(keyed([ranges((0, 4096))]), np.zeros(256, np.int64), NONE)
+    sums = pages.sums(keyed([ranges((0, 4096))]), IN_USE, NONE)
     assert sums.resident_bytes.sum() == pytest.approx(4096 * BLOCK, rel=0.1)
     before = pages.stretches.start
     pages.fit([ranges((0, 4096), (5000, 5100))])

@@ -30,6 +30,8 @@ def test_a_stamp_keeps_its_time_to_a_part_of_its_age(gaps: list[int], unit_s: in
     assert stamp_of[now_ns] == times.last
     latest_ns, middle_ns = times.latest_ns(), times.middle_ns()
     longest_gap = max(gaps) * unit_s * SECOND // 100
+    least_ns, most_ns = times.ages_ns()
+    assert (least_ns <= most_ns).all()
     for ns, stamp in stamp_of.items():
         assert ns <= latest_ns[stamp], "a page must never seem older than it is"
         assert latest_ns[stamp] - ns <= 0.25 * (now_ns - ns)

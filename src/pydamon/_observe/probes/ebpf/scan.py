@@ -167,17 +167,27 @@ class Scanner:
         marks[coarse] = rows.accessed[coarse]
         return marks
 
-    def keys_around(self, target: int, spots: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The order keys of the accessed pages that are cleared along with spots."""
+    def tables_at(
+        self, targets: NDArray[np.int64] | NDArray[np.int32], addresses: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The page tables that map some addresses: keys, and which pages are accessed (n, 512)."""
+        addresses = addresses // TABLE_BYTES * TABLE_BYTES
+        bits, _, _ = self._copied(targets, addresses)
+        return order_keys(targets, addresses), PAGE_TABLES.is_accessed(bits)
+
+    def tables_around(
+        self, target: int, spots: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The same of what is cleared along with spots."""
         tables = unique(spots // TABLE_BYTES * TABLE_BYTES)
-        bits, huge, _ = self._copied(np.full(len(tables), target), tables)
-        keys = order_keys(np.full(len(tables), target), tables)
-        row, page = np.nonzero(PAGE_TABLES.is_accessed(bits))
-        accessed = keys[row] + page
-        whole = (huge | self._in_files(keys))[row]
-        of_spots = order_keys(np.full(len(spots), target), spots)
-        in_spot = np.isin(accessed // _SPOT_PAGES, of_spots // _SPOT_PAGES)
-        return accessed[whole | in_spot]
+        targets = np.full(len(tables), target)
+        bits, huge, _ = self._copied(targets, tables)
+        keys, accessed = order_keys(targets, tables), PAGE_TABLES.is_accessed(bits)
+        in_spot = np.zeros((len(tables), TABLE_ENTRIES // _SPOT_PAGES), np.bool_)
+        row = np.searchsorted(tables, spots // TABLE_BYTES * TABLE_BYTES)
+        in_spot[row, spots % TABLE_BYTES // SPOT_BYTES] = True
+        in_spot[huge | self._in_files(keys)] = True
+        return keys, accessed & in_spot.repeat(_SPOT_PAGES, axis=1)
 
     def read_spots(
         self, target: int, spots: NDArray[np.int64]

@@ -194,7 +194,8 @@ class EbpfSession(Session):
             if clear:
                 begin_ns = time.thread_time_ns()
                 if self.witness is not None:
-                    self.witness(self._scanner.keys_around(target, spots[accessed.any(axis=1)]))
+                    touched = spots[accessed.any(axis=1)]
+                    self.witness(*self._scanner.tables_around(target, touched))
                 share[self._scanner.clear_spots(target, spots, accessed)] = np.nan
                 self.interruption_ns += time.thread_time_ns() - begin_ns
         except TargetGoneError:
@@ -216,8 +217,7 @@ class EbpfSession(Session):
 
     def clear_process_wide(self, target: int) -> bool:
         try:
-            if self.witness is not None:
-                self._witness_target(target)
+            self._witness_target(target)
             clear_refs(self._processes[target])
         except OSError:
             return False
@@ -225,23 +225,17 @@ class EbpfSession(Session):
 
     def _witness_target(self, target: int) -> None:
         """Tell the witness which pages of a target are accessed."""
+        if self.witness is None:
+            return
         in_memory = populated(self._machine, len(self._processes))[target]
         rows = [(target, start, end) for start, end in in_memory.tolist()]
         read = self._scanner.read(Stretches.of(rows))
-        self._tell_witness(read, read.accessed)
+        self.witness(read.keys, read.accessed)
 
     def witness_ranges(self, target: NDArray[Any], ranges: NDArray[Any]) -> None:
-        """Tell the witness which pages are accessed in ranges, in whole page tables."""
-        if self.witness is not None and len(ranges):
-            start = ranges["start"].astype(np.int64)
-            end = start + ranges["length"].astype(np.int64)
-            rows = self._scanner.read(Stretches(target.astype(np.int32), start, end))
-            self._tell_witness(rows, rows.spread(rows.flat(rows.accessed)))
-
-    def _tell_witness(self, rows: PageRows, accessed: NDArray[np.bool_]) -> None:
+        """Tell the witness which pages are accessed in ranges, each in a single page table."""
         if self.witness is not None:
-            row, page = np.nonzero(accessed)
-            self.witness(rows.keys[row] + page)
+            self.witness(*self._scanner.tables_at(target, ranges["start"].astype(np.int64)))
 
     def can_be_cleared(self, target: int, address: int) -> bool:
         """Whether a clear has any effect on a page."""
@@ -314,7 +308,7 @@ class EbpfSession(Session):
             begin_ns = time.thread_time_ns()
             skipped = self._stuck.skipped(self._processes, stretches)
             if self.witness is not None:
-                self._tell_witness(rows, self._scanner.cleared_with(rows, cleared & ~skipped))
+                self.witness(rows.keys, self._scanner.cleared_with(rows, cleared & ~skipped))
             stuck = self._scanner.clear(rows, cleared, skipped)
             self.interruption_ns += time.thread_time_ns() - begin_ns
             self._shares_much |= self._stuck.remember(self._processes, stretches, stuck)

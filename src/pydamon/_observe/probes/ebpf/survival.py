@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydamon._model.ranges import PAGE_SIZE, order_keys
 from pydamon._model.regions import LOOKS, RegionTable
 from pydamon._model.survival import BLOCK_PAGES, Survival
+from pydamon._observe.probes.base import Witness
 from pydamon._observe.probes.ebpf.btf import BLOCK, IDLE, MOST_ARMED, NEVER, Pace
 from pydamon._observe.probes.ebpf.loader import Program
 from pydamon._observe.probes.ebpf.machine import Machine
@@ -57,7 +58,7 @@ class Host(Protocol):
         """Set what the programs must know of regions that are watched a *share* of the time."""
         ...
 
-    witness: Callable[[NDArray[np.int64]], None] | None
+    witness: Witness | None
     """Told which pages are accessed before they are cleared."""
 
     def witness_ranges(self, target: NDArray[Any], ranges: NDArray[Any]) -> None:
@@ -167,14 +168,12 @@ class SurvivalSampler(Epochs):
         if witness is None:
             return
         ranges = self._machine.ranges[:count]
-        blocks = self._blocks[self._machine.pending[:count]]
-        small = ranges["length"] <= BLOCK_BYTES
-        first = order_keys(blocks["target"][small], blocks["addr"][small].astype(np.int64))
-        before = blocks["before"][small].astype("<u2").view(np.uint8).reshape(-1, 2)
-        row, page = np.nonzero(np.unpackbits(before, axis=1, bitorder="little"))
-        witness(first[row] + page)
-        if not small.all():
-            self._host.witness_ranges(blocks["target"][~small], ranges[~small])
+        pending = self._machine.pending[:count]
+        target, before = self._blocks["target"][pending], self._blocks["before"][pending]
+        witness(order_keys(target, self._blocks["addr"][pending].astype(np.int64)), before)
+        large = np.flatnonzero(ranges["length"] > BLOCK_BYTES)
+        if len(large):
+            self._host.witness_ranges(target[large], ranges[large])
 
     def look(self) -> None:
         self._look.run()
