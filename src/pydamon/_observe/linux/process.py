@@ -143,6 +143,14 @@ class Process:
             return Footprint()
         return Footprint(int(size) * PAGE_SIZE, int(resident) * PAGE_SIZE)
 
+    def major_faults(self) -> int:
+        """How often its threads have waited for a page from a disk or swap; 0 if not known."""
+        try:
+            stat = Stat.of(read(f"/proc/{self.pid}/stat"))  # of all threads, not of the first
+        except OSError:
+            return 0
+        return stat.major_faults if stat is not None and self.alive else 0
+
     def close(self) -> None:
         """Let go of the process."""
         if self.pidfd >= 0:

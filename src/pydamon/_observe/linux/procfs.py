@@ -103,6 +103,7 @@ class Stat:
     state: str
     flags: int
     started_ticks: int
+    major_faults: int
 
     @classmethod
     def of(cls, data: bytes) -> Self | None:
@@ -111,7 +112,7 @@ class Stat:
         fields = tail.split()
         try:
             comm = text_of(head.partition(b"(")[2])
-            return cls(comm, fields[0].decode(), int(fields[6]), int(fields[19]))
+            return cls(comm, fields[0].decode(), int(fields[6]), int(fields[19]), int(fields[9]))
         except (IndexError, ValueError):
             return None
 

@@ -31,6 +31,10 @@ _LEAST_BLOCKS, _ENOUGH_BLOCKS = 64, 2048
 """So few blocks are followed in any case; and where all are too many, no more than so many, as the
 first look at each has the bits of a life-time to clear."""
 _LEAST_REST_NS = 10**9
+_MANY_FAULTS_PER_S = 10
+"""With so many major faults a second, memory is short, and looks come as seldom as they may: where
+clearing an accessed bit deactivates the page, a look puts the working set in front of what the
+kernel reclaims."""
 _MOST_WITNESSED = 256
 
 
@@ -57,6 +61,8 @@ class PageFollower:
         self._ranges: Sequence[Ranges] | None = None
         self._block_ns = float(_BLOCK_NS)
         self._paid_ns = 0
+        self._faults = (0, 0)
+        """The major faults of all processes when they were last counted, and when that was."""
         self._told_ns = self._untold = 0
         """The last look that `ages_of` has told about, and how many there were since."""
         self._in_survey = False
@@ -80,7 +86,8 @@ class PageFollower:
         stretches = self._pages.stretches
         self._note(stretches, self._read_and_clear(stretches, self._pages.busy))
         cost_ns = self._learned(clock.cpu_ns() - begin_ns)
-        rest_ns = int(max(_LEAST_REST_NS, cost_ns / self._share))
+        least_ns = _LONGEST_REST_NS if self._memory_is_short(clock.now_ns()) else _LEAST_REST_NS
+        rest_ns = int(max(least_ns, cost_ns / self._share))
         self._paid_ns = max(clock.now_ns(), self._paid_ns) + rest_ns
 
     def begin_survey(
@@ -156,6 +163,14 @@ class PageFollower:
         old[[ABSENT, UNKNOWN]] = False
         idle: NDArray[np.bool_] = old[stamps]
         return idle
+
+    def _memory_is_short(self, now_ns: int) -> bool:
+        """Whether the processes have had many major faults since this was last asked."""
+        before, before_ns = self._faults
+        faults = sum(process.major_faults() for process in self._processes)
+        self._faults = faults, now_ns
+        # Those before the first look are of the start of the program.
+        return before_ns > 0 and faults - before > _MANY_FAULTS_PER_S * (now_ns - before_ns) / 1e9
 
     def _fit(self, processes: Sequence[Process], ranges: Sequence[Ranges]) -> None:
         """Follow the memory that there is now."""

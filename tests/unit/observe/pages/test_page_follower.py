@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import resource
+from contextlib import closing
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 
 import pydamon
 from pydamon import Access, Phase, Snapshot, Trace
 from pydamon._model.page_ages import share_beyond
+from pydamon._observe.linux.process import Process
+from pydamon._observe.pages.follower import PageFollower
 
 MIB, GIB, TIB, S = 2**20, 2**30, 2**40, 10**9
 BASE = 0x7F00_0000_0000
@@ -86,3 +93,31 @@ def test_ages_are_known_by_page_for_actions() -> None:
         assert any(snapshot.page_ages for snapshot in mon.run("10s"))
     plain = pydamon.simulate(trace, [(BASE, BASE + SIZE)], seed=1, plain=True)
     assert not any(snapshot.page_ages for snapshot in plain.run("3s"))
+
+
+@pytest.mark.parametrize("is_short", [False, True])
+def test_looks_are_rare_while_memory_is_short(
+    monkeypatch: pytest.MonkeyPatch, is_short: bool
+) -> None:
+    """A look at a program that refaults deactivates pages that the kernel should keep."""
+    monkeypatch.setattr(PageFollower, "_memory_is_short", lambda *_: is_short)
+    snapshots = watched(Access(BASE, BASE + SIZE, rate_hz=1), duration="120s")
+    looks = sum(s.page_ages.looks for s in snapshots if s.page_ages)
+    # A survey clears all pages as well, and is a look.
+    assert looks < 32 if is_short else looks > 45
+
+
+def test_memory_is_short_where_many_major_faults_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = iter([1000, 1005, 1100, 1101])
+    monkeypatch.setattr(Process, "major_faults", lambda _: next(faults))
+    follower = PageFollower(Mock(), 0.01)
+    with closing(Process(os.getpid())) as process:
+        follower._processes = (process,)
+        answers = [follower._memory_is_short(second * S) for second in range(1, 5)]
+    assert answers == [False, False, True, False]
+
+
+def test_major_faults_of_a_process() -> None:
+    with closing(Process(os.getpid())) as process:
+        faults = process.major_faults()
+    assert 0 <= faults <= resource.getrusage(resource.RUSAGE_SELF).ru_majflt

@@ -91,7 +91,7 @@ def test_a_process_may_be_called_anything(comm: bytes) -> None:
     stat = Stat.of(b"1234 (" + comm + b") " + b" ".join(numbers) + b"\n")
     assert stat is not None
     assert (stat.comm, stat.state, stat.flags) == (text_of(comm), "S", 9)
-    assert stat.started_ticks == 22
+    assert (stat.started_ticks, stat.major_faults) == (22, 12)
 
 
 def test_the_kernels_own_text_is_understood() -> None:
