@@ -11,7 +11,7 @@ Arguments: the kernel's LRU lists (`classic`, `mglru` or `both`), the programs (
 commas between them), the number of pairs, the seconds of each half, and the monitor's CPU budget in
 percent. By default that buys as much monitoring as 1 % does on an ordinary CPU; but the program
 reads less in that time, so that each of its pages is cleared more often per read than elsewhere.
-With a budget of 1 the proportion of clears to reads is that of an ordinary machine. It changes
+With a budget of 1 that proportion is nearer to what it is on an ordinary machine. It changes
 cgroups and `lru_gen`, so it runs in the virtual machine only.
 
 * `unlimited`: as `anonymous`, in a cgroup without a limit: what monitoring costs anyway.
