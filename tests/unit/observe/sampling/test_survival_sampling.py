@@ -48,10 +48,16 @@ def mean_of(snapshot: pydamon.Snapshot, values: np.ndarray) -> list[float]:
 
 @pytest.mark.parametrize("budget", [1.0, None])
 def test_rates_are_told_over_two_orders_of_magnitude(budget: float | None) -> None:
-    mon = pydamon.simulate(TRACE, [(SETS[0][0], SETS[-1][1])], cpu_budget_percent=budget)
-    snapshots = [s for s in mon.run("22s") if s.start_ns > 10 * SECOND]
-    shares = np.array([mean_of(s, s.access_share) for s in snapshots])
-    mean, median = shares.mean(axis=0), np.median(shares, axis=0)
+    """Single runs are noisy: of 2 accesses a second an epoch sees few."""
+    runs = []
+    for seed in range(3):
+        mon = pydamon.simulate(
+            TRACE, [(SETS[0][0], SETS[-1][1])], cpu_budget_percent=budget, seed=seed
+        )
+        snapshots = [s for s in mon.run("22s") if s.start_ns > 10 * SECOND]
+        runs.append([mean_of(s, s.access_share) for s in snapshots])
+    mean = np.mean([np.mean(run, axis=0) for run in runs], axis=0)
+    median = np.median(np.concatenate(runs), axis=0)
     assert mean[0] < 0.005
     np.testing.assert_allclose(mean[1:], TRUTH[1:], rtol=0.25)
     np.testing.assert_allclose(median[1:], TRUTH[1:], rtol=0.5)
