@@ -35,6 +35,9 @@ class FakeProcess:
     rss_bytes: int = 0
     footprints: int = 0
 
+    def major_faults(self) -> int:
+        return 0
+
     def footprint(self) -> Footprint:
         self.footprints += 1
         return Footprint(2 * self.rss_bytes, self.rss_bytes)
