@@ -51,6 +51,7 @@ __all__ = [
     "monitoring_options",
     "no_children_option",
     "options_from",
+    "picture_options",
     "probe_option",
     "recording_options",
     "recordings_options",
@@ -142,6 +143,23 @@ max_refaults_option = option(
     help="tolerate that so many pages a second are used again, as in 10/s or 600/min (default: "
     "0.2 % of the working set each minute)",
 )
+
+
+_PICTURE_SUFFIXES = (".html", ".svg", ".png")
+
+
+def _picture(text: str) -> Path:
+    path = Path(text)
+    if path.suffix not in _PICTURE_SUFFIXES:
+        raise UsageError(f"not a .html, .svg or .png file: {text!r}")
+    return path
+
+
+def picture_options(help: str) -> Callable[[Any], Any]:
+    """Make the options of a report that can be a picture."""
+    return options(
+        option("-o", "--out", type=Parsed(_picture), metavar="FILE", help=help), force_option
+    )
 
 
 monitoring_options = options(

@@ -143,12 +143,10 @@ class Levels(NamedTuple):
 def differ_in_rate(table: RegionTable, samples: int) -> NDArray[np.bool_]:
     """Which neighbours surely have different rates, by many epochs of both: shape (n - 1,)."""
     levels = Levels.of(table, samples)
-    level = np.maximum(levels.now, levels.last)
+    levels = levels._replace(now=np.maximum(levels.now, levels.last))
     chance = np.hypot(levels.slack[1:], levels.slack[:-1])
     known = table.evidence[:, 1] >= _SURE_EPOCHS
-    differ: NDArray[np.bool_] = np.abs(np.diff(level)) > np.maximum(
-        chance, level.max(initial=0) / _LEVELS
-    )
+    differ: NDArray[np.bool_] = np.abs(np.diff(levels.now)) > np.maximum(chance, levels.alike)
     return differ & known[1:] & known[:-1]
 
 

@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "BLOCK_PAGES",
     "BUCKETS",
     "IDLE_CLASSES_NS",
     "IDLE_EDGES_NS",
     "AgeSums",
     "PageAges",
+    "bucket_bounds_ns",
     "bucket_of",
     "share_beyond",
     "spread_over_buckets",
@@ -32,6 +34,9 @@ IDLE_EDGES_NS: NDArray[np.int64] = np.rint(
 """The idle times between which buckets lie, from 100 ms to 28 hours, 12 for each factor of 10."""
 BUCKETS = len(IDLE_EDGES_NS) + 1
 """Bucket 0 is for shorter idle times than all edges, the last one for longer ones."""
+
+BLOCK_PAGES = 512
+"""Pages are followed, or not, in blocks of so many: 2 MiB."""
 
 IDLE_CLASSES_NS = tuple(seconds * 10**9 for seconds in (1, 10, 60, 600))
 """The idle times between the classes of memory by idle time, from used within 1 s on."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pydamon._cli.command import Args, Parsed, eprint, option, print_json
-from pydamon._cli.options import force_option, recording_options
+from pydamon._cli.options import picture_options, recording_options
 from pydamon._cli.reports import report_command
 from pydamon._model.errors import UsageError
 from pydamon._model.units import format_size, parse_address_range, parse_duration_ns
@@ -24,7 +23,6 @@ _MARGIN = 60
 _OTHERS = 10
 _PICTURE_CELLS = (300, 600)
 """Rows and columns of the heat map in a picture."""
-_PICTURE_SUFFIXES = (".html", ".svg", ".png")
 _CELLS = click.IntRange(1, 1000)
 
 
@@ -49,13 +47,6 @@ def _time(text: str) -> tuple[int, int]:
     return bounds
 
 
-def _picture(text: str) -> Path:
-    path = Path(text)
-    if path.suffix not in _PICTURE_SUFFIXES:
-        raise UsageError(f"not a .html, .svg or .png file: {text!r}")
-    return path
-
-
 @report_command("heatmap")
 @recording_options
 @option(
@@ -73,14 +64,7 @@ def _picture(text: str) -> Path:
 )
 @option("--width", type=_CELLS, metavar="N", help="columns of the map (default: as many as fit)")
 @option("--height", type=_CELLS, metavar="N", help="lines of the map (default: as many as fit)")
-@option(
-    "-o",
-    "--out",
-    type=Parsed(_picture),
-    metavar="FILE",
-    help="write a picture: .html (all addresses and times, to zoom into), .svg or .png",
-)
-@force_option
+@picture_options("write a picture: .html (all addresses and times, to zoom into), .svg or .png")
 def heatmap(args: Args) -> int:
     """Draw access rates by address and time, in the terminal or as a file.
 

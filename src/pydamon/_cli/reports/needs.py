@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydamon._cli.command import Args, Parsed, eprint, option, print_json
-from pydamon._cli.options import force_option, max_refaults_option, recording_options
+from pydamon._cli.command import Args, eprint, print_json
+from pydamon._cli.options import max_refaults_option, picture_options, recording_options
 from pydamon._cli.reports import report_command
-from pydamon._model.errors import UsageError
 
 if TYPE_CHECKING:
     from pydamon._data.analysis import Needs, NeedsCurve, NeedsPoint
 
 __all__ = ["needs", "point_document"]
 
-_PICTURE_SUFFIXES = (".html", ".svg", ".png")
-
-
-def _picture(text: str) -> Path:
-    path = Path(text)
-    if path.suffix not in _PICTURE_SUFFIXES:
-        raise UsageError(f"not a .html, .svg or .png file: {text!r}")
-    return path
-
 
 @report_command("needs")
 @recording_options
 @max_refaults_option
-@option(
-    "-o",
-    "--out",
-    type=Parsed(_picture),
-    metavar="FILE",
-    help="write a picture of the curve: .svg, .png, or .html with all numbers",
-)
-@force_option
+@picture_options("write a picture of the curve: .svg, .png, or .html with all numbers")
 def needs(args: Args) -> int:
     """Show how much memory is needed: what is left without idle pages, and how many come back.
 

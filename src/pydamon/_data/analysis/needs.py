@@ -13,7 +13,7 @@ from pydamon._data.analysis.needs_curve import Needs, NeedsCurve, Periods, value
 from pydamon._data.recording import AnyRecording, Recording
 from pydamon._data.recording.coverage import TargetNumbers
 from pydamon._model.errors import RecordingError
-from pydamon._model.page_ages import IDLE_EDGES_NS
+from pydamon._model.page_ages import BLOCK_PAGES, IDLE_EDGES_NS
 from pydamon._model.ranges import PAGE_SIZE
 from pydamon._model.snapshot import Snapshot, Target
 
@@ -24,8 +24,6 @@ _HOUR_NS = 60 * _MINUTE_NS
 _PERIODS = 10
 _LEAST_LOOKS = 4
 """Looks in a period, at least."""
-_BLOCK = 2 << 20
-"""Blocks of this size are followed, or not, as a whole."""
 
 
 def needs(recording: AnyRecording) -> Needs:
@@ -181,7 +179,7 @@ def _edges(sums: TargetSums) -> _Edges:
     refaults = np.minimum.accumulate(np.where(known, pages_per_ns * 1e9, 0.0))
     # Blocks are followed as a whole, the same at every look: errors do not cancel.
     followed = min(1.0, sums.followed_ns / time_ns)
-    variance = (1 - followed) / max(1.0, followed * resident / _BLOCK)
+    variance = (1 - followed) / max(1.0, followed * resident / (BLOCK_PAGES * PAGE_SIZE))
     pages = resident / PAGE_SIZE
     looks_per_s = sums.looks * 1e9 / time_ns
     returned_share = np.clip(refaults / max(pages * looks_per_s, 1e-9), 0, 1)

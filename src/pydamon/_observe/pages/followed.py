@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.page_ages import BUCKETS, AgeSums
+from pydamon._model.page_ages import BLOCK_PAGES, BUCKETS, AgeSums
 from pydamon._model.ranges import (
     EMPTY,
     PAGE_SIZE,
@@ -27,9 +27,8 @@ from pydamon._model.runs import Runs, expand
 from pydamon._model.stretches import Stretches
 from pydamon._observe.pages.look_times import ABSENT, UNKNOWN
 
-__all__ = ["BLOCK_PAGES", "FollowedPages", "Returns"]
+__all__ = ["FollowedPages", "Returns"]
 
-BLOCK_PAGES = 512
 _BLOCK_SHIFT = 9
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _LARGE_PAGES, _ROWS_AT_ONCE = 2**13, 256

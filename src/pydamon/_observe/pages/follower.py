@@ -8,13 +8,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.page_ages import PageAges, bucket_of, spread_over_buckets
+from pydamon._model.page_ages import BLOCK_PAGES, PageAges, bucket_of, spread_over_buckets
 from pydamon._model.ranges import PAGE_SIZE, Ranges, order_keys
 from pydamon._model.regions import RegionTable
 from pydamon._model.runs import unique
 from pydamon._model.stretches import Stretches
 from pydamon._observe.linux.process import Process
-from pydamon._observe.pages.followed import BLOCK_PAGES, FollowedPages, Returns
+from pydamon._observe.pages.followed import FollowedPages, Returns
 from pydamon._observe.pages.look_times import ABSENT, FIRST, UNKNOWN, LookTimes
 from pydamon._observe.probes.base import ManyBits, Session
 

@@ -1,22 +1,17 @@
-"""A heat map as a picture: SVG, PNG, or drawn in Matplotlib axes.
-
-PNG needs Pillow (the extra `pydamon[png]`), and axes need Matplotlib (`pydamon[plot]`).
-"""
+"""A heat map as a picture: SVG, PNG, or drawn in Matplotlib axes."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
-from xml.sax.saxutils import escape
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._data.analysis import HeatMap
-from pydamon._model.errors import UsageError
 from pydamon._model.runs import Runs
+from pydamon._show.pictures.labels import INK, PAPER, Label, Paper, new_axes, svg_labels
 from pydamon._show.text import (
     PALETTE,
     UNSEEN,
@@ -34,8 +29,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = [
-    "Anchor",
-    "Label",
     "Picture",
     "heatmap_png",
     "heatmap_svg",
@@ -44,8 +37,6 @@ __all__ = [
     "plot",
 ]
 
-Anchor: TypeAlias = Literal["start", "middle", "end"]
-
 _LEFT, _TOP, _RIGHT, _BOTTOM = 122, 40, 190, 84
 _NAME_CHARACTERS = 26
 _LINE = 14
@@ -53,16 +44,6 @@ _LINE = 14
 _CELL = 2
 _SMALLEST = (420, 160)
 _TICK_PIXELS = 90
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """Text whose baseline begins, is centred or ends at a point."""
-
-    x: int
-    y: int
-    text: str
-    anchor: Anchor = "start"
 
 
 @dataclass(frozen=True)
@@ -177,9 +158,7 @@ def _surroundings(layout: Picture) -> Iterator[str]:
     bottom = layout.top + layout.height
     for tick in layout.ticks:
         yield f'<line x1="{tick}" x2="{tick}" y1="{bottom}" y2="{bottom + 5}"/>'
-    for label in layout.labels:
-        anchored = f'<text x="{label.x}" y="{label.y}" text-anchor="{label.anchor}">'
-        yield f"{anchored}{escape(label.text)}</text>"
+    yield from svg_labels(layout.labels)
 
 
 def _paths(cells: NDArray[np.int64]) -> list[tuple[int, str]]:
@@ -202,51 +181,30 @@ def _hex(index: int) -> str:
     return "#" + bytes(rgb(index)).hex()
 
 
-_PAPER, _INK = (255, 255, 255), (34, 34, 34)
-_FONT_PIXELS = 12
-_ANCHORS = {"start": "ls", "middle": "ms", "end": "rs"}
-
-
 def heatmap_png(heatmap: HeatMap) -> bytes:
     """The picture on white paper; raises `UsageError` where Pillow is not installed."""
-    try:
-        from PIL import Image, ImageDraw, ImageFont  # noqa: PLC0415  (an extra)
-    except ImportError:
-        raise UsageError(
-            "a PNG picture needs Pillow, which is not installed",
-            hint="pip install 'pydamon[png]', or name an .svg or .html file",
-        ) from None
     layout = picture(heatmap)
-    colours = np.vstack([PALETTE, np.array([rgb(UNSEEN), _PAPER], np.uint8)])
+    paper = Paper(layout.size)
+    from PIL import Image  # noqa: PLC0415  (an extra)
+
+    colours = np.vstack([PALETTE, np.array([rgb(UNSEEN), PAPER], np.uint8)])
     field = Image.fromarray(colours[layout.cells])
-    image = Image.new("RGB", layout.size, _PAPER)
     resized = field.resize((layout.width, layout.height), Image.Resampling.NEAREST)
-    image.paste(resized, (layout.left, layout.top))
+    paper.image.paste(resized, (layout.left, layout.top))
     x, y, width, height = layout.legend
-    image.paste(Image.fromarray(PALETTE[None]).resize((width, height)), (x, y))
-    draw = ImageDraw.Draw(image)
-    font = ImageFont.load_default(_FONT_PIXELS)
+    paper.image.paste(Image.fromarray(PALETTE[None]).resize((width, height)), (x, y))
     bottom = layout.top + layout.height
     for tick in layout.ticks:
-        draw.line((tick, bottom, tick, bottom + 5), _INK)
-    for label in layout.labels:
-        draw.text((label.x, label.y), label.text, _INK, font, anchor=_ANCHORS[label.anchor])
-    out = io.BytesIO()
-    image.save(out, "PNG", optimize=True)
-    return out.getvalue()
+        paper.draw.line((tick, bottom, tick, bottom + 5), INK)
+    paper.label(layout.labels)
+    return paper.png()
 
 
 def plot(heatmap: HeatMap, ax: Axes | None = None) -> Axes:
     """Draw rates into *ax*, or a new figure; raises `UsageError` without Matplotlib."""
-    try:
-        from matplotlib import pyplot  # noqa: PLC0415  (an extra)
-        from matplotlib.colors import ListedColormap  # noqa: PLC0415
-    except ImportError:
-        raise UsageError(
-            "plotting needs Matplotlib, which is not installed",
-            hint="pip install 'pydamon[plot]', or save the heat map as an .svg or .html file",
-        ) from None
-    axes: Axes = pyplot.subplots(layout="constrained")[1] if ax is None else ax
+    axes = new_axes(ax)
+    from matplotlib.colors import ListedColormap  # noqa: PLC0415  (an extra)
+
     duration_s = float(heatmap.time_edges[-1] - heatmap.time_edges[0]) / 1e9
     length = float(heatmap.row_edges[-1])
     red, green, blue = (channel / 255 for channel in rgb(UNSEEN))

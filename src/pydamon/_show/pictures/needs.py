@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,8 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pydamon._data.analysis import IDLE_AGES_NS, Needs
-from pydamon._model.errors import UsageError
-from pydamon._show.pictures.draw import Anchor, Label
+from pydamon._show.pictures.labels import Anchor, Label, Paper, new_axes, svg_labels
 from pydamon._show.text import (
     RateScale,
     duration,
@@ -139,9 +137,7 @@ def _svg(layout: _Layout) -> Iterator[str]:
     if layout.need:
         x, y = layout.need
         yield f'<circle class="need" cx="{x:g}" cy="{y:g}" r="6"/>'
-    for label in layout.labels:
-        anchored = f'<text x="{label.x}" y="{label.y}" text-anchor="{label.anchor}">'
-        yield f"{anchored}{escape(label.text)}</text>"
+    yield from svg_labels(layout.labels)
     yield "</svg>"
 
 
@@ -168,48 +164,27 @@ def needs_html(needs: Needs, refaults_per_s: float | None = None) -> bytes:
     return _PAGE.format(title=escape(title), picture=picture, rows=rows).encode()
 
 
-_PAPER, _INK, _GRID, _CURVE, _NEED = "#ffffff", "#222222", "#cccccc", "#7d1e6d", "#de513a"
-_FONT_PIXELS = 12
-_ANCHORS = {"start": "ls", "middle": "ms", "end": "rs"}
+_GRID, _CURVE, _NEED = "#cccccc", "#7d1e6d", "#de513a"
 
 
 def needs_png(needs: Needs, refaults_per_s: float | None = None) -> bytes:
     """The picture on white paper; raises `UsageError` where Pillow is not installed."""
-    try:
-        from PIL import Image, ImageDraw, ImageFont  # noqa: PLC0415  (an extra)
-    except ImportError:
-        raise UsageError(
-            "a PNG picture needs Pillow, which is not installed",
-            hint="pip install 'pydamon[png]', or name an .svg or .html file",
-        ) from None
     layout = _layout(needs, refaults_per_s)
-    image = Image.new("RGB", layout.size, _PAPER)
-    draw = ImageDraw.Draw(image)
+    paper = Paper(layout.size)
     for line in layout.lines:
-        draw.line(line, _GRID)
-    draw.line(layout.curve, _CURVE, width=2)
+        paper.draw.line(line, _GRID)
+    paper.draw.line(layout.curve, _CURVE, width=2)
     for mark in layout.marks:
-        draw.circle(mark, 3, _CURVE)
+        paper.draw.circle(mark, 3, _CURVE)
     if layout.need:
-        draw.circle(layout.need, 6, _NEED)
-    font = ImageFont.load_default(_FONT_PIXELS)
-    for label in layout.labels:
-        draw.text((label.x, label.y), label.text, _INK, font, anchor=_ANCHORS[label.anchor])
-    out = io.BytesIO()
-    image.save(out, "PNG", optimize=True)
-    return out.getvalue()
+        paper.draw.circle(layout.need, 6, _NEED)
+    paper.label(layout.labels)
+    return paper.png()
 
 
 def plot_needs(needs: Needs, ax: Axes | None = None) -> Axes:
     """Draw the curve into *ax*, or a new figure; raises `UsageError` without Matplotlib."""
-    try:
-        from matplotlib import pyplot  # noqa: PLC0415  (an extra)
-    except ImportError:
-        raise UsageError(
-            "plotting needs Matplotlib, which is not installed",
-            hint="pip install 'pydamon[plot]', or save the picture as an .svg or .html file",
-        ) from None
-    axes: Axes = pyplot.subplots(layout="constrained")[1] if ax is None else ax
+    axes = new_axes(ax)
     total = needs.total
     scale = RateScale.of(total, total.tolerated_per_s)
     axes.plot(total.kept_bytes / 2**20, np.maximum(total.refaults_per_s, scale.low))

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon._model.page_ages import BUCKETS, spread_over_buckets
+from pydamon._model.page_ages import BLOCK_PAGES, BUCKETS, spread_over_buckets
 from pydamon._model.ranges import PAGE_SIZE, Ranges, keyed
 from pydamon._model.stretches import Stretches
-from pydamon._observe.pages.followed import BLOCK_PAGES, FollowedPages
+from pydamon._observe.pages.followed import FollowedPages
 from pydamon._observe.pages.look_times import ABSENT, UNKNOWN
 
 BLOCK = BLOCK_PAGES * PAGE_SIZE
