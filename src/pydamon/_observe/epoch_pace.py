@@ -11,9 +11,9 @@ from pydamon._observe.pace import UPDATING, Pacer
 
 __all__ = ["EpochPacer"]
 
-_SHORTEST, _LONGEST = 10, 50
+_SHORTEST, _LONG, _LONGEST = 10, 50, 100
 """An epoch lasts for so many sampling intervals: long enough for rare accesses, short enough for a
-change of phase to show."""
+change of phase to show; and still longer only where its fixed cost is above the budget."""
 _ADJUSTING = 0.4
 """The share of the budget for adjusting regions."""
 _EPOCHS = 4
@@ -78,7 +78,9 @@ class EpochPacer(Pacer):
 
     def _plan(self, growth: float) -> None:
         named = self.named
-        longest_ns, shortest_ns = (n * named.sampling_ns for n in (_LONGEST, _SHORTEST))
+        shortest_ns, long_ns, longest_ns = (
+            n * named.sampling_ns for n in (_SHORTEST, _LONG, _LONGEST)
+        )
         self.share = 1.0
         aggregation_ns, self.epoch_ns, adjusting_ns = named.aggregation_ns, shortest_ns, 0.0
         if self._budget is not None and self._tick_ns is not None:
@@ -86,7 +88,9 @@ class EpochPacer(Pacer):
             adjusting_ns = self._adjusting_ns / (budget * _ADJUSTING)
             for_sampling = budget * (1 - UPDATING - _ADJUSTING)
             all_ns = (self._tick_ns + self._clear_ns) / for_sampling
-            self.epoch_ns = int(min(longest_ns, max(shortest_ns, all_ns)))
+            fixed_ns = self._tick_ns / for_sampling
+            long_ns = min(longest_ns, max(long_ns, fixed_ns))
+            self.epoch_ns = int(min(long_ns, max(shortest_ns, all_ns)))
             left_ns = max(for_sampling * self.epoch_ns - self._tick_ns, self._tick_ns / 4)
             affordable = left_ns / max(1.0, self._clear_ns)
             self.share = min(1.0, max(_MIN_SHARE, affordable))

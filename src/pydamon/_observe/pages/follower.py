@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from pydamon._model.stretches import Stretches
 from pydamon._observe.linux.process import Process
 from pydamon._observe.pages.followed import FollowedPages, Returns
 from pydamon._observe.pages.look_times import ABSENT, FIRST, UNKNOWN, LookTimes
-from pydamon._observe.probes.base import ManyBits, Session
+from pydamon._observe.probes.base import Accessed, ManyBits, Session
 
 __all__ = ["ClearPages", "PageFollower", "StuckPages"]
 
@@ -66,7 +66,7 @@ class PageFollower:
         self._told_ns = self._untold = 0
         """The last look that `ages_of` has told about, and how many there were since."""
         self._in_survey = False
-        self._witnessed: list[tuple[NDArray[np.int64], NDArray[Any]]] = []
+        self._witnessed: list[Callable[[], Accessed]] = []
         """Pages that others have cleared: see `Witness`."""
         session.witness = self._witness
 
@@ -246,22 +246,20 @@ class PageFollower:
         if self._times.must_merge:
             self._pages.merge(self._times.merge())
 
-    def _witness(
-        self, keys: NDArray[np.int64], marks: NDArray[np.bool_] | NDArray[np.uint16]
-    ) -> None:
+    def _witness(self, told: Callable[[], Accessed]) -> None:
         """Pages are accessed, and will be cleared by somebody else.
 
         That happens some times a second, so that it must take hardly any time.
         """
         if self._times.last:
-            self._witnessed.append((keys, marks))
+            self._witnessed.append(told)
             if len(self._witnessed) > _MOST_WITNESSED:
                 self._take_witnessed()
 
     def _take_witnessed(self) -> None:
         """Stamp the pages that others have cleared since the last look."""
         accessed = [np.zeros(0, np.int64)]
-        for keys, marks in self._witnessed:
+        for keys, marks in (told() for told in self._witnessed):
             if marks.dtype == np.uint16:
                 bits = marks.astype("<u2").view(np.uint8).reshape(-1, 2)
                 row, page = np.nonzero(np.unpackbits(bits, axis=1, bitorder="little"))

@@ -193,9 +193,11 @@ class RealClock:
             time.sleep(left_ns / 1e9)
 
 
-Witness: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.bool_] | NDArray[np.uint16]], None]
-"""Takes order keys, and which of the pages from each key on are accessed: a row for each key, or a
-bit for each of 16 pages. It keeps the arrays."""
+Accessed: TypeAlias = tuple[NDArray[np.int64], NDArray[np.bool_] | NDArray[np.uint16]]
+"""Order keys, and which of the pages from each key on are accessed: a row for each key, or a bit
+for each of 16 pages."""
+Witness: TypeAlias = Callable[[Callable[[], Accessed]], None]
+"""Takes a function that tells which pages are accessed now. It is called later, if at all."""
 
 
 class Session(Closing):

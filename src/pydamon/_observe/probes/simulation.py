@@ -216,7 +216,8 @@ class TraceSession(Session):
         accessed: NDArray[np.bool_],
     ) -> None:
         if self.witness is not None:
-            self.witness(order_keys(target, page)[accessed], np.ones(accessed.sum(), np.uint16))
+            keys = order_keys(target, page)[accessed]
+            self.witness(lambda: (keys, np.ones(len(keys), np.uint16)))
 
     def charge_epoch(self, blocks: int) -> None:
         """Charge for choosing and looking at so many blocks."""

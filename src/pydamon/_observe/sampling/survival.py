@@ -38,6 +38,8 @@ _LEAST_NEED = 0.25
 _OF_SMALL = 0.05
 """The least need of small regions, as a part of that of regions of the mean size. Programs have
 many hot pages among idle ones: each is a region, and costs what a large one costs."""
+_AT_LEAST = 1.0
+"""So many blocks an epoch are watched in any case, of the whole working set by its bytes."""
 _OF_MOST_BLOCKS = 0.85
 """The blocks of an epoch on average, as a part of the most."""
 _USUAL, _ALWAYS = 0.5, 0.9
@@ -195,8 +197,12 @@ class SurvivalSampling(Sampler):
         need *= np.clip(np.sqrt(table.size / table.size.mean()), _OF_SMALL, 1.0)
         need[table.evidence[:, 1] == 0] = 1.0
         share = self._pacer.share
-        allotted: NDArray[np.float64] = np.minimum(need * min(share / need.mean(), 4.0), 1.0)
-        return allotted
+        allotted = np.minimum(need * min(share / need.mean(), 4.0), 1.0)
+        # However well its rate is known: that half of the working set is idle now must show soon.
+        used_bytes = np.nan_to_num(table.touched) * table.size
+        least = _AT_LEAST * used_bytes / max(1.0, float(used_bytes.sum()))
+        known: NDArray[np.float64] = np.minimum(np.maximum(allotted, least), 1.0)
+        return known
 
     @property
     def looks_ns(self) -> Sequence[int]:

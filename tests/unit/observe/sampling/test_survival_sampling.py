@@ -158,10 +158,12 @@ def test_the_pace_keeps_the_budget(
         sampling_ns = int(epochs * tick_us * 1000) + clearing_ns
         pacer.observe(epochs, sampling_ns, int(adjusting_us * 1000), clearing_ns)
         assert 0 < pacer.share <= 1
-        assert 10 * attrs.sampling_ns <= pacer.epoch_ns <= 50 * attrs.sampling_ns
+        assert 10 * attrs.sampling_ns <= pacer.epoch_ns <= 100 * attrs.sampling_ns
+        if pacer.epoch_ns > 50 * attrs.sampling_ns:  # only where the fixed part alone is too much
+            assert tick_us * 1000 > 0.4 * budget * 50 * attrs.sampling_ns
         assert pacer.effective.sampling_ns == attrs.sampling_ns
     cost = (tick_us + pacer.share * clear_us) * 1000 / pacer.epoch_ns
-    floor = (tick_us * 1.25 + 0.02 * clear_us) * 1000 / (50 * attrs.sampling_ns)
+    floor = (tick_us * 1.25 + 0.02 * clear_us) * 1000 / (100 * attrs.sampling_ns)
     assert cost <= max(budget, 1.01 * floor)
 
 

@@ -124,7 +124,7 @@ class Btf:
         return at + 1
 
 
-TABLES = 64
+TABLES = 128
 """MAX_TABLES: page tables that one run of `scan` copies."""
 FRAMES = 256
 """MAX_FRAMES: pages that one run of `find_young` checks."""
@@ -160,6 +160,7 @@ class Control(ctypes.Structure):
         ("page_bytes", ctypes.c_uint32),
         ("page_flags", ctypes.c_uint32),
         ("page_head", ctypes.c_uint32),
+        ("n_copied", ctypes.c_uint32),
     )
 
 

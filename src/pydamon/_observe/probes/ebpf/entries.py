@@ -58,15 +58,23 @@ class EntryFiller:
         self._blind_keys = np.stack(keys, axis=1)
 
     def fill(
-        self, rows: NDArray[Any], table: RegionTable, share: NDArray[np.float64] | float
+        self,
+        rows: NDArray[Any],
+        table: RegionTable,
+        share: NDArray[np.float64] | float,
+        *,
+        all_cleared: bool,
     ) -> None:
-        """Set what the programs must know of regions that are watched a *share* of the time."""
+        """Set what the programs must know of regions that are watched a *share* of the time.
+
+        With *all_cleared*, somebody else clears all memory now and then.
+        """
         rows["start"], rows["end"] = table.start, table.end
         rows["target"] = table.target
         rows["state"] = IDLE
         share = np.where(self._in_blind_spot(table), share * _BLIND_SHARE, share)
         rows["period"], rows["phase"] = sampling_schedule(share, self._rng)
-        self._set_blocks(rows, table)
+        self._set_blocks(rows, table, all_cleared=all_cleared)
 
     def _in_blind_spot(self, table: RegionTable) -> NDArray[np.bool_]:
         """Whether each region lies where no sample could be watched last time."""
@@ -75,10 +83,10 @@ class EntryFiller:
         start, end = table.keys.T
         return locate(self._blind_keys, start, end) >= 0
 
-    def _set_blocks(self, entries: NDArray[Any], table: RegionTable) -> None:
+    def _set_blocks(self, entries: NDArray[Any], table: RegionTable, *, all_cleared: bool) -> None:
         """Set how much to clear around a sample: whole blocks, but only mapped memory."""
         entries["low"] = entries["high"] = 0
-        again = (table.last_nr_accesses < 1) & (table.size <= _NOT_AGAIN_BYTES)
+        again = (table.last_nr_accesses < 1) & (table.size <= _NOT_AGAIN_BYTES) & (not all_cleared)
         entries["clear_bytes"] = np.where(again, _LARGE_BLOCK, _SMALL_BLOCK)
         start, end = table.keys.T
         memory = locate(self._memory_keys, start)

@@ -53,7 +53,7 @@ struct map_def {
 					    sizeof(value), entries, BPF_F_MMAPABLE }
 
 #define MAX_BATCH 128 /* turns of a loop where the verifier checks each: 0.1 s for so many */
-#define MAX_TABLES 64
+#define MAX_TABLES 128
 #define MAX_FRAMES 256
 
 /* Page tables with pages of 4 KiB, on every processor: logarithms of what an entry maps. */
@@ -138,6 +138,7 @@ struct control {
 	u32 page_bytes;	  /* sizeof(struct page) */
 	u32 page_flags;	  /* offsets in it */
 	u32 page_head;
+	u32 n_copied;	  /* choose: of how many places it copied the table, as scan does */
 };
 MAP(controls, struct control, 1);
 
@@ -500,7 +501,7 @@ static inline u64 walk_to(const struct control *c, u64 pgd, u64 addr, u32 bottom
 /* The value in `parents` of a place whose target is gone. */
 #define GONE (~0ULL)
 
-static LOOP_BODY int copy_table(u32 slot, struct loop *l)
+static inline int copy_one(u32 slot, struct loop *l)
 {
 	struct place *place = bpf_map_lookup_elem(&places, &slot);
 	struct table *table = bpf_map_lookup_elem(&tables, &slot);
@@ -525,6 +526,11 @@ static LOOP_BODY int copy_table(u32 slot, struct loop *l)
 		e = 0;
 	*parent = e;
 	return 0;
+}
+
+static LOOP_BODY int copy_table(u32 slot, struct loop *l)
+{
+	return copy_one(slot, l);
 }
 
 /* Copy `count` tables of page tables, at one level, of the listed `places`. */

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +35,7 @@ from pydamon._observe.linux.arch import (
 from pydamon._observe.linux.madvise import clear_ranges
 from pydamon._observe.linux.pagemap import ProcessPages
 from pydamon._observe.linux.process import Process
+from pydamon._observe.probes.base import Accessed
 from pydamon._observe.probes.ebpf.btf import GONE
 from pydamon._observe.probes.ebpf.machine import Machine
 from pydamon._observe.probes.ebpf.stuck import ClearedBefore
@@ -169,15 +170,30 @@ class Scanner:
 
     def tables_at(
         self, targets: NDArray[np.int64] | NDArray[np.int32], addresses: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    ) -> Accessed:
         """The page tables that map some addresses: keys, and which pages are accessed (n, 512)."""
         addresses = addresses // TABLE_BYTES * TABLE_BYTES
         bits, _, _ = self._copied(targets, addresses)
         return order_keys(targets, addresses), PAGE_TABLES.is_accessed(bits)
 
-    def tables_around(
-        self, target: int, spots: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    def copied_tables(self) -> Callable[[], Accessed]:
+        """What tells the same later, of the tables that a program has copied already."""
+        machine = self._machine
+        count = machine.control.n_copied
+        places = machine.places[:count].copy()
+        tables, parents = machine.tables[:count].copy(), machine.parents[:count].copy()
+
+        def told() -> Accessed:
+            addresses = places["addr"].astype(np.int64) // TABLE_BYTES * TABLE_BYTES
+            bits, _, _ = self._low_bits(tables, parents, None)
+            return order_keys(places["target"], addresses), PAGE_TABLES.is_accessed(bits)
+
+        if not machine.reads_back:
+            return told
+        accessed = told()  # what another monitor took may be back, or gone, later
+        return lambda: accessed
+
+    def tables_around(self, target: int, spots: NDArray[np.int64]) -> Accessed:
         """The same of what is cleared along with spots."""
         tables = unique(spots // TABLE_BYTES * TABLE_BYTES)
         targets = np.full(len(tables), target)
@@ -250,14 +266,24 @@ class Scanner:
         huge, gone = np.zeros((2, len(addresses)), np.bool_)
         for at, tables, parents in self._machine.copies(targets, addresses, PAGE_SHIFT):
             part = slice(at, at + len(parents))
-            bits[part] = tables.view(np.uint16)[:, ::4]
-            gone[part] = parents == GONE
-            huge[part] = PAGE_TABLES.is_leaf(parents) & ~gone[part]
-            whole = (parents == 0) | huge[part]
-            bits[part][whole] = parents[whole, None].astype(np.uint16)
-            if self._machine.reads_back:
-                of_part = None if wanted is None else wanted[part]
-                self._read_back(bits[part], tables, parents, whole | gone[part], of_part)
+            of_part = None if wanted is None else wanted[part]
+            bits[part], huge[part], gone[part] = self._low_bits(tables, parents, of_part)
+        return bits, huge, gone
+
+    def _low_bits(
+        self,
+        tables: NDArray[np.uint64],
+        parents: NDArray[np.uint64],
+        wanted: NDArray[np.bool_] | None,
+    ) -> tuple[NDArray[np.uint16], NDArray[np.bool_], NDArray[np.bool_]]:
+        """The same of copied tables, and the entries that lead to them."""
+        bits = tables.view(np.uint16)[:, ::4].copy()
+        gone = parents == GONE
+        huge = PAGE_TABLES.is_leaf(parents) & ~gone
+        whole = (parents == 0) | huge
+        bits[whole] = parents[whole, None].astype(np.uint16)
+        if self._machine.reads_back:
+            self._read_back(bits, tables, parents, whole | gone, wanted)
         bits[gone] = 0
         return bits, huge, gone
 

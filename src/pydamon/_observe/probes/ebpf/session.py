@@ -25,12 +25,14 @@ from pydamon._observe.linux.madvise import clear_ranges, clear_refs, may_clear
 from pydamon._observe.linux.pagemap import ProcessPages
 from pydamon._observe.linux.process import Process, refusal
 from pydamon._observe.probes.base import (
+    Accessed,
     Clock,
     Counts,
     ManyBits,
     PageBits,
     RealClock,
     Session,
+    Witness,
 )
 from pydamon._observe.probes.ebpf.btf import ARMED, IDLE
 from pydamon._observe.probes.ebpf.entries import EntryFiller
@@ -131,7 +133,8 @@ class EbpfSession(Session):
         self, rows: NDArray[Any], table: RegionTable, share: NDArray[np.float64] | float
     ) -> None:
         """Set what the programs must know of regions that are watched a *share* of the time."""
-        self._entries.fill(rows, table, share)
+        # Whoever asks to be told of clears looks at all memory, and clears it.
+        self._entries.fill(rows, table, share, all_cleared=self.witness is not None)
 
     def epochs(self) -> Epochs | None:
         if self._epochs is None and SurvivalSampler.possible(self._machine):
@@ -195,7 +198,7 @@ class EbpfSession(Session):
                 begin_ns = time.thread_time_ns()
                 if self.witness is not None:
                     touched = spots[accessed.any(axis=1)]
-                    self.witness(*self._scanner.tables_around(target, touched))
+                    _tell(self.witness, self._scanner.tables_around(target, touched))
                 share[self._scanner.clear_spots(target, spots, accessed)] = np.nan
                 self.interruption_ns += time.thread_time_ns() - begin_ns
         except TargetGoneError:
@@ -230,12 +233,12 @@ class EbpfSession(Session):
         in_memory = populated(self._machine, len(self._processes))[target]
         rows = [(target, start, end) for start, end in in_memory.tolist()]
         read = self._scanner.read(Stretches.of(rows))
-        self.witness(read.keys, read.accessed)
+        _tell(self.witness, (read.keys, read.accessed))
 
-    def witness_ranges(self, target: NDArray[Any], ranges: NDArray[Any]) -> None:
-        """Tell the witness which pages are accessed in ranges, each in a single page table."""
+    def witness_copied(self) -> None:
+        """Tell the witness which pages are accessed in the tables that `choose` copied."""
         if self.witness is not None:
-            self.witness(*self._scanner.tables_at(target, ranges["start"].astype(np.int64)))
+            self.witness(self._scanner.copied_tables())
 
     def can_be_cleared(self, target: int, address: int) -> bool:
         """Whether a clear has any effect on a page."""
@@ -308,7 +311,8 @@ class EbpfSession(Session):
             begin_ns = time.thread_time_ns()
             skipped = self._stuck.skipped(self._processes, stretches)
             if self.witness is not None:
-                self.witness(rows.keys, self._scanner.cleared_with(rows, cleared & ~skipped))
+                marks = self._scanner.cleared_with(rows, cleared & ~skipped)
+                _tell(self.witness, (rows.keys, marks))
             stuck = self._scanner.clear(rows, cleared, skipped)
             self.interruption_ns += time.thread_time_ns() - begin_ns
             self._shares_much |= self._stuck.remember(self._processes, stretches, stuck)
@@ -319,8 +323,9 @@ class EbpfSession(Session):
         """Clear the ranges that `tick` asked for, and find out what really was cleared."""
         machine = self._machine
         if self.witness is not None:
-            listed = machine.entries[machine.pending[:count]]
-            self.witness_ranges(listed["target"], machine.ranges[:count])
+            target = machine.entries[machine.pending[:count]]["target"]
+            start = machine.ranges["start"][:count].astype(np.int64)
+            _tell(self.witness, self._scanner.tables_at(target, start))
         self._give_up_samples(self.clear_listed())
         control = machine.control
         control.n_ranges = 0
@@ -375,6 +380,10 @@ class EbpfSession(Session):
         for index in indices:
             entries[index]["state"] = IDLE
             entries[index]["unobservable"] += 1
+
+
+def _tell(witness: Witness, accessed: Accessed) -> None:
+    witness(lambda: accessed)
 
 
 def _shared_bytes(mappings: MappingTable) -> int:

@@ -226,6 +226,20 @@ SEC("syscall") int settle(void *ctx)
 	return 0;
 }
 
+/* Copy the page table around a block, of which more than the block will be cleared. */
+static inline void copy_around(struct loop *l, const struct block *b)
+{
+	u32 n = l->c->n_copied;
+	struct place *place = bpf_map_lookup_elem(&places, &n);
+
+	if (!place)
+		return;
+	place->addr = b->addr;
+	place->target = b->target;
+	copy_one(n, l);
+	l->c->n_copied = n + 1;
+}
+
 /* Ask user space to clear what is around a block; huge pages must be cleared whole. */
 static inline int ask_to_clear_block(struct control *c, struct target *t, struct block *b,
 				     u32 index, u32 shift)
@@ -236,7 +250,7 @@ static inline int ask_to_clear_block(struct control *c, struct target *t, struct
 	struct range *range;
 	u32 *who;
 
-	if (b->addr >= b->low && b->addr < b->high) {
+	if (b->sample >= b->low && b->sample < b->high) {
 		from = from < b->low ? b->low : from;
 		to = to > b->high ? b->high : to;
 	}
@@ -277,7 +291,11 @@ static inline int choose_block(struct loop *l, struct block *b, u32 index, u64 p
 	if (!(b->before & b->valid))
 		return 1;
 	t = bpf_map_lookup_elem(&targets, &target);
-	return t && ask_to_clear_block(l->c, t, b, index, shift);
+	if (!t || !ask_to_clear_block(l->c, t, b, index, shift))
+		return 0;
+	if (shift != PAGE_SHIFT || b->clear_bytes > BLOCK_PAGES * PAGE)
+		copy_around(l, b);
+	return 1;
 }
 
 static LOOP_BODY int consider_block(u32 at, struct loop *l)
@@ -309,6 +327,8 @@ SEC("syscall") int choose(void *ctx)
 
 	if (!p || !c)
 		return -1;
+	c->n_copied = 0;
+	c->shift = PAGE_SHIFT;
 	FOR_EACH(c->count, MAX_BATCH, consider_block, &l);
 	return 0;
 }

@@ -31,7 +31,7 @@ _TRACEPOINTS = ("local_timer_entry", "hrtimer_expire_entry")
 """The timer interrupt: on x86 its own tracepoint, elsewhere that of its timers."""
 _LATE, _TICK_NS = 2, 4_000_000
 """Looks that come so many times too late are better taken from here: a machine without ticks."""
-_CHECKED = 0.25
+_CHECKED = 0.1
 """The part of the doubtful blocks that is checked, in regions of which blocks could be cleared."""
 
 
@@ -61,8 +61,8 @@ class Host(Protocol):
     witness: Witness | None
     """Told which pages are accessed before they are cleared."""
 
-    def witness_ranges(self, target: NDArray[Any], ranges: NDArray[Any]) -> None:
-        """Tell the witness which pages are accessed in ranges of some targets."""
+    def witness_copied(self) -> None:
+        """Tell the witness which pages are accessed in the tables that a program copied."""
         ...
 
     def clear_listed(self) -> list[int]:
@@ -102,10 +102,13 @@ class SurvivalSampler(Epochs):
         maps, programs = machine.maps, machine.programs
         self._machine = machine
         self._pace = Pace.from_buffer(maps["paces"].memory)
+        self._looked_ns = np.frombuffer(self._pace.looked_ns, np.uint64)
         self._blocks = maps["blocks"].array(BLOCK)
         self._settle, self._choose = programs["settle"], programs["choose"]
         self._arm, self._look = programs["arm"], programs["look_now"]
         self._count = self._epochs = 0
+        self._trusted = np.zeros(0, np.bool_)
+        """Whether each region's blocks could be cleared before."""
         self._look_ns = np.zeros(LOOKS)
         self._pace.due = NEVER
         self._link = _attached(programs.get("on_tick"))
@@ -141,6 +144,7 @@ class SurvivalSampler(Epochs):
         if self._host.machine is not self._machine:
             self._bind(self._host.machine)
         self._count = len(table)
+        self._trusted = Survival.of_rows(table.evidence).epochs > 0
         rows = np.zeros(self._count, BLOCK)
         self._host.fill(rows, table, share)
         rows["hit"], rows["miss"] = NO_SPAN, NO_SPAN
@@ -155,25 +159,25 @@ class SurvivalSampler(Epochs):
         self._pace.n_looks = len(self._after_ns) if self.paced_by_kernel else 0
         self._choose.run()
         if control.n_ranges:
-            self._witness(control.n_ranges)
+            if self._host.witness is not None:
+                self._tell(self._host.witness, control.n_ranges)
             self._give_up(self._host.clear_listed())
         control.n_ranges = 0
         self._arm.run()
         if control.n_ranges:
             self._resolve(self._machine.pending[: control.n_ranges].tolist())
 
-    def _witness(self, count: int) -> None:
+    def _tell(self, witness: Witness, count: int) -> None:
         """Tell which pages are accessed in the ranges that will be cleared."""
-        witness = self._host.witness
-        if witness is None:
-            return
-        ranges = self._machine.ranges[:count]
-        pending = self._machine.pending[:count]
-        target, before = self._blocks["target"][pending], self._blocks["before"][pending]
-        witness(order_keys(target, self._blocks["addr"][pending].astype(np.int64)), before)
-        large = np.flatnonzero(ranges["length"] > BLOCK_BYTES)
-        if len(large):
-            self._host.witness_ranges(target[large], ranges[large])
+        blocks = self._blocks[self._machine.pending[:count]]
+        witness(
+            lambda: (
+                order_keys(blocks["target"], blocks["addr"].astype(np.int64)),
+                blocks["before"],
+            )
+        )
+        if self._machine.control.n_copied:
+            self._host.witness_copied()
 
     def look(self) -> None:
         self._look.run()
@@ -182,7 +186,7 @@ class SurvivalSampler(Epochs):
         if not self._pace.n_armed:
             return
         self._settle.run()
-        self._look_ns += self._pace.looked_ns
+        self._look_ns += self._looked_ns
         self._epochs += 1
 
     def counts(self) -> EpochCounts:
@@ -212,8 +216,8 @@ class SurvivalSampler(Epochs):
         """Blocks with pages that are accessed right after the clear: touched again, or stuck?"""
         for index in doubtful:
             block = self._blocks[index]
-            trusted = block["epochs"] and not block["unobservable"]
-            if trusted and self._rng.random() >= _CHECKED:
+            trusted = self._trusted[index] or block["epochs"]
+            if trusted and not block["unobservable"] and self._rng.random() >= _CHECKED:
                 continue
             hot = int(block["hot"])
             page = (hot & -hot).bit_length() - 1
