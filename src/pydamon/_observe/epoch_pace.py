@@ -88,7 +88,7 @@ class EpochPacer(Pacer):
             adjusting_ns = self._adjusting_ns / (budget * _ADJUSTING)
             for_sampling = budget * (1 - UPDATING - _ADJUSTING)
             all_ns = (self._tick_ns + self._clear_ns) / for_sampling
-            fixed_ns = self._tick_ns / for_sampling
+            fixed_ns = int(self._tick_ns / for_sampling)
             long_ns = min(longest_ns, max(long_ns, fixed_ns))
             self.epoch_ns = int(min(long_ns, max(shortest_ns, all_ns)))
             left_ns = max(for_sampling * self.epoch_ns - self._tick_ns, self._tick_ns / 4)
