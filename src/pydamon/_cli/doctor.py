@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydamon._cli.command import Args, command, option, print_json
 from pydamon._cli.options import json_option
 from pydamon._model.units import format_size
 
 if TYPE_CHECKING:
+    from pydamon._observe.kernel import RunningKdamond
     from pydamon._observe.probes.base import Availability
 
 __all__ = ["doctor"]
@@ -43,7 +44,8 @@ def doctor(args: Args) -> int:
     availability = {probe.name: probe.availability() for probe in PROBES}
     if args.json:
         probes = {name: asdict(here) for name, here in availability.items()}
-        print_json({"machine": _machine(), "probes": probes})
+        kdamonds = [_as_json(kdamond) for kdamond in _kdamonds()]
+        print_json({"machine": _machine(), "kdamonds": kdamonds, "probes": probes})
     else:
         _show(availability)
     return 0 if any(here.works for here in availability.values()) else 1
@@ -93,6 +95,35 @@ def _modules() -> str:
     return ", ".join(states) or "not in this kernel"
 
 
+def _kdamonds() -> list[RunningKdamond]:
+    """The kdamonds that run, as far as this user may know."""
+    from pydamon._model.errors import KernelError, ProbeUnavailable
+    from pydamon._observe.kernel import running_kdamonds
+
+    try:
+        return running_kdamonds()
+    except (KernelError, ProbeUnavailable):
+        return []
+
+
+def _as_json(kdamond: RunningKdamond) -> dict[str, Any]:
+    monitoring = kdamond.monitoring
+    values: dict[str, Any] = {"pid": kdamond.pid, "name": kdamond.thread, "user": kdamond.user}
+    if monitoring is None:
+        return values
+    attrs = monitoring.attrs
+    return values | {
+        "operations": monitoring.operations,
+        "pids": [pid for pid in monitoring.pids if pid],
+        "sampling_us": attrs.sampling_ns // 1000,
+        "aggregation_us": attrs.aggregation_ns // 1000,
+        "update_us": attrs.update_ns // 1000,
+        "min_regions": attrs.min_regions,
+        "max_regions": attrs.max_regions,
+        "tuned": monitoring.is_tuned,
+    }
+
+
 def _selected_word(path: Path) -> str:
     """Return the word in brackets: the setting in files such as `always [madvise] never`."""
     try:
@@ -106,6 +137,9 @@ def _show(availability: dict[str, Availability]) -> None:
 
     for name, value in _machine().items():
         print(f"{name + ':':16}{value}")
+    for kdamond in _kdamonds():
+        how = f"; `--join {kdamond.pid}` looks on" if kdamond.monitoring else ""
+        print(f"{'kdamond:':16}{kdamond.describe()}{how}")
     automatic = [probe.name for probe in PROBES if not probe.traits.by_name_only]
     best = next((name for name in automatic if availability[name].works), None)
     for probe in PROBES:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydamon._cli.command import Args, command, eprint, option
-from pydamon._cli.options import source_options
+from pydamon._cli.options import join_from, source_options
 from pydamon._model.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["serve", "top"]
 
 
-@command("top", usage="[OPTIONS] (PID... | RECORDING | -- COMMAND...)", starts_program=True)
+@command(
+    "top", usage="[OPTIONS] (PID... | RECORDING | -- COMMAND... | --join)", starts_program=True
+)
 @source_options
 def top(args: Args) -> int:
     """Show memory use live in the terminal.
@@ -62,7 +64,9 @@ def top(args: Args) -> int:
     return 0
 
 
-@command("serve", usage="[OPTIONS] (PID... | RECORDING | -- COMMAND...)", starts_program=True)
+@command(
+    "serve", usage="[OPTIONS] (PID... | RECORDING | -- COMMAND... | --join)", starts_program=True
+)
 @source_options
 @option(
     "--host",
@@ -113,8 +117,11 @@ def _source_from(args: Args, *, silent: bool = False) -> Iterator[FrameSource]:
     from pydamon._observe.targets.command import Child
     from pydamon._show.frames import Feed, Replay
 
-    if bool(args.sources) == bool(args.command):
+    joins = join_from(args) is not False
+    if bool(args.sources) == bool(args.command) and not (joins and not args.command):
         raise UsageError("name processes by pid, a recording, or a command behind `--`")
+    if args.command and joins:
+        raise UsageError("--join looks on at what is monitored already, not at a new command")
     if args.command:
         with (
             Child(args.command, silent=silent) as child,

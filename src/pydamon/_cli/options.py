@@ -46,6 +46,8 @@ __all__ = [
     "duration_option",
     "force_option",
     "idle_option",
+    "join_from",
+    "join_option",
     "json_option",
     "max_refaults_option",
     "monitoring_options",
@@ -103,6 +105,14 @@ duration_option = option(
     "-d", "--duration", metavar="D", help="stop after this time, as in 10s or 10min"
 )
 no_children_option = option("--no-children", is_flag=True, help="do not follow children")
+join_option = option(
+    "--join",
+    is_flag=False,
+    flag_value="",
+    metavar="[KDAMOND]",
+    help="look on at a DAMON that somebody else runs, such as DAMON_STAT, and change nothing; "
+    "KDAMOND is its pid or its name in `pydamon doctor`, where several run",
+)
 probe_option = option(
     "--probe",
     type=Choice(PROBES),
@@ -171,6 +181,7 @@ monitoring_options = options(
         help="who monitors: pydamon (sampling), the kernel's DAMON, or the best engine that works "
         "(auto, the default)",
     ),
+    join_option,
     probe_option,
     option(
         "--sample",
@@ -223,8 +234,15 @@ def options_from(args: Args) -> MonitorOptions:
 
     names = (field.name for field in fields(MonitorOptions))
     given = {name: getattr(args, name) for name in names if hasattr(args, name)}
+    given |= {"join": join_from(args)}
     goal = IntervalGoal() if getattr(args, "tune", False) else None
     return MonitorOptions(**given, goal=goal)
+
+
+def join_from(args: Args) -> bool | str:
+    """The kdamond that `--join` names; True for the only one, and False without `--join`."""
+    name: str | None = getattr(args, "join", None)
+    return False if name is None else name or True
 
 
 source_options = options(

@@ -22,7 +22,7 @@ from pydamon._cli.command import (
     option,
     show_warnings,
 )
-from pydamon._cli.options import force_option, monitoring_options, options_from
+from pydamon._cli.options import force_option, join_from, monitoring_options, options_from
 from pydamon._model.display import printable
 from pydamon._model.errors import UsageError
 from pydamon._model.units import format_cpu, format_duration, format_size
@@ -40,7 +40,7 @@ _UNOBSERVABLE_BYTES = 64 << 20
 
 @command(
     "record",
-    usage="[OPTIONS] (PID... | -- COMMAND... | --physical)",
+    usage="[OPTIONS] (PID... | -- COMMAND... | --physical | --join)",
     starts_program=True,
 )
 @argument("pids", nargs=-1, type=int, metavar="PID...", help="processes to monitor")
@@ -74,6 +74,7 @@ def record(args: Args) -> int:
     pydamon record --duration 30s --out redis.damon 1234
     pydamon record -- ./my-program --its-option
     pydamon record --physical --node 1
+    pydamon record --join
 
     pydamon also monitors children of the processes. Ctrl-C ends the recording and keeps the data.
     A command that still runs at the end of --duration or at Ctrl-C is ended, with all processes
@@ -83,7 +84,11 @@ def record(args: Args) -> int:
     """
     from pydamon._record import start_program
 
-    if [bool(args.pids), bool(args.command), args.physical].count(True) != 1:
+    joins = join_from(args) is not False
+    if joins and args.command:
+        raise UsageError("--join looks on at what is monitored already, not at a new command")
+    selections = [bool(args.pids), bool(args.command), args.physical].count(True)
+    if selections > 1 or not (selections or joins):
         raise UsageError("name one or more processes by pid, a command behind `--`, or --physical")
     if (args.nodes or args.cgroup) and not args.physical:
         raise UsageError("--node and --cgroup need --physical")
@@ -209,6 +214,11 @@ class _Progress:
 def _announce(mon: Monitor, command: list[str] | None) -> None:
     """Print on standard error which processes are monitored, and with what."""
     targets = [(t.pid, command[0] if command else t.name) for t in mon.layout.targets]
+    if mon.joined:
+        eprint(f"joined {mon.joined}; Ctrl-C ends it")
+        if mon.caveat:
+            eprint(f"  {mon.caveat}")
+        return
     names = ", ".join(
         f"{pid} ({printable(name)})" if pid else printable(name) for pid, name in targets[:3]
     )

@@ -191,6 +191,11 @@ class Monitor(Closing):
         """The attributes in use now, with stretched or tuned intervals."""
 
     @property
+    def joined(self) -> str:
+        """The kdamond of somebody else's that it looks on at, and its user; empty if it is ours."""
+        return ""
+
+    @property
     def caveat(self) -> str:
         """Why figures may be wrong at the moment; empty where no reason is known."""
         return ""

@@ -14,6 +14,8 @@ __all__ = ["CommonOptions", "MonitorOptions", "check_budget", "with_common"]
 
 _REGIONS_FROM = ("gaps", "three", "mappings")
 """The values of `Rule`, whose module needs NumPy."""
+_ATTRIBUTES = ("sample", "aggr", "update", "min_regions", "max_regions", "goal")
+"""The options that make a kdamond's attributes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,10 @@ class MonitorOptions:
         comparisons. Sampling only.
     seed
         Make the random choices repeatable. Sampling only.
+    join
+        Look on at a kdamond that somebody else runs, and change nothing: `True` where only one
+        runs, or a kdamond by its pid, its thread's name (``"kdamond.0"``) or its user
+        (``"damon_stat"``). Its user has chosen the intervals and bounds. Kernel only.
 
     Raises
     ------
@@ -73,11 +79,14 @@ class MonitorOptions:
     goal: IntervalGoal | None = None
     plain: bool = False
     seed: int | None = None
+    join: bool | int | str = False
 
     def __post_init__(self) -> None:
         check_budget(self.cpu_budget_percent)
         if self.regions_from not in _REGIONS_FROM:
             raise UsageError(f"regions cannot be made from {self.regions_from!r}")
+        if self.join is not False:
+            self._check_join()
         _ = self.attrs
 
     @property
@@ -100,6 +109,15 @@ class MonitorOptions:
         }
         return tuple(words for words, used in in_use.items() if used)
 
+    def _check_join(self) -> None:
+        """Raise `UsageError` for attributes of a kdamond that somebody else runs."""
+        named = [name for name in _ATTRIBUTES if getattr(self, name) is not None]
+        if named:
+            raise UsageError(
+                f"{named[0]} cannot be chosen for a kdamond that is joined: its user did",
+                hint="leave it out, or do not join",
+            )
+
 
 class CommonOptions(TypedDict, total=False):
     """The fields of `MonitorOptions` that `monitor` and `record` also take as keywords."""
@@ -111,6 +129,7 @@ class CommonOptions(TypedDict, total=False):
     max_regions: int | None
     cpu_budget_percent: float | None
     probe: str
+    join: bool | int | str
 
 
 def with_common(options: MonitorOptions | None, common: CommonOptions) -> MonitorOptions:

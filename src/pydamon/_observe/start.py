@@ -26,7 +26,7 @@ ENGINES: dict[str, Engine] = {
 
 
 def monitor(
-    pids: int | Iterable[int] | Members,
+    pids: int | Iterable[int] | Members = (),
     *,
     engine: str = AUTO,
     options: MonitorOptions | None = None,
@@ -40,6 +40,7 @@ def monitor(
     ----------
     pids
         A pid, several, or a function that lists the pids of a group; it is called at each update.
+        With `join` it may be left out: then it is all that the kdamond monitors.
     engine
         ``"sampling"``: pydamon samples pages itself, with a probe. ``"kernel"``: the kernel's
         DAMON monitors, which costs least and does not disturb the target, but tells less and has
@@ -54,7 +55,7 @@ def monitor(
         Monitor only these (start, end) addresses of a single process.
     **common
         The common options as keywords, which win over *options*: `sample`, `aggr`, `update`,
-        `min_regions`, `max_regions`, `cpu_budget_percent`, `probe` (see `MonitorOptions`).
+        `min_regions`, `max_regions`, `cpu_budget_percent`, `probe`, `join` (see `MonitorOptions`).
 
     Returns
     -------
@@ -79,6 +80,15 @@ def monitor(
     with pydamon.monitor(pid, sample="5ms", aggr="100ms") as mon:
         for snapshot in mon.run("10s"):
             print(snapshot.working_set(), snapshot.hottest(5))
+    ```
+
+    Look on at a DAMON that somebody else runs, such as DAMON_STAT:
+
+    ```python
+    with pydamon.monitor(engine="kernel", join=True) as mon:
+        print(mon.joined)
+        for snapshot in mon.run("10s"):
+            print(snapshot.working_set())
     ```
 
     Unknown engines are refused before anything starts:
@@ -152,6 +162,8 @@ def _attempts(engine: str, options: MonitorOptions) -> list[_Attempt]:
     if engine not in (AUTO, *ENGINES):
         hint = f"choose from {', '.join((AUTO, *ENGINES))}"
         raise UsageError(f"there is no engine {engine!r}", hint=hint)
+    if options.join is not False and engine == AUTO:
+        engine = KernelEngine.name
     if engine != AUTO:
         return [_Attempt(engine, ENGINES[engine], options)]
     sampling, kernel = ENGINES[SamplingEngine.name], ENGINES[KernelEngine.name]

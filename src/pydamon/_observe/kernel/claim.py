@@ -295,13 +295,16 @@ def check_free(files: Files | None = None, state: Path = STATE, modules: Path = 
         time.sleep(0.05)
 
 
+_JOIN = "--engine kernel --join (in Python: join=True) looks on at it and changes nothing"
+
+
 def _hint(why: str, modules: Path) -> str:
     if "killed" in why:
         return "`pydamon doctor --clean` removes it"
     module = why.rpartition(" ")[2].lower()
     if module.startswith("damon_"):
-        return f"it can be switched off: echo N >{modules / module}/parameters/enabled"
-    return ""
+        return f"{_JOIN}; or switch it off: echo N >{modules / module}/parameters/enabled"
+    return "" if "switched off" in why else _JOIN
 
 
 def leftover(files: Files | None = None, state: Path = STATE) -> Record | None:

@@ -11,15 +11,14 @@ from pydamon._observe.options import MonitorOptions
 
 if TYPE_CHECKING:
     from pydamon._observe.kernel.files import Files
-    from pydamon._observe.kernel.monitor import KernelMonitor
-    from pydamon._observe.monitor import Selection
+    from pydamon._observe.monitor import Monitor, Selection
 
 __all__ = ["KernelEngine"]
 
 
 @dataclass(frozen=True, slots=True)
 class KernelEngine:
-    """Has the kernel's DAMON monitor processes or physical memory.
+    """Has the kernel's DAMON monitor processes or physical memory, or joins a kdamond that runs.
 
     `files` are the kernel's (`None`: those of this machine), and `state` is the directory in
     which pydamon notes which kdamond is its own. `events` off reads results from files even where
@@ -31,13 +30,17 @@ class KernelEngine:
     state: Path | None = None
     events: bool = True
 
-    def open(self, selection: Selection, options: MonitorOptions) -> KernelMonitor:
+    def open(self, selection: Selection, options: MonitorOptions) -> Monitor:
         """Start to monitor; raises as `Engine.open` says."""
         if options.sampling_only:
             raise UsageError(
                 f"{options.sampling_only[0]} is for sampling, not for the kernel's DAMON",
                 hint='leave it out, or use the engine "sampling"',
             )
+        if options.join is not False:
+            from pydamon._observe.kernel.join import open_joined  # noqa: PLC0415
+
+            return open_joined(selection, options, files=self.files)
         from pydamon._observe.kernel.monitor import open_monitor  # noqa: PLC0415
 
         return open_monitor(

@@ -19,7 +19,7 @@ from pydamon._observe.kernel.scheme import check_able, read_stats, write_goal_va
 from pydamon._observe.linux.monitors import ADMIN
 from pydamon._observe.targets import Layout, Space
 
-__all__ = ["ADMIN", "Kdamond", "KernelTarget", "KernelTargets", "Settings"]
+__all__ = ["ADMIN", "Kdamond", "KernelTarget", "KernelTargets", "Settings", "node_borders"]
 
 _US = 1000
 
@@ -216,6 +216,12 @@ _MAX_TARGETS = 1000
 _NO_FOOTPRINT = Footprint()
 
 
+def node_borders(layout: Layout) -> NDArray[np.int64]:
+    """Where one memory node follows another without a gap: kernel regions may cross there."""
+    nodes = pairwise(layout.mappings[0].mappings)
+    return np.array([high.start for low, high in nodes if low.end == high.start], np.int64)
+
+
 class KernelTargets:
     """Follows a space, and keeps the number that the kernel has for each target.
 
@@ -245,11 +251,9 @@ class KernelTargets:
 
     @property
     def node_borders(self) -> NDArray[np.int64]:
-        """Where one memory node follows another without a gap: kernel regions may cross there."""
-        if self.operations != "paddr":
-            return np.zeros(0, np.int64)
-        nodes = pairwise(self.layout.mappings[0].mappings)
-        return np.array([high.start for low, high in nodes if low.end == high.start], np.int64)
+        """The borders of memory nodes, for physical memory."""
+        is_physical = self.operations == "paddr"
+        return node_borders(self.layout) if is_physical else np.zeros(0, np.int64)
 
     def refresh(self) -> bool:
         """Look at the space again and number new targets; return whether there are new ones."""

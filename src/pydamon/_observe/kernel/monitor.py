@@ -18,6 +18,7 @@ from pydamon._observe.kernel.driver import Driver
 from pydamon._observe.kernel.files import Files
 from pydamon._observe.kernel.kdamond import ADMIN, KernelTargets
 from pydamon._observe.kernel.reader import Aggregation, cut_at
+from pydamon._observe.kernel.snapshots import snapshot_of
 from pydamon._observe.linux.procfs import Rule
 from pydamon._observe.monitor import Monitor, PhysicalMemory, Selection
 from pydamon._observe.options import MonitorOptions
@@ -147,29 +148,15 @@ class KernelMonitor(Monitor):
 
     def _snapshot(self, aggregation: Aggregation, cpu_ns: int) -> Snapshot:
         """Make a snapshot of an aggregation whose reading took *cpu_ns*, and follow the pace."""
-        attrs, targets = self.attrs, self._targets
-        samples = attrs.samples_per_aggregation
+        targets, samples = self._targets, self.attrs.samples_per_aggregation
         start_ns, kernel_ns = self._end_window(aggregation)
-        aggregation = cut_at(aggregation, targets.node_borders)
-        known = aggregation.target < len(targets)
-        nr_accesses = np.minimum(aggregation.nr_accesses[known], samples)
-        start, end = aggregation.start[known], aggregation.end[known]
-        snapshot = Snapshot(
-            start_ns=self._clock.unix_ns(start_ns),
-            end_ns=self._clock.unix_ns(aggregation.end_ns),
-            sampling_ns=attrs.sampling_ns,
-            max_nr_accesses=samples,
+        snapshot = snapshot_of(
+            cut_at(aggregation, targets.node_borders),
+            self.attrs,
+            (self._clock.unix_ns(start_ns), self._clock.unix_ns(aggregation.end_ns)),
             targets=targets.numbered,
-            target=aggregation.target[known],
-            start=start,
-            end=end,
-            nr_accesses=nr_accesses,
-            age=aggregation.age[known],
-            touched_bytes=np.where(nr_accesses > 0, end - start, 0),
-            unobservable_bytes=np.zeros(len(start), np.int64),
-            cost=Cost(kernel_ns + cpu_ns, 0, aggregation.lost * samples),
             footprints=targets.footprints,
-            age_ns=aggregation.age[known] * attrs.aggregation_ns,
+            cost=Cost(kernel_ns + cpu_ns, 0, aggregation.lost * samples),
         )
         self._pacer.observe(samples, kernel_ns, cpu_ns, 0)
         self._follow_pace()

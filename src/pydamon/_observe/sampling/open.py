@@ -41,6 +41,11 @@ class SamplingEngine:
         """Start to monitor; raises as `Engine.open` says."""
         if isinstance(selection, PhysicalMemory):
             raise UsageError("only the kernel's DAMON can monitor physical memory")
+        if options.join is not False:
+            raise UsageError(
+                "only the kernel's DAMON can be joined",
+                hint='use the engine "kernel", or leave it out',
+            )
         attrs = options.attrs
         if attrs.sampling_ns < _SHORTEST_NS:
             raise UsageError("pages cannot be sampled more often than every 100 us")

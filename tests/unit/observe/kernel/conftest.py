@@ -35,7 +35,9 @@ def kernel_monitor(
     """A monitor of the kernel's, of a process or (without a pid) of physical memory."""
     physical = PhysicalMemory(tuple(nodes))
     selection = physical if pid is None else Processes.of(pid, ranges=ranges)
-    return KernelEngine(files, state, events).open(selection, MonitorOptions(**options))
+    mon = KernelEngine(files, state, events).open(selection, MonitorOptions(**options))
+    assert isinstance(mon, KernelMonitor)
+    return mon
 
 
 def kdamonds() -> int:
