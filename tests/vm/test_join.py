@@ -54,14 +54,14 @@ def foreign(*targets: KernelTarget) -> Iterator[int]:
     """A kdamond as somebody else runs it, with a scheme; its pid."""
     files = Files(ADMIN)
     files.write("nr_kdamonds", 1)
+    kdamond = Kdamond(files)
     try:
         everything = Scheme("stat", AccessPattern())
-        kdamond = Kdamond(files)
         kdamond.configure(Settings("vaddr", targets, ATTRS, schemes=(everything,)))
         kdamond.start()
         yield kdamond.pid
-        kdamond.stop()
     finally:
+        kdamond.stop()
         files.write("nr_kdamonds", 0)
 
 
