@@ -11,6 +11,8 @@ from pydamon._cli.options import (
     ENGINES,
     cpu_budget_option,
     duration_option,
+    join_from,
+    join_option,
     no_children_option,
     probe_option,
 )
@@ -33,7 +35,7 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
-@command("export", usage="[OPTIONS] (PID... | --cgroup NAME | --user NAME | --all)")
+@command("export", usage="[OPTIONS] (PID... | --cgroup NAME | --user NAME | --all | --join)")
 @argument("pids", nargs=-1, type=int, metavar="PID...", help="processes to monitor")
 @option("--cgroup", metavar="NAME", help="all processes of a cgroup")
 @option("--user", metavar="NAME", help="all processes of a user")
@@ -62,10 +64,10 @@ def _address(text: str) -> tuple[str, int]:
 @option(
     "--engine",
     type=Choice(ENGINES),
-    default="sampling",
     help="who monitors: pydamon (sampling, the default), the kernel's DAMON, or the best engine "
     "that works (auto)",
 )
+@join_option
 @probe_option
 @cpu_budget_option()
 @duration_option
@@ -76,6 +78,7 @@ def export(args: Args) -> int:
     pydamon export --cgroup system.slice
     pydamon export --user postgres
     sudo pydamon export --all
+    sudo pydamon export --join
 
     All processes share one CPU budget. Only programs on this machine can read the metrics, unless
     --listen names another address, as in --listen 0.0.0.0:9871; everybody who can connect to that
@@ -86,13 +89,15 @@ def export(args: Args) -> int:
     from pydamon._cli.record import stop_at_signals
     from pydamon._show.metrics import Exporter, Metrics, serve_metrics
 
-    selection = _selection(args)
+    selection, join = _selection(args), join_from(args)
+    engine = args.engine or ("sampling" if join is False else "auto")
     duration_ns = parse_duration_ns(args.duration) if args.duration else None
     metrics = Metrics(processes=args.processes, cpu_budget_percent=args.cpu_budget_percent)
     exporter = Exporter(
         selection,
         metrics,
-        engine=args.engine,
+        engine=engine,
+        join=join,
         probe=args.probe,
         cpu_budget_percent=args.cpu_budget_percent,
         children=not args.no_children,
@@ -144,6 +149,8 @@ def _selection(args: Args) -> list[int] | Members:
     from pydamon._observe.targets.members import every_process, members_of_cgroup, members_of_user
 
     selections = [bool(args.pids), bool(args.cgroup), bool(args.user), args.all]
+    if not any(selections) and join_from(args) is not False:
+        return []
     if selections.count(True) != 1:
         raise UsageError("name processes by pid, or one of --cgroup, --user and --all")
     if args.cgroup:

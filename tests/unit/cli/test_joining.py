@@ -51,6 +51,8 @@ class Asked:
         (["record", "--physical", "--join"], PhysicalMemory(), True),
         (["serve", "--join"], Processes(()), True),
         (["serve", "12", "--join", "345"], Processes((12,)), "345"),
+        (["export", "--join", "--listen", "0"], Processes(()), True),
+        (["export", "12", "--join", "345", "--listen", "0"], Processes((12,)), "345"),
     ],
 )
 def test_what_is_joined(
@@ -77,6 +79,8 @@ def test_what_is_joined(
         (["record", "--engine", "sampling", "--join"], "only the kernel's DAMON can be joined"),
         (["record"], "name one or more processes"),
         (["serve"], "name processes by pid"),
+        (["export"], "name processes by pid"),
+        (["export", "--engine", "sampling", "--join", "--listen", "0"], "can be joined"),
     ],
 )
 def test_what_makes_no_sense_is_refused(

@@ -84,7 +84,7 @@ class Exporter:
         Processes; or a function that is asked now and then which processes there are.
     metrics
         What to update with each snapshot.
-    engine, probe, children
+    engine, probe, children, join
         As for `pydamon.monitor`.
     cpu_budget_percent
         The share of one CPU that monitoring may cost, starts of the monitor included.
@@ -110,8 +110,11 @@ class Exporter:
         probe: str = "auto",
         cpu_budget_percent: float = 1.0,
         children: bool = True,
+        join: bool | int | str = False,
     ) -> None:
-        self._options = MonitorOptions(probe=probe, cpu_budget_percent=cpu_budget_percent)
+        self._options = MonitorOptions(
+            probe=probe, cpu_budget_percent=cpu_budget_percent, join=join
+        )
         self.metrics = metrics
         """What is updated."""
         self._pids: list[int] | Members = pids if callable(pids) else list(pids)
