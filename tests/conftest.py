@@ -100,6 +100,7 @@ def _the_machines_damon_stays_untouched(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr("pydamon._observe.kernel.monitor.check_free", check)
     monkeypatch.setattr("pydamon._observe.kernel.claim.check_free", check)
+    monkeypatch.setattr("pydamon._observe.kernel.running.ADMIN", Path("/nonexistent"))
 
 
 @pytest.fixture(autouse=True)

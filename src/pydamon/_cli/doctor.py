@@ -77,7 +77,7 @@ def _damon() -> str:
     except ProbeUnavailable as error:
         if leftover():
             return f"{error}; remove it with `pydamon doctor --clean`"
-        return str(error)
+        return f"{error}; {error.hint}" if error.hint else str(error)
     return "in this kernel, and free: use it with `--engine kernel`"
 
 
