@@ -21,6 +21,7 @@ SYSFS = "sysfs"
 """The user of a kdamond that a program controls by sysfs."""
 _PROC = Path("/proc")
 _US = 1000
+_SHOWN_PIDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,8 @@ class RunningKdamond:
 
     def answers_to(self, name: str) -> bool:
         """Whether a person may mean this kdamond by *name*."""
-        return name.lower() in (str(self.pid), self.thread, self.user.lower())
+        names = (str(self.pid), self.thread, self.user.lower())
+        return name != "" and name.lower() in names
 
     def read_again(self) -> Monitoring | None:
         """How it monitors now; `None` where its files are gone or say nothing."""
@@ -92,7 +94,9 @@ class RunningKdamond:
             f"{format_duration(attrs.sampling_ns)} / {format_duration(attrs.aggregation_ns)}"
         )
         tuned = ", tuned by the kernel" if monitoring.is_tuned else ""
-        pids = ", ".join(map(str, monitoring.pids))
+        pids = ", ".join(map(str, monitoring.pids[:_SHOWN_PIDS]))
+        more = len(monitoring.pids) - _SHOWN_PIDS
+        pids += f" and {more} more" if more > 0 else ""
         memory = "physical memory" if monitoring.operations == "paddr" else f"pid {pids}"
         regions = f"{attrs.min_regions} to {attrs.max_regions} regions"
         return f"{' '.join(words)} monitors {memory}: {intervals}{tuned}, {regions}"

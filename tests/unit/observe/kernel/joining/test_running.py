@@ -121,3 +121,11 @@ def test_who_cannot_be_told_is_no_candidate_for_a_target() -> None:
     assert known.read_again() is None
     gone = replace(known, place=Path("/nonexistent"))
     assert gone.read_again() is None
+
+
+def test_a_line_names_a_few_targets() -> None:
+    many = RunningKdamond(
+        8, "kdamond.1", "sysfs", None, Monitoring("vaddr", tuple(range(1, 100)), Attrs())
+    )
+    assert "monitors pid 1, 2, 3, 4, 5 and 94 more: 5 ms / 100 ms" in many.describe()
+    assert not replace(many, user="").answers_to("")
