@@ -12,6 +12,7 @@ from pydamon._observe.kernel import (
     KernelTarget,
     RunningKdamond,
 )
+from pydamon._observe.kernel.claim import check_free
 from pydamon._observe.kernel.join import choose_kdamond
 from pydamon._observe.kernel.running import Monitoring
 from pydamon._observe.monitor import PhysicalMemory, Processes
@@ -129,3 +130,23 @@ def test_a_line_names_a_few_targets() -> None:
     )
     assert "monitors pid 1, 2, 3, 4, 5 and 94 more: 5 ms / 100 ms" in many.describe()
     assert not replace(many, user="").answers_to("")
+
+
+def test_who_finds_damon_in_use_is_told_of_joining(
+    files: FakeFiles, tmp_path: Path, modules: Path, sleeper: int
+) -> None:
+    start_foreign(files, KernelTarget(sleeper))
+    with pytest.raises(ProbeUnavailable, match="somebody else") as caught:
+        check_free(files, tmp_path, modules)
+    assert "--engine kernel --join" in caught.value.hint
+    assert "join=True" in caught.value.hint
+    files.write("0/state", "off")
+    with pytest.raises(ProbeUnavailable, match="switched off") as caught:
+        check_free(files, tmp_path, modules)
+    assert caught.value.hint == ""
+    files.write("nr_kdamonds", 0)
+    add_module(modules, "damon_stat", enabled="Y")
+    with pytest.raises(ProbeUnavailable, match="DAMON_STAT") as caught:
+        check_free(files, tmp_path, modules)
+    assert "--join" in caught.value.hint
+    assert "damon_stat/parameters/enabled" in caught.value.hint
