@@ -1,4 +1,4 @@
-"""docs/reference/damo.md: every command and report of damo has a row, and what a row shows works."""
+"""docs/reference/damo.md: everything of damo has a row, and what a row shows works."""
 
 from __future__ import annotations
 
