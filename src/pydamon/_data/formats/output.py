@@ -38,6 +38,7 @@ __all__ = [
     "extra_codes",
     "extras_of",
     "lost_ages",
+    "lost_columns",
     "lost_names",
     "lost_touched",
     "replacing",
@@ -89,21 +90,21 @@ class Losses:
     def __iter__(self) -> Iterator[Recording]:
         for chunk in self._chunks:
             if self._holds is not None and not self._is_known:
-                self._names |= dict.fromkeys(_lost_columns(self._holds, chunk))
+                self._names |= dict.fromkeys(lost_columns(self._holds.columns, chunk))
                 self._names |= dict.fromkeys(_lost_extras(self._holds, chunk))
                 self._names |= dict.fromkeys(self._holds.partly_lost(chunk, self._memory))
             yield chunk
         self._is_known = True
 
 
-def _lost_columns(holds: Holds, chunk: Recording) -> Iterator[str]:
-    """The columns that a format does not have, and in which the chunk says something."""
+def lost_columns(held: Set[str], chunk: Recording) -> Iterator[str]:
+    """The columns that are not *held*, and in which the chunk says something."""
 
     def given(name: str) -> NDArray[np.int64]:
         return chunk.column(name).astype(np.int64)
 
     for field in COLUMNS:
-        if field.name in holds.columns:
+        if field.name in held:
             continue
         if pa.types.is_dictionary(field.type):
             used = np.unique(chunk.codes(field.name))
