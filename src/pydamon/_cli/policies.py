@@ -38,7 +38,9 @@ __all__ = ["apply", "lru_sort", "reclaim", "stat", "status", "thp", "tier"]  # n
     usage="[OPTIONS] FILE [PID... | -- COMMAND... | --cgroup NAME | --user NAME]",
     starts_program=True,
 )
-@argument("file", type=click.Path(path_type=Path), metavar="FILE", help="schemes, in TOML or JSON")
+@argument(
+    "file", type=click.Path(path_type=Path), metavar="FILE", help="schemes, in TOML, JSON or YAML"
+)
 @argument("pids", nargs=-1, type=int, metavar="[PID]...", help="processes")
 @service_options
 def apply(args: Args) -> int:
@@ -48,8 +50,8 @@ def apply(args: Args) -> int:
     pydamon apply --dry-run damo.json -- ./my-program
     pydamon apply service.toml
 
-    FILE is TOML with tables [[schemes]] or a [policy], or JSON in damo's format. TOML may also have
-    tables [target] and [monitoring]; options of the command line override them. SIGHUP makes
+    FILE is TOML with tables [[schemes]] or a [policy], or JSON or YAML of damo's. TOML may also
+    have tables [target] and [monitoring]; options of the command line override them. SIGHUP makes
     pydamon read FILE again. The exit code is that of the command if it ended by itself, and 0 if
     pydamon ended it.
     """

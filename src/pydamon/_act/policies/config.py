@@ -225,7 +225,7 @@ def load_config(
     path
         TOML with tables ``[target]`` and ``[monitoring]``, and either a ``[policy]`` (its `name`
         and its parameters) or ``[[schemes]]``; `name` is the service's (default: the policy's, or
-        the file's). Or damo's JSON, as `read_damo_schemes` reads it, with its intervals and
+        the file's). Or damo's JSON or YAML, as `read_damo_schemes` reads it, with its intervals and
         processes.
     policies
         The policies by name, usually `POLICIES`.
@@ -243,7 +243,7 @@ def load_config(
         For what is wrong; the message begins with the place.
     """
     root = load(path)
-    if root.is_json:
+    if root.syntax != "TOML":
         return _of_damo(root, target)
     tables = root.table(("name", "target", "monitoring", "policy", "schemes"))
     if ("policy" in tables) == ("schemes" in tables):
