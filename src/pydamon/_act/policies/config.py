@@ -32,7 +32,7 @@ from pydamon._model.schemes.fields import (
 )
 from pydamon._observe.options import MonitorOptions, check_budget
 
-__all__ = ["POLICIES", "Config", "Monitoring", "TargetSelection", "load_config"]
+__all__ = ["POLICIES", "Config", "Monitoring", "TargetSelection", "load_config", "names_targets"]
 
 _PID_LIMIT = 1 << 31
 """The first number that does not fit into a pid_t."""
@@ -267,6 +267,14 @@ def load_config(
         policy=policy,
         schemes=schemes,
     )
+
+
+def names_targets(path: str | Path) -> bool:
+    """Whether a configuration file names the processes that it is for; raises as `load_config`."""
+    root = load(path)
+    if root.syntax != "TOML":
+        return bool(read_damo(root).pids)
+    return "target" in root.value
 
 
 def _policy(node: Node, policies: dict[str, type[Policy]]) -> Policy:
