@@ -88,10 +88,11 @@ class EpochPacer(Pacer):
             adjusting_ns = self._adjusting_ns / (budget * _ADJUSTING)
             for_sampling = budget * (1 - UPDATING - _ADJUSTING)
             all_ns = (self._tick_ns + self._clear_ns) / for_sampling
-            # The first windows are short, and what they cost is not what later ones do.
-            of_window_ns = growth * self.effective.aggregation_ns / _EPOCHS
-            fixed_ns = int(min(self._tick_ns / for_sampling, of_window_ns))
-            long_ns = min(longest_ns, max(long_ns, fixed_ns))
+            if not self._aggregation_is_named:
+                # The first windows are short, and what they cost is not what later ones do.
+                of_window_ns = int(growth * self.effective.aggregation_ns / _EPOCHS)
+                longest_ns = min(longest_ns, of_window_ns)
+            long_ns = max(long_ns, min(longest_ns, int(self._tick_ns / for_sampling)))
             self.epoch_ns = int(min(long_ns, max(shortest_ns, all_ns)))
             left_ns = max(for_sampling * self.epoch_ns - self._tick_ns, self._tick_ns / 4)
             affordable = left_ns / max(1.0, self._clear_ns)
