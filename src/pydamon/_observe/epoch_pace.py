@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
 
 import numpy as np
 
@@ -93,7 +94,7 @@ class EpochPacer(Pacer):
                 of_window_ns = int(growth * self.effective.aggregation_ns / _EPOCHS)
                 longest_ns = min(longest_ns, of_window_ns)
             long_ns = max(long_ns, min(longest_ns, int(self._tick_ns / for_sampling)))
-            self.epoch_ns = int(min(long_ns, max(shortest_ns, all_ns)))
+            self.epoch_ns = ceil(min(long_ns, max(shortest_ns, all_ns)))
             left_ns = max(for_sampling * self.epoch_ns - self._tick_ns, self._tick_ns / 4)
             affordable = left_ns / max(1.0, self._clear_ns)
             self.share = min(1.0, max(_MIN_SHARE, affordable))
