@@ -64,7 +64,7 @@ def index_of(snapshots: Snapshot, pid: int) -> int:
     return next(i for i, each in enumerate(snapshots.targets) if each.pid == pid)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(some_snapshots(), st.integers(2, 20))
 def test_every_page_has_the_means_of_its_windows(snapshots: list[Snapshot], count: int) -> None:
     if not snapshots:

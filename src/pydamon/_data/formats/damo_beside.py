@@ -36,7 +36,7 @@ ANONYMOUS = "[anon]"
 
 _T = TypeVar("_T")
 _LOG = logging.getLogger("pydamon")
-_MAX_BYTES = 2**28
+_MAX_BYTES = 2**27
 _SAME_CLOCK_NS = 86400 * 10**9
 """Times that differ by less are of the same clock."""
 _TOLERANCE_NS = 1000
@@ -230,8 +230,8 @@ def _read(path: Path, suffix: str, kind: Any, check: Callable[[_T], _T]) -> _T |
         if file.stat().st_size > _MAX_BYTES:
             raise ValueError(f"it is larger than {_MAX_BYTES >> 20} MiB")
         return check(msgspec.json.decode(file.read_bytes(), type=kind))
-    except (OSError, ValueError, msgspec.MsgspecError, RecursionError) as error:
-        _LOG.warning("%s is left out: %s", file, blanked(str(error)))
+    except (OSError, ValueError, MemoryError, msgspec.MsgspecError, RecursionError) as error:
+        _LOG.warning("%s is left out: %s", file, blanked(str(error)) or "it is too large")
         return None
 
 
