@@ -27,6 +27,7 @@ COMING = "*coming*"
 
 _ROW = re.compile(r"^\| (.+?) \| (.+) \|$", re.MULTILINE)
 _CODE = re.compile(r"`(pydamon [^`]+)`")
+_PIECE = re.compile(r"`(pydamon [^`]+)`|`--[^`]+`: `(--[^`]+)`")
 
 
 def rows(title: str) -> dict[str, str]:
@@ -62,6 +63,29 @@ def test_a_row_shows_a_command_or_says_why_there_is_none(title: str) -> None:
 def test_a_command_line_can_be_parsed(line: str) -> None:
     (words,) = commands(line)
     parse(words, complete=words != ["report"])
+
+
+def options() -> list[str]:
+    """The options of ours that stand behind options of damo's, with the command before them."""
+    translated = []
+    for title in ("Commands", "Reports"):
+        for text in rows(title).values():
+            command = ""
+            for line, option in _PIECE.findall(text):
+                command = line or command
+                if option:
+                    translated.append(f"{command} {option}")
+    return translated
+
+
+def test_the_tables_translate_options() -> None:
+    assert len(options()) >= 8
+
+
+@pytest.mark.parametrize("line", options())
+def test_an_option_can_be_parsed(line: str) -> None:
+    (words,) = commands(line)
+    parse(words, complete=True)
 
 
 @pytest.mark.parametrize("line", lines(coming=True))
