@@ -226,7 +226,7 @@ def test_dropped_columns_are_named_once(caplog: pytest.LogCaptureFixture, tmp_pa
         file.read()
         file.read()
     (message,) = caplog.messages
-    assert message.startswith("longer snapshots have no ")
+    assert message.startswith("longer snapshots are without ")
     assert "page_ages" in message
 
 

@@ -193,7 +193,7 @@ class _LongerSnapshots:
     def warn(self) -> None:
         """Name the columns that longer snapshots do not have."""
         if self._dropped:
-            _LOG.warning("longer snapshots have no %s", ", ".join(self._dropped))
+            _LOG.warning("longer snapshots are without %s", ", ".join(self._dropped))
 
 
 class _Interval:
