@@ -74,9 +74,9 @@ def test_footprints_and_names_of_another_clock_begin_with_the_recording(tmp_path
     assert [each.pid for each in recording.targets] == [4711]
     assert recording.per_target("vsz_bytes").tolist() == [100 * 4096]
     assert recording.per_target("rss_bytes").tolist() == [50 * 4096]
-    (one,) = recording.snapshots()
-    assert one[0].mapping is not None
-    assert one[0].mapping.name == "[heap]"
+    (read,) = recording.snapshots()
+    assert read[0].mapping is not None
+    assert read[0].mapping.name == "[heap]"
 
 
 def test_a_mapping_without_a_name_is_anonymous(tmp_path: Path) -> None:
@@ -141,13 +141,13 @@ def grown(count: int = 30) -> Recording:
     snapshots = []
     for number in range(count):
         second = (number + 1) // 10  # in which the snapshot ends
-        one = snapshot(
+        bare = snapshot(
             (APP, CHILD),
             [(0, MIB, 3 * MIB, 20, 0), (0, 4 * MIB, 5 * MIB, 0, 0), (1, MIB, 2 * MIB, 1, 0)],
             number,
         )
         sizes = Footprint((100 + second) * 4096, (50 + second) * 4096), Footprint(8192, 4096)
-        snapshots.append(replace(one, footprints=sizes))
+        snapshots.append(replace(bare, footprints=sizes))
     return Recording.from_snapshots(snapshots, info())
 
 

@@ -53,10 +53,10 @@ def some_snapshots(draw: st.DrawFn, targets: int = 2) -> list[Snapshot]:
     return snapshots
 
 
-def pages_of(one: Snapshot, which: int) -> Iterator[tuple[int, int]]:
+def pages_of(whole: Snapshot, which: int) -> Iterator[tuple[int, int]]:
     """The pages of a target, and the region that each is in."""
-    for index in np.flatnonzero(one.target == which).tolist():
-        for page in range(int(one.start[index]) // PAGE, int(one.end[index]) // PAGE):
+    for index in np.flatnonzero(whole.target == which).tolist():
+        for page in range(int(whole.start[index]) // PAGE, int(whole.end[index]) // PAGE):
             yield page, index
 
 
