@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -37,6 +38,8 @@ _EVENTS_REST_NS = 25 * 10**6
 _SHORTEST_SLEEP_NS, _LONGEST_SLEEP_NS = 5 * 10**6, 10**8
 _LONG_NS = 5 * 10**9
 """People wonder about aggregations that are longer."""
+_FRESH_NS = 10 * 10**9
+"""DAMON_STAT writes its interval every 5 s or less often: a younger kdamond has the last one's."""
 _SAME = (0.75, 1.5)
 """A window of so many aggregation intervals had that interval: kdamonds are always a bit late."""
 _MAX_RANGES = 1000
@@ -116,10 +119,10 @@ class JoinedMonitor(Monitor):
         self._kdamond = kdamond
         self._monitoring: Monitoring = kdamond.monitoring
         self._attrs = kdamond.monitoring.attrs
-        self._interval_is_known = kdamond.monitoring.is_current
         self._targets = targets
         self._reader = reader
         self._started = started_at(kdamond.pid)
+        self._interval_is_known = _says_intervals(kdamond.monitoring, self._started)
         self._clock = RealClock()
         self._stopped = False
         self._window_end_ns = 0
@@ -248,6 +251,15 @@ class JoinedMonitor(Monitor):
         due_ns = self._window_end_ns + self._attrs.aggregation_ns + _EVENTS_REST_NS
         left_ns = due_ns - time.monotonic_ns()
         time.sleep(min(max(left_ns, _SHORTEST_SLEEP_NS), _LONGEST_SLEEP_NS) / 1e9)
+
+
+def _says_intervals(monitoring: Monitoring, started_ticks: int) -> bool:
+    """Whether the intervals in the files are those of now."""
+    if not (monitoring.is_tuned and monitoring.is_current):
+        return monitoring.is_current
+    started_ns = started_ticks * (10**9 // os.sysconf("SC_CLK_TCK"))
+    has_run_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - started_ns
+    return has_run_ns > _FRESH_NS + 2 * monitoring.attrs.aggregation_ns
 
 
 def open_joined(

@@ -5,6 +5,7 @@ Real kernels are tested in the virtual machine (tests/vm/test_join.py).
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -174,6 +175,19 @@ def test_the_intervals_of_damon_stat_are_known_by_its_events(
     expected = [40, 40, 40, 80] if says_interval else [41.5, 41.5, 80]
     assert sampling == expected
     assert [reader.pid for reader in READERS] == [77]
+
+
+@needs_addresses
+def test_an_interval_that_the_last_kdamond_left_behind_does_not_count(
+    joining: Joining, modules: Path, proc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_module(modules, "damon_stat", enabled="Y", aggr_interval_us=1_600_000)
+    add_thread(proc, 77)
+    now_ticks = int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+    monkeypatch.setattr("pydamon._observe.kernel.join.started_at", lambda _: now_ticks)
+    EVENTS[:] = [aggregation(0), *(aggregation(ms, (0, 0, 4096, 1, 2)) for ms in (1000, 1200))]
+    with joining() as mon:
+        assert next(iter(mon)).window_ns == 200 * MS
 
 
 def test_tuned_intervals_of_sysfs_are_measured(
