@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydamon._workloads.masim import Config, Mode, Pattern, Phase, Region, parse, render
 from pydamon._workloads.patterns import PATTERNS, Running, Simulated, Workload, pattern
+from pydamon._workloads.recorded import from_recording
 from pydamon._workloads.truth import GroundTruth, PageTruth, PhaseRun
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Running",
     "Simulated",
     "Workload",
+    "from_recording",
     "parse",
     "pattern",
     "render",

@@ -89,7 +89,9 @@ class Workload:
     round_accesses
         The number of accesses in a round; 0 means 65,536.
     repeat
-        Whether to start over after the last phase.
+        Whether to start over after the last phase; otherwise the program exits.
+    report_ms
+        How often the program writes down its accesses, which are the ground truth.
 
     Examples
     --------
@@ -116,6 +118,7 @@ class Workload:
     period_ms: float = 2.0
     round_accesses: int = 0
     repeat: bool = True
+    report_ms: int = 20
 
     @property
     def size_bytes(self) -> int:
@@ -175,13 +178,14 @@ class Workload:
                 asdict(region) | {mark: region.name in names for mark, names in marks.items()}
                 for region in self.config.regions
             ],
-            "phases": [asdict(phase) for phase in self.config.phases],
+            "phases": [_described(phase) for phase in self.config.phases],
             "processes": self.processes,
             "threads": self.threads,
             "churn_ms": self.churn_ms,
             "period_ms": self.period_ms,
             "round_accesses": self.round_accesses,
             "repeat": self.repeat,
+            "report_ms": self.report_ms,
             "seed": seed,
         }
 
@@ -191,7 +195,7 @@ class Workload:
         Parameters
         ----------
         accesses_hz
-            All accesses a second.
+            All accesses a second of patterns without a rate.
 
         Notes
         -----
@@ -205,17 +209,25 @@ class Workload:
             at += math.ceil(region.size_bytes / PAGE_SIZE) * PAGE_SIZE
         phases = []
         for phase in self.config.phases:
-            weights = sum(pattern.weight for pattern in phase.patterns)
+            weights = sum(p.weight for p in phase.patterns if p.rate_hz is None)
             accesses = []
             for pattern in phase.patterns:
                 start, end = regions[pattern.region]
-                stride = PAGE_SIZE if pattern.random else max(PAGE_SIZE, pattern.stride)
-                share = pattern.weight / weights
-                pages = math.ceil((end - start) / stride)
-                if share:
-                    accesses.append(Access(start, end, accesses_hz * share / pages, stride))
+                stride = max(PAGE_SIZE, pattern.step_bytes)
+                rate_hz = pattern.rate_hz
+                if rate_hz is None:
+                    pages = math.ceil((end - start) / stride)
+                    rate_hz = accesses_hz * pattern.weight / max(1, weights) / pages
+                if rate_hz:
+                    accesses.append(Access(start, end, rate_hz, stride))
             phases.append(TracePhase(phase.duration_ms * 10**6, tuple(accesses)))
         return Simulated(Trace(tuple(phases)), ((_BASE, at),), regions)
+
+
+def _described(phase: Phase) -> dict[str, object]:
+    """Return a phase as JSON can hold it, with the distance of the places of each pattern."""
+    patterns = [asdict(p) | {"step_bytes": p.step_bytes} for p in phase.patterns]
+    return asdict(phase) | {"patterns": patterns}
 
 
 _KIB, _MIB = 1 << 10, 1 << 20
