@@ -24,7 +24,7 @@ _SHARE_OF_MEMORY = 0.9
 """More of the memory that is available is not taken."""
 _CHECK_S = 0.1
 _PROGRESS_S = 1.0
-_SLOW = 0.9
+_SLOW = 0.7
 """Below this share of the accesses, the machine was too slow."""
 
 

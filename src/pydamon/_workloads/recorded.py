@@ -29,8 +29,9 @@ _MOST_REGIONS = 200
 _MOST_PHASES = 200
 _ALWAYS = 0.95
 """Pages that are accessed in this share of sampling intervals are accessed all the time."""
-_ALWAYS_PER_INTERVAL = 2.5
+_ALWAYS_PER_INTERVAL = 5.0
 """Such pages are accessed so often in a sampling interval."""
+_PERIOD_MS = 1.0
 _RATE_TOLERANCE = 1.5
 _TURN_TOLERANCE = 1.1
 _BISECTIONS = 40
@@ -109,12 +110,15 @@ def from_recording(
     if max_regions < 1 or max_phases < 1:
         raise UsageError("a replay has at least one region and one phase")
     cells = cells_of(recording).merged(max_regions, max_phases)
+    for amount, verb in ((cells.resident, "resident"), (cells.touched, "accessed")):
+        if not amount.any():
+            raise RecordingError(
+                f"no memory of the recording was {verb}: there is nothing to replay"
+            )
     pages = _pages(cells, scale)
-    if not pages.any():
-        raise RecordingError("no memory of the recording was resident: there is nothing to replay")
     accesses = _Accesses.of(cells, pages, scale)
     if not accesses.places.any():
-        raise RecordingError("no memory of the recording was accessed: there is nothing to replay")
+        raise UsageError(f"scale {scale:g} leaves no page that is accessed")
     names = _names(cells)
     regions = tuple(
         Region(name, count * PAGE_SIZE)
@@ -127,6 +131,7 @@ def from_recording(
         "replay",
         f"{_whose(cells)}: {size}, replayed",
         Config(regions, phases),
+        period_ms=_PERIOD_MS,
         repeat=False,
         report_ms=_REPORT_MS,
     )
@@ -159,7 +164,7 @@ class _Accesses:
         share = np.clip(cells.heat / size, 0.0, 1.0)
         window_s, sampling_s = np.maximum([cells.window_ns, cells.sampling_ns], 1) / 1e9
         intervals = np.maximum(window_s / sampling_s, 1.0)
-        part, page_share, is_random = _solved(touched, share, intervals)
+        page_share, is_random = _solved(touched, share, intervals)
         per_s = np.where(is_random, -np.log1p(-np.minimum(page_share, _ALWAYS)), page_share)
         always = page_share >= _ALWAYS
         rate_hz = np.where(always, _ALWAYS_PER_INTERVAL, per_s) / sampling_s
@@ -167,19 +172,15 @@ class _Accesses:
         reached = rate_hz * window_s
         reached = np.where(is_random, -np.expm1(-reached), np.minimum(reached, 1.0))
         wanted = np.minimum(cells.touched * (scale / PAGE_SIZE), pages[:, None])
-        places = _whole_places(wanted, reached, pages, part)
-        return cls(places, rate_hz, is_random)
+        return cls(_whole_places(wanted, reached, pages), rate_hz, is_random)
 
 
-def _solved(
-    touched: Floats, share: Floats, intervals: Floats
-) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+def _solved(touched: Floats, share: Floats, intervals: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     """Find accesses that explain both figures of each region.
 
     *touched* is the share of pages that were accessed in a window of so many sampling *intervals*,
-    and *share* the mean share of intervals with an access. Returns the part of the pages that is
-    accessed, the share of intervals with an access of these pages, and whether they are accessed
-    at random.
+    and *share* the mean share of intervals with an access. Returns the share of intervals with an
+    access of those pages that are accessed at all, and whether they are accessed at random.
     """
     # A page that was touched was accessed in one interval at least.
     share = np.maximum(share, touched / intervals)
@@ -201,10 +202,7 @@ def _solved(
         some * intervals <= _TURN_TOLERANCE * touched,
     ]
     page_share = np.select(choices, [combed_share, whole_share, touched / intervals], in_turn_share)
-    part = np.select(
-        choices, [some / combed_share, np.ones_like(some), np.ones_like(some)], touched
-    )
-    return part, page_share, choices[0] | choices[1]
+    return page_share, choices[0] | choices[1]
 
 
 def _reached(share: Floats, intervals: Floats) -> Floats:
@@ -213,21 +211,19 @@ def _reached(share: Floats, intervals: Floats) -> Floats:
     return reached
 
 
-def _whole_places(wanted: Floats, reached: Floats, pages: Ints, part: Floats) -> Ints:
+def _whole_places(wanted: Floats, reached: Floats, pages: Ints) -> Ints:
     """Round the numbers of places so that each phase touches as many pages as *wanted*.
 
-    *reached* is the share of a region's places that are touched in a window. What a region has too
-    much or too little is made up for by the next. Regions without any touched page stay idle.
+    *reached* is the share of a region's places that are touched in a window. What is too much or
+    too little in a region, by rounding, is made up for in the next.
     """
     places = np.zeros(wanted.shape, np.int64)
     left = np.zeros(wanted.shape[1])
     for region, count in enumerate(pages.tolist()):
-        each = np.maximum(reached[region], 1e-12)
-        needed = np.rint((wanted[region] + left) / each)
-        # Only rounding is carried on: a region's own places are at most one off.
-        needed = np.clip(needed, np.floor(part[region] * count), np.ceil(part[region] * count))
-        places[region] = np.where(wanted[region] > 0, np.minimum(needed, count), 0)
-        left += wanted[region] - places[region] * reached[region]
+        is_accessed = wanted[region] > 0
+        needed = np.rint((wanted[region] + left) / np.maximum(reached[region], 1e-12))
+        places[region] = np.where(is_accessed, np.clip(needed, 0, count), 0)
+        left = np.clip(left + wanted[region] - places[region] * reached[region], -1, 1)
     return places
 
 
