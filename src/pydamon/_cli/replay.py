@@ -24,8 +24,10 @@ _SHARE_OF_MEMORY = 0.9
 """More of the memory that is available is not taken."""
 _CHECK_S = 0.1
 _PROGRESS_S = 1.0
-_SLOW = 0.7
+_SLOW = 0.8
 """Below this share of the accesses, the machine was too slow."""
+_OFTEN_HZ = 400.0
+"""More frequent accesses make no difference to any usual sampling interval."""
 
 
 def _factor(text: str) -> float:
@@ -88,15 +90,16 @@ def replay(args: Args) -> int:
     and in which proportion.
     """
     from pydamon._cli.reports.base import new_file, open_recording
+    from pydamon._data.analysis.where import never_empty
     from pydamon._workloads import from_recording, render
 
     recording = open_recording(args)
     if args.time is not None:
         begin_ns, end_ns = (recording.began_ns + offset_ns for offset_ns in args.time)
-        recording = recording.slice(start_ns=begin_ns, end_ns=end_ns)
+        recording = never_empty(recording.slice(start_ns=begin_ns, end_ns=end_ns), recording)
     workload = from_recording(recording, speed=args.speed, scale=args.scale)
     if args.out:
-        comment = f"# {workload.about} with `pydamon replay`; masim has no access rates\n"
+        comment = f"# {workload.about}, written by `pydamon replay`; masim has no access rates\n"
         new_file(args.out, args.force, (comment + render(workload.config)).encode())
         eprint(f"{_summary(workload)}: {args.out}")
         if args.json:
@@ -195,11 +198,12 @@ def _share_made(workload: Workload, running: Running) -> float:
         if not run.at_ns:
             continue
         passed_s = (run.at_ns[-1] - run.start_ns) / 1e9
-        made += sum(run.touched[-1])
-        wanted += passed_s * sum(
-            math.ceil(sizes[pattern.region] / pattern.step_bytes) * (pattern.rate_hz or 0)
-            for pattern in workload.config.phases[run.number].patterns
-        )
+        patterns = workload.config.phases[run.number].patterns
+        for pattern, touched in zip(patterns, run.touched[-1], strict=True):
+            places = math.ceil(sizes[pattern.region] / pattern.step_bytes)
+            enough = passed_s * places * min(pattern.rate_hz or 0.0, _OFTEN_HZ)
+            wanted += enough
+            made += min(touched, enough)
     return made / wanted if wanted else 1.0
 
 

@@ -30,7 +30,7 @@ _COLUMNS = (
     *("start", "end", "nr_accesses", "max_nr_accesses", "access_share", "age_ns"),
     *("touched_bytes", "unobservable_bytes", "resident_bytes", "unseen_bytes", "repeated_bytes"),
 )
-_LOSS = 0.001
+_LOSS = 0.01
 """Cells, and slots, that differ by less in all are merged."""
 
 

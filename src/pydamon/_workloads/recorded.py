@@ -27,7 +27,7 @@ Ints = NDArray[np.int64]
 
 _MOST_REGIONS = 200
 _MOST_PHASES = 200
-_ALWAYS = 0.95
+_ALWAYS = 0.9
 """Pages that are accessed in this share of sampling intervals are accessed all the time."""
 _ALWAYS_PER_INTERVAL = 5.0
 """Such pages are accessed so often in a sampling interval."""
@@ -129,7 +129,7 @@ def from_recording(
     size = format_size(sum(region.size_bytes for region in regions))
     return Workload(
         "replay",
-        f"{_whose(cells)}: {size}, replayed",
+        f"{_whose(cells)}: {size}",
         Config(regions, phases),
         period_ms=_PERIOD_MS,
         repeat=False,

@@ -10,6 +10,7 @@ phases says that the regions are there and that the first phase starts.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import mmap
@@ -98,6 +99,8 @@ class _Walk:
 def main(description: dict[str, Any], truth_path: str) -> None:
     """Run a workload until its end, or until the parent process exits."""
     parent = os.getppid()
+    # Python's collector would access the description over and over.
+    gc.disable()
     with open(truth_path, "w", buffering=1) as truth:  # noqa: PTH123  (pathlib costs start-up)
         memory = _allocate(description["regions"])
         _write(
