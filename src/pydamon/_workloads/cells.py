@@ -260,7 +260,7 @@ class _Sums:
 
     def cells(self) -> Cells:
         targets = self._numbers.targets
-        slot_ns = np.bincount(self._slot, self._length_ns, self._slots)
+        slot_ns: Floats = np.bincount(self._slot, self._length_ns, self._slots).astype(float)
         resident, touched, heat = (
             sums.reshape(self._slots, -1).T / slot_ns for sums in self._amounts
         )
