@@ -18,7 +18,7 @@ from pydamon._model.snapshot import Target
 from pydamon._model.units import format_size
 from pydamon._workloads.cells import Cells, cells_of
 from pydamon._workloads.masim import Config, Pattern, Phase, Region
-from pydamon._workloads.patterns import Workload
+from pydamon._workloads.workload import Workload
 
 __all__ = ["from_recording"]
 
