@@ -36,6 +36,7 @@ from ._model.errors import (
 )
 from ._model.mappings import Mapping, MappingTable
 from ._model.page_ages import AgeSums, PageAges
+from ._model.passed import PassedBytes
 from ._model.rates import Rate
 from ._model.schemes import (
     AccessPattern,
@@ -97,6 +98,7 @@ __all__ = [
     "Ns",
     "PageAges",
     "PageControl",
+    "PassedBytes",
     "Phase",
     "ProbeError",
     "ProbeUnavailable",
