@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydamon._model.errors import UsageError
 from pydamon._model.runs import Runs
 
-__all__ = ["KINDS", "MEMCG", "PassedBytes", "kinds_from", "memcg_path"]
+__all__ = ["KINDS", "MEMCG", "PassedBytes", "kinds_from", "memcg_path", "sums_by_run"]
 
 KINDS = ("anon", "file", "active", "huge", "young")
 """Kinds of pages, by DAMON's names where it has one; `MEMCG` and a path is another kind."""
@@ -84,14 +84,21 @@ class PassedBytes:
             return sizes
         return np.full(self.size_bytes.shape[1], _UNKNOWN, np.int64)
 
-    def by_run(self, runs: Runs) -> list[dict[str, int]]:
-        """The bytes of each kind in each run of regions, without those that are not known."""
-        sums = [runs.sum(of_kind).tolist() for of_kind in self.size_bytes]
-        return [
-            {kind: size for kind, size in zip(self.kinds, sizes, strict=True) if size >= 0}
-            for sizes in zip(*sums, strict=True)
-        ]
-
     def pick(self, regions: NDArray[np.bool_] | NDArray[np.int64]) -> Self:
-        """The bytes of some regions."""
+        """The bytes of some regions.
+
+        Parameters
+        ----------
+        regions
+            Which regions to keep.
+        """
         return replace(self, size_bytes=self.size_bytes[:, regions])
+
+
+def sums_by_run(passed: PassedBytes, runs: Runs) -> list[dict[str, int]]:
+    """The bytes of each kind in each run of regions, without those that are not known."""
+    sums = [runs.sum(of_kind).tolist() for of_kind in passed.size_bytes]
+    return [
+        {kind: size for kind, size in zip(passed.kinds, sizes, strict=True) if size >= 0}
+        for sizes in zip(*sums, strict=True)
+    ]

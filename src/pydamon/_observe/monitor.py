@@ -164,7 +164,13 @@ class PassedSource(Protocol):
     """Tells how much of each region of a snapshot is of some kinds of pages."""
 
     def added_to(self, snapshot: Snapshot) -> Snapshot:
-        """Return the snapshot with `passed`."""
+        """Return the snapshot with `passed`.
+
+        Parameters
+        ----------
+        snapshot
+            A snapshot of the monitor, as its engine made it.
+        """
         ...
 
     def close(self) -> None:

@@ -26,6 +26,7 @@ from pydamon._data.recording import AnyRecording, Recording, RecordingFile
 from pydamon._model.classify import HOT_RATE, UNKNOWN
 from pydamon._model.display import Displayable
 from pydamon._model.errors import RecordingError, UsageError
+from pydamon._model.passed import sums_by_run
 from pydamon._model.regions import PAGE_SIZE
 from pydamon._model.runs import Runs
 from pydamon._model.snapshot import Snapshot, Target
@@ -354,7 +355,7 @@ def regions_of(snapshot: Snapshot, *, group: bool = True) -> Temperatures:
         runs.sum(snapshot.unseen_bytes),
         runs.sum(snapshot.access_share_error * snapshot.size) / size,
         np.full(len(runs), snapshot.sampling_ns),
-        np.array(snapshot.passed.by_run(runs) if snapshot.passed else [{}] * len(runs), object),
+        np.array(sums_by_run(snapshot.passed, runs) if snapshot.passed else [{}] * len(runs)),
     )
     order = np.lexsort((start, -size, -heat))
     return Temperatures(
