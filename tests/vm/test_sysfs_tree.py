@@ -132,7 +132,7 @@ def rich_schemes() -> list[Scheme]:
     has_ops = numbers(RELEASE) >= (6, 15)
     filters = (Filter("addr", start=0x1000, end=0x2000), *([Filter("anon")] if has_ops else []))
     quota = Quota(time="10ms", bytes="1M", goals=goals)
-    schemes = [Scheme("stat", quota=quota, filters=filters)]
+    schemes = [scheme_of_stat(), Scheme("stat", quota=quota, filters=filters)]
     if numbers(RELEASE) >= (6, 17):
         destination = Destination(node=0, weight=1)
         schemes.append(Scheme("migrate_cold", target_node=0, destinations=(destination,)))
