@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
 
 import numpy as np
 
@@ -88,9 +89,12 @@ class EpochPacer(Pacer):
             adjusting_ns = self._adjusting_ns / (budget * _ADJUSTING)
             for_sampling = budget * (1 - UPDATING - _ADJUSTING)
             all_ns = (self._tick_ns + self._clear_ns) / for_sampling
-            fixed_ns = int(self._tick_ns / for_sampling)
-            long_ns = min(longest_ns, max(long_ns, fixed_ns))
-            self.epoch_ns = int(min(long_ns, max(shortest_ns, all_ns)))
+            if not self._aggregation_is_named:
+                # The first windows are short, and what they cost is not what later ones do.
+                of_window_ns = int(growth * self.effective.aggregation_ns / _EPOCHS)
+                longest_ns = min(longest_ns, of_window_ns)
+            long_ns = max(long_ns, min(longest_ns, int(self._tick_ns / for_sampling)))
+            self.epoch_ns = ceil(min(long_ns, max(shortest_ns, all_ns)))
             left_ns = max(for_sampling * self.epoch_ns - self._tick_ns, self._tick_ns / 4)
             affordable = left_ns / max(1.0, self._clear_ns)
             self.share = min(1.0, max(_MIN_SHARE, affordable))

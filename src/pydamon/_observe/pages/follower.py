@@ -74,11 +74,13 @@ class PageFollower:
         """Whether the looks so far are paid for."""
         return now_ns >= self._paid_ns
 
-    def look(self, processes: Sequence[Process], ranges: Sequence[Ranges]) -> None:
+    def look(
+        self, processes: Sequence[Process], ranges: Sequence[Ranges], spare_share: float = 0.0
+    ) -> None:
         """Look at all pages that are followed, of the memory that each target has now.
 
-        The next look waits until this one is paid for. Pages that are accessed all the time are not
-        cleared: that is most of the work, and tells little.
+        The next look waits until this one is paid for, also by what others leave of one CPU. Pages
+        that are accessed all the time are not cleared: that is most of the work, and tells little.
         """
         clock = self._session.clock
         begin_ns = clock.cpu_ns()
@@ -87,7 +89,7 @@ class PageFollower:
         self._note(stretches, self._read_and_clear(stretches, self._pages.busy))
         cost_ns = self._learned(clock.cpu_ns() - begin_ns)
         least_ns = _LONGEST_REST_NS if self._memory_is_short(clock.now_ns()) else _LEAST_REST_NS
-        rest_ns = int(max(least_ns, cost_ns / self._share))
+        rest_ns = int(max(least_ns, cost_ns / (self._share + spare_share)))
         self._paid_ns = max(clock.now_ns(), self._paid_ns) + rest_ns
 
     def begin_survey(

@@ -175,8 +175,9 @@ class SurveyingCollector(SampleCollector):
 
     def _look_if_due(self, survey: CpuMeter, early_ns: int = 0) -> None:
         if self._follower.is_due(self._session.clock.now_ns() + early_ns):
+            memory, spare = self._memory, self._surveyor.spare_share
             with survey:
-                self._follower.look(self._memory.processes, self._memory.in_memory)
+                self._follower.look(memory.processes, memory.in_memory, spare)
 
     def _sampled_around(
         self,

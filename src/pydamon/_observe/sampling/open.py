@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SamplingEngine", "simulate"]
 
-_FOR_SURVEYS, _FOR_PAGES = 0.22, 0.18
+_FOR_SURVEYS, _FOR_PAGES = 0.2, 0.22
 """The shares of the CPU budget for exact surveys, and for the ages of pages."""
 _DEFAULT_BUDGET = 0.01
 _SHORTEST_NS = 100_000

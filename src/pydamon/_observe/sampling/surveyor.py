@@ -61,6 +61,11 @@ class Surveyor:
         aggregation_ns = self._pacer.effective.aggregation_ns
         return self._schedule.survey_is_due(self._clock.now_ns(), aggregation_ns)
 
+    @property
+    def spare_share(self) -> float:
+        """The share of one CPU that surveys leave to other exact looks now."""
+        return self._schedule.spare_share(self._clock.now_ns())
+
     def survey(
         self, table: RegionTable, clear_pages: ClearPages, looks_ns: Sequence[int] = ()
     ) -> RegionTable:

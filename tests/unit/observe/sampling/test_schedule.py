@@ -29,10 +29,13 @@ def test_the_first_survey_is_due_at_once() -> None:
     assert SurveySchedule(0.0035).survey_is_due(0, 100 * MS)
 
 
-def test_the_next_one_waits_until_the_last_is_paid_for() -> None:
+def test_the_next_one_waits_until_the_last_is_paid_for_twice() -> None:
+    """Meanwhile, other exact looks get what surveys leave."""
     schedule, now_ns = settled(share=0.0035, cpu_ns=7 * MS)
-    assert not schedule.survey_is_due(now_ns + 1999 * MS, 100 * MS)
-    assert schedule.survey_is_due(now_ns + 2000 * MS, 100 * MS)
+    assert not schedule.survey_is_due(now_ns + 3999 * MS, 100 * MS)
+    assert schedule.survey_is_due(now_ns + 4000 * MS, 100 * MS)
+    assert schedule.spare_share(now_ns + 1999 * MS) == 0
+    assert schedule.spare_share(now_ns + 2000 * MS) == 0.0035
 
 
 def test_a_third_is_enough_where_samples_contradict_it() -> None:
@@ -68,8 +71,8 @@ def test_glances_delay_surveys_and_each_other() -> None:
     schedule.glance_taken(now_ns, 7 * MS)
     assert not schedule.glance_is_due(now_ns + 600 * MS)
     assert schedule.glance_is_due(now_ns + 700 * MS)
-    assert not schedule.survey_is_due(now_ns + 3900 * MS, 100 * MS)
-    assert schedule.survey_is_due(now_ns + 4000 * MS, 100 * MS)
+    assert not schedule.survey_is_due(now_ns + 5900 * MS, 100 * MS)
+    assert schedule.survey_is_due(now_ns + 6000 * MS, 100 * MS)
 
 
 @given(

@@ -19,7 +19,7 @@
 /* When to look, and when that was. */
 struct pace {
 	u64 due;		/* the next look; NEVER while there is none */
-	u64 armed_ns;		/* when the epoch began */
+	u64 armed_ns;		/* when the epoch began: user space says when it cleared */
 	u64 after_ns[MAX_LOOKS]; /* when to look, after that */
 	u64 looked_ns[MAX_LOOKS]; /* when it was looked */
 	u64 busy_ns;		/* time in interrupts so far */
@@ -366,7 +366,6 @@ SEC("syscall") int arm(void *ctx)
 	p->look = 0;
 	p->epoch++;
 	FOR_EACH(p->n_armed, MAX_ARMED, arm_block, &l);
-	p->armed_ns = bpf_ktime_get_ns();
 	p->due = p->n_looks ? p->armed_ns + p->after_ns[0] : NEVER;
 	return 0;
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -158,10 +159,13 @@ class SurvivalSampler(Epochs):
         control.first, control.count, control.n_ranges = 0, self._count, 0
         self._pace.n_looks = len(self._after_ns) if self.paced_by_kernel else 0
         self._choose.run()
-        if control.n_ranges:
-            if self._host.witness is not None:
-                self._tell(self._host.witness, control.n_ranges)
-            self._give_up(self._host.clear_listed())
+        if control.n_ranges and self._host.witness is not None:
+            self._tell(self._host.witness, control.n_ranges)
+        # Accesses count from the clear on, however long this process then waits for a CPU.
+        begin_ns = time.monotonic_ns()
+        refused = self._host.clear_listed() if control.n_ranges else []
+        self._pace.armed_ns = (begin_ns + time.monotonic_ns()) // 2
+        self._give_up(refused)
         control.n_ranges = 0
         self._arm.run()
         if control.n_ranges:
