@@ -196,13 +196,6 @@ monitoring_options = options(
         help="tune the intervals until 4 % of the samples see an access, as DAMON does",
     ),
     option(
-        "--passed",
-        default="",
-        metavar="KIND,...",
-        help="tell how much of each region is of these kinds of pages: anon, file, active, huge, "
-        "young, memcg:PATH",
-    ),
-    option(
         "--range",
         "ranges",
         multiple=True,

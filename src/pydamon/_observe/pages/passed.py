@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -29,7 +30,9 @@ from pydamon._observe.targets.members import cgroup_directory
 __all__ = ["Looks", "PassedLooks", "looks_at_pages"]
 
 _FLAGS, _OWNERS = Path("/proc/kpageflags"), Path("/proc/kpagecgroup")
-_CHUNK_BYTES = 1 << 29
+_PIECE_BYTES = 1 << 27
+_PATIENCE_NS = 20 * 10**6
+"""CPU time after which a look waits for the next snapshot."""
 _BY_CATEGORY = {"anon": (PRESENT, FILE), "file": (PRESENT | FILE, 0), "huge": (HUGE_MAPPING, 0)}
 """Kinds that a scan of page tables tells: the categories of their pages, and those of others."""
 _OF_FRAMES: dict[str, Callable[[NDArray[np.uint64]], NDArray[np.bool_]]] = {
@@ -49,7 +52,8 @@ class PassedLooks(Closing):
 
     *looks* finds the pages of one target in ranges, by its pid; `None` where nobody may look. The
     pages are those of a look that is at most an update interval old, or older where looks cost more
-    than *share* of a CPU (`None`: any cost).
+    than *share* of a CPU (`None`: any cost). A look at much memory goes on from snapshot to
+    snapshot, so that no snapshot is late.
     """
 
     def __init__(
@@ -59,17 +63,23 @@ class PassedLooks(Closing):
         self._looks = looks
         self._update_ns = update_ns
         self._share = share
-        self._due_ns = 0
+        self._due_ns = self._spent_ns = 0
+        self._pieces: deque[tuple[int, Ranges]] = deque()
+        self._next: dict[int, dict[str, list[Ranges]]] = {}
+        """What the look that goes on has told so far."""
         self._by_target: dict[int, KindRanges] = {}
 
     def added_to(self, snapshot: Snapshot) -> Snapshot:
         """The snapshot with the bytes of each kind; what that cost is part of its cost."""
         begin_ns, now_ns = time.thread_time_ns(), time.monotonic_ns()
-        if now_ns >= self._due_ns:
-            self._by_target = self._look(snapshot)
-            spent_ns = time.thread_time_ns() - begin_ns
-            rest_ns = int(spent_ns / self._share) if self._share else 0
-            self._due_ns = now_ns + max(self._update_ns, rest_ns)
+        if not self._pieces and now_ns >= self._due_ns:
+            self._begin(snapshot)
+        if self._pieces:
+            self._go_on(begin_ns)
+            self._spent_ns += time.thread_time_ns() - begin_ns
+            if not self._pieces:
+                rest_ns = int(self._spent_ns / self._share) if self._share else 0
+                self._due_ns = now_ns + max(self._update_ns, rest_ns)
         passed = self._passed(snapshot)
         spent_ns = time.thread_time_ns() - begin_ns
         cost = replace(snapshot.cost, cpu_ns=snapshot.cost.cpu_ns + spent_ns)
@@ -79,15 +89,30 @@ class PassedLooks(Closing):
         """Close the files."""
         self._looks.close()
 
-    def _look(self, snapshot: Snapshot) -> dict[int, KindRanges]:
-        by_target: dict[int, KindRanges] = {}
+    def _begin(self, snapshot: Snapshot) -> None:
+        """Begin a look at all regions of a snapshot."""
+        self._next, self._spent_ns = {}, 0
         for index, target in enumerate(snapshot.targets):
             rows = snapshot.target == index
             ranges = join(np.stack([snapshot.start[rows], snapshot.end[rows]], axis=1))
-            of_target = self._looks.find(target.pid, ranges)
-            if of_target is not None:
-                by_target[target.pid] = of_target
-        return by_target
+            self._pieces += ((target.pid, piece) for piece in _pieces(ranges))
+
+    def _go_on(self, begin_ns: int) -> None:
+        """Look at more pieces, but not for long; the last one makes the look count."""
+        while self._pieces:
+            pid, ranges = self._pieces.popleft()
+            of_piece = self._looks.find(pid, ranges)
+            if of_piece is not None:
+                of_target = self._next.setdefault(pid, {kind: [EMPTY] for kind in self._kinds})
+                for kind, of_kind in of_piece.items():
+                    of_target[kind].append(of_kind)
+            if time.thread_time_ns() - begin_ns > _PATIENCE_NS:
+                break
+        if not self._pieces:
+            self._by_target = {
+                pid: {kind: join(np.concatenate(parts)) for kind, parts in of_target.items()}
+                for pid, of_target in self._next.items()
+            }
 
     def _passed(self, snapshot: Snapshot) -> PassedBytes:
         passed = PassedBytes.unknown(self._kinds, len(snapshot))
@@ -247,10 +272,17 @@ def _with_categories(runs: PageRuns, categories: int, others: int) -> Ranges:
 def _chunks(ranges: Ranges) -> list[tuple[int, int]]:
     """The ranges in pieces of bounded size."""
     return [
-        (at, min(at + _CHUNK_BYTES, end))
+        (at, min(at + _PIECE_BYTES, end))
         for start, end in ranges.tolist()
-        for at in range(start, end, _CHUNK_BYTES)
+        for at in range(start, end, _PIECE_BYTES)
     ]
+
+
+def _pieces(ranges: Ranges) -> list[Ranges]:
+    """The ranges in groups of about the same, bounded size."""
+    chunks = np.array(_chunks(ranges), np.int64).reshape(-1, 2)
+    group = (np.cumsum(chunks[:, 1] - chunks[:, 0]) - 1) // _PIECE_BYTES
+    return np.split(chunks, np.flatnonzero(np.diff(group)) + 1) if len(chunks) else []
 
 
 def _ranges(start: int, chosen: NDArray[np.bool_]) -> Ranges:

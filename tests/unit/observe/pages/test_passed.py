@@ -143,6 +143,22 @@ class OneLook(Looks):
         pass
 
 
+def test_a_look_at_much_memory_goes_on_from_snapshot_to_snapshot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(passed_module, "_PATIENCE_NS", 0)
+    monkeypatch.setattr(passed_module, "_PIECE_BYTES", 1 << 19)
+    look = OneLook()
+    looks = PassedLooks(("anon",), look, 3600 * 10**9, None)
+    told = [looks.added_to(snapshot()).passed for _ in range(8)]
+    known = [passed is not None and bool((passed.of("anon") >= 0).any()) for passed in told]
+    # Six pieces: four of the first target, two of the second.
+    assert known == [False] * 5 + [True] * 3
+    assert len(look.asked) == 6
+    assert told[-1] is not None
+    assert told[-1].of("anon").tolist() == [1 << 19, 1 << 19, -1]
+
+
 def snapshot() -> Snapshot:
     start = np.array([0, 1 << 20, 0], np.int64)
     zeros = np.zeros(3, np.int64)
