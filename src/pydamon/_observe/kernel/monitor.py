@@ -187,9 +187,10 @@ class KernelMonitor(Monitor):
             footprints=targets.footprints,
             age_ns=aggregation.age[known] * attrs.aggregation_ns,
         )
-        if aggregation.probe_hits is not None:
+        probes = self._driver.probes
+        if aggregation.probe_hits is not None and can_probe(probes, samples):
             hits = aggregation.probe_hits[known]
-            passed = passed_by_probes(self._driver.probes, hits, samples, end - start)
+            passed = passed_by_probes(probes, hits, samples, end - start)
             snapshot = replace(snapshot, passed=passed)
         self._pacer.observe(samples, kernel_ns, cpu_ns, 0)
         self._follow_pace()
