@@ -110,7 +110,7 @@ def test_kinds_of_physical_memory() -> None:
 @pytest.mark.usefixtures("program")
 def test_file_pages_of_physical_memory() -> None:
     with kernel(PhysicalMemory(), "file,active,huge") as mon:
-        *_, last = mon.run("3s")
+        *_, last = mon.run("15s")  # a look takes several snapshots of an emulated CPU
     assert total(last, "file") > 16 * MIB
 
 

@@ -46,6 +46,8 @@ class FrameFile(Closing):
         """The word of each of *frames*, in any order."""
         if not len(frames):
             return np.zeros(0, np.uint64)
+        if (np.diff(frames) == 1).all():
+            return self.span(int(frames[0]), len(frames))
         ordered, place = np.unique(frames, return_inverse=True)
         breaks = np.flatnonzero(np.diff(ordered) > _GAP) + 1
         bounds = [0, *breaks.tolist(), len(ordered)]

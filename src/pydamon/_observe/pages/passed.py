@@ -31,8 +31,8 @@ __all__ = ["Looks", "PassedLooks", "looks_at_pages"]
 
 _FLAGS, _OWNERS = Path("/proc/kpageflags"), Path("/proc/kpagecgroup")
 _PIECE_BYTES = 1 << 27
-_PATIENCE_NS = 20 * 10**6
-"""CPU time after which a look waits for the next snapshot."""
+_PATIENCE_NS, _PATIENCE_SHARE = 20 * 10**6, 0.1
+"""CPU time after which a look waits for the next snapshot; the share is of the window."""
 _BY_CATEGORY = {"anon": (PRESENT, FILE), "file": (PRESENT | FILE, 0), "huge": (HUGE_MAPPING, 0)}
 """Kinds that a scan of page tables tells: the categories of their pages, and those of others."""
 _OF_FRAMES: dict[str, Callable[[NDArray[np.uint64]], NDArray[np.bool_]]] = {
@@ -75,7 +75,8 @@ class PassedLooks(Closing):
         if not self._pieces and now_ns >= self._due_ns:
             self._begin(snapshot)
         if self._pieces:
-            self._go_on(begin_ns)
+            patience_ns = max(_PATIENCE_NS, int(_PATIENCE_SHARE * snapshot.window_ns))
+            self._go_on(begin_ns + patience_ns)
             self._spent_ns += time.thread_time_ns() - begin_ns
             if not self._pieces:
                 rest_ns = int(self._spent_ns / self._share) if self._share else 0
@@ -97,8 +98,8 @@ class PassedLooks(Closing):
             ranges = join(np.stack([snapshot.start[rows], snapshot.end[rows]], axis=1))
             self._pieces += ((target.pid, piece) for piece in _pieces(ranges))
 
-    def _go_on(self, begin_ns: int) -> None:
-        """Look at more pieces, but not for long; the last one makes the look count."""
+    def _go_on(self, until_ns: int) -> None:
+        """Look at more pieces, until a CPU time; the last one makes the look count."""
         while self._pieces:
             pid, ranges = self._pieces.popleft()
             of_piece = self._looks.find(pid, ranges)
@@ -106,7 +107,7 @@ class PassedLooks(Closing):
                 of_target = self._next.setdefault(pid, {kind: [EMPTY] for kind in self._kinds})
                 for kind, of_kind in of_piece.items():
                     of_target[kind].append(of_kind)
-            if time.thread_time_ns() - begin_ns > _PATIENCE_NS:
+            if time.thread_time_ns() > until_ns:
                 break
         if not self._pieces:
             self._by_target = {
