@@ -38,8 +38,11 @@ __all__ = ["apply", "lru_sort", "reclaim", "stat", "status", "thp", "tier"]  # n
     usage="[OPTIONS] FILE [PID... | -- COMMAND... | --cgroup NAME | --user NAME]",
     starts_program=True,
 )
-@argument("file", type=click.Path(path_type=Path), metavar="FILE", help="schemes, in TOML or JSON")
+@argument(
+    "file", type=click.Path(path_type=Path), metavar="FILE", help="schemes, in TOML, JSON or YAML"
+)
 @argument("pids", nargs=-1, type=int, metavar="[PID]...", help="processes")
+@option("--check", is_flag=True, help="read FILE, show what it says, and end")
 @service_options
 def apply(args: Args) -> int:
     """Apply the schemes of a file to the memory of processes.
@@ -47,15 +50,36 @@ def apply(args: Args) -> int:
     pydamon apply schemes.toml 1234
     pydamon apply --dry-run damo.json -- ./my-program
     pydamon apply service.toml
+    pydamon apply --check damo.yaml
 
-    FILE is TOML with tables [[schemes]] or a [policy], or JSON in damo's format. TOML may also have
-    tables [target] and [monitoring]; options of the command line override them. SIGHUP makes
+    FILE is TOML with tables [[schemes]] or a [policy], or JSON or YAML of damo's. TOML may also
+    have tables [target] and [monitoring]; options of the command line override them. SIGHUP makes
     pydamon read FILE again. The exit code is that of the command if it ended by itself, and 0 if
     pydamon ended it.
     """
     from pydamon._cli.service import run_service
 
+    if args.check:
+        return _check(args)
     return run_service(args, lambda: _load_schemes(args))
+
+
+def _check(args: Args) -> int:
+    """Show what a file says: it must be sound, but needs to name no targets."""
+    from pydamon._act.policies import POLICIES, TargetSelection, load_config, names_targets
+    from pydamon._cli.service import target_from, with_given
+    from pydamon._cli.streams import show_wrapped
+    from pydamon._show.results.config import ConfigView
+
+    if args.json:
+        raise UsageError("--check has no JSON: its exit code says whether the file is sound")
+    target = target_from(args)
+    is_named = target is not None or names_targets(args.file)
+    if not is_named:
+        target = TargetSelection(command=["any"])  # a configuration has targets
+    config = with_given(load_config(args.file, POLICIES, target=target), args)
+    show_wrapped(ConfigView(str(args.file), config, config.target if is_named else None))
+    return 0
 
 
 def _load_schemes(args: Args) -> Config:

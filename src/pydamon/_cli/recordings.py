@@ -14,6 +14,7 @@ from pydamon._cli.command import (
     command,
     duration,
     option,
+    show_warnings,
 )
 from pydamon._cli.options import TEXT_FORMATS, source_argument, target_options
 
@@ -56,6 +57,21 @@ def convert(args: Args) -> int:
     metavar="START-END",
     help="only these addresses (hexadecimal)",
 )
+@option(
+    "--skip",
+    "skipped",
+    type=click.IntRange(0, 10**9),
+    default=0,
+    metavar="N",
+    help="leave out the first N snapshots, in which regions are still being found",
+)
+@option(
+    "--aggr",
+    "aggr_ns",
+    type=duration,
+    metavar="D",
+    help="take snapshots together that lie within this time, as in 1s",
+)
 @option("--pid", "pids", type=int, multiple=True, help="only this process; repeatable")
 @option("--host", "hosts", multiple=True, metavar="HOST", help="only this host; repeatable")
 def slice_(args: Args) -> int:
@@ -63,10 +79,14 @@ def slice_(args: Args) -> int:
 
     pydamon slice --from 10s --to 1min pydamon.damon minute.damon
     pydamon slice --pid 1234 --addresses 7f0000000000-800000000000 pydamon.damon part.parquet
+    pydamon slice --skip 20 --aggr 1s damon.data seconds.data
 
-    Snapshots and regions that overlap the selected part are kept whole.
+    Snapshots and regions that overlap the selected part are kept whole. --aggr makes snapshots
+    longer: rates become means over their time, memory counts as touched where any of them touched
+    it, ages are those of the last, and ages of pages are dropped.
     """
     from pydamon._cli.streams import open_source, rewrite
+    from pydamon._data.analysis import aggregate, skip
     from pydamon._data.analysis.where import never_empty
 
     file = open_source(args.source)
@@ -78,7 +98,13 @@ def slice_(args: Args) -> int:
         pids=list(args.pids) or None,
         hosts=list(args.hosts) or None,
     )
-    return rewrite(never_empty(part, file), args)
+    if args.skipped:
+        part = skip(part, args.skipped)
+    part = never_empty(part, file)
+    if args.aggr_ns is not None:
+        show_warnings()
+        part = aggregate(part, args.aggr_ns)
+    return rewrite(part, args)
 
 
 @command("merge")

@@ -40,7 +40,7 @@ _STEEPNESS = 100.0
 """Of the scale of `Levels`: linear up to a hundredth of the samples, logarithmic above."""
 _DEVIATIONS = 2.0
 """Rates that differ by so many standard deviations differ by more than chance."""
-_SURE_EPOCHS = 4
+_SURE_EPOCHS = 10
 """Rates from so many epochs are sure enough to keep what exact looks cannot tell apart."""
 _LEVELS = 16
 """Neighbours merge where their levels differ by at most this part of the largest."""

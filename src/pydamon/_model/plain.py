@@ -1,4 +1,4 @@
-"""Read the TOML and JSON files that people write: bounded, and each value with its place.
+"""Read the TOML, JSON and YAML files that people write: bounded, and each value with its place.
 
 Schemes, policies and configurations are all read here, so that all errors look alike: one line
 that names the file and the place in it.
@@ -14,6 +14,7 @@ from itertools import accumulate
 from typing import Any, TypeVar
 
 from pydamon._model.errors import UsageError
+from pydamon._model.yaml_text import is_yaml, parse_yaml
 
 __all__ = ["MAX_FILE_BYTES", "Node", "near", "parse", "shown"]
 
@@ -69,12 +70,15 @@ class _Object(dict[str, Any]):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A value of a file, and its place there, such as `schemes[0].quota`."""
+    """A value of a file, and its place there, such as `schemes[0].quota`.
+
+    `syntax` is `"TOML"`, or `"JSON"` or `"YAML"` as damo writes them.
+    """
 
     value: Any
     file: str
     place: str = ""
-    is_json: bool = False
+    syntax: str = "TOML"
 
     def error(self, text: str, hint: str = "") -> UsageError:
         """An error about the value, which begins with its place."""
@@ -94,7 +98,7 @@ class Node:
         *needed* key that is missing.
         """
         if not isinstance(self.value, dict):
-            noun = "an object" if self.is_json else "a table of settings"
+            noun = "a table of settings" if self.syntax == "TOML" else "an object"
             raise self.error(f"not {noun}: {shown(self.value)}")
         for key in self.value:
             if key not in known and key not in passed:
@@ -124,10 +128,10 @@ class Node:
 
 
 def parse(data: bytes, file: str) -> Node:
-    """Parse a file of TOML or JSON; a list without a name is a list of schemes.
+    """Parse a file of TOML, JSON or YAML; a list without a name is a list of schemes.
 
-    A file is JSON if its name or its text says so. Raises `UsageError` for a file that is too
-    large, too deep, or not UTF-8, for syntax errors, and for numbers that are not finite.
+    A file is JSON or YAML if its name or its text says so. Raises `UsageError` for a file that is
+    too large, too deep, or not UTF-8, for syntax errors, and for numbers that are not finite.
     """
     if len(data) > MAX_FILE_BYTES:
         raise UsageError(f"{file} is too large: such a file has at most {MAX_FILE_BYTES:,} bytes")
@@ -138,12 +142,19 @@ def parse(data: bytes, file: str) -> Node:
         raise UsageError(
             f"{file} is not UTF-8: byte {error.start:,} does not fit", hint="save it as UTF-8"
         ) from None
-    is_json = file.endswith(".json") or _JSON_START.match(text) is not None
-    _check_shape(file, text, is_json=is_json)
-    value = _parsed(file, text, is_json=is_json)
-    root = Node(value, file, "schemes" if isinstance(value, list) else "", is_json)
+    syntax = _syntax(file, text)
+    if syntax != "YAML":
+        _check_shape(file, text, is_json=syntax == "JSON")
+    value = _parsed(file, text, syntax)
+    root = Node(value, file, "schemes" if isinstance(value, list) else "", syntax)
     _check(root)
     return root
+
+
+def _syntax(file: str, text: str) -> str:
+    if file.endswith(".json") or _JSON_START.match(text):
+        return "JSON"
+    return "YAML" if is_yaml(file, text) else "TOML"
 
 
 def _check_shape(file: str, text: str, *, is_json: bool) -> None:
@@ -162,12 +173,14 @@ def _check_shape(file: str, text: str, *, is_json: bool) -> None:
         raise _too_many(file)
 
 
-def _parsed(file: str, text: str, *, is_json: bool) -> Any:
+def _parsed(file: str, text: str, syntax: str) -> Any:
+    if syntax == "YAML":
+        return parse_yaml(file, text, _object)
     import json  # noqa: PLC0415  (units need this module, and no file)
     import tomllib  # noqa: PLC0415
 
     try:
-        if is_json:
+        if syntax == "JSON":
             return json.loads(text, object_pairs_hook=_object, parse_int=_integer)
         return tomllib.loads(text)
     except json.JSONDecodeError as error:
@@ -176,7 +189,7 @@ def _parsed(file: str, text: str, *, is_json: bool) -> Any:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{file} is not TOML: {error}") from None
     except (ValueError, RecursionError) as error:  # a number of thousands of digits
-        raise UsageError(f"{file} is not {'JSON' if is_json else 'TOML'}: {error}") from None
+        raise UsageError(f"{file} is not {syntax}: {error}") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> _Object:

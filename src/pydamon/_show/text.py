@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -28,6 +29,7 @@ __all__ = [
     "duration",
     "frequency",
     "heatmap_title",
+    "labelled_ticks",
     "mapping_label",
     "needs_headline",
     "per_second",
@@ -104,6 +106,34 @@ def time_ticks(duration_ns: float, most: int) -> list[float]:
     return [i * step_ns for i in range(most + 1) if i * step_ns < duration_ns]
 
 
+_EARLIEST_NS = 10**17
+"""Earlier times, in 1973, are of a clock that counts from the start of the machine."""
+
+
+def labelled_ticks(
+    edges_ns: NDArray[np.int64], most: int, absolute: bool = False
+) -> list[tuple[float, str]]:
+    """How far ticks are behind the first of some edges, in ns, and their labels.
+
+    Labels count from the first edge, or are the local time of day if they are *absolute*. Times of
+    a clock that counts from the start of the machine count from there.
+    """
+    begin_ns, duration_ns = int(edges_ns[0]), float(edges_ns[-1] - edges_ns[0])
+    if not absolute:
+        return [(tick_ns, duration(tick_ns)) for tick_ns in time_ticks(duration_ns, most)]
+    step_ns = max(1, round(_round_up(duration_ns / most)))
+    ticks_ns = range(-begin_ns % step_ns, max(1, int(duration_ns)), step_ns)
+    return [(tick_ns, _clock(begin_ns + tick_ns, step_ns)) for tick_ns in ticks_ns]
+
+
+def _clock(time_ns: int, step_ns: int) -> str:
+    """The time of day, with milliseconds where ticks are closer than a second."""
+    if time_ns < _EARLIEST_NS:
+        return f"{time_ns / 1e9:.{0 if step_ns >= 1e9 else 3}f} s"
+    clock = datetime.fromtimestamp(time_ns // 10**9).strftime("%H:%M:%S")
+    return clock if step_ns >= 1e9 else f"{clock}.{time_ns // 10**6 % 1000:03}"
+
+
 def _round_up(duration_ns: float) -> float:
     """The next longer duration whose multiples are round numbers."""
     for unit in (60e9, 3600e9):
@@ -147,12 +177,17 @@ def target_cell(target: Target) -> str:
     return " ".join(part for part in parts if part)
 
 
-def heatmap_title(heatmap: HeatMap) -> str:
-    """The target of a heat map, how much of it is drawn, and for how long."""
+def heatmap_title(heatmap: HeatMap, absolute: bool = False) -> str:
+    """The target of a heat map, how much is drawn, for how long, and if *absolute* since when."""
     total = heatmap.axis.length + heatmap.left_out_bytes
     duration_ns = float(heatmap.time_edges[-1] - heatmap.time_edges[0])
     drawn = f"{size(heatmap.axis.length)} of {size(total)}"
-    return f"{target_label(heatmap.target)}: {drawn} over {duration(duration_ns)}"
+    title = f"{target_label(heatmap.target)}: {drawn} over {duration(duration_ns)}"
+    begin_ns = int(heatmap.time_edges[0])
+    if not absolute or begin_ns < _EARLIEST_NS:
+        return title
+    began = datetime.fromtimestamp(begin_ns // 10**9).astimezone()
+    return f"{title} from {began:%Y-%m-%d %H:%M:%S %Z}"
 
 
 def needs_headline(

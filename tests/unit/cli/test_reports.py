@@ -58,6 +58,9 @@ def test_summary(report_path: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert document["bytes"]["hot"] == pytest.approx(2 * MIB)
     assert document["mappings"][0]["mapping"] == "[heap]"
     assert document["recording"]["probe"] == "trace"
+    # Two regions of one process and one of another, in every snapshot.
+    assert "3 in the median, 3 to 3 in a snapshot" in text
+    assert document["regions"] == dict.fromkeys(("0", "25", "50", "75", "90", "100"), 3)
 
 
 def test_access(report_path: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,7 +32,7 @@ from pydamon._model.schemes.fields import (
 )
 from pydamon._observe.options import MonitorOptions, check_budget
 
-__all__ = ["POLICIES", "Config", "Monitoring", "TargetSelection", "load_config"]
+__all__ = ["POLICIES", "Config", "Monitoring", "TargetSelection", "load_config", "names_targets"]
 
 _PID_LIMIT = 1 << 31
 """The first number that does not fit into a pid_t."""
@@ -225,7 +225,7 @@ def load_config(
     path
         TOML with tables ``[target]`` and ``[monitoring]``, and either a ``[policy]`` (its `name`
         and its parameters) or ``[[schemes]]``; `name` is the service's (default: the policy's, or
-        the file's). Or damo's JSON, as `read_damo_schemes` reads it, with its intervals and
+        the file's). Or damo's JSON or YAML, as `read_damo_schemes` reads it, with its intervals and
         processes.
     policies
         The policies by name, usually `POLICIES`.
@@ -243,7 +243,7 @@ def load_config(
         For what is wrong; the message begins with the place.
     """
     root = load(path)
-    if root.is_json:
+    if root.syntax != "TOML":
         return _of_damo(root, target)
     tables = root.table(("name", "target", "monitoring", "policy", "schemes"))
     if ("policy" in tables) == ("schemes" in tables):
@@ -267,6 +267,14 @@ def load_config(
         policy=policy,
         schemes=schemes,
     )
+
+
+def names_targets(path: str | Path) -> bool:
+    """Whether a configuration file names the processes that it is for; raises as `load_config`."""
+    root = load(path)
+    if root.syntax != "TOML":
+        return bool(read_damo(root).pids)
+    return "target" in root.value
 
 
 def _policy(node: Node, policies: dict[str, type[Policy]]) -> Policy:

@@ -1,4 +1,4 @@
-"""Schemes in files: TOML as people write it, and damo's JSON.
+"""Schemes in files: TOML as people write it, and damo's JSON and YAML.
 
 The names stand in `__init__.pyi`, and are imported when they are used: help needs no parser.
 """

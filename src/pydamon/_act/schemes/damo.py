@@ -1,4 +1,4 @@
-"""damo's JSON: schemes that were written for the kernel's user tool, or by it.
+"""damo's JSON and YAML: schemes that were written for the kernel's user tool, or by it.
 
 All shapes of damo are read: kdamonds, one kdamond (`contexts`), one context (`schemes`), a list of
 schemes, and a single scheme. Each key has damo's meaning, or is refused by name. Keys under which
@@ -44,7 +44,7 @@ class DamoConfig:
 
 
 def read_damo_schemes(path: str | Path) -> list[Scheme]:
-    """Read the schemes of a file of damo's (JSON), in any of its shapes.
+    """Read the schemes of a file of damo's (JSON or YAML), in any of its shapes.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +16,7 @@ from pydamon._model.errors import UsageError
 if TYPE_CHECKING:
     from pydamon._data import analysis
     from pydamon._data.recording import RecordingFile
+    from pydamon._show.results.region_format import RegionFormat
 
 __all__ = ["access"]
 
@@ -25,6 +27,12 @@ def _keys(text: str) -> tuple[str, ...]:
         if key.removeprefix("-") not in SORT_KEYS:
             raise UsageError(f"cannot sort by {key!r}: one of {', '.join(SORT_KEYS)}")
     return keys
+
+
+def _format(text: str) -> RegionFormat:
+    from pydamon._show.results.region_format import parse_region_format
+
+    return parse_region_format(text)
 
 
 @report_command("access")
@@ -50,19 +58,31 @@ def _keys(text: str) -> tuple[str, ...]:
 )
 @option("--limit", type=click.IntRange(1, 10**9), metavar="N", help="show only the first N regions")
 @option("--single", is_flag=True, help="do not merge similar neighbours")
+@option(
+    "--format",
+    "line_format",
+    type=Parsed(_format),
+    metavar="TEXT",
+    help="print a line for each region: '{start} {size} {hz} {age}', or with units and widths "
+    "'{size:MiB>9} {age:s}'",
+)
 def access(args: Args) -> int:
     """List regions from hot to cold: address, size, access rate, age, temperature, mapping.
 
     pydamon report access --where 'rate > 50%' --sort=age,-size
     pydamon report access --where 'mapping = [heap]' --histogram idle
+    pydamon report access --format '{start}-{end} {size:KiB>9} {rate} {age:s} {mapping}'
 
     Similar neighbours are merged into one region. Histograms show bytes, as means over the
-    recorded time.
+    recorded time. Fields of --format are start, end, size, rate, hz, age, temperature, touched,
+    resident, unobservable, unseen, mapping, perms, target, pid and host.
     """
     from pydamon._cli.reports.base import open_recording, show
     from pydamon._data import analysis
     from pydamon._show.results.regions import TemperaturesView
 
+    if args.line_format and (args.json or args.histogram):
+        raise UsageError("--format is for regions as text: leave out --json and --histogram")
     recording = open_recording(args)
     if args.histogram:
         distribution = analysis.distribution(recording, args.histogram)
@@ -73,7 +93,10 @@ def access(args: Args) -> int:
         return 0
     regions = analysis.regions(recording, args.snapshot, group=not args.single)
     regions = regions.sorted_by(*args.sort)
-    if args.json:
+    if args.line_format:
+        for region in regions.regions[: args.limit]:
+            sys.stdout.write(args.line_format.line(region) + "\n")
+    elif args.json:
         print_json(_regions_document(recording, regions, args.limit))
     else:
         # Sorted by heat, both ends matter; with --sort, the first regions do.

@@ -64,6 +64,11 @@ def _time(text: str) -> tuple[int, int]:
 )
 @option("--width", type=_CELLS, metavar="N", help="columns of the map (default: as many as fit)")
 @option("--height", type=_CELLS, metavar="N", help="lines of the map (default: as many as fit)")
+@option(
+    "--absolute",
+    is_flag=True,
+    help="show the time of day in place of the time since the start, and more addresses",
+)
 @picture_options("write a picture: .html (all addresses and times, to zoom into), .svg or .png")
 def heatmap(args: Args) -> int:
     """Draw access rates by address and time, in the terminal or as a file.
@@ -76,6 +81,11 @@ def heatmap(args: Args) -> int:
     from pydamon._show.results.heatmap import heatmap_cells
 
     recording = open_recording(args)
+    if args.absolute and (args.json or (args.out and args.out.suffix == ".html")):
+        raise UsageError(
+            "--absolute is for the terminal, .svg and .png: JSON and .html have absolute times and "
+            "addresses anyway"
+        )
     if args.out and args.out.suffix == ".html":
         from pydamon._show.pictures.page import recording_page
 
@@ -85,7 +95,8 @@ def heatmap(args: Args) -> int:
 
         rows, columns = args.height or _PICTURE_CELLS[0], args.width or _PICTURE_CELLS[1]
         heatmap = _heatmap(recording, args, rows, columns)
-        new_file(args.out, args.force, picture_of(heatmap, args.out.suffix))
+        picture = picture_of(heatmap, args.out.suffix, absolute=args.absolute)
+        new_file(args.out, args.force, picture)
     elif args.json:
         rows, columns = heatmap_cells(console(), args.width, args.height)
         print_json(_document(_heatmap(recording, args, args.height or rows, columns)))
@@ -98,14 +109,14 @@ def heatmap(args: Args) -> int:
 
 def _print(recording: RecordingFile, args: Args) -> None:
     from pydamon._cli.reports.base import console, show
-    from pydamon._show.results.heatmap import heatmap_cells
+    from pydamon._show.results.heatmap import HeatMapView, heatmap_cells
 
     screen = console()
     rows, columns = heatmap_cells(screen, args.width, args.height)
     heatmap = _heatmap(recording, args, rows, columns)
     if args.width:
         screen.width = max(screen.width, args.width + _MARGIN)
-    show(heatmap, screen)
+    show(HeatMapView(heatmap, args.absolute), screen)
     if heatmap.left_out_bytes and args.range == "hottest":
         left_out = format_size(heatmap.left_out_bytes)
         show(f"{left_out} with hardly any access left out: --range all shows it", screen)

@@ -69,6 +69,7 @@ def summary_document(recording: RecordingFile, summary: analysis.Summary) -> dic
         "idle_ns": summary.idle_ns,
         "bytes": bytes_document(summary.size),
         "working_set": percentiles_document(summary.working_set.total),
+        "regions": {f"{mark:g}": number for mark, number in summary.regions},
         "mappings": [mapping_document(mapping) for mapping in summary.mappings],
         "monitoring": asdict(summary.cost),
     }

@@ -8,6 +8,7 @@ from pydamon._data.analysis.axis import AddressAxis
 from pydamon._data.analysis.distribution import By, Distribution, distribution
 from pydamon._data.analysis.heat import HeatMap, heatmap
 from pydamon._data.analysis.idle import IDLE_AGES_NS, Idle, idle
+from pydamon._data.analysis.longer import aggregate, skip
 from pydamon._data.analysis.mappings import Bytes, MappingHeat, Mappings, kind_of, mappings
 from pydamon._data.analysis.needs import NeedsOfSnapshots, needs
 from pydamon._data.analysis.needs_curve import (
@@ -80,6 +81,7 @@ __all__ = [
     "WorkingSet",
     "WorkingSetSeries",
     "WorkingSetsWithin",
+    "aggregate",
     "diff",
     "distribution",
     "footprint",
@@ -93,6 +95,7 @@ __all__ = [
     "read_cpu_samples",
     "regions",
     "regions_of",
+    "skip",
     "summary",
     "temperature",
     "times",

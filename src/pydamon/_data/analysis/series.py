@@ -22,6 +22,7 @@ __all__ = [
     "Amounts",
     "TimeSeries",
     "TimeSeriesFold",
+    "region_counts",
     "sum_per_target",
     "total_bytes",
     "touched_bytes",
@@ -133,6 +134,12 @@ def unseen_bytes(recording: Recording, classes: RegionClasses) -> Amounts:
 def total_bytes(recording: Recording, classes: RegionClasses) -> Amounts:
     """How much memory the regions of each target of each snapshot have."""
     return sum_per_target(recording, classes.total, classes.once().total)
+
+
+def region_counts(recording: Recording, _: RegionClasses) -> Amounts:
+    """The number of regions of each target of each snapshot."""
+    counts = np.diff(recording.target_offsets)
+    return counts, counts
 
 
 def sum_per_target(

@@ -10,8 +10,13 @@ import numpy as np
 
 from pydamon._data.analysis.folding import fold_with_outline
 from pydamon._data.analysis.mappings import Bytes, MappingHeat, Mappings, MappingSums, together
-from pydamon._data.analysis.series import TimeSeriesFold, touched_bytes, unseen_bytes
-from pydamon._data.analysis.working_set import WorkingSet
+from pydamon._data.analysis.series import (
+    TimeSeriesFold,
+    region_counts,
+    touched_bytes,
+    unseen_bytes,
+)
+from pydamon._data.analysis.working_set import PERCENTILES, WorkingSet, percentiles_of
 from pydamon._data.recording import AnyRecording, Recording
 from pydamon._model.display import Displayable
 from pydamon._model.snapshot import Target
@@ -82,6 +87,9 @@ class Summary(Displayable):
         The mappings, from the most hot bytes to the fewest.
     cost : MonitorCost
         The cost of monitoring.
+    regions : tuple of (float, int)
+        Pairs of a percentage from 0 to 100 and a number of regions: so many percent of the
+        snapshots have at most as many regions.
 
     Examples
     --------
@@ -92,6 +100,9 @@ class Summary(Displayable):
     >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
     >>> summary = pydamon.analysis.summary(recording)
     >>> summary.snapshots == len(recording)
+    True
+    >>> most = max(len(snapshot) for snapshot in recording.snapshots())
+    >>> summary.regions[-1] == (100.0, most)
     True
     """
 
@@ -104,6 +115,7 @@ class Summary(Displayable):
     working_set: WorkingSet
     mappings: Mappings
     cost: MonitorCost
+    regions: tuple[tuple[float, int], ...]
 
 
 def summary(recording: AnyRecording, idle_ns: int | None = None) -> Summary:
@@ -145,7 +157,7 @@ class _SummaryFold:
     """All figures of a recording; `summary` chooses for how long idle memory must be idle."""
 
     def __init__(self, recording: AnyRecording, idle_ns: int | None = None) -> None:
-        self._series = TimeSeriesFold(touched_bytes, unseen_bytes)
+        self._series = TimeSeriesFold(touched_bytes, unseen_bytes, region_counts)
         self._sums = MappingSums(idle_ns)
         self._costs = _CostSums()
         self._outline = fold_with_outline(recording, self._series, self._sums, self._costs)
@@ -156,7 +168,9 @@ class _SummaryFold:
         """The summary; *idle_ns* is the default, or a shorter duration of `MappingSums`."""
         idle_ns = self.idle_ns if idle_ns is None else idle_ns
         outline = self._outline
-        working_set = WorkingSet._of(list(self._series.series()))
+        series = list(self._series.series())
+        working_set = WorkingSet._of(series)
+        (regions,) = percentiles_of(series[:1], PERCENTILES, amount=2)
         return Summary(
             outline.targets,
             len(working_set.total.end_ns),
@@ -167,6 +181,7 @@ class _SummaryFold:
             working_set,
             self._sums.mappings(outline, idle_ns),
             self._costs.cost(outline.recorded_ns, self._named_sampling_ns),
+            tuple(zip(PERCENTILES, regions, strict=True)),
         )
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "WorkingSet",
     "WorkingSetSeries",
     "footprint",
+    "percentiles_of",
     "working_set",
 ]
 
@@ -129,7 +130,7 @@ class WorkingSet(Displayable):
         unseen: int = 1,
     ) -> WorkingSet:
         """The working sets in series: *touched* and *unseen* are the places of their amounts."""
-        sizes = _percentiles(series, [*percentiles, 50], touched)
+        sizes = percentiles_of(series, [*percentiles, 50], touched)
         total, *targets = (
             WorkingSetSeries(
                 each.target,
@@ -184,10 +185,10 @@ def working_set(recording: AnyRecording, percentiles: Sequence[float] = PERCENTI
     return WorkingSet._of(list(series.series()), percentiles)
 
 
-def _percentiles(
+def percentiles_of(
     series: Sequence[TimeSeries], percentiles: Sequence[float], amount: int
 ) -> list[list[int]]:
-    """Bytes of an amount at each percentage, of each target; none if it has no snapshots.
+    """An amount at each percentage, of each target; none if it has no snapshots.
 
     Targets with the same number of snapshots are computed together: there may be 100,000.
     """

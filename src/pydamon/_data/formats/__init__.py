@@ -55,6 +55,17 @@ class RegisteredFormat:
         """Open a file. Raises one of `base.UNREADABLE` if it has another format."""
         return self._format.open(content)
 
+    @property
+    def suffixes_beside(self) -> tuple[str, ...]:
+        """The suffixes of files that stand beside a recording in this format; mostly none."""
+        suffixes: tuple[str, ...] = getattr(self._format, "suffixes_beside", ())
+        return suffixes
+
+    def texts_beside(self, info: RecordingInfo, chunks: Iterable[Recording]) -> dict[str, bytes]:
+        """The content of these files by suffix."""
+        texts: dict[str, bytes] = self._format.texts_beside(info, chunks)  # type: ignore[attr-defined]
+        return texts
+
     def write(self, file: BinaryIO, info: RecordingInfo, chunks: Iterable[Recording]) -> None:
         """Write a recording; *chunks* may be iterated over more than once."""
         self._format.write(file, info, chunks)

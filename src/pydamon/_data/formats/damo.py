@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, TypeVar
 import msgspec
 import pyarrow as pa
 
-from pydamon._data.formats import damo_write
+from pydamon._data.formats import damo_beside_write, damo_write
 from pydamon._data.formats.base import TargetIds, check_count
 from pydamon._data.formats.content import CHUNK_BYTES, Content, Incomplete
 from pydamon._data.formats.damo_rows import rows_of
@@ -36,6 +36,8 @@ class DamoJson:
     """damo's `json`."""
 
     holds: Holds | None = damo_write.HOLDS
+    suffixes_beside = damo_beside_write.SUFFIXES
+    texts_beside = staticmethod(damo_beside_write.texts_beside)
 
     def matches(self, head: bytes) -> bool:
         return head.lstrip().startswith(b"[")
@@ -52,6 +54,8 @@ class DamoJsonCompressed:
     """damo's `json_compressed`, its default."""
 
     holds: Holds | None = damo_write.HOLDS
+    suffixes_beside = damo_beside_write.SUFFIXES
+    texts_beside = staticmethod(damo_beside_write.texts_beside)
 
     def matches(self, head: bytes) -> bool:
         """Whether it begins as a zlib stream does (RFC 1950)."""

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pydamon._data.formats import format_for, format_named
+from pydamon._data.formats import RegisteredFormat, format_for, format_named
 from pydamon._data.recording.arrow import unique_rows
 from pydamon._data.recording.file import AnyRecording
 from pydamon._data.recording.recording import Recording
@@ -38,6 +38,7 @@ __all__ = [
     "extra_codes",
     "extras_of",
     "lost_ages",
+    "lost_columns",
     "lost_names",
     "lost_touched",
     "replacing",
@@ -89,21 +90,21 @@ class Losses:
     def __iter__(self) -> Iterator[Recording]:
         for chunk in self._chunks:
             if self._holds is not None and not self._is_known:
-                self._names |= dict.fromkeys(_lost_columns(self._holds, chunk))
+                self._names |= dict.fromkeys(lost_columns(self._holds.columns, chunk))
                 self._names |= dict.fromkeys(_lost_extras(self._holds, chunk))
                 self._names |= dict.fromkeys(self._holds.partly_lost(chunk, self._memory))
             yield chunk
         self._is_known = True
 
 
-def _lost_columns(holds: Holds, chunk: Recording) -> Iterator[str]:
-    """The columns that a format does not have, and in which the chunk says something."""
+def lost_columns(held: Set[str], chunk: Recording) -> Iterator[str]:
+    """The columns that are not *held*, and in which the chunk says something."""
 
     def given(name: str) -> NDArray[np.int64]:
         return chunk.column(name).astype(np.int64)
 
     for field in COLUMNS:
-        if field.name in holds.columns:
+        if field.name in held:
             continue
         if pa.types.is_dictionary(field.type):
             used = np.unique(chunk.codes(field.name))
@@ -271,7 +272,8 @@ def write_recording(
 ) -> tuple[str, ...]:
     """Write a recording to a new file, in any format and of any size.
 
-    The file appears when it is complete.
+    The file appears when it is complete. Formats of damo have more files beside it, with footprints
+    and mappings about once a second.
 
     Parameters
     ----------
@@ -313,10 +315,39 @@ def write_recording(
     path = Path(path)
     chosen = format_named(format) if format else format_for(path)
     chunks = [recording] if isinstance(recording, Recording) else recording.sorted()
+    beside = _paths_beside(path, chosen)
+    for other in beside.values():
+        if other.exists() and not force:
+            raise _exists(other)
     with replacing(path, force=force, private=True) as file:
         losses = Losses(chosen.holds, recording.info, chunks)
         chosen.write(file, recording.info, losses)
+    if beside:
+        _write_beside(beside, chosen.texts_beside(recording.info, chunks))
     return losses.names
+
+
+def _write_beside(beside: dict[str, Path], texts: dict[str, bytes]) -> None:
+    """Write the files that there is a text for; the others would be of an overwritten recording."""
+    for suffix, path in beside.items():
+        if suffix not in texts:
+            path.unlink(missing_ok=True)
+            continue
+        with replacing(path, force=True, private=True) as file:
+            file.write(texts[suffix])
+
+
+def _paths_beside(path: Path, chosen: RegisteredFormat) -> dict[str, Path]:
+    """The files beside a recording by their suffix; none beside a terminal or a pipe."""
+    if path.exists() and not path.is_file():
+        return {}
+    return {suffix: path.with_name(path.name + suffix) for suffix in chosen.suffixes_beside}
+
+
+def _exists(path: Path) -> RecordingError:
+    return RecordingError(
+        f"{path} exists already", hint="name another file, or overwrite with --force"
+    )
 
 
 @contextmanager
@@ -325,9 +356,7 @@ def replacing(path: Path, *, force: bool, private: bool = False) -> Iterator[Bin
 
     A new file is for its owner alone if it is *private*.
     """
-    exists = RecordingError(
-        f"{path} exists already", hint="name another file, or overwrite with --force"
-    )
+    exists = _exists(path)
     try:
         if path.exists() and not path.is_file():  # a terminal, a pipe
             with path.open("wb") as file:

@@ -18,6 +18,7 @@ from pydamon._data.formats import FORMATS, format_of
 from pydamon._data.formats.base import UNREADABLE, BatchReader, RowBuffer, first_nonsense
 from pydamon._data.formats.content import HEAD_BYTES, Content, Incomplete
 from pydamon._data.formats.cpu_samples import perf_script_command
+from pydamon._data.formats.damo_beside import read_beside
 from pydamon._data.recording.coverage import Coverage
 from pydamon._data.recording.file import RecordingFile
 from pydamon._data.recording.merge import SeveralFiles
@@ -182,6 +183,9 @@ class _File(RecordingFile):
         self._chunk_rows = chunk_rows
         self.ordered = self._reader.ordered
         self.info = self._reader.info
+        self._beside = None
+        if self.info.probe == "damo":
+            self._beside = read_beside(path, self.info.started_ns)
         if host and not self.info.hostname:
             self.info = replace(self.info, hostname=host)
 
@@ -201,7 +205,7 @@ class _File(RecordingFile):
         for table in self._tables():
             chunk = self._sound_part(table)
             if len(chunk.table):
-                yield chunk
+                yield self._beside.completed(chunk) if self._beside else chunk
             if len(chunk.table) < len(table):
                 return
             row_count += len(chunk.table)

@@ -18,6 +18,7 @@ from pydamon._show.text import (
     colour_index,
     duration,
     heatmap_title,
+    labelled_ticks,
     mapping_label,
     percent,
     rgb,
@@ -44,6 +45,8 @@ _LINE = 14
 _CELL = 2
 _SMALLEST = (420, 160)
 _TICK_PIXELS = 90
+_CLOCK_PIXELS = 110
+_ADDRESS_PIXELS = 40
 
 
 @dataclass(frozen=True)
@@ -66,25 +69,33 @@ class Picture:
     legend: tuple[int, int, int, int]
 
 
-def picture(heatmap: HeatMap) -> Picture:
-    """Lay out a heat map: addresses downwards, time to the right, as in the terminal."""
+def picture(heatmap: HeatMap, absolute: bool = False) -> Picture:
+    """Lay out a heat map: addresses downwards, time to the right, as in the terminal.
+
+    With *absolute* the axis of time shows the time of day, and addresses stand in even distances.
+    """
     rows, columns = heatmap.rates.shape
     width, height = max(_SMALLEST[0], columns * _CELL), max(_SMALLEST[1], rows * _CELL)
     bottom = _TOP + height
     duration_ns = float(heatmap.time_edges[-1] - heatmap.time_edges[0])
     top = top_rate(heatmap.rates)
-    labels = [Label(_LEFT, _TOP - 14, heatmap_title(heatmap))]
+    labels = [Label(_LEFT, _TOP - 14, heatmap_title(heatmap, absolute))]
     addresses = heatmap.row_addresses.tolist()
-    for row in labelled_rows(heatmap, height):
+    named_rows = labelled_rows(heatmap, height)
+    step = max(1, round(_ADDRESS_PIXELS * rows / height))
+    for row in range(0, rows, step) if absolute else named_rows:
         y = _TOP + round(row * height / rows)
         labels.append(Label(_LEFT - 8, y + 9, f"{addresses[row]:x}", "end"))
+    for row in named_rows:
+        y = _TOP + round(row * height / rows)
         name = mapping_label(heatmap.row_names[row], _NAME_CHARACTERS)
         labels.append(Label(_LEFT + width + 8, y + 9, name))
     ticks = []
-    for tick_ns in time_ticks(duration_ns, max(1, width // _TICK_PIXELS)):
+    tick_count = max(1, width // (_CLOCK_PIXELS if absolute else _TICK_PIXELS))
+    for tick_ns, label in labelled_ticks(heatmap.time_edges, tick_count, absolute):
         x = _LEFT + round(tick_ns / max(duration_ns, 1) * width)
         ticks.append(x)
-        labels.append(Label(x, bottom + 20, duration(tick_ns), "middle"))
+        labels.append(Label(x, bottom + 20, label, "middle"))
     legend = (_LEFT + 110, bottom + 44, 160, 12)
     labels.append(Label(_LEFT, bottom + 54, "access rate   0 %"))
     labels.append(Label(legend[0] + legend[2] + 8, bottom + 54, percent(top)))
@@ -128,9 +139,9 @@ _STYLE = (
 _RAMP_STEPS = 32
 
 
-def heatmap_svg(heatmap: HeatMap) -> bytes:
+def heatmap_svg(heatmap: HeatMap, absolute: bool = False) -> bytes:
     """The picture: light or dark as the viewer is."""
-    layout = picture(heatmap)
+    layout = picture(heatmap, absolute)
     width, height = layout.size
     rows, columns = layout.cells.shape
     parts = [
@@ -181,9 +192,9 @@ def _hex(index: int) -> str:
     return "#" + bytes(rgb(index)).hex()
 
 
-def heatmap_png(heatmap: HeatMap) -> bytes:
+def heatmap_png(heatmap: HeatMap, absolute: bool = False) -> bytes:
     """The picture on white paper; raises `UsageError` where Pillow is not installed."""
-    layout = picture(heatmap)
+    layout = picture(heatmap, absolute)
     paper = Paper(layout.size)
     from PIL import Image  # noqa: PLC0415  (an extra)
 

@@ -18,13 +18,12 @@ from pydamon._show.results.view import View
 from pydamon._show.text import (
     UNSEEN,
     colour_index,
-    duration,
     heatmap_title,
+    labelled_ticks,
     mapping_label,
     percent,
     rgb,
     target_label,
-    time_ticks,
     top_rate,
 )
 
@@ -35,6 +34,8 @@ _NAME_WIDTH = 20
 _MIN_WIDTH_WITH_NAMES = 60
 _DIGITS = ".123456789"
 _TICK_WIDTH = 12
+_CLOCK_WIDTH = 15
+_LINES_PER_ADDRESS = 4
 _UNSEEN = " not looked at yet"
 
 
@@ -57,19 +58,66 @@ def heatmap_cells(
 
 @dataclass(frozen=True)
 class HeatMapView(View):
-    """A heat map with its axes and its legend; in colour each character has two rows."""
+    """A heat map with its axes and its legend; in colour each character has two rows.
+
+    With *absolute* the axis of time shows the time of day, and every fourth line has its address.
+    """
 
     heatmap: HeatMap
+    absolute: bool = False
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         room = options.max_width - _left() - _right(options.max_width)
         heatmap = _narrowed(self.heatmap, max(1, room))
         colour = in_colour(console)
-        yield Text(heatmap_title(heatmap), style="bold")
-        yield from _lines(heatmap, colour, options)
-        duration_ns = float(heatmap.time_edges[-1] - heatmap.time_edges[0])
-        yield from _time_axis(heatmap.rates.shape[1], duration_ns, options.ascii_only)
+        yield Text(heatmap_title(heatmap, self.absolute), style="bold")
+        yield from self._lines(heatmap, colour, options)
+        yield from self._time_axis(heatmap, options.ascii_only)
         yield _legend(top_rate(heatmap.rates), colour, bool(heatmap.unseen.any()))
+
+    def _lines(self, heatmap: HeatMap, colour: bool, options: ConsoleOptions) -> RenderResult:
+        """The map itself, with an address and a name where a mapping or a segment begins."""
+        rates, unseen = heatmap.rates, heatmap.unseen
+        top = top_rate(rates)
+        right = _right(options.max_width)
+        upright = "|" if options.ascii_only else "│"
+        addresses = heatmap.row_addresses.tolist()
+        segments = np.searchsorted(heatmap.axis.begins, heatmap.row_edges, side="right").tolist()
+        rows_per_line = 2 if colour else 1
+        rows_per_address = rows_per_line * _LINES_PER_ADDRESS
+        before = None
+        for row in range(0, rates.shape[0], rows_per_line):
+            name = heatmap.row_names[row]
+            starts = before != (name, segments[row])
+            before = name, segments[row]
+            has_address = starts or (self.absolute and row % rows_per_address == 0)
+            address = f"{addresses[row]:x}" if has_address else ""
+            line = Text(f"{address:>{_ADDRESS_WIDTH}} {upright}", no_wrap=True)
+            if colour:
+                _draw_blocks(line, colour_index(rates[row : row + 2], top, unseen[row : row + 2]))
+            else:
+                cells = zip(rates[row], unseen[row], strict=True)
+                line.append("".join(_digit(rate, top, hidden) for rate, hidden in cells))
+            line.append(upright)
+            if right and starts:
+                line.append(f" {mapping_label(name, _NAME_WIDTH)}")
+            yield line
+
+    def _time_axis(self, heatmap: HeatMap, ascii_only: bool) -> RenderResult:
+        columns = heatmap.rates.shape[1]
+        duration_ns = float(heatmap.time_edges[-1] - heatmap.time_edges[0])
+        corner, flat, mark = ("+", "-", "+") if ascii_only else ("└", "─", "┴")
+        width = _CLOCK_WIDTH if self.absolute else _TICK_WIDTH
+        ticks = labelled_ticks(heatmap.time_edges, max(1, columns // width), self.absolute)
+        places = {int(tick_ns / duration_ns * columns): label for tick_ns, label in ticks}
+        axis = "".join(mark if column in places else flat for column in range(columns))
+        labels = ""
+        for place, label in places.items():
+            if place + len(label) <= columns + 1:
+                labels = f"{labels:<{place}}{label}"
+        blank = " " * (_left() - 1)
+        for text in (blank + corner + axis, f"{blank} {labels}"):
+            yield Text(text, no_wrap=True)
 
     def html(self) -> str:
         """The picture, as an image: its style sheet must not become that of the whole page."""
@@ -108,32 +156,6 @@ def _narrowed(heatmap: HeatMap, columns: int) -> HeatMap:
     return replace(heatmap, rates=rates, unseen=hidden, time_edges=heatmap.time_edges[bounds])
 
 
-def _lines(heatmap: HeatMap, colour: bool, options: ConsoleOptions) -> RenderResult:
-    """The map itself, with an address and a name where a mapping or a segment begins."""
-    rates, unseen = heatmap.rates, heatmap.unseen
-    top = top_rate(rates)
-    right = _right(options.max_width)
-    upright = "|" if options.ascii_only else "│"
-    addresses = heatmap.row_addresses.tolist()
-    segments = np.searchsorted(heatmap.axis.begins, heatmap.row_edges, side="right").tolist()
-    before = None
-    for row in range(0, rates.shape[0], 2 if colour else 1):
-        name = heatmap.row_names[row]
-        starts = before != (name, segments[row])
-        before = name, segments[row]
-        address = f"{addresses[row]:x}" if starts else ""
-        line = Text(f"{address:>{_ADDRESS_WIDTH}} {upright}", no_wrap=True)
-        if colour:
-            _draw_blocks(line, colour_index(rates[row : row + 2], top, unseen[row : row + 2]))
-        else:
-            cells = zip(rates[row], unseen[row], strict=True)
-            line.append("".join(_digit(rate, top, hidden) for rate, hidden in cells))
-        line.append(upright)
-        if right and starts:
-            line.append(f" {mapping_label(name, _NAME_WIDTH)}")
-        yield line
-
-
 def _digit(rate: float, top: float, unseen: bool) -> str:
     if np.isnan(rate):
         return "?" if unseen else " "
@@ -154,20 +176,6 @@ def _draw_blocks(line: Text, pair: NDArray[np.int64]) -> None:
             line.append("▄", Style(color=below))
         else:
             line.append(" ")
-
-
-def _time_axis(columns: int, duration_ns: float, ascii_only: bool) -> RenderResult:
-    corner, flat, mark = ("+", "-", "+") if ascii_only else ("└", "─", "┴")
-    ticks = time_ticks(duration_ns, max(1, columns // _TICK_WIDTH))
-    places = {int(tick / duration_ns * columns): tick for tick in ticks}
-    axis = "".join(mark if column in places else flat for column in range(columns))
-    labels = ""
-    for place, tick in places.items():
-        if place + len(duration(tick)) <= columns + 1:
-            labels = f"{labels:<{place}}{duration(tick)}"
-    blank = " " * (_left() - 1)
-    for text in (blank + corner + axis, f"{blank} {labels}"):
-        yield Text(text, no_wrap=True)
 
 
 def _legend(top: float, colour: bool, unseen: bool) -> Text:

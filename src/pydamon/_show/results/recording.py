@@ -95,6 +95,7 @@ class SummaryView(View):
             ("Recorded", self._recorded()),
             ("Monitored", _monitored(summary.size)),
             ("Working set", _working_set(summary.working_set.total)),
+            ("Regions", _regions(dict(summary.regions))),
             *_classes(summary.size, format_duration(summary.idle_ns), width),
             ("Hot memory in", _mappings(summary, lambda heat: heat.size.hot, several)),
             ("Idle memory in", _mappings(summary, lambda heat: heat.size.idle, several)),
@@ -160,6 +161,11 @@ def _working_set(series: WorkingSetSeries) -> str:
     unseen = int(series.unseen_bytes.max(initial=0))
     text = f"{size(series.median)} in the median, {size(series.most)} at most"
     return f"{text}; up to {size(unseen)} more not looked at yet" if unseen else text
+
+
+def _regions(percentiles: dict[float, int]) -> str:
+    least, median, most = (percentiles[mark] for mark in (0.0, 50.0, 100.0))
+    return f"{median} in the median, {least} to {most} in a snapshot"
 
 
 def _mappings(summary: Summary, amount: Callable[[MappingHeat], float], several: bool) -> str:
