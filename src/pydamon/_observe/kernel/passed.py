@@ -126,7 +126,8 @@ class SchemeLooks:
             rest_ns = int(spent_ns / self._share) if self._share else 0
             self._due_ns = now_ns + max(self._update_ns, rest_ns)
         cost = replace(snapshot.cost, cpu_ns=snapshot.cost.cpu_ns + spent_ns)
-        return replace(snapshot, passed=self._passed(snapshot), cost=cost)
+        passed = self._passed(snapshot) if self._last else None
+        return replace(snapshot, passed=passed, cost=cost)
 
     def close(self) -> None:
         """There is nothing to release."""

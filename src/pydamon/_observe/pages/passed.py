@@ -81,7 +81,7 @@ class PassedLooks(Closing):
             if not self._pieces:
                 rest_ns = int(self._spent_ns / self._share) if self._share else 0
                 self._due_ns = now_ns + max(self._update_ns, rest_ns)
-        passed = self._passed(snapshot)
+        passed = self._passed(snapshot) if self._by_target else None
         spent_ns = time.thread_time_ns() - begin_ns
         cost = replace(snapshot.cost, cpu_ns=snapshot.cost.cpu_ns + spent_ns)
         return replace(snapshot, passed=passed, cost=cost)
