@@ -74,7 +74,9 @@ def parse(words: list[str], *, complete: bool) -> None:
     command: click.Command = PROGRAM
     context: click.Context | None = None
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
-        context = click.Context(command, info_name=words[0], parent=context)
+        # With its settings: a command remembers what its help option is called.
+        settings = command.context_settings
+        context = click.Context(command, info_name=words[0], parent=context, **settings)
         _, member, words = command.resolve_command(context, words)
         assert member is not None
         command = member

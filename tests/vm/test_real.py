@@ -657,6 +657,7 @@ def test_a_foreign_kdamond_survives_every_command(
         ("slice", out, tmp_path / "d.damon"): 0,
         ("merge", out, tmp_path / "e.damon"): 0,
         ("cat", out): 0,
+        ("replay", "--out", tmp_path / "r.cfg", out): 0,
         ("export", *short, "--listen", "0", me): 0,
         ("apply", *short, scheme, me): 0,
         ("reclaim", *short, me): 0,

@@ -36,6 +36,7 @@ COMMANDS = {
     "slice": "pydamon._cli.recordings:slice_",
     "merge": "pydamon._cli.recordings:merge",
     "cat": "pydamon._cli.recordings:cat",
+    "replay": "pydamon._cli.replay:replay",
     "bench": "pydamon._cli.bench:bench",
 }
 """The place of each command, in the order of the help text: frequent tasks come first.

@@ -13,8 +13,10 @@ accesses, which are the ground truth for every monitor:
 from pathlib import Path
 
 from pydamon._workloads.masim import Config, Mode, Pattern, Phase, Region, parse, render
-from pydamon._workloads.patterns import PATTERNS, Running, Simulated, Workload, pattern
+from pydamon._workloads.patterns import PATTERNS, pattern
+from pydamon._workloads.recorded import from_recording
 from pydamon._workloads.truth import GroundTruth, PageTruth, PhaseRun
+from pydamon._workloads.workload import Running, Simulated, Workload
 
 __all__ = [
     "DEMO",
@@ -31,6 +33,7 @@ __all__ = [
     "Running",
     "Simulated",
     "Workload",
+    "from_recording",
     "parse",
     "pattern",
     "render",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, NoReturn, cast, get_args
 
 from pydamon._model.errors import UsageError
+from pydamon._model.regions import PAGE_SIZE
 
 __all__ = ["Config", "Mode", "Pattern", "Phase", "Region", "parse", "render"]
 
@@ -57,6 +58,10 @@ class Pattern:
         The share of this pattern in all accesses of the phase, relative to the other patterns.
     mode
         Reads (`ro`), writes (`wo`) or both (`rw`).
+    rate_hz
+        How often each place is accessed in a second, on average; `None` makes as many accesses as
+        *weight* says. Random accesses with a rate go to a random place: one page every *stride*
+        bytes. masim's format has no rates.
     """
 
     region: str
@@ -64,6 +69,14 @@ class Pattern:
     stride: int
     weight: int
     mode: Mode = "wo"
+    rate_hz: float | None = None
+
+    @property
+    def step_bytes(self) -> int:
+        """The distance of the places that are accessed: at least a page if they are random."""
+        if not self.random:
+            return self.stride
+        return PAGE_SIZE if self.rate_hz is None else max(PAGE_SIZE, self.stride)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +126,9 @@ def parse(text: str, source: str = "configuration") -> Config:
 def render(config: Config) -> str:
     """Write a configuration in masim's format. `parse` reads the same configuration back.
 
+    Rates are left out, because masim has none: it makes as many accesses as it can, in the
+    proportion of the weights. Random accesses to one page in several become sequential ones.
+
     Examples
     --------
     >>> from pydamon.workloads import parse, render
@@ -131,10 +147,16 @@ def render(config: Config) -> str:
     paragraphs = ["\n".join(["# regions", *regions])]
     for phase in config.phases:
         patterns = [
-            f"{p.region}, {int(p.random)}, {p.stride}, {p.weight}, {p.mode}" for p in phase.patterns
+            f"{p.region}, {int(_is_random(p))}, {p.stride}, {p.weight}, {p.mode}"
+            for p in phase.patterns
         ]
         paragraphs.append("\n".join([phase.name, str(phase.duration_ms), *patterns]))
     return "\n\n".join(paragraphs) + "\n"
+
+
+def _is_random(pattern: Pattern) -> bool:
+    """Whether masim can access the same places at random: it can if they are all pages."""
+    return pattern.random and (pattern.rate_hz is None or pattern.step_bytes == PAGE_SIZE)
 
 
 class _Parser:

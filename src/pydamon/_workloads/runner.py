@@ -10,10 +10,12 @@ phases says that the regions are there and that the first phase starts.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import mmap
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -26,8 +28,12 @@ from numpy.typing import NDArray
 
 __all__ = ["main"]
 
-_REPORT_NS = 20 * 10**6
 _ROUND = 65536
+_OFTEN_HZ = 100.0
+_SELDOM_NS = 20 * 10**6
+"""Places that are accessed less often than `_OFTEN_HZ` have their accesses at this interval."""
+_LATE_NS = 200 * 10**6
+"""After a longer pause of the machine, accesses and phases are not made up for."""
 _PAGE = mmap.PAGESIZE
 _HUGE = 2 << 20
 _CHURN_BYTES = 4 << 20
@@ -39,14 +45,28 @@ class _Walk:
     """A running pattern, which continues where its last accesses ended."""
 
     def __init__(self, memory: Bytes, pattern: dict[str, Any], seed: int) -> None:
-        self.weight: int = pattern["weight"]
+        self.rate_hz: float | None = pattern["rate_hz"]
+        self.weight: int = pattern["weight"] if self.rate_hz is None else 0
         self.touched = 0
         self._mode = pattern["mode"]
         self._random = pattern["random"]
         self._rng = np.random.default_rng(seed)
         self._remainder = 0.0
-        # Of random accesses, each page is equally likely.
-        self._places = memory[:: _PAGE if self._random else pattern["stride"]]
+        # Of random accesses, each place is equally likely.
+        self._places = memory[:: pattern["step_bytes"]]
+        self._went_ns = time.monotonic_ns()
+
+    def go_at_rate(
+        self, rate_hz: float, now_ns: int, pool: ThreadPoolExecutor | None, threads: int
+    ) -> None:
+        """Make the accesses since the last call; of rare accesses, several together."""
+        passed_ns = now_ns - self._went_ns
+        if passed_ns < _SELDOM_NS and rate_hz < _OFTEN_HZ:
+            return
+        self._went_ns = now_ns
+        count = rate_hz * len(self._places) * min(passed_ns, _LATE_NS) / 1e9
+        # A second access in the same moment would make no difference.
+        self.go(min(count, len(self._places)), pool, threads)
 
     def go(self, count: float, pool: ThreadPoolExecutor | None, threads: int) -> None:
         """Make *count* more accesses; a fraction of an access is kept for the next call."""
@@ -79,6 +99,8 @@ class _Walk:
 def main(description: dict[str, Any], truth_path: str) -> None:
     """Run a workload until its end, or until the parent process exits."""
     parent = os.getppid()
+    # Python's collector would access the description over and over.
+    gc.disable()
     with open(truth_path, "w", buffering=1) as truth:  # noqa: PTH123  (pathlib costs start-up)
         memory = _allocate(description["regions"])
         _write(
@@ -108,13 +130,14 @@ def _run(
     threads = description["threads"]
     pool = ThreadPoolExecutor(threads) if threads > 1 else None
     print(len(description["phases"]), flush=True)
+    begin_ns = time.monotonic_ns()
     while True:
         for number, phase in enumerate(description["phases"]):
             walks = [
                 _Walk(memory[pattern["region"]], pattern, description["seed"] + place)
                 for place, pattern in enumerate(phase["patterns"])
             ]
-            _phase(description, number, walks, truth, pool, parent)
+            begin_ns = _phase(description, number, walks, truth, pool, parent, begin_ns)
             if os.getppid() != parent:
                 return
         if not description["repeat"]:
@@ -128,17 +151,26 @@ def _phase(
     truth: IO[str],
     pool: ThreadPoolExecutor | None,
     parent: int,
-) -> None:
-    weights = sum(walk.weight for walk in walks)
-    duration_ns = description["phases"][number]["duration_ms"] * 10**6
+    begin_ns: int,
+) -> int:
+    """Run a phase that was to begin at *begin_ns*; return when the next phase is to begin."""
+    threads = description["threads"]
+    weights = max(1, sum(walk.weight for walk in walks))
+    duration_ns: int = description["phases"][number]["duration_ms"] * 10**6
     accesses = description["round_accesses"] or _ROUND
     period_ns = int(description["period_ms"] * 1e6)
-    start_ns = now_ns = due_ns = reported_ns = time.monotonic_ns()
-    _write(truth, phase=number, now_ns=start_ns)
-    _write(truth, now_ns=start_ns, touched=[0] * len(walks))
-    while now_ns - start_ns < duration_ns:
+    report_ns = description["report_ms"] * 10**6
+    now_ns = due_ns = reported_ns = time.monotonic_ns()
+    # Many short phases must not add up their delays.
+    end_ns = duration_ns + (begin_ns if now_ns - begin_ns < _LATE_NS else now_ns)
+    _write(truth, phase=number, now_ns=now_ns)
+    _write(truth, now_ns=now_ns, touched=[0] * len(walks))
+    while now_ns < end_ns:
         for walk in walks:
-            walk.go(accesses * walk.weight / weights, pool, description["threads"])
+            if walk.rate_hz is None:
+                walk.go(accesses * walk.weight / weights, pool, threads)
+            else:
+                walk.go_at_rate(walk.rate_hz, now_ns, pool, threads)
         now_ns = time.monotonic_ns()
         if period_ns:
             # Skip late rounds: the target never catches up at full speed.
@@ -146,12 +178,13 @@ def _phase(
             time.sleep((due_ns - now_ns) / 1e9)
         elif not walks:
             time.sleep(0.001)
-        if now_ns - reported_ns >= _REPORT_NS:
+        if now_ns - reported_ns >= report_ns:
             reported_ns = now_ns = time.monotonic_ns()
             _write(truth, now_ns=now_ns, touched=[walk.touched for walk in walks])
             if os.getppid() != parent:
-                return  # the parent was killed
+                break  # the parent was killed
     _write(truth, now_ns=time.monotonic_ns(), touched=[walk.touched for walk in walks])
+    return end_ns
 
 
 def _allocate(regions: list[dict[str, Any]]) -> dict[str, Bytes]:
@@ -213,4 +246,6 @@ def _write(truth: IO[str], **facts: object) -> None:
 
 
 if __name__ == "__main__":
+    # Ctrl-C in a terminal reaches this process, too: its parent ends it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     main(json.load(sys.stdin), sys.argv[1])

@@ -110,6 +110,11 @@ class GroundTruth:
         self._phases: list[PhaseRun] = []
 
     @property
+    def ended(self) -> bool:
+        """Whether the workload has exited."""
+        return self._ended()
+
+    @property
     def regions(self) -> dict[str, tuple[int, int]]:
         """Start and end address of each region, by its name."""
         self._refresh()
@@ -205,13 +210,14 @@ def _touched(
     The arrays are the chance that a page was accessed, and the mean number of its accesses.
     """
     pages = -(-size_bytes // PAGE_SIZE)
-    if pattern.random:
-        each = (high - low) / pages
-        return np.full(pages, -np.expm1(-each)), np.full(pages, each)
-    stride = pattern.stride
+    stride = pattern.step_bytes
     places = -(-size_bytes // stride)
     passes = (high - low) / places
     chance, times = np.zeros(pages), np.zeros(pages)
+    if pattern.random:
+        random = _pages_of(0, places, stride)
+        chance[random], times[random] = -np.expm1(-passes), passes
+        return chance, times
     a_page = max(1, PAGE_SIZE // stride)
     everywhere = _pages_of(0, places, stride)
     times[everywhere] = passes * a_page

@@ -331,7 +331,7 @@ def _completed(line: str) -> list[str]:
 
 
 def test_completion() -> None:
-    assert _completed("pydamon re") == ["record", "report", "reclaim"]
+    assert _completed("pydamon re") == ["record", "report", "reclaim", "replay"]
     assert _completed("pydamon report hea") == ["heatmap"]
     assert _completed("pydamon report wss --per") == ["--percentiles"]
     assert _completed("pydamon record --probe e") == ["ebpf", "exact"]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pydamon._data.analysis.heat import Range
     from pydamon._data.recording import RecordingFile
 
-__all__ = ["heatmap"]
+__all__ = ["heatmap", "time_span"]
 
 _MARGIN = 60
 _OTHERS = 10
@@ -37,7 +37,8 @@ def _range(text: str) -> Range:
         raise UsageError(str(error), hint="all, hottest, or hexadecimal START-END") from None
 
 
-def _time(text: str) -> tuple[int, int]:
+def time_span(text: str) -> tuple[int, int]:
+    """Parse a span of time such as `10s-1min`, in ns."""
     begin, dash, end = text.partition("-")
     if not dash:
         raise UsageError(f"not a span of time: {text!r} (as in 10s-1min)")
@@ -58,7 +59,7 @@ def _time(text: str) -> tuple[int, int]:
 )
 @option(
     "--time",
-    type=Parsed(_time),
+    type=Parsed(time_span),
     metavar="FROM-TO",
     help="draw this span of time after the start, as in 10s-1min (default: all)",
 )

@@ -1,0 +1,276 @@
+"""What a recording says of its memory, in cells of addresses by slots of time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon._data.analysis.folding import classes_of, fold
+from pydamon._data.recording import AnyRecording, Recording, RecordingFile
+from pydamon._data.recording.coverage import TargetNumbers
+from pydamon._model.errors import RecordingError
+from pydamon._model.runs import expand, unique
+from pydamon._model.snapshot import Target
+from pydamon._workloads.merging import merge_neighbours
+
+__all__ = ["Cells", "cells_of"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_MOST_EDGES = 1024
+_MOST_SLOTS = 1024
+_MOST_VALUES = 2**20
+"""Cells times slots."""
+_KEPT_EDGES = 2**16
+"""Edges of a target to choose from; far more would not fit into memory."""
+_COLUMNS = (
+    *("start", "end", "nr_accesses", "max_nr_accesses", "access_share", "age_ns"),
+    *("touched_bytes", "unobservable_bytes", "resident_bytes", "unseen_bytes", "repeated_bytes"),
+)
+_LOSS = 0.01
+"""Cells, and slots, that differ by less in all are merged."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Memory by cell of addresses and slot of time.
+
+    Attributes
+    ----------
+    targets
+        The target of each cell: shape (cells,). Cells are sorted by target and address.
+    start
+        The first address of each cell: shape (cells,).
+    resident, touched, heat
+        Bytes that were in memory, bytes that were accessed in a window, and bytes in memory times
+        their access share. Each is a mean over the slot: shape (cells, slots).
+    slot_ns, window_ns, sampling_ns
+        How long each slot is, and the windows and sampling intervals in it: shape (slots,).
+    """
+
+    targets: tuple[Target, ...]
+    start: Ints
+    resident: Floats
+    touched: Floats
+    heat: Floats
+    slot_ns: Floats
+    window_ns: Floats
+    sampling_ns: Floats
+
+    def merged(self, most_cells: int, most_slots: int) -> Cells:
+        """Merge neighbouring cells, and then slots, that are alike."""
+        size = self.resident.max(axis=1, initial=0)
+        rows = self._features(size)
+        time = np.tile(self.slot_ns, 2)
+        cells = self._merged_cells(merge_neighbours(rows, size, time, most_cells, _LOSS))
+        size = cells.resident.max(axis=1, initial=0)
+        columns = np.vstack(np.split(cells._features(size), 2, axis=1))
+        heads = merge_neighbours(columns.T, self.slot_ns, np.tile(size, 2), most_slots, _LOSS)
+        return cells._merged_slots(heads)
+
+    def _features(self, size: Floats) -> Floats:
+        """Roots of shares: counts differ as much by chance whatever their size."""
+        whole = np.maximum(size, 1)[:, None]
+        return np.sqrt(np.hstack([self.heat / whole, self.touched / whole]))
+
+    def _merged_cells(self, heads: NDArray[np.intp]) -> Cells:
+        def total(amount: Floats) -> Floats:
+            sums: Floats = np.add.reduceat(amount, heads, axis=0)
+            return sums
+
+        return replace(
+            self,
+            targets=tuple(self.targets[head] for head in heads.tolist()),
+            start=self.start[heads],
+            resident=total(self.resident),
+            touched=total(self.touched),
+            heat=total(self.heat),
+        )
+
+    def _merged_slots(self, heads: NDArray[np.intp]) -> Cells:
+        slot_ns = np.add.reduceat(self.slot_ns, heads)
+
+        def mean(values: Floats) -> Floats:
+            sums: Floats = np.add.reduceat(values * self.slot_ns, heads, axis=-1)
+            return sums / slot_ns
+
+        return replace(
+            self,
+            resident=mean(self.resident),
+            touched=mean(self.touched),
+            heat=mean(self.heat),
+            slot_ns=slot_ns,
+            window_ns=mean(self.window_ns),
+            sampling_ns=mean(self.sampling_ns),
+        )
+
+
+def cells_of(recording: AnyRecording) -> Cells:
+    """Return what a recording says, in about a thousand cells and at most a thousand slots.
+
+    The recording is read twice. Raises `RecordingError` if it has no snapshots.
+    """
+    if isinstance(recording, RecordingFile):
+        recording = recording.sorted().held(*_COLUMNS)
+    survey = _Survey()
+    fold(recording, survey)
+    if not len(survey.numbers):
+        raise RecordingError("the recording has no snapshots")
+    sums = _Sums(survey)
+    fold(recording, sums)
+    return sums.cells()
+
+
+class _Survey:
+    """The edges of regions and the times of snapshots, as a fold.
+
+    An edge weighs as much as the memory on its sides differs.
+    """
+
+    def __init__(self) -> None:
+        self.numbers = TargetNumbers()
+        self._edges: dict[int, tuple[Ints, Floats]] = {}
+        self._start_ns: list[Ints] = []
+        self._end_ns: list[Ints] = []
+
+    def add(self, chunk: Recording) -> None:
+        self._start_ns.append(chunk.per_snapshot("start_ns"))
+        self._end_ns.append(chunk.per_snapshot("end_ns"))
+        target = self.numbers.per_region(chunk)
+        edges = np.concatenate([chunk.column("start"), chunk.column("end")])
+        weights = _edge_weights(chunk)
+        for number in unique(target).tolist():
+            of_target = np.tile(target == number, 2)
+            known = self._edges.get(number, (np.empty(0, np.int64), np.empty(0)))
+            self._edges[number] = _summed(
+                np.append(known[0], edges[of_target]), np.append(known[1], weights[of_target])
+            )
+
+    def slots(self, most: int) -> tuple[NDArray[np.intp], Floats]:
+        """The slot of each snapshot, and how long each snapshot counts (ns).
+
+        A snapshot counts from the end of the snapshot before.
+        """
+        start_ns, end_ns = np.concatenate(self._start_ns), np.concatenate(self._end_ns)
+        begin_ns = np.append(start_ns[0], np.maximum.accumulate(end_ns)[:-1])
+        length_ns = np.maximum(end_ns - begin_ns, 1).astype(float)
+        count = len(length_ns)
+        return np.arange(count) * min(most, count) // count, length_ns
+
+    def edges(self) -> dict[int, Ints]:
+        """The edges of the cells of each target: the weightiest, and the outermost."""
+        weights = np.concatenate([weights for _, weights in self._edges.values()])
+        least = np.sort(weights)[-_MOST_EDGES] if len(weights) > _MOST_EDGES else 0.0
+        return {
+            number: edges[_outermost(weights) | (weights >= least) & (weights > 0)]
+            for number, (edges, weights) in sorted(self._edges.items())
+        }
+
+
+def _edge_weights(chunk: Recording) -> Floats:
+    """How much the memory on the sides of each start, then of each end, differs."""
+    start, end = chunk.column("start"), chunk.column("end")
+    classes = classes_of(chunk, with_pages=False).once()
+    size = classes.total.astype(float)
+    touched = classes.accessed / np.maximum(size, 1)
+    features = np.stack([np.sqrt(chunk.access_share), np.sqrt(touched), np.ones(len(size))])
+    touches = np.append(start[1:] == end[:-1], False)
+    inner = chunk.target_offsets[1:-1]
+    touches[inner[inner > 0] - 1] = False
+    lower, upper = features[:, :-1], features[:, 1:]
+    between = ((upper - lower) ** 2).sum(axis=0) * np.minimum(size[1:], size[:-1])
+    alone = (features**2).sum(axis=0) * size
+    at_end = np.where(touches, np.append(between, 0.0), alone)
+    at_start = np.where(np.append(False, touches[:-1]), np.append(0.0, between), alone)
+    length_ns = chunk.per_snapshot("window_ns").astype(float)
+    windows = np.repeat(length_ns, np.diff(chunk.snapshot_offsets))
+    return np.concatenate([at_start * windows, at_end * windows])
+
+
+def _summed(edges: Ints, weights: Floats) -> tuple[Ints, Floats]:
+    """Sorted edges with the sums of their weights; the weightiest where there are too many."""
+    distinct, place = np.unique(edges, return_inverse=True)
+    sums: Floats = np.bincount(place, weights, len(distinct)).astype(float)
+    if len(distinct) > 2 * _KEPT_EDGES:
+        kept = _outermost(sums) | (sums >= np.sort(sums)[-_KEPT_EDGES])
+        distinct, sums = distinct[kept], sums[kept]
+    return distinct, sums
+
+
+def _outermost(values: Floats) -> NDArray[np.bool_]:
+    """Mark the first and the last value."""
+    marks = np.zeros(len(values), np.bool_)
+    marks[[0, -1]] = True
+    return marks
+
+
+class _Sums:
+    """Sums over the regions in each cell and slot, weighted by time, as a fold."""
+
+    def __init__(self, survey: _Survey) -> None:
+        self._numbers = survey.numbers
+        self._edges = survey.edges()
+        counts = [len(edges) - 1 for edges in self._edges.values()]
+        self._first = dict(zip(self._edges, np.cumsum([0, *counts]).tolist(), strict=False))
+        self._cells = sum(counts)
+        most = min(_MOST_SLOTS, max(1, _MOST_VALUES // max(1, self._cells)))
+        self._slot, self._length_ns = survey.slots(most)
+        self._slots = int(self._slot[-1]) + 1
+        self._amounts = np.zeros((3, self._slots * self._cells))
+        self._windows = np.zeros((2, self._slots))
+        self._snapshots = 0
+
+    def add(self, chunk: Recording) -> None:
+        here = slice(self._snapshots, self._snapshots + len(chunk))
+        self._snapshots += len(chunk)
+        slot, length_ns = self._slot[here], self._length_ns[here]
+        for row, name in enumerate(("window_ns", "sampling_ns")):
+            values = chunk.per_snapshot(name) * length_ns
+            self._windows[row] += np.bincount(slot, values, self._slots)
+        classes = classes_of(chunk, with_pages=False).once()
+        regions = np.diff(chunk.snapshot_offsets)
+        amounts = np.stack(
+            [classes.total, classes.accessed, classes.total * chunk.access_share]
+        ) * np.repeat(length_ns, regions)
+        slot = np.repeat(slot, regions)
+        target = self._numbers.per_region(chunk)
+        start, end = chunk.column("start"), chunk.column("end")
+        for number in unique(target).tolist():
+            rows = np.flatnonzero(target == number)
+            self._spread(number, start[rows], end[rows], slot[rows], amounts[:, rows])
+
+    def _spread(
+        self, number: int, start: Ints, end: Ints, slot: NDArray[np.intp], amounts: Floats
+    ) -> None:
+        """Add the amounts of regions of a target to the cells that they overlap, by bytes."""
+        edges = self._edges[number]
+        first = np.searchsorted(edges, start, side="right") - 1
+        counts = np.searchsorted(edges, end, side="left") - first
+        row, place = expand(np.maximum(counts, 0))
+        cell = first[row] + place
+        overlap = np.minimum(end[row], edges[cell + 1]) - np.maximum(start[row], edges[cell])
+        share = overlap / np.maximum(end - start, 1)[row]
+        place = slot[row] * self._cells + self._first[number] + cell
+        for kind, amount in enumerate(amounts):
+            counted = np.bincount(place, amount[row] * share, self._amounts.shape[1])
+            self._amounts[kind] += counted
+
+    def cells(self) -> Cells:
+        targets = self._numbers.targets
+        slot_ns: Floats = np.bincount(self._slot, self._length_ns, self._slots).astype(float)
+        resident, touched, heat = (
+            sums.reshape(self._slots, -1).T / slot_ns for sums in self._amounts
+        )
+        return Cells(
+            tuple(targets[n] for n, edges in self._edges.items() for _ in range(len(edges) - 1)),
+            np.concatenate([edges[:-1] for edges in self._edges.values()]),
+            resident,
+            touched,
+            heat,
+            slot_ns,
+            self._windows[0] / slot_ns,
+            self._windows[1] / slot_ns,
+        )
