@@ -36,6 +36,7 @@ from ._model.errors import (
 )
 from ._model.mappings import Mapping, MappingTable
 from ._model.page_ages import AgeSums, PageAges
+from ._model.passed import PassedBytes
 from ._model.rates import Rate
 from ._model.schemes import (
     AccessPattern,
@@ -53,7 +54,7 @@ from ._model.schemes.fields import Ns
 from ._model.schemes.matching import Age, Bounds
 from ._model.snapshot import Cost, Footprint, Snapshot, SnapshotRegion, Target
 from ._model.units import Share, format_duration, format_size
-from ._observe.monitor import Monitor, PageControl, SchemeRunner
+from ._observe.monitor import Monitor, PageControl, PassedSource, SchemeRunner
 from ._observe.options import CommonOptions, MonitorOptions
 from ._observe.probes.registry import PROBES
 from ._observe.probes.trace import Access, Phase, Trace
@@ -97,6 +98,8 @@ __all__ = [
     "Ns",
     "PageAges",
     "PageControl",
+    "PassedBytes",
+    "PassedSource",
     "Phase",
     "ProbeError",
     "ProbeUnavailable",

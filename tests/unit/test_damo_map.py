@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 
-import click
 import pytest
 
-from pydamon import UsageError
 from tests.unit.test_docs import ROOT, commands, parse
 
 PAGE = ROOT / "docs/reference/damo.md"
@@ -22,8 +20,6 @@ REPORTS = (
     *("access", "damon", "sysinfo", "record_info", "attrs", "heatmap", "holistic", "trace"),
     *("pa_layout", "wss", "footprints", "profile", "times", "nr_regions", "heats", "raw"),
 )
-COMING = "*coming*"
-"""Marks a command line that cannot be parsed yet."""
 
 _ROW = re.compile(r"^\| (.+?) \| (.+) \|$", re.MULTILINE)
 _CODE = re.compile(r"`(pydamon [^`]+)`")
@@ -36,15 +32,10 @@ def rows(title: str) -> dict[str, str]:
     return {name.replace("`", ""): text for name, text in _ROW.findall(section)[1:]}
 
 
-def lines(*, coming: bool) -> list[str]:
-    """The command lines of the tables that are there, or that are *coming*."""
+def lines() -> list[str]:
+    """The command lines of the tables."""
     texts = [text for title in ("Commands", "Reports") for text in rows(title).values()]
-    return [
-        line
-        for text in texts
-        for mark, _, line in re.findall(r"(\*coming\* )?(`(pydamon [^`]+)`)", text)
-        if bool(mark) == coming
-    ]
+    return [f"`{line}`" for text in texts for line in _CODE.findall(text)]
 
 
 @pytest.mark.parametrize(("title", "names"), [("Commands", COMMANDS), ("Reports", REPORTS)])
@@ -59,7 +50,7 @@ def test_a_row_shows_a_command_or_says_why_there_is_none(title: str) -> None:
         assert _CODE.search(text) or says_why, name
 
 
-@pytest.mark.parametrize("line", lines(coming=False))
+@pytest.mark.parametrize("line", lines())
 def test_a_command_line_can_be_parsed(line: str) -> None:
     (words,) = commands(line)
     parse(words, complete=words != ["report"])
@@ -86,10 +77,3 @@ def test_the_tables_translate_options() -> None:
 def test_an_option_can_be_parsed(line: str) -> None:
     (words,) = commands(line)
     parse(words, complete=True)
-
-
-@pytest.mark.parametrize("line", lines(coming=True))
-def test_a_command_line_that_has_come_loses_its_mark(line: str) -> None:
-    (words,) = commands(line)
-    with pytest.raises((click.UsageError, UsageError)):
-        parse(words, complete=True)

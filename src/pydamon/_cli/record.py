@@ -66,6 +66,13 @@ _UNOBSERVABLE_BYTES = 64 << 20
     metavar="NAME",
     help="count only physical memory that is charged to this cgroup",
 )
+@option(
+    "--passed",
+    default="",
+    metavar="KIND,...",
+    help="tell how much of each region is of these kinds of pages: anon, file, active, huge, "
+    "young, memcg:PATH",
+)
 @monitoring_options
 def record(args: Args) -> int:
     """Record the memory use of processes or of a command.

@@ -15,6 +15,7 @@ from pydamon._model.cold_ages import Looked
 from pydamon._model.display import Displayable
 from pydamon._model.mappings import Mapping, MappingTable
 from pydamon._model.page_ages import PageAges
+from pydamon._model.passed import PassedBytes
 
 __all__ = ["UNKNOWN", "Cost", "Footprint", "Snapshot", "SnapshotRegion", "Target"]
 
@@ -171,6 +172,9 @@ class Snapshot(Displayable):
     page_ages
         How long the pages of the regions have been idle; `None` if they were not looked at in this
         window.
+    passed
+        How much of each region passes filters of pages; `None` if that was not asked for (see
+        `MonitorOptions.passed`), or nobody has looked yet.
 
     Examples
     --------
@@ -206,6 +210,7 @@ class Snapshot(Displayable):
     access_share: NDArray[np.float64] = field(default_factory=lambda: _NO_SHARES)
     access_share_error: NDArray[np.float64] = field(default_factory=lambda: _NO_SHARES)
     page_ages: PageAges | None = None
+    passed: PassedBytes | None = None
 
     def __post_init__(self) -> None:
         defaults = {
@@ -357,7 +362,8 @@ class Snapshot(Displayable):
         """
         columns = {name: getattr(self, name)[regions] for name in _COLUMNS}
         ages = self.page_ages and self.page_ages.pick(regions)
-        return replace(self, page_ages=ages, **columns)
+        passed = self.passed and self.passed.pick(regions)
+        return replace(self, page_ages=ages, passed=passed, **columns)
 
 
 _COLUMNS = (

@@ -29,6 +29,7 @@ __all__ = [
     "Engine",
     "Monitor",
     "PageControl",
+    "PassedSource",
     "PhysicalMemory",
     "Processes",
     "SchemeRunner",
@@ -159,6 +160,24 @@ class SchemeRunner(Protocol):
         ...
 
 
+class PassedSource(Protocol):
+    """Tells how much of each region of a snapshot is of some kinds of pages."""
+
+    def added_to(self, snapshot: Snapshot) -> Snapshot:
+        """Return the snapshot with `passed`.
+
+        Parameters
+        ----------
+        snapshot
+            A snapshot of the monitor, as its engine made it.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what it holds."""
+        ...
+
+
 class Monitor(Closing):
     """Yields one snapshot per aggregation.
 
@@ -182,6 +201,8 @@ class Monitor(Closing):
     """What takes the samples: ``"sampling"`` (one of pydamon's probes) or ``"kernel"``."""
     probe_name: str
     """What checks for accesses: the name of the probe; ``"kernel"`` where the kernel does."""
+    passed_looks: PassedSource | None = None
+    """What adds `Snapshot.passed`; `None` where it was not asked for, or the engine does it."""
     fallback_reasons: dict[str, ProbeUnavailable]
     """The preferred engines and probes that do not work here, and why."""
 
@@ -257,10 +278,15 @@ class Monitor(Closing):
         duration_ns = parse_duration_ns(duration)
         if duration_ns == 0:
             raise UsageError("the duration must be longer than 0")
-        return self._run(duration_ns)
+        return self._completed(self._run(duration_ns))
 
     def __iter__(self) -> Iterator[Snapshot]:
-        return self._run(None)
+        return self._completed(self._run(None))
+
+    def _completed(self, snapshots: Iterator[Snapshot]) -> Iterator[Snapshot]:
+        """The snapshots with what looks at pages tell of them."""
+        looks = self.passed_looks
+        return snapshots if looks is None else map(looks.added_to, snapshots)
 
     @abstractmethod
     def _run(self, duration_ns: int | None) -> Iterator[Snapshot]:

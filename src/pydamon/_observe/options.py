@@ -9,9 +9,12 @@ from typing import Any, TypedDict
 
 from pydamon._model.attrs import Attrs, IntervalGoal
 from pydamon._model.errors import UsageError
+from pydamon._model.passed import kinds_from
 
 __all__ = ["CommonOptions", "MonitorOptions", "check_budget", "with_common"]
 
+_FOR_PASSED = 0.2
+"""The share of the CPU budget for looks at kinds of pages, where they are asked for."""
 _REGIONS_FROM = ("gaps", "three", "mappings")
 """The values of `Rule`, whose module needs NumPy."""
 _ATTRIBUTES = ("sample", "aggr", "update", "min_regions", "max_regions", "goal")
@@ -48,6 +51,9 @@ class MonitorOptions:
     plain
         Use the kernel's algorithm alone: random samples and random splits, no surveys. For
         comparisons. Sampling only.
+    passed
+        Tell how much of each region is of these kinds of pages: see `PassedBytes`. Text such as
+        ``"anon,huge"``, or several kinds. Looks at pages take a fifth of the CPU budget.
     seed
         Make the random choices repeatable. Sampling only.
     join
@@ -80,8 +86,10 @@ class MonitorOptions:
     plain: bool = False
     seed: int | None = None
     join: bool | int | str = False
+    passed: str | tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "passed", kinds_from(self.passed))
         check_budget(self.cpu_budget_percent)
         if self.regions_from not in _REGIONS_FROM:
             raise UsageError(f"regions cannot be made from {self.regions_from!r}")
@@ -96,8 +104,21 @@ class MonitorOptions:
 
     @property
     def budget(self) -> float | None:
-        """The CPU budget as a share of one CPU; `None` is no bound."""
-        return None if self.cpu_budget_percent is None else self.cpu_budget_percent / 100
+        """The CPU budget of monitoring itself as a share of one CPU; `None` is no bound."""
+        if self.cpu_budget_percent is None:
+            return None
+        return self.cpu_budget_percent / 100 * (1 - _FOR_PASSED if self.passed else 1)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of pages of `passed`."""
+        return kinds_from(self.passed)
+
+    @property
+    def passed_share(self) -> float | None:
+        """How much of one CPU looks at kinds of pages may take; `None` is no bound."""
+        percent = self.cpu_budget_percent
+        return None if percent is None else percent / 100 * _FOR_PASSED
 
     @property
     def sampling_only(self) -> tuple[str, ...]:

@@ -132,6 +132,7 @@ def _regions_document(
                     None if region.resident_bytes == UNKNOWN else region.resident_bytes
                 ),
                 "unseen_bytes": region.unseen_bytes,
+                "passed_bytes": region.passed,
                 "temperature": region.temperature,
             }
             for region in temperatures.regions[:limit]

@@ -54,10 +54,10 @@ def aggregate(recording: _R, aggregation_ns: int) -> _R:
     interval stays the same. Memory in use, resident or not observable is a mean by time. Of each
     piece the largest share counts that a snapshot saw touched, as in `working_sets_within`: a lower
     bound where snapshots touch different pages of a region. Ages are those of the last snapshot;
-    they are 0 where the piece was accessed before and is not any more. Costs are sums. Ages of
-    pages, and what only damo's files have (`extra`), are dropped, with a warning. Where there are
-    more than four times as many pieces as regions in any snapshot, and more than 4,000, the most
-    alike neighbours are joined.
+    they are 0 where the piece was accessed before and is not any more. Costs are sums. Ages and
+    kinds of pages, and what only damo's files have (`extra`), are dropped, with a warning. Where
+    there are more than four times as many pieces as regions in any snapshot, and more than 4,000,
+    the most alike neighbours are joined.
 
     Examples
     --------

@@ -20,6 +20,7 @@ from pydamon._data.recording.arrow import string_array
 from pydamon._model.display import blanked
 from pydamon._model.errors import UsageError
 from pydamon._model.filter_fields import FIELDS
+from pydamon._model.passed import KINDS
 from pydamon._model.rates import Rate
 from pydamon._model.shares import MeasuredRates, reached, significant
 from pydamon._model.units import parse_address, parse_duration_ns, parse_size
@@ -32,7 +33,7 @@ TextTest: TypeAlias = Callable[[Sequence[str]], Mask]
 
 _TEXTS = ("mapping", "perms", "target", "host")
 _DURATIONS = ("age", "idle", "time")
-_SIZES = ("size", "touched", "unobservable", "unseen", "resident")
+_SIZES = ("size", "touched", "unobservable", "unseen", "resident", *KINDS)
 _ADDRESSES = ("address", "start", "end")
 _RATES = {"rate": ("%", 100), "access_share": ("%", 100), "hz": ("hz", 1)}
 """What a number without a unit means: a unit, and a factor."""

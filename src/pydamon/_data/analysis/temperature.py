@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from pydamon._data.recording import AnyRecording, Recording, RecordingFile
 from pydamon._model.classify import HOT_RATE, UNKNOWN
 from pydamon._model.display import Displayable
 from pydamon._model.errors import RecordingError, UsageError
+from pydamon._model.passed import sums_by_run
 from pydamon._model.regions import PAGE_SIZE
 from pydamon._model.runs import Runs
 from pydamon._model.snapshot import Snapshot, Target
@@ -76,6 +77,8 @@ class RankedRegion:
         The standard deviation of `rate`: the mean by size; NaN where it is not known.
     sampling_ns : int
         The sampling interval that `rate` refers to; 0 where it is not known.
+    passed : dict of str to int
+        How much of it is of each kind of pages that the recording tells: see `PassedBytes`.
 
     Examples
     --------
@@ -101,6 +104,7 @@ class RankedRegion:
     unseen_bytes: int = 0
     rate_error: float = math.nan
     sampling_ns: int = 0
+    passed: dict[str, int] = field(default_factory=dict)
 
     @property
     def access_hz(self) -> float:
@@ -351,18 +355,13 @@ def regions_of(snapshot: Snapshot, *, group: bool = True) -> Temperatures:
         runs.sum(snapshot.unseen_bytes),
         runs.sum(snapshot.access_share_error * snapshot.size) / size,
         np.full(len(runs), snapshot.sampling_ns),
+        np.array(sums_by_run(snapshot.passed, runs) if snapshot.passed else [{}] * len(runs)),
     )
     order = np.lexsort((start, -size, -heat))
     return Temperatures(
         snapshot.end_ns,
         tuple(
-            RankedRegion(
-                snapshot.targets[target],
-                low,
-                high,
-                *names[mapping],
-                *others,
-            )
+            RankedRegion(snapshot.targets[target], low, high, *names[mapping], *others)
             for target, low, high, mapping, *others in zip(
                 *(column[order].tolist() for column in columns), strict=True
             )
@@ -380,6 +379,7 @@ def _alike(snapshot: Snapshot, rate: NDArray[np.float64], name: NDArray[np.int64
         snapshot.age_ns != UNKNOWN,
         snapshot.resident_bytes != UNKNOWN,
         snapshot.unseen_bytes > 0,
+        *((snapshot.passed.size_bytes < 0) if snapshot.passed else ()),
     ):
         apart |= values[1:] != values[:-1]
     return Runs.split(apart, len(snapshot))

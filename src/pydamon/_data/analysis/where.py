@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from pydamon._data.recording import DerivedFile, Recording, RecordingFile
 from pydamon._model.classify import UNKNOWN
 from pydamon._model.display import printable
 from pydamon._model.errors import RecordingError
+from pydamon._model.passed import KINDS
 from pydamon._model.shares import rates_hz
 from pydamon._model.units import format_duration
 
@@ -158,6 +160,15 @@ class RegionColumns:
     def _resident(self) -> NDArray[Any]:
         return _with_nan(self._recording.column("resident_bytes"))
 
+    def _passed(self, kind: str) -> NDArray[Any]:
+        size_bytes = self._recording.passed(kind).of(kind)
+        if len(size_bytes) and (size_bytes == UNKNOWN).all():
+            raise RecordingError(
+                f"the recording does not tell how much of a region is {kind}",
+                hint=f"record with --passed {kind}",
+            )
+        return _with_nan(size_bytes)
+
     def _time(self) -> NDArray[np.int64]:
         time_ns: NDArray[np.int64] = self._recording.column("start_ns") - self.began_ns
         return time_ns
@@ -178,6 +189,7 @@ _COMPUTED: dict[str, Callable[[RegionColumns], NDArray[Any]]] = {
     "unseen": lambda columns: columns.values("unseen_bytes"),
     "resident": RegionColumns._resident,
     "time": RegionColumns._time,
+    **{kind: partial(RegionColumns._passed, kind=kind) for kind in KINDS},
 }
 """The fields of filters that are not columns of the recording."""
 

@@ -97,6 +97,8 @@ _MAY_BE_UNKNOWN = ("resident_bytes", "age_ns")
 _WITHIN_SIZE = ("touched_bytes", "unobservable_bytes", "resident_bytes", "unseen_bytes")
 _NUMBERS = tuple(field.name for field in COLUMNS if pa.types.is_integer(field.type))
 _SHARES = ("access_share", "access_share_error")
+_WORDS = ("page_ages", "passed")
+"""Columns of names that say several numbers of each region."""
 
 
 class RowBuffer:
@@ -137,8 +139,9 @@ class RowBuffer:
         if "host" not in table.column_names:
             host = constant_array(self._info.hostname, len(table))
             table = table.append_column("host", host)
-        if "page_ages" not in table.column_names:
-            table = table.append_column("page_ages", constant_array("", len(table)))
+        for name in _WORDS:
+            if name not in table.column_names:
+                table = table.append_column(name, constant_array("", len(table)))
         for name in OPTIONAL_COLUMNS.difference(table.column_names):
             numbers = default_numbers(name, len(table), partial(_int64_column, table))
             table = table.append_column(name, to_arrow(numbers))
@@ -153,8 +156,8 @@ class RowBuffer:
         cut = int(Recording(self._info, table).snapshot_offsets[-2])
         if len(table) - cut > _MAX_SNAPSHOT_ROWS:
             raise Incomplete("it is damaged: a snapshot has no end")
-        # Words of ages hardly ever come again: the next chunk must not keep those of this one.
-        rest = with_used_names(table[cut:], ["page_ages"])
+        # These words hardly ever come again: the next chunk must not keep those of this one.
+        rest = with_used_names(table[cut:], _WORDS)
         self._tables, self._row_count = [rest], len(table) - cut
         return table[:cut] if cut else None
 

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from pydamon._data.recording.ages import sums_of_words
 from pydamon._data.recording.arrow import column_array, concatenate, to_arrow, to_numpy
 from pydamon._data.recording.layout import Layout
+from pydamon._data.recording.passed import kinds_of_words, passed_of_words
 from pydamon._data.recording.schema import COLUMNS, RecordingInfo
 from pydamon._data.recording.snapshots import RowBuilder, SnapshotReader
 from pydamon._data.recording.targets import is_same, no_such_target, without_single_host
 from pydamon._model.attrs import Attrs
 from pydamon._model.display import Displayable
 from pydamon._model.page_ages import AgeSums
+from pydamon._model.passed import PassedBytes
 from pydamon._model.shares import stored_shares
 from pydamon._model.snapshot import Snapshot, Target
 
@@ -134,6 +136,27 @@ class Recording(Displayable):
             If the column makes no sense.
         """
         return sums_of_words(column_array(self.table, "page_ages"))
+
+    @property
+    def passed_kinds(self) -> tuple[str, ...]:
+        """The kinds of pages of which `passed` tells bytes: see `PassedBytes`."""
+        return kinds_of_words(self.names("passed"))
+
+    def passed(self, *kinds: str) -> PassedBytes:
+        """How many bytes of each row's region are of some kinds; -1 where nobody has looked.
+
+        Parameters
+        ----------
+        *kinds
+            The kinds of pages: see `PassedBytes`.
+
+        Raises
+        ------
+        RecordingError
+            If the column makes no sense.
+        """
+        told = passed_of_words(column_array(self.table, "passed"), kinds)
+        return PassedBytes.unknown(kinds, len(self.table)) if told is None else told
 
     def codes(self, name: str) -> NDArray[np.int32]:
         """Return a column of names as indices into `names(name)`: shape (rows,)."""

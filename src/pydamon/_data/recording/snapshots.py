@@ -19,9 +19,11 @@ from pydamon._data.recording.arrow import (
     to_numpy,
 )
 from pydamon._data.recording.layout import Layout
+from pydamon._data.recording.passed import passed_of_words, passed_words
 from pydamon._data.recording.rows import batch_of
 from pydamon._model.mappings import Mapping, MappingTable
 from pydamon._model.page_ages import PageAges
+from pydamon._model.passed import PassedBytes
 from pydamon._model.runs import Runs
 from pydamon._model.shares import stored_shares
 from pydamon._model.snapshot import Cost, Footprint, Snapshot, Target
@@ -77,6 +79,7 @@ class RowBuilder:
             "access_share": regions.reals(lambda s: s.access_share.clip(0, 1)),
             "access_share_error": regions.reals(lambda s: s.access_share_error),
             **_age_columns(snapshots, regions),
+            **_passed_column(snapshots),
         }
         return batch_of(columns, len(start))
 
@@ -158,8 +161,6 @@ def _age_columns(snapshots: Sequence[Snapshot], regions: _Columns) -> dict[str, 
     if not any(snapshot.page_ages for snapshot in snapshots):
         return {}
     words = age_words((snapshot.page_ages, len(snapshot)) for snapshot in snapshots)
-    codes: dict[str, int] = {}
-    code = np.array([codes.setdefault(word, len(codes)) for word in words], np.int32)
     return {
         "looked_ns": regions.each(lambda s: s.page_ages.looked_ns if s.page_ages else 0),
         "looked_since_ns": regions.each(lambda s: s.page_ages.since_ns if s.page_ages else 0),
@@ -167,8 +168,22 @@ def _age_columns(snapshots: Sequence[Snapshot], regions: _Columns) -> dict[str, 
         "followed_share": regions.reals(
             lambda s: np.full(len(s), s.page_ages.followed_share if s.page_ages else 1.0)
         ),
-        "page_ages": dictionary_array(code, codes),
+        "page_ages": _word_column(words),
     }
+
+
+def _passed_column(snapshots: Sequence[Snapshot]) -> dict[str, Numbers | pa.Array]:
+    """The column of bytes that pass filters; none where no snapshot has any."""
+    if not any(snapshot.passed for snapshot in snapshots):
+        return {}
+    return {"passed": _word_column(passed_words((s.passed, len(s)) for s in snapshots))}
+
+
+def _word_column(words: Sequence[str]) -> pa.DictionaryArray:
+    """A column of words that hardly ever come again."""
+    codes: dict[str, int] = {}
+    code = np.array([codes.setdefault(word, len(codes)) for word in words], np.int32)
+    return dictionary_array(code, codes)
 
 
 def _with_own_words(column: pa.DictionaryArray) -> pa.DictionaryArray:
@@ -258,6 +273,7 @@ class SnapshotReader:
             access_share=shares,
             access_share_error=self._column("access_share_error")[rows].astype(np.float64),
             page_ages=self._page_ages(rows),
+            passed=self._passed(rows),
         )
 
     def _page_ages(self, rows: slice) -> PageAges | None:
@@ -279,6 +295,13 @@ class SnapshotReader:
             looks=max(1, int(self._column("looks")[rows].max())),
             followed_share=float(self._column("followed_share")[rows].min()),
         )
+
+    def _passed(self, rows: slice) -> PassedBytes | None:
+        """How much of the regions of some rows passes filters."""
+        words = column_array(self._table, "passed")
+        if len(words.dictionary) < 2:  # nothing is known of any row
+            return passed_of_words(words[rows.start : rows.stop])
+        return passed_of_words(_with_own_words(words[rows.start : rows.stop]))
 
     def _column(self, name: str) -> NDArray[Any]:
         return to_numpy(column_array(self._table, name))

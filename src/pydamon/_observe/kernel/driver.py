@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pydamon._model.attrs import Attrs, IntervalGoal
 from pydamon._model.closing import Closing
@@ -39,6 +43,7 @@ class Driver(Closing):
         goal: IntervalGoal | None = None,
         *,
         events: bool = True,
+        probes: tuple[str, ...] = (),
     ) -> None:
         self.claim = claim
         self.attrs = attrs
@@ -48,6 +53,8 @@ class Driver(Closing):
         self.goal = goal
         self.schemes: tuple[Scheme, ...] = ()
         """The schemes that the kernel applies."""
+        self.probes = probes
+        """The kinds of pages whose samples the kernel counts; none where it cannot."""
         self._targets = targets
         self._events = events
         self._kdamond = claim.kdamond
@@ -66,7 +73,7 @@ class Driver(Closing):
         """
         self._on_forget = on_forget
         try:
-            self._switch_on()
+            self._switch_on_first()
         except KernelError as error:
             if not self._targets.alive:
                 raise
@@ -106,10 +113,38 @@ class Driver(Closing):
             return []
         return self._kdamond.stats()[: len(self.schemes)]
 
+    def passed_regions(self, schemes: Sequence[Scheme]) -> list[NDArray[np.int64]]:
+        """Let the kernel try some schemes once; see `Kdamond.passed_regions`.
+
+        Empty while targets come and go. Raises `ProbeUnavailable` where the kernel cannot do it.
+        """
+        if self._targets.exited() or not self._kdamond.running:
+            return []
+        settings = self._settings()
+        known = len(settings.schemes)
+        try:
+            self.claim.change(replace(settings, schemes=(*settings.schemes, *schemes)))
+            return self._kdamond.passed_regions(range(known, known + len(schemes)))
+        except KernelError:  # a target exited just now
+            return []
+        finally:
+            self._commit()
+
+    def pause(self, paused: bool) -> None:
+        """Let the kernel's thread rest, or go on.
+
+        Raises `ProbeUnavailable` where this kernel cannot do that.
+        """
+        self._kdamond.pause(paused)
+
     def change(self, attrs: Attrs) -> None:
         """Give the kdamond these attributes, and the targets and schemes of now."""
         self.attrs = attrs
         self.changed_ns = time.monotonic_ns()
+        self._commit()
+
+    def _commit(self) -> None:
+        """Give the kdamond the settings of now; restart it if a target has exited."""
         try:
             exited = self._targets.exited()
             if exited and not self._drop(exited):
@@ -172,7 +207,20 @@ class Driver(Closing):
         # Without events, results are read from a scheme that tries every region.
         schemes = self.schemes if self._events else (*self.schemes, _EVERYTHING)
         targets = self._targets
-        return Settings(targets.operations, targets.settings(), self.attrs, self.goal, schemes)
+        return Settings(
+            targets.operations, targets.settings(), self.attrs, self.goal, schemes, self.probes
+        )
+
+    def _switch_on_first(self) -> None:
+        """Switch on, without probes where this kernel has none."""
+        try:
+            self._switch_on()
+        except ProbeUnavailable:
+            if not self.probes:
+                raise
+            self.probes = ()
+            self._kdamond.stop()
+            self._switch_on()
 
     def _switch_on(self) -> None:
         self.changed_ns = time.monotonic_ns()
@@ -185,8 +233,10 @@ class Driver(Closing):
     def _open_reader(self) -> Reader:
         if self._events:
             try:
-                return EventReader(self._pid, len(self._targets))
+                return EventReader(self._pid, len(self._targets), len(self.probes))
             except ProbeUnavailable:
+                if self.probes:
+                    raise
                 self._events = False
                 self.claim.change(self._settings())
         return TriedReader(self._kdamond, lambda: len(self.schemes))

@@ -123,7 +123,10 @@ _FILES = {
     "dests": ("several destinations of a migration", "6.17"),
     "path": ("quota goals of a cgroup", "6.19"),
     "max_nr_snapshots": ("a limit on a scheme's snapshots", "7.0"),
+    "obsolete_target": ("targets that are dropped without a restart", "6.19"),
     "goal_tuner": ("the choice of a quota tuner", "7.1"),
+    "pause": ("pauses", "7.2"),
+    "nr_probes": ("probes for kinds of pages", "7.2"),
     "fail_charge_num": ("a quota charge for actions that fail", "7.2"),
 }
 _WORDS = {

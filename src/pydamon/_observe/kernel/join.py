@@ -26,6 +26,7 @@ from pydamon._observe.linux.monitors import MODULES
 from pydamon._observe.linux.procfs import Rule
 from pydamon._observe.monitor import Monitor, PhysicalMemory, Selection
 from pydamon._observe.options import MonitorOptions
+from pydamon._observe.pages.passed import looks_at_pages
 from pydamon._observe.probes.base import RealClock
 from pydamon._observe.targets import Layout, PaddrSpace, VaddrSpace
 
@@ -159,6 +160,8 @@ class JoinedMonitor(Monitor):
     def close(self) -> None:
         """Stop reading; the kdamond goes on."""
         self._stopped = True
+        if self.passed_looks is not None:
+            self.passed_looks.close()
         self._reader.close()
         self._targets.close()
 
@@ -289,6 +292,9 @@ def open_joined(
         reader = EventReader(kdamond.pid, 0)
         stack.callback(reader.close)
         mon = JoinedMonitor(kdamond, targets, reader)
+        if options.kinds:
+            is_physical = isinstance(selection, PhysicalMemory)
+            mon.passed_looks = looks_at_pages(mon, options, physical=is_physical)
         stack.pop_all()
         return mon
 

@@ -15,11 +15,20 @@ from pydamon._model.errors import KernelError, TargetError
 from pydamon._model.schemes import Scheme, SchemeStats
 from pydamon._model.snapshot import Footprint, Target
 from pydamon._observe.kernel.files import Files
+from pydamon._observe.kernel.passed import write_probes
 from pydamon._observe.kernel.scheme import check_able, read_stats, write_goal_values, write_scheme
 from pydamon._observe.linux.monitors import ADMIN
 from pydamon._observe.targets import Layout, Space
 
-__all__ = ["ADMIN", "Kdamond", "KernelTarget", "KernelTargets", "Settings", "node_borders"]
+__all__ = [
+    "ADMIN",
+    "Kdamond",
+    "KernelTarget",
+    "KernelTargets",
+    "Settings",
+    "node_borders",
+    "target_numbers",
+]
 
 _US = 1000
 
@@ -41,6 +50,8 @@ class Settings:
     attrs: Attrs
     goal: IntervalGoal | None = None
     schemes: tuple[Scheme, ...] = ()
+    probes: tuple[str, ...] = ()
+    """The kinds of pages to probe for (Linux 7.2)."""
 
 
 class Kdamond:
@@ -73,6 +84,7 @@ class Kdamond:
             write(contexts, 1)
         write(f"{context}/operations", settings.operations)
         self._write_attrs(settings.attrs, settings.goal)
+        write_probes(self._files, f"{context}/monitoring_attrs/probes", settings.probes)
         self._write_targets(settings.targets)
         write(f"{context}/schemes/nr_schemes", len(settings.schemes))
         for number, scheme in enumerate(settings.schemes):
@@ -159,10 +171,30 @@ class Kdamond:
         within each target.
         """
         self.command("update_schemes_tried_regions")
-        regions = self._files.numbered(f"{self._context}/schemes/{scheme}/tried_regions")
-        names = ("start", "end", "nr_accesses", "age")
-        rows = [[self._files.number(f"{path}/{name}") for name in names] for path in regions]
+        rows = self._tried(scheme, ("start", "end", "nr_accesses", "age"))
         self.command("clear_schemes_tried_regions")
+        return rows
+
+    def passed_regions(self, schemes: Collection[int]) -> list[NDArray[np.int64]]:
+        """Return what the filters of some schemes let pass in the next apply interval.
+
+        For each scheme an array of shape (n, 4): number of the target, start, end and passed bytes
+        of each region. Raises `ProbeUnavailable` where this kernel does not tell.
+        """
+        self.command("update_schemes_tried_regions")
+        tried = [self._tried(number, ("start", "end", "sz_filter_passed")) for number in schemes]
+        self.command("clear_schemes_tried_regions")
+        return [np.column_stack([target_numbers(rows), rows]) for rows in tried]
+
+    def pause(self, paused: bool) -> None:
+        """Let the kdamond rest, with all that it knows, or go on (Linux 7.2)."""
+        self._files.write(f"{self._context}/pause", "Y" if paused else "N")
+        self.commit()
+
+    def _tried(self, scheme: int, names: Sequence[str]) -> NDArray[np.int64]:
+        """Numbers about the regions that a scheme tried: shape (n, names)."""
+        regions = self._files.numbered(f"{self._context}/schemes/{scheme}/tried_regions")
+        rows = [[self._files.number(f"{path}/{name}") for name in names] for path in regions]
         return np.array(rows, np.int64).reshape(-1, len(names))
 
     def written(self) -> dict[str, str]:
@@ -210,6 +242,14 @@ class Kdamond:
             for index, (start, end) in enumerate(target.ranges):
                 self._files.write(f"{path}/{number}/regions/{index}/start", start)
                 self._files.write(f"{path}/{number}/regions/{index}/end", end)
+
+
+def target_numbers(rows: NDArray[np.int64]) -> NDArray[np.int32]:
+    """The number of the target of each tried region, by its start and end.
+
+    The files do not name targets, but addresses start anew with each.
+    """
+    return np.cumsum(np.append(False, rows[1:, 0] < rows[:-1, 1])[: len(rows)]).astype(np.int32)
 
 
 _MAX_TARGETS = 1000

@@ -17,12 +17,18 @@ from pydamon._observe.kernel.claim import STATE, Claim, check_free
 from pydamon._observe.kernel.driver import Driver
 from pydamon._observe.kernel.files import Files
 from pydamon._observe.kernel.kdamond import ADMIN, KernelTargets
+from pydamon._observe.kernel.passed import (
+    SchemeLooks,
+    can_probe,
+    scheme_of_kind,
+)
 from pydamon._observe.kernel.reader import Aggregation, cut_at
 from pydamon._observe.kernel.snapshots import snapshot_of
 from pydamon._observe.linux.procfs import Rule
 from pydamon._observe.monitor import Monitor, PhysicalMemory, Selection
 from pydamon._observe.options import MonitorOptions
 from pydamon._observe.pace import Pacer
+from pydamon._observe.pages.passed import looks_at_pages
 from pydamon._observe.probes.base import RealClock
 from pydamon._observe.targets import Layout, Space
 from pydamon._observe.targets.physical import CgroupPages
@@ -86,12 +92,21 @@ class KernelMonitor(Monitor):
         self._pacer.change(attrs)
         self._driver.change(self._pacer.effective)
 
+    def pause(self, paused: bool = True) -> None:
+        """Let the kernel's thread rest, with regions and ages as they are, or go on.
+
+        Raises `ProbeUnavailable` before Linux 7.2.
+        """
+        self._driver.pause(paused)
+
     def stop(self) -> None:
         self._stopped = True
 
     def close(self) -> None:
         """Switch the kernel's monitoring off; harmless when done twice."""
         self._stopped = True
+        if self.passed_looks is not None:
+            self.passed_looks.close()
         self._resources.close()
 
     def _run(self, duration_ns: int | None) -> Iterator[Snapshot]:
@@ -157,6 +172,7 @@ class KernelMonitor(Monitor):
             targets=targets.numbered,
             footprints=targets.footprints,
             cost=Cost(kernel_ns + cpu_ns, 0, aggregation.lost * samples),
+            probes=self._driver.probes,
         )
         self._pacer.observe(samples, kernel_ns, cpu_ns, 0)
         self._follow_pace()
@@ -225,9 +241,36 @@ def open_monitor(
         pages = None
         if isinstance(selection, PhysicalMemory) and selection.cgroup:
             pages = CgroupPages(selection.cgroup, targets.layout.ranges[0])
-        driver = Driver(claim, targets, pacer.effective, options.goal, events=events)
+        probes = _probes(selection, options, pacer.effective) if events else ()
+        driver = Driver(claim, targets, pacer.effective, options.goal, events=events, probes=probes)
         stack.callback(driver.close)
-        return KernelMonitor(targets, driver, pacer, stack.pop_all(), pages=pages)
+        mon = KernelMonitor(targets, driver, pacer, stack.pop_all(), pages=pages)
+        try:
+            _look_for_kinds(mon, driver, options, physical=operations == "paddr")
+        except BaseException:
+            mon.close()
+            raise
+        return mon
+
+
+def _probes(selection: Selection, options: MonitorOptions, attrs: Attrs) -> tuple[str, ...]:
+    """The kinds of pages that the kernel may probe for: in physical memory only."""
+    can = can_probe(options.kinds, attrs.samples_per_aggregation)
+    return options.kinds if can and isinstance(selection, PhysicalMemory) else ()
+
+
+def _look_for_kinds(
+    mon: KernelMonitor, driver: Driver, options: MonitorOptions, *, physical: bool
+) -> None:
+    """Choose how to learn about kinds of pages, unless the kernel probes for them."""
+    if not options.kinds or driver.probes:
+        return
+    if "young" in options.kinds:  # only the kernel can tell
+        looks = SchemeLooks(options.kinds, driver, options.attrs.update_ns, options.passed_share)
+        driver.passed_regions([scheme_of_kind(kind) for kind in options.kinds])
+        mon.passed_looks = looks
+    else:
+        mon.passed_looks = looks_at_pages(mon, options, physical=physical)
 
 
 def _opened(selection: Selection) -> tuple[Space, str]:

@@ -20,7 +20,7 @@ from pydamon._model import ranges
 from pydamon._model.closing import Closing
 from pydamon._model.errors import ProbeUnavailable
 from pydamon._model.runs import unique
-from pydamon._observe.kernel.kdamond import Kdamond
+from pydamon._observe.kernel.kdamond import Kdamond, target_numbers
 from pydamon._observe.linux.arch import MACHINE, system_call
 
 __all__ = [
@@ -50,6 +50,8 @@ class Aggregation:
     nr_accesses: NDArray[np.int64]
     age: NDArray[np.int64]
     lost: int = 0
+    probe_hits: NDArray[np.uint8] | None = None
+    """The samples that had a page of each kind that is probed for: shape (n, kinds)."""
 
 
 def without(aggregation: Aggregation, targets: Sequence[int]) -> Aggregation:
@@ -59,14 +61,15 @@ def without(aggregation: Aggregation, targets: Sequence[int]) -> Aggregation:
     stays = ~np.isin(aggregation.target, exited)
     rest = {name: getattr(aggregation, name)[stays] for name in columns}
     rest["target"] = rest["target"] - np.searchsorted(exited, rest["target"]).astype(np.int32)
-    return replace(aggregation, **rest)
+    hits = aggregation.probe_hits
+    return replace(aggregation, **rest, probe_hits=None if hits is None else hits[stays])
 
 
 def cut_at(aggregation: Aggregation, borders: NDArray[np.int64]) -> Aggregation:
     """Cut the regions, sorted by target and address, at the *borders* (addresses) in them."""
     if not len(borders):
         return aggregation
-    target = aggregation.target
+    target, hits = aggregation.target, aggregation.probe_hits
     of_each = dict.fromkeys(unique(target).tolist(), borders)
     cut = ranges.cut_at(target, aggregation.start, aggregation.end, of_each)
     return replace(
@@ -76,6 +79,7 @@ def cut_at(aggregation: Aggregation, borders: NDArray[np.int64]) -> Aggregation:
         end=cut.end,
         nr_accesses=aggregation.nr_accesses[cut.index],
         age=aggregation.age[cut.index],
+        probe_hits=None if hits is None else hits[cut.index],
     )
 
 
@@ -119,13 +123,11 @@ class TriedReader(Reader):
         if not len(rows):
             return ()
         start, end, nr_accesses, age = np.ascontiguousarray(rows.T)
-        # The files do not name targets, but addresses start anew with each.
-        target = np.cumsum(np.append(False, start[1:] < end[:-1])).astype(np.int32)
-        return (Aggregation(end_ns, target, start, end, nr_accesses, age),)
+        return (Aggregation(end_ns, target_numbers(rows), start, end, nr_accesses, age),)
 
 
 _TRACING = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
-_EVENT = "events/damon/damon_aggregated"
+_EVENT, _PROBING_EVENT = "events/damon/damon_aggregated", "events/damon/damon_region_aggregated"
 _FIELD = re.compile(r"field:[^;]* (\w+);\s*offset:(\d+);\s*size:(\d+)")
 _FIELDS = ("target_id", "nr_regions", "start", "end", "nr_accesses", "age")
 
@@ -146,19 +148,21 @@ _BURST_NS = 20 * 10**6
 
 
 class EventReader(Reader):
-    """Reads the events of the kdamond *pid*, which has *targets* targets.
+    """Reads the events of the kdamond *pid*, which has *targets* targets and so many *probes*.
 
     Raises `ProbeUnavailable` where events cannot be read.
     """
 
     waits = False
 
-    def __init__(self, pid: int, targets: int) -> None:
+    def __init__(self, pid: int, targets: int, probes: int = 0) -> None:
         self._targets = targets
-        event = next((path / _EVENT for path in _TRACING if (path / _EVENT / "id").exists()), None)
+        name = _PROBING_EVENT if probes else _EVENT
+        event = next((path / name for path in _TRACING if (path / name / "id").exists()), None)
         if event is None:
-            raise ProbeUnavailable("there is no tracepoint damon_aggregated: is tracefs mounted?")
-        self._dtype = sample_dtype((event / "format").read_text())
+            what = name.rpartition("/")[2]
+            raise ProbeUnavailable(f"there is no tracepoint {what}: is tracefs mounted?")
+        self._dtype = sample_dtype((event / "format").read_text(), probes)
         self._fd = _open(int((event / "id").read_text()), pid)
         try:
             self._memory = mmap.mmap(self._fd, mmap.PAGESIZE + _BUFFER_BYTES)
@@ -210,17 +214,24 @@ class EventReader(Reader):
         return data
 
 
-def sample_dtype(text: str) -> np.dtype[np.void]:
-    """The layout of a sample, from the *text* of the tracepoint's `format` file."""
+def sample_dtype(text: str, probes: int = 0) -> np.dtype[np.void]:
+    """The layout of a sample, from the *text* of the tracepoint's `format` file.
+
+    Behind the fields, a sample has a byte for each of so many *probes*.
+    """
     fields = {name: (int(offset), int(size)) for name, offset, size in _FIELD.findall(text)}
     if any(name not in fields for name in _FIELDS):
         raise ProbeUnavailable("the tracepoint damon_aggregated of this kernel says too little")
     raw_bytes = max(offset + size for offset, size in fields.values())
     # Size and data together fill whole words.
-    length = _SAMPLE_HEADER - 4 + -(-(4 + raw_bytes) // 8) * 8
+    length = _SAMPLE_HEADER - 4 + -(-(4 + raw_bytes + probes) // 8) * 8
     names = ["type", "size", "time", *_FIELDS]
     formats = ["<u4", "<u2", "<i8", *(f"<u{fields[name][1]}" for name in _FIELDS)]
     offsets = [0, 6, 8, *(_SAMPLE_HEADER + fields[name][0] for name in _FIELDS)]
+    if probes:
+        names.append("probe_hits")
+        formats.append(f"({probes},)u1")
+        offsets.append(_SAMPLE_HEADER + raw_bytes)
     return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": length})
 
 
@@ -258,6 +269,7 @@ def group(
     again = (target[1:] < target[:-1]) | ((target[1:] == target[:-1]) & (start[1:] <= start[:-1]))
     bounds = np.concatenate([[0], np.flatnonzero(again) + 1, [len(samples)]])
     aggregations: list[Aggregation] = []
+    names = samples.dtype.names or ()
     broken = 0
     for first, beyond in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
         burst = samples[first:beyond]
@@ -278,6 +290,7 @@ def group(
                 burst["end"].astype(np.int64),
                 burst["nr_accesses"].astype(np.int64),
                 burst["age"].astype(np.int64),
+                probe_hits=burst["probe_hits"].copy() if "probe_hits" in names else None,
             )
         )
     return aggregations, len(samples), broken

@@ -214,6 +214,8 @@ class SamplingMonitor(Monitor):
     def close(self) -> None:
         """Stop watching; harmless when done twice."""
         self._memory.stopped = True
+        if self.passed_looks is not None:
+            self.passed_looks.close()
         self._session.close()
         self._space.close()
 

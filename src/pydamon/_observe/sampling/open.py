@@ -14,6 +14,7 @@ from pydamon._observe.linux.procfs import Rule
 from pydamon._observe.monitor import Monitor, PhysicalMemory, Selection
 from pydamon._observe.options import MonitorOptions
 from pydamon._observe.pace import Pacer
+from pydamon._observe.pages.passed import looks_at_pages
 from pydamon._observe.probes.base import Probe, Session
 from pydamon._observe.probes.registry import open_session
 from pydamon._observe.sampling.monitor import MakeSampler, SamplingMonitor, Shares
@@ -68,6 +69,8 @@ class SamplingEngine:
             )
             mon = _monitor(space, probe, session, (pacer, make_sampler), options)
             mon.fallback_reasons = fallback_reasons
+            if options.kinds:
+                mon.passed_looks = looks_at_pages(mon, options)
             stack.pop_all()
         return mon
 

@@ -141,6 +141,8 @@ _RANKED_COLUMNS = (
     Column("mapping", name=True),
     Column("target", name=True, rank=5),
 )
+_BEFORE_PASSED = [column.heading for column in _RANKED_COLUMNS].index("address")
+"""The column before which those of kinds of pages stand."""
 _STYLES = {"hot": "yellow", "warm": "", "cold": "blue"}
 
 
@@ -184,7 +186,22 @@ class TemperaturesView(View):
         }
         shown = [i for i, column in enumerate(_RANKED_COLUMNS) if telling.get(column.heading, True)]
         columns = [_RANKED_COLUMNS[i] for i in shown]
-        return FittingTable(columns, [[row[i] for i in shown] for row in rows], styles)
+        cells = [[row[i] for i in shown] for row in rows]
+        kinds = list(dict.fromkeys(kind for region in regions for kind in region.passed))
+        if kinds:
+            at = shown.index(_BEFORE_PASSED)
+            columns[at:at] = [Column(printable(kind), rank=9) for kind in kinds]
+            regions_of_rows = [*first, *([None] if between else []), *last]
+            for row, region in zip(cells, regions_of_rows, strict=True):
+                row[at:at] = _passed(region, kinds)
+        return FittingTable(columns, cells, styles)
+
+
+def _passed(region: RankedRegion | None, kinds: list[str]) -> list[str]:
+    """How much of a region is of each kind of pages; empty for the row of other regions."""
+    if region is None:
+        return [""] * len(kinds)
+    return [size(region.passed[kind]) if kind in region.passed else "?" for kind in kinds]
 
 
 def _row(region: RankedRegion, ascii_only: bool) -> list[str]:

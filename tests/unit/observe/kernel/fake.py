@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pydamon._observe.kernel.files import Files
+from pydamon._observe.kernel.passed import MAX_PROBES
 
 OLD, NEW = "6.12", "7.2"
 
@@ -65,6 +66,8 @@ class FakeFiles(Files):
         self.regions_by_action: dict[str, list[tuple[int, int, int, int]]] = {}
         self.written: list[tuple[str, str]] = []
         self.busy = 0
+        self.passed = 4096
+        """How many bytes of every region filters of pages let pass."""
         self.on_command: Callable[[str], None] = lambda _: None
         self._started = False
         root.mkdir(parents=True, exist_ok=True)
@@ -107,7 +110,8 @@ class FakeFiles(Files):
         elif name.startswith("nr_"):
             if name == "nr_kdamonds" and self._running:
                 raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
-            if name == "nr_contexts" and text not in ("0", "1"):
+            most = {"nr_contexts": 1, "nr_probes": MAX_PROBES}.get(name)
+            if most is not None and int(text) > most:
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
             for old in (self.root / place).iterdir():
                 if old.is_dir() and old.name.isdigit():
@@ -115,13 +119,15 @@ class FakeFiles(Files):
             self._put(path, text)
             for number in range(int(text)):
                 self._make(f"{place}/{number}".lstrip("/"), name)
+        elif name == "type" and "/probes/" in place and text not in ("anon", "memcg"):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         elif name in _WORDS and not (name == "metric" and "watermarks" not in place):
             words = _WORDS[name]
             known = words[OLD] + (f" {words[NEW]}" if self.release == NEW else "")
             if text not in known.split():
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
             self._put(path, text)
-        elif name in ("matching", "allow", "memcg_path", "path", "obsolete_target"):
+        elif name in ("matching", "allow", "memcg_path", "path", "obsolete_target", "pause"):
             self._put(path, text)
         else:
             int(text)
@@ -174,6 +180,9 @@ class FakeFiles(Files):
             action = self.read(f"{scheme}/action")
             regions = self.regions_by_action.get(action, self.regions)
             for number, values in enumerate(regions):
+                if self.release == NEW:
+                    passed = self.passed if self.numbered(f"{scheme}/ops_filters") else 0
+                    self._put(f"{scheme}/tried_regions/{number}/sz_filter_passed", str(passed))
                 for name, value in zip(("start", "end", "nr_accesses", "age"), values, strict=True):
                     self._put(f"{scheme}/tried_regions/{number}/{name}", str(value))
 
@@ -206,6 +215,10 @@ class FakeFiles(Files):
         elif kind == "nr_goals":
             values = {"target_metric": "user_input", "target_value": "0", "current_value": "0"}
             self._fill(place, values | ({"nid": "0", "path": ""} if new else {}))
+        elif kind == "nr_probes":
+            self._fill(place, {"filters/nr_filters": "0"})
+        elif kind == "nr_filters" and "/probes/" in place:
+            self._fill(place, {"type": "anon", "matching": "N", "allow": "N", "path": ""})
         elif kind == "nr_filters":
             self._fill(place, _FILTER[OLD] | (_FILTER[NEW] if new else {}))
         elif kind == "nr_dests":
@@ -224,6 +237,7 @@ class FakeFiles(Files):
             self._fill(place, {"addr_unit": "1", "pause": "N"})
             names = ("access_bp", "aggrs", "min_sample_us", "max_sample_us")
             self._fill(f"{attrs}/intervals/intervals_goal", dict.fromkeys(names, "0"))
+            self._fill(f"{attrs}/probes", {"nr_probes": "0"})
 
     def _scheme(self, place: str, new: bool) -> None:
         self._fill(place, {"action": "stat", "target_nid": "-1", "apply_interval_us": "0"})
