@@ -35,7 +35,7 @@ def rows(title: str) -> dict[str, str]:
 def lines() -> list[str]:
     """The command lines of the tables."""
     texts = [text for title in ("Commands", "Reports") for text in rows(title).values()]
-    return [f"`{line}`" for text in texts for line in _CODE.findall(text)]
+    return [line for text in texts for line in _CODE.findall(text)]
 
 
 @pytest.mark.parametrize(("title", "names"), [("Commands", COMMANDS), ("Reports", REPORTS)])
