@@ -33,6 +33,10 @@ _FLAGS, _OWNERS = Path("/proc/kpageflags"), Path("/proc/kpagecgroup")
 _PIECE_BYTES = 1 << 27
 _PATIENCE_NS, _PATIENCE_SHARE = 20 * 10**6, 0.1
 """CPU time after which a look waits for the next snapshot; the share is of the window."""
+_OUTGROWN = 1.5
+"""Where memory has become so many times as much, the next look does not wait."""
+_LOOKED_AT = 0.9
+"""A look tells of regions of which it has seen this part at least."""
 _BY_CATEGORY = {"anon": (PRESENT, FILE), "file": (PRESENT | FILE, 0), "huge": (HUGE_MAPPING, 0)}
 """Kinds that a scan of page tables tells: the categories of their pages, and those of others."""
 _OF_FRAMES: dict[str, Callable[[NDArray[np.uint64]], NDArray[np.bool_]]] = {
@@ -64,15 +68,20 @@ class PassedLooks(Closing):
         self._update_ns = update_ns
         self._share = share
         self._due_ns = self._spent_ns = 0
+        self._asked_bytes = 0
+        """The size of all regions at the last look."""
         self._pieces: deque[tuple[int, Ranges]] = deque()
         self._next: dict[int, dict[str, list[Ranges]]] = {}
         """What the look that goes on has told so far."""
         self._by_target: dict[int, KindRanges] = {}
+        self._looked_at: dict[int, Ranges] = {}
+        """What the last look was at, of each target."""
+        self._next_at: dict[int, list[Ranges]] = {}
 
     def added_to(self, snapshot: Snapshot) -> Snapshot:
         """The snapshot with the bytes of each kind; what that cost is part of its cost."""
         begin_ns, now_ns = time.thread_time_ns(), time.monotonic_ns()
-        if not self._pieces and now_ns >= self._due_ns:
+        if not self._pieces and (now_ns >= self._due_ns or self._is_outgrown(snapshot)):
             self._begin(snapshot)
         if self._pieces:
             patience_ns = max(_PATIENCE_NS, int(_PATIENCE_SHARE * snapshot.window_ns))
@@ -90,9 +99,14 @@ class PassedLooks(Closing):
         """Close the files."""
         self._looks.close()
 
+    def _is_outgrown(self, snapshot: Snapshot) -> bool:
+        """Whether there is much more memory than at the last look: programs start small."""
+        return int(snapshot.size.sum()) > _OUTGROWN * self._asked_bytes
+
     def _begin(self, snapshot: Snapshot) -> None:
         """Begin a look at all regions of a snapshot."""
-        self._next, self._spent_ns = {}, 0
+        self._next, self._next_at, self._spent_ns = {}, {}, 0
+        self._asked_bytes = int(snapshot.size.sum())
         for index, target in enumerate(snapshot.targets):
             rows = snapshot.target == index
             ranges = join(np.stack([snapshot.start[rows], snapshot.end[rows]], axis=1))
@@ -107,6 +121,7 @@ class PassedLooks(Closing):
                 of_target = self._next.setdefault(pid, {kind: [EMPTY] for kind in self._kinds})
                 for kind, of_kind in of_piece.items():
                     of_target[kind].append(of_kind)
+                self._next_at.setdefault(pid, []).append(ranges)
             if time.thread_time_ns() > until_ns:
                 break
         if not self._pieces:
@@ -114,6 +129,7 @@ class PassedLooks(Closing):
                 pid: {kind: join(np.concatenate(parts)) for kind, parts in of_target.items()}
                 for pid, of_target in self._next.items()
             }
+            self._looked_at = {pid: join(np.concatenate(r)) for pid, r in self._next_at.items()}
 
     def _passed(self, snapshot: Snapshot) -> PassedBytes:
         passed = PassedBytes.unknown(self._kinds, len(snapshot))
@@ -122,6 +138,8 @@ class PassedLooks(Closing):
             if by_kind is None:
                 continue
             rows = np.flatnonzero(snapshot.target == index)
+            known = covered(self._looked_at[target.pid], snapshot.start[rows], snapshot.end[rows])
+            rows = rows[known >= _LOOKED_AT * snapshot.size[rows]]  # the rest is newer
             for row, kind in enumerate(self._kinds):
                 sizes = covered(by_kind[kind], snapshot.start[rows], snapshot.end[rows])
                 passed.size_bytes[row, rows] = sizes

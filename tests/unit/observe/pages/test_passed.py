@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -190,3 +191,22 @@ def test_snapshots_have_the_bytes_of_the_last_look() -> None:
     # Neighbours are looked at as one range, and only once in an update interval.
     assert [pid for pid, _ in look.asked] == [7, 9]
     assert look.asked[0][1].tolist() == [[0, 2 << 20]]
+
+
+def test_memory_that_is_newer_than_the_last_look_is_not_known() -> None:
+    """Nor is it taken for memory that has no such pages; a look at much more comes at once."""
+    look = OneLook()
+    looks = PassedLooks(("anon",), look, 3600 * 10**9, None)
+    first = snapshot()
+    looks.added_to(first)
+    grown = replace(first, end=first.end + np.array([0, 1 << 19, 0]))
+    told = looks.added_to(grown).passed
+    assert told is not None
+    assert told.of("anon").tolist() == [1 << 20, -1, -1]
+    assert len(look.asked) == 2
+    grown = replace(first, end=first.end + np.array([0, 8 << 20, 0]))
+    told = looks.added_to(grown).passed
+    assert told is not None
+    # One range of 10 MiB now, whose first half is of the kind.
+    assert told.of("anon").tolist() == [1 << 20, 4 << 20, -1]
+    assert len(look.asked) == 4
