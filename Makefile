@@ -20,9 +20,11 @@ test: $(READY) $(BPF).o
 unit: $(READY) $(BPF).o
 	$(BIN)/pytest -q -n 2 --dist worksteal -m "not live and not long"
 
-# The long tests, most of them of real processes: several minutes more.
+# The long tests, most of them of real processes, and property tests with all their examples:
+# several minutes more.
 test-live: $(READY) $(BPF).o
 	$(BIN)/pytest -q -m long
+	$(BIN)/pytest -q -n 2 -m "hypothesis and not live and not long" --hypothesis-profile thorough
 
 # The same tests with other kernels and page tables, in a virtual machine (docs/how-to/run-the-tests.md).
 #     make test-vm VARIANT=linux61,thp TESTS="tests/integration -k huge"

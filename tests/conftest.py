@@ -23,8 +23,10 @@ from pydamon._observe.kernel.kdamond import ADMIN
 from pydamon._observe.kernel.reader import EventReader
 from tests.unit.observe.kernel.conftest import FREE, kdamonds
 
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
+_UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", _UNTIMED)
+settings.register_profile("quick", _UNTIMED, max_examples=40)
+settings.load_profile("quick")
 
 _HERE = Path(__file__).parent
 _LIVE = tuple(_HERE / name for name in ("integration", "vm"))

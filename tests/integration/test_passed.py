@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import pydamon
 from pydamon import MonitorOptions, Snapshot, UsageError
 from pydamon._cli.main import main
-from tests.integration.conftest import MIB, needs, running
+from tests.integration.conftest import MIB, needs
+from tests.integration.kinds import running_kinds, total
 
 pytestmark = pytest.mark.live
-
-PROGRAM = """
-import mmap, time
-anon = mmap.mmap(-1, 48 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-for at in range(0, 32 << 20, 4096): anon[at] = 1
-shared = mmap.mmap(-1, 16 << 20)
-for at in range(0, 16 << 20, 4096): shared[at] = 1
-print("ready", flush=True)
-while True:
-    for at in range(0, 8 << 20, 4096): anon[at] = 2
-    time.sleep(0.02)
-"""
 
 
 @pytest.fixture
 def program() -> Iterator[int]:
-    with running(sys.executable, "-c", PROGRAM) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        yield process.pid
-
-
-def total(snapshot: Snapshot, kind: str) -> int:
-    assert snapshot.passed is not None
-    return int(np.maximum(snapshot.passed.of(kind), 0).sum())
+    with running_kinds() as pid:
+        yield pid
 
 
 def last_of(pid: int, passed: str, probe: str = "auto") -> Snapshot:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import re
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,36 +13,24 @@ import numpy as np
 import pytest
 
 import pydamon
-from pydamon import MonitorOptions, ProbeUnavailable, Snapshot
+from pydamon import MonitorOptions, ProbeUnavailable
 from pydamon._observe.kernel import KernelEngine, KernelMonitor
 from pydamon._observe.kernel.passed import SchemeLooks
 from pydamon._observe.monitor import PhysicalMemory, Processes
 from pydamon._observe.pages.passed import PassedLooks
-from tests.integration.conftest import MIB, running
+from tests.integration.conftest import MIB
+from tests.integration.kinds import running_kinds, total
 from tests.unit.observe.kernel.conftest import needs_damon
 
 pytestmark = [pytest.mark.live, needs_damon]
 
 RELEASE = tuple(map(int, re.findall(r"\d+", platform.release())[:2]))
-PROGRAM = """
-import mmap, sys, time
-anon = mmap.mmap(-1, 48 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-for at in range(0, 32 << 20, 4096): anon[at] = 1
-shared = mmap.mmap(-1, 16 << 20)
-for at in range(0, 16 << 20, 4096): shared[at] = 1
-print("ready", flush=True)
-while True:
-    for at in range(0, 8 << 20, 4096): anon[at] = 2
-    time.sleep(0.02)
-"""
 
 
 @pytest.fixture
 def program() -> Iterator[int]:
-    with running(sys.executable, "-c", PROGRAM) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        yield process.pid
+    with running_kinds() as pid:
+        yield pid
 
 
 @contextmanager
@@ -52,11 +39,6 @@ def kernel(selection: Processes | PhysicalMemory, passed: str) -> Iterator[Kerne
     with KernelEngine().open(selection, options) as mon:
         assert isinstance(mon, KernelMonitor)
         yield mon
-
-
-def total(snapshot: Snapshot, kind: str) -> int:
-    assert snapshot.passed is not None
-    return int(np.maximum(snapshot.passed.of(kind), 0).sum())
 
 
 def anon_pages() -> int:

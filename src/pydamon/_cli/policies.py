@@ -66,7 +66,8 @@ def apply(args: Args) -> int:
 
 def _check(args: Args) -> int:
     """Show what a file says: it must be sound, but needs to name no targets."""
-    from pydamon._act.policies import POLICIES, TargetSelection, load_config, names_targets
+    from pydamon._act.policies import POLICIES, TargetSelection, load_config
+    from pydamon._act.policies.config import names_targets
     from pydamon._cli.service import target_from, with_given
     from pydamon._cli.streams import show_wrapped
     from pydamon._show.results.config import ConfigView

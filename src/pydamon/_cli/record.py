@@ -220,12 +220,12 @@ class _Progress:
 
 def _announce(mon: Monitor, command: list[str] | None) -> None:
     """Print on standard error which processes are monitored, and with what."""
-    targets = [(t.pid, command[0] if command else t.name) for t in mon.layout.targets]
     if mon.joined:
         eprint(f"joined {mon.joined}; Ctrl-C ends it")
         if mon.caveat:
             eprint(f"  {mon.caveat}")
         return
+    targets = [(t.pid, command[0] if command else t.name) for t in mon.layout.targets]
     names = ", ".join(
         f"{pid} ({printable(name)})" if pid else printable(name) for pid, name in targets[:3]
     )

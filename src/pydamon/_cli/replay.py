@@ -217,15 +217,13 @@ def _format_ms(length_ms: float) -> str:
 
 def _summary(workload: Workload) -> str:
     """The size of a workload in a line."""
+    from pydamon._show.text import count
+
     config = workload.config
     return (
-        f"{workload.about} in {_count(len(config.regions), 'region')} and "
-        f"{_count(len(config.phases), 'phase')} of {_format_ms(_length_ms(workload))}"
+        f"{workload.about} in {count(len(config.regions), 'region')} and "
+        f"{count(len(config.phases), 'phase')} of {_format_ms(_length_ms(workload))}"
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _document(

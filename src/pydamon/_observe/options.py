@@ -89,13 +89,12 @@ class MonitorOptions:
     passed: str | tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "passed", kinds_from(self.passed))
         check_budget(self.cpu_budget_percent)
         if self.regions_from not in _REGIONS_FROM:
             raise UsageError(f"regions cannot be made from {self.regions_from!r}")
         if self.join is not False:
             self._check_join()
-        _ = self.attrs
+        _ = self.attrs, self.kinds
 
     @property
     def attrs(self) -> Attrs:
@@ -107,7 +106,7 @@ class MonitorOptions:
         """The CPU budget of monitoring itself as a share of one CPU; `None` is no bound."""
         if self.cpu_budget_percent is None:
             return None
-        return self.cpu_budget_percent / 100 * (1 - _FOR_PASSED if self.passed else 1)
+        return self.cpu_budget_percent / 100 * (1 - _FOR_PASSED if self.kinds else 1)
 
     @property
     def kinds(self) -> tuple[str, ...]:

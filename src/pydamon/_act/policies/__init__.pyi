@@ -1,5 +1,5 @@
 from .base import Policy
-from .config import POLICIES, Config, Monitoring, TargetSelection, load_config, names_targets
+from .config import POLICIES, Config, Monitoring, TargetSelection, load_config
 from .lru_sort import LruSort
 from .reclaim import Reclaim
 from .service import Service
@@ -22,6 +22,5 @@ __all__ = [
     "Thp",
     "Tier",
     "load_config",
-    "names_targets",
     "read_statuses",
 ]

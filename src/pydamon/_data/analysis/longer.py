@@ -133,7 +133,6 @@ class _Aggregated(DerivedFile):
     def __init__(self, source: RecordingFile, info: RecordingInfo) -> None:
         super().__init__(source)
         self.info = info
-
         self._warned = False
 
     def __iter__(self) -> Iterator[Recording]:

@@ -12,7 +12,7 @@ from pydamon._model.errors import UsageError
 
 if TYPE_CHECKING:
     # The command line needs names and suffixes only, and must not wait for NumPy and Arrow.
-    from pydamon._data.formats.base import BatchReader, Format
+    from pydamon._data.formats.base import BatchReader, Format, WithFilesBeside
     from pydamon._data.formats.content import Content
     from pydamon._data.formats.output import Holds
     from pydamon._data.recording import Recording, RecordingInfo
@@ -56,15 +56,12 @@ class RegisteredFormat:
         return self._format.open(content)
 
     @property
-    def suffixes_beside(self) -> tuple[str, ...]:
-        """The suffixes of files that stand beside a recording in this format; mostly none."""
-        suffixes: tuple[str, ...] = getattr(self._format, "suffixes_beside", ())
-        return suffixes
+    def beside(self) -> WithFilesBeside | None:
+        """The format, if its recordings have other files beside them."""
+        from pydamon._data.formats.base import WithFilesBeside  # noqa: PLC0415
 
-    def texts_beside(self, info: RecordingInfo, chunks: Iterable[Recording]) -> dict[str, bytes]:
-        """The content of these files by suffix."""
-        texts: dict[str, bytes] = self._format.texts_beside(info, chunks)  # type: ignore[attr-defined]
-        return texts
+        made = self._format
+        return made if isinstance(made, WithFilesBeside) else None
 
     def write(self, file: BinaryIO, info: RecordingInfo, chunks: Iterable[Recording]) -> None:
         """Write a recording; *chunks* may be iterated over more than once."""

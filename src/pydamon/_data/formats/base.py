@@ -6,7 +6,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,7 @@ __all__ = [
     "Format",
     "RowBuffer",
     "TargetIds",
+    "WithFilesBeside",
     "check_count",
     "first_nonsense",
     "ids_of",
@@ -85,6 +86,17 @@ class Format(Protocol):
 
     def write(self, file: BinaryIO, info: RecordingInfo, chunks: Iterable[Recording]) -> None:
         """Write a recording; *chunks* may be iterated over more than once."""
+        ...
+
+
+@runtime_checkable
+class WithFilesBeside(Protocol):
+    """A format whose recordings have other files beside them, with these suffixes."""
+
+    suffixes_beside: tuple[str, ...]
+
+    def texts_beside(self, info: RecordingInfo, chunks: Iterable[Recording]) -> dict[str, bytes]:
+        """The content of these files by suffix, of those that there is something for."""
         ...
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pydamon._data.formats import RegisteredFormat, format_for, format_named
+from pydamon._data.formats import format_for, format_named
 from pydamon._data.recording.arrow import unique_rows
 from pydamon._data.recording.file import AnyRecording
 from pydamon._data.recording.recording import Recording
@@ -315,15 +315,16 @@ def write_recording(
     path = Path(path)
     chosen = format_named(format) if format else format_for(path)
     chunks = [recording] if isinstance(recording, Recording) else recording.sorted()
-    beside = _paths_beside(path, chosen)
-    for other in beside.values():
+    beside = chosen.beside
+    paths_beside = _paths_beside(path, beside.suffixes_beside if beside else ())
+    for other in paths_beside.values():
         if other.exists() and not force:
             raise _exists(other)
     with replacing(path, force=force, private=True) as file:
         losses = Losses(chosen.holds, recording.info, chunks)
         chosen.write(file, recording.info, losses)
-    if beside:
-        _write_beside(beside, chosen.texts_beside(recording.info, chunks))
+    if beside and paths_beside:
+        _write_beside(paths_beside, beside.texts_beside(recording.info, chunks))
     return losses.names
 
 
@@ -337,11 +338,11 @@ def _write_beside(beside: dict[str, Path], texts: dict[str, bytes]) -> None:
             file.write(texts[suffix])
 
 
-def _paths_beside(path: Path, chosen: RegisteredFormat) -> dict[str, Path]:
+def _paths_beside(path: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     """The files beside a recording by their suffix; none beside a terminal or a pipe."""
     if path.exists() and not path.is_file():
         return {}
-    return {suffix: path.with_name(path.name + suffix) for suffix in chosen.suffixes_beside}
+    return {suffix: path.with_name(path.name + suffix) for suffix in suffixes}
 
 
 def _exists(path: Path) -> RecordingError:

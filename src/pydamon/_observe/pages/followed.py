@@ -23,7 +23,7 @@ from pydamon._model.ranges import (
     order_keys,
     subtract,
 )
-from pydamon._model.runs import Runs, expand, running_total
+from pydamon._model.runs import Runs, expand
 from pydamon._model.stretches import Stretches
 from pydamon._observe.pages.look_times import ABSENT, UNKNOWN
 
@@ -213,13 +213,6 @@ class FollowedPages:
             np.rint(pages[cell] * page_bytes).astype(np.int64) for pages in (resident, returned)
         )
         return AgeSums(cell // BUCKETS, cell % BUCKETS, resident_bytes, returned_bytes)
-
-    def count_in(self, regions: Ranges, pages: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """How many of some *pages* (flat) lie in each region; those followed stand for the rest."""
-        total = running_total(pages)
-        first, beyond = self._edges(regions.reshape(-1)).reshape(-1, 2).T
-        counts: NDArray[np.float64] = (total[beyond] - total[first]) / self.share
-        return counts
 
     def _by_stamp(self, regions: Ranges) -> NDArray[np.int64]:
         """How many pages of each region have each stamp: shape (regions, 256)."""

@@ -92,13 +92,6 @@ class PageFollower:
         rest_ns = int(max(least_ns, cost_ns / (self._share + spare_share)))
         self._paid_ns = max(clock.now_ns(), self._paid_ns) + rest_ns
 
-    def accessed_in(self, table: RegionTable) -> tuple[NDArray[np.float64], int]:
-        """The share of each region that was accessed between the last two looks, and their
-        distance; without pages that are accessed all the time."""
-        pages = (self._pages.flat == self._times.last) & ~self._pages.busy
-        counts = self._pages.count_in(table.keys, pages)
-        return counts * PAGE_SIZE / table.size, self._times.span_ns
-
     def begin_survey(
         self, processes: Sequence[Process], ranges: Sequence[Ranges]
     ) -> StuckPages | None:

@@ -37,11 +37,6 @@ class LookTimes:
         return int(self._end_ns[self.last])
 
     @property
-    def span_ns(self) -> int:
-        """How long the last interval was: 0 before the second look."""
-        return int(self._end_ns[self.last] - self._start_ns[self.last])
-
-    @property
     def must_merge(self) -> bool:
         """Whether `merge` must come before the next look."""
         return self.last == _MOST

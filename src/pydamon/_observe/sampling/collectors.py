@@ -111,9 +111,9 @@ class SurveyingCollector(SampleCollector):
             if window is not None:
                 return window
             # There is no look while a glance goes on: rather half a window early than late.
+            self._look_if_due(survey, early_ns=length // 2)
             closes |= surveyed is not table
             table = surveyed
-            self._look_if_due(table, survey, early_ns=length // 2)
             with survey:
                 glance = self._surveyor.begin_glance(table)
         closes |= glance is not None
@@ -173,12 +173,11 @@ class SurveyingCollector(SampleCollector):
             survey_cpu_ns=survey_cpu_ns,
         )
 
-    def _look_if_due(self, table: RegionTable, survey: CpuMeter, early_ns: int = 0) -> None:
+    def _look_if_due(self, survey: CpuMeter, early_ns: int = 0) -> None:
         if self._follower.is_due(self._session.clock.now_ns() + early_ns):
             memory, spare = self._memory, self._surveyor.spare_share
             with survey:
                 self._follower.look(memory.processes, memory.in_memory, spare)
-                self._surveyor.note_look(table, *self._follower.accessed_in(table))
 
     def _sampled_around(
         self,
@@ -195,9 +194,7 @@ class SurveyingCollector(SampleCollector):
         """
         before_ns = survey.cpu_ns
         if glance is None:
-            plan = SamplePlan(
-                closes=closes, between_epochs=partial(self._look_if_due, table, survey)
-            )
+            plan = SamplePlan(closes=closes, between_epochs=partial(self._look_if_due, survey))
         else:
             of_glance = glance.survey
 

@@ -164,8 +164,6 @@ class MonitoredMemory:
         return now_ns - self._started_ns < _STARTING_NS
 
     def _must_end_early(self, now_ns: int) -> bool:
-        if not self._moved and now_ns < self._next_check_ns:
-            return False
         rest_ns, apart_ns = (
             self._update_rest_ns // _MORE_OFTEN,
             self._pacer.effective.aggregation_ns,

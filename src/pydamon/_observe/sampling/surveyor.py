@@ -25,10 +25,6 @@ _LEAST_WINDOWS = 10
 """The window of a survey is at least so many times as long as the clear: memory that is cleared
 last must not have much less time to be accessed than memory that is cleared first."""
 
-_MUCH_MORE, _NOTABLE, _NOTABLE_BYTES = 4, 0.02, 1 << 18
-"""A look surprises where it sees so many times as much accessed as expected, and a share of the
-region, and bytes, that are worth a look."""
-
 
 class Glance(NamedTuple):
     """An exact look at some regions, while all others are sampled."""
@@ -69,22 +65,6 @@ class Surveyor:
     def spare_share(self) -> float:
         """The share of one CPU that surveys leave to other exact looks now."""
         return self._schedule.spare_share(self._clock.now_ns())
-
-    def note_look(self, table: RegionTable, accessed: NDArray[np.float64], span_ns: int) -> None:
-        """A look at all pages saw which share of each region was accessed in such a time.
-
-        Where that is much more than the last survey lets expect, the figures are outdated: samples
-        would meet a new hot spot in a large region only by chance.
-        """
-        if not self._known_ns or not span_ns:
-            return
-        expected, _ = adjust.touched_in(table, max(1.0, span_ns / self._known_ns))
-        surprising = accessed > _MUCH_MORE * expected + _NOTABLE
-        surprising &= accessed * table.size >= _NOTABLE_BYTES
-        table.contradicted = np.maximum(table.contradicted, surprising)
-        used_bytes = np.nan_to_num(np.maximum(table.touched, expected)) * table.size
-        news_bytes = float((accessed * table.size) @ surprising)
-        self._schedule.note_contradictions(news_bytes, float(used_bytes.sum()))
 
     def survey(
         self, table: RegionTable, clear_pages: ClearPages, looks_ns: Sequence[int] = ()

@@ -72,7 +72,13 @@ def test_pages_that_come_back() -> None:
     )
 
 
-@pytest.mark.parametrize("size", [16 * GIB, 5 * TIB], ids=["16 GiB", "5 TiB"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param(16 * GIB, id="16 GiB"),
+        pytest.param(5 * TIB, id="5 TiB", marks=pytest.mark.long),
+    ],
+)
 def test_a_part_stands_for_memory_of_any_size(size: int) -> None:
     hot = size // 4
     trace = Trace((Phase(S, (Access(BASE, BASE + hot, rate_hz=10),)),))

@@ -28,8 +28,8 @@ _SMALL_BLOCK = 16 * PAGE_SIZE
 """Clearing 16 neighbours costs what clearing one page does: the flush of the TLB dominates.
 Pages that nobody touches again need no clear when they are sampled next."""
 _LARGE_BLOCK = 512 * PAGE_SIZE
-"""For cold regions, where one clear then lasts for long; and for files, whose pages may be part of
-a large folio, which the kernel would split to advise about a part of it."""
+"""For cold regions that nobody else clears: one clear then lasts for long. And for files, whose
+pages may be part of a large folio, which the kernel would split to advise about a part of it."""
 _NOT_AGAIN_BYTES = 4 * _LARGE_BLOCK
 """In larger regions a sample hardly ever meets a block that was cleared before."""
 

@@ -133,7 +133,7 @@ class EbpfSession(Session):
         self, rows: NDArray[Any], table: RegionTable, share: NDArray[np.float64] | float
     ) -> None:
         """Set what the programs must know of regions that are watched a *share* of the time."""
-        # Whoever asks to be told of clears looks at all memory, and clears it.
+        # Whoever asks to be told of clears looks at memory now and then, and clears it.
         self._entries.fill(rows, table, share, all_cleared=self.witness is not None)
 
     def epochs(self) -> Epochs | None:
