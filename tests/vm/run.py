@@ -115,6 +115,12 @@ def run(settings: Settings, command: Sequence[str], results: Path, timeout_s: fl
         return _collect(directory / "results", results)
 
 
+def _script(command: Sequence[str]) -> str:
+    """The command, with this checkout's source: the environment may be linked to another's."""
+    root = shlex.quote(str(ROOT))
+    return f"cd {root} && export PYTHONPATH={root}/src:{root}/tools && {shlex.join(command)}\n"
+
+
 def _initramfs(linux: Kernel, settings: Settings, command: Sequence[str]) -> bytes:
     wanted = MODULES + (("lzo_rle", "zram") if settings.zram_mib else ())
     files = {
@@ -122,7 +128,7 @@ def _initramfs(linux: Kernel, settings: Settings, command: Sequence[str]) -> byt
         "bin/busybox": tool("busybox").read_bytes(),
         "vm/init.sh": (HERE / "init.sh").read_bytes(),
         "vm/checkout": f"{ROOT}\n".encode(),
-        "vm/command": f"cd {shlex.quote(str(ROOT))} && {shlex.join(command)}\n".encode(),
+        "vm/command": _script(command).encode(),
     }
     for number, code in enumerate(modules(linux, wanted)):
         files[f"modules/{number:02}.ko"] = code
