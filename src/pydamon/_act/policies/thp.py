@@ -10,10 +10,9 @@ from pydamon._act.policies.base import Policy
 from pydamon._model.schemes import AccessPattern, Age, Quota, Rate, Scheme, Weights
 from pydamon._model.schemes.fields import Ns, duration_ns, naming
 from pydamon._model.schemes.matching import age, rate
+from pydamon._observe.linux.arch import HUGE_BYTES
 
 __all__ = ["Thp"]
-
-_HUGE = 2 << 20
 
 
 @frozen(kw_only=True, field_transformer=naming)
@@ -77,8 +76,8 @@ class Thp(Policy):
             weights=Weights(rate=3, age=1),
             fail_charge=0.0,
         )
-        hot = AccessPattern(min_size=_HUGE, min_rate=self.hot_rate, min_age=self.hot_min_age)
-        idle = AccessPattern(min_size=_HUGE, max_rate=0, min_age=self.cold_min_age)
+        hot = AccessPattern(min_size=HUGE_BYTES, min_rate=self.hot_rate, min_age=self.hot_min_age)
+        idle = AccessPattern(min_size=HUGE_BYTES, max_rate=0, min_age=self.cold_min_age)
         return (
             Scheme("hugepage", hot, quota=quota, name="hot"),
             Scheme("nohugepage", idle, quota=quota, name="idle"),
