@@ -249,7 +249,7 @@ class RecordingInfo:
             If the text is no such description.
         """
         try:
-            values = json.loads(text)
+            values = {"page_size": SMALLEST_PAGE} | json.loads(text)
             values["attrs"] = _typed(Attrs, values["attrs"])
             values["commands"] = tuple(tuple(map(str, argv)) for argv in values["commands"])
             return _typed(cls, values)
