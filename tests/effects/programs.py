@@ -15,7 +15,7 @@ _WORK = """
 import mmap, sys, time
 import numpy as np
 kind, hot, rest, path = sys.argv[1], int(sys.argv[2]) << 20, int(sys.argv[3]) << 20, sys.argv[4]
-huge = 2 << 20
+huge = int(open("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size").read())
 size = hot + rest
 if path:
     with open(path, "r+b") as file:

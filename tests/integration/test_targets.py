@@ -255,7 +255,7 @@ def test_one_bad_target_ends_at_most_its_own_watching(caplog: pytest.LogCaptureF
 
 
 UNREADABLE = """
-import ctypes, os, secrets, sys, time
+import ctypes, mmap, os, secrets, sys, time
 import numpy.random
 import pydamon, pydamon._observe.start, pydamon._observe.probes.refs
 prctl = ctypes.CDLL(None).prctl

@@ -48,7 +48,8 @@ while True:
 """Touches three quarters of its memory every 300 ms, and the rest never again."""
 NEVER = f"""
 for part in range(address + skipped, address + skipped + {SIZE}, {HUGE}):
-    ctypes.CDLL(None).mprotect(ctypes.c_void_p(part + mmap.PAGESIZE), ctypes.c_size_t(mmap.PAGESIZE), mmap.PROT_READ)
+    page = ctypes.c_size_t(mmap.PAGESIZE)
+    ctypes.CDLL(None).mprotect(ctypes.c_void_p(part + mmap.PAGESIZE), page, mmap.PROT_READ)
 """
 """Has its huge pages mapped one small page at a time, and touches nothing again."""
 
