@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from pydamon._data.analysis import OwnerReport, OwnerTree, OwnerUse
+from pydamon._data.analysis.owners import added
 from pydamon._model.ranges import PAGE_SIZE
 from pydamon._model.units import format_duration
 from pydamon._show.results.view import Column, FittingTable, View
@@ -17,20 +19,24 @@ from pydamon._show.text import count, mapping_label, percent, printable, size
 
 __all__ = ["OwnerChangesView", "OwnerTreeView", "OwnersView", "notes_of"]
 
-_MOST = 20
+_MOST, _MOST_OTHERS = 20, 8
 _FRAMES = 2
 """The innermost labels of a path, in a table."""
 _LEAST_SHARE = 0.01
-_COLUMNS = (
-    Column("idle"),
-    Column("hot"),
-    Column("warm", rank=3),
-    Column("resident", rank=4),
-    Column("allocated", rank=2),
-    Column("not told", rank=5),
-    Column("owner", name=True),
-)
-
+_COLUMNS = {
+    "idle": Column("idle"),
+    "in use": Column("in use"),
+    "hot": Column("hot"),
+    "warm": Column("warm"),
+    "resident": Column("resident"),
+    "allocated": Column("allocated"),
+    "not told": Column("not told"),
+}
+_OWNER = Column("owner", name=True)
+_NARROW = ("idle", "in use", "allocated")
+_WIDE = ("idle", "hot", "warm", "resident", "allocated", "not told")
+_WIDE_CELLS = 110
+_DIRECTORY = re.compile(r"\(\S*/")
 _CHANGE_COLUMNS = (
     Column("before", rank=3),
     Column("after"),
@@ -49,21 +55,18 @@ class OwnersView(View):
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         report = self.report
+        names = _WIDE if options.max_width >= _WIDE_CELLS else _NARROW
+        columns = [*(_COLUMNS[name] for name in names), _OWNER]
         shown = report.by(self.key)[: self.most]
-        rows = [_row(use, _path(use.path)) for use in shown]
-        rest = len(report.owners) - len(shown)
-        if rest > 0:
-            others = _difference(report.total(), shown)
-            rows.append(_row(others, f"{rest} more"))
+        rows = [_row(use, _path(use.path), names) for use in shown]
         yield Text(f"Owners, from the most {self.key} bytes to the fewest", style="bold")
-        yield FittingTable(_COLUMNS, rows)
+        yield FittingTable(columns, [*rows, *_rest(report.owners, shown, names)])
         if report.others:
+            shown = list(report.others[:_MOST_OTHERS])
+            rows = [_row(use, mapping_label(use.name), names) for use in shown]
             yield Text()
             yield Text("Memory without an owner: free space, libraries, stacks", style="bold")
-            told = report.others[: self.most]
-            yield FittingTable(
-                _COLUMNS, [_row(use, mapping_label(use.name), owned=False) for use in told]
-            )
+            yield FittingTable(columns, [*rows, *_rest(report.others, shown, names)])
         yield Text()
         yield from notes_of(report)
 
@@ -98,23 +101,33 @@ def _branches(
             yield from _branches(child, name, least, depth + 1)
 
 
-def _row(use: OwnerUse, label: str, *, owned: bool = True) -> list[str]:
-    not_told = use.shared_bytes + use.unknown_bytes
-    amounts = (use.idle_bytes, use.hot_bytes, use.warm_bytes, use.resident_bytes)
-    cells = [size(amount) if amount else "-" for amount in amounts]
-    allocated = size(use.allocated_bytes) if owned else ""
-    return [*cells, allocated, size(not_told) if not_told else "-", label]
+def _row(use: OwnerUse, label: str, names: Sequence[str]) -> list[str]:
+    amounts = {
+        "idle": use.idle_bytes,
+        "in use": use.hot_bytes + use.warm_bytes,
+        "hot": use.hot_bytes,
+        "warm": use.warm_bytes,
+        "resident": use.resident_bytes,
+        "allocated": use.allocated_bytes,
+        "not told": use.shared_bytes + use.unknown_bytes,
+    }
+    return [*(size(amounts[name]) if amounts[name] else "-" for name in names), label]
+
+
+def _rest(
+    uses: Sequence[OwnerUse], shown: Sequence[OwnerUse], names: Sequence[str]
+) -> Iterator[list[str]]:
+    """A row for all owners that are not shown, if there are any."""
+    left = uses[len(shown) :]
+    if left:
+        sums = added((), [use for use in uses if use not in shown])
+        yield _row(sums, f"{len(left)} more", names)
 
 
 def _path(path: Sequence[str]) -> str:
-    """The innermost labels of a path, the innermost first."""
-    return " < ".join(printable(label) for label in path[: -_FRAMES - 1 : -1])
-
-
-def _difference(total: OwnerUse, shown: Sequence[OwnerUse]) -> OwnerUse:
-    names = (name for name in OwnerUse.__slots__ if name != "path")
-    left = {name: getattr(total, name) - sum(getattr(use, name) for use in shown) for name in names}
-    return OwnerUse((), **left)
+    """The innermost labels of a path, the innermost first, without directories."""
+    labels = (_DIRECTORY.sub("(", printable(label)) for label in path[: -_FRAMES - 1 : -1])
+    return " < ".join(labels)
 
 
 def notes_of(report: OwnerReport) -> Iterator[Text]:
