@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from pydamon._data import analysis
     from pydamon._model.owners import Owners
 
-__all__ = ["owners"]
+__all__ = ["owners", "owners_from", "provider_options", "sources_named"]
 
 _SORT_KEYS = ("idle", "hot", "resident", "allocated")
 _IDLE_NS = 10 * 10**9
 
-_provider_options = options(
+provider_options = options(
     *(
         option(
             f"--{provider.name}",
@@ -47,7 +47,7 @@ _provider_options = options(
 
 @report_command("owners")
 @recording_options
-@_provider_options
+@provider_options
 @option(
     "--at",
     type=duration,
@@ -90,7 +90,7 @@ def owners(args: Args) -> int:
 
     if args.where is not None:
         raise UsageError("owners are of single pages: --where, which picks regions, has no meaning")
-    told = _owners_from(args)
+    told = owners_from(args)
     before = None if args.against is None else _read_document(args.against)
     recording = open_recording(args)
     at_ns = None if args.at is None else recording.began_ns + args.at
@@ -108,7 +108,12 @@ def owners(args: Args) -> int:
     return 0
 
 
-def _owners_from(args: Args) -> Owners:
+def sources_named(args: Args) -> bool:
+    """Whether the options name any source of owners."""
+    return any(getattr(args, provider.name.replace("-", "_"), ()) for provider in PROVIDERS)
+
+
+def owners_from(args: Args) -> Owners:
     """The owners that the options name."""
     from pydamon._model.owners import Owners
 
