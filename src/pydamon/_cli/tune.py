@@ -10,18 +10,30 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pydamon._cli.command import Args, Group, command, eprint, option, options, print_json, size
+from pydamon._cli.command import (
+    Args,
+    Group,
+    command,
+    duration,
+    eprint,
+    option,
+    options,
+    percent,
+    print_json,
+    size,
+)
 from pydamon._cli.options import force_option, max_refaults_option, recording_options
 
 if TYPE_CHECKING:
     from pydamon._act.policies import Policy
     from pydamon._data.analysis import NeedsCurve, NeedsPoint
 
-__all__ = ["TUNERS", "reclaim", "tier", "tune"]
+__all__ = ["TUNERS", "reclaim", "thp", "tier", "tune"]
 
 TUNERS = {
     "reclaim": "pydamon._cli.tune:reclaim",
     "tier": "pydamon._cli.tune:tier",
+    "thp": "pydamon._cli.tune:thp",
 }
 """The place of each command, in the order of the help text."""
 
@@ -31,7 +43,8 @@ tune = Group(
     subcommand_metavar="POLICY [ARGS]...",
     help=(
         "Find parameters of a policy in a recording, and what they would have cost in it.\n\n"
-        "The recording must have ages of pages, as `report needs` does."
+        "The recording must have ages of pages, as `report needs` does; `thp` needs maps of them "
+        "(`record --page-map`)."
     ),
 )
 
@@ -122,6 +135,66 @@ def tier(args: Args) -> int:
     )
     figures = {"fast_bytes": args.fast, "slow_bytes": slow, **_figures(curve, point)}
     return _answer(args, Tier(cold_min_age=age), {"cold_min_age": age}, said, figures)
+
+
+@command("thp")
+@recording_options
+@option(
+    "--max-waste",
+    type=percent,
+    default=5.0,
+    metavar="SHARE",
+    help="memory of huge pages that nobody uses, as a share of all memory (default: 5%)",
+)
+@option(
+    "--used-within",
+    type=duration,
+    default=10 * 10**9,
+    metavar="D",
+    help="a page is in use if it was accessed within this time (default: 10s)",
+)
+@_output_options
+def thp(args: Args) -> int:
+    """Find the access rate from which on huge pages pay.
+
+    pydamon record --page-map --duration 1min 1234
+    pydamon tune thp --max-waste 2% --output policy.toml
+    pydamon thp --config policy.toml 1234
+
+    It is the lowest rate at which the pages of huge pages are in use, but for the tolerated waste:
+    pages that lie idle among others, and pages that are not in memory yet.
+    """
+    from pydamon._act.policies import Thp
+    from pydamon._cli.reports.base import open_recording
+    from pydamon._data import analysis
+    from pydamon._model.errors import RecordingError
+    from pydamon._show.text import percent as percent_text
+    from pydamon._show.text import size as size_text
+
+    use = analysis.huge_use(open_recording(args), idle_ns=args.used_within)
+    point = use.most(args.max_waste / 100)
+    if point is None:
+        raise RecordingError(
+            "huge pages would waste more at every access rate, or there is no memory for them",
+            hint="tolerate more with --max-waste, or leave pages small",
+        )
+    rate = f"{100 * point.min_rate:g}%"
+    share = point.wasted_bytes / max(use.resident_bytes, 1)
+    said = (
+        f"Memory that is accessed in {rate} of the intervals or more: {point.blocks:,} huge pages "
+        f"of {size_text(use.block_bytes)}, of which {size_text(point.used_bytes)} are in use.",
+        f"Wasted: {size_text(point.wasted_bytes)} ({percent_text(share)} of "
+        f"{size_text(use.resident_bytes)}), {size_text(point.added_bytes)} of it new.",
+    )
+    figures = {
+        "resident_bytes": use.resident_bytes,
+        "huge_page_bytes": use.block_bytes,
+        "huge_pages": point.blocks,
+        "used_bytes": point.used_bytes,
+        "idle_bytes": point.idle_bytes,
+        "added_bytes": point.added_bytes,
+    }
+    return _answer(args, Thp(hot_rate=rate), {"hot_rate": rate}, said, figures)
 
 
 def _curve(args: Args) -> NeedsCurve:

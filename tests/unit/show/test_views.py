@@ -37,6 +37,12 @@ EVIL = "\x1b[2Jevil<b>[red]"
 APP = target(7, EVIL, (0, 8 * MIB, "rw-p", f"/tmp/{EVIL}"))
 
 
+def _mapped() -> Recording:
+    trace = pydamon.Trace((pydamon.Phase(10**9),))
+    with pydamon.simulate(trace, [(0, 2 * MIB)], page_map="1s") as mon:
+        return Recording.from_snapshots(mon.run("3s"))
+
+
 def _trace(path: Path) -> analysis.KernelTrace:
     column = np.array([5000])
     with EventRecorder(path, (EVIL, "sample_us")) as recorder:
@@ -63,6 +69,7 @@ def results(directory: Path) -> Iterator[Displayable]:
     yield footprints[0]
     yield analysis.idle(recording)
     yield analysis.needs(Recording.from_snapshots(comb(20, target=APP)))
+    yield analysis.huge_use(_mapped())
     yield analysis.distribution(recording)
     yield analysis.mappings(recording)
     yield analysis.regions(recording)

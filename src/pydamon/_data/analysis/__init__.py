@@ -7,6 +7,7 @@ as access rates, are fractions from 0 to 1. Percentiles go by percentages, as Nu
 from pydamon._data.analysis.axis import AddressAxis
 from pydamon._data.analysis.distribution import By, Distribution, distribution
 from pydamon._data.analysis.heat import HeatMap, heatmap
+from pydamon._data.analysis.huge_use import HugePoint, HugeUse, huge_use
 from pydamon._data.analysis.idle import IDLE_AGES_NS, Idle, idle
 from pydamon._data.analysis.longer import aggregate, skip
 from pydamon._data.analysis.mappings import Bytes, MappingHeat, Mappings, kind_of, mappings
@@ -72,6 +73,8 @@ __all__ = [
     "Footprints",
     "FunctionShare",
     "HeatMap",
+    "HugePoint",
+    "HugeUse",
     "Idle",
     "KernelTrace",
     "MappingDiff",
@@ -101,6 +104,7 @@ __all__ = [
     "distribution",
     "footprint",
     "heatmap",
+    "huge_use",
     "idle",
     "kind_of",
     "mappings",

@@ -22,6 +22,7 @@ VIEWS = {
     "FootprintSeries": "sizes:FootprintSeriesView",
     "Footprints": "sizes:FootprintView",
     "HeatMap": "heatmap:HeatMapView",
+    "HugeUse": "huge_use:HugeUseView",
     "Idle": "mappings:IdleView",
     "KernelScheme": "schemes:AppliedSchemeView",
     "KernelTrace": "trace:KernelTraceView",
