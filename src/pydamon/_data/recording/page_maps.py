@@ -1,7 +1,8 @@
 """Maps of single pages as a column: in the first rows of a target, the same in every format.
 
-A word is `LOOKED_NS SHARE DATA`. DATA is Base64 of a zlib stream: how many stretches and codes
-there are, and bytes of a page; the idle time of each code, the stretches, and a byte for each page.
+A word is `LOOKED_NS SHARE DATA`. DATA is Base64 of a zlib stream: the bytes of a page, how
+many stretches and codes there are, the idle time of each code, the stretches, and a byte for each
+page.
 """
 
 from __future__ import annotations
