@@ -73,7 +73,6 @@ _UNOBSERVABLE_BYTES = 64 << 20
     help="tell how much of each region is of these kinds of pages: anon, file, active, huge, "
     "young, memcg:PATH",
 )
-@option("--trace", is_flag=True, help="also record the events of the kernel's DAMON")
 @option(
     "--page-map",
     is_flag=False,
@@ -96,6 +95,7 @@ _UNOBSERVABLE_BYTES = 64 << 20
     is_flag=True,
     help="note small objects, too, each of them: the program gets much slower",
 )
+@option("--trace", is_flag=True, help="also record the events of the kernel's DAMON")
 @monitoring_options
 def record(args: Args) -> int:
     """Record the memory use of processes or of a command.
