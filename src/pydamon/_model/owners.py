@@ -13,6 +13,8 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon._model.errors import UsageError
+
 __all__ = ["ALWAYS_NS", "FOREVER_NS", "OwnedInterval", "OwnedRanges", "Owners"]
 
 ALWAYS_NS = 0
@@ -67,6 +69,10 @@ class Owners:
     is_shared
         Whether the processes share this memory at the same addresses, as forked servers do. It
         then counts once, and a page is idle if it is idle in all of them.
+    containers
+        The owners whose intervals lie around those of others, such as an allocator's arenas. Their
+        bytes are free space and bookkeeping: a page that an owner has together with a container
+        counts as its own.
     notes
         What a reader of a report must know: how well clocks are aligned, what was left out.
 
@@ -97,6 +103,7 @@ class Owners:
     until_ns: NDArray[np.int64]
     pids: tuple[int, ...] = ()
     is_shared: bool = False
+    containers: frozenset[int] = frozenset()
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -128,7 +135,35 @@ class Owners:
             until.copy(),
             tuple(pids),
             is_shared,
-            tuple(notes),
+            notes=tuple(notes),
+        )
+
+    @classmethod
+    def joined(cls, several: Sequence[Self]) -> Self:
+        """What several providers tell of the same processes, as one.
+
+        Where they tell different owners of the same bytes, the innermost interval counts.
+
+        Raises
+        ------
+        UsageError
+            If they tell of different processes.
+        """
+        if len({(frozenset(owners.pids), owners.is_shared) for owners in several}) > 1:
+            raise UsageError("the sources of owners are of different processes")
+        first = np.cumsum([0] + [len(owners.paths) for owners in several]).tolist()
+        parts = list(zip(several, first, strict=False))
+        return cls(
+            tuple(path for owners in several for path in owners.paths),
+            np.concatenate([owners.start for owners in several]),
+            np.concatenate([owners.end for owners in several]),
+            np.concatenate([owners.owner + base for owners, base in parts]).astype(np.int32),
+            np.concatenate([owners.since_ns for owners in several]),
+            np.concatenate([owners.until_ns for owners in several]),
+            several[0].pids,
+            several[0].is_shared,
+            frozenset(number + base for owners, base in parts for number in owners.containers),
+            tuple(note for owners in several for note in owners.notes),
         )
 
     def at(self, time_ns: int) -> OwnedRanges:

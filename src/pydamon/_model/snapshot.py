@@ -15,6 +15,7 @@ from pydamon._model.cold_ages import Looked
 from pydamon._model.display import Displayable
 from pydamon._model.mappings import Mapping, MappingTable
 from pydamon._model.page_ages import PageAges
+from pydamon._model.page_map import PageMap
 from pydamon._model.passed import PassedBytes
 
 __all__ = ["UNKNOWN", "Cost", "Footprint", "Snapshot", "SnapshotRegion", "Target"]
@@ -175,6 +176,9 @@ class Snapshot(Displayable):
     passed
         How much of each region passes filters of pages; `None` if that was not asked for (see
         `MonitorOptions.passed`), or nobody has looked yet.
+    page_maps
+        The age of each single page of each target, in some of the windows with `page_ages`; empty
+        if that was not asked for (see `MonitorOptions.page_map`).
 
     Examples
     --------
@@ -211,6 +215,7 @@ class Snapshot(Displayable):
     access_share_error: NDArray[np.float64] = field(default_factory=lambda: _NO_SHARES)
     page_ages: PageAges | None = None
     passed: PassedBytes | None = None
+    page_maps: tuple[PageMap | None, ...] = ()
 
     def __post_init__(self) -> None:
         defaults = {
@@ -349,6 +354,7 @@ class Snapshot(Displayable):
             self.pick(rows),
             targets=(self.targets[index],),
             footprints=self.footprints[index : index + 1],
+            page_maps=self.page_maps[index : index + 1],
             target=np.zeros(int(rows.sum()), np.int32),
         )
 

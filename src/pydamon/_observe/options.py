@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from pydamon._model.attrs import Attrs, IntervalGoal
 from pydamon._model.errors import UsageError
 from pydamon._model.passed import kinds_from
+from pydamon._model.units import parse_duration_ns
 
 __all__ = ["CommonOptions", "MonitorOptions", "check_budget", "with_common"]
 
@@ -54,6 +55,10 @@ class MonitorOptions:
     passed
         Tell how much of each region is of these kinds of pages: see `PassedBytes`. Text such as
         ``"anon,huge"``, or several kinds. Looks at pages take a fifth of the CPU budget.
+    page_map
+        Keep the age of each single page in snapshots (`Snapshot.page_maps`) so often, as in
+        ``"10s"``, and in the last one. `None` keeps none. Sampling only, with a probe that can look
+        at single pages.
     seed
         Make the random choices repeatable. Sampling only.
     join
@@ -87,6 +92,7 @@ class MonitorOptions:
     seed: int | None = None
     join: bool | int | str = False
     passed: str | tuple[str, ...] = ()
+    page_map: str | timedelta | None = None
 
     def __post_init__(self) -> None:
         check_budget(self.cpu_budget_percent)
@@ -94,7 +100,7 @@ class MonitorOptions:
             raise UsageError(f"regions cannot be made from {self.regions_from!r}")
         if self.join is not False:
             self._check_join()
-        _ = self.attrs, self.kinds
+        _ = self.attrs, self.kinds, self.page_map_ns
 
     @property
     def attrs(self) -> Attrs:
@@ -120,12 +126,18 @@ class MonitorOptions:
         return None if percent is None else percent / 100 * _FOR_PASSED
 
     @property
+    def page_map_ns(self) -> int | None:
+        """How often the ages of single pages are kept; `None` is never."""
+        return None if self.page_map is None else parse_duration_ns(self.page_map)
+
+    @property
     def sampling_only(self) -> tuple[str, ...]:
         """The options in use that only pydamon's own sampling has, in words."""
         in_use = {
             f"the probe {self.probe}": self.probe != "auto",
             "plain": self.plain,
             "a seed": self.seed is not None,
+            "maps of pages": self.page_map is not None,
         }
         return tuple(words for words, used in in_use.items() if used)
 

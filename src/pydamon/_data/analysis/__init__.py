@@ -18,6 +18,13 @@ from pydamon._data.analysis.needs_curve import (
     NeedsPeak,
     NeedsPoint,
 )
+from pydamon._data.analysis.owners import (
+    OWNER_SORT_KEYS,
+    OwnerReport,
+    OwnerTree,
+    OwnerUse,
+    owners,
+)
 from pydamon._data.analysis.profile import FunctionShare, Profile, Times, profile, times
 from pydamon._data.analysis.query import FIELDS, Columns, Query, parse
 from pydamon._data.analysis.summary import Diff, MappingDiff, MonitorCost, Summary, diff, summary
@@ -47,6 +54,7 @@ __all__ = [
     "FIELDS",
     "HOT_RATE",
     "IDLE_AGES_NS",
+    "OWNER_SORT_KEYS",
     "PERCENTILES",
     "SORT_KEYS",
     "TOLERATED_SHARE",
@@ -71,6 +79,9 @@ __all__ = [
     "NeedsOfSnapshots",
     "NeedsPeak",
     "NeedsPoint",
+    "OwnerReport",
+    "OwnerTree",
+    "OwnerUse",
     "Profile",
     "Query",
     "RankedRegion",
@@ -90,6 +101,7 @@ __all__ = [
     "kind_of",
     "mappings",
     "needs",
+    "owners",
     "parse",
     "profile",
     "read_cpu_samples",

@@ -18,6 +18,7 @@ from pydamon._data.recording.arrow import (
     to_arrow,
     to_numpy,
 )
+from pydamon._data.recording.page_maps import MAX_WORD_BYTES
 from pydamon._data.recording.schema import COLUMNS, EXTRA, RecordingInfo, check_type
 from pydamon._model.attrs import Attrs
 from pydamon._model.damo_values import Misread
@@ -41,7 +42,8 @@ _WITHOUT_DEFAULT = ("host", EXTRA.name)
 _LARGEST = 2**63 - 1
 _MAX_NAME_BYTES = 2**14
 """A path of 4,096 bytes, none of which is UTF-8, takes as much when it is escaped."""
-_MAX_EXTRA_BYTES = 2**16
+_MAX_BYTES = {EXTRA.name: 2**16, "page_map": MAX_WORD_BYTES}
+"""The most that other columns have in a name."""
 _MAX_TEXT_BYTES = 2**25
 _MAX_NAMES_BYTES = 2**25
 
@@ -149,7 +151,7 @@ def _cast(field: pa.Field, column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _check_names(name: str, column: pa.ChunkedArray) -> None:
     """Refuse long names: some formats write a name once a row, so that it would fill a disk."""
-    most_bytes = _MAX_EXTRA_BYTES if name == EXTRA.name else _MAX_NAME_BYTES
+    most_bytes = _MAX_BYTES.get(name, _MAX_NAME_BYTES)
     for chunk in column.chunks:
         words = chunk.dictionary
         if words.null_count:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,12 @@ from pydamon._data.recording.arrow import (
     to_numpy,
 )
 from pydamon._data.recording.layout import Layout
+from pydamon._data.recording.page_maps import map_of_words, map_words
 from pydamon._data.recording.passed import passed_of_words, passed_words
 from pydamon._data.recording.rows import batch_of
 from pydamon._model.mappings import Mapping, MappingTable
 from pydamon._model.page_ages import PageAges
+from pydamon._model.page_map import PageMap
 from pydamon._model.passed import PassedBytes
 from pydamon._model.runs import Runs
 from pydamon._model.shares import stored_shares
@@ -80,6 +83,7 @@ class RowBuilder:
             "access_share_error": regions.reals(lambda s: s.access_share_error),
             **_age_columns(snapshots, regions),
             **_passed_column(snapshots),
+            **_map_column(snapshots),
         }
         return batch_of(columns, len(start))
 
@@ -179,6 +183,18 @@ def _passed_column(snapshots: Sequence[Snapshot]) -> dict[str, Numbers | pa.Arra
     return {"passed": _word_column(passed_words((s.passed, len(s)) for s in snapshots))}
 
 
+def _map_column(snapshots: Sequence[Snapshot]) -> dict[str, Numbers | pa.Array]:
+    """The column of maps of pages; none where no snapshot has any."""
+    if not any(snapshot.page_maps for snapshot in snapshots):
+        return {}
+    words: list[str] = []
+    for snapshot in snapshots:
+        rows = np.bincount(snapshot.target, minlength=len(snapshot.targets)).tolist()
+        maps = snapshot.page_maps or (None,) * len(rows)
+        words += map_words(zip(maps, rows, strict=True))
+    return {"page_map": _word_column(words)}
+
+
 def _word_column(words: Sequence[str]) -> pa.DictionaryArray:
     """A column of words that hardly ever come again."""
     codes: dict[str, int] = {}
@@ -274,6 +290,7 @@ class SnapshotReader:
             access_share_error=self._column("access_share_error")[rows].astype(np.float64),
             page_ages=self._page_ages(rows),
             passed=self._passed(rows),
+            page_maps=self._page_maps(slice(first, end)),
         )
 
     def _page_ages(self, rows: slice) -> PageAges | None:
@@ -302,6 +319,15 @@ class SnapshotReader:
         if len(words.dictionary) < 2:  # nothing is known of any row
             return passed_of_words(words[rows.start : rows.stop])
         return passed_of_words(_with_own_words(words[rows.start : rows.stop]))
+
+    def _page_maps(self, targets: slice) -> tuple[PageMap | None, ...]:
+        """The maps of the pages of some targets; empty if none has any."""
+        words = column_array(self._table, "page_map")
+        if len(words.dictionary) < 2:  # there is no map at all
+            return ()
+        bounds = self._layout.target_offsets[targets.start : targets.stop + 1].tolist()
+        maps = tuple(map_of_words(words[low:high].to_pylist()) for low, high in pairwise(bounds))
+        return maps if any(maps) else ()
 
     def _column(self, name: str) -> NDArray[Any]:
         return to_numpy(column_array(self._table, name))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise, starmap
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.page_ages import BLOCK_PAGES, PageAges, bucket_of, spread_over_buckets
+from pydamon._model.page_map import ABSENT_NS, UNKNOWN_NS, PageMap
 from pydamon._model.ranges import PAGE_SIZE, Ranges, order_keys
 from pydamon._model.regions import RegionTable
-from pydamon._model.runs import unique
+from pydamon._model.runs import group_bounds, unique
 from pydamon._model.stretches import Stretches
 from pydamon._observe.linux.process import Process
 from pydamon._observe.pages.followed import FollowedPages, Returns
@@ -65,6 +67,8 @@ class PageFollower:
         """The major faults of all processes when they were last counted, and when that was."""
         self._told_ns = self._untold = 0
         """The last look that `ages_of` has told about, and how many there were since."""
+        self._first_ns = self._mapped_ns = 0
+        """The first look, and the last of which there is a map."""
         self._in_survey = False
         self._witnessed: list[Callable[[], Accessed]] = []
         """Pages that others have cleared: see `Witness`."""
@@ -145,6 +149,36 @@ class PageFollower:
             looks=looks,
             followed_share=self._pages.share,
         )
+
+    def maps_of(self, targets: int, every_ns: int, *, final: bool) -> tuple[PageMap | None, ...]:
+        """The age of each followed page of so many targets; empty unless a map is due.
+
+        A map is due *every_ns*, or with each look while there have been fewer looks than that
+        takes, and if it is the *final* one: programs may end soon.
+        """
+        looked_ns = self._times.end_ns
+        age_ns = looked_ns - self._first_ns
+        if not self._times.last or looked_ns == self._mapped_ns:
+            return ()
+        if age_ns > every_ns and looked_ns - self._mapped_ns < every_ns and not final:
+            return ()
+        begin_ns = self._session.clock.cpu_ns()
+        self._mapped_ns = looked_ns
+        idle_ns = self._times.ages_ns()[0]
+        idle_ns[[ABSENT, UNKNOWN]] = ABSENT_NS, UNKNOWN_NS
+        looked = self._session.clock.unix_ns(looked_ns)
+        stretches, stamps = self._pages.stretches, self._pages.flat
+        maps = []
+        for rows in starmap(slice, pairwise(group_bounds(stretches.target, targets + 1).tolist())):
+            pages = slice(*stretches.offsets[[rows.start, rows.stop]].tolist())
+            start, sizes, codes = stretches.start[rows], stretches.pages[rows], stamps[pages]
+            maps.append(
+                PageMap(looked, self._pages.share, start, sizes, codes.copy(), idle_ns)
+                if len(codes)
+                else None
+            )
+        self._paid_ns += int((self._session.clock.cpu_ns() - begin_ns) / self._share)
+        return tuple(maps[:targets])
 
     def idle_pages(self, process: Process, start: int, end: int, idle_ns: int) -> NDArray[np.bool_]:
         """For each page of a range: whether it was in memory, and surely idle for so long.
@@ -244,6 +278,7 @@ class PageFollower:
         if bits.gone.any():
             self._pages.forget(stretches.of_pages(bits.gone))
         self._times.add(self._session.clock.now_ns())
+        self._first_ns = self._first_ns or self._times.end_ns
         self._untold += 1
         if self._times.must_merge:
             self._pages.merge(self._times.merge())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from pydamon._model import adjust
 from pydamon._model.attrs import Attrs, IntervalGoal
 from pydamon._model.errors import ProbeUnavailable
 from pydamon._model.page_ages import PageAges
+from pydamon._model.page_map import PageMap
 from pydamon._model.regions import Ranges, RegionTable, reset_age
 from pydamon._model.snapshot import Cost, Snapshot, Target
 from pydamon._observe.linux.process import Process
@@ -53,6 +55,13 @@ class _Last(NamedTuple):
 
     table: RegionTable
     snapshot: Snapshot
+
+
+class _Ages(NamedTuple):
+    """The ages of the pages of a window, if there was a look: by region, and page by page."""
+
+    by_region: PageAges | None = None
+    maps: tuple[PageMap | None, ...] = ()
 
 
 class _Series(NamedTuple):
@@ -102,6 +111,7 @@ class SamplingMonitor(Monitor):
         goal: IntervalGoal | None = None,
         seed: int | None = None,
         plain: bool = False,
+        page_map_ns: int | None = None,
     ) -> None:
         self.probe_name = probe_name
         self.fallback_reasons: dict[str, ProbeUnavailable] = {}
@@ -110,6 +120,7 @@ class SamplingMonitor(Monitor):
         self._traits = traits
         self._pacer = pacer
         self._tuner = None if goal is None else IntervalTuner(goal)
+        self._page_map_ns = page_map_ns
         self._memory = MonitoredMemory(space, session, pacer)
         self._collector: Collector
         self._regions: MappingRegions
@@ -252,7 +263,7 @@ class SamplingMonitor(Monitor):
             closes = True
         else:
             merged = self._table = self._regions.carry_on(window.table, window.end_ns - begin_ns)
-        ages, window = self._page_ages(merged, window)
+        ages, window = self._page_ages(merged, window, final=length_ns is not None)
         self._tune(merged)
         spent_ns = clock.cpu_ns() - begin_cpu_ns + window.interrupt_ns
         self._series = self._series.with_window(window, spent_ns)
@@ -272,11 +283,12 @@ class SamplingMonitor(Monitor):
         )
         cost = Cost(spent_ns, session.interruption_ns - interrupted_ns, window.late_ticks)
         last = self._last
-        has_news = window.has_news or closes or ages is not None
+        has_news = window.has_news or closes or ages.by_region is not None
         if last is not None and merged is last.table and not has_news:
             snapshot = renewed(last.snapshot, merged, timing, cost)
         else:
-            snapshot = snapshot_of(merged, memory, timing, cost, ages)
+            snapshot = snapshot_of(merged, memory, timing, cost, ages.by_region)
+            snapshot = replace(snapshot, page_maps=ages.maps) if ages.maps else snapshot
         self._last = _Last(merged, snapshot)
         return snapshot
 
@@ -287,16 +299,28 @@ class SamplingMonitor(Monitor):
             table = self._memory.update(table, now_ns)
         return self._regions.split(table)
 
-    def _page_ages(self, table: RegionTable, window: Window) -> tuple[PageAges | None, Window]:
-        """The ages of the pages of regions; what that costs is paid as exact looks are."""
+    def _page_ages(
+        self, table: RegionTable, window: Window, *, final: bool
+    ) -> tuple[_Ages, Window]:
+        """The ages of the pages of regions; what that costs is paid as exact looks are.
+
+        Where maps of pages are wanted, the *final* window has a look of its own.
+        """
         follower = self._collector.follower
         if follower is None:
-            return None, window
-        adding_up = CpuMeter(self._session.clock)
+            return _Ages(), window
+        adding_up, every_ns = CpuMeter(self._session.clock), self._page_map_ns
+        final |= self._memory.stopped
         with adding_up:
+            if final and every_ns is not None and self._space.alive:
+                follower.look(self._memory.processes, self._memory.in_memory)
             ages = follower.ages_of(table)
+            maps: tuple[PageMap | None, ...] = ()
+            if every_ns is not None and ages is not None:
+                targets = len(self._memory.state.layout.targets)
+                maps = follower.maps_of(targets, every_ns, final=final)
         survey_cpu_ns = window.survey_cpu_ns + adding_up.cpu_ns
-        return ages, window._replace(survey_cpu_ns=survey_cpu_ns)
+        return _Ages(ages, maps), window._replace(survey_cpu_ns=survey_cpu_ns)
 
     def _tune(self, table: RegionTable) -> None:
         """Move the intervals towards the goal, if there is one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -83,6 +84,7 @@ def simulate(
     goal: IntervalGoal | None = None,
     plain: bool = False,
     seed: int = 0,
+    page_map: str | timedelta | None = None,
 ) -> Monitor:
     """Monitor the made-up accesses of a trace, on a virtual clock.
 
@@ -97,7 +99,7 @@ def simulate(
     cpu_budget_percent
         Charge every read and clear its measured cost, and stretch the intervals as `monitor`
         does. With `None`, monitoring costs nothing and the intervals stay.
-    goal, plain
+    goal, plain, page_map
         As in `MonitorOptions`.
     seed
         One seed always gives the same snapshots.
@@ -128,7 +130,11 @@ def simulate(
     from pydamon._observe.probes.simulation import Costs, TraceProbe  # noqa: PLC0415
 
     options = MonitorOptions(
-        cpu_budget_percent=cpu_budget_percent, goal=goal, plain=plain, seed=seed
+        cpu_budget_percent=cpu_budget_percent,
+        goal=goal,
+        plain=plain,
+        seed=seed,
+        page_map=page_map,
     )
     is_free = options.budget is None
     probe = TraceProbe(trace, seed, None if is_free else Costs())
@@ -194,6 +200,7 @@ def _monitor(
         goal=options.goal,
         seed=options.seed,
         plain=options.plain,
+        page_map_ns=options.page_map_ns,
     )
 
 

@@ -85,6 +85,7 @@ def renewed(snapshot: Snapshot, table: RegionTable, timing: Timing, cost: Cost) 
         age=_rounded(table.age_ns / timing.aggregation_ns),
         age_ns=table.age_ns.astype(np.int64),
         page_ages=None,
+        page_maps=(),
     )
 
 

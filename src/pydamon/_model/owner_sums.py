@@ -1,0 +1,169 @@
+"""What the pages of owners are in: bytes that are hot, warm or idle, summed up by owner.
+
+The facts about memory are amounts of bytes in pieces of the address space. A piece is a run of
+pages of equal age, or, where single pages have no ages, a region, over which its bytes are spread
+evenly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon._model.owners import OwnedRanges
+from pydamon._model.page_map import UNKNOWN_NS, PageMap
+from pydamon._model.ranges import PAGE_SIZE
+from pydamon._model.runs import is_in, unique
+
+__all__ = ["CLASSES", "MemoryFacts", "sums_by_owner"]
+
+CLASSES = ("followed", "resident", "hot", "warm", "idle", "shared")
+"""The amounts: memory of which anything is known, what of it is resident, and the bytes that were
+accessed since the look before, within the idle time, and not for so long. `shared` is what of hot
+and warm bytes lies on pages that several owners have: any of them may have accessed these."""
+_HOT, _WARM, _IDLE, _SHARED = (CLASSES.index(name) for name in ("hot", "warm", "idle", "shared"))
+_ROWS_AT_ONCE = 2**19
+
+
+@dataclass(frozen=True, eq=False)
+class MemoryFacts:
+    """Amounts of bytes in pieces of memory, which are sorted by address and do not overlap.
+
+    *amounts* has a row for each of `CLASSES` but the last: shape (5, pieces).
+    """
+
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    amounts: NDArray[np.float64]
+
+    @classmethod
+    def of_map(cls, page_map: PageMap, idle_ns: int) -> Self:
+        """The facts of a map of pages; idle memory is that of at least *idle_ns*."""
+        runs = page_map.runs()
+        size = (runs.end - runs.start).astype(np.float64)
+        age_ns = runs.idle_ns
+        is_idle = age_ns >= max(1, idle_ns)
+        is_hot = age_ns == 0
+        is_warm = (age_ns > 0) & ~is_idle
+        is_resident = (age_ns >= 0) | (age_ns == UNKNOWN_NS)
+        of_class = np.ones_like(is_hot), is_resident, is_hot, is_warm, is_idle
+        return cls(runs.start, runs.end, np.array([size * marks for marks in of_class]))
+
+    @property
+    def totals(self) -> NDArray[np.float64]:
+        """The amounts of all pieces: shape (5,)."""
+        totals: NDArray[np.float64] = self.amounts.sum(axis=1)
+        return totals
+
+    def within(self, start: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The amounts in each [start, end): shape (5, n)."""
+        if not len(self.start):
+            return np.zeros((len(self.amounts), len(start)))
+        return self._below(end) - self._below(start)
+
+    def used_shares(self, page: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Which part of each page, by its number, is hot or warm."""
+        address = page * PAGE_SIZE
+        within = self.within(address, address + PAGE_SIZE)
+        shares: NDArray[np.float64] = (within[_HOT] + within[_WARM]) / PAGE_SIZE
+        return shares
+
+    def _below(self, address: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The amounts below each address: shape (5, n)."""
+        before = np.cumsum(self.amounts, axis=1) - self.amounts
+        piece = np.maximum(np.searchsorted(self.start, address, side="right") - 1, 0)
+        size = self.end[piece] - self.start[piece]
+        share = np.clip((address - self.start[piece]) / np.maximum(size, 1), 0, 1)
+        below: NDArray[np.float64] = before[:, piece] + self.amounts[:, piece] * share
+        return below
+
+
+class OwnerSums(NamedTuple):
+    """Sums of bytes by owner and by group.
+
+    *by_owner* has the allocated bytes, and then those of `CLASSES`: shape (7, owners). *by_group*
+    has those of `CLASSES` without the last: shape (5, groups).
+    """
+
+    by_owner: NDArray[np.float64]
+    by_group: NDArray[np.float64]
+
+
+def sums_by_owner(
+    ranges: OwnedRanges,
+    facts: MemoryFacts,
+    owners: int,
+    *,
+    young_since_ns: int,
+    containers: frozenset[int] = frozenset(),
+    group_at: Callable[[NDArray[np.int64]], NDArray[np.int64]] | None = None,
+    groups: int = 0,
+) -> OwnerSums:
+    """The bytes of each of so many owners, and of so many groups of addresses.
+
+    *group_at* tells the group of each address, or -1.
+
+    What an owner has only had since *young_since_ns* or later has not been idle for it for long: it
+    is warm. All bytes on an idle page are idle, whoever has them.
+    """
+    sums = np.zeros((1 + len(CLASSES), owners))
+    by_group = np.zeros((len(CLASSES) - 1, groups))
+    used_pages, used_share = _shared_pages(ranges, facts, containers)
+    for rows in _slices(len(ranges.start)):
+        start, end, owner = ranges.start[rows], ranges.end[rows], ranges.owner[rows]
+        amounts = facts.within(start, end)
+        if group_at is not None:
+            group = group_at(start)
+            by_group += [np.bincount(group + 1, row, groups + 1)[1:] for row in amounts]
+        young = ranges.since_ns[rows] > young_since_ns
+        amounts[_WARM, young] += amounts[_IDLE, young]
+        amounts[_IDLE, young] = 0
+        shared = _on_shared_pages(start, end, used_pages, used_share)
+        for row, values in enumerate((end - start, *amounts, shared)):
+            sums[row] += np.bincount(owner, values, owners)
+    sums[1 + _SHARED, sorted(containers)] = 0
+    return OwnerSums(sums, by_group)
+
+
+def _slices(rows: int) -> Iterator[slice]:
+    return (slice(first, first + _ROWS_AT_ONCE) for first in range(0, rows, _ROWS_AT_ONCE))
+
+
+def _shared_pages(
+    ranges: OwnedRanges, facts: MemoryFacts, containers: frozenset[int]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The pages that several owners have, and which part of each is in use."""
+    start, end, owner, _ = ranges
+    if containers:
+        own = ~np.isin(owner, sorted(containers))
+        start, end, owner = start[own], end[own], owner[own]
+    # Within a page, ranges follow one another: two owners are neighbours somewhere.
+    page = start[1:] // PAGE_SIZE
+    shared = ((end[:-1] - 1) // PAGE_SIZE == page) & (owner[1:] != owner[:-1])
+    pages = unique(page[shared])
+    used_share = facts.used_shares(pages)
+    return pages[used_share > 0], used_share[used_share > 0]
+
+
+def _on_shared_pages(
+    start: NDArray[np.int64],
+    end: NDArray[np.int64],
+    pages: NDArray[np.int64],
+    used_share: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """How many bytes in use of each range lie on shared pages: its first and its last may be."""
+    first, last = start // PAGE_SIZE, (end - 1) // PAGE_SIZE
+    on_first = np.minimum(end, (first + 1) * PAGE_SIZE) - start
+    on_last = np.where(last > first, end - last * PAGE_SIZE, 0)
+    amount = np.zeros(len(start))
+    if not len(pages):
+        return amount
+    for page, size in ((first, on_first), (last, on_last)):
+        marks = is_in(page, pages)
+        place = np.searchsorted(pages, page[marks])
+        amount[marks] += size[marks] * used_share[place]
+    return amount
