@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pydamon._model.errors import UsageError
 
-__all__ = ["ALWAYS_NS", "FOREVER_NS", "OwnedInterval", "OwnedRanges", "Owners"]
+__all__ = ["ALWAYS_NS", "FOREVER_NS", "MemoryView", "OwnedInterval", "OwnedRanges", "Owners"]
 
 ALWAYS_NS = 0
 """`since_ns` of intervals whose beginning is not known."""
@@ -35,6 +35,14 @@ class OwnedInterval(NamedTuple):
     end: int
     since_ns: int = ALWAYS_NS
     until_ns: int = FOREVER_NS
+
+
+class MemoryView(NamedTuple):
+    """Addresses of memory that is mapped a second time, and the address where it counts."""
+
+    start: int
+    end: int
+    counted_at: int
 
 
 class OwnedRanges(NamedTuple):
@@ -73,6 +81,9 @@ class Owners:
         The owners whose intervals lie around those of others, such as an allocator's arenas. Their
         bytes are free space and bookkeeping: a page that an owner has together with a container
         counts as its own.
+    views
+        Where the same memory is mapped again, as by collectors that colour pointers. A page is idle
+        if it is idle in all views, and counts where the intervals are.
     notes
         What a reader of a report must know: how well clocks are aligned, what was left out.
 
@@ -104,6 +115,7 @@ class Owners:
     pids: tuple[int, ...] = ()
     is_shared: bool = False
     containers: frozenset[int] = frozenset()
+    views: tuple[MemoryView, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:

@@ -81,9 +81,9 @@ class OwnerHistory:
             owner.astype(np.int32),
             since_ns,
             until_ns,
-            tuple(pids),
-            is_shared,
-            tuple(notes),
+            pids=tuple(pids),
+            is_shared=is_shared,
+            notes=tuple(notes),
         )
 
 

@@ -33,23 +33,20 @@ def thread_stacks(pid: int, mappings: Sequence[Mapping]) -> list[ThreadStack]:
     """
     pointers = {}
     for entry in os.scandir(f"/proc/{pid}/task"):
-        pointer = next((found for _ in range(_TRIES) if (found := _pointer(entry.path))), 0)
+        pointer = next(filter(None, (_pointer(entry.path) for _ in range(_TRIES))), 0)
         try:
             name = text_of(Path(entry.path, "comm").read_bytes().rstrip(b"\n"))
         except OSError:  # the thread ended
             continue
         if pointer:
             pointers[int(entry.name)] = (name, pointer)
-    return stacks_of(pid, pointers, mappings)
+    return stacks_of(pointers, mappings)
 
 
 def stacks_of(
-    pid: int, pointers: dict[int, tuple[str, int]], mappings: Sequence[Mapping]
+    pointers: dict[int, tuple[str, int]], mappings: Sequence[Mapping]
 ) -> list[ThreadStack]:
-    """The mapping of each thread's stack pointer, if no other thread's lies there, too.
-
-    The first thread's stack is `[stack]`, which has its name already.
-    """
+    """The mapping of each thread's stack pointer, if no other thread's lies there, too."""
     stacks: dict[int, list[ThreadStack]] = {}
     for tid, (name, pointer) in pointers.items():
         for mapping in mappings:

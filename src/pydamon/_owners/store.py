@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from pydamon._model.errors import RecordingError
-from pydamon._model.owners import Owners
+from pydamon._model.owners import MemoryView, Owners
 
 __all__ = ["owners_file", "read_owners", "saved_beside", "write_owners"]
 
@@ -29,12 +29,15 @@ _SCHEMA = pa.schema(
         ("paths", pa.list_(pa.list_(pa.string()))),
         ("pids", pa.list_(pa.int64())),
         ("is_shared", pa.bool_()),
+        ("containers", pa.list_(pa.int32())),
+        ("views", pa.list_(pa.list_(pa.int64()))),
         ("notes", pa.list_(pa.string())),
         *((name, pa.list_(kind)) for name, kind in _COLUMNS.items()),
     ],
     metadata={"format": _FORMAT},
 )
 """A row for each address space that has owners."""
+_LABELS = len(_SCHEMA) - len(_COLUMNS)
 
 
 def owners_file(recording: Path, provider: str) -> Path:
@@ -65,13 +68,15 @@ def write_owners(path: Path, spaces: Sequence[Owners]) -> None:
             "paths": [list(labels) for labels in owners.paths],
             "pids": list(owners.pids),
             "is_shared": owners.is_shared,
+            "containers": sorted(owners.containers),
+            "views": [list(view) for view in owners.views],
             "notes": list(owners.notes),
         }
         for owners in spaces
     ]
     columns = {
         field.name: pa.array([row[field.name] for row in rows], field.type)
-        for field in list(_SCHEMA)[:4]
+        for field in list(_SCHEMA)[:_LABELS]
     }
     for name, kind in _COLUMNS.items():
         parts = [getattr(owners, name) for owners in spaces]
@@ -117,7 +122,9 @@ def _owners_of(row: pa.Table) -> Owners:
         row[name].combine_chunks().flatten().to_numpy(zero_copy_only=False) for name in _COLUMNS
     ]
     start, end, owner, since_ns, until_ns = arrays
-    paths, pids, is_shared, notes = (row[name][0].as_py() for name in _SCHEMA.names[:4])
+    paths, pids, is_shared, containers, views, notes = (
+        row[name][0].as_py() for name in _SCHEMA.names[:_LABELS]
+    )
     return Owners(
         tuple(map(tuple, paths)),
         start,
@@ -125,7 +132,9 @@ def _owners_of(row: pa.Table) -> Owners:
         owner,
         since_ns,
         until_ns,
-        tuple(pids),
-        is_shared,
-        tuple(notes),
+        pids=tuple(pids),
+        is_shared=is_shared,
+        containers=frozenset(containers),
+        views=tuple(MemoryView(*view) for view in views),
+        notes=tuple(notes),
     )

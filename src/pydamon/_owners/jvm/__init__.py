@@ -11,16 +11,17 @@ import shutil
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pydamon._model.errors import TargetError
-from pydamon._model.owners import Owners
+from pydamon._model.owners import MemoryView, Owners
 from pydamon._observe.linux.procfs import parse_maps, read_maps
 from pydamon._owners.as_user import user_of
 from pydamon._owners.history import OwnerHistory
-from pydamon._owners.jvm.layout import jvm_owners
+from pydamon._owners.jvm.layout import heap_views, jvm_owners
 from pydamon._owners.jvm.text import JvmText, parse_jcmd
-from pydamon._owners.stacks import thread_stacks
+from pydamon._owners.stacks import ThreadStack, thread_stacks
 
 __all__ = ["JvmWatch", "watch"]
 
@@ -55,14 +56,14 @@ def watch(pids: Sequence[int], jcmd: str) -> JvmWatch:
 
 
 def _find_jcmd(pid: int) -> str:
-    beside = Path(os.readlink(f"/proc/{pid}/exe")).with_name("jcmd")
-    found = str(beside) if beside.is_file() else shutil.which("jcmd")
-    if not found:
+    beside = Path(f"/proc/{pid}/exe").readlink().with_name("jcmd")
+    jcmd = str(beside) if beside.is_file() else shutil.which("jcmd")
+    if jcmd is None:
         raise TargetError(
             "there is no `jcmd` beside the program's `java`, and none in PATH",
             hint="install a JDK of the same version (a JRE has no jcmd), or --owners jvm=JCMD",
         )
-    return found
+    return jcmd
 
 
 class JvmWatch:
@@ -72,9 +73,11 @@ class JvmWatch:
         self._pid, self._jcmd = pid, jcmd
         self._history = OwnerHistory()
         self._threads: dict[int, str] = {}
+        self._stacks: dict[int, ThreadStack] = {}
+        self._views: tuple[MemoryView, ...] = ()
         self._has_native = True
 
-    def observe(self) -> None:
+    def observe(self, pids: Sequence[int]) -> None:
         """Take a snapshot."""
         time_ns = time.time_ns()
         told = parse_jcmd(self._ask(_LATER if self._history.snapshots else _FIRST))
@@ -86,21 +89,27 @@ class JvmWatch:
     def owners(self) -> list[Owners]:
         """The owners so far."""
         notes = [] if self._has_native else [_WITHOUT_TRACKING]
-        return [self._history.owners(pids=[self._pid], notes=notes)]
+        owners = self._history.owners(pids=[self._pid], notes=notes)
+        return [replace(owners, views=self._views)]
 
     def close(self) -> None:
         """Nothing is kept open."""
 
     def _owners_now(self, told: JvmText) -> Owners:
         mappings = parse_maps(read_maps(self._pid)).mappings
-        return Owners.of(jvm_owners(told, mappings, thread_stacks(self._pid, mappings)))
+        self._views = heap_views(mappings)
+        # A thread that runs now may have slept before: its stack is still where it was.
+        fresh = {stack.tid: stack for stack in thread_stacks(self._pid, mappings)}
+        alive = {int(path.name) for path in Path(f"/proc/{self._pid}/task").iterdir()}
+        self._stacks = {tid: s for tid, s in {**self._stacks, **fresh}.items() if tid in alive}
+        return Owners.of(jvm_owners(told, mappings, list(self._stacks.values())))
 
     def _ask(self, commands: Sequence[str]) -> str:
         """The output of several commands, which one `jcmd` reads from its input."""
         uid = user_of(self._pid)
-        as_user = {"user": uid, "extra_groups": []} if os.geteuid() == 0 and uid else {}
+        is_other = os.geteuid() == 0 and uid != 0
         try:
-            done = subprocess.run(
+            done: subprocess.CompletedProcess[str] = subprocess.run(
                 [self._jcmd, str(self._pid), "-f", "/dev/stdin"],
                 input="\n".join(commands) + "\n",
                 capture_output=True,
@@ -108,7 +117,8 @@ class JvmWatch:
                 errors="replace",
                 timeout=_SECONDS,
                 check=False,
-                **as_user,
+                user=uid if is_other else None,
+                extra_groups=[] if is_other else None,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise TargetError(f"cannot ask the JVM of process {self._pid}: {error}") from None

@@ -8,11 +8,11 @@ and the code heaps; `Thread.print` the names of threads with their ids (`nid`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-__all__ = ["JvmText", "NamedRange", "NativeRange", "parse_jcmd"]
+__all__ = ["UNUSED", "JvmText", "NamedRange", "NativeRange", "parse_jcmd"]
 
 _HEX = r"0x[0-9a-f]+"
 _RESERVED = re.compile(
@@ -23,7 +23,7 @@ _G1_REGION = re.compile(rf"^\|\s*\d+\|({_HEX}), ({_HEX}), ({_HEX})\|\s*\d+%\|\s*
 _ZGC_PAGE = re.compile(rf"^ (Small|Medium|Large)\s+({_HEX}) ({_HEX}) ({_HEX})\s+")
 _CODE_HEAP = re.compile(r"^CodeHeap '([^']+)'|^CodeCache: ")
 _CODE_BOUNDS = re.compile(rf"^ bounds \[({_HEX}), ({_HEX}), ({_HEX})\]")
-_HEAP = re.compile(rf"^ \S.*total .*\[({_HEX}), ({_HEX})\)")
+_CDS = "Shared class space"
 _OTHERS = (
     (
         re.compile(rf"^CDS archive\(s\) mapped at: \[({_HEX})-{_HEX}-({_HEX})\)"),
@@ -44,7 +44,8 @@ _G1_KINDS = {
     "OA": "archive",
     "CA": "archive",
 }
-_UNUSED = "unused"
+UNUSED = "unused"
+"""The label of memory of the heap that holds no objects."""
 
 
 class NamedRange(NamedTuple):
@@ -83,51 +84,81 @@ class JvmText:
 
 def parse_jcmd(text: str) -> JvmText:
     """Parse the output of several commands, one behind the other."""
-    told = JvmText()
-    code_heap = ""
+    reader = _Reader()
     for line in text.split("\n"):
-        if match := _RESERVED.match(line):
-            start, end = int(match[1], 16), int(match[2], 16)
-            told.native.append(
-                NativeRange(start, end, match[4], [(start, end)] if match[3] else [])
-            )
-        elif match := _COMMITTED.match(line):
-            _commit(told.native, int(match[1], 16), int(match[2], 16))
-        elif match := _G1_REGION.match(line):
-            told.heap += _used_and_unused(match[1], match[2], match[3], _G1_KINDS.get(match[4], ""))
-        elif match := _ZGC_PAGE.match(line):
-            kind = f"{match[1].lower()} pages"
-            told.zgc_pages += _used_and_unused(match[2], match[3], match[4], kind)
-        elif match := _CODE_HEAP.match(line):
-            code_heap = match[1] or "code cache"
-        elif match := _CODE_BOUNDS.match(line):
-            told.code.append(NamedRange(int(match[1], 16), int(match[2], 16), (code_heap,)))
-        elif match := _THREAD.match(line):
-            told.threads[int(match[2], 0)] = match[1]
-        else:
-            told.others += _others(line)
-    return told
+        for pattern, read in _LINES:
+            if match := pattern.match(line):
+                read(reader, match)
+                break
+    return reader.told
 
 
-def _commit(native: list[NativeRange], start: int, end: int) -> None:
-    """Add a committed range to the reserved range that is listed last; some are listed twice."""
-    if native and (start, end) not in native[-1].committed:
-        native[-1].committed.append((start, end))
+class _Reader:
+    """Adds what a line says to `told`."""
+
+    def __init__(self) -> None:
+        self.told = JvmText()
+        self._code_heap = ""
+
+    def reserved(self, match: re.Match[str]) -> None:
+        start, end = _addresses(match[1], match[2])
+        committed = [(start, end)] if match[3] else []
+        self.told.native.append(NativeRange(start, end, match[4], committed))
+
+    def committed(self, match: re.Match[str]) -> None:
+        """A range within the reserved one that is listed last; some are listed twice."""
+        bounds = _addresses(match[1], match[2])
+        native = self.told.native
+        if native and bounds not in native[-1].committed:
+            native[-1].committed.append(bounds)
+
+    def g1_region(self, match: re.Match[str]) -> None:
+        kind = _G1_KINDS.get(match[4], f"type {match[4]}")
+        self.told.heap += _used_and_unused(match[1], match[2], match[3], kind)
+
+    def zgc_page(self, match: re.Match[str]) -> None:
+        kind = f"{match[1].lower()} pages"
+        self.told.zgc_pages += _used_and_unused(match[2], match[3], match[4], kind)
+
+    def code_heap(self, match: re.Match[str]) -> None:
+        self._code_heap = match[1] or "code cache"
+
+    def code_bounds(self, match: re.Match[str]) -> None:
+        start, end = _addresses(match[1], match[2])
+        self.told.code.append(NamedRange(start, end, (self._code_heap,)))
+
+    def thread(self, match: re.Match[str]) -> None:
+        self.told.threads[int(match[2], 0)] = match[1]
+
+    def other(self, kind: str, match: re.Match[str]) -> None:
+        """A range that is told without native memory tracking, too."""
+        start, end = _addresses(match[1], match[2])
+        self.told.others.append(NamedRange(start, end, (kind,)))
+
+
+_LINES: tuple[tuple[re.Pattern[str], Callable[[_Reader, re.Match[str]], None]], ...] = (
+    (_RESERVED, _Reader.reserved),
+    (_COMMITTED, _Reader.committed),
+    (_G1_REGION, _Reader.g1_region),
+    (_ZGC_PAGE, _Reader.zgc_page),
+    (_CODE_HEAP, _Reader.code_heap),
+    (_CODE_BOUNDS, _Reader.code_bounds),
+    (_THREAD, _Reader.thread),
+    *(
+        (pattern, lambda reader, match, kind=kind: reader.other(kind, match))
+        for pattern, kind in _OTHERS
+    ),
+)
+
+
+def _addresses(start: str, end: str) -> tuple[int, int]:
+    return int(start, 16), int(end, 16)
 
 
 def _used_and_unused(bottom: str, top: str, end: str, kind: str) -> Iterator[NamedRange]:
     """A region of the heap: its part that objects fill, and the rest."""
     first, middle, last = (int(word, 16) for word in (bottom, top, end))
     if first < middle:
-        yield NamedRange(first, middle, (kind or "other",))
+        yield NamedRange(first, middle, (kind,))
     if middle < last:
-        yield NamedRange(middle, last, (_UNUSED,))
-
-
-def _others(line: str) -> Iterator[NamedRange]:
-    """Ranges that are told without native memory tracking, too."""
-    for pattern, kind in _OTHERS:
-        if match := pattern.match(line):
-            yield NamedRange(int(match[1], 16), int(match[2], 16), (kind,))
-    if match := _HEAP.match(line):
-        yield NamedRange(int(match[1], 16), int(match[2], 16), ("Java Heap",))
+        yield NamedRange(middle, last, (UNUSED,))

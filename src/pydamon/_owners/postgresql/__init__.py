@@ -71,7 +71,7 @@ class PostgresqlWatch:
         self._buffers = OwnerHistory()
         self._local: dict[int, tuple[Backend, OwnerHistory]] = {}
 
-    def observe(self) -> None:
+    def observe(self, pids: Sequence[int]) -> None:
         """Take a snapshot of the buffers and of the processes' own memory."""
         time_ns = time.time_ns()
         session = self._session
