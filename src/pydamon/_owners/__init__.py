@@ -1,7 +1,8 @@
 """Providers of owners: what tells which stack, table or heap holds which memory.
 
-A new provider is a module here, with a function `read(source) -> Owners` or, if it tells owners
-while a recording is written, `watch(pids, argument) -> OwnerWatch`, and its line in `PROVIDERS`. This table imports nothing, because the command line makes its options of it.
+A new provider is a module here, and its line in `PROVIDERS`. The module has a function
+`read(source) -> Owners`, or `watch(pids, argument) -> OwnerWatch` if it must ask while a recording
+is written. This table imports nothing, because the command line makes its options of it.
 """
 
 from __future__ import annotations

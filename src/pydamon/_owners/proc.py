@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from pydamon._model.errors import UsageError
 from pydamon._model.mappings import Mapping
 from pydamon._model.owners import OwnedInterval, Owners
 from pydamon._observe.linux.procfs import parse_maps, read_maps, text_of
@@ -25,15 +26,23 @@ _NAMED_SHARED = "[anon_shmem:"
 
 
 def watch(pids: Sequence[int], argument: str) -> ProcWatch:
-    """Begin to follow the mappings of processes."""
-    return ProcWatch()
+    """Begin to follow the mappings of processes; there is no *argument*.
+
+    Raises
+    ------
+    UsageError
+        If there is an argument.
+    """
+    if argument:
+        raise UsageError("the provider proc takes no argument: --owners proc")
+    return ProcWatch(pids)
 
 
 class ProcWatch:
     """Reads the mappings and the threads of processes again and again."""
 
-    def __init__(self) -> None:
-        self._histories: dict[int, OwnerHistory] = {}
+    def __init__(self, pids: Sequence[int]) -> None:
+        self._histories: dict[int, OwnerHistory] = {pid: OwnerHistory() for pid in pids}
 
     def observe(self, pids: Sequence[int]) -> None:
         """Take a snapshot."""
@@ -50,7 +59,8 @@ class ProcWatch:
 
     def owners(self) -> list[Owners]:
         """The owners so far, of each process."""
-        return [history.owners(pids=[pid]) for pid, history in self._histories.items()]
+        return [history.owners(pids=[pid]) for pid, history in self._histories.items()
+            if history.snapshots]
 
     def close(self) -> None:
         """Nothing is kept open."""

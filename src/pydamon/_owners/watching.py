@@ -19,7 +19,7 @@ __all__ = ["OwnerWatch", "OwnersRecorder", "watch_named"]
 
 _EVERY_S = 10.0
 _MOST_OF_TIME = 0.02
-"""Snapshots that take long are taken more rarely, so that they take this part of the time at most."""
+"""Snapshots that take long are rarer, so that they take this part of the time at most."""
 
 
 class OwnerWatch(Protocol):
