@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -26,6 +26,7 @@ from pydamon._cli.options import force_option, join_from, monitoring_options, op
 from pydamon._model.display import printable
 from pydamon._model.errors import UsageError
 from pydamon._model.units import format_cpu, format_duration, format_size
+from pydamon._owners import PROVIDERS
 
 if TYPE_CHECKING:
     from pydamon._model.snapshot import Snapshot
@@ -73,6 +74,19 @@ _UNOBSERVABLE_BYTES = 64 << 20
     help="tell how much of each region is of these kinds of pages: anon, file, active, huge, "
     "young, memcg:PATH",
 )
+@option(
+    "--owners",
+    "owners",
+    multiple=True,
+    metavar="NAME[=ARGUMENT]",
+    help="also ask who owns the memory, for report owners: "
+    + "; ".join(
+        f"{provider.name} ({provider.asks})"
+        for provider in PROVIDERS
+        if provider.argument is not None
+    )
+    + "; repeatable",
+)
 @monitoring_options
 def record(args: Args) -> int:
     """Record the memory use of processes or of a command.
@@ -82,6 +96,7 @@ def record(args: Args) -> int:
     pydamon record -- ./my-program --its-option
     pydamon record --physical --node 1
     pydamon record --join
+    pydamon record --owners postgresql --page-map 10s 1234
 
     pydamon also monitors children of the processes. Ctrl-C ends the recording and keeps the data.
     A command that still runs at the end of --duration or at Ctrl-C is ended, with all processes
@@ -114,6 +129,7 @@ def record(args: Args) -> int:
             force=args.force,
             command=args.command,
             begin=child.go if child else None,
+            owners=args.owners,
         )
         code = child.end() if child else 0
         return 0 if asked_to_end else code
@@ -148,10 +164,12 @@ def record_to(
     force: bool,
     command: list[str] | None,
     begin: Callable[[], None] | None = None,
+    owners: Sequence[str] = (),
 ) -> bool:
     """Write the snapshots of *mon* to a file, with progress on standard error.
 
-    *begin* is called when everything is ready to record. Returns whether a signal ended it.
+    *begin* is called when everything is ready to record. The providers *owners* are asked
+    meanwhile. Returns whether a signal ended it.
     """
     from pydamon._record import recorder_for
 
@@ -159,6 +177,7 @@ def record_to(
     with (
         stop_at_signals(mon.stop) as signals,
         recorder_for(mon, path, force=force, command=command or ()) as recorder,
+        _asking_owners(mon, path, owners, force=force, waits=begin is not None),
     ):
         _announce(mon, command)
         progress = _Progress()
@@ -169,6 +188,29 @@ def record_to(
             progress.show(snapshot)
     progress.finish(path)
     return bool(signals)
+
+
+@contextmanager
+def _asking_owners(
+    mon: Monitor, path: Path, owners: Sequence[str], *, force: bool, waits: bool
+) -> Iterator[None]:
+    """Ask providers of owners while the recording is written; say before what they ask."""
+    if not owners:
+        yield
+        return
+    from pydamon._owners.watching import OwnersRecorder
+
+    for provider in PROVIDERS:
+        if provider.name in {choice.partition("=")[0] for choice in owners}:
+            eprint(f"owners from {provider.name} ask {provider.asks}; cost: {provider.costs}")
+
+    def pids() -> list[int]:
+        return [target.pid for target in mon.layout.targets if target.pid]
+
+    with OwnersRecorder(owners, path, pids, waits=waits, force=force) as recorder:
+        yield
+    for failure in recorder.failures:
+        eprint(f"warning: {failure}")
 
 
 class _Progress:

@@ -77,6 +77,9 @@ class Owners:
     is_shared
         Whether the processes share this memory at the same addresses, as forked servers do. It
         then counts once, and a page is idle if it is idle in all of them.
+    stays_resident
+        Whether the memory stays when no process maps it, as PostgreSQL's buffers do. Pages that no
+        process maps are idle then: no running process has used them.
     containers
         The owners whose intervals lie around those of others, such as an allocator's arenas. Their
         bytes are free space and bookkeeping: a page that an owner has together with a container
@@ -114,6 +117,7 @@ class Owners:
     until_ns: NDArray[np.int64]
     pids: tuple[int, ...] = ()
     is_shared: bool = False
+    stays_resident: bool = False
     containers: frozenset[int] = frozenset()
     views: tuple[MemoryView, ...] = ()
     notes: tuple[str, ...] = ()
@@ -172,10 +176,14 @@ class Owners:
             np.concatenate([owners.owner + base for owners, base in parts]).astype(np.int32),
             np.concatenate([owners.since_ns for owners in several]),
             np.concatenate([owners.until_ns for owners in several]),
-            several[0].pids,
-            several[0].is_shared,
-            frozenset(number + base for owners, base in parts for number in owners.containers),
-            tuple(note for owners in several for note in owners.notes),
+            pids=several[0].pids,
+            is_shared=several[0].is_shared,
+            stays_resident=several[0].stays_resident,
+            containers=frozenset(
+                number + base for owners, base in parts for number in owners.containers
+            ),
+            views=tuple(dict.fromkeys(view for owners in several for view in owners.views)),
+            notes=tuple(note for owners in several for note in owners.notes),
         )
 
     def at(self, time_ns: int) -> OwnedRanges:

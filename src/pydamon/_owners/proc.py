@@ -59,8 +59,11 @@ class ProcWatch:
 
     def owners(self) -> list[Owners]:
         """The owners so far, of each process."""
-        return [history.owners(pids=[pid]) for pid, history in self._histories.items()
-            if history.snapshots]
+        return [
+            history.owners(pids=[pid])
+            for pid, history in self._histories.items()
+            if history.snapshots
+        ]
 
     def close(self) -> None:
         """Nothing is kept open."""

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pydamon._model.errors import TargetError
 from pydamon._model.mappings import Mapping
@@ -17,6 +21,7 @@ from pydamon._observe.linux.procfs import parse_maps, read_maps
 from pydamon._owners.as_user import user_of
 from pydamon._owners.history import OwnerHistory
 from pydamon._owners.postgresql.layout import (
+    FREE,
     buffer_owners,
     main_segment,
     other_shared_memory,
@@ -69,7 +74,9 @@ class PostgresqlWatch:
             )
         self._segment: Mapping = segment
         self._buffers = OwnerHistory()
-        self._local: dict[int, tuple[Backend, OwnerHistory]] = {}
+        self._local: dict[int, OwnerHistory] = {}
+        self._began = 0
+        self._sessions = self._session.connections()
 
     def observe(self, pids: Sequence[int]) -> None:
         """Take a snapshot of the buffers and of the processes' own memory."""
@@ -81,33 +88,41 @@ class PostgresqlWatch:
             buffers, names, self._segment, session.allocations, session.block_bytes
         )
         self._buffers.add(time_ns, owners)
+        self._began = max(0, session.connections() - self._sessions)
         self._observe_processes(time_ns)
 
     def owners(self) -> list[Owners]:
         """The owners so far: of the memory that all processes share, and of each process."""
         pids = tuple(self._local)
-        history = self._buffers
-        buffers = history.owners(pids=pids, is_shared=True, notes=[self._moved()])
+        buffers = self._buffers.owners(pids=pids, is_shared=True, notes=self._notes())
+        is_held = np.array([path[-1] != FREE for path in buffers.paths], bool)[buffers.owner]
+        held = replace(_rows_of(buffers, is_held), stays_resident=True)
         other = Owners.of(
             other_shared_memory(self._segment, self._session.allocations),
             pids=pids,
             is_shared=True,
         )
-        local = [history.owners(pids=[pid]) for pid, (_, history) in self._local.items()]
-        return [buffers, other, *local]
+        local = [history.owners(pids=[pid]) for pid, history in self._local.items()]
+        return [held, _rows_of(buffers, ~is_held), other, *local]
 
     def close(self) -> None:
         """Disconnect."""
         self._session.close()
 
-    def _moved(self) -> str:
-        """How much the buffers changed between snapshots."""
+    def _notes(self) -> list[str]:
+        """How much the buffers changed between snapshots, and whose accesses may be missing."""
         changes = max(1, self._buffers.snapshots - 1)
         mean = self._buffers.changed_bytes // changes
-        return (
-            f"{self._buffers.snapshots} snapshots of the shared buffers: {format_size(mean)} held"
-            " something else at the next one, on average"
-        )
+        notes = [
+            f"PostgreSQL: {self._buffers.snapshots} snapshots of the shared buffers;"
+            f" {format_size(mean)} held something else at the next one, on average"
+        ]
+        if self._began:
+            notes.append(
+                f"PostgreSQL: {self._began} connections began meanwhile: what they used right"
+                " before they ended was not seen"
+            )
+        return notes
 
     def _observe_processes(self, time_ns: int) -> None:
         for backend in [Backend(self._postmaster, "postmaster", ""), *self._session.backends()]:
@@ -125,5 +140,11 @@ class PostgresqlWatch:
                 for mapping in mappings
                 if mapping.perms.startswith("rw-p")
             ]
-            _, history = self._local.setdefault(backend.pid, (backend, OwnerHistory()))
+            history = self._local.setdefault(backend.pid, OwnerHistory())
             history.add(time_ns, Owners.of(rows))
+
+
+def _rows_of(owners: Owners, chosen: NDArray[np.bool_]) -> Owners:
+    """Some of the intervals."""
+    names = ("start", "end", "owner", "since_ns", "until_ns")
+    return replace(owners, **{name: getattr(owners, name)[chosen] for name in names})

@@ -18,6 +18,7 @@ from pydamon._model.owners import ALWAYS_NS, FOREVER_NS, OwnedInterval, Owners
 
 __all__ = [
     "BUFFER_ROW",
+    "FREE",
     "RelationNames",
     "SharedAllocation",
     "buffer_owners",
@@ -33,6 +34,8 @@ _SEGMENT_NAMES = ("/dev/zero", "/SYSV", "/anon_hugepage", "/dev/shm/PostgreSQL",
 """How the main segment is called in /proc/PID/maps: by mmap, by shmget, with huge pages."""
 _FORKS = {0: "", 1: "free space map", 2: "visibility map", 3: "init fork"}
 _NO_FORK = -1
+FREE = "(free)"
+"""The label of buffers that hold nothing."""
 
 _BUFFER_COLUMNS = ("buffer", "database", "tablespace", "relation", "fork")
 BUFFER_ROW = np.dtype(
@@ -118,7 +121,7 @@ def buffer_owners(
 def _path_of(key: list[int], names: RelationNames) -> Path:
     database, tablespace, relation, fork = key
     if fork == _NO_FORK:
-        return ("shared buffers", "(free)")
+        return ("shared buffers", FREE)
     return names.path_of(database, tablespace, relation, fork)
 
 

@@ -55,6 +55,8 @@ _RELATIONS = """
          on schema.oid = coalesce(toasted.relnamespace, parent.relnamespace, relation.relnamespace)
     where pg_relation_filenode(relation.oid) is not null
 """
+_CONNECTIONS = "select coalesce(sum((to_jsonb(d) ->> 'sessions')::int8), 0) from pg_stat_database d"
+"""The column `sessions` came with PostgreSQL 14; without it, none is counted."""
 _BACKENDS = """
     select pid, coalesce(backend_type, 'process'), coalesce(usename || '@' || datname, '')
     from pg_stat_activity where pid is not null
@@ -103,6 +105,7 @@ class Session:
         self._dsn, self._uid = dsn, uid
         self._names = RelationNames({}, {})
         self._asked: set[tuple[int, int]] = set()
+        self._opened = 0
         self._connection = self._connect()
         self._has_buffers = self._find_extension()
         with _explained():
@@ -114,6 +117,11 @@ class Session:
         """What each buffer holds."""
         with _explained(), self._has_buffers.cursor() as cursor, cursor.copy(_BUFFERS) as copy:
             return buffers_of(b"".join(bytes(part) for part in copy))
+
+    def connections(self) -> int:
+        """How many connections began since the statistics began, other than those of pydamon."""
+        with _explained():
+            return int(self._rows(_CONNECTIONS)[0][0]) - self._opened
 
     def backends(self) -> list[Backend]:
         """The processes of the server."""
@@ -159,13 +167,15 @@ class Session:
                 **changes,
             )
             with thread_as_user(self._uid):
-                return psycopg.connect(known, autocommit=True)
+                connection = psycopg.connect(known, autocommit=True)
         except psycopg.Error as error:
             message = str(error).strip().split("\n")[0]
             raise TargetError(
                 f"cannot connect to PostgreSQL: {message}",
                 hint="name the connection: --owners postgresql=DSN, as for psql",
             ) from None
+        self._opened += 1
+        return connection
 
     def _find_extension(self) -> psycopg.Connection[Any]:
         """A connection to a database that has the extension pg_buffercache."""
