@@ -87,6 +87,28 @@ _UNOBSERVABLE_BYTES = 64 << 20
     )
     + "; repeatable",
 )
+@option(
+    "--page-map",
+    is_flag=False,
+    flag_value="10s",
+    metavar="[EVERY]",
+    help="keep the age of each single page so often (10s, if no time is named) and at the end: "
+    "`report owners` needs it",
+)
+@option(
+    "--memray",
+    "capture",
+    is_flag=False,
+    flag_value="",
+    metavar="[CAPTURE]",
+    help="run a Python program under memray, which notes who allocates what; with --page-map "
+    "(default: the file of --out, with the suffix .memray)",
+)
+@option(
+    "--memray-objects",
+    is_flag=True,
+    help="note small objects, too, each of them: the program gets much slower",
+)
 @monitoring_options
 def record(args: Args) -> int:
     """Record the memory use of processes or of a command.
@@ -96,7 +118,8 @@ def record(args: Args) -> int:
     pydamon record -- ./my-program --its-option
     pydamon record --physical --node 1
     pydamon record --join
-    pydamon record --owners postgresql --page-map 10s 1234
+    pydamon record --memray -- python app.py
+    pydamon record --owners postgresql 1234
 
     pydamon also monitors children of the processes. Ctrl-C ends the recording and keeps the data.
     A command that still runs at the end of --duration or at Ctrl-C is ended, with all processes
@@ -106,6 +129,7 @@ def record(args: Args) -> int:
     """
     from pydamon._record import start_program
 
+    program = _under_memray(args)
     joins = join_from(args) is not False
     if joins and args.command:
         raise UsageError("--join looks on at what is monitored already, not at a new command")
@@ -114,8 +138,10 @@ def record(args: Args) -> int:
         raise UsageError("name one or more processes by pid, a command behind `--`, or --physical")
     if (args.nodes or args.cgroup) and not args.physical:
         raise UsageError("--node and --cgroup need --physical")
+    if args.owners:
+        args.page_map = args.page_map or "10s"
     with ExitStack() as stack:
-        child = stack.enter_context(start_program(args.command)) if args.command else None
+        child = stack.enter_context(start_program(program)) if program else None
         if child and os.geteuid() == 0 and os.environ.get("SUDO_USER"):
             eprint("the command runs as root, because of sudo; you will own the recording")
         pids = [child.pid] if child else list(args.pids)
@@ -132,7 +158,32 @@ def record(args: Args) -> int:
             owners=args.owners,
         )
         code = child.end() if child else 0
+        if args.capture is not None:
+            _tell_capture(args)
         return 0 if asked_to_end else code
+
+
+def _under_memray(args: Args) -> list[str]:
+    """The program to start, under memray if that was asked for."""
+    words = list(args.command or ())
+    if args.capture is None:
+        if args.memray_objects:
+            raise UsageError("--memray-objects needs --memray")
+        return words
+    if not words:
+        raise UsageError("--memray needs a Python program behind `--`: it runs from its start")
+    from pydamon._owners.memray_run import memray_command
+
+    args.capture = Path(args.capture) if args.capture else args.out.with_suffix(".memray")
+    args.page_map = args.page_map or "10s"
+    return memray_command(words, args.capture, objects=args.memray_objects, force=args.force)
+
+
+def _tell_capture(args: Args) -> None:
+    """Say where the capture file is, and what to do with it."""
+    if args.capture.exists():
+        eprint(f"allocations: {args.capture}")
+        eprint(f"  next: pydamon report owners {args.out} --memray {args.capture}")
 
 
 def monitor_from(args: Args, pids: list[int]) -> Monitor:

@@ -8,6 +8,7 @@ moment, and times in between are interpolated.
 from __future__ import annotations
 
 from array import array
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -41,7 +42,7 @@ class _Records(NamedTuple):
     stack: NDArray[np.int32]
 
     def pick(self, rows: NDArray[np.intp]) -> _Records:
-        return _Records(*(column[rows] for column in self))
+        return _Records(self.address[rows], self.size[rows], self.kind[rows], self.stack[rows])
 
 
 class _Lifetimes(NamedTuple):
@@ -145,12 +146,17 @@ def _deallocators() -> frozenset[int]:
 
 def _path(frames: Sequence[tuple[str, str, int]]) -> tuple[str, ...]:
     """The labels of a stack, root first; memray has the innermost frame first."""
-    labels = [
-        f"{function} ({_short(file)}:{line})"
-        for function, file, line in reversed(frames)
-        if not file.endswith(_RUNNER) and not file.startswith(_FROZEN)
-    ]
-    return tuple(labels) or ("(no Python frame)",)
+    labels = tuple(label for frame in reversed(frames) if (label := _label(frame)))
+    return labels or ("(no Python frame)",)
+
+
+@cache
+def _label(frame: tuple[str, str, int]) -> str:
+    """The label of a frame; empty if it says nothing of a program."""
+    function, file, line = frame
+    if file.endswith(_RUNNER) or file.startswith(_FROZEN):
+        return ""
+    return f"{function} ({_short(file)}:{line})"
 
 
 def _short(file: str) -> str:
@@ -209,8 +215,9 @@ def _mapped_lifetimes(records: _Records, kinds: _Kinds, change: NDArray[np.int64
             change[number] += end - start
     done += [(start, end, stack, since, -1) for start, end, stack, since in live]
     columns = np.array(done, np.int64).reshape(-1, 5).T
-    start, end, stacks, begin, until = columns
-    return _Lifetimes(start.astype(np.uint64), end - start, stacks.astype(np.int32), begin, until)
+    starts = columns[0].astype(np.uint64)
+    sizes, stacks = columns[1] - columns[0], columns[2].astype(np.int32)
+    return _Lifetimes(starts, sizes, stacks, columns[3], columns[4])
 
 
 def _times(

@@ -19,6 +19,7 @@ REPORTS = {
     "needs": "pydamon._cli.reports.needs:needs",
     "mappings": "pydamon._cli.reports.mappings:mappings",
     "diff": "pydamon._cli.reports.diff:diff",
+    "owners": "pydamon._cli.reports.owners:owners",
     "times": "pydamon._cli.reports.times:times",
     "profile": "pydamon._cli.reports.profile:profile",
     "regions": "pydamon._cli.reports.regions:regions",

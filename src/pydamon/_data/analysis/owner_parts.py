@@ -12,12 +12,17 @@ from pydamon._model.errors import RecordingError
 from pydamon._model.owner_sums import MemoryFacts
 from pydamon._model.owners import Owners
 from pydamon._model.page_map import ABSENT_NS, PageMap, of_shared_memory, of_views
+from pydamon._model.ranges import locate
 from pydamon._model.snapshot import Snapshot
 
 __all__ = ["MemoryPart", "memory_parts", "windows_of"]
 
 _GONE_NS = 10 * 10**9
 """Targets whose last window ended so long before the last one of all have ended."""
+
+
+_ADDRESSES = 100_000
+"""So many addresses are enough to find the process of owners."""
 
 
 class MemoryPart(NamedTuple):
@@ -33,7 +38,8 @@ class MemoryPart(NamedTuple):
 def windows_of(windows: list[LastWindows], owners: Owners) -> list[LastWindows]:
     """The windows of the processes that the owners are of, and that still run.
 
-    If all of them ended before the recording did, all count.
+    If all of them ended before the recording did, all count. Owners that do not say of which
+    process they are belong to those that have most of their addresses.
     """
     if not windows:
         raise RecordingError("nothing was recorded by that time")
@@ -48,7 +54,20 @@ def windows_of(windows: list[LastWindows], owners: Owners) -> list[LastWindows]:
                 hint="both must be of the same run of the program",
             )
     latest_ns = max(each.last.end_ns for each in windows)
-    return [each for each in chosen if each.last.end_ns >= latest_ns - _GONE_NS] or chosen
+    chosen = [each for each in chosen if each.last.end_ns >= latest_ns - _GONE_NS] or chosen
+    return chosen if owners.pids or len(chosen) == 1 else _with_addresses(chosen, owners)
+
+
+def _with_addresses(windows: list[LastWindows], owners: Owners) -> list[LastWindows]:
+    """The windows of the processes whose mappings have most of the owners' addresses."""
+    step = max(1, len(owners) // _ADDRESSES)
+    start = owners.start[::step].astype(np.int64)
+    end = owners.end[::step].astype(np.int64)
+    counts = [
+        np.count_nonzero(locate(each.last.targets[0].mappings.runs, start, end) >= 0)
+        for each in windows
+    ]
+    return [each for each, count in zip(windows, counts, strict=True) if count * 2 >= max(counts)]
 
 
 def memory_parts(windows: list[LastWindows], owners: Owners, idle_ns: int) -> list[MemoryPart]:

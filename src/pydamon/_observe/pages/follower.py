@@ -38,6 +38,8 @@ _MANY_FAULTS_PER_S = 10
 clearing an accessed bit deactivates the page, a look puts the working set in front of what the
 kernel reclaims."""
 _MOST_WITNESSED = 256
+_SOONER = 8
+"""A map is never older than this part of the time for which pages have been followed."""
 
 
 StuckPages: TypeAlias = Callable[[Stretches], NDArray[np.bool_]]
@@ -153,14 +155,14 @@ class PageFollower:
     def maps_of(self, targets: int, every_ns: int, *, final: bool) -> tuple[PageMap | None, ...]:
         """The age of each followed page of so many targets; empty unless a map is due.
 
-        A map is due *every_ns*, or with each look while there have been fewer looks than that
-        takes, and if it is the *final* one: programs may end soon.
+        A map is due *every_ns*, sooner where pages have been followed for a short time only, since
+        programs may end soon, and if it is the *final* one.
         """
         looked_ns = self._times.end_ns
-        age_ns = looked_ns - self._first_ns
+        due_ns = min(every_ns, (looked_ns - self._first_ns) // _SOONER)
         if not self._times.last or looked_ns == self._mapped_ns:
             return ()
-        if age_ns > every_ns and looked_ns - self._mapped_ns < every_ns and not final:
+        if looked_ns - self._mapped_ns < due_ns and not final:
             return ()
         begin_ns = self._session.clock.cpu_ns()
         self._mapped_ns = looked_ns

@@ -38,6 +38,7 @@ __all__ = [
     "Columns",
     "DrawnTarget",
     "cells_of",
+    "content_hash",
     "facts_of",
     "heatmap_page",
     "recording_page",
@@ -113,7 +114,7 @@ def _page(
         "targets": [facts_of(target, begin_ns, columns) for target in drawn],
     }
     policy = (
-        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
+        f"default-src 'none'; script-src {content_hash(script)}; style-src {content_hash(style)}; "
         "base-uri 'none'; form-action 'none'"
     )
     return _HTML.format(
@@ -129,7 +130,7 @@ def _page(
     )
 
 
-def _hash(text: str) -> str:
+def content_hash(text: str) -> str:
     digest = hashlib.sha256(text.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 

@@ -27,6 +27,7 @@ VIEWS = {
     "Mappings": "mappings:MappingsView",
     "Needs": "needs:NeedsView",
     "ObjectReport": "mappings:ObjectsView",
+    "OwnerReport": "owners:OwnersView",
     "Profile": "matches:ProfileView",
     "Recording": "recording:RecordingView",
     "RecordingFile": "recording:RecordingFileView",
