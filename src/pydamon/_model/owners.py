@@ -186,6 +186,15 @@ class Owners:
             notes=tuple(note for owners in several for note in owners.notes),
         )
 
+    @classmethod
+    def by_space(cls, several: Sequence[Self]) -> list[Self]:
+        """What several providers tell, joined where they tell of the same memory."""
+        spaces: dict[tuple[object, ...], list[Self]] = {}
+        for owners in several:
+            key = (frozenset(owners.pids), owners.is_shared, owners.stays_resident)
+            spaces.setdefault(key, []).append(owners)
+        return [cls.joined(same) for same in spaces.values()]
+
     def at(self, time_ns: int) -> OwnedRanges:
         """The intervals that exist at a moment; of those that overlap, the innermost counts."""
         alive = np.flatnonzero((self.since_ns <= time_ns) & (time_ns < self.until_ns))

@@ -113,6 +113,8 @@ def owners(args: Args) -> int:
 
 def _owners_from(args: Args) -> list[Owners]:
     """The owners that the options name, and those that were kept beside the recording."""
+    from dataclasses import replace
+
     from pydamon._model.owners import Owners
     from pydamon._owners.store import read_owners, saved_beside
 
@@ -128,7 +130,11 @@ def _owners_from(args: Args) -> list[Owners]:
             "nothing says who owns the memory",
             hint=f"name a source of owners: {names}; or record with --owners",
         )
-    return [*([Owners.joined(named)] if named else []), *kept]
+    pids = {owners.pids for owners in kept if not owners.is_shared}
+    if len(pids) == 1:
+        # Profilers do not say of which process their file is: it is of the only process.
+        named = [replace(owners, pids=owners.pids or next(iter(pids))) for owners in named]
+    return Owners.by_space([*named, *kept])
 
 
 def _write_files(report: analysis.OwnerReport, args: Args) -> bool:

@@ -58,7 +58,9 @@ _RELATIONS = """
 _CONNECTIONS = "select coalesce(sum((to_jsonb(d) ->> 'sessions')::int8), 0) from pg_stat_database d"
 """The column `sessions` came with PostgreSQL 14; without it, none is counted."""
 _BACKENDS = """
-    select pid, coalesce(backend_type, 'process'), coalesce(usename || '@' || datname, '')
+    select pid, coalesce(backend_type, 'process'),
+           case when application_name = 'pydamon' then 'of pydamon itself'
+                else coalesce(usename || '@' || datname, '') end
     from pg_stat_activity where pid is not null
 """
 
