@@ -29,6 +29,7 @@ _SCHEMA = pa.schema(
         ("paths", pa.list_(pa.list_(pa.string()))),
         ("pids", pa.list_(pa.int64())),
         ("is_shared", pa.bool_()),
+        ("stays_resident", pa.bool_()),
         ("containers", pa.list_(pa.int32())),
         ("views", pa.list_(pa.list_(pa.int64()))),
         ("notes", pa.list_(pa.string())),
@@ -68,6 +69,7 @@ def write_owners(path: Path, spaces: Sequence[Owners]) -> None:
             "paths": [list(labels) for labels in owners.paths],
             "pids": list(owners.pids),
             "is_shared": owners.is_shared,
+            "stays_resident": owners.stays_resident,
             "containers": sorted(owners.containers),
             "views": [list(view) for view in owners.views],
             "notes": list(owners.notes),
@@ -122,7 +124,7 @@ def _owners_of(row: pa.Table) -> Owners:
         row[name].combine_chunks().flatten().to_numpy(zero_copy_only=False) for name in _COLUMNS
     ]
     start, end, owner, since_ns, until_ns = arrays
-    paths, pids, is_shared, containers, views, notes = (
+    paths, pids, is_shared, stays_resident, containers, views, notes = (
         row[name][0].as_py() for name in _SCHEMA.names[:_LABELS]
     )
     return Owners(
@@ -134,6 +136,7 @@ def _owners_of(row: pa.Table) -> Owners:
         until_ns,
         pids=tuple(pids),
         is_shared=is_shared,
+        stays_resident=stays_resident,
         containers=frozenset(containers),
         views=tuple(MemoryView(*view) for view in views),
         notes=tuple(notes),

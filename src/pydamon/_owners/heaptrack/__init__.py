@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.errors import UsageError
+from pydamon._model.errors import RecordingError, UsageError
 from pydamon._model.owners import FOREVER_NS, Owners
 from pydamon._owners.heaptrack.events import Allocations, HeaptrackFile, read_heaptrack
 from pydamon._owners.heaptrack.stacks import Stacks, find_interpreter, interpret, name_by_module
@@ -47,10 +47,13 @@ def read(source: str) -> Owners:
     except OSError as error:
         raise UsageError(f"cannot read {source}: {error.strerror}") from None
     interpreter = find_interpreter()
-    if interpreter is None:
-        stacks = name_by_module(file.stack_lines)
-    else:
-        stacks = interpret(file.stack_lines, interpreter)
+    try:
+        if interpreter is None:
+            stacks = name_by_module(file.stack_lines)
+        else:
+            stacks = interpret(file.stack_lines, interpreter)
+    except (ValueError, IndexError):
+        raise RecordingError(f"{source} is damaged: its modules or stacks make no sense") from None
     return owners_of(file, stacks, started_ns=changed_ns - file.end_ms * _NS_OF_MS)
 
 
@@ -81,8 +84,7 @@ def _numbered(
 ) -> tuple[tuple[tuple[str, ...], ...], NDArray[np.int32]]:
     """The distinct labels of the stacks that hold memory, and for each stack their index."""
     used = np.unique(allocations.trace)
-    count = max([len(stacks.paths), *(used[-1:] + 1).tolist()])
-    owner_of_trace = np.zeros(count, np.int32)
+    owner_of_trace = np.zeros(max([1, *(used[-1:] + 1).tolist()]), np.int32)
     numbers: dict[tuple[str, ...], int] = {}
     for trace in used.tolist():
         path = stacks.paths[trace] if trace < len(stacks.paths) else ()

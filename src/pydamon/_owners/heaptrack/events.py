@@ -28,6 +28,7 @@ _HEX = np.full(256, 255, np.uint8)
 """The value of each hexadecimal digit; 255 for other bytes."""
 _HEX[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
 _PLUS, _MINUS, _CLOCK, _SPACE, _NEWLINE = b"+-c \n"
+_MOST_DIGITS = 15
 _UNENDED_MS = 2**62
 """`until_ms` of allocations that were never freed."""
 
@@ -166,6 +167,9 @@ class _Parser:
         """All allocations."""
         if not self._is_known:
             raise RecordingError(f"{self._path} is no heaptrack file: it is empty")
+        stacks = sum(line.startswith(b"t ") for line in self._stack_lines)
+        if any((part.trace > stacks).any() for part in (*self._ended, self._live)):
+            raise RecordingError(f"{self._path} is damaged: it names a stack that it does not hold")
         return HeaptrackFile(
             _joined([*self._ended, self._live]), self._stack_lines, self._clock_ms, self.was_cut
         )
@@ -210,7 +214,7 @@ class _Parser:
         if not len(start):
             return values
         width = end - start
-        if width.min() < 1 or width.max() > 16:
+        if width.min() < 1 or width.max() > _MOST_DIGITS:
             raise RecordingError(f"{self._path} is damaged: a number of it is missing or too long")
         for place in range(int(width.max())):
             has = place < width

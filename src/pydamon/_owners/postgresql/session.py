@@ -210,7 +210,8 @@ class Session:
 
     def _rows(self, query: str) -> list[tuple[Any, ...]]:
         with _explained():
-            return self._connection.execute(query).fetchall()
+            rows: list[tuple[Any, ...]] = self._connection.execute(query).fetchall()
+        return rows
 
 
 @contextmanager
