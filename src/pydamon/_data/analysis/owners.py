@@ -260,7 +260,10 @@ class _Joined:
             group_at=mappings.at,
             groups=len(mappings.names),
         )
-        scaled = _scaled(told.by_owner, part.followed_share)
+        by_owner = told.by_owner
+        if owners.stays_resident and part.is_by_page:
+            by_owner = _with_unmapped(by_owner)
+        scaled = _scaled(by_owner, part.followed_share)
         for path, amounts in zip(owners.paths, scaled.T, strict=True):
             self._sums[path] = self._sums.get(path, 0) + amounts
         for name, amounts in mappings.left(part, told.by_group).items():
@@ -286,6 +289,13 @@ class _Joined:
 
 def _by_idle(uses: Iterable[OwnerUse]) -> tuple[OwnerUse, ...]:
     return tuple(sorted(uses, key=lambda use: (-use.idle_bytes, -use.allocated_bytes)))
+
+
+def _with_unmapped(told: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums in which memory that no process maps, and so none has used, is resident and idle."""
+    allocated, followed, resident, hot, warm, idle, shared = told
+    unmapped = allocated - followed
+    return np.array([allocated, allocated, resident + unmapped, hot, warm, idle + unmapped, shared])
 
 
 def _scaled(told: NDArray[np.float64], followed_share: float) -> NDArray[np.float64]:
