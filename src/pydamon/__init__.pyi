@@ -1,4 +1,4 @@
-from . import analysis, export, live, objects, policies, probes, workloads
+from . import analysis, export, live, objects, owners, policies, probes, workloads
 from ._act.applied import Applied, AppliedScheme, Tried
 from ._act.apply import apply
 from ._act.kernel import (
@@ -36,6 +36,7 @@ from ._model.errors import (
 )
 from ._model.mappings import Mapping, MappingTable
 from ._model.page_ages import AgeSums, PageAges
+from ._model.page_map import PageMap, PageRuns
 from ._model.passed import PassedBytes
 from ._model.rates import Rate
 from ._model.schemes import (
@@ -98,6 +99,8 @@ __all__ = [
     "Ns",
     "PageAges",
     "PageControl",
+    "PageMap",
+    "PageRuns",
     "PassedBytes",
     "PassedSource",
     "Phase",
@@ -142,6 +145,7 @@ __all__ = [
     "monitor_physical",
     "objects",
     "open_recording",
+    "owners",
     "policies",
     "probes",
     "read_cpu_samples",

@@ -4,6 +4,7 @@
 """
 
 from pydamon._objects.buffers import Buffer, find_buffers
+from pydamon._objects.owners import owners_of
 from pydamon._objects.report import ObjectReport, ObjectUse, attribute
 from pydamon._objects.watch import Watch, watch
 
@@ -14,5 +15,6 @@ __all__ = [
     "Watch",
     "attribute",
     "find_buffers",
+    "owners_of",
     "watch",
 ]

@@ -49,6 +49,8 @@ def owners_file(recording: Path, provider: str) -> Path:
 def saved_beside(recording: Path) -> list[Path]:
     """The files of owners that lie beside a recording."""
     pattern = f"{recording.name}."
+    if not recording.parent.is_dir():
+        return []
     return sorted(
         path
         for path in recording.parent.iterdir()

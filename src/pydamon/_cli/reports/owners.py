@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from pydamon._data import analysis
     from pydamon._model.owners import Owners
 
-__all__ = ["owners"]
+__all__ = ["owners", "owners_from", "provider_options", "sources_named"]
 
 _SORT_KEYS = ("idle", "hot", "resident", "allocated")
 _IDLE_NS = 10 * 10**9
 
 _FROM_FILES = [provider for provider in PROVIDERS if provider.source]
 
-_provider_options = options(
+provider_options = options(
     *(
         option(
             f"--{provider.name}",
@@ -49,7 +49,7 @@ _provider_options = options(
 
 @report_command("owners")
 @recording_options
-@_provider_options
+@provider_options
 @option(
     "--at",
     type=duration,
@@ -93,7 +93,7 @@ def owners(args: Args) -> int:
 
     if args.where is not None:
         raise UsageError("owners are of single pages: --where, which picks regions, has no meaning")
-    told = _owners_from(args)
+    told = owners_from(args)
     before = None if args.against is None else _read_document(args.against)
     recording = open_recording(args)
     at_ns = None if args.at is None else recording.began_ns + args.at
@@ -111,7 +111,15 @@ def owners(args: Args) -> int:
     return 0
 
 
-def _owners_from(args: Args) -> list[Owners]:
+def sources_named(args: Args) -> bool:
+    """Whether the options name any source of owners, or some were kept beside the recording."""
+    from pydamon._owners.store import saved_beside
+
+    named = any(getattr(args, provider.name.replace("-", "_"), ()) for provider in PROVIDERS)
+    return named or bool(saved_beside(Path(args.file)))
+
+
+def owners_from(args: Args) -> list[Owners]:
     """The owners that the options name, and those that were kept beside the recording."""
     from dataclasses import replace
 

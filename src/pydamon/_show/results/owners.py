@@ -47,11 +47,12 @@ _CHANGE_COLUMNS = (
 
 @dataclass(frozen=True)
 class OwnersView(View):
-    """A row for each owner of the first *most*, then memory without an owner."""
+    """A row for each owner of the first *most*, then memory without an owner, unless *brief*."""
 
     report: OwnerReport
     key: str = "idle"
     most: int = _MOST
+    brief: bool = False
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         report = self.report
@@ -61,7 +62,7 @@ class OwnersView(View):
         rows = [_row(use, _path(use.path), names) for use in shown]
         yield Text(f"Owners, from the most {self.key} bytes to the fewest", style="bold")
         yield FittingTable(columns, [*rows, *_rest(report.owners, shown, names)])
-        if report.others:
+        if report.others and not self.brief:
             shown = list(report.others[:_MOST_OTHERS])
             rows = [_row(use, mapping_label(use.name), names) for use in shown]
             yield Text()

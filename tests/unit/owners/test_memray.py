@@ -1,0 +1,149 @@
+"""Capture files of memray: lifetimes and times of allocations, and how programs start under it.
+
+What reads captures is private, and is what is tested here. Only the last test needs memray itself.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pydamon import UsageError
+from pydamon._owners.memray import (
+    _anchors,
+    _Kinds,
+    _mapped_lifetimes,
+    _path,
+    _Records,
+    _simple_lifetimes,
+    _times,
+)
+from pydamon._owners.memray_run import memray_command
+from pydamon.owners import PROVIDERS
+from tests.command_line import main
+
+KINDS = _Kinds(frees=(2,), maps=10, unmaps=11)
+MALLOC, FREE, MAP, UNMAP = 1, 2, 10, 11
+
+
+def records(*rows: tuple[int, int, int]) -> _Records:
+    address, size, kind = np.array(rows, np.int64).T
+    stack = np.arange(len(rows), dtype=np.int32)
+    return _Records(address.astype(np.uint64), size, kind.astype(np.uint8), stack)
+
+
+def test_an_address_that_is_used_again_has_two_lifetimes() -> None:
+    told = records((16, 8, MALLOC), (64, 8, MALLOC), (16, 0, FREE), (16, 4, MALLOC), (99, 0, FREE))
+    lifetimes, change = _simple_lifetimes(told, KINDS)
+    rows = sorted(
+        zip(*(column.tolist() for column in (lifetimes.begin, lifetimes.end)), strict=True)
+    )
+    assert rows == [(0, 2), (1, -1), (3, -1)]
+    assert change.tolist() == [8, 8, -8, 4, 0]
+
+
+def test_a_free_that_was_missed_ends_with_the_next_allocation() -> None:
+    lifetimes, _ = _simple_lifetimes(records((16, 8, MALLOC), (16, 8, MALLOC)), KINDS)
+    assert lifetimes.end.tolist() == [1, -1]
+
+
+def test_munmap_takes_a_part() -> None:
+    told = records((0, 4096, MAP), (1024, 1024, UNMAP), (0, 1024, UNMAP))
+    change = np.zeros(3, np.int64)
+    lifetimes = _mapped_lifetimes(told, KINDS, change)
+    rows = zip(
+        *(c.tolist() for c in (lifetimes.address, lifetimes.size, lifetimes.end)), strict=True
+    )
+    assert sorted(rows) == [(0, 1024, 2), (1024, 1024, 1), (2048, 2048, -1)]
+    assert change.tolist() == [4096, -1024, -1024]
+
+
+def test_times_come_from_the_size_of_the_heap() -> None:
+    heap = np.array([10, 30, 30, 50, 20])
+    moments = np.array([(1000, 0), (1010, 30), (1020, 30), (1030, 20)])
+    counts, times_ns = _anchors(heap, moments)
+    assert counts.tolist() == [0, 2, 2, 5]
+    assert (times_ns // 10**6).tolist() == [1000, 1010, 1020, 1030]
+    times, note = _times(heap, moments, 0)
+    milliseconds = times / 10**6
+    assert milliseconds[:2].tolist() == [1005, 1010]
+    assert (milliseconds[2:] > 1020).all()
+    assert (np.diff(milliseconds) >= 0).all()
+    assert "10 ms" in note
+
+
+def test_without_moments_allocations_count_from_the_start() -> None:
+    times, note = _times(np.array([10, 20]), np.zeros((0, 2), np.int64), 7)
+    assert times.tolist() == [7, 7]
+    assert "does not say" in note
+
+
+def test_paths_are_root_first_without_the_frames_of_memray() -> None:
+    frames = [
+        ("ones", "/x/lib/python3.11/site-packages/numpy/numeric.py", 5),
+        ("load", "/home/me/app.py", 88),
+        ("run_path", "<frozen runpy>", 1),
+        ("_run_tracker", "/x/site-packages/memray/commands/run.py", 83),
+    ]
+    assert _path(frames) == ("load (app.py:88)", "ones (numpy/numeric.py:5)")
+    assert _path([]) == ("(no Python frame)",)
+
+
+def test_only_python_programs_run_under_memray(tmp_path: Path) -> None:
+    capture = tmp_path / "a.memray"
+    with pytest.raises(UsageError, match="no Python program"):
+        memray_command(["true"], capture, objects=False, force=False)
+    with pytest.raises(UsageError, match="no program is named"):
+        memray_command(["python3", "-X", "dev"], capture, objects=False, force=False)
+    capture.touch()
+    with pytest.raises(UsageError, match="exists already"):
+        memray_command([sys.executable, "a.py"], capture, objects=False, force=False)
+
+
+def test_sources_that_cannot_be_read_are_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (
+        ["report", "owners", "missing.damon"],
+        ["report", "owners", "missing.damon", "--memray", str(tmp_path / "missing")],
+        ["report", "owners", "missing.damon", "--where", "age > 1s"],
+        ["record", "--memray"],
+        ["record", "--memray-objects", "--", "true"],
+    ):
+        assert main(words) != 0
+        told = capsys.readouterr().err
+        assert len(told.strip().splitlines()) <= 3
+        assert "Traceback" not in told
+
+
+def test_a_capture_file_tells_who_allocated(tmp_path: Path) -> None:
+    pytest.importorskip("memray", reason="memray is not installed: pip install 'pydamon[memray]'")
+    program, capture = tmp_path / "app.py", tmp_path / "app.memray"
+    program.write_text(
+        "def keep(): return bytearray(3 << 20)\n"
+        "def drop(): return bytearray(5 << 20)\n"
+        "kept = keep()\n"
+        "drop()\n"
+    )
+    words = memray_command([sys.executable, str(program)], capture, objects=False, force=False)
+    subprocess.run(words, check=True, timeout=120)
+    memray = next(provider for provider in PROVIDERS if provider.name == "memray")
+    owners = memray.read(str(capture))
+    sizes = {
+        path[-1]: int(size)
+        for path, size in zip(
+            (owners.paths[number] for number in owners.owner),
+            owners.end - owners.start,
+            strict=True,
+        )
+        if size > 1 << 20
+    }
+    assert sizes["keep (app.py:1)"] == pytest.approx(3 << 20, abs=64)
+    dropped = [n for n, path in enumerate(owners.paths) if path[-1].startswith("drop")]
+    assert (owners.until_ns[np.isin(owners.owner, dropped)] < 2**62).all()
+    with pytest.raises(UsageError, match="no capture file"):
+        memray.read(str(program))
