@@ -7,11 +7,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from pydamon._cli.asking import asking_owners, owners_option
 from pydamon._cli.command import (
     Args,
     NewFile,
@@ -26,7 +27,6 @@ from pydamon._cli.options import force_option, join_from, monitoring_options, op
 from pydamon._model.display import printable
 from pydamon._model.errors import UsageError
 from pydamon._model.units import format_cpu, format_duration, format_size
-from pydamon._owners import PROVIDERS
 
 if TYPE_CHECKING:
     from pydamon._model.snapshot import Snapshot
@@ -74,19 +74,7 @@ _UNOBSERVABLE_BYTES = 64 << 20
     help="tell how much of each region is of these kinds of pages: anon, file, active, huge, "
     "young, memcg:PATH",
 )
-@option(
-    "--owners",
-    "owners",
-    multiple=True,
-    metavar="NAME[=ARGUMENT]",
-    help="also ask who owns the memory, for report owners: "
-    + "; ".join(
-        f"{provider.name} ({provider.asks})"
-        for provider in PROVIDERS
-        if provider.argument is not None
-    )
-    + "; repeatable",
-)
+@owners_option
 @option(
     "--page-map",
     is_flag=False,
@@ -109,6 +97,7 @@ _UNOBSERVABLE_BYTES = 64 << 20
     is_flag=True,
     help="note small objects, too, each of them: the program gets much slower",
 )
+@option("--trace", is_flag=True, help="also record the events of the kernel's DAMON")
 @monitoring_options
 def record(args: Args) -> int:
     """Record the memory use of processes or of a command.
@@ -138,7 +127,7 @@ def record(args: Args) -> int:
         raise UsageError("name one or more processes by pid, a command behind `--`, or --physical")
     if (args.nodes or args.cgroup) and not args.physical:
         raise UsageError("--node and --cgroup need --physical")
-    if args.owners:
+    if args.owners and not args.physical:
         args.page_map = args.page_map or "10s"
     with ExitStack() as stack:
         child = stack.enter_context(start_program(program)) if program else None
@@ -156,6 +145,7 @@ def record(args: Args) -> int:
             command=args.command,
             begin=child.go if child else None,
             owners=args.owners,
+            trace=args.trace,
         )
         code = child.end() if child else 0
         if args.capture is not None:
@@ -216,19 +206,22 @@ def record_to(
     command: list[str] | None,
     begin: Callable[[], None] | None = None,
     owners: Sequence[str] = (),
+    trace: bool = False,
 ) -> bool:
     """Write the snapshots of *mon* to a file, with progress on standard error.
 
     *begin* is called when everything is ready to record. The providers *owners* are asked
-    meanwhile. Returns whether a signal ended it.
+    meanwhile. *trace* also writes the events of the kernel's DAMON. Returns whether a signal
+    ended it.
     """
-    from pydamon._record import recorder_for
+    from pydamon._record import recorder_for, tracing
 
     snapshots = mon.run(duration)
     with (
+        tracing(mon, path, force=force) if trace else nullcontext() as write_events,
         stop_at_signals(mon.stop) as signals,
         recorder_for(mon, path, force=force, command=command or ()) as recorder,
-        _asking_owners(mon, path, owners, force=force, waits=begin is not None),
+        asking_owners(mon, path, owners, force=force, waits=begin is not None),
     ):
         _announce(mon, command)
         progress = _Progress()
@@ -236,32 +229,11 @@ def record_to(
             begin()
         for snapshot in snapshots:
             recorder.write(snapshot)
+            if write_events:
+                write_events()
             progress.show(snapshot)
     progress.finish(path)
     return bool(signals)
-
-
-@contextmanager
-def _asking_owners(
-    mon: Monitor, path: Path, owners: Sequence[str], *, force: bool, waits: bool
-) -> Iterator[None]:
-    """Ask providers of owners while the recording is written; say before what they ask."""
-    if not owners:
-        yield
-        return
-    from pydamon._owners.watching import OwnersRecorder
-
-    for provider in PROVIDERS:
-        if provider.name in {choice.partition("=")[0] for choice in owners}:
-            eprint(f"owners from {provider.name} ask {provider.asks}; cost: {provider.costs}")
-
-    def pids() -> list[int]:
-        return [target.pid for target in mon.layout.targets if target.pid]
-
-    with OwnersRecorder(owners, path, pids, waits=waits, force=force) as recorder:
-        yield
-    for failure in recorder.failures:
-        eprint(f"warning: {failure}")
 
 
 class _Progress:

@@ -37,6 +37,7 @@ from pydamon._data.analysis.temperature import (
     regions_of,
     temperature,
 )
+from pydamon._data.analysis.trace import EventField, EventSums, KernelTrace, trace
 from pydamon._data.analysis.where import RegionColumns, where
 from pydamon._data.analysis.within import WorkingSetsWithin, working_sets_within
 from pydamon._data.analysis.working_set import (
@@ -65,11 +66,14 @@ __all__ = [
     "CpuSample",
     "Diff",
     "Distribution",
+    "EventField",
+    "EventSums",
     "FootprintSeries",
     "Footprints",
     "FunctionShare",
     "HeatMap",
     "Idle",
+    "KernelTrace",
     "MappingDiff",
     "MappingHeat",
     "Mappings",
@@ -111,6 +115,7 @@ __all__ = [
     "summary",
     "temperature",
     "times",
+    "trace",
     "where",
     "working_set",
     "working_sets_within",
