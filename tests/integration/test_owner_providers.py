@@ -325,7 +325,7 @@ def test_idle_objects_of_a_java_heap(tmp_path: Path, collector: str) -> None:
 
 SITES = 20
 IN_USE = (0, 5, 10, 15, 17)
-KIB = (2048, 3072, 4096, 1024)
+KIB = (2048, 3072, 5120, 1024)
 
 
 def cpp_program() -> str:

@@ -38,7 +38,13 @@ class OwnedInterval(NamedTuple):
 
 
 class MemoryView(NamedTuple):
-    """Addresses of memory that is mapped a second time, and the address where it counts."""
+    """Addresses of memory that is mapped a second time, and the address where it counts.
+
+    Examples
+    --------
+    >>> MemoryView(0x80000000, 0x90000000, counted_at=0x40000000).counted_at == 0x40000000
+    True
+    """
 
     start: int
     end: int
