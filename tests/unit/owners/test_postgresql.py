@@ -5,14 +5,14 @@ from __future__ import annotations
 import struct
 
 import numpy as np
-import pytest
+from numpy.typing import NDArray
 
 from pydamon import Mapping, MappingTable
 from pydamon._owners.postgresql.layout import (
+    BUFFER_ROW,
     RelationNames,
     SharedAllocation,
     buffer_owners,
-    buffers_of,
     main_segment,
     other_shared_memory,
 )
@@ -33,23 +33,14 @@ NAMES = RelationNames(
 )
 
 
-def copied(*rows: tuple[int, int, int, int, int]) -> bytes:
-    """The bytes of a binary COPY with rows of five 64-bit numbers."""
-    body = b"".join(
-        struct.pack(">h", 5) + b"".join(struct.pack(">iq", 8, number) for number in row)
-        for row in rows
-    )
-    return b"PGCOPY\n\xff\r\n\0" + bytes(8) + body + b"\xff\xff"
+def sent(*rows: tuple[int, int, int, int, int]) -> NDArray[np.void]:
+    """The buffers as the server sends them."""
+    return np.frombuffer(b"".join(struct.pack(">5q", *row) for row in rows), BUFFER_ROW)
 
 
 def test_buffers_have_the_paths_of_their_relations() -> None:
-    buffers = buffers_of(
-        copied(
-            (1, 5, 1663, 100, 0),
-            (2, 5, 1663, 101, 0),
-            (3, 5, 1663, 100, 2),
-            (4, 0, 0, 0, -1),
-        )
+    buffers = sent(
+        (1, 5, 1663, 100, 0), (2, 5, 1663, 101, 0), (3, 5, 1663, 100, 2), (4, 0, 0, 0, -1)
     )
     owners = buffer_owners(buffers, NAMES, SEGMENT, ALLOCATIONS, BLOCK)
     first = SEGMENT.start + 0x1400
@@ -61,11 +52,12 @@ def test_buffers_have_the_paths_of_their_relations() -> None:
         ("shared buffers", "shop", "public.orders", "table", "visibility map"),
         ("shared buffers", "(free)"),
     ]
+    assert len(owners.paths) == 4
     assert owners.is_shared
 
 
 def test_files_without_a_name_are_told_by_their_number() -> None:
-    buffers = buffers_of(copied((1, 5, 1663, 999, 0), (2, 0, 1664, 1260, 0), (3, 9, 1663, 7, 0)))
+    buffers = sent((1, 5, 1663, 999, 0), (2, 0, 1664, 1260, 0), (3, 9, 1663, 7, 0))
     owners = buffer_owners(buffers, NAMES, SEGMENT, ALLOCATIONS, BLOCK)
     assert [owners.paths[row][1:] for row in owners.owner] == [
         ("shop", "file 999"),
@@ -75,14 +67,9 @@ def test_files_without_a_name_are_told_by_their_number() -> None:
 
 
 def test_numbers_of_32_unsigned_bits() -> None:
-    row = (1, 2**32 - 1, 1663, 2**32 - 2, 0)
-    buffers = buffers_of(copied(row))
-    assert buffers["database"].astype(np.int64).tolist() == [2**32 - 1]
-
-
-def test_only_copies_are_read() -> None:
-    with pytest.raises(ValueError, match="COPY"):
-        buffers_of(b"ERROR")
+    buffers = sent((1, 2**32 - 1, 1663, 2**32 - 2, 0))
+    owners = buffer_owners(buffers, NAMES, SEGMENT, ALLOCATIONS, BLOCK)
+    assert owners.paths == (("shared buffers", f"database {2**32 - 1}", f"file {2**32 - 2}"),)
 
 
 def test_the_main_segment_is_the_shared_mapping_that_is_large_enough() -> None:

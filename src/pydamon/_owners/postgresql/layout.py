@@ -22,7 +22,6 @@ __all__ = [
     "RelationNames",
     "SharedAllocation",
     "buffer_owners",
-    "buffers_of",
     "main_segment",
     "other_shared_memory",
 ]
@@ -38,15 +37,8 @@ FREE = "(free)"
 """The label of buffers that hold nothing."""
 
 _BUFFER_COLUMNS = ("buffer", "database", "tablespace", "relation", "fork")
-BUFFER_ROW = np.dtype(
-    [
-        ("fields", ">i2"),
-        *(field for name in _BUFFER_COLUMNS for field in [(f"{name}_bytes", ">i4"), (name, ">i8")]),
-    ]
-)
-"""A row of `COPY ... (FORMAT binary)`: each number follows its length."""
-_SIGNATURE = b"PGCOPY\n\xff\r\n\0"
-_HEADER_BYTES = len(_SIGNATURE) + 8
+BUFFER_ROW = np.dtype([(name, ">i8") for name in _BUFFER_COLUMNS])
+"""What the server sends of a buffer: numbers in network order."""
 
 
 class SharedAllocation(NamedTuple):
@@ -86,14 +78,6 @@ def main_segment(mappings: MappingTable, allocations: Sequence[SharedAllocation]
     return max(shared, key=lambda mapping: mapping.end - mapping.start, default=None)
 
 
-def buffers_of(data: bytes) -> NDArray[np.void]:
-    """The rows of the buffers, from what `COPY` sent."""
-    if not data.startswith(_SIGNATURE):
-        raise ValueError("this is no binary COPY")
-    count = (len(data) - _HEADER_BYTES) // BUFFER_ROW.itemsize
-    return np.frombuffer(data, BUFFER_ROW, count, _HEADER_BYTES)
-
-
 def buffer_owners(
     buffers: NDArray[np.void],
     names: RelationNames,
@@ -103,19 +87,35 @@ def buffer_owners(
 ) -> Owners:
     """The owner of each buffer."""
     blocks = next(row for row in allocations if row.name == _BLOCKS)
-    columns = [buffers[name].astype(np.int64) for name in _BUFFER_COLUMNS]
-    keys, owner = np.unique(np.stack(columns[1:], axis=1), axis=0, return_inverse=True)
+    number, *columns = (buffers[name].astype(np.int64) for name in _BUFFER_COLUMNS)
+    owner, first = _grouped(columns)
+    keys = np.stack([column[first] for column in columns], axis=1)
     paths = tuple(_path_of(key, names) for key in keys.tolist())
-    start = segment.start + blocks.offset + (columns[0] - 1) * block_bytes
+    start = segment.start + blocks.offset + (number - 1) * block_bytes
     return Owners(
         paths=paths,
         start=start.astype(np.uint64),
         end=(start + block_bytes).astype(np.uint64),
-        owner=owner.reshape(-1).astype(np.int32),
+        owner=owner.astype(np.int32),
         since_ns=np.full(len(start), ALWAYS_NS),
         until_ns=np.full(len(start), FOREVER_NS),
         is_shared=True,
     )
+
+
+def _grouped(
+    columns: Sequence[NDArray[np.int64]],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The number of each row's group, the same for equal rows, and the first row of each group."""
+    group = np.zeros(len(columns[0]), np.int64)
+    first = group[:1]
+    for column in columns:
+        values, number = np.unique(column, return_inverse=True)
+        _, first, group = np.unique(
+            group * len(values) + number.reshape(-1), return_index=True, return_inverse=True
+        )
+        group = group.reshape(-1)
+    return group, first
 
 
 def _path_of(key: list[int], names: RelationNames) -> Path:

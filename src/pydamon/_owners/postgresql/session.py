@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pydamon._model.errors import TargetError, UsageError
 from pydamon._owners.as_user import thread_as_user, user_of
-from pydamon._owners.postgresql.layout import RelationNames, SharedAllocation, buffers_of
+from pydamon._owners.postgresql.layout import BUFFER_ROW, RelationNames, SharedAllocation
 
 if TYPE_CHECKING:
     import psycopg
@@ -28,13 +28,13 @@ _ALLOCATIONS = """
     where off is not null
 """
 _BUFFERS = """
-    copy (
-        select bufferid::int8, coalesce(reldatabase, 0)::int8, coalesce(reltablespace, 0)::int8,
-               coalesce(relfilenode, 0)::int8,
-               case when relfilenode is null then -1 else relforknumber end::int8
-        from pg_buffercache
-    ) to stdout (format binary)
+    select string_agg(
+        int8send(bufferid) || int8send(coalesce(reldatabase, 0)::int8)
+        || int8send(coalesce(reltablespace, 0)::int8) || int8send(coalesce(relfilenode, 0)::int8)
+        || int8send(case when relfilenode is null then -1 else relforknumber end), ''
+    ) from pg_buffercache
 """
+"""All buffers as one value: millions of rows would take seconds to read one by one."""
 _RELATIONS = """
     select pg_relation_filenode(relation.oid)::int8,
            coalesce(nullif(relation.reltablespace, 0), database.dattablespace)::int8,
@@ -117,8 +117,9 @@ class Session:
 
     def buffers(self) -> NDArray[np.void]:
         """What each buffer holds."""
-        with _explained(), self._has_buffers.cursor() as cursor, cursor.copy(_BUFFERS) as copy:
-            return buffers_of(b"".join(bytes(part) for part in copy))
+        with _explained(), self._has_buffers.cursor(binary=True) as cursor:
+            rows = cursor.execute(_BUFFERS).fetchall()
+        return np.frombuffer(rows[0][0], BUFFER_ROW)
 
     def connections(self) -> int:
         """How many connections began since the statistics began, other than those of pydamon."""
