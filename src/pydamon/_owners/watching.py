@@ -18,7 +18,8 @@ from pydamon._owners.store import owners_file, write_owners
 __all__ = ["OwnerWatch", "OwnersRecorder", "watch_named"]
 
 _EVERY_S = 10.0
-_MOST_OF_TIME = 0.02
+_RETRY_S = 1.0
+_MOST_OF_TIME = 0.05
 """Snapshots that take long are rarer, so that they take this part of the time at most."""
 
 
@@ -64,6 +65,7 @@ class _Watched:
     choice: str
     path: Path
     watch: OwnerWatch | None = None
+    snapshots: int = 0
     due_s: float = 0.0
     failure: str = ""
 
@@ -141,7 +143,7 @@ class OwnersRecorder:
             self._observe(watched)
             watched.failure = ""
         except (PydamonError, OSError) as error:
-            watched.due_s = time.monotonic() + 1
+            watched.due_s = time.monotonic() + _RETRY_S
             if watched.watch is None:
                 name = watched.choice.partition("=")[0]
                 watched.failure = f"no owners from {name}: {error}"
@@ -152,4 +154,7 @@ class OwnersRecorder:
         watched.watch.observe(self.pids())
         write_owners(watched.path, watched.watch.owners())
         took_s = time.monotonic() - began_s
-        watched.due_s = time.monotonic() + max(_EVERY_S, took_s / _MOST_OF_TIME)
+        # The first snapshot looks up names that later ones need not.
+        rest_s = took_s / _MOST_OF_TIME if watched.snapshots else 0.0
+        watched.snapshots += 1
+        watched.due_s = began_s + max(_EVERY_S, rest_s)
