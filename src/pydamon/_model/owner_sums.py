@@ -26,7 +26,7 @@ CLASSES = ("followed", "resident", "hot", "warm", "idle", "shared")
 accessed since the look before, within the idle time, and not for so long. `shared` is what of hot
 and warm bytes lies on pages that several owners have: any of them may have accessed these."""
 _HOT, _WARM, _IDLE, _SHARED = (CLASSES.index(name) for name in ("hot", "warm", "idle", "shared"))
-_ROWS_AT_ONCE = 2**19
+_ROWS_AT_ONCE = 2**18
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,14 +137,20 @@ def _shared_pages(
     ranges: OwnedRanges, facts: MemoryFacts, containers: frozenset[int]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The pages that several owners have, and which part of each is in use."""
-    start, end, owner, _ = ranges
-    if containers:
-        own = ~np.isin(owner, sorted(containers))
-        start, end, owner = start[own], end[own], owner[own]
-    # Within a page, ranges follow one another: two owners are neighbours somewhere.
-    page = start[1:] // PAGE_SIZE
-    shared = ((end[:-1] - 1) // PAGE_SIZE == page) & (owner[1:] != owner[:-1])
-    pages = unique(page[shared])
+    numbers = np.array(sorted(containers), np.int32)
+    parts = [np.zeros(0, np.int64)]
+    last = ranges.pick(slice(0, 0))
+    for rows in _slices(len(ranges.start)):
+        some = ranges.pick(rows)
+        if len(numbers):
+            some = some.pick(~np.isin(some.owner, numbers))
+        # Within a page, ranges follow one another: two owners are neighbours somewhere.
+        page = np.append(last.start, some.start)[1:] // PAGE_SIZE
+        end, owner = np.append(last.end, some.end), np.append(last.owner, some.owner)
+        shared = ((end[:-1] - 1) // PAGE_SIZE == page) & (owner[1:] != owner[:-1])
+        parts.append(unique(page[shared]))
+        last = some.pick(slice(-1, None)) if len(some.start) else last
+    pages = unique(np.concatenate(parts))
     used_share = facts.used_shares(pages)
     return pages[used_share > 0], used_share[used_share > 0]
 

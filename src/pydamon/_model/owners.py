@@ -62,6 +62,10 @@ class OwnedRanges(NamedTuple):
     owner: NDArray[np.int32]
     since_ns: NDArray[np.int64]
 
+    def pick(self, rows: slice | NDArray[np.bool_]) -> OwnedRanges:
+        """Some of the intervals."""
+        return OwnedRanges(self.start[rows], self.end[rows], self.owner[rows], self.since_ns[rows])
+
 
 @dataclass(frozen=True, eq=False)
 class Owners:
@@ -203,13 +207,16 @@ class Owners:
 
     def at(self, time_ns: int) -> OwnedRanges:
         """The intervals that exist at a moment; of those that overlap, the innermost counts."""
-        alive = np.flatnonzero((self.since_ns <= time_ns) & (time_ns < self.until_ns))
-        alive = alive[self.start[alive] < self.end[alive]]
-        start, end = (ends[alive].astype(np.int64) for ends in (self.start, self.end))
-        order = np.lexsort((-end, start))
-        rows = alive[order]
-        ranges = OwnedRanges(start[order], end[order], self.owner[rows], self.since_ns[rows])
-        return _innermost(ranges)
+        is_alive = (self.since_ns <= time_ns) & (time_ns < self.until_ns)
+        is_alive &= self.start < self.end
+        # There may be many millions: each column is made once, and when it is needed.
+        rows = np.flatnonzero(is_alive).astype(np.int32)
+        rows = rows[np.argsort(self.start[rows], kind="stable")]
+        start = self.start[rows].view(np.int64)
+        if (start[1:] == start[:-1]).any():
+            rows = rows[np.lexsort((-self.end[rows].view(np.int64), start))]
+        end = self.end[rows].view(np.int64)
+        return _innermost(OwnedRanges(start, end, self.owner[rows], self.since_ns[rows]))
 
 
 def _innermost(ranges: OwnedRanges) -> OwnedRanges:
@@ -220,8 +227,7 @@ def _innermost(ranges: OwnedRanges) -> OwnedRanges:
     start, end, owner, since_ns = ranges
     if not len(start):
         return ranges
-    reach = np.maximum.accumulate(end)
-    if (start[1:] >= reach[:-1]).all():
+    if (start[1:] >= end[:-1]).all():
         return ranges
     holder, edges = _holders(start, end)
     held = (holder >= 0) & (edges[1:] > edges[:-1])

@@ -334,7 +334,7 @@ def test_damage_ends_the_chunks(tmp_path: Path) -> None:
     long_recording(path, 600)
     content = bytearray(path.read_bytes())
     middle = len(content) * 7 // 10
-    content[middle : middle + 64] = bytes(64)  # a single byte can be one that nothing needs
+    content[middle : middle + 256] = bytes(256)  # a single byte can be one that nothing needs
     path.write_bytes(content)
     file = open_recording(path)
     assert 100 < sum(map(len, file)) < 600

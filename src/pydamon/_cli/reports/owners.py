@@ -93,10 +93,11 @@ def owners(args: Args) -> int:
 
     if args.where is not None:
         raise UsageError("owners are of single pages: --where, which picks regions, has no meaning")
+    recording = open_recording(args)
+    began_ns = recording.began_ns  # a recording that cannot be read is told before its owners
     told = owners_from(args)
     before = None if args.against is None else _read_document(args.against)
-    recording = open_recording(args)
-    at_ns = None if args.at is None else recording.began_ns + args.at
+    at_ns = None if args.at is None else began_ns + args.at
     report = analysis.owners(recording, told, at_ns=at_ns, idle_ns=args.idle_for)
     if _write_files(report, args):
         return 0
