@@ -6,12 +6,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from pydamon._cli.asking import asking_owners, owners_option
 from pydamon._cli.command import (
     Args,
     NewFile,
@@ -73,6 +74,7 @@ _UNOBSERVABLE_BYTES = 64 << 20
     help="tell how much of each region is of these kinds of pages: anon, file, active, huge, "
     "young, memcg:PATH",
 )
+@owners_option
 @option(
     "--page-map",
     is_flag=False,
@@ -106,6 +108,7 @@ def record(args: Args) -> int:
     pydamon record --physical --node 1
     pydamon record --join
     pydamon record --memray -- python app.py
+    pydamon record --owners postgresql 1234
 
     pydamon also monitors children of the processes. Ctrl-C ends the recording and keeps the data.
     A command that still runs at the end of --duration or at Ctrl-C is ended, with all processes
@@ -124,6 +127,8 @@ def record(args: Args) -> int:
         raise UsageError("name one or more processes by pid, a command behind `--`, or --physical")
     if (args.nodes or args.cgroup) and not args.physical:
         raise UsageError("--node and --cgroup need --physical")
+    if args.owners and not args.physical:
+        args.page_map = args.page_map or "10s"
     with ExitStack() as stack:
         child = stack.enter_context(start_program(program)) if program else None
         if child and os.geteuid() == 0 and os.environ.get("SUDO_USER"):
@@ -139,6 +144,7 @@ def record(args: Args) -> int:
             force=args.force,
             command=args.command,
             begin=child.go if child else None,
+            owners=args.owners,
             trace=args.trace,
         )
         code = child.end() if child else 0
@@ -199,12 +205,14 @@ def record_to(
     force: bool,
     command: list[str] | None,
     begin: Callable[[], None] | None = None,
+    owners: Sequence[str] = (),
     trace: bool = False,
 ) -> bool:
     """Write the snapshots of *mon* to a file, with progress on standard error.
 
-    *begin* is called when everything is ready to record. *trace* also writes the events of the
-    kernel's DAMON. Returns whether a signal ended it.
+    *begin* is called when everything is ready to record. The providers *owners* are asked
+    meanwhile. *trace* also writes the events of the kernel's DAMON. Returns whether a signal
+    ended it.
     """
     from pydamon._record import recorder_for, tracing
 
@@ -213,6 +221,7 @@ def record_to(
         tracing(mon, path, force=force) if trace else nullcontext() as write_events,
         stop_at_signals(mon.stop) as signals,
         recorder_for(mon, path, force=force, command=command or ()) as recorder,
+        asking_owners(mon, path, owners, force=force, waits=begin is not None),
     ):
         _announce(mon, command)
         progress = _Progress()

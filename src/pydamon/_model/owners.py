@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pydamon._model.errors import UsageError
 
-__all__ = ["ALWAYS_NS", "FOREVER_NS", "OwnedInterval", "OwnedRanges", "Owners"]
+__all__ = ["ALWAYS_NS", "FOREVER_NS", "MemoryView", "OwnedInterval", "OwnedRanges", "Owners"]
 
 ALWAYS_NS = 0
 """`since_ns` of intervals whose beginning is not known."""
@@ -35,6 +35,20 @@ class OwnedInterval(NamedTuple):
     end: int
     since_ns: int = ALWAYS_NS
     until_ns: int = FOREVER_NS
+
+
+class MemoryView(NamedTuple):
+    """Addresses of memory that is mapped a second time, and the address where it counts.
+
+    Examples
+    --------
+    >>> MemoryView(0x80000000, 0x90000000, counted_at=0x40000000).counted_at == 0x40000000
+    True
+    """
+
+    start: int
+    end: int
+    counted_at: int
 
 
 class OwnedRanges(NamedTuple):
@@ -73,10 +87,16 @@ class Owners:
     is_shared
         Whether the processes share this memory at the same addresses, as forked servers do. It
         then counts once, and a page is idle if it is idle in all of them.
+    stays_resident
+        Whether the memory stays when no process maps it, as PostgreSQL's buffers do. Pages that no
+        process maps are idle then: no running process has used them.
     containers
         The owners whose intervals lie around those of others, such as an allocator's arenas. Their
         bytes are free space and bookkeeping: a page that an owner has together with a container
         counts as its own.
+    views
+        Where the same memory is mapped again, as by collectors that colour pointers. A page is idle
+        if it is idle in all views, and counts where the intervals are.
     notes
         What a reader of a report must know: how well clocks are aligned, what was left out.
 
@@ -107,7 +127,9 @@ class Owners:
     until_ns: NDArray[np.int64]
     pids: tuple[int, ...] = ()
     is_shared: bool = False
+    stays_resident: bool = False
     containers: frozenset[int] = frozenset()
+    views: tuple[MemoryView, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -164,11 +186,24 @@ class Owners:
             np.concatenate([owners.owner + base for owners, base in parts]).astype(np.int32),
             np.concatenate([owners.since_ns for owners in several]),
             np.concatenate([owners.until_ns for owners in several]),
-            several[0].pids,
-            several[0].is_shared,
-            frozenset(number + base for owners, base in parts for number in owners.containers),
-            tuple(note for owners in several for note in owners.notes),
+            pids=several[0].pids,
+            is_shared=several[0].is_shared,
+            stays_resident=several[0].stays_resident,
+            containers=frozenset(
+                number + base for owners, base in parts for number in owners.containers
+            ),
+            views=tuple(dict.fromkeys(view for owners in several for view in owners.views)),
+            notes=tuple(note for owners in several for note in owners.notes),
         )
+
+    @classmethod
+    def by_space(cls, several: Sequence[Self]) -> list[Self]:
+        """What several providers tell, joined where they tell of the same memory."""
+        spaces: dict[tuple[object, ...], list[Self]] = {}
+        for owners in several:
+            key = (frozenset(owners.pids), owners.is_shared, owners.stays_resident)
+            spaces.setdefault(key, []).append(owners)
+        return [cls.joined(same) for same in spaces.values()]
 
     def at(self, time_ns: int) -> OwnedRanges:
         """The intervals that exist at a moment; of those that overlap, the innermost counts."""

@@ -9,10 +9,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon._model.owners import MemoryView
 from pydamon._model.ranges import PAGE_SIZE
 from pydamon._model.runs import Runs, expand, running_total, unique
 
-__all__ = ["ABSENT_NS", "UNKNOWN_NS", "PageMap", "PageRuns", "of_shared_memory"]
+__all__ = ["ABSENT_NS", "UNKNOWN_NS", "PageMap", "PageRuns", "of_shared_memory", "of_views"]
 
 ABSENT_NS, UNKNOWN_NS = -1, -2
 """Stand in place of an idle time: the page is not in memory, or nobody can watch it."""
@@ -171,6 +172,31 @@ def of_shared_memory(maps: Sequence[PageMap]) -> PageMap:
         idle_ns,
         maps[0].page_bytes,
     )
+
+
+def of_views(page_map: PageMap, views: Sequence[MemoryView]) -> PageMap:
+    """The ages of pages that a process maps at several addresses, at those that count."""
+    if not views:
+        return page_map
+    start, ends, counted_at = np.array(sorted(views), np.int64).T
+    row = np.maximum(np.searchsorted(start, page_map.start, side="right") - 1, 0)
+    is_view = (page_map.start >= start[row]) & (page_map.start < ends[row])
+    moved = np.where(is_view, page_map.start - start[row] + counted_at[row], page_map.start)
+    offsets = running_total(page_map.pages)
+    parts = []
+    for number in (-1, *range(len(views))):
+        chosen = np.flatnonzero(np.where(is_view, row, -1) == number)
+        codes = [page_map.codes[offsets[place] : offsets[place + 1]] for place in chosen.tolist()]
+        if codes:
+            parts.append(
+                replace(
+                    page_map,
+                    start=moved[chosen],
+                    pages=page_map.pages[chosen],
+                    codes=np.concatenate(codes),
+                )
+            )
+    return of_shared_memory(parts) if parts else page_map
 
 
 def _few(idle_ns: NDArray[np.int64]) -> NDArray[np.int64]:

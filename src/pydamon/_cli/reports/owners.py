@@ -31,6 +31,8 @@ __all__ = ["owners", "owners_from", "provider_options", "sources_named"]
 _SORT_KEYS = ("idle", "hot", "resident", "allocated")
 _IDLE_NS = 10 * 10**9
 
+_FROM_FILES = [provider for provider in PROVIDERS if provider.source]
+
 provider_options = options(
     *(
         option(
@@ -40,7 +42,7 @@ provider_options = options(
             metavar="SOURCE",
             help=f"owners of {provider.source} ({provider.asks})",
         )
-        for provider in PROVIDERS
+        for provider in _FROM_FILES
     )
 )
 
@@ -80,7 +82,8 @@ def owners(args: Args) -> int:
     pydamon report owners --memray pydamon.memray
     pydamon report owners --memray pydamon.memray --html owners.html
 
-    An owner is what a profiler says has allocated memory: a stack of functions, say. Idle bytes are
+    An owner is what a profiler says has allocated memory: a stack of functions, say. What record
+    --owners asked is used without an option. Idle bytes are
     exact if the recording has a map of pages (record --page-map). All other memory is shown by the
     names of its mappings.
     """
@@ -110,25 +113,37 @@ def owners(args: Args) -> int:
 
 
 def sources_named(args: Args) -> bool:
-    """Whether the options name any source of owners."""
-    return any(getattr(args, provider.name.replace("-", "_"), ()) for provider in PROVIDERS)
+    """Whether the options name any source of owners, or some were kept beside the recording."""
+    from pydamon._owners.store import saved_beside
+
+    named = any(getattr(args, provider.name.replace("-", "_"), ()) for provider in PROVIDERS)
+    return named or bool(saved_beside(Path(args.file)))
 
 
-def owners_from(args: Args) -> Owners:
-    """The owners that the options name."""
+def owners_from(args: Args) -> list[Owners]:
+    """The owners that the options name, and those that were kept beside the recording."""
+    from dataclasses import replace
+
     from pydamon._model.owners import Owners
+    from pydamon._owners.store import read_owners, saved_beside
 
-    several = [
+    named = [
         provider.read(source)
-        for provider in PROVIDERS
+        for provider in _FROM_FILES
         for source in getattr(args, provider.name.replace("-", "_"))
     ]
-    if not several:
-        names = ", ".join(f"--{provider.name}" for provider in PROVIDERS)
+    kept = [owners for path in saved_beside(Path(args.file)) for owners in read_owners(path)]
+    if not named and not kept:
+        names = ", ".join(f"--{provider.name}" for provider in _FROM_FILES)
         raise UsageError(
-            "nothing says who owns the memory", hint=f"name a source of owners: {names}"
+            "nothing says who owns the memory",
+            hint=f"name a source of owners: {names}; or record with --owners",
         )
-    return Owners.joined(several)
+    pids = {owners.pids for owners in kept if not owners.is_shared}
+    if len(pids) == 1:
+        # Profilers do not say of which process their file is: it is of the only process.
+        named = [replace(owners, pids=owners.pids or next(iter(pids))) for owners in named]
+    return Owners.by_space([*named, *kept])
 
 
 def _write_files(report: analysis.OwnerReport, args: Args) -> bool:

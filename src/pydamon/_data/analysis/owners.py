@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from pydamon._data.analysis.folding import fold
 from pydamon._data.analysis.last_maps import LastMaps, LastWindows
+from pydamon._data.analysis.owner_parts import MemoryPart, memory_parts, windows_of
 from pydamon._data.recording import AnyRecording
 from pydamon._model.display import Displayable
-from pydamon._model.errors import RecordingError, UsageError
-from pydamon._model.owner_sums import MemoryFacts, sums_by_owner
+from pydamon._model.errors import UsageError
+from pydamon._model.owner_sums import sums_by_owner
 from pydamon._model.owners import Owners
-from pydamon._model.page_map import of_shared_memory
 from pydamon._model.ranges import PAGE_SIZE, Ranges, locate
 from pydamon._model.snapshot import Snapshot
 
@@ -25,8 +25,8 @@ __all__ = ["OWNER_SORT_KEYS", "OwnerReport", "OwnerTree", "OwnerUse", "owners"]
 OWNER_SORT_KEYS = ("idle", "hot", "resident", "allocated")
 """What owners can be sorted by."""
 _IDLE_NS = 10 * 10**9
-_GONE_NS = 10 * 10**9
-"""Targets whose last window ended so long before the last one of all have ended."""
+_SHARED, _PRIVATE = "s", "p"
+"""The last permission of a mapping, as in /proc/PID/maps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ def _tree(label: str, path: tuple[str, ...], uses: list[OwnerUse], depth: int) -
 
 def owners(
     recording: AnyRecording,
-    owners: Owners,
+    owners: Owners | Sequence[Owners],
     *,
     at_ns: int | None = None,
     idle_ns: int = _IDLE_NS,
@@ -176,7 +176,8 @@ def owners(
     recording
         The recording; with maps of pages (`MonitorOptions.page_map`), figures are those of pages.
     owners
-        Who owned which addresses when: see `pydamon.owners`.
+        Who owned which addresses when: see `pydamon.owners`; several if address spaces have owners
+        of their own, as the processes of a server have beside the memory that they share.
     at_ns
         The last ages up to this time (Unix time); by default the last of all.
     idle_ns
@@ -220,12 +221,36 @@ def owners(
     """
     maps = LastMaps(at_ns)
     fold(recording, maps)
-    windows = _of_processes(maps.windows(), owners)
-    parts = _parts(windows, owners, idle_ns)
-    sums = np.zeros((len(_FIELDS), len(owners.paths)))
-    others: dict[str, NDArray[np.float64]] = {}
-    for part in parts:
-        mappings, ranges = _Mappings.of(part.snapshot), owners.at(part.time_ns)
+    spaces = [owners] if isinstance(owners, Owners) else list(owners)
+    windows = maps.windows()
+    joined = _Joined()
+    for space in _recorded(spaces, windows):
+        counts = _SHARED + _PRIVATE
+        if any(other.is_shared for other in spaces):
+            # Shared memory counts once, where its owners do.
+            counts = "" if space.is_shared else _PRIVATE
+        for part in memory_parts(windows_of(windows, space), space, idle_ns):
+            joined.add(space, part, idle_ns, counts)
+    return joined.report(idle_ns, tuple(dict.fromkeys(n for space in spaces for n in space.notes)))
+
+
+def _recorded(spaces: list[Owners], windows: list[LastWindows]) -> list[Owners]:
+    """The address spaces that were recorded; if none was, all, so that an error says so."""
+    pids = {each.last.targets[0].pid for each in windows}
+    return [space for space in spaces if not space.pids or pids & set(space.pids)] or spaces
+
+
+class _Joined:
+    """Sums up owners over address spaces."""
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[str, ...], NDArray[np.float64]] = {}
+        self._others: dict[str, NDArray[np.float64]] = {}
+        self._parts: list[MemoryPart] = []
+
+    def add(self, owners: Owners, part: MemoryPart, idle_ns: int, counts: str) -> None:
+        """Add a part of the memory; what has no owner counts in mappings of some permissions."""
+        mappings, ranges = _Mappings.of(part.snapshot, counts), owners.at(part.time_ns)
         told = sums_by_owner(
             ranges,
             part.facts,
@@ -235,83 +260,42 @@ def owners(
             group_at=mappings.at,
             groups=len(mappings.names),
         )
-        sums += _scaled(told.by_owner, part.followed_share)
+        by_owner = told.by_owner
+        if owners.stays_resident and part.is_by_page:
+            by_owner = _with_unmapped(by_owner)
+        scaled = _scaled(by_owner, part.followed_share)
+        for path, amounts in zip(owners.paths, scaled.T, strict=True):
+            self._sums[path] = self._sums.get(path, 0) + amounts
         for name, amounts in mappings.left(part, told.by_group).items():
-            others[name] = others.get(name, np.zeros(len(_FIELDS))) + amounts
-    columns = np.array(list(others.values())).reshape(-1, len(_FIELDS)).T
-    return OwnerReport(
-        _by_idle(use for use in _rows(owners.paths, sums) if use.allocated_bytes),
-        _by_idle(_rows([(name,) for name in others], columns)),
-        max(part.time_ns for part in parts),
-        idle_ns,
-        all(part.is_by_page for part in parts),
-        min(part.followed_share for part in parts),
-        owners.notes,
-    )
+            self._others[name] = self._others.get(name, 0) + amounts
+        self._parts.append(part)
+
+    def report(self, idle_ns: int, notes: tuple[str, ...]) -> OwnerReport:
+        """The owners of all parts."""
+        parts = self._parts
+        others: dict[tuple[str, ...], NDArray[np.float64]] = {
+            (name,): amounts for name, amounts in self._others.items()
+        }
+        return OwnerReport(
+            _by_idle(use for use in _rows(self._sums) if use.allocated_bytes),
+            _by_idle(_rows(others)),
+            max(part.time_ns for part in parts),
+            idle_ns,
+            all(part.is_by_page for part in parts),
+            min(part.followed_share for part in parts),
+            notes,
+        )
 
 
 def _by_idle(uses: Iterable[OwnerUse]) -> tuple[OwnerUse, ...]:
     return tuple(sorted(uses, key=lambda use: (-use.idle_bytes, -use.allocated_bytes)))
 
 
-class _Part(NamedTuple):
-    """What is known of the memory of one target, or of several that share it."""
-
-    facts: MemoryFacts
-    snapshot: Snapshot
-    time_ns: int
-    followed_share: float
-    is_by_page: bool
-
-
-def _of_processes(windows: list[LastWindows], owners: Owners) -> list[LastWindows]:
-    """The windows of the processes that the owners are of."""
-    if owners.pids:
-        chosen = [each for each in windows if each.last.targets[0].pid in owners.pids]
-        if not chosen:
-            pids = ", ".join(map(str, owners.pids[:3]))
-            known = ", ".join(str(each.last.targets[0].pid) for each in windows[:3])
-            raise RecordingError(
-                f"the owners are of process {pids}, and the recording is of {known or 'nothing'}",
-                hint="both must be of the same run of the program",
-            )
-        return chosen
-    if not windows:
-        raise RecordingError("nothing was recorded by that time")
-    latest_ns = max(each.last.end_ns for each in windows)
-    return [each for each in windows if each.last.end_ns >= latest_ns - _GONE_NS]
-
-
-def _parts(windows: list[LastWindows], owners: Owners, idle_ns: int) -> list[_Part]:
-    mapped = [each.mapped for each in windows]
-    if owners.is_shared and all(snapshot is not None for snapshot in mapped):
-        maps = [each.page_maps[0] for each in mapped if each is not None]
-        merged = of_shared_memory([page_map for page_map in maps if page_map is not None])
-        facts = MemoryFacts.of_map(merged, idle_ns)
-        snapshot = windows[0].mapped or windows[0].last
-        return [_Part(facts, snapshot, merged.looked_ns, merged.followed_share, True)]
-    chosen = windows[:1] if owners.is_shared else windows
-    return [_part(each, idle_ns) for each in chosen]
-
-
-def _part(windows: LastWindows, idle_ns: int) -> _Part:
-    page_map = windows.mapped.page_maps[0] if windows.mapped is not None else None
-    if page_map is not None and windows.mapped is not None:
-        facts = MemoryFacts.of_map(page_map, idle_ns)
-        share = page_map.followed_share
-        return _Part(facts, windows.mapped, page_map.looked_ns, share, True)
-    last = windows.last
-    facts = _facts_of_regions(last, idle_ns)
-    return _Part(facts, last, last.end_ns, 1.0, False)
-
-
-def _facts_of_regions(snapshot: Snapshot, idle_ns: int) -> MemoryFacts:
-    """The facts of regions, each spread evenly over its region."""
-    classes = snapshot.classes
-    idle = classes.idle(idle_ns)
-    known = classes.hot + classes.warm + classes.cold
-    amounts = snapshot.size, classes.total, classes.hot, known - classes.hot - idle, idle
-    return MemoryFacts(snapshot.start, snapshot.end, np.array(amounts, np.float64))
+def _with_unmapped(told: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums in which memory that no process maps, and so none has used, is resident and idle."""
+    allocated, followed, resident, hot, warm, idle, shared = told
+    unmapped = allocated - followed
+    return np.array([allocated, allocated, resident + unmapped, hot, warm, idle + unmapped, shared])
 
 
 def _scaled(told: NDArray[np.float64], followed_share: float) -> NDArray[np.float64]:
@@ -336,8 +320,9 @@ class _Mappings(NamedTuple):
     names: tuple[str, ...]
 
     @classmethod
-    def of(cls, snapshot: Snapshot) -> _Mappings:
+    def of(cls, snapshot: Snapshot, counts: str) -> _Mappings:
         table = snapshot.targets[0].mappings.mappings
+        table = tuple(each for each in table if each.perms[-1] in counts)
         bounds = np.array([(each.start, each.end) for each in table], np.int64).reshape(-1, 2)
         names = {name: number for number, name in enumerate({each.name: 0 for each in table})}
         number = np.array([names[each.name] for each in table], np.int64)
@@ -348,7 +333,7 @@ class _Mappings(NamedTuple):
         row = locate(self.bounds, address)
         return np.append(self.number, -1)[row]
 
-    def left(self, part: _Part, owned: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    def left(self, part: MemoryPart, owned: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """The memory by name that owners do not have, in the order of `_FIELDS`."""
         within = part.facts.within(*self.bounds.T)
         whole = [np.bincount(self.number, row, len(self.names)) for row in within]
@@ -364,6 +349,8 @@ class _Mappings(NamedTuple):
         }
 
 
-def _rows(paths: Sequence[tuple[str, ...]], amounts: NDArray[np.float64]) -> Iterator[OwnerUse]:
-    numbers = np.rint(amounts).astype(np.int64).T.tolist()
-    return (OwnerUse(path, *row) for path, row in zip(paths, numbers, strict=True))
+def _rows(sums: Mapping[tuple[str, ...], NDArray[np.float64]]) -> Iterator[OwnerUse]:
+    return (
+        OwnerUse(path, *np.rint(amounts).astype(np.int64).tolist())
+        for path, amounts in sums.items()
+    )

@@ -156,7 +156,8 @@ class PageFollower:
         """The age of each followed page of so many targets; empty unless a map is due.
 
         A map is due *every_ns*, sooner where pages have been followed for a short time only, since
-        programs may end soon, and if it is the *final* one.
+        programs may end soon, and if it is the *final* one. A target without pages in memory, such
+        as a program that has just ended, has no map.
         """
         looked_ns = self._times.end_ns
         due_ns = min(every_ns, (looked_ns - self._first_ns) // _SOONER)
@@ -176,7 +177,7 @@ class PageFollower:
             start, sizes, codes = stretches.start[rows], stretches.pages[rows], stamps[pages]
             maps.append(
                 PageMap(looked, self._pages.share, start, sizes, codes.copy(), idle_ns)
-                if len(codes)
+                if (codes != ABSENT).any()
                 else None
             )
         self._paid_ns += int((self._session.clock.cpu_ns() - begin_ns) / self._share)

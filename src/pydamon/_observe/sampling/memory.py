@@ -160,6 +160,13 @@ class MonitoredMemory:
         self._update_rest_ns = min(rest_ns, now_ns - self._started_ns)
         return table
 
+    def refresh_in_memory(self) -> list[Ranges]:
+        """What each target has in memory now, for a last look; regions stay as they are."""
+        populated = self._session.populated() or self.state.layout.ranges
+        pairs = zip(self.state.layout.ranges, populated, strict=True)
+        self.in_memory = [intersect(*both) for both in pairs]
+        return self.in_memory
+
     def _is_starting(self, now_ns: int) -> bool:
         return now_ns - self._started_ns < _STARTING_NS
 

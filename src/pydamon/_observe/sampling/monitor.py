@@ -263,7 +263,9 @@ class SamplingMonitor(Monitor):
             closes = True
         else:
             merged = self._table = self._regions.carry_on(window.table, window.end_ns - begin_ns)
-        ages, window = self._page_ages(merged, window, final=length_ns is not None)
+        ages, window = self._page_ages(
+            merged, window, len(memory.layout.targets), final=length_ns is not None
+        )
         self._tune(merged)
         spent_ns = clock.cpu_ns() - begin_cpu_ns + window.interrupt_ns
         self._series = self._series.with_window(window, spent_ns)
@@ -300,10 +302,11 @@ class SamplingMonitor(Monitor):
         return self._regions.split(table)
 
     def _page_ages(
-        self, table: RegionTable, window: Window, *, final: bool
+        self, table: RegionTable, window: Window, targets: int, *, final: bool
     ) -> tuple[_Ages, Window]:
         """The ages of the pages of regions; what that costs is paid as exact looks are.
 
+        There were so many *targets* in the window; more may have begun since.
         Where maps of pages are wanted, the *final* window has a look of its own.
         """
         follower = self._collector.follower
@@ -313,11 +316,10 @@ class SamplingMonitor(Monitor):
         final |= self._memory.stopped
         with adding_up:
             if final and every_ns is not None and self._space.alive:
-                follower.look(self._memory.processes, self._memory.in_memory)
+                follower.look(self._memory.processes, self._memory.refresh_in_memory())
             ages = follower.ages_of(table)
             maps: tuple[PageMap | None, ...] = ()
             if every_ns is not None and ages is not None:
-                targets = len(self._memory.state.layout.targets)
                 maps = follower.maps_of(targets, every_ns, final=final)
         survey_cpu_ns = window.survey_cpu_ns + adding_up.cpu_ns
         return _Ages(ages, maps), window._replace(survey_cpu_ns=survey_cpu_ns)

@@ -1,0 +1,145 @@
+"""Files of owners beside a recording, written by providers that ask while it is recorded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import ipc
+
+from pydamon._model.errors import RecordingError
+from pydamon._model.owners import MemoryView, Owners
+
+__all__ = ["owners_file", "read_owners", "saved_beside", "write_owners"]
+
+_SUFFIX = ".owners"
+_FORMAT = b"pydamon owners 1"
+_COLUMNS = {
+    "start": pa.uint64(),
+    "end": pa.uint64(),
+    "owner": pa.int32(),
+    "since_ns": pa.int64(),
+    "until_ns": pa.int64(),
+}
+_SCHEMA = pa.schema(
+    [
+        ("paths", pa.list_(pa.list_(pa.string()))),
+        ("pids", pa.list_(pa.int64())),
+        ("is_shared", pa.bool_()),
+        ("stays_resident", pa.bool_()),
+        ("containers", pa.list_(pa.int32())),
+        ("views", pa.list_(pa.list_(pa.int64()))),
+        ("notes", pa.list_(pa.string())),
+        *((name, pa.list_(kind)) for name, kind in _COLUMNS.items()),
+    ],
+    metadata={"format": _FORMAT},
+)
+"""A row for each address space that has owners."""
+_LABELS = len(_SCHEMA) - len(_COLUMNS)
+
+
+def owners_file(recording: Path, provider: str) -> Path:
+    """The file of what a provider told while a recording was written."""
+    return recording.with_name(f"{recording.name}.{provider}{_SUFFIX}")
+
+
+def saved_beside(recording: Path) -> list[Path]:
+    """The files of owners that lie beside a recording."""
+    pattern = f"{recording.name}."
+    if not recording.parent.is_dir():
+        return []
+    return sorted(
+        path
+        for path in recording.parent.iterdir()
+        if path.name.startswith(pattern) and path.name.endswith(_SUFFIX)
+    )
+
+
+def write_owners(path: Path, spaces: Sequence[Owners]) -> None:
+    """Write the owners of some address spaces; the file is replaced as a whole.
+
+    Raises
+    ------
+    RecordingError
+        If the file cannot be written.
+    """
+    rows = [
+        {
+            "paths": [list(labels) for labels in owners.paths],
+            "pids": list(owners.pids),
+            "is_shared": owners.is_shared,
+            "stays_resident": owners.stays_resident,
+            "containers": sorted(owners.containers),
+            "views": [list(view) for view in owners.views],
+            "notes": list(owners.notes),
+        }
+        for owners in spaces
+    ]
+    columns = {
+        field.name: pa.array([row[field.name] for row in rows], field.type)
+        for field in list(_SCHEMA)[:_LABELS]
+    }
+    for name, kind in _COLUMNS.items():
+        parts = [getattr(owners, name) for owners in spaces]
+        offsets = np.cumsum([0, *map(len, parts)])
+        values = pa.array(np.concatenate(parts) if parts else [], kind)
+        columns[name] = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
+    table = pa.table(columns, schema=_SCHEMA)
+    fresh = path.with_name(path.name + ".new")
+    try:
+        with fresh.open("wb") as file:
+            os.fchmod(file.fileno(), 0o600)
+            options = ipc.IpcWriteOptions(compression="zstd")
+            with ipc.new_file(file, table.schema, options=options) as writer:
+                writer.write_table(table)
+        fresh.replace(path)
+    except OSError as error:
+        raise RecordingError(f"cannot write {path}: {error.strerror}") from None
+
+
+def read_owners(path: Path) -> list[Owners]:
+    """Read a file of owners: those of each address space.
+
+    Raises
+    ------
+    RecordingError
+        If it cannot be read, or is no file of owners.
+    """
+    try:
+        with path.open("rb") as file:
+            table = ipc.open_file(file).read_all()
+    except OSError as error:
+        raise RecordingError(f"cannot read {path}: {error.strerror or error}") from None
+    except pa.ArrowInvalid:
+        raise RecordingError(f"{path} is no file of owners, or is damaged") from None
+    if (table.schema.metadata or {}).get(b"format") != _FORMAT:
+        raise RecordingError(f"{path} is no file of owners")
+    return [_owners_of(table.slice(row, 1)) for row in range(len(table))]
+
+
+def _owners_of(row: pa.Table) -> Owners:
+    """The owners of one address space."""
+    arrays = [
+        row[name].combine_chunks().flatten().to_numpy(zero_copy_only=False) for name in _COLUMNS
+    ]
+    start, end, owner, since_ns, until_ns = arrays
+    paths, pids, is_shared, stays_resident, containers, views, notes = (
+        row[name][0].as_py() for name in _SCHEMA.names[:_LABELS]
+    )
+    return Owners(
+        tuple(map(tuple, paths)),
+        start,
+        end,
+        owner,
+        since_ns,
+        until_ns,
+        pids=tuple(pids),
+        is_shared=is_shared,
+        stays_resident=stays_resident,
+        containers=frozenset(containers),
+        views=tuple(MemoryView(*view) for view in views),
+        notes=tuple(notes),
+    )

@@ -1,0 +1,160 @@
+"""Ask providers who owns memory while a recording is written, and keep that beside it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, Self
+
+from pydamon._model.errors import PydamonError, RecordingError, UsageError
+from pydamon._model.owners import Owners
+from pydamon._owners import PROVIDERS, provider_named
+from pydamon._owners.store import owners_file, write_owners
+
+__all__ = ["OwnerWatch", "OwnersRecorder", "watch_named"]
+
+_EVERY_S = 10.0
+_RETRY_S = 1.0
+_MOST_OF_TIME = 0.05
+"""Snapshots that take long are rarer, so that they take this part of the time at most."""
+
+
+class OwnerWatch(Protocol):
+    """What a provider's `watch(pids, argument)` returns."""
+
+    def observe(self, pids: Sequence[int]) -> None:
+        """Take a snapshot of the owners in these processes."""
+
+    def owners(self) -> list[Owners]:
+        """The owners of all snapshots so far, of each address space."""
+
+    def close(self) -> None:
+        """Release what is open."""
+
+
+def watch_named(choice: str, pids: Sequence[int]) -> OwnerWatch:
+    """Open the provider of a choice `NAME` or `NAME=ARGUMENT`.
+
+    Raises
+    ------
+    UsageError
+        If there is no such provider, or a package that it needs is missing.
+    TargetError
+        If it cannot ask these processes.
+    """
+    name, _, argument = choice.partition("=")
+    watching = [provider.name for provider in PROVIDERS if provider.argument is not None]
+    if name not in watching:
+        raise UsageError(
+            f"{name!r} tells no owners while a recording is written",
+            hint=f"known are {', '.join(watching)}",
+        )
+    module = import_module(f"pydamon._owners.{provider_named(name).place}")
+    watch: OwnerWatch = module.watch(pids, argument)
+    return watch
+
+
+@dataclass
+class _Watched:
+    """A provider at work; `watch` is `None` until it could be opened."""
+
+    choice: str
+    path: Path
+    watch: OwnerWatch | None = None
+    snapshots: int = 0
+    due_s: float = 0.0
+    failure: str = ""
+
+
+@dataclass
+class OwnersRecorder:
+    """Takes snapshots in a thread of its own, and replaces the file of owners at each.
+
+    Parameters
+    ----------
+    choices
+        The providers: `NAME` or `NAME=ARGUMENT`.
+    recording
+        The recording that the files are written beside.
+    pids
+        Tells the processes that are monitored now.
+    waits
+        Whether the processes are only about to begin: providers are then opened as soon as they
+        can.
+    force
+        Overwrite files of owners that exist.
+    """
+
+    choices: Sequence[str]
+    recording: Path
+    pids: Callable[[], Sequence[int]]
+    waits: bool = False
+    force: bool = False
+    _watched: list[_Watched] = field(default_factory=list, init=False)
+    _ends: threading.Event = field(default_factory=threading.Event, init=False)
+    _thread: threading.Thread | None = field(default=None, init=False)
+
+    def __enter__(self) -> Self:
+        for choice in self.choices:
+            path = owners_file(self.recording, choice.partition("=")[0])
+            if path.exists() and not self.force:
+                raise RecordingError(f"{path} exists already", hint="--force overwrites it")
+            self._watched.append(_Watched(choice, path))
+        for watched in self._watched:
+            if not self.waits:
+                watched.watch = watch_named(watched.choice, self.pids())
+                self._observe(watched)
+        if self._watched:
+            self._thread = threading.Thread(target=self._run, name="owners", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.set()
+        if self._thread is not None:
+            self._thread.join()
+        for watched in self._watched:
+            if watched.watch is not None:
+                watched.watch.close()
+
+    @property
+    def failures(self) -> list[str]:
+        """Why some providers told nothing, or nothing any more."""
+        return [watched.failure for watched in self._watched if watched.failure]
+
+    def _run(self) -> None:
+        """Take snapshots when they are due, and a last one at the end."""
+        ends = False
+        while not ends:
+            ends = self._ends.wait(0.5)
+            for watched in self._watched:
+                if ends or time.monotonic() >= watched.due_s:
+                    self._try(watched)
+
+    def _try(self, watched: _Watched) -> None:
+        """Take a snapshot; the recording goes on without it."""
+        try:
+            if watched.watch is None:
+                watched.watch = watch_named(watched.choice, self.pids())
+            self._observe(watched)
+            watched.failure = ""
+        except (PydamonError, OSError) as error:
+            watched.due_s = time.monotonic() + _RETRY_S
+            if watched.watch is None:
+                name = watched.choice.partition("=")[0]
+                watched.failure = f"no owners from {name}: {error}"
+
+    def _observe(self, watched: _Watched) -> None:
+        began_s = time.monotonic()
+        assert watched.watch is not None
+        watched.watch.observe(self.pids())
+        write_owners(watched.path, watched.watch.owners())
+        took_s = time.monotonic() - began_s
+        # The first snapshot looks up names that later ones need not.
+        rest_s = took_s / _MOST_OF_TIME if watched.snapshots else 0.0
+        watched.snapshots += 1
+        watched.due_s = began_s + max(_EVERY_S, rest_s)
