@@ -42,7 +42,7 @@ DISK_BYTES = 1 << 30
 BUSYBOX = "usr/bin/busybox"
 RESULT_BYTES = 1 << 28
 """Of a disk to which the machine writes an archive with its results."""
-ARM_TESTS = ("tests/integration/test_ebpf.py", "tests/vm/test_core.py")
+ARM_TESTS = tuple(f"tests/integration/test_{name}.py" for name in ("patterns", "ebpf", "engines"))
 """What an emulated arm64 processor runs without another word: that takes it long enough."""
 UNAVAILABLE, TIMED_OUT = 77, 124
 """Exit codes: the machine cannot be had here (as automake has it); it took too long (`timeout`)."""
