@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pydamon._model.errors import ProbeUnavailable
 from pydamon._model.ranges import PAGE_SIZE
 
 __all__ = [
@@ -22,7 +21,6 @@ __all__ = [
     "PAGE_SIZE",
     "TABLE_BYTES",
     "TABLE_ENTRIES",
-    "refuse_unless_x86_64",
     "system_call",
 ]
 
@@ -80,12 +78,3 @@ _SYSTEM_CALLS = {
 def system_call(name: str) -> int:
     """The number of a system call; -1, which the kernel answers with ENOSYS, if it is not known."""
     return (_SAME_EVERYWHERE | _SYSTEM_CALLS.get(MACHINE, {})).get(name, -1)
-
-
-def refuse_unless_x86_64(what: str) -> None:
-    """Raise `ProbeUnavailable` on another processor than x86-64, where *what* is not supported."""
-    if MACHINE != "x86_64":
-        raise ProbeUnavailable(
-            f"{what} not supported on {MACHINE}, only on x86-64",
-            hint="needs an x86-64 processor; --probe refs works on every one",
-        )

@@ -44,13 +44,16 @@ def test_page_tables_of_an_unknown_processor_are_refused(monkeypatch: pytest.Mon
     assert "refs" in error.value.hint
 
 
-def test_system_calls_are_not_injected_on_another_processor(other: str) -> None:
+def test_system_calls_are_not_injected_on_another_processor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(arch, "MACHINE", "riscv64")
     here = WritesProbe().availability()
     assert not here.works
-    assert f"not supported on {other}" in here.reason
+    assert "not supported on riscv64" in here.reason
     assert "refs" in here.hint
     process = Process(os.getpid())
-    with pytest.raises(ProbeUnavailable, match=other), injecting(process):
+    with pytest.raises(ProbeUnavailable, match="riscv64"), injecting(process):
         pytest.fail("it was traced")
     process.close()
 
