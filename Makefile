@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+VM_TIMEOUT ?= 1800
 BPF := src/pydamon/_observe/probes/ebpf/sampler.bpf
 
 .PHONY: demo test unit test-live test-vm effects hostile lint bench bench-quick package format clean
@@ -28,8 +29,9 @@ test-live: $(READY) $(BPF).o
 
 # The same tests with other kernels and page tables, in a virtual machine (docs/how-to/run-the-tests.md).
 #     make test-vm VARIANT=linux61,thp TESTS="tests/integration -k huge"
+#     make test-vm VARIANT=arm64 VM_TIMEOUT=7200
 test-vm: $(READY) $(BPF).o
-	@$(BIN)/python -m tests.vm.run --variant '$(VARIANT)' $(TESTS)
+	@$(BIN)/python -m tests.vm.run --variant '$(VARIANT)' --timeout $(VM_TIMEOUT) $(TESTS)
 
 # The documentation, in build/site: pages that need no network. A broken link is an error.
 .PHONY: docs
@@ -67,7 +69,10 @@ bench-quick: $(READY) $(BPF).o
 		$(BIN)/python -m pydamon bench $$bench --quick || exit 1; echo; \
 	done
 
-# The wheel and the sdist in dist/, checked and tried in an empty virtual environment.
+# The wheel and the sdist in dist/, checked and tried in an empty virtual environment. The wheel has
+# the BPF objects of every processor, and pip must be able to install it on each.
+.PHONY: wheels
+wheels: package
 package: $(READY)
 	$(BIN)/python tools/package.py
 

@@ -10,12 +10,26 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src/pydamon/_observe/probes/ebpf/sampler.bpf.c"
 
 
+TARGETS = {
+    "": (),
+    **{
+        f"_aarch64_{1 << shift >> 10}k": ("-DAARCH64", f"-DPAGE_SHIFT={shift}")
+        for shift in (12, 14, 16)
+    },
+}
+"""Parts of the objects' names, and flags: x86-64 first. BPF itself is the same everywhere."""
+
+
 def build(source: Path = SOURCE) -> list[Path]:
-    """Compile *source* next to itself, with loops of the kernel's and without; the objects."""
+    """Compile *source* next to itself, with loops of the kernel's and without; the objects.
+
+    All of them, whatever the machine: one wheel serves every processor.
+    """
     name = source.name.removesuffix(".bpf.c")
     return [
-        _compile(source, source.with_name(f"{name}.bpf.o")),
-        _compile(source, source.with_name(f"{name}_bounded.bpf.o"), "-DWITHOUT_BPF_LOOP"),
+        _compile(source, source.with_name(f"{name}{target}{suffix}.bpf.o"), *flags, *loops)
+        for target, flags in TARGETS.items()
+        for suffix, loops in (("", ()), ("_bounded", ("-DWITHOUT_BPF_LOOP",)))
     ]
 
 

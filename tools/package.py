@@ -15,11 +15,17 @@ import venv
 from pathlib import Path
 from zipfile import ZipFile
 
+from bpf_build import TARGETS
+
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 BPF_OBJECTS = {
-    f"pydamon/_observe/probes/ebpf/{name}.bpf.o" for name in ("sampler", "sampler_bounded")
+    f"pydamon/_observe/probes/ebpf/sampler{target}{suffix}.bpf.o"
+    for target in TARGETS
+    for suffix in ("", "_bounded")
 }
+PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_28_aarch64")
+"""The wheel is for every processor, as BPF is; what it needs must have wheels for each."""
 PROGRAM = "import time; memory = bytearray(32 << 20); time.sleep(2)"
 
 
@@ -37,6 +43,19 @@ def check(sdist: Path, wheel: Path) -> None:
         sys.exit(f"{wheel.name} lacks {', '.join(sorted(missing))}")
     run(sys.executable, "-m", "twine", "check", "--strict", str(sdist), str(wheel))
     run(sys.executable, "-m", "check_wheel_contents", str(wheel))
+
+
+def check_platforms(wheel: Path) -> None:
+    """Check that pip can install it on each processor without building anything."""
+    for platform in PLATFORMS:
+        with tempfile.TemporaryDirectory() as directory:
+            run(
+                *(sys.executable, "-m", "pip", "install", "--quiet", "--target", directory),
+                *("--platform", platform, "--only-binary=:all:", "--no-compile"),
+                *("--disable-pip-version-check", str(wheel)),
+            )
+            if not list(Path(directory).glob("pyarrow/*.so")):
+                sys.exit(f"{wheel.name} installs nothing of {platform}")
 
 
 def try_wheel(wheel: Path) -> None:
@@ -71,4 +90,5 @@ def run(*command: str, cwd: str | Path = ROOT) -> str:
 if __name__ == "__main__":
     packages = build()
     check(*packages)
+    check_platforms(packages[1])
     try_wheel(packages[1])

@@ -4,14 +4,14 @@
 
 The machine is emulated in software, so nothing but Debian's packages is needed. Its root directory
 is this machine's, read-only, with what is written kept in its memory: the same Python runs the same
-files. What the tests leave in /tmp/results is brought back, with a JUnit report, and the exit code
-is theirs. See docs/how-to/run-the-tests.md.
+files. One with an arm64 processor has a root directory of Debian's packages instead (arm64.py).
+What the tests leave in /tmp/results is brought back, with a JUnit report, and the exit code is
+theirs. See docs/how-to/run-the-tests.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import shlex
 import shutil
@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tests.vm import arm64
 from tests.vm.initramfs import archive, modules
 from tests.vm.packages import CACHE, ROOT, Kernel, UnavailableError, kernel, tool, tool_environment
 
@@ -34,8 +35,15 @@ HERE = Path(__file__).parent
 MODULES = ("virtio_pci", "virtiofs", "overlay", "virtio_blk")
 CPU = "max,avx2=off"
 """What emulates AVX2 in qemu 7.2 makes NumPy sort wrongly, and so `np.unique`."""
+ARM_CPU = "max,pauth-impdef=on,sve=off"
+"""Authenticated pointers and long vectors as qemu has them otherwise take most of the time."""
 DISK_BYTES = 1 << 30
 """Of a disk for /tmp: what a file in memory holds cannot be paged out."""
+BUSYBOX = "usr/bin/busybox"
+RESULT_BYTES = 1 << 28
+"""Of a disk to which the machine writes an archive with its results."""
+ARM_TESTS = tuple(f"tests/integration/test_{name}.py" for name in ("patterns", "ebpf", "engines"))
+"""What an emulated arm64 processor runs without another word: that takes it long enough."""
 UNAVAILABLE, TIMED_OUT = 77, 124
 """Exit codes: the machine cannot be had here (as automake has it); it took too long (`timeout`)."""
 
@@ -45,6 +53,9 @@ class Settings:
     """What kind of machine to start."""
 
     linux: str = "6.12"
+    machine: str = "x86-64"
+    flavour: str = "cloud-amd64"
+    """Which of Debian's kernels of that version."""
     cpu: str = CPU
     cpus: int = 2
     memory_mib: int = 2048
@@ -52,6 +63,10 @@ class Settings:
     huge_pages: str = "madvise"
     large_folios: bool = False
     zram_mib: int = 0
+
+
+def _arm64(flavour: str) -> dict[str, Any]:
+    return {"machine": "arm64", "flavour": flavour, "cpu": ARM_CPU}
 
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -63,6 +78,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "mthp": ("large folios of every size as well", {"huge_pages": "always", "large_folios": True}),
     "zram": ("512 MiB of swap in compressed memory", {"zram_mib": 512}),
     "numa": ("2 NUMA nodes", {"nodes": 2}),
+    "arm64": ("an arm64 processor, pages of 4 KiB", _arm64("cloud-arm64")),
+    "arm64-16k": ("an arm64 processor, pages of 16 KiB", _arm64("arm64-16k")),
+    "arm64-64k": ("an arm64 processor, pages of 64 KiB", _arm64("arm64-64k")),
 }
 
 
@@ -75,13 +93,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"there is no variant {name!r}; choose from {', '.join(VARIANTS)}")
             return 2
         settings = replace(settings, **VARIANTS[name][1])
-    pytest = [
-        "-m",
-        "pytest",
-        "--junit-xml=/tmp/results/junit.xml",
-        *(tests or ["tests/integration", "tests/vm"]),
-    ]
-    command = [sys.executable, *(options.python or pytest)]
+    default = ARM_TESTS if settings.machine == "arm64" else ("tests/integration", "tests/vm")
+    pytest = ["-m", "pytest", "--junit-xml=/tmp/results/junit.xml", *(tests or default)]
+    python = "/usr/bin/python3" if settings.machine == "arm64" else sys.executable
+    command = [python, *(options.python or pytest)]
     results = CACHE / "results" / (options.variant or "default")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if options.linux:
@@ -97,16 +112,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(settings: Settings, command: Sequence[str], results: Path, timeout_s: float) -> int:
     """Run a command in the machine; its exit code."""
-    linux = kernel(settings.linux)
+    linux = kernel(settings.linux, settings.flavour)
+    root = arm64.root() if settings.machine == "arm64" else Path("/")
     with tempfile.TemporaryDirectory(prefix="pydamon-vm-") as name:
         directory = Path(name)
-        (directory / "initramfs").write_bytes(_initramfs(linux, settings, command))
-        with (directory / "disk").open("wb") as disk:
-            disk.truncate(DISK_BYTES)
-        with _files_of_host() as files:
+        (directory / "initramfs").write_bytes(_initramfs(linux, settings, root, command))
+        for file, size_bytes in (("disk", DISK_BYTES), ("results", RESULT_BYTES)):
+            with (directory / file).open("wb") as disk:
+                disk.truncate(size_bytes)
+        with _files(root) as files:
             qemu = _qemu(settings, linux.image, directory, files)
             print(f"booting {linux.release}: {settings}", flush=True)
-            with _process(qemu, env=tool_environment()) as process:
+            environment = tool_environment(_tools_of(settings))
+            with _process(qemu, env=environment) as process:
                 try:
                     process.wait(timeout_s)
                 except subprocess.TimeoutExpired:
@@ -118,14 +136,20 @@ def run(settings: Settings, command: Sequence[str], results: Path, timeout_s: fl
 def _script(command: Sequence[str]) -> str:
     """The command, with this checkout's source: the environment may be linked to another's."""
     root = shlex.quote(str(ROOT))
-    return f"cd {root} && export PYTHONPATH={root}/src:{root}/tools && {shlex.join(command)}\n"
+    path = f"{root}/src:{root}/tools:/{arm64.PYTHON_PATH}"
+    return f"cd {root} && export PYTHONPATH={path} && {shlex.join(command)}\n"
 
 
-def _initramfs(linux: Kernel, settings: Settings, command: Sequence[str]) -> bytes:
+def _tools_of(settings: Settings) -> str:
+    """The directory of the cache with the emulator."""
+    return "tools-arm64" if settings.machine == "arm64" else "tools"
+
+
+def _initramfs(linux: Kernel, settings: Settings, root: Path, command: Sequence[str]) -> bytes:
     wanted = MODULES + (("lzo_rle", "zram") if settings.zram_mib else ())
     files = {
         "init": (HERE / "initramfs.sh").read_bytes(),
-        "bin/busybox": tool("busybox").read_bytes(),
+        "bin/busybox": (tool("busybox") if root == Path("/") else root / BUSYBOX).read_bytes(),
         "vm/init.sh": (HERE / "init.sh").read_bytes(),
         "vm/checkout": f"{ROOT}\n".encode(),
         "vm/command": _script(command).encode(),
@@ -146,11 +170,12 @@ def _qemu(settings: Settings, image: Path, directory: Path, files: Path) -> list
         backend = f"memory-backend-memfd,id=memory{node},size={per_node}M,share=on"
         cpus = "".join(f",cpus={cpu}" for cpu in range(node, settings.cpus, nodes))
         memory += ["-object", backend, "-numa", f"node,nodeid={node},memdev=memory{node}{cpus}"]
-    line = f"console=ttyS0 quiet loglevel=3 panic=-1 transparent_hugepage={settings.huge_pages}"
+    arm = settings.machine == "arm64"
+    console = "ttyAMA0" if arm else "ttyS0"
+    line = f"console={console} quiet loglevel=3 panic=-1 transparent_hugepage={settings.huge_pages}"
     return [
-        *(tool("qemu-system-x86_64"), "-L", tool("bios-256k.bin").parent),
-        *("-L", tool("qemu-system-x86_64").parents[1] / "share/qemu"),
-        *("-machine", "q35", "-accel", "tcg", "-cpu", settings.cpu, "-smp", str(settings.cpus)),
+        *_emulator(settings),
+        *("-accel", "tcg", "-cpu", settings.cpu, "-smp", str(settings.cpus)),
         *("-m", f"{settings.memory_mib}M", *memory),
         *("-nodefaults", "-no-reboot", "-display", "none", "-monitor", "none"),
         *("-kernel", image, "-initrd", directory / "initramfs", "-append", line),
@@ -158,15 +183,32 @@ def _qemu(settings: Settings, image: Path, directory: Path, files: Path) -> list
         *("-device", "vhost-user-fs-pci,chardev=files,tag=host"),
         *("-drive", f"file={directory / 'disk'},if=none,id=disk,format=raw,cache=unsafe"),
         *("-device", "virtio-blk-pci,drive=disk"),
-        *("-serial", "stdio", "-serial", f"file:{directory / 'results'}"),
+        *("-drive", f"file={directory / 'results'},if=none,id=results,format=raw,cache=unsafe"),
+        *("-device", "virtio-blk-pci,drive=results"),
+        *("-serial", "stdio"),
+    ]
+
+
+def _emulator(settings: Settings) -> list[str | Path]:
+    """The program, its files, and what is particular to its processor."""
+    if settings.machine == "arm64":
+        program = tool("qemu-system-aarch64", _tools_of(settings))
+        return [program, "-L", program.parents[1] / "share/qemu", "-machine", "virt,gic-version=3"]
+    program = tool("qemu-system-x86_64")
+    return [
+        *(program, "-L", tool("bios-256k.bin").parent),
+        *("-L", program.parents[1] / "share/qemu", "-machine", "q35"),
     ]
 
 
 @contextmanager
-def _files_of_host() -> Iterator[Path]:
-    """Serve this machine's root directory, from a mount namespace in which it is read-only."""
+def _files(root: Path) -> Iterator[Path]:
+    """Serve a root directory, from a mount namespace in which it is read-only.
+
+    It has this checkout in its place.
+    """
     if os.geteuid() != 0:
-        raise UnavailableError("virtiofsd needs root to serve this machine's root directory")
+        raise UnavailableError("virtiofsd needs root to serve this machine's files")
     with ExitStack() as stack:
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix="pydamon-vm-"))
         listener = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -176,11 +218,16 @@ def _files_of_host() -> Iterator[Path]:
         fd = listener.fileno()
         daemon = tool("virtiofsd")
         # The one that came with qemu and its successor differ in their options.
-        root = ["-o", f"log_level=err,cache=always,source={name}"]
+        options = ["-o", f"log_level=err,cache=always,source={name}"]
         if daemon.parent.name != "qemu":
-            root = ["--log-level=error", "--cache=always", f"--shared-dir={name}"]
-        read_only = 'mount --rbind / "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
-        argv = ["unshare", "--mount", "sh", "-c", read_only, name, str(daemon), f"--fd={fd}", *root]
+            options = ["--log-level=error", "--cache=always", f"--shared-dir={name}"]
+        mounts = 'mount --rbind "$1" "$0" && mount -o remount,bind,ro "$0"'
+        if root != Path("/"):
+            (root / ROOT.relative_to("/")).mkdir(parents=True, exist_ok=True)
+            mounts += ' && mount --rbind "$2" "$0$2" && mount -o remount,bind,ro "$0$2"'
+        script = f'{mounts} && shift 2 && exec "$@"'
+        argv = ["unshare", "--mount", "sh", "-c", script, name, str(root), str(ROOT)]
+        argv += [str(daemon), f"--fd={fd}", *options]
         log = stack.enter_context(Path(name, "log").open("wb"))
         with _process(argv, pass_fds=[fd], env=tool_environment(), stderr=log):
             listener.close()
@@ -204,11 +251,11 @@ def _process(argv: Sequence[str | Path], **options: Any) -> Iterator[subprocess.
                 process.kill()
 
 
-def _collect(serial: Path, results: Path) -> int:
+def _collect(archive_file: Path, results: Path) -> int:
     """Unpack what the machine sent; the exit code is part of it."""
     shutil.rmtree(results, ignore_errors=True)
     try:
-        with tarfile.open(fileobj=io.BytesIO(serial.read_bytes())) as tar:
+        with tarfile.open(fileobj=archive_file.open("rb")) as tar:
             tar.extractall(results, filter="data")
         code = int((results / "exit-code").read_text())
     except (OSError, tarfile.TarError, ValueError):

@@ -1,10 +1,8 @@
-"""Make another process do a system call, by ptrace(2): on x86-64 only.
+"""Make another process do a system call, by ptrace(2): on x86-64 and arm64.
 
-Registers, their layout and the instruction `syscall` are those of x86-64; another processor needs
-a module like this one of its own.
-
-The process is stopped for some 100 us. Nothing is written to its memory: it steps over a `syscall`
-that it has anyway, in the vDSO or libc, with other registers, and then gets its own back.
+The process is stopped for some 100 us. Nothing is written to its memory: it steps over the
+instruction for a system call that it has anyway, in the vDSO or libc, with other registers, and
+then gets its own back.
 """
 
 from __future__ import annotations
@@ -15,17 +13,21 @@ import re
 import signal
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
-from pydamon._model.errors import TargetError
-from pydamon._observe.linux.arch import refuse_unless_x86_64
+from pydamon._model.errors import ProbeUnavailable, TargetError
+from pydamon._observe.linux import arch
 from pydamon._observe.linux.process import Process
 from pydamon._observe.linux.procfs import read, status_of, text_of
 
 __all__ = ["Injection", "check_supported", "injecting"]
 
-_CONT, _SINGLESTEP, _GETREGS, _SETREGS, _DETACH = 7, 9, 12, 13, 17
+_CONT, _SINGLESTEP, _DETACH = 7, 9, 17
+_GETREGSET, _SETREGSET = 0x4204, 0x4205
+_GENERAL_REGISTERS = 1
+"""NT_PRSTATUS"""
 _SEIZE, _INTERRUPT, _GETSIGMASK, _SETSIGMASK = 0x4206, 0x4207, 0x420A, 0x420B
 _EVENT_STOP = 128
 _WALL = 0x40000000
@@ -33,26 +35,49 @@ _PATIENCE_S = 2.0
 """How long to wait for the process to stop."""
 _MOST_STOPS = 4
 """How many stops for other reasons may come before that of the step."""
-_SYSCALL = b"\x0f\x05"
 _EXECUTABLE = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) r-xp .*(?:\[vdso\]|libc[.-].*)$", re.MULTILINE)
-_REGISTERS = struct.Struct("=27Q")
-"""struct user_regs_struct."""
-_R10, _R9, _R8, _RAX, _RDX, _RSI, _RDI, _ORIG_RAX, _RIP = 7, 8, 9, 10, 12, 13, 14, 15, 16
 _ALL_BUT_TRAP = (2**64 - 1 ^ 1 << signal.SIGTRAP - 1).to_bytes(8, "little")
 """The signals to block: all but the one that ends a step."""
-_ARGUMENTS = (_RDI, _RSI, _RDX, _R10, _R8, _R9)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 _libc.ptrace.restype = ctypes.c_long
+
+
+class _Registers(NamedTuple):
+    """The registers of a processor: where each stands among all, and the instruction."""
+
+    instruction: bytes
+    step: int
+    """Instructions are at multiples of this."""
+    size: int
+    number: int
+    arguments: Sequence[int]
+    result: int
+    at: int
+    """Of the next instruction."""
+    restart: int | None
+    """Of the number of the system call that was interrupted, which must not be restarted."""
+
+
+_REGISTERS = {
+    # struct user_regs_struct: r10, r9, r8, rax and so on; `syscall`.
+    "x86_64": _Registers(b"\x0f\x05", 1, 27, 10, (14, 13, 12, 7, 9, 8), 10, 16, 15),
+    # struct user_pt_regs: x0 to x30, sp, pc; `svc #0`. Only a call at the same pc is restarted.
+    "aarch64": _Registers(b"\x01\0\0\xd4", 4, 34, 8, range(6), 0, 32, None),
+}
 
 Injection = Callable[..., int]
 """Takes the number of a system call and its arguments; returns its result, or -errno."""
 
 
 def check_supported() -> None:
-    """Raise `ProbeUnavailable` on another processor than x86-64."""
-    refuse_unless_x86_64("injecting system calls is")
+    """Raise `ProbeUnavailable` on another processor."""
+    if arch.MACHINE not in _REGISTERS:
+        raise ProbeUnavailable(
+            f"injecting system calls is not supported on {arch.MACHINE}, only on x86-64 and arm64",
+            hint="needs an x86-64 or arm64 processor; --probe refs works on every one",
+        )
 
 
 @contextmanager
@@ -74,21 +99,20 @@ def injecting(process: Process) -> Iterator[Injection]:
             _ptrace(_INTERRUPT, pid)
             _ptrace(_CONT, pid, os.WSTOPSIG(status))
         _refuse_confined(process)
-        registers = ctypes.create_string_buffer(_REGISTERS.size)
-        _ptrace(_GETREGS, pid, registers)
-        kept = registers.raw[: _REGISTERS.size]
-        address = _instruction(pid)
+        layout = _REGISTERS[arch.MACHINE]
+        kept = _registers(pid, layout.size)
+        address = _instruction(pid, layout)
         mask = ctypes.create_string_buffer(8)
         _ptrace(_GETSIGMASK, pid, mask, len(mask))
 
         def inject(number: int, *arguments: int) -> int:
-            values = list(_REGISTERS.unpack(kept))
-            values[_RIP], values[_RAX] = address, number
-            values[_ORIG_RAX] = 2**64 - 1  # the kernel must not restart what was interrupted
-            for register, argument in zip(_ARGUMENTS, arguments, strict=False):
+            values = list(kept)
+            values[layout.at], values[layout.number] = address, number
+            if layout.restart is not None:
+                values[layout.restart] = 2**64 - 1
+            for register, argument in zip(layout.arguments, arguments, strict=False):
                 values[register] = argument
-            ctypes.memmove(registers, _REGISTERS.pack(*values), _REGISTERS.size)
-            _ptrace(_SETREGS, pid, registers)
+            _set_registers(pid, values)
             for _ in range(_MOST_STOPS):
                 _ptrace(_SINGLESTEP, pid)
                 # A process that was stopped before, by SIGSTOP for example, reports that first.
@@ -96,8 +120,7 @@ def injecting(process: Process) -> Iterator[Injection]:
                     break
             if status >> 16 or os.WSTOPSIG(status) != signal.SIGTRAP:
                 raise TargetError(f"pid {pid} was stopped just now")
-            _ptrace(_GETREGS, pid, registers)
-            result: int = _REGISTERS.unpack(registers.raw[: _REGISTERS.size])[_RAX]
+            result = _registers(pid, layout.size)[layout.result]
             return result - (1 << 64) if result >> 63 else result
 
         try:
@@ -106,11 +129,27 @@ def injecting(process: Process) -> Iterator[Injection]:
             _ptrace(_SETSIGMASK, pid, blocked, len(blocked))
             yield inject
         finally:
-            ctypes.memmove(registers, kept, _REGISTERS.size)
-            _ptrace(_SETREGS, pid, registers)
+            _set_registers(pid, kept)
             _ptrace(_SETSIGMASK, pid, mask, len(mask))
     finally:
         _libc.ptrace(_DETACH, pid, None, None)
+
+
+def _registers(pid: int, count: int) -> list[int]:
+    """The general registers of a stopped thread."""
+    values = (ctypes.c_uint64 * count)()
+    _ptrace(_GETREGSET, pid, _iovec(values), _GENERAL_REGISTERS)
+    return list(values)
+
+
+def _set_registers(pid: int, values: Sequence[int]) -> None:
+    array = (ctypes.c_uint64 * len(values))(*values)
+    _ptrace(_SETREGSET, pid, _iovec(array), _GENERAL_REGISTERS)
+
+
+def _iovec(values: ctypes.Array[ctypes.c_uint64]) -> ctypes.Array[ctypes.c_char]:
+    address = ctypes.addressof(values)
+    return ctypes.create_string_buffer(struct.pack("=QQ", address, ctypes.sizeof(values)), 16)
 
 
 def _refuse_confined(process: Process) -> None:
@@ -156,14 +195,17 @@ def _wait(pid: int) -> int:
         time.sleep(0.0001)
 
 
-def _instruction(pid: int) -> int:
-    """The address of an instruction `syscall` in the process."""
+def _instruction(pid: int, layout: _Registers) -> int:
+    """The address of an instruction for a system call in the process."""
     try:
         maps = text_of(read(f"/proc/{pid}/maps"))
         with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:  # noqa: PTH123
             for low, high in _EXECUTABLE.findall(maps):
                 start, end = int(low, 16), int(high, 16)
-                at = os.pread(memory.fileno(), end - start, start).find(_SYSCALL)
+                code = os.pread(memory.fileno(), end - start, start)
+                at = code.find(layout.instruction)
+                while at >= 0 and at % layout.step:
+                    at = code.find(layout.instruction, at + 1)
                 if at >= 0:
                     return start + at
     except OSError as error:

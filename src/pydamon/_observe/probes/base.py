@@ -28,6 +28,7 @@ from pydamon._observe.linux.process import Process
 from pydamon._observe.probes.epochs import Epochs
 
 __all__ = [
+    "PAGE_GRAIN",
     "Availability",
     "Clock",
     "Counts",
@@ -40,6 +41,10 @@ __all__ = [
     "Witness",
     "sampling_schedule",
 ]
+
+
+PAGE_GRAIN = f"a page ({PAGE_SIZE >> 10} KiB, or the huge page)"
+"""The grain of probes that see single pages."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pydamon._model.runs import Runs
 from pydamon._observe.linux.pagemap import Entry
-from pydamon._observe.probes.base import Availability, PageBits, Traits
+from pydamon._observe.probes.base import PAGE_GRAIN, Availability, PageBits, Traits
 from pydamon._observe.probes.scanning import PagemapSession
 
 __all__ = ["IdleProbe"]
@@ -40,7 +40,7 @@ class IdleProbe:
     traits: Traits = field(
         default=Traits(
             sees="reads and writes, also of memory that processes share",
-            grain="a page (4 KiB, or the huge page)",
+            grain=PAGE_GRAIN,
             needs="root; CONFIG_IDLE_PAGE_TRACKING",
             side_effects="none on reclaim; about 1 us a page",
             scans=True,

@@ -16,7 +16,7 @@ from pydamon._model.mappings import MappingTable
 from pydamon._observe.linux.madvise import clear_soft_dirty
 from pydamon._observe.linux.pagemap import Entry, Pagemap
 from pydamon._observe.linux.process import Process, refusal
-from pydamon._observe.probes.base import Availability, PageBits, Traits
+from pydamon._observe.probes.base import PAGE_GRAIN, Availability, PageBits, Traits
 from pydamon._observe.probes.scanning import PagemapSession
 
 __all__ = ["SoftDirtyProbe"]
@@ -30,7 +30,7 @@ class SoftDirtyProbe:
     traits: Traits = field(
         default=Traits(
             sees="writes",
-            grain="a page (4 KiB, or the huge page)",
+            grain=PAGE_GRAIN,
             needs="a process of the same user; CONFIG_MEM_SOFT_DIRTY",
             side_effects="write-protects all pages of the process once an aggregation, under its "
             "mmap_lock; the next write to each page is a page fault",

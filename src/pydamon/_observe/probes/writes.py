@@ -27,7 +27,7 @@ from pydamon._observe.linux.arch import system_call
 from pydamon._observe.linux.inject import check_supported, injecting
 from pydamon._observe.linux.pagemap import HUGE, PRESENT, WRITTEN, Pagemap, Selection
 from pydamon._observe.linux.process import Process, refusal
-from pydamon._observe.probes.base import Availability, PageBits, Traits
+from pydamon._observe.probes.base import PAGE_GRAIN, Availability, PageBits, Traits
 from pydamon._observe.probes.scanning import ScanSession
 
 __all__ = ["WritesProbe"]
@@ -56,8 +56,8 @@ class WritesProbe:
     traits: Traits = field(
         default=Traits(
             sees="writes",
-            grain="a page (4 KiB, or the huge page)",
-            needs="a process of the same user that may be traced; Linux 6.7 on x86-64",
+            grain=PAGE_GRAIN,
+            needs="a process of the same user that may be traced; Linux 6.7 on x86-64 or arm64",
             side_effects="stops the process for about 100 us at the start; after each aggregation, "
             "the first write to a page is a short page fault",
             scans=True,

@@ -139,7 +139,7 @@ class Control(ctypes.Structure):
     _fields_ = (
         ("direct_map", ctypes.c_uint64),
         ("phys_mask", ctypes.c_uint64),
-        ("levels", ctypes.c_uint32),
+        ("top_shift", ctypes.c_uint32),
         ("task_mm", ctypes.c_uint32),
         ("task_tgid", ctypes.c_uint32),
         ("mm_pgd", ctypes.c_uint32),
@@ -161,6 +161,8 @@ class Control(ctypes.Structure):
         ("page_flags", ctypes.c_uint32),
         ("page_head", ctypes.c_uint32),
         ("n_copied", ctypes.c_uint32),
+        ("high_mask", ctypes.c_uint64),
+        ("absent_mask", ctypes.c_uint64),
     )
 
 

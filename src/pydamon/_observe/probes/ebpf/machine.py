@@ -13,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.errors import ProbeError, ProbeUnavailable
-from pydamon._observe.linux.arch import (
-    PAGE_SHIFT,
-    PAGE_SIZE,
+from pydamon._observe.linux.arch import MACHINE, PAGE_SHIFT, PAGE_SIZE, TABLE_ENTRIES
+from pydamon._observe.linux.page_tables import (
     PAGE_TABLES,
-    TABLE_ENTRIES,
-    likely_levels,
+    absent_page,
     physical_mask,
-    refuse_unless_x86_64,
+    refuse_unless_known,
+    top_shift,
 )
 from pydamon._observe.linux.process import Process
 from pydamon._observe.probes.ebpf.btf import (
@@ -40,12 +39,18 @@ from pydamon._observe.probes.ebpf.structpage import StructPage, find_struct_page
 __all__ = ["LOOPING_OBJECT", "Machine"]
 
 _PLACE = Path(__file__).parent
-LOOPING_OBJECT = _PLACE / "sampler.bpf.o"
+_NAME = f"sampler_aarch64_{PAGE_SIZE >> 10}k" if MACHINE == "aarch64" else "sampler"
+LOOPING_OBJECT = _PLACE / f"{_NAME}.bpf.o"
 """The programs, with loops that the kernel runs, of any length (Linux 5.17)."""
-_BOUNDED_OBJECT = _PLACE / "sampler_bounded.bpf.o"
+_BOUNDED_OBJECT = _PLACE / f"{_NAME}_bounded.bpf.o"
 """The same for older kernels, whose verifier follows every turn of every loop."""
 _BOUND = 128
 """MAX_BATCH: the turns of its loops."""
+_ABSENT_BITS = (1 << 58, 1 << 11)
+"""What arm64 marks entries with that are mapped though not present: before Linux 6.10, and since.
+
+The latter is set in both cases.
+"""
 
 
 class Machine:
@@ -58,7 +63,7 @@ class Machine:
     """Where the kernel's structures of pages are, once that is known."""
 
     def __init__(self, max_entries: int, max_targets: int) -> None:
-        refuse_unless_x86_64("page tables are")
+        refuse_unless_known()
         kernel = _kernel()
         sizes = {"entries": max_entries, "blocks": max_entries, "targets": max_targets + 1}
         self._object, self.batch = _loaded(sizes, {"bpf_iter_task": kernel.iter_task})
@@ -132,9 +137,9 @@ class Machine:
         """Copy the page table of one level that maps each address of a target.
 
         The entries of that level map `1 << shift` bytes each. Yields batches, as views that hold
-        until the next one: the index of its first argument, the tables (shape (n, 512)), and the
-        entries that lead to them. Such an entry is 0 if there is no table, `GONE` if the target is
-        gone, and has the leaf bit if a huge page takes the table's place.
+        until the next one: the index of its first argument, the 512 entries around each address
+        (shape (n, 512)), and the entries that lead to their tables. Such an entry is 0 if there is
+        no table, `GONE` if the target is gone, and a leaf if a huge page takes the table's place.
         """
         self.control.shift = shift
         for at in range(0, len(addresses), TABLES):
@@ -183,12 +188,14 @@ class Machine:
 
     def _physical(self, entries: NDArray[np.uint64], shift: int) -> NDArray[np.uint64]:
         """The physical addresses in entries that map `1 << shift` bytes each."""
-        return PAGE_TABLES.physical(entries, self.control.phys_mask >> shift << shift)
+        control = self.control
+        physical = PAGE_TABLES.physical(entries, control.phys_mask, control.high_mask)
+        return physical >> np.uint64(shift) << np.uint64(shift)
 
     @property
     def top_shift(self) -> int:
         """The logarithm of the bytes that an entry of the highest page tables maps."""
-        return PAGE_TABLES.top_shift(self.control.levels)
+        return int(self.control.top_shift)
 
     def _find_direct_map(self) -> None:
         """Find where the kernel maps physical memory: a page of ours must show there."""
@@ -205,14 +212,38 @@ class Machine:
         control = self.control
         control.target, control.addr = self._own_target, address
         control.phys_mask = physical_mask()
+        control.high_mask = PAGE_TABLES.high_mask if PAGE_SHIFT == 16 else 0
         pgd = int(self._every_target[self._own_target]["pgd"])
-        for levels in likely_levels():
-            control.levels = levels
-            for base in PAGE_TABLES.direct_map_candidates(levels, pgd):
-                control.direct_map = base
-                if self._peek.run() == 0 and list(control.peeked) == expected.tolist():
-                    return
+        for levels, base in PAGE_TABLES.map_candidates(pgd):
+            control.top_shift, control.direct_map = top_shift(levels), base
+            if self._peek.run() == 0 and list(control.peeked) == expected.tolist():
+                self._find_format(address)
+                return
         raise ProbeUnavailable("cannot find where this kernel maps physical memory")
+
+    def _find_format(self, address: int) -> None:
+        """Find what differs between kernels, and between processors of one kind.
+
+        *address* is that of a page of ours that was written to.
+        """
+        control, kernel = self.control, _kernel()
+        control.addr = int(self._every_target[self._own_target]["mm"]) + kernel.mm_task_size
+        self._peek_kernel.run()
+        self.user_entries = -(-int(control.peeked[0]) >> control.top_shift)
+        """Entries of the highest page tables that map user space."""
+        if not PAGE_TABLES.high_mask:
+            return
+        if not self._own_entry(address) & PAGE_TABLES.high_mask:
+            control.high_mask = PAGE_TABLES.high_mask
+        with absent_page() as absent:
+            marks = self._own_entry(absent)
+        control.absent_mask = next((bit for bit in _ABSENT_BITS if marks & bit), _ABSENT_BITS[0])
+
+    def _own_entry(self, address: int) -> int:
+        """The entry of the lowest page table for an address of ours."""
+        targets, addresses = np.array([self._own_target]), np.array([address])
+        _, tables, _ = next(self.copies(targets, addresses, PAGE_SHIFT))
+        return int(tables[0, address // PAGE_SIZE % TABLE_ENTRIES])
 
     def _find_struct_page(self) -> StructPage:
         def read(address: int) -> int:
@@ -222,9 +253,7 @@ class Machine:
             return int(self.control.peeked[0])
 
         def physical_of(address: int) -> int:
-            targets, addresses = np.array([self._own_target]), np.array([address])
-            _, tables, _ = next(self.copies(targets, addresses, PAGE_SHIFT))
-            entry = tables[:, address // PAGE_SIZE % TABLE_ENTRIES]
+            entry = np.array([self._own_entry(address)], np.uint64)
             return int(self._physical(entry, PAGE_SHIFT)[0])
 
         task = int(self._every_target[self._own_target]["task"])
@@ -241,6 +270,7 @@ class _Kernel(NamedTuple):
     task_mm: int
     task_tgid: int
     mm_pgd: int
+    mm_task_size: int
 
 
 @cache
@@ -252,6 +282,7 @@ def _kernel() -> _Kernel:
         btf.offset_of("task_struct", "mm"),
         btf.offset_of("task_struct", "tgid"),
         btf.offset_of("mm_struct", "pgd"),
+        btf.offset_of("mm_struct", "task_size"),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pydamon._model.errors import ProbeUnavailable, PydamonError
 from pydamon._observe.linux.madvise import may_advise
 from pydamon._observe.linux.process import Process
-from pydamon._observe.probes.base import Availability, Traits
+from pydamon._observe.probes.base import PAGE_GRAIN, Availability, Traits
 from pydamon._observe.probes.ebpf.session import EbpfSession
 
 __all__ = ["EbpfProbe", "exact_probe"]
@@ -16,9 +16,9 @@ __all__ = ["EbpfProbe", "exact_probe"]
 
 _SAMPLING = Traits(
     sees="reads and writes",
-    grain="a page (4 KiB, or the huge page)",
+    grain=PAGE_GRAIN,
     needs="root, or CAP_BPF, CAP_PERFMON, CAP_SYS_NICE and CAP_SYS_PTRACE; kernel BTF; "
-    "Linux 5.14 on x86-64",
+    "Linux 5.14 on x86-64 or arm64",
     side_effects="sampled pages and their neighbours count as not recently used for "
     "reclaim until they are touched again; each clear flushes TLB entries of the target",
     scans=True,

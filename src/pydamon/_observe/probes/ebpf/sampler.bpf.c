@@ -10,7 +10,8 @@
  * Page tables are read with bpf_probe_read_kernel, which fails instead of faulting. A table that is
  * freed meanwhile can give a wrong answer, but does no harm.
  *
- * All that depends on the processor is in the section "x86-64" below, and in linux/arch.py.
+ * All that depends on the processor is in x86_64.bpf.h, aarch64.bpf.h and linux/page_tables.py. An
+ * object is for one processor and one page size; tools/bpf_build.py lists them.
  */
 
 typedef unsigned char u8;
@@ -56,67 +57,12 @@ struct map_def {
 #define MAX_TABLES 128
 #define MAX_FRAMES 256
 
-/* Page tables with pages of 4 KiB, on every processor: logarithms of what an entry maps. */
-#define PAGE 4096ULL
-#define PTRS 512
-#define PAGE_SHIFT 12
-#define TABLE_BITS 9
-#define PMD_SHIFT (PAGE_SHIFT + TABLE_BITS)
-#define PUD_SHIFT (PMD_SHIFT + TABLE_BITS)
-
-/* ---- x86-64: another processor needs its own definitions of all that is in this section. ---- */
-
-#define PRESENT (1ULL << 0)
-#define ACCESSED (1ULL << 5)
-#define LEAF (1ULL << 7) /* in upper levels: maps a huge page */
-/*
- * Without PRESENT: mapped, but the next access faults. Automatic NUMA balancing does this to pages
- * all the time, to see who uses them. Earlier accesses still show.
- */
-#define PROTNONE (1ULL << 8)
-#define SPECIAL (1ULL << 9) /* the kernel keeps no account of the page: the zero page, devices */
-
-static inline int is_present(u64 e)
-{
-	return (e & PRESENT) != 0;
-}
-
-static inline int is_leaf(u64 e)
-{
-	return (e & LEAF) != 0;
-}
-
-static inline int is_accessed(u64 e)
-{
-	return (e & ACCESSED) != 0;
-}
-
-/* The entry, or 0 if it maps nothing. */
-static inline u64 if_mapped(u64 e)
-{
-	return e & (PRESENT | PROTNONE) ? e : 0;
-}
-
-/* Whether another monitor may have cleared the accessed bit of an entry. */
-static inline int may_lack_accessed(u64 e)
-{
-	return !(e & (ACCESSED | SPECIAL));
-}
-
-/* The physical address in an entry; where PRESENT is off, it is inverted. */
-static inline u64 physical_address(u64 e, u64 mask)
-{
-	return (e & PRESENT ? e : ~e) & mask;
-}
-
-/* ---- The end of the section "x86-64". ---- */
-
 /* What the caller asks for, and answers that are one number. */
 struct control {
 	/* The machine, constant once found. */
 	u64 direct_map;	  /* where the kernel maps physical address 0 */
 	u64 phys_mask;	  /* the bits of an entry that are a physical address */
-	u32 levels;	  /* of page tables: 4 or 5 */
+	u32 top_shift;	  /* the logarithm of what an entry of the highest level maps */
 	u32 task_mm;	  /* offsets in struct task_struct and struct mm_struct */
 	u32 task_tgid;
 	u32 mm_pgd;
@@ -139,8 +85,40 @@ struct control {
 	u32 page_flags;	  /* offsets in it */
 	u32 page_head;
 	u32 n_copied;	  /* choose: of how many places it copied the table, as scan does */
+	/* arm64 only; constant once found. */
+	u64 high_mask;	  /* bits of an entry that are the highest bits of a physical address */
+	u64 absent_mask;  /* set in entries that are mapped, though not PRESENT */
 };
 MAP(controls, struct control, 1);
+
+#ifdef AARCH64
+#include "aarch64.bpf.h"
+#else
+#include "x86_64.bpf.h"
+#endif
+
+/* Logarithms of what an entry of each level maps. */
+#define TABLE_BITS (PAGE_SHIFT - 3)
+#define PMD_SHIFT (PAGE_SHIFT + TABLE_BITS)
+#define PAGE (1ULL << PAGE_SHIFT)
+#define PTRS (1 << TABLE_BITS)
+#define MAX_LEVELS 5
+
+static inline int is_present(u64 e)
+{
+	return (e & PRESENT) != 0;
+}
+
+static inline int is_accessed(u64 e)
+{
+	return (e & ACCESSED) != 0;
+}
+
+/* Whether another monitor may have cleared the accessed bit of an entry. */
+static inline int may_lack_accessed(u64 e)
+{
+	return !(e & (ACCESSED | SPECIAL));
+}
 
 struct target {
 	u64 task, mm, pgd; /* kernel addresses */
@@ -181,9 +159,13 @@ struct place {
 };
 MAP(places, struct place, MAX_TABLES);
 
-/* The copied tables, and the entry that leads to each. */
+/*
+ * The copied tables, and the entry that leads to each. With pages of more than 4 KiB, tables have
+ * more entries: then it is the part with the entry for the address.
+ */
+#define COPIED 512
 struct table {
-	u64 entries[PTRS];
+	u64 entries[COPIED];
 };
 MAP(tables, struct table, MAX_TABLES);
 MAP(parents, u64, MAX_TABLES);
@@ -199,53 +181,84 @@ static inline u64 read_u64(u64 address)
 	return value;
 }
 
-static inline u64 table_entry(const struct control *c, u64 parent, u64 addr, u32 shift)
+/* The kernel address of the entry for an address, in the table that another entry leads to. */
+static inline u64 entry_at(const struct control *c, u64 parent, u64 addr, u32 shift)
 {
 	u64 index = (addr >> shift) & (PTRS - 1);
 
-	return read_u64(c->direct_map + (parent & c->phys_mask) + index * sizeof(u64));
+	return c->direct_map + physical_address(c, parent) + index * sizeof(u64);
 }
 
-/* The logarithm of what an entry of the highest level maps. */
-static inline u32 top_shift(const struct control *c)
+static inline u64 table_entry(const struct control *c, u64 parent, u64 addr, u32 shift)
 {
-	return c->levels == 5 ? PUD_SHIFT + 2 * TABLE_BITS : PUD_SHIFT + TABLE_BITS;
+	return read_u64(entry_at(c, parent, addr, shift));
 }
 
 /*
- * The entry of the second-lowest level for an address: it leads to a table of pages, or maps 2 MiB.
- * For a page of 1 GiB it is the entry that maps that. 0 if nothing is mapped.
+ * The entry that leads to the table for an address whose entries map 1 << bottom bytes each, and
+ * the logarithm of what that entry maps. If a huge page is mapped there, it is the entry that maps
+ * that. 0 if nothing is mapped.
+ */
+static inline u64 walk_to(const struct control *c, u64 pgd, u64 addr, u32 bottom, u32 *shift)
+{
+	u32 level = c->top_shift;
+	u64 e = read_u64(pgd + ((addr >> level) & (PTRS - 1)) * sizeof(u64));
+
+	for (int i = 0; i < MAX_LEVELS - 2; i++) {
+		if (level <= bottom + TABLE_BITS || !is_present(e) || is_leaf(e))
+			break;
+		level -= TABLE_BITS;
+		e = table_entry(c, e, addr, level);
+	}
+	*shift = level;
+	return if_mapped(c, e);
+}
+
+/*
+ * The entry of the second-lowest level for an address: it leads to a table of pages, or maps a huge
+ * page. For a page that is larger still it is the entry that maps that. 0 if nothing is mapped.
  */
 static inline u64 walk_to_pmd(const struct control *c, u64 pgd, u64 addr, u32 *shift)
 {
-	u64 e = read_u64(pgd + ((addr >> top_shift(c)) & (PTRS - 1)) * sizeof(u64));
+	return walk_to(c, pgd, addr, PAGE_SHIFT, shift);
+}
 
-	*shift = PUD_SHIFT;
-	if (!is_present(e))
-		return 0;
-	if (c->levels == 5) {
-		e = table_entry(c, e, addr, PUD_SHIFT + TABLE_BITS);
-		if (!is_present(e))
-			return 0;
-	}
-	e = table_entry(c, e, addr, PUD_SHIFT);
-	if (!is_present(e) || is_leaf(e))
-		return if_mapped(e);
-	*shift = PMD_SHIFT;
-	e = table_entry(c, e, addr, PMD_SHIFT);
-	return if_mapped(e);
+/* Neighbouring pages that are looked at together. */
+#define BLOCK_PAGES 16
+
+/*
+ * An entry of the lowest level, and accessed also if a neighbour is with which it is one grain:
+ * the processor may mark any of a contiguous group. At most a block is looked at.
+ */
+static inline u64 with_neighbours(u64 e, u64 at)
+{
+#ifdef CONTIGUOUS
+	u64 pages[BLOCK_PAGES], any = 0;
+
+	if (!(e & CONTIGUOUS) || is_accessed(e))
+		return e;
+	at &= ~(u64)(sizeof(pages) - 1);
+	if (bpf_probe_read_kernel(pages, sizeof(pages), (void *)at))
+		return e;
+#pragma clang loop unroll(full)
+	for (int i = 0; i < BLOCK_PAGES; i++)
+		any |= pages[i];
+	return e | (any & ACCESSED);
+#else
+	return e;
+#endif
 }
 
 /* The entry that maps an address, and the logarithm of the size of its page; 0 if none does. */
 static inline u64 walk(const struct control *c, u64 pgd, u64 addr, u32 *shift)
 {
-	u64 e = walk_to_pmd(c, pgd, addr, shift);
+	u64 e = walk_to_pmd(c, pgd, addr, shift), at;
 
 	if (!e || is_leaf(e))
 		return e;
 	*shift = PAGE_SHIFT;
-	e = table_entry(c, e, addr, PAGE_SHIFT);
-	return if_mapped(e);
+	at = entry_at(c, e, addr, PAGE_SHIFT);
+	return if_mapped(c, with_neighbours(read_u64(at), at));
 }
 
 /*
@@ -276,7 +289,7 @@ static inline u64 read_back(const struct control *c, u64 e, u32 shift)
 
 	if (!c->young || !e || !may_lack_accessed(e))
 		return e;
-	physical = physical_address(e, c->phys_mask);
+	physical = physical_address(c, e);
 	return is_young(c, physical >> shift << shift) ? e | ACCESSED : e;
 }
 
@@ -479,25 +492,6 @@ SEC("syscall") int verify(void *ctx)
 	return 0;
 }
 
-/*
- * The entry that leads to the table for an address whose entries map 1 << bottom bytes each. If a
- * huge page is mapped there, it is the entry that maps that. 0 if nothing is mapped.
- */
-static inline u64 walk_to(const struct control *c, u64 pgd, u64 addr, u32 bottom)
-{
-	u32 shift = top_shift(c);
-	u64 e = read_u64(pgd + ((addr >> shift) & (PTRS - 1)) * sizeof(u64));
-
-	for (int i = 0; i < 3; i++) {
-		if (shift <= bottom + TABLE_BITS || !is_present(e) ||
-		    (shift <= PUD_SHIFT && is_leaf(e)))
-			break;
-		shift -= TABLE_BITS;
-		e = table_entry(c, e, addr, shift);
-	}
-	return if_mapped(e);
-}
-
 /* The value in `parents` of a place whose target is gone. */
 #define GONE (~0ULL)
 
@@ -507,6 +501,7 @@ static inline int copy_one(u32 slot, struct loop *l)
 	struct table *table = bpf_map_lookup_elem(&tables, &slot);
 	u64 *parent = bpf_map_lookup_elem(&parents, &slot), e, at, pgd;
 	struct control *c = l->c;
+	u32 level;
 
 	if (!place || !table || !parent)
 		return 1;
@@ -515,12 +510,12 @@ static inline int copy_one(u32 slot, struct loop *l)
 		*parent = GONE;
 		return 0;
 	}
-	if (c->shift >= top_shift(c)) {
-		e = PRESENT;
-		at = pgd;
+	if (c->shift >= c->top_shift) {
+		e = TO_TABLE;
+		at = pgd + ((place->addr >> c->shift) & (PTRS - 1) & ~(COPIED - 1)) * sizeof(u64);
 	} else {
-		e = walk_to(c, pgd, place->addr, c->shift);
-		at = c->direct_map + (e & c->phys_mask);
+		e = walk_to(c, pgd, place->addr, c->shift, &level);
+		at = entry_at(c, e, place->addr, c->shift) & ~(u64)(sizeof(*table) - 1);
 	}
 	if (is_present(e) && !is_leaf(e) && bpf_probe_read_kernel(table, sizeof(*table), (void *)at))
 		e = 0;
@@ -583,7 +578,7 @@ SEC("syscall") int peek(void *ctx)
 	e = walk(c, t->pgd, c->addr, &shift);
 	if (!e || shift != PAGE_SHIFT)
 		return -1;
-	at = c->direct_map + (e & c->phys_mask) + (c->addr & (PAGE - 1));
+	at = c->direct_map + physical_address(c, e) + (c->addr & (PAGE - 1));
 	c->peeked[0] = read_u64(at);
 	c->peeked[1] = read_u64(at + sizeof(u64));
 	return 0;

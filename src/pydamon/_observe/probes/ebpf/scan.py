@@ -25,14 +25,9 @@ from pydamon._model.ranges import (
 from pydamon._model.runs import Runs, expand, unique
 from pydamon._model.spots import SPOT_BYTES
 from pydamon._model.stretches import Stretches
-from pydamon._observe.linux.arch import (
-    PAGE_SHIFT,
-    PAGE_TABLES,
-    TABLE_BYTES,
-    TABLE_ENTRIES,
-    TABLE_SHIFT,
-)
+from pydamon._observe.linux.arch import HUGE_SHIFT, PAGE_SHIFT, TABLE_BYTES, TABLE_ENTRIES
 from pydamon._observe.linux.madvise import clear_ranges
+from pydamon._observe.linux.page_tables import PAGE_TABLES
 from pydamon._observe.linux.pagemap import ProcessPages
 from pydamon._observe.linux.process import Process
 from pydamon._observe.probes.base import Accessed
@@ -43,6 +38,9 @@ from pydamon._observe.probes.ebpf.stuck import ClearedBefore
 __all__ = ["PageRows", "Scanner", "file_ranges"]
 
 _SPOT_PAGES = SPOT_BYTES // PAGE_SIZE
+_HUGE_BYTES = 1 << HUGE_SHIFT
+_HUGE_PAGES = _HUGE_BYTES // PAGE_SIZE
+"""Of a huge page, which several rows stand for where pages have more than 4 KiB."""
 _BLOCK_PAGES = 16
 """Clearing 16 neighbours costs what clearing one page does: the flush of the TLB dominates."""
 _FAR_PAGES = 256
@@ -155,7 +153,8 @@ class Scanner:
             return stuck
         coarse = rows.huge | self._in_files(rows.keys)
         keys = rows.keys[index]
-        refused = self._advise_cold(_blocks_of(wanted[index], keys, coarse[index]))
+        blocks = _blocks_of(wanted[index], keys, coarse[index], rows.huge[index])
+        refused = self._advise_cold(blocks)
         bits, _, _ = self._copied(*from_order_keys(keys), wanted[index])
         left = np.zeros_like(wanted)
         left[index] = wanted[index] & PAGE_TABLES.is_accessed(bits)
@@ -173,8 +172,8 @@ class Scanner:
     ) -> Accessed:
         """The page tables that map some addresses: keys, and which pages are accessed (n, 512)."""
         addresses = addresses // TABLE_BYTES * TABLE_BYTES
-        bits, _, _ = self._copied(targets, addresses)
-        return order_keys(targets, addresses), PAGE_TABLES.is_accessed(bits)
+        bits, huge, _ = self._copied(targets, addresses)
+        return _with_whole_pages(order_keys(targets, addresses), bits, huge)
 
     def copied_tables(self) -> Callable[[], Accessed]:
         """What tells the same later, of the tables that a program has copied already."""
@@ -185,8 +184,8 @@ class Scanner:
 
         def told() -> Accessed:
             addresses = places["addr"].astype(np.int64) // TABLE_BYTES * TABLE_BYTES
-            bits, _, _ = self._low_bits(tables, parents, None)
-            return order_keys(places["target"], addresses), PAGE_TABLES.is_accessed(bits)
+            bits, huge, _ = self._low_bits(tables, parents, None)
+            return _with_whole_pages(order_keys(places["target"], addresses), bits, huge)
 
         if not machine.reads_back:
             return told
@@ -198,12 +197,13 @@ class Scanner:
         tables = unique(spots // TABLE_BYTES * TABLE_BYTES)
         targets = np.full(len(tables), target)
         bits, huge, _ = self._copied(targets, tables)
-        keys, accessed = order_keys(targets, tables), PAGE_TABLES.is_accessed(bits)
+        keys = order_keys(targets, tables)
         in_spot = np.zeros((len(tables), TABLE_ENTRIES // _SPOT_PAGES), np.bool_)
         row = np.searchsorted(tables, spots // TABLE_BYTES * TABLE_BYTES)
         in_spot[row, spots % TABLE_BYTES // SPOT_BYTES] = True
         in_spot[huge | self._in_files(keys)] = True
-        return keys, accessed & in_spot.repeat(_SPOT_PAGES, axis=1)
+        bits[~in_spot.repeat(_SPOT_PAGES, axis=1)] = 0
+        return _with_whole_pages(keys, bits, huge)
 
     def read_spots(
         self, target: int, spots: NDArray[np.int64]
@@ -235,10 +235,9 @@ class Scanner:
         _, huge = self.read_spots(target, spots[wanted])
         tables = spots[wanted] // TABLE_BYTES * TABLE_BYTES
         targets = np.full(len(wanted), target)
-        whole = huge | self._in_files(order_keys(targets, tables))
-        start = np.where(whole, tables, spots[wanted])
-        length = np.where(whole, TABLE_BYTES, SPOT_BYTES)
-        start, first = np.unique(start, return_index=True)
+        of_file = self._in_files(order_keys(targets, tables))
+        length = np.where(huge, _HUGE_BYTES, np.where(of_file, TABLE_BYTES, SPOT_BYTES))
+        start, first = np.unique(spots[wanted] // length * length, return_index=True)
         keys = order_keys(np.full(len(start), target), start)
         self._advise_cold(np.stack([keys, keys + length[first] // PAGE_SIZE], axis=1))
         after, _ = self.read_spots(target, spots[wanted])
@@ -277,7 +276,7 @@ class Scanner:
         wanted: NDArray[np.bool_] | None,
     ) -> tuple[NDArray[np.uint16], NDArray[np.bool_], NDArray[np.bool_]]:
         """The same of copied tables, and the entries that lead to them."""
-        bits = tables.view(np.uint16)[:, ::4].copy()
+        bits = PAGE_TABLES.low_bits(tables, self._machine.control.absent_mask)
         gone = parents == GONE
         huge = PAGE_TABLES.is_leaf(parents) & ~gone
         whole = (parents == 0) | huge
@@ -300,7 +299,7 @@ class Scanner:
         if wanted is not None:
             asked &= wanted
         huge = np.flatnonzero(without_table & asked.any(axis=1))
-        bits[huge[self._machine.young(parents[huge], TABLE_SHIFT)]] |= PAGE_TABLES.accessed
+        bits[huge[self._machine.young(parents[huge], HUGE_SHIFT)]] |= PAGE_TABLES.accessed
         row, page = np.nonzero(asked & ~without_table[:, None])
         young = self._machine.young(tables[row, page])
         bits[row[young], page[young]] |= PAGE_TABLES.accessed
@@ -348,15 +347,36 @@ class Scanner:
         return exclusive
 
 
+def _with_whole_pages(
+    keys: NDArray[np.int64], bits: NDArray[np.uint16], huge: NDArray[np.bool_]
+) -> Accessed:
+    """Keys of rows, and which of their pages are accessed: all rows of a huge page, if of one."""
+    accessed = PAGE_TABLES.is_accessed(bits)
+    if _HUGE_BYTES == TABLE_BYTES or not huge.any():
+        return keys, accessed
+    row, place = expand(np.where(huge, _HUGE_PAGES // TABLE_ENTRIES, 1))
+    first = np.where(huge, keys // _HUGE_PAGES * _HUGE_PAGES, keys)
+    every_key, index = np.unique(first[row] + place * TABLE_ENTRIES, return_index=True)
+    return every_key, accessed[row[index]]
+
+
 def _blocks_of(
-    wanted: NDArray[np.bool_], keys: NDArray[np.int64], coarse: NDArray[np.bool_]
+    wanted: NDArray[np.bool_],
+    keys: NDArray[np.int64],
+    coarse: NDArray[np.bool_],
+    huge: NDArray[np.bool_],
 ) -> Ranges:
-    """Ranges (of keys) that hold every wanted page of some rows, in whole blocks or whole rows."""
+    """Ranges (of keys) that hold every wanted page of some rows, in whole blocks or whole rows.
+
+    All rows of a huge page belong together.
+    """
     by_block = wanted.reshape(len(wanted), -1, _BLOCK_PAGES)
     blocks = np.logical_or.reduce(by_block, axis=2)
     blocks[coarse] = True
     row, block = np.nonzero(blocks)
-    start = unique(keys[row] + block * _BLOCK_PAGES)
+    of_huge = keys[huge] // _HUGE_PAGES * _HUGE_PAGES
+    in_huge = (of_huge[:, None] + np.arange(0, _HUGE_PAGES, _BLOCK_PAGES)).ravel()
+    start = unique(np.concatenate([keys[row] + block * _BLOCK_PAGES, in_huge]))
     return join(np.stack([start, start + _BLOCK_PAGES], axis=1), _GAP_PAGES)
 
 

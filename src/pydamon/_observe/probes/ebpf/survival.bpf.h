@@ -11,7 +11,6 @@
  * Included by sampler.bpf.c, whose maps and walks it uses.
  */
 
-#define BLOCK_PAGES 16
 #define MAX_LOOKS 4   /* the last one is that of `settle` */
 #define MAX_ARMED 128 /* blocks that one interrupt looks at: 30 us */
 #define NEVER (~0ULL)
@@ -81,8 +80,7 @@ static inline u32 count_bits(u32 x)
  */
 static inline u32 look_at_block(const struct control *c, u64 pgd, const struct block *b, u32 *shift)
 {
-	u64 e = walk_to_pmd(c, pgd, b->addr, shift), pages[BLOCK_PAGES];
-	u64 index = (b->addr >> PAGE_SHIFT) & (PTRS - 1) & ~(u64)(BLOCK_PAGES - 1);
+	u64 e = walk_to_pmd(c, pgd, b->addr, shift), pages[BLOCK_PAGES], at;
 	u32 young = 0;
 
 	if (!e)
@@ -90,12 +88,16 @@ static inline u32 look_at_block(const struct control *c, u64 pgd, const struct b
 	if (is_leaf(e))
 		return is_accessed(read_back(c, e, *shift));
 	*shift = PAGE_SHIFT;
-	if (bpf_probe_read_kernel(pages, sizeof(pages),
-				  (void *)(c->direct_map + (e & c->phys_mask) + index * 8)))
+	at = entry_at(c, e, b->addr, PAGE_SHIFT) & ~(u64)(sizeof(pages) - 1);
+	if (bpf_probe_read_kernel(pages, sizeof(pages), (void *)at))
 		return 0;
 #pragma clang loop unroll(full)
 	for (int i = 0; i < BLOCK_PAGES; i++)
-		young |= (u32)(is_accessed(pages[i]) & (if_mapped(pages[i]) != 0)) << i;
+		young |= (u32)(is_accessed(pages[i]) & (if_mapped(c, pages[i]) != 0)) << i;
+#ifdef CONTIGUOUS
+	if (young && pages[0] & CONTIGUOUS) /* a block is one grain then, or a part of one */
+		young = (1U << BLOCK_PAGES) - 1;
+#endif
 	if (c->young && !(young & b->valid) && is_accessed(look_at(c, pgd, b->sample, shift)))
 		young |= b->valid;
 	return young;

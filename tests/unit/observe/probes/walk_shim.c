@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The walk of the BPF program, compiled for this machine: it reads a buffer instead of the kernel's
+ * memory. test_walk.py calls it.
+ */
+#define WITHOUT_BPF_LOOP
+#include "sampler.bpf.c"
+
+static const u8 *buffer;
+static u64 buffer_at, buffer_bytes;
+
+static long read_buffer(void *to, u32 size, const void *from)
+{
+	u64 at = (u64)from - buffer_at;
+
+	if (at >= buffer_bytes || size > buffer_bytes - at)
+		return -14;
+	for (u32 i = 0; i < size; i++)
+		((u8 *)to)[i] = buffer[at + i];
+	return 0;
+}
+
+/* What is at address `at` of the kernel. */
+void set_memory(const u8 *memory, u64 bytes, u64 at)
+{
+	bpf_probe_read_kernel = read_buffer;
+	buffer = memory;
+	buffer_bytes = bytes;
+	buffer_at = at;
+}
+
+u64 walked(const u64 *facts, u64 pgd, u64 addr, u32 *shift)
+{
+	struct control c = { .direct_map = facts[0], .phys_mask = facts[1], .top_shift = facts[2],
+			     .high_mask = facts[3], .absent_mask = facts[4] };
+
+	return walk(&c, pgd, addr, shift);
+}
+
+u64 walked_to(const u64 *facts, u64 pgd, u64 addr, u32 bottom, u32 *shift)
+{
+	struct control c = { .direct_map = facts[0], .phys_mask = facts[1], .top_shift = facts[2],
+			     .high_mask = facts[3], .absent_mask = facts[4] };
+
+	return walk_to(&c, pgd, addr, bottom, shift);
+}
