@@ -1,4 +1,4 @@
-"""Compile the BPF program with the C compiler of the package ziglang."""
+"""Compile the BPF programs with the C compiler of the package ziglang."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCE = ROOT / "src/pydamon/_observe/probes/ebpf/sampler.bpf.c"
+SAMPLER = ROOT / "src/pydamon/_observe/probes/ebpf/sampler.bpf.c"
+CACHE = ROOT / "src/pydamon/_observe/cache/cache.bpf.c"
 
 
-def build(source: Path = SOURCE) -> list[Path]:
-    """Compile *source* next to itself, with loops of the kernel's and without; the objects."""
-    name = source.name.removesuffix(".bpf.c")
+def build() -> list[Path]:
+    """Compile each source next to itself; returns the objects.
+
+    The sampler comes with loops of the kernel's, and without.
+    """
     return [
-        _compile(source, source.with_name(f"{name}.bpf.o")),
-        _compile(source, source.with_name(f"{name}_bounded.bpf.o"), "-DWITHOUT_BPF_LOOP"),
+        _compile(SAMPLER, SAMPLER.with_name("sampler.bpf.o")),
+        _compile(SAMPLER, SAMPLER.with_name("sampler_bounded.bpf.o"), "-DWITHOUT_BPF_LOOP"),
+        _compile(CACHE, CACHE.with_name("cache.bpf.o")),
     ]
 
 

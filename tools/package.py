@@ -18,7 +18,8 @@ from zipfile import ZipFile
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 BPF_OBJECTS = {
-    f"pydamon/_observe/probes/ebpf/{name}.bpf.o" for name in ("sampler", "sampler_bounded")
+    f"pydamon/_observe/{name}.bpf.o"
+    for name in ("probes/ebpf/sampler", "probes/ebpf/sampler_bounded", "cache/cache")
 }
 PROGRAM = "import time; memory = bytearray(32 << 20); time.sleep(2)"
 

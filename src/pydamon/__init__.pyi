@@ -1,4 +1,4 @@
-from . import analysis, export, live, objects, policies, probes, workloads
+from . import analysis, cache, export, live, objects, policies, probes, workloads
 from ._act.applied import Applied, AppliedScheme, Tried
 from ._act.apply import apply
 from ._act.kernel import (
@@ -133,6 +133,7 @@ __all__ = [
     "Weights",
     "analysis",
     "apply",
+    "cache",
     "export",
     "format_duration",
     "format_size",

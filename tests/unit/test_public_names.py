@@ -20,7 +20,18 @@ import pytest
 import pydamon
 
 FACADES = (
-    *("analysis", "export", "live", "notebook", "objects", "policies", "probes", "top", "web"),
+    *(
+        "analysis",
+        "cache",
+        "export",
+        "live",
+        "notebook",
+        "objects",
+        "policies",
+        "probes",
+        "top",
+        "web",
+    ),
     "workloads",
 )
 """The public modules that have names."""

@@ -8,7 +8,7 @@
  * does not. User space lowers the threshold when too many folios are followed, or are read too
  * often.
  *
- * Members of the kernel's structures have offsets of at least 0x4000 here: loader and `fields.py`
+ * Members of the kernel's structures have offsets of at least 0x4000 here: loader.py and layout.py
  * put those of the running kernel in their place, so that each read is a plain load.
  */
 
@@ -46,6 +46,10 @@ struct control {
 	u32 cgroup_kn;	    /* and of the cgroup's pointer to its directory */
 	u32 kn_id;	    /* and of the directory's inode number */
 	u32 objcg_memcg;    /* offset in struct obj_cgroup of the pointer to its mem_cgroup */
+	u64 followed;	    /* how many folios are followed: user space subtracts what it deletes */
+	u64 limit;	    /* at so many, the threshold halves */
+	u64 step;	    /* and the limit rises by this, until user space has deleted folios */
+	u64 weight;	    /* 256 times how many folios each followed one stands for */
 };
 enum charge { CHARGE_READER, CHARGE_MEMCG, CHARGE_OBJCG };
 struct map_def controls SEC("maps") = { BPF_MAP_TYPE_ARRAY, sizeof(u32), sizeof(struct control), 1,
@@ -57,8 +61,7 @@ struct counters {
 	u64 sampled;	/* of them, those that are followed */
 	u64 mapped;	/* sampled, but mapped by a process: their use shows in page tables */
 	u64 full;	/* not followed, because there was no room */
-	u64 bytes;	/* of those that were sampled */
-	u64 unused[3];
+	u64 unused[4];
 };
 struct map_def cpus SEC("maps") = { BPF_MAP_TYPE_ARRAY, sizeof(u32), sizeof(struct counters), 1,
 				    BPF_F_MMAPABLE };
@@ -75,7 +78,7 @@ struct followed {
 struct map_def places SEC("maps") = { BPF_MAP_TYPE_HASH, sizeof(struct place),
 				      sizeof(struct followed), 1, 0 };
 
-/* Folios that were read again, by how long they had been idle. */
+/* Folios that were read again, by how long they had been idle: estimates of all, times 256. */
 struct idle {
 	u64 cgroup;
 	u64 bucket;
@@ -182,21 +185,34 @@ static inline u64 cgroup_of(const struct control *c, u64 memcg)
 	return read_u64(read_u64(read_u64(memcg + c->css_cgroup) + c->cgroup_kn) + c->kn_id);
 }
 
-static inline void add(u64 cgroup, u64 bucket, u64 bytes)
+static inline void add(const struct control *c, u64 cgroup, u64 bucket, u64 bytes)
 {
 	struct idle key = { .cgroup = cgroup, .bucket = bucket };
-	struct reuse first = { .folios = 1, .bytes = bytes };
+	u64 weight = c->weight;
+	struct reuse first = { .folios = weight, .bytes = bytes * weight };
 	struct reuse *reuse = bpf_map_lookup_elem(&reuses, &key);
 
 	if (reuse) {
-		__sync_fetch_and_add(&reuse->folios, 1);
-		__sync_fetch_and_add(&reuse->bytes, bytes);
+		__sync_fetch_and_add(&reuse->folios, first.folios);
+		__sync_fetch_and_add(&reuse->bytes, first.bytes);
 	} else {
 		bpf_map_update_elem(&reuses, &key, &first, BPF_NOEXIST);
 	}
 }
 
-static inline void follow(const struct control *c, struct counters *n, struct folio *folio,
+/* Count one more; a burst of new folios must not fill the map before user space looks. */
+static inline void count_followed(struct control *c)
+{
+	u64 followed = __sync_fetch_and_add(&c->followed, 1) + 1;
+
+	if (followed == c->limit) {
+		c->threshold /= 2;
+		c->weight *= 2;
+		c->limit = followed + c->step;
+	}
+}
+
+static inline void follow(struct control *c, struct counters *n, struct folio *folio,
 			  struct place *place, u64 bytes)
 {
 	u64 now = bpf_ktime_get_ns(), idle;
@@ -205,10 +221,12 @@ static inline void follow(const struct control *c, struct counters *n, struct fo
 
 	if (!old) {
 		new.cgroup = cgroup_of(c, folio->memcg_data);
-		if (bpf_map_update_elem(&places, place, &new, BPF_NOEXIST))
+		if (bpf_map_update_elem(&places, place, &new, BPF_NOEXIST)) {
 			n->full++;
-		else
-			add(new.cgroup, FIRST, bytes);
+			return;
+		}
+		count_followed(c);
+		add(c, new.cgroup, FIRST, bytes);
 		return;
 	}
 	idle = now - old->last_ns;
@@ -218,7 +236,7 @@ static inline void follow(const struct control *c, struct counters *n, struct fo
 		old->cgroup = cgroup_of(c, folio->memcg_data);
 	old->last_ns = now;
 	old->bytes = bytes;
-	add(old->cgroup, bucket_of(idle), bytes);
+	add(c, old->cgroup, bucket_of(idle), bytes);
 }
 
 SEC("fentry/folio_mark_accessed") int on_access(u64 *arguments)
@@ -261,7 +279,6 @@ SEC("fentry/folio_mark_accessed") int on_access(u64 *arguments)
 		return 0;
 	}
 	n->sampled++;
-	n->bytes += bytes;
 	follow(c, n, folio, &place, bytes);
 	return 0;
 }

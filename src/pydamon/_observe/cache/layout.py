@@ -11,10 +11,20 @@ import numpy as np
 from pydamon._model.errors import ProbeUnavailable
 from pydamon._observe.probes.ebpf.btf import Btf
 
-__all__ = ["ALL_HASHES", "CPU", "IDLE", "PLACE", "FOLLOWED", "REUSE", "Control", "Kernel", "kernel"]
-
-ALL_HASHES = 1 << 32
-"""The threshold below which all hashes lie."""
+__all__ = [
+    "CHARGE_MEMCG",
+    "CHARGE_OBJCG",
+    "CHARGE_READER",
+    "CPU",
+    "FOLLOWED",
+    "IDLE",
+    "PLACE",
+    "REUSE",
+    "WEIGHT_UNIT",
+    "Control",
+    "Kernel",
+    "kernel",
+]
 
 _FUNCTION = "folio_mark_accessed"
 
@@ -49,6 +59,10 @@ class Control(ctypes.Structure):
         ("cgroup_kn", ctypes.c_uint32),
         ("kn_id", ctypes.c_uint32),
         ("objcg_memcg", ctypes.c_uint32),
+        ("followed", ctypes.c_uint64),
+        ("limit", ctypes.c_uint64),
+        ("step", ctypes.c_uint64),
+        ("weight", ctypes.c_uint64),
     )
 
 
@@ -58,14 +72,19 @@ CPU = np.dtype(
         ("sampled", "u8"),
         ("mapped", "u8"),
         ("full", "u8"),
-        ("bytes", "u8"),
-        ("unused", "u8", 3),
+        ("unused", "u8", 4),
     ]
 )
 PLACE = np.dtype([("inode", "u8"), ("index", "u8"), ("device", "u4"), ("hash", "u4")])
 FOLLOWED = np.dtype([("last_ns", "u8"), ("cgroup", "u8"), ("bytes", "u8")])
 IDLE = np.dtype([("cgroup", "u8"), ("bucket", "u8")])
 REUSE = np.dtype([("folios", "u8"), ("bytes", "u8")])
+
+WEIGHT_UNIT = 256
+"""What the program adds for a folio that stands for itself alone."""
+
+CHARGE_READER, CHARGE_MEMCG, CHARGE_OBJCG = range(3)
+"""enum charge: how the program finds the cgroup of a folio."""
 
 
 class Kernel(NamedTuple):

@@ -30,9 +30,7 @@ class HashMap:
         self._keys = np.zeros((entries, key_bytes), np.uint8)
         self._values = np.zeros((entries, value_bytes), np.uint8)
 
-    def read(
-        self, key: np.dtype[Any], value: np.dtype[Any]
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
+    def read(self, key: np.dtype[Any], value: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Copy all keys and values, as elements of these dtypes.
 
         A key that is added or deleted meanwhile may be missing or be there twice.
@@ -53,8 +51,8 @@ class HashMap:
     def delete(self, keys: NDArray[Any]) -> None:
         """Delete these keys, all of which must be in the map."""
         if len(keys):
-            self._keys[: len(keys)] = np.ascontiguousarray(keys).view(np.uint8).reshape(
-                len(keys), -1
+            self._keys[: len(keys)] = (
+                np.ascontiguousarray(keys).view(np.uint8).reshape(len(keys), -1)
             )
             self._call(_DELETE_BATCH, self._batch(0, len(keys), values=False), "delete from")
 

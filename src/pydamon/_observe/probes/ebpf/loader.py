@@ -154,8 +154,8 @@ class BpfObject:
 
     *entries* overrides the number of elements of maps; *type_ids* has the BTF ids of the functions
     that programs attach to; *fields* has the offset of each member of a structure of the kernel,
-    by its number in the program. Raises `ProbeUnavailable` if the kernel refuses, or if this user may
-    not load programs; if the verifier refused a program, with the end of its log.
+    by its number in the program. Raises `ProbeUnavailable` if the kernel refuses, or if this user
+    may not load programs; if the verifier refused a program, with the end of its log.
     """
 
     def __init__(
