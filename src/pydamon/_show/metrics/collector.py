@@ -16,8 +16,8 @@ from pydamon._model.carried_ages import CarriedAges
 from pydamon._model.classify import resident_bytes
 from pydamon._model.display import printable
 from pydamon._model.snapshot import Snapshot
+from pydamon._observe.linux.cgroups import cgroup_of
 from pydamon._observe.monitor import Monitor
-from pydamon._observe.targets.members import cgroup_of
 from pydamon._show.metrics.returns import ReturnCounters
 
 __all__ = ["IDLE_S", "Figures", "Metrics", "figures_of"]
