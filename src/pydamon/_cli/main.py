@@ -21,6 +21,7 @@ COMMANDS = {
     "report": "pydamon._cli.reports:report",
     "top": "pydamon._cli.live:top",
     "serve": "pydamon._cli.live:serve",
+    "containers": "pydamon._cli.containers:containers",
     "doctor": "pydamon._cli.doctor:doctor",
     "demo": "pydamon._cli.demo:demo",
     "stat": "pydamon._cli.policies:stat",

@@ -242,7 +242,7 @@ def _by_ages(
     within_ns = min(within_ns, max(curve.shortest_ns, curve.longest_ns // 2))
     known = _once(looked, ages.known_bytes(len(looked)).astype(np.float64))
     recent = ages.resident_bytes * (1 - share_beyond(within_ns)[ages.bucket])
-    used = _once(looked, np.bincount(ages.region, recent, minlength=len(looked)))
+    used = _once(looked, np.bincount(ages.region, recent, len(looked)).astype(np.float64))
     return round(float(known.sum())), _by_kind(looked, used), within_ns
 
 

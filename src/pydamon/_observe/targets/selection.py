@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from attrs import field, frozen
 
+from pydamon._model.display import printable
 from pydamon._model.errors import TargetError, UsageError
 from pydamon._model.plain import shown
 from pydamon._model.schemes.fields import count, flag, naming, text
@@ -25,8 +26,12 @@ def _pids(value: Iterable[int]) -> tuple[int, ...]:
     if isinstance(value, str):
         raise UsageError(f"not a list of pids: {shown(value)}")
     pids = tuple(count(pid) for pid in value)
-    if not all(0 < pid < _PID_LIMIT for pid in pids):
-        raise UsageError(f"a pid is a number from 1 to {_PID_LIMIT - 1:,}")
+    wrong = [pid for pid in pids if not 0 < pid < _PID_LIMIT]
+    if wrong:
+        raise UsageError(
+            f"there is no process with pid {wrong[0]}: a pid is a number from 1 to "
+            f"{_PID_LIMIT - 1:,}"
+        )
     return pids
 
 
@@ -146,7 +151,10 @@ class TargetSelection:
         """As `members`, for those who cannot wait: raises `TargetError` if there is no process."""
         members = self.members()
         if not any(True for _ in members()):
-            raise TargetError(f"no process is selected by {self.describe()}")
+            raise TargetError(
+                f"no process is selected by {printable(self.describe())}",
+                hint="`ps -e` shows names, and `pydamon containers --list --all` containers and units",
+            )
         return members
 
     def describe(self) -> str:
@@ -155,4 +163,4 @@ class TargetSelection:
         value = getattr(self, selector)
         if isinstance(value, tuple):
             return f"{selector} {' '.join(map(str, value))}"
-        return selector.replace("_", " ") if value is True else f"{selector} {value!r}"
+        return selector.replace("_", " ") if value is True else f"{selector} {value}"
