@@ -191,7 +191,7 @@ def _only(
     if matching:
         listed = _listed(map(label, matching))
         raise TargetError(
-            f"{len(matching)} of kind {kind} match {name!r}", hint=f"name one: {listed}"
+            f"{len(matching)} {kind}s match {name!r}", hint=f"name one of them: {listed}"
         )
     listed = _listed(map(label, rows))
     raise TargetError(

@@ -153,7 +153,7 @@ class TargetSelection:
         if not any(True for _ in members()):
             raise TargetError(
                 f"no process is selected by {printable(self.describe())}",
-                hint="`ps -e` shows names, and `pydamon containers --list --all` containers and units",
+                hint="`ps -e` shows names, `pydamon containers --list --all` containers and units",
             )
         return members
 

@@ -11,7 +11,7 @@ from pydamon._observe.linux.containers.base import Container, Runtime, hex_id
 from pydamon._observe.linux.containers.containerd import Containerd
 from pydamon._observe.linux.containers.crio import Crio
 from pydamon._observe.linux.containers.docker import Docker
-from pydamon._observe.linux.containers.kubernetes import Kubernetes
+from pydamon._observe.linux.containers.kubernetes import Kubernetes, pod_uid_in
 from pydamon._observe.linux.containers.lxc import Lxc
 from pydamon._observe.linux.containers.machined import Machined, unescaped
 from pydamon._observe.linux.containers.oci import Crun, Runc
@@ -33,7 +33,7 @@ RUNTIMES: tuple[Runtime, ...] = (
 )
 """Every runtime; the first that recognises a container has it."""
 
-_FIELDS = ("name", "namespace", "pod", "pod_uid")
+_FIELDS = ("name", "namespace", "pod")
 _UNITS = (".service", ".scope", ".slice")
 
 
@@ -64,7 +64,8 @@ def _container_at(path: tuple[str, ...], files: HostFiles) -> Container | None:
 
 def _named(cgroup: str, identifier: str, runtime: str, files: HostFiles) -> Container:
     """Ask the runtime for names, then Kubernetes; ask all where the cgroup tells no runtime."""
-    container = Container(cgroup=cgroup, id=identifier, runtime=runtime)
+    uid = pod_uid_in(cgroup)
+    container = Container(cgroup=cgroup, id=identifier, runtime=runtime, pod_uid=uid)
     own = [source for source in RUNTIMES if source.name == runtime]
     others = (
         [source for source in RUNTIMES if source.name in (runtime, Kubernetes.name)]

@@ -77,7 +77,7 @@ class Runtime(Protocol):
         ...
 
     def names(self, container: Container, files: HostFiles) -> Mapping[str, str]:
-        """What its files say about a container: values for fields of `Container`."""
+        """What its files say about a container: values for its name, namespace and pod."""
         ...
 
 
@@ -95,7 +95,6 @@ _KUBERNETES = {
     "name": ("io.kubernetes.cri.container-name", "io.kubernetes.container.name"),
     "namespace": ("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace"),
     "pod": ("io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"),
-    "pod_uid": ("io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid"),
 }
 """Annotations and labels of containerd, and of CRI-O and cri-dockerd."""
 _KINDS = ("io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType")

@@ -35,10 +35,9 @@ class Kubernetes:
 
     def names(self, container: Container, files: HostFiles) -> Mapping[str, str]:
         """The pod by its UID, and the container by its id, which names of logs have."""
-        uid = container.pod_uid or pod_uid_in(container.cgroup)
-        if not uid:
+        if not container.pod_uid:
             return {}
-        names = {"pod_uid": uid} | _pod_names(uid, files)
+        names = _pod_names(container.pod_uid, files)
         end = f"-{container.id}.log"
         for entry in files.names(_CONTAINERS):
             fields = entry.split("_", 2)
