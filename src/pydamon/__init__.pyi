@@ -1,4 +1,4 @@
-from . import analysis, cache, export, live, objects, policies, probes, workloads
+from . import analysis, cache, containers, export, live, objects, policies, probes, workloads
 from ._act.applied import Applied, AppliedScheme, Tried
 from ._act.apply import apply
 from ._act.kernel import (
@@ -61,6 +61,7 @@ from ._observe.probes.trace import Access, Phase, Trace
 from ._observe.sampling import simulate
 from ._observe.start import monitor, monitor_physical
 from ._observe.targets import Layout
+from ._observe.targets.selection import TargetSelection
 from ._record import record
 
 __version__: str
@@ -126,6 +127,7 @@ __all__ = [
     "Target",
     "TargetError",
     "TargetGoneError",
+    "TargetSelection",
     "Trace",
     "Tried",
     "UsageError",
@@ -134,6 +136,7 @@ __all__ = [
     "analysis",
     "apply",
     "cache",
+    "containers",
     "export",
     "format_duration",
     "format_size",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Kernel", "UnavailableError", "kernel", "tool", "tool_environment"]
+__all__ = ["Kernel", "UnavailableError", "kernel", "package", "tool", "tool_environment"]
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("PYDAMON_VM_CACHE", ROOT / ".cache/vm"))
@@ -89,6 +89,15 @@ def tool_environment() -> dict[str, str]:
     """The environment in which the unpacked programs find their libraries."""
     lib = _tools() / "usr/lib/x86_64-linux-gnu"
     return {**os.environ, "LD_LIBRARY_PATH": f"{lib}:{_tools() / 'lib/x86_64-linux-gnu'}"}
+
+
+def package(name: str) -> Path:
+    """The directory of a package and of what it needs that this machine lacks (unpacked)."""
+    target = CACHE / name
+    if target.exists():
+        return target
+    plan = _run("apt-get", "--simulate", "--no-install-recommends", "install", name)
+    return _unpack(re.findall(r"^Inst (\S+)", plan, re.MULTILINE), target)
 
 
 def _tools() -> Path:

@@ -28,7 +28,16 @@ from pathlib import Path
 from typing import Any
 
 from tests.vm.initramfs import archive, modules
-from tests.vm.packages import CACHE, ROOT, Kernel, UnavailableError, kernel, tool, tool_environment
+from tests.vm.packages import (
+    CACHE,
+    ROOT,
+    Kernel,
+    UnavailableError,
+    kernel,
+    package,
+    tool,
+    tool_environment,
+)
 
 HERE = Path(__file__).parent
 MODULES = ("virtio_pci", "virtiofs", "overlay", "virtio_blk")
@@ -98,6 +107,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(settings: Settings, command: Sequence[str], results: Path, timeout_s: float) -> int:
     """Run a command in the machine; its exit code."""
     linux = kernel(settings.linux)
+    try:
+        package("runc")
+    except UnavailableError as error:
+        print(f"tests of containers will be skipped: {error}")
     with tempfile.TemporaryDirectory(prefix="pydamon-vm-") as name:
         directory = Path(name)
         (directory / "initramfs").write_bytes(_initramfs(linux, settings, command))
@@ -117,8 +130,11 @@ def run(settings: Settings, command: Sequence[str], results: Path, timeout_s: fl
 
 def _script(command: Sequence[str]) -> str:
     """The command, with this checkout's source: the environment may be linked to another's."""
-    root = shlex.quote(str(ROOT))
-    return f"cd {root} && export PYTHONPATH={root}/src:{root}/tools && {shlex.join(command)}\n"
+    root, cache = shlex.quote(str(ROOT)), shlex.quote(str(CACHE))
+    return (
+        f"cd {root} && export PYTHONPATH={root}/src:{root}/tools PYDAMON_VM_CACHE={cache} && "
+        f"{shlex.join(command)}\n"
+    )
 
 
 def _initramfs(linux: Kernel, settings: Settings, command: Sequence[str]) -> bytes:

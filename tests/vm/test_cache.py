@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pydamon import ProbeUnavailable
-from pydamon.cache import CacheMonitor, CacheUse, CgroupCache
+from pydamon.cache import CacheMonitor, CacheReport, CgroupCache
 from tests.integration.conftest import MIB
 
 pytestmark = pytest.mark.live
@@ -88,7 +88,7 @@ def reader(directory: Path, files: Path, big_mib: int, hot_mib: int) -> Iterator
             process.kill()
 
 
-def row_of(use: CacheUse, path: str) -> CgroupCache:
+def row_of(use: CacheReport, path: str) -> CgroupCache:
     row = use.of(path)
     assert row is not None
     return row

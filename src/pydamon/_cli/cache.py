@@ -17,7 +17,7 @@ from pydamon._cli.command import (
 from pydamon._cli.options import cpu_budget_option, json_option
 
 if TYPE_CHECKING:
-    from pydamon._model.cache_use import CacheUse, CgroupCache
+    from pydamon._model.cache_use import CacheReport, CgroupCache
 
 __all__ = ["cache"]
 
@@ -91,7 +91,7 @@ def cache(args: Args) -> int:
     return 0
 
 
-def _show(use: CacheUse, rows: Sequence[CgroupCache]) -> None:
+def _show(use: CacheReport, rows: Sequence[CgroupCache]) -> None:
     from rich.console import Console
 
     from pydamon._show.results.cache import CacheView
@@ -102,7 +102,7 @@ def _show(use: CacheUse, rows: Sequence[CgroupCache]) -> None:
     console.print(CacheView(use, rows))
 
 
-def _document(use: CacheUse, rows: Sequence[CgroupCache]) -> dict[str, Any]:
+def _document(use: CacheReport, rows: Sequence[CgroupCache]) -> dict[str, Any]:
     from pydamon._model.cache_use import IDLE_TIMES_NS
 
     return {

@@ -18,7 +18,7 @@ __all__ = [
     "ALL_HASHES",
     "FIRST_READ",
     "IDLE_TIMES_NS",
-    "CacheUse",
+    "CacheReport",
     "CgroupCache",
     "FollowedFolios",
     "ReuseSums",
@@ -176,7 +176,7 @@ class CgroupCache:
 
 
 @dataclass(frozen=True, slots=True)
-class CacheUse:
+class CacheReport:
     """The page cache of all cgroups at one moment.
 
     Attributes

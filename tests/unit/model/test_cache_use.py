@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pydamon._model.cache_use import (
     FIRST_READ,
-    CacheUse,
+    CacheReport,
     CgroupCache,
     FollowedFolios,
     ReuseSums,
@@ -96,7 +96,7 @@ def test_reads_after_an_idle_time() -> None:
 
 def test_rows_of_a_cgroup_and_those_below_it() -> None:
     rows = tuple(CgroupCache(path, 1, 1, 0) for path in ("/", "/a", "/a/b", "/ab"))
-    use = CacheUse(0, 0, "kernel", "", rows)
+    use = CacheReport(0, 0, "kernel", "", rows)
     assert [row.cgroup for row in use.below("/a")] == ["/a", "/a/b"]
     assert len(use.below("/")) == 4
     assert use.of("/ab") == rows[3]

@@ -10,7 +10,7 @@ from pathlib import Path
 from posixpath import normpath
 from typing import Self
 
-from pydamon._model.cache_use import CacheUse, CgroupCache, lower_threshold
+from pydamon._model.cache_use import CacheReport, CgroupCache, lower_threshold
 from pydamon._model.errors import ProbeUnavailable, TargetError, UsageError
 from pydamon._model.units import parse_duration_ns
 from pydamon._observe.cache.budget import ReadBudget
@@ -142,7 +142,7 @@ class CacheMonitor:
 
     def reports(
         self, interval: str | timedelta = "5s", duration: str | timedelta | None = None
-    ) -> Iterator[CacheUse]:
+    ) -> Iterator[CacheReport]:
         """Wait for an interval, again and again, and report.
 
         Parameters
@@ -154,7 +154,7 @@ class CacheMonitor:
 
         Yields
         ------
-        CacheUse
+        CacheReport
             The page cache at the end of each interval.
 
         Raises
@@ -176,12 +176,12 @@ class CacheMonitor:
             if end_ns is not None and next_ns >= end_ns:
                 return
 
-    def report(self) -> CacheUse:
+    def report(self) -> CacheReport:
         """The page cache now; rates are those since the last report.
 
         Returns
         -------
-        CacheUse
+        CacheReport
             A row for each cgroup.
         """
         now_ns = time.monotonic_ns()
@@ -190,7 +190,7 @@ class CacheMonitor:
         rows = tuple(self._rows(elapsed_s, watched_ns))
         self._reported_ns = now_ns
         paid = self._budget.take()
-        return CacheUse(
+        return CacheReport(
             time.time_ns(),
             watched_ns,
             "reads" if self._tracer else "kernel",

@@ -16,6 +16,7 @@ from pydamon._observe.options import MonitorOptions
 from pydamon._observe.start import monitor, throttled_restarts
 from pydamon._observe.targets import Members
 from pydamon._observe.targets.base import say_once
+from pydamon._observe.targets.selection import TargetSelection
 from pydamon._show.metrics.collector import Metrics
 
 __all__ = ["Exporter", "registry_of", "serve_metrics"]
@@ -81,7 +82,8 @@ class Exporter:
     Parameters
     ----------
     pids
-        Processes; or a function that is asked now and then which processes there are.
+        Processes; a `TargetSelection`; or a function that is asked now and then which processes
+        there are.
     metrics
         What to update with each snapshot.
     engine, probe, children, join
@@ -93,6 +95,8 @@ class Exporter:
     ------
     UsageError
         For a budget that is not a percentage.
+    TargetError
+        For a container, cgroup or user that does not exist.
 
     Examples
     --------
@@ -103,7 +107,7 @@ class Exporter:
 
     def __init__(
         self,
-        pids: Iterable[int] | Members,
+        pids: Iterable[int] | Members | TargetSelection,
         metrics: Metrics,
         *,
         engine: str = "sampling",
@@ -117,6 +121,9 @@ class Exporter:
         )
         self.metrics = metrics
         """What is updated."""
+        if isinstance(pids, TargetSelection):
+            children = pids.children
+            pids = pids.members() if pids.is_group else pids.pids
         self._pids: list[int] | Members = pids if callable(pids) else list(pids)
         self._engine = engine
         self._budget_percent = cpu_budget_percent

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from pydamon._model.cache_use import IDLE_TIMES_NS, CacheUse, CgroupCache
+from pydamon._model.cache_use import IDLE_TIMES_NS, CacheReport, CgroupCache
 from pydamon._model.units import format_duration
 from pydamon._observe.cache import CachedFile
 from pydamon._show.results.view import Column, FittingTable, View
@@ -23,7 +23,7 @@ _UNKNOWN = "-"
 class CacheView(View):
     """A row for each cgroup, those with the most page cache first."""
 
-    use: CacheUse
+    use: CacheReport
     rows: Sequence[CgroupCache]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
