@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["containers"]
 
+_CACHE_SHARE = 0.3
+"""The part of the CPU budget for tracing reads from the page cache."""
 _USAGE = SELECTION_USAGE.replace("-- COMMAND... | ", "")
 
 
@@ -105,7 +107,8 @@ def _watched(args: Args, members: Members) -> list[ContainerUse]:
     from pydamon._cli.record import stop_at_signals
     from pydamon._observe.options import MonitorOptions
     from pydamon._observe.start import monitor
-    from pydamon.containers import ContainerWatch
+    from pydamon.cache import CacheMonitor
+    from pydamon.containers import ContainerWatch, TracedCache
 
     if not any(True for _ in members()):
         raise TargetError(
@@ -113,12 +116,18 @@ def _watched(args: Args, members: Members) -> list[ContainerUse]:
             hint="--all shows systemd units and other cgroups; in a container pydamon needs the "
             "host's pid namespace, and its file system at --host-root",
         )
-    options = MonitorOptions(probe=args.probe, cpu_budget_percent=args.cpu_budget_percent)
-    watch = ContainerWatch()
-    with monitor(members, engine="sampling", options=options) as mon, stop_at_signals(mon.stop):
+    budget = (1 - _CACHE_SHARE) * args.cpu_budget_percent
+    options = MonitorOptions(probe=args.probe, cpu_budget_percent=budget)
+    with (
+        CacheMonitor(cpu_budget_percent=_CACHE_SHARE * args.cpu_budget_percent) as cache,
+        monitor(members, engine="sampling", options=options) as mon,
+        stop_at_signals(mon.stop),
+    ):
+        watch = ContainerWatch(TracedCache(cache))
         for snapshot in mon.run(args.duration):
             watch.add(snapshot)
-    return watch.result(within_ns=args.within, refaults_per_s=args.max_refaults)
+            cache.check()
+        return watch.result(within_ns=args.within, refaults_per_s=args.max_refaults)
 
 
 def _names(row: Container) -> dict[str, Any]:

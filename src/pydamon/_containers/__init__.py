@@ -6,6 +6,7 @@ and `CgroupMemory` has the kernel's own figures.
 
 from pydamon._containers.advice import Recommendation
 from pydamon._containers.cache import CacheSource, CacheUse
+from pydamon._containers.traced_cache import TracedCache
 from pydamon._containers.use import ContainerUse, ContainerWatch
 from pydamon._observe.linux.cgroup_memory import CgroupMemory, cgroup_memory
 from pydamon._observe.linux.containers import Container
@@ -19,6 +20,7 @@ __all__ = [
     "ContainerUse",
     "ContainerWatch",
     "Recommendation",
+    "TracedCache",
     "cgroup_memory",
     "containers",
 ]

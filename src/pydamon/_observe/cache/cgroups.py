@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["CacheFigures", "cache_figures", "cgroup_ids", "memory_tree"]
+from pydamon._observe.linux.cgroups import CGROUPS, memory_directory
 
-_CGROUPS = Path("/sys/fs/cgroup")
+__all__ = ["CacheFigures", "cache_figures", "cgroup_ids", "memory_tree"]
 
 
 class CacheFigures(NamedTuple):
@@ -26,9 +26,9 @@ class CacheFigures(NamedTuple):
         return self.active_bytes + self.inactive_bytes
 
 
-def memory_tree(root: Path = _CGROUPS) -> Path:
+def memory_tree() -> Path:
     """The root of the cgroups that memory is charged to, with either version of cgroups."""
-    return root if (root / "cgroup.controllers").exists() else root / "memory"
+    return memory_directory("/") or CGROUPS
 
 
 def cgroup_ids(tree: Path) -> dict[int, str]:

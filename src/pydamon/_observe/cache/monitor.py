@@ -10,7 +10,13 @@ from pathlib import Path
 from posixpath import normpath
 from typing import Self
 
-from pydamon._model.cache_use import CacheReport, CgroupCache, lower_threshold
+from pydamon._model.cache_use import (
+    CacheReport,
+    CgroupCache,
+    FollowedFolios,
+    lower_threshold,
+    used_bytes,
+)
 from pydamon._model.errors import ProbeUnavailable, TargetError, UsageError
 from pydamon._model.units import parse_duration_ns
 from pydamon._observe.cache.budget import ReadBudget
@@ -23,6 +29,7 @@ __all__ = ["CacheMonitor"]
 _CHECK_S = 0.25
 """How often the budget and the number of followed folios are checked."""
 _SHORTEST_NS = 10**8
+_RECENT_NS = 10**9
 _SOURCES = ("auto", "reads", "kernel")
 
 
@@ -97,6 +104,7 @@ class CacheMonitor:
         self._refaults: dict[str, int] = {}
         self._began_ns = self._reported_ns = time.monotonic_ns()
         self._stopped = False
+        self._read: tuple[int, FollowedFolios, dict[int, str]] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -201,6 +209,43 @@ class CacheMonitor:
             paid.seen / elapsed_s,
             100 * paid.spent_ns / 1e9 / elapsed_s,
         )
+
+    def check(self) -> None:
+        """Keep within the budget: to be called a few times a second while no report is waited for.
+
+        `reports` does so itself.
+        """
+        if self._tracer is not None:
+            self._check(self._tracer)
+
+    def used_within(self, cgroup: str, within_ns: int) -> int | None:
+        """Estimate how much page cache of a cgroup and those below it was read within a time.
+
+        Parameters
+        ----------
+        cgroup
+            Its path, as in the rows of a report.
+        within_ns
+            The time before now.
+
+        Returns
+        -------
+        int or None
+            Bytes in folios that no process maps; `None` where reads are not traced.
+        """
+        if self._tracer is None:
+            return None
+        prefix = cgroup.rstrip("/") + "/"
+        folios, ids = self._recent(self._tracer)
+        below = [number for number, path in ids.items() if f"{path}/".startswith(prefix)]
+        return round(sum(used_bytes(folios.of(number), within_ns)[0] for number in below))
+
+    def _recent(self, tracer: Tracer) -> tuple[FollowedFolios, dict[int, str]]:
+        """The followed folios and the cgroups, read again after a second: many ask at once."""
+        now_ns = time.monotonic_ns()
+        if self._read is None or now_ns - self._read[0] > _RECENT_NS:
+            self._read = now_ns, tracer.folios(), cgroup_ids(self._tree)
+        return self._read[1:]
 
     def _wait_until(self, end_ns: int) -> None:
         while not self._stopped and (left_s := (end_ns - time.monotonic_ns()) / 1e9) > 0:
