@@ -113,6 +113,7 @@ def _document(use: CacheReport, rows: Sequence[CgroupCache]) -> dict[str, Any]:
         "followed_share": use.followed_share,
         "observed_share": use.observed_share,
         "reads_per_s": use.reads_per_s,
+        "missed_folios": use.missed_folios,
         "cpu_percent": use.cpu_percent,
         "idle_times_ns": list(IDLE_TIMES_NS),
         "cgroups": [

@@ -198,6 +198,9 @@ class CacheReport:
         the CPU budget. Used bytes are a lower bound then.
     reads_per_s
         Folios a second that were marked as accessed, on the whole machine.
+    missed_folios
+        Folios that were not followed for lack of room, since the last report: a burst of new
+        folios. Used bytes are a lower bound then.
     cpu_percent
         What tracing and this process took, of one CPU, since the last report: the program's part
         is an estimate.
@@ -211,6 +214,7 @@ class CacheReport:
     followed_share: float = 1.0
     observed_share: float = 1.0
     reads_per_s: float = 0.0
+    missed_folios: int = 0
     cpu_percent: float = 0.0
 
     def of(self, path: str) -> CgroupCache | None:

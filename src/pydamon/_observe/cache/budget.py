@@ -26,6 +26,8 @@ class Paid(NamedTuple):
     """What was spent since the last report."""
 
     seen: int
+    missed: int
+    """Folios that there was no room for."""
     spent_ns: int
 
 
@@ -50,7 +52,7 @@ class ReadBudget:
         self._debt_ns = 0.0
         """What the program spent beyond its share, or less than that if negative."""
         self._traced_ns = 0
-        self._seen = self._spent_ns = 0
+        self._seen = self._missed = self._spent_ns = 0
         self.may_trace = True
         """Whether tracing is within the budget; otherwise it rests."""
 
@@ -73,6 +75,7 @@ class ReadBudget:
         program_ns = seen * SEEN_NS + sampled * SAMPLED_NS
         self._traced_ns += elapsed_ns if self.may_trace else 0
         self._seen += seen
+        self._missed += counters.full - self._last.full
         self._spent_ns += program_ns + cpu_ns - self._last_cpu_ns
         self._last, self._last_ns, self._last_cpu_ns = counters, now_ns, cpu_ns
         if self._share < math.inf:
@@ -85,6 +88,6 @@ class ReadBudget:
 
     def take(self) -> Paid:
         """What was spent since the last call."""
-        paid = Paid(self._seen, self._spent_ns)
-        self._seen = self._spent_ns = 0
+        paid = Paid(self._seen, self._missed, self._spent_ns)
+        self._seen = self._missed = self._spent_ns = 0
         return paid

@@ -207,6 +207,7 @@ class CacheMonitor:
             self._tracer.followed_share if self._tracer else 1.0,
             self._budget.observed_share if self._tracer else 0.0,
             paid.seen / elapsed_s,
+            paid.missed,
             100 * paid.spent_ns / 1e9 / elapsed_s,
         )
 

@@ -12,7 +12,7 @@ from pydamon._model.cache_use import IDLE_TIMES_NS, CacheReport, CgroupCache
 from pydamon._model.units import format_duration
 from pydamon._observe.cache import CachedFile
 from pydamon._show.results.view import Column, FittingTable, View
-from pydamon._show.text import per_second, percent, printable, size
+from pydamon._show.text import count, per_second, percent, printable, size
 
 __all__ = ["CacheView", "CachedFilesView"]
 
@@ -79,6 +79,8 @@ class CacheView(View):
                 f"traced {percent(use.observed_share)} of the time to stay in the budget: what "
                 "was read is a lower bound"
             )
+        if use.missed_folios:
+            parts.append(f"{count(use.missed_folios)} folios missed in a burst")
         return "; ".join(parts)
 
 
