@@ -80,7 +80,7 @@ class CacheView(View):
                 "was read is a lower bound"
             )
         if use.missed_folios:
-            parts.append(f"{count(use.missed_folios)} folios missed in a burst")
+            parts.append(f"{count(use.missed_folios, 'folio')} missed in a burst")
         return "; ".join(parts)
 
 
