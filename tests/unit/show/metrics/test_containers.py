@@ -59,7 +59,7 @@ def test_containers_that_start_and_stop_leave_no_series(place: Place) -> None:
     metrics = Metrics(processes=10)
     counts = []
     for second in range(100, 130):
-        pids = range(second * 200, second * 200 + 200)
+        pids = range(2**30 + second * 200, 2**30 + second * 200 + 200)
         place({pid: container(pid, f"job-{pid}") for pid in pids})
         metrics.update(snapshot_of(((pid, "x") for pid in pids), second))
         values = read(metrics)
