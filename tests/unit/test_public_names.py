@@ -20,19 +20,8 @@ import pytest
 import pydamon
 
 FACADES = (
-    *(
-        "analysis",
-        "cache",
-        "export",
-        "live",
-        "notebook",
-        "objects",
-        "policies",
-        "probes",
-        "top",
-        "web",
-    ),
-    "workloads",
+    *("analysis", "cache", "containers", "export", "live", "notebook", "objects", "policies"),
+    *("probes", "top", "web", "workloads"),
 )
 """The public modules that have names."""
 PUBLIC = (pydamon, *(importlib.import_module(f"pydamon.{name}") for name in FACADES))

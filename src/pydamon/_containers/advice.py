@@ -49,17 +49,15 @@ class Recommendation:
 
 
 def recommend(
-    point: NeedsPoint | None,
+    point: NeedsPoint,
     peak_bytes: int,
     memory: CgroupMemory | None,
     cache: CacheUse | None,
-) -> Recommendation | None:
-    """The recommendation at a point of a needs curve; `None` without a point.
+) -> Recommendation:
+    """The recommendation at a point of a needs curve.
 
     *peak_bytes* is the largest need of the processes in any part of the time.
     """
-    if point is None:
-        return None
     kernel = memory or CgroupMemory()
     if cache is not None:
         cached, source = cache.used_bytes, cache.source

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pydamon._containers.advice import Recommendation, recommend
 from pydamon._containers.cache import CacheSource, CacheUse
-from pydamon._data.analysis import Needs, NeedsCurve, NeedsOfSnapshots
+from pydamon._data.analysis import Needs, NeedsCurve, NeedsOfSnapshots, NeedsPoint
 from pydamon._model.mappings import Mapping as MemoryMapping
 from pydamon._model.page_ages import share_beyond
 from pydamon._model.snapshot import Snapshot
@@ -225,9 +225,11 @@ class ContainerWatch:
 
 def _advice(
     needs: Needs, memory: CgroupMemory | None, cache: CacheUse | None, refaults_per_s: float | None
-) -> Recommendation | None:
-    point = needs.point(refaults_per_s)
+) -> Recommendation:
+    curve, point = needs.total, needs.point(refaults_per_s)
     peak = needs.peak(point) if point else None
+    if point is None:  # more pages come back than is tolerated, whatever is taken
+        point = NeedsPoint(curve.longest_ns, curve.resident_bytes, 0.0)
     return recommend(point, peak.kept_bytes if peak else 0, memory, cache)
 
 

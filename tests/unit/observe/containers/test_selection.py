@@ -15,7 +15,7 @@ import pytest
 
 import pydamon
 from pydamon import TargetError, TargetSelection, UsageError
-from pydamon._observe.linux import cgroups
+from pydamon._observe.linux import cgroups, procfs
 from pydamon._observe.linux.containers import Container
 from pydamon._observe.monitor import Processes
 from pydamon._observe.targets import containers, members
@@ -79,7 +79,7 @@ def test_containers_and_pods(selector: str, value: Any, pids: list[int]) -> None
     ],
 )
 @pytest.mark.usefixtures("table")
-def test_errors_list_the_candidates(selector: str, value: str, message: str, hint: str) -> None:
+def test_errors_list_the_candidates(selector: str, value: Any, message: str, hint: str) -> None:
     with pytest.raises(TargetError, match=message.replace("'", ".")) as caught:
         TargetSelection(**{selector: value}).members()
     assert hint in caught.value.hint
@@ -186,8 +186,7 @@ def test_paths_from_another_cgroup_namespace_are_those_of_the_host(
 ) -> None:
     """/proc says /../web of a sibling, and / of ourselves; the host's tree has us in /pods/own."""
     seen = {"/proc/self/cgroup": b"0::/\n", "/proc/7/cgroup": b"0::/../web/init.scope\n"}
-    real = cgroups.read
-    monkeypatch.setattr(cgroups, "read", lambda path: seen.get(path) or real(path))
+    monkeypatch.setattr(cgroups, "read", lambda path: seen.get(path) or procfs.read(path))
     with tree(tmp_path, monkeypatch, "pods/own", "pods/web"):
         (tmp_path / "cgroup.controllers").touch()
         (tmp_path / "pods/own/cgroup.procs").write_text(f"{os.getpid()}\n")
