@@ -133,11 +133,8 @@ def bundle(argv: Sequence[str], directory: Path, without: str = "") -> Iterator[
 
 
 def output_of(words: Sequence[str], directory: Path, without: str = "") -> tuple[int, str]:
-    """Run a command in the DaemonSet's container; its exit code, and all that it printed."""
-    line = (
-        f"import subprocess, sys; sys.exit(subprocess.run({[sys.executable, *words]}).returncode)"
-    )
-    with bundle(["-c", line], directory, without) as place:
+    """Run Python in the DaemonSet's container; its exit code, and all that it printed."""
+    with bundle(words, directory, without) as place:
         process = start("run", place)
         text, _ = process.communicate(timeout=240)
     print(words, without, text)
