@@ -1,6 +1,6 @@
 """Use of the page cache, estimated from a sample of its folios.
 
-Folios are followed whose place (device, inode, index) has a hash below a threshold: spatial
+Folios are followed whose place (inode and index) has a hash below a threshold: spatial
 sampling. Each followed folio stands for `1 / rate` folios, where `rate` is the threshold's share of
 all hashes. The threshold only falls, so that what is followed now was followed from the start
 (fixed-size SHARDS: Waldspurger et al., "Efficient MRC Construction with SHARDS", FAST 2015).
@@ -79,21 +79,19 @@ def used_bytes(folios: FollowedFolios, within_ns: int) -> tuple[float, float]:
     return float(size.sum()) / folios.rate, variance**0.5
 
 
-def lower_threshold(
-    threshold: int, followed: int, capacity: int, sampled_per_s: float, allowed_per_s: float
-) -> int:
-    """Return the threshold at which neither the folios nor their reads are too many.
+def lower_threshold(threshold: int, followed: float, spent: float) -> int:
+    """Return the threshold at which folios are neither too many nor read too often.
 
     Parameters
     ----------
     threshold
         The threshold now.
-    followed, capacity
-        How many folios are followed, and how many may be.
-    sampled_per_s, allowed_per_s
-        How often followed folios are read, and how often they may be.
+    followed
+        How many folios are followed, of those that may be: 1 is just right.
+    spent
+        How much CPU time they take, of what they may take.
     """
-    excess = max(followed / capacity, sampled_per_s / allowed_per_s)
+    excess = max(followed, spent)
     if excess <= 1:
         return threshold
     # A little more than needed: each fall discards folios, and the next should not come soon.

@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 from pydamon._observe.cache.tracer import Counters
 
-__all__ = ["SAMPLED_NS", "SEEN_NS", "Paid", "ReadBudget"]
+__all__ = ["COUNTED_NS", "SAMPLED_NS", "SEEN_NS", "Paid", "ReadBudget"]
 
-SEEN_NS = 35
-"""What the program takes for a folio that is not followed; see docs/explanation/cost.md."""
-SAMPLED_NS = 200
-"""What it takes more for a folio that is."""
-_FOR_SAMPLED, _FOR_PROGRAM = 0.3, 0.8
+SEEN_NS, SAMPLED_NS, COUNTED_NS = 50, 100, 700
+"""What the program takes for each folio, what more for a followed one, and what more if it counts
+that it was read: first, or after a while. Measured: see docs/explanation/cost.md.
+"""
+_FOR_FOLLOWED, _FOR_PROGRAM = 0.3, 0.8
 """The shares of the budget for followed folios, and for the program in all; reports have the rest.
 """
 _BURST_S = 2
@@ -46,7 +46,7 @@ class ReadBudget:
     ) -> None:
         self._share = math.inf if percent is None else percent / 100
         self._clock_ns, self._cpu_ns = clock_ns, cpu_ns
-        self._last = Counters(0, 0, 0, 0)
+        self._last = Counters(0, 0, 0, 0, 0)
         self._last_ns = self._began_ns = clock_ns()
         self._last_cpu_ns = cpu_ns()
         self._debt_ns = 0.0
@@ -57,9 +57,9 @@ class ReadBudget:
         """Whether tracing is within the budget; otherwise it rests."""
 
     @property
-    def sampled_per_s(self) -> float:
-        """How many reads of followed folios a second are within the budget."""
-        return _FOR_SAMPLED * self._share * 1e9 / SAMPLED_NS
+    def followed_share(self) -> float:
+        """The share of a CPU that followed folios may take."""
+        return _FOR_FOLLOWED * self._share
 
     @property
     def observed_share(self) -> float:
@@ -67,12 +67,14 @@ class ReadBudget:
         return self._traced_ns / max(1, self._last_ns - self._began_ns)
 
     def account(self, counters: Counters) -> float:
-        """Add what happened since the last call; returns reads of followed folios a second."""
+        """Add what happened since the last call; returns what followed folios took, of one CPU."""
         now_ns, cpu_ns = self._clock_ns(), self._cpu_ns()
         elapsed_ns = max(1, now_ns - self._last_ns)
         seen = counters.seen - self._last.seen
         sampled = counters.sampled - self._last.sampled
-        program_ns = seen * SEEN_NS + sampled * SAMPLED_NS
+        counted = counters.counted - self._last.counted
+        followed_ns = sampled * SAMPLED_NS + counted * COUNTED_NS
+        program_ns = seen * SEEN_NS + followed_ns
         self._traced_ns += elapsed_ns if self.may_trace else 0
         self._seen += seen
         self._missed += counters.full - self._last.full
@@ -84,7 +86,7 @@ class ReadBudget:
             self._debt_ns = max(-burst_ns, self._debt_ns + program_ns - share * elapsed_ns)
             # Attaching costs, too: rest until the debt is paid, and not only until it shrinks.
             self.may_trace = self._debt_ns <= (0 if self.may_trace else -burst_ns / 2)
-        return sampled * 1e9 / elapsed_ns
+        return followed_ns / elapsed_ns
 
     def take(self) -> Paid:
         """What was spent since the last call."""

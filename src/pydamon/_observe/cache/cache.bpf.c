@@ -3,8 +3,8 @@
  * Which folios of the page cache read(2) and its relatives use, and after how long again.
  *
  * Runs at the entry of folio_mark_accessed(), which the kernel calls for each folio that a read
- * takes from the page cache. A folio is followed if a hash of its place (device, inode, index) lies
- * below a threshold: spatial sampling (SHARDS, FAST 2015). A place survives eviction, and a folio
+ * takes from the page cache. A folio is followed if a hash of its place (inode and index) lies below
+ * a threshold: spatial sampling (SHARDS, FAST 2015). A place survives eviction, and a folio
  * does not. User space lowers the threshold when too many folios are followed, or are read too
  * often.
  *
@@ -61,7 +61,8 @@ struct counters {
 	u64 sampled;	/* of them, those that are followed */
 	u64 mapped;	/* sampled, but mapped by a process: their use shows in page tables */
 	u64 full;	/* not followed, because there was no room */
-	u64 unused[4];
+	u64 counted;	/* sampled, and read for the first time or after a while */
+	u64 unused[3];
 };
 struct map_def cpus SEC("maps") = { BPF_MAP_TYPE_ARRAY, sizeof(u32), sizeof(struct counters), 1,
 				    BPF_F_MMAPABLE };
@@ -91,7 +92,7 @@ struct map_def reuses SEC("maps") = { BPF_MAP_TYPE_HASH, sizeof(struct idle), si
 
 #define FIRST 255	/* the bucket of folios that had not been read before */
 #define TICK_SHIFT 18	/* idle times are counted in units of 2^18 ns = 0.26 ms */
-#define SHORT_NS (1 << 20) /* reads of a folio within this time are one */
+#define SHORT_NS 100000000ULL /* after a shorter idle time a read is not counted: hot folios */
 #define SETTLED_NS 1000000000ULL /* a cgroup is looked up again after this time */
 
 #define FIELD(number, type, name)                                                               \
@@ -137,9 +138,9 @@ static inline u64 read_u64(u64 address)
 }
 
 /* 32 bits that look random, of any place (the finalizer of MurmurHash3). */
-static inline u32 hash_of(u64 inode, u32 device, u64 index)
+static inline u32 hash_of(u64 inode, u64 index)
 {
-	u64 h = index * 0x9e3779b97f4a7c15ULL + inode * 0xc2b2ae3d27d4eb4fULL + device;
+	u64 h = index * 0x9e3779b97f4a7c15ULL + inode * 0xc2b2ae3d27d4eb4fULL;
 
 	h ^= h >> 33;
 	h *= 0xff51afd7ed558ccdULL;
@@ -226,16 +227,18 @@ static inline void follow(struct control *c, struct counters *n, struct folio *f
 			return;
 		}
 		count_followed(c);
+		n->counted++;
 		add(c, new.cgroup, FIRST, bytes);
 		return;
 	}
 	idle = now - old->last_ns;
+	old->last_ns = now;
 	if (idle < SHORT_NS)
 		return;
 	if (idle > SETTLED_NS)
 		old->cgroup = cgroup_of(c, folio->memcg_data);
-	old->last_ns = now;
 	old->bytes = bytes;
+	n->counted++;
 	add(c, old->cgroup, bucket_of(idle), bytes);
 }
 
@@ -263,10 +266,10 @@ SEC("fentry/folio_mark_accessed") int on_access(u64 *arguments)
 		return 0;
 	place.inode = inode->i_ino;
 	place.index = folio->index;
-	place.device = inode->i_sb->s_dev;
-	place.hash = hash_of(place.inode, place.device, place.index);
+	place.hash = hash_of(place.inode, place.index);
 	if (place.hash >= c->threshold)
 		return 0;
+	place.device = inode->i_sb->s_dev;
 	if (flags & c->head) {
 		bytes = (u64)folio->nr_pages * 4096;
 		if (c->has_large_mapcount && folio->large_mapcount >= 0) {

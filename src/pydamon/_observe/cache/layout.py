@@ -72,7 +72,8 @@ CPU = np.dtype(
         ("sampled", "u8"),
         ("mapped", "u8"),
         ("full", "u8"),
-        ("unused", "u8", 4),
+        ("counted", "u8"),
+        ("unused", "u8", 3),
     ]
 )
 PLACE = np.dtype([("inode", "u8"), ("index", "u8"), ("device", "u4"), ("hash", "u4")])

@@ -63,7 +63,7 @@ class CacheMonitor:
     -----
     Spatial sampling is that of "Efficient MRC Construction with SHARDS" (FAST 2015), with a fixed
     number of followed folios. Bytes used within a time are estimates with a standard deviation;
-    they are exact while all folios are followed. Reads within 1 ms are one.
+    they are exact while all folios are followed. Reads after less than 0.1 s are not counted.
 
     Reads of one page again and again through one open file are one read to the kernel, until
     another page of that file is read.
@@ -258,13 +258,11 @@ class CacheMonitor:
 
     def _check(self, tracer: Tracer) -> None:
         """Follow fewer folios where they are too many or too busy; rest where all is too much."""
-        sampled_per_s = self._budget.account(tracer.counters())
+        share = self._budget.account(tracer.counters())
         threshold = lower_threshold(
             tracer.threshold,
-            tracer.followed,
-            tracer.capacity,
-            sampled_per_s,
-            self._budget.sampled_per_s,
+            tracer.followed / tracer.capacity,
+            share / self._budget.followed_share,
         )
         if threshold < tracer.threshold:
             tracer.lower(threshold)

@@ -48,6 +48,7 @@ class Counters(NamedTuple):
     sampled: int
     mapped: int
     full: int
+    counted: int
 
 
 class Reuses(NamedTuple):

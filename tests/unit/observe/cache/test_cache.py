@@ -12,7 +12,7 @@ import pytest
 
 from pydamon import TargetError, UsageError
 from pydamon._model.cache_use import FIRST_READ, FollowedFolios
-from pydamon._observe.cache.budget import SAMPLED_NS, SEEN_NS, ReadBudget
+from pydamon._observe.cache.budget import COUNTED_NS, SAMPLED_NS, SEEN_NS, ReadBudget
 from pydamon._observe.cache.cgroups import cache_figures, cgroup_ids
 from pydamon._observe.cache.rows import sums_by_path
 from pydamon._observe.cache.tracer import Counters, Reuses
@@ -35,7 +35,7 @@ class Machine:
             self.now_ns += SECOND // 4
             if self.budget.may_trace:
                 self.seen += self.reads_per_s // 4
-            self.budget.account(Counters(self.seen, int(self.seen * sampled_share), 0, 0))
+            self.budget.account(Counters(self.seen, int(self.seen * sampled_share), 0, 0, 0))
 
 
 def test_reads_within_the_budget_are_all_traced() -> None:
@@ -63,9 +63,13 @@ def test_without_a_budget_tracing_never_rests() -> None:
     assert machine.budget.observed_share == 1
 
 
-def test_how_often_followed_folios_may_be_read() -> None:
-    per_s = ReadBudget(1.0).sampled_per_s
-    assert per_s * SAMPLED_NS == pytest.approx(0.003 * SECOND)
+def test_what_followed_folios_take() -> None:
+    now_ns = 0
+    budget = ReadBudget(1.0, lambda: now_ns, lambda: 0)
+    now_ns = SECOND
+    share = budget.account(Counters(10_000, 5_000, 0, 0, 1_000))
+    assert share == pytest.approx((5_000 * SAMPLED_NS + 1_000 * COUNTED_NS) / SECOND)
+    assert budget.followed_share == pytest.approx(0.003)
 
 
 def test_sums_include_cgroups_below() -> None:
