@@ -96,6 +96,7 @@ COLUMNS = pa.schema(
             ("followed_share", pa.float32()),
             ("page_ages", _NAME),
             ("passed", _NAME),
+            ("container", _NAME),
         )
     ]
 )
@@ -107,7 +108,7 @@ OPTIONAL_COLUMNS = frozenset(
         *("age_ns", "resident_bytes", "unseen_bytes", "repeated_bytes"),
         *("access_share", "access_share_error"),
         *("looked_ns", "looked_since_ns", "looks", "followed_share", "page_ages"),
-        "passed",
+        *("passed", "container"),
     }
 )
 """Earlier versions and other tools may not have written these: see `rows.default_numbers`."""
