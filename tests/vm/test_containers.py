@@ -24,7 +24,7 @@ from tests.vm.runc import container, needs_runc
 pytestmark = [pytest.mark.live, needs_runc, pytest.mark.usefixtures("places")]
 
 WORDS = (
-    *("containers", "--duration", "90s", "--within", "20s"),
+    *("containers", "--duration", "60s", "--within", "20s"),
     *("--cpu-budget", "40", "--max-refaults", "20/s", "--json"),
 )
 """Emulated, the machine is slow: looks at all pages take more than 1 % of a CPU."""
@@ -33,10 +33,11 @@ READY = "import pathlib; pathlib.Path({ready!r}).touch()\n"
 LOAD = """
 import mmap, time
 memory = mmap.mmap(-1, 96 << 20, mmap.MAP_PRIVATE)
-memory[::4096] = b"1" * (96 << 8)
+page = mmap.PAGESIZE
+memory[::page] = b"1" * ((96 << 20) // page)
 READY
 while True:
-    memory[: 40 << 20 : 4096] = b"2" * (40 << 8)
+    memory[: 40 << 20 : page] = b"2" * ((40 << 20) // page)
     time.sleep(0.2)
 """
 READER = """
@@ -47,7 +48,7 @@ with open({data!r}, "rb") as file:
     memory = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
 READY
 while True:
-    memory[: 50 << 20 : 4096]
+    memory[: 50 << 20 : mmap.PAGESIZE]
     time.sleep(0.2)
 """
 IDLE = """
@@ -145,7 +146,7 @@ def test_pydamon_in_a_container_sees_the_others(tmp_path: Path) -> None:
         host_root=True,
     ):
         until(out.exists, 300)
-    print(Path(f"{out}.err").read_text())
+        print(Path(f"{out}.err").read_text())
     check(json.loads(out.read_text()))
 
 
