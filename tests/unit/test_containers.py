@@ -6,18 +6,20 @@ A private part is replaced: which container each process belongs to.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pydamon import Mapping, MappingTable, Snapshot, Target
+from pydamon import Mapping, MappingTable, Recording, Snapshot, Target, UsageError, analysis
+from pydamon._cli.main import main
 from pydamon._containers import use
 from pydamon._containers.advice import recommend
 from pydamon._data.analysis import NeedsPoint
 from pydamon._model.target_groups import split_by_groups
 from pydamon.containers import CacheUse, CgroupMemory, Container, ContainerWatch
 from tests.ages import comb
-from tests.recordings import MIB
+from tests.recordings import MIB, record
 
 S = 10**9
 WEB = Container(cgroup="/web", id="a1" * 32, name="web", runtime="docker")
@@ -141,3 +143,38 @@ def test_without_swap_idle_anonymous_memory_is_requested() -> None:
     advice = recommend(point, 60 * MIB, replace(memory, can_swap=True), None)
     assert advice.request_bytes == 80 * MIB
     assert advice.limit_bytes == pytest.approx(99 * MIB, abs=MIB)
+
+
+def test_needs_of_a_recording_by_container(tmp_path: Path) -> None:
+    targets = [
+        Target(7, "a", started_ns=1, container="web"),
+        Target(8, "b", started_ns=2, container="web"),
+        Target(9, "c", started_ns=3),
+    ]
+    snapshots = [snapshot for target in targets for snapshot in comb(60, target=target)]
+    recording = record(tmp_path / "x.damon", sorted(snapshots, key=lambda s: s.end_ns))
+    assert [target.container for target in recording.targets] == ["web", "web", ""]
+    each = analysis.needs(recording)
+    needs = analysis.needs(recording, per="container")
+    web, rest = needs.targets
+    assert (web.target, rest.target) == (Target(0, "web"), Target(0, "/"))
+    assert web.resident_bytes == pytest.approx(512 * MIB, rel=0.01)
+    for idle_s in (4, 10, 30):
+        point, own = web.at(idle_s * S), each.targets[0].at(idle_s * S)
+        assert point is not None
+        assert own is not None
+        assert point.kept_bytes == pytest.approx(2 * own.kept_bytes, rel=0.01)
+        assert point.refaults_per_s == pytest.approx(2 * own.refaults_per_s, rel=0.01)
+    with pytest.raises(UsageError, match="not per 'pod'"):
+        analysis.needs(recording, per="pod")
+    words = ["report", "needs", str(tmp_path / "x.damon"), "--per", "container", "--json"]
+    assert main(words) == 0
+
+
+def test_a_filter_keeps_the_processes_of_a_container(tmp_path: Path) -> None:
+    targets = [Target(7, "a", started_ns=1, container="web"), Target(8, "b", started_ns=2)]
+    snapshots = [s for target in targets for s in comb(3, target=target)]
+    recording = record(tmp_path / "x.damon", sorted(snapshots, key=lambda s: s.end_ns))
+    kept = analysis.where(recording, "container = web")
+    assert isinstance(kept, Recording)
+    assert 0 < len(kept.table) < len(recording.table)

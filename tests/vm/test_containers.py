@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,13 +16,15 @@ from typing import Any
 import pytest
 
 import pydamon
+from pydamon import TargetSelection
+from pydamon.export import Exporter, Metrics
 from tests.integration.conftest import MIB
 from tests.vm.runc import container, needs_runc
 
 pytestmark = [pytest.mark.live, needs_runc, pytest.mark.usefixtures("places")]
 
 WORDS = (
-    *("containers", "--duration", "90s", "--within", "20s"),
+    *("containers", "--duration", "60s", "--within", "20s"),
     *("--cpu-budget", "40", "--max-refaults", "20/s", "--json"),
 )
 """Emulated, the machine is slow: looks at all pages take more than 1 % of a CPU."""
@@ -29,10 +33,11 @@ READY = "import pathlib; pathlib.Path({ready!r}).touch()\n"
 LOAD = """
 import mmap, time
 memory = mmap.mmap(-1, 96 << 20, mmap.MAP_PRIVATE)
-memory[::4096] = b"1" * (96 << 8)
+page = mmap.PAGESIZE
+memory[::page] = b"1" * ((96 << 20) // page)
 READY
 while True:
-    memory[: 40 << 20 : 4096] = b"2" * (40 << 8)
+    memory[: 40 << 20 : page] = b"2" * ((40 << 20) // page)
     time.sleep(0.2)
 """
 READER = """
@@ -43,7 +48,7 @@ with open({data!r}, "rb") as file:
     memory = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
 READY
 while True:
-    memory[: 50 << 20 : 4096]
+    memory[: 50 << 20 : mmap.PAGESIZE]
     time.sleep(0.2)
 """
 IDLE = """
@@ -123,7 +128,7 @@ def test_processes_are_selected_by_container(tmp_path: Path) -> None:
         status = Path(f"/proc/{targets[0].pid}/status").read_text()
         assert "NSpid" in status, "the pid is that of the host"
     with pytest.raises(pydamon.TargetError, match="no container 'other'") as caught:
-        pydamon.monitor(pydamon.TargetSelection(container="other"))
+        pydamon.monitor(TargetSelection(container="other"))
     assert "load" in caught.value.hint
 
 
@@ -141,5 +146,81 @@ def test_pydamon_in_a_container_sees_the_others(tmp_path: Path) -> None:
         host_root=True,
     ):
         until(out.exists, 300)
-    print(Path(f"{out}.err").read_text())
+        print(Path(f"{out}.err").read_text())
     check(json.loads(out.read_text()))
+
+
+def test_200_containers_that_start_and_stop_leave_nothing_behind() -> None:
+    """Cgroups as Docker makes them, 20 at a time: budget, descriptors, series and names."""
+    root = Path("/sys/fs/cgroup/docker")
+    root.mkdir()
+    Path("/var/lib/docker/containers").mkdir(parents=True, exist_ok=True)
+    stop = threading.Event()
+    started = list[str]()
+    churn = threading.Thread(target=_churn, args=(root, started, stop))
+    metrics = Metrics(processes=30, cpu_budget_percent=5)
+    exporter = Exporter(TargetSelection(all_containers=True), metrics, cpu_budget_percent=5)
+    watching = threading.Thread(target=exporter.run)
+    watching.start()
+    churn.start()
+    descriptors, series, seen = list[int](), list[int](), set[str]()
+    cpu_s, begin_s = time.process_time(), time.monotonic()
+    try:
+        while churn.is_alive():
+            time.sleep(3)
+            samples = [sample for family in metrics.collect() for sample in family.samples]
+            names = {
+                sample.labels["container"] for sample in samples if "container" in sample.labels
+            }
+            seen |= names
+            series.append(len(names))
+            descriptors.append(len(os.listdir("/proc/self/fd")))  # noqa: PTH208
+    finally:
+        stop.set()
+        churn.join()
+        until(lambda: not _named_job(metrics))
+        exporter.stop()
+        watching.join()
+        root.rmdir()
+    cost = (time.process_time() - cpu_s) / (time.monotonic() - begin_s)
+    print(f"{len(started)} containers, {len(seen)} seen, {100 * cost:.2f} % of a CPU")
+    print(f"descriptors {descriptors}, series {series}")
+    assert len(started) == 200
+    assert len(seen & set(started)) > 20
+    assert max(series) <= 31
+    assert max(descriptors) < descriptors[0] + 120
+    half = len(descriptors) // 2
+    assert max(descriptors[half:]) <= max(descriptors[:half]) + 20
+
+
+def _named_job(metrics: Metrics) -> bool:
+    """Whether any series is of one of the containers that come and go."""
+    return any(
+        sample.labels.get("container", "").startswith("job-")
+        for family in metrics.collect()
+        for sample in family.samples
+    )
+
+
+def _churn(root: Path, started: list[str], stop: threading.Event) -> None:
+    """Start 200 containers, of which 20 run at a time, and end all."""
+    running: list[tuple[subprocess.Popen[bytes], Path]] = []
+    while (len(started) < 200 and not stop.is_set()) or running:
+        if len(started) < 200 and not stop.is_set():
+            identifier = f"{len(started) + 1:064x}"
+            place = root / identifier
+            place.mkdir()
+            config = Path(f"/var/lib/docker/containers/{identifier}/config.v2.json")
+            config.parent.mkdir()
+            name = f"job-{len(started)}"
+            config.write_text(json.dumps({"Name": f"/{name}"}))
+            line = f"echo $$ > {place}/cgroup.procs; exec sleep 1000"
+            running.append((subprocess.Popen(["sh", "-c", line]), place))
+            started.append(name)
+            time.sleep(0.5)
+        if len(running) > 20 or len(started) >= 200 or stop.is_set():
+            process, place = running.pop(0)
+            process.kill()
+            process.wait()
+            time.sleep(0.05)
+            place.rmdir()

@@ -84,7 +84,7 @@ def containers(args: Args) -> int:
 
 def _selection(args: Args) -> Members:
     """The processes to watch; those of all containers if nothing is said."""
-    from pydamon._observe.targets.members import every_process
+    from pydamon._observe.linux.procfs import every_process
     from pydamon._observe.targets.selection import TargetSelection
 
     selection = selection_from(args)
@@ -96,7 +96,7 @@ def _selection(args: Args) -> Members:
 
 
 def _listed(members: Members) -> list[Container]:
-    from pydamon._observe.targets.containers import ContainerTable
+    from pydamon._observe.targets.container_table import ContainerTable
 
     rows = {row.cgroup: row for row in ContainerTable().of(members()).values()}
     return sorted(rows.values(), key=lambda row: (row.label, row.id))

@@ -150,7 +150,7 @@ def _pushing(metrics: Metrics, url: str) -> AbstractContextManager[None]:
 
 
 def _selection(args: Args) -> TargetSelection | list[int] | Members:
-    from pydamon._observe.targets.members import every_process
+    from pydamon._observe.linux.procfs import every_process
 
     selection = selection_from(args)
     if selection is None and not args.all and join_from(args) is not False:

@@ -17,7 +17,7 @@ from pydamon._model.snapshot import Snapshot
 from pydamon._model.target_groups import split_by_groups
 from pydamon._observe.linux.cgroup_memory import CgroupMemory, cgroup_memory
 from pydamon._observe.linux.containers import Container
-from pydamon._observe.targets.containers import ContainerTable
+from pydamon._observe.targets.container_table import ContainerTable
 
 __all__ = ["ContainerUse", "ContainerWatch"]
 

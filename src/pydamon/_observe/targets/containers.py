@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pydamon._model.display import printable
 from pydamon._model.errors import TargetError
 from pydamon._observe.linux.cgroups import cgroup_of
-from pydamon._observe.linux.containers import Container, container_of
-from pydamon._observe.linux.host import HostFiles
-from pydamon._observe.targets.members import every_process
+from pydamon._observe.linux.containers import Container
+from pydamon._observe.linux.procfs import every_process
+from pydamon._observe.targets.container_table import ContainerTable
 from pydamon._observe.targets.remembered import Remembered
 from pydamon._observe.targets.virtual import Members
 
 __all__ = [
-    "ContainerTable",
     "containers",
     "members_of_container",
     "members_of_containers",
@@ -24,25 +23,6 @@ __all__ = [
 
 _SHOWN = 12
 """So many candidates are listed in an error."""
-
-
-class ContainerTable:
-    """The container of each process; what was read holds for a while, so that asking is cheap."""
-
-    def __init__(self) -> None:
-        self._cgroups = Remembered(cgroup_of)
-        files = HostFiles()
-        self._containers = Remembered[str, Container](lambda path: container_of(path, files))
-
-    def of(self, pids: Iterable[int]) -> dict[int, Container]:
-        """The containers of these processes, or the units or cgroups of those that have none."""
-        cgroups = self._cgroups.of(pids)
-        by_path = self._containers.of(set(cgroups.values()))
-        return {pid: by_path[path] for pid, path in cgroups.items() if path}
-
-    def of_all(self) -> dict[int, Container]:
-        """The containers, units or cgroups of all processes."""
-        return self.of(every_process())
 
 
 def containers() -> tuple[Container, ...]:

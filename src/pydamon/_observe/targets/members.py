@@ -11,7 +11,7 @@ import re
 
 from pydamon._model.errors import TargetError, UsageError
 from pydamon._observe.linux.cgroups import cgroup_directories, pids_below
-from pydamon._observe.linux.procfs import read, text_of
+from pydamon._observe.linux.procfs import every_process, read, text_of
 from pydamon._observe.targets.remembered import Remembered
 from pydamon._observe.targets.virtual import Members
 
@@ -87,8 +87,3 @@ def _names_of(pid: int) -> tuple[str, ...]:
     except OSError:
         return ()
     return name, program.rpartition("/")[2]
-
-
-def every_process() -> list[int]:
-    """All processes that run now, kernel threads too, which cannot be watched."""
-    return [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdecimal()]

@@ -11,7 +11,7 @@ from pydamon._model.display import printable
 from pydamon._model.snapshot import Snapshot
 from pydamon._observe.linux.cgroup_memory import CgroupMemory, cgroup_memory
 from pydamon._observe.linux.containers import Container
-from pydamon._observe.targets.containers import ContainerTable
+from pydamon._observe.targets.container_table import ContainerTable
 from pydamon._show.metrics.figures import OTHER, Figures, families_of, largest_groups
 
 __all__ = ["ContainerSeries"]

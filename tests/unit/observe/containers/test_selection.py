@@ -19,6 +19,7 @@ from pydamon._observe.linux import cgroups, procfs
 from pydamon._observe.linux.containers import Container
 from pydamon._observe.monitor import Processes
 from pydamon._observe.targets import containers, members
+from pydamon._observe.targets.container_table import ContainerTable
 from pydamon._observe.targets.remembered import Remembered
 from tests.integration.conftest import script
 
@@ -42,7 +43,7 @@ ROWS = {
 @pytest.fixture
 def table(monkeypatch: pytest.MonkeyPatch) -> dict[int, Container]:
     rows = dict(ROWS)
-    monkeypatch.setattr(containers.ContainerTable, "of_all", lambda _: rows)
+    monkeypatch.setattr(ContainerTable, "of_all", lambda _: rows)
     return rows
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pydamon._observe.targets.containers import ContainerTable
+from pydamon._observe.targets.container_table import ContainerTable
 from pydamon._show.metrics import containers
 from pydamon.containers import CgroupMemory, Container
 from pydamon.export import Metrics

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from pydamon._observe.targets.containers import ContainerTable
+from pydamon._observe.targets.container_table import ContainerTable
 from pydamon._show.metrics import Metrics
 from pydamon.containers import CgroupMemory, Container
 from tests.unit.show.metrics.test_metrics import snapshot_of
