@@ -5,6 +5,9 @@ Private modules: the public monitor needs a kernel that may be traced.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +156,18 @@ def test_wrong_values() -> None:
             next(monitor.reports("1ms"))
         with pytest.raises(TargetError, match="no cgroup 'no/such'"):
             monitor.path_of("no/such")
+
+
+def test_without_rights_the_kernels_figures_are_shown() -> None:
+    line = (
+        "import os, pydamon.cache; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "with pydamon.cache.CacheMonitor() as monitor: print(monitor.report().source)"
+    )
+    if os.geteuid() != 0:
+        line = line.partition("\n")[2].replace("with", "import pydamon.cache\nwith", 1)
+    argv = [sys.executable, "-c", line]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.stdout == "kernel\n", done.stderr
 
 
 def test_the_kernels_figures_alone() -> None:

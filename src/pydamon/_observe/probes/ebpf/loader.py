@@ -342,7 +342,10 @@ def _load_types() -> int:
     header = struct.pack("=HBBI4I", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings))
     buffer = ctypes.create_string_buffer(header + types + strings)
     attr = struct.pack("=QQ3I", ctypes.addressof(buffer), 0, len(buffer) - 1, 0, 0)
-    return bpf(_BTF_LOAD, attr, "load BTF")
+    try:
+        return bpf(_BTF_LOAD, attr, "load BTF")
+    except OSError as error:
+        raise _unavailable(error) from None
 
 
 def _load(
