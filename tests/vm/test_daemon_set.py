@@ -24,6 +24,8 @@ yaml = pytest.importorskip("yaml", reason="needs the package pyyaml")
 pytestmark = [pytest.mark.live, needs_runc]
 
 MANIFEST = Path(__file__).parents[2] / "packaging/kubernetes/base/daemon-set.yaml"
+PYTHON = "/run/checkout/.venv/bin/python"
+"""The checkout may lie in /tmp, where the container has a directory of its own."""
 UID = "0f2ef1b7-63c5-4b1c-8a46-2ad0c3b0a2c1"
 ID = "ab" * 32
 POD = f"kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID.replace('-', '_')}.slice"
@@ -96,7 +98,7 @@ def config(argv: Sequence[str], root: Path, without: str = "") -> dict[str, Any]
     return {
         "ociVersion": "1.0.2",
         "process": {
-            "args": [sys.executable, *argv],
+            "args": [PYTHON, *argv],
             "env": [f"{name}={value}" for name, value in environment.items()],
             "cwd": "/",
             "user": {"uid": context["runAsUser"], "gid": 0},
@@ -165,8 +167,9 @@ def test_it_exports_containers_by_name(tmp_path: Path) -> None:
         process = start("run", place)
         try:
             used = list(working_sets(labels, 60))
-        finally:
             runc("kill", "daemon-set", "TERM")
+        finally:
+            process.terminate()
             print(process.communicate(timeout=60)[0])
     assert 16 * MIB <= used[-1] < 24 * MIB
 
