@@ -205,8 +205,9 @@ def test_it_records_a_program_of_another_user(server: int, tmp_path: Path) -> No
     assert code == 0
 
 
-@pytest.mark.parametrize("name", ["BPF", "PERFMON", "SYS_PTRACE", "SYS_NICE"])
-def test_each_capability_is_needed(server: int, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["BPF", "PERFMON", "SYS_NICE"])
+def test_capabilities_are_needed(server: int, tmp_path: Path, name: str) -> None:
+    """Linux 6.18 takes PERFMON for SYS_PTRACE; what older kernels do was not tried."""
     code, text = output_of(["-m", "pydamon", *RECORD, str(server)], tmp_path, without=name)
     assert code == 1
     assert "Operation not permitted" in text or "Permission denied" in text or "CAP_" in text
