@@ -49,6 +49,7 @@ struct control {
 	u64 followed;	    /* how many folios are followed: user space subtracts what it deletes */
 	u64 limit;	    /* at so many, the threshold halves */
 	u64 step;	    /* and the limit rises by this, until user space has deleted folios */
+	u64 page_bytes;
 	u64 weight;	    /* 256 times how many folios each followed one stands for */
 };
 enum charge { CHARGE_READER, CHARGE_MEMCG, CHARGE_OBJCG };
@@ -251,7 +252,7 @@ SEC("fentry/folio_mark_accessed") int on_access(u64 *arguments)
 	struct place place = {};
 	struct address_space *mapping;
 	struct inode *inode;
-	u64 flags = folio->flags, bytes = 4096;
+	u64 flags = folio->flags, bytes;
 
 	if (!c || !n)
 		return 0;
@@ -270,8 +271,9 @@ SEC("fentry/folio_mark_accessed") int on_access(u64 *arguments)
 	if (place.hash >= c->threshold)
 		return 0;
 	place.device = inode->i_sb->s_dev;
+	bytes = c->page_bytes;
 	if (flags & c->head) {
-		bytes = (u64)folio->nr_pages * 4096;
+		bytes *= folio->nr_pages;
 		if (c->has_large_mapcount && folio->large_mapcount >= 0) {
 			n->mapped++;
 			return 0;

@@ -62,6 +62,7 @@ class Control(ctypes.Structure):
         ("followed", ctypes.c_uint64),
         ("limit", ctypes.c_uint64),
         ("step", ctypes.c_uint64),
+        ("page_bytes", ctypes.c_uint64),
         ("weight", ctypes.c_uint64),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import time
 from collections.abc import Iterable
@@ -83,6 +84,7 @@ class Tracer:
         control.css_cgroup, control.cgroup_kn = facts.css_cgroup, facts.cgroup_kn
         control.kn_id, control.objcg_memcg = facts.kn_id, facts.objcg_memcg
         control.charge = CHARGE_MEMCG if facts.has_cgroups else CHARGE_READER
+        control.page_bytes = mmap.PAGESIZE
         control.threshold, control.weight = ALL_HASHES, WEIGHT_UNIT
         control.limit, control.step = most, most // 4
         self._most = most
