@@ -207,7 +207,7 @@ static inline void count_followed(struct control *c)
 {
 	u64 followed = __sync_fetch_and_add(&c->followed, 1) + 1;
 
-	if (followed == c->limit) {
+	if (followed >= c->limit) {
 		c->threshold /= 2;
 		c->weight *= 2;
 		c->limit = followed + c->step;
