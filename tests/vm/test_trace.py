@@ -12,6 +12,7 @@ import pytest
 
 import pydamon
 from pydamon import analysis
+from pydamon._model.page_size import PAGE_SIZE
 from pydamon._observe.kernel import KernelTarget
 from pydamon._observe.kernel.ring import tracepoints
 from tests.integration.conftest import running
@@ -46,7 +47,7 @@ def test_events_of_a_foreign_kdamond_are_listened_to(program: int, tmp_path: Pat
     assert (applied.kdamond, applied.scheme) == (pid, 0)
     # Every aggregation of 0.1 s applies the scheme to all regions: 20 to 100.
     assert applied.count > 20 * 5
-    assert applied.fields["sz_region"].least >= 4096
+    assert applied.fields["sz_region"].least >= PAGE_SIZE
     if "damos_stat_after_apply_interval" in {path.name for path in tracepoints()}:
         stats = next(s for s in trace.sums if s.event == "damos_stat_after_apply_interval")
         tried, regions = stats.fields["nr_tried"], applied.count
