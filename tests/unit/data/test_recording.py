@@ -333,7 +333,7 @@ def test_damage_ends_the_chunks(tmp_path: Path) -> None:
     path = tmp_path / "r.damon"
     long_recording(path, 600)
     content = bytearray(path.read_bytes())
-    middle = len(content) * 7 // 10
+    middle = len(content) * 3 // 4
     content[middle : middle + 64] = bytes(64)  # a single byte can be one that nothing needs
     path.write_bytes(content)
     file = open_recording(path)
