@@ -18,9 +18,12 @@ from pydamon._cli.options import cpu_budget_option, json_option
 
 if TYPE_CHECKING:
     from pydamon._model.cache_use import CacheReport, CgroupCache
+    from pydamon._observe.cache import CacheMonitor
 
-__all__ = ["cache"]
+__all__ = ["cache", "watch_cache"]
 
+_SHARE = 0.3
+"""The part of a CPU budget for tracing reads, beside a monitor of processes."""
 _SOURCES = ("auto", "reads", "kernel")
 
 
@@ -89,6 +92,14 @@ def cache(args: Args) -> int:
             else:
                 _show(use, rows)
     return 0
+
+
+def watch_cache(budget_percent: float) -> tuple[CacheMonitor, float]:
+    """Return a monitor of the page cache, and what it leaves of a CPU budget."""
+    from pydamon._observe.cache import CacheMonitor
+
+    monitor = CacheMonitor(cpu_budget_percent=_SHARE * budget_percent)
+    return monitor, (1 - _SHARE if monitor.is_tracing else 1) * budget_percent
 
 
 def _show(use: CacheReport, rows: Sequence[CgroupCache]) -> None:

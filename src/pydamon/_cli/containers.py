@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["containers"]
 
-_CACHE_SHARE = 0.3
-"""The part of the CPU budget for tracing reads from the page cache."""
 _USAGE = SELECTION_USAGE.replace("-- COMMAND... | ", "")
 
 
@@ -104,10 +102,10 @@ def _listed(members: Members) -> list[Container]:
 
 def _watched(args: Args, members: Members) -> list[ContainerUse]:
     """Watch for the duration, and return the use of each container."""
+    from pydamon._cli.cache import watch_cache
     from pydamon._cli.record import stop_at_signals
     from pydamon._observe.options import MonitorOptions
     from pydamon._observe.start import monitor
-    from pydamon.cache import CacheMonitor
     from pydamon.containers import ContainerWatch, TracedCache
 
     if not any(True for _ in members()):
@@ -116,10 +114,10 @@ def _watched(args: Args, members: Members) -> list[ContainerUse]:
             hint="--all shows systemd units and other cgroups; in a container pydamon needs the "
             "host's pid namespace, and its file system at --host-root",
         )
-    budget = (1 - _CACHE_SHARE) * args.cpu_budget_percent
+    cache, budget = watch_cache(args.cpu_budget_percent)
     options = MonitorOptions(probe=args.probe, cpu_budget_percent=budget)
     with (
-        CacheMonitor(cpu_budget_percent=_CACHE_SHARE * args.cpu_budget_percent) as cache,
+        cache,
         monitor(members, engine="sampling", options=options) as mon,
         stop_at_signals(mon.stop),
     ):

@@ -90,6 +90,7 @@ def export(args: Args) -> int:
     """
     from contextlib import nullcontext
 
+    from pydamon._cli.cache import watch_cache
     from pydamon._cli.record import stop_at_signals
     from pydamon._show.metrics import Exporter, Metrics, serve_metrics
 
@@ -97,17 +98,22 @@ def export(args: Args) -> int:
     engine = args.engine or ("sampling" if join is False else "auto")
     duration_ns = parse_duration_ns(args.duration) if args.duration else None
     metrics = Metrics(processes=args.processes, cpu_budget_percent=args.cpu_budget_percent)
+    cache, budget = None, args.cpu_budget_percent
+    if args.all_containers or args.container or args.pod:
+        cache, budget = watch_cache(budget)
     exporter = Exporter(
         selection,
         metrics,
         engine=engine,
         join=join,
         probe=args.probe,
-        cpu_budget_percent=args.cpu_budget_percent,
+        cpu_budget_percent=budget,
         children=not args.no_children,
+        cache=cache,
     )
     host, port = args.listen
     with (
+        cache or nullcontext(),
         _pushing(metrics, args.otlp) if args.otlp else nullcontext(),
         serve_metrics(metrics, host, port) as port,
         stop_at_signals(exporter.stop),

@@ -10,6 +10,8 @@ from pathlib import Path
 from posixpath import normpath
 from typing import Self
 
+import numpy as np
+
 from pydamon._model.cache_use import (
     CacheReport,
     CgroupCache,
@@ -21,7 +23,7 @@ from pydamon._model.errors import ProbeUnavailable, TargetError, UsageError
 from pydamon._model.units import parse_duration_ns
 from pydamon._observe.cache.budget import ReadBudget
 from pydamon._observe.cache.cgroups import CacheFigures, cache_figures, cgroup_ids, memory_tree
-from pydamon._observe.cache.rows import ReadSums, sums_by_path
+from pydamon._observe.cache.rows import GONE, ReadSums, sums_by_path, with_parents
 from pydamon._observe.cache.tracer import FOLLOWED_MOST, Tracer
 
 __all__ = ["CacheMonitor"]
@@ -211,6 +213,11 @@ class CacheMonitor:
             100 * paid.spent_ns / 1e9 / elapsed_s,
         )
 
+    @property
+    def is_tracing(self) -> bool:
+        """Whether reads are traced, and not only the kernel's figures known."""
+        return self._tracer is not None
+
     def check(self) -> None:
         """Keep within the budget: to be called a few times a second while no report is waited for.
 
@@ -240,6 +247,29 @@ class CacheMonitor:
         folios, ids = self._recent(self._tracer)
         below = [number for number, path in ids.items() if f"{path}/".startswith(prefix)]
         return round(sum(used_bytes(folios.of(number), within_ns)[0] for number in below))
+
+    def used_by_cgroup(self, within_ns: int) -> dict[str, int]:
+        """Estimate how much page cache each cgroup, with those below it, read within a time.
+
+        Parameters
+        ----------
+        within_ns
+            The time before now.
+
+        Returns
+        -------
+        dict
+            Bytes by the paths of cgroups; empty where reads are not traced.
+        """
+        if self._tracer is None:
+            return {}
+        folios, ids = self._recent(self._tracer)
+        sums: dict[str, float] = {}
+        for number in np.unique(folios.cgroup).tolist():
+            size = used_bytes(folios.of(number), within_ns)[0]
+            for path in with_parents(ids.get(number, GONE)):
+                sums[path] = sums.get(path, 0) + size
+        return {path: round(size) for path, size in sums.items()}
 
     def _recent(self, tracer: Tracer) -> tuple[FollowedFolios, dict[int, str]]:
         """The followed folios and the cgroups, read again after a second: many ask at once."""

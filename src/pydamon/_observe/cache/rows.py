@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydamon._model.cache_use import IDLE_TIMES_NS, FollowedFolios, ReuseSums, used_bytes
 from pydamon._observe.cache.tracer import Reuses
 
-__all__ = ["GONE", "ReadSums", "sums_by_path"]
+__all__ = ["GONE", "ReadSums", "sums_by_path", "with_parents"]
 
 GONE = ""
 """The path of cgroups that are gone: their page cache may still be in memory."""
@@ -75,12 +75,12 @@ def sums_by_path(
         rows = reuses.cgroup == cgroup
         of_cgroup.add(reuses.bucket[rows], reuses.folios[rows], reuses.bytes[rows])
         sums.add_reuses(of_cgroup)
-        for path in _with_parents(paths.get(cgroup, GONE)):
+        for path in with_parents(paths.get(cgroup, GONE)):
             result.setdefault(path, ReadSums()).add(sums)
     return result
 
 
-def _with_parents(path: str) -> Iterator[str]:
+def with_parents(path: str) -> Iterator[str]:
     """A path and those above it; what is gone counts for the root only."""
     if path != "/":
         yield path

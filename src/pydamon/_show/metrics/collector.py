@@ -107,6 +107,16 @@ class Metrics(Collector):
         self._cgroups: dict[_Key, str] = {}
         self._cgroups_until_ns = 0
 
+    def update_cache(self, used: Mapping[str, int]) -> None:
+        """Show the page cache that containers read from now on.
+
+        Parameters
+        ----------
+        used
+            Bytes by the paths of cgroups, as `CacheMonitor.used_by_cgroup` has them for a minute.
+        """
+        self._containers.cache_read = used
+
     def update(self, snapshot: Snapshot | None, mon: Monitor | None = None) -> None:
         """Show a snapshot from now on.
 

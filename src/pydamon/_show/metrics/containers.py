@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -38,6 +38,8 @@ class ContainerSeries:
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self.cache_read: Mapping[str, int] = {}
+        """Page cache that was read within a minute, by cgroup; empty where that is not known."""
         self._table = ContainerTable()
 
     def families(self, snapshot: Snapshot, once: Figures) -> Iterator[Metric]:
@@ -56,6 +58,8 @@ class ContainerSeries:
         group, names = largest_groups(labels, figures.working_set_bytes, self._most)
         yield from families_of("container", _LABELS, figures.summed(group, len(names)), names)
         yield from _kernel_families(containers, group, names)
+        if self.cache_read:
+            yield _cache_family(self.cache_read, containers, group, names)
 
 
 def _labels(container: Container) -> tuple[str, ...]:
@@ -63,17 +67,37 @@ def _labels(container: Container) -> tuple[str, ...]:
     return printable(container.namespace), printable(container.pod), printable(name)
 
 
+def _cgroups(
+    containers: Sequence[Container], group: Sequence[int], names: Sequence[tuple[str, ...]]
+) -> list[tuple[int, str]]:
+    """The series and the cgroup of each container that has a series of its own."""
+    pairs = zip(group, containers, strict=True)
+    own = {(n, row.cgroup) for n, row in pairs if names[n] != ("", "", OTHER)}
+    return sorted(own)
+
+
+def _cache_family(
+    used: Mapping[str, int],
+    containers: Sequence[Container],
+    group: Sequence[int],
+    names: Sequence[tuple[str, ...]],
+) -> Metric:
+    text = "Page cache that no process maps, and that was read within a minute."
+    family = GaugeMetricFamily("pydamon_container_cache_read_bytes", text, labels=_LABELS)
+    sums: dict[int, int] = {}
+    for number, cgroup in _cgroups(containers, group, names):
+        sums[number] = sums.get(number, 0) + used.get(cgroup, 0)
+    for number, size in sums.items():
+        family.add_metric(names[number], float(size))
+    return family
+
+
 def _kernel_families(
     containers: Sequence[Container], group: Sequence[int], names: Sequence[tuple[str, ...]]
 ) -> Iterator[Metric]:
     """The kernel's figures of the containers that have series of their own."""
-    cgroups = {
-        (number, container.cgroup)
-        for number, container in zip(group, containers, strict=True)
-        if names[number] != ("", "", OTHER)
-    }
     memory: dict[int, list[CgroupMemory]] = {}
-    for number, cgroup in sorted(cgroups):
+    for number, cgroup in _cgroups(containers, group, names):
         if (counted := cgroup_memory(cgroup)) is not None:
             memory.setdefault(number, []).append(counted)
     for field, text in _KERNEL.items():

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from pydamon._model.display import printable
 from pydamon._model.errors import ProbeUnavailable, TargetError, UsageError
+from pydamon._observe.cache import CacheMonitor
 from pydamon._observe.monitor import Monitor
 from pydamon._observe.options import MonitorOptions
 from pydamon._observe.start import monitor, throttled_restarts
@@ -20,6 +21,9 @@ from pydamon._observe.targets.selection import TargetSelection
 from pydamon._show.metrics.collector import Metrics
 
 __all__ = ["Exporter", "registry_of", "serve_metrics"]
+
+_CACHE_NS, _CACHE_WITHIN_NS = 10 * 10**9, 60 * 10**9
+"""How often the page cache of containers is read, and for which time before."""
 
 
 @contextmanager
@@ -90,6 +94,8 @@ class Exporter:
         As for `pydamon.monitor`.
     cpu_budget_percent
         The share of one CPU that monitoring may cost, starts of the monitor included.
+    cache
+        An open `CacheMonitor`, for the page cache that containers read; it has a budget of its own.
 
     Raises
     ------
@@ -115,7 +121,10 @@ class Exporter:
         cpu_budget_percent: float = 1.0,
         children: bool = True,
         join: bool | int | str = False,
+        cache: CacheMonitor | None = None,
     ) -> None:
+        self._cache = cache
+        self._cache_due_ns = 0
         self._options = MonitorOptions(
             probe=probe, cpu_budget_percent=cpu_budget_percent, join=join
         )
@@ -183,12 +192,22 @@ class Exporter:
             text = f"watching starts again: {type(error).__name__}: {error}"
             say_once(text, printable(text))
 
+    def _update_cache(self) -> None:
+        if self._cache is None:
+            return
+        self._cache.check()
+        now_ns = time.monotonic_ns()
+        if now_ns >= self._cache_due_ns:
+            self._cache_due_ns = now_ns + _CACHE_NS
+            self.metrics.update_cache(self._cache.used_by_cgroup(_CACHE_WITHIN_NS))
+
     def _watch(self, is_over: Callable[[], bool]) -> None:
         with monitor(
             self._pids, engine=self._engine, options=self._options, children=self._children
         ) as self._mon:
             for snapshot in self._mon:
                 self.metrics.update(snapshot, self._mon)
+                self._update_cache()
                 if is_over():
                     break
         self._mon = None

@@ -55,6 +55,18 @@ def test_processes_of_a_container_are_summed_up(place: Place) -> None:
     assert values["pydamon_container_kubelet_bytes", "shop", "web-0", "nginx"] == 7
 
 
+def test_page_cache_that_containers_read(place: Place) -> None:
+    place({1: container(1, "nginx", "shop", "web-0"), 2: container(2, "idle")})
+    metrics = Metrics()
+    metrics.update(snapshot_of((pid, "x") for pid in (1, 2)))
+    assert not [key for key in read(metrics) if "cache_read" in key[0]]
+    metrics.update_cache({"/": 7 * MIB, "/1": 5 * MIB})
+    values = read(metrics)
+    name = "pydamon_container_cache_read_bytes"
+    assert values[name, "shop", "web-0", "nginx"] == 5 * MIB
+    assert values[name, "", "", "idle"] == 0
+
+
 def test_containers_that_start_and_stop_leave_no_series(place: Place) -> None:
     metrics = Metrics(processes=10)
     counts = []
