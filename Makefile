@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 VM_TIMEOUT ?= 1800
 BPF := src/pydamon/_observe/probes/ebpf/sampler.bpf
+CACHE_BPF := src/pydamon/_observe/cache/cache.bpf
 
 .PHONY: demo test unit test-live test-vm effects hostile lint bench bench-quick package format clean
 
@@ -81,7 +82,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(dir $(BPF))*.bpf.o dist
+	rm -rf $(VENV) $(dir $(BPF))*.bpf.o $(CACHE_BPF).o dist
 
 # The build tools are installed as well, so that a changed BPF program can be built again.
 $(READY): pyproject.toml
@@ -93,5 +94,6 @@ $(READY): pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[dev]'
 	@touch $@
 
-$(BPF).o: $(BPF).c $(wildcard $(dir $(BPF))*.bpf.h) tools/bpf_build.py | $(READY)
+# One run builds all objects.
+$(BPF).o: $(BPF).c $(CACHE_BPF).c $(wildcard $(dir $(BPF))*.bpf.h) tools/bpf_build.py | $(READY)
 	$(BIN)/python tools/bpf_build.py

@@ -1,4 +1,4 @@
-"""Compile the BPF program with the C compiler of the package ziglang."""
+"""Compile the BPF programs with the C compiler of the package ziglang."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCE = ROOT / "src/pydamon/_observe/probes/ebpf/sampler.bpf.c"
+SAMPLER = ROOT / "src/pydamon/_observe/probes/ebpf/sampler.bpf.c"
+CACHE = ROOT / "src/pydamon/_observe/cache/cache.bpf.c"
 
 
 TARGETS = {
@@ -20,17 +21,18 @@ TARGETS = {
 """Parts of the objects' names, and flags: x86-64 first. BPF itself is the same everywhere."""
 
 
-def build(source: Path = SOURCE) -> list[Path]:
-    """Compile *source* next to itself, with loops of the kernel's and without; the objects.
+def build() -> list[Path]:
+    """Compile each source next to itself; the objects.
 
-    All of them, whatever the machine: one wheel serves every processor.
+    All of them, whatever the machine: one wheel serves every processor. The sampler comes with
+    loops of the kernel's, and without.
     """
-    name = source.name.removesuffix(".bpf.c")
-    return [
-        _compile(source, source.with_name(f"{name}{target}{suffix}.bpf.o"), *flags, *loops)
+    samplers = [
+        _compile(SAMPLER, SAMPLER.with_name(f"sampler{target}{suffix}.bpf.o"), *flags, *loops)
         for target, flags in TARGETS.items()
         for suffix, loops in (("", ()), ("_bounded", ("-DWITHOUT_BPF_LOOP",)))
     ]
+    return [*samplers, _compile(CACHE, CACHE.with_name("cache.bpf.o"))]
 
 
 def _compile(source: Path, output: Path, *flags: str) -> Path:

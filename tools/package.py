@@ -23,7 +23,7 @@ BPF_OBJECTS = {
     f"pydamon/_observe/probes/ebpf/sampler{target}{suffix}.bpf.o"
     for target in TARGETS
     for suffix in ("", "_bounded")
-}
+} | {"pydamon/_observe/cache/cache.bpf.o"}
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_28_aarch64")
 """The wheel is for every processor, as BPF is; what it needs must have wheels for each."""
 PROGRAM = "import time; memory = bytearray(32 << 20); time.sleep(2)"

@@ -1,4 +1,15 @@
-from . import analysis, export, live, objects, owners, policies, probes, workloads
+from . import (
+    analysis,
+    cache,
+    containers,
+    export,
+    live,
+    objects,
+    owners,
+    policies,
+    probes,
+    workloads,
+)
 from ._act.applied import Applied, AppliedScheme, Tried
 from ._act.apply import apply
 from ._act.kernel import (
@@ -64,6 +75,7 @@ from ._observe.probes.trace import Access, Phase, Trace
 from ._observe.sampling import simulate
 from ._observe.start import monitor, monitor_physical
 from ._observe.targets import Layout
+from ._observe.targets.selection import TargetSelection
 from ._record import record
 
 __version__: str
@@ -133,6 +145,7 @@ __all__ = [
     "Target",
     "TargetError",
     "TargetGoneError",
+    "TargetSelection",
     "Trace",
     "Tried",
     "UsageError",
@@ -140,6 +153,8 @@ __all__ = [
     "Weights",
     "analysis",
     "apply",
+    "cache",
+    "containers",
     "export",
     "format_duration",
     "format_size",

@@ -20,12 +20,13 @@ from pydamon._observe.targets import Members
 
 if TYPE_CHECKING:
     from pydamon._observe.targets.command import Child
+    from pydamon._observe.targets.selection import TargetSelection
 
 __all__ = ["record", "recorder_for", "start_program", "tracing"]
 
 
 def record(
-    target: int | Iterable[int] | Members | str | Iterable[str],
+    target: int | Iterable[int] | Members | TargetSelection | str | Iterable[str],
     path: str | Path,
     *,
     duration: str | timedelta | None = None,
@@ -164,13 +165,15 @@ def tracing(mon: Monitor, path: str | Path, *, force: bool = False) -> Iterator[
 
 
 def _program_or_pids(
-    target: int | Iterable[int] | Members | str | Iterable[str],
-) -> tuple[list[str], int | list[int] | Members]:
+    target: int | Iterable[int] | Members | TargetSelection | str | Iterable[str],
+) -> tuple[list[str], int | list[int] | Members | TargetSelection]:
     """The words of a program, if a program is meant; else the processes."""
     if isinstance(target, int) or callable(target):
         return [], target
     if isinstance(target, str):
         return shlex.split(target), []
+    if not isinstance(target, Iterable):
+        return list(target.command), [] if target.command else target
     values = list(target)
     words = [value for value in values if isinstance(value, str)]
     return words, [value for value in values if isinstance(value, int)]

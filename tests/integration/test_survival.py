@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import pydamon
-from pydamon._observe.probes.ebpf import loader, survival
+from pydamon._observe.probes.ebpf import call, survival
 from pydamon._workloads.rates import running_rates
 from tests.integration.conftest import slowness
 
@@ -106,7 +106,7 @@ def programs() -> set[int]:
     while True:
         attr = ctypes.create_string_buffer(struct.pack("=3I", last, 0, 0), 128)
         address = ctypes.addressof(attr)
-        if loader._syscall(loader._BPF, _PROG_GET_NEXT_ID, address, 12) < 0:
+        if call.syscall(call.BPF, _PROG_GET_NEXT_ID, address, 12) < 0:
             return numbers
         last = struct.unpack_from("=2I", attr)[1]
         numbers.add(last)

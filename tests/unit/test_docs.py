@@ -18,8 +18,8 @@ from pydamon._cli.main import PROGRAM
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 PUBLIC = (
-    *("analysis", "export", "live", "notebook", "objects", "policies", "probes", "top", "web"),
-    "workloads",
+    *("analysis", "containers", "export", "live", "notebook", "objects", "policies", "probes"),
+    *("top", "web", "workloads"),
 )
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

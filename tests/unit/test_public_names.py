@@ -20,8 +20,8 @@ import pytest
 import pydamon
 
 FACADES = (
-    *("analysis", "export", "live", "notebook", "objects", "owners", "policies", "probes", "top"),
-    *("web", "workloads"),
+    *("analysis", "cache", "containers", "export", "live", "notebook", "objects", "owners"),
+    *("policies", "probes", "top", "web", "workloads"),
 )
 """The public modules that have names."""
 PUBLIC = (pydamon, *(importlib.import_module(f"pydamon.{name}") for name in FACADES))

@@ -17,6 +17,7 @@ __all__ = [
     "Kernel",
     "UnavailableError",
     "kernel",
+    "package",
     "private_lists",
     "run",
     "tool",
@@ -104,6 +105,15 @@ def tool_environment(directory: str = "tools") -> dict[str, str]:
     places = ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu")
     paths = [str(_tools(directory) / place) for place in places]
     return {**os.environ, "LD_LIBRARY_PATH": ":".join(paths)}
+
+
+def package(name: str) -> Path:
+    """The directory of a package and of what it needs that this machine lacks (unpacked)."""
+    target = CACHE / name
+    if target.exists():
+        return target
+    plan = run("apt-get", "--simulate", "--no-install-recommends", "install", name)
+    return unpack(re.findall(r"^Inst (\S+)", plan, re.MULTILINE), target)
 
 
 def _tools(directory: str) -> Path:

@@ -29,7 +29,16 @@ from typing import Any
 
 from tests.vm import arm64
 from tests.vm.initramfs import archive, modules
-from tests.vm.packages import CACHE, ROOT, Kernel, UnavailableError, kernel, tool, tool_environment
+from tests.vm.packages import (
+    CACHE,
+    ROOT,
+    Kernel,
+    UnavailableError,
+    kernel,
+    package,
+    tool,
+    tool_environment,
+)
 
 HERE = Path(__file__).parent
 MODULES = ("virtio_pci", "virtiofs", "overlay", "virtio_blk")
@@ -114,6 +123,10 @@ def run(settings: Settings, command: Sequence[str], results: Path, timeout_s: fl
     """Run a command in the machine; its exit code."""
     linux = kernel(settings.linux, settings.flavour)
     root = arm64.root() if settings.machine == "arm64" else Path("/")
+    try:
+        package("runc")
+    except UnavailableError as error:
+        print(f"tests of containers will be skipped: {error}")
     with tempfile.TemporaryDirectory(prefix="pydamon-vm-") as name:
         directory = Path(name)
         (directory / "initramfs").write_bytes(_initramfs(linux, settings, root, command))
@@ -135,9 +148,11 @@ def run(settings: Settings, command: Sequence[str], results: Path, timeout_s: fl
 
 def _script(command: Sequence[str]) -> str:
     """The command, with this checkout's source: the environment may be linked to another's."""
-    root = shlex.quote(str(ROOT))
+    root, cache = shlex.quote(str(ROOT)), shlex.quote(str(CACHE))
     path = f"{root}/src:{root}/tools:/{arm64.PYTHON_PATH}"
-    return f"cd {root} && export PYTHONPATH={path} && {shlex.join(command)}\n"
+    return (
+        f"cd {root} && export PYTHONPATH={path} PYDAMON_VM_CACHE={cache} && {shlex.join(command)}\n"
+    )
 
 
 def _tools_of(settings: Settings) -> str:

@@ -19,9 +19,9 @@ from pydamon._model.mappings import MappingTable
 from pydamon._model.ranges import PAGE_SIZE, Ranges, join, locate, overlaps
 from pydamon._model.runs import expand, running_total
 from pydamon._observe.linux import procfs
+from pydamon._observe.linux.cgroups import CGROUPS, cgroup_of
 from pydamon._observe.linux.pagemap import FILE, RUN, Frames, PageRuns, ProcessPages
 from pydamon._observe.linux.process import Process
-from pydamon._observe.targets.members import CGROUPS, cgroup_of
 
 __all__ = ["PRIVILEGES", "Refusal", "Refusals", "TargetMemory", "holds_swap", "refusal_of"]
 

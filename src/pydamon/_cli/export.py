@@ -16,6 +16,7 @@ from pydamon._cli.options import (
     no_children_option,
     probe_option,
 )
+from pydamon._cli.selecting import SELECTION_USAGE, selection_from, selection_options
 from pydamon._model.errors import UsageError
 from pydamon._model.units import parse_duration_ns
 
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from pydamon._observe.targets import Members
+    from pydamon._observe.targets.selection import TargetSelection
     from pydamon._show.metrics import Metrics
 
 __all__ = ["export"]
+
+_USAGE = SELECTION_USAGE.replace("-- COMMAND... | ", "")
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -35,10 +39,9 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
-@command("export", usage="[OPTIONS] (PID... | --cgroup NAME | --user NAME | --all | --join)")
+@command("export", usage=f"[OPTIONS] ({_USAGE} | --all | --join)")
 @argument("pids", nargs=-1, type=int, metavar="PID...", help="processes to monitor")
-@option("--cgroup", metavar="NAME", help="all processes of a cgroup")
-@option("--user", metavar="NAME", help="all processes of a user")
+@selection_options()
 @option("--all", is_flag=True, help="all processes that you may monitor")
 @no_children_option
 @option(
@@ -77,6 +80,7 @@ def export(args: Args) -> int:
     pydamon export 1234
     pydamon export --cgroup system.slice
     pydamon export --user postgres
+    sudo pydamon export --all-containers
     sudo pydamon export --all
     sudo pydamon export --join
 
@@ -86,6 +90,7 @@ def export(args: Args) -> int:
     """
     from contextlib import nullcontext
 
+    from pydamon._cli.cache import watch_cache
     from pydamon._cli.record import stop_at_signals
     from pydamon._show.metrics import Exporter, Metrics, serve_metrics
 
@@ -93,17 +98,22 @@ def export(args: Args) -> int:
     engine = args.engine or ("sampling" if join is False else "auto")
     duration_ns = parse_duration_ns(args.duration) if args.duration else None
     metrics = Metrics(processes=args.processes, cpu_budget_percent=args.cpu_budget_percent)
+    cache, budget = None, args.cpu_budget_percent
+    if args.all_containers or args.container or args.pod:
+        cache, budget = watch_cache(budget)
     exporter = Exporter(
         selection,
         metrics,
         engine=engine,
         join=join,
         probe=args.probe,
-        cpu_budget_percent=args.cpu_budget_percent,
+        cpu_budget_percent=budget,
         children=not args.no_children,
+        cache=cache,
     )
     host, port = args.listen
     with (
+        cache or nullcontext(),
         _pushing(metrics, args.otlp) if args.otlp else nullcontext(),
         serve_metrics(metrics, host, port) as port,
         stop_at_signals(exporter.stop),
@@ -145,16 +155,15 @@ def _pushing(metrics: Metrics, url: str) -> AbstractContextManager[None]:
     return push_metrics(metrics, OTLPMetricExporter(endpoint), on_change=report)
 
 
-def _selection(args: Args) -> list[int] | Members:
-    from pydamon._observe.targets.members import every_process, members_of_cgroup, members_of_user
+def _selection(args: Args) -> TargetSelection | list[int] | Members:
+    from pydamon._observe.linux.procfs import every_process
 
-    selections = [bool(args.pids), bool(args.cgroup), bool(args.user), args.all]
-    if not any(selections) and join_from(args) is not False:
+    selection = selection_from(args)
+    if selection is None and not args.all and join_from(args) is not False:
         return []
-    if selections.count(True) != 1:
-        raise UsageError("name processes by pid, or one of --cgroup, --user and --all")
-    if args.cgroup:
-        return members_of_cgroup(args.cgroup)
-    if args.user:
-        return members_of_user(args.user)
-    return every_process if args.all else list(args.pids)
+    if bool(selection) == args.all:
+        raise UsageError(
+            "name processes by pid, or one of --cgroup, --user and --all",
+            hint="or of --name, --unit, --container, --pod and --all-containers",
+        )
+    return every_process if selection is None else selection

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydamon._cli.command import Args, command, eprint, option
 from pydamon._cli.options import join_from, source_options
+from pydamon._cli.selecting import SELECTION_USAGE, selection_from
 from pydamon._model.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,15 +18,14 @@ if TYPE_CHECKING:
 __all__ = ["serve", "top"]
 
 
-@command(
-    "top", usage="[OPTIONS] (PID... | RECORDING | -- COMMAND... | --join)", starts_program=True
-)
+@command("top", usage=f"[OPTIONS] ({SELECTION_USAGE} | RECORDING | --join)", starts_program=True)
 @source_options
 def top(args: Args) -> int:
     """Show memory use live in the terminal.
 
     pydamon top 1234
     pydamon top -- ./my-program --its-option
+    pydamon top --container web
     pydamon top pydamon.damon
 
     The screen has memory by the time since its last use, a heat map and the mappings. A recording
@@ -64,9 +64,7 @@ def top(args: Args) -> int:
     return 0
 
 
-@command(
-    "serve", usage="[OPTIONS] (PID... | RECORDING | -- COMMAND... | --join)", starts_program=True
-)
+@command("serve", usage=f"[OPTIONS] ({SELECTION_USAGE} | RECORDING | --join)", starts_program=True)
 @source_options
 @option(
     "--host",
@@ -79,6 +77,7 @@ def serve(args: Args) -> int:
 
     pydamon serve 1234 5678
     pydamon serve -- ./my-program --its-option
+    pydamon serve --pod default/web
     pydamon serve pydamon.damon
 
     The page has memory by the time since its last use, how much of it is needed, a heat map and the
@@ -117,11 +116,17 @@ def _source_from(args: Args, *, silent: bool = False) -> Iterator[FrameSource]:
     from pydamon._observe.targets.command import Child
     from pydamon._show.frames import Feed, Replay
 
-    joins = join_from(args) is not False
-    if bool(args.sources) == bool(args.command) and not (joins and not args.command):
-        raise UsageError("name processes by pid, a recording, or a command behind `--`")
+    are_pids = all(word.isdecimal() for word in args.sources)
+    args.pids = tuple(map(int, args.sources)) if are_pids else ()
+    selection, joins = selection_from(args), join_from(args) is not False
     if args.command and joins:
         raise UsageError("--join looks on at what is monitored already, not at a new command")
+    is_recording = bool(args.sources) and not args.pids
+    if is_recording == bool(selection) and not (joins and not is_recording):
+        raise UsageError(
+            "name processes by pid, a recording, or a command behind `--`",
+            hint="or select processes by --name, --user, --cgroup, --unit, --container or --pod",
+        )
     if args.command:
         with (
             Child(args.command, silent=silent) as child,
@@ -130,9 +135,9 @@ def _source_from(args: Args, *, silent: bool = False) -> Iterator[FrameSource]:
         ):
             child.go()
             yield feed
-    elif all(word.isdecimal() for word in args.sources):
+    elif not is_recording:
         with (
-            monitor_from(args, [int(word) for word in args.sources]) as mon,
+            monitor_from(args, selection or []) as mon,
             Feed(mon, args.duration) as feed,
         ):
             yield feed

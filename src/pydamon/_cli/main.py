@@ -21,6 +21,8 @@ COMMANDS = {
     "report": "pydamon._cli.reports:report",
     "top": "pydamon._cli.live:top",
     "serve": "pydamon._cli.live:serve",
+    "containers": "pydamon._cli.containers:containers",
+    "cache": "pydamon._cli.cache:cache",
     "doctor": "pydamon._cli.doctor:doctor",
     "demo": "pydamon._cli.demo:demo",
     "stat": "pydamon._cli.policies:stat",

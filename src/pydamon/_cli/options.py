@@ -24,6 +24,7 @@ from pydamon._cli.command import (
     options,
     percent,
 )
+from pydamon._cli.selecting import selection_options
 from pydamon._data.formats import FORMATS
 from pydamon._model.errors import UsageError
 from pydamon._observe.probes import PLACES
@@ -253,15 +254,13 @@ source_options = options(
         metavar="PID | RECORDING",
         help="processes to monitor, or a recording to play",
     ),
+    selection_options(),
     monitoring_options,
 )
 """What the live commands show, and how they monitor it."""
 
 service_options = options(
-    option(
-        "--cgroup", metavar="NAME", help="all processes of a cgroup, and new ones as they start"
-    ),
-    option("--user", metavar="NAME", help="all processes of a user, and new ones as they start"),
+    selection_options(name_is_taken=True),
     no_children_option,
     option(
         "--engine",

@@ -23,6 +23,7 @@ from pydamon._cli.command import (
     print_json,
 )
 from pydamon._cli.options import json_option, service_options
+from pydamon._cli.selecting import SELECTION_USAGE, selection_from
 from pydamon._model.errors import UsageError
 from pydamon._model.schemes.fields import Ns, Share, is_inherited
 from pydamon._model.units import format_duration, format_size
@@ -30,12 +31,14 @@ from pydamon._model.units import format_duration, format_size
 if TYPE_CHECKING:
     from pydamon._act.policies import Config, Policy
 
+_USAGE = SELECTION_USAGE.replace("--name", "--process-name")
+
 __all__ = ["apply", "lru_sort", "reclaim", "stat", "status", "thp", "tier"]  # noqa: F822
 
 
 @command(
     "apply",
-    usage="[OPTIONS] FILE [PID... | -- COMMAND... | --cgroup NAME | --user NAME]",
+    usage=f"[OPTIONS] FILE [{_USAGE}]",
     starts_program=True,
 )
 @argument(
@@ -68,13 +71,13 @@ def _check(args: Args) -> int:
     """Show what a file says: it must be sound, but needs to name no targets."""
     from pydamon._act.policies import POLICIES, TargetSelection, load_config
     from pydamon._act.policies.config import names_targets
-    from pydamon._cli.service import target_from, with_given
+    from pydamon._cli.service import with_given
     from pydamon._cli.streams import show_wrapped
     from pydamon._show.results.config import ConfigView
 
     if args.json:
         raise UsageError("--check has no JSON: its exit code says whether the file is sound")
-    target = target_from(args)
+    target = selection_from(args)
     is_named = target is not None or names_targets(args.file)
     if not is_named:
         target = TargetSelection(command=["any"])  # a configuration has targets
@@ -85,9 +88,9 @@ def _check(args: Args) -> int:
 
 def _load_schemes(args: Args) -> Config:
     from pydamon._act.policies import POLICIES, load_config
-    from pydamon._cli.service import target_from, with_given
+    from pydamon._cli.service import with_given
 
-    return with_given(load_config(args.file, POLICIES, target=target_from(args)), args)
+    return with_given(load_config(args.file, POLICIES, target=selection_from(args)), args)
 
 
 _POLICIES = {
@@ -132,7 +135,7 @@ def _policy_command(kind: type[Policy]) -> Command:
     run = argument("pids", nargs=-1, type=int, metavar="PID...", help="processes")(run)
     return command(
         kind.name,
-        usage="[OPTIONS] (PID... | -- COMMAND... | --cgroup NAME | --user NAME | --config FILE)",
+        usage=f"[OPTIONS] ({_USAGE} | --config FILE)",
         starts_program=True,
     )(run)
 
@@ -163,12 +166,12 @@ def _parameters_from(kind: type[Policy], args: Args) -> dict[str, Any]:
 
 def _config(kind: type[Policy], args: Args, parameters: dict[str, Any]) -> Config:
     from pydamon._act.policies import Config, TargetSelection
-    from pydamon._cli.service import monitoring_from, target_from
+    from pydamon._cli.service import monitoring_from
 
     policy = kind(**parameters)
     return Config(
         name=args.name or kind.name,
-        target=target_from(args) or TargetSelection(),
+        target=selection_from(args) or TargetSelection(),
         monitoring=monitoring_from(args),
         policy=policy,
         schemes=policy.schemes(),
@@ -177,9 +180,9 @@ def _config(kind: type[Policy], args: Args, parameters: dict[str, Any]) -> Confi
 
 def _load_policy(kind: type[Policy], args: Args, parameters: dict[str, Any]) -> Config:
     from pydamon._act.policies import POLICIES, load_config
-    from pydamon._cli.service import target_from, with_given
+    from pydamon._cli.service import with_given
 
-    config = load_config(args.config, POLICIES, target=target_from(args))
+    config = load_config(args.config, POLICIES, target=selection_from(args))
     if not isinstance(config.policy, kind):
         raise UsageError(f"{args.config} is not a configuration of {kind.name}")
     policy = attrs.evolve(config.policy, **parameters)  # type: ignore[misc]

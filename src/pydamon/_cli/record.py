@@ -24,6 +24,7 @@ from pydamon._cli.command import (
     show_warnings,
 )
 from pydamon._cli.options import force_option, join_from, monitoring_options, options_from
+from pydamon._cli.selecting import SELECTION_USAGE, selection_from, selection_options
 from pydamon._model.display import printable
 from pydamon._model.errors import UsageError
 from pydamon._model.units import format_cpu, format_duration, format_size
@@ -31,6 +32,7 @@ from pydamon._model.units import format_cpu, format_duration, format_size
 if TYPE_CHECKING:
     from pydamon._model.snapshot import Snapshot
     from pydamon._observe.monitor import Monitor
+    from pydamon._observe.targets.selection import TargetSelection
 
 __all__ = ["monitor_from", "record", "record_to", "stop_at_signals"]
 
@@ -41,7 +43,7 @@ _UNOBSERVABLE_BYTES = 64 << 20
 
 @command(
     "record",
-    usage="[OPTIONS] (PID... | -- COMMAND... | --physical | --join)",
+    usage=f"[OPTIONS] ({SELECTION_USAGE} | --physical | --join)",
     starts_program=True,
 )
 @argument("pids", nargs=-1, type=int, metavar="PID...", help="processes to monitor")
@@ -62,10 +64,9 @@ _UNOBSERVABLE_BYTES = 64 << 20
     metavar="N",
     help="physical memory of this node only; repeatable",
 )
-@option(
-    "--cgroup",
-    metavar="NAME",
-    help="count only physical memory that is charged to this cgroup",
+@selection_options(
+    cgroup_help="all processes of a cgroup; with --physical, count only physical memory that is "
+    "charged to this cgroup"
 )
 @option(
     "--passed",
@@ -105,6 +106,7 @@ def record(args: Args) -> int:
     pydamon record 1234
     pydamon record --duration 30s --out redis.damon 1234
     pydamon record -- ./my-program --its-option
+    pydamon record --container web
     pydamon record --physical --node 1
     pydamon record --join
     pydamon record --memray -- python app.py
@@ -118,22 +120,14 @@ def record(args: Args) -> int:
     """
     from pydamon._record import start_program
 
-    program = _under_memray(args)
-    joins = join_from(args) is not False
-    if joins and args.command:
-        raise UsageError("--join looks on at what is monitored already, not at a new command")
-    selections = [bool(args.pids), bool(args.command), args.physical].count(True)
-    if selections > 1 or not (selections or joins):
-        raise UsageError("name one or more processes by pid, a command behind `--`, or --physical")
-    if (args.nodes or args.cgroup) and not args.physical:
-        raise UsageError("--node and --cgroup need --physical")
+    program, selection = _under_memray(args), _selection(args)
     if args.owners and not args.physical:
         args.page_map = args.page_map or "10s"
     with ExitStack() as stack:
         child = stack.enter_context(start_program(program)) if program else None
         if child and os.geteuid() == 0 and os.environ.get("SUDO_USER"):
             eprint("the command runs as root, because of sudo; you will own the recording")
-        pids = [child.pid] if child else list(args.pids)
+        pids = [child.pid] if child else selection or []
         mon = stack.enter_context(
             _physical_from(args) if args.physical else monitor_from(args, pids)
         )
@@ -176,7 +170,24 @@ def _tell_capture(args: Args) -> None:
         eprint(f"  next: pydamon report owners {args.out} --memray {args.capture}")
 
 
-def monitor_from(args: Args, pids: list[int]) -> Monitor:
+def _selection(args: Args) -> TargetSelection | None:
+    """Return the processes to record; `None` for physical memory and for what is joined."""
+    joins = join_from(args) is not False
+    if joins and args.command:
+        raise UsageError("--join looks on at what is monitored already, not at a new command")
+    if args.nodes and not args.physical:
+        raise UsageError("--node needs --physical")
+    of_physical = args.physical and not (args.pids or args.command)
+    selection = None if of_physical else selection_from(args)
+    if bool(selection) + args.physical > 1 or not (selection or args.physical or joins):
+        raise UsageError(
+            "name one or more processes by pid, a command behind `--`, or --physical",
+            hint="or select processes by --name, --user, --cgroup, --unit, --container or --pod",
+        )
+    return selection
+
+
+def monitor_from(args: Args, pids: list[int] | TargetSelection) -> Monitor:
     """Open a monitor as `monitoring_options` describe it."""
     from pydamon._observe.start import monitor
 

@@ -12,30 +12,17 @@ from typing import Any
 
 import attrs
 
-from pydamon._act.policies import Config, Monitoring, Service, StatusFile, TargetSelection
+from pydamon._act.policies import Config, Monitoring, Service, StatusFile
 from pydamon._cli.command import Args, eprint, handling, print_json, show_warnings
 from pydamon._cli.streams import show_wrapped
 from pydamon._model.errors import UsageError
 from pydamon._model.units import parse_duration_ns
 from pydamon._show.results.schemes import StatusView, status_line
 
-__all__ = ["monitoring_from", "run_service", "target_from", "with_given"]
+__all__ = ["monitoring_from", "run_service", "with_given"]
 
 _MONITORING = ("engine", "sample", "aggr", "update", "max_regions", "cpu_budget_percent")
 """Arguments of the command line that are fields of a configuration."""
-
-
-def target_from(args: Args) -> TargetSelection | None:
-    """Return the targets that the command line names, if it names any."""
-    if not (args.pids or args.command or args.cgroup or args.user):
-        return None
-    return TargetSelection(
-        pids=list(args.pids),
-        children=not args.no_children,
-        command=args.command or (),
-        cgroup=args.cgroup or "",
-        user=args.user or "",
-    )
 
 
 def monitoring_from(

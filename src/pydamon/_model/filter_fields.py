@@ -31,5 +31,6 @@ FIELDS = {
     "target": "name of the process",
     "pid": "number of the process",
     "host": "name of the machine",
+    "container": "container, systemd unit or cgroup of the process: shop/web-0/nginx",
 }
 """What each field means, and an example of its unit."""

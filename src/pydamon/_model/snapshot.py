@@ -41,6 +41,9 @@ class Target:
         that is not known.
     host
         The machine, where there are several.
+    container
+        The container, systemd unit or cgroup of the process (see `Container.label`); empty where
+        that is not known.
 
     Examples
     --------
@@ -54,6 +57,7 @@ class Target:
     mappings: MappingTable = field(default_factory=MappingTable, compare=False, repr=False)
     started_ns: int = 0
     host: str = ""
+    container: str = field(default="", compare=False)
 
     @property
     def key(self) -> tuple[str, int, int, str]:

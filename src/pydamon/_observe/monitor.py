@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pydamon._model.regions import Ranges
     from pydamon._model.schemes import Scheme, SchemeStats
     from pydamon._observe.linux.process import Process
+    from pydamon._observe.targets.selection import TargetSelection
 
 __all__ = [
     "Engine",
@@ -52,7 +53,7 @@ class Processes:
     @classmethod
     def of(
         cls,
-        pids: int | Iterable[int] | Members,
+        pids: int | Iterable[int] | Members | TargetSelection,
         *,
         children: bool = True,
         ranges: Sequence[tuple[int, int]] | None = None,
@@ -60,6 +61,9 @@ class Processes:
         """A selection that can be opened more than once, even if *pids* is an iterator."""
         if isinstance(pids, int):
             pids = (pids,)
+        elif not isinstance(pids, Iterable) and not callable(pids):
+            children = children and pids.children
+            pids = pids.pids or pids.present_members()
         return cls(
             pids if callable(pids) else tuple(pids),
             children,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from pydamon._model.errors import ProbeUnavailable, UsageError
 from pydamon._observe.kernel.engine import KernelEngine
@@ -14,6 +14,9 @@ from pydamon._observe.options import CommonOptions, MonitorOptions, with_common
 from pydamon._observe.probes.registry import PROBES
 from pydamon._observe.sampling import SamplingEngine
 from pydamon._observe.targets import Members
+
+if TYPE_CHECKING:
+    from pydamon._observe.targets.selection import TargetSelection
 
 __all__ = ["AUTO", "ENGINES", "monitor", "monitor_physical", "throttled_restarts"]
 
@@ -26,7 +29,7 @@ ENGINES: dict[str, Engine] = {
 
 
 def monitor(
-    pids: int | Iterable[int] | Members = (),
+    pids: int | Iterable[int] | Members | TargetSelection = (),
     *,
     engine: str = AUTO,
     options: MonitorOptions | None = None,
@@ -39,7 +42,8 @@ def monitor(
     Parameters
     ----------
     pids
-        A pid, several, or a function that lists the pids of a group; it is called at each update.
+        A pid, several, a `TargetSelection` (a container, a cgroup, a user, ...), or a function that
+        lists the pids of a group; it is called at each update.
         With `join` it may be left out: then it is all that the kdamond monitors.
     engine
         ``"sampling"``: pydamon samples pages itself, with a probe. ``"kernel"``: the kernel's
@@ -80,6 +84,14 @@ def monitor(
     with pydamon.monitor(pid, sample="5ms", aggr="100ms") as mon:
         for snapshot in mon.run("10s"):
             print(snapshot.working_set(), snapshot.hottest(5))
+    ```
+
+    Watch a container for as long as it runs:
+
+    ```python
+    with pydamon.monitor(pydamon.TargetSelection(container="web")) as mon:
+        for snapshot in mon:
+            print(snapshot.working_set())
     ```
 
     Look on at a DAMON that somebody else runs, such as DAMON_STAT:

@@ -30,8 +30,9 @@ from pydamon._act.policies import (
     read_statuses,
 )
 from pydamon._model.errors import ProbeError
+from pydamon._observe.linux import cgroups
 from pydamon._observe.start import monitor
-from pydamon._observe.targets import VaddrSpace, members
+from pydamon._observe.targets import VaddrSpace
 from tests.integration.conftest import needs, script
 from tests.unit.act.snapshots import snapshot_of
 
@@ -214,7 +215,7 @@ while True: time.sleep(0.01)
 
 def _cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Config]:
     """A directory that looks like a cgroup, and a configuration for it."""
-    monkeypatch.setattr(members, "CGROUPS", tmp_path)
+    monkeypatch.setattr(cgroups, "CGROUPS", tmp_path)
     (tmp_path / "mine").mkdir()
     procs = tmp_path / "mine" / "cgroup.procs"
     procs.touch()
@@ -227,9 +228,9 @@ def test_a_cgroup_is_named_with_or_without_the_root(
 ) -> None:
     procs, _ = _cgroup(tmp_path, monkeypatch)
     for name in ("mine", "/mine/", str(tmp_path / "mine")):
-        assert members.cgroup_directory(name) == procs.parent
+        assert cgroups.cgroup_directory(name) == procs.parent
     with pytest.raises(TargetError, match="no cgroup 'other'"):
-        members.cgroup_directory("other")
+        cgroups.cgroup_directory("other")
 
 
 def test_a_cgroup_may_go_away_and_come_back(

@@ -75,7 +75,7 @@ def test_missing_targets(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> 
     assert "there is no process with pid 0" in record("0")
     assert "kernel thread" in record("2") or not Path("/proc/2").exists()
     assert "name one or more processes" in record()
-    assert "name one or more processes" in record("1", "--", "true")
+    assert "pids and command: name one of them only" in record("1", "--", "true")
     assert "no such command" in record("--", "no-such-command-anywhere")
     assert "not an executable" in record("--", str(tmp_path))
     assert "name one or more processes" in record("--")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,80 +21,18 @@ from pydamon._model.plain import Node, near, shown
 from pydamon._model.schemes import Scheme
 from pydamon._model.schemes.fields import (
     all_of,
-    count,
     duration_ns,
-    flag,
     naming,
     one_of,
     optional_count,
     text,
 )
 from pydamon._observe.options import MonitorOptions, check_budget
+from pydamon._observe.targets.selection import TargetSelection
 
 __all__ = ["POLICIES", "Config", "Monitoring", "TargetSelection", "load_config", "names_targets"]
 
-_PID_LIMIT = 1 << 31
-"""The first number that does not fit into a pid_t."""
 _MAX_NAME_BYTES = 200
-
-
-def _pids(value: Iterable[int]) -> tuple[int, ...]:
-    if isinstance(value, str):
-        raise UsageError(f"not a list of pids: {shown(value)}")
-    pids = tuple(count(pid) for pid in value)
-    if not all(0 < pid < _PID_LIMIT for pid in pids):
-        raise UsageError(f"a pid is a number from 1 to {_PID_LIMIT - 1:,}")
-    return pids
-
-
-def _words(value: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(value, str):
-        raise UsageError(f"not a list of words: {shown(value)}")
-    return tuple(map(text, value))
-
-
-@frozen(kw_only=True, field_transformer=naming)
-class TargetSelection:
-    """Which processes a service acts on: exactly one of `pids`, `command`, `cgroup` and `user`.
-
-    Parameters
-    ----------
-    pids
-        Processes by pid.
-    children
-        With `pids` and `command`: also the processes that these start.
-    command
-        A program to start, with its arguments.
-    cgroup
-        All processes of a cgroup (its path below /sys/fs/cgroup), as they come and go.
-    user
-        All processes of a user, as they come and go.
-
-    Raises
-    ------
-    UsageError
-        For none or several of the four.
-
-    Examples
-    --------
-    >>> from pydamon.policies import TargetSelection
-    >>> TargetSelection(pids=[1234], children=False).pids
-    (1234,)
-    """
-
-    pids: tuple[int, ...] = field(default=(), converter=_pids)
-    children: bool = field(default=True, converter=flag)
-    command: tuple[str, ...] = field(default=(), converter=_words)
-    cgroup: str = field(default="", converter=text)
-    user: str = field(default="", converter=text)
-
-    def __attrs_post_init__(self) -> None:
-        named = [name for name in ("pids", "command", "cgroup", "user") if getattr(self, name)]
-        if len(named) != 1:
-            raise UsageError(
-                f"{' and '.join(named)}: name one of them only" if named else "nobody is named",
-                hint="name pids, a command, a cgroup, or a user",
-            )
 
 
 def _engine(value: str) -> str:
@@ -294,7 +231,8 @@ def _of_damo(root: Node, target: TargetSelection | None) -> Config:
     damo = read_damo(root)
     if target is None and not damo.pids:
         raise root.error(
-            "no process is named in it", hint="name pids, a command, --cgroup or --user as well"
+            "no process is named in it",
+            hint="name pids, a command, --cgroup, --user or --container as well",
         )
     intervals: dict[str, Any] = {name: f"{ns}ns" for name, ns in damo.intervals_ns.items()}
     try:

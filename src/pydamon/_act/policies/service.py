@@ -12,7 +12,7 @@ from attrs import evolve
 
 from pydamon._act.applied import Applied, AppliedScheme
 from pydamon._act.apply import apply
-from pydamon._act.policies.config import Config, TargetSelection
+from pydamon._act.policies.config import Config
 from pydamon._model.carried_ages import CarriedAges
 from pydamon._model.closing import Closing
 from pydamon._model.errors import ProbeUnavailable, PydamonError, TargetError
@@ -22,7 +22,7 @@ from pydamon._observe.monitor import Monitor
 from pydamon._observe.start import monitor, throttled_restarts
 from pydamon._observe.targets import Members
 from pydamon._observe.targets.command import Child
-from pydamon._observe.targets.members import members_of_cgroup, members_of_user
+from pydamon._observe.targets.selection import TargetSelection
 
 __all__ = ["Service"]
 
@@ -32,7 +32,7 @@ _STATUS_NS = 10**9
 class Service(Closing):
     """Does what a configuration says, until its targets are gone.
 
-    For a cgroup or a user it waits for processes to come.
+    For a group, such as a cgroup or a user, it waits for processes to come.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Service(Closing):
     Raises
     ------
     UsageError, TargetError
-        From *load*, and for a cgroup or user that does not exist.
+        From *load*, and for a cgroup, user or container that does not exist.
 
     Examples
     --------
@@ -363,6 +363,4 @@ def _quota(quota: Quota) -> dict[str, Any]:
 
 
 def _members(target: TargetSelection) -> Members | None:
-    if target.cgroup:
-        return members_of_cgroup(target.cgroup)
-    return members_of_user(target.user) if target.user else None
+    return target.members() if target.is_group else None

@@ -21,8 +21,8 @@ from pydamon._model.schemes.matching import Bounds, Filter
 from pydamon._model.shares import MeasuredRates, reached
 from pydamon._model.snapshot import UNKNOWN, Snapshot, SnapshotRegion
 from pydamon._observe.linux.arch import HUGE_BYTES
+from pydamon._observe.linux.cgroups import cgroup_of
 from pydamon._observe.linux.pagemap import FILE, HUGE, PRESENT, SWAPPED
-from pydamon._observe.targets.members import cgroup_of
 
 __all__ = [
     "Candidates",

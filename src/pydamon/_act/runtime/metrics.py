@@ -9,7 +9,7 @@ from pathlib import Path
 from pydamon._model.errors import SchemeError
 from pydamon._model.schemes.limits import Goal
 from pydamon._observe.linux import procfs
-from pydamon._observe.targets.members import CGROUPS
+from pydamon._observe.linux.cgroups import CGROUPS
 
 __all__ = ["GoalScore", "free_memory_share", "stalled_ns"]
 

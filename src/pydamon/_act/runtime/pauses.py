@@ -19,8 +19,8 @@ from pydamon._model.ranges import size_of, union
 from pydamon._model.regions import PAGE_SIZE, Ranges
 from pydamon._model.schemes.limits import Guard, Watermarks
 from pydamon._model.schemes.matching import Bounds
+from pydamon._observe.linux.cgroups import CGROUPS, cgroup_of
 from pydamon._observe.linux.pagemap import PRESENT
-from pydamon._observe.targets.members import CGROUPS, cgroup_of
 
 __all__ = ["Cooldown", "GuardState", "WatermarkState"]
 

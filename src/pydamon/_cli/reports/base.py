@@ -74,12 +74,14 @@ class _Filtered(DerivedFile):
 
 
 def target_document(target: Target) -> dict[str, Any]:
-    """Return a target for JSON, with its start and its host if the recording has them."""
+    """Return a target for JSON, with its start, host and container if the recording has them."""
     document: dict[str, Any] = {"pid": target.pid, "target": target.name}
     if target.started_ns:
         document["process_started_ns"] = target.started_ns
     if target.host:
         document["host"] = target.host
+    if target.container:
+        document["container"] = target.container
     return document
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydamon._cli.command import Args, eprint, print_json
+from pydamon._cli.command import Args, Choice, eprint, option, print_json
 from pydamon._cli.options import max_refaults_option, picture_options, recording_options
 from pydamon._cli.reports import report_command
 
@@ -17,12 +17,19 @@ __all__ = ["needs", "point_document"]
 @report_command("needs")
 @recording_options
 @max_refaults_option
+@option(
+    "--per",
+    type=Choice(("process", "container")),
+    default="process",
+    help="a curve for each process (the default), or for each container, systemd unit or cgroup",
+)
 @picture_options("write a picture of the curve: .svg, .png, or .html with all numbers")
 def needs(args: Args) -> int:
     """Show how much memory is needed: what is left without idle pages, and how many come back.
 
     pydamon report needs                        # 0.2 % of the working set may come back each minute
     pydamon report needs --max-refaults 10/s    # or so many pages
+    pydamon report needs --per container
     pydamon report needs --out needs.svg        # or .png, .html
 
     The recording must have ages of pages: the memory was looked at page by page, as root. It tells
@@ -32,7 +39,7 @@ def needs(args: Args) -> int:
     from pydamon._data import analysis
     from pydamon._show.results.needs import NeedsView
 
-    needs = analysis.needs(open_recording(args))
+    needs = analysis.needs(open_recording(args), per=args.per)
     if args.out:
         from pydamon._show.pictures import picture_of
 

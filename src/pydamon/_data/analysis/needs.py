@@ -12,12 +12,15 @@ from pydamon._data.analysis.look_sums import Looks, LookSums, Slots, TargetSums
 from pydamon._data.analysis.needs_curve import Needs, NeedsCurve, Periods, value_at
 from pydamon._data.recording import AnyRecording, Recording
 from pydamon._data.recording.coverage import TargetNumbers
-from pydamon._model.errors import RecordingError
+from pydamon._model.errors import RecordingError, UsageError
 from pydamon._model.page_ages import BLOCK_PAGES, IDLE_EDGES_NS
 from pydamon._model.page_size import PAGE_SIZE
 from pydamon._model.snapshot import Snapshot, Target
 
-__all__ = ["NeedsOfSnapshots", "needs"]
+__all__ = ["PER", "NeedsOfSnapshots", "needs"]
+
+PER = ("process", "container")
+"""What can have a curve of its own."""
 
 _MINUTE_NS = 60 * 10**9
 _HOUR_NS = 60 * _MINUTE_NS
@@ -26,7 +29,7 @@ _LEAST_LOOKS = 4
 """Looks in a period, at least."""
 
 
-def needs(recording: AnyRecording) -> Needs:
+def needs(recording: AnyRecording, *, per: str = "process") -> Needs:
     """Compute how much memory programs need, from the ages of their pages.
 
     For each idle time T: how much memory is left without the pages that have been idle for at least
@@ -36,6 +39,9 @@ def needs(recording: AnyRecording) -> Needs:
     ----------
     recording
         The recording.
+    per
+        What has a curve of its own: ``"process"``, or ``"container"`` for all processes of a
+        container, or of a systemd unit or cgroup, together.
 
     Returns
     -------
@@ -46,6 +52,8 @@ def needs(recording: AnyRecording) -> Needs:
     ------
     RecordingError
         If the recording has no ages of pages.
+    UsageError
+        If *per* is another word.
 
     Notes
     -----
@@ -60,6 +68,9 @@ def needs(recording: AnyRecording) -> Needs:
 
     A page that is used several times between two looks comes back once at most.
 
+    Memory that processes share by mapping the same file counts in the curve of one of them only
+    where several are taken together; memory that they share since a fork counts in each.
+
     Examples
     --------
     >>> import pydamon
@@ -73,6 +84,8 @@ def needs(recording: AnyRecording) -> Needs:
     ...     print(error)
     the recording has no ages of pages, so nobody can tell what comes back
     """
+    if per not in PER:
+        raise UsageError(f"needs are not per {per!r}", hint=f"choose from {', '.join(PER)}")
     sums = _RecordingNeeds()
     fold(recording if isinstance(recording, Recording) else recording.sorted(), sums)
     if not sums.looks.looks:
@@ -81,7 +94,12 @@ def needs(recording: AnyRecording) -> Needs:
             hint="record again for a minute or longer, with a probe that looks at single pages: "
             "as root, with BPF (see `pydamon doctor`)",
         )
-    return _result(sums.looks, sums.numbers.targets, recording.info.page_size)
+    return _result(
+        sums.looks,
+        sums.numbers.targets,
+        recording.info.page_size,
+        by_container=per == "container",
+    )
 
 
 class _RecordingNeeds:
@@ -152,7 +170,9 @@ class _Edges(NamedTuple):
     refaults_variance: NDArray[np.float64]
 
 
-def _result(looks: LookSums, targets: tuple[Target, ...], page_size: int) -> Needs:
+def _result(
+    looks: LookSums, targets: tuple[Target, ...], page_size: int, *, by_container: bool = False
+) -> Needs:
     numbers = range(len(targets))
     own = [looks.of_target(number) for number in numbers]
     edges = [_edges(sums, page_size) for sums in own]
@@ -162,17 +182,30 @@ def _result(looks: LookSums, targets: tuple[Target, ...], page_size: int) -> Nee
     time_ns = sum(sums.time_ns for sums in own)
     distance_ns = round(time_ns / max(1, looks.looks))
     followed_ns = sum(sums.followed_ns for sums in own)
+    parts = list(zip(targets, edges, strict=True))
+    if by_container:
+        parts = _by_container(targets, for_sums, looks.watched_ns)
     return Needs(
         _curve(None, _together(for_sums, looks.watched_ns), 2 * distance_ns, page_size),
-        tuple(
-            _curve(target, of_target, 2 * distance_ns, page_size)
-            for target, of_target in zip(targets, edges, strict=True)
-        ),
+        tuple(_curve(target, of_target, 2 * distance_ns, page_size) for target, of_target in parts),
         looks.watched_ns,
         distance_ns,
         followed_ns / time_ns if time_ns else 1.0,
         _periods(looks.slots(), looks.first_ns, looks.watched_ns, distance_ns, page_size),
     )
+
+
+def _by_container(
+    targets: tuple[Target, ...], for_sums: list[_Edges], watched_ns: int
+) -> list[tuple[Target, _Edges]]:
+    """The curves of the processes of each container together; its target has no pid."""
+    groups: dict[str, list[_Edges]] = {}
+    for target, of_target in zip(targets, for_sums, strict=True):
+        groups.setdefault(target.container or "/", []).append(of_target)
+    return [
+        (Target(0, name, container=name), _together(group, watched_ns))
+        for name, group in groups.items()
+    ]
 
 
 def _edges(sums: TargetSums, page_size: int) -> _Edges:

@@ -31,7 +31,7 @@ Mask: TypeAlias = NDArray[np.bool_]
 TextTest: TypeAlias = Callable[[Sequence[str]], Mask]
 """Which texts pass a test: shape (len(texts),)."""
 
-_TEXTS = ("mapping", "perms", "target", "host")
+_TEXTS = ("mapping", "perms", "target", "host", "container")
 _DURATIONS = ("age", "idle", "time")
 _SIZES = ("size", "touched", "unobservable", "unseen", "resident", *KINDS)
 _ADDRESSES = ("address", "start", "end")

@@ -20,7 +20,7 @@ from pydamon._model.runs import Runs, expand, unique
 __all__ = ["HELD", "TargetWindows", "WindowReader", "combined", "rows_of"]
 
 _NAMES = ("mapping", "perms")
-_NAMES_OF_TARGETS = ("host", "target")
+_NAMES_OF_TARGETS = ("host", "target", "container")
 _BYTES = ("touched", "resident", "unobservable", "unseen", "repeated")
 """Columns of bytes, which are shares of the region here, from 0 to 1; NaN where unknown."""
 _MEANS_BY_TIME = ("resident", "unobservable", "unseen", "repeated")

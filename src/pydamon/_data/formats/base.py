@@ -151,7 +151,7 @@ class RowBuffer:
         if "host" not in table.column_names:
             host = constant_array(self._info.hostname, len(table))
             table = table.append_column("host", host)
-        for name in _WORDS:
+        for name in (*_WORDS, "container"):
             if name not in table.column_names:
                 table = table.append_column(name, constant_array("", len(table)))
         for name in OPTIONAL_COLUMNS.difference(table.column_names):

@@ -26,6 +26,7 @@ PER_TARGET = (
     "pid",
     "target",
     "process_started_ns",
+    "container",
     "max_nr_accesses",
     "sampling_ns",
     "cpu_ns",
@@ -35,9 +36,9 @@ PER_TARGET = (
     "rss_bytes",
 )
 """Columns that are the same in all rows of a target of a snapshot."""
-_NAMES = ("host", "target")
+_NAMES = ("host", "target", "container")
 _COSTS = ("cpu_ns", "interruption_ns", "late_ticks")
-_IDENTITY = ("start_ns", "end_ns", "pid", "process_started_ns", *_NAMES)
+_IDENTITY = ("start_ns", "end_ns", "pid", "process_started_ns", "host", "target")
 """Where any of these changes, another target of a snapshot begins."""
 
 
@@ -47,8 +48,9 @@ class Layout:
 
     `target_offsets` is the row at which each target of each snapshot begins, and the number of
     rows: shape (n + 1,). `values` has the columns of `PER_TARGET` with one entry for each target
-    of each snapshot, and `names` the words that `host` and `target` index. `kept_snapshots` is
-    `target_snapshots` where rows were picked: snapshots and targets without rows stay.
+    of each snapshot, and `names` the words that `host`, `target` and `container` index.
+    `kept_snapshots` is `target_snapshots` where rows were picked: snapshots and targets without
+    rows stay.
     """
 
     target_offsets: NDArray[np.int64]

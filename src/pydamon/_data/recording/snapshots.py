@@ -36,6 +36,8 @@ __all__ = ["RowBuilder", "SnapshotReader"]
 _MAX_NAMES = 1000
 """A dictionary of more names begins anew, so that it does not grow for as long as it records."""
 _INT32_MAX = 2**31 - 1
+_NAMES = ("target", "host", "container")
+"""Columns of names of targets."""
 
 
 class RowBuilder:
@@ -43,7 +45,7 @@ class RowBuilder:
 
     def __init__(self, hostname: str) -> None:
         self._hostname = hostname
-        self._names = {name: _Names() for name in ("target", "mapping", "perms", "host")}
+        self._names = {name: _Names() for name in (*_NAMES, "mapping", "perms")}
 
     def batch(self, snapshots: Sequence[Snapshot]) -> pa.RecordBatch:
         """The rows of at least one snapshot."""
@@ -52,6 +54,7 @@ class RowBuilder:
         start, end = regions.of(lambda s: s.start), regions.of(lambda s: s.end)
         mapping, perms = self._mapping_codes(targets, target, start, end)
         codes = [self._names["target"].code(each.name) for each in targets]
+        places = [self._names["container"].code(each.container) for each in targets]
         self._names["host"].code(self._hostname)
         columns: dict[str, Numbers | pa.Array] = {
             "start_ns": regions.each(lambda s: s.start_ns),
@@ -71,6 +74,7 @@ class RowBuilder:
             "cpu_ns": regions.each(lambda s: s.cost.cpu_ns),
             "interruption_ns": regions.each(lambda s: s.cost.interruption_ns),
             "late_ticks": regions.each(lambda s: s.cost.late_ticks).astype(np.int32),
+            "container": self._names["container"].array(np.array(places, np.int32)[target]),
             "host": self._names["host"].array(np.zeros(len(start), np.int32)),
             "vsz_bytes": regions.of(lambda s: _footprint_column(s, "vsz_bytes")),
             "rss_bytes": regions.of(lambda s: _footprint_column(s, "rss_bytes")),
@@ -350,7 +354,9 @@ class SnapshotReader:
         table = MappingTable(tuple(each for each in mappings if each.perms or each.name))
         target = self._targets[int(layout.target_indices[number])]
         name_then = layout.names["target"][int(layout.values["target"][number])]
-        return Target(target.pid, name_then, table, target.started_ns, target.host)
+        return Target(
+            target.pid, name_then, table, target.started_ns, target.host, target.container
+        )
 
     def _footprints(self, targets: slice) -> tuple[Footprint, ...]:
         """Footprints of some targets of snapshots; none if none is known."""

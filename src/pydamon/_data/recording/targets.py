@@ -24,15 +24,23 @@ def distinct_targets(
 ) -> tuple[tuple[Target, ...], NDArray[np.int64]]:
     """The targets in the order of appearance, with their last names; and which each row is of.
 
-    *values* has the columns `host`, `pid`, `process_started_ns` and `target`, of which `host` and
-    `target` are indices into *names*.
+    *values* has the columns `host`, `pid`, `process_started_ns`, `target` and `container`, of which
+    all but the second and third are indices into *names*.
     """
-    columns = [values[name] for name in ("host", "pid", "process_started_ns", "target")]
+    identity = ("host", "pid", "process_started_ns", "target", "container")
+    columns = [values[name] for name in identity]
     first, combination = unique_rows(*columns)
     no_mappings = MappingTable()  # shared: there may be 100,000 targets
     candidates = [
-        Target(pid, names["target"][name], no_mappings, started_ns, names["host"][host])
-        for host, pid, started_ns, name in zip(
+        Target(
+            pid,
+            names["target"][name],
+            no_mappings,
+            started_ns,
+            names["host"][host],
+            names["container"][container],
+        )
+        for host, pid, started_ns, name, container in zip(
             *(column[first].tolist() for column in columns), strict=True
         )
     ]
@@ -54,7 +62,13 @@ def without_single_host(targets: Sequence[Target]) -> tuple[Target, ...]:
     if len({target.host for target in targets}) > 1:
         return tuple(targets)
     return tuple(
-        Target(target.pid, target.name, target.mappings, target.started_ns)
+        Target(
+            target.pid,
+            target.name,
+            target.mappings,
+            target.started_ns,
+            container=target.container,
+        )
         if target.host
         else target
         for target in targets

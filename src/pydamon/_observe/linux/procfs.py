@@ -25,6 +25,7 @@ __all__ = [
     "Rule",
     "Stat",
     "cgroup_paths",
+    "every_process",
     "lines_of",
     "meminfo_of",
     "mount_points",
@@ -53,6 +54,11 @@ def read(path: str) -> bytes:
         return b"".join(chunks)
     finally:
         os.close(fd)
+
+
+def every_process() -> list[int]:
+    """All processes that run now, kernel threads too, which cannot be watched."""
+    return [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdecimal()]
 
 
 def text_of(data: bytes) -> str:

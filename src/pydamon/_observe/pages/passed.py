@@ -19,13 +19,13 @@ from pydamon._model.passed import PassedBytes, memcg_path
 from pydamon._model.ranges import EMPTY, PAGE_SIZE, Ranges, covered, join
 from pydamon._model.runs import true_runs
 from pydamon._model.snapshot import Snapshot
+from pydamon._observe.linux.cgroups import cgroup_directory
 from pydamon._observe.linux.frames import ACTIVE, ANON, HUGE, LRU, FrameFile, flags_of, owners_of
 from pydamon._observe.linux.pagemap import FILE, PRESENT, PageRuns, ProcessPages
 from pydamon._observe.linux.pagemap import HUGE as HUGE_MAPPING
 from pydamon._observe.linux.process import Process
 from pydamon._observe.monitor import Monitor
 from pydamon._observe.options import MonitorOptions
-from pydamon._observe.targets.members import cgroup_directory
 
 __all__ = ["Looks", "PassedLooks", "looks_at_pages"]
 

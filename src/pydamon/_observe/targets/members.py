@@ -1,61 +1,36 @@
-"""Groups of processes: the current processes of a cgroup, of a user, or of the machine."""
+"""Groups of processes: the current processes of a cgroup, of a user, of a name, or of the machine.
+
+Processes of containers are in `containers`.
+"""
 
 from __future__ import annotations
 
 import os
 import pwd
-from pathlib import Path
+import re
 
-from pydamon._model.errors import TargetError
-from pydamon._observe.linux.procfs import cgroup_paths, read
+from pydamon._model.errors import TargetError, UsageError
+from pydamon._observe.linux.cgroups import cgroup_directories, pids_below
+from pydamon._observe.linux.procfs import every_process, read, text_of
+from pydamon._observe.targets.remembered import Remembered
 from pydamon._observe.targets.virtual import Members
 
-__all__ = [
-    "CGROUPS",
-    "cgroup_directory",
-    "cgroup_of",
-    "every_process",
-    "members_of_cgroup",
-    "members_of_user",
-]
-
-CGROUPS = Path("/sys/fs/cgroup")
-"""The root of the cgroups (version 2)."""
-
-_HIERARCHIES = ("", "unified", "memory")
-"""Where cgroups may be below the root: all but the first are for machines with version 1, too."""
-
-
-def cgroup_directory(name: str) -> Path:
-    """The directory of a cgroup, by its path with or without that of the root.
-
-    Raises `TargetError` if there is no such cgroup.
-    """
-    path = name.removeprefix(str(CGROUPS)).strip("/")
-    for hierarchy in _HIERARCHIES:
-        directory = CGROUPS / hierarchy / path
-        if (directory / "cgroup.procs").exists():
-            return directory
-    raise TargetError(
-        f"there is no cgroup {name!r}", hint=f"name one below {CGROUPS}, as in system.slice"
-    )
+__all__ = ["every_process", "members_of_cgroup", "members_of_user", "members_with_name"]
 
 
 def members_of_cgroup(name: str) -> Members:
-    """The processes of a cgroup (version 2) and of the cgroups below it.
+    """The processes of a cgroup and of the cgroups below it, in any hierarchy.
 
     Raises `TargetError` if there is no such cgroup; if it is removed later, it has no processes.
     """
-    root = cgroup_directory(name)
+    cgroup_directories(name)
 
     def members() -> list[int]:
-        pids: list[int] = []
-        for directory, _, _ in os.walk(root):
-            try:
-                pids.extend(map(int, Path(directory, "cgroup.procs").read_text().split()))
-            except OSError:
-                continue  # removed meanwhile, or the kernel does not list its processes
-        return pids
+        try:
+            directories = cgroup_directories(name)
+        except TargetError:
+            return []
+        return list({pid for directory in directories for pid in pids_below(directory)})
 
     return members
 
@@ -83,18 +58,32 @@ def members_of_user(name: str) -> Members:
     return members
 
 
-def every_process() -> list[int]:
-    """All processes that run now, kernel threads too, which cannot be watched."""
-    return [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdecimal()]
+def members_with_name(pattern: str) -> Members:
+    """The processes whose command name, or that of their program's file, a pattern matches.
 
-
-def cgroup_of(pid: int) -> str:
-    """The path of the cgroup of a process; empty if that is not known.
-
-    With cgroups of version 1, it is that of the memory controller.
+    The pattern may match any part of the name. Raises `UsageError` for one that is not a regular
+    expression.
     """
     try:
-        paths = cgroup_paths(read(f"/proc/{pid}/cgroup"))
+        wanted = re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise UsageError(
+            f"not a regular expression: {pattern!r}: {error}", hint="as in ^postgres$ or redis"
+        ) from None
+    names = Remembered(_names_of)
+
+    def members() -> list[int]:
+        rows = names.of(every_process()).items()
+        return [pid for pid, texts in rows if any(map(wanted.search, texts))]
+
+    return members
+
+
+def _names_of(pid: int) -> tuple[str, ...]:
+    """The command name, which has 15 bytes at most, and the file name of the program."""
+    try:
+        name = text_of(read(f"/proc/{pid}/comm").removesuffix(b"\n"))
+        program = text_of(read(f"/proc/{pid}/cmdline").partition(b"\0")[0])
     except OSError:
-        return ""
-    return paths.get("memory") or paths.get("", "")
+        return ()
+    return name, program.rpartition("/")[2]

@@ -13,8 +13,8 @@ from pydamon._model.errors import ProbeUnavailable, TargetError, UsageError
 from pydamon._model.mappings import Mapping, MappingTable
 from pydamon._model.ranges import PAGE_SIZE, Ranges, join
 from pydamon._model.snapshot import Target
+from pydamon._observe.linux.cgroups import CGROUPS, cgroup_directory
 from pydamon._observe.targets.base import Layout
-from pydamon._observe.targets.members import CGROUPS, cgroup_directory
 
 __all__ = ["CgroupPages", "PaddrSpace"]
 

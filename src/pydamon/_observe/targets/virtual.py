@@ -7,7 +7,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cmp_to_key
 from itertools import pairwise
 
@@ -22,6 +22,7 @@ from pydamon._observe.linux.arch import system_call
 from pydamon._observe.linux.process import KernelThread, Process, refusal, room_for
 from pydamon._observe.linux.procfs import USER_END, Rule, parse_maps, ranges_of, read
 from pydamon._observe.targets.base import Layout, say_once
+from pydamon._observe.targets.container_table import ContainerTable
 
 __all__ = ["Members", "VaddrSpace", "can_compare", "shared_memory"]
 
@@ -108,6 +109,7 @@ class VaddrSpace:
         """The last layout and its `max_ranges`, until something changes."""
         self._refused: dict[int, float] = {}
         """Pids that cannot be watched, and when to try again (monotonic s)."""
+        self._containers = ContainerTable()
         self._compared: set[Process] = set()
         """The members whose address spaces were compared."""
         _check_pids()
@@ -138,6 +140,7 @@ class VaddrSpace:
         if self._children:
             self._adopt()
         self._find_shared()
+        self._find_containers()
         if self._layout is not None and self._layout[0] == max_ranges:
             return self._layout[1]
         members = [member for member in self._members.values() if member.has_own_memory]
@@ -221,7 +224,8 @@ class VaddrSpace:
         elif maps != member.maps:
             self._layout = None
             member.maps, member.mappings = maps, parse_maps(maps)
-            member.target = _target(member.process, member.mappings)
+            container = member.target.container
+            member.target = replace(_target(member.process, member.mappings), container=container)
             # It may have called exec, and so have memory of its own now.
             self._compared.discard(member.process)
 
@@ -255,6 +259,14 @@ class VaddrSpace:
             known = self._members.keys() | {os.getpid()}
             children = [pid for pid in _children_of(unseen.pop()) if pid not in known]
             unseen.extend(pid for pid in children if self._try_to_add(pid))
+
+    def _find_containers(self) -> None:
+        """Note the container of each member, which may enter it after its start."""
+        for pid, container in self._containers.of(self._members).items():
+            member = self._members[pid]
+            if member.target.container != container.label:
+                self._layout = None
+                member.target = replace(member.target, container=container.label)
 
     def _find_shared(self) -> None:
         """Find the members that share the address space of an earlier one."""

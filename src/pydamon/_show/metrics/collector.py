@@ -2,105 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from pydamon._act.policies import read_statuses
 from pydamon._model.carried_ages import CarriedAges
-from pydamon._model.classify import resident_bytes
 from pydamon._model.display import printable
 from pydamon._model.snapshot import Snapshot
+from pydamon._observe.linux.cgroups import cgroup_of
 from pydamon._observe.monitor import Monitor
-from pydamon._observe.targets.members import cgroup_of
+from pydamon._show.metrics.containers import ContainerSeries
+from pydamon._show.metrics.figures import (
+    IDLE_S,
+    OTHER,
+    Figures,
+    families_of,
+    figures_of,
+    largest_groups,
+)
 from pydamon._show.metrics.returns import ReturnCounters
 
-__all__ = ["IDLE_S", "Figures", "Metrics", "figures_of"]
-
-IDLE_S = (10, 60, 300, 1800, 3600)
-"""Idle times in seconds: memory counts that has not been accessed for at least so long."""
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """Bytes, or bytes a second; one entry a target, or a group of targets.
-
-    `idle_bytes` has shape (targets, len(IDLE_S)); each column includes the next one.
-    """
-
-    working_set_bytes: NDArray[np.float64]
-    resident_bytes: NDArray[np.float64]
-    monitored_bytes: NDArray[np.float64]
-    unobservable_bytes: NDArray[np.float64]
-    unseen_bytes: NDArray[np.float64]
-    access_bytes_per_second: NDArray[np.float64]
-    idle_bytes: NDArray[np.float64]
-
-    def summed(self, group: Sequence[int], groups: int) -> Figures:
-        """The sums over groups: *group* has the index of a group for each target."""
-        sums = []
-        for field in fields(self):
-            values = getattr(self, field.name)
-            total = np.zeros((groups, *values.shape[1:]))
-            np.add.at(total, np.asarray(group, np.intp), values)
-            sums.append(total)
-        return Figures(*sums)
-
-    def replaced(self, rows: NDArray[np.bool_], other: Figures) -> Figures:
-        """The same figures, with some *rows* taken from *other*."""
-        columns = []
-        for field in fields(self):
-            mine, others = getattr(self, field.name), getattr(other, field.name)
-            which = rows[:, None] if mine.ndim > 1 else rows
-            columns.append(np.where(which, others, mine))
-        return Figures(*columns)
-
-
-def figures_of(snapshot: Snapshot, *, once: bool = False) -> Figures:
-    """The figures of each target; *once* is for sums: memory that targets share counts in one.
-
-    The access rate is that of DAMON_STAT: an access to a region counts as one to all of it, at
-    most one a sampling interval.
-    """
-    n, target = len(snapshot.targets), snapshot.target
-    classes = snapshot.classes.once() if once else snapshot.classes
-
-    def sums(values: NDArray[np.int64] | NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.bincount(target, values, n).astype(np.float64)
-
-    rss_bytes = [footprint.rss_bytes for footprint in snapshot.footprints] or [0] * n
-    resident = resident_bytes(snapshot.classes, target, np.array(rss_bytes, np.int64), once=once)
-    idle = np.array([sums(classes.idle(seconds * 10**9)) for seconds in IDLE_S])
-    return Figures(
-        sums(classes.accessed),
-        resident.astype(np.float64),
-        sums(snapshot.size),
-        sums(classes.unobservable),
-        sums(classes.unseen),
-        sums(snapshot.size * snapshot.access_hz),
-        idle.T,
-    )
-
+__all__ = ["IDLE_S", "Metrics", "figures_of"]
 
 _OWN_AFTER_NS = 60 * 10**9
 _CGROUPS_NS = 60 * 10**9
-_OTHER = "other"
 _Key: TypeAlias = tuple[str, int, int, str]
 """`Target.key`."""
 
-_GAUGES = {
-    "working_set_bytes": "Memory that was accessed in the window.",
-    "resident_bytes": "Memory that is in RAM; shared memory counts in each process.",
-    "monitored_bytes": "Memory that is mapped and watched.",
-    "unobservable_bytes": "Memory that is watched, but that the probe cannot see.",
-    "unseen_bytes": "Memory that no probe has looked at yet: it may be in use or idle.",
-    "access_bytes_per_second": "An estimate of how much memory is accessed a second.",
-}
 _SCHEME_COUNTERS = {
     "tried_bytes": ("sz_tried", "Memory to which the scheme applied, within its quota."),
     "applied_bytes": ("sz_applied", "Memory for which the action is known to have happened."),
@@ -142,9 +75,9 @@ class Metrics(Collector):
     Parameters
     ----------
     processes
-        How many processes, and how many cgroups, have series of their own: the largest working
-        sets count. The rest is summed up as "other". So are processes in their first minute,
-        unless they were there at the first snapshot.
+        How many processes, how many cgroups, and how many containers have series of their own: the
+        largest working sets count. The rest is summed up as "other". So are processes in their
+        first minute, unless they were there at the first snapshot.
     cpu_budget_percent
         The budget of monitoring, to be shown beside its cost.
 
@@ -169,9 +102,20 @@ class Metrics(Collector):
         self._state = _State()
         self._totals = _Totals()
         self._ages = CarriedAges()
-        self._returns = ReturnCounters(IDLE_S, ("", _OTHER))
+        self._returns = ReturnCounters(IDLE_S, ("", OTHER))
+        self._containers = ContainerSeries(processes)
         self._cgroups: dict[_Key, str] = {}
         self._cgroups_until_ns = 0
+
+    def update_cache(self, used: Mapping[str, int]) -> None:
+        """Show the page cache that containers read from now on.
+
+        Parameters
+        ----------
+        used
+            Bytes by the paths of cgroups, as `CacheMonitor.used_by_cgroup` has them for a minute.
+        """
+        self._containers.cache_read = used
 
     def update(self, snapshot: Snapshot | None, mon: Monitor | None = None) -> None:
         """Show a snapshot from now on.
@@ -215,14 +159,15 @@ class Metrics(Collector):
         figures, once = (figures_of(snapshot, once=flag) for flag in (False, True))
         group, labels = self._processes(state, figures)
         # Memory that several processes share counts in each by itself, and once in a sum.
-        summed = np.array([labels[series] == ("", _OTHER) for series in group], np.bool_)
+        summed = np.array([labels[series] == ("", OTHER) for series in group], np.bool_)
         sums = figures.replaced(summed, once).summed(group, len(labels))
-        yield from _families("process", ("pid", "name"), sums, labels)
+        yield from families_of("process", ("pid", "name"), sums, labels)
         yield self._returns.family(snapshot.targets, group, labels)
-        cgroups = self._cgroups_of(state.snapshot)
-        group, names = _largest(cgroups, once.working_set_bytes, self._most)
-        sums = once.summed(group, len(names))
-        yield from _families("cgroup", ("cgroup",), sums, [(name,) for name in names])
+        cgroups = [(name,) for name in self._cgroups_of(state.snapshot)]
+        series, names = largest_groups(cgroups, once.working_set_bytes, self._most)
+        sums = once.summed(series, len(names))
+        yield from families_of("cgroup", ("cgroup",), sums, names)
+        yield from self._containers.families(state.snapshot, once)
 
     def _monitoring(self, state: _State) -> Iterator[Metric]:
         """What monitoring does and costs, and whether its figures may be wrong."""
@@ -288,7 +233,7 @@ class Metrics(Collector):
         targets = [snapshot.targets[i] for i in own]
         labels = [(str(target.pid), printable(target.name)) for target in targets]
         if len(own) < len(snapshot.targets):
-            labels.append(("", _OTHER))
+            labels.append(("", OTHER))
         group = [len(own)] * len(snapshot.targets)
         for series, index in enumerate(own):
             group[index] = series
@@ -305,44 +250,12 @@ class Metrics(Collector):
         return names
 
 
-def _largest(names: list[str], size: NDArray[np.float64], most: int) -> tuple[list[int], list[str]]:
-    """The index of a group for each of the *names*, and the names of the largest groups."""
-    sizes: dict[str, float] = {}
-    for name, amount in zip(names, size.tolist(), strict=True):
-        sizes[name or _OTHER] = sizes.get(name or _OTHER, 0.0) + amount
-    own = sorted(sizes.keys() - {_OTHER}, key=lambda name: (-sizes[name], name))[:most]
-    index = {name: i for i, name in enumerate(own)}
-    group = [index.get(name, len(own)) for name in names]
-    if len(own) in group:
-        own.append(_OTHER)
-    return group, own
-
-
 def _info(name: str, text: str, label: str, value: str) -> GaugeMetricFamily:
     """A gauge of 1 with the value as a label; without a sample where the value is empty."""
     family = GaugeMetricFamily(name, text, labels=(label,))
     if value:
         family.add_metric((printable(value),), 1)
     return family
-
-
-def _families(
-    kind: str, names: tuple[str, ...], figures: Figures, labels: Sequence[tuple[str, ...]]
-) -> Iterator[Metric]:
-    for field, text in _GAUGES.items():
-        family = GaugeMetricFamily(f"pydamon_{kind}_{field}", text, labels=names)
-        for values, amount in zip(labels, getattr(figures, field).tolist(), strict=True):
-            family.add_metric(values, amount)
-        yield family
-    family = GaugeMetricFamily(
-        f"pydamon_{kind}_idle_bytes",
-        "Resident memory that has not been accessed for at least so many seconds, at most.",
-        labels=(*names, "at_least_seconds"),
-    )
-    for values, row in zip(labels, figures.idle_bytes.tolist(), strict=True):
-        for seconds, amount in zip(IDLE_S, row, strict=True):
-            family.add_metric((*values, str(seconds)), amount)
-    yield family
 
 
 def _schemes() -> Iterator[Metric]:

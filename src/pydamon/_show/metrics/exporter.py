@@ -11,14 +11,19 @@ from prometheus_client.registry import Collector
 
 from pydamon._model.display import printable
 from pydamon._model.errors import ProbeUnavailable, TargetError, UsageError
+from pydamon._observe.cache import CacheMonitor
 from pydamon._observe.monitor import Monitor
 from pydamon._observe.options import MonitorOptions
 from pydamon._observe.start import monitor, throttled_restarts
 from pydamon._observe.targets import Members
 from pydamon._observe.targets.base import say_once
+from pydamon._observe.targets.selection import TargetSelection
 from pydamon._show.metrics.collector import Metrics
 
 __all__ = ["Exporter", "registry_of", "serve_metrics"]
+
+_CACHE_NS, _CACHE_WITHIN_NS = 10 * 10**9, 60 * 10**9
+"""How often the page cache of containers is read, and for which time before."""
 
 
 @contextmanager
@@ -81,18 +86,23 @@ class Exporter:
     Parameters
     ----------
     pids
-        Processes; or a function that is asked now and then which processes there are.
+        Processes; a `TargetSelection`; or a function that is asked now and then which processes
+        there are.
     metrics
         What to update with each snapshot.
     engine, probe, children, join
         As for `pydamon.monitor`.
     cpu_budget_percent
         The share of one CPU that monitoring may cost, starts of the monitor included.
+    cache
+        An open `CacheMonitor`, for the page cache that containers read; it has a budget of its own.
 
     Raises
     ------
     UsageError
         For a budget that is not a percentage.
+    TargetError
+        For a container, cgroup or user that does not exist.
 
     Examples
     --------
@@ -103,7 +113,7 @@ class Exporter:
 
     def __init__(
         self,
-        pids: Iterable[int] | Members,
+        pids: Iterable[int] | Members | TargetSelection,
         metrics: Metrics,
         *,
         engine: str = "sampling",
@@ -111,12 +121,18 @@ class Exporter:
         cpu_budget_percent: float = 1.0,
         children: bool = True,
         join: bool | int | str = False,
+        cache: CacheMonitor | None = None,
     ) -> None:
+        self._cache = cache
+        self._cache_due_ns = 0
         self._options = MonitorOptions(
             probe=probe, cpu_budget_percent=cpu_budget_percent, join=join
         )
         self.metrics = metrics
         """What is updated."""
+        if isinstance(pids, TargetSelection):
+            children = pids.children
+            pids = pids.members() if pids.is_group else pids.pids
         self._pids: list[int] | Members = pids if callable(pids) else list(pids)
         self._engine = engine
         self._budget_percent = cpu_budget_percent
@@ -176,12 +192,22 @@ class Exporter:
             text = f"watching starts again: {type(error).__name__}: {error}"
             say_once(text, printable(text))
 
+    def _update_cache(self) -> None:
+        if self._cache is None:
+            return
+        self._cache.check()
+        now_ns = time.monotonic_ns()
+        if now_ns >= self._cache_due_ns:
+            self._cache_due_ns = now_ns + _CACHE_NS
+            self.metrics.update_cache(self._cache.used_by_cgroup(_CACHE_WITHIN_NS))
+
     def _watch(self, is_over: Callable[[], bool]) -> None:
         with monitor(
             self._pids, engine=self._engine, options=self._options, children=self._children
         ) as self._mon:
             for snapshot in self._mon:
                 self.metrics.update(snapshot, self._mon)
+                self._update_cache()
                 if is_over():
                     break
         self._mon = None

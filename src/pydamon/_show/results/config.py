@@ -48,12 +48,12 @@ class ConfigView(View):
 
 def _target(target: TargetSelection | None) -> str:
     if target is None:
-        return "none in it: name processes, a command, --cgroup or --user"
+        return "none in it: name processes, a command, --cgroup, --user or --container"
     if target.pids:
         return f"pid {', '.join(map(str, target.pids))}"
     if target.command:
         return printable(" ".join(target.command))
-    return f"cgroup {target.cgroup}" if target.cgroup else f"user {target.user}"
+    return printable(target.describe())
 
 
 def _monitoring(monitoring: Monitoring) -> str:

@@ -70,6 +70,7 @@ REGION_FIELDS = {
     "target": _name(lambda region: region.target.name),
     "pid": _Field(lambda region: region.target.pid, lambda pid: f"{int(pid)}", {}),
     "host": _name(lambda region: region.target.host),
+    "container": _name(lambda region: region.target.container),
 }
 """The fields of a format by name."""
 _MAY_BE_UNKNOWN = ("age", "resident")

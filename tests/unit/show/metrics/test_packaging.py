@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, ProcessCollector
 
+from pydamon._observe.targets.container_table import ContainerTable
 from pydamon._show.metrics import Metrics
+from pydamon.containers import CgroupMemory, Container
 from tests.unit.show.metrics.test_metrics import snapshot_of
 
 _PACKAGING = Path(__file__).parents[4] / "packaging"
@@ -33,7 +35,10 @@ def _rules() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("query", [*_dashboard(), *_rules()])
-def test_a_query_finds_something(query: str) -> None:
+def test_a_query_finds_something(query: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Container(cgroup="/a", id="a", name="web", namespace="shop", pod="web-0")
+    monkeypatch.setattr(ContainerTable, "of", lambda _, pids: dict.fromkeys(pids, row))
+    monkeypatch.setattr("pydamon._show.metrics.containers.cgroup_memory", lambda _: CgroupMemory())
     metrics = Metrics(cpu_budget_percent=1)
     metrics.update(snapshot_of([(1, "x"), (2, "y")]))
     registry = CollectorRegistry()

@@ -12,7 +12,7 @@ import errno
 import mmap
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.errors import ProbeError, ProbeUnavailable
-from pydamon._observe.linux.arch import system_call
+from pydamon._observe.probes.ebpf.call import BPF, bpf, syscall
 from pydamon._observe.probes.ebpf.elf import ElfError, ElfFile
+from pydamon._observe.probes.ebpf.hash_map import HASH, HashMap
 
 __all__ = ["BpfMap", "BpfObject", "Program"]
 
-_BPF = system_call("bpf")
 _MAP_CREATE, _PROG_LOAD, _PROG_TEST_RUN, _RAW_TRACEPOINT_OPEN = 0, 5, 10, 17
 _LINK_CREATE, _ITER_CREATE = 28, 33
 _BTF_LOAD = 18
@@ -39,9 +39,10 @@ _TEXT = ".text"
 _BODY_TYPE = 3
 """The id of the type of a body in what `_load_types` loads."""
 
-_syscall = ctypes.CDLL(None, use_errno=True).syscall
-_syscall.restype = ctypes.c_long
-_syscall.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_long]
+_LOAD_CLASS, _LOAD_MEMORY = 7, 1
+"""The class of an instruction that loads: BPF_LDX; its bits of the operation code."""
+_FIRST_FIELD = 0x4000
+"""From this offset on, a load names a member of a structure of the kernel by its number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ _PROGRAM_TYPES = {
     "iter/task": _ProgramType(26, 28, "bpf_iter_task"),
     # What runs at a tracepoint. 4.17; not everybody who may do the rest may do that.
     "raw_tp/tick": _ProgramType(17, optional=True),
+    # What runs at the entry of a function, with typed arguments. x86-64: 5.5, arm64: 6.4.
+    "fentry/folio_mark_accessed": _ProgramType(26, 24, "folio_mark_accessed"),
 }
 
 
@@ -68,11 +71,8 @@ class BpfMap:
     """A memory-mapped array map; `array` views it as elements of a dtype."""
 
     def __init__(self, name: str, definition: tuple[int, int, int, int, int]) -> None:
-        kind, key_bytes, self.value_bytes, self.entries, flags = definition
-        attr = struct.pack(
-            "=7I16s", kind, key_bytes, self.value_bytes, self.entries, flags, 0, 0, _name(name)
-        )
-        self.fd = _bpf(_MAP_CREATE, attr, f"create the BPF map {name}")
+        _, _, self.value_bytes, self.entries, _ = definition
+        self.fd = _create_map(name, definition)
         self._stride = -(-self.value_bytes // 8) * 8
         """The kernel begins each element at a multiple of 8 bytes."""
         length = -(-self._stride * self.entries // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -100,7 +100,7 @@ class Program:
 
     def run(self) -> int:
         """Run a program of type "syscall" once; returns its result."""
-        if _syscall(_BPF, _PROG_TEST_RUN, self._at, 80) != 0:
+        if syscall(BPF, _PROG_TEST_RUN, self._at, 80) != 0:
             code = ctypes.get_errno()
             raise ProbeError(f"running the BPF program {self.name} failed: {os.strerror(code)}")
         return ctypes.c_int32.from_buffer(self._attr, 4).value
@@ -112,7 +112,12 @@ class Program:
         """
         name = ctypes.create_string_buffer(tracepoint.encode())
         attr = struct.pack("=QI4x", ctypes.addressof(name), self.fd)
-        return _bpf(_RAW_TRACEPOINT_OPEN, attr, f"attach to the tracepoint {tracepoint}")
+        return bpf(_RAW_TRACEPOINT_OPEN, attr, f"attach to the tracepoint {tracepoint}")
+
+    def trace(self) -> int:
+        """Run a program at the entry of its function from now on: a descriptor as of `attach`."""
+        attr = struct.pack("=QI4x", 0, self.fd)
+        return bpf(_RAW_TRACEPOINT_OPEN, attr, f"attach {self.name} to a function of the kernel")
 
     def iterate(self, pidfd: int) -> bool:
         """Run an iterator program over the threads of one process.
@@ -125,15 +130,15 @@ class Program:
         attr = struct.pack("=4IQI4x", self.fd, 0, 28, 0, ctypes.addressof(buffer), len(info))
         limited = True
         try:
-            link = _bpf(_LINK_CREATE, attr, "attach a task iterator")
+            link = bpf(_LINK_CREATE, attr, "attach a task iterator")
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.E2BIG):
                 raise
             limited = False
             attr = struct.pack("=4IQI4x", self.fd, 0, 28, 0, 0, 0)
-            link = _bpf(_LINK_CREATE, attr, "attach a task iterator")
+            link = bpf(_LINK_CREATE, attr, "attach a task iterator")
         try:
-            reader = _bpf(_ITER_CREATE, struct.pack("=2I", link, 0), "start a task iterator")
+            reader = bpf(_ITER_CREATE, struct.pack("=2I", link, 0), "start a task iterator")
             try:
                 while os.read(reader, 4096):
                     pass
@@ -148,12 +153,20 @@ class BpfObject:
     """The maps and programs of an object file, loaded into the kernel.
 
     *entries* overrides the number of elements of maps; *type_ids* has the BTF ids of the functions
-    that iterators attach to. Raises `ProbeUnavailable` if the kernel refuses, or if this user may
-    not load programs; if the verifier refused a program, with the end of its log.
+    that programs attach to; *fields* has the offset of each member of a structure of the kernel,
+    by its number in the program. Raises `ProbeUnavailable` if the kernel refuses, or if this user
+    may not load programs; if the verifier refused a program, with the end of its log.
     """
 
-    def __init__(self, path: Path, entries: Mapping[str, int], type_ids: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        entries: Mapping[str, int],
+        type_ids: Mapping[str, int],
+        fields: Sequence[int] = (),
+    ) -> None:
         self.maps: dict[str, BpfMap] = {}
+        self.hash_maps: dict[str, HashMap] = {}
         self.programs: dict[str, Program] = {}
         try:
             elf = ElfFile(path.read_bytes())
@@ -170,7 +183,7 @@ class BpfObject:
             self._create_maps(elf, symbols, entries)
             for section in elf.iter_sections():
                 if section.name in _PROGRAM_TYPES:
-                    self._load_programs(elf, section, symbols, type_ids)
+                    self._load_programs(elf, section, symbols, type_ids, fields)
         except BaseException:
             self.close()
             raise
@@ -186,6 +199,9 @@ class BpfObject:
         for program in self.programs.values():
             os.close(program.fd)
         self.programs.clear()
+        for hash_map in self.hash_maps.values():
+            hash_map.close()
+        self.hash_maps.clear()
 
     def _create_maps(self, elf: ElfFile, symbols: list[Any], entries: Mapping[str, int]) -> None:
         section: Any = elf.get_section_by_name("maps")
@@ -195,21 +211,33 @@ class BpfObject:
                 at = symbol["st_value"]
                 kind, key, value, default, flags = struct.unpack_from("=5I", data, at)
                 count = entries.get(symbol.name, default)
+                definition = (kind, key, value, count, flags)
                 try:
-                    self.maps[symbol.name] = BpfMap(symbol.name, (kind, key, value, count, flags))
+                    if kind == HASH:
+                        fd = _create_map(symbol.name, definition)
+                        self.hash_maps[symbol.name] = HashMap(fd, key, value, count)
+                    else:
+                        self.maps[symbol.name] = BpfMap(symbol.name, definition)
                 except OSError as error:
                     raise _unavailable(error) from None
 
     def _load_programs(
-        self, elf: ElfFile, section: Any, symbols: list[Any], type_ids: Mapping[str, int]
+        self,
+        elf: ElfFile,
+        section: Any,
+        symbols: list[Any],
+        type_ids: Mapping[str, int],
+        fields: Sequence[int],
     ) -> None:
         kind = _PROGRAM_TYPES[section.name]
-        linker = _Linker(elf, symbols, {name: item.fd for name, item in self.maps.items()})
+        maps: dict[str, BpfMap | HashMap] = {**self.maps, **self.hash_maps}
+        linker = _Linker(elf, symbols, {name: item.fd for name, item in maps.items()})
         index = elf.get_section_index(section.name)
         for symbol in symbols:
             if symbol["st_shndx"] == index and symbol["st_info"]["type"] == "STT_FUNC":
                 attach_to = type_ids[kind.attach_to] if kind.attach_to else 0
                 code, starts = linker.linked(section.name, symbol)
+                code = _with_fields(code, fields)
                 try:
                     fd = _load(symbol.name, kind, code, attach_to, starts, self._types)
                 except ProbeUnavailable:
@@ -217,6 +245,22 @@ class BpfObject:
                         raise
                     continue
                 self.programs[symbol.name] = Program(symbol.name, fd)
+
+
+def _create_map(name: str, definition: tuple[int, int, int, int, int]) -> int:
+    attr = struct.pack("=7I16s", *definition, 0, 0, _name(name))
+    return bpf(_MAP_CREATE, attr, f"create the BPF map {name}")
+
+
+def _with_fields(code: bytes, fields: Sequence[int]) -> bytes:
+    """The code, with the offsets of this kernel in loads of members of its structures."""
+    patched = bytearray(code)
+    for at in range(0, len(code) if fields else 0, _INSTRUCTION_BYTES):
+        operation, _, offset = struct.unpack_from("=BBh", code, at)
+        if operation & _LOAD_CLASS == _LOAD_MEMORY and offset >= _FIRST_FIELD:
+            number = (offset - _FIRST_FIELD) // 8
+            struct.pack_into("=h", patched, at + 2, fields[number])
+    return bytes(patched)
 
 
 class _Linker:
@@ -298,7 +342,10 @@ def _load_types() -> int:
     header = struct.pack("=HBBI4I", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings))
     buffer = ctypes.create_string_buffer(header + types + strings)
     attr = struct.pack("=QQ3I", ctypes.addressof(buffer), 0, len(buffer) - 1, 0, 0)
-    return _bpf(_BTF_LOAD, attr, "load BTF")
+    try:
+        return bpf(_BTF_LOAD, attr, "load BTF")
+    except OSError as error:
+        raise _unavailable(error) from None
 
 
 def _load(
@@ -329,25 +376,16 @@ def _load(
 
     what = f"load the BPF program {name}"
     try:
-        return _bpf(_PROG_LOAD, attr(None), what)
+        return bpf(_PROG_LOAD, attr(None), what)
     except OSError as error:
         if error.errno == errno.EPERM:
             raise _unavailable(error) from None
         log = ctypes.create_string_buffer(_LOG_BYTES)
         try:
-            return _bpf(_PROG_LOAD, attr(log), what)
+            return bpf(_PROG_LOAD, attr(log), what)
         except OSError as again:
             words = log.value.decode(errors="replace").strip().splitlines()[-3:]
             raise ProbeUnavailable(f"{again.strerror} ({' / '.join(words)})") from None
-
-
-def _bpf(command: int, attr: bytes, what: str) -> int:
-    buffer = ctypes.create_string_buffer(attr, max(len(attr), 128))
-    result = int(_syscall(_BPF, command, ctypes.addressof(buffer), len(buffer)))
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"cannot {what}: {os.strerror(code)}")
-    return result
 
 
 def _unavailable(error: OSError) -> ProbeUnavailable:

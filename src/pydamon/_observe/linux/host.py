@@ -1,0 +1,84 @@
+"""The host's file system: where it is mounted, and how to read files that strangers wrote."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+__all__ = ["HOST_ROOT", "HostFiles", "host_root", "parsed", "text_at"]
+
+HOST_ROOT = "PYDAMON_HOST_ROOT"
+"""The environment variable with the place of the host's file system, for use in a container."""
+
+_MOST_BYTES = 8 << 20
+"""The largest file that is read: those of container runtimes have some KiB."""
+_MOST_ENTRIES = 100_000
+_MOST_NAME = 253
+"""The longest name that Kubernetes allows; longer ones are not shown."""
+
+
+def host_root() -> Path:
+    """The directory of the host's file system: `/` unless `PYDAMON_HOST_ROOT` says another."""
+    return Path(os.environ.get(HOST_ROOT) or "/")
+
+
+class HostFiles:
+    """Reads files of the host by their path on the host; nothing in them can do harm.
+
+    Files may be missing, unreadable, huge, no files at all, or hold anything: all of that reads as
+    if there were nothing.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = host_root() if root is None else root
+
+    def read(self, path: str) -> bytes:
+        """The content of a regular file; empty if there is none."""
+        try:
+            # A pipe must not block.
+            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+            fd = os.open(self.root / path.lstrip("/"), flags)
+        except (OSError, ValueError):
+            return b""
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_BYTES:
+                return b""
+            with os.fdopen(os.dup(fd), "rb") as file:
+                return file.read(_MOST_BYTES)
+        except OSError:
+            return b""
+        finally:
+            os.close(fd)
+
+    def json(self, path: str) -> Any:
+        """The content of a JSON file; `None` if there is none."""
+        return parsed(self.read(path))
+
+    def names(self, path: str) -> list[str]:
+        """The names in a directory; none if there is none."""
+        try:
+            with os.scandir(self.root / path.lstrip("/")) as entries:
+                return [entry.name for entry, _ in zip(entries, range(_MOST_ENTRIES), strict=False)]
+        except (OSError, ValueError):
+            return []
+
+
+def parsed(text: bytes | str) -> Any:
+    """A document of JSON; `None` if the text is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def text_at(document: Any, *keys: str) -> str:
+    """The text at a path of keys in a document; empty if there is none that can be shown."""
+    for key in keys:
+        document = document.get(key) if isinstance(document, dict) else None
+    if not isinstance(document, str) or not document.isprintable():
+        return ""
+    return document if len(document) <= _MOST_NAME else ""

@@ -1,0 +1,226 @@
+"""Containers by runc: their names, their working sets, and pydamon in one of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pydamon
+from pydamon import TargetSelection
+from pydamon.export import Exporter, Metrics
+from tests.integration.conftest import MIB
+from tests.vm.runc import container, needs_runc
+
+pytestmark = [pytest.mark.live, needs_runc, pytest.mark.usefixtures("places")]
+
+WORDS = (
+    *("containers", "--duration", "60s", "--within", "20s"),
+    *("--cpu-budget", "40", "--max-refaults", "20/s", "--json"),
+)
+"""Emulated, the machine is slow: looks at all pages take more than 1 % of a CPU."""
+MONITOR = ("CAP_BPF", "CAP_PERFMON", "CAP_SYS_NICE", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH")
+READY = "import pathlib; pathlib.Path({ready!r}).touch()\n"
+LOAD = """
+import mmap, time
+memory = mmap.mmap(-1, 96 << 20, mmap.MAP_PRIVATE)
+page = mmap.PAGESIZE
+memory[::page] = b"1" * ((96 << 20) // page)
+READY
+while True:
+    memory[: 40 << 20 : page] = b"2" * ((40 << 20) // page)
+    time.sleep(0.2)
+"""
+READER = """
+import mmap, time
+with open({data!r}, "rb") as file:
+    while file.read(1 << 20):
+        pass
+    memory = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+READY
+while True:
+    memory[: 50 << 20 : mmap.PAGESIZE]
+    time.sleep(0.2)
+"""
+IDLE = """
+import time
+READY
+time.sleep(10**6)
+"""
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Three containers that run: `load`, `reader` and `idle`."""
+    directory = tmp_path_factory.mktemp("containers")
+    data = directory / "data"
+    with data.open("wb") as file:
+        for number in range(300):
+            file.write(bytes([number % 251 + 1]) * MIB)
+    subprocess.run(["sync"], check=True)
+    Path("/proc/sys/vm/drop_caches").write_text("3")
+    with ExitStack() as stack:
+        for name, text in (("load", LOAD), ("reader", READER), ("idle", IDLE)):
+            ready = directory / f"{name}-ready"
+            script = text.replace("READY", READY.format(ready=str(ready)))
+            script = script.replace("{data!r}", repr(str(data)))
+            argv = [sys.executable, "-c", script]
+            stack.enter_context(container(name, argv, directory))
+            until(ready.exists)
+        yield directory
+
+
+def until(holds: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def cli(*words: str) -> str:
+    argv = [sys.executable, "-m", "pydamon", *words]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def check(document: dict[str, Any]) -> None:
+    """The names are right, and the working sets within 5 % of the truth."""
+    rows = {row["name"]: row for row in document["containers"] if row["runtime"] == "runc"}
+    assert {"load", "reader", "idle"} <= rows.keys()
+    for name, row in rows.items():
+        figures = {key: row[key] / MIB for key in ("used_bytes", "mapped_bytes")}
+        kernel = row["kernel"] and {k: v for k, v in row["kernel"].items() if v}
+        print(name, figures, row["within_ns"] / 1e9, kernel, row["recommendation"], row["needs"])
+    assert rows["load"]["used_bytes"] == pytest.approx(40 * MIB, rel=0.05)
+    assert rows["load"]["mapped_bytes"] >= 96 * MIB
+    assert rows["reader"]["used_bytes"] == pytest.approx(50 * MIB, rel=0.05)
+    assert rows["idle"]["used_bytes"] < 2 * MIB
+    assert rows["reader"]["kernel"]["usage_bytes"] > 300 * MIB
+    request = rows["load"]["recommendation"]["request_bytes"]
+    assert request >= 96 * MIB, "without swap idle anonymous memory cannot be taken"
+    need = rows["reader"]["recommendation"]["need_bytes"]
+    assert 50 * MIB <= need < 100 * MIB
+
+
+def test_the_host_names_containers_and_knows_their_working_sets() -> None:
+    text = cli(*WORDS)
+    check(json.loads(text))
+
+
+def test_processes_are_selected_by_container(tmp_path: Path) -> None:
+    rows = {row.name: row for row in pydamon.containers.containers()}
+    assert rows["load"].cgroup == "/test/load"
+    for words in (("--container", "loa"), ("--cgroup", "test/load")):
+        out = tmp_path / "x.damon"
+        cli("record", *words, "--duration", "3s", "--force", "--out", str(out))
+        targets = pydamon.read_recording(out).targets
+        assert len(targets) == 1
+        status = Path(f"/proc/{targets[0].pid}/status").read_text()
+        assert "NSpid" in status, "the pid is that of the host"
+    with pytest.raises(pydamon.TargetError, match="no container 'other'") as caught:
+        pydamon.monitor(TargetSelection(container="other"))
+    assert "load" in caught.value.hint
+
+
+def test_pydamon_in_a_container_sees_the_others(tmp_path: Path) -> None:
+    """As a DaemonSet: the host's pids, its files at /host, and no more privileges than it takes."""
+    out = tmp_path / "out.json"
+    words = f"{' '.join(WORDS)} --host-root /host"
+    line = f"{sys.executable} -m pydamon {words} > {out}.part 2> {out}.err; mv {out}.part {out}"
+    with container(
+        "pydamon",
+        ["sh", "-c", f"{line}; sleep 1000"],
+        tmp_path,
+        capabilities=MONITOR,
+        host_pids=True,
+        host_root=True,
+    ):
+        until(out.exists, 300)
+        print(Path(f"{out}.err").read_text())
+    check(json.loads(out.read_text()))
+
+
+def test_200_containers_that_start_and_stop_leave_nothing_behind() -> None:
+    """Cgroups as Docker makes them, 20 at a time: budget, descriptors, series and names."""
+    root = Path("/sys/fs/cgroup/docker")
+    root.mkdir()
+    Path("/var/lib/docker/containers").mkdir(parents=True, exist_ok=True)
+    stop = threading.Event()
+    started = list[str]()
+    churn = threading.Thread(target=_churn, args=(root, started, stop))
+    metrics = Metrics(processes=30, cpu_budget_percent=5)
+    exporter = Exporter(TargetSelection(all_containers=True), metrics, cpu_budget_percent=5)
+    watching = threading.Thread(target=exporter.run)
+    watching.start()
+    churn.start()
+    descriptors, series, seen = list[int](), list[int](), set[str]()
+    cpu_s, begin_s = time.process_time(), time.monotonic()
+    try:
+        while churn.is_alive():
+            time.sleep(3)
+            samples = [sample for family in metrics.collect() for sample in family.samples]
+            names = {
+                sample.labels["container"] for sample in samples if "container" in sample.labels
+            }
+            seen |= names
+            series.append(len(names))
+            descriptors.append(len(os.listdir("/proc/self/fd")))  # noqa: PTH208
+    finally:
+        stop.set()
+        churn.join()
+        until(lambda: not _named_job(metrics))
+        exporter.stop()
+        watching.join()
+        root.rmdir()
+    cost = (time.process_time() - cpu_s) / (time.monotonic() - begin_s)
+    print(f"{len(started)} containers, {len(seen)} seen, {100 * cost:.2f} % of a CPU")
+    print(f"descriptors {descriptors}, series {series}")
+    assert len(started) == 200
+    assert len(seen & set(started)) > 20
+    assert max(series) <= 31
+    assert max(descriptors) < descriptors[0] + 120
+    half = len(descriptors) // 2
+    assert max(descriptors[half:]) <= max(descriptors[:half]) + 20
+
+
+def _named_job(metrics: Metrics) -> bool:
+    """Whether any series is of one of the containers that come and go."""
+    return any(
+        sample.labels.get("container", "").startswith("job-")
+        for family in metrics.collect()
+        for sample in family.samples
+    )
+
+
+def _churn(root: Path, started: list[str], stop: threading.Event) -> None:
+    """Start 200 containers, of which 20 run at a time, and end all."""
+    running: list[tuple[subprocess.Popen[bytes], Path]] = []
+    while (len(started) < 200 and not stop.is_set()) or running:
+        if len(started) < 200 and not stop.is_set():
+            identifier = f"{len(started) + 1:064x}"
+            place = root / identifier
+            place.mkdir()
+            config = Path(f"/var/lib/docker/containers/{identifier}/config.v2.json")
+            config.parent.mkdir()
+            name = f"job-{len(started)}"
+            config.write_text(json.dumps({"Name": f"/{name}"}))
+            line = f"echo $$ > {place}/cgroup.procs; exec sleep 1000"
+            running.append((subprocess.Popen(["sh", "-c", line]), place))
+            started.append(name)
+            time.sleep(0.5)
+        if len(running) > 20 or len(started) >= 200 or stop.is_set():
+            process, place = running.pop(0)
+            process.kill()
+            process.wait()
+            time.sleep(0.05)
+            place.rmdir()
