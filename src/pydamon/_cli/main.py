@@ -22,6 +22,7 @@ COMMANDS = {
     "top": "pydamon._cli.live:top",
     "serve": "pydamon._cli.live:serve",
     "doctor": "pydamon._cli.doctor:doctor",
+    "daemon": "pydamon._cli.daemon:daemon",
     "demo": "pydamon._cli.demo:demo",
     "stat": "pydamon._cli.policies:stat",
     "reclaim": "pydamon._cli.policies:reclaim",

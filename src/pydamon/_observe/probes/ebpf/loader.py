@@ -24,7 +24,7 @@ from pydamon._model.errors import ProbeError, ProbeUnavailable
 from pydamon._observe.linux.arch import system_call
 from pydamon._observe.probes.ebpf.elf import ElfError, ElfFile
 
-__all__ = ["BpfMap", "BpfObject", "Program"]
+__all__ = ["PROGRAM_TYPES", "BpfMap", "BpfObject", "Linker", "Program", "ProgramType"]
 
 _BPF = system_call("bpf")
 _MAP_CREATE, _PROG_LOAD, _PROG_TEST_RUN, _RAW_TRACEPOINT_OPEN = 0, 5, 10, 17
@@ -45,7 +45,9 @@ _syscall.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_lon
 
 
 @dataclass(frozen=True, slots=True)
-class _ProgramType:
+class ProgramType:
+    """How programs of a section are loaded."""
+
     number: int
     attach_type: int = 0
     attach_to: str = ""
@@ -54,13 +56,13 @@ class _ProgramType:
     """Whether everything else works without it."""
 
 
-_PROGRAM_TYPES = {
+PROGRAM_TYPES = {
     # Programs that user space runs; they must be allowed to sleep. Since Linux 5.14.
-    "syscall": _ProgramType(31, flags=1 << 4),
+    "syscall": ProgramType(31, flags=1 << 4),
     # An iterator over tasks: a tracing program, attached to a function of its name. Since 5.8.
-    "iter/task": _ProgramType(26, 28, "bpf_iter_task"),
+    "iter/task": ProgramType(26, 28, "bpf_iter_task"),
     # What runs at a tracepoint. 4.17; not everybody who may do the rest may do that.
-    "raw_tp/tick": _ProgramType(17, optional=True),
+    "raw_tp/tick": ProgramType(17, optional=True),
 }
 
 
@@ -169,7 +171,7 @@ class BpfObject:
             self._types = _load_types()
             self._create_maps(elf, symbols, entries)
             for section in elf.iter_sections():
-                if section.name in _PROGRAM_TYPES:
+                if section.name in PROGRAM_TYPES:
                     self._load_programs(elf, section, symbols, type_ids)
         except BaseException:
             self.close()
@@ -203,8 +205,8 @@ class BpfObject:
     def _load_programs(
         self, elf: ElfFile, section: Any, symbols: list[Any], type_ids: Mapping[str, int]
     ) -> None:
-        kind = _PROGRAM_TYPES[section.name]
-        linker = _Linker(elf, symbols, {name: item.fd for name, item in self.maps.items()})
+        kind = PROGRAM_TYPES[section.name]
+        linker = Linker(elf, symbols, {name: item.fd for name, item in self.maps.items()})
         index = elf.get_section_index(section.name)
         for symbol in symbols:
             if symbol["st_shndx"] == index and symbol["st_info"]["type"] == "STT_FUNC":
@@ -219,7 +221,7 @@ class BpfObject:
                 self.programs[symbol.name] = Program(symbol.name, fd)
 
 
-class _Linker:
+class Linker:
     """Puts programs together: their code, the bodies of their loops, and the maps they use."""
 
     def __init__(self, elf: ElfFile, symbols: list[Any], map_fds: Mapping[str, int]) -> None:
@@ -302,7 +304,7 @@ def _load_types() -> int:
 
 
 def _load(
-    name: str, kind: _ProgramType, code: bytes, attach_to: int, starts: list[int], types: int
+    name: str, kind: ProgramType, code: bytes, attach_to: int, starts: list[int], types: int
 ) -> int:
     """Load a program whose functions begin at *starts*, in instructions."""
     functions = struct.pack(f"={2 * len(starts)}I", *(n for at in starts for n in (at, _BODY_TYPE)))

@@ -22,6 +22,7 @@ from pydamon._observe.linux.arch import (
     physical_mask,
     refuse_unless_x86_64,
 )
+from pydamon._observe.linux.madvise import clear_ranges
 from pydamon._observe.linux.process import Process
 from pydamon._observe.probes.ebpf.btf import (
     ENTRY,
@@ -125,6 +126,10 @@ class Machine:
             self.control.tgid = process.pid
             self._find_task.iterate(process.pidfd)
         return bool(self._every_target[index]["pgd"])
+
+    def clear_ranges(self, process: Process, ranges: NDArray[np.uint64]) -> NDArray[np.intp]:
+        """Clear (address, bytes) rows of a process; the index of the rows that were refused."""
+        return clear_ranges(process, ranges)
 
     def copies(
         self, targets: NDArray[Any], addresses: NDArray[np.int64], shift: int

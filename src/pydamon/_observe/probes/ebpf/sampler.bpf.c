@@ -66,6 +66,7 @@ struct map_def {
 
 /* ---- x86-64: another processor needs its own definitions of all that is in this section. ---- */
 
+#define USER_PTRS (PTRS / 2) /* entries of the highest level that map user space, the lower half */
 #define PRESENT (1ULL << 0)
 #define ACCESSED (1ULL << 5)
 #define LEAF (1ULL << 7) /* in upper levels: maps a huge page */
@@ -213,12 +214,21 @@ static inline u32 top_shift(const struct control *c)
 }
 
 /*
+ * The place of an address in the highest table: always one of user space, whatever the address is,
+ * because the daemon takes addresses from ordinary users.
+ */
+static inline u64 top_index(u64 addr, u32 shift)
+{
+	return (addr >> shift) & (USER_PTRS - 1);
+}
+
+/*
  * The entry of the second-lowest level for an address: it leads to a table of pages, or maps 2 MiB.
  * For a page of 1 GiB it is the entry that maps that. 0 if nothing is mapped.
  */
 static inline u64 walk_to_pmd(const struct control *c, u64 pgd, u64 addr, u32 *shift)
 {
-	u64 e = read_u64(pgd + ((addr >> top_shift(c)) & (PTRS - 1)) * sizeof(u64));
+	u64 e = read_u64(pgd + top_index(addr, top_shift(c)) * sizeof(u64));
 
 	*shift = PUD_SHIFT;
 	if (!is_present(e))
@@ -486,7 +496,7 @@ SEC("syscall") int verify(void *ctx)
 static inline u64 walk_to(const struct control *c, u64 pgd, u64 addr, u32 bottom)
 {
 	u32 shift = top_shift(c);
-	u64 e = read_u64(pgd + ((addr >> shift) & (PTRS - 1)) * sizeof(u64));
+	u64 e = read_u64(pgd + top_index(addr, shift) * sizeof(u64));
 
 	for (int i = 0; i < 3; i++) {
 		if (shift <= bottom + TABLE_BITS || !is_present(e) ||
@@ -522,8 +532,19 @@ static inline int copy_one(u32 slot, struct loop *l)
 		e = walk_to(c, pgd, place->addr, c->shift);
 		at = c->direct_map + (e & c->phys_mask);
 	}
-	if (is_present(e) && !is_leaf(e) && bpf_probe_read_kernel(table, sizeof(*table), (void *)at))
-		e = 0;
+	if (is_present(e) && !is_leaf(e)) {
+		if (bpf_probe_read_kernel(table, sizeof(*table), (void *)at))
+			e = 0;
+		/*
+		 * A table that was freed meanwhile may hold something else by now, which is nobody's
+		 * business. (A read that fails fills its place with zeros.)
+		 */
+		if (at != pgd && (walk_to(c, pgd, place->addr, c->shift) ^ e) &
+					 (c->phys_mask | PRESENT | LEAF)) {
+			bpf_probe_read_kernel(table, sizeof(*table), 0);
+			e = 0;
+		}
+	}
 	*parent = e;
 	return 0;
 }
@@ -634,6 +655,7 @@ SEC("iter/task") int find_task(struct task_iter *ctx)
 
 #ifndef WITHOUT_BPF_LOOP
 #include "survival.bpf.h"
+#include "owner.bpf.h"
 #endif
 
 /* Its helpers are for programs under a licence compatible with the kernel's. */

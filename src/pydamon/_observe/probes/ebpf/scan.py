@@ -32,7 +32,6 @@ from pydamon._observe.linux.arch import (
     TABLE_ENTRIES,
     TABLE_SHIFT,
 )
-from pydamon._observe.linux.madvise import clear_ranges
 from pydamon._observe.linux.pagemap import ProcessPages
 from pydamon._observe.linux.process import Process
 from pydamon._observe.probes.base import Accessed
@@ -317,7 +316,7 @@ class Scanner:
         refused = [EMPTY]
         for first, beyond in Runs.of(target):
             process = self._processes[int(target[first])]
-            rows = clear_ranges(process, iovecs[first:beyond].astype(np.uint64))
+            rows = self._machine.clear_ranges(process, iovecs[first:beyond].astype(np.uint64))
             refused.append(memory[first + rows])
         return np.concatenate(refused)
 
