@@ -168,7 +168,10 @@ class BpfObject:
             ) from None
         self._types = -1
         try:
-            self._types = _load_types()
+            try:
+                self._types = _load_types()
+            except OSError as error:  # the first thing that an ordinary user may not do
+                raise _unavailable(error) from None
             self._create_maps(elf, symbols, entries)
             for section in elf.iter_sections():
                 if section.name in PROGRAM_TYPES:
