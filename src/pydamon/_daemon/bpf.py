@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 import mmap
 import os
 import struct
 from typing import Any
-
-__all__ = ["Map", "Programs", "advise"]
 
 _BPF, _PROCESS_MADVISE, _MADV_COLD = 321, 440, 20
 _MAP_CREATE, _PROG_LOAD, _TEST_RUN, _TRACEPOINT_OPEN = 0, 5, 10, 17
@@ -89,21 +86,11 @@ class Programs:
             raise OSError(code, f"running {name} failed: {os.strerror(code)}")
         return int(ctypes.c_int32.from_buffer(attr, 4).value)
 
-    def iterate(self, name: str, pidfd: int) -> bool:
-        """Run an iterator over one process; False if it ran over all, as before Linux 6.1.
-
-        Raises `OSError` for a descriptor that is no pidfd.
-        """
+    def iterate(self, name: str, pidfd: int) -> None:
+        """Run an iterator over one process, as is possible since Linux 6.1; raises `OSError`."""
         info = ctypes.create_string_buffer(struct.pack("=3I", 0, 0, pidfd))
         attr = (self._fds[name], 0, _TASK_ITERATOR, 0, ctypes.addressof(info), 12)
-        limited = True
-        try:
-            link = _bpf(_LINK_CREATE, struct.pack("=4IQI4x", *attr), "attach an iterator")
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.E2BIG):
-                raise
-            limited = False
-            link = _bpf(_LINK_CREATE, struct.pack("=4IQI4x", *attr[:4], 0, 0), "attach an iterator")
+        link = _bpf(_LINK_CREATE, struct.pack("=4IQI4x", *attr), "iterate over a process")
         try:
             reader = _bpf(_ITER_CREATE, struct.pack("=2I", link, 0), "start an iterator")
             try:
@@ -113,7 +100,6 @@ class Programs:
                 os.close(reader)
         finally:
             os.close(link)
-        return limited
 
     def attach(self, name: str) -> bool:
         """Let a program run at timer interrupts; False where no tracepoint may be used."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 
 from .machine import Refused
 
-__all__ = ["Limits", "Usage"]
+_REMEMBERED_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,7 @@ class Limits:
 class _Account:
     """What one user, or all, take at the moment."""
 
-    connections: int = 0
-    targets: int = 0
+    count: Counter[str] = field(default_factory=Counter)
     credit_s: float = 0.0
     at_s: float = field(default_factory=time.monotonic)
 
@@ -52,40 +52,27 @@ class Usage:
         self._all = _Account(credit_s=limits.burst_s)
         self._users: dict[int, _Account] = {}
 
-    def connect(self, uid: int) -> None:
-        """Count a connection; raises `Refused` if there are too many."""
-        limits = self.limits
+    def take(self, what: str, uid: int, count: int = 1) -> None:
+        """Count `connections` or `targets`; raises `Refused` if there are too many."""
+        most, most_of_all = getattr(self.limits, f"user_{what}"), getattr(self.limits, what)
         with self._lock:
-            user = self._users.setdefault(uid, _Account(credit_s=limits.burst_s))
-            if user.connections >= limits.user_connections:
-                raise Refused(f"a user has at most {limits.user_connections} sessions here")
-            if self._all.connections >= limits.connections:
-                raise Refused(f"there are at most {limits.connections} sessions")
-            user.connections += 1
-            self._all.connections += 1
+            user = self._users.setdefault(uid, _Account(credit_s=self.limits.burst_s))
+            if user.count[what] + count > most:
+                raise Refused(f"a user has at most {most} {what}")
+            if self._all.count[what] + count > most_of_all:
+                raise Refused(f"all users have at most {most_of_all} {what}")
+            user.count[what] += count
+            self._all.count[what] += count
 
-    def disconnect(self, uid: int, targets: int) -> None:
-        """Give back a connection with its targets; its CPU time stays noted for a while."""
+    def give_back(self, what: str, uid: int, count: int = 1) -> None:
+        """Count less; the CPU time of users who left stays noted for a while."""
         with self._lock:
-            for account in (self._users[uid], self._all):
-                account.connections -= 1
-                account.targets -= targets
-            now_s = time.monotonic()
+            self._users[uid].count[what] -= count
+            self._all.count[what] -= count
+            recent_s = time.monotonic() - _REMEMBERED_S
             for other, user in list(self._users.items()):
-                if not user.connections and now_s - user.at_s > 60:
+                if not user.count["connections"] and user.at_s < recent_s:
                     del self._users[other]
-
-    def add_targets(self, uid: int, count: int) -> None:
-        """Count targets, or with a negative *count* give them back; raises `Refused`."""
-        limits = self.limits
-        with self._lock:
-            user = self._users[uid]
-            if count > 0 and user.targets + count > limits.user_targets:
-                raise Refused(f"a user watches at most {limits.user_targets} processes")
-            if count > 0 and self._all.targets + count > limits.targets:
-                raise Refused(f"all users watch at most {limits.targets} processes")
-            user.targets += count
-            self._all.targets += count
 
     def charge(self, uid: int, cost_ns: int) -> float:
         """Note CPU time; how long this user's thread is to wait for it."""

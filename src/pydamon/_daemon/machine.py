@@ -11,8 +11,6 @@ from typing import Any
 
 from .bpf import Programs
 
-__all__ = ["Fields", "Kernel", "Refused", "Target", "pid_of", "type_of_file_system"]
-
 _SMALL = {"entries": 1, "blocks": 1, "frames": 1}
 _CHECK_NS = 10**9
 """How often the rights to a target are looked at again."""
@@ -20,6 +18,10 @@ _CHECK_NS = 10**9
 
 class Refused(Exception):  # noqa: N818
     """A request that this peer may not make, or that makes no sense; the text is for the peer."""
+
+
+class Malformed(Exception):  # noqa: N818
+    """A message that no client of ours sends: the connection ends."""
 
 
 class Fields:
@@ -58,10 +60,7 @@ class Kernel:
             control[name] = value
         pidfd = os.pidfd_open(os.getpid())
         try:
-            if not programs.iterate("find_task", pidfd):
-                programs.maps["targets"].memory[:40] = bytes(40)
-                control["tgid"] = os.getpid()
-                programs.iterate("find_task", pidfd)
+            programs.iterate("find_task", pidfd)
         finally:
             os.close(pidfd)
         at = self.plan["target"]["pgd"]
@@ -89,7 +88,7 @@ class Target:
         self.pidfd, self._pagemap = pidfd, pagemap
         self._poll = select.poll()
         self._poll.register(pidfd, select.POLLIN)
-        self.pid = pid_of(pidfd)
+        self.pid = _pid_of(pidfd)
         self._owner = self._current_owner()
         self._checked_ns = time.monotonic_ns()
 
@@ -119,19 +118,10 @@ class Target:
         return status.st_uid, status.st_gid
 
 
-def pid_of(pidfd: int) -> int:
+def _pid_of(pidfd: int) -> int:
     """The process of a pidfd, as this process sees pids; raises `Refused` for another file."""
     with open(f"/proc/self/fdinfo/{pidfd}", "rb") as file:  # noqa: PTH123
         for line in file:
             if line.startswith(b"Pid:"):
                 return int(line.split()[1])
     raise Refused("the first descriptor is no pidfd")
-
-
-def type_of_file_system(fd: int) -> int:
-    """The magic number of the file system of an open file."""
-    buffer = ctypes.create_string_buffer(256)
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.fstatfs(fd, buffer):
-        return 0
-    return ctypes.c_long.from_buffer(buffer).value

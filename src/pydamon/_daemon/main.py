@@ -14,8 +14,6 @@ from .limits import Limits, Usage
 from .machine import Kernel
 from .server import log, serve
 
-__all__ = ["main"]
-
 _FIRST_SOCKET = 3
 """The first descriptor that systemd passes."""
 

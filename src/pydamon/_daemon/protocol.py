@@ -8,25 +8,6 @@ from __future__ import annotations
 
 import enum
 import struct
-from typing import NamedTuple
-
-__all__ = [
-    "ARMED_BLOCKS",
-    "LOOKS",
-    "MAX_REGIONS",
-    "MAX_TARGETS",
-    "RANGES",
-    "REPLY",
-    "REQUEST",
-    "SOCKET",
-    "TABLES",
-    "TEXT_BYTES",
-    "VERSION",
-    "Area",
-    "Op",
-    "Status",
-    "areas",
-]
 
 SOCKET = "/run/pydamon.sock"
 VERSION = 1
@@ -48,14 +29,12 @@ class Op(enum.IntEnum):
     HELLO = 1  # version, fingerprint -> regions and targets of a session at most
     OPEN = 2  # regions, targets -> levels of page tables, whether interrupts take looks
     TARGET = 3  # index; descriptors: pidfd, pagemap
-    TICK = 4  # regions, tick, check, pick -> ranges to clear
-    VERIFY = 5  # regions to verify -> doubtful, refused, ns of clears
-    BEGIN = 6  # regions, looks, 3 times of looks in ns, bit 0: from epoch 0, bit 1: copy tables
+    BEGIN = 4  # regions, looks, 3 times of looks in ns, bit 0: from epoch 0, bit 1: copy tables
     #            -> armed, listed, doubtful, refused, tables, ns of clears
-    LOOK = 7
-    SETTLE = 8  # regions, changed blocks
-    SCAN = 9  # shift, tables
-    ADVISE = 10  # target, ranges -> bytes advised + 1, or errno (second value)
+    LOOK = 5
+    SETTLE = 6  # regions, changed blocks
+    SCAN = 7  # shift, tables
+    ADVISE = 8  # target, ranges -> bytes advised + 1, or errno (second value)
 
 
 class Status(enum.IntEnum):
@@ -68,22 +47,14 @@ class Status(enum.IntEnum):
     """The connection ends: the message made no sense, or a limit is reached."""
 
 
-class Area(NamedTuple):
-    """A part of the shared memory."""
-
-    offset: int
-    size: int
-
-
 _ALIGN = 64
 
 
-def areas(regions: int, targets: int, entry: int, block: int, pace: int) -> dict[str, Area]:
-    """The parts of a session's shared memory, by the sizes of three structures."""
+def areas(regions: int, targets: int, block: int, pace: int) -> dict[str, tuple[int, int]]:
+    """Offset and size of each part of a session's shared memory, by the sizes of two structures."""
     sizes = {
-        "entries": regions * entry,
         "blocks": regions * block,
-        "pace": pace,
+        "paces": pace,
         "ranges": RANGES * 16,
         "pending": RANGES * 4,
         "doubtful": RANGES * 4,
@@ -96,7 +67,7 @@ def areas(regions: int, targets: int, entry: int, block: int, pace: int) -> dict
     }
     placed, offset = {}, 0
     for name, size in sizes.items():
-        placed[name] = Area(offset, size)
+        placed[name] = offset, size
         offset += -(-size // _ALIGN) * _ALIGN
-    placed["all"] = Area(0, offset)
+    placed["all"] = 0, offset
     return placed

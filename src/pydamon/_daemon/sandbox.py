@@ -7,8 +7,6 @@ import os
 import resource
 import struct
 
-__all__ = ["enter"]
-
 _BPF, _PERFMON, _SYS_NICE, _SYS_PTRACE = 39, 38, 23, 19
 _KEPT = (_BPF, _PERFMON, _SYS_NICE, _SYS_PTRACE)
 _SET_DUMPABLE, _SET_KEEPCAPS, _CAPBSET_DROP = 4, 8, 24

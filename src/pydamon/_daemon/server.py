@@ -9,26 +9,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from .limits import Usage
-from .machine import Kernel, Refused
-from .protocol import (
-    ARMED_BLOCKS,
-    MAX_REGIONS,
-    MAX_TARGETS,
-    RANGES,
-    REPLY,
-    REQUEST,
-    TABLES,
-    TEXT_BYTES,
-    VERSION,
-    Op,
-    Status,
-)
-from .session import Session
-
-__all__ = ["log", "serve"]
+from .machine import Kernel, Malformed, Refused
+from .protocol import MAX_REGIONS, MAX_TARGETS, REPLY, REQUEST, TEXT_BYTES, VERSION, Op, Status
+from .session import Session, within
 
 _CREDENTIALS = struct.Struct("3i")
 _SEND_S = 1
@@ -43,10 +30,6 @@ class _Request(NamedTuple):
     number: int
     arguments: tuple[int, ...]
     fds: list[int]
-
-
-class _Malformed(Exception):  # noqa: N818
-    """A message that no client of ours sends: the connection ends."""
 
 
 def log(event: str, **values: object) -> None:
@@ -85,29 +68,25 @@ class _Peer:
     def run(self) -> None:
         """Serve the peer until it leaves, makes no sense, or is idle for too long."""
         with self._connection:
-            timeouts = (
-                (socket.SO_RCVTIMEO, self._usage.limits.idle_s),
-                (socket.SO_SNDTIMEO, _SEND_S),
-            )
-            for option, seconds in timeouts:
-                value = struct.pack("qq", int(seconds), 0)
+            idle_s = int(self._usage.limits.idle_s)
+            for option, seconds in ((socket.SO_RCVTIMEO, idle_s), (socket.SO_SNDTIMEO, _SEND_S)):
+                value = struct.pack("qq", seconds, 0)
                 self._connection.setsockopt(socket.SOL_SOCKET, option, value)
-            try:
-                self._usage.connect(self._uid)
-            except Refused as error:
-                self._log("refused", why=error)
-                self._try_reply(0, Status.ENDED, str(error))
-                return
-            try:
-                while self._serve_one():
-                    pass
-            except OSError as error:
-                self._log("error", errno=error.errno)
-            finally:
-                if self._session is not None:
-                    self._session.close()
-                    self._log("close", cpu_ms=self._cpu_ns // 10**6)
-                self._usage.disconnect(self._uid, self._targets)
+            with suppress(OSError):  # the peer does not listen any more
+                try:
+                    self._usage.take("connections", self._uid)
+                except Refused as error:
+                    self._report(None, error)
+                    return
+                try:
+                    while self._serve_one():
+                        pass
+                finally:
+                    if self._session is not None:
+                        self._session.close()
+                        self._log("close", cpu_ms=self._cpu_ns // 10**6)
+                    self._usage.give_back("targets", self._uid, self._targets)
+                    self._usage.give_back("connections", self._uid)
 
     def _serve_one(self) -> bool:
         """Answer a request; False at the end."""
@@ -139,16 +118,12 @@ class _Peer:
     def _report(self, request: _Request | None, error: Exception) -> bool:
         """Tell the peer and the journal what was wrong; False if the connection ends."""
         code, number = (request.code, request.number) if request else (0, 0)
-        malformed = not isinstance(error, Refused | OSError)
+        goes_on = isinstance(error, Refused | OSError)
         text = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
-        self._log("malformed" if malformed else "refused", op=code, why=text)
-        if malformed:
-            self._try_reply(number, Status.ENDED, text)
-            return False
-        if not self._try_reply(number, Status.REFUSED, text):
-            return False
+        self._log("refused" if goes_on else "malformed", op=code, why=text)
+        self._reply(number, status=Status.REFUSED if goes_on else Status.ENDED, text=text)
         self._pay()
-        return True
+        return goes_on
 
     def _pay(self) -> None:
         """Wait until this user's budget, and that of all, has room for the next request."""
@@ -167,50 +142,48 @@ class _Peer:
         if request.code == Op.OPEN:
             return self._open(*arguments[:2])
         if session is None:
-            raise _Malformed("a step without a session")
+            raise Malformed("a step without a session")
         session.check_targets()
         if request.code == Op.TARGET:
             values = self._set_target(session, arguments[0], request.fds)
         else:
-            values = _STEPS[request.code](session, arguments)
+            values = _STEPS[request.code](session, *arguments)
         session.tell_gone()
         return values, ()
 
     def _open(self, regions: int, targets: int) -> tuple[Sequence[int], Sequence[int]]:
         if self._session is not None:
-            raise _Malformed("a second session on a connection")
+            raise Malformed("a second session on a connection")
         if not 0 < regions <= MAX_REGIONS or not 0 < targets <= MAX_TARGETS:
             raise Refused(f"a session has at most {MAX_REGIONS} regions and {MAX_TARGETS} targets")
         self._session = Session(self._kernel, regions, targets)
         self._log("open", regions=regions)
-        return (self._session.levels, self._session.takes_looks), (self._session.memory_fd,)
+        return (self._kernel.facts["levels"], self._session.takes_looks), (self._session.memory_fd,)
 
     def _set_target(self, session: Session, index: int, fds: list[int]) -> Sequence[int]:
-        _within(index + 1, session.capacity)
-        self._usage.add_targets(self._uid, 1)
+        within(index + 1, len(session.targets))
+        self._usage.take("targets", self._uid)
         self._targets += 1
         try:
             target = session.set_target(index, *fds)
         finally:  # targets that ended meanwhile are given back as well
-            self._usage.add_targets(self._uid, session.held - self._targets)
+            self._usage.give_back("targets", self._uid, self._targets - session.held)
             self._targets = session.held
         self._log("watch", target=target.pid)
         return ()
 
-    def _reply(self, number: int, values: Sequence[int], fds: Sequence[int]) -> None:
+    def _reply(
+        self,
+        number: int,
+        values: Sequence[int] = (),
+        fds: Sequence[int] = (),
+        status: Status = Status.OK,
+        text: str = "",
+    ) -> None:
         padded = (*values, *(0,) * (6 - len(values)))
-        packet = REPLY.pack(number, Status.OK, self._cost_ns, *padded)
+        packet = REPLY.pack(number, status, self._cost_ns, *padded) + text.encode()[:TEXT_BYTES]
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _FD.pack(fd)) for fd in fds]
         self._connection.sendmsg([packet], rights)
-
-    def _try_reply(self, number: int, status: Status, text: str) -> bool:
-        """Report an error, if the peer listens."""
-        packet = REPLY.pack(number, status, 0, *(0,) * 6) + text.encode()[:TEXT_BYTES]
-        try:
-            self._connection.send(packet)
-        except OSError:
-            return False
-        return True
 
     def _log(self, event: str, **values: object) -> None:
         self._lines += 1
@@ -229,66 +202,19 @@ def _descriptors(control: list[tuple[int, int, bytes]]) -> list[int]:
 
 
 def _parsed(data: bytes, flags: int, fds: list[int]) -> _Request:
-    """The request in a message; raises `_Malformed`."""
+    """The request in a message; raises `Malformed`."""
     if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC) or len(data) != REQUEST.size:
-        raise _Malformed("a message of the wrong size")
+        raise Malformed("a message of the wrong size")
     code, zero, number, *arguments = REQUEST.unpack(data)
     if zero or code not in _CODES or len(fds) != (2 if code == Op.TARGET else 0):
-        raise _Malformed("a message that makes no sense")
+        raise Malformed("a message that makes no sense")
     return _Request(Op(code), number, tuple(arguments), fds)
 
 
-def _within(number: int, most: int) -> int:
-    if number > most:
-        raise _Malformed("a number out of range")
-    return number
-
-
-def _tick(session: Session, arguments: Sequence[int]) -> Sequence[int]:
-    regions, number, check, pick = arguments[:4]
-    _within(regions, session.regions)
-    return (session.tick(regions, number & 0xFFFFFFFF, bool(check), bool(pick)),)
-
-
-def _verify(session: Session, arguments: Sequence[int]) -> Sequence[int]:
-    return session.verify(_within(arguments[0], session.regions))
-
-
-def _begin(session: Session, arguments: Sequence[int]) -> Sequence[int]:
-    regions, looks, *times, marks = arguments
-    after_ns = tuple(min(ns, 1 << 62) for ns in times)
-    _within(regions, session.regions)
-    return session.begin(regions, looks, after_ns, first=bool(marks & 1), copies=bool(marks & 2))
-
-
-def _look(session: Session, arguments: Sequence[int]) -> Sequence[int]:
-    del arguments
-    session.look()
-    return ()
-
-
-def _settle(session: Session, arguments: Sequence[int]) -> Sequence[int]:
-    regions, changed = arguments[:2]
-    session.settle(_within(regions, session.regions), _within(changed, ARMED_BLOCKS))
-    return ()
-
-
-def _scan(session: Session, arguments: Sequence[int]) -> Sequence[int]:
-    session.scan(arguments[0], _within(arguments[1], TABLES))
-    return ()
-
-
-def _advise(session: Session, arguments: Sequence[int]) -> Sequence[int]:
-    done = session.advise(arguments[0], _within(arguments[1], RANGES))
-    return (done + 1, 0) if done >= 0 else (0, -done)
-
-
-_STEPS: dict[Op, Callable[[Session, Sequence[int]], Sequence[int]]] = {
-    Op.TICK: _tick,
-    Op.VERIFY: _verify,
-    Op.BEGIN: _begin,
-    Op.LOOK: _look,
-    Op.SETTLE: _settle,
-    Op.SCAN: _scan,
-    Op.ADVISE: _advise,
+_STEPS: dict[Op, Callable[..., tuple[int, ...]]] = {
+    Op.BEGIN: Session.begin,
+    Op.LOOK: Session.look,
+    Op.SETTLE: Session.settle,
+    Op.SCAN: Session.scan,
+    Op.ADVISE: Session.advise,
 }

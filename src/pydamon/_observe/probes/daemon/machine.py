@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._daemon.protocol import ARMED_BLOCKS, LOOKS, Area, Op, areas
+from pydamon._daemon.protocol import ARMED_BLOCKS, LOOKS, Op, areas
 from pydamon._model.errors import ProbeError, ProbeUnavailable
 from pydamon._observe.linux.arch import TABLE_ENTRIES
 from pydamon._observe.linux.madvise import RANGE_BYTES, clear_ranges
@@ -28,7 +28,6 @@ from pydamon._observe.probes.ebpf.btf import (
     TARGET,
     Control,
     Pace,
-    offset_of,
 )
 from pydamon._observe.probes.ebpf.machine import Machine
 
@@ -90,10 +89,10 @@ class DaemonMachine(Machine):
         max_targets = min(max_targets, connection.max_targets)
         fds: list[int] = []
         levels, paced = connection.request(Op.OPEN, max_entries, max_targets, received=fds)[:2]
-        sizes = ENTRY.itemsize, BLOCK.itemsize, ctypes.sizeof(Pace)
+        sizes = BLOCK.itemsize, ctypes.sizeof(Pace)
         self._areas = areas(max_entries, max_targets, *sizes)
         try:
-            self._memory = memoryview(mmap.mmap(fds[0], self._areas["all"].size))
+            self._memory = memoryview(mmap.mmap(fds[0], self._areas["all"][1]))
         finally:
             for fd in fds:
                 os.close(fd)
@@ -106,11 +105,7 @@ class DaemonMachine(Machine):
         self._gone[:] = 1
         self._slots: dict[int, int] = {}
         """The target of each process, by its pidfd."""
-        self.entries = self._area("entries", ENTRY)
-        first = offset_of("hits") // 4
-        self.counters = self.entries.view("u4").reshape(max_entries, -1)[:, first : first + 3]
-        first = offset_of("hit") // 8
-        self.spans = self.entries.view("u8").reshape(max_entries, -1)[:, first : first + 4]
+        self.entries = np.zeros(max_entries, ENTRY)  # of the daemon only blocks are asked
         self.ranges = self._area("ranges", RANGE)
         self.pending = self._area("pending", np.dtype("u4"))
         self._doubtful = self._area("doubtful", np.dtype("u4"))
@@ -123,14 +118,11 @@ class DaemonMachine(Machine):
         self._parents = self._area("parents", np.dtype("u2"))
         self.tables = np.zeros((TABLES, TABLE_ENTRIES), np.uint64)
         self.parents = np.zeros(TABLES, np.uint64)
-        self._maps = {
-            name: _SharedMap(self._part(area))
-            for name, area in (("paces", "pace"), ("blocks",) * 2)
-        }
+        self._maps = {name: _SharedMap(self._part(name)) for name in ("paces", "blocks")}
 
     def _part(self, name: str) -> memoryview:
-        area: Area = self._areas[name]
-        return self._memory[area.offset : area.offset + area.size]
+        offset, size = self._areas[name]
+        return self._memory[offset : offset + size]
 
     def _area(self, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
         return np.frombuffer(self._part(name), dtype)
@@ -216,16 +208,6 @@ class DaemonMachine(Machine):
     @property
     def reads_back(self) -> bool:
         return False
-
-    def tick_samples(self, count: int, number: int, *, check: bool, pick: bool) -> int:
-        """Check samples, and choose new ones: how many ranges must be cleared for these."""
-        arguments = (count, number & 0xFFFFFFFF, int(check), int(pick))
-        return self._connection.request(Op.TICK, *arguments)[0]
-
-    def verify_samples(self, count: int) -> tuple[list[int], list[int], int]:
-        """Clear these ranges: the doubtful entries, the refused ones, and the time in ns."""
-        doubtful, refused, clear_ns = self._connection.request(Op.VERIFY, count)[:3]
-        return self._doubtful[:doubtful].tolist(), self._refused[:refused].tolist(), clear_ns
 
     def begin(self, count: int, after_ns: Sequence[int], *, first: bool, copies: bool) -> Began:
         """Choose, clear and arm blocks."""

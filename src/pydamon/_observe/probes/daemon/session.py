@@ -52,22 +52,10 @@ class DaemonSession(EbpfSession):
                 hint="set --max-regions lower",
             )
 
-    def tick(self, last: bool = False) -> None:
-        machine, count, number = self.daemon_machine, self._count, self._machine.control.tick
-        listed = machine.tick_samples(count, number, check=self._armed, pick=not last)
-        self._armed = not last
-        machine.control.tick += 1
-        if not listed:
-            return
-        if self.witness is not None:
-            rows = self._machine.entries[machine.pending[:listed]]
-            start = machine.ranges["start"][:listed].astype(np.int64)
-            told = self._scanner.tables_at(rows["target"], start)
-            self.witness(lambda: told)
-        doubtful, refused, clear_ns = machine.verify_samples(count)
-        self.interruption_ns += clear_ns
-        self._give_up_samples(refused)
-        self._resolve([index for index in doubtful if index not in refused])
+    def watch(self, table: RegionTable, share: NDArray[np.float64] | float = 1.0) -> None:
+        raise ProbeError(
+            "the daemon has no plain sampling", hint="leave out --plain, or run as root"
+        )
 
     def _new_sampler(self) -> SurvivalSampler:
         return _DaemonSampler(self)

@@ -15,19 +15,17 @@ struct file_iter {
 
 /*
  * Runs over the daemon's own open files. `first` is the descriptor, `count` the offset of
- * private_data in struct file, `tgid` as for find_task, and `target` whose memory it should be.
- * `peeked[0]` becomes 1 if it is.
+ * private_data in struct file, and `target` whose memory it should be: `peeked[0]` becomes 1 if it
+ * is.
  */
 SEC("iter/task_file") int find_file(struct file_iter *ctx)
 {
 	struct control *c = get_control();
-	u64 task = (u64)ctx->task, file = (u64)ctx->file;
+	u64 file = (u64)ctx->file;
 	struct target *t;
 	u32 index;
 
-	if (!c || !task || !file || ctx->fd != c->first)
-		return 0;
-	if (c->tgid && (u32)read_u64(task + c->task_tgid) != c->tgid)
+	if (!c || !file || ctx->fd != c->first)
 		return 0;
 	index = c->target;
 	t = bpf_map_lookup_elem(&targets, &index);

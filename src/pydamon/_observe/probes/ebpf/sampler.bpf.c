@@ -526,12 +526,14 @@ static inline int copy_one(u32 slot, struct loop *l)
 		return 0;
 	}
 	if (c->shift >= top_shift(c)) {
-		e = PRESENT;
-		at = pgd;
-	} else {
-		e = walk_to(c, pgd, place->addr, c->shift);
-		at = c->direct_map + (e & c->phys_mask);
+		/* The rest of the highest table maps the kernel. */
+		*parent = PRESENT;
+		if (bpf_probe_read_kernel(table, USER_PTRS * sizeof(u64), (void *)pgd))
+			*parent = 0;
+		return 0;
 	}
+	e = walk_to(c, pgd, place->addr, c->shift);
+	at = c->direct_map + (e & c->phys_mask);
 	if (is_present(e) && !is_leaf(e)) {
 		if (bpf_probe_read_kernel(table, sizeof(*table), (void *)at))
 			e = 0;
@@ -539,8 +541,8 @@ static inline int copy_one(u32 slot, struct loop *l)
 		 * A table that was freed meanwhile may hold something else by now, which is nobody's
 		 * business. (A read that fails fills its place with zeros.)
 		 */
-		if (at != pgd && (walk_to(c, pgd, place->addr, c->shift) ^ e) &
-					 (c->phys_mask | PRESENT | LEAF)) {
+		if ((walk_to(c, pgd, place->addr, c->shift) ^ e) &
+		    (c->phys_mask | PRESENT | LEAF)) {
 			bpf_probe_read_kernel(table, sizeof(*table), 0);
 			e = 0;
 		}
