@@ -84,13 +84,15 @@ class Kernel:
 class Target:
     """A process whose memory a peer may read: it sent an open pagemap of it."""
 
-    def __init__(self, pidfd: int, pagemap: int) -> None:
+    def __init__(self, pidfd: int, pagemap: int, uid: int) -> None:
         self.pidfd, self._pagemap = pidfd, pagemap
         self._poll = select.poll()
         self._poll.register(pidfd, select.POLLIN)
         self.pid = _pid_of(pidfd)
         self._owner = self._current_owner()
         self._checked_ns = time.monotonic_ns()
+        if not self._owner or (self._owner[0] == 0 and uid != 0):
+            raise Refused("it is root's, or may not be dumped")
 
     def may_be_watched(self) -> bool:
         """Whether it lives, with the credentials that it had when it was opened.
@@ -100,8 +102,7 @@ class Target:
         now_ns = time.monotonic_ns()
         if now_ns - self._checked_ns > _CHECK_NS:
             self._checked_ns = now_ns
-            if self._poll.poll(0) or self._current_owner() != self._owner:
-                return False
+            return not self._poll.poll(0) and self._current_owner() == self._owner
         return True
 
     def close(self) -> None:
@@ -109,12 +110,12 @@ class Target:
         os.close(self.pidfd)
         os.close(self._pagemap)
 
-    def _current_owner(self) -> tuple[int, int]:
-        """The owner of its files in /proc: root's, once it may not be dumped any more."""
+    def _current_owner(self) -> tuple[int, int] | None:
+        """The owner of its pagemap: root, once it may not be dumped any more."""
         try:
-            status = os.stat(f"/proc/{self.pid}")  # noqa: PTH116
+            status = os.stat(f"/proc/{self.pid}/pagemap")  # noqa: PTH116
         except OSError:
-            return -1, -1
+            return None
         return status.st_uid, status.st_gid
 
 

@@ -28,9 +28,9 @@ _CALLS = (
     # sigaltstack fstatfs gettid futex sched_getaffinity getdents64 set_tid_address clock_*
     # exit_group tgkill openat newfstatat readlinkat pselect6 ppoll set_robust_list
     131, 138, 186, 202, 204, 217, 218, 228, 229, 230, 231, 234, 257, 262, 267, 270, 271, 273,
-    # epoll_pwait accept4 epoll_create1 prlimit64 getrandom memfd_create bpf membarrier statx
-    # rseq pidfd_open clone3 process_madvise
-    281, 288, 291, 302, 318, 319, 321, 324, 332, 334, 434, 435, 440,
+    # epoll_pwait fallocate accept4 epoll_create1 prlimit64 getrandom memfd_create bpf membarrier
+    # statx rseq pidfd_open clone3 process_madvise
+    281, 285, 288, 291, 302, 318, 319, 321, 324, 332, 334, 434, 435, 440,
 )
 # fmt: on
 """System calls of x86-64 that the daemon and its interpreter make once the socket is there."""
@@ -44,6 +44,8 @@ def enter() -> None:
     Raises `OSError`.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     os.umask(0o077)
     os.chdir("/")
     for capability in range(64):

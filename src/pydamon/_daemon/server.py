@@ -21,6 +21,7 @@ _CREDENTIALS = struct.Struct("3i")
 _SEND_S = 1
 _FD = struct.Struct("i")
 _CODES = frozenset(Op)
+_MORE_THREADS = 32
 _MOST_LINES = 30
 """Lines of the log for one connection."""
 
@@ -42,16 +43,18 @@ def serve(listener: socket.socket, kernel: Kernel, usage: Usage) -> None:
     """Accept peers until the process is told to end."""
     while True:
         try:
-            connection, _ = listener.accept()
-        except OSError as error:
-            log("error", at="accept", errno=error.errno)
-            time.sleep(0.1)  # out of descriptors, perhaps
-            continue
-        peer = _Peer(connection, kernel, usage)
-        try:
-            threading.Thread(target=peer.run, daemon=True).start()
-        except RuntimeError:
-            connection.close()
+            _start(listener.accept()[0], kernel, usage)
+        except (OSError, RuntimeError) as error:  # out of descriptors or threads
+            log("error", at="accept", why=error)
+            time.sleep(0.1)
+
+
+def _start(connection: socket.socket, kernel: Kernel, usage: Usage) -> None:
+    """Serve a peer in a thread, which holds the only reference to what the peer has."""
+    if threading.active_count() > usage.limits.connections + _MORE_THREADS:
+        connection.close()  # those who are being refused may take a second each
+        return
+    threading.Thread(target=_Peer(connection, kernel, usage).run, daemon=True).start()
 
 
 class _Peer:
@@ -67,26 +70,28 @@ class _Peer:
 
     def run(self) -> None:
         """Serve the peer until it leaves, makes no sense, or is idle for too long."""
-        with self._connection:
-            idle_s = int(self._usage.limits.idle_s)
-            for option, seconds in ((socket.SO_RCVTIMEO, idle_s), (socket.SO_SNDTIMEO, _SEND_S)):
-                value = struct.pack("qq", seconds, 0)
-                self._connection.setsockopt(socket.SOL_SOCKET, option, value)
-            with suppress(OSError):  # the peer does not listen any more
-                try:
-                    self._usage.take("connections", self._uid)
-                except Refused as error:
-                    self._report(None, error)
-                    return
-                try:
-                    while self._serve_one():
-                        pass
-                finally:
-                    if self._session is not None:
-                        self._session.close()
-                        self._log("close", cpu_ms=self._cpu_ns // 10**6)
-                    self._usage.give_back("targets", self._uid, self._targets)
-                    self._usage.give_back("connections", self._uid)
+        with self._connection, suppress(OSError):  # the peer does not listen any more
+            self._set_timeout(socket.SO_SNDTIMEO, _SEND_S)
+            try:
+                self._usage.take("connections", self._uid)
+            except Refused as error:
+                self._set_timeout(socket.SO_RCVTIMEO, _SEND_S)
+                self._connection.recv(REQUEST.size)
+                self._report(None, error)
+                return
+            try:
+                self._set_timeout(socket.SO_RCVTIMEO, int(self._usage.limits.idle_s))
+                while self._serve_one():
+                    pass
+            finally:
+                if self._session is not None:
+                    self._session.close()
+                    self._log("close", cpu_ms=self._cpu_ns // 10**6)
+                self._usage.give_back("targets", self._uid, self._targets)
+                self._usage.give_back("connections", self._uid)
+
+    def _set_timeout(self, option: int, seconds: int) -> None:
+        self._connection.setsockopt(socket.SOL_SOCKET, option, struct.pack("qq", seconds, 0))
 
     def _serve_one(self) -> bool:
         """Answer a request; False at the end."""
@@ -122,7 +127,8 @@ class _Peer:
         text = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
         self._log("refused" if goes_on else "malformed", op=code, why=text)
         self._reply(number, status=Status.REFUSED if goes_on else Status.ENDED, text=text)
-        self._pay()
+        if request is not None:
+            self._pay()
         return goes_on
 
     def _pay(self) -> None:
@@ -161,14 +167,14 @@ class _Peer:
         return (self._kernel.facts["levels"], self._session.takes_looks), (self._session.memory_fd,)
 
     def _set_target(self, session: Session, index: int, fds: list[int]) -> Sequence[int]:
-        within(index + 1, len(session.targets))
+        within(index + 1, session.capacity)
         self._usage.take("targets", self._uid)
         self._targets += 1
         try:
-            target = session.set_target(index, *fds)
+            target = session.set_target(index, fds[0], fds[1], self._uid)
         finally:  # targets that ended meanwhile are given back as well
-            self._usage.give_back("targets", self._uid, self._targets - session.held)
-            self._targets = session.held
+            self._usage.give_back("targets", self._uid, self._targets - len(session.targets))
+            self._targets = len(session.targets)
         self._log("watch", target=target.pid)
         return ()
 

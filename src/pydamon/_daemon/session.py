@@ -8,6 +8,7 @@ block says. What goes back holds no physical or kernel address.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import mmap
 import os
@@ -18,7 +19,10 @@ from .bpf import Programs, advise
 from .machine import Fields, Kernel, Malformed, Refused, Target
 from .protocol import ARMED_BLOCKS, LOOKS, RANGES, TABLES, areas
 
-_PROGRAMS = (*("scan", "choose", "arm", "settle", "look_now", "on_tick", "find_task", "find_file"),)
+_libc = ctypes.CDLL(None)
+_PUNCH_HOLE = 1 | 2
+"""FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE"""
+_PROGRAMS = ("scan", "choose", "arm", "settle", "look_now", "on_tick", "find_task", "find_file")
 _SEALS = 0x0001 | 0x0002 | 0x0004
 """F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW"""
 _ADD_SEALS = 1033
@@ -37,11 +41,12 @@ class Session:
         counts = {"entries": 1, "blocks": regions, "targets": targets + 1, "frames": 1}
         self._programs = Programs(plan, _PROGRAMS, counts)
         self._maps = self._programs.maps
-        self.regions, self._unproven = regions, targets
-        self.targets: list[Target | None] = [None] * targets
+        self.regions, self.capacity = regions, targets
+        self.targets: dict[int, Target] = {}
         strides = (self._maps[name].stride for name in ("blocks", "paces"))
         self._areas = areas(regions, targets, *strides)
-        self.memory_fd, self._shared = _shared_memory(self._areas["all"][1])
+        self._size = self._areas["all"][1]
+        self.memory_fd, self._shared = _shared_memory(self._size)
         self._control = Fields(self._maps["controls"].memory, plan["control"])
         self._pace = Fields(self._maps["paces"].memory, plan["pace"])
         for name, value in kernel.facts.items():
@@ -52,15 +57,10 @@ class Session:
         self._low = bytes(byte & plan["marks"] for byte in range(256))
         self._high = bytes(byte & plan["marks"] >> 8 for byte in range(256))
 
-    @property
-    def held(self) -> int:
-        """How many targets there are."""
-        return sum(target is not None for target in self.targets)
-
     # ---- What a peer may watch ----
 
-    def set_target(self, index: int, pidfd: int, pagemap: int) -> Target:
-        """Watch a process by an open pagemap of its memory, which the peer sent; owns both after.
+    def set_target(self, index: int, pidfd: int, pagemap: int, uid: int) -> Target:
+        """Watch a process by an open pagemap of its memory, which peer *uid* sent; owns both after.
 
         The kernel let somebody open the file, who passed it on: that is the right to see what it
         shows. It must be of the memory that the process has now, which the file keeps, so that
@@ -68,11 +68,11 @@ class Session:
         """
         self.drop_target(index)
         size = self._maps["targets"].stride
-        place = self._unproven * size
+        place = self.capacity * size
         targets = self._maps["targets"].memory
         control = self._control
         targets[place : place + size] = bytes(size)
-        control["target"], control["tgid"] = self._unproven, 0
+        control["target"], control["tgid"] = self.capacity, 0
         try:
             self._programs.iterate("find_task", pidfd)
         except OSError:
@@ -88,33 +88,30 @@ class Session:
         targets[place : place + size] = bytes(size)
         if control["peeked"] != 1:
             raise Refused("the second descriptor is no pagemap of the memory that the process has")
-        target = self.targets[index] = Target(pidfd, pagemap)
+        target = self.targets[index] = Target(pidfd, pagemap, uid)
         targets[index * size : (index + 1) * size] = row
         return target
 
     def drop_target(self, index: int) -> None:
         """Do not watch a target any more."""
-        target = self.targets[index]
+        target = self.targets.pop(index, None)
         if target is not None:
             size = self._maps["targets"].stride
             self._maps["targets"].memory[index * size : (index + 1) * size] = bytes(size)
-            self.targets[index] = None
             target.close()
 
     def check_targets(self) -> None:
         """Drop the targets that may not be watched any more."""
-        for index, target in enumerate(self.targets):
-            if target is not None and not target.may_be_watched():
+        for index, target in list(self.targets.items()):
+            if not target.may_be_watched():
                 self.drop_target(index)
 
     def tell_gone(self) -> None:
         """Tell the peer which targets have another memory now, or none."""
-        target = self.kernel.plan["target"]
         size, memory = self._maps["targets"].stride, self._maps["targets"].memory
-        gone = bytearray(memory[target["gone"] : self._unproven * size : size])
-        for index, held in enumerate(self.targets):
-            if held is None:
-                gone[index] = 1
+        gone = bytearray(b"\1" * self.capacity)
+        for index in self.targets:
+            gone[index] = memory[index * size + self.kernel.plan["target"]["gone"]]
         self._put("gone", gone)
 
     # ---- Steps ----
@@ -185,7 +182,7 @@ class Session:
 
     def advise(self, index: int, ranges: int, *_: int) -> tuple[int, ...]:
         """Clear the ranges that the peer lists: bytes cleared and 1, or the errno behind a 0."""
-        target = self.targets[within(index + 1, len(self.targets)) - 1]
+        target = self.targets.get(index)
         if target is None:
             raise Refused("there is no such target")
         self._take("ranges", within(ranges, RANGES) * 16)
@@ -195,11 +192,11 @@ class Session:
     def close(self) -> None:
         """Unload the programs, and let go of all targets."""
         self._programs.close()
-        for index in range(len(self.targets)):
+        for index in list(self.targets):
             self.drop_target(index)
-        if self.memory_fd >= 0:
-            os.close(self.memory_fd)
-            self.memory_fd = -1
+        # The peer may keep the memory for as long as it likes, but not at the daemon's cost.
+        _libc.fallocate(self.memory_fd, _PUNCH_HOLE, ctypes.c_long(0), ctypes.c_long(self._size))
+        os.close(self.memory_fd)
 
     # ---- Between the maps and the shared memory ----
 
@@ -235,7 +232,7 @@ class Session:
         target, size = self.kernel.plan["target"], self._maps["targets"].stride
         memory, ranges = self._maps["targets"].memory, self._maps["ranges"]
         begin_ns, offset, refused = time.thread_time_ns(), 0, bytearray()
-        for index, held in enumerate(self.targets):
+        for index, held in sorted(self.targets.items()):
             row = index * size
             (wanted,) = struct.unpack_from("<Q", memory, row + target["bytes"])
             (count,) = struct.unpack_from("<I", memory, row + target["n_ranges"])
@@ -243,7 +240,7 @@ class Session:
                 continue
             count = min(count, RANGES - offset)
             at = ranges.address + 16 * offset
-            if held is None or advise(held.pidfd, at, count) != wanted:
+            if advise(held.pidfd, at, count) != wanted:
                 refused += self._clear_one_by_one(held, offset, count)
             struct.pack_into("<Q", memory, row + target["bytes"], 0)
             struct.pack_into("<I", memory, row + target["n_ranges"], 0)
@@ -251,13 +248,13 @@ class Session:
         self._put("refused", refused)
         return len(refused) // 4, time.thread_time_ns() - begin_ns
 
-    def _clear_one_by_one(self, target: Target | None, offset: int, count: int) -> bytes:
+    def _clear_one_by_one(self, target: Target, offset: int, count: int) -> bytes:
         """Clear ranges of which some are refused: the regions of those."""
         ranges, pending = self._maps["ranges"], self._maps["pending"]
         refused, until_ns = bytearray(), time.thread_time_ns() + _CLEAR_NS
         for place in range(offset, offset + count):
             done = -1
-            if target is not None and time.thread_time_ns() < until_ns:
+            if time.thread_time_ns() < until_ns:
                 done = advise(target.pidfd, ranges.address + 16 * place, 1)
             if done <= 0 and -done not in (0, 4, 12):  # EINTR; ENOMEM: a hole, and the rest is done
                 at = place * pending.stride
