@@ -257,6 +257,7 @@ def test_a_user_has_so_many_sessions_and_no_more(daemon: Daemon) -> None:
     assert daemon.settles(held)
 
 
+@pytest.mark.long
 def test_fifty_users_at_once_stay_within_the_budget(daemon: Daemon) -> None:
     users = [daemon.start(64_100 + n, str(_PEER), "hold", "60") for n in range(50)]
     for user in users:
@@ -320,6 +321,7 @@ def _is_loaded(program: int) -> bool:
     return bool(fd >= 0)
 
 
+@pytest.mark.long
 def test_it_costs_about_what_root_pays(daemon: Daemon) -> None:
     program = daemon.quarter(_ALICE, 256)
     user = daemon.ask(_ALICE, "monitor", program.pid)

@@ -26,8 +26,7 @@ _PROGRAMS = ("scan", "choose", "arm", "settle", "look_now", "on_tick", "find_tas
 _SEALS = 0x0001 | 0x0002 | 0x0004
 """F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW"""
 _ADD_SEALS = 1033
-_NEVER = (1 << 64) - 1
-_GONE = (1 << 64) - 1
+_NEVER = _GONE = (1 << 64) - 1
 _LONGEST_NS = 1 << 60
 _CLEAR_NS = 20_000_000
 """The CPU time for ranges that are cleared one by one; the rest counts as refused."""

@@ -246,6 +246,12 @@ static inline u64 walk_to_pmd(const struct control *c, u64 pgd, u64 addr, u32 *s
 	return if_mapped(e);
 }
 
+/* Whether two entries lead to the same table or page: marks may change at any time. */
+static inline int leads_to_same(const struct control *c, u64 e, u64 other)
+{
+	return !((e ^ other) & (c->phys_mask | PRESENT | LEAF));
+}
+
 /* The entry that maps an address, and the logarithm of the size of its page; 0 if none does. */
 static inline u64 walk(const struct control *c, u64 pgd, u64 addr, u32 *shift)
 {
@@ -541,8 +547,7 @@ static inline int copy_one(u32 slot, struct loop *l)
 		 * A table that was freed meanwhile may hold something else by now, which is nobody's
 		 * business. (A read that fails fills its place with zeros.)
 		 */
-		if ((walk_to(c, pgd, place->addr, c->shift) ^ e) &
-		    (c->phys_mask | PRESENT | LEAF)) {
+		if (!leads_to_same(c, walk_to(c, pgd, place->addr, c->shift), e)) {
 			bpf_probe_read_kernel(table, sizeof(*table), 0);
 			e = 0;
 		}

@@ -83,7 +83,7 @@ static inline u32 look_at_block(const struct control *c, u64 pgd, const struct b
 {
 	u64 e = walk_to_pmd(c, pgd, b->addr, shift), pages[BLOCK_PAGES];
 	u64 index = (b->addr >> PAGE_SHIFT) & (PTRS - 1) & ~(u64)(BLOCK_PAGES - 1);
-	u32 young = 0;
+	u32 young = 0, again;
 
 	if (!e)
 		return 0;
@@ -92,6 +92,9 @@ static inline u32 look_at_block(const struct control *c, u64 pgd, const struct b
 	*shift = PAGE_SHIFT;
 	if (bpf_probe_read_kernel(pages, sizeof(pages),
 				  (void *)(c->direct_map + (e & c->phys_mask) + index * 8)))
+		return 0;
+	/* A table that was freed meanwhile may hold something else by now, of somebody else. */
+	if (!leads_to_same(c, walk_to_pmd(c, pgd, b->addr, &again), e))
 		return 0;
 #pragma clang loop unroll(full)
 	for (int i = 0; i < BLOCK_PAGES; i++)
