@@ -15,6 +15,7 @@ __all__ = ["DaemonProbe"]
 _TRAITS = replace(
     EbpfProbe().traits,
     needs="a process of the same user, and the daemon, which root starts: `pydamon daemon`",
+    by_epochs_only=True,
 )
 
 

@@ -53,9 +53,7 @@ class DaemonSession(EbpfSession):
             )
 
     def watch(self, table: RegionTable, share: NDArray[np.float64] | float = 1.0) -> None:
-        raise ProbeError(
-            "the daemon has no plain sampling", hint="leave out --plain, or run as root"
-        )
+        raise ProbeError("the daemon has no plain sampling")
 
     def _new_sampler(self) -> SurvivalSampler:
         return _DaemonSampler(self)
