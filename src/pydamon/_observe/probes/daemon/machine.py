@@ -111,10 +111,7 @@ class DaemonMachine(Machine):
         self._doubtful = self._area("doubtful", np.dtype("u4"))
         self._refused = self._area("refused", np.dtype("u4"))
         self.places = self._area("places", PLACE)
-        self._low, self._high = (
-            self._area(name, np.dtype("u1")).reshape(TABLES, TABLE_ENTRIES)
-            for name in ("low", "high")
-        )
+        self._marks = self._area("marks", np.dtype("u2")).reshape(TABLES, TABLE_ENTRIES)
         self._parents = self._area("parents", np.dtype("u2"))
         self.tables = np.zeros((TABLES, TABLE_ENTRIES), np.uint64)
         self.parents = np.zeros(TABLES, np.uint64)
@@ -194,9 +191,7 @@ class DaemonMachine(Machine):
 
     def _take_tables(self, count: int) -> None:
         """Put the marks of copied tables where the entries have them."""
-        marks = self.tables.view(np.uint16)[:count, ::4]
-        np.left_shift(self._high[:count], 8, out=marks, dtype=np.uint16)
-        marks |= self._low[:count]
+        self.tables.view(np.uint16)[:count, ::4] = self._marks[:count]
         parents = self._parents[:count]
         self.parents[:count] = parents
         self.parents[:count][parents == _GONE_MARK] = GONE

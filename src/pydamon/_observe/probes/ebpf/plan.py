@@ -29,6 +29,11 @@ __all__ = ["fingerprint", "make_plan"]
 _TYPES = PROGRAM_TYPES | {
     "iter/task_file": ProgramType(26, 28, "bpf_iter_task_file"),
 }
+_SESSION = (
+    *("scan", "mark", "choose", "arm", "settle", "look_now", "on_tick"),
+    *("find_task", "find_file"),
+)
+"""The programs that a session of the daemon runs: none that reads whatever address it is given."""
 _MAP = struct.Struct("=5I")
 _LAYOUTS = {"target": TARGET, "block": BLOCK}
 
@@ -60,6 +65,7 @@ def make_plan() -> dict[str, Any]:
     return {
         "fingerprint": fingerprint(),
         "maps": maps,
+        "session": _SESSION,
         "programs": _programs(elf, symbols, list(maps), btf),
         "control": {name: (field.offset, field.size) for name, field in control},
         "pace": {name: (field.offset, field.size) for name, field in pace},
