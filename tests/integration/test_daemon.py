@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import stat
 import struct
 import subprocess
@@ -341,6 +342,30 @@ def test_the_daemon_keeps_four_capabilities_only(daemon: Daemon) -> None:
     assert (fields["NoNewPrivs"], fields["Seccomp"]) == ("1", "2")
     modules = Path(f"/proc/{daemon.process.pid}/maps").read_text()
     assert "numpy" not in modules
+
+
+def test_it_takes_the_socket_that_systemd_passes(tmp_path: Path) -> None:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(str(tmp_path / "socket"))
+    listener.listen()
+    words = f"exec 3<&{listener.fileno()}; LISTEN_PID=$$ LISTEN_FDS=1 exec {sys.executable} -m"
+    process = subprocess.Popen(
+        ["bash", "-c", f"{words} pydamon daemon"],
+        pass_fds=[listener.fileno()],
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith(b"ready")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
+            peer.settimeout(10)
+            peer.connect(str(tmp_path / "socket"))
+            peer.send(b"nonsense")
+            assert peer.recv(1000).endswith(b"a message of the wrong size")
+    finally:
+        process.kill()
+        process.wait()
+        listener.close()
 
 
 def test_a_second_daemon_refuses_to_start(daemon: Daemon) -> None:
