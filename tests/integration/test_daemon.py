@@ -372,4 +372,5 @@ def test_a_second_daemon_refuses_to_start(daemon: Daemon) -> None:
     words = [sys.executable, "-m", "pydamon", "daemon", "--socket", daemon.socket]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("pydamon: cannot start the daemon: another daemon listens")
+    assert done.stderr.startswith("pydamon: cannot listen at")
+    assert "another daemon listens there" in done.stderr

@@ -23,13 +23,13 @@ _START = "import sys; sys.path.append(sys.argv.pop(1)); from _daemon.main import
 @option(
     "--user-cpu",
     type=percent,
-    default=0.05,
+    default=5.0,
     help="CPU time for each user, of one CPU (default: 5%)",
 )
 @option(
     "--all-cpu",
     type=percent,
-    default=0.5,
+    default=50.0,
     help="CPU time for all users together, of one CPU (default: 50%)",
 )
 def daemon(args: Args) -> int:
@@ -40,12 +40,15 @@ def daemon(args: Args) -> int:
     """
     from pydamon._daemon import main as privileged
     from pydamon._daemon.protocol import SOCKET
+    from pydamon._model.errors import UsageError
     from pydamon._observe.probes.ebpf.plan import make_plan
 
+    if not (args.user_cpu > 0 and args.all_cpu > 0):
+        raise UsageError("without CPU time the daemon serves nobody", hint="give it 1% or more")
     given = {
         "plan": make_plan(),
         "socket": args.socket or SOCKET,
-        "limits": {"user_cpu": args.user_cpu, "cpu": args.all_cpu},
+        "limits": {"user_cpu": args.user_cpu / 100, "cpu": args.all_cpu / 100},
     }
     plan = os.memfd_create("pydamon-plan", 0)  # for the program that takes this process's place
     os.write(plan, json.dumps(given).encode())

@@ -24,13 +24,15 @@ def main() -> None:
         given: dict[str, Any] = json.load(file)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     path = given["socket"]
+    doing = f"listen at {path}"
     try:
         listener = _listener(path)
+        doing = "start the daemon"
         sandbox.enter()
         kernel = Kernel(given["plan"])
         sandbox.refuse_system_calls()
     except OSError as error:
-        sys.stderr.write(f"pydamon: cannot start the daemon: {error.strerror or error}\n")
+        sys.stderr.write(f"pydamon: cannot {doing}: {error.strerror or error}\n")
         sys.exit(1)
     limits = Limits(**given["limits"])
     log("ready", socket=path, user_cpu=limits.user_cpu, cpu=limits.cpu)
@@ -45,7 +47,7 @@ def _listener(path: str) -> socket.socket:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other:
             other.connect(path)
-        raise OSError(0, f"another daemon listens at {path}")
+        raise OSError(0, "another daemon listens there")
     except (ConnectionRefusedError, FileNotFoundError):
         if os.path.lexists(path):
             os.unlink(path)  # noqa: PTH108  (nobody listens there any more)
