@@ -42,7 +42,7 @@ weights /= weights.sum()
 order, often, seldom = rng.permutation(pages), np.arange(0, pages, 16), np.arange(8, pages, 16)
 print("started", flush=True)
 sys.stdin.readline()  # Meanwhile the program has been put into its cgroup.
-room = mmap.mmap(-1, pages << 12, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+room = mmap.mmap(-1, pages * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 page = os.urandom(1024) + bytes(3072)
 for _ in range(pages):
     room.write(page)
@@ -51,11 +51,11 @@ print(memory.ctypes.data, flush=True)
 rounds, due = 0, time.monotonic()
 while True:
     if kind == "comb":
-        memory[often << 12].sum()
+        memory[often * mmap.PAGESIZE].sum()
         if rounds % 80 == 0:
-            memory[seldom << 12].sum()
+            memory[seldom * mmap.PAGESIZE].sum()
     else:
-        memory[order[rng.choice(pages, 200, p=weights)] << 12].sum()
+        memory[order[rng.choice(pages, 200, p=weights)] * mmap.PAGESIZE].sum()
     rounds, due = rounds + 1, due + 0.1
     time.sleep(max(0, due - time.monotonic()))
 """

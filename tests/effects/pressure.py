@@ -55,7 +55,7 @@ import numpy as np
 kind, path, scanned = sys.argv[1:]
 os.sched_setaffinity(0, {0})
 size = (36 if kind == "scanned" else 64) << 20
-pages, rng = size >> 12, np.random.default_rng(0)
+pages, rng = size // mmap.PAGESIZE, np.random.default_rng(0)
 weights = 1 / np.arange(1, pages + 1)
 places = rng.permutation(pages)[rng.choice(pages, 1 << 19, p=weights / weights.sum())]
 out, buffer = np.empty((128, 512), np.int64), bytearray(1 << 16)

@@ -15,12 +15,12 @@ _WORK = """
 import mmap, sys, time
 import numpy as np
 kind, hot, rest, path = sys.argv[1], int(sys.argv[2]) << 20, int(sys.argv[3]) << 20, sys.argv[4]
-huge = 2 << 20
+huge = int(open("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size").read())
 size = hot + rest
 if path:
     with open(path, "r+b") as file:
         memory = np.frombuffer(mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ), np.uint8)
-    memory[::4096].sum()
+    memory[::mmap.PAGESIZE].sum()
 else:
     room = mmap.mmap(-1, size + huge, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     memory = np.frombuffer(room, np.uint8)
@@ -28,7 +28,7 @@ else:
     if kind == "always":
         room.madvise(mmap.MADV_HUGEPAGE)
     memory = memory[skip : skip + size]
-    memory[:hot:4096] = 1
+    memory[:hot:mmap.PAGESIZE] = 1
     memory[hot::huge] = 1
     if kind == "collapse":
         import ctypes

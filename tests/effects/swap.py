@@ -40,7 +40,7 @@ os.sched_setaffinity(0, {0})
 def work(ask, answer):
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     page = os.urandom(1024) + bytes(3072)
-    for _ in range(size // 4096):
+    for _ in range(size // mmap.PAGESIZE):
         memory.write(page)
     at, part = 0, 1 << 18
     os.write(answer, b"ready")

@@ -16,12 +16,12 @@ __all__ = ["running_kinds", "total"]
 _PROGRAM = """
 import mmap, time
 anon = mmap.mmap(-1, 48 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-for at in range(0, 32 << 20, 4096): anon[at] = 1
+for at in range(0, 32 << 20, mmap.PAGESIZE): anon[at] = 1
 shared = mmap.mmap(-1, 16 << 20)
-for at in range(0, 16 << 20, 4096): shared[at] = 1
+for at in range(0, 16 << 20, mmap.PAGESIZE): shared[at] = 1
 print("ready", flush=True)
 while True:
-    for at in range(0, 8 << 20, 4096): anon[at] = 2
+    for at in range(0, 8 << 20, mmap.PAGESIZE): anon[at] = 2
     time.sleep(0.02)
 """
 

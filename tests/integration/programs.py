@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import shutil
 import subprocess
 from functools import cache
@@ -12,7 +13,7 @@ import pytest
 
 __all__ = ["built"]
 
-_HOT = "for (;;) { for (size_t i = 0; i < n; i += 4096) p[i]++; usleep(20000); }"
+_HOT = "for (;;) { for (size_t i = 0; i < n; i += PAGE) p[i]++; usleep(20000); }"
 _HEAD = """
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -36,7 +37,7 @@ static void memory(void) { p = mmap(0, n, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
 static long now_ns(void) { struct timespec t; clock_gettime(CLOCK_REALTIME, &t);
   return t.tv_sec * 1000000000L + t.tv_nsec; }
 static void say(long a, long b) { printf("%ld %ld\\n", a, b); fflush(stdout); }
-static void touch(char *q) { for (size_t i = 0; i < n; i += 4096) q[i]++; }
+static void touch(char *q) { for (size_t i = 0; i < n; i += PAGE) q[i]++; }
 static void ready(void) { puts("ready"); fflush(stdout); }
 """
 _PROGRAMS = {
@@ -44,7 +45,7 @@ _PROGRAMS = {
     "headless": """
 static int ms;
 static void *work(void *x) { for (int t = 0; t < ms; t += 20) {
-    for (size_t i = 0; i < n; i += 4096) p[i]++; usleep(20000); } _exit(7); }
+    for (size_t i = 0; i < n; i += PAGE) p[i]++; usleep(20000); } _exit(7); }
 int main(int c, char **v) { pthread_t t; ms = atoi(v[1]); memory(); pthread_create(&t, 0, work, 0);
     ready(); syscall(SYS_exit, 0); }
 """,
@@ -74,7 +75,7 @@ int main(int c, char **v) { memory(); ready();
   if (!strcmp(v[1], "thread")) { pthread_t t; pthread_create(&t, 0, confined, 0); HOT }
   if (strcmp(v[1], "strict")) { filter(); HOT }
   prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
-  for (;;) { for (size_t i = 0; i < n; i += 4096) p[i]++;
+  for (;;) { for (size_t i = 0; i < n; i += PAGE) p[i]++;
     for (volatile int k = 0; k < 1 << 24; k++); } }
 """,
     # Touches 32 MiB every argv[1] us, and says when each round began and ended.
@@ -92,7 +93,7 @@ int main(int c, char **v) { n = 96 << 20; long end = now_ns() + atol(v[1]) * 100
 int main(int c, char **v) { size_t all = 1UL << 38; n = 4 << 20;
   int how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
   char *q = mmap(0, all, 3, how, -1, 0); mmap(0, all, 0, how, -1, 0); ready();
-  for (;;) { for (int k = 0; k < 4; k++) touch(q + all / 4 * k + all / 7 / 4096 * 4096);
+  for (;;) { for (int k = 0; k < 4; k++) touch(q + all / 4 * k + all / 7 / PAGE * PAGE);
     usleep(5000); } }
 """,
     # 32 MiB in use, which move every argv[1] ms, beside 32 MiB that lie idle; says when they moved.
@@ -108,7 +109,7 @@ int main(int c, char **v) { n = 32 << 20; memory(); memory(); ready();
 int main(int c, char **v) { n = 256 << 10; pid_t me = getpid();
   for (int i = 0; i < atoi(v[1]); i++) if (!fork()) { prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != me) return 0; memory();
-    for (;;) { for (size_t k = 0; k < n; k += 4096) p[k]++; usleep(300000); } }
+    for (;;) { for (size_t k = 0; k < n; k += PAGE) p[k]++; usleep(300000); } }
   ready(); for (;;) pause(); }
 """,
 }
@@ -124,6 +125,8 @@ def built(name: str) -> Path:
     source = path.with_suffix(".c")
     source.write_text(_HEAD + _PROGRAMS[name].replace("HOT", _HOT))
     subprocess.run(
-        [compiler, "-O1", "-w", "-o", path, source, "-pthread"], check=True, capture_output=True
+        [compiler, "-O1", "-w", f"-DPAGE={mmap.PAGESIZE}", "-o", path, source, "-pthread"],
+        check=True,
+        capture_output=True,
     )
     return path

@@ -118,7 +118,7 @@ def test_a_command_has_the_terminal(tmp_path: Path) -> None:
         nonlocal shown
         while text not in shown:
             try:
-                shown += os.read(terminal, 4096)
+                shown += os.read(terminal, 1 << 16)
             except OSError:
                 return False
         return True

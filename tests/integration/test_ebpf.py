@@ -156,16 +156,16 @@ memory.write(b"x" * {4 * MIB})
 reader, writer = os.pipe()
 parent = os.getpid()
 if os.fork() == 0:
-    sum(memory[::4096])
+    sum(memory[::mmap.PAGESIZE])
     os.write(writer, b"x")
     while os.getppid() == parent:
-        sum(memory[::4096])
+        sum(memory[::mmap.PAGESIZE])
     os._exit(0)
 os.read(reader, 1)
 print("ready")
 print(hex(ctypes.addressof(ctypes.c_char.from_buffer(memory))), flush=True)
 while True:
-    sum(memory[::4096])
+    sum(memory[::mmap.PAGESIZE])
 """
     # The parent and its child touch the same pages all the time.
     with script(text) as process:
@@ -190,7 +190,7 @@ address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
 assert ctypes.CDLL(None).mlock(ctypes.c_void_p(address), {MIB}) == 0
 print("ready"); print(hex(address), flush=True)
 while True:
-    sum(memory[::4096])
+    sum(memory[::mmap.PAGESIZE])
 """
     with script(text) as process:
         assert process.stdout is not None
@@ -242,7 +242,7 @@ address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
 start = -(-address // {HUGE}) * {HUGE} - address
 print("ready"); print(hex(address + start), flush=True)
 while True:
-    sum(memory[start:start + {16 * MIB}:4096])
+    sum(memory[start:start + {16 * MIB}:mmap.PAGESIZE])
 """
     with script(text) as process:
         assert process.stdout is not None

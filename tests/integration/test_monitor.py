@@ -79,7 +79,7 @@ memory = mmap.mmap(-1, {64 * MIB}, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 memory.write(b"x" * {64 * MIB})
 print("ready"); print(hex(ctypes.addressof(ctypes.c_char.from_buffer(memory))), flush=True)
 while True:
-    sum(memory[:{16 * MIB}:4096])
+    sum(memory[:{16 * MIB}:mmap.PAGESIZE])
     with mmap.mmap(-1, {MIB}) as other:
         other.write(b"x" * {MIB})
 """
@@ -130,7 +130,7 @@ print("ready", flush=True)
 time.sleep(0.5)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 time.sleep(0.2)
-program = "b = bytearray(50 * 10**6)\\nwhile True: b[::4096]"
+program = "import mmap; b = bytearray(50 * 10**6)\\nwhile True: b[::mmap.PAGESIZE]"
 os.execv(sys.executable, [sys.executable, "-c", program])
 """
     with script(text) as process, monitor(process.pid, update="200ms", aggr="100ms") as mon:

@@ -20,7 +20,7 @@ import mmap, sys, time
 mib, turn_s = int(sys.argv[1]), float(sys.argv[2])
 memory = mmap.mmap(-1, mib << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 memory.madvise(mmap.MADV_NOHUGEPAGE)
-page, teeth = 4096, (mib << 20) // (16 * 4096)
+page, teeth = mmap.PAGESIZE, (mib << 20) // (16 * mmap.PAGESIZE)
 for start in range(0, mib << 20, page):
     memory[start] = 1
 import numpy as np
@@ -39,15 +39,15 @@ GROWING = """
 import mmap, sys, time
 memory = mmap.mmap(-1, 64 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 memory.madvise(mmap.MADV_NOHUGEPAGE)
-for start in range(0, 64 << 20, 4096):
+for start in range(0, 64 << 20, mmap.PAGESIZE):
     memory[start] = 1
-fence = mmap.mmap(-1, 4096)
+fence = mmap.mmap(-1, mmap.PAGESIZE)
 print("ready 0", flush=True)
 sys.stdin.readline()
 memory.resize(128 << 20)
 print("moved", flush=True)
 while True:
-    for start in range(0, 16 << 20, 4096):
+    for start in range(0, 16 << 20, mmap.PAGESIZE):
         memory[start] = 1
     time.sleep(0.01)
 """

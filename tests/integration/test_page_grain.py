@@ -36,7 +36,7 @@ with open(sys.argv[1], "w+b") as file:
     os.fsync(file.fileno())
     memory = mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ)
 memory.madvise(mmap.MADV_RANDOM)
-print(sum(memory[::4096]), flush=True)
+print(sum(memory[::mmap.PAGESIZE]), flush=True)
 time.sleep(100)
 """
 _MINUTE_NS = 60 * 10**9
@@ -105,12 +105,12 @@ import mmap, time
 size = 64 << 20
 memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 memory.madvise(mmap.MADV_NOHUGEPAGE)
-for at in range(0, size, 4096):
+for at in range(0, size, mmap.PAGESIZE):
     memory[at] = 1
 bounds = [line.split()[0] for line in open("/proc/self/maps")]
 sizes = {(b := [int(x, 16) for x in bound.split("-")])[1] - b[0]: b[0] for bound in bounds}
 print(sizes[max(sizes)], max(sizes), flush=True)
-hot = [at for at in range(0, size, 4096) if at // 4096 % 16 < 2]
+hot = [at for at in range(0, size, mmap.PAGESIZE) if at // mmap.PAGESIZE % 16 < 2]
 while True:
     for at in hot:
         memory[at]

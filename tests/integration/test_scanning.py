@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import subprocess
@@ -27,7 +28,7 @@ from tests.integration.conftest import MIB, Program, huge_bytes, needs, open_fil
 
 pytestmark = pytest.mark.live
 
-PAGE = 4096
+PAGE = mmap.PAGESIZE
 WRITERS = [pytest.param(name, marks=needs(name)) for name in ("writes", "softdirty")]
 STEPS = f"""
 import ctypes, mmap, sys

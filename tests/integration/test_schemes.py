@@ -42,13 +42,13 @@ if sys.argv[2]:
         memory = mmap.mmap(file.fileno(), size, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
 else:
     # It grows in steps too small for huge pages, so that none come unasked, whatever is set.
-    memory = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    for at in range(0, size, 4096):
+    memory = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    for at in range(0, size, mmap.PAGESIZE):
         if at % (1 << 20) == 0:
             memory.resize(at + (1 << 20))
-        memory[at] = at // 4096 % 251
+        memory[at] = at // mmap.PAGESIZE % 251
 def total():
-    return sum(memory[at] for at in range(0, size, 4096))
+    return sum(memory[at] for at in range(0, size, mmap.PAGESIZE))
 first = total()
 print(first, flush=True)
 for line in sys.stdin:
@@ -171,11 +171,11 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(
 _SHARING = """
 import mmap, os, time
 memory = mmap.mmap(-1, 64 << 20)
-for at in range(0, 64 << 20, 4096):
+for at in range(0, 64 << 20, mmap.PAGESIZE):
     memory[at] = 1
 for _ in range(3):
     if os.fork() == 0:
-        sum(memory[at] for at in range(0, 64 << 20, 4096))
+        sum(memory[at] for at in range(0, 64 << 20, mmap.PAGESIZE))
         while os.getppid() != 1:
             time.sleep(0.05)
         os._exit(0)
@@ -338,7 +338,7 @@ with open({str(disk / "data")!r}, "r+b") as file:
     memory = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
 print("ready", flush=True)
 while True:
-    sum(memory[::4096])
+    sum(memory[::mmap.PAGESIZE])
     time.sleep(0.01)
 """
     harmful = Scheme("pageout", AccessPattern(), guard=Guard(rest="1min"))

@@ -181,7 +181,7 @@ for name in {names!r}:
 print("ready", flush=True)
 while True:
     for m in maps:
-        for i in range(0, 1 << 20, 4096): m[i] = 1
+        for i in range(0, 1 << 20, mmap.PAGESIZE): m[i] = 1
 """
 HOSTILE: list[str | bytes] = [
     *(b"a" + bytes([code]) + b"b" for code in range(1, 32)),
@@ -255,7 +255,7 @@ def test_one_bad_target_ends_at_most_its_own_watching(caplog: pytest.LogCaptureF
 
 
 UNREADABLE = """
-import ctypes, os, secrets, sys, time
+import ctypes, mmap, os, secrets, sys, time
 import numpy.random
 import pydamon, pydamon._observe.start, pydamon._observe.probes.refs
 prctl = ctypes.CDLL(None).prctl
@@ -268,7 +268,7 @@ def start(hides_after):
     for number in range(3000):
         if number == hides_after:
             prctl(4, 0, 0, 0, 0)
-        for at in range(0, len(memory), 4096):
+        for at in range(0, len(memory), mmap.PAGESIZE):
             memory[at] = 1
         time.sleep(0.01)
 def watch(*pids):

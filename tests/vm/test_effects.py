@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from mmap import PAGESIZE
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ import mmap, sys, time
 size, hot = int(sys.argv[1]) << 20, int(sys.argv[2]) << 20
 memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 page = bytes(range(256)) * 2 + bytes(3584)
-for _ in range(size // 4096):
+for _ in range(size // mmap.PAGESIZE):
     memory.write(page)
 print(0, flush=True)
 sweeps, said = 0, time.monotonic()
@@ -162,4 +163,4 @@ def _nodes(pid: int) -> dict[int, int]:
                 if word.startswith("N"):
                     node, _, pages = word[1:].partition("=")
                     total[int(node)] += int(pages)
-    return {node: pages * 4096 // MIB for node, pages in total.items()}
+    return {node: pages * PAGESIZE // MIB for node, pages in total.items()}

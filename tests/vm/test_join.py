@@ -35,10 +35,11 @@ PYDAMON = (sys.executable, "-m", "pydamon")
 JOINS, KILLS = 200, 20
 ATTRS = Attrs.of("5ms", "100ms", min_regions=20, max_regions=100)
 MEMORY = """
+import mmap
 memory = bytearray(64 << 20)
 print("ready", flush=True)
 while True:
-    sum(memory[: 16 << 20 : 4096])
+    sum(memory[: 16 << 20 : mmap.PAGESIZE])
 """
 
 

@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise, product
+from mmap import PAGESIZE
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +184,7 @@ def test_given_ranges_are_watched_and_nothing_else(quarter: Program) -> None:
     with kernel_monitor(quarter.pid, ranges=[(low, high)], **SLOWLY) as mon:
         *_, snapshot = mon.run("4s")
     assert snapshot.start.min() == low
-    assert snapshot.end.max() == -(-high // 4096) * 4096
+    assert snapshot.end.max() == -(-high // PAGESIZE) * PAGESIZE
     assert snapshot.working_set() > 0.9 * quarter.hot
 
 
@@ -415,7 +416,7 @@ def test_pages_of_processes_move_between_nodes(quarter: Program) -> None:
 
     def on_node(node: int) -> int:
         maps = Path(f"/proc/{quarter.pid}/numa_maps").read_text()
-        return 4096 * sum(map(int, re.findall(rf"\bN{node}=(\d+)", maps)))
+        return PAGESIZE * sum(map(int, re.findall(rf"\bN{node}=(\d+)", maps)))
 
     with kernel_monitor(quarter.pid, **SLOWLY) as mon, newer("6.17"):
         for node in (0, 1):
@@ -795,4 +796,4 @@ def _swap() -> bool:
 
 
 def _rss(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGESIZE

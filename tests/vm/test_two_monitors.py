@@ -42,13 +42,14 @@ print(address + skipped, flush=True)
 """
 NOW_AND_THEN = f"""
 while True:
-    sum(memory[skipped : skipped + {HOT} : 4096])
+    sum(memory[skipped : skipped + {HOT} : mmap.PAGESIZE])
     time.sleep(0.3)
 """
 """Touches three quarters of its memory every 300 ms, and the rest never again."""
 NEVER = f"""
 for part in range(address + skipped, address + skipped + {SIZE}, {HUGE}):
-    ctypes.CDLL(None).mprotect(ctypes.c_void_p(part + 4096), ctypes.c_size_t(4096), mmap.PROT_READ)
+    page = ctypes.c_size_t(mmap.PAGESIZE)
+    ctypes.CDLL(None).mprotect(ctypes.c_void_p(part + mmap.PAGESIZE), page, mmap.PROT_READ)
 """
 """Has its huge pages mapped one small page at a time, and touches nothing again."""
 

@@ -15,6 +15,7 @@ from typing import Protocol
 from pydamon._bench.programs import PROGRAMS
 from pydamon._bench.programs.servers import serving
 from pydamon._bench.tools import TOOLS
+from pydamon._model.page_size import PAGE_SIZE
 from pydamon._observe.options import MonitorOptions
 from pydamon._observe.start import monitor
 from pydamon._workloads import Config, Running, Workload
@@ -138,7 +139,7 @@ class _Redis:
 def workload() -> Workload:
     """Make a workload that walks a quarter of 256 MiB as fast as the machine can."""
     regions = (Region("hot", 64 * _MIB), Region("cold", 192 * _MIB))
-    hot = Pattern("hot", random=False, stride=4096, weight=1, mode="rw")
+    hot = Pattern("hot", random=False, stride=PAGE_SIZE, weight=1, mode="rw")
     config = Config(regions, (Phase("steady", 24 * 3600 * 1000, (hot,)),))
     return Workload("busy", "64 MiB hot of 256 MiB, at full speed", config, period_ms=0)
 

@@ -123,7 +123,7 @@ def _workload(size: int, seed: int) -> Workload:
     if at < size:
         regions.append(Region("rest", size - at))
     patterns = tuple(
-        Pattern(region.name, random=False, stride=4096, weight=1)
+        Pattern(region.name, random=False, stride=PAGE_SIZE, weight=1)
         for region in regions
         if region.name.startswith("hot")
     )

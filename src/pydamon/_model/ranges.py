@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon._model.page_size import PAGE_SIZE
 from pydamon._model.runs import Runs, expand, running_total, unique
 
 __all__ = [
@@ -39,9 +40,6 @@ __all__ = [
     "touches",
     "union",
 ]
-
-PAGE_SIZE = 4096
-"""Bytes of the smallest page, which is the finest grain of monitoring."""
 
 Ranges = NDArray[np.int64]
 """Address ranges of one target: shape (n, 2), bytes, half open, sorted, without overlap."""

@@ -35,7 +35,6 @@ _SELDOM_NS = 20 * 10**6
 _LATE_NS = 200 * 10**6
 """After a longer pause of the machine, accesses and phases are not made up for."""
 _PAGE = mmap.PAGESIZE
-_HUGE = 2 << 20
 _CHURN_BYTES = 4 << 20
 
 Bytes = NDArray[np.uint8]
@@ -221,12 +220,22 @@ def _alone(region: dict[str, Any]) -> Bytes:
             mapped = mmap.mmap(file.fileno(), size, flags=mmap.MAP_SHARED)
         return np.frombuffer(mapped, np.uint8)[: region["size_bytes"]]
     kind = mmap.MAP_SHARED if region["shared"] else mmap.MAP_PRIVATE
-    room = mmap.mmap(-1, size + _HUGE, flags=kind | mmap.MAP_ANONYMOUS)
+    alignment = max(_PAGE, _huge_bytes())
+    room = mmap.mmap(-1, size + alignment, flags=kind | mmap.MAP_ANONYMOUS)
     whole = np.frombuffer(room, np.uint8)
-    skip = -whole.ctypes.data % _HUGE if region["huge"] else 0
+    skip = -whole.ctypes.data % alignment if region["huge"] else 0
     if region["huge"]:
         room.madvise(mmap.MADV_HUGEPAGE)
     return whole[skip : skip + region["size_bytes"]]
+
+
+def _huge_bytes() -> int:
+    """Bytes of a transparent huge page; 0 of a kernel without them."""
+    try:
+        with open("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size") as file:  # noqa: PTH123
+            return int(file.read())
+    except OSError:
+        return 0
 
 
 def _churn(period_ms: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from pydamon import Destination, Scheme, SchemeError
 from pydamon._act.actions import migrate
-from pydamon._act.actions.huge import HUGE_BYTES
+from pydamon._observe.linux.arch import HUGE_BYTES
 
 
 @pytest.fixture

@@ -13,7 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pydamon import Recording, RecordingError, Snapshot, Target, UsageError, open_recording
+from pydamon import (
+    Attrs,
+    Recording,
+    RecordingError,
+    RecordingInfo,
+    Snapshot,
+    Target,
+    UsageError,
+    open_recording,
+)
 from pydamon._data.analysis import look_sums
 from pydamon._data.recording import DerivedFile, RecordingFile
 from pydamon.analysis import Needs, NeedsCurve, NeedsOfSnapshots, NeedsPoint, needs
@@ -63,6 +72,16 @@ def test_a_rate_is_tolerated() -> None:
     assert busy.point() is None
     with pytest.raises(UsageError, match="not negative"):
         result.point(-1)
+
+
+def test_pages_are_those_of_the_machine_that_was_recorded() -> None:
+    large = RecordingInfo(Attrs(), "trace", 0, page_size=64 * KIB)
+    small = RecordingInfo(Attrs(), "trace", 0, page_size=4 * KIB)
+    results = [needs(Recording.from_snapshots(comb(), facts)) for facts in (small, large)]
+    rates = [at(result, 4).refaults_per_s for result in results]
+    assert rates[0] == pytest.approx(16 * rates[1])
+    tolerated = [result.total.tolerated_per_s for result in results]
+    assert tolerated[0] == pytest.approx(16 * tolerated[1])
 
 
 def test_the_longest_time_that_fits() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import mmap
 import os
 import random
 from contextlib import suppress
@@ -303,7 +304,15 @@ def test_info_says_where_it_was_recorded() -> None:
     here = info()
     assert here.kernel == os.uname().release
     assert here.hostname
+    assert here.page_size == mmap.PAGESIZE
     assert RecordingInfo.from_json(here.to_json()) == here
+
+
+def test_a_recording_that_names_no_page_size_is_of_4_kib() -> None:
+    facts = json.loads(dataclasses.replace(info(), page_size=65536).to_json())
+    assert RecordingInfo.from_json(json.dumps(facts).encode()).page_size == 65536
+    del facts["page_size"]
+    assert RecordingInfo.from_json(json.dumps(facts).encode()).page_size == 4096
 
 
 def test_a_long_recording_is_read_in_chunks_of_whole_snapshots(tmp_path: Path) -> None:

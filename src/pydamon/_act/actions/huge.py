@@ -10,19 +10,19 @@ from pydamon._act.memory import Refusal, TargetMemory
 from pydamon._model.ranges import covered, size_of
 from pydamon._model.regions import PAGE_SIZE, Ranges
 from pydamon._model.runs import expand
+from pydamon._observe.linux.arch import HUGE_BYTES
 from pydamon._observe.linux.madvise import MADV_COLD, MADV_COLLAPSE
 from pydamon._observe.linux.pagemap import HUGE, PRESENT, PageRuns
 from pydamon._observe.linux.procfs import read, status_of
 
-__all__ = ["HUGE_BYTES", "Collapse", "Hugepage", "Nohugepage"]
+__all__ = ["Collapse", "Hugepage", "Nohugepage"]
 
-HUGE_BYTES = 2 << 20
 _LEAST_RESIDENT_SHARE = 0.5
 """Blocks with less in memory are not collapsed: they would take more than twice as much."""
 
 
 class Hugepage(MemoryAction):
-    """Collapses aligned blocks of 2 MiB into huge pages, at once (MADV_COLLAPSE, Linux 6.1).
+    """Collapses aligned blocks into huge pages, at once (MADV_COLLAPSE, Linux 6.1).
 
     It does not depend on the machine's setting of transparent huge pages. Blocks that are less than
     half resident are left alone, because they would cost more memory than they hold.

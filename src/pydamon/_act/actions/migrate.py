@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._act.actions.base import MemoryAction, mapped_here_only
-from pydamon._act.actions.huge import HUGE_BYTES
 from pydamon._act.memory import Refusal, TargetMemory, refusal_of
 from pydamon._model.errors import SchemeError
 from pydamon._model.ranges import join
 from pydamon._model.regions import PAGE_SIZE, Ranges
 from pydamon._model.runs import expand
 from pydamon._model.schemes.scheme import Scheme
-from pydamon._observe.linux.arch import MACHINE, system_call
+from pydamon._observe.linux.arch import HUGE_BYTES, MACHINE, system_call
 from pydamon._observe.linux.pagemap import PRESENT
 
 __all__ = ["MigrateCold", "MigrateHot"]

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._act.actions.base import MemoryAction, advice_refusal, advise, mapped_here_only
-from pydamon._act.actions.huge import HUGE_BYTES
 from pydamon._act.memory import Refusal, TargetMemory, holds_swap, refusal_of
 from pydamon._model.ranges import intersect, size_of, subtract, union
 from pydamon._model.regions import PAGE_SIZE, Ranges
 from pydamon._model.runs import expand
 from pydamon._model.schemes.scheme import Scheme
+from pydamon._observe.linux.arch import HUGE_BYTES
 from pydamon._observe.linux.madvise import MADV_COLD, MADV_PAGEOUT, MADV_WILLNEED
 from pydamon._observe.linux.pagemap import HUGE, PRESENT, SWAPPED
 

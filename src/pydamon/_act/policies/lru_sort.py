@@ -7,6 +7,7 @@ from typing import ClassVar
 from attrs import field, frozen
 
 from pydamon._act.policies.base import WhileMemoryIsShort
+from pydamon._model.page_size import PAGE_SIZE
 from pydamon._model.schemes import AccessPattern, Age, Quota, Rate, Scheme, Weights
 from pydamon._model.schemes.fields import Ns, Share, naming, thousandths
 from pydamon._model.schemes.matching import age, rate
@@ -77,8 +78,8 @@ class LruSort(WhileMemoryIsShort):
             weights=Weights(rate=1, age=1),
         )
         marks = self.watermarks
-        hot = AccessPattern(min_size=4096, min_rate=self.hot_rate)
-        cold = AccessPattern(min_size=4096, max_rate=0, min_age=self.cold_min_age)
+        hot = AccessPattern(min_size=PAGE_SIZE, min_rate=self.hot_rate)
+        cold = AccessPattern(min_size=PAGE_SIZE, max_rate=0, min_age=self.cold_min_age)
         return (
             Scheme("lru_prio", hot, quota=quota, watermarks=marks, name="hot"),
             Scheme("lru_deprio", cold, quota=quota, watermarks=marks, name="cold"),

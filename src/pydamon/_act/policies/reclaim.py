@@ -7,6 +7,7 @@ from typing import ClassVar
 from attrs import field, frozen
 
 from pydamon._act.policies.base import WhileMemoryIsShort
+from pydamon._model.page_size import PAGE_SIZE
 from pydamon._model.schemes import AccessPattern, Age, Filter, Goal, Guard, Quota, Scheme, Weights
 from pydamon._model.schemes.fields import Share, count, flag, naming, share, size
 from pydamon._model.schemes.matching import age
@@ -95,7 +96,7 @@ class Reclaim(WhileMemoryIsShort):
         return (
             Scheme(
                 "pageout",
-                AccessPattern(min_size=4096, max_rate=0, min_age=self.min_age),
+                AccessPattern(min_size=PAGE_SIZE, max_rate=0, min_age=self.min_age),
                 name=self.name,
                 quota=Quota(
                     time=self.quota_time_ns,

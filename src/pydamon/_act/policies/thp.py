@@ -13,8 +13,6 @@ from pydamon._model.schemes.matching import age, rate
 
 __all__ = ["Thp"]
 
-_HUGE = 2 << 20
-
 
 @frozen(kw_only=True, field_transformer=naming)
 class Thp(Policy):
@@ -71,14 +69,17 @@ class Thp(Policy):
 
     def schemes(self) -> tuple[Scheme, ...]:
         """Two schemes: `hugepage`, the hottest memory first, and `nohugepage`."""
+        # Imported here: help has no need of it.
+        from pydamon._observe.linux.arch import HUGE_BYTES  # noqa: PLC0415
+
         quota = Quota(
             time=self.quota_time_ns,
             reset=self.quota_reset_ns,
             weights=Weights(rate=3, age=1),
             fail_charge=0.0,
         )
-        hot = AccessPattern(min_size=_HUGE, min_rate=self.hot_rate, min_age=self.hot_min_age)
-        idle = AccessPattern(min_size=_HUGE, max_rate=0, min_age=self.cold_min_age)
+        hot = AccessPattern(min_size=HUGE_BYTES, min_rate=self.hot_rate, min_age=self.hot_min_age)
+        idle = AccessPattern(min_size=HUGE_BYTES, max_rate=0, min_age=self.cold_min_age)
         return (
             Scheme("hugepage", hot, quota=quota, name="hot"),
             Scheme("nohugepage", idle, quota=quota, name="idle"),

@@ -8,6 +8,7 @@ from attrs import field, frozen
 
 from pydamon._act.policies.base import Policy
 from pydamon._model.errors import UsageError
+from pydamon._model.page_size import PAGE_SIZE
 from pydamon._model.schemes import AccessPattern, Age, Goal, Quota, Rate, Scheme, Weights
 from pydamon._model.schemes.fields import (
     Ns,
@@ -107,8 +108,8 @@ class Tier(Policy):
         """Two schemes: `migrate_hot`, the hottest first, and `migrate_cold`, the coldest first."""
         used = Goal(metric="node_mem_used_bp", node=self.fast_node, target=self.used_share)
         free = Goal(metric="node_mem_free_bp", node=self.fast_node, target=self.free_share)
-        hot = AccessPattern(min_size=4096, min_rate=self.hot_rate)
-        cold = AccessPattern(min_size=4096, max_rate=0, min_age=self.cold_min_age)
+        hot = AccessPattern(min_size=PAGE_SIZE, min_rate=self.hot_rate)
+        cold = AccessPattern(min_size=PAGE_SIZE, max_rate=0, min_age=self.cold_min_age)
 
         def quota(goal: Goal) -> Quota:
             return Quota(

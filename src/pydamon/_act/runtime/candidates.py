@@ -12,7 +12,6 @@ from pathlib import PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._act.actions.huge import HUGE_BYTES
 from pydamon._act.memory import TargetMemory
 from pydamon._model.errors import SchemeError
 from pydamon._model.ranges import Cut, contains, cut_at
@@ -21,6 +20,7 @@ from pydamon._model.runs import Runs, expand, group_bounds, true_runs
 from pydamon._model.schemes.matching import Bounds, Filter
 from pydamon._model.shares import MeasuredRates, reached
 from pydamon._model.snapshot import UNKNOWN, Snapshot, SnapshotRegion
+from pydamon._observe.linux.arch import HUGE_BYTES
 from pydamon._observe.linux.pagemap import FILE, HUGE, PRESENT, SWAPPED
 from pydamon._observe.targets.members import cgroup_of
 

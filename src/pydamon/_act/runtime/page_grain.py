@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._act.actions.huge import HUGE_BYTES
 from pydamon._act.memory import TargetMemory
 from pydamon._act.runtime.candidates import Candidates
 from pydamon._model.page_ages import IDLE_EDGES_NS, PageAges, share_beyond
@@ -31,6 +30,7 @@ from pydamon._model.ranges import (
 from pydamon._model.runs import Runs, expand, true_runs, unique
 from pydamon._model.schemes.matching import UNBOUNDED, Bounds
 from pydamon._model.snapshot import Snapshot, SnapshotRegion
+from pydamon._observe.linux.arch import HUGE_BYTES
 
 __all__ = [
     "CELL_BYTES",
@@ -54,7 +54,7 @@ IdlePages = Callable[[TargetMemory, int, int, int], NDArray[np.bool_] | None]
 `None` where nobody keeps ages of pages.
 """
 
-CELL_BYTES = 32 << 20
+CELL_BYTES = max(32 << 20, HUGE_BYTES)
 """Memory is asked for idle pages in cells of at most this size, so that the quota of time holds."""
 _HUGE_PAGES = HUGE_BYTES // PAGE_SIZE
 _MAX_RANGES = 1024

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from pydamon._act.actions import Action
-from pydamon._act.actions.huge import HUGE_BYTES
 from pydamon._act.applied import Tried
 from pydamon._act.memory import TargetMemory
 from pydamon._act.runtime.acting import PAGE_STEPS, Actor, Step, View
@@ -28,6 +27,7 @@ from pydamon._act.runtime.quota import QuotaState, fitting
 from pydamon._model.ranges import Ranges
 from pydamon._model.schemes.scheme import Scheme
 from pydamon._model.snapshot import Snapshot
+from pydamon._observe.linux.arch import HUGE_BYTES
 
 __all__ = ["PagePass"]
 

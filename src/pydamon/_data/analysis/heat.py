@@ -14,8 +14,8 @@ from pydamon._data.recording import AnyRecording, Recording, RecordingFile
 from pydamon._data.recording.coverage import TargetNumbers
 from pydamon._model.display import Drawable
 from pydamon._model.errors import RecordingError, UsageError
+from pydamon._model.page_size import SMALLEST_PAGE
 from pydamon._model.ranges import EMPTY
-from pydamon._model.regions import PAGE_SIZE
 from pydamon._model.runs import Runs
 from pydamon._model.snapshot import Target
 
@@ -93,8 +93,8 @@ class HeatMap(Drawable):
     @property
     def row_addresses(self) -> NDArray[np.int64]:
         """The address of the page in which each row begins: shape (rows,)."""
-        pages = (self.row_edges[:-1] // PAGE_SIZE).astype(np.int64)
-        return self.axis.address(pages * PAGE_SIZE)
+        pages = (self.row_edges[:-1] // SMALLEST_PAGE).astype(np.int64)
+        return self.axis.address(pages * SMALLEST_PAGE)
 
 
 def heatmap(
@@ -297,8 +297,8 @@ def hottest(heat: NDArray[np.float64], edges: NDArray[np.float64]) -> tuple[int,
     end = int(ends[first])
     context = max(1, round((end - first) * _CONTEXT))
     low, high = edges[max(0, first - context)], edges[min(len(heat), end + context)]
-    page_after = -(-int(high) // PAGE_SIZE) * PAGE_SIZE
-    return int(low) // PAGE_SIZE * PAGE_SIZE, min(page_after, length)
+    page_after = -(-int(high) // SMALLEST_PAGE) * SMALLEST_PAGE
+    return int(low) // SMALLEST_PAGE * SMALLEST_PAGE, min(page_after, length)
 
 
 class _RateSums:

@@ -14,7 +14,7 @@ from pydamon._data.recording import AnyRecording, Recording
 from pydamon._data.recording.coverage import TargetNumbers
 from pydamon._model.errors import RecordingError
 from pydamon._model.page_ages import BLOCK_PAGES, IDLE_EDGES_NS
-from pydamon._model.ranges import PAGE_SIZE
+from pydamon._model.page_size import PAGE_SIZE
 from pydamon._model.snapshot import Snapshot, Target
 
 __all__ = ["NeedsOfSnapshots", "needs"]
@@ -81,7 +81,7 @@ def needs(recording: AnyRecording) -> Needs:
             hint="record again for a minute or longer, with a probe that looks at single pages: "
             "as root, with BPF (see `pydamon doctor`)",
         )
-    return _result(sums.looks, sums.numbers.targets)
+    return _result(sums.looks, sums.numbers.targets, recording.info.page_size)
 
 
 class _RecordingNeeds:
@@ -99,6 +99,11 @@ class _RecordingNeeds:
 class NeedsOfSnapshots:
     """The same as `needs` while memory is being monitored, snapshot by snapshot.
 
+    Parameters
+    ----------
+    page_size
+        Bytes of a page on the machine that is monitored; default: this machine's.
+
     Examples
     --------
     >>> import pydamon
@@ -111,7 +116,8 @@ class NeedsOfSnapshots:
     True
     """
 
-    def __init__(self) -> None:
+    def __init__(self, page_size: int = PAGE_SIZE) -> None:
+        self._page_size = page_size
         self._looks = LookSums()
         self._targets: dict[tuple[str, int, int, str], tuple[int, Target]] = {}
 
@@ -130,7 +136,8 @@ class NeedsOfSnapshots:
 
     def result(self) -> Needs:
         """The needs so far; without points as long as there were too few looks."""
-        return _result(self._looks, tuple(target for _, target in self._targets.values()))
+        targets = tuple(target for _, target in self._targets.values())
+        return _result(self._looks, targets, self._page_size)
 
 
 class _Edges(NamedTuple):
@@ -145,42 +152,42 @@ class _Edges(NamedTuple):
     refaults_variance: NDArray[np.float64]
 
 
-def _result(looks: LookSums, targets: tuple[Target, ...]) -> Needs:
+def _result(looks: LookSums, targets: tuple[Target, ...], page_size: int) -> Needs:
     numbers = range(len(targets))
     own = [looks.of_target(number) for number in numbers]
-    edges = [_edges(sums) for sums in own]
+    edges = [_edges(sums, page_size) for sums in own]
     for_sums = edges
     if len(targets) > 1:
-        for_sums = [_edges(looks.of_target(number, for_sums=True)) for number in numbers]
+        for_sums = [_edges(looks.of_target(number, for_sums=True), page_size) for number in numbers]
     time_ns = sum(sums.time_ns for sums in own)
     distance_ns = round(time_ns / max(1, looks.looks))
     followed_ns = sum(sums.followed_ns for sums in own)
     return Needs(
-        _curve(None, _together(for_sums, looks.watched_ns), 2 * distance_ns),
+        _curve(None, _together(for_sums, looks.watched_ns), 2 * distance_ns, page_size),
         tuple(
-            _curve(target, of_target, 2 * distance_ns)
+            _curve(target, of_target, 2 * distance_ns, page_size)
             for target, of_target in zip(targets, edges, strict=True)
         ),
         looks.watched_ns,
         distance_ns,
         followed_ns / time_ns if time_ns else 1.0,
-        _periods(looks.slots(), looks.first_ns, looks.watched_ns, distance_ns),
+        _periods(looks.slots(), looks.first_ns, looks.watched_ns, distance_ns, page_size),
     )
 
 
-def _edges(sums: TargetSums) -> _Edges:
+def _edges(sums: TargetSums, page_size: int) -> _Edges:
     """The curve of one target: all is kept at idle times that are longer than all known."""
     time_ns = max(sums.time_ns, 1.0)
     resident = sums.resident_bytes_ns / time_ns
     known = sums.told_ns > 0
     idle = np.where(known, sums.idle_bytes_ns / np.maximum(sums.told_resident_bytes_ns, 1.0), 0.0)
     kept_share = np.maximum.accumulate(1 - np.clip(idle, 0, 1))
-    pages_per_ns = sums.returned_bytes / PAGE_SIZE / np.maximum(sums.told_ns, 1.0)
+    pages_per_ns = sums.returned_bytes / page_size / np.maximum(sums.told_ns, 1.0)
     refaults = np.minimum.accumulate(np.where(known, pages_per_ns * 1e9, 0.0))
     # Blocks are followed as a whole, the same at every look: errors do not cancel.
     followed = min(1.0, sums.followed_ns / time_ns)
-    variance = (1 - followed) / max(1.0, followed * resident / (BLOCK_PAGES * PAGE_SIZE))
-    pages = resident / PAGE_SIZE
+    variance = (1 - followed) / max(1.0, followed * resident / (BLOCK_PAGES * page_size))
+    pages = resident / page_size
     looks_per_s = sums.looks * 1e9 / time_ns
     returned_share = np.clip(refaults / max(pages * looks_per_s, 1e-9), 0, 1)
     # A page that returns after T comes back at most once in T.
@@ -217,7 +224,7 @@ def _together(targets: list[_Edges], watched_ns: int) -> _Edges:
     )
 
 
-def _curve(target: Target | None, edges: _Edges, shortest_ns: int) -> NeedsCurve:
+def _curve(target: Target | None, edges: _Edges, shortest_ns: int, page_size: int) -> NeedsCurve:
     times_ns = IDLE_EDGES_NS
     known = (times_ns >= shortest_ns) & (times_ns <= edges.longest_ns)
     idle_ns, kept = times_ns[known], edges.kept_bytes[known]
@@ -232,10 +239,13 @@ def _curve(target: Target | None, edges: _Edges, shortest_ns: int) -> NeedsCurve
         edges.refaults_per_s[known],
         np.sqrt(edges.kept_variance[known]).round().astype(np.int64),
         np.sqrt(edges.refaults_variance[known]),
+        page_size,
     )
 
 
-def _periods(slots: Slots, first_ns: int, watched_ns: int, distance_ns: int) -> Periods:
+def _periods(
+    slots: Slots, first_ns: int, watched_ns: int, distance_ns: int, page_size: int
+) -> Periods:
     """Parts of the recording of an hour, or a tenth of it if that is shorter."""
     period_ns = max(min(_HOUR_NS, watched_ns // _PERIODS), _LEAST_LOOKS * distance_ns, 1)
     period_ns = -(-period_ns // slots.slot_ns) * slots.slot_ns
@@ -248,7 +258,7 @@ def _periods(slots: Slots, first_ns: int, watched_ns: int, distance_ns: int) -> 
     told = slots.begin_ns[:, None] >= first_ns + IDLE_EDGES_NS
     time_ns = np.add.reduceat(np.where(told, slots.time_ns[:, None], 0.0), heads)
     kept = np.where(told, slots.resident_bytes_ns[:, None] - slots.idle_bytes_ns, 0.0)
-    returned = np.where(told, slots.returned_bytes / PAGE_SIZE * 1e9, 0.0)
+    returned = np.where(told, slots.returned_bytes / page_size * 1e9, 0.0)
     # Periods at the ends, or beside a pause, stand for too little time to be compared.
     whole = time_ns >= period_ns / 2
     means = [

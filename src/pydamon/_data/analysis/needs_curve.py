@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydamon._model.display import Drawable
 from pydamon._model.errors import UsageError
 from pydamon._model.page_ages import IDLE_EDGES_NS
-from pydamon._model.ranges import PAGE_SIZE
+from pydamon._model.page_size import SMALLEST_PAGE
 from pydamon._model.snapshot import Target
 
 __all__ = [
@@ -104,6 +104,8 @@ class NeedsCurve:
         Pages a second that come back after each time or longer.
     kept_deviation_bytes, refaults_deviation_per_s : ndarray, shape (times,)
         Standard deviations of both; 0 where every page was watched.
+    page_size : int
+        Bytes of a page on the machine that was monitored.
     """
 
     target: Target | None
@@ -116,6 +118,7 @@ class NeedsCurve:
     refaults_per_s: NDArray[np.float64]
     kept_deviation_bytes: NDArray[np.int64]
     refaults_deviation_per_s: NDArray[np.float64]
+    page_size: int = SMALLEST_PAGE
 
     @property
     def points(self) -> tuple[NeedsPoint, ...]:
@@ -151,7 +154,7 @@ class NeedsCurve:
     @property
     def tolerated_per_s(self) -> float:
         """The rate that is tolerated by default: 0.2 % of the working set each minute."""
-        return TOLERATED_SHARE * self.working_set_bytes / PAGE_SIZE / 60
+        return TOLERATED_SHARE * self.working_set_bytes / self.page_size / 60
 
     def point(self, refaults_per_s: float | None = None) -> NeedsPoint | None:
         """The least memory at which no more pages come back than is tolerated.

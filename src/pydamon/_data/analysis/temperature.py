@@ -26,8 +26,8 @@ from pydamon._data.recording import AnyRecording, Recording, RecordingFile
 from pydamon._model.classify import HOT_RATE, UNKNOWN
 from pydamon._model.display import Displayable
 from pydamon._model.errors import RecordingError, UsageError
+from pydamon._model.page_size import SMALLEST_PAGE
 from pydamon._model.passed import sums_by_run
-from pydamon._model.regions import PAGE_SIZE
 from pydamon._model.runs import Runs
 from pydamon._model.snapshot import Snapshot, Target
 
@@ -230,7 +230,7 @@ def temperature(
     [100.0, -80.0]
     """
     age = np.minimum(1, np.log2(1 + age_ns / 1e9) / 6)
-    size = np.minimum(1, np.log2(np.maximum(1, size_bytes / PAGE_SIZE)) / 20)
+    size = np.minimum(1, np.log2(np.maximum(1, size_bytes / SMALLEST_PAGE)) / 20)
     hot: NDArray[np.float64] = np.where(rate > 0, rate, -1) * (50 + 30 * age + 20 * size)
     return hot
 

@@ -25,11 +25,12 @@ from pydamon._data.recording.schema import COLUMNS, EXTRA
 from pydamon._model.damo_values import Value, number_of
 from pydamon._model.display import blanked
 from pydamon._model.mappings import Mapping, MappingTable
+from pydamon._model.page_size import SMALLEST_PAGE
 
 __all__ = ["ANONYMOUS", "FOOTPRINTS", "KDAMONDS", "MAPPINGS", "PAGE_BYTES", "Beside", "read_beside"]
 
 KDAMONDS, FOOTPRINTS, MAPPINGS = ".kdamonds", ".mem_footprint", ".vmas"
-PAGE_BYTES = 4096
+PAGE_BYTES = SMALLEST_PAGE
 """The unit of footprints in these files, as damo's own reports have it."""
 ANONYMOUS = "[anon]"
 """The name here of mappings that have none in these files."""

@@ -29,6 +29,7 @@ from pydamon._data.recording.writer import create_file
 from pydamon._model.attrs import Attrs
 from pydamon._model.classify import UNKNOWN
 from pydamon._model.errors import RecordingError
+from pydamon._model.page_size import SMALLEST_PAGE
 
 __all__ = [
     "Holds",
@@ -141,6 +142,8 @@ def _lost_facts(holds: Holds, info: RecordingInfo) -> Iterator[str]:
             yield name
     if info.probe != "damo":
         yield "probe"
+    if info.page_size != SMALLEST_PAGE:
+        yield "page_size"
     for field in fields(Attrs):
         default = getattr(Attrs(), field.name)
         if field.name not in holds.attrs and getattr(info.attrs, field.name) != default:

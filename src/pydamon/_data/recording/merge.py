@@ -147,4 +147,5 @@ def _merged_info(infos: Sequence[RecordingInfo]) -> RecordingInfo:
         together("kernel"),
         together("hostname"),
         together("pydamon_version"),
+        page_size=min(info.page_size for info in infos),
     )

@@ -21,6 +21,7 @@ from pydamon._data.recording.targets import is_same, no_such_target, without_sin
 from pydamon._model.attrs import Attrs
 from pydamon._model.display import Displayable
 from pydamon._model.page_ages import AgeSums
+from pydamon._model.page_size import PAGE_SIZE
 from pydamon._model.passed import PassedBytes
 from pydamon._model.shares import stored_shares
 from pydamon._model.snapshot import Snapshot, Target
@@ -92,7 +93,9 @@ class Recording(Displayable):
             The recording, as it would be read from a file.
         """
         written = [snapshot for snapshot in snapshots if len(snapshot)]
-        info = info or RecordingInfo(Attrs(), "", written[0].start_ns if written else 0)
+        info = info or RecordingInfo(
+            Attrs(), "", written[0].start_ns if written else 0, page_size=PAGE_SIZE
+        )
         if not written:
             return cls(info, COLUMNS.empty_table())
         return cls(info, pa.Table.from_batches([RowBuilder(info.hostname).batch(written)]))

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from pydamon._model.attrs import Attrs
 from pydamon._model.errors import UsageError
+from pydamon._model.page_size import PAGE_SIZE, SMALLEST_PAGE
 from pydamon._version import installed_version
 
 __all__ = [
@@ -176,6 +177,8 @@ class RecordingInfo:
         The command line of each target, as its arguments.
     kernel, hostname, pydamon_version
         Where the recording was made, and with which version.
+    page_size
+        Bytes of a page on that machine: 4096 where a file does not say.
     schema_version
         The version of the file format. A reader refuses higher versions than its own.
 
@@ -195,6 +198,7 @@ class RecordingInfo:
     hostname: str = ""
     pydamon_version: str = ""
     schema_version: int = SCHEMA_VERSION
+    page_size: int = SMALLEST_PAGE
 
     @classmethod
     def here(
@@ -214,7 +218,7 @@ class RecordingInfo:
         Returns
         -------
         RecordingInfo
-            The same, with this machine's kernel release and host name.
+            The same, with this machine's kernel release, host name and page size.
         """
         return cls(
             attrs,
@@ -224,6 +228,7 @@ class RecordingInfo:
             kernel=os.uname().release,
             hostname=os.uname().nodename,
             pydamon_version=installed_version(),
+            page_size=PAGE_SIZE,
         )
 
     def since(self, start_ns: int | None) -> Self:
@@ -244,7 +249,7 @@ class RecordingInfo:
             If the text is no such description.
         """
         try:
-            values = json.loads(text)
+            values = {"page_size": SMALLEST_PAGE} | json.loads(text)
             values["attrs"] = _typed(Attrs, values["attrs"])
             values["commands"] = tuple(tuple(map(str, argv)) for argv in values["commands"])
             return _typed(cls, values)

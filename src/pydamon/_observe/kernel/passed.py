@@ -20,6 +20,7 @@ from pydamon._model.ranges import amount_within
 from pydamon._model.schemes import Filter, Scheme
 from pydamon._model.snapshot import Snapshot
 from pydamon._observe.kernel.files import Files
+from pydamon._observe.linux.arch import HUGE_BYTES
 
 __all__ = [
     "MAX_PROBES",
@@ -33,12 +34,11 @@ __all__ = [
 
 MAX_PROBES = 4
 """Linux 7.2 takes no more."""
-_HUGE_BYTES = 2 << 20
 _FILTERS = {
     "anon": Filter("anon", allow=True),
     "file": Filter("anon", matching=False, allow=True),
     "active": Filter("active", allow=True),
-    "huge": Filter("hugepage_size", min_size=_HUGE_BYTES, allow=True),
+    "huge": Filter("hugepage_size", min_size=HUGE_BYTES, allow=True),
     "young": Filter("young", allow=True),
 }
 _MOST_HITS = 255

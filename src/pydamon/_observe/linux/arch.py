@@ -19,6 +19,7 @@ from pydamon._model.errors import ProbeUnavailable
 from pydamon._model.ranges import PAGE_SIZE
 
 __all__ = [
+    "HUGE_BYTES",
     "MACHINE",
     "PAGE_SHIFT",
     "PAGE_SIZE",
@@ -45,8 +46,20 @@ TABLE_SHIFT = PAGE_SHIFT + TABLE_BITS
 """The logarithm of the bytes that a table of the lowest level maps, or a huge page instead."""
 TABLE_BYTES = 1 << TABLE_SHIFT
 
+_HUGE_PAGE = Path("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size")
 _CPUINFO = Path("/proc/cpuinfo")
 _GIB = 1 << 30
+
+
+def _huge_bytes() -> int:
+    try:
+        return int(_HUGE_PAGE.read_text())
+    except (OSError, ValueError):  # a kernel without them
+        return PAGE_SIZE // 8 * PAGE_SIZE
+
+
+HUGE_BYTES = _huge_bytes()
+"""The bytes of a transparent huge page: what an entry of the second-lowest page tables maps."""
 
 _SAME_EVERYWHERE = {"pidfd_open": 434, "pidfd_getfd": 438, "process_madvise": 440}
 _SYSTEM_CALLS = {

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.closing import Closing
+from pydamon._observe.linux.arch import HUGE_BYTES, PAGE_SIZE
 
 __all__ = ["ACTIVE", "ANON", "HUGE", "LRU", "FrameFile", "flags_of", "owners_of"]
 
@@ -24,7 +25,7 @@ _HEAD: Final = np.uint64(1 << 15)
 _TAIL: Final = np.uint64(1 << 16)
 HUGE: Final = np.uint64(1 << 17 | 1 << 22)
 """Of hugetlbfs, or transparent."""
-_HUGE_FRAMES = 512
+_HUGE_FRAMES = HUGE_BYTES // PAGE_SIZE
 _GAP = 16
 """Reading across so many frames costs about as much as a system call."""
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydamon._data.analysis import AddressAxis, HeatMap
 from pydamon._data.analysis.axis import spread
 from pydamon._data.analysis.heat import Range, hottest
-from pydamon._model.regions import PAGE_SIZE
+from pydamon._model.page_size import SMALLEST_PAGE
 from pydamon._model.snapshot import Target
 from pydamon._show.frames.frame import Frame
 from pydamon._show.frames.spans import RateSpans
@@ -141,8 +141,8 @@ class HeatMapCache:
             memory it is less.
         """
         low, high, whole = self._part.low, self._part.high, self._part.whole
-        pages = round(share * (high - low)) // PAGE_SIZE
-        by = min(max(pages * PAGE_SIZE, -low), whole.length - high)
+        pages = round(share * (high - low)) // SMALLEST_PAGE
+        by = min(max(pages * SMALLEST_PAGE, -low), whole.length - high)
         last = np.array([low + by, high + by - 1])
         start, end = whole.address(last).tolist() if high > low else (0, -1)
         return (start, end + 1), by / max(1, high - low)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.ranges import PAGE_SIZE, join
+from pydamon._model.page_size import SMALLEST_PAGE
+from pydamon._model.ranges import join
 from pydamon._model.runs import Runs, expand
 
 __all__ = ["MOST_SPANS", "RateSpans", "union"]
@@ -124,7 +125,7 @@ def union(parts: Sequence[RateSpans], weights: Sequence[float]) -> RateSpans:
 
 def _place(target: NDArray[np.int32], address: NDArray[np.int64]) -> NDArray[np.int64]:
     """Target and page as one number."""
-    return (target.astype(np.int64) << _PAGE_BITS) + address // PAGE_SIZE
+    return (target.astype(np.int64) << _PAGE_BITS) + address // SMALLEST_PAGE
 
 
 def _filled(
@@ -179,8 +180,8 @@ def _merged(
     pages = (1 << _PAGE_BITS) - 1
     return RateSpans(
         (start >> _PAGE_BITS).astype(np.int32),
-        (start & pages) * PAGE_SIZE,
-        (end & pages) * PAGE_SIZE,
+        (start & pages) * SMALLEST_PAGE,
+        (end & pages) * SMALLEST_PAGE,
         mean.astype(np.float32),
         name[runs.heads],
     )

@@ -26,7 +26,7 @@ from pydamon._data.analysis.folding import Outline, SnapshotSample, fold_with_ou
 from pydamon._data.analysis.heat import HeatExtent, zoom
 from pydamon._data.analysis.needs import needs
 from pydamon._data.recording import AnyRecording, Recording, RecordingInfo
-from pydamon._model.regions import PAGE_SIZE
+from pydamon._model.page_size import SMALLEST_PAGE
 from pydamon._model.runs import Runs, running_total
 from pydamon._model.snapshot import Target
 from pydamon._model.units import format_duration
@@ -248,7 +248,9 @@ def facts_of(drawn: DrawnTarget, start_ns: int, columns: Columns) -> dict[str, A
     first[spans.offsets[:-1]] = True
     gaps = spans.low - np.where(first[:-1], 0, np.append(0, spans.high)[:-1])
     sizes = spans.high - spans.low
-    unit = PAGE_SIZE if not ((gaps % PAGE_SIZE).any() or (sizes % PAGE_SIZE).any()) else 1
+    unit = (
+        SMALLEST_PAGE if not ((gaps % SMALLEST_PAGE).any() or (sizes % SMALLEST_PAGE).any()) else 1
+    )
     used, code = np.unique(spans.mapping, return_inverse=True)
     labels = _labels(spans, code, axis.begins.tolist())
     return {

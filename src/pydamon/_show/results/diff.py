@@ -9,6 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from pydamon._data.analysis import Diff, MappingDiff, Summary
+from pydamon._model.page_size import SMALLEST_PAGE
 from pydamon._model.units import format_duration
 from pydamon._show.results.view import Column, FittingTable, View
 from pydamon._show.text import mapping_label, percent, printable, size
@@ -16,7 +17,7 @@ from pydamon._show.text import mapping_label, percent, printable, size
 __all__ = ["DiffView"]
 
 _MOST = 20
-_NEGLIGIBLE = 4096
+_NEGLIGIBLE = SMALLEST_PAGE
 """Bytes: a change of less than a page counts as no change."""
 
 _TOTAL_COLUMNS = (

@@ -17,12 +17,14 @@ from typing import TypeAlias
 from pydamon._data.analysis import RankedRegion
 from pydamon._model.display import blanked, printable
 from pydamon._model.errors import UsageError
+from pydamon._model.page_size import SMALLEST_PAGE
 from pydamon._model.plain import near, shown
 from pydamon._model.units import format_duration, format_size
 
 __all__ = ["REGION_FIELDS", "RegionFormat", "parse_region_format"]
 
-_SIZES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "pages": 4096}
+_SIZES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_SIZES["pages"] = SMALLEST_PAGE
 _TIMES = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
 _UNKNOWN = "?"
 _SPEC = re.compile(r"([A-Za-z%]*)([<>^][0-9]{1,4})?")

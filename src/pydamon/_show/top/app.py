@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 
 from pydamon._data.analysis import HeatMap
 from pydamon._data.analysis.heat import Range
-from pydamon._model.regions import PAGE_SIZE
+from pydamon._model.page_size import SMALLEST_PAGE
 from pydamon._model.snapshot import Target
 from pydamon._show.frames import Frame, FrameSource, HeatMapCache, frames_at
 from pydamon._show.top.heat import HeatPanel, HeatShown, hottest_row
@@ -56,7 +56,7 @@ _KEYS = (
 _STATUS_LINES = 4
 _OTHER_LINES = 1 + _STATUS_LINES
 _MUCH_HOTTER = 2.0
-_SMALLEST = 4 * PAGE_SIZE
+_SMALLEST = 4 * SMALLEST_PAGE
 
 
 class TopApp(App[None]):

@@ -18,7 +18,7 @@ from textual.widget import Widget
 
 from pydamon._data.analysis import HeatMap
 from pydamon._data.analysis.heat import Range
-from pydamon._model.regions import PAGE_SIZE
+from pydamon._model.page_size import SMALLEST_PAGE
 from pydamon._model.snapshot import Target
 from pydamon._model.units import format_cpu
 from pydamon._show.frames import IDLE_NS, SUMS, Frame, FrameSource, joined
@@ -139,7 +139,7 @@ def target_line(frame: Frame, target: Target, paused: bool) -> str:
     parts = (
         target_label(target),
         f"working set {size(frame.working_sets.get(target.key, 0.0))}",
-        f"{size(unseen)} not looked at yet" if unseen >= PAGE_SIZE else "",
+        f"{size(unseen)} not looked at yet" if unseen >= SMALLEST_PAGE else "",
         f"{count(others, 'more target')}: t" if others else "",
         "paused" if paused else "",
         time.strftime("%H:%M:%S", time.localtime(frame.end_ns // 10**9)) if paused else "",
@@ -273,7 +273,9 @@ def _header(sort: str, columns: Sequence[str], name_width: int) -> list[Segment]
 
 def row_bounds(heatmap: HeatMap, first: int, beyond: int) -> tuple[int, int]:
     """The addresses from one row to another, in whole pages."""
-    low = int(heatmap.row_edges[first]) // PAGE_SIZE * PAGE_SIZE
-    high = max(low + PAGE_SIZE, -(-int(heatmap.row_edges[beyond]) // PAGE_SIZE) * PAGE_SIZE)
+    low = int(heatmap.row_edges[first]) // SMALLEST_PAGE * SMALLEST_PAGE
+    high = max(
+        low + SMALLEST_PAGE, -(-int(heatmap.row_edges[beyond]) // SMALLEST_PAGE) * SMALLEST_PAGE
+    )
     start, last = heatmap.axis.address(np.array([low, min(high, heatmap.axis.length) - 1])).tolist()
     return start, last + 1

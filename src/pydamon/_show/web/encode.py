@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from pydamon._model.display import dump_json, printable
-from pydamon._model.regions import PAGE_SIZE
+from pydamon._model.page_size import SMALLEST_PAGE
 from pydamon._model.snapshot import Target
 from pydamon._show.frames import AGE_EDGES_NS, IDLE_NS, SUMS, Frame, FrameSource
 from pydamon._show.frames.figures import AGE_LABELS
@@ -53,7 +53,7 @@ def _state_of(source: FrameSource) -> dict[str, Any]:
         "probe": source.probe_name,
         "aggregation": source.attrs.aggregation_ns / 1e6,
         "idle": IDLE_NS / 1e6,
-        "page": PAGE_SIZE,
+        "page": SMALLEST_PAGE,
         "ageEdges": [edge_ns / 1e6 for edge_ns in AGE_EDGES_NS],
         "ageLabels": AGE_LABELS,
     }
@@ -86,7 +86,7 @@ def _id(target: Target) -> str:
 
 def _document(frame: Frame) -> dict[str, Any]:
     spans, timing = frame.spans, frame.timing
-    low, high = spans.start // PAGE_SIZE, spans.end // PAGE_SIZE
+    low, high = spans.start // SMALLEST_PAGE, spans.end // SMALLEST_PAGE
     before = np.append(0, high[:-1])
     # Rounded up: memory that is accessed at all must differ from memory that is not.
     rate = np.nan_to_num(np.ceil(spans.rate * 1000 - 1e-3), nan=_UNSEEN)
