@@ -28,7 +28,7 @@ import pytest
 
 import pydamon
 from pydamon._workloads import QUARTER
-from tests.integration.conftest import Program, needs
+from tests.integration.conftest import Program, needs, slowness
 from tests.integration.daemon_peer import pages_of
 
 pytestmark = [
@@ -153,7 +153,7 @@ def start_daemon() -> Iterator[Callable[..., Daemon]]:
             stack.callback(process.wait)
             stack.callback(process.kill)
             daemon = Daemon(process, directory, python, stack)
-            assert _in_time(lambda: "ready" in daemon.log, 30), daemon.log
+            assert _in_time(lambda: "ready" in daemon.log, 60 * slowness()), daemon.log
             return daemon
 
         yield start
@@ -176,6 +176,7 @@ def test_a_user_sees_to_the_page_what_root_sees(daemon: Daemon) -> None:
     assert answer["bytes"] == pytest.approx(program.hot, rel=0.05)
 
 
+@pytest.mark.long
 def test_root_can_name_the_probe_as_well(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYDAMON_SOCKET", daemon.socket)
     program = daemon.quarter(_ALICE, 256)
@@ -251,6 +252,7 @@ def test_messages_without_sense_cost_their_sender_only(
     assert "Traceback" not in daemon.log
 
 
+@pytest.mark.long
 def test_a_user_has_so_many_sessions_and_no_more(daemon: Daemon) -> None:
     held = daemon.held()
     answer = daemon.ask(_ALICE, "connections", 10)
