@@ -38,8 +38,8 @@ def at_tracepoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         facts = layout.kernel()._replace(function=number)
     except ProbeUnavailable as error:
         pytest.skip(str(error))
-    kind = replace(loader._PROGRAM_TYPES[section], attach_type=_RAW_TRACEPOINT)
-    monkeypatch.setitem(loader._PROGRAM_TYPES, section, kind)
+    kind = replace(loader.PROGRAM_TYPES[section], attach_type=_RAW_TRACEPOINT)
+    monkeypatch.setitem(loader.PROGRAM_TYPES, section, kind)
     monkeypatch.setattr(tracer, "kernel", lambda: facts)
     monkeypatch.setattr(tracer, "_read_own_file", lambda: FileOnDisk(tmp_path / "own", 1).read(1))
 

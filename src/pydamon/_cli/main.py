@@ -24,6 +24,7 @@ COMMANDS = {
     "containers": "pydamon._cli.containers:containers",
     "cache": "pydamon._cli.cache:cache",
     "doctor": "pydamon._cli.doctor:doctor",
+    "daemon": "pydamon._cli.daemon:daemon",
     "demo": "pydamon._cli.demo:demo",
     "stat": "pydamon._cli.policies:stat",
     "reclaim": "pydamon._cli.policies:reclaim",

@@ -319,6 +319,8 @@ def _limits(mon: Monitor) -> str:
     """Explain the limits of a fallback, and what the ebpf probe would need to work."""
     if mon.probe_name == "refs":
         limits = "it counts the bytes in use of each mapping, but not where in the mapping they are"
+    elif mon.probe_name == "daemon":
+        return "this user may not read page tables: root's `pydamon daemon` looks at single pages"
     elif mon.engine == "kernel":
         limits = "it approximates the borders of regions, and cannot see single pages"
     else:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,7 @@ __all__ = [
     "MADV_WILLNEED",
     "MAX_RANGES",
     "RANGE_BYTES",
+    "Give",
     "advise",
     "advise_at",
     "clear_ranges",
@@ -58,13 +61,20 @@ def advise_at(pidfd: int, address: int, count: int, advice: int) -> int:
     return int(done) if done >= 0 else -ctypes.get_errno()
 
 
-def advise(pidfd: int, ranges: NDArray[np.uint64], advice: int) -> NDArray[np.intp]:
+Give: TypeAlias = Callable[[int, int, int, int], int]
+"""Does what `advise_at` does, perhaps in another process."""
+
+
+def advise(
+    pidfd: int, ranges: NDArray[np.uint64], advice: int, give: Give = advise_at
+) -> NDArray[np.intp]:
     """Advise about *ranges*, (address, bytes) rows; returns the index of the rows it refuses.
 
     A call stops at the first range that the kernel refuses; this function goes on behind it until
     every range was tried, and divides long ranges among calls. A range with a hole is advised
     around the hole, and does not count as refused. All ranges are refused once the process, or its
-    first thread, has exited. Raises `ProbeError` without the right to advise the process.
+    first thread, has exited. Raises `ProbeError` without the right to advise the process. *give* is
+    what makes the system call.
     """
     ranges, owners = _pieces(np.asarray(ranges, dtype=np.uint64))
     ends = np.cumsum(ranges[:, 1])
@@ -73,7 +83,7 @@ def advise(pidfd: int, ranges: NDArray[np.uint64], advice: int) -> NDArray[np.in
     while at < total:
         most = int(ends[at] - ranges[at, 1]) + _CALL_BYTES
         count = min(MAX_RANGES, max(1, int(np.searchsorted(ends, most, side="right")) - at))
-        done = advise_at(pidfd, ranges.ctypes.data + at * RANGE_BYTES, count, advice)
+        done = give(pidfd, ranges.ctypes.data + at * RANGE_BYTES, count, advice)
         if done <= 0:
             if done == -errno.ESRCH:
                 rows.extend(range(at, total))
@@ -151,7 +161,9 @@ def _write(process: Process, word: bytes) -> None:
         os.close(fd)
 
 
-def clear_ranges(process: Process, ranges: NDArray[np.uint64]) -> NDArray[np.intp]:
+def clear_ranges(
+    process: Process, ranges: NDArray[np.uint64], give: Give = advise_at
+) -> NDArray[np.intp]:
     """Clear the accessed bits of *ranges*, (address, bytes) rows; returns the refused rows' index.
 
     process_madvise(2) finds the memory of a process through its first thread only. Once that
@@ -161,7 +173,7 @@ def clear_ranges(process: Process, ranges: NDArray[np.uint64]) -> NDArray[np.int
     if not len(ranges):
         return np.empty(0, np.intp)
     if not process.without_leader:
-        refused_rows = advise(process.pidfd, ranges, MADV_COLD)
+        refused_rows = advise(process.pidfd, ranges, MADV_COLD, give)
         if not len(refused_rows) or process.ends or not process.without_leader:
             return refused_rows
     with suppress(OSError):

@@ -8,6 +8,7 @@ __all__ = ["PLACES"]
 
 PLACES = {
     "ebpf": "pydamon._observe.probes.ebpf.probe:EbpfProbe",
+    "daemon": "pydamon._observe.probes.daemon.probe:DaemonProbe",
     "refs": "pydamon._observe.probes.refs:RefsProbe",
     "exact": "pydamon._observe.probes.ebpf.probe:exact_probe",
     "writes": "pydamon._observe.probes.writes:WritesProbe",

@@ -67,6 +67,8 @@ class Traits:
     """It looks at every page in every aggregation, and takes no samples."""
     by_name_only: bool = False
     """Users must name it: it sees something else than other probes, or costs more."""
+    by_epochs_only: bool = False
+    """It takes samples by epochs only, and cannot sample plainly."""
     min_samples: int = 5
     """How many samples an aggregation should have before its counts mean much."""
 

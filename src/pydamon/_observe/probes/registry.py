@@ -17,8 +17,12 @@ PROBES: tuple[Probe, ...] = tuple(resolve_name(place)() for place in PLACES.valu
 """
 
 
-def open_session(name: str = "auto") -> tuple[Probe, Session, dict[str, ProbeUnavailable]]:
+def open_session(
+    name: str = "auto", *, plain: bool = False
+) -> tuple[Probe, Session, dict[str, ProbeUnavailable]]:
     """Start the probe of a name, or for `"auto"` the first that works here.
+
+    With *plain*, `"auto"` leaves out probes that cannot sample plainly.
 
     Also returns why each probe before it in `PROBES` does not work. Raises `UsageError` for a name
     that no probe has, and `ProbeUnavailable` if no probe works here.
@@ -26,7 +30,7 @@ def open_session(name: str = "auto") -> tuple[Probe, Session, dict[str, ProbeUna
     candidates = [
         probe
         for probe in PROBES
-        if name == probe.name or (name == "auto" and not probe.traits.by_name_only)
+        if name == probe.name or (name == "auto" and _is_automatic(probe, plain=plain))
     ]
     if not candidates and name != "auto":
         names = ", ".join(("auto", *(probe.name for probe in PROBES)))
@@ -40,3 +44,8 @@ def open_session(name: str = "auto") -> tuple[Probe, Session, dict[str, ProbeUna
     reasons = "; ".join(f"{probe}: {error}" for probe, error in fallback_reasons.items())
     hint = next((error.hint for error in fallback_reasons.values() if error.hint), "")
     raise ProbeUnavailable(f"no probe works here ({reasons})", hint=hint)
+
+
+def _is_automatic(probe: Probe, *, plain: bool) -> bool:
+    traits = probe.traits
+    return not traits.by_name_only and not (plain and traits.by_epochs_only)

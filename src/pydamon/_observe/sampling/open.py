@@ -54,10 +54,13 @@ class SamplingEngine:
         with ExitStack() as stack:
             space = selection.open(Rule(options.regions_from))
             stack.callback(space.close)
-            probe, session, fallback_reasons = open_session(options.probe)
+            probe, session, fallback_reasons = open_session(options.probe, plain=options.plain)
             stack.callback(session.close)
             if options.plain and probe.traits.exact:
                 raise UsageError("the exact probe does not sample: plain makes no sense with it")
+            if options.plain and probe.traits.by_epochs_only:
+                hint = "leave out plain, or run as root"
+                raise UsageError(f"the {probe.name} probe has no plain sampling", hint=hint)
             if probe.traits.follows_mappings:
                 space.rule = Rule.MAPPINGS
             pacer, make_sampler = _sampling(

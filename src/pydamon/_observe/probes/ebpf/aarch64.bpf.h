@@ -11,6 +11,8 @@
 #define CONTIGUOUS (1ULL << 52) /* it and its neighbours share one entry of the TLB */
 #define SPECIAL (1ULL << 56)	/* Linux's: it keeps no account of the page */
 #define TO_TABLE (PRESENT | TABLE)
+#define KIND TABLE /* what tells a table from a huge page */
+#define USER_PTRS PTRS /* the kernel has tables of its own */
 
 /* The shift from the bits of an entry that are the highest of an address to their place in it. */
 #if PAGE_SHIFT == 16

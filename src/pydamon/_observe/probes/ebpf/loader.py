@@ -25,7 +25,7 @@ from pydamon._observe.probes.ebpf.call import BPF, bpf, syscall
 from pydamon._observe.probes.ebpf.elf import ElfError, ElfFile
 from pydamon._observe.probes.ebpf.hash_map import HASH, HashMap
 
-__all__ = ["BpfMap", "BpfObject", "Program"]
+__all__ = ["PROGRAM_TYPES", "BpfMap", "BpfObject", "Linker", "Program", "ProgramType"]
 
 _MAP_CREATE, _PROG_LOAD, _PROG_TEST_RUN, _RAW_TRACEPOINT_OPEN = 0, 5, 10, 17
 _LINK_CREATE, _ITER_CREATE = 28, 33
@@ -46,7 +46,9 @@ _FIRST_FIELD = 0x4000
 
 
 @dataclass(frozen=True, slots=True)
-class _ProgramType:
+class ProgramType:
+    """How programs of a section are loaded."""
+
     number: int
     attach_type: int = 0
     attach_to: str = ""
@@ -55,15 +57,15 @@ class _ProgramType:
     """Whether everything else works without it."""
 
 
-_PROGRAM_TYPES = {
+PROGRAM_TYPES = {
     # Programs that user space runs; they must be allowed to sleep. Since Linux 5.14.
-    "syscall": _ProgramType(31, flags=1 << 4),
+    "syscall": ProgramType(31, flags=1 << 4),
     # An iterator over tasks: a tracing program, attached to a function of its name. Since 5.8.
-    "iter/task": _ProgramType(26, 28, "bpf_iter_task"),
+    "iter/task": ProgramType(26, 28, "bpf_iter_task"),
     # What runs at a tracepoint. 4.17; not everybody who may do the rest may do that.
-    "raw_tp/tick": _ProgramType(17, optional=True),
+    "raw_tp/tick": ProgramType(17, optional=True),
     # What runs at the entry of a function, with typed arguments. x86-64: 5.5, arm64: 6.4.
-    "fentry/folio_mark_accessed": _ProgramType(26, 24, "folio_mark_accessed"),
+    "fentry/folio_mark_accessed": ProgramType(26, 24, "folio_mark_accessed"),
 }
 
 
@@ -179,10 +181,13 @@ class BpfObject:
             ) from None
         self._types = -1
         try:
-            self._types = _load_types()
+            try:
+                self._types = _load_types()
+            except OSError as error:  # the first thing that an ordinary user may not do
+                raise _unavailable(error) from None
             self._create_maps(elf, symbols, entries)
             for section in elf.iter_sections():
-                if section.name in _PROGRAM_TYPES:
+                if section.name in PROGRAM_TYPES:
                     self._load_programs(elf, section, symbols, type_ids, fields)
         except BaseException:
             self.close()
@@ -229,9 +234,9 @@ class BpfObject:
         type_ids: Mapping[str, int],
         fields: Sequence[int],
     ) -> None:
-        kind = _PROGRAM_TYPES[section.name]
+        kind = PROGRAM_TYPES[section.name]
         maps: dict[str, BpfMap | HashMap] = {**self.maps, **self.hash_maps}
-        linker = _Linker(elf, symbols, {name: item.fd for name, item in maps.items()})
+        linker = Linker(elf, symbols, {name: item.fd for name, item in maps.items()})
         index = elf.get_section_index(section.name)
         for symbol in symbols:
             if symbol["st_shndx"] == index and symbol["st_info"]["type"] == "STT_FUNC":
@@ -263,7 +268,7 @@ def _with_fields(code: bytes, fields: Sequence[int]) -> bytes:
     return bytes(patched)
 
 
-class _Linker:
+class Linker:
     """Puts programs together: their code, the bodies of their loops, and the maps they use."""
 
     def __init__(self, elf: ElfFile, symbols: list[Any], map_fds: Mapping[str, int]) -> None:
@@ -349,7 +354,7 @@ def _load_types() -> int:
 
 
 def _load(
-    name: str, kind: _ProgramType, code: bytes, attach_to: int, starts: list[int], types: int
+    name: str, kind: ProgramType, code: bytes, attach_to: int, starts: list[int], types: int
 ) -> int:
     """Load a program whose functions begin at *starts*, in instructions."""
     functions = struct.pack(f"={2 * len(starts)}I", *(n for at in starts for n in (at, _BODY_TYPE)))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pydamon._model.errors import ProbeError, ProbeUnavailable
 from pydamon._observe.linux.arch import MACHINE, PAGE_SHIFT, PAGE_SIZE, TABLE_ENTRIES
+from pydamon._observe.linux.madvise import clear_ranges
 from pydamon._observe.linux.page_tables import (
     PAGE_TABLES,
     absent_page,
@@ -130,6 +131,10 @@ class Machine:
             self.control.tgid = process.pid
             self._find_task.iterate(process.pidfd)
         return bool(self._every_target[index]["pgd"])
+
+    def clear_ranges(self, process: Process, ranges: NDArray[np.uint64]) -> NDArray[np.intp]:
+        """Clear (address, bytes) rows of a process; the index of the rows that were refused."""
+        return clear_ranges(process, ranges)
 
     def copies(
         self, targets: NDArray[Any], addresses: NDArray[np.int64], shift: int

@@ -169,6 +169,7 @@ struct table {
 };
 MAP(tables, struct table, MAX_TABLES);
 MAP(parents, u64, MAX_TABLES);
+#define TOP_COPIED (USER_PTRS < COPIED ? USER_PTRS : COPIED)
 
 /* Physical addresses of the pages that `find_young` checks; afterwards 1 or 0 for each. */
 MAP(frames, u64, MAX_FRAMES);
@@ -195,6 +196,15 @@ static inline u64 table_entry(const struct control *c, u64 parent, u64 addr, u32
 }
 
 /*
+ * The place of an address in the highest table: always one of user space, whatever the address is,
+ * because the daemon takes addresses from ordinary users.
+ */
+static inline u64 top_index(u64 addr, u32 shift)
+{
+	return (addr >> shift) & (USER_PTRS - 1);
+}
+
+/*
  * The entry that leads to the table for an address whose entries map 1 << bottom bytes each, and
  * the logarithm of what that entry maps. If a huge page is mapped there, it is the entry that maps
  * that. 0 if nothing is mapped.
@@ -202,7 +212,7 @@ static inline u64 table_entry(const struct control *c, u64 parent, u64 addr, u32
 static inline u64 walk_to(const struct control *c, u64 pgd, u64 addr, u32 bottom, u32 *shift)
 {
 	u32 level = c->top_shift;
-	u64 e = read_u64(pgd + ((addr >> level) & (PTRS - 1)) * sizeof(u64));
+	u64 e = read_u64(pgd + top_index(addr, level) * sizeof(u64));
 
 	for (int i = 0; i < MAX_LEVELS - 2; i++) {
 		if (level <= bottom + TABLE_BITS || !is_present(e) || is_leaf(e))
@@ -247,6 +257,12 @@ static inline u64 with_neighbours(u64 e, u64 at)
 #else
 	return e;
 #endif
+}
+
+/* Whether two entries lead to the same table or page: marks may change at any time. */
+static inline int leads_to_same(const struct control *c, u64 e, u64 other)
+{
+	return !((e ^ other) & (c->phys_mask | c->high_mask | PRESENT | KIND));
 }
 
 /* The entry that maps an address, and the logarithm of the size of its page; 0 if none does. */
@@ -511,14 +527,27 @@ static inline int copy_one(u32 slot, struct loop *l)
 		return 0;
 	}
 	if (c->shift >= c->top_shift) {
-		e = TO_TABLE;
-		at = pgd + ((place->addr >> c->shift) & (PTRS - 1) & ~(COPIED - 1)) * sizeof(u64);
-	} else {
-		e = walk_to(c, pgd, place->addr, c->shift, &level);
-		at = entry_at(c, e, place->addr, c->shift) & ~(u64)(sizeof(*table) - 1);
+		/* The rest of the highest table may map the kernel. */
+		at = pgd + (top_index(place->addr, c->shift) & ~(u64)(COPIED - 1)) * sizeof(u64);
+		*parent = TO_TABLE;
+		if (bpf_probe_read_kernel(table, TOP_COPIED * sizeof(u64), (void *)at))
+			*parent = 0;
+		return 0;
 	}
-	if (is_present(e) && !is_leaf(e) && bpf_probe_read_kernel(table, sizeof(*table), (void *)at))
-		e = 0;
+	e = walk_to(c, pgd, place->addr, c->shift, &level);
+	at = entry_at(c, e, place->addr, c->shift) & ~(u64)(sizeof(*table) - 1);
+	if (is_present(e) && !is_leaf(e)) {
+		if (bpf_probe_read_kernel(table, sizeof(*table), (void *)at))
+			e = 0;
+		/*
+		 * A table that was freed meanwhile may hold something else by now, which is nobody's
+		 * business. (A read that fails fills its place with zeros.)
+		 */
+		if (!leads_to_same(c, walk_to(c, pgd, place->addr, c->shift, &level), e)) {
+			bpf_probe_read_kernel(table, sizeof(*table), 0);
+			e = 0;
+		}
+	}
 	*parent = e;
 	return 0;
 }
@@ -629,6 +658,9 @@ SEC("iter/task") int find_task(struct task_iter *ctx)
 
 #ifndef WITHOUT_BPF_LOOP
 #include "survival.bpf.h"
+#ifndef AARCH64
+#include "owner.bpf.h"
+#endif
 #endif
 
 /* Its helpers are for programs under a licence compatible with the kernel's. */

@@ -26,7 +26,6 @@ from pydamon._model.runs import Runs, expand, unique
 from pydamon._model.spots import SPOT_BYTES
 from pydamon._model.stretches import Stretches
 from pydamon._observe.linux.arch import HUGE_SHIFT, PAGE_SHIFT, TABLE_BYTES, TABLE_ENTRIES
-from pydamon._observe.linux.madvise import clear_ranges
 from pydamon._observe.linux.page_tables import PAGE_TABLES
 from pydamon._observe.linux.pagemap import ProcessPages
 from pydamon._observe.linux.process import Process
@@ -316,7 +315,7 @@ class Scanner:
         refused = [EMPTY]
         for first, beyond in Runs.of(target):
             process = self._processes[int(target[first])]
-            rows = clear_ranges(process, iovecs[first:beyond].astype(np.uint64))
+            rows = self._machine.clear_ranges(process, iovecs[first:beyond].astype(np.uint64))
             refused.append(memory[first + rows])
         return np.concatenate(refused)
 

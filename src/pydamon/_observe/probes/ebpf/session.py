@@ -56,7 +56,7 @@ class EbpfSession(Session):
 
     def __init__(self) -> None:
         self.clock: Clock = RealClock()
-        self._machine = Machine(_MIN_ENTRIES, _MIN_TARGETS)
+        self._machine = self._load(_MIN_ENTRIES, _MIN_TARGETS)
         self._pages: list[ProcessPages] = []
         self._rng = np.random.default_rng()
         self._stuck = StuckPages(self._rng)
@@ -138,8 +138,11 @@ class EbpfSession(Session):
 
     def epochs(self) -> Epochs | None:
         if self._epochs is None and SurvivalSampler.possible(self._machine):
-            self._epochs = SurvivalSampler(self)
+            self._epochs = self._new_sampler()
         return self._epochs
+
+    def _new_sampler(self) -> SurvivalSampler:
+        return SurvivalSampler(self)
 
     def tick(self, last: bool = False) -> None:
         control, count = self._machine.control, self._count
@@ -286,10 +289,14 @@ class EbpfSession(Session):
             self._machine, self._processes, self._mappings, self._pages, self._cleared_before
         )
 
+    def _load(self, entries: int, targets: int) -> Machine:
+        """Load the programs, with room for so many regions and targets."""
+        return Machine(entries, targets)
+
     def _reload(self, entries: int, targets: int) -> None:
         """Load the programs again, with room for more regions and targets."""
         self._machine.close()
-        self._machine = Machine(entries, targets)
+        self._machine = self._load(entries, targets)
         self.read_back.apply(self._machine)
         self._renew_scanner()
         for index, process in enumerate(self._processes):

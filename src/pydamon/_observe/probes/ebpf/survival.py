@@ -190,6 +190,9 @@ class SurvivalSampler(Epochs):
         if not self._pace.n_armed:
             return
         self._settle.run()
+        self._count_epoch()
+
+    def _count_epoch(self) -> None:
         self._look_ns += self._looked_ns
         self._epochs += 1
 

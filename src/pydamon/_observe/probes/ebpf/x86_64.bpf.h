@@ -4,6 +4,7 @@
  */
 
 #define PAGE_SHIFT 12
+#define USER_PTRS 256 /* entries of the highest level that map user space, the lower half */
 
 #define PRESENT (1ULL << 0)
 #define ACCESSED (1ULL << 5)
@@ -15,6 +16,7 @@
 #define PROTNONE (1ULL << 8)
 #define SPECIAL (1ULL << 9) /* the kernel keeps no account of the page: the zero page, devices */
 #define TO_TABLE PRESENT    /* an entry that leads to a table */
+#define KIND LEAF	    /* what tells a table from a huge page */
 
 static inline int is_leaf(u64 e)
 {

@@ -1,0 +1,128 @@
+"""What the daemon knows of the kernel and of processes: layouts, the direct map, targets."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import select
+import time
+from typing import Any
+
+from .bpf import Programs
+
+_SMALL = {"entries": 1, "blocks": 1, "frames": 1}
+_CHECK_NS = 10**9
+"""How often the rights to a target are looked at again."""
+
+
+class Refused(Exception):  # noqa: N818
+    """A request that this peer may not make, or that makes no sense; the text is for the peer."""
+
+
+class Malformed(Exception):  # noqa: N818
+    """A message that no client of ours sends: the connection ends."""
+
+
+class Fields:
+    """Reads and writes the fields of a structure in a map."""
+
+    def __init__(self, memory: mmap.mmap, fields: dict[str, list[int]]) -> None:
+        self._memory, self._fields = memory, fields
+
+    def __getitem__(self, name: str) -> int:
+        at, size = self._fields[name]
+        return int.from_bytes(self._memory[at : at + size], "little")
+
+    def __setitem__(self, name: str, value: int) -> None:
+        at, size = self._fields[name]
+        self._memory[at : at + size] = value.to_bytes(size, "little")
+
+
+class Kernel:
+    """The plan, and what had to be found out: where this kernel maps physical memory."""
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        self.plan = plan
+        self.facts: dict[str, int] = plan["facts"]
+        programs = Programs(plan, ("find_task", "peek"), _SMALL)
+        try:
+            self.facts |= self._find_direct_map(programs)
+        finally:
+            programs.close()
+
+    def _find_direct_map(self, programs: Programs) -> dict[str, int]:
+        """A page of ours must show where physical memory is mapped."""
+        page = mmap.mmap(-1, mmap.PAGESIZE)
+        page[:16] = os.urandom(16)
+        control = Fields(programs.maps["controls"].memory, self.plan["control"])
+        for name, value in self.facts.items():
+            control[name] = value
+        pidfd = os.pidfd_open(os.getpid())
+        try:
+            programs.iterate("find_task", pidfd)
+        finally:
+            os.close(pidfd)
+        at = self.plan["target"]["pgd"]
+        pgd = int.from_bytes(programs.maps["targets"].memory[at : at + 8], "little")
+        control["addr"] = ctypes.addressof(ctypes.c_char.from_buffer(page))
+        plan, step = self.plan, self.plan["map_step"]
+        lowest, highest = dict(plan["lowest_map"]), pgd // step * step
+        for levels in plan["levels"]:
+            top = plan["page_shift"] + plan["level_bits"] * (levels - 1)
+            end = max(lowest[levels], highest - plan["map_steps"] * step)
+            for base in (lowest[levels], *range(highest, end, -step)):
+                control["top_shift"], control["direct_map"] = top, base
+                if (
+                    programs.run("peek") == 0
+                    and control["peeked"].to_bytes(16, "little") == page[:16]
+                ):
+                    return {"top_shift": top, "direct_map": base}
+        raise OSError("cannot find where this kernel maps physical memory")
+
+
+class Target:
+    """A process whose memory a peer may read: it sent an open pagemap of it."""
+
+    def __init__(self, pidfd: int, pagemap: int, uid: int) -> None:
+        self.pidfd, self._pagemap = pidfd, pagemap
+        self._poll = select.poll()
+        self._poll.register(pidfd, select.POLLIN)
+        self.pid = _pid_of(pidfd)
+        self._owner = self._current_owner()
+        self._checked_ns = time.monotonic_ns()
+        if not self._owner or (self._owner[0] == 0 and uid != 0):
+            raise Refused("it is root's, or may not be dumped")
+
+    def may_be_watched(self) -> bool:
+        """Whether it lives, with the credentials that it had when it was opened.
+
+        Its memory is another matter: the programs themselves end a target that has called exec.
+        """
+        now_ns = time.monotonic_ns()
+        if now_ns - self._checked_ns > _CHECK_NS:
+            self._checked_ns = now_ns
+            return not self._poll.poll(0) and self._current_owner() == self._owner
+        return True
+
+    def close(self) -> None:
+        """Let go of the process; its memory was kept from being taken for another's until now."""
+        os.close(self.pidfd)
+        os.close(self._pagemap)
+
+    def _current_owner(self) -> tuple[int, int] | None:
+        """The owner of its pagemap: root, once it may not be dumped any more."""
+        try:
+            status = os.stat(f"/proc/{self.pid}/pagemap")  # noqa: PTH116
+        except OSError:
+            return None
+        return status.st_uid, status.st_gid
+
+
+def _pid_of(pidfd: int) -> int:
+    """The process of a pidfd, as this process sees pids; raises `Refused` for another file."""
+    with open(f"/proc/self/fdinfo/{pidfd}", "rb") as file:  # noqa: PTH123
+        for line in file:
+            if line.startswith(b"Pid:"):
+                return int(line.split()[1])
+    raise Refused("the first descriptor is no pidfd")

@@ -1,0 +1,273 @@
+"""A session: the BPF programs for one peer, the targets that it may watch, and their steps.
+
+A peer writes into the shared memory at any time. So the daemon takes its parameters from messages,
+copies bulk data between the shared memory and the maps, and decides nothing by what it copies: the
+programs walk the user part of the page tables of this session's targets only, whatever a region or
+block says. What goes back holds no physical or kernel address.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import mmap
+import os
+import struct
+import time
+
+from .bpf import Programs, advise
+from .machine import Fields, Kernel, Malformed, Refused, Target
+from .protocol import ARMED_BLOCKS, LOOKS, RANGES, TABLES, areas
+
+_libc = ctypes.CDLL(None)
+_PUNCH_HOLE = 1 | 2
+"""FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE"""
+_SEALS = 0x0001 | 0x0002 | 0x0004
+"""F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW"""
+_ADD_SEALS = 1033
+_NEVER = _GONE = (1 << 64) - 1
+_LONGEST_NS = 1 << 60
+_CLEAR_NS = 20_000_000
+"""The CPU time for ranges that are cleared one by one; the rest counts as refused."""
+
+
+class Session:
+    """The programs for one peer, loaded until `close`."""
+
+    def __init__(self, kernel: Kernel, regions: int, targets: int) -> None:
+        self.kernel, plan = kernel, kernel.plan
+        counts = {"entries": 1, "blocks": regions, "targets": targets + 1, "frames": 1}
+        self._programs = Programs(plan, plan["session"], counts)
+        self._maps = self._programs.maps
+        self.regions, self.capacity = regions, targets
+        self.targets: dict[int, Target] = {}
+        strides = (self._maps[name].stride for name in ("blocks", "paces"))
+        self._areas = areas(regions, targets, *strides)
+        self._size = self._areas["all"][1]
+        self.memory_fd, self._shared = _shared_memory(self._size)
+        self._control = Fields(self._maps["controls"].memory, plan["control"])
+        self._pace = Fields(self._maps["paces"].memory, plan["pace"])
+        for name, value in kernel.facts.items():
+            self._control[name] = value
+        self._control["max_ranges"] = RANGES
+        self._pace["due"] = _NEVER
+        self.takes_looks = self._programs.attach("on_tick")
+
+    # ---- What a peer may watch ----
+
+    def set_target(self, index: int, pidfd: int, pagemap: int, uid: int) -> Target:
+        """Watch a process by an open pagemap of its memory, which peer *uid* sent; owns both after.
+
+        The kernel let somebody open the file, who passed it on: that is the right to see what it
+        shows. It must be of the memory that the process has now, which the file keeps, so that
+        nothing else can take its place.
+        """
+        self.drop_target(index)
+        size = self._maps["targets"].stride
+        place = self.capacity * size
+        targets = self._maps["targets"].memory
+        control = self._control
+        targets[place : place + size] = bytes(size)
+        control["target"], control["tgid"] = self.capacity, 0
+        try:
+            self._programs.iterate("find_task", pidfd)
+        except OSError:
+            raise Refused("the first descriptor is no pidfd of a process that lives") from None
+        control["peeked"], control["first"] = 0, pagemap
+        control["count"] = self.kernel.plan["file_private"]
+        own = os.pidfd_open(os.getpid())
+        try:
+            self._programs.iterate("find_file", own)
+        finally:
+            os.close(own)
+        row = targets[place : place + size]
+        targets[place : place + size] = bytes(size)
+        if control["peeked"] != 1:
+            raise Refused("the second descriptor is no pagemap of the memory that the process has")
+        target = self.targets[index] = Target(pidfd, pagemap, uid)
+        targets[index * size : (index + 1) * size] = row
+        return target
+
+    def drop_target(self, index: int) -> None:
+        """Do not watch a target any more."""
+        target = self.targets.pop(index, None)
+        if target is not None:
+            size = self._maps["targets"].stride
+            self._maps["targets"].memory[index * size : (index + 1) * size] = bytes(size)
+            target.close()
+
+    def check_targets(self) -> None:
+        """Drop the targets that may not be watched any more."""
+        for index, target in list(self.targets.items()):
+            if not target.may_be_watched():
+                self.drop_target(index)
+
+    def tell_gone(self) -> None:
+        """Tell the peer which targets have another memory now, or none."""
+        size, memory = self._maps["targets"].stride, self._maps["targets"].memory
+        gone = bytearray(b"\1" * self.capacity)
+        for index in self.targets:
+            gone[index] = memory[index * size + self.kernel.plan["target"]["gone"]]
+        self._put("gone", gone)
+
+    # ---- Steps ----
+
+    def begin(
+        self, regions: int, looks: int, after_1: int, after_2: int, after_3: int, marks: int
+    ) -> tuple[int, ...]:
+        """Begin an epoch: choose blocks, clear them, arm them; see `Op.BEGIN`."""
+        control, pace = self._control, self._pace
+        size = within(regions, self.regions) * self._maps["blocks"].stride
+        pace["due"] = _NEVER
+        if marks & 1:
+            pace["n_armed"] = pace["epoch"] = 0
+        self._take("blocks", size)
+        pace["n_looks"] = within(looks, LOOKS - 1) if self.takes_looks else 0
+        at = self.kernel.plan["pace"]["after_ns"][0]
+        times = (min(ns, _LONGEST_NS) for ns in (after_1, after_2, after_3))
+        self._maps["paces"].memory[at : at + 24] = struct.pack("<3Q", *times)
+        control["first"], control["count"], control["n_ranges"] = 0, regions, 0
+        self._programs.run("choose")
+        listed = control["n_ranges"]
+        tables = min(control["n_copied"], TABLES) if marks & 2 and listed else 0
+        self._give_numbers("pending", listed)
+        begin_ns = time.monotonic_ns()
+        refused, clear_ns = self._clear_listed()
+        pace["armed_ns"] = (begin_ns + time.monotonic_ns()) // 2
+        control["n_ranges"] = 0
+        self._programs.run("arm")
+        self._give_numbers("doubtful", control["n_ranges"])
+        if tables:
+            self._give("places", tables * 16)
+            self._give_tables(tables)
+        self._give("blocks", size)
+        self._give("paces", self._areas["paces"][1])
+        return pace["n_armed"], listed, control["n_ranges"], refused, tables, clear_ns
+
+    def look(self, *_: int) -> tuple[int, ...]:
+        """Look at the blocks of the epoch now."""
+        self._programs.run("look_now")
+        return ()
+
+    def settle(self, regions: int, changed: int, *_: int) -> tuple[int, ...]:
+        """End an epoch, with what the peer found out about blocks since it began."""
+        blocks, stride = self._maps["blocks"], self._maps["blocks"].stride
+        until, size = self.kernel.plan["block"]["young"], within(regions, self.regions) * stride
+        at = self._areas["refused"][0]
+        numbers = self._shared[at : at + 4 * within(changed, ARMED_BLOCKS)]
+        for (index,) in struct.iter_unpack("<I", numbers):
+            if index < regions:
+                begin, here = index * stride, self._areas["blocks"][0] + index * stride
+                blocks.memory[begin : begin + until] = self._shared[here : here + until]
+        self._programs.run("settle")
+        self._give("blocks", size)
+        self._give("paces", self._areas["paces"][1])
+        return ()
+
+    def scan(self, shift: int, tables: int, *_: int) -> tuple[int, ...]:
+        """Copy page tables of one level: the marks of their entries, without any address."""
+        plan, control = self.kernel.plan, self._control
+        top = self.kernel.facts["top_shift"]
+        if shift not in range(plan["page_shift"], top + 1, plan["level_bits"]):
+            raise Malformed("there is no such level of page tables")
+        self._take("places", within(tables, TABLES) * 16)
+        control["shift"], control["count"] = shift, tables
+        self._programs.run("scan")
+        self._give_tables(tables)
+        return ()
+
+    def advise(self, index: int, ranges: int, *_: int) -> tuple[int, ...]:
+        """Clear the ranges that the peer lists: bytes cleared and 1, or the errno behind a 0."""
+        target = self.targets.get(index)
+        if target is None:
+            raise Refused("there is no such target")
+        self._take("ranges", within(ranges, RANGES) * 16)
+        done = advise(target.pidfd, self._maps["ranges"].address, ranges)
+        return (done + 1, 0) if done >= 0 else (0, -done)
+
+    def close(self) -> None:
+        """Unload the programs, and let go of all targets."""
+        self._programs.close()
+        for index in list(self.targets):
+            self.drop_target(index)
+        # The peer may keep the memory for as long as it likes, but not at the daemon's cost.
+        _libc.fallocate(self.memory_fd, _PUNCH_HOLE, ctypes.c_long(0), ctypes.c_long(self._size))
+        os.close(self.memory_fd)
+
+    # ---- Between the maps and the shared memory ----
+
+    def _take(self, name: str, size: int) -> None:
+        at = self._areas[name][0]
+        self._maps[name].memory[:size] = self._shared[at : at + size]
+
+    def _give(self, name: str, size: int) -> None:
+        self._put(name, self._maps[name].memory[:size])
+
+    def _put(self, area: str, data: bytes | bytearray) -> None:
+        at = self._areas[area][0]
+        self._shared[at : at + len(data)] = data
+
+    def _give_numbers(self, area: str, count: int) -> None:
+        """The first numbers of `pending`, which has them 8 bytes apart."""
+        pending = self._maps["pending"]
+        numbers = range(0, count * pending.stride, pending.stride)
+        self._put(area, b"".join(pending.memory[at : at + 4] for at in numbers))
+
+    def _give_tables(self, tables: int) -> None:
+        """The low bits of entries that say how a page is mapped: no bit of an address."""
+        self._control["count"] = tables
+        self._programs.run("mark")
+        self._give("marks", tables * self._maps["marks"].stride)
+        parents = struct.unpack(f"<{tables}Q", self._maps["parents"].memory[: 8 * tables])
+        allowed = self.kernel.plan["marks"]
+        marks = (0xFFFF if parent == _GONE else parent & allowed for parent in parents)
+        self._put("parents", struct.pack(f"<{tables}H", *marks))
+
+    def _clear_listed(self) -> tuple[int, int]:
+        """Clear the ranges that a program listed: how many regions were refused, and the time."""
+        target, size = self.kernel.plan["target"], self._maps["targets"].stride
+        memory, ranges = self._maps["targets"].memory, self._maps["ranges"]
+        begin_ns, offset, refused = time.thread_time_ns(), 0, bytearray()
+        for index, held in sorted(self.targets.items()):
+            row = index * size
+            (wanted,) = struct.unpack_from("<Q", memory, row + target["bytes"])
+            (count,) = struct.unpack_from("<I", memory, row + target["n_ranges"])
+            if not count:
+                continue
+            count = min(count, RANGES - offset)
+            at = ranges.address + 16 * offset
+            if advise(held.pidfd, at, count) != wanted:
+                refused += self._clear_one_by_one(held, offset, count)
+            struct.pack_into("<Q", memory, row + target["bytes"], 0)
+            struct.pack_into("<I", memory, row + target["n_ranges"], 0)
+            offset += count
+        self._put("refused", refused)
+        return len(refused) // 4, time.thread_time_ns() - begin_ns
+
+    def _clear_one_by_one(self, target: Target, offset: int, count: int) -> bytes:
+        """Clear ranges of which some are refused: the regions of those."""
+        ranges, pending = self._maps["ranges"], self._maps["pending"]
+        refused, until_ns = bytearray(), time.thread_time_ns() + _CLEAR_NS
+        for place in range(offset, offset + count):
+            done = -1
+            if time.thread_time_ns() < until_ns:
+                done = advise(target.pidfd, ranges.address + 16 * place, 1)
+            if done <= 0 and -done not in (0, 4, 12):  # EINTR; ENOMEM: a hole, and the rest is done
+                at = place * pending.stride
+                refused += pending.memory[at : at + 4]
+        return bytes(refused)
+
+
+def within(number: int, most: int) -> int:
+    """The number, if it is in range; raises `Malformed`."""
+    if number > most:
+        raise Malformed("a number out of range")
+    return number
+
+
+def _shared_memory(size: int) -> tuple[int, mmap.mmap]:
+    """Memory to share with a peer, which neither can resize."""
+    fd = os.memfd_create("pydamon", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, size)
+    fcntl.fcntl(fd, _ADD_SEALS, _SEALS)
+    return fd, mmap.mmap(fd, size)

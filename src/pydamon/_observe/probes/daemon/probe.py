@@ -1,0 +1,39 @@
+"""The `daemon` probe: what `ebpf` sees, for ordinary users and their own processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from pydamon._model.errors import ProbeUnavailable
+from pydamon._observe.probes.base import Availability, Traits
+from pydamon._observe.probes.daemon.client import Connection, DaemonClock, socket_path
+from pydamon._observe.probes.daemon.session import DaemonSession
+from pydamon._observe.probes.ebpf.probe import EbpfProbe
+
+__all__ = ["DaemonProbe"]
+
+_TRAITS = replace(
+    EbpfProbe().traits,
+    needs="a process of the same user, and the daemon, which root starts: `pydamon daemon`",
+    by_epochs_only=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonProbe:
+    """Asks root's daemon to read accessed bits of this user's own processes."""
+
+    name: str = "daemon"
+    traits: Traits = field(default=_TRAITS, repr=False)
+
+    def availability(self) -> Availability:
+        """Ask the daemon whether it serves this user."""
+        try:
+            Connection(DaemonClock()).close()
+        except ProbeUnavailable as error:
+            return Availability(False, str(error), error.hint)
+        return Availability(True, note=f"the daemon at {socket_path()} looks for this user")
+
+    def open(self) -> DaemonSession:
+        """Start a session without targets."""
+        return DaemonSession()

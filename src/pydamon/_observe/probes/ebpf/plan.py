@@ -1,0 +1,138 @@
+"""What the daemon needs of this module's objects: programs and layouts, as plain data.
+
+The daemon reads neither ELF nor BTF, so that its privileged part stays small.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from functools import cache
+from typing import Any
+
+from pydamon._model.errors import ProbeUnavailable
+from pydamon._observe.linux.arch import LEVEL_BITS, MACHINE, PAGE_SHIFT
+from pydamon._observe.linux.page_tables import PAGE_TABLES, physical_mask
+from pydamon._observe.probes.ebpf.btf import BLOCK, TARGET, Btf, Control, Pace
+from pydamon._observe.probes.ebpf.elf import ElfError, ElfFile
+from pydamon._observe.probes.ebpf.loader import PROGRAM_TYPES, Linker, ProgramType
+from pydamon._observe.probes.ebpf.machine import LOOPING_OBJECT
+
+__all__ = ["fingerprint", "make_plan"]
+
+_TYPES = PROGRAM_TYPES | {
+    "iter/task_file": ProgramType(26, 28, "bpf_iter_task_file"),
+}
+_SESSION = (
+    *("scan", "mark", "choose", "arm", "settle", "look_now", "on_tick"),
+    *("find_task", "find_file"),
+)
+"""The programs that a session of the daemon runs: none that reads whatever address it is given."""
+_MAP = struct.Struct("=5I")
+_LAYOUTS = {"target": TARGET, "block": BLOCK}
+
+
+@cache
+def fingerprint() -> int:
+    """Identifies the object, and so the layouts that client and daemon must share."""
+    try:
+        return int.from_bytes(hashlib.sha256(LOOPING_OBJECT.read_bytes()).digest()[:8], "little")
+    except OSError as error:
+        raise _unreadable(error) from None
+
+
+def make_plan() -> dict[str, Any]:
+    """The programs, maps, layouts and facts of this kernel, fit for JSON.
+
+    Raises `ProbeUnavailable` if the object or the kernel's BTF cannot be read.
+    """
+    if MACHINE != "x86_64":
+        raise ProbeUnavailable(
+            f"the daemon does not work on {MACHINE} yet, only on x86-64",
+            hint="as root, the ebpf probe works on arm64; --probe refs works on every processor",
+        )
+    btf = Btf()
+    try:
+        elf = ElfFile(LOOPING_OBJECT.read_bytes())
+    except (OSError, ElfError) as error:
+        raise _unreadable(error) from None
+    symbols = list(_section(elf, ".symtab").iter_symbols())
+    maps = _maps(elf, symbols)
+    control = ((name, getattr(Control, name)) for name, *_ in Control._fields_)
+    pace = ((name, getattr(Pace, name)) for name, *_ in Pace._fields_)
+    return {
+        "fingerprint": fingerprint(),
+        "maps": maps,
+        "session": _SESSION,
+        "programs": _programs(elf, symbols, list(maps), btf),
+        "control": {name: (field.offset, field.size) for name, field in control},
+        "pace": {name: (field.offset, field.size) for name, field in pace},
+        **{name: _offsets(layout) for name, layout in _LAYOUTS.items()},
+        "facts": {
+            "task_mm": btf.offset_of("task_struct", "mm"),
+            "task_tgid": btf.offset_of("task_struct", "tgid"),
+            "mm_pgd": btf.offset_of("mm_struct", "pgd"),
+            "phys_mask": physical_mask(),
+        },
+        "file_private": btf.offset_of("file", "private_data"),
+        "page_shift": PAGE_SHIFT,
+        "level_bits": LEVEL_BITS,
+        "marks": PAGE_TABLES.mapped | PAGE_TABLES.accessed | PAGE_TABLES.leaf | PAGE_TABLES.special,
+        "levels": PAGE_TABLES.levels,
+        "lowest_map": list(PAGE_TABLES.lowest_map.items()),
+        "map_step": PAGE_TABLES.map_step,
+        "map_steps": PAGE_TABLES.map_steps,
+    }
+
+
+def _maps(elf: ElfFile, symbols: list[Any]) -> dict[str, tuple[int, ...]]:
+    index, data = elf.get_section_index("maps"), _section(elf, "maps").data()
+    return {
+        symbol.name: _MAP.unpack_from(data, symbol["st_value"])
+        for symbol in symbols
+        if symbol["st_shndx"] == index and symbol.name
+    }
+
+
+def _programs(
+    elf: ElfFile, symbols: list[Any], maps: list[str], btf: Btf
+) -> dict[str, dict[str, Any]]:
+    """Each program; its code names a map by its place in *maps*."""
+    places = {name: place for place, name in enumerate(maps)}
+    programs = {}
+    for section in elf.iter_sections():
+        kind = _TYPES.get(section.name)
+        if kind is None:
+            continue
+        linker = Linker(elf, symbols, places)
+        index = elf.get_section_index(section.name)
+        for symbol in symbols:
+            if symbol["st_shndx"] == index and symbol["st_info"]["type"] == "STT_FUNC":
+                code, starts = linker.linked(section.name, symbol)
+                programs[symbol.name] = {
+                    "type": kind.number,
+                    "attach_type": kind.attach_type,
+                    "attach_to": btf.type_id(kind.attach_to) if kind.attach_to else 0,
+                    "flags": kind.flags,
+                    "code": code.hex(),
+                    "starts": starts,
+                }
+    return programs
+
+
+def _section(elf: ElfFile, name: str) -> Any:
+    section = elf.get_section_by_name(name)
+    if section is None:
+        raise _unreadable(ElfError(f"it has no section {name}"))
+    return section
+
+
+def _offsets(layout: Any) -> dict[str, int]:
+    return {name: layout.fields[name][1] for name in layout.names}
+
+
+def _unreadable(error: Exception) -> ProbeUnavailable:
+    return ProbeUnavailable(
+        f"cannot read the BPF object {LOOPING_OBJECT.name}: {error}",
+        hint="install pydamon again: the object is built when it is installed",
+    )
