@@ -39,6 +39,7 @@ class MemoryFacts:
     start: NDArray[np.int64]
     end: NDArray[np.int64]
     amounts: NDArray[np.float64]
+    page_bytes: int = PAGE_SIZE
 
     @classmethod
     def of_map(cls, page_map: PageMap, idle_ns: int) -> Self:
@@ -51,7 +52,8 @@ class MemoryFacts:
         is_warm = (age_ns > 0) & ~is_idle
         is_resident = (age_ns >= 0) | (age_ns == UNKNOWN_NS)
         of_class = np.ones_like(is_hot), is_resident, is_hot, is_warm, is_idle
-        return cls(runs.start, runs.end, np.array([size * marks for marks in of_class]))
+        amounts = np.array([size * marks for marks in of_class])
+        return cls(runs.start, runs.end, amounts, page_map.page_bytes)
 
     @property
     def totals(self) -> NDArray[np.float64]:
@@ -67,9 +69,9 @@ class MemoryFacts:
 
     def used_shares(self, page: NDArray[np.int64]) -> NDArray[np.float64]:
         """Which part of each page, by its number, is hot or warm."""
-        address = page * PAGE_SIZE
-        within = self.within(address, address + PAGE_SIZE)
-        shares: NDArray[np.float64] = (within[_HOT] + within[_WARM]) / PAGE_SIZE
+        address = page * self.page_bytes
+        within = self.within(address, address + self.page_bytes)
+        shares: NDArray[np.float64] = (within[_HOT] + within[_WARM]) / self.page_bytes
         return shares
 
     def _below(self, address: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -122,7 +124,7 @@ def sums_by_owner(
         young = ranges.since_ns[rows] > young_since_ns
         amounts[_WARM, young] += amounts[_IDLE, young]
         amounts[_IDLE, young] = 0
-        shared = _on_shared_pages(start, end, used_pages, used_share)
+        shared = _on_shared_pages(start, end, used_pages, used_share, facts.page_bytes)
         for row, values in enumerate((end - start, *amounts, shared)):
             sums[row] += np.bincount(owner, values, owners)
     sums[1 + _SHARED, sorted(containers)] = 0
@@ -145,9 +147,9 @@ def _shared_pages(
         if len(numbers):
             some = some.pick(~np.isin(some.owner, numbers))
         # Within a page, ranges follow one another: two owners are neighbours somewhere.
-        page = np.append(last.start, some.start)[1:] // PAGE_SIZE
+        page = np.append(last.start, some.start)[1:] // facts.page_bytes
         end, owner = np.append(last.end, some.end), np.append(last.owner, some.owner)
-        shared = ((end[:-1] - 1) // PAGE_SIZE == page) & (owner[1:] != owner[:-1])
+        shared = ((end[:-1] - 1) // facts.page_bytes == page) & (owner[1:] != owner[:-1])
         parts.append(unique(page[shared]))
         last = some.pick(slice(-1, None)) if len(some.start) else last
     pages = unique(np.concatenate(parts))
@@ -160,11 +162,12 @@ def _on_shared_pages(
     end: NDArray[np.int64],
     pages: NDArray[np.int64],
     used_share: NDArray[np.float64],
+    page_bytes: int,
 ) -> NDArray[np.float64]:
     """How many bytes in use of each range lie on shared pages: its first and its last may be."""
-    first, last = start // PAGE_SIZE, (end - 1) // PAGE_SIZE
-    on_first = np.minimum(end, (first + 1) * PAGE_SIZE) - start
-    on_last = np.where(last > first, end - last * PAGE_SIZE, 0)
+    first, last = start // page_bytes, (end - 1) // page_bytes
+    on_first = np.minimum(end, (first + 1) * page_bytes) - start
+    on_last = np.where(last > first, end - last * page_bytes, 0)
     amount = np.zeros(len(start))
     if not len(pages):
         return amount

@@ -50,6 +50,8 @@ class PageMap:
     idle_ns
         For how long the pages of each code have been idle at least; `ABSENT_NS` for pages that are
         not in memory, `UNKNOWN_NS` for pages that cannot be watched.
+    page_bytes
+        Bytes of a page of the machine that was looked at.
 
     Examples
     --------
@@ -66,15 +68,16 @@ class PageMap:
     pages: NDArray[np.int64]
     codes: NDArray[np.uint8]
     idle_ns: NDArray[np.int64]
+    page_bytes: int = PAGE_SIZE
 
     @property
     def resident_bytes(self) -> int:
         """Bytes of followed pages that are in memory."""
-        return int((self.idle_ns != ABSENT_NS)[self.codes].sum()) * PAGE_SIZE
+        return int((self.idle_ns != ABSENT_NS)[self.codes].sum()) * self.page_bytes
 
     def idle_bytes(self, idle_ns: int) -> int:
         """Bytes of followed pages that have been idle for at least *idle_ns*."""
-        return int((self.idle_ns >= max(0, idle_ns))[self.codes].sum()) * PAGE_SIZE
+        return int((self.idle_ns >= max(0, idle_ns))[self.codes].sum()) * self.page_bytes
 
     def compact(self) -> Self:
         """The same ages, with a code for each idle time that pages have."""
@@ -88,7 +91,7 @@ class PageMap:
         per_stretch = -(-self.pages // most_pages)
         stretch, place = expand(per_stretch)
         skipped = place * most_pages
-        start = self.start[stretch] + skipped * PAGE_SIZE
+        start = self.start[stretch] + skipped * self.page_bytes
         pages = np.minimum(self.pages[stretch] - skipped, most_pages)
         bounds = running_total(pages)
         first = 0
@@ -116,22 +119,25 @@ class PageMap:
             np.concatenate([part.pages for part in parts]),
             np.concatenate(codes),
             idle_ns,
+            first.page_bytes,
         )
 
     def runs(self) -> PageRuns:
         """The pages as runs of equal idle times."""
         offsets = running_total(self.pages)
         apart = self.codes[1:] != self.codes[:-1]
-        ends = self.start[:-1] + self.pages[:-1] * PAGE_SIZE
+        ends = self.start[:-1] + self.pages[:-1] * self.page_bytes
         apart[offsets[1:-1] - 1] |= self.start[1:] != ends
         runs = Runs.split(apart, len(self.codes))
         start, last = (self._addresses(offsets, place) for place in (runs.heads, runs.tails))
-        return PageRuns(start, last + PAGE_SIZE, self.idle_ns[self.codes[runs.heads]])
+        return PageRuns(start, last + self.page_bytes, self.idle_ns[self.codes[runs.heads]])
 
     def _addresses(self, offsets: NDArray[np.int64], place: NDArray[np.intp]) -> NDArray[np.int64]:
         """The addresses of the pages at some places of the codes."""
         stretch = np.searchsorted(offsets, place, side="right") - 1
-        address: NDArray[np.int64] = self.start[stretch] + (place - offsets[stretch]) * PAGE_SIZE
+        address: NDArray[np.int64] = (
+            self.start[stretch] + (place - offsets[stretch]) * self.page_bytes
+        )
         return address
 
 
@@ -145,7 +151,7 @@ def of_shared_memory(maps: Sequence[PageMap]) -> PageMap:
     pages, ages = [], []
     for page_map in maps:
         stretch, place = expand(page_map.pages)
-        pages.append(page_map.start[stretch] // PAGE_SIZE + place)
+        pages.append(page_map.start[stretch] // page_map.page_bytes + place)
         ages.append(page_map.idle_ns[page_map.codes])
     page, age_ns = np.concatenate(pages), np.concatenate(ages)
     # An age counts before "not watched", and that before "not in memory".
@@ -160,10 +166,11 @@ def of_shared_memory(maps: Sequence[PageMap]) -> PageMap:
     return PageMap(
         max(page_map.looked_ns for page_map in maps),
         min(page_map.followed_share for page_map in maps),
-        page[runs.heads] * PAGE_SIZE,
+        page[runs.heads] * maps[0].page_bytes,
         runs.lengths.astype(np.int64),
         codes,
         idle_ns,
+        maps[0].page_bytes,
     )
 
 

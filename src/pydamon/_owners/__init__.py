@@ -62,7 +62,7 @@ PROVIDERS: tuple[Provider, ...] = (
         name="memray",
         source="a capture file of memray",
         asks="the program runs under memray, from its start",
-        costs="each allocation is noted: see the documentation",
+        costs="loops that only allocate take 2 to 3 times as long; 5 to 9 with --memray-objects",
         place="memray",
     ),
     Provider(

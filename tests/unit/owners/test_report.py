@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import pydamon
-from pydamon import Access, Phase, PydamonError, RecordingError, Trace
+from pydamon import Access, PageMap, Phase, PydamonError, RecordingError, Trace
 from pydamon._show.pictures.flame import collapsed, flame_html, speedscope  # private: not named
 from pydamon.analysis import OwnerReport
 from pydamon.owners import OwnedInterval, Owners
@@ -129,3 +131,16 @@ def test_views_show_the_owners(recording: pydamon.Recording) -> None:
     text = repr(report) + report._repr_mimebundle_()["text/plain"]
     assert "load < main" in text
     assert "24 MiB" in text
+
+
+def test_pages_of_other_machines_keep_their_size(tmp_path: Path) -> None:
+    large = 65536
+    codes = np.array([0, 1], np.uint8)
+    ages = PageMap(100 * S, 1.0, np.array([0]), np.array([2]), codes, np.array([-1, 20 * S]), large)
+    (snapshot,) = (recorded(page_map=None, duration="1s").snapshot(-1),)
+    recording = pydamon.Recording.from_snapshots([replace(snapshot, page_maps=(ages,))])
+    path = tmp_path / "a.damon"
+    pydamon.write_recording(path, recording)
+    told = Owners.of([OwnedInterval(("a",), 0, 2 * large)])
+    report = pydamon.analysis.owners(pydamon.open_recording(path), told)
+    assert report.owners[0].resident_bytes == report.owners[0].idle_bytes == large

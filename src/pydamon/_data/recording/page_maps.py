@@ -1,7 +1,8 @@
 """Maps of single pages as a column: in the first rows of a target, the same in every format.
 
-A word is `LOOKED_NS SHARE DATA`. DATA is Base64 of a zlib stream: how many stretches and codes
-there are, the idle time of each code, the stretches, and a byte for each page.
+A word is `LOOKED_NS SHARE DATA`. DATA is Base64 of a zlib stream: the bytes of a page, how
+many stretches and codes there are, the idle time of each code, the stretches, and a byte for each
+page.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from numpy.typing import NDArray
 
 from pydamon._model.errors import RecordingError
 from pydamon._model.page_map import UNKNOWN_NS, PageMap
-from pydamon._model.ranges import PAGE_SIZE
 
 __all__ = ["MAX_WORD_BYTES", "map_of_words", "map_words"]
 
@@ -27,8 +27,9 @@ _LEVEL = 1
 """Of zlib: the monitor waits for it, and higher levels save hardly any space."""
 _MAX_DATA_BYTES = 2**26
 _MAX_CODES = 256
-_HEAD = np.dtype([("stretches", "<u4"), ("codes", "<u4")])
+_HEAD = np.dtype([("page_bytes", "<u4"), ("stretches", "<u4"), ("codes", "<u4")])
 _STRETCH = np.dtype([("page", "<u8"), ("pages", "<u4")])
+_PAGE_SIZES = frozenset(2**bits for bits in range(12, 21))
 _LARGEST_ADDRESS = 2**57
 
 
@@ -49,9 +50,10 @@ def _words(page_map: PageMap, rows: int) -> list[str]:
 
 def _word(page_map: PageMap) -> str:
     compact = page_map.compact()
-    head = np.array([(len(compact.start), len(compact.idle_ns))], _HEAD)
+    page_bytes = compact.page_bytes
+    head = np.array([(page_bytes, len(compact.start), len(compact.idle_ns))], _HEAD)
     stretches = np.empty(len(compact.start), _STRETCH)
-    stretches["page"], stretches["pages"] = compact.start // PAGE_SIZE, compact.pages
+    stretches["page"], stretches["pages"] = compact.start // page_bytes, compact.pages
     parts = head, compact.idle_ns.astype("<i8"), stretches, compact.codes
     data = zlib.compress(b"".join(part.tobytes() for part in parts), _LEVEL)
     return f"{compact.looked_ns} {compact.followed_share:g} {b64encode(data).decode()}"
@@ -65,12 +67,12 @@ def map_of_words(words: Sequence[str]) -> PageMap | None:
     parts = [_parsed(word) for word in words if word]
     if not parts:
         return None
-    if len({part.looked_ns for part in parts}) > 1:
+    if len({(part.looked_ns, part.page_bytes) for part in parts}) > 1:
         raise _nonsense()
     whole = PageMap.joined(parts)
     if len(whole.idle_ns) > _MAX_CODES:
         raise _nonsense()
-    ends = whole.start + whole.pages * PAGE_SIZE
+    ends = whole.start + whole.pages * whole.page_bytes
     if (whole.start[1:] < ends[:-1]).any():
         raise _nonsense()
     return whole
@@ -97,25 +99,26 @@ def _decompressed(data: bytes) -> bytes:
 def _read(looked_ns: int, followed_share: float, data: bytes) -> PageMap:
     """A map of its content; raises `ValueError`."""
     head = np.frombuffer(data, _HEAD, 1)
-    stretches, codes = int(head["stretches"][0]), int(head["codes"][0])
+    page_bytes, stretches, codes = (int(head[name][0]) for name in _HEAD.names or ())
     at = _HEAD.itemsize
     idle_ns = np.frombuffer(data, "<i8", codes, at).astype(np.int64)
     rows = np.frombuffer(data, _STRETCH, stretches, at + idle_ns.nbytes)
     pages = rows["pages"].astype(np.int64)
     values = np.frombuffer(data, np.uint8, offset=at + idle_ns.nbytes + rows.nbytes)
     is_sound = (
-        0 <= looked_ns < 2**63
+        page_bytes in _PAGE_SIZES
+        and 0 <= looked_ns < 2**63
         and 0 < followed_share <= 1
         and (pages > 0).all()
         and len(values) == pages.sum()
         and (len(values) == 0 or int(values.max()) < codes)
         and (idle_ns >= UNKNOWN_NS).all()
-        and (rows["page"] < _LARGEST_ADDRESS // PAGE_SIZE).all()
+        and (rows["page"] < _LARGEST_ADDRESS // page_bytes).all()
     )
     if not is_sound:
         raise ValueError("values that make no sense")
-    start: NDArray[np.int64] = rows["page"].astype(np.int64) * PAGE_SIZE
-    return PageMap(looked_ns, followed_share, start, pages, values, idle_ns)
+    start: NDArray[np.int64] = rows["page"].astype(np.int64) * page_bytes
+    return PageMap(looked_ns, followed_share, start, pages, values, idle_ns, page_bytes)
 
 
 def _nonsense() -> RecordingError:
