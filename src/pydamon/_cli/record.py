@@ -231,8 +231,8 @@ def record_to(
     with (
         tracing(mon, path, force=force) if trace else nullcontext() as write_events,
         stop_at_signals(mon.stop) as signals,
-        recorder_for(mon, path, force=force, command=command or ()) as recorder,
         asking_owners(mon, path, owners, force=force, waits=begin is not None),
+        recorder_for(mon, path, force=force, command=command or ()) as recorder,
     ):
         _announce(mon, command)
         progress = _Progress()
