@@ -64,6 +64,7 @@ def selection_options(
         option("--all-containers", is_flag=True, help="all processes of all containers"),
         option(
             "--host-root",
+            type=click.Path(exists=True, file_okay=False),
             metavar="DIR",
             expose_value=False,
             callback=_set_host_root,
