@@ -82,4 +82,4 @@ def test_containers_are_listed_without_any_right(
     assert os.environ["PYDAMON_HOST_ROOT"] == str(tmp_path)
     assert main(["containers", "--list", "--all", "--host-root", "/"]) == 0
     assert "container" in capsys.readouterr().out
-    assert main(["containers", "--list", "--host-root", "/nowhere"]) == 2
+    assert main(["containers", "--list", "--host-root", "/nowhere"]) == 1
