@@ -123,8 +123,9 @@ def _selection(args: Args) -> TargetSelection | None:
         raise UsageError("--join looks on at what is monitored already, not at a new command")
     if args.nodes and not args.physical:
         raise UsageError("--node needs --physical")
-    of_physical = args.physical and not (args.pids or args.command)
-    selection = None if of_physical else selection_from(args)
+    selection = selection_from(args)
+    if args.physical and selection is not None and selection.cgroup:
+        selection = None  # it says which physical memory counts
     if bool(selection) + args.physical > 1 or not (selection or args.physical or joins):
         raise UsageError(
             "name one or more processes by pid, a command behind `--`, or --physical",

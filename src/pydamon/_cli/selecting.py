@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import click
-
 from pydamon._cli.command import Args, option, options
+from pydamon._model.errors import UsageError
 
 if TYPE_CHECKING:
     from pydamon._observe.targets.selection import TargetSelection
@@ -29,11 +29,6 @@ _FIELDS = {
     "all_containers": "all_containers",
 }
 """Fields of `TargetSelection` by the argument that gives them."""
-
-
-def _set_host_root(_: click.Context, __: click.Parameter, path: str | None) -> None:
-    if path:
-        os.environ["PYDAMON_HOST_ROOT"] = path
 
 
 def selection_options(
@@ -65,8 +60,6 @@ def selection_options(
         option(
             "--host-root",
             metavar="DIR",
-            expose_value=False,
-            callback=_set_host_root,
             help="where the host's file system is mounted, for a pydamon in a container (default: "
             "PYDAMON_HOST_ROOT, or /)",
         ),
@@ -76,8 +69,12 @@ def selection_options(
 def selection_from(args: Args) -> TargetSelection | None:
     """Return the processes that a command line names, by whatever option; `None` for none.
 
-    Raises `UsageError` if several options name some.
+    Raises `UsageError` if several options name some, and for a `--host-root` that is no directory.
     """
+    if args.host_root:
+        if not Path(args.host_root).is_dir():
+            raise UsageError(f"--host-root is no directory: {args.host_root}")
+        os.environ["PYDAMON_HOST_ROOT"] = args.host_root
     from pydamon._observe.targets.selection import TargetSelection
 
     given = {field: getattr(args, name) for name, field in _FIELDS.items() if getattr(args, name)}

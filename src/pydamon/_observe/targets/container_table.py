@@ -13,13 +13,19 @@ from pydamon._observe.targets.remembered import Remembered
 __all__ = ["ContainerTable"]
 
 
+_NAMES_HOLD_S = 600.0
+"""Names of a container do not change; its files may only be late."""
+
+
 class ContainerTable:
     """The container of each process; what was read holds for a while, so that asking is cheap."""
 
     def __init__(self) -> None:
         self._cgroups = Remembered(cgroup_of)
         files = HostFiles()
-        self._containers = Remembered[str, Container](lambda path: container_of(path, files))
+        self._containers = Remembered[str, Container](
+            lambda path: container_of(path, files), most_s=_NAMES_HOLD_S
+        )
 
     def of(self, pids: Iterable[int]) -> dict[int, Container]:
         """The containers of these processes, or the units or cgroups of those that have none."""
