@@ -192,7 +192,7 @@ def test_it_traces_reads_from_the_page_cache(tmp_path: Path) -> None:
     words = ["-m", "pydamon", "cache", "--source", "reads", "-i", "1s", "-d", "1s", "--json"]
     code, text = output_of(words, tmp_path)
     assert code == 0
-    document = json.loads(text.splitlines()[-1])
+    document = json.loads(next(line for line in text.splitlines() if line.startswith("{")))
     assert document["source"] == "reads"
     assert any(row["cgroup"] == "/" for row in document["cgroups"])
 
