@@ -174,7 +174,8 @@ def setuid(program: int) -> dict[str, Any]:
     again = peer.target(pidfd, pagemap)
     time.sleep(1.2)
     later = peer.ask(Op.ADVISE, 0, 0)
-    child.stdin.close()
+    child.kill()  # its real user is still this one
+    child.wait()
     return {
         "first": first,
         "before": before,
