@@ -34,6 +34,7 @@ from ._model.errors import (
     TargetGoneError,
     UsageError,
 )
+from ._model.kernel_events import KernelEvents
 from ._model.mappings import Mapping, MappingTable
 from ._model.page_ages import AgeSums, PageAges
 from ._model.passed import PassedBytes
@@ -54,6 +55,7 @@ from ._model.schemes.fields import Ns
 from ._model.schemes.matching import Age, Bounds
 from ._model.snapshot import Cost, Footprint, Snapshot, SnapshotRegion, Target
 from ._model.units import Share, format_duration, format_size
+from ._observe.kernel.tracing import KernelTracer
 from ._observe.monitor import Monitor, PageControl, PassedSource, SchemeRunner
 from ._observe.options import CommonOptions, MonitorOptions
 from ._observe.probes.registry import PROBES
@@ -87,6 +89,8 @@ __all__ = [
     "Guard",
     "IntervalGoal",
     "KernelError",
+    "KernelEvents",
+    "KernelTracer",
     "Layout",
     "LruSortModule",
     "LruSortParameters",

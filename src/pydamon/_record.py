@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from pydamon._data.recording import Recorder, RecordingInfo
+from pydamon._model.errors import RecordingError, UsageError
 from pydamon._observe.monitor import Monitor
 from pydamon._observe.options import CommonOptions, MonitorOptions
 from pydamon._observe.start import AUTO, monitor
@@ -20,7 +21,7 @@ from pydamon._observe.targets import Members
 if TYPE_CHECKING:
     from pydamon._observe.targets.command import Child
 
-__all__ = ["record", "recorder_for", "start_program"]
+__all__ = ["record", "recorder_for", "start_program", "tracing"]
 
 
 def record(
@@ -33,6 +34,7 @@ def record(
     options: MonitorOptions | None = None,
     children: bool = True,
     ranges: Sequence[tuple[int, int]] | None = None,
+    trace: bool = False,
     **common: Unpack[CommonOptions],
 ) -> Path:
     """Monitor processes, or a program from its start, and write a recording.
@@ -50,6 +52,9 @@ def record(
         Overwrite an existing file.
     engine, options, children, ranges, **common
         As for `monitor`.
+    trace
+        Also write the events of the kernel's DAMON, into a file beside the recording, for
+        `analysis.trace`; for the kernel's engine only.
 
     Returns
     -------
@@ -96,11 +101,14 @@ def record(
             )
         )
         snapshots = mon.run(duration)
+        write_events = stack.enter_context(tracing(mon, path, force=force)) if trace else None
         recorder = stack.enter_context(recorder_for(mon, path, force=force, command=command))
         if child:
             child.go()
         for snapshot in snapshots:
             recorder.write(snapshot)
+            if write_events:
+                write_events()
     return Path(path)
 
 
@@ -119,6 +127,40 @@ def recorder_for(
     commands = (tuple(command),) if command else _command_lines(mon)
     info = RecordingInfo.here(mon.attrs, mon.probe_name, time.time_ns(), commands)
     return Recorder(path, info, force=force)
+
+
+@contextmanager
+def tracing(mon: Monitor, path: str | Path, *, force: bool = False) -> Iterator[Callable[[], None]]:
+    """Listen to the kernel's DAMON; yields what writes the events so far beside a recording.
+
+    Raises `UsageError` for a monitor that is not the kernel's.
+    """
+    # Most recordings do without.
+    from pydamon._data.recording.events import EventRecorder, events_beside  # noqa: PLC0415
+    from pydamon._observe.kernel.tracing import KernelTracer  # noqa: PLC0415
+
+    if mon.engine != "kernel":
+        raise UsageError(
+            "only the kernel's DAMON has events to trace", hint="name --engine kernel, or --join"
+        )
+
+    beside = events_beside(path)
+    recorder: EventRecorder | None = None
+
+    def write() -> None:
+        nonlocal recorder
+        if recorder is None:  # by now there is a recording to lie beside
+            recorder = stack.enter_context(EventRecorder(beside, tracer.fields, force=force))
+        for events in tracer.read():
+            recorder.write(events)
+
+    with KernelTracer() as tracer, ExitStack() as stack:
+        if beside.exists() and not force:
+            raise RecordingError(
+                f"{beside} exists already", hint="name another file, or overwrite with --force"
+            )
+        yield write
+        write()
 
 
 def _program_or_pids(

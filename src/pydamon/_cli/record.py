@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -73,6 +73,7 @@ _UNOBSERVABLE_BYTES = 64 << 20
     help="tell how much of each region is of these kinds of pages: anon, file, active, huge, "
     "young, memcg:PATH",
 )
+@option("--trace", is_flag=True, help="also record the events of the kernel's DAMON")
 @monitoring_options
 def record(args: Args) -> int:
     """Record the memory use of processes or of a command.
@@ -114,6 +115,7 @@ def record(args: Args) -> int:
             force=args.force,
             command=args.command,
             begin=child.go if child else None,
+            trace=args.trace,
         )
         code = child.end() if child else 0
         return 0 if asked_to_end else code
@@ -148,15 +150,18 @@ def record_to(
     force: bool,
     command: list[str] | None,
     begin: Callable[[], None] | None = None,
+    trace: bool = False,
 ) -> bool:
     """Write the snapshots of *mon* to a file, with progress on standard error.
 
-    *begin* is called when everything is ready to record. Returns whether a signal ended it.
+    *begin* is called when everything is ready to record. *trace* also writes the events of the
+    kernel's DAMON. Returns whether a signal ended it.
     """
-    from pydamon._record import recorder_for
+    from pydamon._record import recorder_for, tracing
 
     snapshots = mon.run(duration)
     with (
+        tracing(mon, path, force=force) if trace else nullcontext() as write_events,
         stop_at_signals(mon.stop) as signals,
         recorder_for(mon, path, force=force, command=command or ()) as recorder,
     ):
@@ -166,6 +171,8 @@ def record_to(
             begin()
         for snapshot in snapshots:
             recorder.write(snapshot)
+            if write_events:
+                write_events()
             progress.show(snapshot)
     progress.finish(path)
     return bool(signals)

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import pydamon
-from pydamon import Recording, RecordingFile, analysis
+from pydamon import KernelEvents, Recording, RecordingFile, analysis
 from pydamon._act.apply import KernelScheme
 from pydamon._cli.main import main
+from pydamon._data.recording.events import EventRecorder
 from pydamon._model.display import Displayable
 from pydamon._objects import Buffer, ObjectReport, ObjectUse
 from pydamon._show.notebook import CellUse
@@ -34,6 +35,13 @@ NO_RESULTS = (Iterator, np.ndarray, str, analysis.Query)
 
 EVIL = "\x1b[2Jevil<b>[red]"
 APP = target(7, EVIL, (0, 8 * MIB, "rw-p", f"/tmp/{EVIL}"))
+
+
+def _trace(path: Path) -> analysis.KernelTrace:
+    column = np.array([5000])
+    with EventRecorder(path, (EVIL, "sample_us")) as recorder:
+        recorder.write(KernelEvents(EVIL, column, column, {EVIL: column, "sample_us": column}))
+    return analysis.trace(path)
 
 
 def results(directory: Path) -> Iterator[Displayable]:
@@ -62,6 +70,7 @@ def results(directory: Path) -> Iterator[Displayable]:
     yield times
     middle_ns = int(times.start_ns[0] + times.end_ns[0]) // 2
     yield analysis.profile(times, [CpuSample(middle_ns, EVIL, EVIL)])
+    yield _trace(directory / "r.events")
     yield pydamon.SchemeStats(nr_tried=3, sz_tried=MIB, rests=1)
     scheme = pydamon.Scheme("stat", name=EVIL, quota=pydamon.Quota(bytes="4MiB"))
     yield KernelScheme(scheme)

@@ -10,7 +10,6 @@ from pydamon._act.policies.base import Policy
 from pydamon._model.schemes import AccessPattern, Age, Quota, Rate, Scheme, Weights
 from pydamon._model.schemes.fields import Ns, duration_ns, naming
 from pydamon._model.schemes.matching import age, rate
-from pydamon._observe.linux.arch import HUGE_BYTES
 
 __all__ = ["Thp"]
 
@@ -70,6 +69,9 @@ class Thp(Policy):
 
     def schemes(self) -> tuple[Scheme, ...]:
         """Two schemes: `hugepage`, the hottest memory first, and `nohugepage`."""
+        # Imported here: help has no need of it.
+        from pydamon._observe.linux.arch import HUGE_BYTES  # noqa: PLC0415
+
         quota = Quota(
             time=self.quota_time_ns,
             reset=self.quota_reset_ns,

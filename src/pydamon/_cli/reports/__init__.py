@@ -22,6 +22,7 @@ REPORTS = {
     "times": "pydamon._cli.reports.times:times",
     "profile": "pydamon._cli.reports.profile:profile",
     "regions": "pydamon._cli.reports.regions:regions",
+    "trace": "pydamon._cli.reports.trace:trace",
 }
 """The place of each report, in the order of the help text."""
 

@@ -30,6 +30,7 @@ from pydamon._data.analysis.temperature import (
     regions_of,
     temperature,
 )
+from pydamon._data.analysis.trace import EventField, EventSums, KernelTrace, trace
 from pydamon._data.analysis.where import RegionColumns, where
 from pydamon._data.analysis.within import WorkingSetsWithin, working_sets_within
 from pydamon._data.analysis.working_set import (
@@ -57,11 +58,14 @@ __all__ = [
     "CpuSample",
     "Diff",
     "Distribution",
+    "EventField",
+    "EventSums",
     "FootprintSeries",
     "Footprints",
     "FunctionShare",
     "HeatMap",
     "Idle",
+    "KernelTrace",
     "MappingDiff",
     "MappingHeat",
     "Mappings",
@@ -99,6 +103,7 @@ __all__ = [
     "summary",
     "temperature",
     "times",
+    "trace",
     "where",
     "working_set",
     "working_sets_within",

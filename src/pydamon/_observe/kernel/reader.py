@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
-import mmap
-import os
 import re
 import struct
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +17,7 @@ from pydamon._model.closing import Closing
 from pydamon._model.errors import ProbeUnavailable
 from pydamon._model.runs import unique
 from pydamon._observe.kernel.kdamond import Kdamond, target_numbers
-from pydamon._observe.linux.arch import MACHINE, system_call
+from pydamon._observe.kernel.ring import EventRing, tracepoint
 
 __all__ = [
     "Aggregation",
@@ -126,19 +122,11 @@ class TriedReader(Reader):
         return (Aggregation(end_ns, target_numbers(rows), start, end, nr_accesses, age),)
 
 
-_TRACING = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
-_EVENT, _PROBING_EVENT = "events/damon/damon_aggregated", "events/damon/damon_region_aggregated"
+_EVENT, _PROBING_EVENT = "damon_aggregated", "damon_region_aggregated"
 _FIELD = re.compile(r"field:[^;]* (\w+);\s*offset:(\d+);\s*size:(\d+)")
 _FIELDS = ("target_id", "nr_regions", "start", "end", "nr_accesses", "age")
 
-# perf_event_open(2)
-_TRACEPOINT, _ATTR_SIZE = 2, 112
-_SAMPLE_TIME, _SAMPLE_RAW = 1 << 2, 1 << 10
-_WATERMARK, _USE_CLOCKID = 1 << 14, 1 << 25
-_CLOSE_ON_EXEC = 1 << 3
 _RECORD_LOST, _RECORD_SAMPLE = 2, 9
-_HEAD, _TAIL = 1024, 1032
-"""The offsets of data_head and data_tail in the first page."""
 _SAMPLE_HEADER = 20
 """Bytes of a sample before the raw data: header, time, size."""
 _BUFFER_BYTES = 4 << 20
@@ -157,18 +145,14 @@ class EventReader(Reader):
 
     def __init__(self, pid: int, targets: int, probes: int = 0) -> None:
         self._targets = targets
-        name = _PROBING_EVENT if probes else _EVENT
-        event = next((path / name for path in _TRACING if (path / name / "id").exists()), None)
-        if event is None:
-            what = name.rpartition("/")[2]
-            raise ProbeUnavailable(f"there is no tracepoint {what}: is tracefs mounted?")
+        event = tracepoint(_PROBING_EVENT if probes else _EVENT)
         self._dtype = sample_dtype((event / "format").read_text(), probes)
-        self._fd = _open(int((event / "id").read_text()), pid)
+        self._ring = EventRing(_BUFFER_BYTES, pid=pid)
         try:
-            self._memory = mmap.mmap(self._fd, mmap.PAGESIZE + _BUFFER_BYTES)
-        except OSError as error:
-            os.close(self._fd)
-            raise ProbeUnavailable(f"cannot map the memory of events: {error.strerror}") from None
+            self._ring.add(event)
+        except ProbeUnavailable:
+            self._ring.close()
+            raise
         self._kept = np.zeros(0, self._dtype)
         self._lost = False
 
@@ -176,12 +160,12 @@ class EventReader(Reader):
         self._targets = targets
 
     def renumber(self, targets: int) -> None:
-        self._lost |= bool(self._take()) or len(self._kept) > 0
+        self._lost |= bool(self._ring.take()) or len(self._kept) > 0
         self._kept = self._kept[:0]
         self.expect(targets)
 
     def read(self) -> Sequence[Aggregation]:
-        data = self._take()
+        data = self._ring.take()
         if data:
             new, lost = records(data, self._dtype)
             self._lost |= lost
@@ -195,23 +179,7 @@ class EventReader(Reader):
         return aggregations
 
     def close(self) -> None:
-        if self._fd >= 0:
-            self._memory.close()
-            os.close(self._fd)
-            self._fd = -1
-
-    def _take(self) -> bytes:
-        """Take the bytes that the kernel has written since the last call."""
-        head, tail = struct.unpack_from("=QQ", self._memory, _HEAD)
-        if head == tail:
-            return b""
-        begin, length = tail % _BUFFER_BYTES, head - tail
-        first = min(length, _BUFFER_BYTES - begin)
-        at = mmap.PAGESIZE + begin
-        data = self._memory[at : at + first]
-        data += self._memory[mmap.PAGESIZE : mmap.PAGESIZE + length - first]
-        struct.pack_into("=Q", self._memory, _TAIL, head)
-        return data
+        self._ring.close()
 
 
 def sample_dtype(text: str, probes: int = 0) -> np.dtype[np.void]:
@@ -300,24 +268,3 @@ def _is_whole(burst: NDArray[np.void]) -> bool:
     """Whether each target has as many regions as its events say."""
     _, first, counts = np.unique(burst["target_id"], return_index=True, return_counts=True)
     return bool((burst["nr_regions"][first] == counts).all())
-
-
-def _open(event: int, pid: int) -> int:
-    attributes = struct.pack(
-        "=IIQQQQQIIQQQQIiQIHH",
-        *(_TRACEPOINT, _ATTR_SIZE, event),
-        *(1, _SAMPLE_TIME | _SAMPLE_RAW, 0),
-        # No wake-ups: the monitor knows when to look.
-        *(_WATERMARK | _USE_CLOCKID, _BUFFER_BYTES - 1),
-        *(0, 0, 0, 0, 0, 0),
-        *(time.CLOCK_MONOTONIC, 0, 0, 0, 0),
-    )
-    number = system_call("perf_event_open")
-    if number < 0:
-        raise ProbeUnavailable(f"events cannot be read on {MACHINE} yet")
-    libc = ctypes.CDLL(None, use_errno=True)
-    fd: int = libc.syscall(number, attributes, pid, -1, -1, _CLOSE_ON_EXEC)
-    if fd < 0:
-        why = os.strerror(ctypes.get_errno())
-        raise ProbeUnavailable(f"cannot listen to the kernel's DAMON: {why}")
-    return fd

@@ -24,6 +24,7 @@ VIEWS = {
     "HeatMap": "heatmap:HeatMapView",
     "Idle": "mappings:IdleView",
     "KernelScheme": "schemes:AppliedSchemeView",
+    "KernelTrace": "trace:KernelTraceView",
     "Mappings": "mappings:MappingsView",
     "Needs": "needs:NeedsView",
     "ObjectReport": "mappings:ObjectsView",

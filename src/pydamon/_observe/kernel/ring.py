@@ -1,0 +1,112 @@
+"""The memory in which the kernel writes the events of tracepoints: perf_event_open(2)."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import mmap
+import os
+import struct
+import time
+from pathlib import Path
+
+from pydamon._model.closing import Closing
+from pydamon._model.errors import ProbeUnavailable
+from pydamon._observe.linux.arch import MACHINE, system_call
+
+__all__ = ["EventRing", "tracepoint", "tracepoints"]
+
+_TRACING = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
+_SYSTEM = "events/damon"
+# perf_event_open(2)
+_TRACEPOINT, _ATTR_SIZE = 2, 112
+_SAMPLE_TIME, _SAMPLE_RAW = 1 << 2, 1 << 10
+_WATERMARK, _USE_CLOCKID = 1 << 14, 1 << 25
+_CLOSE_ON_EXEC = 1 << 3
+_SET_OUTPUT = 0x2405
+_HEAD, _TAIL = 1024, 1032
+"""The offsets of data_head and data_tail in the first page."""
+
+
+def tracepoints() -> list[Path]:
+    """The directories of the tracepoints of DAMON that this kernel has, by name."""
+    return sorted(
+        event
+        for tracing in _TRACING[: 1 if (_TRACING[0] / _SYSTEM).is_dir() else 2]
+        for event in (tracing / _SYSTEM).glob("*")
+        if (event / "id").exists()
+    )
+
+
+def tracepoint(name: str) -> Path:
+    """The directory of a tracepoint of DAMON; raises `ProbeUnavailable` if there is none."""
+    for tracing in _TRACING:
+        event = tracing / _SYSTEM / name
+        if (event / "id").exists():
+            return event
+    raise ProbeUnavailable(f"there is no tracepoint {name}: is tracefs mounted?")
+
+
+class EventRing(Closing):
+    """A ring of *size* bytes, for the events of a thread *pid*, or of all threads on a *cpu*."""
+
+    def __init__(self, size: int, *, pid: int = -1, cpu: int = -1) -> None:
+        self._size = size
+        self._thread, self._cpu = pid, cpu
+        self._fds: list[int] = []
+        self._memory: mmap.mmap | None = None
+
+    def add(self, event: Path) -> None:
+        """Have the events of a tracepoint, too; raises `ProbeUnavailable` where that fails."""
+        fd = _open(int((event / "id").read_text()), self._thread, self._cpu, self._size)
+        self._fds.append(fd)
+        try:
+            if self._memory is None:
+                self._memory = mmap.mmap(fd, mmap.PAGESIZE + self._size)
+            else:
+                fcntl.ioctl(fd, _SET_OUTPUT, self._fds[0])
+        except OSError as error:
+            raise ProbeUnavailable(f"cannot map the memory of events: {error.strerror}") from None
+
+    def take(self) -> bytes:
+        """Take the bytes that the kernel has written since the last call."""
+        assert self._memory is not None
+        head, tail = struct.unpack_from("=QQ", self._memory, _HEAD)
+        if head == tail:
+            return b""
+        begin, length = tail % self._size, head - tail
+        first = min(length, self._size - begin)
+        at = mmap.PAGESIZE + begin
+        data = self._memory[at : at + first]
+        data += self._memory[mmap.PAGESIZE : mmap.PAGESIZE + length - first]
+        struct.pack_into("=Q", self._memory, _TAIL, head)
+        return data
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
+        while self._fds:
+            os.close(self._fds.pop())
+
+
+def _open(event: int, pid: int, cpu: int, size: int) -> int:
+    attributes = struct.pack(
+        "=IIQQQQQIIQQQQIiQIHH",
+        *(_TRACEPOINT, _ATTR_SIZE, event),
+        *(1, _SAMPLE_TIME | _SAMPLE_RAW, 0),
+        # No wake-ups: the reader knows when to look.
+        *(_WATERMARK | _USE_CLOCKID, size - 1),
+        *(0, 0, 0, 0, 0, 0),
+        *(time.CLOCK_MONOTONIC, 0, 0, 0, 0),
+    )
+    number = system_call("perf_event_open")
+    if number < 0:
+        raise ProbeUnavailable(f"events cannot be read on {MACHINE} yet")
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd: int = libc.syscall(number, attributes, pid, cpu, -1, _CLOSE_ON_EXEC)
+    if fd < 0:
+        why = os.strerror(ctypes.get_errno())
+        raise ProbeUnavailable(f"cannot listen to the kernel's DAMON: {why}")
+    return fd
