@@ -133,7 +133,7 @@ def test_a_look_at_spots_of_which_none_is_accessed(
     session: Session, quarter: Callable[..., Program]
 ) -> None:
     watch_only(session, quarter(16).pid)
-    nothing_is_there = HUGE + np.arange(4) * SPOT_BYTES
+    nothing_is_there = (1 << 40) + np.arange(4) * SPOT_BYTES
     for spots in (nothing_is_there, nothing_is_there[:0]):
         assert session.look(0, spots, clear=True).tolist() == [0.0] * len(spots)
 

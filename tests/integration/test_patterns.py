@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pydamon._model.page_ages import BLOCK_PAGES
 from pydamon._model.ranges import PAGE_SIZE
+from pydamon._model.survival import BLOCK_PAGES
 from pydamon._observe.linux.arch import HUGE_BYTES
 from pydamon._observe.linux.process import Process
 from pydamon._observe.linux.procfs import parse_maps, read_maps

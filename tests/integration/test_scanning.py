@@ -32,9 +32,9 @@ PAGE = mmap.PAGESIZE
 WRITERS = [pytest.param(name, marks=needs(name)) for name in ("writes", "softdirty")]
 STEPS = f"""
 import ctypes, mmap, sys
-memory = mmap.mmap(-1, {4 * MIB}, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory = mmap.mmap(-1, {1024 * PAGE}, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 memory.madvise(15)  # no huge pages
-memory.write(b"x" * {4 * MIB})
+memory.write(b"x" * {1024 * PAGE})
 print("ready"); print(hex(ctypes.addressof(ctypes.c_char.from_buffer(memory))), flush=True)
 for line in sys.stdin:
     what, first, count = line.split()
@@ -56,7 +56,7 @@ class Stepper:
         self.pid = process.pid
         self._process = process
         self.start = int(process.stdout.readline(), 16)
-        self.end = self.start + 4 * MIB
+        self.end = self.start + 1024 * PAGE
 
     def do(self, what: str, first: int, count: int) -> None:
         assert self._process.stdin is not None

@@ -48,6 +48,7 @@ ARM_CPU = "max,pauth-impdef=on,sve=off"
 """Authenticated pointers and long vectors as qemu has them otherwise take most of the time."""
 DISK_BYTES = 1 << 30
 """Of a disk for /tmp: what a file in memory holds cannot be paged out."""
+EXT4 = ("crc32c_generic", "ext4")
 BUSYBOX = "usr/bin/busybox"
 RESULT_BYTES = 1 << 28
 """Of a disk to which the machine writes an archive with its results."""
@@ -65,6 +66,8 @@ class Settings:
     machine: str = "x86-64"
     flavour: str = "cloud-amd64"
     """Which of Debian's kernels of that version."""
+    modules: tuple[str, ...] = ()
+    """What that kernel needs besides, and others have built in."""
     cpu: str = CPU
     cpus: int = 2
     memory_mib: int = 2048
@@ -74,8 +77,8 @@ class Settings:
     zram_mib: int = 0
 
 
-def _arm64(flavour: str) -> dict[str, Any]:
-    return {"machine": "arm64", "flavour": flavour, "cpu": ARM_CPU}
+def _arm64(flavour: str, modules: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {"machine": "arm64", "flavour": flavour, "cpu": ARM_CPU, "modules": modules}
 
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -88,7 +91,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "zram": ("512 MiB of swap in compressed memory", {"zram_mib": 512}),
     "numa": ("2 NUMA nodes", {"nodes": 2}),
     "arm64": ("an arm64 processor, pages of 4 KiB", _arm64("cloud-arm64")),
-    "arm64-16k": ("an arm64 processor, pages of 16 KiB", _arm64("arm64-16k")),
+    "arm64-16k": ("an arm64 processor, pages of 16 KiB", _arm64("arm64-16k", EXT4)),
     "arm64-64k": ("an arm64 processor, pages of 64 KiB", _arm64("arm64-64k")),
 }
 
@@ -161,7 +164,7 @@ def _tools_of(settings: Settings) -> str:
 
 
 def _initramfs(linux: Kernel, settings: Settings, root: Path, command: Sequence[str]) -> bytes:
-    wanted = MODULES + (("lzo_rle", "zram") if settings.zram_mib else ())
+    wanted = MODULES + settings.modules + (("lzo_rle", "zram") if settings.zram_mib else ())
     files = {
         "init": (HERE / "initramfs.sh").read_bytes(),
         "bin/busybox": (tool("busybox") if root == Path("/") else root / BUSYBOX).read_bytes(),

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pydamon._model.closing import Closing
 from pydamon._model.ranges import PAGE_SIZE, Ranges, join
 from pydamon._model.runs import Runs
+from pydamon._observe.linux.arch import HUGE_BYTES
 from pydamon._observe.linux.process import Process, room_for
 
 __all__ = [
@@ -156,7 +157,7 @@ _CHUNK_BYTES = 1 << 30
 
 _LRU, _ACTIVE, _HEAD, _TAIL = 1 << 5, 1 << 6, 1 << 15, 1 << 16
 """Bits of /proc/kpageflags, of which pagemap.rst tells, too."""
-_MAX_FOLIO = 512
+_MAX_FOLIO = HUGE_BYTES // PAGE_SIZE
 """Frames of the largest folio: a huge page."""
 _KPAGEFLAGS = Path("/proc/kpageflags")
 

@@ -233,7 +233,8 @@ class Machine:
         """
         control, kernel = self.control, _kernel()
         control.addr = int(self._every_target[self._own_target]["mm"]) + kernel.mm_task_size
-        self._peek_kernel.run()
+        if self._peek_kernel.run():
+            raise ProbeUnavailable("cannot read how large the memory of this process may be")
         self.user_entries = -(-int(control.peeked[0]) >> control.top_shift)
         """Entries of the highest page tables that map user space."""
         if not PAGE_TABLES.high_mask:
