@@ -31,7 +31,7 @@ _REGIONS, _TARGETS = 64, 4
 class _Kernel:
     def __init__(self) -> None:
         self.plan = {"fingerprint": _FINGERPRINT}
-        self.facts = {"levels": 4}
+        self.facts = {"top_shift": 39}
 
 
 class _Target:
