@@ -6,6 +6,7 @@ too: that of folios that come into the page cache. For that this test changes pr
 
 from __future__ import annotations
 
+import mmap
 import os
 import time
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from tests.integration.conftest import MIB
 
 pytestmark = pytest.mark.live
 
-PAGE = 4096
+PAGE = mmap.PAGESIZE
 SECOND = 10**9
 _TYPEDEF, _RAW_TRACEPOINT = 8, 23
 
@@ -99,7 +100,7 @@ def test_all_folios_are_exact(file: FileOnDisk) -> None:
 
 @pytest.mark.usefixtures("at_tracepoint")
 def test_a_sample_stands_for_all_folios(file: FileOnDisk) -> None:
-    share, row = traced(file, 4096)
+    share, row = traced(file, 4000)
     deviation = row.deviation_bytes[1]
     assert share < 0.1
     assert deviation is not None

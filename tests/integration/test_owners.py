@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import pydamon
+from pydamon._model.page_size import PAGE_SIZE
 from pydamon.analysis import OwnerReport
 from pydamon.owners import PROVIDERS
 
@@ -16,7 +17,7 @@ SITES = 20
 IN_USE = (0, 5, 10, 15, 17)
 KINDS = ("lists", "dicts", "bytes", "arrays", "objects")
 PROGRAM = """
-import gc, json, sys, time
+import gc, json, mmap, sys, time
 import numpy as np
 
 def lists(kib): return [None] * (kib << 7)
@@ -46,7 +47,7 @@ def touch(value):
     if isinstance(value, np.ndarray):
         value += 1
     elif isinstance(value, bytearray):
-        value[::4096] = value[::4096]
+        value[:: mmap.PAGESIZE] = value[:: mmap.PAGESIZE]
     elif isinstance(value, dict):
         sum(1 for _ in value.items())
     else:
@@ -110,7 +111,7 @@ def test_idle_bytes_of_each_line_are_what_the_program_knows(tmp_path: Path) -> N
         if KINDS[number % 5] == "objects":
             continue  # they are in arenas, which belong to nobody
         known = 0 if number in IN_USE else size
-        tolerated = 0.05 * size + 2 * 4096
+        tolerated = 0.05 * size + 2 * PAGE_SIZE
         assert abs(use.idle_bytes - known) <= tolerated, (number, use, size)
         assert abs(use.allocated_bytes - size) <= tolerated
 
@@ -122,7 +123,7 @@ def test_small_objects_are_told_as_far_as_pages_allow(tmp_path: Path) -> None:
     for number, size in enumerate(sizes):
         use = report.below(f"site_{number} ")
         known = 0 if number in IN_USE else size
-        tolerated = 0.05 * size + 2 * 4096 + use.shared_bytes
+        tolerated = 0.05 * size + 2 * PAGE_SIZE + use.shared_bytes
         assert abs(use.idle_bytes - known) <= tolerated, (number, use, size)
     total = report.total()
     assert total.shared_bytes < 0.1 * total.resident_bytes

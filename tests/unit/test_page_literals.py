@@ -18,8 +18,11 @@ SIZES = {4096, 2 << 20}
 IN_TEXT = re.compile(r"(?<![0-9._-])4096(?![0-9._-])|\b2 << 20\b|(<<|>>) 12\b")
 ALLOWED = {
     "src/pydamon/_model/page_size.py": "names the smallest page of any processor",
+    "src/pydamon/_daemon/bpf.py": "bytes to read at a time",
+    "src/pydamon/_daemon/limits.py": "so many targets",
     "src/pydamon/_data/analysis/heat.py": "so many cells",
     "src/pydamon/_show/frames/heatmap_cache.py": "so many cells",
+    "src/pydamon/_observe/cache/tracer.py": "bytes of a file",
     "src/pydamon/_observe/linux/frames.py": "a bit of /proc/kpageflags",
     "src/pydamon/_observe/linux/procfs.py": "a flag of a task",
     "src/pydamon/_observe/probes/idle.py": "so many words of a bitmap",

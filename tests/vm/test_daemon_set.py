@@ -36,10 +36,10 @@ with open(sys.argv[1] + "/cgroup.procs", "w") as file:
 os.setgid(1000)
 os.setuid(1000)
 memory = mmap.mmap(-1, 64 << 20, mmap.MAP_PRIVATE)
-memory[::4096] = b"1" * (64 << 8)
+memory[:: mmap.PAGESIZE] = b"1" * ((64 << 20) // mmap.PAGESIZE)
 print("ready", flush=True)
 while True:
-    memory[: 16 << 20 : 4096] = b"2" * (16 << 8)
+    memory[: 16 << 20 : mmap.PAGESIZE] = b"2" * ((16 << 20) // mmap.PAGESIZE)
     time.sleep(0.2)
 """
 

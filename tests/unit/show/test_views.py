@@ -27,6 +27,7 @@ from pydamon._objects import Buffer, ObjectReport, ObjectUse
 from pydamon._show.notebook import CellUse
 from pydamon._show.results import VIEWS, html_of, mime_bundle, view_of
 from pydamon.analysis import CpuSample
+from pydamon.owners import OwnedInterval, Owners
 from tests.ages import comb
 from tests.recordings import MIB, busy, record, snapshot, target
 
@@ -70,6 +71,8 @@ def results(directory: Path) -> Iterator[Displayable]:
     yield analysis.idle(recording)
     yield analysis.needs(Recording.from_snapshots(comb(20, target=APP)))
     yield analysis.huge_use(_mapped())
+    owners = Owners.of([OwnedInterval((EVIL, EVIL), 0, MIB)])
+    yield analysis.owners(_mapped(), owners)
     yield analysis.distribution(recording)
     yield analysis.mappings(recording)
     yield analysis.regions(recording)

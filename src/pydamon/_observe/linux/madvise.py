@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.errors import ProbeError
+from pydamon._model.runs import unique
 from pydamon._observe.linux.arch import system_call
 from pydamon._observe.linux.process import Process
 
@@ -104,7 +105,7 @@ def advise(
             ranges[at + whole, 0] += np.uint64(rest)
             ranges[at + whole, 1] -= np.uint64(rest)
         at += whole
-    return np.unique(owners[rows])
+    return unique(owners[rows])
 
 
 def _pieces(ranges: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.intp]]:
