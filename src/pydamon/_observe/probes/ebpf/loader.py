@@ -24,6 +24,7 @@ from pydamon._model.errors import ProbeError, ProbeUnavailable
 from pydamon._observe.probes.ebpf.call import BPF, bpf, syscall
 from pydamon._observe.probes.ebpf.elf import ElfError, ElfFile
 from pydamon._observe.probes.ebpf.hash_map import HASH, HashMap
+from pydamon._observe.probes.ebpf.members import INSTRUCTION_BYTES, with_offsets
 
 __all__ = ["PROGRAM_TYPES", "BpfMap", "BpfObject", "Linker", "Program", "ProgramType"]
 
@@ -32,17 +33,11 @@ _LINK_CREATE, _ITER_CREATE = 28, 33
 _BTF_LOAD = 18
 _LOG_BYTES = 1 << 20
 """Room for what the verifier says."""
-_INSTRUCTION_BYTES = 8
 _PSEUDO_MAP_FD, _PSEUDO_FUNC = 1, 4
 _TEXT = ".text"
 """The section of static functions: the bodies of loops."""
 _BODY_TYPE = 3
 """The id of the type of a body in what `_load_types` loads."""
-
-_LOAD_CLASS, _LOAD_MEMORY = 7, 1
-"""The class of an instruction that loads: BPF_LDX; its bits of the operation code."""
-_FIRST_FIELD = 0x4000
-"""From this offset on, a load names a member of a structure of the kernel by its number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +237,7 @@ class BpfObject:
             if symbol["st_shndx"] == index and symbol["st_info"]["type"] == "STT_FUNC":
                 attach_to = type_ids[kind.attach_to] if kind.attach_to else 0
                 code, starts = linker.linked(section.name, symbol)
-                code = _with_fields(code, fields)
+                code = with_offsets(code, fields)
                 try:
                     fd = _load(symbol.name, kind, code, attach_to, starts, self._types)
                 except ProbeUnavailable:
@@ -255,17 +250,6 @@ class BpfObject:
 def _create_map(name: str, definition: tuple[int, int, int, int, int]) -> int:
     attr = struct.pack("=7I16s", *definition, 0, 0, _name(name))
     return bpf(_MAP_CREATE, attr, f"create the BPF map {name}")
-
-
-def _with_fields(code: bytes, fields: Sequence[int]) -> bytes:
-    """The code, with the offsets of this kernel in loads of members of its structures."""
-    patched = bytearray(code)
-    for at in range(0, len(code) if fields else 0, _INSTRUCTION_BYTES):
-        operation, _, offset = struct.unpack_from("=BBh", code, at)
-        if operation & _LOAD_CLASS == _LOAD_MEMORY and offset >= _FIRST_FIELD:
-            number = (offset - _FIRST_FIELD) // 8
-            struct.pack_into("=h", patched, at + 2, fields[number])
-    return bytes(patched)
 
 
 class Linker:
@@ -300,7 +284,7 @@ class Linker:
                 if begin in starts:
                     continue
                 starts[begin] = len(code)
-                functions.append(len(code) // _INSTRUCTION_BYTES)
+                functions.append(len(code) // INSTRUCTION_BYTES)
             shift = len(code) - begin
             end = begin + function["st_size"]
             code += self._elf.get_section_by_name(name).data()[begin:end]  # type: ignore[union-attr]
@@ -317,7 +301,7 @@ class Linker:
                     struct.pack_into("=I", code, place + 4, self._map_fds[target.name])
         for place, body in references:
             code[place + 1] |= _PSEUDO_FUNC << 4
-            distance = (starts[body] - place) // _INSTRUCTION_BYTES - 1
+            distance = (starts[body] - place) // INSTRUCTION_BYTES - 1
             struct.pack_into("=i", code, place + 4, distance)
         return bytes(code), functions
 
@@ -367,7 +351,7 @@ def _load(
         log_address = ctypes.addressof(log) if log else 0
         return struct.pack(
             "=2IQQ2IQ2I16s4IQ2IQ2I",
-            *(kind.number, len(code) // _INSTRUCTION_BYTES),
+            *(kind.number, len(code) // INSTRUCTION_BYTES),
             *(ctypes.addressof(instructions), ctypes.addressof(licence)),
             *(1 if log else 0, _LOG_BYTES if log else 0, log_address),
             *(0, kind.flags, _name(name), 0, kind.attach_type),
