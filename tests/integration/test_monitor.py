@@ -223,6 +223,7 @@ def test_a_failed_start_leaves_nothing_open(quarter: Callable[..., Program]) -> 
     assert open_files() == before
 
 
+@pytest.mark.long
 def test_the_budget_is_kept(quarter: Callable[..., Program]) -> None:
     """A budget costs clearly less than one eight times as large."""
     program = quarter(100)

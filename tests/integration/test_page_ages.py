@@ -94,6 +94,7 @@ def watched(pid: int, duration: str) -> list[Snapshot]:
         return list(mon.run(duration))
 
 
+@pytest.mark.long
 def test_idle_pages_lie_among_pages_in_use() -> None:
     """One page in 16 all the time, one in 16 every 4 s: the rest, 56 of 64 MiB, is idle."""
     with (

@@ -73,6 +73,7 @@ def terminal(*argv: str) -> Iterator[Terminal]:
         os.close(one._fd)
 
 
+@pytest.mark.long
 @needs("ebpf")
 def test_a_program_is_seen_until_it_exits_and_after() -> None:
     program = "import mmap, time\nm = mmap.mmap(-1, 64 << 20)\nend = time.time() + 3\n"

@@ -51,6 +51,7 @@ def _by_scheme(snapshot: Snapshot, pattern: AccessPattern) -> list[int]:
     return matched
 
 
+@pytest.mark.long
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.integers(0, 40), min_size=1, max_size=10),

@@ -14,6 +14,7 @@ from tests.hostile_bombs import bombs
 from tests.recordings import busy, record, snapshot
 
 
+@pytest.mark.long
 def test_files_that_mean_harm_end_in_an_error_line() -> None:
     """A few of them; `make hostile` tries 1,000."""
     outcomes = all_tried(30, seed=2)

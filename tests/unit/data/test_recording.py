@@ -258,6 +258,7 @@ def test_values_that_make_no_sense_are_left_out(tmp_path: Path, column: str, val
     assert "damaged" in recording.problem
 
 
+@pytest.mark.long
 def test_a_file_cut_anywhere_gives_a_prefix(tmp_path: Path) -> None:
     written = busy(40)
     content = killed(tmp_path / "r.damon", written)

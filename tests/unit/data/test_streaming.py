@@ -71,6 +71,7 @@ def assert_same(actual: Any, expected: Any) -> None:
         assert actual == expected
 
 
+@pytest.mark.long
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_parts_say_what_the_whole_says(
@@ -99,6 +100,7 @@ def test_parts_say_what_the_whole_says(
             assert_same(numbers_in(ANALYSES[name](second)), expected)
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
     """Ten times as many regions, of which a whole in memory would take 200 MB."""
     short = long_recording(tmp_path / "one.damon", 300)

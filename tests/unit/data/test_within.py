@@ -62,6 +62,7 @@ def counted(history: list[TouchedWindow], time_ns: int) -> float:
     return float(largest.sum())
 
 
+@pytest.mark.long
 @settings(max_examples=40, deadline=None)
 @given(windows())
 def test_the_largest_share_of_each_page_counts(made: list[TouchedWindow]) -> None:

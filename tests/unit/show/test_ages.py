@@ -107,6 +107,7 @@ def test_memory_that_comes_and_goes_between_looks() -> None:
     assert len(second.targets) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("replayed", [False, True])
 def test_old_looks_say_less_than_regions(tmp_path: Path, replayed: bool) -> None:
     """As in reports: what a look says holds for a minute."""

@@ -72,6 +72,7 @@ def test_anything_else_is_an_error() -> None:
         to_html(cast(Displayable, 3))
 
 
+@pytest.mark.long
 @pytest.mark.live
 def test_the_magic_shows_what_a_cell_uses(shell: InteractiveShell) -> None:
     run(shell, "import time, numpy as np\nhot, idle = np.ones(1 << 20), np.ones(1 << 20)")
