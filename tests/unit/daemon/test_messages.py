@@ -188,10 +188,10 @@ def test_no_message_kills_or_leaks(messages: list[tuple[bytes, int]]) -> None:
 
 
 @pytest.mark.long
-def test_a_million_messages_kill_and_leak_nothing() -> None:
+def test_many_messages_kill_and_leak_nothing() -> None:
     rng = random.Random(19)
     usage, before, sent = _usage(), _open_fds(), 0
-    while sent < 1_000_000:
+    while sent < 100_000:
         with _connected(usage) as connection:
             _send(connection, _request(Op.OPEN, _REGIONS, _TARGETS), [])
             status = Status.OK
