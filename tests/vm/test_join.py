@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from threading import Event, Thread
@@ -19,28 +18,21 @@ import numpy as np
 import pytest
 
 import pydamon
-from pydamon import AccessPattern, Attrs, ProbeUnavailable, Scheme, TargetError, UsageError
+from pydamon import ProbeUnavailable, TargetError, UsageError
 from pydamon._act.kernel import StatModule
-from pydamon._observe.kernel import Kdamond, KernelTarget, Settings
+from pydamon._observe.kernel import Kdamond, KernelTarget
 from pydamon._observe.kernel.claim import started_at
 from pydamon._observe.kernel.files import Files
 from pydamon._observe.kernel.kdamond import ADMIN
 from pydamon._observe.linux.monitors import MODULES
 from tests.integration.conftest import running
 from tests.unit.observe.kernel.conftest import kdamonds, kernel_threads, needs_damon
+from tests.vm.conftest import ATTRS, foreign
 
 pytestmark = [pytest.mark.live, needs_damon]
 
 PYDAMON = (sys.executable, "-m", "pydamon")
 JOINS, KILLS = 200, 20
-ATTRS = Attrs.of("5ms", "100ms", min_regions=20, max_regions=100)
-MEMORY = """
-import mmap
-memory = bytearray(64 << 20)
-print("ready", flush=True)
-while True:
-    sum(memory[: 16 << 20 : mmap.PAGESIZE])
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -48,30 +40,6 @@ def _nothing_is_left() -> Iterator[None]:
     assert kdamonds() == kernel_threads() == 0
     yield
     assert kdamonds() == kernel_threads() == 0
-
-
-@contextmanager
-def foreign(*targets: KernelTarget) -> Iterator[int]:
-    """A kdamond as somebody else runs it, with a scheme; its pid."""
-    files = Files(ADMIN)
-    files.write("nr_kdamonds", 1)
-    kdamond = Kdamond(files)
-    try:
-        everything = Scheme("stat", AccessPattern())
-        kdamond.configure(Settings("vaddr", targets, ATTRS, schemes=(everything,)))
-        kdamond.start()
-        yield kdamond.pid
-    finally:
-        kdamond.stop()
-        files.write("nr_kdamonds", 0)
-
-
-@pytest.fixture
-def program() -> Iterator[int]:
-    with running(sys.executable, "-c", MEMORY) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        yield process.pid
 
 
 def everything() -> tuple[str, int]:

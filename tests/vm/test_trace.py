@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,19 +14,12 @@ from pydamon import analysis
 from pydamon._model.page_size import PAGE_SIZE
 from pydamon._observe.kernel import KernelTarget
 from pydamon._observe.kernel.ring import tracepoints
-from tests.integration.conftest import running
 from tests.unit.observe.kernel.conftest import kdamonds, needs_damon
-from tests.vm.test_join import MEMORY, PYDAMON, foreign
+from tests.vm.conftest import foreign
 
 pytestmark = [pytest.mark.live, needs_damon]
 
-
-@pytest.fixture
-def program() -> Iterator[int]:
-    with running(sys.executable, "-c", MEMORY) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        yield process.pid
+PYDAMON = (sys.executable, "-m", "pydamon")
 
 
 def test_events_of_a_foreign_kdamond_are_listened_to(program: int, tmp_path: Path) -> None:

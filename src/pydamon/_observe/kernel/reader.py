@@ -17,7 +17,12 @@ from pydamon._model.closing import Closing
 from pydamon._model.errors import ProbeUnavailable
 from pydamon._model.runs import unique
 from pydamon._observe.kernel.kdamond import Kdamond, target_numbers
-from pydamon._observe.kernel.ring import EventRing, tracepoint
+from pydamon._observe.kernel.ring import (
+    RECORD_LOST,
+    RECORD_SAMPLE,
+    EventRing,
+    tracepoint,
+)
 
 __all__ = [
     "Aggregation",
@@ -126,7 +131,6 @@ _EVENT, _PROBING_EVENT = "damon_aggregated", "damon_region_aggregated"
 _FIELD = re.compile(r"field:[^;]* (\w+);\s*offset:(\d+);\s*size:(\d+)")
 _FIELDS = ("target_id", "nr_regions", "start", "end", "nr_accesses", "age")
 
-_RECORD_LOST, _RECORD_SAMPLE = 2, 9
 _SAMPLE_HEADER = 20
 """Bytes of a sample before the raw data: header, time, size."""
 _BUFFER_BYTES = 4 << 20
@@ -207,16 +211,16 @@ def records(data: bytes, dtype: np.dtype[np.void]) -> tuple[NDArray[np.void], bo
     """The samples in the kernel's bytes, and whether the kernel had to leave some out."""
     if len(data) % dtype.itemsize == 0:
         samples = np.frombuffer(data, dtype)
-        if ((samples["type"] == _RECORD_SAMPLE) & (samples["size"] == dtype.itemsize)).all():
+        if ((samples["type"] == RECORD_SAMPLE) & (samples["size"] == dtype.itemsize)).all():
             return samples, False
     at, starts, lost = 0, [], False
     while at + 8 <= len(data):
         kind, _, size = struct.unpack_from("=IHH", data, at)
         if size == 0:
             break
-        if kind == _RECORD_SAMPLE and size == dtype.itemsize:
+        if kind == RECORD_SAMPLE and size == dtype.itemsize:
             starts.append(at)
-        lost |= kind == _RECORD_LOST
+        lost |= kind == RECORD_LOST
         at += size
     chosen = b"".join(data[at : at + dtype.itemsize] for at in starts)
     return np.frombuffer(chosen, dtype), lost

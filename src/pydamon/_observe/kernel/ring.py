@@ -14,7 +14,7 @@ from pydamon._model.closing import Closing
 from pydamon._model.errors import ProbeUnavailable
 from pydamon._observe.linux.arch import MACHINE, system_call
 
-__all__ = ["EventRing", "tracepoint", "tracepoints"]
+__all__ = ["RECORD_LOST", "RECORD_SAMPLE", "EventRing", "tracepoint", "tracepoints"]
 
 _TRACING = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 _SYSTEM = "events/damon"
@@ -24,6 +24,8 @@ _SAMPLE_TIME, _SAMPLE_RAW = 1 << 2, 1 << 10
 _WATERMARK, _USE_CLOCKID = 1 << 14, 1 << 25
 _CLOSE_ON_EXEC = 1 << 3
 _SET_OUTPUT = 0x2405
+RECORD_LOST, RECORD_SAMPLE = 2, 9
+"""Types of records: the kernel had to leave some out; a sample."""
 _HEAD, _TAIL = 1024, 1032
 """The offsets of data_head and data_tail in the first page."""
 

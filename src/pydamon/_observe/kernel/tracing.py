@@ -16,7 +16,12 @@ from pydamon._model.closing import Closing
 from pydamon._model.errors import ProbeUnavailable, UsageError
 from pydamon._model.kernel_events import RESULTS, KernelEvents
 from pydamon._model.units import parse_duration_ns
-from pydamon._observe.kernel.ring import EventRing, tracepoints
+from pydamon._observe.kernel.ring import (
+    RECORD_LOST,
+    RECORD_SAMPLE,
+    EventRing,
+    tracepoints,
+)
 from pydamon._observe.probes.base import RealClock
 
 __all__ = ["KernelTracer", "event_layout", "events_of", "raw_samples"]
@@ -26,7 +31,6 @@ _COMMON = "common_"
 _RING_BYTES = 256 << 10
 """Of each CPU; room for some 2,500 events."""
 _PAUSE_S = 0.1
-_RECORD_LOST, _RECORD_SAMPLE = 2, 9
 _HEADER = struct.Struct("=IHHqI")
 """Type, flags and size of a record, then the time of a sample and the size of its raw data."""
 
@@ -75,10 +79,10 @@ def raw_samples(data: bytes) -> tuple[list[tuple[int, int, bytes]], bool]:
         kind, _, size, time_ns, length = _HEADER.unpack_from(data, at)
         if size < 8:
             break
-        if kind == _RECORD_SAMPLE:
+        if kind == RECORD_SAMPLE:
             raw = data[at + _HEADER.size : at + min(size, _HEADER.size + length)]
             samples.append((time_ns, int.from_bytes(raw[:2], "little"), raw))
-        lost |= kind == _RECORD_LOST
+        lost |= kind == RECORD_LOST
         at += size
     return samples, lost
 
