@@ -152,8 +152,7 @@ def tracing(mon: Monitor, path: str | Path, *, force: bool = False) -> Iterator[
         nonlocal recorder
         if recorder is None:  # by now there is a recording to lie beside
             recorder = stack.enter_context(EventRecorder(beside, tracer.fields, force=force))
-        for events in tracer.read():
-            recorder.write(events)
+        recorder.write(tracer.read())
 
     with KernelTracer() as tracer, ExitStack() as stack:
         if beside.exists() and not force:

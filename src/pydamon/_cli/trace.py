@@ -51,13 +51,13 @@ def trace(args: Args) -> int:
         stack.enter_context(stop_at_signals(tracer.stop))
         if args.out:
             recorder = EventRecorder(args.out, tracer.fields, force=args.force)
-            write: Callable[[KernelEvents], None] = stack.enter_context(recorder).write
+            write: Callable[[list[KernelEvents]], None] = stack.enter_context(recorder).write
         else:
             write = partial(_print, as_json=args.json)
         eprint(f"listening to {', '.join(tracer.names)}; Ctrl-C ends it")
-        for events in tracer.run(args.duration):
-            count += len(events)
-            write(events)
+        for batch in tracer.run(args.duration):
+            count += sum(map(len, batch))
+            write(batch)
     if tracer.lost:
         eprint("some events are missing: they came faster than they could be read")
     if args.out:
@@ -67,8 +67,14 @@ def trace(args: Args) -> int:
     return 0
 
 
-def _print(events: KernelEvents, *, as_json: bool) -> None:
-    """Write a line for each event."""
+def _print(batch: list[KernelEvents], *, as_json: bool) -> None:
+    """Write a line for each event, at once."""
+    for events in batch:
+        _print_lines(events, as_json)
+    sys.stdout.flush()
+
+
+def _print_lines(events: KernelEvents, as_json: bool) -> None:
     names = list(events.values)
     columns = [events.values[name].tolist() for name in names]
     heads = zip(events.time_ns.tolist(), events.kdamond.tolist(), strict=True)
@@ -80,7 +86,6 @@ def _print(events: KernelEvents, *, as_json: bool) -> None:
             if as_json
             else _text_line(events.name, time_ns, kdamond, fields)
         )
-    sys.stdout.flush()
 
 
 def _json_line(name: str, time_ns: int, kdamond: int, fields: dict[str, int]) -> str:

@@ -20,7 +20,7 @@ def file(tmp_path: Path) -> str:
     times = np.array([10**9, 3 * 10**9])
     events = KernelEvents("damos_stat_after_apply_interval", times, times // 10**9, values)
     with EventRecorder(tmp_path / "e", tuple(values)) as recorder:
-        recorder.write(events)
+        recorder.write([events])
     return str(tmp_path / "e")
 
 

@@ -24,7 +24,7 @@ def events(name: str, times: list[int], **values: list[int]) -> KernelEvents:
 def write(path: Path, *batches: KernelEvents) -> Path:
     with EventRecorder(path, FIELDS) as recorder:
         for batch in batches:
-            recorder.write(batch)
+            recorder.write([batch])
     return path
 
 
@@ -69,9 +69,9 @@ def test_a_recording_has_its_events_beside_it(tmp_path: Path) -> None:
 def test_a_file_that_is_cut_off_has_the_events_before(tmp_path: Path) -> None:
     path = tmp_path / "e"
     recorder = EventRecorder(path, FIELDS)
-    recorder.write(APPLIED)
+    recorder.write([APPLIED])
     recorder.flush()
-    recorder.write(QUOTAS)
+    recorder.write([QUOTAS])
     recorder.flush()
     recorder.close()
     data = path.read_bytes()

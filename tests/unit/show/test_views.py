@@ -47,7 +47,8 @@ def _mapped() -> Recording:
 def _trace(path: Path) -> analysis.KernelTrace:
     column = np.array([5000])
     with EventRecorder(path, (EVIL, "sample_us")) as recorder:
-        recorder.write(KernelEvents(EVIL, column, column, {EVIL: column, "sample_us": column}))
+        events = KernelEvents(EVIL, column, column, {EVIL: column, "sample_us": column})
+        recorder.write([events])
     return analysis.trace(path)
 
 

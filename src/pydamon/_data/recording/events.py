@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pydamon._data.recording.schema import stream_options
-from pydamon._data.recording.writer import create_file
+from pydamon._data.recording.writer import open_new, writing
 from pydamon._model.closing import Closing
 from pydamon._model.errors import RecordingError
 from pydamon._model.kernel_events import KernelEvents
@@ -59,23 +59,16 @@ class EventRecorder(Closing):
         self._schema = schema.with_metadata({_KEY: b"1"})
         self._pending: list[KernelEvents] = []
         self._flushed_ns = time.monotonic_ns()
-        try:
-            if force:
-                self.path.unlink(missing_ok=True)
-            self._file = pa.PythonFile(os.fdopen(create_file(self.path, private=True), "wb", 0))
-        except FileExistsError:
-            raise RecordingError(
-                f"{self.path} exists already", hint="name another file, or overwrite with --force"
-            ) from None
-        except OSError as error:
-            raise self._failed(error) from error
+        with writing(self.path):
+            fd = open_new(self.path, force=force)
+        self._file = pa.PythonFile(os.fdopen(fd, "wb", 0))
         self._writer = pa.ipc.new_stream(self._file, self._schema, options=stream_options())
         # The stream's writer holds the schema back until the first batch.
         self._writer.write_batch(pa.RecordBatch.from_pylist([], self._schema))
 
-    def write(self, events: KernelEvents) -> None:
-        """Append events."""
-        self._pending.append(events)
+    def write(self, events: Iterable[KernelEvents]) -> None:
+        """Append events, if there are any; call it again and again, so that none stay behind."""
+        self._pending += events
         if time.monotonic_ns() - self._flushed_ns >= _FLUSH_NS:
             self.flush()
 
@@ -83,11 +76,10 @@ class EventRecorder(Closing):
         """Hand all events written so far to the operating system."""
         self._flushed_ns = time.monotonic_ns()
         pending, self._pending = self._pending, []
-        try:
-            for events in pending:
-                self._writer.write_batch(self._batch(events))
-        except OSError as error:
-            raise self._failed(error) from error
+        if pending:
+            table = pa.Table.from_batches([self._batch(events) for events in pending])
+            with writing(self.path):
+                self._writer.write_table(table.combine_chunks())
 
     def close(self) -> None:
         """Flush, and close the file; harmless when done twice."""
@@ -112,9 +104,6 @@ class EventRecorder(Closing):
                 pa.array(events.values[name]) if known else pa.nulls(len(events), pa.int64())
             )
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)
-
-    def _failed(self, error: OSError) -> RecordingError:
-        return RecordingError(f"cannot write {self.path}: {error.strerror or error}")
 
 
 def read_events(path: str | Path) -> pa.Table:

@@ -17,7 +17,7 @@ from pydamon._model.closing import Closing
 from pydamon._model.errors import RecordingError
 from pydamon._model.snapshot import Snapshot
 
-__all__ = ["PRIVATE", "Recorder", "create_file"]
+__all__ = ["PRIVATE", "Recorder", "create_file", "open_new", "writing"]
 
 PRIVATE = 0o600
 """The mode of new files: a recording tells command lines and addresses, for its owner alone."""
@@ -87,8 +87,8 @@ class Recorder(Closing):
         schema = file_schema(info)
         self._stream = io.BytesIO()
         self._writer = pa.ipc.new_stream(self._stream, schema, options=stream_options())
-        with self._errors():
-            self._fd = _open_new(self.path, force=force)
+        with writing(self.path):
+            self._fd = open_new(self.path, force=force)
         self._compact = CompactCopy(self.path, self._fd, schema)
         self._closed = False
         # The stream's writer holds the schema back until the first batch; the file has it now.
@@ -155,7 +155,7 @@ class Recorder(Closing):
 
     def _put(self, data: memoryview) -> None:
         """Write a batch at once, so that a crash hardly ever leaves half of it."""
-        with self._errors():
+        with writing(self.path):
             while data:
                 try:
                     data = data[os.write(self._fd, data) :]
@@ -165,20 +165,22 @@ class Recorder(Closing):
                         self._abandon()
                         raise
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except FileExistsError as error:
-            raise RecordingError(
-                f"{self.path} exists already", hint="name another file, or overwrite with --force"
-            ) from error
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise RecordingError(f"cannot write {self.path}: {reason}") from error
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the errors of writing to a file into `RecordingError`."""
+    try:
+        yield
+    except FileExistsError as error:
+        raise RecordingError(
+            f"{path} exists already", hint="name another file, or overwrite with --force"
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RecordingError(f"cannot write {path}: {reason}") from error
 
 
-def _open_new(path: Path, *, force: bool) -> int:
+def open_new(path: Path, *, force: bool) -> int:
     """Create the file; with *force*, empty a file that exists: it keeps its owner and mode."""
     try:
         return create_file(path, private=True)

@@ -150,8 +150,9 @@ class KernelTracer(Closing):
     --------
     ```python
     with pydamon.KernelTracer() as tracer:
-        for events in tracer.run("10s"):
-            print(events.name, len(events), events.values)
+        for batch in tracer.run("10s"):
+            for events in batch:
+                print(events.name, len(events), events.values)
     ```
     """
 
@@ -202,15 +203,15 @@ class KernelTracer(Closing):
             [(begin_ns + time_ns, number, raw) for time_ns, number, raw in samples], self._layouts
         )
 
-    def run(self, duration: str | None = None) -> Iterator[KernelEvents]:
-        """Yield events as they come, until *duration* is over or `stop` is called.
+    def run(self, duration: str | None = None) -> Iterator[list[KernelEvents]]:
+        """Yield what `read` returns ten times a second, until *duration* is over.
 
-        Raises `UsageError` for a text that is not a duration.
+        `stop` ends it, too. Raises `UsageError` for a text that is not a duration.
         """
         until_ns = duration and time.monotonic_ns() + parse_duration_ns(duration)
         while not self._stopped:
             over = bool(until_ns) and time.monotonic_ns() >= int(until_ns or 0)
-            yield from self.read()
+            yield self.read()
             if over:
                 return
             time.sleep(_PAUSE_S)
