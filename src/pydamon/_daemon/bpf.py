@@ -124,9 +124,8 @@ class Programs:
 def _load_types() -> int:
     """Types of functions whose address is taken: the kernel wants some, and one does for all."""
     strings = b"\0int\0body\0"
-    types = struct.pack(
-        "=3II3I3I", 1, 1 << 24, 4, 1 << 24 | 32, 0, 13 << 24, 1, 5, 12 << 24, 2
-    )  # int; a function that returns it; a static function of that type
+    # int; a function that returns it; a static function of that type
+    types = struct.pack("=3II3I3I", 1, 1 << 24, 4, 1 << 24 | 32, 0, 13 << 24, 1, 5, 12 << 24, 2)
     header = struct.pack("=HBBI4I", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings))
     data = ctypes.create_string_buffer(header + types + strings)
     attr = struct.pack("=QQ3I", ctypes.addressof(data), 0, len(data) - 1, 0, 0)

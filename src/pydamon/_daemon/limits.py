@@ -18,6 +18,9 @@ class Limits:
 
     user_connections: int = 8
     connections: int = 128
+    user_refusals: int = 4
+    refusals: int = 32
+    """Connections too many, which are told so; more are closed without a word."""
     user_targets: int = 512
     targets: int = 4096
     user_cpu: float = 0.05
@@ -53,7 +56,7 @@ class Usage:
         self._users: dict[int, _Account] = {}
 
     def take(self, what: str, uid: int, count: int = 1) -> None:
-        """Count `connections` or `targets`; raises `Refused` if there are too many."""
+        """Count `connections`, `refusals` or `targets`; raises `Refused` if there are too many."""
         most, most_of_all = getattr(self.limits, f"user_{what}"), getattr(self.limits, what)
         with self._lock:
             user = self._users.setdefault(uid, _Account(credit_s=self.limits.burst_s))
@@ -71,7 +74,7 @@ class Usage:
             self._all.count[what] -= count
             recent_s = time.monotonic() - _REMEMBERED_S
             for other, user in list(self._users.items()):
-                if not user.count["connections"] and user.at_s < recent_s:
+                if not user.count.total() and user.at_s < recent_s:
                     del self._users[other]
 
     def charge(self, uid: int, cost_ns: int) -> float:

@@ -45,6 +45,7 @@ class Kernel:
     def __init__(self, plan: dict[str, Any]) -> None:
         self.plan = plan
         self.facts: dict[str, int] = plan["facts"]
+        self.own_pidfd = os.pidfd_open(os.getpid())
         programs = Programs(plan, ("find_task", "peek"), _SMALL)
         try:
             self.facts |= self._find_direct_map(programs)
@@ -55,14 +56,11 @@ class Kernel:
         """A page of ours must show where physical memory is mapped."""
         page = mmap.mmap(-1, mmap.PAGESIZE)
         page[:16] = os.urandom(16)
+        wanted = int.from_bytes(page[:16], "little")
         control = Fields(programs.maps["controls"].memory, self.plan["control"])
         for name, value in self.facts.items():
             control[name] = value
-        pidfd = os.pidfd_open(os.getpid())
-        try:
-            programs.iterate("find_task", pidfd)
-        finally:
-            os.close(pidfd)
+        programs.iterate("find_task", self.own_pidfd)
         at = self.plan["target"]["pgd"]
         pgd = int.from_bytes(programs.maps["targets"].memory[at : at + 8], "little")
         control["addr"] = ctypes.addressof(ctypes.c_char.from_buffer(page))
@@ -73,10 +71,7 @@ class Kernel:
             end = max(lowest[levels], highest - plan["map_steps"] * step)
             for base in (lowest[levels], *range(highest, end, -step)):
                 control["top_shift"], control["direct_map"] = top, base
-                if (
-                    programs.run("peek") == 0
-                    and control["peeked"].to_bytes(16, "little") == page[:16]
-                ):
+                if programs.run("peek") == 0 and control["peeked"] == wanted:
                     return {"top_shift": top, "direct_map": base}
         raise OSError("cannot find where this kernel maps physical memory")
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import sys
 from typing import Any
 
@@ -49,8 +50,9 @@ def _listener(path: str) -> socket.socket:
             other.connect(path)
         raise OSError(0, "another daemon listens there")
     except (ConnectionRefusedError, FileNotFoundError):
-        if os.path.lexists(path):
-            os.unlink(path)  # noqa: PTH108  (nobody listens there any more)
+        # Nobody listens there any more. What is no socket stays: to bind fails then.
+        if os.path.exists(path) and stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH110, PTH116
+            os.unlink(path)  # noqa: PTH108
     listener.bind(path)
     os.chmod(path, 0o666)  # noqa: PTH101
     listener.listen(64)

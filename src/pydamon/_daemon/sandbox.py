@@ -39,7 +39,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def enter() -> None:
-    """Keep four capabilities and a list of system calls; become nobody, if this is root.
+    """Keep four capabilities only; become nobody, if this is root.
 
     Raises `OSError`.
     """

@@ -19,7 +19,6 @@ from .session import Session, within
 
 _CREDENTIALS = struct.Struct("3i")
 _SEND_S = 1
-_FD = struct.Struct("i")
 _CODES = frozenset(Op)
 _MORE_THREADS = 32
 _MOST_LINES = 30
@@ -36,7 +35,8 @@ class _Request(NamedTuple):
 def log(event: str, **values: object) -> None:
     """A line for whoever reads the journal: numbers and words of our own only."""
     words = " ".join(f"{name}={value}" for name, value in values.items())
-    sys.stderr.write(f"{event} {words}\n")
+    with suppress(OSError):  # nobody reads it any more
+        sys.stderr.write(f"{event} {words}\n")
 
 
 def serve(listener: socket.socket, kernel: Kernel, usage: Usage) -> None:
@@ -65,8 +65,7 @@ class _Peer:
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         self._pid, self._uid, _ = _CREDENTIALS.unpack(credentials)
         self._session: Session | None = None
-        self._targets = self._cpu_ns = self._lines = 0
-        self._cost_ns = 0
+        self._targets = self._cpu_ns = self._cost_ns = self._lines = 0
 
     def run(self) -> None:
         """Serve the peer until it leaves, makes no sense, or is idle for too long."""
@@ -75,9 +74,7 @@ class _Peer:
             try:
                 self._usage.take("connections", self._uid)
             except Refused as error:
-                self._set_timeout(socket.SO_RCVTIMEO, _SEND_S)
-                self._connection.recv(REQUEST.size)
-                self._report(None, error)
+                self._refuse(error)
                 return
             try:
                 self._set_timeout(socket.SO_RCVTIMEO, int(self._usage.limits.idle_s))
@@ -90,19 +87,27 @@ class _Peer:
                 self._usage.give_back("targets", self._uid, self._targets)
                 self._usage.give_back("connections", self._uid)
 
+    def _refuse(self, error: Refused) -> None:
+        """Say why at the peer's first request; nobody may hold many threads that way."""
+        with suppress(Refused):
+            self._usage.take("refusals", self._uid)
+            try:
+                self._set_timeout(socket.SO_RCVTIMEO, _SEND_S)
+                self._connection.recv(REQUEST.size)
+                self._report(None, error)
+            finally:
+                self._usage.give_back("refusals", self._uid)
+
     def _set_timeout(self, option: int, seconds: int) -> None:
         self._connection.setsockopt(socket.SOL_SOCKET, option, struct.pack("qq", seconds, 0))
 
     def _serve_one(self) -> bool:
         """Answer a request; False at the end."""
         try:
-            data, control, flags, _ = self._connection.recvmsg(
-                REQUEST.size, socket.CMSG_SPACE(2 * _FD.size), socket.MSG_CMSG_CLOEXEC
-            )
+            data, fds, flags, _ = socket.recv_fds(self._connection, REQUEST.size, 2)
         except OSError:
             return False  # idle
         begin_ns = time.thread_time_ns()
-        fds = _descriptors(control)
         request: _Request | None = None
         try:
             if not data and not fds:
@@ -190,23 +195,12 @@ class _Peer:
     ) -> None:
         padded = (*values, *(0,) * (6 - len(values)))
         packet = REPLY.pack(number, status, self._cost_ns, *padded) + text.encode()[:TEXT_BYTES]
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _FD.pack(fd)) for fd in fds]
-        self._connection.sendmsg([packet], rights)
+        socket.send_fds(self._connection, [packet], list(fds))
 
     def _log(self, event: str, **values: object) -> None:
         self._lines += 1
         if self._lines <= _MOST_LINES:
             log(event, uid=self._uid, pid=self._pid, **values)
-
-
-def _descriptors(control: list[tuple[int, int, bytes]]) -> list[int]:
-    """The descriptors that came with a message."""
-    fds: list[int] = []
-    for level, kind, data in control:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            whole = data[: len(data) // _FD.size * _FD.size]
-            fds += (fd for (fd,) in _FD.iter_unpack(whole))
-    return fds
 
 
 def _parsed(data: bytes, flags: int, fds: list[int]) -> _Request:

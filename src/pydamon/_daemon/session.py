@@ -44,7 +44,11 @@ class Session:
         strides = (self._maps[name].stride for name in ("blocks", "paces"))
         self._areas = areas(regions, targets, *strides)
         self._size = self._areas["all"][1]
-        self.memory_fd, self._shared = _shared_memory(self._size)
+        try:
+            self.memory_fd, self._shared = _shared_memory(self._size)
+        except BaseException:  # out of descriptors or memory
+            self._programs.close()
+            raise
         self._control = Fields(self._maps["controls"].memory, plan["control"])
         self._pace = Fields(self._maps["paces"].memory, plan["pace"])
         for name, value in kernel.facts.items():
@@ -75,11 +79,7 @@ class Session:
             raise Refused("the first descriptor is no pidfd of a process that lives") from None
         control["peeked"], control["first"] = 0, pagemap
         control["count"] = self.kernel.plan["file_private"]
-        own = os.pidfd_open(os.getpid())
-        try:
-            self._programs.iterate("find_file", own)
-        finally:
-            os.close(own)
+        self._programs.iterate("find_file", self.kernel.own_pidfd)
         row = targets[place : place + size]
         targets[place : place + size] = bytes(size)
         if control["peeked"] != 1:
@@ -268,6 +268,10 @@ def within(number: int, most: int) -> int:
 def _shared_memory(size: int) -> tuple[int, mmap.mmap]:
     """Memory to share with a peer, which neither can resize."""
     fd = os.memfd_create("pydamon", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.ftruncate(fd, size)
-    fcntl.fcntl(fd, _ADD_SEALS, _SEALS)
-    return fd, mmap.mmap(fd, size)
+    try:
+        os.ftruncate(fd, size)
+        fcntl.fcntl(fd, _ADD_SEALS, _SEALS)
+        return fd, mmap.mmap(fd, size)
+    except BaseException:
+        os.close(fd)
+        raise

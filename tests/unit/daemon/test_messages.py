@@ -9,16 +9,18 @@ import os
 import random
 import socket
 import threading
+import time
 from array import array
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon._daemon import server
+from pydamon._daemon import main, server
 from pydamon._daemon.limits import Limits, Usage
 from pydamon._daemon.machine import Malformed, Refused
 from pydamon._daemon.protocol import MAX_REGIONS, REPLY, REQUEST, VERSION, Op, Status, areas
@@ -224,6 +226,20 @@ def test_nobody_takes_more_than_the_limits(steps: list[tuple[int, bool]]) -> Non
             held[uid] -= 1
 
 
+def test_few_of_those_who_are_refused_hold_a_thread() -> None:
+    usage = Usage(Limits(user_connections=0))
+    with ExitStack() as stack:
+        waiting = [stack.enter_context(_connected(usage)) for _ in range(4)]
+        until = time.monotonic() + 10
+        while usage._all.count["refusals"] < 4 and time.monotonic() < until:
+            time.sleep(0.001)
+        with _connected(usage) as fifth:
+            assert fifth.recv(1000) == b""
+        waiting[0].send(_request(Op.HELLO, VERSION, _FINGERPRINT))
+        assert waiting[0].recv(1000).endswith(b"a user has at most 0 connections")
+    assert not usage._all.count.total()
+
+
 def test_who_used_more_cpu_time_than_allowed_waits() -> None:
     usage = Usage(Limits(user_cpu=0.1, cpu=0.5, burst_s=0.1))
     for uid in (1, 2):
@@ -245,6 +261,19 @@ def test_parts_of_the_shared_memory_do_not_overlap(
         assert offset % 8 == 0
         end = offset + size
     assert end <= total
+
+
+def test_the_socket_of_a_dead_daemon_is_replaced_but_no_other_file(tmp_path: Path) -> None:
+    with main._listener(str(tmp_path / "socket")):
+        pass
+    with main._listener(str(tmp_path / "socket")) as listener:
+        assert listener.getsockname() == str(tmp_path / "socket")
+        with pytest.raises(OSError, match="another daemon"):
+            main._listener(str(tmp_path / "socket"))
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(OSError, match="in use"):
+        main._listener(str(tmp_path / "file"))
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 def test_a_number_in_range_is_itself() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from array import array
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -86,9 +85,8 @@ class Connection:
         """
         self._number = (self._number + 1) & 0xFFFFFFFF
         packet = REQUEST.pack(op, 0, self._number, *arguments, *(0,) * (6 - len(arguments)))
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))] if fds else []
         try:
-            self._socket.sendmsg([packet], rights)
+            socket.send_fds(self._socket, [packet], list(fds))
             data, new, _, _ = socket.recv_fds(self._socket, REPLY.size + TEXT_BYTES, 1)
         except OSError as error:
             raise _ended(error.strerror or str(error)) from None
