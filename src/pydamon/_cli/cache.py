@@ -84,7 +84,7 @@ def cache(args: Args) -> int:
     ):
         path = monitor.path_of(args.cgroup) if args.cgroup else "/"
         interval = timedelta(microseconds=args.interval / 1000)
-        end = timedelta(microseconds=args.duration / 1000) if args.duration else None
+        end = timedelta(microseconds=args.duration / 1000) if args.duration is not None else None
         for use in monitor.reports(interval, end):
             rows = use.below(path)
             if args.json:

@@ -327,7 +327,14 @@ def _limits(mon: Monitor) -> str:
     else:
         return ""
     why = mon.fallback_reasons.get("ebpf")
-    return f"{limits}; the ebpf probe can: {why.hint or why}" if why else limits
+    if why is None:
+        return limits
+    daemon = mon.fallback_reasons.get("daemon")
+    limits += f"; the ebpf probe can: {why.hint or why}"
+    # Where root's own probe fails, the daemon's would, too.
+    if daemon and os.geteuid():
+        limits += f"; so can the daemon probe: {daemon.hint or daemon}"
+    return limits
 
 
 @contextmanager

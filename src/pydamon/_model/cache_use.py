@@ -146,8 +146,9 @@ class CgroupCache:
         `workingset_refault_file`. `None` where the kernel does not count them, and in the first
         report.
     used_bytes
-        Bytes that were read within each of `IDLE_TIMES_NS`, in folios that no process maps;
-        `None` for times longer than the reads have been watched, and where reads cannot be traced.
+        Bytes that were read within each of `IDLE_TIMES_NS`, in folios that no process maps. The
+        first time that is longer than reads have been watched tells what was read since then;
+        those beyond are `None`. Empty where reads cannot be traced.
     deviation_bytes
         Their standard deviations: 0 where every folio is followed.
     again_per_s

@@ -8,8 +8,8 @@
  * does not. User space lowers the threshold when too many folios are followed, or are read too
  * often.
  *
- * Members of the kernel's structures have offsets of at least 0x4000 here: loader.py and layout.py
- * put those of the running kernel in their place, so that each read is a plain load.
+ * Members of the kernel's structures have offsets of at least 0x4000 here: members.py puts
+ * those of the running kernel, which layout.py finds, in their place, so that each read is a plain load.
  */
 
 typedef unsigned int u32;
