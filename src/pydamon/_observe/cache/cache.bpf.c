@@ -9,7 +9,8 @@
  * often.
  *
  * Members of the kernel's structures have offsets of at least 0x4000 here: members.py puts
- * those of the running kernel, which layout.py finds, in their place, so that each read is a plain load.
+ * those of the running kernel, which layout.py finds, in their place, so that each read is a plain
+ * load.
  */
 
 typedef unsigned int u32;

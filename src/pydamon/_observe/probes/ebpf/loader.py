@@ -26,7 +26,7 @@ from pydamon._observe.probes.ebpf.elf import ElfError, ElfFile
 from pydamon._observe.probes.ebpf.hash_map import HASH, HashMap
 from pydamon._observe.probes.ebpf.members import INSTRUCTION_BYTES, with_offsets
 
-__all__ = ["PROGRAM_TYPES", "BpfMap", "BpfObject", "Linker", "Program", "ProgramType"]
+__all__ = ["PROGRAM_TYPES", "BpfMap", "BpfObject", "Linker", "Program", "ProgramType", "read_maps"]
 
 _MAP_CREATE, _PROG_LOAD, _PROG_TEST_RUN, _RAW_TRACEPOINT_OPEN = 0, 5, 10, 17
 _LINK_CREATE, _ITER_CREATE = 28, 33
@@ -204,22 +204,17 @@ class BpfObject:
         self.hash_maps.clear()
 
     def _create_maps(self, elf: ElfFile, symbols: list[Any], entries: Mapping[str, int]) -> None:
-        section: Any = elf.get_section_by_name("maps")
-        index, data = elf.get_section_index("maps"), section.data()
-        for symbol in symbols:
-            if symbol["st_shndx"] == index and symbol.name:
-                at = symbol["st_value"]
-                kind, key, value, default, flags = struct.unpack_from("=5I", data, at)
-                count = entries.get(symbol.name, default)
-                definition = (kind, key, value, count, flags)
-                try:
-                    if kind == HASH:
-                        fd = _create_map(symbol.name, definition)
-                        self.hash_maps[symbol.name] = HashMap(fd, key, value, count)
-                    else:
-                        self.maps[symbol.name] = BpfMap(symbol.name, definition)
-                except OSError as error:
-                    raise _unavailable(error) from None
+        for name, (kind, key, value, default, flags) in read_maps(elf, symbols).items():
+            count = entries.get(name, default)
+            definition = (kind, key, value, count, flags)
+            try:
+                if kind == HASH:
+                    fd = _create_map(name, definition)
+                    self.hash_maps[name] = HashMap(fd, key, value, count)
+                else:
+                    self.maps[name] = BpfMap(name, definition)
+            except OSError as error:
+                raise _unavailable(error) from None
 
     def _load_programs(
         self,
@@ -245,6 +240,17 @@ class BpfObject:
                         raise
                     continue
                 self.programs[symbol.name] = Program(symbol.name, fd)
+
+
+def read_maps(elf: ElfFile, symbols: list[Any]) -> dict[str, tuple[int, int, int, int, int]]:
+    """Type, sizes of keys and values, number of elements and flags of each map of an object."""
+    section: Any = elf.get_section_by_name("maps")
+    index, data = elf.get_section_index("maps"), section.data()
+    return {
+        symbol.name: struct.unpack_from("=5I", data, symbol["st_value"])
+        for symbol in symbols
+        if symbol["st_shndx"] == index and symbol.name
+    }
 
 
 def _create_map(name: str, definition: tuple[int, int, int, int, int]) -> int:

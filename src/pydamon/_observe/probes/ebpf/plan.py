@@ -6,7 +6,6 @@ The daemon reads neither ELF nor BTF, so that its privileged part stays small.
 from __future__ import annotations
 
 import hashlib
-import struct
 from functools import cache
 from typing import Any
 
@@ -15,7 +14,7 @@ from pydamon._observe.linux.arch import LEVEL_BITS, MACHINE, PAGE_SHIFT
 from pydamon._observe.linux.page_tables import PAGE_TABLES, physical_mask
 from pydamon._observe.probes.ebpf.btf import BLOCK, TARGET, Btf, Control, Pace
 from pydamon._observe.probes.ebpf.elf import ElfError, ElfFile
-from pydamon._observe.probes.ebpf.loader import PROGRAM_TYPES, Linker, ProgramType
+from pydamon._observe.probes.ebpf.loader import PROGRAM_TYPES, Linker, ProgramType, read_maps
 from pydamon._observe.probes.ebpf.machine import LOOPING_OBJECT
 
 __all__ = ["fingerprint", "make_plan"]
@@ -28,7 +27,6 @@ _SESSION = (
     *("find_task", "find_file"),
 )
 """The programs that a session of the daemon runs: none that reads whatever address it is given."""
-_MAP = struct.Struct("=5I")
 _LAYOUTS = {"target": TARGET, "block": BLOCK}
 
 
@@ -54,10 +52,11 @@ def make_plan() -> dict[str, Any]:
     btf = Btf()
     try:
         elf = ElfFile(LOOPING_OBJECT.read_bytes())
-    except (OSError, ElfError) as error:
+        table: Any = elf.get_section_by_name(".symtab")
+        symbols = list(table.iter_symbols())
+    except (OSError, ElfError, AttributeError) as error:
         raise _unreadable(error) from None
-    symbols = list(_section(elf, ".symtab").iter_symbols())
-    maps = _maps(elf, symbols)
+    maps = read_maps(elf, symbols)
     control = ((name, getattr(Control, name)) for name, *_ in Control._fields_)
     pace = ((name, getattr(Pace, name)) for name, *_ in Pace._fields_)
     return {
@@ -85,15 +84,6 @@ def make_plan() -> dict[str, Any]:
     }
 
 
-def _maps(elf: ElfFile, symbols: list[Any]) -> dict[str, tuple[int, ...]]:
-    index, data = elf.get_section_index("maps"), _section(elf, "maps").data()
-    return {
-        symbol.name: _MAP.unpack_from(data, symbol["st_value"])
-        for symbol in symbols
-        if symbol["st_shndx"] == index and symbol.name
-    }
-
-
 def _programs(
     elf: ElfFile, symbols: list[Any], maps: list[str], btf: Btf
 ) -> dict[str, dict[str, Any]]:
@@ -118,13 +108,6 @@ def _programs(
                     "starts": starts,
                 }
     return programs
-
-
-def _section(elf: ElfFile, name: str) -> Any:
-    section = elf.get_section_by_name(name)
-    if section is None:
-        raise _unreadable(ElfError(f"it has no section {name}"))
-    return section
 
 
 def _offsets(layout: Any) -> dict[str, int]:
