@@ -16,10 +16,12 @@ from pydamon._cli.main import main
 from pydamon._containers import use
 from pydamon._containers.advice import recommend
 from pydamon._data.analysis import NeedsPoint
+from pydamon._data.formats.reader import merge_recordings
+from pydamon._data.recording import Recorder
 from pydamon._model.target_groups import split_by_groups
 from pydamon.containers import CacheUse, CgroupMemory, Container, ContainerWatch
 from tests.ages import comb
-from tests.recordings import MIB, record
+from tests.recordings import MIB, info, record
 
 S = 10**9
 WEB = Container(cgroup="/web", id="a1" * 32, name="web", runtime="docker")
@@ -196,6 +198,19 @@ def test_needs_of_a_recording_by_container(tmp_path: Path) -> None:
         analysis.needs(recording, per="pod")
     words = ["report", "needs", str(tmp_path / "x.damon"), "--per", "container", "--json"]
     assert main(words) == 0
+
+
+def test_containers_of_two_hosts_may_have_one_name(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{host}.damon" for host in ("x", "y")]
+    for path in paths:
+        with Recorder(path, replace(info(), hostname=path.stem)) as recorder:
+            for snapshot in comb(60, target=Target(7, "a", started_ns=1, container="web")):
+                recorder.write(snapshot)
+    needs = analysis.needs(merge_recordings(paths).read(), per="container")
+    assert [curve.target for curve in needs.targets] == [
+        Target(0, "web", host="x"),
+        Target(0, "web", host="y"),
+    ]
 
 
 def test_a_filter_keeps_the_processes_of_a_container(tmp_path: Path) -> None:
