@@ -13,11 +13,12 @@ from pydamon._model.errors import UsageError
 if TYPE_CHECKING:
     from pydamon._observe.targets.selection import TargetSelection
 
-__all__ = ["SELECTION_USAGE", "selection_from", "selection_options"]
+__all__ = ["RUNNING_USAGE", "SELECTION_USAGE", "selection_from", "selection_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-SELECTION_USAGE = "PID... | -- COMMAND... | --name REGEX | --container NAME | ..."
+RUNNING_USAGE = "PID... | --name REGEX | --container NAME | ..."
+SELECTION_USAGE = RUNNING_USAGE.replace("PID... |", "PID... | -- COMMAND... |")
 
 _FIELDS = {
     "process_name": "name",
@@ -71,11 +72,13 @@ def selection_from(args: Args) -> TargetSelection | None:
 
     Raises `UsageError` if several options name some, and for a `--host-root` that is no directory.
     """
+    from pydamon._observe.linux.host import HOST_ROOT
+    from pydamon._observe.targets.selection import TargetSelection
+
     if args.host_root:
         if not Path(args.host_root).is_dir():
             raise UsageError(f"--host-root is no directory: {args.host_root}")
-        os.environ["PYDAMON_HOST_ROOT"] = args.host_root
-    from pydamon._observe.targets.selection import TargetSelection
+        os.environ[HOST_ROOT] = args.host_root
 
     given = {field: getattr(args, name) for name, field in _FIELDS.items() if getattr(args, name)}
     if getattr(args, "pids", ()):
