@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pydamon._data.recording.events import events_beside, read_events
+from pydamon._data.formats.events import read_events
+from pydamon._data.recording.events import events_beside
 from pydamon._model.display import Displayable
 from pydamon._model.errors import RecordingError
 
@@ -101,7 +102,7 @@ def trace(path: str | Path) -> KernelTrace:
     if not len(table):
         raise RecordingError(f"{path} has no events")
     names = [name for name in table.column_names if not name.endswith(_INDEX)]
-    if set(_ADDRESSES) <= set(names):
+    if set(_ADDRESSES) <= set(names) and _SIZE not in names:
         size = pc.subtract(table["end"], table["start"])
         table = table.append_column(_SIZE, size)
         names = [_SIZE if name == "end" else name for name in names if name != "start"]
