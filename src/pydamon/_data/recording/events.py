@@ -17,9 +17,9 @@ from pydamon._model.closing import Closing
 from pydamon._model.errors import RecordingError
 from pydamon._model.kernel_events import KernelEvents
 
-__all__ = ["COLUMN_TYPES", "KEY", "SUFFIX", "EventRecorder", "events_beside"]
+__all__ = ["COLUMN_TYPES", "KEY", "EventRecorder", "events_beside"]
 
-SUFFIX = ".events"
+_SUFFIX = ".events"
 """What the name of the file beside a recording ends with."""
 KEY = b"pydamon.events"
 """The metadata of the file's schema that says what it is."""
@@ -31,7 +31,7 @@ _FLUSH_NS = 10**9
 def events_beside(path: str | Path) -> Path:
     """The file of events that lies beside a recording."""
     path = Path(path)
-    return path.with_name(path.name + SUFFIX)
+    return path.with_name(path.name + _SUFFIX)
 
 
 class EventRecorder(Closing):

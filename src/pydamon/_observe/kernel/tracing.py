@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 import time
@@ -214,9 +215,9 @@ class KernelTracer(Closing):
 
         `stop` ends it, too. Raises `UsageError` for a text that is not a duration.
         """
-        until_ns = duration and time.monotonic_ns() + parse_duration_ns(duration)
+        until_ns = time.monotonic_ns() + parse_duration_ns(duration) if duration else math.inf
         while not self._stopped:
-            over = bool(until_ns) and time.monotonic_ns() >= int(until_ns or 0)
+            over = time.monotonic_ns() >= until_ns
             yield self.read()
             if over:
                 return

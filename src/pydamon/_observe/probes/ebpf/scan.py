@@ -105,7 +105,7 @@ class Scanner:
     """Reads and clears the accessed bits of some targets.
 
     Only memory is cleared: one mapping that cannot be advised, such as the kernel's own pages,
-    makes the kernel refuse a whole range. Files are cleared in blocks of 2 MiB, because the kernel
+    makes the kernel refuse a whole range. Files are cleared in blocks of 512 pages: the kernel
     splits large folios of which a part is advised.
     """
 
