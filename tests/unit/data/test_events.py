@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +20,8 @@ import pydamon
 from pydamon import KernelEvents, RecordingError, analysis
 from pydamon._data.formats.events import read_events
 from pydamon._data.recording.events import EventRecorder, events_beside
+from pydamon._observe.kernel import tracing as kernel_tracing
+from pydamon._record import tracing
 
 FIELDS = ("scheme_idx", "start", "end", "nr_accesses", "esz", "sample_us")
 
@@ -173,6 +178,36 @@ def test_an_existing_file_stays(tmp_path: Path) -> None:
         EventRecorder(path, FIELDS)
     EventRecorder(path, FIELDS, force=True).close()
     assert len(read_events(path)) == 0
+
+
+class _Overrun:
+    """A tracer whose events came too fast."""
+
+    fields = FIELDS
+    lost = True
+
+    def __enter__(self) -> _Overrun:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def read(self) -> list[KernelEvents]:
+        return [QUOTAS]
+
+
+def test_a_recording_without_all_events_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(kernel_tracing, "KernelTracer", _Overrun)
+    path = tmp_path / "app.damon"
+    mon = cast("pydamon.Monitor", SimpleNamespace(engine="kernel"))
+    with caplog.at_level(logging.WARNING, "pydamon"), tracing(mon, path) as write_events:
+        write_events()
+    assert len(read_events(events_beside(path))) == 4
+    assert caplog.messages == [
+        f"{path}.events lacks events: they came faster than they could be read"
+    ]
 
 
 def test_only_the_kernels_engine_has_events(tmp_path: Path) -> None:
