@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,12 +120,18 @@ class ReuseSums:
 
         Within a bucket, idle times are taken to be spread evenly.
         """
-        lower = bucket_edges_ns().astype(np.float64)
-        upper = np.append(lower[1:], np.inf)
-        with np.errstate(invalid="ignore"):
-            share = np.clip((upper - idle_ns) / (upper - lower), 0, 1)
-        share[-1] = 1.0
-        return float(share @ self.folios)
+        return float(_shares_after(idle_ns) @ self.folios)
+
+
+@cache
+def _shares_after(idle_ns: int) -> NDArray[np.float64]:
+    """Which share of each bucket's idle times is at least as long: the same for all cgroups."""
+    lower = bucket_edges_ns().astype(np.float64)
+    upper = np.append(lower[1:], np.inf)
+    with np.errstate(invalid="ignore"):
+        share: NDArray[np.float64] = np.clip((upper - idle_ns) / (upper - lower), 0, 1)
+    share[-1] = 1.0
+    return share
 
 
 @dataclass(frozen=True, slots=True)
