@@ -9,11 +9,13 @@ import contextlib
 import importlib.util
 import json
 import os
+import pwd
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -268,7 +270,7 @@ public class Kept {
 
 
 @contextlib.contextmanager
-def java(folder: Path, collector: str) -> Iterator[int]:
+def java(folder: Path, collector: str, user: str | None = None) -> Iterator[int]:
     needs("java", "javac", "jcmd")
     (folder / "Kept.java").write_text(JAVA)
     subprocess.run(["javac", "Kept.java"], cwd=folder, check=True)
@@ -277,6 +279,9 @@ def java(folder: Path, collector: str) -> Iterator[int]:
         ["java", *options, "-cp", str(folder), "Kept"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        user=user,
+        group=None if user is None else pwd.getpwnam(user).pw_gid,
+        extra_groups=None if user is None else [],
     )
     assert program.stdin is not None
     assert program.stdout is not None
@@ -304,6 +309,19 @@ def test_a_jvm_tells_its_committed_bytes(tmp_path: Path, collector: str) -> None
     kinds = {path[1] for path in sums}
     assert {"Java Heap", "Code", "Metaspace", "Thread Stack"} <= kinds
     assert ("JVM", "Thread Stack", "reader-with-a-long-name") in sums
+
+
+def test_root_asks_a_jvm_of_another_user() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can start a program as another user")
+    # That user must reach the class, which the folders of pytest do not allow.
+    with tempfile.TemporaryDirectory(prefix="pydamon-java-", dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with java(folder, "G1", NOBODY) as pid:
+            watch = watch_named("jvm", [pid])
+            watch.observe([pid])
+            assert ("JVM", "Java Heap", "old") in allocated(watch.owners()[0])
 
 
 @pytest.mark.parametrize("collector", ["G1", "Z"])

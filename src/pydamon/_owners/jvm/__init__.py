@@ -13,11 +13,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypedDict
 
 from pydamon._model.errors import TargetError
 from pydamon._model.owners import MemoryView, Owners
 from pydamon._observe.linux.procfs import parse_maps, read_maps
-from pydamon._owners.as_user import user_of
 from pydamon._owners.history import OwnerHistory
 from pydamon._owners.jvm.layout import heap_views, jvm_owners
 from pydamon._owners.jvm.text import JvmText, parse_jcmd
@@ -105,20 +105,17 @@ class JvmWatch:
         return Owners.of(jvm_owners(told, mappings, list(self._stacks.values())))
 
     def _ask(self, commands: Sequence[str]) -> str:
-        """The output of several commands, which one `jcmd` reads from its input."""
-        uid = user_of(self._pid)
-        is_other = os.geteuid() == 0 and uid != 0
+        """The output of several commands, which one `jcmd` reads as lines of an argument."""
         try:
             done: subprocess.CompletedProcess[str] = subprocess.run(
-                [self._jcmd, str(self._pid), "-f", "/dev/stdin"],
-                input="\n".join(commands) + "\n",
+                [self._jcmd, str(self._pid), "\n".join(commands)],
+                stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
                 errors="replace",
                 timeout=_SECONDS,
                 check=False,
-                user=uid if is_other else None,
-                extra_groups=[] if is_other else None,
+                **_identity(self._pid),
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise TargetError(f"cannot ask the JVM of process {self._pid}: {error}") from None
@@ -126,3 +123,19 @@ class JvmWatch:
             lines = (done.stderr or done.stdout).strip().split("\n")
             raise TargetError(f"jcmd cannot ask process {self._pid}: {lines[0]}")
         return done.stdout
+
+
+class _Identity(TypedDict, total=False):
+    """Whom `subprocess.run` runs a program as."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+def _identity(pid: int) -> _Identity:
+    """Root asks as the user and the group of the process: a JVM may refuse all others."""
+    owner = Path(f"/proc/{pid}").stat()
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        return {}
+    return {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
