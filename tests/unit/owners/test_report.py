@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import pydamon
 from pydamon import Access, PageMap, Phase, PydamonError, RecordingError, Trace
@@ -16,6 +18,7 @@ from pydamon import Access, PageMap, Phase, PydamonError, RecordingError, Trace
 from pydamon._data.analysis.last_maps import LastWindows
 from pydamon._data.analysis.owner_parts import memory_parts
 from pydamon._show.pictures.flame import collapsed, flame_html, speedscope
+from pydamon._show.results.owners import OwnerTreeView
 from pydamon.analysis import OwnerReport
 from pydamon.owners import OwnedInterval, Owners
 
@@ -118,6 +121,15 @@ def test_a_tree_adds_up(recording: pydamon.Recording) -> None:
     assert report.below("load").idle_bytes == 24 * MIB
     with pytest.raises(PydamonError):
         report.by("colour")
+
+
+def test_stacks_may_be_deeper_than_calls_of_python(recording: pydamon.Recording) -> None:
+    path = tuple(f"call {depth}" for depth in range(1200))
+    report = pydamon.analysis.owners(recording, Owners.of([OwnedInterval(path, 0, MIB)]))
+    out = io.StringIO()
+    Console(file=out, width=80).print(OwnerTreeView(report, "resident"))
+    assert len(out.getvalue().splitlines()) > 1200
+    assert "call 1199" in flame_html(report).decode()
 
 
 def test_files_for_flame_graphs(recording: pydamon.Recording) -> None:
