@@ -182,20 +182,14 @@ def of_views(page_map: PageMap, views: Sequence[MemoryView]) -> PageMap:
     row = np.maximum(np.searchsorted(start, page_map.start, side="right") - 1, 0)
     is_view = (page_map.start >= start[row]) & (page_map.start < ends[row])
     moved = np.where(is_view, page_map.start - start[row] + counted_at[row], page_map.start)
-    offsets = running_total(page_map.pages)
+    number = np.where(is_view, row, -1)
     parts = []
-    for number in (-1, *range(len(views))):
-        chosen = np.flatnonzero(np.where(is_view, row, -1) == number)
-        codes = [page_map.codes[offsets[place] : offsets[place + 1]] for place in chosen.tolist()]
-        if codes:
-            parts.append(
-                replace(
-                    page_map,
-                    start=moved[chosen],
-                    pages=page_map.pages[chosen],
-                    codes=np.concatenate(codes),
-                )
-            )
+    for view in unique(number).tolist():
+        chosen = number == view
+        codes = page_map.codes[np.repeat(chosen, page_map.pages)]
+        parts.append(
+            replace(page_map, start=moved[chosen], pages=page_map.pages[chosen], codes=codes)
+        )
     return of_shared_memory(parts) if parts else page_map
 
 
