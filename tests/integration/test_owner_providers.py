@@ -7,78 +7,33 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import os
 import pwd
 import re
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pydamon._owners.watching import watch_named
-from pydamon.owners import Owners
+from tests.integration.owner_reports import (
+    allocated,
+    needs,
+    needs_page_maps,
+    owners_report,
+    pydamon,
+    sum_below,
+)
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
 
 NOBODY = "nobody"
 MIB = 1 << 20
-
-
-def needs(*programs: str) -> None:
-    """Skip a test if the machine lacks a program."""
-    for program in programs:
-        if shutil.which(program) is None:
-            pytest.skip(f"this machine has no {program}")
-
-
-def allocated(owners: Owners) -> dict[tuple[str, ...], int]:
-    """The bytes of each owner now."""
-    ranges = owners.at(time.time_ns())
-    sums: dict[tuple[str, ...], int] = {}
-    rows = zip(ranges.owner.tolist(), (ranges.end - ranges.start).tolist(), strict=True)
-    for owner, size in rows:
-        path = owners.paths[owner]
-        sums[path] = sums.get(path, 0) + size
-    return sums
-
-
-def needs_page_maps() -> None:
-    """Skip a test if single pages cannot be looked at."""
-    if os.geteuid() != 0:
-        pytest.skip("maps of pages need root")
-
-
-def pydamon(*words: str, timeout: float = 180) -> str:
-    """The output of a command of pydamon, which must succeed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pydamon", *words],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def owners_report(recording: Path, *words: str) -> list[dict[str, Any]]:
-    """The owners of a recording."""
-    document = json.loads(pydamon("report", "owners", str(recording), "--json", *words))
-    assert document["by_page"]
-    owners: list[dict[str, Any]] = document["owners"]
-    return owners
-
-
-def sum_below(owners: list[dict[str, Any]], label: str, key: str) -> int:
-    return sum(use[key] for use in owners if any(label in part for part in use["path"]))
 
 
 # PostgreSQL
@@ -206,6 +161,22 @@ def test_bytes_by_relation_are_those_of_pg_buffercache(server: Server) -> None:
         watch.close()
     assert told == expected
     assert told["orders"] > 7 * MIB
+
+
+def test_a_database_that_refuses_the_user_has_files_without_names(server: Server) -> None:
+    server.sql("create role reader login in role pg_monitor")
+    server.sql("create database shut")
+    server.sql("revoke connect on database shut from public")
+    dsn = server.dsn.replace("user=tester", "user=reader")
+    watch = watch_named(f"postgresql={dsn}", [server.pid])
+    try:
+        watch.observe([server.pid])
+        paths = watch.owners()[0].paths
+    finally:
+        watch.close()
+        server.sql("drop database shut")
+    assert any("public.orders" in path for path in paths)
+    assert any(path[1] == "shut" and path[2].startswith("file ") for path in paths)
 
 
 def test_the_server_is_found_without_a_connection_string(server: Server) -> None:

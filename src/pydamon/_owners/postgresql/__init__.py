@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,19 +65,23 @@ class PostgresqlWatch:
 
     def __init__(self, postmaster: int, dsn: str) -> None:
         self._postmaster = postmaster
-        self._session = Session(dsn or dsn_of(postmaster), user_of(postmaster))
-        mappings = parse_maps(read_maps(postmaster))
-        segment = main_segment(mappings, self._session.allocations)
-        if segment is None:
-            raise TargetError(
-                f"the shared memory of process {postmaster} is not where PostgreSQL says",
-                hint="is the connection one to the same server?",
-            )
-        self._segment: Mapping = segment
         self._buffers = OwnerHistory()
         self._local: dict[int, OwnerHistory] = {}
         self._began = 0
-        self._sessions = self._session.connections()
+        mappings = parse_maps(read_maps(postmaster))
+        with ExitStack() as stack:
+            self._session = stack.enter_context(
+                closing(Session(dsn or dsn_of(postmaster), user_of(postmaster)))
+            )
+            segment = main_segment(mappings, self._session.allocations)
+            if segment is None:
+                raise TargetError(
+                    f"the shared memory of process {postmaster} is not where PostgreSQL says",
+                    hint="is the connection one to the same server?",
+                )
+            self._segment: Mapping = segment
+            self._sessions = self._session.connections()
+            stack.pop_all()
 
     def observe(self, pids: Sequence[int]) -> None:
         """Take a snapshot of the buffers and of the processes' own memory."""
