@@ -19,6 +19,7 @@ from pydamon._model.errors import TargetError
 from pydamon._model.owners import MemoryView, Owners
 from pydamon._observe.linux.procfs import parse_maps, read_maps
 from pydamon._owners.history import OwnerHistory
+from pydamon._owners.inside import pids_outside
 from pydamon._owners.jvm.layout import heap_views, jvm_owners
 from pydamon._owners.jvm.text import JvmText, parse_jcmd
 from pydamon._owners.stacks import ThreadStack, thread_stacks
@@ -46,12 +47,16 @@ def watch(pids: Sequence[int], jcmd: str) -> JvmWatch:
         If none is a JVM, or it cannot be asked.
     """
     for pid in pids:
+        try:
+            mappings = parse_maps(read_maps(pid)).mappings
+        except OSError:  # it ended, or is another user's
+            continue
         # Only a JVM expects the signal that jcmd sends; another program would end by it.
-        if any(Path(m.name).name == "libjvm.so" for m in parse_maps(read_maps(pid)).mappings):
+        if any(Path(mapping.name).name == "libjvm.so" for mapping in mappings):
             return JvmWatch(pid, jcmd or _find_jcmd(pid))
     raise TargetError(
         "none of these processes is a Java Virtual Machine (with libjvm.so)",
-        hint="name the pid of the program `java` itself",
+        hint="name the pid of the program `java` itself, as its user or as root",
     )
 
 
@@ -81,7 +86,13 @@ class JvmWatch:
         """Take a snapshot."""
         time_ns = time.time_ns()
         told = parse_jcmd(self._ask(_LATER if self._history.snapshots else _FIRST))
-        self._threads |= told.threads
+        if told.threads:
+            outside = pids_outside(self._pid, self._thread_ids())
+            self._threads |= {
+                tid: name
+                for number, name in told.threads.items()
+                if (tid := outside(number)) is not None
+            }
         told.threads = self._threads
         self._has_native = bool(told.native)
         self._history.add(time_ns, self._owners_now(told))
@@ -95,12 +106,15 @@ class JvmWatch:
     def close(self) -> None:
         """Nothing is kept open."""
 
+    def _thread_ids(self) -> set[int]:
+        return {int(path.name) for path in Path(f"/proc/{self._pid}/task").iterdir()}
+
     def _owners_now(self, told: JvmText) -> Owners:
         mappings = parse_maps(read_maps(self._pid)).mappings
         self._views = heap_views(mappings)
         # A thread that runs now may have slept before: its stack is still where it was.
         fresh = {stack.tid: stack for stack in thread_stacks(self._pid, mappings)}
-        alive = {int(path.name) for path in Path(f"/proc/{self._pid}/task").iterdir()}
+        alive = self._thread_ids()
         self._stacks = {tid: s for tid, s in {**self._stacks, **fresh}.items() if tid in alive}
         return Owners.of(jvm_owners(told, mappings, list(self._stacks.values())))
 

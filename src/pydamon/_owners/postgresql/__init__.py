@@ -21,6 +21,7 @@ from pydamon._model.units import format_size
 from pydamon._observe.linux.procfs import parse_maps, read_maps
 from pydamon._owners.as_user import user_of
 from pydamon._owners.history import OwnerHistory
+from pydamon._owners.inside import pids_outside
 from pydamon._owners.postgresql.layout import (
     FREE,
     buffer_owners,
@@ -94,7 +95,7 @@ class PostgresqlWatch:
         )
         self._buffers.add(time_ns, owners)
         self._began = max(0, session.connections() - self._sessions)
-        self._observe_processes(time_ns)
+        self._observe_processes(time_ns, pids)
 
     def owners(self) -> list[Owners]:
         """The owners so far: of the memory that all processes share, and of each process."""
@@ -129,13 +130,17 @@ class PostgresqlWatch:
             )
         return notes
 
-    def _observe_processes(self, time_ns: int) -> None:
-        for backend in [Backend(self._postmaster, "postmaster", ""), *self._session.backends()]:
+    def _observe_processes(self, time_ns: int, pids: Sequence[int]) -> None:
+        outside = pids_outside(self._postmaster, pids)
+        told = ((outside(backend.pid), backend) for backend in self._session.backends())
+        for pid, backend in [(self._postmaster, Backend(0, "postmaster", "")), *told]:
+            if pid is None:
+                continue
             try:
-                mappings = parse_maps(read_maps(backend.pid)).mappings
+                mappings = parse_maps(read_maps(pid)).mappings
             except OSError:  # it ended
                 continue
-            label = " ".join(filter(None, [f"process {backend.pid}", backend.client]))
+            label = " ".join(filter(None, [f"process {pid}", backend.client]))
             rows = [
                 OwnedInterval(
                     ("process memory", backend.kind, label, mapping.name),
@@ -145,7 +150,7 @@ class PostgresqlWatch:
                 for mapping in mappings
                 if mapping.perms.startswith("rw-p")
             ]
-            history = self._local.setdefault(backend.pid, OwnerHistory())
+            history = self._local.setdefault(pid, OwnerHistory())
             history.add(time_ns, Owners.of(rows))
 
 

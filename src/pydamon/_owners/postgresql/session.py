@@ -72,7 +72,7 @@ _BACKENDS = """
 
 
 class Backend(NamedTuple):
-    """A process of the server: what it does, and for whom."""
+    """A process of the server, with the server's own pid for it: what it does, and for whom."""
 
     pid: int
     kind: str
