@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import time
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from pydamon._observe.targets.selection import TargetSelection
 
 __all__ = ["record", "recorder_for", "start_program", "tracing"]
+
+_LOG = logging.getLogger("pydamon")
 
 
 def record(
@@ -134,7 +137,8 @@ def recorder_for(
 def tracing(mon: Monitor, path: str | Path, *, force: bool = False) -> Iterator[Callable[[], None]]:
     """Listen to the kernel's DAMON; yields what writes the events so far beside a recording.
 
-    Raises `UsageError` for a monitor that is not the kernel's.
+    A warning tells of events that are missing. Raises `UsageError` for a monitor that is not the
+    kernel's.
     """
     # Most recordings do without.
     from pydamon._data.recording.events import EventRecorder, events_beside  # noqa: PLC0415
@@ -161,6 +165,8 @@ def tracing(mon: Monitor, path: str | Path, *, force: bool = False) -> Iterator[
             )
         yield write
         write()
+        if tracer.lost:
+            _LOG.warning("%s lacks events: they came faster than they could be read", beside)
 
 
 def _program_or_pids(

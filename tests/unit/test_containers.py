@@ -16,10 +16,12 @@ from pydamon._cli.main import main
 from pydamon._containers import use
 from pydamon._containers.advice import recommend
 from pydamon._data.analysis import NeedsPoint
+from pydamon._data.formats.reader import merge_recordings
+from pydamon._data.recording import Recorder
 from pydamon._model.target_groups import split_by_groups
 from pydamon.containers import CacheUse, CgroupMemory, Container, ContainerWatch
 from tests.ages import comb
-from tests.recordings import MIB, record
+from tests.recordings import MIB, info, record
 
 S = 10**9
 WEB = Container(cgroup="/web", id="a1" * 32, name="web", runtime="docker")
@@ -128,6 +130,33 @@ def test_shared_memory_counts_once_in_each_group() -> None:
     assert rest.target.tolist() == [0, 1]
 
 
+def test_use_by_kind_of_mapping() -> None:
+    kinds = {
+        "anonymous": [Mapping(0, MIB, "rw-p", "[heap]"), Mapping(MIB, 2 * MIB, "rw-p", "[anon]")],
+        "file": [Mapping(4 * MIB, 5 * MIB, "r--p", "/usr/lib/x.so", "8:1 7")],
+        "shared": [
+            Mapping(8 * MIB, 9 * MIB, "rw-s", "/dev/shm/x", "0:2 8"),
+            Mapping(9 * MIB, 10 * MIB, "rw-s", "[anon_shmem:x]", "0:1 9"),
+            Mapping(10 * MIB, 12 * MIB, "rw-s", "/memfd:x (deleted)", "0:1 10"),
+        ],
+    }
+    mappings = tuple(mapping for of_kind in kinds.values() for mapping in of_kind)
+    n, sizes = len(mappings), np.array([mapping.end - mapping.start for mapping in mappings])
+    start = np.array([mapping.start for mapping in mappings])
+    zeros, most = np.zeros(n, np.int64), np.full(n, 20, np.int64)
+    snapshot = Snapshot(
+        *(0, S, 5_000_000, 20),
+        (Target(1, "x", MappingTable(mappings)),),
+        np.zeros(n, np.int32),
+        *(start, start + sizes, most, zeros, sizes, zeros),
+        resident_bytes=sizes,
+    )
+    watch = ContainerWatch()
+    watch.add(snapshot)
+    (row,) = watch.result()
+    assert row.used_by_kind == {"anonymous": 2 * MIB, "file": MIB, "shared": 4 * MIB}
+
+
 def test_without_swap_idle_anonymous_memory_is_requested() -> None:
     point = NeedsPoint(60 * S, 50 * MIB, 1.5)
     memory = CgroupMemory(
@@ -169,6 +198,19 @@ def test_needs_of_a_recording_by_container(tmp_path: Path) -> None:
         analysis.needs(recording, per="pod")
     words = ["report", "needs", str(tmp_path / "x.damon"), "--per", "container", "--json"]
     assert main(words) == 0
+
+
+def test_containers_of_two_hosts_may_have_one_name(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{host}.damon" for host in ("x", "y")]
+    for path in paths:
+        with Recorder(path, replace(info(), hostname=path.stem)) as recorder:
+            for snapshot in comb(60, target=Target(7, "a", started_ns=1, container="web")):
+                recorder.write(snapshot)
+    needs = analysis.needs(merge_recordings(paths).read(), per="container")
+    assert [curve.target for curve in needs.targets] == [
+        Target(0, "web", host="x"),
+        Target(0, "web", host="y"),
+    ]
 
 
 def test_a_filter_keeps_the_processes_of_a_container(tmp_path: Path) -> None:

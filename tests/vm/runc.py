@@ -34,7 +34,7 @@ needs_runc = pytest.mark.skipif(
 )
 
 
-def runc(*words: str) -> str:
+def runc(*words: str) -> None:
     """Run a command of runc; its output goes to the console, because containers keep it open."""
     path = program()
     assert path is not None
@@ -47,7 +47,6 @@ def runc(*words: str) -> str:
         env={**os.environ, "LD_LIBRARY_PATH": str(libraries)},
     )
     assert done.returncode == 0, words
-    return ""
 
 
 @contextmanager

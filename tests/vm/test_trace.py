@@ -40,7 +40,7 @@ def test_events_of_a_foreign_kdamond_are_listened_to(program: int, tmp_path: Pat
     # Every aggregation of 0.1 s applies the scheme to all regions: 20 to 100.
     assert applied.count > 20 * 5
     assert applied.fields["sz_region"].least >= PAGE_SIZE
-    if "damos_stat_after_apply_interval" in {path.name for path in tracepoints()}:
+    if "damos_stat_after_apply_interval" in tracepoints():
         stats = next(s for s in trace.sums if s.event == "damos_stat_after_apply_interval")
         tried, regions = stats.fields["nr_tried"], applied.count
         assert 0 < tried.last - tried.first <= regions

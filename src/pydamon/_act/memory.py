@@ -6,6 +6,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePath
@@ -19,7 +20,7 @@ from pydamon._model.mappings import MappingTable
 from pydamon._model.ranges import PAGE_SIZE, Ranges, join, locate, overlaps
 from pydamon._model.runs import expand, running_total
 from pydamon._observe.linux import procfs
-from pydamon._observe.linux.cgroups import CGROUPS, cgroup_of
+from pydamon._observe.linux.cgroups import cgroup_file, cgroup_of
 from pydamon._observe.linux.pagemap import FILE, RUN, Frames, PageRuns, ProcessPages
 from pydamon._observe.linux.process import Process
 
@@ -157,12 +158,10 @@ def holds_swap(pid: int) -> bool:
         return False
     cgroup = PurePath(cgroup_of(pid))
     for group in (cgroup, *cgroup.parents):
-        try:
-            limit = (CGROUPS / group.relative_to("/") / "memory.swap.max").read_text()
-        except (OSError, ValueError):
-            continue
-        if limit.strip() == "0":
-            return False
+        limit = cgroup_file(str(group), "memory.swap.max")
+        with suppress(OSError):  # it may have been removed
+            if limit and limit.read_text().strip() == "0":
+                return False
     return True
 
 

@@ -11,7 +11,7 @@ from pydamon._cli.options import (
     max_refaults_option,
     probe_option,
 )
-from pydamon._cli.selecting import SELECTION_USAGE, selection_from, selection_options
+from pydamon._cli.selecting import RUNNING_USAGE, selection_from, selection_options
 from pydamon._model.errors import TargetError, UsageError
 
 if TYPE_CHECKING:
@@ -20,11 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["containers"]
 
-_USAGE = SELECTION_USAGE.replace("-- COMMAND... | ", "")
 
-
-@command("containers", usage=f"[OPTIONS] [--all | {_USAGE}]")
-@argument("pids", nargs=-1, type=int, metavar="PID...", help="processes, whose containers count")
+@command("containers", usage=f"[OPTIONS] [--all | {RUNNING_USAGE}]")
+@argument("pids", nargs=-1, type=int, metavar="PID...", help="these processes alone, by container")
 @option("-l", "--list", "list_only", is_flag=True, help="list the containers, and measure nothing")
 @selection_options()
 @option("--all", is_flag=True, help="all processes, also those of systemd units and other cgroups")

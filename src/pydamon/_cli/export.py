@@ -16,7 +16,7 @@ from pydamon._cli.options import (
     no_children_option,
     probe_option,
 )
-from pydamon._cli.selecting import SELECTION_USAGE, selection_from, selection_options
+from pydamon._cli.selecting import RUNNING_USAGE, selection_from, selection_options
 from pydamon._model.errors import UsageError
 from pydamon._model.units import parse_duration_ns
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["export"]
 
-_USAGE = SELECTION_USAGE.replace("-- COMMAND... | ", "")
-
 
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
@@ -39,7 +37,7 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
-@command("export", usage=f"[OPTIONS] ({_USAGE} | --all | --join)")
+@command("export", usage=f"[OPTIONS] ({RUNNING_USAGE} | --all | --join)")
 @argument("pids", nargs=-1, type=int, metavar="PID...", help="processes to monitor")
 @selection_options()
 @option("--all", is_flag=True, help="all processes that you may monitor")

@@ -13,11 +13,12 @@ from pydamon._model.errors import UsageError
 if TYPE_CHECKING:
     from pydamon._observe.targets.selection import TargetSelection
 
-__all__ = ["SELECTION_USAGE", "selection_from", "selection_options"]
+__all__ = ["RUNNING_USAGE", "SELECTION_USAGE", "selection_from", "selection_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-SELECTION_USAGE = "PID... | -- COMMAND... | --name REGEX | --container NAME | ..."
+RUNNING_USAGE = "PID... | --name REGEX | --container NAME | ..."
+SELECTION_USAGE = RUNNING_USAGE.replace("PID... |", "PID... | -- COMMAND... |")
 
 _FIELDS = {
     "process_name": "name",
@@ -69,19 +70,24 @@ def selection_options(
 def selection_from(args: Args) -> TargetSelection | None:
     """Return the processes that a command line names, by whatever option; `None` for none.
 
-    Raises `UsageError` if several options name some, and for a `--host-root` that is no directory.
+    Raises `UsageError` if several options name some, for an empty name, and for a `--host-root`
+    that is no directory.
     """
+    from pydamon._observe.linux.host import HOST_ROOT
+    from pydamon._observe.targets.selection import TargetSelection
+
     if args.host_root:
         if not Path(args.host_root).is_dir():
             raise UsageError(f"--host-root is no directory: {args.host_root}")
-        os.environ["PYDAMON_HOST_ROOT"] = args.host_root
-    from pydamon._observe.targets.selection import TargetSelection
+        os.environ[HOST_ROOT] = args.host_root
 
-    given = {field: getattr(args, name) for name, field in _FIELDS.items() if getattr(args, name)}
+    values = {field: getattr(args, name) for name, field in _FIELDS.items()}
+    # An empty name, as of a shell's variable that is not set, must not select what else is meant.
+    given = {field: value for field, value in values.items() if value not in (None, False)}
     if getattr(args, "pids", ()):
         given["pids"] = args.pids
-    if args.command is not None:
+    if args.command:
         given["command"] = args.command
-    if not any(given.values()):
+    if not given:
         return None
     return TargetSelection(children=not getattr(args, "no_children", False), **given)

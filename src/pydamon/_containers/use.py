@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pydamon._containers.advice import Recommendation, recommend
 from pydamon._containers.cache import CacheSource, CacheUse
-from pydamon._data.analysis import Needs, NeedsCurve, NeedsOfSnapshots, NeedsPoint
+from pydamon._data.analysis import Needs, NeedsCurve, NeedsOfSnapshots, NeedsPoint, kind_of
 from pydamon._model.mappings import Mapping as MemoryMapping
 from pydamon._model.page_ages import share_beyond
 from pydamon._model.snapshot import Snapshot
@@ -21,9 +21,8 @@ from pydamon._observe.targets.container_table import ContainerTable
 
 __all__ = ["ContainerUse", "ContainerWatch"]
 
-KINDS = ("anonymous", "file", "shared")
-_IN_MEMORY = ("/dev/shm/", "/memfd:", "/SYSV", "/dev/zero")
-"""How names of shared memory begin in /proc/PID/maps."""
+_KINDS = ("anonymous", "file", "shared")
+"""Of memory; every kind of mapping but files and shared memory is the first."""
 _FORGOTTEN_NS = 3600 * 10**9
 """Containers that ended so long ago are forgotten."""
 
@@ -132,7 +131,7 @@ class ContainerWatch:
         """
         self._last = snapshot
         if snapshot.page_ages is None:
-            return  # most snapshots: they cost nothing here
+            return  # as of most snapshots
         for container, part in self._parts(snapshot):
             watched = self._watched.setdefault(container.cgroup, _Watched(container))
             watched.container = container
@@ -270,16 +269,11 @@ def _by_kind(snapshot: Snapshot, amounts: NDArray[np.float64]) -> dict[str, int]
     for index, of_target in enumerate(kinds):
         rows = (snapshot.target == index) & (mapping >= 0)
         kind[rows] = of_target[mapping[rows]]
-    sums = np.bincount(kind, amounts, minlength=len(KINDS))
-    return {name: round(float(amount)) for name, amount in zip(KINDS, sums, strict=True)}
+    sums = np.bincount(kind, amounts, minlength=len(_KINDS))
+    return {name: round(float(amount)) for name, amount in zip(_KINDS, sums, strict=True)}
 
 
 def _kinds_of(mappings: Sequence[MemoryMapping]) -> NDArray[np.int64]:
-    """The index in `KINDS` of each mapping."""
-    return np.array(
-        [
-            2 if mapping.name.startswith(_IN_MEMORY) else 1 if mapping.file else 0
-            for mapping in mappings
-        ],
-        np.int64,
-    )
+    """The index in `_KINDS` of each mapping."""
+    kinds = [kind_of(mapping.name) for mapping in mappings]
+    return np.array([_KINDS.index(kind) if kind in _KINDS else 0 for kind in kinds], np.int64)

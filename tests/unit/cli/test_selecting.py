@@ -57,6 +57,9 @@ def test_only_one_of_them_is_given(
         ("export", "--pod", "no/such"),
         ("stat", "--unit", "no-such-unit"),
         ("containers", "--all", "--user", "root"),
+        ("containers", "--unit", ""),
+        ("record", "--container", ""),
+        ("export", "--pod", "", "--all"),
     ],
 )
 def test_errors_are_one_line_and_a_hint(

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import pydamon
 from pydamon import KernelEvents, RecordingError, analysis
-from pydamon._data.recording.events import EventRecorder, events_beside, read_events
+from pydamon._data.formats.events import read_events
+from pydamon._data.recording.events import EventRecorder, events_beside
+from pydamon._observe.kernel import tracing as kernel_tracing
+from pydamon._record import tracing
 
 FIELDS = ("scheme_idx", "start", "end", "nr_accesses", "esz", "sample_us")
 
@@ -101,6 +111,26 @@ def _no_events(path: Path) -> None:
     write(path)
 
 
+def _rows(path: Path, *rows: dict[str, object]) -> None:
+    kinds = {"time_ns": pa.int64(), "kdamond": pa.int32(), "event": pa.string()}
+    schema = pa.schema(kinds).with_metadata({b"pydamon.events": b"1"})
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema, options=options) as to:
+        to.write_batch(pa.RecordBatch.from_pylist(rows, schema))
+
+
+def _without_times(path: Path) -> None:
+    _rows(path, {"time_ns": None, "kdamond": 1, "event": "damos_esz"})
+
+
+def _without_a_name(path: Path) -> None:
+    _rows(path, {"time_ns": 1, "kdamond": 1, "event": None})
+
+
+def _a_name_of_200_mib(path: Path) -> None:
+    _rows(path, {"time_ns": 1, "kdamond": 1, "event": "x" * (200 << 20)})
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -109,6 +139,9 @@ def _no_events(path: Path) -> None:
         (_no_key, "without events"),
         (_wrong_types, "not a file of events"),
         (_no_events, "has no events"),
+        (_without_times, "has no events"),
+        (_without_a_name, "has no events"),
+        (_a_name_of_200_mib, "has no events"),
         (lambda path: path.mkdir(), "cannot read"),
         (lambda _: None, "there is no file"),
     ],
@@ -122,12 +155,59 @@ def test_other_files_are_one_error(
         analysis.trace(path)
 
 
+@given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=4))
+def test_damaged_files_are_one_error_or_fewer_events(damage: list[tuple[int, int]]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = write(Path(directory, "e"), APPLIED, QUOTAS)
+        data = bytearray(path.read_bytes())
+        for at, byte in damage:
+            data[at % len(data)] = byte
+        path.write_bytes(data)
+        with suppress(RecordingError):
+            assert sum(sums.count for sums in analysis.trace(path).sums) <= 5
+
+
+def test_a_full_disk_is_an_error_of_the_recording() -> None:
+    with pytest.raises(RecordingError, match="cannot write /dev/full: No space"):
+        EventRecorder("/dev/full", FIELDS, force=True)
+
+
 def test_an_existing_file_stays(tmp_path: Path) -> None:
     path = write(tmp_path / "e", QUOTAS)
     with pytest.raises(RecordingError, match="exists already"):
         EventRecorder(path, FIELDS)
     EventRecorder(path, FIELDS, force=True).close()
     assert len(read_events(path)) == 0
+
+
+class _Overrun:
+    """A tracer whose events came too fast."""
+
+    fields = FIELDS
+    lost = True
+
+    def __enter__(self) -> _Overrun:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def read(self) -> list[KernelEvents]:
+        return [QUOTAS]
+
+
+def test_a_recording_without_all_events_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(kernel_tracing, "KernelTracer", _Overrun)
+    path = tmp_path / "app.damon"
+    mon = cast("pydamon.Monitor", SimpleNamespace(engine="kernel"))
+    with caplog.at_level(logging.WARNING, "pydamon"), tracing(mon, path) as write_events:
+        write_events()
+    assert len(read_events(events_beside(path))) == 4
+    assert caplog.messages == [
+        f"{path}.events lacks events: they came faster than they could be read"
+    ]
 
 
 def test_only_the_kernels_engine_has_events(tmp_path: Path) -> None:

@@ -312,6 +312,9 @@ def test_info_says_where_it_was_recorded() -> None:
 def test_a_recording_that_names_no_page_size_is_of_4_kib() -> None:
     facts = json.loads(dataclasses.replace(info(), page_size=65536).to_json())
     assert RecordingInfo.from_json(json.dumps(facts).encode()).page_size == 65536
+    for nonsense in (0, -4096, 4095, 3 << 12, 1 << 62, "4096", None):
+        with pytest.raises(ValueError, match="cannot be read"):
+            RecordingInfo.from_json(json.dumps(facts | {"page_size": nonsense}).encode())
     del facts["page_size"]
     assert RecordingInfo.from_json(json.dumps(facts).encode()).page_size == 4096
 

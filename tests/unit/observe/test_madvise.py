@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydamon._observe.linux import madvise
+from pydamon._observe.linux.arch import HUGE_BYTES
 from pydamon._observe.linux.madvise import MADV_COLD, advise
 
 PAGE = 4096
@@ -31,6 +32,7 @@ def test_pieces_cover_the_ranges_and_are_short(rows: list[tuple[int, int]]) -> N
         for (begin, size), (following, _) in itertools.pairwise(mine):
             assert begin + size == following
             assert following % limit == 0
+            assert following % HUGE_BYTES == 0
 
 
 def test_refused_rows_are_those_of_the_ranges() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydamon._model.errors import SchemeError
 from pydamon._model.schemes.limits import Goal
 from pydamon._observe.linux import procfs
-from pydamon._observe.linux.cgroups import CGROUPS
+from pydamon._observe.linux.cgroups import cgroup_file
 
 __all__ = ["GoalScore", "free_memory_share", "stalled_ns"]
 
@@ -87,12 +87,17 @@ def _node_free(goal: Goal) -> float:
 
 def _used_by_cgroup(goal: Goal) -> float:
     """The memory of a cgroup in a node, as a share of the node's."""
-    path = CGROUPS / (goal.memcg_path or "").lstrip("/") / "memory.numa_stat"
+    group = goal.memcg_path or "/"
+    path = cgroup_file(group, "memory.numa_stat")
+    if path is None:
+        raise SchemeError(f"the cgroup {group!r} has no memory.numa_stat")
     try:
         text = path.read_text()
     except OSError as error:
         raise SchemeError(f"cannot read {path}: {error.strerror}") from None
     counts = re.findall(rf"^(\w+) .*\bN{goal.node}=(\d+)", text, re.MULTILINE)
+    if not counts:  # with cgroups of version 1 it counts pages, in another form
+        raise SchemeError(f"{path} does not tell how many bytes are in node {goal.node}")
     used_bytes = sum(int(number) for name, number in counts if name in _LISTS)
     return used_bytes / _node(goal)["MemTotal"]
 

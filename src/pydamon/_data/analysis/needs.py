@@ -199,12 +199,12 @@ def _by_container(
     targets: tuple[Target, ...], for_sums: list[_Edges], watched_ns: int
 ) -> list[tuple[Target, _Edges]]:
     """The curves of the processes of each container together; its target has no pid."""
-    groups: dict[str, list[_Edges]] = {}
+    groups: dict[tuple[str, str], list[_Edges]] = {}
     for target, of_target in zip(targets, for_sums, strict=True):
-        groups.setdefault(target.container or "/", []).append(of_target)
+        groups.setdefault((target.host, target.container or "/"), []).append(of_target)
     return [
-        (Target(0, name, container=name), _together(group, watched_ns))
-        for name, group in groups.items()
+        (Target(0, name, host=host, container=name), _together(group, watched_ns))
+        for (host, name), group in groups.items()
     ]
 
 

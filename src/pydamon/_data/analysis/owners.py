@@ -18,7 +18,8 @@ from pydamon._model.display import Displayable
 from pydamon._model.errors import UsageError
 from pydamon._model.owner_sums import sums_by_owner
 from pydamon._model.owners import Owners
-from pydamon._model.ranges import PAGE_SIZE, Ranges, locate
+from pydamon._model.page_size import SMALLEST_PAGE
+from pydamon._model.ranges import Ranges, locate
 from pydamon._model.snapshot import Snapshot
 
 __all__ = ["OWNER_SORT_KEYS", "OwnerReport", "OwnerTree", "OwnerUse", "owners"]
@@ -351,7 +352,7 @@ class _Mappings(NamedTuple):
         return {
             name: rows[:, number]
             for number, name in enumerate(self.names)
-            if resident[number] >= PAGE_SIZE
+            if resident[number] >= SMALLEST_PAGE
         }
 
 

@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pydamon._data.recording.events import events_beside, read_events
+from pydamon._data.formats.events import read_events
+from pydamon._data.recording.events import events_beside
 from pydamon._model.display import Displayable
 from pydamon._model.errors import RecordingError
+from pydamon._model.runs import Runs
 
 __all__ = ["EventField", "EventSums", "KernelTrace", "trace"]
 
@@ -101,39 +103,32 @@ def trace(path: str | Path) -> KernelTrace:
     if not len(table):
         raise RecordingError(f"{path} has no events")
     names = [name for name in table.column_names if not name.endswith(_INDEX)]
-    if set(_ADDRESSES) <= set(names):
+    if set(_ADDRESSES) <= set(names) and _SIZE not in names:
         size = pc.subtract(table["end"], table["start"])
         table = table.append_column(_SIZE, size)
         names = [_SIZE if name == "end" else name for name in names if name != "start"]
     if _SCHEME not in table.column_names:
         table = table.append_column(_SCHEME, pa.nulls(len(table), pa.int64()))
-    keys = ("event", "kdamond", _SCHEME)
-    groups = table.group_by(list(keys)).aggregate([]).to_pylist()
-    groups.sort(key=lambda row: (row["event"], row["kdamond"], _or(row[_SCHEME], _NO_SCHEME)))
+    keys = ["event", "kdamond", _SCHEME]
     times = table["time_ns"].to_numpy()
+    order = [(name, "ascending") for name in (*keys, "time_ns")]
+    table = table.take(pc.sort_indices(table, order))
+    scheme = pc.fill_null(table[_SCHEME], _NO_SCHEME)
+    columns = (table["event"], table["kdamond"], scheme)
+    runs = Runs.of(*(column.to_numpy() for column in columns))
     fields = [name for name in names if name not in ("time_ns", *keys)]
-    return KernelTrace(
-        int(times[0]), int(times[-1]), tuple(_sums(table, row, fields) for row in groups)
-    )
+    sums = (_sums(table.slice(first, beyond - first), fields) for first, beyond in runs)
+    return KernelTrace(int(times[0]), int(times[-1]), tuple(sums))
 
 
-def _or(value: int | None, default: int) -> int:
-    return default if value is None else value
-
-
-def _sums(table: pa.Table, key: Mapping[str, int | str | None], fields: list[str]) -> EventSums:
-    """The sums of one tracepoint, kdamond and scheme."""
-    chosen = pc.field("event") == key["event"]
-    chosen &= pc.field("kdamond") == key["kdamond"]
-    scheme = key[_SCHEME]
-    chosen &= pc.field(_SCHEME).is_null() if scheme is None else pc.field(_SCHEME) == scheme
-    rows = table.filter(chosen)
+def _sums(rows: pa.Table, fields: list[str]) -> EventSums:
+    """The sums of the events of one tracepoint, kdamond and scheme."""
     columns = {name: rows[name].drop_null().to_numpy() for name in fields}
     times = rows["time_ns"].to_numpy()
     return EventSums(
-        event=str(key["event"]),
-        kdamond=int(key["kdamond"] or 0),
-        scheme=None if scheme is None else int(scheme),
+        event=rows["event"][0].as_py(),
+        kdamond=rows["kdamond"][0].as_py(),
+        scheme=rows[_SCHEME][0].as_py(),
         count=len(rows),
         first_ns=int(times[0]),
         last_ns=int(times[-1]),

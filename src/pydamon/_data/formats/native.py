@@ -119,12 +119,12 @@ class CheckedMessages:
     """The messages of an Arrow stream, up to the first that is cut off or absurd.
 
     `problem` describes that message. `closed_well` says whether the stream ended with
-    its mark, and the file with the stream.
+    its mark, and the file with the stream. No column takes more than *row_bytes* a row.
     """
 
-    def __init__(self, file: Readable) -> None:
+    def __init__(self, file: Readable, row_bytes: int = 8) -> None:
         self._file = file
-        self._sizes = _Sizes()
+        self._sizes = _Sizes(row_bytes)
         self.problem = ""
         self.closed_well = False
 
@@ -170,7 +170,8 @@ class CheckedMessages:
 class _Sizes:
     """Bytes that the messages of a stream take, packed and unpacked, so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, row_bytes: int) -> None:
+        self._row_bytes = row_bytes
         self._packed_bytes = 0
         self._unpacked_bytes = 0
         self._names_bytes: dict[int, int] = {}
@@ -186,7 +187,7 @@ class _Sizes:
         elif kind == _DICTIONARY_BATCH:
             self._unpacked_bytes += self._dictionary_bytes(metadata, header, body)
         elif kind == _RECORD_BATCH:
-            self._unpacked_bytes += _record_batch_bytes(metadata, header, body)
+            self._unpacked_bytes += _record_batch_bytes(metadata, header, body, self._row_bytes)
         check_ratio(self._unpacked_bytes, self._packed_bytes + _ANY_PACKED_BYTES, _MAX_STREAM_RATIO)
 
     def _dictionary_bytes(self, metadata: bytes, header: int, body: bytes) -> int:
@@ -202,8 +203,8 @@ class _Sizes:
         return unpacked_bytes
 
 
-def _record_batch_bytes(metadata: bytes, header: int, body: bytes) -> int:
-    most_bytes = 8 * _row_count(metadata, header) + _PADDING_BYTES
+def _record_batch_bytes(metadata: bytes, header: int, body: bytes, row_bytes: int) -> int:
+    most_bytes = row_bytes * _row_count(metadata, header) + _PADDING_BYTES
     unpacked_bytes = _unpacked_bytes(metadata, header, body, most_bytes)
     if unpacked_bytes > max(_ANY_BATCH_BYTES, _MAX_BATCH_RATIO * len(body)):
         raise ValueError("a batch of rows takes more memory than any should")

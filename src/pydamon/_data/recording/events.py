@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pydamon._data.recording.schema import stream_options
 from pydamon._data.recording.writer import open_new, writing
@@ -18,19 +17,21 @@ from pydamon._model.closing import Closing
 from pydamon._model.errors import RecordingError
 from pydamon._model.kernel_events import KernelEvents
 
-__all__ = ["SUFFIX", "EventRecorder", "events_beside", "read_events"]
+__all__ = ["COLUMN_TYPES", "KEY", "EventRecorder", "events_beside"]
 
-SUFFIX = ".events"
+_SUFFIX = ".events"
 """What the name of the file beside a recording ends with."""
-_KEY = b"pydamon.events"
+KEY = b"pydamon.events"
+"""The metadata of the file's schema that says what it is."""
+COLUMN_TYPES = {"time_ns": pa.int64(), "kdamond": pa.int32(), "event": pa.string()}
+"""Of the first columns; those of the fields that follow are all int64."""
 _FLUSH_NS = 10**9
-_COLUMNS = ("time_ns", "kdamond", "event")
 
 
 def events_beside(path: str | Path) -> Path:
     """The file of events that lies beside a recording."""
     path = Path(path)
-    return path.with_name(path.name + SUFFIX)
+    return path.with_name(path.name + _SUFFIX)
 
 
 class EventRecorder(Closing):
@@ -53,18 +54,22 @@ class EventRecorder(Closing):
 
     def __init__(self, path: str | Path, fields: Sequence[str], *, force: bool = False) -> None:
         self.path = Path(path)
-        self._names = [name for name in fields if name not in _COLUMNS]
-        named = [("time_ns", pa.int64()), ("kdamond", pa.int32()), ("event", pa.string())]
-        schema = pa.schema([*named, *((name, pa.int64()) for name in self._names)])
-        self._schema = schema.with_metadata({_KEY: b"1"})
+        self._names = [name for name in fields if name not in COLUMN_TYPES]
+        fields_of_events = dict.fromkeys(self._names, pa.int64())
+        self._schema = pa.schema(COLUMN_TYPES | fields_of_events).with_metadata({KEY: b"1"})
         self._pending: list[KernelEvents] = []
         self._flushed_ns = time.monotonic_ns()
         with writing(self.path):
             fd = open_new(self.path, force=force)
         self._file = pa.PythonFile(os.fdopen(fd, "wb", 0))
         self._writer = pa.ipc.new_stream(self._file, self._schema, options=stream_options())
-        # The stream's writer holds the schema back until the first batch.
-        self._writer.write_batch(pa.RecordBatch.from_pylist([], self._schema))
+        try:
+            with writing(self.path):
+                # The stream's writer holds the schema back until the first batch.
+                self._writer.write_batch(pa.RecordBatch.from_pylist([], self._schema))
+        except RecordingError:
+            self._file.close()
+            raise
 
     def write(self, events: Iterable[KernelEvents]) -> None:
         """Append events, if there are any; call it again and again, so that none stay behind."""
@@ -87,7 +92,8 @@ class EventRecorder(Closing):
             return
         try:
             self.flush()
-            self._writer.close()
+            with writing(self.path):
+                self._writer.close()
         finally:
             with suppress(OSError):
                 self._file.close()
@@ -104,43 +110,3 @@ class EventRecorder(Closing):
                 pa.array(events.values[name]) if known else pa.nulls(len(events), pa.int64())
             )
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)
-
-
-def read_events(path: str | Path) -> pa.Table:
-    """All events of a file, by time; of a file that was cut off, those before.
-
-    Columns are `time_ns` (Unix time), `kdamond` (a pid), `event`, and the fields of all
-    tracepoints, null where an event does not have them.
-
-    Raises
-    ------
-    RecordingError
-        If the file cannot be read, or is not a file of events.
-    """
-    path = Path(path)
-    batches: list[pa.RecordBatch] = []
-    try:
-        with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as stream:
-            schema = stream.schema
-            if _KEY not in (schema.metadata or {}):
-                raise RecordingError(f"{path} is a recording without events")
-            with suppress(pa.ArrowInvalid, OSError):
-                batches += iter(stream)
-    except FileNotFoundError:
-        raise RecordingError(f"there is no file {path}") from None
-    except OSError as error:
-        raise RecordingError(f"cannot read {path}: {error.strerror or error}") from None
-    except (pa.ArrowInvalid, ValueError):
-        raise RecordingError(f"{path} is not a file of events of DAMON") from None
-    if not _is_well_formed(schema):
-        raise RecordingError(f"{path} is not a file of events of DAMON")
-    table = pa.Table.from_batches(batches, schema)
-    return table.take(pc.sort_indices(table, [("time_ns", "ascending")]))
-
-
-def _is_well_formed(schema: pa.Schema) -> bool:
-    if tuple(schema.names[: len(_COLUMNS)]) != _COLUMNS:
-        return False
-    kinds = [pa.int64(), pa.int32(), pa.string()]
-    kinds += [pa.int64()] * (len(schema) - len(kinds))
-    return list(schema.types) == kinds and len(set(schema.names)) == len(schema)

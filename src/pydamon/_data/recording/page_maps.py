@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pydamon._model.errors import RecordingError
 from pydamon._model.page_map import UNKNOWN_NS, PageMap
+from pydamon._model.page_size import PAGE_SIZES
 
 __all__ = ["MAX_WORD_BYTES", "map_of_words", "map_words"]
 
@@ -29,7 +30,6 @@ _MAX_DATA_BYTES = 2**26
 _MAX_CODES = 256
 _HEAD = np.dtype([("page_bytes", "<u4"), ("stretches", "<u4"), ("codes", "<u4")])
 _STRETCH = np.dtype([("page", "<u8"), ("pages", "<u4")])
-_PAGE_SIZES = frozenset(2**bits for bits in range(12, 21))
 _LARGEST_ADDRESS = 2**57
 
 
@@ -106,7 +106,7 @@ def _read(looked_ns: int, followed_share: float, data: bytes) -> PageMap:
     pages = rows["pages"].astype(np.int64)
     values = np.frombuffer(data, np.uint8, offset=at + idle_ns.nbytes + rows.nbytes)
     is_sound = (
-        page_bytes in _PAGE_SIZES
+        page_bytes in PAGE_SIZES
         and 0 <= looked_ns < 2**63
         and 0 < followed_share <= 1
         and (pages > 0).all()

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from pydamon._model.attrs import Attrs
 from pydamon._model.errors import UsageError
-from pydamon._model.page_size import PAGE_SIZE, SMALLEST_PAGE
+from pydamon._model.page_size import PAGE_SIZE, PAGE_SIZES, SMALLEST_PAGE
 from pydamon._version import installed_version
 
 __all__ = [
@@ -254,6 +254,8 @@ class RecordingInfo:
             values = {"page_size": SMALLEST_PAGE} | json.loads(text)
             values["attrs"] = _typed(Attrs, values["attrs"])
             values["commands"] = tuple(tuple(map(str, argv)) for argv in values["commands"])
+            if values["page_size"] not in PAGE_SIZES:
+                raise ValueError("no machine has pages of that size")
             return _typed(cls, values)
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             if isinstance(error, UsageError):

@@ -21,6 +21,7 @@ from pydamon._observe.kernel.ring import (
     RECORD_LOST,
     RECORD_SAMPLE,
     EventRing,
+    text_of,
     tracepoint,
 )
 
@@ -150,7 +151,7 @@ class EventReader(Reader):
     def __init__(self, pid: int, targets: int, probes: int = 0) -> None:
         self._targets = targets
         event = tracepoint(_PROBING_EVENT if probes else _EVENT)
-        self._dtype = sample_dtype((event / "format").read_text(), probes)
+        self._dtype = sample_dtype(text_of(event, "format"), probes)
         self._ring = EventRing(_BUFFER_BYTES, pid=pid)
         try:
             self._ring.add(event)

@@ -8,13 +8,14 @@ import mmap
 import os
 import struct
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from pydamon._model.closing import Closing
 from pydamon._model.errors import ProbeUnavailable
 from pydamon._observe.linux.arch import MACHINE, system_call
 
-__all__ = ["RECORD_LOST", "RECORD_SAMPLE", "EventRing", "tracepoint", "tracepoints"]
+__all__ = ["RECORD_LOST", "RECORD_SAMPLE", "EventRing", "text_of", "tracepoint", "tracepoints"]
 
 _TRACING = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 _SYSTEM = "events/damon"
@@ -30,23 +31,33 @@ _HEAD, _TAIL = 1024, 1032
 """The offsets of data_head and data_tail in the first page."""
 
 
-def tracepoints() -> list[Path]:
-    """The directories of the tracepoints of DAMON that this kernel has, by name."""
-    return sorted(
-        event
-        for tracing in _TRACING[: 1 if (_TRACING[0] / _SYSTEM).is_dir() else 2]
-        for event in (tracing / _SYSTEM).glob("*")
-        if (event / "id").exists()
-    )
+def tracepoints() -> dict[str, Path]:
+    """The directories of the tracepoints of DAMON that this kernel has and shows us, by name."""
+    for tracing in _TRACING:
+        with suppress(OSError):  # tracefs is not mounted, or only root may look into it
+            if places := sorted((tracing / _SYSTEM).glob("*/id")):
+                return {path.parent.name: path.parent for path in places}
+    return {}
 
 
 def tracepoint(name: str) -> Path:
     """The directory of a tracepoint of DAMON; raises `ProbeUnavailable` if there is none."""
-    for tracing in _TRACING:
-        event = tracing / _SYSTEM / name
-        if (event / "id").exists():
-            return event
-    raise ProbeUnavailable(f"there is no tracepoint {name}: is tracefs mounted?")
+    try:
+        return tracepoints()[name]
+    except KeyError:
+        raise ProbeUnavailable(
+            f"there is no tracepoint {name}: is tracefs mounted, and may we see it?"
+        ) from None
+
+
+def text_of(event: Path, file: str) -> str:
+    """What a file of a tracepoint says; raises `ProbeUnavailable` if we may not read it."""
+    try:
+        return (event / file).read_text()
+    except OSError as error:
+        raise ProbeUnavailable(
+            f"cannot read the tracepoint {event.name}: {error.strerror}", hint="needs root"
+        ) from None
 
 
 class EventRing(Closing):
@@ -60,13 +71,13 @@ class EventRing(Closing):
 
     def add(self, event: Path) -> None:
         """Have the events of a tracepoint, too; raises `ProbeUnavailable` where that fails."""
-        fd = _open(int((event / "id").read_text()), self._thread, self._cpu, self._size)
-        self._fds.append(fd)
+        number = int(text_of(event, "id"))
+        self._fds.append(_open(number, self._thread, self._cpu, self._size))
         try:
             if self._memory is None:
-                self._memory = mmap.mmap(fd, mmap.PAGESIZE + self._size)
+                self._memory = mmap.mmap(self._fds[0], mmap.PAGESIZE + self._size)
             else:
-                fcntl.ioctl(fd, _SET_OUTPUT, self._fds[0])
+                fcntl.ioctl(self._fds[-1], _SET_OUTPUT, self._fds[0])
         except OSError as error:
             raise ProbeUnavailable(f"cannot map the memory of events: {error.strerror}") from None
 

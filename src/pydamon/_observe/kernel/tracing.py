@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import math
 import re
 import struct
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from pydamon._observe.kernel.ring import (
     RECORD_LOST,
     RECORD_SAMPLE,
     EventRing,
+    text_of,
     tracepoints,
 )
 from pydamon._observe.probes.base import RealClock
@@ -31,6 +33,7 @@ _COMMON = "common_"
 _RING_BYTES = 256 << 10
 """Of each CPU; room for some 2,500 events."""
 _PAUSE_S = 0.1
+_ONLINE = Path("/sys/devices/system/cpu/online")
 _HEADER = struct.Struct("=IHHqI")
 """Type, flags and size of a record, then the time of a sample and the size of its raw data."""
 
@@ -112,6 +115,12 @@ def events_of(
     return events
 
 
+def _cpus(text: str) -> list[int]:
+    """The numbers in a list of CPUs such as `0-3,8`."""
+    bounds = [part.split("-") for part in text.strip().split(",")]
+    return [cpu for ends in bounds for cpu in range(int(ends[0]), int(ends[-1]) + 1)]
+
+
 def _signed(column: NDArray[np.generic]) -> NDArray[np.int64]:
     """The column as int64: limits that the kernel writes as the largest number stay the largest."""
     if column.dtype == np.uint64:
@@ -157,7 +166,7 @@ class KernelTracer(Closing):
     """
 
     def __init__(self, names: Sequence[str] = ()) -> None:
-        places = {path.name: path for path in tracepoints()}
+        places = tracepoints()
         if not places:
             raise ProbeUnavailable(
                 "there are no tracepoints of DAMON",
@@ -170,14 +179,12 @@ class KernelTracer(Closing):
                 )
         self.names = tuple(names or (name for name in places if name not in RESULTS))
         self.lost = False
-        self._layouts = [
-            event_layout(name, (places[name] / "format").read_text()) for name in self.names
-        ]
+        self._layouts = [event_layout(name, text_of(places[name], "format")) for name in self.names]
         self._clock = RealClock()
         self._stopped = False
         self._rings: list[EventRing] = []
         try:
-            for cpu in sorted(os.sched_getaffinity(0) | set(range(os.cpu_count() or 1))):
+            for cpu in _cpus(_ONLINE.read_text()):
                 ring = EventRing(_RING_BYTES, cpu=cpu)
                 self._rings.append(ring)
                 for name in self.names:
@@ -208,9 +215,9 @@ class KernelTracer(Closing):
 
         `stop` ends it, too. Raises `UsageError` for a text that is not a duration.
         """
-        until_ns = duration and time.monotonic_ns() + parse_duration_ns(duration)
+        until_ns = time.monotonic_ns() + parse_duration_ns(duration) if duration else math.inf
         while not self._stopped:
-            over = bool(until_ns) and time.monotonic_ns() >= int(until_ns or 0)
+            over = time.monotonic_ns() >= until_ns
             yield self.read()
             if over:
                 return

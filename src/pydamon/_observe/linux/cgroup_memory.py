@@ -12,7 +12,7 @@ __all__ = ["CgroupMemory", "cgroup_memory"]
 
 _NO_LIMIT = 1 << 60
 """Version 1 has a number near 2**63 where there is no limit."""
-_KERNEL = ("slab", "kernel_stack", "pagetables", "percpu", "sock", "vmalloc")
+_KERNEL = ("slab", "kernel_stack", "pagetables", "percpu", "vmalloc")
 """What `kernel` in memory.stat adds up, for kernels before 5.18."""
 
 

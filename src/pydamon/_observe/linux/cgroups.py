@@ -16,6 +16,7 @@ __all__ = [
     "CGROUPS",
     "cgroup_directories",
     "cgroup_directory",
+    "cgroup_file",
     "cgroup_of",
     "memory_directory",
     "pids_below",
@@ -68,13 +69,16 @@ def cgroup_directory(name: str) -> Path:
     return cgroup_directories(name)[0]
 
 
+def cgroup_file(path: str, name: str) -> Path | None:
+    """A file of a cgroup, in the first hierarchy that has it; `None` if none has it."""
+    places = (root / path.strip("/") / name for root in _hierarchies())
+    return next((place for place in places if place.exists()), None)
+
+
 def memory_directory(path: str) -> Path | None:
     """The directory with the memory figures of a cgroup; `None` if nothing counts its memory."""
-    for root in _hierarchies():
-        directory = root / path.strip("/")
-        if (directory / "memory.stat").exists():
-            return directory
-    return None
+    figures = cgroup_file(path, "memory.stat")
+    return figures and figures.parent
 
 
 def pids_below(directory: Path) -> Iterator[int]:

@@ -38,21 +38,13 @@ class HostFiles:
     def read(self, path: str) -> bytes:
         """The content of a regular file; empty if there is none."""
         try:
-            # A pipe must not block.
-            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-            fd = os.open(self.root / path.lstrip("/"), flags)
+            with open(self.root / path.lstrip("/"), "rb", opener=_open_at_once) as file:
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_BYTES:
+                    return b""
+                return file.read(_MOST_BYTES)
         except (OSError, ValueError):
             return b""
-        try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_BYTES:
-                return b""
-            with os.fdopen(os.dup(fd), "rb") as file:
-                return file.read(_MOST_BYTES)
-        except OSError:
-            return b""
-        finally:
-            os.close(fd)
 
     def json(self, path: str) -> Any:
         """The content of a JSON file; `None` if there is none."""
@@ -65,6 +57,11 @@ class HostFiles:
                 return [entry.name for entry, _ in zip(entries, range(_MOST_ENTRIES), strict=False)]
         except (OSError, ValueError):
             return []
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """A pipe must not block."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def parsed(text: bytes | str) -> Any:

@@ -210,7 +210,7 @@ def _has_five_levels() -> bool:
 
 
 def physical_mask() -> int:
-    """The bits of an entry that are a physical address, but for `high_bits`.
+    """The bits of an entry that are a physical address, but for those of `high_mask`.
 
     On x86-64 the kernel takes the bits that memory encryption uses off the width that it shows.
     On arm64 the bits up to 49, or 47 with pages of 64 KiB, are 0 where there are fewer.

@@ -15,7 +15,7 @@ from pydamon._observe.linux.procfs import every_process, read, text_of
 from pydamon._observe.targets.remembered import Remembered
 from pydamon._observe.targets.virtual import Members
 
-__all__ = ["every_process", "members_of_cgroup", "members_of_user", "members_with_name"]
+__all__ = ["members_of_cgroup", "members_of_user", "members_with_name"]
 
 
 def members_of_cgroup(name: str) -> Members:

@@ -12,13 +12,14 @@ from pydamon._model.plain import shown
 from pydamon._model.schemes.fields import count, flag, naming, text
 from pydamon._observe.targets.virtual import Members
 
-__all__ = ["SELECTORS", "TargetSelection"]
+__all__ = ["TargetSelection"]
 
 _PID_LIMIT = 1 << 31
 """The first number that does not fit into a pid_t."""
-GROUPS = ("name", "user", "cgroup", "unit", "container", "pod", "all_containers")
-"""The fields that select processes which come and go."""
-SELECTORS = ("pids", "command", *GROUPS)
+_SELECTORS = (
+    *("pids", "command"),
+    *("name", "user", "cgroup", "unit", "container", "pod", "all_containers"),
+)
 """The fields of which exactly one is given."""
 
 
@@ -98,7 +99,7 @@ class TargetSelection:
     all_containers: bool = field(default=False, converter=flag)
 
     def __attrs_post_init__(self) -> None:
-        named = [name for name in SELECTORS if getattr(self, name)]
+        named = [name for name in _SELECTORS if getattr(self, name)]
         if len(named) != 1:
             raise UsageError(
                 f"{' and '.join(named)}: name one of them only" if named else "nobody is named",
@@ -159,7 +160,7 @@ class TargetSelection:
 
     def describe(self) -> str:
         """What is selected, in words."""
-        selector = next(name for name in SELECTORS if getattr(self, name))
+        selector = next(name for name in _SELECTORS if getattr(self, name))
         value = getattr(self, selector)
         if isinstance(value, tuple):
             return f"{selector} {' '.join(map(str, value))}"

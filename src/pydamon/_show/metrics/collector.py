@@ -16,6 +16,7 @@ from pydamon._model.display import printable
 from pydamon._model.snapshot import Snapshot
 from pydamon._observe.linux.cgroups import cgroup_of
 from pydamon._observe.monitor import Monitor
+from pydamon._observe.targets.remembered import Remembered
 from pydamon._show.metrics.containers import ContainerSeries
 from pydamon._show.metrics.figures import (
     IDLE_S,
@@ -30,7 +31,6 @@ from pydamon._show.metrics.returns import ReturnCounters
 __all__ = ["IDLE_S", "Metrics", "figures_of"]
 
 _OWN_AFTER_NS = 60 * 10**9
-_CGROUPS_NS = 60 * 10**9
 _Key: TypeAlias = tuple[str, int, int, str]
 """`Target.key`."""
 
@@ -104,8 +104,7 @@ class Metrics(Collector):
         self._ages = CarriedAges()
         self._returns = ReturnCounters(IDLE_S, ("", OTHER))
         self._containers = ContainerSeries(processes)
-        self._cgroups: dict[_Key, str] = {}
-        self._cgroups_until_ns = 0
+        self._cgroups = Remembered(cgroup_of)
 
     def update_cache(self, used: Mapping[str, int]) -> None:
         """Show the page cache that containers read from now on.
@@ -163,7 +162,7 @@ class Metrics(Collector):
         sums = figures.replaced(summed, once).summed(group, len(labels))
         yield from families_of("process", ("pid", "name"), sums, labels)
         yield self._returns.family(snapshot.targets, group, labels)
-        cgroups = [(name,) for name in self._cgroups_of(state.snapshot)]
+        cgroups = self._cgroups_of(snapshot)
         series, names = largest_groups(cgroups, once.working_set_bytes, self._most)
         sums = once.summed(series, len(names))
         yield from families_of("cgroup", ("cgroup",), sums, names)
@@ -239,15 +238,10 @@ class Metrics(Collector):
             group[index] = series
         return group, labels
 
-    def _cgroups_of(self, snapshot: Snapshot) -> list[str]:
-        """The cgroup of each target, looked up once a minute: processes hardly ever move."""
-        expired = snapshot.end_ns >= self._cgroups_until_ns
-        known = {} if expired else self._cgroups
-        if expired:
-            self._cgroups_until_ns = snapshot.end_ns + _CGROUPS_NS
-        names = [known.get(t.key) or printable(cgroup_of(t.pid)) for t in snapshot.targets]
-        self._cgroups = dict(zip((t.key for t in snapshot.targets), names, strict=True))
-        return names
+    def _cgroups_of(self, snapshot: Snapshot) -> list[tuple[str]]:
+        """The label of each target's cgroup."""
+        paths = self._cgroups.of(target.pid for target in snapshot.targets)
+        return [(printable(paths[target.pid]),) for target in snapshot.targets]
 
 
 def _info(name: str, text: str, label: str, value: str) -> GaugeMetricFamily:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from pydamon._model.display import printable
@@ -48,13 +47,16 @@ class ContainerSeries:
         There are none where no process is in a container.
         """
         by_pid = self._table.of([target.pid for target in snapshot.targets])
-        rows = [by_pid.get(target.pid) for target in snapshot.targets]
-        inside = [index for index, row in enumerate(rows) if row is not None and row.is_container]
+        inside = {
+            index: by_pid[target.pid]
+            for index, target in enumerate(snapshot.targets)
+            if target.pid in by_pid and by_pid[target.pid].is_container
+        }
         if not inside:
             return
-        containers = [row for index in inside if (row := rows[index]) is not None]
+        containers = list(inside.values())
         labels = [_labels(container) for container in containers]
-        figures = once.picked(inside)
+        figures = once.picked(list(inside))
         group, names = largest_groups(labels, figures.working_set_bytes, self._most)
         yield from families_of("container", _LABELS, figures.summed(group, len(names)), names)
         yield from _kernel_families(containers, group, names)
@@ -103,6 +105,6 @@ def _kernel_families(
     for field, text in _KERNEL.items():
         family = GaugeMetricFamily(f"pydamon_container_{field}", text, labels=_LABELS)
         for number, several in memory.items():
-            total = np.sum([getattr(counted, field) for counted in several])
+            total = sum(getattr(counted, field) for counted in several)
             family.add_metric(names[number], float(total))
         yield family

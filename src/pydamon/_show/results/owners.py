@@ -12,7 +12,7 @@ from rich.text import Text
 
 from pydamon._data.analysis import OwnerReport, OwnerTree, OwnerUse
 from pydamon._data.analysis.owners import added
-from pydamon._model.ranges import PAGE_SIZE
+from pydamon._model.page_size import SMALLEST_PAGE
 from pydamon._model.units import format_duration
 from pydamon._show.results.view import Column, FittingTable, View
 from pydamon._show.text import count, mapping_label, percent, printable, size
@@ -180,7 +180,7 @@ class OwnerChangesView(View):
         rows = []
         for path in paths[:_MOST]:
             old, new = self.before.get(path, 0), now.get(path, 0)
-            if abs(new - old) >= PAGE_SIZE:
+            if abs(new - old) >= SMALLEST_PAGE:
                 sign = "+" if new > old else "-"
                 change = f"{sign}{size(abs(new - old))}"
                 rows.append([size(old), size(new), change, _path(path)])

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon._observe.linux.containers import RUNTIMES, Container, container_of
+from pydamon._observe.linux.containers import RUNTIMES, Container, Runtime, container_of
 from pydamon._observe.linux.host import HostFiles
 
 A, B = "a1" * 32, "b2" * 32
@@ -51,6 +51,22 @@ def test_docker(tmp_path: Path, cgroup: str) -> None:
         row = named(tmp_path, path)
         assert (row.runtime, row.name, row.id, row.cgroup) == ("docker", "web1", A, cgroup)
         assert row.label == "web1"
+
+
+def test_each_runtime_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[str]()
+
+    def no_names(runtime: Runtime, *_: object) -> dict[str, str]:
+        asked.append(runtime.name)
+        return {}
+
+    for runtime in RUNTIMES:
+        monkeypatch.setattr(type(runtime), "names", no_names)
+    named(tmp_path, f"/docker/{A}")
+    assert asked == ["docker", "kubernetes"]
+    asked.clear()
+    named(tmp_path, f"/somewhere/{A}")
+    assert sorted(asked) == sorted(runtime.name for runtime in RUNTIMES)
 
 
 def test_docker_for_kubernetes(tmp_path: Path) -> None:

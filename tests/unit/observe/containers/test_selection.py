@@ -176,6 +176,11 @@ def test_a_cgroup_is_looked_for_in_all_hierarchies(
         (tmp_path / "unified/db/sub/cgroup.procs").write_text("6\n5\n")
         assert cgroups.cgroup_directory("db") == tmp_path / "memory/db"
         assert sorted(members.members_of_cgroup("/db/")()) == [5, 6]
+        (tmp_path / "unified/db/memory.pressure").touch()
+        assert cgroups.cgroup_file("/db", "memory.pressure") == (
+            tmp_path / "unified/db/memory.pressure"
+        )
+        assert cgroups.cgroup_file("/db", "memory.swap.max") is None
         assert cgroups.cgroup_directory("x.slice") == tmp_path / "systemd/x.slice"
         for name in ("../memory", "nothing"):
             with pytest.raises(TargetError, match="there is no cgroup"):

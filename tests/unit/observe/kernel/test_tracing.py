@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon import ProbeUnavailable
+from pydamon import KernelTracer, ProbeUnavailable
+from pydamon._observe.kernel import ring, tracing
 from pydamon._observe.kernel.tracing import event_layout, events_of, raw_samples
 
 COMMON = """ID: {number}
@@ -89,3 +91,30 @@ def test_bytes_that_are_cut_off_or_wrong_are_harmless(noise: bytes, cut: int) ->
 def test_lost_events_are_told() -> None:
     _, lost = raw_samples(struct.pack("=IHHQQ", 2, 0, 24, 1, 3) + tuned(2, 5000))
     assert lost
+
+
+def test_tracepoints_are_those_that_we_may_see(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # As tracefs seems to an ordinary user: even root cannot look into what is no directory.
+    hidden, seen = tmp_path / "hidden", tmp_path / "seen"
+    hidden.touch()
+    monkeypatch.setattr(ring, "_TRACING", (hidden, seen))
+    with pytest.raises(ProbeUnavailable, match="no tracepoints of DAMON"):
+        KernelTracer()
+    with pytest.raises(ProbeUnavailable, match="no tracepoint damos_esz"):
+        ring.tracepoint("damos_esz")
+    event = seen / "events/damon/damos_esz"
+    event.mkdir(parents=True)
+    (event / "id").write_text("7\n")
+    assert ring.tracepoints() == {"damos_esz": event}
+    assert ring.tracepoint("damos_esz") == event
+    with pytest.raises(ProbeUnavailable, match="cannot read the tracepoint damos_esz"):
+        KernelTracer()
+
+
+@pytest.mark.parametrize(
+    ("text", "cpus"), [("0\n", [0]), ("0-3\n", [0, 1, 2, 3]), ("0,2-3,8\n", [0, 2, 3, 8])]
+)
+def test_only_cpus_that_run_are_listened_to(text: str, cpus: list[int]) -> None:
+    assert tracing._cpus(text) == cpus

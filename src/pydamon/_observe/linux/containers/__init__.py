@@ -67,12 +67,9 @@ def _named(cgroup: str, identifier: str, runtime: str, files: HostFiles) -> Cont
     uid = pod_uid_in(cgroup)
     container = Container(cgroup=cgroup, id=identifier, runtime=runtime, pod_uid=uid)
     own = [source for source in RUNTIMES if source.name == runtime]
-    others = (
-        [source for source in RUNTIMES if source.name in (runtime, Kubernetes.name)]
-        if own and runtime != Kubernetes.name
-        else list(RUNTIMES)
-    )
-    for source in (*own, *others):
+    is_told = own and runtime != Kubernetes.name
+    others = [source for source in RUNTIMES if not is_told or source.name == Kubernetes.name]
+    for source in dict.fromkeys((*own, *others)):
         if container.name and container.pod:
             break
         for field, value in source.names(container, files).items():

@@ -25,7 +25,13 @@ from pydamon._model.ranges import (
 from pydamon._model.runs import Runs, expand, unique
 from pydamon._model.spots import SPOT_BYTES
 from pydamon._model.stretches import Stretches
-from pydamon._observe.linux.arch import HUGE_SHIFT, PAGE_SHIFT, TABLE_BYTES, TABLE_ENTRIES
+from pydamon._observe.linux.arch import (
+    HUGE_BYTES,
+    HUGE_SHIFT,
+    PAGE_SHIFT,
+    TABLE_BYTES,
+    TABLE_ENTRIES,
+)
 from pydamon._observe.linux.page_tables import PAGE_TABLES
 from pydamon._observe.linux.pagemap import ProcessPages
 from pydamon._observe.linux.process import Process
@@ -37,8 +43,7 @@ from pydamon._observe.probes.ebpf.stuck import ClearedBefore
 __all__ = ["PageRows", "Scanner", "file_ranges"]
 
 _SPOT_PAGES = SPOT_BYTES // PAGE_SIZE
-_HUGE_BYTES = 1 << HUGE_SHIFT
-_HUGE_PAGES = _HUGE_BYTES // PAGE_SIZE
+_HUGE_PAGES = HUGE_BYTES // PAGE_SIZE
 """Of a huge page, which several rows stand for where pages have more than 4 KiB."""
 _BLOCK_PAGES = 16
 """Clearing 16 neighbours costs what clearing one page does: the flush of the TLB dominates."""
@@ -100,7 +105,7 @@ class Scanner:
     """Reads and clears the accessed bits of some targets.
 
     Only memory is cleared: one mapping that cannot be advised, such as the kernel's own pages,
-    makes the kernel refuse a whole range. Files are cleared in blocks of 2 MiB, because the kernel
+    makes the kernel refuse a whole range. Files are cleared in blocks of 512 pages: the kernel
     splits large folios of which a part is advised.
     """
 
@@ -235,7 +240,7 @@ class Scanner:
         tables = spots[wanted] // TABLE_BYTES * TABLE_BYTES
         targets = np.full(len(wanted), target)
         of_file = self._in_files(order_keys(targets, tables))
-        length = np.where(huge, _HUGE_BYTES, np.where(of_file, TABLE_BYTES, SPOT_BYTES))
+        length = np.where(huge, HUGE_BYTES, np.where(of_file, TABLE_BYTES, SPOT_BYTES))
         start, first = np.unique(spots[wanted] // length * length, return_index=True)
         keys = order_keys(np.full(len(start), target), start)
         self._advise_cold(np.stack([keys, keys + length[first] // PAGE_SIZE], axis=1))
@@ -351,7 +356,7 @@ def _with_whole_pages(
 ) -> Accessed:
     """Keys of rows, and which of their pages are accessed: all rows of a huge page, if of one."""
     accessed = PAGE_TABLES.is_accessed(bits)
-    if _HUGE_BYTES == TABLE_BYTES or not huge.any():
+    if HUGE_BYTES == TABLE_BYTES or not huge.any():
         return keys, accessed
     row, place = expand(np.where(huge, _HUGE_PAGES // TABLE_ENTRIES, 1))
     first = np.where(huge, keys // _HUGE_PAGES * _HUGE_PAGES, keys)
