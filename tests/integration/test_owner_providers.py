@@ -7,76 +7,33 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import os
+import pwd
 import re
 import shutil
 import socket
 import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pydamon._owners.watching import watch_named
-from pydamon.owners import Owners
+from tests.integration.owner_reports import (
+    allocated,
+    needs,
+    needs_page_maps,
+    owners_report,
+    pydamon,
+    sum_below,
+)
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
 
 NOBODY = "nobody"
 MIB = 1 << 20
-
-
-def needs(*programs: str) -> None:
-    """Skip a test if the machine lacks a program."""
-    for program in programs:
-        if shutil.which(program) is None:
-            pytest.skip(f"this machine has no {program}")
-
-
-def allocated(owners: Owners) -> dict[tuple[str, ...], int]:
-    """The bytes of each owner now."""
-    ranges = owners.at(time.time_ns())
-    sums: dict[tuple[str, ...], int] = {}
-    rows = zip(ranges.owner.tolist(), (ranges.end - ranges.start).tolist(), strict=True)
-    for owner, size in rows:
-        path = owners.paths[owner]
-        sums[path] = sums.get(path, 0) + size
-    return sums
-
-
-def needs_page_maps() -> None:
-    """Skip a test if single pages cannot be looked at."""
-    if os.geteuid() != 0:
-        pytest.skip("maps of pages need root")
-
-
-def pydamon(*words: str, timeout: float = 180) -> str:
-    """The output of a command of pydamon, which must succeed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pydamon", *words],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def owners_report(recording: Path, *words: str) -> list[dict[str, Any]]:
-    """The owners of a recording."""
-    document = json.loads(pydamon("report", "owners", str(recording), "--json", *words))
-    assert document["by_page"]
-    owners: list[dict[str, Any]] = document["owners"]
-    return owners
-
-
-def sum_below(owners: list[dict[str, Any]], label: str, key: str) -> int:
-    return sum(use[key] for use in owners if any(label in part for part in use["path"]))
 
 
 # PostgreSQL
@@ -206,6 +163,22 @@ def test_bytes_by_relation_are_those_of_pg_buffercache(server: Server) -> None:
     assert told["orders"] > 7 * MIB
 
 
+def test_a_database_that_refuses_the_user_has_files_without_names(server: Server) -> None:
+    server.sql("create role reader login in role pg_monitor")
+    server.sql("create database shut")
+    server.sql("revoke connect on database shut from public")
+    dsn = server.dsn.replace("user=tester", "user=reader")
+    watch = watch_named(f"postgresql={dsn}", [server.pid])
+    try:
+        watch.observe([server.pid])
+        paths = watch.owners()[0].paths
+    finally:
+        watch.close()
+        server.sql("drop database shut")
+    assert any("public.orders" in path for path in paths)
+    assert any(path[1] == "shut" and path[2].startswith("file ") for path in paths)
+
+
 def test_the_server_is_found_without_a_connection_string(server: Server) -> None:
     # The user of the system is no user of this server: the message says what to do.
     with pytest.raises(Exception, match=r"cannot connect to PostgreSQL.*role"):
@@ -268,7 +241,7 @@ public class Kept {
 
 
 @contextlib.contextmanager
-def java(folder: Path, collector: str) -> Iterator[int]:
+def java(folder: Path, collector: str, user: str | None = None) -> Iterator[int]:
     needs("java", "javac", "jcmd")
     (folder / "Kept.java").write_text(JAVA)
     subprocess.run(["javac", "Kept.java"], cwd=folder, check=True)
@@ -277,6 +250,9 @@ def java(folder: Path, collector: str) -> Iterator[int]:
         ["java", *options, "-cp", str(folder), "Kept"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        user=user,
+        group=None if user is None else pwd.getpwnam(user).pw_gid,
+        extra_groups=None if user is None else [],
     )
     assert program.stdin is not None
     assert program.stdout is not None
@@ -304,6 +280,19 @@ def test_a_jvm_tells_its_committed_bytes(tmp_path: Path, collector: str) -> None
     kinds = {path[1] for path in sums}
     assert {"Java Heap", "Code", "Metaspace", "Thread Stack"} <= kinds
     assert ("JVM", "Thread Stack", "reader-with-a-long-name") in sums
+
+
+def test_root_asks_a_jvm_of_another_user() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can start a program as another user")
+    # That user must reach the class, which the folders of pytest do not allow.
+    with tempfile.TemporaryDirectory(prefix="pydamon-java-", dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with java(folder, "G1", NOBODY) as pid:
+            watch = watch_named("jvm", [pid])
+            watch.observe([pid])
+            assert ("JVM", "Java Heap", "old") in allocated(watch.owners()[0])
 
 
 @pytest.mark.parametrize("collector", ["G1", "Z"])

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["monitor_from", "record", "record_to", "stop_at_signals"]
 
+_PAGE_MAP_EVERY = "10s"
+"""How often a map of pages is kept, where nobody says."""
 _UNOBSERVABLE_SHARE = 0.5
 _UNOBSERVABLE_BYTES = 64 << 20
 """The summary mentions unobservable memory above this share and this size."""
@@ -79,7 +81,7 @@ _UNOBSERVABLE_BYTES = 64 << 20
 @option(
     "--page-map",
     is_flag=False,
-    flag_value="10s",
+    flag_value=_PAGE_MAP_EVERY,
     metavar="[EVERY]",
     help="keep the age of each single page so often (10s, if no time is named) and at the end: "
     "`report owners` needs it",
@@ -122,7 +124,7 @@ def record(args: Args) -> int:
 
     program, selection = _under_memray(args), _selection(args)
     if args.owners and not args.physical:
-        args.page_map = args.page_map or "10s"
+        args.page_map = args.page_map or _PAGE_MAP_EVERY
     with ExitStack() as stack:
         child = stack.enter_context(start_program(program)) if program else None
         if child and os.geteuid() == 0 and os.environ.get("SUDO_USER"):
@@ -159,7 +161,7 @@ def _under_memray(args: Args) -> list[str]:
     from pydamon._owners.memray_run import memray_command
 
     args.capture = Path(args.capture) if args.capture else args.out.with_suffix(".memray")
-    args.page_map = args.page_map or "10s"
+    args.page_map = args.page_map or _PAGE_MAP_EVERY
     return memray_command(words, args.capture, objects=args.memray_objects, force=args.force)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -74,13 +75,18 @@ class MemoryFacts:
         shares: NDArray[np.float64] = (within[_HOT] + within[_WARM]) / self.page_bytes
         return shares
 
+    @cached_property
+    def _before(self) -> NDArray[np.float64]:
+        """The amounts before each piece: shape (5, pieces)."""
+        before: NDArray[np.float64] = np.cumsum(self.amounts, axis=1) - self.amounts
+        return before
+
     def _below(self, address: NDArray[np.int64]) -> NDArray[np.float64]:
         """The amounts below each address: shape (5, n)."""
-        before = np.cumsum(self.amounts, axis=1) - self.amounts
         piece = np.maximum(np.searchsorted(self.start, address, side="right") - 1, 0)
         size = self.end[piece] - self.start[piece]
         share = np.clip((address - self.start[piece]) / np.maximum(size, 1), 0, 1)
-        below: NDArray[np.float64] = before[:, piece] + self.amounts[:, piece] * share
+        below: NDArray[np.float64] = self._before[:, piece] + self.amounts[:, piece] * share
         return below
 
 

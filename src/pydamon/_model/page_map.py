@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.owners import MemoryView
-from pydamon._model.ranges import PAGE_SIZE
+from pydamon._model.ranges import PAGE_SIZE, locate, union
 from pydamon._model.runs import Runs, expand, running_total, unique
 
 __all__ = ["ABSENT_NS", "UNKNOWN_NS", "PageMap", "PageRuns", "of_shared_memory", "of_views"]
@@ -18,6 +18,7 @@ __all__ = ["ABSENT_NS", "UNKNOWN_NS", "PageMap", "PageRuns", "of_shared_memory",
 ABSENT_NS, UNKNOWN_NS = -1, -2
 """Stand in place of an idle time: the page is not in memory, or nobody can watch it."""
 _MOST_CODES = 256
+_UNKNOWN_RANK = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,29 +149,41 @@ def of_shared_memory(maps: Sequence[PageMap]) -> PageMap:
     """
     if len(maps) == 1:
         return maps[0]
-    pages, ages = [], []
-    for page_map in maps:
+    page_bytes = maps[0].page_bytes
+    first = [page_map.start // page_bytes for page_map in maps]
+    spans = [
+        np.stack([start, start + each.pages], axis=1)
+        for start, each in zip(first, maps, strict=True)
+    ]
+    bounds = union(np.concatenate(spans))
+    offsets = running_total(bounds[:, 1] - bounds[:, 0])
+    # One process after the other: there may be hundreds, with millions of pages each.
+    latest = np.full(offsets[-1], _rank(np.array([ABSENT_NS]))[0])
+    for start, page_map in zip(first, maps, strict=True):
+        row = locate(bounds, start)
         stretch, place = expand(page_map.pages)
-        pages.append(page_map.start[stretch] // page_map.page_bytes + place)
-        ages.append(page_map.idle_ns[page_map.codes])
-    page, age_ns = np.concatenate(pages), np.concatenate(ages)
-    # An age counts before "not watched", and that before "not in memory".
-    rank = np.where(age_ns >= 0, 0, np.where(age_ns == UNKNOWN_NS, 1, 2))
-    order = np.lexsort((age_ns, rank, page))
-    page, age_ns = page[order], age_ns[order]
-    is_first = np.append(True, page[1:] != page[:-1])[: len(page)]
-    page, age_ns = page[is_first], age_ns[is_first]
+        place += (offsets[row] + start - bounds[row, 0])[stretch]
+        latest[place] = np.minimum(latest[place], _rank(page_map.idle_ns)[page_map.codes])
+    age_ns = np.where(latest >= _UNKNOWN_RANK, latest - _UNKNOWN_RANK + UNKNOWN_NS, latest)
     idle_ns = _few(unique(age_ns))
     codes = (np.searchsorted(idle_ns, age_ns, side="right") - 1).astype(np.uint8)
-    runs = Runs.split(np.diff(page) != 1, len(page))
     return PageMap(
         max(page_map.looked_ns for page_map in maps),
         min(page_map.followed_share for page_map in maps),
-        page[runs.heads] * maps[0].page_bytes,
-        runs.lengths.astype(np.int64),
+        bounds[:, 0] * page_bytes,
+        bounds[:, 1] - bounds[:, 0],
         codes,
         idle_ns,
-        maps[0].page_bytes,
+        page_bytes,
+    )
+
+
+def _rank(age_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """An age counts before "not watched", and that before "not in memory"."""
+    return np.where(
+        age_ns >= 0,
+        np.minimum(age_ns, _UNKNOWN_RANK - 1),
+        _UNKNOWN_RANK + (age_ns - UNKNOWN_NS),
     )
 
 
@@ -182,20 +195,14 @@ def of_views(page_map: PageMap, views: Sequence[MemoryView]) -> PageMap:
     row = np.maximum(np.searchsorted(start, page_map.start, side="right") - 1, 0)
     is_view = (page_map.start >= start[row]) & (page_map.start < ends[row])
     moved = np.where(is_view, page_map.start - start[row] + counted_at[row], page_map.start)
-    offsets = running_total(page_map.pages)
+    number = np.where(is_view, row, -1)
     parts = []
-    for number in (-1, *range(len(views))):
-        chosen = np.flatnonzero(np.where(is_view, row, -1) == number)
-        codes = [page_map.codes[offsets[place] : offsets[place + 1]] for place in chosen.tolist()]
-        if codes:
-            parts.append(
-                replace(
-                    page_map,
-                    start=moved[chosen],
-                    pages=page_map.pages[chosen],
-                    codes=np.concatenate(codes),
-                )
-            )
+    for view in unique(number).tolist():
+        chosen = number == view
+        codes = page_map.codes[np.repeat(chosen, page_map.pages)]
+        parts.append(
+            replace(page_map, start=moved[chosen], pages=page_map.pages[chosen], codes=codes)
+        )
     return of_shared_memory(parts) if parts else page_map
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pydamon._model.owners import Owners
 
-__all__ = ["PROVIDERS", "Provider", "provider_named"]
+__all__ = ["PROVIDERS", "Provider"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +92,9 @@ PROVIDERS: tuple[Provider, ...] = (
         name="proc",
         source="",
         asks="nothing: the files of the processes in /proc are read",
-        costs="nothing",
+        costs="these files are read at most every 10 seconds",
         place="proc",
         argument="",
     ),
 )
 """Every provider, in the order of the options."""
-
-
-def provider_named(name: str) -> Provider:
-    """The provider with a name; a `KeyError` if there is none."""
-    return {provider.name: provider for provider in PROVIDERS}[name]

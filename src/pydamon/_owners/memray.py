@@ -72,13 +72,14 @@ def read(source: str) -> Owners:
     Raises `UsageError` if memray is missing, or the file is no capture with all allocations.
     """
     memray = _memray()
+    kinds = _kinds(memray.AllocatorType)
     try:
         with memray.FileReader(source, max_memory_records=_MOST_MOMENTS) as reader:
             metadata = reader.metadata
             moments = np.array(
                 [(moment.time, moment.heap) for moment in reader.get_memory_snapshots()], np.int64
             ).reshape(-1, 2)
-            records, paths = _records(reader)
+            records, paths = _records(reader, kinds)
     except NotImplementedError:
         raise UsageError(
             f"{source} has sums of allocations only",
@@ -86,7 +87,6 @@ def read(source: str) -> Owners:
         ) from None
     except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(f"{source} is no capture file of this memray: {error}") from None
-    kinds = _kinds(memray.AllocatorType)
     began_ns = int(metadata.start_time.timestamp() * 1000) * _NS_PER_MS
     simple, change = _simple_lifetimes(records, kinds)
     mapped = _mapped_lifetimes(records, kinds, change)
@@ -110,13 +110,13 @@ def _kinds(types: Any) -> _Kinds:
     return _Kinds(frees, names["MMAP"], names["MUNMAP"])
 
 
-def _records(reader: Any) -> tuple[_Records, list[tuple[str, ...]]]:
+def _records(reader: Any, kinds: _Kinds) -> tuple[_Records, list[tuple[str, ...]]]:
     """The records of a capture, and the path of each stack."""
     address, size, kind, stack = array("Q"), array("q"), array("B"), array("i")
     numbers: dict[tuple[int, int, int], int] = {}
     paths: list[tuple[str, ...]] = []
     has_native = reader.metadata.has_native_traces
-    deallocators = _deallocators()
+    deallocators = frozenset((*kinds.frees, kinds.unmaps))
     for record in reader.get_allocation_records():
         address.append(record.address)
         size.append(record.size)
@@ -137,11 +137,6 @@ def _records(reader: Any) -> tuple[_Records, list[tuple[str, ...]]]:
         np.frombuffer(stack, np.int32),
     )
     return _Records(*columns), paths
-
-
-def _deallocators() -> frozenset[int]:
-    kinds = _kinds(_memray().AllocatorType)
-    return frozenset((*kinds.frees, kinds.unmaps))
 
 
 def _path(frames: Sequence[tuple[str, str, int]]) -> tuple[str, ...]:

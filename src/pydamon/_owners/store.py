@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import ipc
 
+from pydamon._data.formats.output import replacing
 from pydamon._model.errors import RecordingError
-from pydamon._model.owners import MemoryView, Owners
+from pydamon._model.owners import FOREVER_NS, MemoryView, Owners
 
 __all__ = ["owners_file", "read_owners", "saved_beside", "write_owners"]
 
@@ -68,13 +69,13 @@ def write_owners(path: Path, spaces: Sequence[Owners]) -> None:
     """
     rows = [
         {
-            "paths": [list(labels) for labels in owners.paths],
+            "paths": [list(map(_utf8, labels)) for labels in owners.paths],
             "pids": list(owners.pids),
             "is_shared": owners.is_shared,
             "stays_resident": owners.stays_resident,
             "containers": sorted(owners.containers),
             "views": [list(view) for view in owners.views],
-            "notes": list(owners.notes),
+            "notes": list(map(_utf8, owners.notes)),
         }
         for owners in spaces
     ]
@@ -88,16 +89,12 @@ def write_owners(path: Path, spaces: Sequence[Owners]) -> None:
         values = pa.array(np.concatenate(parts) if parts else [], kind)
         columns[name] = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
     table = pa.table(columns, schema=_SCHEMA)
-    fresh = path.with_name(path.name + ".new")
-    try:
-        with fresh.open("wb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            options = ipc.IpcWriteOptions(compression="zstd")
-            with ipc.new_file(file, table.schema, options=options) as writer:
-                writer.write_table(table)
-        fresh.replace(path)
-    except OSError as error:
-        raise RecordingError(f"cannot write {path}: {error.strerror}") from None
+    options = ipc.IpcWriteOptions(compression="zstd")
+    with (
+        replacing(path, force=True, private=True) as file,
+        ipc.new_file(file, table.schema, options=options) as writer,
+    ):
+        writer.write_table(table)
 
 
 def read_owners(path: Path) -> list[Owners]:
@@ -111,24 +108,37 @@ def read_owners(path: Path) -> list[Owners]:
     try:
         with path.open("rb") as file:
             table = ipc.open_file(file).read_all()
+        table.validate(full=True)
+        if (table.schema.metadata or {}).get(b"format") != _FORMAT or table.schema != _SCHEMA:
+            raise RecordingError(f"{path} is no file of owners")
+        return [_owners_of(table.slice(row, 1)) for row in range(len(table))]
     except OSError as error:
         raise RecordingError(f"cannot read {path}: {error.strerror or error}") from None
-    except pa.ArrowInvalid:
+    except (pa.ArrowException, ValueError, TypeError):
         raise RecordingError(f"{path} is no file of owners, or is damaged") from None
-    if (table.schema.metadata or {}).get(b"format") != _FORMAT:
-        raise RecordingError(f"{path} is no file of owners")
-    return [_owners_of(table.slice(row, 1)) for row in range(len(table))]
+
+
+def _utf8(label: str) -> str:
+    """A label that Arrow can hold: other bytes of a file's name are escaped, as in recordings."""
+    return label.encode(errors="backslashreplace").decode()
 
 
 def _owners_of(row: pa.Table) -> Owners:
-    """The owners of one address space."""
-    arrays = [
-        row[name].combine_chunks().flatten().to_numpy(zero_copy_only=False) for name in _COLUMNS
-    ]
-    start, end, owner, since_ns, until_ns = arrays
+    """The owners of one address space; raises `ValueError` or `TypeError` if they make no sense."""
+    columns = [row[name].combine_chunks().flatten() for name in _COLUMNS]
+    if any(column.null_count for column in columns) or len(set(map(len, columns))) > 1:
+        raise ValueError("columns that do not fit")
+    start, end, owner, since_ns, until_ns = (
+        column.to_numpy(zero_copy_only=False) for column in columns
+    )
     paths, pids, is_shared, stays_resident, containers, views, notes = (
         row[name][0].as_py() for name in _SCHEMA.names[:_LABELS]
     )
+    if None in [*chain(*paths), *pids, *containers, *notes, is_shared, stays_resident]:
+        raise ValueError("a value is missing")
+    numbers = np.append(owner, np.array(containers, np.int32))
+    if ((numbers < 0) | (numbers >= len(paths))).any() or (end > FOREVER_NS).any():
+        raise ValueError("owners without a path, or no addresses")
     return Owners(
         tuple(map(tuple, paths)),
         start,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Protocol, Self
 
 from pydamon._model.errors import PydamonError, RecordingError, UsageError
 from pydamon._model.owners import Owners
-from pydamon._owners import PROVIDERS, provider_named
+from pydamon._owners import PROVIDERS, Provider
 from pydamon._owners.store import owners_file, write_owners
 
 __all__ = ["OwnerWatch", "OwnersRecorder", "watch_named"]
@@ -46,16 +47,21 @@ def watch_named(choice: str, pids: Sequence[int]) -> OwnerWatch:
     TargetError
         If it cannot ask these processes.
     """
-    name, _, argument = choice.partition("=")
-    watching = [provider.name for provider in PROVIDERS if provider.argument is not None]
+    module = import_module(f"pydamon._owners.{_provider_of(choice).place}")
+    watch: OwnerWatch = module.watch(pids, choice.partition("=")[2])
+    return watch
+
+
+def _provider_of(choice: str) -> Provider:
+    """The provider of a choice; raises `UsageError` if none has that name."""
+    name = choice.partition("=")[0]
+    watching = {provider.name: provider for provider in PROVIDERS if provider.argument is not None}
     if name not in watching:
         raise UsageError(
             f"{name!r} tells no owners while a recording is written",
             hint=f"known are {', '.join(watching)}",
         )
-    module = import_module(f"pydamon._owners.{provider_named(name).place}")
-    watch: OwnerWatch = module.watch(pids, argument)
-    return watch
+    return watching[name]
 
 
 @dataclass
@@ -100,14 +106,19 @@ class OwnersRecorder:
 
     def __enter__(self) -> Self:
         for choice in self.choices:
-            path = owners_file(self.recording, choice.partition("=")[0])
+            path = owners_file(self.recording, _provider_of(choice).name)
+            if path in {watched.path for watched in self._watched}:
+                raise UsageError(f"{_provider_of(choice).name} is named twice", hint="name it once")
             if path.exists() and not self.force:
                 raise RecordingError(f"{path} exists already", hint="--force overwrites it")
             self._watched.append(_Watched(choice, path))
-        for watched in self._watched:
-            if not self.waits:
-                watched.watch = watch_named(watched.choice, self.pids())
-                self._observe(watched)
+        with ExitStack() as stack:
+            stack.callback(self._close)
+            for watched in self._watched:
+                if not self.waits:
+                    watched.watch = watch_named(watched.choice, self.pids())
+                    self._observe(watched)
+            stack.pop_all()
         if self._watched:
             self._thread = threading.Thread(target=self._run, name="owners", daemon=True)
             self._thread.start()
@@ -117,13 +128,16 @@ class OwnersRecorder:
         self._ends.set()
         if self._thread is not None:
             self._thread.join()
+        self._close()
+
+    def _close(self) -> None:
         for watched in self._watched:
             if watched.watch is not None:
                 watched.watch.close()
 
     @property
     def failures(self) -> list[str]:
-        """Why some providers told nothing, or nothing any more."""
+        """Why some providers told nothing."""
         return [watched.failure for watched in self._watched if watched.failure]
 
     def _run(self) -> None:

@@ -107,6 +107,15 @@ def test_bad_files_are_refused_in_a_sentence(
         heaptrack.read(str(write(tmp_path, text, head="")))
 
 
+def test_a_file_without_lines_is_not_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_LONGEST_LINE", 100)
+    path = write(tmp_path, "x" * 200, head="")
+    with pytest.raises(PydamonError, match="it has no lines"):
+        read_heaptrack(path)
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(PydamonError, match="cannot read"):
         heaptrack.read(str(tmp_path / "none"))

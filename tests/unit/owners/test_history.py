@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,6 +92,49 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(PydamonError, match="no file of owners"):
         read_owners(path)
+
+
+DAMAGES = {
+    "paths": [[None]],
+    "pids": None,
+    "containers": [1],
+    "views": [[1, 2]],
+    "start": [0, 10],
+    "end": [2**63],
+    "owner": [-1],
+    "since_ns": [None],
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damaged_files_are_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "x.owners"
+    write_owners(path, [Owners.of([OwnedInterval(("a",), 0, 10)])])
+    table = pa.ipc.open_file(path.read_bytes()).read_all()
+    place = table.schema.get_field_index(name)
+    field = table.schema.field(name)
+    damaged = table.set_column(place, field, pa.array([DAMAGES[name]], field.type))
+    with path.open("wb") as file, pa.ipc.new_file(file, damaged.schema) as writer:
+        writer.write_table(damaged)
+    with pytest.raises(PydamonError, match="no file of owners"):
+        read_owners(path)
+
+
+def test_other_columns_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.owners"
+    write_owners(path, [Owners.of([])])
+    table = pa.ipc.open_file(path.read_bytes()).read_all().drop_columns(["views"])
+    with path.open("wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(PydamonError, match="no file of owners"):
+        read_owners(path)
+
+
+def test_names_that_are_not_utf8_are_escaped(tmp_path: Path) -> None:
+    path = tmp_path / "x.owners"
+    write_owners(path, [Owners.of([OwnedInterval(("files", "a\udcff"), 0, 10)])])
+    assert read_owners(path)[0].paths == (("files", "a\\udcff"),)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x.owners"]
 
 
 def test_files_beside_a_recording(tmp_path: Path) -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import pydamon
 from pydamon import Access, PageMap, Phase, PydamonError, RecordingError, Trace
-from pydamon._show.pictures.flame import collapsed, flame_html, speedscope  # private: not named
+
+# Private, because the parts of the report are what is tested here.
+from pydamon._data.analysis.last_maps import LastWindows
+from pydamon._data.analysis.owner_parts import memory_parts
+from pydamon._show.pictures.flame import collapsed, flame_html, speedscope
+from pydamon._show.results.owners import OwnerTreeView
 from pydamon.analysis import OwnerReport
 from pydamon.owners import OwnedInterval, Owners
 
@@ -116,6 +123,15 @@ def test_a_tree_adds_up(recording: pydamon.Recording) -> None:
         report.by("colour")
 
 
+def test_stacks_may_be_deeper_than_calls_of_python(recording: pydamon.Recording) -> None:
+    path = tuple(f"call {depth}" for depth in range(1200))
+    report = pydamon.analysis.owners(recording, Owners.of([OwnedInterval(path, 0, MIB)]))
+    out = io.StringIO()
+    Console(file=out, width=80).print(OwnerTreeView(report, "resident"))
+    assert len(out.getvalue().splitlines()) > 1200
+    assert "call 1199" in flame_html(report).decode()
+
+
 def test_files_for_flame_graphs(recording: pydamon.Recording) -> None:
     report = pydamon.analysis.owners(recording, OWNERS)
     assert collapsed(report).decode() == f"main;load {24 * MIB}\n"
@@ -144,3 +160,16 @@ def test_pages_of_other_machines_keep_their_size(tmp_path: Path) -> None:
     told = Owners.of([OwnedInterval(("a",), 0, 2 * large)])
     report = pydamon.analysis.owners(pydamon.open_recording(path), told)
     assert report.owners[0].resident_bytes == report.owners[0].idle_bytes == large
+
+
+def test_a_short_connection_without_a_map_does_not_hide_what_others_used(
+    recording: pydamon.Recording,
+) -> None:
+    short = LastWindows(recorded(page_map=None, duration="1s").snapshot(-1), None)
+    last = recording.snapshot(-1)
+    shared = replace(OWNERS, is_shared=True, stays_resident=True)
+    for windows in ([short, LastWindows(last, last)], [LastWindows(last, last), short]):
+        (part,) = memory_parts(windows, shared, 10 * S)
+        assert part.is_by_page
+        idle_of_serve = part.facts.within(np.array([0]), np.array([16 * MIB]))[4]
+        assert idle_of_serve.tolist() == [0]

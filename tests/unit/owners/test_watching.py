@@ -98,3 +98,32 @@ def test_an_existing_file_is_kept(tmp_path: Path) -> None:
 def test_only_some_providers_tell_owners_while_recording(choice: str) -> None:
     with pytest.raises(PydamonError, match="while a recording is written"):
         watch_named(choice, [])
+
+
+def test_an_unknown_provider_is_an_error_before_the_program_begins(tmp_path: Path) -> None:
+    recorder = OwnersRecorder(["prok"], path_in(tmp_path)[0], lambda: [1], waits=True)
+    with pytest.raises(PydamonError, match="'prok'"), recorder:
+        pass
+
+
+def test_a_provider_that_refuses_leaves_no_other_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = Watch()
+
+    def open_first(choice: str, _: Sequence[int]) -> OwnerWatch:
+        if choice == "jvm":
+            raise TargetError("none of these is a JVM")
+        return watch
+
+    monkeypatch.setattr(watching, "watch_named", open_first)
+    recorder = OwnersRecorder(["proc", "jvm"], path_in(tmp_path)[0], lambda: [1])
+    with pytest.raises(TargetError), recorder:
+        pass
+    assert watch.closed
+
+
+def test_a_provider_is_named_once(tmp_path: Path) -> None:
+    recorder = OwnersRecorder(["jvm=a", "jvm=b"], path_in(tmp_path)[0], lambda: [1], waits=True)
+    with pytest.raises(PydamonError, match="jvm is named twice"), recorder:
+        pass

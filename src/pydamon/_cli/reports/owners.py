@@ -37,7 +37,7 @@ provider_options = options(
     *(
         option(
             f"--{provider.name}",
-            provider.name.replace("-", "_"),
+            provider.name,
             multiple=True,
             metavar="SOURCE",
             help=f"owners of {provider.source} ({provider.asks})",
@@ -89,7 +89,7 @@ def owners(args: Args) -> int:
     """
     from pydamon._cli.reports.base import open_recording, show
     from pydamon._data import analysis
-    from pydamon._show.results.owners import OwnersView, OwnerTreeView
+    from pydamon._show.results.owners import OwnerChangesView, OwnersView, OwnerTreeView
 
     if args.where is not None:
         raise UsageError("owners are of single pages: --where, which picks regions, has no meaning")
@@ -104,8 +104,6 @@ def owners(args: Args) -> int:
     if args.json:
         print_json(_document(report, args.sort))
     elif before is not None:
-        from pydamon._show.results.owners import OwnerChangesView
-
         show(OwnerChangesView(report, before))
     else:
         show(OwnerTreeView(report, args.sort) if args.tree else OwnersView(report, args.sort))
@@ -116,7 +114,7 @@ def sources_named(args: Args) -> bool:
     """Whether the options name any source of owners, or some were kept beside the recording."""
     from pydamon._owners.store import saved_beside
 
-    named = any(getattr(args, provider.name.replace("-", "_"), ()) for provider in PROVIDERS)
+    named = any(getattr(args, provider.name) for provider in _FROM_FILES)
     return named or bool(saved_beside(Path(args.file)))
 
 
@@ -128,9 +126,7 @@ def owners_from(args: Args) -> list[Owners]:
     from pydamon._owners.store import read_owners, saved_beside
 
     named = [
-        provider.read(source)
-        for provider in _FROM_FILES
-        for source in getattr(args, provider.name.replace("-", "_"))
+        provider.read(source) for provider in _FROM_FILES for source in getattr(args, provider.name)
     ]
     kept = [owners for path in saved_beside(Path(args.file)) for owners in read_owners(path)]
     if not named and not kept:

@@ -19,8 +19,6 @@ __all__ = ["MemoryPart", "memory_parts", "windows_of"]
 
 _GONE_NS = 10 * 10**9
 """Targets whose last window ended so long before the last one of all have ended."""
-
-
 _ADDRESSES = 100_000
 """So many addresses are enough to find the process of owners."""
 
@@ -71,18 +69,21 @@ def _with_addresses(windows: list[LastWindows], owners: Owners) -> list[LastWind
 
 
 def memory_parts(windows: list[LastWindows], owners: Owners, idle_ns: int) -> list[MemoryPart]:
-    """The memory of each of the targets, or what they share if the owners do."""
-    mapped = [each.mapped for each in windows]
-    if owners.is_shared and all(snapshot is not None for snapshot in mapped):
-        maps = [each.page_maps[0] for each in mapped if each is not None]
-        merged = of_shared_memory([page_map for page_map in maps if page_map is not None])
-        if owners.stays_resident:
-            merged = _with_unmapped_pages(merged)
-        facts = MemoryFacts.of_map(merged, idle_ns)
-        snapshot = windows[0].mapped or windows[0].last
-        return [MemoryPart(facts, snapshot, merged.looked_ns, merged.followed_share, True)]
-    chosen = windows[:1] if owners.is_shared else windows
-    return [_part(each, owners, idle_ns) for each in chosen]
+    """The memory of each of the targets, or what they share if the owners do.
+
+    A process that ended before there was a map of its pages says nothing of shared memory.
+    """
+    if not owners.is_shared:
+        return [_part(each, owners, idle_ns) for each in windows]
+    mapped = [each.mapped for each in windows if each.mapped is not None]
+    maps = [page_map for snapshot in mapped if (page_map := snapshot.page_maps[0]) is not None]
+    if not maps:
+        return [_part(windows[0], owners, idle_ns)]
+    merged = of_shared_memory(maps)
+    if owners.stays_resident:
+        merged = _with_unmapped_pages(merged)
+    facts = MemoryFacts.of_map(merged, idle_ns)
+    return [MemoryPart(facts, mapped[0], merged.looked_ns, merged.followed_share, True)]
 
 
 def _with_unmapped_pages(page_map: PageMap) -> PageMap:

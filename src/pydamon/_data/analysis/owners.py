@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -133,34 +134,39 @@ class OwnerReport(Displayable):
 
     def tree(self) -> OwnerTree:
         """The owners as a tree of the labels of their paths."""
-        return _tree("", (), list(self.owners), 0)
+        return _tree(list(self.owners))
+
+
+_numbers = attrgetter(
+    *("allocated_bytes", "resident_bytes", "hot_bytes", "warm_bytes", "idle_bytes"),
+    *("shared_bytes", "unknown_bytes"),
+)
+"""The figures of an `OwnerUse`, in the order of its fields."""
 
 
 def added(path: tuple[str, ...], uses: Iterable[OwnerUse]) -> OwnerUse:
     """The sums of several owners."""
-    rows = [_numbers(use) for use in uses]
-    sums = np.array(rows, np.int64).reshape(-1, len(_FIELDS)).sum(axis=0)
-    return OwnerUse(path, *sums.tolist())
+    return OwnerUse(path, *map(sum, zip(*map(_numbers, uses), strict=True)))
 
 
-_FIELDS = (
-    *("allocated_bytes", "resident_bytes", "hot_bytes", "warm_bytes", "idle_bytes"),
-    *("shared_bytes", "unknown_bytes"),
-)
-
-
-def _numbers(use: OwnerUse) -> tuple[int, ...]:
-    return tuple(getattr(use, name) for name in _FIELDS)
-
-
-def _tree(label: str, path: tuple[str, ...], uses: list[OwnerUse], depth: int) -> OwnerTree:
-    by_label: dict[str, list[OwnerUse]] = {}
-    for use in uses:
-        if len(use.path) > depth:
-            by_label.setdefault(use.path[depth], []).append(use)
-    children = [_tree(name, (*path, name), below, depth + 1) for name, below in by_label.items()]
-    children.sort(key=lambda node: -node.use.idle_bytes)
-    return OwnerTree(label, added(path, uses), children)
+def _tree(uses: list[OwnerUse]) -> OwnerTree:
+    root = OwnerTree("", added((), uses))
+    pending = [(root, uses)]
+    # A loop, because stacks may be deeper than calls of Python may be.
+    for node, below in pending:
+        depth = len(node.use.path)
+        by_label: dict[str, list[OwnerUse]] = {}
+        for use in below:
+            if len(use.path) > depth:
+                by_label.setdefault(use.path[depth], []).append(use)
+        children = [
+            (OwnerTree(label, added((*node.use.path, label), uses)), uses)
+            for label, uses in by_label.items()
+        ]
+        children.sort(key=lambda child: -child[0].use.idle_bytes)
+        node.children = [child for child, _ in children]
+        pending += children
+    return root
 
 
 def owners(
@@ -300,7 +306,7 @@ def _with_unmapped(told: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _scaled(told: NDArray[np.float64], followed_share: float) -> NDArray[np.float64]:
-    """Sums by owner in the order of `_FIELDS`; what is followed stands for all that it is of."""
+    """Sums by owner in the order of `OwnerUse`; what is followed stands for all that it is of."""
     allocated, followed, resident, hot, warm, idle, shared = told
     known = resident - hot - warm - idle
     amounts = np.array([resident, hot, warm, idle, shared])
@@ -335,7 +341,7 @@ class _Mappings(NamedTuple):
         return np.append(self.number, -1)[row]
 
     def left(self, part: MemoryPart, owned: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """The memory by name that owners do not have, in the order of `_FIELDS`."""
+        """The memory by name that owners do not have, in the order of `OwnerUse`."""
         within = part.facts.within(*self.bounds.T)
         whole = [np.bincount(self.number, row, len(self.names)) for row in within]
         amounts = np.maximum(np.array(whole) - owned, 0) / part.followed_share

@@ -172,7 +172,7 @@ class PageFollower:
         looked = self._session.clock.unix_ns(looked_ns)
         stretches, stamps = self._pages.stretches, self._pages.flat
         maps = []
-        for rows in starmap(slice, pairwise(group_bounds(stretches.target, targets + 1).tolist())):
+        for rows in starmap(slice, pairwise(group_bounds(stretches.target, targets).tolist())):
             pages = slice(*stretches.offsets[[rows.start, rows.stop]].tolist())
             start, sizes, codes = stretches.start[rows], stretches.pages[rows], stamps[pages]
             maps.append(
@@ -181,7 +181,7 @@ class PageFollower:
                 else None
             )
         self._paid_ns += int((self._session.clock.cpu_ns() - begin_ns) / self._share)
-        return tuple(maps[:targets])
+        return tuple(maps)
 
     def idle_pages(self, process: Process, start: int, end: int, idle_ns: int) -> NDArray[np.bool_]:
         """For each page of a range: whether it was in memory, and surely idle for so long.

@@ -23,6 +23,7 @@ from pydamon._model.errors import RecordingError
 __all__ = ["Allocations", "HeaptrackFile", "read_heaptrack"]
 
 _CHUNK_BYTES = 32 << 20
+_LONGEST_LINE = 1 << 24
 _MAGICS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b": "gzip"}
 _HEX = np.full(256, 255, np.uint8)
 """The value of each hexadecimal digit; 255 for other bytes."""
@@ -103,6 +104,8 @@ def _chunks(file: BinaryIO, parser: _Parser) -> Iterator[bytes]:
         if newline:
             yield head + newline
         tail = rest
+        if len(tail) > _LONGEST_LINE:
+            raise RecordingError(f"{parser.path} is no heaptrack file: it has no lines")
 
 
 def _decompressed(file: BinaryIO) -> BinaryIO:
@@ -124,7 +127,7 @@ class _Parser:
 
     def __init__(self, path: Path) -> None:
         self.was_cut = False
-        self._path = path
+        self.path = path
         self._stack_lines: list[bytes] = []
         self._clock_ms = 0
         self._is_known = False
@@ -166,10 +169,10 @@ class _Parser:
     def finish(self) -> HeaptrackFile:
         """All allocations."""
         if not self._is_known:
-            raise RecordingError(f"{self._path} is no heaptrack file: it is empty")
+            raise RecordingError(f"{self.path} is no heaptrack file: it is empty")
         stacks = sum(line.startswith(b"t ") for line in self._stack_lines)
         if any((part.trace > stacks).any() for part in (*self._ended, self._live)):
-            raise RecordingError(f"{self._path} is damaged: it names a stack that it does not hold")
+            raise RecordingError(f"{self.path} is damaged: it names a stack that it does not hold")
         return HeaptrackFile(
             _joined([*self._ended, self._live]), self._stack_lines, self._clock_ms, self.was_cut
         )
@@ -179,17 +182,17 @@ class _Parser:
         first, _, rest = chunk.partition(b"\n")
         fields = first.split()
         if len(fields) < 3 or fields[0] != b"v":
-            raise RecordingError(f"{self._path} is no heaptrack file: it does not begin with `v`")
+            raise RecordingError(f"{self.path} is no heaptrack file: it does not begin with `v`")
         if fields[2] != b"3":
             raise RecordingError(
-                f"{self._path} has version {fields[2].decode(errors='replace')} of heaptrack's"
+                f"{self.path} has version {fields[2].decode(errors='replace')} of heaptrack's"
                 " format; pydamon reads version 3",
                 hint="record with heaptrack 1.2 or later",
             )
         head = rest[: 1 << 16].split(b"\n")
         if any(line[:2] in {b"s ", b"i ", b"a "} for line in head):
             raise RecordingError(
-                f"{self._path} holds no addresses: heaptrack interpreted it, and dropped them",
+                f"{self.path} holds no addresses: heaptrack interpreted it, and dropped them",
                 hint="record with `heaptrack --raw`",
             )
         self._is_known = True
@@ -215,12 +218,12 @@ class _Parser:
             return values
         width = end - start
         if width.min() < 1 or width.max() > _MOST_DIGITS:
-            raise RecordingError(f"{self._path} is damaged: a number of it is missing or too long")
+            raise RecordingError(f"{self.path} is damaged: a number of it is missing or too long")
         for place in range(int(width.max())):
             has = place < width
             digit = _HEX[text[np.where(has, start + place, start)]]
             if (digit > 15).any():
-                raise RecordingError(f"{self._path} is damaged: a number of it is not hexadecimal")
+                raise RecordingError(f"{self.path} is damaged: a number of it is not hexadecimal")
             values = np.where(has, (values << 4) | digit, values)
         return values
 

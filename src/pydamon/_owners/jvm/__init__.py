@@ -13,12 +13,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypedDict
 
 from pydamon._model.errors import TargetError
 from pydamon._model.owners import MemoryView, Owners
 from pydamon._observe.linux.procfs import parse_maps, read_maps
-from pydamon._owners.as_user import user_of
 from pydamon._owners.history import OwnerHistory
+from pydamon._owners.inside import pids_outside
 from pydamon._owners.jvm.layout import heap_views, jvm_owners
 from pydamon._owners.jvm.text import JvmText, parse_jcmd
 from pydamon._owners.stacks import ThreadStack, thread_stacks
@@ -46,12 +47,16 @@ def watch(pids: Sequence[int], jcmd: str) -> JvmWatch:
         If none is a JVM, or it cannot be asked.
     """
     for pid in pids:
+        try:
+            mappings = parse_maps(read_maps(pid)).mappings
+        except OSError:  # it ended, or is another user's
+            continue
         # Only a JVM expects the signal that jcmd sends; another program would end by it.
-        if any(Path(m.name).name == "libjvm.so" for m in parse_maps(read_maps(pid)).mappings):
+        if any(Path(mapping.name).name == "libjvm.so" for mapping in mappings):
             return JvmWatch(pid, jcmd or _find_jcmd(pid))
     raise TargetError(
         "none of these processes is a Java Virtual Machine (with libjvm.so)",
-        hint="name the pid of the program `java` itself",
+        hint="name the pid of the program `java` itself, as its user or as root",
     )
 
 
@@ -81,7 +86,13 @@ class JvmWatch:
         """Take a snapshot."""
         time_ns = time.time_ns()
         told = parse_jcmd(self._ask(_LATER if self._history.snapshots else _FIRST))
-        self._threads |= told.threads
+        if told.threads:
+            outside = pids_outside(self._pid, self._thread_ids())
+            self._threads |= {
+                tid: name
+                for number, name in told.threads.items()
+                if (tid := outside(number)) is not None
+            }
         told.threads = self._threads
         self._has_native = bool(told.native)
         self._history.add(time_ns, self._owners_now(told))
@@ -95,30 +106,30 @@ class JvmWatch:
     def close(self) -> None:
         """Nothing is kept open."""
 
+    def _thread_ids(self) -> set[int]:
+        return {int(path.name) for path in Path(f"/proc/{self._pid}/task").iterdir()}
+
     def _owners_now(self, told: JvmText) -> Owners:
         mappings = parse_maps(read_maps(self._pid)).mappings
         self._views = heap_views(mappings)
         # A thread that runs now may have slept before: its stack is still where it was.
         fresh = {stack.tid: stack for stack in thread_stacks(self._pid, mappings)}
-        alive = {int(path.name) for path in Path(f"/proc/{self._pid}/task").iterdir()}
+        alive = self._thread_ids()
         self._stacks = {tid: s for tid, s in {**self._stacks, **fresh}.items() if tid in alive}
         return Owners.of(jvm_owners(told, mappings, list(self._stacks.values())))
 
     def _ask(self, commands: Sequence[str]) -> str:
-        """The output of several commands, which one `jcmd` reads from its input."""
-        uid = user_of(self._pid)
-        is_other = os.geteuid() == 0 and uid != 0
+        """The output of several commands, which one `jcmd` reads as lines of an argument."""
         try:
             done: subprocess.CompletedProcess[str] = subprocess.run(
-                [self._jcmd, str(self._pid), "-f", "/dev/stdin"],
-                input="\n".join(commands) + "\n",
+                [self._jcmd, str(self._pid), "\n".join(commands)],
+                stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
                 errors="replace",
                 timeout=_SECONDS,
                 check=False,
-                user=uid if is_other else None,
-                extra_groups=[] if is_other else None,
+                **_identity(self._pid),
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise TargetError(f"cannot ask the JVM of process {self._pid}: {error}") from None
@@ -126,3 +137,19 @@ class JvmWatch:
             lines = (done.stderr or done.stdout).strip().split("\n")
             raise TargetError(f"jcmd cannot ask process {self._pid}: {lines[0]}")
         return done.stdout
+
+
+class _Identity(TypedDict, total=False):
+    """Whom `subprocess.run` runs a program as."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+def _identity(pid: int) -> _Identity:
+    """Root asks as the user and the group of the process: a JVM may refuse all others."""
+    owner = Path(f"/proc/{pid}").stat()
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        return {}
+    return {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}

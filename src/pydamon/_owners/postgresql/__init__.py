@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from pydamon._model.units import format_size
 from pydamon._observe.linux.procfs import parse_maps, read_maps
 from pydamon._owners.as_user import user_of
 from pydamon._owners.history import OwnerHistory
+from pydamon._owners.inside import pids_outside
 from pydamon._owners.postgresql.layout import (
     FREE,
     buffer_owners,
@@ -64,19 +66,23 @@ class PostgresqlWatch:
 
     def __init__(self, postmaster: int, dsn: str) -> None:
         self._postmaster = postmaster
-        self._session = Session(dsn or dsn_of(postmaster), user_of(postmaster))
-        mappings = parse_maps(read_maps(postmaster))
-        segment = main_segment(mappings, self._session.allocations)
-        if segment is None:
-            raise TargetError(
-                f"the shared memory of process {postmaster} is not where PostgreSQL says",
-                hint="is the connection one to the same server?",
-            )
-        self._segment: Mapping = segment
         self._buffers = OwnerHistory()
         self._local: dict[int, OwnerHistory] = {}
         self._began = 0
-        self._sessions = self._session.connections()
+        mappings = parse_maps(read_maps(postmaster))
+        with ExitStack() as stack:
+            self._session = stack.enter_context(
+                closing(Session(dsn or dsn_of(postmaster), user_of(postmaster)))
+            )
+            segment = main_segment(mappings, self._session.allocations)
+            if segment is None:
+                raise TargetError(
+                    f"the shared memory of process {postmaster} is not where PostgreSQL says",
+                    hint="is the connection one to the same server?",
+                )
+            self._segment: Mapping = segment
+            self._sessions = self._session.connections()
+            stack.pop_all()
 
     def observe(self, pids: Sequence[int]) -> None:
         """Take a snapshot of the buffers and of the processes' own memory."""
@@ -89,7 +95,7 @@ class PostgresqlWatch:
         )
         self._buffers.add(time_ns, owners)
         self._began = max(0, session.connections() - self._sessions)
-        self._observe_processes(time_ns)
+        self._observe_processes(time_ns, pids)
 
     def owners(self) -> list[Owners]:
         """The owners so far: of the memory that all processes share, and of each process."""
@@ -124,13 +130,17 @@ class PostgresqlWatch:
             )
         return notes
 
-    def _observe_processes(self, time_ns: int) -> None:
-        for backend in [Backend(self._postmaster, "postmaster", ""), *self._session.backends()]:
+    def _observe_processes(self, time_ns: int, pids: Sequence[int]) -> None:
+        outside = pids_outside(self._postmaster, pids)
+        told = ((outside(backend.pid), backend) for backend in self._session.backends())
+        for pid, backend in [(self._postmaster, Backend(0, "postmaster", "")), *told]:
+            if pid is None:
+                continue
             try:
-                mappings = parse_maps(read_maps(backend.pid)).mappings
+                mappings = parse_maps(read_maps(pid)).mappings
             except OSError:  # it ended
                 continue
-            label = " ".join(filter(None, [f"process {backend.pid}", backend.client]))
+            label = " ".join(filter(None, [f"process {pid}", backend.client]))
             rows = [
                 OwnedInterval(
                     ("process memory", backend.kind, label, mapping.name),
@@ -140,7 +150,7 @@ class PostgresqlWatch:
                 for mapping in mappings
                 if mapping.perms.startswith("rw-p")
             ]
-            history = self._local.setdefault(backend.pid, OwnerHistory())
+            history = self._local.setdefault(pid, OwnerHistory())
             history.add(time_ns, Owners.of(rows))
 
 

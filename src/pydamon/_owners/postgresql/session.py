@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pwd
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -55,6 +55,12 @@ _RELATIONS = """
          on schema.oid = coalesce(toasted.relnamespace, parent.relnamespace, relation.relnamespace)
     where pg_relation_filenode(relation.oid) is not null
 """
+_DATABASES = """
+    select oid::int8, datname, datallowconn and has_database_privilege(oid, 'connect')
+    from pg_database order by datname
+"""
+"""The last column says whether this user may connect."""
+_OWN = "select oid::int8 from pg_database where datname = current_database()"
 _CONNECTIONS = "select coalesce(sum((to_jsonb(d) ->> 'sessions')::int8), 0) from pg_stat_database d"
 """The column `sessions` came with PostgreSQL 14; without it, none is counted."""
 _BACKENDS = """
@@ -66,7 +72,7 @@ _BACKENDS = """
 
 
 class Backend(NamedTuple):
-    """A process of the server: what it does, and for whom."""
+    """A process of the server, with the server's own pid for it: what it does, and for whom."""
 
     pid: int
     kind: str
@@ -108,12 +114,13 @@ class Session:
         self._names = RelationNames({}, {})
         self._asked: set[tuple[int, int]] = set()
         self._opened = 0
-        self._connection = self._connect()
-        self._has_buffers = self._find_extension()
-        with _explained():
+        with ExitStack() as stack:
+            self._connection = stack.enter_context(closing(self._connect()))
+            self._has_buffers = stack.enter_context(closing(self._find_extension()))
             self.allocations = [SharedAllocation(*row) for row in self._rows(_ALLOCATIONS)]
             self.block_bytes = int(self._rows("show block_size")[0][0])
-            self._own = str(self._rows("select current_database()")[0][0])
+            self._own = int(self._rows(_OWN)[0][0])
+            self._open = stack.pop_all()
 
     def buffers(self) -> NDArray[np.void]:
         """What each buffer holds."""
@@ -123,13 +130,11 @@ class Session:
 
     def connections(self) -> int:
         """How many connections began since the statistics began, other than those of pydamon."""
-        with _explained():
-            return int(self._rows(_CONNECTIONS)[0][0]) - self._opened
+        return int(self._rows(_CONNECTIONS)[0][0]) - self._opened
 
     def backends(self) -> list[Backend]:
         """The processes of the server."""
-        with _explained():
-            return [Backend(*row) for row in self._rows(_BACKENDS)]
+        return [Backend(*row) for row in self._rows(_BACKENDS)]
 
     def names_for(self, buffers: NDArray[np.void]) -> RelationNames:
         """The names of the relations in the buffers; new files are looked up once."""
@@ -138,20 +143,17 @@ class Session:
         fresh = {(int(database), int(file)) for database, file in pairs} - self._asked
         self._asked |= fresh
         if fresh:
-            with _explained():
-                rows = self._rows("select oid::int8, datname from pg_database where datallowconn")
-            self._names.databases.update(rows)
-        for database in {database for database, file in fresh if file}:
             # Catalogs that databases share have the number 0: every database knows their names.
-            name = self._names.databases.get(database) if database else self._own
-            if name is not None:
-                self._look_up(database, name)
+            wanted = {database or self._own for database, file in fresh if file}
+            for database, name, admits in self._rows(_DATABASES):
+                self._names.databases[database] = name
+                if admits and database in wanted:
+                    self._look_up(database, name)
         return self._names
 
     def close(self) -> None:
         """Close the connections."""
-        self._has_buffers.close()
-        self._connection.close()
+        self._open.close()
 
     def _connect(self, **changes: str) -> psycopg.Connection[Any]:
         try:
@@ -185,12 +187,12 @@ class Session:
         has = "select 1 from pg_extension where extname = 'pg_buffercache'"
         if self._rows(has):
             return self._connection
-        databases = self._rows("select datname from pg_database where datallowconn order by 1")
-        for (name,) in databases:
-            connection = self._connect(dbname=name)
-            if connection.execute(has).fetchall():
-                return connection
-            connection.close()
+        for name in [name for _, name, admits in self._rows(_DATABASES) if admits]:
+            with ExitStack() as stack:
+                connection = stack.enter_context(closing(self._connect(dbname=name)))
+                if self._rows(has, connection):
+                    stack.pop_all()
+                    return connection
         raise TargetError(
             "no database of this PostgreSQL has the extension pg_buffercache, which tells what the"
             " buffers hold",
@@ -199,19 +201,22 @@ class Session:
 
     def _look_up(self, database: int, name: str) -> None:
         """Remember the names of all relations of a database."""
-        if name == self._own:
+        if database == self._own:
             rows = self._rows(_RELATIONS)
         else:
-            with self._connect(dbname=name) as connection:
-                rows = connection.execute(_RELATIONS).fetchall()
+            with closing(self._connect(dbname=name)) as connection:
+                rows = self._rows(_RELATIONS, connection)
         for file, tablespace, is_shared, schema, relation, part in rows:
             owner = "(shared catalogs)" if is_shared else name
             key = (0 if is_shared else database, tablespace, file)
             self._names.paths[key] = (owner, f"{schema}.{relation}", part)
 
-    def _rows(self, query: str) -> list[tuple[Any, ...]]:
+    def _rows(
+        self, query: str, connection: psycopg.Connection[Any] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """The answer to a query, by default of the database that was named."""
         with _explained():
-            rows: list[tuple[Any, ...]] = self._connection.execute(query).fetchall()
+            rows: list[tuple[Any, ...]] = (connection or self._connection).execute(query).fetchall()
         return rows
 
 

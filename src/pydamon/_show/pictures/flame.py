@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 from pydamon._data.analysis import OwnerReport, OwnerTree
 from pydamon._model.display import printable
 from pydamon._model.units import format_duration, format_size
-from pydamon._show.pictures.page import content_hash
+from pydamon._show.pictures.page import clock_text, content_policy, script_data
 
 __all__ = ["collapsed", "flame_html", "speedscope"]
 
@@ -29,22 +28,17 @@ _SCHEMA = "https://www.speedscope.app/file-format-schema.json"
 def flame_html(report: OwnerReport) -> bytes:
     """A flame graph of the owners, with widths by their idle bytes, as a page."""
     script, style = ((_PAGE / name).read_text() for name in ("flame.js", "flame.css"))
-    policy = (
-        f"default-src 'none'; script-src {content_hash(script)}; "
-        f"style-src {content_hash(style)}; base-uri 'none'; form-action 'none'"
-    )
     total = report.total()
-    when = datetime.fromtimestamp(report.time_ns / 1e9).astimezone()
     about = (
         f"{format_size(total.idle_bytes)} of {format_size(total.resident_bytes)} not accessed for "
-        f"{format_duration(report.idle_ns)}, at {when:%Y-%m-%d %H:%M:%S %z}"
+        f"{format_duration(report.idle_ns)}, at {clock_text(report.time_ns)}"
     )
     return _HTML.format(
-        policy=escape(policy),
+        policy=content_policy(script, style),
         about=escape(about),
         style=style,
         script=script,
-        facts=json.dumps(_facts(report.tree())).replace("<", "\\u003c"),
+        facts=script_data(_facts(report.tree())),
     ).encode()
 
 

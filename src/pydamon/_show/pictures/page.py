@@ -38,11 +38,13 @@ __all__ = [
     "Columns",
     "DrawnTarget",
     "cells_of",
-    "content_hash",
+    "clock_text",
+    "content_policy",
     "facts_of",
     "heatmap_page",
     "recording_page",
     "regions_of",
+    "script_data",
 ]
 
 _PAGE = Path(__file__).parent / "page"
@@ -83,14 +85,14 @@ def heatmap_page(heatmap: HeatMap) -> bytes:
     """The cells of a heat map, as a file."""
     title = f"Heat map of {target_label(heatmap.target)}"
     begin_ns = int(heatmap.time_edges[0])
-    about = f"{heatmap_title(heatmap)}, from {_clock(begin_ns)}"
+    about = f"{heatmap_title(heatmap)}, from {clock_text(begin_ns)}"
     return _page([cells_of(heatmap)], begin_ns, title, about).encode()
 
 
 def _about(info: RecordingInfo, outline: Outline, sample: SnapshotSample) -> list[str]:
     step = f" (drawn: one of {sample.step})" if sample.step > 1 else ""
     parts = [
-        f"{format_duration(outline.duration_ns)} from {_clock(outline.begin_ns)}",
+        f"{format_duration(outline.duration_ns)} from {clock_text(outline.begin_ns)}",
         f"{sample.count} snapshots{step}",
         f"probe {printable(info.probe)}",
         printable(info.hostname),
@@ -98,7 +100,7 @@ def _about(info: RecordingInfo, outline: Outline, sample: SnapshotSample) -> lis
     return [part for part in parts if part]
 
 
-def _clock(time_ns: int) -> str:
+def clock_text(time_ns: int) -> str:
     return f"{datetime.fromtimestamp(time_ns / 1e9).astimezone():%Y-%m-%d %H:%M:%S %z}"
 
 
@@ -113,24 +115,35 @@ def _page(
         "palette": PALETTE.ravel().tolist(),
         "targets": [facts_of(target, begin_ns, columns) for target in drawn],
     }
-    policy = (
-        f"default-src 'none'; script-src {content_hash(script)}; style-src {content_hash(style)}; "
-        "base-uri 'none'; form-action 'none'"
-    )
     return _HTML.format(
-        policy=escape(policy),
+        policy=content_policy(script, style),
         title=escape(title),
         about=escape(about),
         memory=memory,
         style=style,
         script=script,
-        # In a script element only `<` could end it; names that are not UTF-8 hold surrogates.
-        facts=json.dumps(facts).replace("<", "\\u003c"),
+        facts=script_data(facts),
         columns=columns.packed(),
     )
 
 
-def content_hash(text: str) -> str:
+def content_policy(script: str, style: str) -> str:
+    """The policy of a page with this script and style that loads nothing else, escaped."""
+    return escape(
+        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def script_data(facts: dict[str, Any]) -> str:
+    """Facts as JSON within a script element, which only `<` could end.
+
+    It is ASCII, because names that are not UTF-8 hold surrogates.
+    """
+    return json.dumps(facts).replace("<", "\\u003c")
+
+
+def _hash(text: str) -> str:
     digest = hashlib.sha256(text.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 

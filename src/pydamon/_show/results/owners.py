@@ -93,13 +93,15 @@ class OwnerTreeView(View):
         yield from notes_of(self.report)
 
 
-def _branches(
-    node: OwnerTree, name: str, least: float, depth: int = 0
-) -> Iterator[tuple[int, OwnerTree]]:
-    yield depth, node
-    for child in sorted(node.children, key=lambda child: -int(getattr(child.use, name))):
-        if getattr(child.use, name) >= least:
-            yield from _branches(child, name, least, depth + 1)
+def _branches(tree: OwnerTree, name: str, least: float) -> Iterator[tuple[int, OwnerTree]]:
+    """The nodes of at least some bytes with their depths, each before those below it."""
+    pending = [(0, tree)]
+    while pending:
+        depth, node = pending.pop()
+        yield depth, node
+        children = [child for child in node.children if getattr(child.use, name) >= least]
+        children.sort(key=lambda child: -int(getattr(child.use, name)))
+        pending += [(depth + 1, child) for child in reversed(children)]
 
 
 def _row(use: OwnerUse, label: str, names: Sequence[str]) -> list[str]:
