@@ -20,7 +20,7 @@ from pydamon._model.owners import FOREVER_NS, Owners
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["read"]
+__all__ = ["memray_package", "read"]
 
 _MOST_MOMENTS = 10**7
 _NS_PER_MS = 10**6
@@ -71,7 +71,7 @@ def read(source: str) -> Owners:
 
     Raises `UsageError` if memray is missing, or the file is no capture with all allocations.
     """
-    memray = _memray()
+    memray = memray_package()
     kinds = _kinds(memray.AllocatorType)
     try:
         with memray.FileReader(source, max_memory_records=_MOST_MOMENTS) as reader:
@@ -94,7 +94,8 @@ def read(source: str) -> Owners:
     return _owners((simple, mapped), times, paths, metadata.pid, note)
 
 
-def _memray() -> Any:
+def memray_package() -> Any:
+    """The package memray; raises `UsageError` if it is missing."""
     try:
         import memray  # noqa: PLC0415
     except ImportError:
