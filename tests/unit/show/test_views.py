@@ -73,9 +73,9 @@ def results(directory: Path) -> Iterator[Displayable]:
     yield analysis.needs(Recording.from_snapshots(comb(20, target=APP)))
     yield analysis.huge_use(_mapped())
     owners = Owners.of([OwnedInterval((EVIL, EVIL), 0, MIB)])
-    report = analysis.owners(_mapped(), owners)
-    yield report
-    yield analysis.owner_diff(dataclasses.replace(report, owners=()), report)
+    owned = analysis.owners(_mapped(), owners)
+    yield owned
+    yield analysis.owner_diff(dataclasses.replace(owned, owners=()), owned)
     yield analysis.distribution(recording)
     yield analysis.mappings(recording)
     yield analysis.regions(recording)
