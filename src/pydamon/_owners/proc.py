@@ -65,6 +65,16 @@ class ProcWatch:
             if history.snapshots
         ]
 
+    def forget(self, before_ns: int) -> None:
+        """Drop what ended before a time."""
+        self._histories = {
+            pid: history
+            for pid, history in self._histories.items()
+            if history.last_ns >= before_ns or not history.snapshots
+        }
+        for history in self._histories.values():
+            history.forget(before_ns)
+
     def close(self) -> None:
         """Nothing is kept open."""
 
