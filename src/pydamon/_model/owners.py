@@ -175,6 +175,8 @@ class Owners:
         UsageError
             If they tell of different processes.
         """
+        if len(several) == 1:
+            return several[0]
         if len({(frozenset(owners.pids), owners.is_shared) for owners in several}) > 1:
             raise UsageError("the sources of owners are of different processes")
         first = np.cumsum([0] + [len(owners.paths) for owners in several]).tolist()

@@ -16,7 +16,7 @@ from pydamon import PydamonError
 from pydamon._owners import heaptrack
 from pydamon._owners.heaptrack import events
 from pydamon._owners.heaptrack.events import read_heaptrack
-from pydamon._owners.heaptrack.stacks import _Interpreted, name_by_module
+from pydamon._owners.heaptrack.stacks import Stacks, _Interpreted, name_by_module
 from pydamon.owners import FOREVER_NS
 
 HEAD = (
@@ -35,7 +35,7 @@ def write(folder: Path, body: str, head: str = HEAD) -> Path:
 def rows_of(path: Path) -> list[tuple[int, int, int, int, int | None]]:
     columns = read_heaptrack(path).allocations
     rows = zip(*(column.tolist() for column in columns[:4]), strict=True)
-    ends = np.where(columns.is_live, -1, columns.until_ms).tolist()
+    ends = np.where(columns.is_live, -1, columns.until_ms.astype(np.int64)).tolist()
     pairs = zip(rows, ends, strict=True)
     return sorted((*row, None if end < 0 else end) for row, end in pairs)
 
@@ -159,9 +159,20 @@ def test_chunks_make_no_difference(
         assert rows_of(path) == sorted(expected, key=lambda row: (row[:4], row[4] or 0))
 
 
+def paths_of(stacks: Stacks) -> list[tuple[str, ...]]:
+    return [stacks.path(number) for number in range(1, len(stacks))]
+
+
+def test_long_chains_of_stacks_are_cut() -> None:
+    lines = [b"t 10 0", *(b"t 10 %x" % number for number in range(1, 200_000))]
+    path = name_by_module(lines).path(200_000)
+    assert path[0] == "(outer frames left out)"
+    assert len(path) == 1001
+
+
 def test_frames_without_the_interpreter_are_modules_and_offsets() -> None:
     stacks = name_by_module(HEAD.encode().split(b"\n"))
-    assert stacks.paths[1:] == [
+    assert paths_of(stacks) == [
         ("libc.so+0x10",),
         ("libc.so+0x10", "p+0x1010"),
         ("libc.so+0x10", "p+0x1020"),
@@ -173,7 +184,7 @@ def test_frames_of_the_interpreter_have_functions_and_lines() -> None:
         "v 10400 3\ns 6 /app/p\ns 4 main\ns 8 /src/a.c\ns 4 load\ns 5 inner\ns 22 operator new\n"
         "i 1000 1 2 3 a\nt 1 0\ni 2000 1 5 3 7 4 3 8\nt 2 1\ni 3000 1 6\nt 3 2\ni 4000 1\nt 4 1\n"
     )
-    assert _Interpreted().paths(text.encode().split(b"\n"))[1:] == [
+    assert paths_of(_Interpreted().stacks(text.encode().split(b"\n"))) == [
         ("main (a.c:10)",),
         ("main (a.c:10)", "load (a.c:8)", "inner (a.c:7)"),
         ("main (a.c:10)", "load (a.c:8)", "inner (a.c:7)"),  # without operator new

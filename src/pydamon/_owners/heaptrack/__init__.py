@@ -61,7 +61,9 @@ def owners_of(file: HeaptrackFile, stacks: Stacks, *, started_ns: int) -> Owners
     """Owners of the allocations of a file that heaptrack began at a time."""
     allocations = file.allocations
     paths, owner_of_trace = _numbered(stacks, allocations)
-    until_ns = started_ns + np.where(allocations.is_live, 0, allocations.until_ms) * _NS_OF_MS
+    until_ns = _unix_ns(started_ns, allocations.until_ms)
+    until_ns[allocations.is_live] = FOREVER_NS
+    start = allocations.pointer.view(np.uint64)
     notes = [
         _ALIGNED,
         *([] if stacks.has_functions else [_WITHOUT_FUNCTIONS]),
@@ -70,13 +72,20 @@ def owners_of(file: HeaptrackFile, stacks: Stacks, *, started_ns: int) -> Owners
     ]
     return Owners(
         paths=paths,
-        start=allocations.pointer.astype(np.uint64),
-        end=(allocations.pointer + allocations.size).astype(np.uint64),
+        start=start,
+        end=start + allocations.size.astype(np.uint64),
         owner=owner_of_trace[allocations.trace],
-        since_ns=started_ns + allocations.since_ms * _NS_OF_MS,
-        until_ns=np.where(allocations.is_live, FOREVER_NS, until_ns),
+        since_ns=_unix_ns(started_ns, allocations.since_ms),
+        until_ns=until_ns,
         notes=tuple(notes),
     )
+
+
+def _unix_ns(started_ns: int, passed_ms: NDArray[np.uint32]) -> NDArray[np.int64]:
+    times_ns = passed_ms.astype(np.int64)
+    times_ns *= _NS_OF_MS
+    times_ns += started_ns
+    return times_ns
 
 
 def _numbered(
@@ -87,6 +96,6 @@ def _numbered(
     owner_of_trace = np.zeros(max([1, *(used[-1:] + 1).tolist()]), np.int32)
     numbers: dict[tuple[str, ...], int] = {}
     for trace in used.tolist():
-        path = stacks.paths[trace] if trace < len(stacks.paths) else ()
+        path = stacks.path(trace) if trace < len(stacks) else ()
         owner_of_trace[trace] = numbers.setdefault(path or ("??",), len(numbers))
     return tuple(numbers), owner_of_trace
