@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.errors import UsageError
+from pydamon._model.runs import unique
 
 __all__ = ["ALWAYS_NS", "FOREVER_NS", "MemoryView", "OwnedInterval", "OwnedRanges", "Owners"]
 
@@ -245,7 +246,7 @@ def _holders(
     A piece's holder is the highest row that is open there. Rows are laid over the pieces in layers
     of intervals that do not overlap, from the lowest row to the highest.
     """
-    edges = np.unique(np.concatenate([start, end]))
+    edges = unique(np.concatenate([start, end]))
     holder = np.full(len(edges) - 1, -1, np.intp)
     left = np.arange(len(start))
     first, beyond = np.searchsorted(edges, start), np.searchsorted(edges, end)

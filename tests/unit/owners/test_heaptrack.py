@@ -57,6 +57,19 @@ def test_an_allocation_whose_end_was_missed_ends_with_the_next_at_its_address(
     assert rows_of(path) == [(0x1000, 0x20, 2, 0, 10), (0x1000, 0x30, 3, 10, None)]
 
 
+def test_an_address_that_is_used_in_many_chunks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_CHUNK_BYTES", 64)
+    others = [f"+ 8 2 {address:x}" for address in range(0x2000, 0x2A00, 0x10)]
+    lines = others[:100]
+    for turn in range(1, 6):
+        lines += [f"c {turn:x}", f"+ {turn:x} 2 1000", *others[100 + 10 * turn : 110 + 10 * turn]]
+    rows = [row for row in rows_of(write(tmp_path, "\n".join(lines) + "\n")) if row[0] == 0x1000]
+    ends = [2, 3, 4, 5, None]
+    assert rows == [(0x1000, turn, 2, turn, ends[turn - 1]) for turn in range(1, 6)]
+
+
 def test_what_lived_within_a_tick_is_left_out(tmp_path: Path) -> None:
     assert rows_of(write(tmp_path, "+ 20 2 1000\n- 1000\n- 5000\n")) == []
 

@@ -318,13 +318,18 @@ class _History:
             place = np.minimum(np.searchsorted(part.pointer, ends.pointer), len(part.pointer) - 1)
             hit = (part.pointer[place] == ends.pointer) & part.is_live[place]
             part.until_ms[place[hit]] = ends.when_ms[hit]
-            is_live = part.is_live
-            if is_live.mean() < _MANY_ENDED:
-                self._put_ended(part.take(~is_live))
-                part = part.take(is_live)  # noqa: PLW2901
+            if part.is_live.mean() < _MANY_ENDED:
+                part = self._only_live(part)  # noqa: PLW2901
             if len(part.pointer):
                 kept.append(part)
         self._live = kept
+
+    def _only_live(self, part: Allocations) -> Allocations:
+        is_live = part.is_live
+        if is_live.all():
+            return part
+        self._put_ended(part.take(~is_live))
+        return part.take(is_live)
 
     def _put_ended(self, some: Allocations) -> None:
         self._ended.append(some.take(some.until_ms > some.since_ms))
@@ -332,7 +337,8 @@ class _History:
     def _put_live(self, some: Allocations) -> None:
         """Keep a part; parts of similar size become one, so that there are few."""
         while self._live and len(self._live[-1].pointer) < min(2 * len(some.pointer), _LARGE):
-            some = _joined([self._live.pop(), some])
+            # An address may be there once only, or its live allocation would not be found.
+            some = _joined([self._only_live(self._live.pop()), some])
             some = some.take(np.argsort(some.pointer, kind="stable"))
         if len(some.pointer):
             self._live.append(some)
