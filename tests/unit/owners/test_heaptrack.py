@@ -35,7 +35,7 @@ def write(folder: Path, body: str, head: str = HEAD) -> Path:
 def rows_of(path: Path) -> list[tuple[int, int, int, int, int | None]]:
     columns = read_heaptrack(path).allocations
     rows = zip(*(column.tolist() for column in columns[:4]), strict=True)
-    ends = np.where(columns.is_live, -1, columns.until_ms.astype(np.int64)).tolist()
+    ends = np.where(columns.is_live, -1, columns.until.astype(np.int64)).tolist()
     pairs = zip(rows, ends, strict=True)
     return sorted((*row, None if end < 0 else end) for row, end in pairs)
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from pydamon._model.errors import RecordingError, UsageError
 from pydamon._model.owners import FOREVER_NS, Owners
-from pydamon._owners.heaptrack.events import Allocations, HeaptrackFile, read_heaptrack
+from pydamon._owners.allocations import Allocations
+from pydamon._owners.heaptrack.events import HeaptrackFile, read_heaptrack
 from pydamon._owners.heaptrack.stacks import Stacks, find_interpreter, interpret, name_by_module
 
 __all__ = ["owners_of", "read"]
@@ -61,7 +62,7 @@ def owners_of(file: HeaptrackFile, stacks: Stacks, *, started_ns: int) -> Owners
     """Owners of the allocations of a file that heaptrack began at a time."""
     allocations = file.allocations
     paths, owner_of_trace = _numbered(stacks, allocations)
-    until_ns = _unix_ns(started_ns, allocations.until_ms)
+    until_ns = _unix_ns(started_ns, allocations.until)
     until_ns[allocations.is_live] = FOREVER_NS
     start = allocations.pointer.view(np.uint64)
     notes = [
@@ -74,8 +75,8 @@ def owners_of(file: HeaptrackFile, stacks: Stacks, *, started_ns: int) -> Owners
         paths=paths,
         start=start,
         end=start + allocations.size.astype(np.uint64),
-        owner=owner_of_trace[allocations.trace],
-        since_ns=_unix_ns(started_ns, allocations.since_ms),
+        owner=owner_of_trace[allocations.stack],
+        since_ns=_unix_ns(started_ns, allocations.since),
         until_ns=until_ns,
         notes=tuple(notes),
     )
@@ -92,7 +93,7 @@ def _numbered(
     stacks: Stacks, allocations: Allocations
 ) -> tuple[tuple[tuple[str, ...], ...], NDArray[np.int32]]:
     """The distinct labels of the stacks that hold memory, and for each stack their index."""
-    used = np.unique(allocations.trace)
+    used = np.unique(allocations.stack)
     owner_of_trace = np.zeros(max([1, *(used[-1:] + 1).tolist()]), np.int32)
     numbers: dict[tuple[str, ...], int] = {}
     for trace in used.tolist():

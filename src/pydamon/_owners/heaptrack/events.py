@@ -12,15 +12,16 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from pydamon._model.errors import RecordingError
+from pydamon._owners.allocations import ENDLESS, AllocationHistory, Allocations, Ends
 
-__all__ = ["Allocations", "HeaptrackFile", "read_heaptrack"]
+__all__ = ["HeaptrackFile", "read_heaptrack"]
 
 _CHUNK_BYTES = 4 << 20
 _LONGEST_LINE = 1 << 24
@@ -30,46 +31,14 @@ _HEX = np.full(256, 255, np.uint8)
 _HEX[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
 _PLUS, _MINUS, _CLOCK, _SPACE, _NEWLINE = b"+-c \n"
 _MOST_DIGITS = 15
-_UNENDED_MS = 2**32 - 1
-"""`until_ms` of allocations that were never freed."""
-_LAST_MS = _UNENDED_MS - 1
+_LAST_MS = ENDLESS - 1
 """Later times, after 49 days, count as this."""
-_SMALL = 2**32
 _MOST_TRACES = 2**31
-_LARGE = 2**21
-"""Larger parts of the live allocations are not made larger still, which takes memory."""
-_MANY_ENDED = 0.5
-"""Live allocations are sorted again when so many of a part have ended."""
-
-
-class Allocations(NamedTuple):
-    """Arrays of one length: an allocation each, with the stack that asked for it.
-
-    `size` has 32 bits where these are enough. `until_ms` means nothing where `is_live`: the
-    allocation was not freed before the file ended.
-    """
-
-    pointer: NDArray[np.int64]
-    size: NDArray[np.uint32] | NDArray[np.int64]
-    trace: NDArray[np.int32]
-    since_ms: NDArray[np.uint32]
-    until_ms: NDArray[np.uint32]
-
-    @property
-    def is_live(self) -> NDArray[np.bool_]:
-        """Which allocations were not freed before the file ended."""
-        live: NDArray[np.bool_] = self.until_ms == _UNENDED_MS
-        return live
-
-    def take(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> Allocations:
-        """The selected allocations."""
-        columns: list[Any] = [column[rows] for column in self]
-        return Allocations(*columns)
 
 
 @dataclass
 class HeaptrackFile:
-    """What a heaptrack file holds.
+    """What a heaptrack file holds; times of allocations are in ms.
 
     `stack_lines` are the lines that stacks are made from, as the interpreter wants them.
     """
@@ -128,12 +97,6 @@ def _decompressed(file: BinaryIO) -> BinaryIO:
     return file
 
 
-def _joined(parts: list[Allocations]) -> Allocations:
-    """The parts as one; at least one."""
-    columns: list[Any] = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    return Allocations(*columns)
-
-
 class _Parser:
     """Follows allocations through the chunks of a file; live ones wait for their end."""
 
@@ -143,7 +106,7 @@ class _Parser:
         self._stack_lines: list[bytes] = []
         self._clock_ms = 0
         self._is_known = False
-        self._history = _History()
+        self._history = AllocationHistory()
 
     def add(self, chunk: bytes) -> None:
         """Parse whole lines."""
@@ -173,14 +136,8 @@ class _Parser:
         self._clock_ms = int(known_times[-1])
         if len(trace) and trace.max() >= _MOST_TRACES:
             raise self._unknown_stack()
-        fresh = Allocations(
-            pointer,
-            size.astype(np.uint32) if not len(size) or size.max() < _SMALL else size,
-            trace.astype(np.int32),
-            since_ms.astype(np.uint32),
-            np.full(len(pointer), _UNENDED_MS, np.uint32),
-        )
-        ends = _Ends(freed_pointer, freed_ms.astype(np.uint32))
+        fresh = Allocations.begun(pointer, size, trace.astype(np.int32), since_ms)
+        ends = Ends(freed_pointer, freed_ms.astype(np.uint32))
         self._history.add(fresh, allocated, ends, freed)
 
     def finish(self) -> HeaptrackFile:
@@ -189,7 +146,7 @@ class _Parser:
             raise RecordingError(f"{self.path} is no heaptrack file: it is empty")
         stacks = sum(line.startswith(b"t ") for line in self._stack_lines)
         allocations = self._history.all()
-        if len(allocations.trace) and allocations.trace.max() > stacks:
+        if len(allocations.stack) and allocations.stack.max() > stacks:
             raise self._unknown_stack()
         return HeaptrackFile(allocations, self._stack_lines, self._clock_ms, self.was_cut)
 
@@ -245,100 +202,3 @@ class _Parser:
                 raise RecordingError(f"{self.path} is damaged: a number of it is not hexadecimal")
             values = np.where(has, (values << 4) | digit, values)
         return values
-
-
-class _Ends(NamedTuple):
-    """Events that end what was live at an address: frees, and newer allocations."""
-
-    pointer: NDArray[np.int64]
-    when_ms: NDArray[np.uint32]
-
-
-class _History:
-    """All allocations so far: those that ended, and those that wait for their end.
-
-    The live ones are in a few parts, each sorted by address. An address is live once at most.
-    """
-
-    def __init__(self) -> None:
-        self._live: list[Allocations] = []
-        self._ended: list[Allocations] = []
-
-    def add(
-        self,
-        fresh: Allocations,
-        allocated: NDArray[np.intp],
-        freed: _Ends,
-        freed_at: NDArray[np.intp],
-    ) -> None:
-        """Add the allocations and frees of a chunk, with the numbers of their lines.
-
-        An allocation ends by what happens next at its address: a free, or another allocation.
-        """
-        events = _Ends(
-            np.concatenate([fresh.pointer, freed.pointer]),
-            np.concatenate([fresh.since_ms, freed.when_ms]),
-        )
-        # In the order of the file, and then, stably, of addresses.
-        order = np.argsort(np.concatenate([allocated, freed_at]), kind="stable")
-        order = order[np.argsort(events.pointer[order], kind="stable")]
-        pointer = events.pointer[order]
-        again = pointer[1:] == pointer[:-1]
-        is_first = np.append(True, ~again)[: len(order)]
-        self._end_live(_Ends(pointer[is_first], events.when_ms[order[is_first]]))
-        is_allocation = order < len(fresh.pointer)
-        has_end = np.append(again, False)[: len(order)] & is_allocation
-        place = np.flatnonzero(has_end)
-        self._put_ended(
-            fresh.take(order[place])._replace(until_ms=events.when_ms[order[place + 1]])
-        )
-        self._put_live(fresh.take(order[is_allocation & ~has_end]))
-
-    def all(self) -> Allocations:
-        """All allocations that were there for more than a moment; there is no more to come."""
-        columns: list[list[Any]] = [[] for _ in Allocations._fields]
-        for parts in (self._ended, self._live):
-            while parts:
-                self._put_columns(parts.pop(), columns)
-        # There may be many millions: the parts of each column go when it has been joined.
-        joined: list[Any] = []
-        while columns:
-            joined.append(np.concatenate(columns.pop(0)))
-        return Allocations(*joined)
-
-    def _put_columns(self, part: Allocations, columns: list[list[Any]]) -> None:
-        has_lasted = part.until_ms > part.since_ms
-        for column, values in zip(columns, part, strict=True):
-            column.append(values if has_lasted.all() else values[has_lasted])
-
-    def _end_live(self, ends: _Ends) -> None:
-        """End live allocations; *ends* are sorted by address."""
-        kept = []
-        for part in self._live:
-            place = np.minimum(np.searchsorted(part.pointer, ends.pointer), len(part.pointer) - 1)
-            hit = (part.pointer[place] == ends.pointer) & part.is_live[place]
-            part.until_ms[place[hit]] = ends.when_ms[hit]
-            if part.is_live.mean() < _MANY_ENDED:
-                part = self._only_live(part)  # noqa: PLW2901
-            if len(part.pointer):
-                kept.append(part)
-        self._live = kept
-
-    def _only_live(self, part: Allocations) -> Allocations:
-        is_live = part.is_live
-        if is_live.all():
-            return part
-        self._put_ended(part.take(~is_live))
-        return part.take(is_live)
-
-    def _put_ended(self, some: Allocations) -> None:
-        self._ended.append(some.take(some.until_ms > some.since_ms))
-
-    def _put_live(self, some: Allocations) -> None:
-        """Keep a part; parts of similar size become one, so that there are few."""
-        while self._live and len(self._live[-1].pointer) < min(2 * len(some.pointer), _LARGE):
-            # An address may be there once only, or its live allocation would not be found.
-            some = _joined([self._only_live(self._live.pop()), some])
-            some = some.take(np.argsort(some.pointer, kind="stable"))
-        if len(some.pointer):
-            self._live.append(some)
