@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from pydamon import PydamonError
 from pydamon._owners import heaptrack
 from pydamon._owners.heaptrack import events
 from pydamon._owners.heaptrack.events import read_heaptrack
+from pydamon._owners.heaptrack.names import demangled
 from pydamon._owners.heaptrack.stacks import Stacks, _Interpreted, name_by_module
 from pydamon.owners import FOREVER_NS
 
@@ -197,12 +199,24 @@ def test_frames_of_the_interpreter_have_functions_and_lines() -> None:
         "v 10400 3\ns 6 /app/p\ns 4 main\ns 8 /src/a.c\ns 4 load\ns 5 inner\ns 22 operator new\n"
         "i 1000 1 2 3 a\nt 1 0\ni 2000 1 5 3 7 4 3 8\nt 2 1\ni 3000 1 6\nt 3 2\ni 4000 1\nt 4 1\n"
     )
-    assert paths_of(_Interpreted().stacks(text.encode().split(b"\n"))) == [
+    assert paths_of(_Interpreted({}).stacks(text.encode().split(b"\n"))) == [
         ("main (a.c:10)",),
         ("main (a.c:10)", "load (a.c:8)", "inner (a.c:7)"),
         ("main (a.c:10)", "load (a.c:8)", "inner (a.c:7)"),  # without operator new
         ("main (a.c:10)", "p at 0x4000"),
     ]
+
+
+def test_names_of_rust_are_demangled() -> None:
+    names = {
+        "_$LT$a..Vec$LT$T$C$A$GT$$u20$as$u20$b..Debug$GT$::fmt::h85c6c167a87b8969": (
+            "<a::Vec<T,A> as b::Debug>::fmt"
+        ),
+        "shop::main::_$u7b$$u7b$closure$u7d$$u7d$::h43b36aa92fd6b159": "shop::main::{{closure}}",
+    }
+    if shutil.which("c++filt"):
+        names["_RNvNtCslNYArtu3iFV_5alloc5alloc5alloc"] = "alloc::alloc::alloc"
+    assert demangled([*names, "load_catalogue(int)", "main"]) == names
 
 
 def test_owners_are_aligned_by_the_last_change_of_the_file(

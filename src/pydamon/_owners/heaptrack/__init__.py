@@ -23,7 +23,10 @@ _NS_OF_MS = 10**6
 _WITHOUT_FUNCTIONS = (
     "heaptrack is not installed here: frames are modules and offsets, not functions"
 )
-_CUT = "the file of heaptrack ends early: what was allocated after its end is missing"
+_CUT = (
+    "the file of heaptrack ends early: what was allocated last is missing, and its clock may be off"
+    " by seconds"
+)
 _ATTACHED = "heaptrack was attached: what was allocated before is not in its file"
 _ALIGNED = (
     "heaptrack's clock is aligned by the time of its file's last change: to about 20 ms, if nobody"

@@ -47,7 +47,7 @@ class HeaptrackFile:
     stack_lines: list[bytes] = field(default_factory=list)
     end_ms: int = 0
     was_cut: bool = False
-    """Whether the compressed stream ends early: it is still written, or was cut."""
+    """Whether the file ends early: it is still written, was cut, or a signal ended the program."""
 
     @property
     def was_attached(self) -> bool:
@@ -78,6 +78,8 @@ def _chunks(file: BinaryIO, parser: _Parser) -> Iterator[bytes]:
             parser.was_cut = True
             return
         if not data:
+            # A program that was ended by a signal leaves a part of a line.
+            parser.was_cut |= bool(tail)
             return
         head, newline, rest = (tail + data).rpartition(b"\n")
         if newline:

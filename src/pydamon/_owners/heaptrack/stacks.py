@@ -10,20 +10,27 @@ import shutil
 import subprocess
 from array import array
 from bisect import bisect_right, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 
 from pydamon._model.errors import RecordingError
+from pydamon._owners.heaptrack.names import demangled
 
 __all__ = ["Stacks", "find_interpreter", "interpret", "name_by_module"]
 
 Labels = tuple[str, ...]
 _PLACES = ("../lib/heaptrack/libexec", "../lib64/heaptrack/libexec", "../libexec/heaptrack")
-_ALLOCATORS = ("operator new", "__rust_alloc", "__rdl_alloc", "__rust_realloc", "__rdl_realloc")
-"""The innermost frames of these functions only pass an allocation on."""
+_ALLOCATORS = (
+    *("operator new", "__gnu_cxx::new_allocator", "std::__new_allocator", "std::allocator"),
+    *("std::_Vector_base", "std::_Deque_base"),
+    *("__rust_", "__rdl_", "alloc::", "<alloc::", "core::", "<core::", "hashbrown::"),
+    *("<hashbrown::", "std::collections::", "<std::collections::", "<T as alloc::"),
+)
+"""The innermost frames of these functions, of C++'s and Rust's libraries, only pass an allocation
+on."""
 _MOST_FRAMES = 1000
 """heaptrack itself keeps 64."""
 _CUT = "(outer frames left out)"
@@ -79,13 +86,20 @@ def interpret(lines: list[bytes], interpreter: Path) -> Stacks:
         )
     except (OSError, subprocess.CalledProcessError) as error:
         raise RecordingError(f"heaptrack_interpret cannot name the stacks: {error}") from None
-    return _Interpreted().stacks(done.stdout.split(b"\n"))
+    lines = done.stdout.split(b"\n")
+    names = (_text(line) for line in lines if line.startswith(b"s "))
+    return _Interpreted(demangled(names)).stacks(lines)
+
+
+def _text(line: bytes) -> str:
+    return line.split(b" ", 2)[2].decode("utf-8", "replace")
 
 
 class _Interpreted:
     """The interpreter's output: numbered strings, numbered addresses, and stacks."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._names = names
         self._strings = [""]
         self._frames: list[Labels] = [()]
 
@@ -95,8 +109,8 @@ class _Interpreted:
         for line in lines:
             match line[:2]:
                 case b"s ":
-                    text = line.split(b" ", 2)[2].decode("utf-8", "replace")
-                    self._strings.append(text)
+                    text = _text(line)
+                    self._strings.append(self._names.get(text, text))
                 case b"i ":
                     self._frames.append(self._labels([int(word, 16) for word in line[2:].split()]))
                 case b"t ":

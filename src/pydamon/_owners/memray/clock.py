@@ -79,13 +79,13 @@ def anchors(
     places = np.concatenate([np.zeros(int(0 in wanted), np.intp), *found])
     sums = np.append(heap, 0)[places - 1]
     order = np.argsort(sums, kind="stable")
-    ordered = sums[order]
+    ordered, places = sums[order], places[order]
     first = np.searchsorted(ordered, moments[:, 1], side="left").tolist()
     beyond = np.searchsorted(ordered, moments[:, 1], side="right").tolist()
     counts, times = [], []
     at = 0
     for time_ms, low, high in zip(moments[:, 0].tolist(), first, beyond, strict=True):
-        same = places[order[low:high]]
+        same = places[low:high]
         place = int(np.searchsorted(same, at))
         if place < len(same):
             at = int(same[place])
