@@ -198,12 +198,14 @@ def test_frames_of_the_interpreter_have_functions_and_lines() -> None:
     text = (
         "v 10400 3\ns 6 /app/p\ns 4 main\ns 8 /src/a.c\ns 4 load\ns 5 inner\ns 22 operator new\n"
         "i 1000 1 2 3 a\nt 1 0\ni 2000 1 5 3 7 4 3 8\nt 2 1\ni 3000 1 6\nt 3 2\ni 4000 1\nt 4 1\n"
+        "s 16 <u8 as alloc::vec::X>::f\ni 5000 1 7\nt 5 2\n"
     )
     assert paths_of(_Interpreted({}).stacks(text.encode().split(b"\n"))) == [
         ("main (a.c:10)",),
         ("main (a.c:10)", "load (a.c:8)", "inner (a.c:7)"),
         ("main (a.c:10)", "load (a.c:8)", "inner (a.c:7)"),  # without operator new
         ("main (a.c:10)", "p at 0x4000"),
+        ("main (a.c:10)", "load (a.c:8)", "inner (a.c:7)"),  # without Rust's library
     ]
 
 

@@ -6,6 +6,7 @@ finds functions and lines in the debug information of the modules, at the paths 
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from array import array
@@ -23,11 +24,9 @@ __all__ = ["Stacks", "find_interpreter", "interpret", "name_by_module"]
 
 Labels = tuple[str, ...]
 _PLACES = ("../lib/heaptrack/libexec", "../lib64/heaptrack/libexec", "../libexec/heaptrack")
-_ALLOCATORS = (
-    *("operator new", "__gnu_cxx::new_allocator", "std::__new_allocator", "std::allocator"),
-    *("std::_Vector_base", "std::_Deque_base"),
-    *("__rust_", "__rdl_", "alloc::", "<alloc::", "core::", "<core::", "hashbrown::"),
-    *("<hashbrown::", "std::collections::", "<std::collections::", "<T as alloc::"),
+_ALLOCATORS = re.compile(
+    r"operator new|__gnu_cxx::new_allocator|std::(__new_allocator|allocator|_(Vector|Deque)_base)"
+    r"|__rust_|__rdl_|<?([\w&\[\] ]+ as )?(alloc|core|hashbrown|std::collections)::"
 )
 """The innermost frames of these functions, of C++'s and Rust's libraries, only pass an allocation
 on."""
@@ -136,7 +135,7 @@ class _Interpreted:
 
 def _without_allocators(path: Labels) -> Labels:
     """Leave out the innermost frames that only pass an allocation on."""
-    while len(path) > 1 and path[-1].startswith(_ALLOCATORS):
+    while len(path) > 1 and _ALLOCATORS.match(path[-1]):
         path = path[:-1]
     return path
 
