@@ -119,7 +119,11 @@ struct Prices { values: Vec<u64> }
 
 impl Prices {
     #[inline(never)]
-    fn load(number: u64) -> Prices { Prices { values: (0..number).collect() } }
+    fn load(number: u64) -> Prices {
+        let mut values = Vec::with_capacity(number as usize);
+        for value in 0..number { values.push(value); }
+        Prices { values }
+    }
 }
 
 #[inline(never)]
@@ -146,7 +150,8 @@ def test_the_sites_of_a_rust_program(tmp_path: Path) -> None:
         pytest.skip("this machine has no rustc")
     (tmp_path / "sites.rs").write_text(RUST)
     program, recording, capture = tmp_path / "program", tmp_path / "x.damon", tmp_path / "capture"
-    subprocess.run([rustc, "-g", "-O", "-o", program, tmp_path / "sites.rs"], check=True)
+    options = ("-g", "-O", "-C", "symbol-mangling-version=v0")
+    subprocess.run([rustc, *options, "-o", program, tmp_path / "sites.rs"], check=True)
     words = ("--engine", "sampling", "--page-map", "5s", "-o", str(recording))
     run = ("heaptrack", "--raw", "-o", str(capture), str(program), "30")
     pydamon("record", *words, "--", *run)

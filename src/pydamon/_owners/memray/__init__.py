@@ -49,10 +49,17 @@ def read(source: str) -> Owners:
     except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(f"{source} is no capture file of this memray: {error}") from None
     began_ns = int(metadata.start_time.timestamp() * 1000) * _NS_PER_MS
+    mapped, clock = _clock(capture, moments, began_ns)
+    return _owners(capture, mapped, clock, metadata.pid)
+
+
+def _clock(
+    capture: Capture, moments: NDArray[np.int64], began_ns: int
+) -> tuple[list[Mapped], RecordClock]:
+    """The intervals of mappings, and the times of records."""
     change = changes(capture)
     mapped = mapped_lifetimes(capture.maps, change)
-    clock = RecordClock(np.cumsum(change, out=change), moments, began_ns)
-    return _owners(capture, mapped, clock, metadata.pid)
+    return mapped, RecordClock(np.cumsum(change, out=change), moments, began_ns)
 
 
 def memray_package() -> Any:
