@@ -129,15 +129,15 @@ class OwnerHistory:
 
 
 def _common_rows(before: _Columns, after: _Columns) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The places of the rows that both have, in both; each has a row once at most."""
+    """The places of the rows that both have, in both."""
     columns = [np.concatenate(parts) for parts in zip(before, after, strict=True)]
     # A row before comes right ahead of the same row after, because the sort is stable.
     order = np.lexsort(columns[::-1])
-    same = np.ones(max(len(order) - 1, 0), bool)
+    count = len(before[0])
+    same = (order[:-1] < count) & (order[1:] >= count)
     for column in columns:
         ordered = column[order]
         same &= ordered[1:] == ordered[:-1]
-    count = len(before[0])
     return order[:-1][same], order[1:][same] - count
 
 

@@ -80,6 +80,15 @@ def test_what_stays_is_one_interval_since_the_beginning() -> None:
     assert history.changed_bytes == 0
 
 
+def test_rows_that_are_told_twice_count_once() -> None:
+    history = OwnerHistory()
+    row = OwnedInterval(("a",), 0, 10)
+    for time_ns in (100, 200):
+        history.add(time_ns, Owners.of([row, row, OwnedInterval(("b",), 20, 30)]))
+    assert history.owners().at(200).start.tolist() == [0, 20]
+    assert history.owners().at(150).since_ns.tolist() == [0, 0]
+
+
 def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
     path = tmp_path / "x.owners"
     shared = Owners.of(

@@ -96,6 +96,8 @@ def test_paths_are_root_first_without_the_frames_of_memray() -> None:
         ("_run_tracker", "/x/site-packages/memray/commands/run.py", 83),
     ]
     assert path_of(frames) == ("load (app.py:88)", "ones (numpy/numeric.py:5)")
+    native = ("_PyObject_Malloc", "obmalloc.c", 1), ("PyMem_RawCalloc", "obmalloc.c", 2)
+    assert path_of([*native, *frames]) == path_of(frames)
     assert path_of([]) == ("(no Python frame)",)
 
 

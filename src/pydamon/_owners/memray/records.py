@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
-from itertools import islice
+from itertools import dropwhile, islice
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -22,6 +23,9 @@ _RUNNER = "memray/commands/run.py"
 _FROZEN = "<frozen "
 """Files of frames that say nothing of a program: memray's own, and those of the import system."""
 _PREFIXES = ("site-packages/", "dist-packages/")
+_ALLOCATOR = re.compile(
+    r"_?Py(Object|Mem)_(Raw)?(Malloc|Calloc|Realloc)|_PyMem_|pymalloc_|operator new"
+)
 _FIELDS = (
     *("address", "size", "allocator"),
     *("stack_id", "native_stack_id", "native_segment_generation"),
@@ -143,7 +147,9 @@ class _Stacks:
 
 def path_of(frames: Sequence[tuple[str, str, int]]) -> tuple[str, ...]:
     """The labels of a stack, root first; memray has the innermost frame first."""
-    labels = tuple(label for frame in reversed(frames) if (label := _label(frame)))
+    # Native stacks have the functions that only pass an allocation on.
+    told = list(dropwhile(lambda frame: _ALLOCATOR.match(frame[0]), frames))
+    labels = tuple(label for frame in reversed(told) if (label := _label(frame)))
     return labels or ("(no Python frame)",)
 
 
