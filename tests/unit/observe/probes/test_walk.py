@@ -36,6 +36,8 @@ class Kind:
     levels: int
     memory_at: int = 1 << 30
     """Physical address of the first table."""
+    for_users: bool = False
+    """Whether the programs are those that the daemon runs."""
 
     @property
     def format(self) -> PageTables:
@@ -44,7 +46,8 @@ class Kind:
     @property
     def flags(self) -> tuple[str, ...]:
         arm = ("-DAARCH64", f"-DPAGE_SHIFT={self.page_shift}")
-        return () if self.processor == "x86_64" else arm
+        users = ("-DFOR_USERS",) if self.for_users else ()
+        return (*users, *(() if self.processor == "x86_64" else arm))
 
     @property
     def level_bits(self) -> int:
@@ -153,7 +156,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Kind], ctypes
                 check=True,
             )
             library = ctypes.CDLL(str(path))
-            library.walked.restype = library.walked_to.restype = ctypes.c_uint64
+            for function in (library.walked, library.walked_to, library.told):
+                function.restype = ctypes.c_uint64
             library.set_memory.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64]
             built[kind.flags] = library
         return built[kind.flags]
@@ -191,6 +195,11 @@ class Walker:
         pgd, at = ctypes.c_uint64(self._pgd), ctypes.c_uint64(address)
         entry = self._library.walked_to(self._facts, pgd, at, bottom, ctypes.byref(shift))
         return int(entry), shift.value
+
+    def may_tell(self, address: int, bottom: int, entry: int) -> bool:
+        """Whether the table that an entry led to is still the one for an address."""
+        pgd, at = ctypes.c_uint64(self._pgd), ctypes.c_uint64(address)
+        return bool(self._library.told(self._facts, pgd, at, bottom, ctypes.c_uint64(entry)))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
@@ -259,3 +268,23 @@ def test_a_page_that_faults_on_access_is_mapped_all_the_same(
     walker = Walker(library(kind), memory, absent)
     assert walker.walk(0x123_0000) == (entry & ~0b11, 16)
     assert walker.walk(0x124_0000)[0] == 0
+
+
+@pytest.mark.parametrize("processor", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("for_users", [False, True])
+def test_users_are_told_nothing_of_a_table_that_was_freed_meanwhile(
+    processor: str, for_users: bool, library: Callable[[Kind], ctypes.CDLL]
+) -> None:
+    kind = Kind(processor, 12, 4, for_users=for_users)
+    memory = Memory(kind)
+    memory.map(0x20_0000, 12, 0)
+    memory.map(0x7000_0000_0000, 12, 0)
+    walker = Walker(library(kind), memory)
+    (entry, _), (other, _) = (walker.walk_to(at, 12) for at in (0x20_0000, 0x7000_0000_0000))
+    assert walker.may_tell(0x20_0000, 12, entry)
+    assert walker.may_tell(0x20_0000, 12, entry ^ kind.format.accessed)
+    for instead in (other, 0):  # by now
+        at = memory.data.find(entry.to_bytes(8, "little"))
+        memory.data[at : at + 8] = instead.to_bytes(8, "little")
+        assert walker.may_tell(0x20_0000, 12, entry) is not for_users
+        memory.data[at : at + 8] = entry.to_bytes(8, "little")

@@ -6,6 +6,10 @@
 #define WITHOUT_BPF_LOOP
 #include "sampler.bpf.c"
 
+#ifdef FOR_USERS
+const u8 for_users;
+#endif
+
 static const u8 *buffer;
 static u64 buffer_at, buffer_bytes;
 
@@ -43,4 +47,12 @@ u64 walked_to(const u64 *facts, u64 pgd, u64 addr, u32 bottom, u32 *shift)
 			     .high_mask = facts[3], .absent_mask = facts[4] };
 
 	return walk_to(&c, pgd, addr, bottom, shift);
+}
+
+u64 told(const u64 *facts, u64 pgd, u64 addr, u32 bottom, u64 entry)
+{
+	struct control c = { .direct_map = facts[0], .phys_mask = facts[1], .top_shift = facts[2],
+			     .high_mask = facts[3], .absent_mask = facts[4] };
+
+	return may_tell(&c, pgd, addr, bottom, entry);
 }

@@ -14,7 +14,8 @@ from pydamon._observe.linux.arch import LEVEL_BITS, MACHINE, PAGE_SHIFT
 from pydamon._observe.linux.page_tables import PAGE_TABLES, physical_mask
 from pydamon._observe.probes.ebpf.btf import BLOCK, TARGET, Btf, Control, Pace
 from pydamon._observe.probes.ebpf.elf import ElfError, ElfFile
-from pydamon._observe.probes.ebpf.loader import PROGRAM_TYPES, Linker, ProgramType, read_maps
+from pydamon._observe.probes.ebpf.linker import Linker, read_maps
+from pydamon._observe.probes.ebpf.loader import PROGRAM_TYPES, ProgramType
 from pydamon._observe.probes.ebpf.machine import LOOPING_OBJECT
 
 __all__ = ["fingerprint", "make_plan"]
@@ -94,7 +95,7 @@ def _programs(
         kind = _TYPES.get(section.name)
         if kind is None:
             continue
-        linker = Linker(elf, symbols, places)
+        linker = Linker(elf, symbols, places, {"for_users": 1})
         index = elf.get_section_index(section.name)
         for symbol in symbols:
             if symbol["st_shndx"] == index and symbol["st_info"]["type"] == "STT_FUNC":

@@ -97,6 +97,18 @@ MAP(controls, struct control, 1);
 #include "x86_64.bpf.h"
 #endif
 
+/*
+ * Nobody defines it: in place of its address the loader puts 1 into programs that the daemon runs
+ * for ordinary users, and 0 into those that root runs for itself. To the verifier that is a
+ * constant, and it drops what follows from the other value.
+ */
+extern const u8 for_users __attribute__((weak));
+
+static inline int is_for_users(void)
+{
+	return &for_users != 0;
+}
+
 /* Logarithms of what an entry of each level maps. */
 #define TABLE_BITS (PAGE_SHIFT - 3)
 #define PMD_SHIFT (PAGE_SHIFT + TABLE_BITS)
@@ -259,10 +271,19 @@ static inline u64 with_neighbours(u64 e, u64 at)
 #endif
 }
 
-/* Whether two entries lead to the same table or page: marks may change at any time. */
-static inline int leads_to_same(const struct control *c, u64 e, u64 other)
+/*
+ * Whether a table that was read is still the one for an address, to which entry `e` led before: one
+ * that was freed meanwhile may hold something else by now. Root may see that, users may not. Marks
+ * of an entry may change at any time.
+ */
+static inline int may_tell(const struct control *c, u64 pgd, u64 addr, u32 bottom, u64 e)
 {
-	return !((e ^ other) & (c->phys_mask | c->high_mask | PRESENT | KIND));
+	u32 level;
+
+	if (!is_for_users())
+		return 1;
+	return !((walk_to(c, pgd, addr, bottom, &level) ^ e) &
+		 (c->phys_mask | c->high_mask | PRESENT | KIND));
 }
 
 /* The entry that maps an address, and the logarithm of the size of its page; 0 if none does. */
@@ -539,11 +560,8 @@ static inline int copy_one(u32 slot, struct loop *l)
 	if (is_present(e) && !is_leaf(e)) {
 		if (bpf_probe_read_kernel(table, sizeof(*table), (void *)at))
 			e = 0;
-		/*
-		 * A table that was freed meanwhile may hold something else by now, which is nobody's
-		 * business. (A read that fails fills its place with zeros.)
-		 */
-		if (!leads_to_same(c, walk_to(c, pgd, place->addr, c->shift, &level), e)) {
+		if (!may_tell(c, pgd, place->addr, c->shift, e)) {
+			/* A read that fails fills its place with zeros. */
 			bpf_probe_read_kernel(table, sizeof(*table), 0);
 			e = 0;
 		}
