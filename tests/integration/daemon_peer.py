@@ -49,7 +49,7 @@ class Peer:
 
     def ask(self, op: int, *arguments: int, fds: Sequence[int] = ()) -> Answer:
         """Status, values and text of the reply."""
-        packet = REQUEST.pack(op, 0, 1, *arguments, *(0,) * (6 - len(arguments)))
+        packet = REQUEST.pack(op, 0, 1, *arguments, *(0,) * (8 - len(arguments)))
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))] if fds else []
         self.socket.sendmsg([packet], rights)
         data, new, _, _ = socket.recv_fds(self.socket, 1024, 1)
@@ -62,8 +62,9 @@ class Peer:
     def session(self, regions: int = 64, targets: int = 4) -> memoryview:
         """Open a session: its shared memory."""
         assert self.ask(Op.HELLO, VERSION, fingerprint())[0] == 0
-        status, _, text = self.ask(Op.OPEN, regions, targets)
+        status, values, text = self.ask(Op.OPEN, regions, targets)
         assert status == 0, text
+        self.top_shift = values[0]
         placed = areas(regions, targets, BLOCK.itemsize, ctypes.sizeof(Pace))
         return memoryview(mmap.mmap(self.fds[-1], placed["all"][1]))
 
@@ -198,14 +199,20 @@ def _scan_at(peer: Peer, memory: memoryview, placed: dict[str, Any], address: in
 def undumpable(pid: int) -> dict[str, Any]:
     """Processes that may not be dumped, and one that may not be any more."""
     del pid
-    code = "import ctypes,time; time.sleep(1); ctypes.CDLL(None).prctl(4,0); time.sleep(100)"
-    child = _sleeper(sys.executable, "-c", code)
+    code = "import ctypes,time; input(); ctypes.CDLL(None).prctl(4,0); print(flush=True); input()"
+    pipe = subprocess.PIPE
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe)
+    assert child.stdin is not None
+    assert child.stdout is not None
     try:
         peer = Peer()
         peer.session()
         pidfd, pagemap = os.pidfd_open(child.pid), _pagemap(child.pid)
         first = peer.target(pidfd, pagemap)
-        time.sleep(3)
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+        child.stdout.readline()
+        time.sleep(1.2)
         after = peer.ask(Op.ADVISE, 0, 0)
         again = peer.target(pidfd, pagemap)
     finally:
@@ -238,21 +245,21 @@ def forged(seed: int) -> dict[str, Any]:
         statuses = set()
         for _ in range(100):
             memory[:] = rng.randbytes(len(memory))
-            statuses.add(peer.ask(Op.BEGIN, regions, 3, 0, 1, 2, rng.randrange(4))[0])
+            statuses.add(peer.ask(Op.BEGIN, regions, 3, 0, 1, 2, rng.randrange(16), 9)[0])
             statuses.add(peer.ask(Op.SETTLE, regions, 128)[0])
-            statuses.add(peer.ask(Op.SCAN, rng.choice([12, 21, 30, 39]), 128)[0])
+            statuses.add(peer.ask(Op.SCAN, rng.choice([12, 21, 30, 39]), 512, rng.randrange(16))[0])
         memory[:] = bytes(len(memory))
         at = placed["places"][0]
-        kernel, tables = 0xFFFF_8880_0000_0000, {}
-        for shift in (12, 21, 30, 39):
+        kernel, tables, top = 0xFFFF_8880_0000_0000, {}, peer.top_shift
+        for shift in range(12, top + 1, 9):
             marks = []
-            for address in (kernel, kernel & (1 << 47) - 1):
+            for address in (kernel, kernel & (1 << top + 8) - 1):
                 memory[at : at + 16] = struct.pack("<2Q", address, 0)
                 assert peer.ask(Op.SCAN, shift, 1)[0] == 0
                 begin = placed["marks"][0]
                 marks.append(bytes(memory[begin : begin + 1024]))
             tables[shift] = marks[0] == marks[1]
-            upper = marks[0][512:] if shift == 39 else b""
+        upper = marks[0][512:]  # of the highest table: the kernel's half
     finally:
         child.kill()
         child.wait()
@@ -268,7 +275,7 @@ def fuzz(count: int) -> dict[str, Any]:
         size = rng.choice([0, 1, REQUEST.size - 1, REQUEST.size, REQUEST.size, REQUEST.size + 1])
         data = bytearray(rng.randbytes(size))
         if size == REQUEST.size and rng.random() < 0.7:
-            values = [rng.choice([0, 1, 64, 1 << 14, 1 << 32, (1 << 64) - 1]) for _ in range(6)]
+            values = [rng.choice([0, 1, 64, 1 << 14, 1 << 32, (1 << 64) - 1]) for _ in range(8)]
             data = bytearray(REQUEST.pack(rng.randrange(10), 0, 0, *values))
         fds = [rng.choice((0, 1, peer.socket.fileno())) for _ in range(rng.choice([0, 0, 1, 2, 3]))]
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))] if fds else []

@@ -155,6 +155,10 @@ class Machine:
             self.scan.run()
             yield at, self.tables[:count], self.parents[:count]
 
+    def low_bits(self, tables: NDArray[Any]) -> NDArray[np.uint16]:
+        """The low bits of the entries of tables of the lowest level that `copies` gave."""
+        return PAGE_TABLES.low_bits(tables, self.control.absent_mask)
+
     def read_back(self, on: bool) -> None:
         """Let the programs count pages as accessed that another monitor found so, and cleared.
 

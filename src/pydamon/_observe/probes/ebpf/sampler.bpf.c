@@ -532,6 +532,15 @@ SEC("syscall") int verify(void *ctx)
 /* The value in `parents` of a place whose target is gone. */
 #define GONE (~0ULL)
 
+#ifndef WITHOUT_BPF_LOOP
+#include "users.bpf.h"
+#else
+static inline u64 for_the_user(u32 slot, struct loop *l, struct table *table, u64 e, u32 level)
+{
+	return e;
+}
+#endif
+
 static inline int copy_one(u32 slot, struct loop *l)
 {
 	struct place *place = bpf_map_lookup_elem(&places, &slot);
@@ -553,6 +562,7 @@ static inline int copy_one(u32 slot, struct loop *l)
 		*parent = TO_TABLE;
 		if (bpf_probe_read_kernel(table, TOP_COPIED * sizeof(u64), (void *)at))
 			*parent = 0;
+		*parent = for_the_user(slot, l, table, *parent, c->shift);
 		return 0;
 	}
 	e = walk_to(c, pgd, place->addr, c->shift, &level);
@@ -566,7 +576,7 @@ static inline int copy_one(u32 slot, struct loop *l)
 			e = 0;
 		}
 	}
-	*parent = e;
+	*parent = for_the_user(slot, l, table, e, level);
 	return 0;
 }
 
@@ -584,6 +594,9 @@ SEC("syscall") int scan(void *ctx)
 	if (!c)
 		return -1;
 	FOR_EACH(c->count, MAX_TABLES, copy_table, &l);
+#ifndef WITHOUT_BPF_LOOP
+	read_marks_back(&l, c->count);
+#endif
 	return 0;
 }
 
@@ -676,9 +689,7 @@ SEC("iter/task") int find_task(struct task_iter *ctx)
 
 #ifndef WITHOUT_BPF_LOOP
 #include "survival.bpf.h"
-#ifndef AARCH64
 #include "owner.bpf.h"
-#endif
 #endif
 
 /* Its helpers are for programs under a licence compatible with the kernel's. */

@@ -280,7 +280,7 @@ class Scanner:
         wanted: NDArray[np.bool_] | None,
     ) -> tuple[NDArray[np.uint16], NDArray[np.bool_], NDArray[np.bool_]]:
         """The same of copied tables, and the entries that lead to them."""
-        bits = PAGE_TABLES.low_bits(tables, self._machine.control.absent_mask)
+        bits = self._machine.low_bits(tables)
         gone = parents == GONE
         huge = PAGE_TABLES.is_leaf(parents) & ~gone
         whole = (parents == 0) | huge
