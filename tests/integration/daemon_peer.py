@@ -11,6 +11,8 @@ import json
 import mmap
 import os
 import random
+import select
+import signal
 import socket
 import struct
 import subprocess
@@ -30,8 +32,9 @@ from pydamon._observe.probes.daemon.session import DaemonSession
 from pydamon._observe.probes.ebpf.btf import BLOCK, Pace
 from pydamon._observe.probes.ebpf.plan import fingerprint
 
-_MIB = 1 << 20
 _SET_DUMPABLE = 4
+_FIRST_OF_CROWD = 64_100
+_CROWDED_BYTES = 16 << 20
 _NEW_USER = 0x10000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -305,6 +308,70 @@ def hold(seconds: int) -> dict[str, Any]:
     return {}
 
 
+def crowd(daemon: int) -> dict[str, Any]:
+    """From root: 50 users, each of whom monitors a process of theirs with much appetite.
+
+    The CPU time of the daemon, whose pid is given, over a while in which all have begun; and the
+    working set that each sees at the end, with how many snapshots came in that time.
+    """
+    stop, stopped = os.pipe()
+    pipes = []
+    for number in range(50):
+        read, write = os.pipe()
+        if not os.fork():
+            try:
+                os.close(stopped)
+                answer = _in_crowd(_FIRST_OF_CROWD + number, write, stop)
+            except BaseException as error:  # whatever it is, the parent is to say so
+                answer = {"error": repr(error)}
+            os.write(write, json.dumps(answer).encode())
+            os._exit(0)
+        os.close(write)
+        pipes.append(os.fdopen(read, "rb"))
+    begun = [pipe.read(1) for pipe in pipes]
+    cpu_s, begin_s = _cpu_s(daemon), time.monotonic()
+    time.sleep(8)
+    cpu_s, passed_s = _cpu_s(daemon) - cpu_s, time.monotonic() - begin_s
+    os.close(stopped)
+    users = [json.loads(pipe.read().removeprefix(b"+")) for pipe in pipes]
+    return {"begun": begun.count(b"+"), "cpu": cpu_s / passed_s, "users": users}
+
+
+def _in_crowd(uid: int, told: int, stop: int) -> dict[str, Any]:
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    _libc.prctl(_SET_DUMPABLE, 1, 0, 0, 0)  # as if a login had started it
+    parent, target = os.getpid(), os.fork()
+    if not target:
+        memory = np.zeros(_CROWDED_BYTES, np.uint8)
+        memory[::4096] = 1
+        while os.getppid() == parent:
+            memory[: _CROWDED_BYTES // 2 : 4096] += 1
+            time.sleep(0.05)
+        os._exit(0)
+    count, used = -1, 0
+    try:
+        with pydamon.monitor(
+            target, engine="sampling", probe="daemon", children=False, sample="5ms", aggr="200ms",
+            cpu_budget_percent=2,
+        ) as mon:  # fmt: skip
+            for snapshot in mon:
+                count, used = count + 1, snapshot.working_set()
+                if not count:
+                    os.write(told, b"+")
+                if select.select([stop], [], [], 0)[0]:
+                    break
+    finally:
+        os.kill(target, signal.SIGKILL)
+    return {"snapshots": count, "bytes": used}
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def connections(count: int) -> dict[str, Any]:
     """So many sessions at once."""
     peers = []
@@ -322,7 +389,7 @@ _WHAT: dict[str, Callable[[int], dict[str, Any]]] = {
     function.__name__: function
     for function in (
         *(monitor, scan, others, setuid, undumpable, namespace),
-        *(forged, fuzz, hold, connections),
+        *(forged, fuzz, hold, connections, crowd),
     )
 }
 
