@@ -54,11 +54,13 @@ def top(args: Args) -> int:
     loading = Thread(target=import_module, args=("pydamon._show.top",))
     loading.start()
     colour = in_colour(Console())
-    with _source_from(args, silent=True) as source:
+    with _source_from(args, silent=True) as (source, limits):
         loading.join()
         from pydamon._show.top import TopApp
 
         TopApp(source, colour=colour).run()
+        if limits:
+            eprint(limits)
         if source.error is not None:
             raise source.error
     return 0
@@ -94,9 +96,11 @@ def serve(args: Args) -> int:
         ) from None
     from pydamon._cli.record import stop_at_signals
 
-    with _source_from(args) as source:
+    with _source_from(args) as (source, limits):
         server = Server(source, args.host, args.port)
         eprint(f"{server.url}\n  open this address in a browser; Ctrl-C ends the server")
+        if limits:
+            eprint(f"  {limits}")
         with stop_at_signals(server.stop):
             server.run()
         if source.error is not None:
@@ -105,14 +109,16 @@ def serve(args: Args) -> int:
 
 
 @contextmanager
-def _source_from(args: Args, *, silent: bool = False) -> Iterator[FrameSource]:
+def _source_from(args: Args, *, silent: bool = False) -> Iterator[tuple[FrameSource, str]]:
     """Open the source that `source_options` name; a started command ends with the context.
 
-    With *silent*, the output of the command is dropped.
+    Also yields what the source cannot see, where the probe is a fallback. With *silent*, the output
+    of the command is dropped.
     """
     from pydamon._cli.record import monitor_from
     from pydamon._cli.streams import source_path
     from pydamon._data.formats.reader import read_recording
+    from pydamon._observe.fallback import limits_of
     from pydamon._observe.targets.command import Child
     from pydamon._show.frames import Feed, Replay
 
@@ -134,15 +140,15 @@ def _source_from(args: Args, *, silent: bool = False) -> Iterator[FrameSource]:
             Feed(mon, args.duration) as feed,
         ):
             child.go()
-            yield feed
+            yield feed, limits_of(mon)
     elif not is_recording:
         with (
             monitor_from(args, selection or []) as mon,
             Feed(mon, args.duration) as feed,
         ):
-            yield feed
+            yield feed, limits_of(mon)
     else:
         files = [word for word in args.sources if not word.isdecimal() or Path(word).exists()]
         if len(args.sources) > 1:
             raise UsageError(f"name either processes or one recording, not {files[0]} as well")
-        yield Replay(read_recording(source_path(args.sources[0])))
+        yield Replay(read_recording(source_path(args.sources[0]))), ""

@@ -299,6 +299,8 @@ class _Progress:
 
 def _announce(mon: Monitor, command: list[str] | None) -> None:
     """Print on standard error which processes are monitored, and with what."""
+    from pydamon._observe.fallback import limits_of
+
     if mon.joined:
         eprint(f"joined {mon.joined}; Ctrl-C ends it")
         if mon.caveat:
@@ -312,31 +314,10 @@ def _announce(mon: Monitor, command: list[str] | None) -> None:
     means = "the kernel's DAMON" if mon.engine == "kernel" else f"the {mon.probe_name} probe"
     others = f" and {more} more" if more > 0 else ""
     eprint(f"watching {names}{others} with {means}; Ctrl-C ends it")
-    if limits := _limits(mon):
+    if limits := limits_of(mon):
         eprint(f"  {limits}")
     if mon.caveat:
         eprint(f"  {mon.caveat}")
-
-
-def _limits(mon: Monitor) -> str:
-    """Explain the limits of a fallback, and what the ebpf probe would need to work."""
-    if mon.probe_name == "refs":
-        limits = "it counts the bytes in use of each mapping, but not where in the mapping they are"
-    elif mon.probe_name == "daemon":
-        return "this user may not read page tables: root's `pydamon daemon` looks at single pages"
-    elif mon.engine == "kernel":
-        limits = "it approximates the borders of regions, and cannot see single pages"
-    else:
-        return ""
-    why = mon.fallback_reasons.get("ebpf")
-    if why is None:
-        return limits
-    daemon = mon.fallback_reasons.get("daemon")
-    limits += f"; the ebpf probe can: {why.hint or why}"
-    # Where root's own probe fails, the daemon's would, too.
-    if daemon and os.geteuid():
-        limits += f"; so can the daemon probe: {daemon.hint or daemon}"
-    return limits
 
 
 @contextmanager

@@ -68,14 +68,14 @@ class Connection:
             self.close()
             raise ProbeUnavailable(
                 f"no daemon answers at {path}: {error.strerror or error}",
-                hint="root can start it: `pydamon daemon`, or the unit pydamon.socket",
+                hint="root can start it with `pydamon daemon`, or the unit pydamon.socket",
             ) from None
         except ProbeUnavailable:
             self.close()
             raise
         except ProbeError as error:
             self.close()
-            raise ProbeUnavailable(f"the daemon: {error}") from None
+            raise ProbeUnavailable(f"the daemon refuses: {error}") from None
 
     def request(
         self, op: Op, *arguments: int, fds: Sequence[int] = (), received: list[int] | None = None

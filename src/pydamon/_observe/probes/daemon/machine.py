@@ -98,7 +98,7 @@ class DaemonMachine(Machine):
             self._open(max_entries, max_targets)
         except ProbeError as error:
             self.close()
-            raise ProbeUnavailable(f"the daemon: {error}") from None
+            raise ProbeUnavailable(f"the daemon refuses: {error}") from None
 
     def _open(self, max_entries: int, max_targets: int) -> None:
         connection = self._connection
@@ -162,10 +162,10 @@ class DaemonMachine(Machine):
             vars(self).clear()
 
     def find_address_space(self, index: int, process: Process) -> bool:
-        return not self.watch(index, process)
+        return self.watch(index, process) is None
 
-    def watch(self, index: int, process: Process) -> int:
-        """Let target *index* be the process's current memory; the errno if that is refused.
+    def watch(self, index: int, process: Process) -> OSError | None:
+        """Let target *index* be the process's current memory; why not, if that is refused.
 
         An open pagemap shows the daemon that the kernel lets this user see that memory.
         """
@@ -173,14 +173,15 @@ class DaemonMachine(Machine):
         try:
             pagemap = process.open("pagemap")
         except OSError as error:
-            return error.errno or errno.EACCES
+            return error
         try:
             self.request(Op.TARGET, index, fds=(process.pidfd, pagemap))
-        except RefusedByDaemon:
-            return errno.ESRCH if process.ends else errno.EPERM
+        except RefusedByDaemon as error:
+            number = errno.ESRCH if process.ends else errno.EPERM
+            return OSError(number, f"the daemon refuses: {error}")
         finally:
             os.close(pagemap)
-        return 0
+        return None
 
     def clear_ranges(self, process: Process, ranges: NDArray[np.uint64]) -> NDArray[np.intp]:
         return clear_ranges(process, ranges, self._advise)

@@ -60,12 +60,14 @@ class DaemonSession(EbpfSession):
     def _load(self, entries: int, targets: int) -> DaemonMachine:
         return DaemonMachine(entries, targets, self._daemon_clock)
 
-    def _find_address_spaces(self, processes: Sequence[Process]) -> list[tuple[Process, int]]:
-        refused = []
+    def _find_address_spaces(
+        self, processes: Sequence[Process]
+    ) -> list[tuple[Process, OSError | int]]:
+        refused: list[tuple[Process, OSError | int]] = []
         for index, process in enumerate(processes):
             known = index < len(self._processes) and self._processes[index] is process
             if not known or self._machine.targets[index]["gone"]:
-                refused.append((process, self.daemon_machine.watch(index, process)))
+                refused.append((process, self.daemon_machine.watch(index, process) or 0))
         return refused
 
     def _find_lost(self) -> None:
@@ -74,9 +76,9 @@ class DaemonSession(EbpfSession):
             process = self._processes[index]
             if not process.alive:
                 continue
-            number = self.daemon_machine.watch(index, process)
-            if number and not process.ends:
-                self._give_up(process, refusal(f"cannot watch pid {process.pid}", number))
+            error = self.daemon_machine.watch(index, process)
+            if error and not process.ends:
+                self._give_up(process, refusal(f"cannot watch pid {process.pid}", error))
 
 
 class _DaemonSampler(SurvivalSampler):

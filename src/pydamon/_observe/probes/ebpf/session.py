@@ -256,9 +256,11 @@ class EbpfSession(Session):
             pages.close()
         self._pages = []
 
-    def _find_address_spaces(self, processes: Sequence[Process]) -> list[tuple[Process, int]]:
+    def _find_address_spaces(
+        self, processes: Sequence[Process]
+    ) -> list[tuple[Process, OSError | int]]:
         """Find the address spaces of new processes; the errno with which clears are refused."""
-        refused = []
+        refused: list[tuple[Process, OSError | int]] = []
         for index, process in enumerate(processes):
             known = index < len(self._processes) and self._processes[index] is process
             if known and not self._machine.targets[index]["gone"]:
