@@ -535,7 +535,7 @@ SEC("syscall") int verify(void *ctx)
 #ifndef WITHOUT_BPF_LOOP
 #include "users.bpf.h"
 #else
-static inline u64 for_the_user(u32 slot, struct loop *l, struct table *table, u64 e, u32 level)
+static inline u64 for_the_user(const struct control *c, struct table *table, u64 e, u32 level)
 {
 	return e;
 }
@@ -562,7 +562,7 @@ static inline int copy_one(u32 slot, struct loop *l)
 		*parent = TO_TABLE;
 		if (bpf_probe_read_kernel(table, TOP_COPIED * sizeof(u64), (void *)at))
 			*parent = 0;
-		*parent = for_the_user(slot, l, table, *parent, c->shift);
+		*parent = for_the_user(c, table, *parent, c->shift);
 		return 0;
 	}
 	e = walk_to(c, pgd, place->addr, c->shift, &level);
@@ -576,7 +576,7 @@ static inline int copy_one(u32 slot, struct loop *l)
 			e = 0;
 		}
 	}
-	*parent = for_the_user(slot, l, table, e, level);
+	*parent = for_the_user(c, table, e, level);
 	return 0;
 }
 
@@ -595,7 +595,7 @@ SEC("syscall") int scan(void *ctx)
 		return -1;
 	FOR_EACH(c->count, MAX_TABLES, copy_table, &l);
 #ifndef WITHOUT_BPF_LOOP
-	read_marks_back(&l, c->count);
+	mark(&l, c->count);
 #endif
 	return 0;
 }

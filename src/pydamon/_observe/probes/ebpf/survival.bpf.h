@@ -333,7 +333,7 @@ SEC("syscall") int choose(void *ctx)
 	c->n_copied = 0;
 	c->shift = PAGE_SHIFT;
 	FOR_EACH(c->count, MAX_BATCH, consider_block, &l);
-	read_marks_back(&l, c->n_copied);
+	mark(&l, c->n_copied);
 	return 0;
 }
 
