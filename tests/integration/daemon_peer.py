@@ -46,7 +46,7 @@ class Peer:
 
     def __init__(self) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.socket.settimeout(30)
+        self.socket.settimeout(100)
         self.socket.connect(os.environ["PYDAMON_SOCKET"])
         self.fds: list[int] = []
 
@@ -202,7 +202,8 @@ def _scan_at(peer: Peer, memory: memoryview, placed: dict[str, Any], address: in
 def undumpable(pid: int) -> dict[str, Any]:
     """Processes that may not be dumped, and one that may not be any more."""
     del pid
-    code = "import ctypes,time; input(); ctypes.CDLL(None).prctl(4,0); print(flush=True); input()"
+    code = "print(flush=True); input(); ctypes.CDLL(None).prctl(4,0); print(flush=True); input()"
+    code = f"import ctypes; {code}"
     pipe = subprocess.PIPE
     child = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe)
     assert child.stdin is not None
@@ -210,6 +211,7 @@ def undumpable(pid: int) -> dict[str, Any]:
     try:
         peer = Peer()
         peer.session()
+        child.stdout.readline()
         pidfd, pagemap = os.pidfd_open(child.pid), _pagemap(child.pid)
         first = peer.target(pidfd, pagemap)
         child.stdin.write(b"\n")

@@ -148,7 +148,10 @@ def start_daemon() -> Iterator[Callable[..., Daemon]]:
         def start(*options: str) -> Daemon:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             directory.chmod(0o755)
-            words = ("-m", "pydamon", "daemon", "--socket", str(directory / "socket"), *options)
+            # To load programs takes a slow CPU so long that a user would wait for half a minute.
+            cpu = f"{min(100, 5 * slowness())}%"
+            words = ["-m", "pydamon", "daemon", "--socket", str(directory / "socket")]
+            words += ["--user-cpu", cpu, *options]
             with (directory / "log").open("wb") as log:
                 process = subprocess.Popen([sys.executable, *words], stderr=log)
             stack.callback(process.wait)
