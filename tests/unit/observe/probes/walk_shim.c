@@ -4,11 +4,13 @@
  * memory. test_walk.py calls it.
  */
 #define WITHOUT_BPF_LOOP
-#include "sampler.bpf.c"
-
+#define WITHOUT_DIRECT_READS
 #ifdef FOR_USERS
-const u8 for_users;
+#define PUT_IN_for_users 1
+#else
+#define PUT_IN_for_users 0
 #endif
+#include "sampler.bpf.c"
 
 static const u8 *buffer;
 static u64 buffer_at, buffer_bytes;

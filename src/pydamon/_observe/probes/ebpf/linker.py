@@ -1,7 +1,4 @@
-"""Put the programs of a BPF object together, and find its maps.
-
-The maps of the object are `struct map_def` symbols in the section "maps".
-"""
+"""Put the programs of a BPF object together, as the kernel takes them."""
 
 from __future__ import annotations
 
@@ -13,13 +10,17 @@ from typing import Any
 from pydamon._observe.probes.ebpf.elf import ElfFile
 from pydamon._observe.probes.ebpf.members import INSTRUCTION_BYTES
 
-__all__ = ["Linker", "read_maps"]
+__all__ = ["NOTHING", "Linker", "read_maps"]
 
 _PSEUDO_MAP_FD, _PSEUDO_FUNC = 1, 4
+_CALL, _PSEUDO_KERNEL_CALL = 0x85, 2
+_RETURN_0 = bytes.fromhex("b7 00 00 00 00 00 00 00")
+"""The instruction that takes the place of a call that is left out."""
 _TEXT = ".text"
 """The section of static functions: the bodies of loops."""
 _UNDEFINED = 0
-"""The section of symbols that the object does not define."""
+"""The section of symbols that are not in the object."""
+NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 def read_maps(elf: ElfFile, symbols: list[Any]) -> dict[str, tuple[int, int, int, int, int]]:
@@ -36,8 +37,8 @@ def read_maps(elf: ElfFile, symbols: list[Any]) -> dict[str, tuple[int, int, int
 class Linker:
     """Puts programs together: their code, the bodies of their loops, and the maps they use.
 
-    *constants* has the values that take the place of addresses of symbols that no object defines;
-    those that are not in it are 0.
+    *constants* has the values that programs ask for by name, and the BTF ids of functions of the
+    kernel that they call. What it does not have is 0, and no call.
     """
 
     def __init__(
@@ -45,12 +46,12 @@ class Linker:
         elf: ElfFile,
         symbols: list[Any],
         map_fds: Mapping[str, int],
-        constants: Mapping[str, int] = MappingProxyType({}),
+        constants: Mapping[str, int] = NOTHING,
     ) -> None:
         self._elf = elf
+        self._constants = constants
         self._symbols = symbols
         self._map_fds = map_fds
-        self._constants = constants
         self._text = elf.get_section_index(_TEXT)
         self._bodies = {
             symbol["st_value"]: symbol
@@ -88,8 +89,7 @@ class Linker:
                     references.append((place, body + target["st_value"]))
                     todo.append((_TEXT, self._bodies[body + target["st_value"]]))
                 elif target["st_shndx"] == _UNDEFINED:
-                    value = self._constants.get(target.name, 0)
-                    struct.pack_into("=I", code, place + 4, value)
+                    self._put_in(code, place, self._constants.get(target.name, 0))
                 else:
                     # A 64-bit load of a map's address: name the map by its descriptor instead.
                     code[place + 1] |= _PSEUDO_MAP_FD << 4
@@ -99,6 +99,17 @@ class Linker:
             distance = (starts[body] - place) // INSTRUCTION_BYTES - 1
             struct.pack_into("=i", code, place + 4, distance)
         return bytes(code), functions
+
+    def _put_in(self, code: bytearray, place: int, value: int) -> None:
+        """Complete a call of the function of the kernel with that id, or a load of a constant."""
+        if code[place] == _CALL:
+            if not value:
+                code[place : place + INSTRUCTION_BYTES] = _RETURN_0
+                return
+            code[place + 1] = _PSEUDO_KERNEL_CALL << 4
+        else:
+            struct.pack_into("=I", code, place + INSTRUCTION_BYTES + 4, value >> 32)
+        struct.pack_into("=I", code, place + 4, value & 0xFFFFFFFF)
 
     def _relocations(self, section: str, begin: int, end: int) -> Iterator[tuple[int, Any]]:
         relocations: Any = self._elf.get_section_by_name(f".rel{section}")

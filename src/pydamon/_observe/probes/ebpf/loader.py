@@ -1,6 +1,7 @@
 """Load a BPF object: the few commands of bpf(2) that this project needs.
 
-Its programs are functions in sections that are named after their type. Layouts are those of Linux,
+The maps of the object are `struct map_def` symbols in the section "maps"; its programs are
+functions in sections that are named after their type. Layouts are those of Linux,
 include/uapi/linux/bpf.h.
 """
 
@@ -23,7 +24,7 @@ from pydamon._model.errors import ProbeError, ProbeUnavailable
 from pydamon._observe.probes.ebpf.call import BPF, bpf, syscall
 from pydamon._observe.probes.ebpf.elf import ElfError, ElfFile
 from pydamon._observe.probes.ebpf.hash_map import HASH, HashMap
-from pydamon._observe.probes.ebpf.linker import Linker, read_maps
+from pydamon._observe.probes.ebpf.linker import NOTHING, Linker, read_maps
 from pydamon._observe.probes.ebpf.members import INSTRUCTION_BYTES, with_offsets
 
 __all__ = ["PROGRAM_TYPES", "BpfMap", "BpfObject", "Program", "ProgramType"]
@@ -148,8 +149,9 @@ class BpfObject:
 
     *entries* overrides the number of elements of maps; *type_ids* has the BTF ids of the functions
     that programs attach to; *fields* has the offset of each member of a structure of the kernel,
-    by its number in the program. Raises `ProbeUnavailable` if the kernel refuses, or if this user
-    may not load programs; if the verifier refused a program, with the end of its log.
+    by its number in the program; *constants* is that of `Linker`. Raises `ProbeUnavailable` if the
+    kernel refuses, or if this user may not load programs; if the verifier refused a program, with
+    the end of its log.
     """
 
     def __init__(
@@ -158,6 +160,7 @@ class BpfObject:
         entries: Mapping[str, int],
         type_ids: Mapping[str, int],
         fields: Sequence[int] = (),
+        constants: Mapping[str, int] = NOTHING,
     ) -> None:
         self.maps: dict[str, BpfMap] = {}
         self.hash_maps: dict[str, HashMap] = {}
@@ -180,7 +183,7 @@ class BpfObject:
             self._create_maps(elf, symbols, entries)
             for section in elf.iter_sections():
                 if section.name in PROGRAM_TYPES:
-                    self._load_programs(elf, section, symbols, type_ids, fields)
+                    self._load_programs(elf, section, symbols, type_ids, fields, constants)
         except BaseException:
             self.close()
             raise
@@ -220,10 +223,11 @@ class BpfObject:
         symbols: list[Any],
         type_ids: Mapping[str, int],
         fields: Sequence[int],
+        constants: Mapping[str, int],
     ) -> None:
         kind = PROGRAM_TYPES[section.name]
         maps: dict[str, BpfMap | HashMap] = {**self.maps, **self.hash_maps}
-        linker = Linker(elf, symbols, {name: item.fd for name, item in maps.items()})
+        linker = Linker(elf, symbols, {name: item.fd for name, item in maps.items()}, constants)
         index = elf.get_section_index(section.name)
         for symbol in symbols:
             if symbol["st_shndx"] == index and symbol["st_info"]["type"] == "STT_FUNC":

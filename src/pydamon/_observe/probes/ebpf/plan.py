@@ -57,7 +57,7 @@ def make_plan() -> dict[str, Any]:
             f"the daemon does not work on {MACHINE} yet, only on x86-64",
             hint="as root, the ebpf probe works on arm64; --probe refs works on every processor",
         )
-    facts, user_entries = _found_out()
+    facts, user_entries, constants = _found_out()
     btf = Btf()
     try:
         elf = ElfFile(LOOPING_OBJECT.read_bytes())
@@ -72,7 +72,7 @@ def make_plan() -> dict[str, Any]:
         "fingerprint": fingerprint(),
         "maps": maps,
         "session": _SESSION,
-        "programs": _programs(elf, symbols, list(maps), btf),
+        "programs": _programs(elf, symbols, list(maps), btf, constants),
         "control": {name: (field.offset, field.size) for name, field in control},
         "pace": {name: (field.offset, field.size) for name, field in pace},
         **{name: _offsets(layout) for name, layout in _LAYOUTS.items()},
@@ -84,21 +84,22 @@ def make_plan() -> dict[str, Any]:
     }
 
 
-def _found_out() -> tuple[dict[str, int], int]:
-    """Facts of this kernel, and how many entries of the highest page tables map user space."""
+def _found_out() -> tuple[dict[str, int], int, dict[str, int]]:
+    """Facts of this kernel, entries of the highest page tables that map user space, constants."""
     machine = Machine(1, 1)
     try:
         if not SurvivalSampler.possible(machine):
             raise ProbeUnavailable("the daemon needs Linux 6.1 or later")
         with suppress(ProbeUnavailable):  # then `young` is 0, and nothing is read back
             machine.read_back(True)
-        return {name: getattr(machine.control, name) for name in _FACTS}, machine.user_entries
+        facts = {name: getattr(machine.control, name) for name in _FACTS}
+        return facts, machine.user_entries, {**machine.constants, "for_users": 1}
     finally:
         machine.close()
 
 
 def _programs(
-    elf: ElfFile, symbols: list[Any], maps: list[str], btf: Btf
+    elf: ElfFile, symbols: list[Any], maps: list[str], btf: Btf, constants: dict[str, int]
 ) -> dict[str, dict[str, Any]]:
     """Each program; its code names a map by its place in *maps*."""
     places = {name: place for place, name in enumerate(maps)}
@@ -107,7 +108,7 @@ def _programs(
         kind = _TYPES.get(section.name)
         if kind is None:
             continue
-        linker = Linker(elf, symbols, places, {"for_users": 1})
+        linker = Linker(elf, symbols, places, constants)
         index = elf.get_section_index(section.name)
         for symbol in symbols:
             if symbol["st_shndx"] == index and symbol["st_info"]["type"] == "STT_FUNC":
