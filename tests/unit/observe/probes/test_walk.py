@@ -14,7 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pydamon._observe.linux.page_tables import AARCH64, X86_64, PageTables
 from pydamon._observe.probes.ebpf.machine import LOOPING_OBJECT
@@ -196,6 +198,18 @@ class Walker:
         entry = self._library.walked_to(self._facts, pgd, at, bottom, ctypes.byref(shift))
         return int(entry), shift.value
 
+    @property
+    def absent(self) -> int:
+        """What marks entries that are mapped though not present, where it is no low bit."""
+        return int(self._facts[4])
+
+    def marks(self, entries: NDArray[np.uint64]) -> NDArray[np.uint16]:
+        """What users are told of the entries of a table of the lowest level."""
+        marks = np.zeros(len(entries), np.uint16)
+        places = (ctypes.c_void_p(array.ctypes.data) for array in (entries, marks))
+        self._library.marked(self._facts, *places)
+        return marks
+
     def may_tell(self, address: int, bottom: int, entry: int) -> bool:
         """Whether the table that an entry led to is still the one for an address."""
         pgd, at = ctypes.c_uint64(self._pgd), ctypes.c_uint64(address)
@@ -288,3 +302,28 @@ def test_users_are_told_nothing_of_a_table_that_was_freed_meanwhile(
         memory.data[at : at + 8] = instead.to_bytes(8, "little")
         assert walker.may_tell(0x20_0000, 12, entry) is not for_users
         memory.data[at : at + 8] = entry.to_bytes(8, "little")
+
+
+@pytest.mark.parametrize("kind", KINDS[:3], ids=str)
+@pytest.mark.parametrize("absent", [1 << 11, 1 << 58])
+def test_users_are_told_which_pages_are_mapped_and_accessed_and_nothing_else(
+    kind: Kind, absent: int, library: Callable[[Kind], ctypes.CDLL]
+) -> None:
+    rng = np.random.default_rng(absent)
+    entries = rng.integers(0, 1 << 63, 512, dtype=np.uint64)
+    entries[rng.random(512) < 0.3] &= ~np.uint64(0x101)  # swapped out, or nothing
+    if kind.processor == "aarch64":
+        # What is absent has bit 11 whatever else says so; groups are contiguous as a whole.
+        entries[entries & np.uint64(absent) != 0] |= np.uint64(1 << 11)
+        groups = entries.reshape(-1, 16)
+        groups &= ~np.uint64(AARCH64.contiguous)
+        groups[::3] |= np.uint64(AARCH64.contiguous)
+        groups[::2] &= ~np.uint64(AARCH64.accessed)
+    walker = Walker(library(kind), Memory(kind), absent if kind.processor == "aarch64" else 0)
+    marks = walker.marks(entries)
+    bits = kind.format.low_bits(entries.reshape(1, -1), walker.absent)[0]
+    mapped = kind.format.is_mapped(bits)
+    assert (kind.format.is_mapped(marks) == mapped).all()
+    assert (kind.format.is_accessed(marks) == kind.format.is_accessed(bits)).all()
+    fields = kind.format.mapped | kind.format.accessed | kind.format.leaf | kind.format.table
+    assert not (marks & ~np.uint16(fields)).any()
