@@ -211,7 +211,7 @@ class _Peer:
 def _parsed(data: bytes, flags: int, fds: list[int]) -> _Request:
     """The request in a message; raises `Malformed`."""
     if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC) or len(data) != REQUEST.size:
-        raise Malformed("a message of the wrong size")
+        raise Malformed("a message of the wrong size: another version of pydamon?")
     code, zero, number, *arguments = REQUEST.unpack(data)
     if zero or code not in _CODES or len(fds) != (2 if code == Op.TARGET else 0):
         raise Malformed("a message that makes no sense")

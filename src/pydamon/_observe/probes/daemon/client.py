@@ -73,9 +73,12 @@ class Connection:
         except ProbeUnavailable:
             self.close()
             raise
-        except ProbeError as error:
+        except RefusedByDaemon as error:
             self.close()
             raise ProbeUnavailable(f"the daemon refuses: {error}") from None
+        except ProbeError as error:
+            self.close()
+            raise ProbeUnavailable(str(error)) from None
 
     def request(
         self, op: Op, *arguments: int, fds: Sequence[int] = (), received: list[int] | None = None
