@@ -347,9 +347,9 @@ def _in_crowd(uid: int, told: int, stop: int) -> dict[str, Any]:
     parent, target = os.getpid(), os.fork()
     if not target:
         memory = np.zeros(_CROWDED_BYTES, np.uint8)
-        memory[::4096] = 1
+        memory[:: mmap.PAGESIZE] = 1
         while os.getppid() == parent:
-            memory[: _CROWDED_BYTES // 2 : 4096] += 1
+            memory[: _CROWDED_BYTES // 2 : mmap.PAGESIZE] += 1
             time.sleep(0.05)
         os._exit(0)
     count, used = -1, 0

@@ -102,7 +102,7 @@ def _watched(args: Args, members: Members) -> list[ContainerUse]:
     """Watch for the duration, and return the use of each container."""
     from pydamon._cli.cache import watch_cache
     from pydamon._cli.record import stop_at_signals
-    from pydamon._observe.fallback import limits_of
+    from pydamon._observe.fallback import fallback_note
     from pydamon._observe.options import MonitorOptions
     from pydamon._observe.start import monitor
     from pydamon.containers import ContainerWatch, TracedCache
@@ -120,8 +120,8 @@ def _watched(args: Args, members: Members) -> list[ContainerUse]:
         monitor(members, engine="sampling", options=options) as mon,
         stop_at_signals(mon.stop),
     ):
-        if limits := limits_of(mon):
-            eprint(limits)
+        if note := fallback_note(mon):
+            eprint(note)
         watch = ContainerWatch(TracedCache(cache))
         for snapshot in mon.run(args.duration):
             watch.add(snapshot)

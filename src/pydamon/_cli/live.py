@@ -54,13 +54,13 @@ def top(args: Args) -> int:
     loading = Thread(target=import_module, args=("pydamon._show.top",))
     loading.start()
     colour = in_colour(Console())
-    with _source_from(args, silent=True) as (source, limits):
+    with _source_from(args, silent=True) as (source, note):
         loading.join()
         from pydamon._show.top import TopApp
 
         TopApp(source, colour=colour).run()
-        if limits:
-            eprint(limits)
+        if note:
+            eprint(note)
         if source.error is not None:
             raise source.error
     return 0
@@ -96,11 +96,11 @@ def serve(args: Args) -> int:
         ) from None
     from pydamon._cli.record import stop_at_signals
 
-    with _source_from(args) as (source, limits):
+    with _source_from(args) as (source, note):
         server = Server(source, args.host, args.port)
         eprint(f"{server.url}\n  open this address in a browser; Ctrl-C ends the server")
-        if limits:
-            eprint(f"  {limits}")
+        if note:
+            eprint(f"  {note}")
         with stop_at_signals(server.stop):
             server.run()
         if source.error is not None:
@@ -118,7 +118,7 @@ def _source_from(args: Args, *, silent: bool = False) -> Iterator[tuple[FrameSou
     from pydamon._cli.record import monitor_from
     from pydamon._cli.streams import source_path
     from pydamon._data.formats.reader import read_recording
-    from pydamon._observe.fallback import limits_of
+    from pydamon._observe.fallback import fallback_note
     from pydamon._observe.targets.command import Child
     from pydamon._show.frames import Feed, Replay
 
@@ -140,13 +140,13 @@ def _source_from(args: Args, *, silent: bool = False) -> Iterator[tuple[FrameSou
             Feed(mon, args.duration) as feed,
         ):
             child.go()
-            yield feed, limits_of(mon)
+            yield feed, fallback_note(mon)
     elif not is_recording:
         with (
             monitor_from(args, selection or []) as mon,
             Feed(mon, args.duration) as feed,
         ):
-            yield feed, limits_of(mon)
+            yield feed, fallback_note(mon)
     else:
         files = [word for word in args.sources if not word.isdecimal() or Path(word).exists()]
         if len(args.sources) > 1:

@@ -6,7 +6,7 @@ import os
 
 from pydamon._observe.monitor import Monitor
 
-__all__ = ["limits_of"]
+__all__ = ["fallback_note", "limits_of"]
 
 
 def limits_of(mon: Monitor) -> str:
@@ -30,3 +30,8 @@ def limits_of(mon: Monitor) -> str:
         return f"{limits}; the ebpf probe can: {why.hint or why}"
     need = f", or the daemon: {daemon.hint}" if daemon.hint else f"; {daemon}"
     return f"{limits}; single pages need root{need}"
+
+
+def fallback_note(mon: Monitor) -> str:
+    """The same where nobody asked for that probe or engine: a better one does not work here."""
+    return limits_of(mon) if mon.fallback_reasons else ""

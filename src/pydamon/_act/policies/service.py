@@ -18,7 +18,7 @@ from pydamon._model.closing import Closing
 from pydamon._model.errors import ProbeUnavailable, PydamonError, TargetError
 from pydamon._model.schemes import Quota
 from pydamon._model.snapshot import Snapshot
-from pydamon._observe.fallback import limits_of
+from pydamon._observe.fallback import fallback_note
 from pydamon._observe.monitor import Monitor
 from pydamon._observe.start import monitor, throttled_restarts
 from pydamon._observe.targets import Members
@@ -220,8 +220,8 @@ class Service(Closing):
             options=monitoring.options,
             children=target.children,
         ) as self._mon:
-            if limits := limits_of(self._mon):
-                self._tell_once(limits)
+            if note := fallback_note(self._mon):
+                self._tell_once(note)
             yield self._mon
             self.report(self.status())
         self._mon = None
