@@ -388,9 +388,7 @@ def _load(
 
 
 def _unavailable(error: OSError) -> ProbeUnavailable:
-    return ProbeUnavailable(
-        str(error.strerror), hint=_RIGHTS if error.errno == errno.EPERM else ""
-    )
+    return ProbeUnavailable(str(error.strerror), hint=_RIGHTS if error.errno == errno.EPERM else "")
 
 
 def _name(name: str) -> bytes:
