@@ -4,7 +4,8 @@ python -m tests.effects.reads [MB/s]
 python -m tests.vm.run --python -m tests.effects.reads
 
 A program reads a file in steps of 128 KiB, as fast as it can, or so many MB a second. Turns of a
-second with and without tracing alternate. The kernel counts the calls of the BPF program, and the
+second with and without tracing alternate; with a budget, it is the budget that says when tracing
+rests. The kernel counts the calls of the BPF program, and the
 time that they take (BPF_ENABLE_STATS, which adds some of its own).
 
 Where functions may not be traced, the program runs for folios that come into the page cache
@@ -112,7 +113,7 @@ def _at_tracepoint(directory: str) -> Iterator[None]:
 def _measured(
     path: Path, how: str, rate: float, budget: float | None, *, follows: bool
 ) -> list[Turn]:
-    """Turns without and with tracing in turn, of a monitor with this budget."""
+    """Turns without and with tracing in turn; with a budget, turns that it decides about alone."""
     turns = list[Turn]()
     argv = (sys.executable, "-c", _READER, str(path), str(_FILE_MIB * MIB), how, str(rate))
     with running(*argv) as process, CacheMonitor("reads", budget) as monitor:
@@ -125,16 +126,14 @@ def _measured(
         if not follows:
             own.lower(1)
         for number in range(2 * _TURNS):
-            if number % 2:
-                own.start()
-            else:
-                own.rest()
+            if budget is None:
+                [own.rest, own.start][number % 2]()
             before = calls.read()
             begin = time.monotonic()
             process.stdin.write("1\n")
             process.stdin.flush()
-            while number % 2 and time.monotonic() < begin + 0.9:
-                time.sleep(0.1)
+            while budget is not None and time.monotonic() < begin + 0.8:
+                time.sleep(0.25)
                 monitor.check()
             reached, speed = map(float, process.stdout.readline().split())
             count, spent_ns = (now - then for now, then in zip(calls.read(), before, strict=True))
@@ -168,23 +167,29 @@ def main() -> None:
             ("follows all folios", None, True),
             ("budget of 1 %", 1.0, True),
         ):
-            _show(name, _measured(path, how, rate, budget, follows=follows))
+            turns = _measured(path, how, rate, budget, follows=follows)
+            _show(name, turns, alternates=budget is None)
 
 
-def _show(name: str, turns: list[Turn]) -> None:
-    without, traced = turns[::2], turns[1::2]
-    slower = [a.speed / b.speed - 1 for a, b in zip(without, traced, strict=True)]
+def _show(name: str, turns: list[Turn], *, alternates: bool) -> None:
+    traced = turns[1::2] if alternates else turns[_TURNS:]
     rate, calls, ns, percent = (
         statistics.median(values)
-        for values in zip(
-            *((t.rate, t.calls_per_s, t.ns_a_call, t.cpu_percent) for t in traced), strict=True
+        for values in (
+            [t.rate for t in traced],
+            [t.calls_per_s for t in traced],
+            [t.ns_a_call for t in traced],
+            [t.cpu_percent for t in traced],
         )
     )
     print(
         f"{name}: {rate / 1e6:,.0f} MB/s, {calls:,.0f} calls/s of {ns:.0f} ns, "
-        f"{percent:.2f} % of a CPU; the reader takes {100 * statistics.median(slower):.1f} % more",
+        f"{percent:.2f} % of a CPU (mean {statistics.fmean(t.cpu_percent for t in traced):.2f} %)",
         flush=True,
     )
+    if alternates:
+        slower = [a.speed / b.speed - 1 for a, b in zip(turns[::2], traced, strict=True)]
+        print(f"  the reader takes {100 * statistics.median(slower):.1f} % more CPU time")
 
 
 if __name__ == "__main__":
