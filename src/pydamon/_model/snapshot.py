@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -283,7 +282,7 @@ class Snapshot(Displayable):
     def rows_by_target(self) -> list[slice]:
         """Which regions each target has: a slice of the columns."""
         bounds = group_bounds(self.target, len(self.targets)).tolist()
-        return [slice(begin, end) for begin, end in pairwise(bounds)]
+        return list(map(slice, bounds[:-1], bounds[1:]))
 
     @cached_property
     def classes(self) -> RegionClasses:
@@ -377,8 +376,7 @@ class Snapshot(Displayable):
         regions
             Whether to keep each region, or the indices of those to keep, in their order.
         """
-        is_mask = regions.dtype == np.bool_
-        rows = np.flatnonzero(regions) if is_mask else regions.astype(np.intp)
+        rows = np.flatnonzero(regions) if regions.dtype == np.bool_ else regions.astype(np.intp)
         columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
         ages = self.page_ages and self.page_ages.pick(rows)
         passed = self.passed and self.passed.pick(rows)
