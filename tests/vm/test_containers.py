@@ -191,11 +191,12 @@ def test_200_containers_that_start_and_stop_leave_nothing_behind() -> None:
     stop = threading.Event()
     started = list[str]()
     churn = threading.Thread(target=_churn, args=(root, started, stop))
-    budget = 5
+    budget = 10
     words = ("export", "--all-containers", "--listen", "127.0.0.1:9872", "--processes", "30")
     argv = (sys.executable, "-m", "pydamon", *words, "--cpu-budget", str(budget))
     with running(*argv) as process:
-        until(lambda: "container" in _page())
+        until(lambda: 'container="redis"' in _page())
+        time.sleep(20)  # the first seconds are dearer
         exporter, seen = psutil.Process(process.pid), set[str]()
         rows, before = list[tuple[int, int, int]](), _page().count("\npydamon_")
         cpu_s, begin_s, begin_cost_s = _cpu_s(exporter), time.monotonic(), _monitor_cpu_s()
