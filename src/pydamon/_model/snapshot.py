@@ -17,6 +17,7 @@ from pydamon._model.mappings import Mapping, MappingTable
 from pydamon._model.page_ages import PageAges
 from pydamon._model.page_map import PageMap
 from pydamon._model.passed import PassedBytes
+from pydamon._model.runs import group_bounds
 
 __all__ = ["UNKNOWN", "Cost", "Footprint", "Snapshot", "SnapshotRegion", "Target"]
 
@@ -273,10 +274,15 @@ class Snapshot(Displayable):
     def mapping(self) -> NDArray[np.int64]:
         """The mapping that fills most of each region: an index in its target's mappings, or -1."""
         mapping = np.full(len(self), -1, np.int64)
-        for index, target in enumerate(self.targets):
-            rows = self.target == index
+        for target, rows in zip(self.targets, self.rows_by_target, strict=True):
             mapping[rows] = target.mappings.largest_in(self.start[rows], self.end[rows])
         return mapping
+
+    @property
+    def rows_by_target(self) -> list[slice]:
+        """Which regions each target has: a slice of the columns."""
+        bounds = group_bounds(self.target, len(self.targets)).tolist()
+        return list(map(slice, bounds[:-1], bounds[1:]))
 
     @cached_property
     def classes(self) -> RegionClasses:
@@ -353,26 +359,27 @@ class Snapshot(Displayable):
         index
             Which of `targets`.
         """
-        rows = self.target == index
+        rows = np.flatnonzero(self.target == index)
         return replace(
             self.pick(rows),
             targets=(self.targets[index],),
             footprints=self.footprints[index : index + 1],
             page_maps=self.page_maps[index : index + 1],
-            target=np.zeros(int(rows.sum()), np.int32),
+            target=np.zeros(len(rows), np.int32),
         )
 
-    def pick(self, regions: NDArray[np.bool_]) -> Snapshot:
+    def pick(self, regions: NDArray[np.bool_] | NDArray[np.integer]) -> Snapshot:
         """The same snapshot with some of its regions only; all targets stay.
 
         Parameters
         ----------
         regions
-            Whether to keep each region: shape (regions,).
+            Whether to keep each region, or the indices of those to keep, in their order.
         """
-        columns = {name: getattr(self, name)[regions] for name in _COLUMNS}
-        ages = self.page_ages and self.page_ages.pick(regions)
-        passed = self.passed and self.passed.pick(regions)
+        rows = np.flatnonzero(regions) if regions.dtype == np.bool_ else regions.astype(np.intp)
+        columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
+        ages = self.page_ages and self.page_ages.pick(rows)
+        passed = self.passed and self.passed.pick(rows)
         return replace(self, page_ages=ages, passed=passed, **columns)
 
 
