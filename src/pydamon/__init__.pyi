@@ -33,6 +33,7 @@ from ._data.recording import (
 )
 from ._model.attrs import Attrs, IntervalGoal
 from ._model.classify import RegionClasses
+from ._model.cpu_use import CpuUse
 from ._model.display import Displayable, Drawable
 from ._model.errors import (
     KernelError,
@@ -93,6 +94,7 @@ __all__ = [
     "CommonOptions",
     "Cost",
     "CpuSample",
+    "CpuUse",
     "Destination",
     "Displayable",
     "Drawable",

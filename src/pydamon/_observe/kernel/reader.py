@@ -17,7 +17,7 @@ from pydamon._model.closing import Closing
 from pydamon._model.errors import ProbeUnavailable
 from pydamon._model.runs import unique
 from pydamon._observe.kernel.kdamond import Kdamond, target_numbers
-from pydamon._observe.kernel.ring import (
+from pydamon._observe.linux.ring import (
     RECORD_LOST,
     RECORD_SAMPLE,
     EventRing,
