@@ -66,6 +66,11 @@ _UNOBSERVABLE_BYTES = 64 << 20
     metavar="N",
     help="physical memory of this node only; repeatable",
 )
+@option(
+    "--addr-unit",
+    metavar="SIZE",
+    help="with --physical: bytes of one unit of the kernel's addresses, on 32-bit processors",
+)
 @selection_options(
     cgroup_help="all processes of a cgroup; with --physical, count only physical memory that is "
     "charged to this cgroup"
@@ -190,8 +195,9 @@ def _selection(args: Args) -> TargetSelection | None:
     joins = join_from(args) is not False
     if joins and args.command:
         raise UsageError("--join looks on at what is monitored already, not at a new command")
-    if args.nodes and not args.physical:
-        raise UsageError("--node needs --physical")
+    for name, value in (("--node", args.nodes), ("--addr-unit", args.addr_unit)):
+        if value and not args.physical:
+            raise UsageError(f"{name} needs --physical")
     selection = selection_from(args)
     if args.physical and selection is not None and selection.cgroup:
         selection = None  # it says which physical memory counts
