@@ -59,7 +59,7 @@ UNAVAILABLE, TIMED_OUT = 77, 124
 
 
 @dataclass(frozen=True)
-class KdamondSettings:
+class Settings:
     """What kind of machine to start."""
 
     linux: str = "6.12"
@@ -99,7 +99,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Boot, run, report."""
     options, tests = _parser().parse_known_args(argv)
-    settings = KdamondSettings(memory_mib=options.memory)
+    settings = Settings(memory_mib=options.memory)
     for name in options.variant.split(",") if options.variant else ():
         if name not in VARIANTS:
             print(f"there is no variant {name!r}; choose from {', '.join(VARIANTS)}")
@@ -122,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGINT
 
 
-def run(settings: KdamondSettings, command: Sequence[str], results: Path, timeout_s: float) -> int:
+def run(settings: Settings, command: Sequence[str], results: Path, timeout_s: float) -> int:
     """Run a command in the machine; its exit code."""
     linux = kernel(settings.linux, settings.flavour)
     root = arm64.root() if settings.machine == "arm64" else Path("/")
@@ -158,14 +158,12 @@ def _script(command: Sequence[str]) -> str:
     )
 
 
-def _tools_of(settings: KdamondSettings) -> str:
+def _tools_of(settings: Settings) -> str:
     """The directory of the cache with the emulator."""
     return "tools-arm64" if settings.machine == "arm64" else "tools"
 
 
-def _initramfs(
-    linux: Kernel, settings: KdamondSettings, root: Path, command: Sequence[str]
-) -> bytes:
+def _initramfs(linux: Kernel, settings: Settings, root: Path, command: Sequence[str]) -> bytes:
     wanted = MODULES + settings.modules + (("lzo_rle", "zram") if settings.zram_mib else ())
     files = {
         "init": (HERE / "initramfs.sh").read_bytes(),
@@ -183,7 +181,7 @@ def _initramfs(
     return archive(files)
 
 
-def _qemu(settings: KdamondSettings, image: Path, directory: Path, files: Path) -> list[str | Path]:
+def _qemu(settings: Settings, image: Path, directory: Path, files: Path) -> list[str | Path]:
     nodes, per_node = settings.nodes, settings.memory_mib // settings.nodes
     memory: list[str] = []
     for node in range(nodes):
@@ -209,7 +207,7 @@ def _qemu(settings: KdamondSettings, image: Path, directory: Path, files: Path) 
     ]
 
 
-def _emulator(settings: KdamondSettings) -> list[str | Path]:
+def _emulator(settings: Settings) -> list[str | Path]:
     """The program, its files, and what is particular to its processor."""
     if settings.machine == "arm64":
         program = tool("qemu-system-aarch64", _tools_of(settings))

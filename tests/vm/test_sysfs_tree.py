@@ -221,7 +221,7 @@ def test_goals_work_or_their_release_is_named(metric: str) -> None:
 def test_the_kernel_refreshes_its_figures_by_itself() -> None:
     stat = Scheme("stat", AccessPattern(), name="everything")
     if numbers(RELEASE) < (6, 17):
-        with pytest.raises(ProbeUnavailable, match="Linux 6.17"), kdamond_with(refresh_ns=SECOND):
+        with pytest.raises(ProbeUnavailable, match=r"Linux 6\.17"), kdamond_with(refresh_ns=SECOND):
             pass
         return
     with kdamond_with(stat, refresh_ns=SECOND // 4) as files:
@@ -257,7 +257,7 @@ def wait_for_stats(kdamonds: Kdamonds) -> list[int]:
 
 def test_a_unit_of_addresses_changes_no_address() -> None:
     if numbers(RELEASE) < (6, 18):
-        with pytest.raises(ProbeUnavailable, match="Linux 6.18"):
+        with pytest.raises(ProbeUnavailable, match=r"Linux 6\.18"):
             Kdamonds([KdamondSettings("paddr", (), address_unit=1024)])
         return
     bounds = []

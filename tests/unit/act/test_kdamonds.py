@@ -148,6 +148,7 @@ def test_only_the_kernel_has_these_options(options: dict[str, Any]) -> None:
         MonitorOptions(join=True, **options)
 
 
+ANON = {"filter_type": "anon", "matching": True, "allow": True}
 CONTEXT: dict[str, Any] = {
     "ops": "paddr",
     "addr_unit": "1 B",
