@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from threading import Event, Thread
@@ -211,14 +211,16 @@ def test_what_joining_costs(program: int) -> None:
     with foreign(KernelTarget(program)) as pid:
         alone, joined, own, snapshots = [], [], [], 0
         for _ in range(COST_ROUNDS):
-            alone.append(_cpu_of(pid, lambda: time.sleep(COST_S)))
+            before_ns = _cpu_ns(pid)
+            time.sleep(COST_S)
+            alone.append(_cpu_ns(pid) - before_ns)
             with pydamon.monitor(engine="kernel", join=True) as mon:
                 begin_ns = time.process_time_ns()
-                with_it: list[pydamon.Snapshot] = []
-                joined.append(_cpu_of(pid, lambda: with_it.extend(mon.run(f"{COST_S}s"))))
+                before_ns = _cpu_ns(pid)
+                regions = [len(snapshot) for snapshot in mon.run(f"{COST_S}s")]
+                joined.append(_cpu_ns(pid) - before_ns)
                 own.append(time.process_time_ns() - begin_ns)
-                snapshots += len(with_it)
-                regions = [len(snapshot) for snapshot in with_it]
+                snapshots += len(regions)
     cost = {
         "kdamond_alone_percent": [round(ns / COST_S / 1e7, 3) for ns in alone],
         "kdamond_joined_percent": [round(ns / COST_S / 1e7, 3) for ns in joined],
@@ -234,12 +236,5 @@ def test_what_joining_costs(program: int) -> None:
     assert np.median(joined) < 2 * np.median(alone)
 
 
-def _cpu_of(pid: int, act: Callable[[], object]) -> int:
-    """The CPU time that a thread of the kernel spends meanwhile."""
-
-    def spent() -> int:
-        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
-
-    before = spent()
-    act()
-    return spent() - before
+def _cpu_ns(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
