@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,8 @@ from pydamon import (
 from pydamon._act.policies.kernel_service import KernelService
 from pydamon._act.schemes.damo_kdamonds import needs_kernel
 from pydamon._act.schemes.toml import load
-from pydamon._observe.kernel import leftover
+from pydamon._observe.kernel import Claim, leftover
 from pydamon._observe.kernel.claim import Record
-from pydamon._observe.kernel.files import Files
 from tests.unit.observe.kernel.fake import NEW, OLD, FakeFiles
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -66,9 +66,15 @@ def state(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.fixture(autouse=True)
+def _on_files(files: FakeFiles, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kdamonds are those of the files, never of this machine."""
+    monkeypatch.setattr("pydamon._act.kernel.kdamonds.Claim", partial(Claim, files, state=state))
+
+
 def test_each_has_its_own_settings_and_all_are_given_back(files: FakeFiles, state: Path) -> None:
     unit = PHYSICAL.address_unit
-    with Kdamonds([PROCESS, PHYSICAL], files=files, state=state) as kdamonds:
+    with Kdamonds([PROCESS, PHYSICAL]) as kdamonds:
         assert kdamonds.running == (True, True)
         assert [files.read(f"{n}/contexts/0/operations") for n in (0, 1)] == ["vaddr", "paddr"]
         assert [files.number(f"{n}/refresh_ms") for n in (0, 1)] == [250, 0]
@@ -93,17 +99,17 @@ def test_each_has_its_own_settings_and_all_are_given_back(files: FakeFiles, stat
     assert Record.read(state) is None
 
 
-def test_if_one_cannot_start_none_does(files: FakeFiles, state: Path) -> None:
+def test_if_one_cannot_start_none_does(files: FakeFiles) -> None:
     gone = replace(PROCESS, targets=(KernelTarget(2**22 + 1),))
     with pytest.raises(KernelError):
-        Kdamonds([PROCESS, gone], files=files, state=state)
+        Kdamonds([PROCESS, gone])
     assert files.tree() == {"nr_kdamonds": "0\n"}
     with pytest.raises(UsageError, match="no kdamond"):
-        Kdamonds([], files=files, state=state)
+        Kdamonds([])
 
 
 def test_all_that_a_killed_pydamon_leaves_is_removed(files: FakeFiles, state: Path) -> None:
-    kdamonds = Kdamonds([PROCESS, PHYSICAL, PROCESS], files=files, state=state)
+    kdamonds = Kdamonds([PROCESS, PHYSICAL, PROCESS])
     guardian = kdamonds._claim._guardian
     assert guardian is not None
     assert guardian.stdin is not None
@@ -119,11 +125,11 @@ def test_all_that_a_killed_pydamon_leaves_is_removed(files: FakeFiles, state: Pa
     [(PROCESS, "6.17"), (replace(PHYSICAL, schemes=()), "6.18")],
 )
 def test_what_a_kernel_lacks_is_an_error_that_names_the_release(
-    tmp_path: Path, state: Path, settings: KdamondSettings, release: str
+    files: FakeFiles, settings: KdamondSettings, release: str
 ) -> None:
-    files = FakeFiles(tmp_path / "old", OLD)
+    files.release = OLD
     with pytest.raises(ProbeUnavailable, match=f"Linux {release}"):
-        Kdamonds([settings], files=files, state=state)
+        Kdamonds([settings])
     assert files.tree() == {"nr_kdamonds": "0\n"}
 
 
@@ -232,18 +238,10 @@ def test_two_contexts_of_a_kdamond_are_refused(tmp_path: Path) -> None:
         read_damo_kdamonds(path)
 
 
-def test_a_service_reports_on_each_and_takes_a_new_configuration(
-    files: FakeFiles, state: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_service_reports_on_each_and_takes_a_new_configuration(files: FakeFiles) -> None:
     settings = [PROCESS, PHYSICAL]
     reports: list[dict[str, dict[str, Any]]] = []
     complaints: list[str] = []
-    start = Kdamonds.__init__
-
-    def on_fake_files(self: Kdamonds, settings: Any, **_: Files) -> None:
-        start(self, settings, files=files, state=state)
-
-    monkeypatch.setattr(Kdamonds, "__init__", on_fake_files)
     service = KernelService(
         "tiers", lambda: list(settings), report=reports.append, complain=complaints.append
     )

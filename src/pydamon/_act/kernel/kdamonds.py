@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from pydamon._model.closing import Closing
 from pydamon._model.errors import UsageError
 from pydamon._model.schemes import SchemeStats
 from pydamon._observe.kernel import Claim, KdamondSettings, KernelTarget
-from pydamon._observe.kernel.files import Files
 from pydamon._observe.targets.physical import PaddrSpace
 
 __all__ = ["Kdamonds"]
@@ -27,9 +25,6 @@ class Kdamonds(Closing):
     ----------
     settings
         The settings of each kdamond. Physical memory without ranges is all of it.
-    files, state
-        The kernel's files, and where pydamon notes which kdamonds are its own (`None`: those of
-        this machine).
 
     Raises
     ------
@@ -57,18 +52,11 @@ class Kdamonds(Closing):
     ```
     """
 
-    def __init__(
-        self,
-        settings: Sequence[KdamondSettings],
-        *,
-        files: Files | None = None,
-        state: Path | None = None,
-    ) -> None:
+    def __init__(self, settings: Sequence[KdamondSettings]) -> None:
         if not settings:
             raise UsageError("there is no kdamond to run")
         self.settings = tuple(map(_with_memory, settings))
-        places = {} if state is None else {"state": state}
-        self._claim = Claim(files, kdamonds=len(self.settings), **places)
+        self._claim = Claim(kdamonds=len(self.settings))
         try:
             for number, each in enumerate(self.settings):
                 self._claim.start(each, number)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pydamon._data.recording.passed import passed_words
 from pydamon._data.recording.recording import Recording
+from pydamon._model.page_size import SMALLEST_PAGE
 from pydamon._model.passed import MEMCG, PassedBytes, memcg_path
 
 __all__ = [
@@ -27,7 +28,7 @@ __all__ = [
     "words_of_sizes",
 ]
 
-_HUGE_BYTES = 2 << 20
+_HUGE_BYTES = 512 * SMALLEST_PAGE
 _PLAIN = ("anon", "active", "young")
 
 
