@@ -69,7 +69,8 @@ class _Walk:
         self._mode = pattern["mode"]
         self._random = pattern["random"]
         self._rng = np.random.default_rng(seed)
-        self._remainder = 0.0
+        # Somewhere between two accesses: short phases must not lose half an access each.
+        self._remainder = 0.0 if self.rate_hz is None else self._rng.random()
         # Of random accesses, each place is equally likely.
         self._places = memory[:: pattern["step_bytes"]]
         self._order: NDArray[np.int32] | None = None
