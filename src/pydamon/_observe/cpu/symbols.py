@@ -94,7 +94,8 @@ class SymbolTable:
         loaded = loaded[loaded["type"] == _LOADED]
         segments = np.column_stack([loaded[name] for name in ("offset", "address", "file_size")])
         found: dict[tuple[int, int], str] = {}
-        for kind in (_DYNAMIC_SYMBOLS, _SYMBOLS):
+        # Of several names for a place, the one that others link to.
+        for kind in (_SYMBOLS, _DYNAMIC_SYMBOLS):
             for section in sections[sections["type"] == kind][:_MOST_TABLES]:
                 found.update(_functions(fd, section, sections))
         places = sorted(found)
