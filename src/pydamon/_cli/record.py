@@ -66,6 +66,11 @@ _UNOBSERVABLE_BYTES = 64 << 20
     metavar="N",
     help="physical memory of this node only; repeatable",
 )
+@option(
+    "--addr-unit",
+    metavar="SIZE",
+    help="with --physical: bytes of one unit of the kernel's addresses, on 32-bit processors",
+)
 @selection_options(
     cgroup_help="all processes of a cgroup; with --physical, count only physical memory that is "
     "charged to this cgroup"
@@ -101,6 +106,17 @@ _UNOBSERVABLE_BYTES = 64 << 20
     help="note small objects, too, each of them: the program gets much slower",
 )
 @option("--trace", is_flag=True, help="also record the events of the kernel's DAMON")
+@option(
+    "--profile",
+    "profile_hz",
+    type=int,
+    is_flag=False,
+    flag_value=99,
+    default=0,
+    metavar="[HZ]",
+    help="also record which functions run: so many samples a second on each CPU (99, if none is "
+    "named)",
+)
 @monitoring_options
 def record(args: Args) -> int:
     """Record the memory use of processes or of a command.
@@ -113,6 +129,7 @@ def record(args: Args) -> int:
     pydamon record --join
     pydamon record --memray -- python app.py
     pydamon record --owners postgresql 1234
+    pydamon record --profile -- ./my-program
 
     pydamon also monitors children of the processes. Ctrl-C ends the recording and keeps the data.
     A command that still runs at the end of --duration or at Ctrl-C is ended, with all processes
@@ -142,6 +159,7 @@ def record(args: Args) -> int:
             begin=child.go if child else None,
             owners=args.owners,
             trace=args.trace,
+            profile_hz=args.profile_hz,
         )
         code = child.end() if child else 0
         if args.capture is not None:
@@ -177,8 +195,9 @@ def _selection(args: Args) -> TargetSelection | None:
     joins = join_from(args) is not False
     if joins and args.command:
         raise UsageError("--join looks on at what is monitored already, not at a new command")
-    if args.nodes and not args.physical:
-        raise UsageError("--node needs --physical")
+    for name, value in (("--node", args.nodes), ("--addr-unit", args.addr_unit)):
+        if value and not args.physical:
+            raise UsageError(f"{name} needs --physical")
     selection = selection_from(args)
     if args.physical and selection is not None and selection.cgroup:
         selection = None  # it says which physical memory counts
@@ -221,17 +240,19 @@ def record_to(
     begin: Callable[[], None] | None = None,
     owners: Sequence[str] = (),
     trace: bool = False,
+    profile_hz: int = 0,
 ) -> bool:
     """Write the snapshots of *mon* to a file, with progress on standard error.
 
     *begin* is called when everything is ready to record. The providers *owners* are asked
-    meanwhile. *trace* also writes the events of the kernel's DAMON. Returns whether a signal
-    ended it.
+    meanwhile. *trace* also writes the events of the kernel's DAMON, and *profile_hz* which
+    functions run. Returns whether a signal ended it.
     """
-    from pydamon._record import recorder_for, tracing
+    from pydamon._record import profiling, recorder_for, tracing
 
-    snapshots = mon.run(duration)
+    run = mon.run(duration)
     with (
+        profiling(mon, run, profile_hz, path) if profile_hz else nullcontext(run) as snapshots,
         tracing(mon, path, force=force) if trace else nullcontext() as write_events,
         stop_at_signals(mon.stop) as signals,
         asking_owners(mon, path, owners, force=force, waits=begin is not None),

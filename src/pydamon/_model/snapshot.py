@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pydamon._model.classify import UNKNOWN, RegionClasses, RegionFacts, classify
 from pydamon._model.cold_ages import Looked
+from pydamon._model.cpu_use import CpuUse
 from pydamon._model.display import Displayable
 from pydamon._model.mappings import Mapping, MappingTable
 from pydamon._model.page_ages import PageAges
@@ -184,6 +185,9 @@ class Snapshot(Displayable):
     page_maps
         The age of each single page of each target, in some of the windows with `page_ages`; empty
         if that was not asked for (see `MonitorOptions.page_map`).
+    cpu_use
+        Which functions each target ran since the snapshot before; empty if that was not asked for
+        (see `record`).
 
     Examples
     --------
@@ -221,6 +225,7 @@ class Snapshot(Displayable):
     page_ages: PageAges | None = None
     passed: PassedBytes | None = None
     page_maps: tuple[PageMap | None, ...] = ()
+    cpu_use: tuple[CpuUse | None, ...] = ()
 
     def __post_init__(self) -> None:
         defaults = {
@@ -365,6 +370,7 @@ class Snapshot(Displayable):
             targets=(self.targets[index],),
             footprints=self.footprints[index : index + 1],
             page_maps=self.page_maps[index : index + 1],
+            cpu_use=self.cpu_use[index : index + 1],
             target=np.zeros(len(rows), np.int32),
         )
 

@@ -25,7 +25,7 @@ from pydamon._observe.targets import Members
 from pydamon._observe.targets.command import Child
 from pydamon._observe.targets.selection import TargetSelection
 
-__all__ = ["Service"]
+__all__ = ["Service", "quota_status"]
 
 _STATUS_NS = 10**9
 
@@ -351,12 +351,13 @@ def _scheme_status(scheme: AppliedScheme) -> dict[str, Any]:
         "state": scheme.state,
         "grain": scheme.grain,
         "effective_bytes": scheme.effective_bytes,
-        "quota": _quota(quota),
+        "quota": quota_status(quota),
         **asdict(scheme.stats),
     }
 
 
-def _quota(quota: Quota) -> dict[str, Any]:
+def quota_status(quota: Quota) -> dict[str, Any]:
+    """The limits of a quota, as a status has them."""
     return {
         "bytes": quota.size_bytes,
         "time_ns": int(quota.time_ns),
