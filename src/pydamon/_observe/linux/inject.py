@@ -58,13 +58,32 @@ class _Registers(NamedTuple):
     """Of the next instruction."""
     restart: int | None
     """Of the number of the system call that was interrupted, which must not be restarted."""
+    branch: tuple[int, int] | None
+    """Of the kind of the last branch, and its bits: the processor checks what it led to."""
+
+    def of_call(
+        self, kept: Sequence[int], address: int, number: int, arguments: Sequence[int]
+    ) -> list[int]:
+        """The registers *kept*, changed so that the instruction at *address* makes a call."""
+        values = list(kept)
+        values[self.at], values[self.number] = address, number
+        if self.restart is not None:
+            values[self.restart] = 2**64 - 1
+        if self.branch is not None:
+            place, bits = self.branch
+            values[place] &= ~bits
+        for register, argument in zip(self.arguments, arguments, strict=False):
+            values[register] = argument
+        return values
 
 
 _REGISTERS = {
     # struct user_regs_struct: r10, r9, r8, rax and so on; `syscall`.
-    "x86_64": _Registers(b"\x0f\x05", 1, 27, 10, (14, 13, 12, 7, 9, 8), 10, 16, 15),
-    # struct user_pt_regs: x0 to x30, sp, pc; `svc #0`. Only a call at the same pc is restarted.
-    "aarch64": _Registers(b"\x01\0\0\xd4", 4, 34, 8, range(6), 0, 32, None),
+    "x86_64": _Registers(b"\x0f\x05", 1, 27, 10, (14, 13, 12, 7, 9, 8), 10, 16, 15, None),
+    # struct user_pt_regs: x0 to x30, sp, pc, pstate; `svc #0`. Only a call at the same pc is
+    # restarted. At the entry of a signal handler pstate.BTYPE is set: with BTI, only a landing pad
+    # may be next.
+    "aarch64": _Registers(b"\x01\0\0\xd4", 4, 34, 8, range(6), 0, 32, None, (33, 3 << 10)),
 }
 
 Injection = Callable[..., int]
@@ -106,13 +125,7 @@ def injecting(process: Process) -> Iterator[Injection]:
         _ptrace(_GETSIGMASK, pid, mask, len(mask))
 
         def inject(number: int, *arguments: int) -> int:
-            values = list(kept)
-            values[layout.at], values[layout.number] = address, number
-            if layout.restart is not None:
-                values[layout.restart] = 2**64 - 1
-            for register, argument in zip(layout.arguments, arguments, strict=False):
-                values[register] = argument
-            _set_registers(pid, values)
+            _set_registers(pid, layout.of_call(kept, address, number, arguments))
             for _ in range(_MOST_STOPS):
                 _ptrace(_SINGLESTEP, pid)
                 # A process that was stopped before, by SIGSTOP for example, reports that first.
