@@ -320,6 +320,8 @@ def _announce(mon: Monitor, command: list[str] | None) -> None:
 
 def _limits(mon: Monitor) -> str:
     """Explain the limits of a fallback, and what the ebpf probe would need to work."""
+    from pydamon._observe.probes.daemon.probe import is_possible
+
     if mon.probe_name == "refs":
         limits = "it counts the bytes in use of each mapping, but not where in the mapping they are"
     elif mon.probe_name == "daemon":
@@ -334,7 +336,7 @@ def _limits(mon: Monitor) -> str:
     daemon = mon.fallback_reasons.get("daemon")
     limits += f"; the ebpf probe can: {why.hint or why}"
     # Where root's own probe fails, the daemon's would, too.
-    if daemon and os.geteuid():
+    if daemon and os.geteuid() and is_possible():
         limits += f"; so can the daemon probe: {daemon.hint or daemon}"
     return limits
 
