@@ -22,7 +22,7 @@ from pydamon._observe.linux import arch
 from pydamon._observe.linux.process import Process
 from pydamon._observe.linux.procfs import read, status_of, text_of
 
-__all__ = ["Injection", "check_supported", "injecting"]
+__all__ = ["REGISTERS", "Injection", "check_supported", "injecting"]
 
 _CONT, _SINGLESTEP, _DETACH = 7, 9, 17
 _GETREGSET, _SETREGSET = 0x4204, 0x4205
@@ -77,7 +77,7 @@ class _Registers(NamedTuple):
         return values
 
 
-_REGISTERS = {
+REGISTERS = {
     # struct user_regs_struct: r10, r9, r8, rax and so on; `syscall`.
     "x86_64": _Registers(b"\x0f\x05", 1, 27, 10, (14, 13, 12, 7, 9, 8), 10, 16, 15, None),
     # struct user_pt_regs: x0 to x30, sp, pc, pstate; `svc #0`. Only a call at the same pc is
@@ -85,6 +85,7 @@ _REGISTERS = {
     # may be next.
     "aarch64": _Registers(b"\x01\0\0\xd4", 4, 34, 8, range(6), 0, 32, None, (33, 3 << 10)),
 }
+"""By the name of the processor, as `arch.MACHINE` has it."""
 
 Injection = Callable[..., int]
 """Takes the number of a system call and its arguments; returns its result, or -errno."""
@@ -92,7 +93,7 @@ Injection = Callable[..., int]
 
 def check_supported() -> None:
     """Raise `ProbeUnavailable` on another processor."""
-    if arch.MACHINE not in _REGISTERS:
+    if arch.MACHINE not in REGISTERS:
         raise ProbeUnavailable(
             f"injecting system calls is not supported on {arch.MACHINE}, only on x86-64 and arm64",
             hint="needs an x86-64 or arm64 processor; --probe refs works on every one",
@@ -118,7 +119,7 @@ def injecting(process: Process) -> Iterator[Injection]:
             _ptrace(_INTERRUPT, pid)
             _ptrace(_CONT, pid, os.WSTOPSIG(status))
         _refuse_confined(process)
-        layout = _REGISTERS[arch.MACHINE]
+        layout = REGISTERS[arch.MACHINE]
         kept = _registers(pid, layout.size)
         address = _instruction(pid, layout)
         mask = ctypes.create_string_buffer(8)
