@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import pydamon
+from pydamon._observe.linux.arch import HUGE_BYTES, PAGE_SIZE
 from pydamon._observe.linux.pagemap import Pagemap
 from pydamon._observe.linux.process import Process
 from pydamon._observe.linux.procfs import parse_maps, read_maps
@@ -266,7 +267,8 @@ def test_idle_pages_are_those_whose_bit_is_left(stepper: Stepper, tmp_path: Path
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may know the frames of pages")
-def test_a_huge_page_is_idle_as_a_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folio", [16, HUGE_BYTES // PAGE_SIZE])
+def test_a_folio_is_idle_as_a_whole(tmp_path: Path, folio: int) -> None:
     flags, bitmap = tmp_path / "flags", tmp_path / "bitmap"
     with running(sys.executable, "-c", f"b = bytearray({MIB}); print(); input()") as process:
         assert process.stdout is not None
@@ -278,20 +280,20 @@ def test_a_huge_page_is_idle_as_a_whole(tmp_path: Path) -> None:
         frames = pagemap.entries(heap.start, heap.end) & np.uint64((1 << 55) - 1)
         pagemap.close()
         frames = frames[frames > 0].astype(np.int64)
-        # As if every 16 frames were one page, of which the first is in a list of reclaim's.
-        count = int(frames.max()) // 512 * 512 + 512
-        fake = np.where(np.arange(count) % 16, 1 << 16, 1 << 5).astype(np.uint64)
+        # As if so many frames were one folio, of which the first is in a list of reclaim's.
+        count = int(frames.max()) // folio * folio + folio
+        fake = np.where(np.arange(count) % folio, 1 << 16, 1 << 5).astype(np.uint64)
         fake.tofile(flags)
         np.zeros(-(-count // 64), np.uint64).tofile(bitmap)
         with IdleProbe(bitmap=bitmap, flags=flags).open() as session:
             session.set_targets([target], [mappings])
             session.scan(0, heap.start, heap.end, clear=True)
             marks = np.unpackbits(np.fromfile(bitmap, np.uint8), bitorder="little")
-            assert set(np.flatnonzero(marks)) == set(frames // 16 * 16)
+            assert set(np.flatnonzero(marks)) == set(frames // folio * folio)
             bits = session.scan(0, heap.start, heap.end, clear=False)
             assert not bits.accessed.any()
             assert not bits.unobservable.any()
-            assert bits.huge.sum() == (frames % 16 != 0).sum()
+            assert bits.huge.sum() == (frames % folio != 0).sum()
 
 
 def test_what_a_kernel_lacks_is_said(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from pydamon._observe.monitor import Monitor
+from pydamon._observe.probes.daemon.probe import is_possible
 
 __all__ = ["fallback_note", "limits_of"]
 
@@ -26,7 +27,7 @@ def limits_of(mon: Monitor) -> str:
     if why is None:
         return limits
     # Where root's own probe fails, the daemon's would, too.
-    if daemon is None or not os.geteuid():
+    if daemon is None or not os.geteuid() or not is_possible():
         return f"{limits}; the ebpf probe can: {why.hint or why}"
     need = f", or the daemon: {daemon.hint}" if daemon.hint else f"; {daemon}"
     return f"{limits}; single pages need root{need}"

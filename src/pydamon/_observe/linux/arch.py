@@ -71,6 +71,7 @@ _SAME_EVERYWHERE = {"pidfd_open": 434, "pidfd_getfd": 438, "process_madvise": 44
 _SYSTEM_CALLS = {
     "x86_64": {
         "close": 3,
+        "setresuid": 117,
         "move_pages": 279,
         "perf_event_open": 298,
         "kcmp": 312,
@@ -79,13 +80,14 @@ _SYSTEM_CALLS = {
     },
     "aarch64": {
         "close": 57,
+        "setresuid": 147,
         "move_pages": 239,
         "perf_event_open": 241,
         "kcmp": 272,
         "bpf": 280,
         "userfaultfd": 282,
     },
-    "riscv64": {"kcmp": 272},
+    "riscv64": {"setresuid": 147, "kcmp": 272},
     "ppc64le": {"kcmp": 354},
     "s390x": {"kcmp": 343},
 }
