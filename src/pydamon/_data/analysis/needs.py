@@ -27,6 +27,12 @@ _HOUR_NS = 60 * _MINUTE_NS
 _PERIODS = 10
 _LEAST_LOOKS = 4
 """Looks in a period, at least."""
+_WHY_NO_AGES = {
+    "damo": ": DAMON tells of regions, not of pages",
+    "kernel": ": DAMON tells of regions, not of pages",
+    "refs": ": the refs probe sees whole mappings, not pages",
+}
+"""By the probe of the recording; the others see pages, but may not have had the time."""
 
 
 def needs(recording: AnyRecording, *, per: str = "process") -> Needs:
@@ -90,7 +96,8 @@ def needs(recording: AnyRecording, *, per: str = "process") -> Needs:
     fold(recording if isinstance(recording, Recording) else recording.sorted(), sums)
     if not sums.looks.looks:
         raise RecordingError(
-            "the recording has no ages of pages, so nobody can tell what comes back",
+            "the recording has no ages of pages, so nobody can tell what comes back"
+            f"{_WHY_NO_AGES.get(recording.info.probe, '')}",
             hint="record again for a minute or longer, with a probe that looks at single pages: "
             "as root, with BPF (see `pydamon doctor`)",
         )
