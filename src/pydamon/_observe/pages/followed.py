@@ -31,8 +31,10 @@ __all__ = ["FollowedPages", "Returns"]
 
 _BLOCK_SHIFT = 9
 _MIX = np.uint64(0x9E3779B97F4A7C15)
-_LARGE_PAGES, _ROWS_AT_ONCE = 2**13, 256
+_LARGE_PAGES, _ROWS_AT_ONCE = 2**12, 64
 """Regions with more pages are counted one by one, all others so many at once."""
+_PAGES_AT_ONCE = _LARGE_PAGES * _ROWS_AT_ONCE
+"""To count takes 8 bytes a page."""
 _STAMPS = 256
 _LEAST_PAGES = 1 / 8
 """Less than so much of a page, spread over buckets, does not count."""
@@ -100,18 +102,23 @@ class FollowedPages:
         """How many blocks would be followed if all were."""
         return len(_blocks_of(keyed(ranges)))
 
-    def restore_moved(self, present: NDArray[np.bool_], accessed: NDArray[np.bool_]) -> None:
-        """Give pages (flat) that came from elsewhere (mremap) the stamps they had there.
+    def restore_moved(self, part: slice, old: NDArray[np.bool_]) -> None:
+        """Give pages in a part of all that came from elsewhere (mremap) the stamps they had there.
 
-        Pages that are new have their accessed bit set, by the fault that made them.
+        *old* says which are in memory without having been accessed: pages that are new have their
+        accessed bit set, by the fault that made them.
         """
         for key, stamps_there in self._moved:
             keys = np.arange(key, key + len(stamps_there))
             inside = self._rows_of(keys >> _BLOCK_SHIFT)[1]
             places, stamps = self.places_of(keys), stamps_there[inside]
-            old = present[places] & ~accessed[places] & (self.flat[places] == ABSENT)
-            old &= stamps != UNKNOWN
-            self.flat[places[old]] = stamps[old]
+            known = (places >= part.start) & (places < part.stop) & (stamps != UNKNOWN)
+            places, stamps = places[known], stamps[known]
+            moved = old[places - part.start] & (self.flat[places] == ABSENT)
+            self.flat[places[moved]] = stamps[moved]
+
+    def forget_moved(self) -> None:
+        """No page comes from elsewhere any more, until `fit` says so."""
         self._moved = []
 
     def renumber(self, numbers: NDArray[np.int64]) -> None:
@@ -173,9 +180,10 @@ class FollowedPages:
     def busy(self, pages: NDArray[np.bool_]) -> None:
         self._busy = np.packbits(pages, bitorder="little").reshape(-1, BLOCK_PAGES // 8)
 
-    def forget(self, places: NDArray[np.bool_]) -> None:
-        """Pages (flat) of which nothing is known any more."""
-        self.flat[places] = ABSENT
+    def busy_in(self, part: slice) -> NDArray[np.bool_]:
+        """The same of a part of all pages, which holds whole blocks."""
+        rows = slice(part.start // BLOCK_PAGES, part.stop // BLOCK_PAGES)
+        return np.unpackbits(self._busy[rows].reshape(-1), bitorder="little").view(np.bool_)
 
     def stamps_in(self, start_key: int, pages: int) -> NDArray[np.uint8]:
         """The stamps of so many pages from an order key on; `ABSENT` where none are followed."""
@@ -223,7 +231,9 @@ class FollowedPages:
         large = lengths > _LARGE_PAGES
         for row in np.flatnonzero(large[::2]).tolist():
             pages = self.flat[first[2 * row] :][: lengths[2 * row]]
-            counts[2 * row] = np.bincount(pages, minlength=_STAMPS)
+            for at in range(0, len(pages), _PAGES_AT_ONCE):
+                chunk = pages[at : at + _PAGES_AT_ONCE]
+                counts[2 * row] += np.bincount(chunk, minlength=_STAMPS)
         for low, high in _without(large):
             part = slice(low, high)
             rows = np.repeat(np.arange(high - low, dtype=np.int32), lengths[part])

@@ -130,13 +130,14 @@ def test_memory_that_moves_keeps_its_age() -> None:
     pages.flat[3:103] = np.arange(100) + 2
     after = np.array([[4 * BLOCK, 5 * BLOCK], [8 * BLOCK + 7 * PAGE_SIZE, 9 * BLOCK]])
     pages.fit([after])
-    present = np.ones(len(pages), np.bool_)
-    accessed = ~present
-    accessed[BLOCK_PAGES + 7 + 50] = True  # was accessed, or is new
-    pages.restore_moved(present, accessed)
+    old = np.ones(len(pages), np.bool_)
+    old[BLOCK_PAGES + 7 + 50] = False  # was accessed, or is new
+    for part in (slice(0, BLOCK_PAGES), slice(BLOCK_PAGES, len(pages))):
+        pages.restore_moved(part, old[part])
+    pages.forget_moved()
     moved = pages.flat[BLOCK_PAGES + 7 :][:100].tolist()
     assert moved == [*range(2, 52), ABSENT, *range(53, 102)]
     assert not pages.flat[:BLOCK_PAGES].any()
     pages.flat[:] = ABSENT
-    pages.restore_moved(present, ~present)
+    pages.restore_moved(slice(0, len(pages)), old)
     assert not pages.flat.any(), "only once"
