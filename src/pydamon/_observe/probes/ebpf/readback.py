@@ -19,9 +19,9 @@ __all__ = ["CopiedTables", "ReadBack", "mark_taken"]
 
 _ASK_NS = 10**9
 """How often to ask whether another monitor is at work."""
-_ONE_IN, _RARE = 16, 1 / 1000
-"""One table in so many is asked first, and the others where so large a part of its pages was
-taken."""
+_ONE_IN, _ENOUGH_PAGES, _RARE = 16, 1024, 1 / 1000
+"""One table in so many is asked first, if it has enough pages to tell; and the others where more
+than such a part of these pages was taken."""
 _rng = np.random.default_rng()
 
 
@@ -55,10 +55,11 @@ def mark_taken(
     huge = np.flatnonzero(copied.without_table & asked.any(axis=1))
     bits[huge[machine.young(copied.parents[huge], HUGE_SHIFT)]] |= PAGE_TABLES.accessed
     asked &= ~copied.without_table[:, None]
-    if sparing and len(bits) > _ONE_IN:
-        drawn = slice(int(_rng.integers(_ONE_IN)), None, _ONE_IN)
+    drawn = slice(int(_rng.integers(_ONE_IN)), None, _ONE_IN)
+    telling = np.count_nonzero(asked[drawn])
+    if sparing and telling >= _ENOUGH_PAGES:
         taken = _mark(machine, bits[drawn], copied.entries[drawn], asked[drawn])
-        if taken <= _RARE * np.count_nonzero(asked[drawn]):
+        if taken <= _RARE * telling:
             return
         asked[drawn] = False
     _mark(machine, bits, copied.entries, asked)
