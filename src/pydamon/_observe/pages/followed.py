@@ -72,6 +72,8 @@ class FollowedPages:
         """The memory of all targets, as ranges of order keys."""
         self._moved: list[tuple[int, NDArray[np.uint8]]] = []
         """Order keys of memory that may have come from elsewhere, and the stamps it had there."""
+        self._vanished: list[tuple[NDArray[np.int64], NDArray[np.uint8]]] = []
+        """Pages that the last look did not find any more: their sorted order keys, and stamps."""
         self._blocks = np.zeros(0, np.int64)
         """The order keys of the first pages, divided by `BLOCK_PAGES`: sorted."""
         self._stamps = np.zeros((0, BLOCK_PAGES), np.uint8)
@@ -86,7 +88,7 @@ class FollowedPages:
         """Follow the memory that each target has now; what stays keeps its stamps."""
         keys = keyed(ranges)
         moves = _moves(self._ranges, keys)
-        self._moved = [(new, self.stamps_in(old, pages)) for old, new, pages in moves]
+        self._moved = [(new, self._stamps_before(old, pages)) for old, new, pages in moves]
         self._ranges = keys
         blocks = _sampled(_blocks_of(keys), self.share)
         if np.array_equal(blocks, self._blocks):
@@ -117,9 +119,25 @@ class FollowedPages:
             moved = old[places - part.start] & (self.flat[places] == ABSENT)
             self.flat[places[moved]] = stamps[moved]
 
+    def vanish(self, part: slice, absent: NDArray[np.bool_]) -> None:
+        """The *absent* pages in a part of all are not in memory any more.
+
+        A look may find them gone before anybody knows where they have moved: so `fit` still knows
+        their stamps until `forget_vanished`.
+        """
+        stamps = self.flat[part]
+        places = np.flatnonzero(absent & (stamps != ABSENT))
+        if len(places):
+            self._vanished.append((self.keys_at(part.start + places), stamps[places]))
+            stamps[places] = ABSENT
+
     def forget_moved(self) -> None:
         """No page comes from elsewhere any more, until `fit` says so."""
         self._moved = []
+
+    def forget_vanished(self) -> None:
+        """Another look begins."""
+        self._vanished = []
 
     def renumber(self, numbers: NDArray[np.int64]) -> None:
         """Give each target its new number; targets with the number -1 are gone."""
@@ -127,7 +145,7 @@ class FollowedPages:
         number = numbers[target]
         kept = np.flatnonzero(number >= 0)
         blocks = order_keys(number[kept], address[kept]) >> _BLOCK_SHIFT
-        self._ranges, self._moved = EMPTY, []
+        self._ranges, self._moved, self._vanished = EMPTY, [], []
         order = np.argsort(blocks)
         rows = kept[order]
         self._blocks, self._stamps, self._busy = (
@@ -147,6 +165,7 @@ class FollowedPages:
     def merge(self, stamps: NDArray[np.uint8]) -> None:
         """Give each page its new stamp, by the old one."""
         self._stamps = stamps[self._stamps]
+        self._vanished = [(keys, stamps[before]) for keys, before in self._vanished]
 
     def places_of(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where in a flat array the pages with these order keys stand; without those that are not
@@ -194,6 +213,14 @@ class FollowedPages:
             at = (block << _BLOCK_SHIFT) - start_key
             first, beyond = max(at, 0), min(at + BLOCK_PAGES, pages)
             stamps[first:beyond] = row[first - at : beyond - at]
+        return stamps
+
+    def _stamps_before(self, start_key: int, pages: int) -> NDArray[np.uint8]:
+        """The same, as it was before the last look."""
+        stamps = self.stamps_in(start_key, pages)
+        for keys, before in self._vanished:
+            first, beyond = np.searchsorted(keys, [start_key, start_key + pages])
+            stamps[keys[first:beyond] - start_key] = before[first:beyond]
         return stamps
 
     def sums(

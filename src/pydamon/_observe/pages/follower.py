@@ -252,6 +252,7 @@ class PageFollower:
         for a moment, each page takes many times the byte that it takes for good.
         """
         session, stretches = self._session, self._pages.stretches
+        self._pages.forget_vanished()
         targets = unique(stretches.target).tolist()
         whole = {target for target in targets if session.clear_whole(target)}
         undivided = [target for target in targets if session.needs_process_wide_clear(target)]
@@ -301,7 +302,7 @@ class PageFollower:
         self._touch(pages.start + np.flatnonzero(bits.accessed))
         now = self._times.last + 1
         stamps[bits.present & (stamps == ABSENT)] = now
-        stamps[~bits.present] = ABSENT
+        self._pages.vanish(pages, ~bits.present)
         stamps[bits.unobservable] = UNKNOWN
         if bits.gone.any():
             stamps[stretches.of_pages(bits.gone)] = ABSENT
