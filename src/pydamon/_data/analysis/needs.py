@@ -187,7 +187,7 @@ def _result(
     if len(targets) > 1:
         for_sums = [_edges(looks.of_target(number, for_sums=True), page_size) for number in numbers]
     time_ns = sum(sums.time_ns for sums in own)
-    distance_ns = round(time_ns / max(1, looks.looks))
+    distance_ns = looks.distance_ns
     followed_ns = sum(sums.followed_ns for sums in own)
     parts = list(zip(targets, edges, strict=True))
     if by_container:
