@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from pydamon._data.recording import Recorder, RecordingInfo
-from pydamon._model.errors import RecordingError, UsageError
+from pydamon._model.errors import UsageError
 from pydamon._observe.monitor import Monitor
 from pydamon._observe.options import CommonOptions, MonitorOptions
 from pydamon._observe.start import AUTO, monitor
@@ -165,7 +165,7 @@ def tracing(mon: Monitor, path: str | Path, *, force: bool = False) -> Iterator[
     kernel's.
     """
     # Most recordings do without.
-    from pydamon._data.recording.events import EventRecorder, events_beside  # noqa: PLC0415
+    from pydamon._data.recording.events import EventRecorder, new_events_beside  # noqa: PLC0415
     from pydamon._observe.kernel.tracing import KernelTracer  # noqa: PLC0415
 
     if mon.engine != "kernel":
@@ -173,7 +173,7 @@ def tracing(mon: Monitor, path: str | Path, *, force: bool = False) -> Iterator[
             "only the kernel's DAMON has events to trace", hint="name --engine kernel, or --join"
         )
 
-    beside = events_beside(path)
+    beside = new_events_beside(path, force=force)
     recorder: EventRecorder | None = None
 
     def write() -> None:
@@ -183,10 +183,6 @@ def tracing(mon: Monitor, path: str | Path, *, force: bool = False) -> Iterator[
         recorder.write(tracer.read())
 
     with KernelTracer() as tracer, ExitStack() as stack:
-        if beside.exists() and not force:
-            raise RecordingError(
-                f"{beside} exists already", hint="name another file, or overwrite with --force"
-            )
         yield write
         write()
         if tracer.lost:

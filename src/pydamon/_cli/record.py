@@ -32,6 +32,7 @@ from pydamon._model.units import format_cpu, format_duration, format_size
 if TYPE_CHECKING:
     from pydamon._model.snapshot import Snapshot
     from pydamon._observe.monitor import Monitor
+    from pydamon._observe.targets.command import Child
     from pydamon._observe.targets.selection import TargetSelection
 
 __all__ = ["monitor_from", "record", "record_to", "stop_at_signals"]
@@ -161,10 +162,20 @@ def record(args: Args) -> int:
             trace=args.trace,
             profile_hz=args.profile_hz,
         )
+        asked_to_end |= child is not None and _end_heaptrack(program, child)
         code = child.end() if child else 0
         if args.capture is not None:
             _tell_capture(args)
         return 0 if asked_to_end else code
+
+
+def _end_heaptrack(program: list[str], child: Child) -> bool:
+    """End a program under heaptrack that still runs, so that its file is complete."""
+    if Path(program[0]).name != "heaptrack":
+        return False
+    from pydamon._owners.heaptrack.ending import end_profiled
+
+    return end_profiled(child.pid)
 
 
 def _under_memray(args: Args) -> list[str]:

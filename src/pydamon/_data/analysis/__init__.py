@@ -19,6 +19,7 @@ from pydamon._data.analysis.needs_curve import (
     NeedsPeak,
     NeedsPoint,
 )
+from pydamon._data.analysis.owner_changes import OwnerChange, OwnerDiff, owner_diff
 from pydamon._data.analysis.owners import (
     OWNER_SORT_KEYS,
     OwnerReport,
@@ -94,6 +95,8 @@ __all__ = [
     "NeedsOfSnapshots",
     "NeedsPeak",
     "NeedsPoint",
+    "OwnerChange",
+    "OwnerDiff",
     "OwnerReport",
     "OwnerTree",
     "OwnerUse",
@@ -118,6 +121,7 @@ __all__ = [
     "kind_of",
     "mappings",
     "needs",
+    "owner_diff",
     "owners",
     "parse",
     "profile",

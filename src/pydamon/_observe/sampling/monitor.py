@@ -215,6 +215,15 @@ class SamplingMonitor(Monitor):
         idle = follower.idle_pages(process, start, end, idle_ns)
         return idle & ~self.young(process, start, end) if idle.any() else idle
 
+    def keep_page_maps(self, every_ns: int) -> bool:
+        """Keep maps of pages in snapshots so often, unless they are kept already.
+
+        Returns whether this monitor keeps ages of pages.
+        """
+        if self._page_map_ns is None:
+            self._page_map_ns = every_ns
+        return self._collector.follower is not None
+
     @property
     def scans(self) -> bool:
         """Whether the probe can look at single pages, as `young` does."""
