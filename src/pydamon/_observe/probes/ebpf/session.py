@@ -11,12 +11,7 @@ from numpy.typing import NDArray
 
 from pydamon._model.errors import TargetGoneError
 from pydamon._model.mappings import MappingTable
-from pydamon._model.ranges import (
-    PAGE_SIZE,
-    Ranges,
-    from_order_keys,
-    keyed,
-)
+from pydamon._model.ranges import PAGE_SIZE, Ranges, from_order_keys, keyed
 from pydamon._model.regions import RegionTable
 from pydamon._model.runs import unique
 from pydamon._model.stretches import Stretches
@@ -49,6 +44,8 @@ __all__ = ["EbpfSession"]
 
 _MIN_ENTRIES = 4096
 _MIN_TARGETS = 1024
+
+Refused = tuple[Process, OSError | int]
 
 
 class EbpfSession(Session):
@@ -255,11 +252,9 @@ class EbpfSession(Session):
             pages.close()
         self._pages = []
 
-    def _find_address_spaces(
-        self, processes: Sequence[Process]
-    ) -> list[tuple[Process, OSError | int]]:
+    def _find_address_spaces(self, processes: Sequence[Process]) -> list[Refused]:
         """Find the address spaces of new processes; the errno with which clears are refused."""
-        refused: list[tuple[Process, OSError | int]] = []
+        refused: list[Refused] = []
         for index, process in enumerate(processes):
             known = index < len(self._processes) and self._processes[index] is process
             if known and not self._machine.targets[index]["gone"]:
