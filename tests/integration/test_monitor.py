@@ -17,6 +17,7 @@ import pytest
 
 import pydamon
 from pydamon import MonitorOptions
+from pydamon._observe.linux.arch import HUGE_BYTES
 from tests.integration.conftest import (
     CHURN,
     MIB,
@@ -260,7 +261,7 @@ def test_surveys_find_exact_borders(quarter: Callable[..., Program]) -> None:
     program = quarter(128, 5)
     border = program.start + program.hot
     # What a huge page maps is hot as a whole.
-    grain = 2 * MIB if huge_bytes(program.pid) else 1
+    grain = HUGE_BYTES if huge_bytes(program.pid) else 1
     budget = min(50, slowness())
     with monitor(program.pid, probe="ebpf", cpu_budget_percent=budget) as mon:
         # The first survey reaches all of it, except where it would take too long.

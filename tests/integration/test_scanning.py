@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import pydamon
+from pydamon._observe.linux.arch import HUGE_BYTES, PAGE_SIZE
 from pydamon._observe.linux.pagemap import Pagemap
 from pydamon._observe.linux.process import Process
 from pydamon._observe.linux.procfs import parse_maps, read_maps
@@ -105,6 +106,17 @@ def test_the_written_quarter_is_found(name: str, quarter: Callable[..., Program]
     slack = 4 * MIB if huge_bytes(program.pid) else MIB
     working_set = np.median([s.working_set() for s in snapshots[2:]])
     assert program.hot <= working_set < program.hot + slack
+
+
+@pytest.mark.parametrize("name", [pytest.param("exact", marks=needs("exact")), *WRITERS])
+def test_full_scans_tell_ages(name: str, quarter: Callable[..., Program]) -> None:
+    program = quarter(64)
+    with pydamon.monitor(program.pid, probe=name, cpu_budget_percent=None) as mon:
+        last = [snapshot for snapshot in mon.run("3s") if snapshot.page_ages][-1]
+    assert last.page_ages is not None
+    idle = last.page_ages.idle_bytes(10**9, len(last))
+    inside = (last.end > program.start) & (last.start < program.start + 64 * MIB)
+    assert idle[inside].sum() == pytest.approx(48 * MIB, rel=0.1)
 
 
 @needs("writes")
@@ -266,7 +278,8 @@ def test_idle_pages_are_those_whose_bit_is_left(stepper: Stepper, tmp_path: Path
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may know the frames of pages")
-def test_a_huge_page_is_idle_as_a_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folio", [16, HUGE_BYTES // PAGE_SIZE])
+def test_a_folio_is_idle_as_a_whole(tmp_path: Path, folio: int) -> None:
     flags, bitmap = tmp_path / "flags", tmp_path / "bitmap"
     with running(sys.executable, "-c", f"b = bytearray({MIB}); print(); input()") as process:
         assert process.stdout is not None
@@ -278,20 +291,20 @@ def test_a_huge_page_is_idle_as_a_whole(tmp_path: Path) -> None:
         frames = pagemap.entries(heap.start, heap.end) & np.uint64((1 << 55) - 1)
         pagemap.close()
         frames = frames[frames > 0].astype(np.int64)
-        # As if every 16 frames were one page, of which the first is in a list of reclaim's.
-        count = int(frames.max()) // 512 * 512 + 512
-        fake = np.where(np.arange(count) % 16, 1 << 16, 1 << 5).astype(np.uint64)
+        # As if so many frames were one folio, of which the first is in a list of reclaim's.
+        count = int(frames.max()) // folio * folio + folio
+        fake = np.where(np.arange(count) % folio, 1 << 16, 1 << 5).astype(np.uint64)
         fake.tofile(flags)
         np.zeros(-(-count // 64), np.uint64).tofile(bitmap)
         with IdleProbe(bitmap=bitmap, flags=flags).open() as session:
             session.set_targets([target], [mappings])
             session.scan(0, heap.start, heap.end, clear=True)
             marks = np.unpackbits(np.fromfile(bitmap, np.uint8), bitorder="little")
-            assert set(np.flatnonzero(marks)) == set(frames // 16 * 16)
+            assert set(np.flatnonzero(marks)) == set(frames // folio * folio)
             bits = session.scan(0, heap.start, heap.end, clear=False)
             assert not bits.accessed.any()
             assert not bits.unobservable.any()
-            assert bits.huge.sum() == (frames % 16 != 0).sum()
+            assert bits.huge.sum() == (frames % folio != 0).sum()
 
 
 def test_what_a_kernel_lacks_is_said(tmp_path: Path) -> None:

@@ -60,11 +60,13 @@ def top(args: Args) -> int:
     loading = Thread(target=import_module, args=("pydamon._show.top",))
     loading.start()
     colour = in_colour(Console())
-    with _source_from(args, silent=True) as source:
+    with _source_from(args, silent=True) as (source, note):
         loading.join()
         from pydamon._show.top import TopApp
 
         TopApp(source, colour=colour).run()
+        if note:
+            eprint(note)
         if source.error is not None:
             raise source.error
     return 0
@@ -102,9 +104,11 @@ def serve(args: Args) -> int:
         ) from None
     from pydamon._cli.record import stop_at_signals
 
-    with _source_from(args) as source:
+    with _source_from(args) as (source, note):
         server = Server(source, args.host, args.port)
         eprint(f"{server.url}\n  open this address in a browser; Ctrl-C ends the server")
+        if note:
+            eprint(f"  {note}")
         with stop_at_signals(server.stop):
             server.run()
         if source.error is not None:
@@ -113,14 +117,16 @@ def serve(args: Args) -> int:
 
 
 @contextmanager
-def _source_from(args: Args, *, silent: bool = False) -> Iterator[FrameSource]:
+def _source_from(args: Args, *, silent: bool = False) -> Iterator[tuple[FrameSource, str]]:
     """Open the source that `source_options` name; a started command ends with the context.
 
-    With *silent*, the output of the command is dropped.
+    Also yields what the source cannot see, where the probe is a fallback. With *silent*, the output
+    of the command is dropped.
     """
     from pydamon._cli.record import monitor_from
     from pydamon._cli.streams import source_path
     from pydamon._data.formats.reader import read_recording
+    from pydamon._observe.fallback import fallback_note
     from pydamon._observe.targets.command import Child
     from pydamon._show.frames import Feed, LiveOwners, Replay
 
@@ -146,20 +152,20 @@ def _source_from(args: Args, *, silent: bool = False) -> Iterator[FrameSource]:
             Feed(mon, args.duration, owners) as feed,
         ):
             child.go()
-            yield feed
+            yield feed, fallback_note(mon)
     elif not is_recording:
         with (
             monitor_from(args, selection or []) as mon,
             LiveOwners(mon, args.owners) as owners,
             Feed(mon, args.duration, owners) as feed,
         ):
-            yield feed
+            yield feed, fallback_note(mon)
     else:
         files = [word for word in args.sources if not word.isdecimal() or Path(word).exists()]
         if len(args.sources) > 1:
             raise UsageError(f"name either processes or one recording, not {files[0]} as well")
         recording = read_recording(source_path(args.sources[0]))
-        yield Replay(recording, _owners_beside(recording, Path(args.sources[0])))
+        yield Replay(recording, _owners_beside(recording, Path(args.sources[0]))), ""
 
 
 def _owners_beside(recording: Recording, path: Path) -> OwnerReport | None:

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pydamon._observe.linux.arch import system_call
+
 __all__ = ["thread_as_user", "user_of"]
 
-_SETRESUID = {"x86_64": 117, "aarch64": 147, "riscv64": 147}
+_SETRESUID = system_call("setresuid")
 _KEEP = -1
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 _syscall.restype = ctypes.c_long
@@ -28,13 +30,12 @@ def thread_as_user(uid: int) -> Iterator[None]:
 
     The C library would change all threads, of which one may just be reading page tables.
     """
-    number = _SETRESUID.get(os.uname().machine)
-    if number is None or uid == os.geteuid() or os.geteuid() != 0:
+    if _SETRESUID < 0 or uid == os.geteuid() or os.geteuid() != 0:
         yield
         return
-    if _syscall(number, _KEEP, uid, _KEEP) != 0:
+    if _syscall(_SETRESUID, _KEEP, uid, _KEEP) != 0:
         raise OSError(ctypes.get_errno(), f"cannot become the user {uid}")
     try:
         yield
     finally:
-        _syscall(number, _KEEP, 0, _KEEP)
+        _syscall(_SETRESUID, _KEEP, 0, _KEEP)

@@ -27,7 +27,15 @@ from pydamon._data.analysis.owners import (
     OwnerUse,
     owners,
 )
-from pydamon._data.analysis.profile import FunctionShare, Profile, Times, profile, times
+from pydamon._data.analysis.profile import (
+    FunctionShare,
+    Profile,
+    Times,
+    functions,
+    profile,
+    recorded_samples,
+    times,
+)
 from pydamon._data.analysis.query import FIELDS, Columns, Query, parse
 from pydamon._data.analysis.summary import Diff, MappingDiff, MonitorCost, Summary, diff, summary
 from pydamon._data.analysis.temperature import (
@@ -106,6 +114,7 @@ __all__ = [
     "diff",
     "distribution",
     "footprint",
+    "functions",
     "heatmap",
     "huge_use",
     "idle",
@@ -117,6 +126,7 @@ __all__ = [
     "parse",
     "profile",
     "read_cpu_samples",
+    "recorded_samples",
     "regions",
     "regions_of",
     "skip",

@@ -21,6 +21,8 @@ __all__ = [
     "PAGE_SIZE",
     "TABLE_BYTES",
     "TABLE_ENTRIES",
+    "numbers_in",
+    "online_cpus",
     "system_call",
 ]
 
@@ -51,10 +53,25 @@ def _huge_bytes() -> int:
 HUGE_BYTES = _huge_bytes()
 """Bytes of a transparent huge page."""
 
+_ONLINE = Path("/sys/devices/system/cpu/online")
+
+
+def online_cpus() -> list[int]:
+    """The numbers of the CPUs that run now."""
+    return numbers_in(_ONLINE.read_text())
+
+
+def numbers_in(text: str) -> list[int]:
+    """The numbers in a list such as `0-3,8`."""
+    bounds = [part.split("-") for part in text.strip().split(",")]
+    return [number for ends in bounds for number in range(int(ends[0]), int(ends[-1]) + 1)]
+
+
 _SAME_EVERYWHERE = {"pidfd_open": 434, "pidfd_getfd": 438, "process_madvise": 440}
 _SYSTEM_CALLS = {
     "x86_64": {
         "close": 3,
+        "setresuid": 117,
         "move_pages": 279,
         "perf_event_open": 298,
         "kcmp": 312,
@@ -63,13 +80,14 @@ _SYSTEM_CALLS = {
     },
     "aarch64": {
         "close": 57,
+        "setresuid": 147,
         "move_pages": 239,
         "perf_event_open": 241,
         "kcmp": 272,
         "bpf": 280,
         "userfaultfd": 282,
     },
-    "riscv64": {"kcmp": 272},
+    "riscv64": {"setresuid": 147, "kcmp": 272},
     "ppc64le": {"kcmp": 354},
     "s390x": {"kcmp": 343},
 }

@@ -22,7 +22,7 @@ from pydamon._observe.linux import arch
 from pydamon._observe.linux.process import Process
 from pydamon._observe.linux.procfs import read, status_of, text_of
 
-__all__ = ["Injection", "check_supported", "injecting"]
+__all__ = ["REGISTERS", "Injection", "check_supported", "injecting"]
 
 _CONT, _SINGLESTEP, _DETACH = 7, 9, 17
 _GETREGSET, _SETREGSET = 0x4204, 0x4205
@@ -58,14 +58,34 @@ class _Registers(NamedTuple):
     """Of the next instruction."""
     restart: int | None
     """Of the number of the system call that was interrupted, which must not be restarted."""
+    branch: tuple[int, int] | None
+    """Of the kind of the last branch, and its bits: the processor checks what it led to."""
+
+    def of_call(
+        self, kept: Sequence[int], address: int, number: int, arguments: Sequence[int]
+    ) -> list[int]:
+        """The registers *kept*, changed so that the instruction at *address* makes a call."""
+        values = list(kept)
+        values[self.at], values[self.number] = address, number
+        if self.restart is not None:
+            values[self.restart] = 2**64 - 1
+        if self.branch is not None:
+            place, bits = self.branch
+            values[place] &= ~bits
+        for register, argument in zip(self.arguments, arguments, strict=False):
+            values[register] = argument
+        return values
 
 
-_REGISTERS = {
+REGISTERS = {
     # struct user_regs_struct: r10, r9, r8, rax and so on; `syscall`.
-    "x86_64": _Registers(b"\x0f\x05", 1, 27, 10, (14, 13, 12, 7, 9, 8), 10, 16, 15),
-    # struct user_pt_regs: x0 to x30, sp, pc; `svc #0`. Only a call at the same pc is restarted.
-    "aarch64": _Registers(b"\x01\0\0\xd4", 4, 34, 8, range(6), 0, 32, None),
+    "x86_64": _Registers(b"\x0f\x05", 1, 27, 10, (14, 13, 12, 7, 9, 8), 10, 16, 15, None),
+    # struct user_pt_regs: x0 to x30, sp, pc, pstate; `svc #0`. Only a call at the same pc is
+    # restarted. At the entry of a signal handler pstate.BTYPE is set: with BTI, only a landing pad
+    # may be next.
+    "aarch64": _Registers(b"\x01\0\0\xd4", 4, 34, 8, range(6), 0, 32, None, (33, 3 << 10)),
 }
+"""By the name of the processor, as `arch.MACHINE` has it."""
 
 Injection = Callable[..., int]
 """Takes the number of a system call and its arguments; returns its result, or -errno."""
@@ -73,7 +93,7 @@ Injection = Callable[..., int]
 
 def check_supported() -> None:
     """Raise `ProbeUnavailable` on another processor."""
-    if arch.MACHINE not in _REGISTERS:
+    if arch.MACHINE not in REGISTERS:
         raise ProbeUnavailable(
             f"injecting system calls is not supported on {arch.MACHINE}, only on x86-64 and arm64",
             hint="needs an x86-64 or arm64 processor; --probe refs works on every one",
@@ -99,20 +119,14 @@ def injecting(process: Process) -> Iterator[Injection]:
             _ptrace(_INTERRUPT, pid)
             _ptrace(_CONT, pid, os.WSTOPSIG(status))
         _refuse_confined(process)
-        layout = _REGISTERS[arch.MACHINE]
+        layout = REGISTERS[arch.MACHINE]
         kept = _registers(pid, layout.size)
         address = _instruction(pid, layout)
         mask = ctypes.create_string_buffer(8)
         _ptrace(_GETSIGMASK, pid, mask, len(mask))
 
         def inject(number: int, *arguments: int) -> int:
-            values = list(kept)
-            values[layout.at], values[layout.number] = address, number
-            if layout.restart is not None:
-                values[layout.restart] = 2**64 - 1
-            for register, argument in zip(layout.arguments, arguments, strict=False):
-                values[register] = argument
-            _set_registers(pid, values)
+            _set_registers(pid, layout.of_call(kept, address, number, arguments))
             for _ in range(_MOST_STOPS):
                 _ptrace(_SINGLESTEP, pid)
                 # A process that was stopped before, by SIGSTOP for example, reports that first.

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.runs import Runs
+from pydamon._observe.linux.arch import HUGE_BYTES, PAGE_SIZE
 from pydamon._observe.linux.pagemap import Entry
 from pydamon._observe.probes.base import PAGE_GRAIN, Availability, PageBits, Traits
 from pydamon._observe.probes.scanning import PagemapSession
@@ -26,7 +27,7 @@ FLAGS = Path("/proc/kpageflags")
 _LRU, _TAIL = np.uint64(1 << 5), np.uint64(1 << 16)
 """Bits of /proc/kpageflags: the page is on an LRU list; it is not the first of a huge page."""
 _WORD = 64
-_FOLIO = 512
+_FOLIO = HUGE_BYTES // PAGE_SIZE
 """Frames of the largest huge page, which begins at a multiple of that."""
 _AT_ONCE = 4096
 """Words or blocks that are read or written at once, at most."""

@@ -146,7 +146,8 @@ class SamplingMonitor(Monitor):
         """Choose how to fill windows and how regions change, by what the probe can do."""
         parts = (self._session, self._memory, self._pacer)
         if traits.exact:
-            self._collector = ScanCollector(*parts)
+            follower = PageFollower(self._session, shares.pages)
+            self._collector = ScanCollector(*parts, follower)
             self._regions = DrawnRegions(self._pacer)
             return
         sampler = make_sampler(self._session, self._memory)

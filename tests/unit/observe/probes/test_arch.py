@@ -13,7 +13,7 @@ import pytest
 
 from pydamon._model.errors import ProbeUnavailable
 from pydamon._observe.linux import arch, page_tables
-from pydamon._observe.linux.inject import injecting
+from pydamon._observe.linux.inject import REGISTERS, injecting
 from pydamon._observe.linux.page_tables import AARCH64, X86_64
 from pydamon._observe.linux.process import Process
 from pydamon._observe.probes.ebpf.machine import Machine
@@ -56,6 +56,14 @@ def test_system_calls_are_not_injected_on_another_processor(
     with pytest.raises(ProbeUnavailable, match="riscv64"), injecting(process):
         pytest.fail("it was traced")
     process.close()
+
+
+def test_a_call_may_follow_any_branch_on_arm64() -> None:
+    """A program that is about to handle a signal has BTYPE set, which BTI checks (bits 10, 11)."""
+    kept = [*range(32), 0x6A6D40, 0x4000_1800]
+    values = REGISTERS["aarch64"].of_call(kept, 0x1000, 282, (5, 6))
+    assert values[:9] == [5, 6, 2, 3, 4, 5, 6, 7, 282]
+    assert values[9:] == [*range(9, 32), 0x1000, 0x4000_1000]
 
 
 def test_numbers_of_system_calls(other: str) -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from pydamon._model.errors import ProbeUnavailable
+from pydamon._observe.linux.arch import MACHINE
 from pydamon._observe.probes.base import Availability, Traits
 from pydamon._observe.probes.daemon.client import Connection, DaemonClock, socket_path
 from pydamon._observe.probes.daemon.session import DaemonSession
 from pydamon._observe.probes.ebpf.probe import EbpfProbe
 
-__all__ = ["DaemonProbe"]
+__all__ = ["DaemonProbe", "is_possible"]
 
 _TRAITS = replace(
     EbpfProbe().traits,
-    needs="a process of the same user, and the daemon, which root starts: `pydamon daemon`",
+    needs="a process of the same user, and the daemon, which root starts: `pydamon daemon`; "
+    "Linux 6.1 on x86-64",
     by_epochs_only=True,
 )
 
@@ -29,6 +31,7 @@ class DaemonProbe:
     def availability(self) -> Availability:
         """Ask the daemon whether it serves this user."""
         try:
+            _refuse_other_processors()
             Connection(DaemonClock()).close()
         except ProbeUnavailable as error:
             return Availability(False, str(error), error.hint)
@@ -36,4 +39,15 @@ class DaemonProbe:
 
     def open(self) -> DaemonSession:
         """Start a session without targets."""
+        _refuse_other_processors()
         return DaemonSession()
+
+
+def is_possible() -> bool:
+    """Whether root can start the daemon on this kind of machine."""
+    return MACHINE == "x86_64"
+
+
+def _refuse_other_processors() -> None:
+    if not is_possible():
+        raise ProbeUnavailable(f"the daemon does not work on {MACHINE} yet, only on x86-64")
