@@ -249,8 +249,6 @@ def classify(facts: RegionFacts) -> RegionClasses:
     known = facts.resident_bytes != UNKNOWN
     total = np.where(known, facts.resident_bytes, facts.size_bytes)
     unobservable = np.minimum(facts.unobservable_bytes, total)
-    if facts.looked is not None:
-        unobservable = np.minimum(unobservable, facts.looked.of_no_age(total))
     unseen = np.minimum(facts.unseen_bytes, total - unobservable)
     accessed = np.minimum(facts.touched_bytes, total - unobservable - unseen)
     cold = total - unobservable - unseen - accessed
@@ -263,6 +261,10 @@ def classify(facts: RegionFacts) -> RegionClasses:
         for amount in (accessed, unobservable, unseen, cold):
             left -= _cut(amount, bounded, facts.owner, left)
         total = accessed + unobservable + unseen + cold
+    if facts.looked is not None:
+        # Of these pages it is known how long they are idle: the working set stays the same.
+        told = np.maximum(unobservable - facts.looked.of_no_age(total), 0)
+        unobservable, cold = unobservable - told, cold + told
     hot = np.where(facts.rate >= HOT_RATE, accessed, 0)
     return RegionClasses(
         total,

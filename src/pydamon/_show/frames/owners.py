@@ -46,6 +46,17 @@ class LiveOwners(Closing):
         If there is no such provider, or a package that it needs is missing.
     TargetError
         If a provider cannot ask these processes.
+
+    Examples
+    --------
+    >>> import pydamon
+    >>> from pydamon import Access, Phase, Trace
+    >>> from pydamon.live import Feed
+    >>> trace = Trace((Phase(10**9, (Access(0, 4 << 20, rate_hz=1000),)),))
+    >>> with pydamon.simulate(trace, [(0, 16 << 20)]) as mon, LiveOwners(mon) as owners:
+    ...     with Feed(mon, "5s", owners):
+    ...         owners.report is None  # a simulated program has no process to ask about
+    True
     """
 
     def __init__(self, mon: Monitor, choices: Sequence[str] = (), *, waits: bool = False) -> None:
