@@ -17,7 +17,7 @@ import pytest
 
 from pydamon import ProbeUnavailable
 from pydamon._observe.cache import layout, tracer
-from pydamon._observe.linux.cgroups import cgroup_of
+from pydamon._observe.linux.cgroups import cgroup_of, memory_directory
 from pydamon._observe.probes.ebpf import loader
 from pydamon._observe.probes.ebpf.btf import Btf
 from pydamon.cache import CacheMonitor, CgroupCache
@@ -60,6 +60,34 @@ class FileOnDisk:
             os.pread(self._fd, PAGE, at)
             if monitor is not None and at % (8 * MIB) == 0:
                 monitor.check()
+
+
+@pytest.fixture(autouse=True)
+def cgroup_of_its_own() -> Iterator[None]:
+    """Keep out what other programs of the same cgroup read meanwhile, where that can be done."""
+    parent = memory_directory(cgroup_of(os.getpid()))
+    child = None if parent is None else parent / f"pydamon-test-{os.getpid()}"
+    if parent is None or child is None or not made(child):
+        yield
+        return
+    try:
+        (child / "cgroup.procs").write_text(str(os.getpid()))
+        yield
+    finally:
+        (parent / "cgroup.procs").write_text(str(os.getpid()))
+        child.rmdir()
+
+
+def made(cgroup: Path) -> bool:
+    """Make a cgroup; false where that is refused, or where its memory is not counted."""
+    try:
+        cgroup.mkdir()
+    except OSError:
+        return False
+    if (cgroup / "memory.stat").exists():
+        return True
+    cgroup.rmdir()
+    return False
 
 
 @pytest.fixture

@@ -68,6 +68,20 @@ def test_samples_tell_hot_from_cold(session: Session, quarter: Callable[..., Pro
     assert (unobservable < 0.1).all()
 
 
+@pytest.fixture
+def by_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the programs read as on kernels before 6.2."""
+    facts = machine._kernel()._replace(reads={})
+    monkeypatch.setattr(machine, "_kernel", lambda: facts)
+
+
+@pytest.mark.usefixtures("by_calls")
+def test_samples_tell_hot_from_cold_on_kernels_without_plain_loads(
+    session: Session, quarter: Callable[..., Program]
+) -> None:
+    test_samples_tell_hot_from_cold(session, quarter)
+
+
 def test_a_scan_is_exact(session: Session, quarter: Callable[..., Program]) -> None:
     program = quarter(64)
     watch_only(session, program.pid)

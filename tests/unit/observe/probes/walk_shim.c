@@ -4,6 +4,7 @@
  * memory. test_walk.py calls it.
  */
 #define WITHOUT_BPF_LOOP
+#define WITHOUT_DIRECT_READS
 #include "sampler.bpf.c"
 
 static const u8 *buffer;

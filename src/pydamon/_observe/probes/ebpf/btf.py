@@ -73,6 +73,10 @@ class Btf:
                 return type_id
         raise ProbeUnavailable(f"this kernel has no {name}")
 
+    def structure_id(self, name: str) -> int:
+        """The id of a structure by name; raises `ProbeUnavailable` if it is missing."""
+        return self.type_id(name, _STRUCT)
+
     def offset_of(self, struct: str, member: str) -> int:
         """Byte offset of a member of a structure, or of one of its anonymous members."""
         wanted = self._string_offset(member)
@@ -126,7 +130,7 @@ class Btf:
 
 TABLES = 128
 """MAX_TABLES: page tables that one run of `scan` copies."""
-FRAMES = 256
+FRAMES = 1024
 """MAX_FRAMES: pages that one run of `find_young` checks."""
 
 IDLE, ARMED, PENDING = range(3)

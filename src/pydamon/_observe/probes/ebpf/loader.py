@@ -12,7 +12,7 @@ import errno
 import mmap
 import os
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,18 +24,16 @@ from pydamon._model.errors import ProbeError, ProbeUnavailable
 from pydamon._observe.probes.ebpf.call import BPF, bpf, syscall
 from pydamon._observe.probes.ebpf.elf import ElfError, ElfFile
 from pydamon._observe.probes.ebpf.hash_map import HASH, HashMap
+from pydamon._observe.probes.ebpf.linker import NOTHING, Linker, read_maps
 from pydamon._observe.probes.ebpf.members import INSTRUCTION_BYTES, with_offsets
 
-__all__ = ["PROGRAM_TYPES", "BpfMap", "BpfObject", "Linker", "Program", "ProgramType", "read_maps"]
+__all__ = ["PROGRAM_TYPES", "BpfMap", "BpfObject", "Program", "ProgramType"]
 
 _MAP_CREATE, _PROG_LOAD, _PROG_TEST_RUN, _RAW_TRACEPOINT_OPEN = 0, 5, 10, 17
 _LINK_CREATE, _ITER_CREATE = 28, 33
 _BTF_LOAD = 18
 _LOG_BYTES = 1 << 20
 """Room for what the verifier says."""
-_PSEUDO_MAP_FD, _PSEUDO_FUNC = 1, 4
-_TEXT = ".text"
-"""The section of static functions: the bodies of loops."""
 _BODY_TYPE = 3
 """The id of the type of a body in what `_load_types` loads."""
 
@@ -151,8 +149,9 @@ class BpfObject:
 
     *entries* overrides the number of elements of maps; *type_ids* has the BTF ids of the functions
     that programs attach to; *fields* has the offset of each member of a structure of the kernel,
-    by its number in the program. Raises `ProbeUnavailable` if the kernel refuses, or if this user
-    may not load programs; if the verifier refused a program, with the end of its log.
+    by its number in the program; *constants* is that of `Linker`. Raises `ProbeUnavailable` if the
+    kernel refuses, or if this user may not load programs; if the verifier refused a program, with
+    the end of its log.
     """
 
     def __init__(
@@ -161,6 +160,7 @@ class BpfObject:
         entries: Mapping[str, int],
         type_ids: Mapping[str, int],
         fields: Sequence[int] = (),
+        constants: Mapping[str, int] = NOTHING,
     ) -> None:
         self.maps: dict[str, BpfMap] = {}
         self.hash_maps: dict[str, HashMap] = {}
@@ -183,7 +183,7 @@ class BpfObject:
             self._create_maps(elf, symbols, entries)
             for section in elf.iter_sections():
                 if section.name in PROGRAM_TYPES:
-                    self._load_programs(elf, section, symbols, type_ids, fields)
+                    self._load_programs(elf, section, symbols, type_ids, fields, constants)
         except BaseException:
             self.close()
             raise
@@ -223,10 +223,11 @@ class BpfObject:
         symbols: list[Any],
         type_ids: Mapping[str, int],
         fields: Sequence[int],
+        constants: Mapping[str, int],
     ) -> None:
         kind = PROGRAM_TYPES[section.name]
         maps: dict[str, BpfMap | HashMap] = {**self.maps, **self.hash_maps}
-        linker = Linker(elf, symbols, {name: item.fd for name, item in maps.items()})
+        linker = Linker(elf, symbols, {name: item.fd for name, item in maps.items()}, constants)
         index = elf.get_section_index(section.name)
         for symbol in symbols:
             if symbol["st_shndx"] == index and symbol["st_info"]["type"] == "STT_FUNC":
@@ -242,80 +243,9 @@ class BpfObject:
                 self.programs[symbol.name] = Program(symbol.name, fd)
 
 
-def read_maps(elf: ElfFile, symbols: list[Any]) -> dict[str, tuple[int, int, int, int, int]]:
-    """Type, sizes of keys and values, number of elements and flags of each map of an object."""
-    section: Any = elf.get_section_by_name("maps")
-    index, data = elf.get_section_index("maps"), section.data()
-    return {
-        symbol.name: struct.unpack_from("=5I", data, symbol["st_value"])
-        for symbol in symbols
-        if symbol["st_shndx"] == index and symbol.name
-    }
-
-
 def _create_map(name: str, definition: tuple[int, int, int, int, int]) -> int:
     attr = struct.pack("=7I16s", *definition, 0, 0, _name(name))
     return bpf(_MAP_CREATE, attr, f"create the BPF map {name}")
-
-
-class Linker:
-    """Puts programs together: their code, the bodies of their loops, and the maps they use."""
-
-    def __init__(self, elf: ElfFile, symbols: list[Any], map_fds: Mapping[str, int]) -> None:
-        self._elf = elf
-        self._symbols = symbols
-        self._map_fds = map_fds
-        self._text = elf.get_section_index(_TEXT)
-        self._bodies = {
-            symbol["st_value"]: symbol
-            for symbol in symbols
-            if symbol["st_shndx"] == self._text and symbol["st_info"]["type"] == "STT_FUNC"
-        }
-
-    def linked(self, section: str, symbol: Any) -> tuple[bytes, list[int]]:
-        """The code of a program with the bodies behind it, and where each function begins.
-
-        Offsets are in instructions.
-        """
-        code = bytearray()
-        starts: dict[int, int] = {}
-        """Of each body, by its place in the object, where it begins in *code*."""
-        references: list[tuple[int, int]] = []
-        todo = [(section, symbol)]
-        functions = [0]
-        while todo:
-            name, function = todo.pop(0)
-            begin = function["st_value"]
-            if name == _TEXT:
-                if begin in starts:
-                    continue
-                starts[begin] = len(code)
-                functions.append(len(code) // INSTRUCTION_BYTES)
-            shift = len(code) - begin
-            end = begin + function["st_size"]
-            code += self._elf.get_section_by_name(name).data()[begin:end]  # type: ignore[union-attr]
-            for at, target in self._relocations(name, begin, end):
-                place = at + shift
-                if target["st_shndx"] == self._text:
-                    # The address of a body: the object's has its place in the section.
-                    (body,) = struct.unpack_from("=I", code, place + 4)
-                    references.append((place, body + target["st_value"]))
-                    todo.append((_TEXT, self._bodies[body + target["st_value"]]))
-                else:
-                    # A 64-bit load of a map's address: name the map by its descriptor instead.
-                    code[place + 1] |= _PSEUDO_MAP_FD << 4
-                    struct.pack_into("=I", code, place + 4, self._map_fds[target.name])
-        for place, body in references:
-            code[place + 1] |= _PSEUDO_FUNC << 4
-            distance = (starts[body] - place) // INSTRUCTION_BYTES - 1
-            struct.pack_into("=i", code, place + 4, distance)
-        return bytes(code), functions
-
-    def _relocations(self, section: str, begin: int, end: int) -> Iterator[tuple[int, Any]]:
-        relocations: Any = self._elf.get_section_by_name(f".rel{section}")
-        for relocation in relocations.iter_relocations() if relocations else ():
-            if begin <= relocation["r_offset"] < end:
-                yield relocation["r_offset"], self._symbols[relocation["r_info_sym"]]
 
 
 def _load_types() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -67,7 +68,7 @@ class Machine:
         refuse_unless_known()
         kernel = _kernel()
         sizes = {"entries": max_entries, "blocks": max_entries, "targets": max_targets + 1}
-        self._object, self.batch = _loaded(sizes, {"bpf_iter_task": kernel.iter_task})
+        self._object, self.batch = _loaded(sizes, kernel)
         """`batch`: how many regions one run of a program goes through."""
         maps, programs = self._object.maps, self._object.programs
         self.control = Control.from_buffer(maps["controls"].memory)
@@ -89,7 +90,7 @@ class Machine:
         )
         self.places = maps["places"].array(PLACE)
         self.parents = maps["parents"].array(np.dtype("u8"))
-        self._frames = maps["frames"].array(np.dtype("u8"))
+        self._frames: NDArray[Any] = np.frombuffer(maps["frames"].memory, "u8")
         self.tick, self.verify = programs["tick"], programs["verify"]
         self.scan, self._peek = programs["scan"], programs["peek"]
         self._find_task, self._find_young = programs["find_task"], programs["find_young"]
@@ -277,6 +278,8 @@ class _Kernel(NamedTuple):
     task_tgid: int
     mm_pgd: int
     mm_task_size: int
+    reads: dict[str, int]
+    """What programs that read memory by plain loads need; empty if the kernel lacks that."""
 
 
 @cache
@@ -289,12 +292,27 @@ def _kernel() -> _Kernel:
         btf.offset_of("task_struct", "tgid"),
         btf.offset_of("mm_struct", "pgd"),
         btf.offset_of("mm_struct", "task_size"),
+        _direct_reads(btf),
     )
 
 
-def _loaded(sizes: dict[str, int], type_ids: dict[str, int]) -> tuple[BpfObject, int]:
-    """The programs, and how many turns their loops may take."""
+def _direct_reads(btf: Btf) -> dict[str, int]:
+    """The constants of `read_u64` in the programs: Linux 6.2 has the function that it needs."""
     try:
-        return BpfObject(LOOPING_OBJECT, sizes, type_ids), sizes["entries"]
+        return {
+            "reads_directly": 1,
+            "bpf_rdonly_cast": btf.type_id("bpf_rdonly_cast"),
+            # Any structure would do whose first member is a number.
+            "number_type": btf.structure_id("page"),
+        }
     except ProbeUnavailable:
-        return BpfObject(_BOUNDED_OBJECT, sizes, type_ids), _BOUND
+        return {}
+
+
+def _loaded(sizes: dict[str, int], kernel: _Kernel) -> tuple[BpfObject, int]:
+    """The programs, and how many turns their loops may take."""
+    type_ids = {"bpf_iter_task": kernel.iter_task}
+    for reads in (kernel.reads, {}):
+        with suppress(ProbeUnavailable):
+            return BpfObject(LOOPING_OBJECT, sizes, type_ids, constants=reads), sizes["entries"]
+    return BpfObject(_BOUNDED_OBJECT, sizes, type_ids), _BOUND

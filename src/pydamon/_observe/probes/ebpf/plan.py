@@ -14,7 +14,8 @@ from pydamon._observe.linux.arch import LEVEL_BITS, MACHINE, PAGE_SHIFT
 from pydamon._observe.linux.page_tables import PAGE_TABLES, physical_mask
 from pydamon._observe.probes.ebpf.btf import BLOCK, TARGET, Btf, Control, Pace
 from pydamon._observe.probes.ebpf.elf import ElfError, ElfFile
-from pydamon._observe.probes.ebpf.loader import PROGRAM_TYPES, Linker, ProgramType, read_maps
+from pydamon._observe.probes.ebpf.linker import Linker, read_maps
+from pydamon._observe.probes.ebpf.loader import PROGRAM_TYPES, ProgramType
 from pydamon._observe.probes.ebpf.machine import LOOPING_OBJECT
 
 __all__ = ["fingerprint", "make_plan"]
