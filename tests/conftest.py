@@ -1,4 +1,4 @@
-"""Settings and fixtures of all tests. No test has a time limit, because machines are shared.
+"""KdamondSettings and fixtures of all tests. No test has a time limit, because machines are shared.
 
 Private names: these fixtures keep tests away from the kernel's DAMON of this machine, and there is
 no public switch for that.

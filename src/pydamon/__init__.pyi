@@ -13,6 +13,7 @@ from . import (
 from ._act.applied import Applied, AppliedScheme, Tried
 from ._act.apply import apply
 from ._act.kernel import (
+    Kdamonds,
     LruSortModule,
     LruSortParameters,
     ModuleStatus,
@@ -21,7 +22,7 @@ from ._act.kernel import (
     StatModule,
     StatStatus,
 )
-from ._act.schemes import read_damo_schemes, read_schemes
+from ._act.schemes import read_damo_kdamonds, read_damo_schemes, read_schemes
 from ._data.formats.cpu_samples import CpuSample, read_cpu_samples
 from ._data.formats.output import write_recording
 from ._data.formats.reader import merge_recordings, open_recording, read_recording
@@ -33,6 +34,7 @@ from ._data.recording import (
 )
 from ._model.attrs import Attrs, IntervalGoal
 from ._model.classify import RegionClasses
+from ._model.cpu_use import CpuUse
 from ._model.display import Displayable, Drawable
 from ._model.errors import (
     KernelError,
@@ -67,6 +69,7 @@ from ._model.schemes.fields import Ns
 from ._model.schemes.matching import Age, Bounds
 from ._model.snapshot import Cost, Footprint, Snapshot, SnapshotRegion, Target
 from ._model.units import Share, format_duration, format_size
+from ._observe.kernel import KdamondSettings, KernelTarget
 from ._observe.kernel.tracing import KernelTracer
 from ._observe.monitor import Monitor, PageControl, PassedSource, SchemeRunner
 from ._observe.options import CommonOptions, MonitorOptions
@@ -93,6 +96,7 @@ __all__ = [
     "CommonOptions",
     "Cost",
     "CpuSample",
+    "CpuUse",
     "Destination",
     "Displayable",
     "Drawable",
@@ -101,8 +105,11 @@ __all__ = [
     "Goal",
     "Guard",
     "IntervalGoal",
+    "KdamondSettings",
+    "Kdamonds",
     "KernelError",
     "KernelEvents",
+    "KernelTarget",
     "KernelTracer",
     "Layout",
     "LruSortModule",
@@ -168,6 +175,7 @@ __all__ = [
     "policies",
     "probes",
     "read_cpu_samples",
+    "read_damo_kdamonds",
     "read_damo_schemes",
     "read_recording",
     "read_schemes",

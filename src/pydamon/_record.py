@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from pydamon._data.recording import Recorder, RecordingInfo
-from pydamon._model.errors import RecordingError, UsageError
+from pydamon._model.errors import UsageError
 from pydamon._observe.monitor import Monitor
 from pydamon._observe.options import CommonOptions, MonitorOptions
 from pydamon._observe.start import AUTO, monitor
 from pydamon._observe.targets import Members
 
 if TYPE_CHECKING:
+    from pydamon._model.snapshot import Snapshot
     from pydamon._observe.targets.command import Child
     from pydamon._observe.targets.selection import TargetSelection
 
-__all__ = ["record", "recorder_for", "start_program", "tracing"]
+__all__ = ["profiling", "record", "recorder_for", "start_program", "tracing"]
 
 _LOG = logging.getLogger("pydamon")
 
@@ -39,6 +40,7 @@ def record(
     children: bool = True,
     ranges: Sequence[tuple[int, int]] | None = None,
     trace: bool = False,
+    profile_hz: int = 0,
     **common: Unpack[CommonOptions],
 ) -> Path:
     """Monitor processes, or a program from its start, and write a recording.
@@ -59,6 +61,9 @@ def record(
     trace
         Also write the events of the kernel's DAMON, into a file beside the recording, for
         `analysis.trace`; for the kernel's engine only.
+    profile_hz
+        Also record which functions the processes run, as of so many samples a second on each CPU,
+        for `analysis.recorded_samples`; 0 does not.
 
     Returns
     -------
@@ -105,6 +110,8 @@ def record(
             )
         )
         snapshots = mon.run(duration)
+        if profile_hz:
+            snapshots = stack.enter_context(profiling(mon, snapshots, profile_hz, path))
         write_events = stack.enter_context(tracing(mon, path, force=force)) if trace else None
         recorder = stack.enter_context(recorder_for(mon, path, force=force, command=command))
         if child:
@@ -134,6 +141,23 @@ def recorder_for(
 
 
 @contextmanager
+def profiling(
+    mon: Monitor, snapshots: Iterator[Snapshot], hz: int, path: str | Path
+) -> Iterator[Iterator[Snapshot]]:
+    """Add to the snapshots of a monitor which functions ran.
+
+    A warning tells of samples that are missing. Raises as `CpuSampler` does.
+    """
+    # Most recordings do without.
+    from pydamon._observe.cpu.sampler import CpuSampler  # noqa: PLC0415
+
+    with CpuSampler(mon, hz) as sampler:
+        yield map(sampler.added_to, snapshots)
+        if sampler.lost:
+            _LOG.warning("%s lacks samples: they came faster than they could be read", path)
+
+
+@contextmanager
 def tracing(mon: Monitor, path: str | Path, *, force: bool = False) -> Iterator[Callable[[], None]]:
     """Listen to the kernel's DAMON; yields what writes the events so far beside a recording.
 
@@ -141,7 +165,7 @@ def tracing(mon: Monitor, path: str | Path, *, force: bool = False) -> Iterator[
     kernel's.
     """
     # Most recordings do without.
-    from pydamon._data.recording.events import EventRecorder, events_beside  # noqa: PLC0415
+    from pydamon._data.recording.events import EventRecorder, new_events_beside  # noqa: PLC0415
     from pydamon._observe.kernel.tracing import KernelTracer  # noqa: PLC0415
 
     if mon.engine != "kernel":
@@ -149,7 +173,7 @@ def tracing(mon: Monitor, path: str | Path, *, force: bool = False) -> Iterator[
             "only the kernel's DAMON has events to trace", hint="name --engine kernel, or --join"
         )
 
-    beside = events_beside(path)
+    beside = new_events_beside(path, force=force)
     recorder: EventRecorder | None = None
 
     def write() -> None:
@@ -159,10 +183,6 @@ def tracing(mon: Monitor, path: str | Path, *, force: bool = False) -> Iterator[
         recorder.write(tracer.read())
 
     with KernelTracer() as tracer, ExitStack() as stack:
-        if beside.exists() and not force:
-            raise RecordingError(
-                f"{beside} exists already", hint="name another file, or overwrite with --force"
-            )
         yield write
         write()
         if tracer.lost:

@@ -1,8 +1,9 @@
-"""pytest: a limit on the working set of a test, and the idle memory that a test run holds.
+"""pytest: limits on the working set and the idle memory of a test, and the idle memory of a run.
 
 The plugin is there when pydamon is installed. The marker `working_set` fails a test that touches
-more memory than its limit; the option `--pydamon-idle` watches the whole run, and lists the largest
-objects that it holds but does not use.
+more memory than its limit; the marker `idle_memory` fails one that leaves more than its limit
+allocated below a function, but idle. The option `--pydamon-idle` watches the whole run, and lists
+the objects with most memory that it holds but does not use.
 
 Examples
 --------
@@ -26,22 +27,28 @@ from __future__ import annotations
 
 import re
 import sys
+import warnings
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import pytest
 
 # pytest loads this at every start, so slow modules are imported where a test asks for them.
 if TYPE_CHECKING:
+    from pydamon._data.analysis import OwnerReport
+    from pydamon._model.errors import PydamonError
     from pydamon._objects import ObjectReport, ObjectUse, Watch
+    from pydamon._owners.own_process import AllocationWatch, IdleAllocations
 
 __all__: list[str] = []
 
 _MOST = 10
 _IDLE_STATES = ("cold", "untouched")
 _WATCH: pytest.StashKey[Watch] = pytest.StashKey()
-_REPORT: pytest.StashKey[ObjectReport] = pytest.StashKey()
+_SUMMARY: pytest.StashKey[list[str]] = pytest.StashKey()
+_ALLOCATIONS: pytest.StashKey[AllocationWatch] = pytest.StashKey()
+_MOST_STACKS = 3
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -58,6 +65,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "working_set(limit): fail the test if it touches more memory than that, as in '100MiB'",
+    )
+    config.addinivalue_line(
+        "markers",
+        "idle_memory(function, limit, idle_for='1s'): fail the test if it leaves more memory than "
+        "that allocated below a function, without an access for that time",
     )
 
 
@@ -92,8 +104,11 @@ def _limit_bytes(marker: pytest.Mark) -> int:
     try:
         return parse_size(only_limit(*marker.args, **marker.kwargs))
     except (TypeError, ValueError) as error:
-        text = f"the marker working_set wants a limit, as in '100MiB': {error}"
-        raise pytest.fail.Exception(text, pytrace=False) from None
+        _fail(f"the marker working_set wants a limit, as in '100MiB': {error}")
+
+
+def _fail(text: str) -> NoReturn:
+    raise pytest.fail.Exception(text, pytrace=False) from None
 
 
 def _reset() -> int:
@@ -122,6 +137,96 @@ def _status_bytes(key: str) -> int:
     return 1024 * int(match[1])
 
 
+def _fail_unchecked(error: PydamonError) -> NoReturn:
+    hint = f" ({error.hint})" if error.hint else ""
+    _fail(f"the marker idle_memory cannot be checked: {error}{hint}")
+
+
+class _IdleLimit(NamedTuple):
+    """A marker `idle_memory`."""
+
+    function: str
+    limit_bytes: int
+    idle_ns: int
+
+    @classmethod
+    def of(cls, marker: pytest.Mark) -> _IdleLimit:
+        """The limit of a marker; fails the test where it makes no sense."""
+        from pydamon._model.units import parse_duration_ns, parse_size  # noqa: PLC0415
+
+        def parsed(function: str, limit: str | int, idle_for: str = "1s") -> _IdleLimit:
+            return cls(str(function), parse_size(limit), parse_duration_ns(idle_for))
+
+        try:
+            return parsed(*marker.args, **marker.kwargs)
+        except (TypeError, ValueError) as error:
+            _fail(
+                "the marker idle_memory wants a function and a limit, as in "
+                f"idle_memory('load_catalogue', limit='10MiB', idle_for='2s'): {error}"
+            )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Track the allocations of a test that has the marker `idle_memory`, with its fixtures."""
+    limits = [_IdleLimit.of(marker) for marker in item.iter_markers("idle_memory")]
+    if not limits:
+        return
+    from pydamon._model.errors import PydamonError  # noqa: PLC0415
+    from pydamon._owners.own_process import AllocationWatch  # noqa: PLC0415
+
+    try:
+        item.stash[_ALLOCATIONS] = AllocationWatch()
+    except PydamonError as error:
+        _fail_unchecked(error)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Check the marker `idle_memory` when the test has passed, and its fixtures still live."""
+    result = yield
+    watch = item.stash.get(_ALLOCATIONS, None)
+    if watch is not None:
+        from pydamon._model.errors import PydamonError  # noqa: PLC0415
+
+        limits = [_IdleLimit.of(marker) for marker in item.iter_markers("idle_memory")]
+        try:
+            found = watch.finish()
+            for limit in limits:
+                _check_idle(limit, found)
+        except PydamonError as error:
+            _fail_unchecked(error)
+    return result
+
+
+def _check_idle(limit: _IdleLimit, found: IdleAllocations) -> None:
+    """Fail the test if a function has more idle memory than its limit."""
+    from pydamon._model.units import format_duration, format_size  # noqa: PLC0415
+
+    idle_for = format_duration(limit.idle_ns)
+    if found.duration_ns < limit.idle_ns:
+        took = format_duration(found.duration_ns)
+        _fail(f"the test took {took}: too short to tell what is idle for {idle_for}")
+    if not found.has(limit.function):
+        warnings.warn(
+            f"idle_memory: nothing was allocated below {limit.function!r} in this test",
+            pytest.PytestWarning,
+            stacklevel=1,
+        )
+    uses = found.below(limit.function, limit.idle_ns)
+    idle_bytes = sum(use.idle_bytes for use in uses)
+    if idle_bytes > limit.limit_bytes:
+        lines = [
+            f"{format_size(idle_bytes)} that {limit.function} allocated are idle for {idle_for}, "
+            f"more than the limit of {format_size(limit.limit_bytes)}"
+        ]
+        lines += [
+            f"{format_size(use.idle_bytes):>12}  {' < '.join(use.path[:-3:-1])}"
+            for use in uses[:_MOST_STACKS]
+        ]
+        _fail("\n".join(lines))
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Start to watch if `--pydamon-idle` asks for it: the objects of all modules exist by now."""
     if session.config.getoption("--pydamon-idle") and not hasattr(session.config, "workerinput"):
@@ -129,7 +234,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         from pydamon._objects import Watch  # noqa: PLC0415
 
         try:
-            session.config.stash[_WATCH] = Watch(lambda: _variables(session.config))
+            session.config.stash[_WATCH] = Watch(lambda: _variables(session.config), probe="pages")
         except PydamonError as error:
             raise pytest.UsageError(f"--pydamon-idle: {error}") from None
 
@@ -137,8 +242,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """Make the report before the fixtures of the last test are freed."""
+    if allocations := item.stash.get(_ALLOCATIONS, None):
+        allocations.close()
     if nextitem is None and (watch := item.config.stash.get(_WATCH, None)):
-        item.config.stash[_REPORT] = watch.report
+        item.config.stash[_SUMMARY] = list(_summary(watch))
 
 
 @pytest.hookimpl(trylast=True)
@@ -152,13 +259,38 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     """List the idle objects."""
     if not config.getoption("--pydamon-idle"):
         return
-    report = config.stash.get(_REPORT, None)
     terminalreporter.section("idle memory (pydamon)")
-    for line in ["no test was run"] if report is None else _summary(report):
+    for line in config.stash.get(_SUMMARY, ["no test was run"]):
         terminalreporter.line(line)
 
 
-def _summary(report: ObjectReport) -> Iterator[str]:
+def _summary(watch: Watch) -> Iterator[str]:
+    """The objects with most idle memory: by the ages of their pages, or else as whole objects."""
+    from pydamon._data import analysis  # noqa: PLC0415
+    from pydamon._model.errors import RecordingError  # noqa: PLC0415
+
+    try:
+        idle_ns = analysis.summary(watch.recording).idle_ns
+        idle = analysis.owners(watch.recording, watch.owners, idle_ns=idle_ns)
+    except RecordingError as error:
+        return iter([str(error)])
+    return _idle_pages(idle) if idle.is_by_page else _idle_objects(watch.report)
+
+
+def _idle_pages(report: OwnerReport) -> Iterator[str]:
+    from pydamon._model.units import format_duration, format_size  # noqa: PLC0415
+
+    idle = [use for use in report.owners if use.idle_bytes]
+    yield (
+        f"{format_size(report.total().idle_bytes)} idle for {format_duration(report.idle_ns)} in "
+        f"{len(idle)} object{'s' * (len(idle) != 1)}"
+    )
+    for use in idle[:_MOST]:
+        of = f"of {format_size(use.allocated_bytes)}"
+        yield f"{format_size(use.idle_bytes):>12}  {of:<18}  {'  '.join(use.path)}"
+
+
+def _idle_objects(report: ObjectReport) -> Iterator[str]:
     from pydamon._model.units import format_duration, format_size  # noqa: PLC0415
 
     idle = sorted((use for use in report if use.state in _IDLE_STATES), key=lambda use: -use.size)

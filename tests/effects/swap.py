@@ -2,10 +2,12 @@
 
 python -m tests.vm.run --variant zram --python -m tests.effects.swap long
 python -m tests.vm.run --variant zram --python -m tests.effects.swap pairs
+python -m tests.vm.run --variant zram --python -m tests.effects.swap scattered
 
 "long" takes 200 MiB with the default age of 2 minutes, as fast as it can, and then watches for
 2 minutes what comes back. "pairs" takes 60 MiB after 5 s within the time quota, and then compares
-10 times 5 s with and without it.
+10 times 5 s with and without it. "scattered" does that with a hot page in each 64 KiB, first by the
+ages of pages, and then by regions.
 
 It takes turns of 20 ms on one CPU with a program that nobody reclaims, by which its speed is
 measured: the machine's ups and downs are the same for both. Means count whatever happens; medians
@@ -21,7 +23,7 @@ import statistics
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pydamon
@@ -35,6 +37,7 @@ Speed = tuple[float, float]
 _TURNS = """
 import mmap, os, statistics, sys, time
 size, hot = int(sys.argv[1]) << 20, int(sys.argv[2]) << 20
+scattered = sys.argv[3] == "scattered"
 os.sched_setaffinity(0, {0})
 
 def work(ask, answer):
@@ -47,8 +50,12 @@ def work(ask, answer):
     while os.read(ask, 1):
         begin, done = time.perf_counter_ns(), 0
         while time.perf_counter_ns() - begin < 20_000_000:
-            memory[at : at + part : 64]
-            at = (at + part) % hot
+            if scattered:
+                memory[at :: 1 << 16]
+                at = (at + 64) % mmap.PAGESIZE
+            else:
+                memory[at : at + part : 64]
+                at = (at + part) % hot
             done += 1
         os.write(answer, b"%d %d" % (done, time.perf_counter_ns() - begin))
     os._exit(0)
@@ -87,6 +94,7 @@ class _Course:
     after_s: int
     pairs: int
     pair_s: int
+    grain: str = "page"
 
 
 def _course(name: str, slow: int) -> _Course:
@@ -100,11 +108,23 @@ def main() -> None:
         sys.exit("there is no swap in compressed memory: see the first lines of this file")
     slow = slowness()
     course = _course(sys.argv[1], slow)
-    policy = Reclaim(
-        min_age=course.age, quota_time=f"{course.quota_ms}ms", high=1000, mid=1000, low=0
-    )
     os.sched_setaffinity(0, {1})
-    with running(sys.executable, "-c", _TURNS, str(course.mib), str(course.mib // 10)) as turns:
+    _reclaim(course, slow, sys.argv[1])
+    if sys.argv[1] == "scattered":
+        _reclaim(replace(course, grain="region"), slow, sys.argv[1])
+
+
+def _reclaim(course: _Course, slow: int, name: str) -> None:
+    policy = Reclaim(
+        min_age=course.age,
+        quota_time=f"{course.quota_ms}ms",
+        high=1000,
+        mid=1000,
+        low=0,
+        grain=course.grain,
+    )
+    sizes = (str(course.mib), str(course.mib // 10))
+    with running(sys.executable, "-c", _TURNS, *sizes, name) as turns:
         assert turns.stdout is not None
         program = _Program(int(turns.stdout.readline().split()[0]))
         threading.Thread(target=program.listen, args=(turns.stdout,), daemon=True).start()

@@ -11,6 +11,8 @@ import json
 import mmap
 import os
 import random
+import select
+import signal
 import socket
 import struct
 import subprocess
@@ -30,8 +32,9 @@ from pydamon._observe.probes.daemon.session import DaemonSession
 from pydamon._observe.probes.ebpf.btf import BLOCK, Pace
 from pydamon._observe.probes.ebpf.plan import fingerprint
 
-_MIB = 1 << 20
 _SET_DUMPABLE = 4
+_FIRST_OF_CROWD = 64_100
+_CROWDED_BYTES = 16 << 20
 _NEW_USER = 0x10000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -43,13 +46,13 @@ class Peer:
 
     def __init__(self) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.socket.settimeout(30)
+        self.socket.settimeout(100)
         self.socket.connect(os.environ["PYDAMON_SOCKET"])
         self.fds: list[int] = []
 
     def ask(self, op: int, *arguments: int, fds: Sequence[int] = ()) -> Answer:
         """Status, values and text of the reply."""
-        packet = REQUEST.pack(op, 0, 1, *arguments, *(0,) * (6 - len(arguments)))
+        packet = REQUEST.pack(op, 0, 1, *arguments, *(0,) * (8 - len(arguments)))
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))] if fds else []
         self.socket.sendmsg([packet], rights)
         data, new, _, _ = socket.recv_fds(self.socket, 1024, 1)
@@ -62,8 +65,9 @@ class Peer:
     def session(self, regions: int = 64, targets: int = 4) -> memoryview:
         """Open a session: its shared memory."""
         assert self.ask(Op.HELLO, VERSION, fingerprint())[0] == 0
-        status, _, text = self.ask(Op.OPEN, regions, targets)
+        status, values, text = self.ask(Op.OPEN, regions, targets)
         assert status == 0, text
+        self.top_shift = values[0]
         placed = areas(regions, targets, BLOCK.itemsize, ctypes.sizeof(Pace))
         return memoryview(mmap.mmap(self.fds[-1], placed["all"][1]))
 
@@ -198,14 +202,22 @@ def _scan_at(peer: Peer, memory: memoryview, placed: dict[str, Any], address: in
 def undumpable(pid: int) -> dict[str, Any]:
     """Processes that may not be dumped, and one that may not be any more."""
     del pid
-    code = "import ctypes,time; time.sleep(1); ctypes.CDLL(None).prctl(4,0); time.sleep(100)"
-    child = _sleeper(sys.executable, "-c", code)
+    code = "print(flush=True); input(); ctypes.CDLL(None).prctl(4,0); print(flush=True); input()"
+    code = f"import ctypes; {code}"
+    pipe = subprocess.PIPE
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe)
+    assert child.stdin is not None
+    assert child.stdout is not None
     try:
         peer = Peer()
         peer.session()
+        child.stdout.readline()
         pidfd, pagemap = os.pidfd_open(child.pid), _pagemap(child.pid)
         first = peer.target(pidfd, pagemap)
-        time.sleep(3)
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+        child.stdout.readline()
+        time.sleep(1.2)
         after = peer.ask(Op.ADVISE, 0, 0)
         again = peer.target(pidfd, pagemap)
     finally:
@@ -238,21 +250,21 @@ def forged(seed: int) -> dict[str, Any]:
         statuses = set()
         for _ in range(100):
             memory[:] = rng.randbytes(len(memory))
-            statuses.add(peer.ask(Op.BEGIN, regions, 3, 0, 1, 2, rng.randrange(4))[0])
+            statuses.add(peer.ask(Op.BEGIN, regions, 3, 0, 1, 2, rng.randrange(16), 9)[0])
             statuses.add(peer.ask(Op.SETTLE, regions, 128)[0])
-            statuses.add(peer.ask(Op.SCAN, rng.choice([12, 21, 30, 39]), 128)[0])
+            statuses.add(peer.ask(Op.SCAN, rng.choice([12, 21, 30, 39]), 512, rng.randrange(16))[0])
         memory[:] = bytes(len(memory))
         at = placed["places"][0]
-        kernel, tables = 0xFFFF_8880_0000_0000, {}
-        for shift in (12, 21, 30, 39):
+        kernel, tables, top = 0xFFFF_8880_0000_0000, {}, peer.top_shift
+        for shift in range(12, top + 1, 9):
             marks = []
-            for address in (kernel, kernel & (1 << 47) - 1):
+            for address in (kernel, kernel & (1 << top + 8) - 1):
                 memory[at : at + 16] = struct.pack("<2Q", address, 0)
                 assert peer.ask(Op.SCAN, shift, 1)[0] == 0
                 begin = placed["marks"][0]
                 marks.append(bytes(memory[begin : begin + 1024]))
             tables[shift] = marks[0] == marks[1]
-            upper = marks[0][512:] if shift == 39 else b""
+        upper = marks[0][512:]  # of the highest table: the kernel's half
     finally:
         child.kill()
         child.wait()
@@ -268,7 +280,7 @@ def fuzz(count: int) -> dict[str, Any]:
         size = rng.choice([0, 1, REQUEST.size - 1, REQUEST.size, REQUEST.size, REQUEST.size + 1])
         data = bytearray(rng.randbytes(size))
         if size == REQUEST.size and rng.random() < 0.7:
-            values = [rng.choice([0, 1, 64, 1 << 14, 1 << 32, (1 << 64) - 1]) for _ in range(6)]
+            values = [rng.choice([0, 1, 64, 1 << 14, 1 << 32, (1 << 64) - 1]) for _ in range(8)]
             data = bytearray(REQUEST.pack(rng.randrange(10), 0, 0, *values))
         fds = [rng.choice((0, 1, peer.socket.fileno())) for _ in range(rng.choice([0, 0, 1, 2, 3]))]
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))] if fds else []
@@ -298,6 +310,70 @@ def hold(seconds: int) -> dict[str, Any]:
     return {}
 
 
+def crowd(daemon: int) -> dict[str, Any]:
+    """From root: 50 users, each of whom monitors a process of theirs with much appetite.
+
+    The CPU time of the daemon, whose pid is given, over a while in which all have begun; and the
+    working set that each sees at the end, with how many snapshots came in that time.
+    """
+    stop, stopped = os.pipe()
+    pipes = []
+    for number in range(50):
+        read, write = os.pipe()
+        if not os.fork():
+            try:
+                os.close(stopped)
+                answer = _in_crowd(_FIRST_OF_CROWD + number, write, stop)
+            except BaseException as error:  # whatever it is, the parent is to say so
+                answer = {"error": repr(error)}
+            os.write(write, json.dumps(answer).encode())
+            os._exit(0)
+        os.close(write)
+        pipes.append(os.fdopen(read, "rb"))
+    begun = [pipe.read(1) for pipe in pipes]
+    cpu_s, begin_s = _cpu_s(daemon), time.monotonic()
+    time.sleep(8)
+    cpu_s, passed_s = _cpu_s(daemon) - cpu_s, time.monotonic() - begin_s
+    os.close(stopped)
+    users = [json.loads(pipe.read().removeprefix(b"+")) for pipe in pipes]
+    return {"begun": begun.count(b"+"), "cpu": cpu_s / passed_s, "users": users}
+
+
+def _in_crowd(uid: int, told: int, stop: int) -> dict[str, Any]:
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    _libc.prctl(_SET_DUMPABLE, 1, 0, 0, 0)  # as if a login had started it
+    parent, target = os.getpid(), os.fork()
+    if not target:
+        memory = np.zeros(_CROWDED_BYTES, np.uint8)
+        memory[:: mmap.PAGESIZE] = 1
+        while os.getppid() == parent:
+            memory[: _CROWDED_BYTES // 2 : mmap.PAGESIZE] += 1
+            time.sleep(0.05)
+        os._exit(0)
+    count, used = -1, 0
+    try:
+        with pydamon.monitor(
+            target, engine="sampling", probe="daemon", children=False, sample="5ms", aggr="200ms",
+            cpu_budget_percent=2,
+        ) as mon:  # fmt: skip
+            for snapshot in mon:
+                count, used = count + 1, snapshot.working_set()
+                if not count:
+                    os.write(told, b"+")
+                if select.select([stop], [], [], 0)[0]:
+                    break
+    finally:
+        os.kill(target, signal.SIGKILL)
+    return {"snapshots": count, "bytes": used}
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def connections(count: int) -> dict[str, Any]:
     """So many sessions at once."""
     peers = []
@@ -315,7 +391,7 @@ _WHAT: dict[str, Callable[[int], dict[str, Any]]] = {
     function.__name__: function
     for function in (
         *(monitor, scan, others, setuid, undumpable, namespace),
-        *(forged, fuzz, hold, connections),
+        *(forged, fuzz, hold, connections, crowd),
     )
 }
 

@@ -1,4 +1,4 @@
-"""Owners of real programs: PostgreSQL under load, a Java program, a C++ program under heaptrack.
+"""Owners of real programs: PostgreSQL under load, a Java program.
 
 The providers' watches are private, and tested here against what the programs say of themselves.
 """
@@ -308,62 +308,3 @@ def test_idle_objects_of_a_java_heap(tmp_path: Path, collector: str) -> None:
     assert sum(use["idle_bytes"] for use in objects) == pytest.approx(30 * MIB, rel=0.1)
     used = sum(use["hot_bytes"] + use["warm_bytes"] for use in objects)
     assert used == pytest.approx(10 * MIB, rel=0.25)
-
-
-# heaptrack
-
-SITES = 20
-IN_USE = (0, 5, 10, 15, 17)
-KIB = (2048, 3072, 5120, 1024)
-
-
-def cpp_program() -> str:
-    """A program with 20 functions that allocate, of which 5 have their memory used."""
-    makers = [
-        f"__attribute__((noinline)) char *site_{number:02}() {{"
-        f" return fill({'new char[%d]' if number % 2 else '(char *)malloc(%d)'}, %d); }}"
-        % ((KIB[number % 4] << 10,) * 2)
-        for number in range(SITES)
-    ]
-    names = ", ".join(f"site_{number:02}" for number in range(SITES))
-    used = ", ".join(map(str, IN_USE))
-    sizes = ", ".join(str(KIB[number % 4] << 10) for number in range(SITES))
-    return "\n".join(
-        [
-            "#include <cstdio>",
-            "#include <cstdlib>",
-            "#include <cstring>",
-            "#include <unistd.h>",
-            "static char *fill(char *p, size_t n) { memset(p, 1, n); return p; }",
-            *makers,
-            f"char *(*sites[])() = {{{names}}};",
-            f"int used[] = {{{used}}}; long sizes[] = {{{sizes}}};",
-            "int main(int, char **words) {",
-            f"  volatile char *kept[{SITES}];",
-            f"  for (int i = 0; i < {SITES}; i++) kept[i] = sites[i]();",
-            "  for (int turn = 0; turn < 10 * atoi(words[1]); turn++) {",
-            "    usleep(100000);",
-            "    for (int i : used) for (long k = 0; k < sizes[i]; k += 512) kept[i][k]++;",
-            "  }",
-            "}",
-        ]
-    )
-
-
-def test_the_sites_of_a_cpp_program(tmp_path: Path) -> None:
-    needs("heaptrack", "zstd", "g++")
-    needs_page_maps()
-    (tmp_path / "sites.cpp").write_text(cpp_program())
-    program = tmp_path / "sites"
-    subprocess.run(["g++", "-g", "-O1", "-o", program, tmp_path / "sites.cpp"], check=True)
-    recording, capture = tmp_path / "sites.damon", tmp_path / "sites"
-    words = ("--engine", "sampling", "--page-map", "5s", "-o", str(recording))
-    run = ("heaptrack", "--raw", "-o", str(capture), str(program), "35")
-    pydamon("record", *words, "--", *run)
-    owners = owners_report(recording, "--heaptrack", f"{capture}.raw.zst")
-    for number in range(SITES):
-        label, size = f"site_{number:02}", KIB[number % 4] << 10
-        idle = sum_below(owners, label, "idle_bytes")
-        used = sum_below(owners, label, "hot_bytes") + sum_below(owners, label, "warm_bytes")
-        expected = (0, size) if number in IN_USE else (size, 0)
-        assert (idle, used) == pytest.approx(expected, rel=0.05, abs=0.05 * size), label

@@ -55,6 +55,25 @@ def test_places_are_accessed_at_their_rates() -> None:
     assert pages["random"].accessed_bytes == pytest.approx(4 * MIB, rel=0.01)
 
 
+def test_scattered_places_are_accessed_at_their_rates() -> None:
+    config = parse(_RATES)
+    comb, random = config.phases[0].patterns
+    patterns = (
+        replace(comb, rate_hz=40.0, places=100),
+        replace(random, rate_hz=20.0, places=300),
+    )
+    config = replace(config, phases=(replace(config.phases[0], patterns=patterns),))
+    with Workload("rates", "", config).start() as running:
+        begin_ns = time.monotonic_ns()
+        time.sleep(1)
+        end_ns = time.monotonic_ns()
+        pages = {page.region: page for page in running.truth.pages(begin_ns, end_ns)}
+    for name, places, rate_hz in (("comb", 100, 40), ("random", 300, 20)):
+        rates = pages[name].rate_hz
+        assert np.count_nonzero(rates) == places
+        assert rates[rates > 0].mean() == pytest.approx(rate_hz, rel=0.2)
+
+
 def recorded(running: Running) -> tuple[Recording, tuple[int, int]]:
     """Record a workload, and return where its regions are."""
     options = MonitorOptions(

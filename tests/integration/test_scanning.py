@@ -108,6 +108,17 @@ def test_the_written_quarter_is_found(name: str, quarter: Callable[..., Program]
     assert program.hot <= working_set < program.hot + slack
 
 
+@pytest.mark.parametrize("name", [pytest.param("exact", marks=needs("exact")), *WRITERS])
+def test_full_scans_tell_ages(name: str, quarter: Callable[..., Program]) -> None:
+    program = quarter(64)
+    with pydamon.monitor(program.pid, probe=name, cpu_budget_percent=None) as mon:
+        last = [snapshot for snapshot in mon.run("3s") if snapshot.page_ages][-1]
+    assert last.page_ages is not None
+    idle = last.page_ages.idle_bytes(10**9, len(last))
+    inside = (last.end > program.start) & (last.start < program.start + 64 * MIB)
+    assert idle[inside].sum() == pytest.approx(48 * MIB, rel=0.1)
+
+
 @needs("writes")
 def test_a_process_that_is_tracked_is_left_as_it_was(quarter: Callable[..., Program]) -> None:
     program = quarter(8)

@@ -42,6 +42,15 @@ def test_the_kustomization_has_all_manifests() -> None:
     assert sorted(kustomization["resources"]) == [path.name for path in RESOURCES]
 
 
+def test_the_overlay_of_the_page_names_the_image(pod: Any) -> None:
+    """Kustomize replaces an image by its name: the base must not have replaced it before."""
+    page = (ROOT / "docs/how-to/kubernetes.md").read_text()
+    overlay = yaml.safe_load(re.findall(r"```yaml\n# kustomization.yaml\n(.*?)```", page, re.S)[0])
+    assert [image["name"] for image in overlay["images"]] == [pod["containers"][0]["image"]]
+    assert "images" not in load(PACKAGING / "kubernetes/base/kustomization.yaml")
+    assert [ROOT / path for path in overlay["resources"]] == [PACKAGING / "kubernetes/base"]
+
+
 def test_the_daemon_set_has_four_capabilities_and_no_more(pod: Any) -> None:
     (container,) = pod["containers"]
     context = container["securityContext"]

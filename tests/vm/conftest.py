@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from pydamon import AccessPattern, Attrs, Scheme
-from pydamon._observe.kernel import Kdamond, KernelTarget, Settings
+from pydamon._observe.kernel import Kdamond, KdamondSettings, KernelTarget
 from pydamon._observe.kernel.files import Files
 from pydamon._observe.kernel.kdamond import ADMIN
 from tests.integration.conftest import running
@@ -32,7 +32,7 @@ def foreign(*targets: KernelTarget) -> Iterator[int]:
     kdamond = Kdamond(files)
     try:
         everything = Scheme("stat", AccessPattern())
-        kdamond.configure(Settings("vaddr", targets, ATTRS, schemes=(everything,)))
+        kdamond.configure(KdamondSettings("vaddr", targets, ATTRS, schemes=(everything,)))
         kdamond.start()
         yield kdamond.pid
     finally:

@@ -126,10 +126,11 @@ def run(settings: Settings, command: Sequence[str], results: Path, timeout_s: fl
     """Run a command in the machine; its exit code."""
     linux = kernel(settings.linux, settings.flavour)
     root = arm64.root() if settings.machine == "arm64" else Path("/")
-    try:
-        package("runc")
-    except UnavailableError as error:
-        print(f"tests of containers will be skipped: {error}")
+    for name in ("runc", "redis-server"):
+        try:
+            package(name)
+        except UnavailableError as error:
+            print(f"tests of containers will be skipped: {error}")
     with tempfile.TemporaryDirectory(prefix="pydamon-vm-") as name:
         directory = Path(name)
         (directory / "initramfs").write_bytes(_initramfs(linux, settings, root, command))

@@ -42,7 +42,7 @@ FILES = (
         "figures that refresh themselves",
         "refresh_ms",
         "6.17",
-        "left alone: pydamon asks for figures when it shows them",
+        "writes",
     ),
     File("contexts", "contexts/nr_contexts", "5.18", "writes"),
     File(
@@ -56,7 +56,7 @@ FILES = (
         "units of addresses",
         "contexts/N/addr_unit",
         "6.18",
-        "left alone: for 32-bit processors, whose addresses do not fit into a long",
+        "writes",
     ),
     File("pauses", "contexts/N/pause", "7.2", "writes"),
     File("intervals", "monitoring_attrs/intervals/[a-z]*_us", "5.18", "writes"),

@@ -112,8 +112,8 @@ def test_two_files_a_hot_part_and_a_scan(monitor: CacheMonitor, tmp_path: Path) 
     assert use.missed_folios == 0
     assert row.used_within(SECOND) == pytest.approx(14 * MIB, rel=0.02)
     assert row.deviation_bytes[0] == 0
-    # The interpreter reads its own files, too, but not in this cgroup alone.
-    assert row.used_within(60 * SECOND) == pytest.approx(64 * MIB, rel=0.1)
+    # All that was read since the start: how long ago that is depends on the machine.
+    assert max(filter(None, row.used_bytes)) == pytest.approx(64 * MIB, rel=0.1)
     assert row.resident_bytes == pytest.approx(64 * MIB, rel=0.1)
     assert later.of("/reader") is not None
     # The hot part comes back each 0.2 s and more, the rest never.
@@ -138,6 +138,7 @@ def test_a_sample_stands_for_all(tmp_path: Path) -> None:
         row = row_of(use, "/sampled")
     assert use.followed_share < 0.1
     used, deviation = row.used_within(60 * SECOND), row.deviation_bytes[2]
+    print(f"{used} bytes, standard deviation {deviation}, of {use.followed_share:.3f} of folios")
     assert used is not None
     assert deviation is not None
     assert deviation < 0.05 * used

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import pydamon
 from pydamon import TargetSelection
-from pydamon.export import Exporter, Metrics
-from tests.integration.conftest import MIB
+from tests.integration.conftest import MIB, running
+from tests.vm.packages import UnavailableError, package
 from tests.vm.runc import container, needs_runc
 
 pytestmark = [pytest.mark.live, needs_runc, pytest.mark.usefixtures("places")]
@@ -30,14 +32,27 @@ WORDS = (
 """Emulated, the machine is slow: looks at all pages take more than 1 % of a CPU."""
 MONITOR = ("CAP_BPF", "CAP_PERFMON", "CAP_SYS_NICE", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH")
 READY = "import pathlib; pathlib.Path({ready!r}).touch()\n"
-LOAD = """
-import mmap, time
-memory = mmap.mmap(-1, 96 << 20, mmap.MAP_PRIVATE)
-page = mmap.PAGESIZE
-memory[::page] = b"1" * ((96 << 20) // page)
+CLIENT = """
+import socket, time
+server = None
+while server is None:
+    try:
+        server = socket.create_connection(("127.0.0.1", 6379))
+    except ConnectionRefusedError:
+        time.sleep(0.2)
+answers = server.makefile("rb")
+
+def call(*words):
+    bulks = b"".join(b"$%d\\r\\n%s\\r\\n" % (len(word), word) for word in words)
+    server.sendall(b"*%d\\r\\n%s" % (len(words), bulks))
+    assert not (answer := answers.readline()).startswith(b"-"), answer
+
+for number in range({values}):
+    call(b"SET", b"%d" % number, bytes([number + 1]) * (1 << 20))
 READY
 while True:
-    memory[: 40 << 20 : page] = b"2" * ((40 << 20) // page)
+    for number in range({hot}):
+        call(b"BITCOUNT", b"%d" % number)  # reads all of it
     time.sleep(0.2)
 """
 READER = """
@@ -51,6 +66,9 @@ while True:
     memory[: 50 << 20 : mmap.PAGESIZE]
     time.sleep(0.2)
 """
+REDIS = ("--save", "", "--appendonly", "no", "--bind", "127.0.0.1")
+VALUES, HOT = 160, 80
+"""Values of 1 MiB in redis, and how many of them are read again and again."""
 IDLE = """
 import time
 READY
@@ -60,7 +78,7 @@ time.sleep(10**6)
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Three containers that run: `load`, `reader` and `idle`."""
+    """Three containers that run, `redis`, `reader` and `idle`, and a client of redis."""
     directory = tmp_path_factory.mktemp("containers")
     data = directory / "data"
     with data.open("wb") as file:
@@ -69,14 +87,29 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     subprocess.run(["sync"], check=True)
     Path("/proc/sys/vm/drop_caches").write_text("3")
     with ExitStack() as stack:
-        for name, text in (("load", LOAD), ("reader", READER), ("idle", IDLE)):
+        try:
+            redis, libraries = redis_server()
+        except UnavailableError as error:
+            pytest.skip(f"needs Debian's package redis-server: {error}")
+        command = ("env", f"LD_LIBRARY_PATH={libraries}", str(redis), *REDIS)
+        stack.enter_context(container("redis", command, directory))
+        texts = {"client": CLIENT, "reader": READER, "idle": IDLE}
+        for name, text in texts.items():
             ready = directory / f"{name}-ready"
             script = text.replace("READY", READY.format(ready=str(ready)))
-            script = script.replace("{data!r}", repr(str(data)))
-            argv = [sys.executable, "-c", script]
-            stack.enter_context(container(name, argv, directory))
+            for field, value in (("data!r", repr(str(data))), ("values", VALUES), ("hot", HOT)):
+                script = script.replace(f"{{{field}}}", str(value))
+            argv = (sys.executable, "-c", script)
+            of_host = name == "client"
+            stack.enter_context(running(*argv) if of_host else container(name, argv, directory))
             until(ready.exists)
         yield directory
+
+
+def redis_server() -> tuple[Path, Path]:
+    """The program, as Debian's package has it, and the directory of its libraries."""
+    root = package("redis-server")
+    return root / "usr/bin/redis-server", root / "usr/lib/x86_64-linux-gnu"
 
 
 def until(holds: Callable[[], bool], seconds: float = 120) -> None:
@@ -96,18 +129,18 @@ def cli(*words: str) -> str:
 def check(document: dict[str, Any]) -> None:
     """The names are right, and the working sets within 5 % of the truth."""
     rows = {row["name"]: row for row in document["containers"] if row["runtime"] == "runc"}
-    assert {"load", "reader", "idle"} <= rows.keys()
+    assert {"redis", "reader", "idle"} <= rows.keys()
     for name, row in rows.items():
         figures = {key: row[key] / MIB for key in ("used_bytes", "mapped_bytes")}
         kernel = row["kernel"] and {k: v for k, v in row["kernel"].items() if v}
         print(name, figures, row["within_ns"] / 1e9, kernel, row["recommendation"], row["needs"])
-    assert rows["load"]["used_bytes"] == pytest.approx(40 * MIB, rel=0.05)
-    assert rows["load"]["mapped_bytes"] >= 96 * MIB
+    assert rows["redis"]["used_bytes"] == pytest.approx(HOT * MIB, rel=0.05)
+    assert rows["redis"]["mapped_bytes"] >= VALUES * MIB
     assert rows["reader"]["used_bytes"] == pytest.approx(50 * MIB, rel=0.05)
     assert rows["idle"]["used_bytes"] < 2 * MIB
     assert rows["reader"]["kernel"]["usage_bytes"] > 300 * MIB
-    request = rows["load"]["recommendation"]["request_bytes"]
-    assert request >= 96 * MIB, "without swap idle anonymous memory cannot be taken"
+    request = rows["redis"]["recommendation"]["request_bytes"]
+    assert request >= VALUES * MIB, "without swap idle anonymous memory cannot be taken"
     need = rows["reader"]["recommendation"]["need_bytes"]
     assert 50 * MIB <= need < 100 * MIB
 
@@ -119,8 +152,8 @@ def test_the_host_names_containers_and_knows_their_working_sets() -> None:
 
 def test_processes_are_selected_by_container(tmp_path: Path) -> None:
     rows = {row.name: row for row in pydamon.containers.containers()}
-    assert rows["load"].cgroup == "/test/load"
-    for words in (("--container", "loa"), ("--cgroup", "test/load")):
+    assert rows["redis"].cgroup == "/test/redis"
+    for words in (("--container", "red"), ("--cgroup", "test/redis")):
         out = tmp_path / "x.damon"
         cli("record", *words, "--duration", "3s", "--force", "--out", str(out))
         targets = pydamon.read_recording(out).targets
@@ -129,7 +162,7 @@ def test_processes_are_selected_by_container(tmp_path: Path) -> None:
         assert "NSpid" in status, "the pid is that of the host"
     with pytest.raises(pydamon.TargetError, match="no container 'other'") as caught:
         pydamon.monitor(TargetSelection(container="other"))
-    assert "load" in caught.value.hint
+    assert "redis" in caught.value.hint
 
 
 def test_pydamon_in_a_container_sees_the_others(tmp_path: Path) -> None:
@@ -151,55 +184,74 @@ def test_pydamon_in_a_container_sees_the_others(tmp_path: Path) -> None:
 
 
 def test_200_containers_that_start_and_stop_leave_nothing_behind() -> None:
-    """Cgroups as Docker makes them, 20 at a time: budget, descriptors, series and names."""
+    """Cgroups as Docker makes them, 20 at a time: budget, memory, descriptors, series and names."""
     root = Path("/sys/fs/cgroup/docker")
     root.mkdir()
     Path("/var/lib/docker/containers").mkdir(parents=True, exist_ok=True)
     stop = threading.Event()
     started = list[str]()
     churn = threading.Thread(target=_churn, args=(root, started, stop))
-    metrics = Metrics(processes=30, cpu_budget_percent=5)
-    exporter = Exporter(TargetSelection(all_containers=True), metrics, cpu_budget_percent=5)
-    watching = threading.Thread(target=exporter.run)
-    watching.start()
-    churn.start()
-    descriptors, series, seen = list[int](), list[int](), set[str]()
-    cpu_s, begin_s = time.process_time(), time.monotonic()
-    try:
-        while churn.is_alive():
-            time.sleep(3)
-            samples = [sample for family in metrics.collect() for sample in family.samples]
-            names = {
-                sample.labels["container"] for sample in samples if "container" in sample.labels
-            }
-            seen |= names
-            series.append(len(names))
-            descriptors.append(len(os.listdir("/proc/self/fd")))  # noqa: PTH208
-    finally:
-        stop.set()
-        churn.join()
-        until(lambda: not _named_job(metrics))
-        exporter.stop()
-        watching.join()
-        root.rmdir()
-    cost = (time.process_time() - cpu_s) / (time.monotonic() - begin_s)
-    print(f"{len(started)} containers, {len(seen)} seen, {100 * cost:.2f} % of a CPU")
-    print(f"descriptors {descriptors}, series {series}")
+    budget = 10
+    words = ("export", "--all-containers", "--listen", "127.0.0.1:9872", "--processes", "30")
+    argv = (sys.executable, "-m", "pydamon", *words, "--cpu-budget", str(budget))
+    with running(*argv) as process:
+        until(lambda: 'container="redis"' in _page())
+        time.sleep(20)  # the first seconds are dearer
+        exporter, seen = psutil.Process(process.pid), set[str]()
+        rows, before = list[tuple[int, int, int]](), _page().count("\npydamon_")
+        cpu_s, begin_s, begin_cost_s = _cpu_s(exporter), time.monotonic(), _monitor_cpu_s()
+        churn.start()
+        try:
+            while churn.is_alive():
+                time.sleep(5)
+                names = set(re.findall(r'container="([^"]*)"', _page()))
+                seen |= names
+                rows.append((exporter.num_fds(), exporter.memory_info().rss >> 20, len(names)))
+        finally:
+            stop.set()
+            churn.join()
+            root.rmdir()
+        elapsed_s = time.monotonic() - begin_s
+        monitor = 100 * (_monitor_cpu_s() - begin_cost_s) / elapsed_s
+        whole = 100 * (_cpu_s(exporter) - cpu_s) / elapsed_s
+        until(lambda: "job-" not in _page())
+        after = _page().count("\npydamon_")
+    print(f"{len(started)} containers in {elapsed_s:.0f} s, {len(seen)} names seen")
+    print(f"monitoring {monitor:.2f} %, with {len(rows)} scrapes {whole:.2f} % of a CPU")
+    print(f"descriptors, MiB, containers: {rows}; series: {before}, {after}")
     assert len(started) == 200
     assert len(seen & set(started)) > 20
-    assert max(series) <= 31
-    assert max(descriptors) < descriptors[0] + 120
-    half = len(descriptors) // 2
-    assert max(descriptors[half:]) <= max(descriptors[:half]) + 20
+    assert monitor < 1.2 * budget
+    half = len(rows) // 2
+    early, late = _most(rows[:half]), _most(rows[half:])
+    assert late[0] <= early[0] + 20
+    assert late[1] <= early[1] + 8
+    assert max(early[2], late[2]) <= 31
+    assert after <= before + 20
 
 
-def _named_job(metrics: Metrics) -> bool:
-    """Whether any series is of one of the containers that come and go."""
-    return any(
-        sample.labels.get("container", "").startswith("job-")
-        for family in metrics.collect()
-        for sample in family.samples
-    )
+def _most(rows: Sequence[tuple[int, int, int]]) -> list[int]:
+    return [max(column) for column in zip(*rows, strict=True)]
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _page() -> str:
+    """The exporter's metrics; empty before it has any."""
+    try:
+        with urllib.request.urlopen("http://127.0.0.1:9872/metrics", timeout=30) as page:
+            return str(page.read().decode())
+    except OSError:
+        return ""
+
+
+def _monitor_cpu_s() -> float:
+    match = re.search(r"^pydamon_monitor_cpu_seconds_total (\S+)$", _page(), re.MULTILINE)
+    assert match
+    return float(match[1])
 
 
 def _churn(root: Path, started: list[str], stop: threading.Event) -> None:

@@ -197,6 +197,20 @@ def test_it_traces_reads_from_the_page_cache(tmp_path: Path) -> None:
     assert any(row["cgroup"] == "/" for row in document["cgroups"])
 
 
+@pytest.mark.usefixtures("server")
+def test_it_recommends_a_request_and_a_limit(tmp_path: Path) -> None:
+    words = ("--pod", "default/web", "--duration", "40s", "--cpu-budget", "20", "--json")
+    code, text = output_of(["-m", "pydamon", "containers", *words], tmp_path)
+    assert code == 0
+    (row,) = json.loads(next(line for line in text.splitlines() if line.startswith("{")))[
+        "containers"
+    ]
+    assert (row["namespace"], row["pod"], row["name"]) == ("default", "web", "app")
+    advice = row["recommendation"]
+    assert 16 * MIB <= advice["need_bytes"] < 40 * MIB
+    assert 64 * MIB <= advice["request_bytes"] <= advice["limit_bytes"] < 128 * MIB
+
+
 RECORD = ("record", "--engine", "sampling", "--probe", "ebpf", "-d", "2s", "-o", "/tmp/x.damon")
 
 

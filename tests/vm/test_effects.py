@@ -21,6 +21,7 @@ import pydamon
 from pydamon import Scheme
 from pydamon._act.policies import Reclaim, Tier
 from pydamon._observe.start import monitor
+from tests.effects import limits
 from tests.integration.conftest import MIB, needs, running, slowness
 
 pytestmark = [
@@ -99,9 +100,23 @@ def _apply(pid: int, schemes: tuple[Scheme, ...], duration: str) -> list[pydamon
         return list(applied.schemes)
 
 
+needs_zram = pytest.mark.skipif(
+    "zram" not in Path("/proc/swaps").read_text(),
+    reason="no swap in compressed memory: the variant zram has it",
+)
+
+
+@needs_zram
+@pytest.mark.parametrize("kind", ["comb", "scattered"])
+def test_needs_tells_a_limit_that_a_program_can_live_with(kind: str) -> None:
+    outcome = limits.measure(kind, watch_s=60, limit_s=18, parts=(1.15, 0.85))
+    print(outcome)
+    assert outcome.by_limit[1.15][1] < limits.TOLERATED_PER_S <= outcome.by_limit[0.85][1]
+    assert outcome.saved_bytes == pytest.approx(outcome.promised_bytes, rel=0.2)
+
+
+@needs_zram
 def test_reclaim_takes_what_is_cold_and_costs_next_to_nothing() -> None:
-    if "zram" not in Path("/proc/swaps").read_text():
-        pytest.skip("no swap in compressed memory: the variant zram has it")
     # Between watermarks whatever is free; the age is shorter than by default to save time, and
     # emulated CPUs need more of it.
     policy = Reclaim(min_age="5s", quota_time="900ms", high=1000, mid=1000, low=0)

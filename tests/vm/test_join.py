@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ pytestmark = [pytest.mark.live, needs_damon]
 
 PYDAMON = (sys.executable, "-m", "pydamon")
 JOINS, KILLS = 200, 20
+COST_ROUNDS, COST_S = 5, 8
 
 
 @pytest.fixture(autouse=True)
@@ -202,3 +204,37 @@ def test_damon_stat_is_joined() -> None:
         assert snapshot.max_nr_accesses == 20
         assert snapshot.targets[0].name == "physical memory"
         assert snapshot.sampling_ns * 20 == pytest.approx(snapshot.window_ns, rel=0.5)
+
+
+def test_what_joining_costs(program: int) -> None:
+    """The kdamond's CPU with and without one who looks on, and that one's own, per aggregation."""
+    with foreign(KernelTarget(program)) as pid:
+        alone, joined, own, snapshots = [], [], [], 0
+        for _ in range(COST_ROUNDS):
+            before_ns = _cpu_ns(pid)
+            time.sleep(COST_S)
+            alone.append(_cpu_ns(pid) - before_ns)
+            with pydamon.monitor(engine="kernel", join=True) as mon:
+                begin_ns = time.process_time_ns()
+                before_ns = _cpu_ns(pid)
+                regions = [len(snapshot) for snapshot in mon.run(f"{COST_S}s")]
+                joined.append(_cpu_ns(pid) - before_ns)
+                own.append(time.process_time_ns() - begin_ns)
+                snapshots += len(regions)
+    cost = {
+        "kdamond_alone_percent": [round(ns / COST_S / 1e7, 3) for ns in alone],
+        "kdamond_joined_percent": [round(ns / COST_S / 1e7, 3) for ns in joined],
+        "pydamon_percent": [round(ns / COST_S / 1e7, 3) for ns in own],
+        "pydamon_us_a_snapshot": round(sum(own) / snapshots / 1000),
+        "regions": int(np.median(regions)),
+        "snapshots": snapshots,
+    }
+    print(cost)
+    Path("/tmp/results").mkdir(exist_ok=True)
+    Path(f"/tmp/results/join-cost-{platform.release()}.json").write_text(json.dumps(cost))
+    # A listener makes the kernel write an event for each region; that must stay a part of it all.
+    assert np.median(joined) < 2 * np.median(alone)
+
+
+def _cpu_ns(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])

@@ -45,8 +45,8 @@ from pydamon._model.schemes.matching import FILTERS
 from pydamon._observe.kernel import (
     Claim,
     Kdamond,
+    KdamondSettings,
     KernelTarget,
-    Settings,
     leftover,
     remove_leftover,
 )
@@ -115,7 +115,9 @@ def foreign(sleeper: int) -> Iterator[Files]:
     """A kdamond that somebody started by hand, with a scheme."""
     files = Files(ADMIN)
     files.write("nr_kdamonds", 1)
-    settings = Settings("vaddr", (KernelTarget(sleeper),), Attrs(), schemes=(Scheme("stat"),))
+    settings = KdamondSettings(
+        "vaddr", (KernelTarget(sleeper),), Attrs(), schemes=(Scheme("stat"),)
+    )
     kdamond = Kdamond(files)
     kdamond.configure(settings)
     kdamond.start()
@@ -310,11 +312,11 @@ def test_every_scheme_is_driven_or_what_lacks_is_named(sleeper: int, operations:
         targets = (KernelTarget(0, ((1 << 28, (1 << 28) + (1 << 20)),)),)
     lacking: list[tuple[Scheme, ProbeError]] = []
     with Claim() as claim:
-        claim.start(Settings(operations, targets, Attrs()))
+        claim.start(KdamondSettings(operations, targets, Attrs()))
         for scheme in _schemes(sleeper):
             said = f"{scheme.action} {scheme.filters} {scheme.quota.goals}"
             try:
-                claim.change(Settings(operations, targets, Attrs(), schemes=(scheme,)))
+                claim.change(KdamondSettings(operations, targets, Attrs(), schemes=(scheme,)))
             except ProbeError as error:
                 lacking.append((scheme, error))
                 continue

@@ -6,15 +6,29 @@ import json
 import os
 import platform
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pydamon import Attrs, Destination, Filter, Goal, ProbeUnavailable, Quota, Scheme
+import pydamon
+from pydamon import (
+    AccessPattern,
+    Destination,
+    Filter,
+    Goal,
+    Kdamonds,
+    KernelError,
+    MonitorOptions,
+    ProbeUnavailable,
+    Quota,
+    Scheme,
+)
 from pydamon._model.schemes.limits import METRICS
-from pydamon._observe.kernel import Kdamond, KernelTarget, Settings
+from pydamon._observe.kernel import Kdamond, KdamondSettings, KernelTarget
 from pydamon._observe.kernel.files import Files, missing_file
 from pydamon._observe.kernel.kdamond import ADMIN
 from tests.unit.observe.kernel.conftest import needs_damon
@@ -23,6 +37,7 @@ from tests.vm.sysfs_files import FILES, generic, row_of
 pytestmark = [pytest.mark.live, needs_damon]
 
 RELEASE = ".".join(re.findall(r"\d+", platform.release())[:2])
+SECOND = 10**9
 COUNTERS = ("contexts", "targets", "regions", "schemes", "goals", "filters", "dests", "probes")
 
 
@@ -44,14 +59,14 @@ class SpiedFiles(Files):
 
 
 @contextmanager
-def kdamond_with(*schemes: Scheme, probes: tuple[str, ...] = ()) -> Iterator[SpiedFiles]:
+def kdamond_with(*schemes: Scheme, **more: Any) -> Iterator[SpiedFiles]:
     """The files of a kdamond of this process's memory, which runs."""
     files = SpiedFiles(ADMIN)
     files.write("nr_kdamonds", 1)
     kdamond = Kdamond(files)
     try:
         target = KernelTarget(os.getpid())
-        kdamond.configure(Settings("vaddr", (target,), Attrs(), None, schemes, probes))
+        kdamond.configure(KdamondSettings("vaddr", (target,), schemes=schemes, **more))
         kdamond.start()
         yield files
     finally:
@@ -156,7 +171,8 @@ def use_everything(kdamond: Kdamond) -> None:
 
 def test_what_pydamon_says_it_writes_and_reads_is_so() -> None:
     probes = ("anon", "memcg:/") if numbers(RELEASE) >= (7, 2) else ()
-    with kdamond_with(*rich_schemes(), probes=probes) as files:
+    refresh_ns = SECOND if numbers(RELEASE) >= (6, 17) else 0
+    with kdamond_with(*rich_schemes(), probes=probes, refresh_ns=refresh_ns) as files:
         use_everything(Kdamond(files))
         written = {generic(path.removeprefix("0/")) for path in files.written}
         looked_at = {generic(path.removeprefix("0/")) for path in files.looked_at}
@@ -200,6 +216,85 @@ def test_goals_work_or_their_release_is_named(metric: str) -> None:
         named = re.search(r"Linux (\d+\.\d+)", str(error))
         physical_only = "physical memory only" in str(error)
         assert physical_only or (named and numbers(named[1]) > numbers(RELEASE))
+
+
+def test_the_kernel_refreshes_its_figures_by_itself() -> None:
+    stat = Scheme("stat", AccessPattern(), name="everything")
+    if numbers(RELEASE) < (6, 17):
+        with pytest.raises(ProbeUnavailable, match=r"Linux 6\.17"), kdamond_with(refresh_ns=SECOND):
+            pass
+        return
+    with kdamond_with(stat, refresh_ns=SECOND // 4) as files:
+        assert files.number("0/refresh_ms") == 250
+        # Nothing is written to `state`.
+        deadline_s = time.monotonic() + 60
+        while not files.number("0/contexts/0/schemes/0/stats/nr_tried"):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.2)
+
+
+def test_several_kdamonds_run_at_once() -> None:
+    process = KdamondSettings("vaddr", (KernelTarget(os.getpid()),), schemes=(scheme_of_stat(),))
+    physical = KdamondSettings("paddr", (), schemes=(scheme_of_stat(),))
+    with Kdamonds([process, physical, process]) as kdamonds:
+        assert kdamonds.running == (True, True, True)
+        assert len(set(kdamonds.pids)) == 3
+        tried = wait_for_stats(kdamonds)
+        assert tried[1] > tried[0] > 0
+    assert Files(ADMIN).number("nr_kdamonds") == 0
+
+
+def wait_for_stats(kdamonds: Kdamonds) -> list[int]:
+    """The bytes that the first scheme of each kdamond has tried, once all have."""
+    deadline_s = time.monotonic() + 60
+    while True:
+        tried = [stats[0][0].sz_tried for stats in kdamonds.stats()]
+        if all(tried):
+            return tried
+        assert time.monotonic() < deadline_s
+        time.sleep(0.5)
+
+
+def test_a_unit_of_addresses_changes_no_address() -> None:
+    if numbers(RELEASE) < (6, 18):
+        with pytest.raises(ProbeUnavailable, match=r"Linux 6\.18"):
+            Kdamonds([KdamondSettings("paddr", (), address_unit=1024)])
+        return
+    bounds = []
+    for unit in (None, 1024, "4KiB"):
+        options = MonitorOptions(sample="20ms", aggr="400ms", addr_unit=unit)
+        with pydamon.monitor_physical(options=options) as mon:
+            snapshot = next(iter(mon))
+            bounds.append((int(snapshot.start.min()), int(snapshot.end.max())))
+            assert snapshot.size.sum() == pytest.approx(sum(m.end - m.start for m in ram(mon)))
+            assert Files(ADMIN).number("0/contexts/0/addr_unit") == mon_unit(unit)
+            everything = Scheme("stat", AccessPattern(min_size="64KiB"), name="everything")
+            with pydamon.apply(mon, everything) as applied:
+                for _ in applied.run("4s"):
+                    pass
+                applied.refresh()
+                tried = applied[0].stats
+            # In bytes, whatever the unit: whole passes over memory.
+            assert tried.sz_tried / tried.nr_tried > 64 << 10
+    assert len(set(bounds)) == 1
+
+
+def ram(mon: pydamon.Monitor) -> tuple[pydamon.Mapping, ...]:
+    return mon.layout.targets[0].mappings.mappings
+
+
+def mon_unit(unit: int | str | None) -> int:
+    return MonitorOptions(addr_unit=unit).address_unit
+
+
+def test_the_kernel_takes_one_context_for_each_kdamond() -> None:
+    files = Files(ADMIN)
+    files.write("nr_kdamonds", 1)
+    try:
+        with pytest.raises(KernelError, match="nr_contexts"):
+            files.write("0/contexts/nr_contexts", 2)
+    finally:
+        files.write("nr_kdamonds", 0)
 
 
 def test_a_missing_file_names_the_release_that_brought_it() -> None:

@@ -13,7 +13,7 @@ import pydamon
 from pydamon import analysis
 from pydamon._model.page_size import PAGE_SIZE
 from pydamon._observe.kernel import KernelTarget
-from pydamon._observe.kernel.ring import tracepoints
+from pydamon._observe.linux.ring import tracepoints
 from tests.unit.observe.kernel.conftest import kdamonds, needs_damon
 from tests.vm.conftest import foreign
 

@@ -14,7 +14,7 @@ import pytest
 import pydamon
 from pydamon import Attrs
 from pydamon._model.regions import RegionTable
-from pydamon._observe.kernel import KernelTarget, Settings
+from pydamon._observe.kernel import KdamondSettings, KernelTarget
 from pydamon._observe.kernel.files import Files
 from pydamon._observe.kernel.kdamond import ADMIN, Kdamond
 from pydamon._observe.linux.process import Process
@@ -87,7 +87,7 @@ def kdamond_of(pid: int) -> Iterator[None]:
     files.write("nr_kdamonds", 1)
     kdamond = Kdamond(files)
     try:
-        kdamond.configure(Settings("vaddr", (KernelTarget(pid),), Attrs(min_regions=100)))
+        kdamond.configure(KdamondSettings("vaddr", (KernelTarget(pid),), Attrs(min_regions=100)))
         kdamond.start()
         yield
         kdamond.stop()

@@ -23,7 +23,7 @@ from pydamon._model.schemes import Scheme, SchemeStats, Watermarks
 from pydamon._model.snapshot import Snapshot
 from pydamon._observe.monitor import Monitor, PageControl, SchemeRunner
 
-__all__ = ["AppliedSchemes", "KernelScheme", "KernelSchemes", "apply"]
+__all__ = ["AppliedSchemes", "KernelScheme", "KernelSchemes", "apply", "counting"]
 
 
 def apply(mon: Monitor, *schemes: Scheme, dry_run: bool = False) -> Applied:
@@ -261,7 +261,7 @@ class KernelSchemes(Applied):
         self._refreshed_s = 0.0
         self._by_regions = [scheme.label for scheme in schemes if scheme.grain == "page"]
         self.schemes: tuple[KernelScheme, ...] = tuple(map(KernelScheme, schemes))
-        self._given = tuple(map(_counting, schemes)) if dry_run else tuple(schemes)
+        self._given = tuple(map(counting, schemes)) if dry_run else tuple(schemes)
         runner.set_schemes(self._given)
 
     def act_on(self, snapshot: Snapshot) -> None:
@@ -293,6 +293,6 @@ class KernelSchemes(Applied):
             self._runner.set_schemes(())
 
 
-def _counting(scheme: Scheme) -> Scheme:
+def counting(scheme: Scheme) -> Scheme:
     """The same scheme, but it only counts."""
     return evolve(scheme, action="stat", target_node=None, destinations=(), watermarks=Watermarks())

@@ -6,10 +6,8 @@ import errno
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import PurePath
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -20,7 +18,8 @@ from pydamon._model.mappings import MappingTable
 from pydamon._model.ranges import PAGE_SIZE, Ranges, join, locate, overlaps
 from pydamon._model.runs import expand, running_total
 from pydamon._observe.linux import procfs
-from pydamon._observe.linux.cgroups import cgroup_file, cgroup_of
+from pydamon._observe.linux.cgroup_memory import may_swap
+from pydamon._observe.linux.cgroups import cgroup_of
 from pydamon._observe.linux.pagemap import FILE, RUN, Frames, PageRuns, ProcessPages
 from pydamon._observe.linux.process import Process
 
@@ -156,13 +155,7 @@ def holds_swap(pid: int) -> bool:
     """Whether the machine has free swap that the process may use."""
     if procfs.meminfo_of(procfs.read("/proc/meminfo")).get("SwapFree") == 0:
         return False
-    cgroup = PurePath(cgroup_of(pid))
-    for group in (cgroup, *cgroup.parents):
-        limit = cgroup_file(str(group), "memory.swap.max")
-        with suppress(OSError):  # it may have been removed
-            if limit and limit.read_text().strip() == "0":
-                return False
-    return True
+    return may_swap(cgroup_of(pid))
 
 
 def _mounts(pid: int) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from pydamon._owners import PROVIDERS
 if TYPE_CHECKING:
     from pydamon._observe.monitor import Monitor
 
-__all__ = ["asking_owners", "owners_option"]
+__all__ = ["announce_owners", "asking_owners", "live_owners_option", "owners_option"]
 
 _WATCHING = [provider for provider in PROVIDERS if provider.argument is not None]
 
@@ -27,6 +27,24 @@ owners_option = option(
     + "; repeatable",
 )
 
+live_owners_option = option(
+    "--owners",
+    "owners",
+    multiple=True,
+    metavar="NAME[=ARGUMENT]",
+    help="also ask who owns the memory, besides what /proc tells: "
+    + ", ".join(provider.name for provider in _WATCHING if provider.argument)
+    + "; repeatable",
+)
+
+
+def announce_owners(owners: Sequence[str]) -> None:
+    """Say what providers will ask of the programs."""
+    names = {choice.partition("=")[0] for choice in owners}
+    for provider in _WATCHING:
+        if provider.name in names:
+            eprint(f"{provider.name} asks {provider.asks}; cost: {provider.costs}")
+
 
 @contextmanager
 def asking_owners(
@@ -38,10 +56,7 @@ def asking_owners(
         return
     from pydamon._owners.watching import OwnersRecorder
 
-    names = {choice.partition("=")[0] for choice in owners}
-    for provider in _WATCHING:
-        if provider.name in names:
-            eprint(f"{provider.name} asks {provider.asks}; cost: {provider.costs}")
+    announce_owners(owners)
 
     def pids() -> list[int]:
         return [target.pid for target in mon.layout.targets if target.pid]

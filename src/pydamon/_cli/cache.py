@@ -15,6 +15,7 @@ from pydamon._cli.command import (
     print_json,
 )
 from pydamon._cli.options import cpu_budget_option, json_option
+from pydamon._model.errors import UsageError
 
 if TYPE_CHECKING:
     from pydamon._model.cache_use import CacheReport, CgroupCache
@@ -24,6 +25,7 @@ __all__ = ["cache", "watch_cache"]
 
 _SHARE = 0.3
 """The part of a CPU budget for tracing reads, beside a monitor of processes."""
+_INTERVAL_NS = 5 * 10**9
 _SOURCES = ("auto", "reads", "kernel")
 
 
@@ -47,7 +49,6 @@ _SOURCES = ("auto", "reads", "kernel")
     "-i",
     "--interval",
     type=duration,
-    default=5_000_000_000,
     metavar="D",
     help="the time between reports (default: 5s)",
 )
@@ -72,6 +73,7 @@ def cache(args: Args) -> int:
     --json prints a document for each report, on a line.
     """
     if args.files:
+        _refuse_beside_files(args)
         return _show_files(args.files, as_json=args.json)
     from datetime import timedelta
 
@@ -83,7 +85,8 @@ def cache(args: Args) -> int:
         stop_at_signals(monitor.stop),
     ):
         path = monitor.path_of(args.cgroup) if args.cgroup else "/"
-        interval = timedelta(microseconds=args.interval / 1000)
+        interval_ns = _INTERVAL_NS if args.interval is None else args.interval
+        interval = timedelta(microseconds=interval_ns / 1000)
         end = timedelta(microseconds=args.duration / 1000) if args.duration is not None else None
         for use in monitor.reports(interval, end):
             rows = use.below(path)
@@ -100,6 +103,20 @@ def watch_cache(budget_percent: float) -> tuple[CacheMonitor, float]:
 
     monitor = CacheMonitor(cpu_budget_percent=_SHARE * budget_percent)
     return monitor, (1 - _SHARE if monitor.is_tracing else 1) * budget_percent
+
+
+def _refuse_beside_files(args: Args) -> None:
+    """Nothing that is asked for may be ignored; raises `UsageError`."""
+    others = {
+        f"CGROUP ({args.cgroup})": args.cgroup,
+        "--interval": args.interval,
+        "--duration": args.duration,
+    }
+    for name, value in others.items():
+        if value is not None:
+            raise UsageError(
+                f"--file shows a file as it is now, whoever reads it: leave out {name}"
+            )
 
 
 def _show(use: CacheReport, rows: Sequence[CgroupCache]) -> None:

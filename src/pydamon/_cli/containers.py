@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydamon._cli.command import Args, argument, command, duration, option, print_json
+from pydamon._cli.command import Args, argument, command, duration, eprint, option, print_json
 from pydamon._cli.options import (
     cpu_budget_option,
     json_option,
@@ -102,6 +102,7 @@ def _watched(args: Args, members: Members) -> list[ContainerUse]:
     """Watch for the duration, and return the use of each container."""
     from pydamon._cli.cache import watch_cache
     from pydamon._cli.record import stop_at_signals
+    from pydamon._observe.fallback import fallback_note
     from pydamon._observe.options import MonitorOptions
     from pydamon._observe.start import monitor
     from pydamon.containers import ContainerWatch, TracedCache
@@ -119,6 +120,8 @@ def _watched(args: Args, members: Members) -> list[ContainerUse]:
         monitor(members, engine="sampling", options=options) as mon,
         stop_at_signals(mon.stop),
     ):
+        if note := fallback_note(mon):
+            eprint(note)
         watch = ContainerWatch(TracedCache(cache))
         for snapshot in mon.run(args.duration):
             watch.add(snapshot)

@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydamon._cli.asking import announce_owners, live_owners_option
 from pydamon._cli.command import Args, command, eprint, option
 from pydamon._cli.options import join_from, source_options
 from pydamon._cli.selecting import SELECTION_USAGE, selection_from
 from pydamon._model.errors import UsageError
 
 if TYPE_CHECKING:
+    from pydamon._data.analysis import OwnerReport
+    from pydamon._data.recording import Recording
     from pydamon._show.frames import FrameSource
 
 __all__ = ["serve", "top"]
@@ -20,19 +23,22 @@ __all__ = ["serve", "top"]
 
 @command("top", usage=f"[OPTIONS] ({SELECTION_USAGE} | RECORDING | --join)", starts_program=True)
 @source_options
+@live_owners_option
 def top(args: Args) -> int:
     """Show memory use live in the terminal.
 
     pydamon top 1234
     pydamon top -- ./my-program --its-option
     pydamon top --container web
+    pydamon top --owners postgresql 1234
     pydamon top pydamon.damon
 
     The screen has memory by the time since its last use, a heat map and the mappings. A recording
     plays as if it happened now. The output of a command is hidden, and the command ends when you
     quit. Keys: space pauses; left and right move through time; up and down select a row; + and -
     zoom; shift with up or down moves the visible addresses; f follows the hottest memory; a shows
-    all memory; s changes the sort key of the mappings; t shows the next process; q quits.
+    all memory; s changes the sort key of the mappings; o shows the owners of the memory in their
+    place; t shows the next process; q quits.
     """
     import logging
     import sys
@@ -54,11 +60,13 @@ def top(args: Args) -> int:
     loading = Thread(target=import_module, args=("pydamon._show.top",))
     loading.start()
     colour = in_colour(Console())
-    with _source_from(args, silent=True) as source:
+    with _source_from(args, silent=True) as (source, note):
         loading.join()
         from pydamon._show.top import TopApp
 
         TopApp(source, colour=colour).run()
+        if note:
+            eprint(note)
         if source.error is not None:
             raise source.error
     return 0
@@ -66,6 +74,7 @@ def top(args: Args) -> int:
 
 @command("serve", usage=f"[OPTIONS] ({SELECTION_USAGE} | RECORDING | --join)", starts_program=True)
 @source_options
+@live_owners_option
 @option(
     "--host",
     default="127.0.0.1",
@@ -80,9 +89,10 @@ def serve(args: Args) -> int:
     pydamon serve --pod default/web
     pydamon serve pydamon.damon
 
-    The page has memory by the time since its last use, how much of it is needed, a heat map and the
-    mappings. Open the printed address; the token in it is the password. Only this machine can
-    connect, unless --host names another address. Ctrl-C ends the server.
+    The page has memory by the time since its last use, how much of it is needed, a heat map, the
+    mappings and the owners of idle memory. Open the printed address; the token in it is the
+    password. Only this machine can connect, unless --host names another address. Ctrl-C ends the
+    server.
     """
     try:
         from pydamon._show.web import Server
@@ -94,9 +104,11 @@ def serve(args: Args) -> int:
         ) from None
     from pydamon._cli.record import stop_at_signals
 
-    with _source_from(args) as source:
+    with _source_from(args) as (source, note):
         server = Server(source, args.host, args.port)
         eprint(f"{server.url}\n  open this address in a browser; Ctrl-C ends the server")
+        if note:
+            eprint(f"  {note}")
         with stop_at_signals(server.stop):
             server.run()
         if source.error is not None:
@@ -105,16 +117,18 @@ def serve(args: Args) -> int:
 
 
 @contextmanager
-def _source_from(args: Args, *, silent: bool = False) -> Iterator[FrameSource]:
+def _source_from(args: Args, *, silent: bool = False) -> Iterator[tuple[FrameSource, str]]:
     """Open the source that `source_options` name; a started command ends with the context.
 
-    With *silent*, the output of the command is dropped.
+    Also yields what the source cannot see, where the probe is a fallback. With *silent*, the output
+    of the command is dropped.
     """
     from pydamon._cli.record import monitor_from
     from pydamon._cli.streams import source_path
     from pydamon._data.formats.reader import read_recording
+    from pydamon._observe.fallback import fallback_note
     from pydamon._observe.targets.command import Child
-    from pydamon._show.frames import Feed, Replay
+    from pydamon._show.frames import Feed, LiveOwners, Replay
 
     are_pids = all(word.isdecimal() for word in args.sources)
     args.pids = tuple(map(int, args.sources)) if are_pids else ()
@@ -127,22 +141,38 @@ def _source_from(args: Args, *, silent: bool = False) -> Iterator[FrameSource]:
             "name processes by pid, a recording, or a command behind `--`",
             hint="or select processes by --name, --user, --cgroup, --unit, --container or --pod",
         )
+    if args.owners and is_recording:
+        raise UsageError("--owners is for live processes: what it told lies beside a recording")
+    announce_owners(args.owners)
     if args.command:
         with (
             Child(args.command, silent=silent) as child,
             monitor_from(args, [child.pid]) as mon,
-            Feed(mon, args.duration) as feed,
+            LiveOwners(mon, args.owners, waits=True) as owners,
+            Feed(mon, args.duration, owners) as feed,
         ):
             child.go()
-            yield feed
+            yield feed, fallback_note(mon)
     elif not is_recording:
         with (
             monitor_from(args, selection or []) as mon,
-            Feed(mon, args.duration) as feed,
+            LiveOwners(mon, args.owners) as owners,
+            Feed(mon, args.duration, owners) as feed,
         ):
-            yield feed
+            yield feed, fallback_note(mon)
     else:
         files = [word for word in args.sources if not word.isdecimal() or Path(word).exists()]
         if len(args.sources) > 1:
             raise UsageError(f"name either processes or one recording, not {files[0]} as well")
-        yield Replay(read_recording(source_path(args.sources[0])))
+        recording = read_recording(source_path(args.sources[0]))
+        yield Replay(recording, _owners_beside(recording, Path(args.sources[0]))), ""
+
+
+def _owners_beside(recording: Recording, path: Path) -> OwnerReport | None:
+    """The owners that were kept beside a recording, as of its end."""
+    from pydamon._data import analysis
+    from pydamon._model.owners import Owners
+    from pydamon._owners.store import read_owners, saved_beside
+
+    kept = [owners for file in saved_beside(path) for owners in read_owners(file)]
+    return analysis.owners(recording, Owners.by_space(kept)) if kept else None

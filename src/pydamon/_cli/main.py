@@ -39,6 +39,7 @@ COMMANDS = {
     "slice": "pydamon._cli.recordings:slice_",
     "merge": "pydamon._cli.recordings:merge",
     "cat": "pydamon._cli.recordings:cat",
+    "module": "pydamon._cli.module:module",
     "trace": "pydamon._cli.trace:trace",
     "replay": "pydamon._cli.replay:replay",
     "bench": "pydamon._cli.bench:bench",

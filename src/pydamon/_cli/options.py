@@ -201,6 +201,11 @@ monitoring_options = options(
     ),
     option("--min-regions", type=int, metavar="N", help="default: 10"),
     option("--max-regions", type=int, metavar="N", help="default: 1000"),
+    option(
+        "--refresh",
+        metavar="D",
+        help="let the kernel refresh its figures in sysfs so often, for other programs",
+    ),
     cpu_budget_option(),
     option(
         "--tune",
@@ -272,6 +277,11 @@ service_options = options(
     option("--aggr", metavar="D", help="aggr interval, as in `record`"),
     option("--update", metavar="D", help="update interval, as in `record`"),
     option("--max-regions", type=int, metavar="N", help="default: 1000"),
+    option(
+        "--refresh",
+        metavar="D",
+        help="let the kernel refresh its figures in sysfs so often, for other programs",
+    ),
     cpu_budget_option(None),
     duration_option,
     option("-n", "--dry-run", is_flag=True, help="count the memory, but do not act on it"),

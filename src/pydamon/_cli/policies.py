@@ -54,17 +54,32 @@ def apply(args: Args) -> int:
     pydamon apply --dry-run damo.json -- ./my-program
     pydamon apply service.toml
     pydamon apply --check damo.yaml
+    pydamon apply --engine kernel kdamonds.json
 
     FILE is TOML with tables [[schemes]] or a [policy], or JSON or YAML of damo's. TOML may also
-    have tables [target] and [monitoring]; options of the command line override them. SIGHUP makes
+    have tables [target] and [monitoring]; options of the command line override them. With --engine
+    kernel, the kernel runs all kdamonds of a file of damo's, of physical memory too. SIGHUP makes
     pydamon read FILE again. The exit code is that of the command if it ended by itself, and 0 if
     pydamon ended it.
     """
     from pydamon._cli.service import run_service
 
+    if args.engine == "kernel" and selection_from(args) is None and _needs_kernel(args.file):
+        from pydamon._cli.kernel_service import check_kdamonds, run_kdamonds
+
+        return check_kdamonds(args) if args.check else run_kdamonds(args)
     if args.check:
         return _check(args)
     return run_service(args, lambda: _load_schemes(args))
+
+
+def _needs_kernel(path: Path) -> bool:
+    """Whether a file is a configuration of damo's that only the kernel can carry out."""
+    from pydamon._act.schemes.damo_kdamonds import needs_kernel
+    from pydamon._act.schemes.toml import load
+
+    root = load(path)
+    return root.syntax != "TOML" and needs_kernel(root)
 
 
 def _check(args: Args) -> int:

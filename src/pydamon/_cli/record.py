@@ -32,6 +32,7 @@ from pydamon._model.units import format_cpu, format_duration, format_size
 if TYPE_CHECKING:
     from pydamon._model.snapshot import Snapshot
     from pydamon._observe.monitor import Monitor
+    from pydamon._observe.targets.command import Child
     from pydamon._observe.targets.selection import TargetSelection
 
 __all__ = ["monitor_from", "record", "record_to", "stop_at_signals"]
@@ -65,6 +66,11 @@ _UNOBSERVABLE_BYTES = 64 << 20
     type=int,
     metavar="N",
     help="physical memory of this node only; repeatable",
+)
+@option(
+    "--addr-unit",
+    metavar="SIZE",
+    help="with --physical: bytes of one unit of the kernel's addresses, on 32-bit processors",
 )
 @selection_options(
     cgroup_help="all processes of a cgroup; with --physical, count only physical memory that is "
@@ -101,6 +107,17 @@ _UNOBSERVABLE_BYTES = 64 << 20
     help="note small objects, too, each of them: the program gets much slower",
 )
 @option("--trace", is_flag=True, help="also record the events of the kernel's DAMON")
+@option(
+    "--profile",
+    "profile_hz",
+    type=int,
+    is_flag=False,
+    flag_value=99,
+    default=0,
+    metavar="[HZ]",
+    help="also record which functions run: so many samples a second on each CPU (99, if none is "
+    "named)",
+)
 @monitoring_options
 def record(args: Args) -> int:
     """Record the memory use of processes or of a command.
@@ -113,6 +130,7 @@ def record(args: Args) -> int:
     pydamon record --join
     pydamon record --memray -- python app.py
     pydamon record --owners postgresql 1234
+    pydamon record --profile -- ./my-program
 
     pydamon also monitors children of the processes. Ctrl-C ends the recording and keeps the data.
     A command that still runs at the end of --duration or at Ctrl-C is ended, with all processes
@@ -142,11 +160,22 @@ def record(args: Args) -> int:
             begin=child.go if child else None,
             owners=args.owners,
             trace=args.trace,
+            profile_hz=args.profile_hz,
         )
+        asked_to_end |= child is not None and _end_heaptrack(program, child)
         code = child.end() if child else 0
         if args.capture is not None:
             _tell_capture(args)
         return 0 if asked_to_end else code
+
+
+def _end_heaptrack(program: list[str], child: Child) -> bool:
+    """End a program under heaptrack that still runs, so that its file is complete."""
+    if Path(program[0]).name != "heaptrack":
+        return False
+    from pydamon._owners.heaptrack.ending import end_profiled
+
+    return end_profiled(child.pid)
 
 
 def _under_memray(args: Args) -> list[str]:
@@ -177,8 +206,9 @@ def _selection(args: Args) -> TargetSelection | None:
     joins = join_from(args) is not False
     if joins and args.command:
         raise UsageError("--join looks on at what is monitored already, not at a new command")
-    if args.nodes and not args.physical:
-        raise UsageError("--node needs --physical")
+    for name, value in (("--node", args.nodes), ("--addr-unit", args.addr_unit)):
+        if value and not args.physical:
+            raise UsageError(f"{name} needs --physical")
     selection = selection_from(args)
     if args.physical and selection is not None and selection.cgroup:
         selection = None  # it says which physical memory counts
@@ -221,17 +251,19 @@ def record_to(
     begin: Callable[[], None] | None = None,
     owners: Sequence[str] = (),
     trace: bool = False,
+    profile_hz: int = 0,
 ) -> bool:
     """Write the snapshots of *mon* to a file, with progress on standard error.
 
     *begin* is called when everything is ready to record. The providers *owners* are asked
-    meanwhile. *trace* also writes the events of the kernel's DAMON. Returns whether a signal
-    ended it.
+    meanwhile. *trace* also writes the events of the kernel's DAMON, and *profile_hz* which
+    functions run. Returns whether a signal ended it.
     """
-    from pydamon._record import recorder_for, tracing
+    from pydamon._record import profiling, recorder_for, tracing
 
-    snapshots = mon.run(duration)
+    run = mon.run(duration)
     with (
+        profiling(mon, run, profile_hz, path) if profile_hz else nullcontext(run) as snapshots,
         tracing(mon, path, force=force) if trace else nullcontext() as write_events,
         stop_at_signals(mon.stop) as signals,
         asking_owners(mon, path, owners, force=force, waits=begin is not None),
@@ -299,6 +331,8 @@ class _Progress:
 
 def _announce(mon: Monitor, command: list[str] | None) -> None:
     """Print on standard error which processes are monitored, and with what."""
+    from pydamon._observe.fallback import limits_of
+
     if mon.joined:
         eprint(f"joined {mon.joined}; Ctrl-C ends it")
         if mon.caveat:
@@ -312,33 +346,10 @@ def _announce(mon: Monitor, command: list[str] | None) -> None:
     means = "the kernel's DAMON" if mon.engine == "kernel" else f"the {mon.probe_name} probe"
     others = f" and {more} more" if more > 0 else ""
     eprint(f"watching {names}{others} with {means}; Ctrl-C ends it")
-    if limits := _limits(mon):
+    if limits := limits_of(mon):
         eprint(f"  {limits}")
     if mon.caveat:
         eprint(f"  {mon.caveat}")
-
-
-def _limits(mon: Monitor) -> str:
-    """Explain the limits of a fallback, and what the ebpf probe would need to work."""
-    from pydamon._observe.probes.daemon.probe import is_possible
-
-    if mon.probe_name == "refs":
-        limits = "it counts the bytes in use of each mapping, but not where in the mapping they are"
-    elif mon.probe_name == "daemon":
-        return "this user may not read page tables: root's `pydamon daemon` looks at single pages"
-    elif mon.engine == "kernel":
-        limits = "it approximates the borders of regions, and cannot see single pages"
-    else:
-        return ""
-    why = mon.fallback_reasons.get("ebpf")
-    if why is None:
-        return limits
-    daemon = mon.fallback_reasons.get("daemon")
-    limits += f"; the ebpf probe can: {why.hint or why}"
-    # Where root's own probe fails, the daemon's would, too.
-    if daemon and os.geteuid() and is_possible():
-        limits += f"; so can the daemon probe: {daemon.hint or daemon}"
-    return limits
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -19,9 +19,14 @@ from pydamon._model.errors import UsageError
 from pydamon._model.units import parse_duration_ns
 from pydamon._show.results.schemes import StatusView, status_line
 
-__all__ = ["monitoring_from", "run_service", "with_given"]
+if TYPE_CHECKING:
+    from pydamon._act.policies.kernel_service import KernelService
 
-_MONITORING = ("engine", "sample", "aggr", "update", "max_regions", "cpu_budget_percent")
+__all__ = ["handle_signals", "monitoring_from", "run_service", "with_given"]
+
+_MONITORING = (
+    *("engine", "sample", "aggr", "update", "max_regions", "cpu_budget_percent", "refresh"),
+)
 """Arguments of the command line that are fields of a configuration."""
 
 
@@ -59,7 +64,7 @@ def run_service(args: Args, load: Callable[[], Config], *, of_file: bool = True)
     with StatusFile(service.config.name) as file, service:
         progress.file = file
         service.report = progress.show
-        with _handle_signals(service, progress.say, reloads=of_file) as stops:
+        with handle_signals(service, progress.say, reloads=of_file) as stops:
             service.run()
         progress.say("", end="")
         if args.json:
@@ -96,8 +101,8 @@ class _Progress:
 
 
 @contextmanager
-def _handle_signals(
-    service: Service, say: Callable[[str], None], *, reloads: bool
+def handle_signals(
+    service: Service | KernelService, say: Callable[[str], None], *, reloads: bool
 ) -> Iterator[list[int]]:
     """Stop the service at SIGINT and SIGTERM, and at SIGHUP unless that *reloads* a file.
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pydamon._cli.command import Args, NewFile, command, eprint, option
+from pydamon._cli.command import Args, NewFile, command, eprint, option, print_json
 from pydamon._cli.options import duration_option, force_option, json_option
 
 if TYPE_CHECKING:
@@ -60,7 +60,9 @@ def trace(args: Args) -> int:
             write(batch)
     if tracer.lost:
         eprint("some events are missing: they came faster than they could be read")
-    if args.out:
+    if args.out and args.json:
+        print_json({"events": count, "out": str(args.out), "complete": not tracer.lost})
+    elif args.out:
         eprint(f"{count} events: {args.out}")
     elif not count:
         eprint("no events: no kdamond runs, or none has reached the end of an interval yet")

@@ -266,9 +266,9 @@ def _by_kind(snapshot: Snapshot, amounts: NDArray[np.float64]) -> dict[str, int]
     kinds = [_kinds_of(target.mappings.mappings) for target in snapshot.targets]
     mapping = snapshot.mapping
     kind = np.zeros(len(snapshot), np.int64)
-    for index, of_target in enumerate(kinds):
-        rows = (snapshot.target == index) & (mapping >= 0)
-        kind[rows] = of_target[mapping[rows]]
+    for of_target, rows in zip(kinds, snapshot.rows_by_target, strict=True):
+        # The last entry is for -1: a region without a mapping.
+        kind[rows] = np.append(of_target, 0)[mapping[rows]]
     sums = np.bincount(kind, amounts, minlength=len(_KINDS))
     return {name: round(float(amount)) for name, amount in zip(_KINDS, sums, strict=True)}
 

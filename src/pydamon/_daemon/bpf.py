@@ -47,7 +47,7 @@ class Map:
         attr = struct.pack("=7I16s", kind, key, value, count, flags, 0, 0, name.encode()[:15])
         self.fd = _bpf(_MAP_CREATE, attr, f"create the map {name}")
         size = -(-self.stride * count // mmap.PAGESIZE) * mmap.PAGESIZE
-        self.memory = mmap.mmap(self.fd, size)
+        self.memory = memoryview(mmap.mmap(self.fd, size))
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
 
 

@@ -1,19 +1,10 @@
-"""What the daemon knows of the kernel and of processes: layouts, the direct map, targets."""
+"""What the daemon knows of the kernel and of processes: layouts, targets."""
 
 from __future__ import annotations
 
-import ctypes
-import mmap
 import os
 import select
-import time
 from typing import Any
-
-from .bpf import Programs
-
-_SMALL = {"entries": 1, "blocks": 1, "frames": 1}
-_CHECK_NS = 10**9
-"""How often the rights to a target are looked at again."""
 
 
 class Refused(Exception):  # noqa: N818
@@ -27,7 +18,7 @@ class Malformed(Exception):  # noqa: N818
 class Fields:
     """Reads and writes the fields of a structure in a map."""
 
-    def __init__(self, memory: mmap.mmap, fields: dict[str, list[int]]) -> None:
+    def __init__(self, memory: memoryview, fields: dict[str, list[int]]) -> None:
         self._memory, self._fields = memory, fields
 
     def __getitem__(self, name: str) -> int:
@@ -40,40 +31,12 @@ class Fields:
 
 
 class Kernel:
-    """The plan, and what had to be found out: where this kernel maps physical memory."""
+    """The plan: programs, layouts, and what root's part found out about this kernel."""
 
     def __init__(self, plan: dict[str, Any]) -> None:
         self.plan = plan
         self.facts: dict[str, int] = plan["facts"]
         self.own_pidfd = os.pidfd_open(os.getpid())
-        programs = Programs(plan, ("find_task", "peek"), _SMALL)
-        try:
-            self.facts |= self._find_direct_map(programs)
-        finally:
-            programs.close()
-
-    def _find_direct_map(self, programs: Programs) -> dict[str, int]:
-        """A page of ours must show where physical memory is mapped."""
-        page = mmap.mmap(-1, mmap.PAGESIZE)
-        page[:16] = os.urandom(16)
-        wanted = int.from_bytes(page[:16], "little")
-        control = Fields(programs.maps["controls"].memory, self.plan["control"])
-        for name, value in self.facts.items():
-            control[name] = value
-        programs.iterate("find_task", self.own_pidfd)
-        at = self.plan["target"]["pgd"]
-        pgd = int.from_bytes(programs.maps["targets"].memory[at : at + 8], "little")
-        control["addr"] = ctypes.addressof(ctypes.c_char.from_buffer(page))
-        plan, step = self.plan, self.plan["map_step"]
-        lowest, highest = dict(plan["lowest_map"]), pgd // step * step
-        for levels in plan["levels"]:
-            top = plan["page_shift"] + plan["level_bits"] * (levels - 1)
-            end = max(lowest[levels], highest - plan["map_steps"] * step)
-            for base in (lowest[levels], *range(highest, end, -step)):
-                control["top_shift"], control["direct_map"] = top, base
-                if programs.run("peek") == 0 and control["peeked"] == wanted:
-                    return {"top_shift": top, "direct_map": base}
-        raise OSError("cannot find where this kernel maps physical memory")
 
 
 class Target:
@@ -85,7 +48,6 @@ class Target:
         self._poll.register(pidfd, select.POLLIN)
         self.pid = _pid_of(pidfd)
         self._owner = self._current_owner()
-        self._checked_ns = time.monotonic_ns()
         if not self._owner or (self._owner[0] == 0 and uid != 0):
             raise Refused("it is root's, or may not be dumped")
 
@@ -94,11 +56,7 @@ class Target:
 
         Its memory is another matter: the programs themselves end a target that has called exec.
         """
-        now_ns = time.monotonic_ns()
-        if now_ns - self._checked_ns > _CHECK_NS:
-            self._checked_ns = now_ns
-            return not self._poll.poll(0) and self._current_owner() == self._owner
-        return True
+        return not self._poll.poll(0) and self._current_owner() == self._owner
 
     def close(self) -> None:
         """Let go of the process; its memory was kept from being taken for another's until now."""

@@ -14,6 +14,7 @@ from . import sandbox
 from .limits import Limits, Usage
 from .machine import Kernel
 from .server import log, serve
+from .session import Session
 
 _FIRST_SOCKET = 3
 """The first descriptor that systemd passes."""
@@ -32,6 +33,7 @@ def main() -> None:
         sandbox.enter()
         kernel = Kernel(given["plan"])
         sandbox.refuse_system_calls()
+        Session(kernel, 1, 1).close()  # now is the time to find out that it does not work
     except OSError as error:
         sys.stderr.write(f"pydamon: cannot {doing}: {error.strerror or error}\n")
         sys.exit(1)

@@ -10,8 +10,8 @@ import enum
 import struct
 
 SOCKET = "/run/pydamon.sock"
-VERSION = 1
-REQUEST = struct.Struct("<HHI6Q")
+VERSION = 2
+REQUEST = struct.Struct("<HHI8Q")
 """Operation, flags (none yet: 0), number of the request, arguments."""
 REPLY = struct.Struct("<IiQ6Q")
 """Number of the request, status, CPU time of the daemon for it in ns, values."""
@@ -21,20 +21,27 @@ MAX_REGIONS = 1 << 14
 MAX_TARGETS = 256
 RANGES, TABLES, ARMED_BLOCKS, LOOKS = 1024, 128, 128, 4
 """Sizes of maps, and of one look's results; see sampler.bpf.c."""
+MAX_TABLES = 512
+"""Page tables that one request copies."""
+FIRST, COPY, SETTLE, READ_BACK = 1, 2, 4, 8
+"""Marks of `BEGIN` and `SCAN`: it is epoch 0, with new blocks; copy tables of which more is cleared
+than a block; end the epoch before; count what another monitor found accessed."""
 
 
 class Op(enum.IntEnum):
     """What a peer may ask for; the comment names the arguments and, behind ->, the values."""
 
-    HELLO = 1  # version, fingerprint -> regions and targets of a session at most
+    HELLO = 1  # version, fingerprint -> regions and targets of a session at most, whether it can
+    #            read back what another monitor took
     OPEN = 2  # regions, targets
-    #           -> logarithm of what entries of the top tables map, whether interrupts take looks
+    #           -> logarithm of what entries of the top tables map, how many map user space,
+    #              whether interrupts take looks
     TARGET = 3  # index; descriptors: pidfd, pagemap
-    BEGIN = 4  # regions, looks, 3 times of looks in ns, bit 0: from epoch 0, bit 1: copy tables
+    BEGIN = 4  # regions, looks, 3 times of looks in ns, marks, changed blocks
     #            -> armed, listed, doubtful, refused, tables, ns of clears
     LOOK = 5
     SETTLE = 6  # regions, changed blocks
-    SCAN = 7  # shift, tables
+    SCAN = 7  # shift, tables, marks
     ADVISE = 8  # target, ranges -> bytes advised + 1, or errno (second value)
 
 
@@ -57,12 +64,12 @@ def areas(regions: int, targets: int, block: int, pace: int) -> dict[str, tuple[
         "blocks": regions * block,
         "paces": pace,
         "ranges": RANGES * 16,
-        "pending": RANGES * 4,
-        "doubtful": RANGES * 4,
+        "pending": RANGES * 8,
+        "doubtful": RANGES * 8,
         "refused": RANGES * 4,
-        "places": TABLES * 16,
-        "marks": TABLES * 1024,
-        "parents": TABLES * 2,
+        "places": MAX_TABLES * 16,
+        "marks": MAX_TABLES * 1024,
+        "parents": MAX_TABLES * 8,
         "gone": targets,
     }
     placed, offset = {}, 0

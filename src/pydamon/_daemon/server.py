@@ -66,6 +66,7 @@ class _Peer:
         self._pid, self._uid, _ = _CREDENTIALS.unpack(credentials)
         self._session: Session | None = None
         self._targets = self._cpu_ns = self._cost_ns = self._lines = 0
+        self._seen_ns = 0  # of this thread's CPU time
 
     def run(self) -> None:
         """Serve the peer until it leaves, makes no sense, or is idle for too long."""
@@ -107,7 +108,6 @@ class _Peer:
             data, fds, flags, _ = socket.recv_fds(self._connection, REQUEST.size, 2)
         except OSError:
             return False  # idle
-        begin_ns = time.thread_time_ns()
         request: _Request | None = None
         try:
             if not data and not fds:
@@ -118,12 +118,17 @@ class _Peer:
             # To close a file may take as long as its owner likes: this thread has the time.
             for fd in fds:
                 os.close(fd)
-            self._cost_ns = time.thread_time_ns() - begin_ns
+            self._note_cost()
             return self._report(request, error)
-        self._cost_ns = time.thread_time_ns() - begin_ns
+        self._note_cost()
         self._reply(request.number, values, sent)
         self._pay()
         return True
+
+    def _note_cost(self) -> None:
+        """This request's CPU time: all since the one before, with the reply to that."""
+        now_ns = time.thread_time_ns()
+        self._cost_ns, self._seen_ns = now_ns - self._seen_ns, now_ns
 
     def _report(self, request: _Request | None, error: Exception) -> bool:
         """Tell the peer and the journal what was wrong; False if the connection ends."""
@@ -149,7 +154,7 @@ class _Peer:
         if request.code == Op.HELLO:
             if arguments[:2] != (VERSION, self._kernel.plan["fingerprint"]):
                 raise Refused("it is another version of pydamon: restart it")
-            return (MAX_REGIONS, MAX_TARGETS), ()
+            return (MAX_REGIONS, MAX_TARGETS, self._kernel.facts["young"] != 0), ()
         if request.code == Op.OPEN:
             return self._open(*arguments[:2])
         if session is None:
@@ -169,9 +174,9 @@ class _Peer:
             raise Refused(f"a session has at most {MAX_REGIONS} regions and {MAX_TARGETS} targets")
         self._session = Session(self._kernel, regions, targets)
         self._log("open", regions=regions)
-        return (self._kernel.facts["top_shift"], self._session.takes_looks), (
-            self._session.memory_fd,
-        )
+        facts, looks = self._kernel.facts, self._session.takes_looks
+        values = facts["top_shift"], self._kernel.plan["user_entries"], looks
+        return values, (self._session.memory_fd,)
 
     def _set_target(self, session: Session, index: int, fds: list[int]) -> Sequence[int]:
         within(index + 1, session.capacity)
@@ -206,7 +211,7 @@ class _Peer:
 def _parsed(data: bytes, flags: int, fds: list[int]) -> _Request:
     """The request in a message; raises `Malformed`."""
     if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC) or len(data) != REQUEST.size:
-        raise Malformed("a message of the wrong size")
+        raise Malformed("a message of the wrong size: another version of pydamon?")
     code, zero, number, *arguments = REQUEST.unpack(data)
     if zero or code not in _CODES or len(fds) != (2 if code == Op.TARGET else 0):
         raise Malformed("a message that makes no sense")

@@ -17,7 +17,18 @@ import time
 
 from .bpf import Programs, advise
 from .machine import Fields, Kernel, Malformed, Refused, Target
-from .protocol import ARMED_BLOCKS, LOOKS, RANGES, TABLES, areas
+from .protocol import (
+    ARMED_BLOCKS,
+    COPY,
+    FIRST,
+    LOOKS,
+    MAX_TABLES,
+    RANGES,
+    READ_BACK,
+    SETTLE,
+    TABLES,
+    areas,
+)
 
 _libc = ctypes.CDLL(None)
 _PUNCH_HOLE = 1 | 2
@@ -25,8 +36,10 @@ _PUNCH_HOLE = 1 | 2
 _SEALS = 0x0001 | 0x0002 | 0x0004
 """F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW"""
 _ADD_SEALS = 1033
-_NEVER = _GONE = (1 << 64) - 1
+_NEVER = (1 << 64) - 1
 _LONGEST_NS = 1 << 60
+_CHECK_NS = 10**9
+"""How often the rights to targets are looked at again."""
 _CLEAR_NS = 20_000_000
 """The CPU time for ranges that are cleared one by one; the rest counts as refused."""
 
@@ -55,6 +68,11 @@ class Session:
             self._control[name] = value
         self._control["max_ranges"] = RANGES
         self._pace["due"] = _NEVER
+        self._checked_ns = time.monotonic_ns()
+        size = self._maps["targets"].stride
+        self._gone = self._maps["targets"].memory[plan["target"]["gone"] : targets * size : size]
+        """Whether each target has another memory now, or none: what programs note, or `Session`."""
+        self._gone[:] = b"\1" * targets
         self.takes_looks = self._programs.attach("on_tick")
 
     # ---- What a peer may watch ----
@@ -80,7 +98,7 @@ class Session:
         control["peeked"], control["first"] = 0, pagemap
         control["count"] = self.kernel.plan["file_private"]
         self._programs.iterate("find_file", self.kernel.own_pidfd)
-        row = targets[place : place + size]
+        row = bytes(targets[place : place + size])
         targets[place : place + size] = bytes(size)
         if control["peeked"] != 1:
             raise Refused("the second descriptor is no pagemap of the memory that the process has")
@@ -94,55 +112,68 @@ class Session:
         if target is not None:
             size = self._maps["targets"].stride
             self._maps["targets"].memory[index * size : (index + 1) * size] = bytes(size)
+            self._gone[index] = 1
             target.close()
 
     def check_targets(self) -> None:
         """Drop the targets that may not be watched any more."""
-        for index, target in list(self.targets.items()):
-            if not target.may_be_watched():
-                self.drop_target(index)
+        now_ns = time.monotonic_ns()
+        if now_ns - self._checked_ns > _CHECK_NS:
+            self._checked_ns = now_ns
+            for index, target in list(self.targets.items()):
+                if not target.may_be_watched():
+                    self.drop_target(index)
 
     def tell_gone(self) -> None:
         """Tell the peer which targets have another memory now, or none."""
-        size, memory = self._maps["targets"].stride, self._maps["targets"].memory
-        gone = bytearray(b"\1" * self.capacity)
-        for index in self.targets:
-            gone[index] = memory[index * size + self.kernel.plan["target"]["gone"]]
-        self._put("gone", gone)
+        self._put("gone", self._gone)
 
     # ---- Steps ----
 
     def begin(
-        self, regions: int, looks: int, after_1: int, after_2: int, after_3: int, marks: int
+        self,
+        regions: int,
+        looks: int,
+        after_1: int,
+        after_2: int,
+        after_3: int,
+        marks: int,
+        changed: int,
+        *_: int,
     ) -> tuple[int, ...]:
         """Begin an epoch: choose blocks, clear them, arm them; see `Op.BEGIN`."""
         control, pace = self._control, self._pace
         size = within(regions, self.regions) * self._maps["blocks"].stride
         pace["due"] = _NEVER
-        if marks & 1:
+        if marks & SETTLE:
+            self._settle(regions, changed)
+        if marks & FIRST:
             pace["n_armed"] = pace["epoch"] = 0
-        self._take("blocks", size)
+            self._take("blocks", size)
         pace["n_looks"] = within(looks, LOOKS - 1) if self.takes_looks else 0
         at = self.kernel.plan["pace"]["after_ns"][0]
         times = (min(ns, _LONGEST_NS) for ns in (after_1, after_2, after_3))
         self._maps["paces"].memory[at : at + 24] = struct.pack("<3Q", *times)
         control["first"], control["count"], control["n_ranges"] = 0, regions, 0
+        self._set_read_back(marks)
         self._programs.run("choose")
         listed = control["n_ranges"]
-        tables = min(control["n_copied"], TABLES) if marks & 2 and listed else 0
-        self._give_numbers("pending", listed)
-        begin_ns = time.monotonic_ns()
-        refused, clear_ns = self._clear_listed()
-        pace["armed_ns"] = (begin_ns + time.monotonic_ns()) // 2
+        tables = min(control["n_copied"], TABLES) if marks & COPY and listed else 0
+        refused = clear_ns = 0
+        begin_ns = end_ns = time.monotonic_ns()
+        if listed:
+            self._give("pending", listed * self._maps["pending"].stride)
+            refused, clear_ns = self._clear_listed()
+            end_ns = time.monotonic_ns()
+        pace["armed_ns"] = (begin_ns + end_ns) // 2
         control["n_ranges"] = 0
         self._programs.run("arm")
-        self._give_numbers("doubtful", control["n_ranges"])
-        if tables:
-            self._give("places", tables * 16)
-            self._give_tables(tables)
+        doubtful = control["n_ranges"]
+        self._give("pending", doubtful * self._maps["pending"].stride, area="doubtful")
+        self._give("places", tables * 16)
+        self._give_tables(0, tables)
         self._give("blocks", size)
-        self._give("paces", self._areas["paces"][1])
-        return pace["n_armed"], listed, control["n_ranges"], refused, tables, clear_ns
+        return pace["n_armed"], listed, doubtful, refused, tables, clear_ns
 
     def look(self, *_: int) -> tuple[int, ...]:
         """Look at the blocks of the epoch now."""
@@ -151,29 +182,36 @@ class Session:
 
     def settle(self, regions: int, changed: int, *_: int) -> tuple[int, ...]:
         """End an epoch, with what the peer found out about blocks since it began."""
+        size = within(regions, self.regions) * self._maps["blocks"].stride
+        self._settle(regions, changed)
+        self._give("blocks", size)
+        return ()
+
+    def _settle(self, regions: int, changed: int) -> None:
         blocks, stride = self._maps["blocks"], self._maps["blocks"].stride
-        until, size = self.kernel.plan["block"]["young"], within(regions, self.regions) * stride
+        until = self.kernel.plan["block"]["young"]
         at = self._areas["refused"][0]
-        numbers = self._shared[at : at + 4 * within(changed, ARMED_BLOCKS)]
+        numbers = bytes(self._shared[at : at + 4 * within(changed, ARMED_BLOCKS)])
         for (index,) in struct.iter_unpack("<I", numbers):
             if index < regions:
                 begin, here = index * stride, self._areas["blocks"][0] + index * stride
                 blocks.memory[begin : begin + until] = self._shared[here : here + until]
         self._programs.run("settle")
-        self._give("blocks", size)
         self._give("paces", self._areas["paces"][1])
-        return ()
 
-    def scan(self, shift: int, tables: int, *_: int) -> tuple[int, ...]:
+    def scan(self, shift: int, tables: int, marks: int, *_: int) -> tuple[int, ...]:
         """Copy page tables of one level: the marks of their entries, without any address."""
         plan, control = self.kernel.plan, self._control
         top = self.kernel.facts["top_shift"]
         if shift not in range(plan["page_shift"], top + 1, plan["level_bits"]):
             raise Malformed("there is no such level of page tables")
-        self._take("places", within(tables, TABLES) * 16)
-        control["shift"], control["count"] = shift, tables
-        self._programs.run("scan")
-        self._give_tables(tables)
+        self._set_read_back(marks)
+        control["shift"] = shift
+        for first in range(0, within(tables, MAX_TABLES), TABLES):
+            control["count"] = count = min(TABLES, tables - first)
+            self._take("places", count * 16, first * 16)
+            self._programs.run("scan")
+            self._give_tables(first, count)
         return ()
 
     def advise(self, index: int, ranges: int, *_: int) -> tuple[int, ...]:
@@ -196,32 +234,25 @@ class Session:
 
     # ---- Between the maps and the shared memory ----
 
-    def _take(self, name: str, size: int) -> None:
-        at = self._areas[name][0]
+    def _take(self, name: str, size: int, skipped: int = 0) -> None:
+        at = self._areas[name][0] + skipped
         self._maps[name].memory[:size] = self._shared[at : at + size]
 
-    def _give(self, name: str, size: int) -> None:
-        self._put(name, self._maps[name].memory[:size])
+    def _give(self, name: str, size: int, skipped: int = 0, area: str = "") -> None:
+        self._put(area or name, self._maps[name].memory[:size], skipped)
 
-    def _put(self, area: str, data: bytes | bytearray) -> None:
-        at = self._areas[area][0]
+    def _put(self, area: str, data: bytes | bytearray | memoryview, skipped: int = 0) -> None:
+        at = self._areas[area][0] + skipped
         self._shared[at : at + len(data)] = data
 
-    def _give_numbers(self, area: str, count: int) -> None:
-        """The first numbers of `pending`, which has them 8 bytes apart."""
-        pending = self._maps["pending"]
-        numbers = range(0, count * pending.stride, pending.stride)
-        self._put(area, b"".join(pending.memory[at : at + 4] for at in numbers))
-
-    def _give_tables(self, tables: int) -> None:
+    def _give_tables(self, first: int, count: int) -> None:
         """The low bits of entries that say how a page is mapped: no bit of an address."""
-        self._control["count"] = tables
-        self._programs.run("mark")
-        self._give("marks", tables * self._maps["marks"].stride)
-        parents = struct.unpack(f"<{tables}Q", self._maps["parents"].memory[: 8 * tables])
-        allowed = self.kernel.plan["marks"]
-        marks = (0xFFFF if parent == _GONE else parent & allowed for parent in parents)
-        self._put("parents", struct.pack(f"<{tables}H", *marks))
+        for name in ("marks", "parents"):
+            stride = self._maps[name].stride
+            self._give(name, count * stride, first * stride)
+
+    def _set_read_back(self, marks: int) -> None:
+        self._control["young"] = self.kernel.facts["young"] if marks & READ_BACK else 0
 
     def _clear_listed(self) -> tuple[int, int]:
         """Clear the ranges that a program listed: how many regions were refused, and the time."""
@@ -265,13 +296,13 @@ def within(number: int, most: int) -> int:
     return number
 
 
-def _shared_memory(size: int) -> tuple[int, mmap.mmap]:
+def _shared_memory(size: int) -> tuple[int, memoryview]:
     """Memory to share with a peer, which neither can resize."""
     fd = os.memfd_create("pydamon", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(fd, size)
         fcntl.fcntl(fd, _ADD_SEALS, _SEALS)
-        return fd, mmap.mmap(fd, size)
+        return fd, memoryview(mmap.mmap(fd, size))
     except BaseException:
         os.close(fd)
         raise

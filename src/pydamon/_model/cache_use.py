@@ -60,14 +60,27 @@ class FollowedFolios:
     rate: float
     """The share of all folios that is followed."""
 
-    def of(self, cgroup: int) -> FollowedFolios:
-        """The folios that are charged to one cgroup."""
-        rows = self.cgroup == cgroup
-        return FollowedFolios(self.idle_ns[rows], self.cgroup[rows], self.bytes[rows], self.rate)
 
+def used_bytes(
+    folios: FollowedFolios, within_ns: int, group: NDArray[np.intp], groups: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Estimate the bytes that each group of folios read within a time, and the variances of that.
 
-def used_bytes(folios: FollowedFolios, within_ns: int) -> tuple[float, float]:
-    """Estimate the bytes that were read within a time, and the standard deviation of that.
+    Parameters
+    ----------
+    folios
+        All followed folios.
+    within_ns
+        The time before now.
+    group
+        The number of each folio's group, from 0 to below *groups*: shape (folios,).
+    groups
+        How many groups there are.
+
+    Returns
+    -------
+    used, variance
+        Bytes, and bytes squared: shape (groups,).
 
     Notes
     -----
@@ -75,9 +88,11 @@ def used_bytes(folios: FollowedFolios, within_ns: int) -> tuple[float, float]:
     estimate is Horvitz and Thompson's, and its variance is `(1 - rate) / rate**2` times the sum of
     the squares of the followed sizes.
     """
-    size = folios.bytes[folios.idle_ns < within_ns].astype(np.float64)
-    variance = (1 - folios.rate) * float(np.sum(size**2)) / folios.rate**2
-    return float(size.sum()) / folios.rate, variance**0.5
+    rows = folios.idle_ns < within_ns
+    group, size = group[rows], folios.bytes[rows].astype(np.float64)
+    used = np.bincount(group, size, groups) / folios.rate
+    variance: NDArray[np.float64] = np.bincount(group, size**2, groups) / folios.rate**2
+    return used, variance * (1 - folios.rate)
 
 
 def lower_threshold(threshold: int, followed: float, spent: float) -> int:
@@ -100,32 +115,46 @@ def lower_threshold(threshold: int, followed: float, spent: float) -> int:
 
 
 class ReuseSums:
-    """Estimates of reads of folios that had been read before, by how long they had been idle."""
+    """Estimates of reads of folios, by group, and by how long the folios had been idle.
 
-    def __init__(self) -> None:
-        self.folios = np.zeros(_BUCKETS)
-        self.first_bytes = 0.0
-        """Bytes that had not been read before."""
+    Parameters
+    ----------
+    group
+        The number of the group that each row is of, from 0 to below *groups*: shape (rows,).
+    bucket
+        The bucket of idle times: shape (rows,).
+    folios, size
+        How many folios were read, and their bytes: shape (rows,).
+    groups
+        How many groups there are.
+    """
 
-    def add(
-        self, bucket: NDArray[np.int64], folios: NDArray[np.float64], size: NDArray[np.float64]
+    def __init__(
+        self,
+        group: NDArray[np.intp],
+        bucket: NDArray[np.int64],
+        folios: NDArray[np.float64],
+        size: NDArray[np.float64],
+        groups: int,
     ) -> None:
-        """Add reads, by bucket."""
-        self.first_bytes += float(size[bucket == FIRST_READ].sum())
-        again = bucket < _BUCKETS
-        np.add.at(self.folios, bucket[again], folios[again])
+        is_first, again = bucket == FIRST_READ, bucket < _BUCKETS
+        self.first_bytes = np.bincount(group[is_first], size[is_first], groups)
+        """Bytes that had not been read before: shape (groups,)."""
+        place = group[again] * _BUCKETS + bucket[again]
+        self._folios = np.bincount(place, folios[again], groups * _BUCKETS).reshape(groups, -1)
 
-    def folios_after(self, idle_ns: int) -> float:
+    def folios_after(self, idle_ns: int) -> NDArray[np.float64]:
         """Estimate how many folios were read after they had been idle for at least a time.
 
-        Within a bucket, idle times are taken to be spread evenly.
+        Within a bucket, idle times are taken to be spread evenly. Shape (groups,).
         """
-        return float(_shares_after(idle_ns) @ self.folios)
+        after: NDArray[np.float64] = self._folios @ _shares_after(idle_ns)
+        return after
 
 
 @cache
 def _shares_after(idle_ns: int) -> NDArray[np.float64]:
-    """Which share of each bucket's idle times is at least as long: the same for all cgroups."""
+    """Which share of each bucket's idle times is at least as long."""
     lower = bucket_edges_ns().astype(np.float64)
     upper = np.append(lower[1:], np.inf)
     with np.errstate(invalid="ignore"):

@@ -249,6 +249,8 @@ def classify(facts: RegionFacts) -> RegionClasses:
     known = facts.resident_bytes != UNKNOWN
     total = np.where(known, facts.resident_bytes, facts.size_bytes)
     unobservable = np.minimum(facts.unobservable_bytes, total)
+    if facts.looked is not None:
+        unobservable = np.minimum(unobservable, facts.looked.of_no_age(total))
     unseen = np.minimum(facts.unseen_bytes, total - unobservable)
     accessed = np.minimum(facts.touched_bytes, total - unobservable - unseen)
     cold = total - unobservable - unseen - accessed

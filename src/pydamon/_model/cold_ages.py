@@ -30,6 +30,14 @@ class Looked(NamedTuple):
     is_sampled: NDArray[np.bool_]
     """Which regions are followed in part only: shape (regions,)."""
 
+    def of_no_age(self, total: _Bytes) -> _Bytes:
+        """How much of the *total* bytes of each region can have no age.
+
+        A page with an age was cleared, and seen again: it can be watched, whatever samples say.
+        """
+        aged = np.bincount(self.ages.region, self.ages.resident_bytes, len(total))
+        return np.where(self.is_sampled, total, np.maximum(total - aged.astype(np.int64), 0))
+
 
 class ColdParts(NamedTuple):
     """Cold bytes in parts: the region of each part, and how many of some ages it has reached."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.errors import UsageError
+from pydamon._model.runs import unique
 
 __all__ = ["ALWAYS_NS", "FOREVER_NS", "MemoryView", "OwnedInterval", "OwnedRanges", "Owners"]
 
@@ -91,9 +92,9 @@ class Owners:
         Whether the memory stays when no process maps it, as PostgreSQL's buffers do. Pages that no
         process maps are idle then: no running process has used them.
     containers
-        The owners whose intervals lie around those of others, such as an allocator's arenas. Their
-        bytes are free space and bookkeeping: a page that an owner has together with a container
-        counts as its own.
+        The owners whose intervals lie around those of others, such as an allocator's arenas, or
+        mappings. Their bytes are free space and bookkeeping: bytes and pages that an owner has
+        together with a container count as its own.
     views
         Where the same memory is mapped again, as by collectors that colour pointers. A page is idle
         if it is idle in all views, and counts where the intervals are.
@@ -175,6 +176,8 @@ class Owners:
         UsageError
             If they tell of different processes.
         """
+        if len(several) == 1:
+            return several[0]
         if len({(frozenset(owners.pids), owners.is_shared) for owners in several}) > 1:
             raise UsageError("the sources of owners are of different processes")
         first = np.cumsum([0] + [len(owners.paths) for owners in several]).tolist()
@@ -216,34 +219,38 @@ class Owners:
         if (start[1:] == start[:-1]).any():
             rows = rows[np.lexsort((-self.end[rows].view(np.int64), start))]
         end = self.end[rows].view(np.int64)
-        return _innermost(OwnedRanges(start, end, self.owner[rows], self.since_ns[rows]))
+        ranges = OwnedRanges(start, end, self.owner[rows], self.since_ns[rows])
+        return _innermost(ranges, self.containers)
 
 
-def _innermost(ranges: OwnedRanges) -> OwnedRanges:
+def _innermost(ranges: OwnedRanges, containers: frozenset[int]) -> OwnedRanges:
     """Cut intervals that lie around others, or reach into others, so that none overlap.
 
-    They come sorted by start, of equal starts the longest first.
+    They come sorted by start, of equal starts the longest first. Those of containers give way to
+    all others.
     """
     start, end, owner, since_ns = ranges
     if not len(start):
         return ranges
     if (start[1:] >= end[:-1]).all():
         return ranges
-    holder, edges = _holders(start, end)
+    is_container = np.isin(owner, list(containers))
+    holder, edges = _holders(start, end, is_container)
     held = (holder >= 0) & (edges[1:] > edges[:-1])
     row = holder[held]
     return OwnedRanges(edges[:-1][held], edges[1:][held], owner[row], since_ns[row])
 
 
 def _holders(
-    start: NDArray[np.int64], end: NDArray[np.int64]
+    start: NDArray[np.int64], end: NDArray[np.int64], is_container: NDArray[np.bool_]
 ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
     """The last interval to begin among those around each piece between two edges; -1 for none.
 
-    A piece's holder is the highest row that is open there. Rows are laid over the pieces in layers
-    of intervals that do not overlap, from the lowest row to the highest.
+    A piece's holder is the highest row that is open there, a container only if no other is. Rows
+    are laid over the pieces in layers of intervals that do not overlap, from the lowest row to the
+    highest.
     """
-    edges = np.unique(np.concatenate([start, end]))
+    edges = unique(np.concatenate([start, end]))
     holder = np.full(len(edges) - 1, -1, np.intp)
     left = np.arange(len(start))
     first, beyond = np.searchsorted(edges, start), np.searchsorted(edges, end)
@@ -258,6 +265,7 @@ def _holders(
         lengths = beyond[layer] - first[layer]
         place = np.repeat(first[layer] - np.cumsum(lengths) + lengths, lengths)
         place += np.arange(len(place))
-        holder[place] = np.maximum(holder[place], np.repeat(layer, lengths))
+        rank = layer + len(start) * ~is_container[layer]
+        holder[place] = np.maximum(holder[place], np.repeat(rank, lengths))
         left = left[~is_free]
-    return holder, edges
+    return np.where(holder < 0, -1, holder % len(start)), edges

@@ -14,6 +14,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon._model.runs import expand
+
 __all__ = [
     "BLOCK_PAGES",
     "BUCKETS",
@@ -107,16 +109,18 @@ class AgeSums:
     resident_bytes: NDArray[np.int64]
     returned_bytes: NDArray[np.int64]
 
-    def pick(self, regions: NDArray[np.bool_]) -> Self:
-        """The sums of some regions, which are numbered anew."""
-        kept = regions[self.region]
-        number = np.cumsum(regions) - 1
+    def pick(self, regions: NDArray[np.integer]) -> Self:
+        """The sums of the regions of these numbers, in this order; they are numbered anew."""
+        first = np.searchsorted(self.region, regions, side="left")
+        beyond = np.searchsorted(self.region, regions, side="right")
+        number, place = expand(beyond - first)
+        rows = first[number] + place
         return replace(
             self,
-            region=number[self.region[kept]],
-            bucket=self.bucket[kept],
-            resident_bytes=self.resident_bytes[kept],
-            returned_bytes=self.returned_bytes[kept],
+            region=number,
+            bucket=self.bucket[rows],
+            resident_bytes=self.resident_bytes[rows],
+            returned_bytes=self.returned_bytes[rows],
         )
 
     def idle_bytes(self, idle_ns: int, regions: int) -> NDArray[np.int64]:

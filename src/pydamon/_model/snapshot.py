@@ -12,90 +12,19 @@ from numpy.typing import NDArray
 
 from pydamon._model.classify import UNKNOWN, RegionClasses, RegionFacts, classify
 from pydamon._model.cold_ages import Looked
+from pydamon._model.cpu_use import CpuUse
 from pydamon._model.display import Displayable
-from pydamon._model.mappings import Mapping, MappingTable
+from pydamon._model.mappings import Mapping
 from pydamon._model.page_ages import PageAges
 from pydamon._model.page_map import PageMap
 from pydamon._model.passed import PassedBytes
+from pydamon._model.runs import group_bounds
+from pydamon._model.target import Cost, Footprint, Target
 
 __all__ = ["UNKNOWN", "Cost", "Footprint", "Snapshot", "SnapshotRegion", "Target"]
 
 _NOT_GIVEN = np.empty(0, np.int64)
 _NO_SHARES = np.empty(0)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A monitored address space.
-
-    Parameters
-    ----------
-    pid
-        The process; 0 where there is none, as in a simulation.
-    name
-        The command name of the process.
-    mappings
-        What the process maps.
-    started_ns
-        When the process started (Unix time), which tells it from others with the same pid; 0 where
-        that is not known.
-    host
-        The machine, where there are several.
-    container
-        The container, systemd unit or cgroup of the process (see `Container.label`); empty where
-        that is not known.
-
-    Examples
-    --------
-    >>> from pydamon import Target
-    >>> Target(7, "app") == Target(7, "app")
-    True
-    """
-
-    pid: int
-    name: str = ""
-    mappings: MappingTable = field(default_factory=MappingTable, compare=False, repr=False)
-    started_ns: int = 0
-    host: str = ""
-    container: str = field(default="", compare=False)
-
-    @property
-    def key(self) -> tuple[str, int, int, str]:
-        """What identifies the target even if its name changes: host, pid and start.
-
-        Where the start is not known, only the name can tell two processes with one pid apart.
-        """
-        return self.host, self.pid, self.started_ns, "" if self.started_ns else self.name
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What one aggregation cost.
-
-    Parameters
-    ----------
-    cpu_ns
-        CPU time of the monitor.
-    interruption_ns
-        An upper estimate of the time that the threads of the targets lost to the monitor.
-    late_ticks
-        How many samples could not be taken in time.
-    """
-
-    cpu_ns: int = 0
-    interruption_ns: int = 0
-    late_ticks: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Footprint:
-    """How much a process has mapped (VSZ), and how much of that is in memory (RSS).
-
-    Both are 0 where they are not known.
-    """
-
-    vsz_bytes: int = 0
-    rss_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +112,9 @@ class Snapshot(Displayable):
     page_maps
         The age of each single page of each target, in some of the windows with `page_ages`; empty
         if that was not asked for (see `MonitorOptions.page_map`).
+    cpu_use
+        Which functions each target ran since the snapshot before; empty if that was not asked for
+        (see `record`).
 
     Examples
     --------
@@ -220,6 +152,7 @@ class Snapshot(Displayable):
     page_ages: PageAges | None = None
     passed: PassedBytes | None = None
     page_maps: tuple[PageMap | None, ...] = ()
+    cpu_use: tuple[CpuUse | None, ...] = ()
 
     def __post_init__(self) -> None:
         defaults = {
@@ -273,10 +206,15 @@ class Snapshot(Displayable):
     def mapping(self) -> NDArray[np.int64]:
         """The mapping that fills most of each region: an index in its target's mappings, or -1."""
         mapping = np.full(len(self), -1, np.int64)
-        for index, target in enumerate(self.targets):
-            rows = self.target == index
+        for target, rows in zip(self.targets, self.rows_by_target, strict=True):
             mapping[rows] = target.mappings.largest_in(self.start[rows], self.end[rows])
         return mapping
+
+    @property
+    def rows_by_target(self) -> list[slice]:
+        """Which regions each target has: a slice of the columns."""
+        bounds = group_bounds(self.target, len(self.targets)).tolist()
+        return list(map(slice, bounds[:-1], bounds[1:]))
 
     @cached_property
     def classes(self) -> RegionClasses:
@@ -353,26 +291,28 @@ class Snapshot(Displayable):
         index
             Which of `targets`.
         """
-        rows = self.target == index
+        rows = np.flatnonzero(self.target == index)
         return replace(
             self.pick(rows),
             targets=(self.targets[index],),
             footprints=self.footprints[index : index + 1],
             page_maps=self.page_maps[index : index + 1],
-            target=np.zeros(int(rows.sum()), np.int32),
+            cpu_use=self.cpu_use[index : index + 1],
+            target=np.zeros(len(rows), np.int32),
         )
 
-    def pick(self, regions: NDArray[np.bool_]) -> Snapshot:
+    def pick(self, regions: NDArray[np.bool_] | NDArray[np.integer]) -> Snapshot:
         """The same snapshot with some of its regions only; all targets stay.
 
         Parameters
         ----------
         regions
-            Whether to keep each region: shape (regions,).
+            Whether to keep each region, or the indices of those to keep, in their order.
         """
-        columns = {name: getattr(self, name)[regions] for name in _COLUMNS}
-        ages = self.page_ages and self.page_ages.pick(regions)
-        passed = self.passed and self.passed.pick(regions)
+        rows = np.flatnonzero(regions) if regions.dtype == np.bool_ else regions.astype(np.intp)
+        columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
+        ages = self.page_ages and self.page_ages.pick(rows)
+        passed = self.passed and self.passed.pick(rows)
         return replace(self, page_ages=ages, passed=passed, **columns)
 
 

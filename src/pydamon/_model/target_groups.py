@@ -16,38 +16,37 @@ __all__ = ["split_by_groups"]
 
 
 def split_by_groups(snapshot: Snapshot, groups: Sequence[Sequence[int]]) -> list[Snapshot]:
-    """A snapshot for each group of targets; *groups* holds their indices.
+    """A snapshot for each group of targets; *groups* holds their indices, in ascending order.
 
     In sums over a group, memory that its targets share counts once; memory that they share with
     other targets counts, too.
     """
-    whole = _repeated_addresses(snapshot, range(len(snapshot.targets)))
-    return [_of_group(snapshot, indices, whole) for indices in groups]
+    whole, rows = _repeated_addresses(snapshot), snapshot.rows_by_target
+    return [_of_group(snapshot, indices, rows, whole) for indices in groups]
 
 
-def _of_group(snapshot: Snapshot, indices: Sequence[int], whole: NDArray[np.float64]) -> Snapshot:
-    number = np.full(len(snapshot.targets), -1, np.int32)
-    number[list(indices)] = np.arange(len(indices), dtype=np.int32)
-    rows = number[snapshot.target] >= 0
-    part = snapshot.pick(rows)
-    own, every = _repeated_addresses(snapshot, indices)[rows], whole[rows]
-    share = np.divide(own, every, out=np.zeros(len(own)), where=every > 0)
-    repeated = np.rint(part.repeated_bytes * np.minimum(share, 1)).astype(np.int64)
+def _of_group(
+    snapshot: Snapshot, indices: Sequence[int], rows: Sequence[slice], whole: NDArray[np.float64]
+) -> Snapshot:
+    counts = [rows[index].stop - rows[index].start for index in indices]
+    kept = np.concatenate([np.arange(rows[index].start, rows[index].stop) for index in indices])
     footprints = snapshot.footprints
-    return replace(
-        part,
+    part = replace(
+        snapshot.pick(kept),
         targets=tuple(snapshot.targets[index] for index in indices),
         footprints=tuple(footprints[index] for index in indices) if footprints else (),
-        target=number[part.target],
-        repeated_bytes=repeated,
+        target=np.repeat(np.arange(len(indices), dtype=np.int32), counts),
     )
+    own, every = _repeated_addresses(part), whole[kept]
+    share = np.divide(own, every, out=np.zeros(len(own)), where=every > 0)
+    repeated = np.rint(part.repeated_bytes * np.minimum(share, 1)).astype(np.int64)
+    return replace(part, repeated_bytes=repeated)
 
 
-def _repeated_addresses(snapshot: Snapshot, indices: Sequence[int]) -> NDArray[np.float64]:
-    """How many bytes of each region an earlier target of *indices* maps, too."""
+def _repeated_addresses(snapshot: Snapshot) -> NDArray[np.float64]:
+    """How many bytes of each region an earlier target maps, too."""
     amounts = np.zeros(len(snapshot))
-    tables = [snapshot.targets[index].mappings for index in indices]
-    for index, ranges in zip(indices, repeated_ranges(tables), strict=True):
-        rows = snapshot.target == index
+    repeated = repeated_ranges([target.mappings for target in snapshot.targets])
+    for ranges, rows in zip(repeated, snapshot.rows_by_target, strict=True):
         amounts[rows] = covered(ranges, snapshot.start[rows], snapshot.end[rows])
     return amounts

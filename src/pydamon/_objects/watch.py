@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from pydamon._data.formats.reader import read_recording
 from pydamon._data.recording import Recording
 from pydamon._model.closing import Closing
-from pydamon._model.errors import ProbeUnavailable
+from pydamon._model.owners import Owners
 from pydamon._model.regions import PAGE_SIZE
 from pydamon._objects.buffers import Buffer, find_buffers
+from pydamon._objects.owners import owners_of
+from pydamon._objects.recorder import SelfRecorder
 from pydamon._objects.report import ObjectReport, attribute
 from pydamon._observe.probes.registry import PROBES
 
@@ -27,7 +23,8 @@ _DONTDUMP, _DODUMP = 16, 17
 _MOST_SPLIT = 5000
 _MOST_REGIONS = 10_000
 """Enough that hardly any region lies across the border of an object."""
-_PATIENCE_S = 30
+_PAGE_MAP = ("--page-map", "1min")
+"""Only the last map counts: there is one at the end, however long the others are apart."""
 
 
 def watch(
@@ -49,7 +46,8 @@ def watch(
         The share of one CPU that monitoring may cost.
     probe
         `"exact"` looks at single pages and needs root; `"refs"` counts what was touched in each
-        mapping; `"auto"` takes the first that works.
+        mapping; `"auto"` takes the first that works. `"pages"` keeps the age of each page, from
+        which `pydamon.analysis.owners` tells idle bytes; without root it is `"refs"`.
 
     Returns
     -------
@@ -106,14 +104,24 @@ class Watch(Closing):
         self._namespace = namespace
         self._report: ObjectReport | None = None
         self._recording: Recording | None = None
-        self._directory = tempfile.TemporaryDirectory(prefix="pydamon-")
-        self._file = Path(self._directory.name, "watch.damon")
+        self._owners: Owners | None = None
         if probe == "auto":
             # These probes count touched bytes; a sample stands for a region, which blurs borders.
             probe = "exact" if _exact_works() else "refs"
+        maps: tuple[str, ...] = ()
+        if probe == "pages":
+            probe, maps = ("auto", _PAGE_MAP) if _exact_works() else ("refs", ())
         self._separated = find_buffers(namespace())[:_MOST_SPLIT]
         _separate(self._separated, _DONTDUMP)
-        self._recorder = self._start(probe, cpu_budget_percent)
+        try:
+            self._recorder = SelfRecorder(
+                *("--probe", probe, "--update", "200ms", *maps),
+                *("--max-regions", str(_MOST_REGIONS)),
+                *("--cpu-budget", f"{cpu_budget_percent:g}"),
+            )
+        except BaseException:
+            _separate(self._separated, _DODUMP)
+            raise
 
     @property
     def report(self) -> ObjectReport:
@@ -129,49 +137,27 @@ class Watch(Closing):
         assert self._recording is not None
         return self._recording
 
+    @property
+    def owners(self) -> Owners:
+        """The objects as owners of their memory, for `analysis.owners`; ends the watch."""
+        self.close()
+        assert self._owners is not None
+        return self._owners
+
     def close(self) -> None:
         """End the watch, and make the report."""
         if self._report is not None:
             return
-        self._recorder.send_signal(signal.SIGINT)
-        self._recorder.communicate(timeout=_PATIENCE_S)
+        self._recording = self._recorder.finish()
         _separate(self._separated, _DODUMP)
         buffers, blurred = find_buffers(self._namespace()), list[Buffer]()
-        self._recording = read_recording(self._file)
-        self._directory.cleanup()
+        self._owners = owners_of(buffers)
         if self._recording.info.probe == "refs":
             # It counts by mapping, and objects that came later share theirs with others.
             spans = {span for buffer in self._separated for span in buffer.spans}
             blurred = [buffer for buffer in buffers if not spans.issuperset(buffer.spans)]
             buffers = [buffer for buffer in buffers if spans.issuperset(buffer.spans)]
         self._report = attribute(self._recording, buffers, os.getpid(), unknown=blurred)
-
-    def _start(self, probe: str, cpu_budget_percent: float) -> subprocess.Popen[str]:
-        """Start the process that records this one, and wait until it does."""
-        recorder = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "pydamon", "record", "--engine", "sampling"),
-                *("--probe", probe, "--no-children", "--update", "200ms"),
-                *("--max-regions", str(_MOST_REGIONS)),
-                *("--cpu-budget", f"{cpu_budget_percent:g}", "--out", str(self._file)),
-                str(os.getpid()),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # Ctrl-C is for the program, not for its monitor
-        )
-        assert recorder.stderr is not None
-        lines = []
-        for line in recorder.stderr:
-            lines.append(line.strip())
-            if line.startswith("watching "):
-                return recorder
-        recorder.wait()
-        _separate(self._separated, _DODUMP)
-        self._directory.cleanup()
-        raise ProbeUnavailable(f"this interpreter cannot be watched: {' '.join(lines)}")
 
 
 def _exact_works() -> bool:

@@ -139,6 +139,13 @@ class PageControl(Protocol):
         """Count the age of these bytes from now on: a scheme has just acted on them."""
         ...
 
+    def keep_page_maps(self, every_ns: int) -> bool:
+        """Keep maps of pages in snapshots so often, unless they are kept already.
+
+        Returns whether this monitor keeps ages of pages.
+        """
+        ...
+
 
 class SchemeRunner(Protocol):
     """Something that applies schemes itself while it monitors."""

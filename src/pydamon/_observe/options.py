@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 from pydamon._model.attrs import Attrs, IntervalGoal
 from pydamon._model.errors import UsageError
 from pydamon._model.passed import kinds_from
-from pydamon._model.units import parse_duration_ns
+from pydamon._model.units import parse_duration_ns, parse_size
 
 __all__ = ["CommonOptions", "MonitorOptions", "check_budget", "with_common"]
 
@@ -18,7 +18,10 @@ _FOR_PASSED = 0.2
 """The share of the CPU budget for looks at kinds of pages, where they are asked for."""
 _REGIONS_FROM = ("gaps", "three", "mappings")
 """The values of `Rule`, whose module needs NumPy."""
-_ATTRIBUTES = ("sample", "aggr", "update", "min_regions", "max_regions", "goal")
+_ATTRIBUTES = (
+    *("sample", "aggr", "update", "min_regions", "max_regions", "goal"),
+    *("addr_unit", "refresh"),
+)
 """The options that make a kdamond's attributes."""
 
 
@@ -61,6 +64,12 @@ class MonitorOptions:
         at single pages.
     seed
         Make the random choices repeatable. Sampling only.
+    addr_unit
+        Bytes of one unit of the kernel's addresses of physical memory, as in ``"4KiB"``: for
+        32-bit processors whose addresses do not fit into a long. Kernel only, Linux 6.18.
+    refresh
+        How often the kernel refreshes the figures in its files by itself, for other programs that
+        read them. Kernel only, Linux 6.17.
     join
         Look on at a kdamond that somebody else runs, and change nothing: `True` where only one
         runs, or a kdamond by its pid, its thread's name (``"kdamond.0"``) or its user
@@ -93,6 +102,8 @@ class MonitorOptions:
     join: bool | int | str = False
     passed: str | tuple[str, ...] = ()
     page_map: str | timedelta | None = None
+    addr_unit: str | int | None = None
+    refresh: str | timedelta | None = None
 
     def __post_init__(self) -> None:
         check_budget(self.cpu_budget_percent)
@@ -100,7 +111,7 @@ class MonitorOptions:
             raise UsageError(f"regions cannot be made from {self.regions_from!r}")
         if self.join is not False:
             self._check_join()
-        _ = self.attrs, self.kinds, self.page_map_ns
+        _ = self.attrs, self.kinds, self.page_map_ns, self.address_unit, self.refresh_ns
 
     @property
     def attrs(self) -> Attrs:
@@ -129,6 +140,22 @@ class MonitorOptions:
     def page_map_ns(self) -> int | None:
         """How often the ages of single pages are kept; `None` is never."""
         return None if self.page_map is None else parse_duration_ns(self.page_map)
+
+    @property
+    def address_unit(self) -> int:
+        """Bytes of one unit of the kernel's addresses."""
+        return 1 if self.addr_unit is None else parse_size(self.addr_unit)
+
+    @property
+    def refresh_ns(self) -> int:
+        """How often the kernel refreshes its files; 0 is never."""
+        return 0 if self.refresh is None else parse_duration_ns(self.refresh)
+
+    @property
+    def kernel_only(self) -> tuple[str, ...]:
+        """The options in use that only the kernel's DAMON has, in words."""
+        in_use = {"a unit of addresses": self.addr_unit, "a refresh interval": self.refresh}
+        return tuple(words for words, value in in_use.items() if value is not None)
 
     @property
     def sampling_only(self) -> tuple[str, ...]:

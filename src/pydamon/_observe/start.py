@@ -182,6 +182,8 @@ def _attempts(engine: str, options: MonitorOptions) -> list[_Attempt]:
     anything = _Attempt(sampling.name, sampling, options)
     if options.sampling_only:
         return [anything]
+    if options.kernel_only:
+        return [_Attempt(kernel.name, kernel, options)]
     best = PROBES[0].name
     return [
         _Attempt(best, sampling, replace(options, probe=best)),

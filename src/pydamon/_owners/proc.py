@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -58,12 +59,25 @@ class ProcWatch:
             history.add(time.time_ns(), Owners.of(rows))
 
     def owners(self) -> list[Owners]:
-        """The owners so far, of each process."""
-        return [
+        """The owners so far, of each process: whatever else tells of the same memory knows more."""
+        several = [
             history.owners(pids=[pid])
             for pid, history in self._histories.items()
             if history.snapshots
         ]
+        return [
+            replace(owners, containers=frozenset(range(len(owners.paths)))) for owners in several
+        ]
+
+    def forget(self, before_ns: int) -> None:
+        """Drop what ended before a time."""
+        self._histories = {
+            pid: history
+            for pid, history in self._histories.items()
+            if history.last_ns >= before_ns or not history.snapshots
+        }
+        for history in self._histories.values():
+            history.forget(before_ns)
 
     def close(self) -> None:
         """Nothing is kept open."""

@@ -1,7 +1,8 @@
-"""Ask providers who owns memory while a recording is written, and keep that beside it."""
+"""Ask providers who owns memory, again and again, and keep that beside a recording."""
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,10 +17,13 @@ from pydamon._model.owners import Owners
 from pydamon._owners import PROVIDERS, Provider
 from pydamon._owners.store import owners_file, write_owners
 
-__all__ = ["OwnerWatch", "OwnersRecorder", "watch_named"]
+__all__ = ["OwnerWatch", "OwnersPoller", "OwnersRecorder", "watch_named"]
 
+_LOG = logging.getLogger("pydamon")
 _EVERY_S = 10.0
 _RETRY_S = 1.0
+_MOST_FAILURES = 2
+"""So many failures running are no program that just ends."""
 _MOST_OF_TIME = 0.05
 """Snapshots that take long are rarer, so that they take this part of the time at most."""
 
@@ -32,6 +36,9 @@ class OwnerWatch(Protocol):
 
     def owners(self) -> list[Owners]:
         """The owners of all snapshots so far, of each address space."""
+
+    def forget(self, before_ns: int) -> None:
+        """Drop what ended before a time."""
 
     def close(self) -> None:
         """Release what is open."""
@@ -68,50 +75,46 @@ def _provider_of(choice: str) -> Provider:
 class _Watched:
     """A provider at work; `watch` is `None` until it could be opened."""
 
+    name: str
     choice: str
-    path: Path
     watch: OwnerWatch | None = None
     snapshots: int = 0
     due_s: float = 0.0
     failure: str = ""
+    failures_running: int = 0
 
 
 @dataclass
-class OwnersRecorder:
-    """Takes snapshots in a thread of its own, and replaces the file of owners at each.
+class OwnersPoller:
+    """Takes snapshots in a thread of its own.
 
     Parameters
     ----------
     choices
         The providers: `NAME` or `NAME=ARGUMENT`.
-    recording
-        The recording that the files are written beside.
     pids
         Tells the processes that are monitored now.
+    told
+        Is given the name of a provider, and its watch, which has just taken a snapshot.
     waits
         Whether the processes are only about to begin: providers are then opened as soon as they
         can.
-    force
-        Overwrite files of owners that exist.
     """
 
     choices: Sequence[str]
-    recording: Path
     pids: Callable[[], Sequence[int]]
+    told: Callable[[str, OwnerWatch], None]
     waits: bool = False
-    force: bool = False
     _watched: list[_Watched] = field(default_factory=list, init=False)
     _ends: threading.Event = field(default_factory=threading.Event, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
 
     def __enter__(self) -> Self:
         for choice in self.choices:
-            path = owners_file(self.recording, _provider_of(choice).name)
-            if path in {watched.path for watched in self._watched}:
-                raise UsageError(f"{_provider_of(choice).name} is named twice", hint="name it once")
-            if path.exists() and not self.force:
-                raise RecordingError(f"{path} exists already", hint="--force overwrites it")
-            self._watched.append(_Watched(choice, path))
+            name = _provider_of(choice).name
+            if name in {watched.name for watched in self._watched}:
+                raise UsageError(f"{name} is named twice", hint="name it once")
+            self._watched.append(_Watched(name, choice))
         with ExitStack() as stack:
             stack.callback(self._close)
             for watched in self._watched:
@@ -137,7 +140,7 @@ class OwnersRecorder:
 
     @property
     def failures(self) -> list[str]:
-        """Why some providers told nothing."""
+        """Why some providers tell nothing."""
         return [watched.failure for watched in self._watched if watched.failure]
 
     def _run(self) -> None:
@@ -147,28 +150,73 @@ class OwnersRecorder:
             ends = self._ends.wait(0.5)
             for watched in self._watched:
                 if ends or time.monotonic() >= watched.due_s:
-                    self._try(watched)
+                    self._try(watched, ends)
 
-    def _try(self, watched: _Watched) -> None:
-        """Take a snapshot; the recording goes on without it."""
+    def _try(self, watched: _Watched, ends: bool) -> None:
+        """Take a snapshot; all else goes on without it."""
         try:
             if watched.watch is None:
                 watched.watch = watch_named(watched.choice, self.pids())
             self._observe(watched)
-            watched.failure = ""
+            watched.failure, watched.failures_running = "", 0
         except (PydamonError, OSError) as error:
             watched.due_s = time.monotonic() + _RETRY_S
             if watched.watch is None:
-                name = watched.choice.partition("=")[0]
-                watched.failure = f"no owners from {name}: {error}"
+                watched.failure = f"no owners from {watched.name}: {error}"
+            elif not ends:
+                self._has_failed(watched, error)
+
+    def _has_failed(self, watched: _Watched, error: Exception) -> None:
+        """Warn of a provider that has stopped to answer: once, and not if its program just ends."""
+        watched.failures_running += 1
+        if watched.failures_running < _MOST_FAILURES:
+            return
+        watched.due_s = time.monotonic() + _EVERY_S
+        if not watched.failure:
+            watched.failure = f"{watched.name} no longer tells owners: {error}"
+            _LOG.warning("%s", watched.failure)
 
     def _observe(self, watched: _Watched) -> None:
         began_s = time.monotonic()
         assert watched.watch is not None
         watched.watch.observe(self.pids())
-        write_owners(watched.path, watched.watch.owners())
+        self.told(watched.name, watched.watch)
         took_s = time.monotonic() - began_s
         # The first snapshot looks up names that later ones need not.
         rest_s = took_s / _MOST_OF_TIME if watched.snapshots else 0.0
         watched.snapshots += 1
         watched.due_s = began_s + max(_EVERY_S, rest_s)
+
+
+class OwnersRecorder(OwnersPoller):
+    """Replaces the files of owners beside a recording at each snapshot.
+
+    Parameters
+    ----------
+    recording
+        The recording that the files are written beside.
+    force
+        Overwrite files of owners that exist.
+    """
+
+    def __init__(
+        self,
+        choices: Sequence[str],
+        recording: Path,
+        pids: Callable[[], Sequence[int]],
+        *,
+        waits: bool = False,
+        force: bool = False,
+    ) -> None:
+        super().__init__(choices, pids, self._write, waits)
+        self._recording, self._force = recording, force
+
+    def __enter__(self) -> Self:
+        for choice in self.choices:
+            path = owners_file(self._recording, _provider_of(choice).name)
+            if path.exists() and not self._force:
+                raise RecordingError(f"{path} exists already", hint="--force overwrites it")
+        return super().__enter__()
+
+    def _write(self, name: str, watch: OwnerWatch) -> None:
+        write_owners(owners_file(self._recording, name), watch.owners())

@@ -62,6 +62,10 @@ class Pattern:
         How often each place is accessed in a second, on average; `None` makes as many accesses as
         *weight* says. Random accesses with a rate go to a random place: one page every *stride*
         bytes. masim's format has no rates.
+    places
+        So many pages, scattered over the region, in place of one every *stride* bytes: those of
+        fewer places are among those of more, so that the same pages stay in use from phase to
+        phase. `None` goes by *stride*. masim's format has only strides.
     """
 
     region: str
@@ -70,6 +74,7 @@ class Pattern:
     weight: int
     mode: Mode = "wo"
     rate_hz: float | None = None
+    places: int | None = None
 
     @property
     def step_bytes(self) -> int:

@@ -234,7 +234,7 @@ def _phases(
     per_s = accesses.places * accesses.rate_hz
     shares = per_s / np.maximum(per_s.sum(axis=0), 1e-12)
     weights = np.maximum(np.rint(shares * _WEIGHTS), 1).astype(np.int64)
-    # The smallest stride that leaves at most so many places.
+    # What masim's format has: the smallest stride that leaves at most so many places.
     stride = -(-pages[:, None] * PAGE_SIZE // np.maximum(accesses.places, 1))
     for phase, begin_ms in enumerate(ends_ms[:-1]):
         patterns = tuple(
@@ -244,11 +244,17 @@ def _phases(
                 int(stride[region, phase]),
                 int(weights[region, phase]),
                 rate_hz=float(accesses.rate_hz[region, phase]) * speed,
+                places=_fewer(int(accesses.places[region, phase]), int(pages[region])),
             )
             for region in np.flatnonzero(accesses.places[:, phase]).tolist()
         )
         duration_ms = max(1, ends_ms[phase + 1] - begin_ms)
         yield Phase(f"from {begin_ms / 1000:.1f} s", duration_ms, patterns)
+
+
+def _fewer(places: int, pages: int) -> int | None:
+    """A number of places, where these are not all pages."""
+    return places if places < pages else None
 
 
 def _names(cells: Cells) -> list[str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import gc
 import itertools
 import json
+import math
 import mmap
 import os
 import signal
@@ -21,12 +22,13 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["main"]
+__all__ = ["main", "scattered"]
 
 _ROUND = 65536
 _OFTEN_HZ = 100.0
@@ -40,6 +42,23 @@ _CHURN_BYTES = 4 << 20
 Bytes = NDArray[np.uint8]
 
 
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+def scattered(pages: int, places: int) -> NDArray[np.int32]:
+    """The first of the pages of a region in an order that spreads each number of them evenly."""
+    return _order(pages)[:places]
+
+
+@cache
+def _order(pages: int) -> NDArray[np.int32]:
+    # Steps of the golden ratio leave gaps of at most three lengths, wherever they end.
+    at = np.arange(pages) * _GOLDEN % 1
+    order = np.empty(pages, np.int32)
+    order[np.argsort(at)] = np.arange(pages, dtype=np.int32)
+    return order
+
+
 class _Walk:
     """A running pattern, which continues where its last accesses ended."""
 
@@ -50,9 +69,15 @@ class _Walk:
         self._mode = pattern["mode"]
         self._random = pattern["random"]
         self._rng = np.random.default_rng(seed)
-        self._remainder = 0.0
+        # Somewhere between two accesses: short phases must not lose half an access each.
+        self._remainder = 0.0 if self.rate_hz is None else self._rng.random()
         # Of random accesses, each place is equally likely.
         self._places = memory[:: pattern["step_bytes"]]
+        self._order: NDArray[np.int32] | None = None
+        if pattern["places"] is not None:
+            self._places = memory[::_PAGE]
+            self._order = scattered(len(self._places), pattern["places"])
+        self._count = len(self._places if self._order is None else self._order)
         self._went_ns = time.monotonic_ns()
 
     def go_at_rate(
@@ -63,9 +88,9 @@ class _Walk:
         if passed_ns < _SELDOM_NS and rate_hz < _OFTEN_HZ:
             return
         self._went_ns = now_ns
-        count = rate_hz * len(self._places) * min(passed_ns, _LATE_NS) / 1e9
+        count = rate_hz * self._count * min(passed_ns, _LATE_NS) / 1e9
         # A second access in the same moment would make no difference.
-        self.go(min(count, len(self._places)), pool, threads)
+        self.go(min(count, self._count), pool, threads)
 
     def go(self, count: float, pool: ThreadPoolExecutor | None, threads: int) -> None:
         """Make *count* more accesses; a fraction of an access is kept for the next call."""
@@ -73,10 +98,10 @@ class _Walk:
         left = int(self._remainder)
         self._remainder -= left
         while left:
-            at = self.touched % len(self._places)
-            step = min(left, len(self._places) - at)
+            at = self.touched % self._count
+            step = min(left, self._count - at)
             if self._random:
-                self._touch(self._rng.integers(0, len(self._places), step))
+                self._touch(self._rng.integers(0, self._count, step))
             elif pool is None:
                 self._touch(slice(at, at + step))
             else:
@@ -86,7 +111,9 @@ class _Walk:
             self.touched += step
             left -= step
 
-    def _touch(self, index: slice | NDArray[np.int64]) -> None:
+    def _touch(self, index: slice | NDArray[Any]) -> None:
+        if self._order is not None:
+            index = self._order[index]
         if self._mode == "ro":
             self._places[index].max(initial=0)
         elif self._mode == "wo":

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from pydamon._model.errors import TargetError
 from pydamon._model.regions import PAGE_SIZE
 from pydamon._workloads.masim import Config, Pattern
+from pydamon._workloads.runner import scattered
 
 __all__ = ["GroundTruth", "PageTruth", "PhaseRun"]
 
@@ -212,22 +214,30 @@ def _touched(
     pages = -(-size_bytes // PAGE_SIZE)
     stride = pattern.step_bytes
     places = -(-size_bytes // stride)
+    if pattern.places is not None:
+        stride, places = PAGE_SIZE, min(pattern.places, pages)
     passes = (high - low) / places
     chance, times = np.zeros(pages), np.zeros(pages)
+
+    def pages_of(first: int, last: int) -> slice | NDArray[Any]:
+        if pattern.places is not None:
+            return scattered(pages, places)[first:last]
+        return _pages_of(first, last, stride)
+
     if pattern.random:
-        random = _pages_of(0, places, stride)
+        random = pages_of(0, places)
         chance[random], times[random] = -np.expm1(-passes), passes
         return chance, times
     a_page = max(1, PAGE_SIZE // stride)
-    everywhere = _pages_of(0, places, stride)
+    everywhere = pages_of(0, places)
     times[everywhere] = passes * a_page
     if passes >= 1:
         chance[everywhere] = 1
         return chance, times
     first, last = int(low) % places, int(low) % places + int(np.ceil(high - int(low)))
-    chance[_pages_of(first, min(last, places), stride)] = 1
+    chance[pages_of(first, min(last, places))] = 1
     if last > places:
-        chance[_pages_of(0, last - places, stride)] = 1
+        chance[pages_of(0, last - places)] = 1
     return chance, times
 
 

@@ -99,3 +99,22 @@ def test_a_mistake_is_one_line_and_the_exit_code(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert message in captured.err.splitlines()[0]
+
+
+def test_a_whole_configuration_for_the_kernel_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    physical = {"ops": "paddr", "schemes": [{"action": "lru_prio"}, {"action": "stat"}]}
+    intervals = {"sample_us": "10 ms", "aggr_us": "1 s"}
+    processes = {"targets": [{"pid": 7}], "intervals": intervals, "schemes": [{"action": "stat"}]}
+    path = tmp_path / "kdamonds.json"
+    path.write_text(json.dumps({"kdamonds": [{"contexts": [c]} for c in (physical, processes)]}))
+    assert check(path, "--engine", "kernel") == 0
+    shown = capsys.readouterr().out
+    assert "kdamond 0: the kernel's DAMON on physical memory, 2 schemes, 5 ms / 100 ms" in shown
+    assert "kdamond 1: the kernel's DAMON on process 7, 1 scheme, 10 ms / 1 s" in shown
+    # pydamon's own engine cannot do that, and says who can.
+    assert check(path) != 0
+    assert "--engine kernel" in capsys.readouterr().err
+    assert main(["apply", "--engine", "kernel", "--aggr", "1s", str(path)]) != 0
+    assert "change it there" in capsys.readouterr().err

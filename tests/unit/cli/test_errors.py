@@ -160,3 +160,12 @@ def test_ctrl_c_during_the_import_of_a_command(
     monkeypatch.setattr("importlib.import_module", Mock(side_effect=KeyboardInterrupt))
     assert main(["report", "wss"]) == 130
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("words", [["system.slice"], ["--interval", "1s"], ["--duration", "1s"]])
+def test_files_in_the_page_cache_are_of_no_cgroup_and_no_time(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = complaint(capsys, "cache", "--file", __file__, *words)
+    assert "whoever reads it: leave out" in error
+    assert words[0] in error

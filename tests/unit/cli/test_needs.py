@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pydamon import RecordingError
+from pydamon import Attrs, Recorder, RecordingError, RecordingInfo
 from pydamon.policies import POLICIES, Reclaim, TargetSelection, Tier, load_config
 from tests.ages import comb
 from tests.command_line import PROGRAM, main, run_report
@@ -53,6 +53,17 @@ def test_as_json(comb_path: str, capsys: pytest.CaptureFixture[str]) -> None:
     busy = json.loads(printed(capsys, "needs", comb_path, "--json", "--max-refaults", "600"))
     assert busy["total"]["need"]["refaults_per_s"] == pytest.approx(512, rel=0.02)
     assert busy["total"]["tolerated_refaults_per_s"] == 600
+
+
+def test_a_probe_that_sees_writes_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "writes.damon"
+    with Recorder(path, RecordingInfo(Attrs(), "writes", 0)) as recorder:
+        for snapshot in comb(20):
+            recorder.write(snapshot)
+    assert run_report("needs", str(path)) == 0
+    assert "what is only read counts as idle" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png", "html"])

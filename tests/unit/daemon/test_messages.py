@@ -32,8 +32,8 @@ _REGIONS, _TARGETS = 64, 4
 
 class _Kernel:
     def __init__(self) -> None:
-        self.plan = {"fingerprint": _FINGERPRINT}
-        self.facts = {"top_shift": 39}
+        self.plan = {"fingerprint": _FINGERPRINT, "user_entries": 256}
+        self.facts = {"top_shift": 39, "young": 0}
 
 
 class _Target:
@@ -123,7 +123,7 @@ def _send(connection: socket.socket, data: bytes, fds: list[int]) -> int:
 
 
 def _request(op: int, *arguments: int, flags: int = 0) -> bytes:
-    return REQUEST.pack(op, flags, 1, *arguments, *(0,) * (6 - len(arguments)))
+    return REQUEST.pack(op, flags, 1, *arguments, *(0,) * (8 - len(arguments)))
 
 
 def _open_fds() -> int:
@@ -198,7 +198,7 @@ def test_many_messages_kill_and_leak_nothing() -> None:
             _send(connection, _request(Op.OPEN, _REGIONS, _TARGETS), [])
             status = Status.OK
             while status != Status.ENDED:
-                numbers = [rng.choice([0, 1, 3, 64, 65, 128, (1 << 64) - 1]) for _ in range(6)]
+                numbers = [rng.choice([0, 1, 3, 64, 65, 128, (1 << 64) - 1]) for _ in range(8)]
                 data = _request(rng.choice([3, 4, 5, 6, 7, 8, rng.randrange(12)]), *numbers)
                 if rng.random() < 0.02:
                     data = rng.randbytes(rng.randrange(1, 80))

@@ -55,9 +55,11 @@ def test_a_comb() -> None:
     assert result.total.at(S) is result.total.at(61 * S) is None
 
 
-def test_a_recording_without_ages_says_what_to_do() -> None:
-    with pytest.raises(RecordingError, match="no ages of pages") as caught:
-        needs(Recording.from_snapshots([snapshot([COMB], [(0, 0, 4 * MIB, 1, 1)])]))
+@pytest.mark.parametrize(("probe", "why"), [("refs", "whole mappings"), ("kernel", "regions")])
+def test_a_recording_without_ages_says_what_to_do(probe: str, why: str) -> None:
+    info = RecordingInfo(Attrs(), probe, 0)
+    with pytest.raises(RecordingError, match=f"no ages of pages.*{why}, not") as caught:
+        needs(Recording.from_snapshots([snapshot([COMB], [(0, 0, 4 * MIB, 1, 1)])], info))
     assert "record again" in (caught.value.hint or "")
 
 

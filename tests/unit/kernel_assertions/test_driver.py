@@ -28,7 +28,7 @@ from pydamon import (
     Watermarks,
     Weights,
 )
-from pydamon._observe.kernel import Kdamond, KernelTarget, Settings
+from pydamon._observe.kernel import Kdamond, KdamondSettings, KernelTarget
 from tests.unit.observe.kernel.fake import NEW, OLD, FakeFiles
 
 _MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -138,7 +138,7 @@ _attrs = st.builds(
     _pairs,
 )
 _settings = st.builds(
-    Settings,
+    KdamondSettings,
     st.just("paddr"),
     st.just((KernelTarget(0, ((0x1000, 0x9000),)),)),
     _attrs,
@@ -147,7 +147,7 @@ _settings = st.builds(
 )
 
 
-def written(directory: Path, *each: Settings) -> dict[str, str]:
+def written(directory: Path, *each: KdamondSettings) -> dict[str, str]:
     """All files after one kdamond was given these settings in turn."""
     files = FakeFiles(directory / "kdamonds", NEW)
     files.write("nr_kdamonds", 1)
@@ -163,7 +163,9 @@ def written(directory: Path, *each: Settings) -> dict[str, str]:
 
 @settings(max_examples=20)
 @given(_settings, _settings)
-def test_new_settings_leave_nothing_of_the_old_ones(before: Settings, after: Settings) -> None:
+def test_new_settings_leave_nothing_of_the_old_ones(
+    before: KdamondSettings, after: KdamondSettings
+) -> None:
     """damos_test_commit_quota, _quota_goal, _quota_goals, _dests, _filter, _pageout, _migrate_hot.
 
     Also sysfs.py. Whatever it was told before, a kdamond has what it is told last, and no more.
@@ -174,7 +176,7 @@ def test_new_settings_leave_nothing_of_the_old_ones(before: Settings, after: Set
 
 @settings(max_examples=10)
 @given(_settings)
-def test_the_same_settings_change_nothing(again: Settings) -> None:
+def test_the_same_settings_change_nothing(again: KdamondSettings) -> None:
     """sysfs_no_op_commit_break.py: settings that are given once more change nothing."""
     with TemporaryDirectory(dir=_MEMORY) as one, TemporaryDirectory(dir=_MEMORY) as other:
         assert written(Path(one), again, again) == written(Path(other), again)
@@ -182,7 +184,7 @@ def test_the_same_settings_change_nothing(again: Settings) -> None:
 
 def test_least_settings_are_settings(tmp_path: Path) -> None:
     """sysfs.py, its last commit: after one with everything, one with next to nothing."""
-    least = Settings("vaddr", (KernelTarget(os.getpid()),), Attrs())
+    least = KdamondSettings("vaddr", (KernelTarget(os.getpid()),), Attrs())
     tree = written(tmp_path, least, least)
     assert tree["0/contexts/0/schemes/nr_schemes"] == "0\n"
     assert tree["0/state"] == "on\n"
@@ -190,7 +192,7 @@ def test_least_settings_are_settings(tmp_path: Path) -> None:
 
 def test_the_kernel_keeps_the_regions_of_processes(tmp_path: Path) -> None:
     """damon_test_commit_target_regions: a commit without regions keeps the ones there are."""
-    tree = written(tmp_path, Settings("vaddr", (KernelTarget(os.getpid()),), Attrs()))
+    tree = written(tmp_path, KdamondSettings("vaddr", (KernelTarget(os.getpid()),), Attrs()))
     assert tree["0/contexts/0/targets/0/regions/nr_regions"] == "0\n"
 
 
@@ -198,7 +200,7 @@ def test_each_target_is_added(tmp_path: Path) -> None:
     """damon_sysfs_test_add_targets: one target, and then another one."""
     targets = (KernelTarget(os.getpid()), KernelTarget(os.getppid()))
     for count in (1, 2):
-        tree = written(tmp_path / str(count), Settings("vaddr", targets[:count], Attrs()))
+        tree = written(tmp_path / str(count), KdamondSettings("vaddr", targets[:count], Attrs()))
         assert tree["0/contexts/0/targets/nr_targets"] == f"{count}\n"
         pids = [tree[f"0/contexts/0/targets/{number}/pid_target"] for number in range(count)]
         assert pids == [f"{target.pid}\n" for target in targets[:count]]
@@ -216,7 +218,9 @@ def test_what_the_kernel_refuses_is_an_error(tmp_path: Path, release: str) -> No
         files.write("0/contexts/nr_contexts", 2)
     kdamond = Kdamond(files)
     scheme = Scheme("stat", filters=[Filter("target", target=0)])
-    kdamond.configure(Settings("vaddr", (KernelTarget(os.getpid()),), Attrs(), None, (scheme,)))
+    kdamond.configure(
+        KdamondSettings("vaddr", (KernelTarget(os.getpid()),), Attrs(), None, (scheme,))
+    )
     place = "core_filters" if release == NEW else "filters"
     files.write(f"0/contexts/0/schemes/0/{place}/nr_filters", 1)
     with pytest.raises((KernelError, ProbeUnavailable)):

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from pydamon import Access, Attrs, Phase, Trace, UsageError, simulate
+from pydamon import Access, AccessPattern, Attrs, Phase, Trace, UsageError, simulate
 from pydamon._model import adjust
 from pydamon._model.mappings import Mapping, MappingTable
 from pydamon._model.ranges import PAGE_SIZE, Ranges, subtract, union
 from pydamon._model.regions import RegionTable
+from pydamon._model.shares import counted_shares
 from pydamon._observe.linux.procfs import Rule, ranges_of
 from tests.strategies import SAMPLES, covered, ranges, table_of, tables
 
@@ -288,3 +289,21 @@ def test_attributes_that_make_no_sense_are_refused(wrong: dict[str, int]) -> Non
     assert Attrs(min_regions=10, max_regions=1000).samples_per_aggregation == 20
     with pytest.raises(UsageError):
         Attrs(**wrong)
+
+
+@given(st.integers(1, 10**7), st.integers(1, 2**40), st.integers(0, 2**31 - 1))
+@example(interval_us=10, samples=2**32, accesses=123)
+def test_very_long_aggregations_overflow_nothing(
+    interval_us: int, samples: int, accesses: int
+) -> None:
+    """damon_test_nr_accesses_to_accesses_bp: as many samples as do not fit into 32 bits."""
+    aggregation_us = min(interval_us * samples, 2**62 // 1000)
+    assume(aggregation_us >= interval_us)
+    attrs = Attrs(interval_us * 1000, aggregation_us * 1000, aggregation_us * 1000)
+    most = attrs.samples_per_aggregation
+    assert most == aggregation_us // interval_us
+    share = counted_shares(np.array([min(accesses, most)]), np.array([most]))[0]
+    assert 0 <= share <= 1
+    assert share == pytest.approx(min(accesses, most) / most)
+    bounds = AccessPattern(min_rate="50%").bounds(most, attrs.sampling_ns, attrs.aggregation_ns)
+    assert most / 2 <= bounds.min_nr_accesses <= most / 2 + 1

@@ -35,11 +35,17 @@ def followed(idle_s: np.ndarray, rate: float, seed: int = 1) -> FollowedFolios:
     )
 
 
+def used(folios: FollowedFolios, within_ns: int) -> tuple[float, float]:
+    """What all folios together read, and its standard deviation."""
+    size, variance = used_bytes(folios, within_ns, np.zeros(len(folios.bytes), np.intp), 1)
+    return float(size[0]), float(variance[0]) ** 0.5
+
+
 def test_without_sampling_used_bytes_are_exact() -> None:
     idle_s = np.repeat([0.5, 30.0], [2_560, 12_800])
     folios = followed(idle_s, 1.0)
-    assert used_bytes(folios, SECOND) == (2_560 * PAGE, 0)
-    assert used_bytes(folios, 60 * SECOND) == (15_360 * PAGE, 0)
+    assert used(folios, SECOND) == (2_560 * PAGE, 0)
+    assert used(folios, 60 * SECOND) == (15_360 * PAGE, 0)
 
 
 @pytest.mark.parametrize("rate", [0.5, 0.1, 0.02])
@@ -47,17 +53,22 @@ def test_estimates_are_unbiased_and_as_far_off_as_they_say(rate: float) -> None:
     idle_s = np.repeat([0.5, 30.0], [20_000, 80_000])
     errors = []
     for seed in range(60):
-        estimate, deviation = used_bytes(followed(idle_s, rate, seed), SECOND)
+        estimate, deviation = used(followed(idle_s, rate, seed), SECOND)
         errors.append((estimate - 20_000 * PAGE) / deviation)
     assert abs(np.mean(errors)) < 4 / 60**0.5
     assert 0.7 < np.std(errors) < 1.4
 
 
-def test_folios_of_one_cgroup() -> None:
+def test_each_group_of_folios_has_a_sum_of_its_own() -> None:
     folios = FollowedFolios(
-        np.array([0, 0]), np.array([1, 2], np.uint64), np.array([PAGE, 3 * PAGE]), 1.0
+        np.array([0, 0, 2 * SECOND]),
+        np.array([1, 2, 2], np.uint64),
+        np.array([PAGE, 3 * PAGE, PAGE]),
+        0.5,
     )
-    assert used_bytes(folios.of(2), SECOND)[0] == 3 * PAGE
+    size, variance = used_bytes(folios, SECOND, np.array([0, 2, 2]), 3)
+    assert (size / PAGE).tolist() == [2, 0, 6]
+    assert (variance / PAGE**2).tolist() == [2, 0, 18]
 
 
 @given(st.integers(1, 1 << 32), st.floats(0, 100), st.floats(0, 1e6))
@@ -79,14 +90,19 @@ def test_buckets_double_every_four() -> None:
 
 def test_reads_after_an_idle_time() -> None:
     edges = bucket_edges_ns()
-    sums = ReuseSums()
-    sums.add(np.array([20, 40, FIRST_READ]), np.array([5.0, 3.0, 9.0]), np.array([1.0, 1.0, 77.0]))
-    assert sums.folios_after(0) == 8
-    assert sums.folios_after(int(edges[20])) == pytest.approx(8)
-    assert sums.folios_after(int(edges[21])) == pytest.approx(3)
-    assert sums.folios_after(int(edges[40] + edges[41]) // 2) == pytest.approx(1.5)
-    assert sums.folios_after(int(edges[41])) == pytest.approx(0)
-    assert sums.first_bytes == 77
+    sums = ReuseSums(
+        np.array([1, 1, 1]),
+        np.array([20, 40, FIRST_READ]),
+        np.array([5.0, 3.0, 9.0]),
+        np.array([1.0, 1.0, 77.0]),
+        2,
+    )
+    assert sums.folios_after(0).tolist() == [0, 8]
+    assert sums.folios_after(int(edges[20]))[1] == pytest.approx(8)
+    assert sums.folios_after(int(edges[21]))[1] == pytest.approx(3)
+    assert sums.folios_after(int(edges[40] + edges[41]) // 2)[1] == pytest.approx(1.5)
+    assert sums.folios_after(int(edges[41]))[1] == pytest.approx(0)
+    assert sums.first_bytes.tolist() == [0, 77]
 
 
 def test_rows_of_a_cgroup_and_those_below_it() -> None:

@@ -54,6 +54,14 @@ def test_no_more_is_idle_than_is_cold_and_the_oldest_counts() -> None:
     assert classes.idle(30 * S).tolist()[0] == 32 * MIB
 
 
+def test_pages_with_an_age_can_be_watched() -> None:
+    """Samples cannot clear memory that is mapped twice; looks do it in another way."""
+    taken = two_regions((0, 0, 16 * MIB, 0), (0, 20 * S, 40 * MIB, 0), touched=8)
+    classes = dataclasses.replace(taken, unobservable_bytes=np.array([32 * MIB, 4 * MIB])).classes
+    assert classes.unobservable.tolist() == [8 * MIB, 4 * MIB]
+    assert classes.idle(5 * S).tolist() == [40 * MIB, 60 * MIB]
+
+
 def test_memory_that_is_shared_counts_once() -> None:
     ages = ((0, 20 * S, 32 * MIB, 0), (1, 20 * S, 64 * MIB, 0))
     taken = dataclasses.replace(two_regions(*ages), repeated_bytes=np.array([16 * MIB, 0]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from pydamon import PydamonError
 from pydamon._owners import heaptrack
 from pydamon._owners.heaptrack import events
 from pydamon._owners.heaptrack.events import read_heaptrack
-from pydamon._owners.heaptrack.stacks import _Interpreted, name_by_module
+from pydamon._owners.heaptrack.names import demangled
+from pydamon._owners.heaptrack.stacks import Stacks, _Interpreted, name_by_module
 from pydamon.owners import FOREVER_NS
 
 HEAD = (
@@ -35,7 +37,7 @@ def write(folder: Path, body: str, head: str = HEAD) -> Path:
 def rows_of(path: Path) -> list[tuple[int, int, int, int, int | None]]:
     columns = read_heaptrack(path).allocations
     rows = zip(*(column.tolist() for column in columns[:4]), strict=True)
-    ends = np.where(columns.is_live, -1, columns.until_ms).tolist()
+    ends = np.where(columns.is_live, -1, columns.until.astype(np.int64)).tolist()
     pairs = zip(rows, ends, strict=True)
     return sorted((*row, None if end < 0 else end) for row, end in pairs)
 
@@ -55,6 +57,19 @@ def test_an_allocation_whose_end_was_missed_ends_with_the_next_at_its_address(
 ) -> None:
     path = write(tmp_path, "+ 20 2 1000\nc a\n+ 30 3 1000\n")
     assert rows_of(path) == [(0x1000, 0x20, 2, 0, 10), (0x1000, 0x30, 3, 10, None)]
+
+
+def test_an_address_that_is_used_in_many_chunks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_CHUNK_BYTES", 64)
+    others = [f"+ 8 2 {address:x}" for address in range(0x2000, 0x2A00, 0x10)]
+    lines = others[:100]
+    for turn in range(1, 6):
+        lines += [f"c {turn:x}", f"+ {turn:x} 2 1000", *others[100 + 10 * turn : 110 + 10 * turn]]
+    rows = [row for row in rows_of(write(tmp_path, "\n".join(lines) + "\n")) if row[0] == 0x1000]
+    ends = [2, 3, 4, 5, None]
+    assert rows == [(0x1000, turn, 2, turn, ends[turn - 1]) for turn in range(1, 6)]
 
 
 def test_what_lived_within_a_tick_is_left_out(tmp_path: Path) -> None:
@@ -159,9 +174,20 @@ def test_chunks_make_no_difference(
         assert rows_of(path) == sorted(expected, key=lambda row: (row[:4], row[4] or 0))
 
 
+def paths_of(stacks: Stacks) -> list[tuple[str, ...]]:
+    return [stacks.path(number) for number in range(1, len(stacks))]
+
+
+def test_long_chains_of_stacks_are_cut() -> None:
+    lines = [b"t 10 0", *(b"t 10 %x" % number for number in range(1, 200_000))]
+    path = name_by_module(lines).path(200_000)
+    assert path[0] == "(outer frames left out)"
+    assert len(path) == 1001
+
+
 def test_frames_without_the_interpreter_are_modules_and_offsets() -> None:
     stacks = name_by_module(HEAD.encode().split(b"\n"))
-    assert stacks.paths[1:] == [
+    assert paths_of(stacks) == [
         ("libc.so+0x10",),
         ("libc.so+0x10", "p+0x1010"),
         ("libc.so+0x10", "p+0x1020"),
@@ -172,13 +198,27 @@ def test_frames_of_the_interpreter_have_functions_and_lines() -> None:
     text = (
         "v 10400 3\ns 6 /app/p\ns 4 main\ns 8 /src/a.c\ns 4 load\ns 5 inner\ns 22 operator new\n"
         "i 1000 1 2 3 a\nt 1 0\ni 2000 1 5 3 7 4 3 8\nt 2 1\ni 3000 1 6\nt 3 2\ni 4000 1\nt 4 1\n"
+        "s 16 <u8 as alloc::vec::X>::f\ni 5000 1 7\nt 5 2\n"
     )
-    assert _Interpreted().paths(text.encode().split(b"\n"))[1:] == [
+    assert paths_of(_Interpreted({}).stacks(text.encode().split(b"\n"))) == [
         ("main (a.c:10)",),
         ("main (a.c:10)", "load (a.c:8)", "inner (a.c:7)"),
         ("main (a.c:10)", "load (a.c:8)", "inner (a.c:7)"),  # without operator new
         ("main (a.c:10)", "p at 0x4000"),
+        ("main (a.c:10)", "load (a.c:8)", "inner (a.c:7)"),  # without Rust's library
     ]
+
+
+def test_names_of_rust_are_demangled() -> None:
+    names = {
+        "_$LT$a..Vec$LT$T$C$A$GT$$u20$as$u20$b..Debug$GT$::fmt::h85c6c167a87b8969": (
+            "<a::Vec<T,A> as b::Debug>::fmt"
+        ),
+        "shop::main::_$u7b$$u7b$closure$u7d$$u7d$::h43b36aa92fd6b159": "shop::main::{{closure}}",
+    }
+    if shutil.which("c++filt"):
+        names["_RNvNtCslNYArtu3iFV_5alloc5alloc5alloc"] = "alloc::alloc::alloc"
+    assert demangled([*names, "load_catalogue(int)", "main"]) == names
 
 
 def test_owners_are_aligned_by_the_last_change_of_the_file(

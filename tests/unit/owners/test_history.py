@@ -40,6 +40,36 @@ def test_each_snapshot_is_true_until_the_next(snapshots: list[dict[int, str]]) -
         assert held(owners, 100 * (number + 1) + 99) == snapshot
 
 
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(0, 12), st.integers(1, 6), st.sampled_from("ab"))),
+        min_size=1,
+    )
+)
+def test_memory_belongs_to_its_owner_for_as_long_as_it_does(
+    snapshots: list[list[tuple[int, int, str]]],
+) -> None:
+    history = OwnerHistory()
+    since: dict[tuple[int, str], int] = {}
+    for number, wanted in enumerate(snapshots):
+        snapshot: dict[int, tuple[int, str]] = {}
+        place = 0
+        for gap, length, label in wanted:
+            snapshot[place + gap] = length, label
+            place += gap + length
+        rows = [OwnedInterval((label,), at, at + n) for at, (n, label) in snapshot.items()]
+        history.add(100 * number, Owners.of(rows))
+        units = {(at + i, label) for at, (n, label) in snapshot.items() for i in range(n)}
+        since = {unit: since.get(unit, 100 * number) for unit in units}
+    ranges, paths = history.owners().at(100 * number), history.owners().paths
+    told = {
+        (unit, paths[owner][0]): since_ns
+        for start, end, owner, since_ns in zip(*(c.tolist() for c in ranges), strict=True)
+        for unit in range(start, end)
+    }
+    assert told == since
+
+
 def test_what_stays_is_one_interval_since_the_beginning() -> None:
     history = OwnerHistory()
     for time_ns in (100, 200, 300):
@@ -48,6 +78,15 @@ def test_what_stays_is_one_interval_since_the_beginning() -> None:
     assert len(owners) == 1
     assert owners.at(1).start.tolist() == [0]
     assert history.changed_bytes == 0
+
+
+def test_rows_that_are_told_twice_count_once() -> None:
+    history = OwnerHistory()
+    row = OwnedInterval(("a",), 0, 10)
+    for time_ns in (100, 200):
+        history.add(time_ns, Owners.of([row, row, OwnedInterval(("b",), 20, 30)]))
+    assert history.owners().at(200).start.tolist() == [0, 20]
+    assert history.owners().at(150).since_ns.tolist() == [0, 0]
 
 
 def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:

@@ -8,78 +8,84 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from pydamon import UsageError
-from pydamon._owners.memray import (
-    _anchors,
-    _Kinds,
-    _mapped_lifetimes,
-    _path,
-    _Records,
-    _simple_lifetimes,
-    _times,
-)
+from pydamon._owners.allocations import ENDLESS
+from pydamon._owners.memray import changes, mapped_lifetimes
+from pydamon._owners.memray.clock import RecordClock, anchors
+from pydamon._owners.memray.records import Capture, Kinds, MapRecord, path_of, read_records
 from pydamon._owners.memray_run import memray_command
 from pydamon.owners import PROVIDERS
 from tests.command_line import main
 
-KINDS = _Kinds(frees=(2,), maps=10, unmaps=11)
+KINDS = Kinds(frees=(2,), maps=10, unmaps=11)
 MALLOC, FREE, MAP, UNMAP = 1, 2, 10, 11
 
 
-def records(*rows: tuple[int, int, int]) -> _Records:
-    address, size, kind = np.array(rows, np.int64).T
-    stack = np.arange(len(rows), dtype=np.int32)
-    return _Records(address.astype(np.uint64), size, kind.astype(np.uint8), stack)
+def captured(*rows: tuple[int, int, int]) -> Capture:
+    """What is read of records with these addresses, sizes and kinds, each of a stack of its own."""
+    records = [
+        SimpleNamespace(
+            address=address,
+            size=size,
+            allocator=kind,
+            stack_id=number,
+            native_stack_id=0,
+            native_segment_generation=0,
+            stack_trace=list,
+        )
+        for number, (address, size, kind) in enumerate(rows)
+    ]
+    metadata = SimpleNamespace(has_native_traces=False)
+    reader = SimpleNamespace(get_allocation_records=lambda: records, metadata=metadata)
+    return read_records(reader, KINDS)
 
 
 def test_an_address_that_is_used_again_has_two_lifetimes() -> None:
-    told = records((16, 8, MALLOC), (64, 8, MALLOC), (16, 0, FREE), (16, 4, MALLOC), (99, 0, FREE))
-    lifetimes, change = _simple_lifetimes(told, KINDS)
-    rows = sorted(
-        zip(*(column.tolist() for column in (lifetimes.begin, lifetimes.end)), strict=True)
-    )
-    assert rows == [(0, 2), (1, -1), (3, -1)]
-    assert change.tolist() == [8, 8, -8, 4, 0]
+    told = captured((16, 8, MALLOC), (64, 8, MALLOC), (16, 0, FREE), (16, 4, MALLOC), (99, 0, FREE))
+    lifetimes = told.allocations
+    rows = sorted(zip(lifetimes.since.tolist(), lifetimes.until.tolist(), strict=True))
+    assert rows == [(0, 2), (1, ENDLESS), (3, ENDLESS)]
+    assert changes(told).tolist() == [8, 8, -8, 4, 0]
 
 
 def test_a_free_that_was_missed_ends_with_the_next_allocation() -> None:
-    lifetimes, _ = _simple_lifetimes(records((16, 8, MALLOC), (16, 8, MALLOC)), KINDS)
-    assert lifetimes.end.tolist() == [1, -1]
+    told = captured((16, 8, MALLOC), (16, 8, MALLOC))
+    assert sorted(told.allocations.until.tolist()) == [1, ENDLESS]
+    assert changes(told).tolist() == [8, 8]
 
 
 def test_munmap_takes_a_part() -> None:
-    told = records((0, 4096, MAP), (1024, 1024, UNMAP), (0, 1024, UNMAP))
+    told = captured((0, 4096, MAP), (1024, 1024, UNMAP), (0, 1024, UNMAP))
+    assert told.maps[1] == MapRecord(1, 1024, 2048, -1)
     change = np.zeros(3, np.int64)
-    lifetimes = _mapped_lifetimes(told, KINDS, change)
-    rows = zip(
-        *(c.tolist() for c in (lifetimes.address, lifetimes.size, lifetimes.end)), strict=True
-    )
-    assert sorted(rows) == [(0, 1024, 2), (1024, 1024, 1), (2048, 2048, -1)]
+    rows = [(m.start, m.end, m.until) for m in mapped_lifetimes(told.maps, change)]
+    assert sorted(rows) == [(0, 1024, 2), (1024, 2048, 1), (2048, 4096, ENDLESS)]
     assert change.tolist() == [4096, -1024, -1024]
 
 
 def test_times_come_from_the_size_of_the_heap() -> None:
     heap = np.array([10, 30, 30, 50, 20])
     moments = np.array([(1000, 0), (1010, 30), (1020, 30), (1030, 20)])
-    counts, times_ns = _anchors(heap, moments)
+    counts, times_ns = anchors(heap, moments)
     assert counts.tolist() == [0, 2, 2, 5]
     assert (times_ns // 10**6).tolist() == [1000, 1010, 1020, 1030]
-    times, note = _times(heap, moments, 0)
-    milliseconds = times / 10**6
+    clock = RecordClock(heap, moments, 0)
+    milliseconds = clock.at(np.arange(5, dtype=np.uint32)) / 10**6
     assert milliseconds[:2].tolist() == [1005, 1010]
     assert (milliseconds[2:] > 1020).all()
     assert (np.diff(milliseconds) >= 0).all()
-    assert "10 ms" in note
+    assert "10 ms" in clock.note
 
 
 def test_without_moments_allocations_count_from_the_start() -> None:
-    times, note = _times(np.array([10, 20]), np.zeros((0, 2), np.int64), 7)
-    assert times.tolist() == [7, 7]
-    assert "does not say" in note
+    clock = RecordClock(np.array([10, 20]), np.zeros((0, 2), np.int64), 7)
+    assert clock.at(np.arange(2, dtype=np.uint32)).tolist() == [7, 7]
+    assert "does not say" in clock.note
 
 
 def test_paths_are_root_first_without_the_frames_of_memray() -> None:
@@ -89,8 +95,10 @@ def test_paths_are_root_first_without_the_frames_of_memray() -> None:
         ("run_path", "<frozen runpy>", 1),
         ("_run_tracker", "/x/site-packages/memray/commands/run.py", 83),
     ]
-    assert _path(frames) == ("load (app.py:88)", "ones (numpy/numeric.py:5)")
-    assert _path([]) == ("(no Python frame)",)
+    assert path_of(frames) == ("load (app.py:88)", "ones (numpy/numeric.py:5)")
+    native = ("_PyObject_Malloc", "obmalloc.c", 1), ("PyMem_RawCalloc", "obmalloc.c", 2)
+    assert path_of([*native, *frames]) == path_of(frames)
+    assert path_of([]) == ("(no Python frame)",)
 
 
 def test_only_python_programs_run_under_memray(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ The model's parts are private: they are what is tested here.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -151,3 +152,16 @@ def test_joined_owners_keep_their_paths() -> None:
     joined = Owners.joined([Owners.of([row]), Owners.of([row._replace(path=("c",), start=2)])])
     ranges = joined.at(0)
     assert [joined.paths[number] for number in ranges.owner] == [("a", "b"), ("c",)]
+
+
+def test_a_mapping_that_begins_within_an_allocation_does_not_take_it() -> None:
+    """As where NumPy advises huge pages, for the whole pages of an array."""
+    array = Owners.of([OwnedInterval(("load",), 16, 1000)])
+    mappings = Owners.of([OwnedInterval(("file",), 0, 100), OwnedInterval(("anon",), 100, 1200)])
+    told = Owners.joined([array, replace(mappings, containers=frozenset([0, 1]))])
+    ranges = told.at(1)
+    rows = zip(ranges.start.tolist(), ranges.end.tolist(), ranges.owner.tolist(), strict=True)
+    sizes = {"file": 0, "load": 0, "anon": 0}
+    for start, end, owner in rows:
+        sizes[told.paths[owner][0]] += end - start
+    assert sizes == {"file": 16, "load": 984, "anon": 200}

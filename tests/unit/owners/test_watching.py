@@ -28,6 +28,9 @@ class Watch:
     def owners(self) -> list[Owners]:
         return [Owners.of([OwnedInterval((f"{len(self.times)} snapshots",), 0, 10)])]
 
+    def forget(self, before_ns: int) -> None:
+        pass
+
     def close(self) -> None:
         self.closed = True
 

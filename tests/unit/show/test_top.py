@@ -19,7 +19,8 @@ from pydamon._model.errors import PydamonError
 from pydamon._model.snapshot import Snapshot
 from pydamon._show.frames import History, Replay
 from pydamon._show.top import TopApp
-from tests.recordings import MIB, record, snapshot, target
+from pydamon.analysis import OwnerReport, OwnerUse
+from tests.recordings import BEGIN_NS, MIB, record, snapshot, target
 from tests.unit.show import aged_source
 
 S = 10**9
@@ -296,6 +297,38 @@ def test_mappings_are_ranked_by_every_column() -> None:
         assert heap.split()[1:] == ["8", "MiB", "-", "8", "MiB", "8", "MiB", "0", "%"]
 
     drive(source, driven)
+
+
+def owned(*uses: OwnerUse) -> OwnerReport:
+    return OwnerReport(uses, (), BEGIN_NS, 10 * S, True)
+
+
+@pytest.mark.parametrize("width", [20, 80, 120])
+def test_owners_in_the_place_of_mappings(width: int) -> None:
+    source = Live()
+    source.feed(0, 30)
+    load = OwnerUse(("app", "load (a.py:3)"), MIB, MIB, 0, 0, MIB)
+    serve = OwnerUse(("app", "serve (a.py:9)"), 2 * MIB, 2 * MIB, 2 * MIB, 0, 0)
+
+    async def driven(pilot: Pilot[None], screen: Screen) -> None:
+        await pilot.press("o")
+        await shown(pilot)
+        assert "nothing is known of" in screen.text
+        source.history.owners = owned(load, serve)
+        source.feed(30, 31)
+        await shown(pilot)
+        first = next(line for line in screen.lines if line.startswith("load"))
+        assert first.endswith("1 MiB")
+        if width >= 80:
+            assert first.startswith("load (a.py:3) < app")
+            assert "o owners" in screen.lines[-1]
+            await pilot.press("s")
+            hot_first = screen.text.index("serve (a.py:9)"), screen.text.index("load (a.py:3)")
+            assert hot_first == tuple(sorted(hot_first))
+        await pilot.press("o")
+        assert screen.table
+
+    drive(source, driven, size=(width, 24))
 
 
 def test_pause_stops_the_picture_and_end_goes_on() -> None:

@@ -73,7 +73,9 @@ def results(directory: Path) -> Iterator[Displayable]:
     yield analysis.needs(Recording.from_snapshots(comb(20, target=APP)))
     yield analysis.huge_use(_mapped())
     owners = Owners.of([OwnedInterval((EVIL, EVIL), 0, MIB)])
-    yield analysis.owners(_mapped(), owners)
+    owned = analysis.owners(_mapped(), owners)
+    yield owned
+    yield analysis.owner_diff(dataclasses.replace(owned, owners=()), owned)
     yield analysis.distribution(recording)
     yield analysis.mappings(recording)
     yield analysis.regions(recording)

@@ -25,6 +25,7 @@ from pydamon._show.frames import Frame, FrameSource, History, Replay
 from pydamon._show.frames.figures import AGE_COLOURS
 from pydamon._show.web import Server, application, serve
 from pydamon._show.web.encode import Encoder
+from pydamon.analysis import OwnerReport, OwnerUse
 from tests.browser import CHROMIUM, Tab, chromium
 from tests.recordings import MIB, record, snapshot, target
 from tests.unit.show import aged_source
@@ -629,6 +630,31 @@ def test_zooming_sorting_and_other_processes(tab: Tab) -> None:
             ["[stack]", "4 MiB", "-", "4 MiB", "-", "-", "-", "-", "5 %"],
         ]
         assert "[stack]: accessed in 5 % of samples" in page.hover(0.5, 0.5)
+        assert not tab.errors
+
+
+@needs_chromium
+def test_owners_of_memory_are_a_table(tab: Tab) -> None:
+    source = live(20)
+    load = OwnerUse(("app", "load <b>"), MIB, MIB, 0, 0, MIB)
+    serve = OwnerUse(("app", "serve"), 2 * MIB, 2 * MIB, 2 * MIB, 0, 0)
+    with serving(source) as server:
+        page = Page(tab, server)
+        assert page.box("#owners-section")[3] == 0, "nothing is known yet"
+        source.history.owners = OwnerReport((load, serve), (), 0, 10 * S, True, notes=("a note",))
+        tab.wait("document.querySelectorAll('#owners tbody tr').length == 2")
+        rows = tab.evaluate(
+            "[...document.querySelectorAll('#owners tbody tr')]"
+            ".map((row) => [...row.cells].map((cell) => cell.textContent))"
+        )
+        assert rows == [
+            ["load <b> < app", "1 MiB", "-", "-", "1 MiB", "1 MiB"],
+            ["serve < app", "-", "2 MiB", "-", "2 MiB", "2 MiB"],
+        ]
+        assert page.text("#owners-notes") == "a note"
+        page.click("#owners th:nth-child(3) button")
+        page.settle()
+        assert page.text("#owners tbody td").startswith("serve")
         assert not tab.errors
 
 

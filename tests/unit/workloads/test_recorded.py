@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import pydamon
 from pydamon._workloads.merging import merge_neighbours
+from pydamon._workloads.runner import scattered
 from pydamon.workloads import PATTERNS, Phase, Workload, from_recording, parse, render
 from tests.recordings import MIB, MS, REDIS, WORKER, snapshot
 
@@ -157,6 +158,29 @@ def test_only_resident_memory_is_allocated() -> None:
     resident = np.array([8 * MIB, 2 * MIB])
     recording = pydamon.Recording.from_snapshots([replace(whole, resident_bytes=resident)])
     assert from_recording(recording).size_bytes == 10 * MIB
+
+
+@given(st.integers(1, 5000), st.data())
+def test_fewer_places_are_among_more_and_all_are_spread(pages: int, data: st.DataObject) -> None:
+    many = data.draw(st.integers(1, pages))
+    few = data.draw(st.integers(1, many))
+    places = scattered(pages, many)
+    assert scattered(pages, few).tolist() == places[:few].tolist()
+    assert len(set(places.tolist())) == many
+    gaps = np.diff(np.append(np.sort(places), np.min(places) + pages))
+    assert gaps.max() <= 3 * pages / many + 2
+
+
+def test_the_same_pages_stay_in_use_from_phase_to_phase() -> None:
+    """As of a real program, whose hot set is larger or smaller at times."""
+    snapshots = [
+        snapshot((WORKER,), [(0, 0, 1000 * PAGE, 1, 0)], n, touched=[touched * PAGE])
+        for n, touched in enumerate((50, 400, 40, 1000))
+    ]
+    workload = from_recording(pydamon.Recording.from_snapshots(snapshots))
+    places = [pattern.places for phase in workload.config.phases for pattern in phase.patterns]
+    assert (places[0], places[2], places[3]) == (50, 40, None)
+    assert 400 <= (places[1] or 0) < 500  # some at random, so that 400 are touched
 
 
 def pattern_of(count: int, touched_share: float) -> tuple[bool, float, float]:

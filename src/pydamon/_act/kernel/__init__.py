@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pydamon._act.kernel.kdamonds import Kdamonds
 from pydamon._act.kernel.modules import (
     LruSortModule,
     ModuleStatus,
@@ -12,6 +13,7 @@ from pydamon._act.kernel.modules import (
 from pydamon._act.kernel.parameters import LruSortParameters, ReclaimParameters
 
 __all__ = [
+    "Kdamonds",
     "LruSortModule",
     "LruSortParameters",
     "ModuleStatus",

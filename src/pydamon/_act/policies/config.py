@@ -67,7 +67,7 @@ class Monitoring:
     ----------
     engine
         ``"sampling"`` or ``"kernel"``.
-    sample, aggr, update, min_regions, max_regions, cpu_budget_percent, goal
+    sample, aggr, update, min_regions, max_regions, cpu_budget_percent, refresh, goal
         As in `MonitorOptions`; `goal` comes from damo's files only.
 
     Raises
@@ -89,10 +89,15 @@ class Monitoring:
     min_regions: int | None = field(default=None, converter=optional_count)
     max_regions: int | None = field(default=None, converter=optional_count)
     cpu_budget_percent: float = field(default=1.0, converter=_budget)
+    refresh: str | None = field(default=None, converter=_interval)
     goal: IntervalGoal | None = field(default=None, converter=_goal, metadata={"in_files": False})
 
     def __attrs_post_init__(self) -> None:
-        _ = self.options
+        if self.options.kernel_only and self.engine != "kernel":
+            raise UsageError(
+                f"{self.options.kernel_only[0]} is for the kernel's DAMON",
+                hint='leave it out, or use engine = "kernel"',
+            )
 
     @property
     def options(self) -> MonitorOptions:
@@ -232,7 +237,8 @@ def _of_damo(root: Node, target: TargetSelection | None) -> Config:
     if target is None and not damo.pids:
         raise root.error(
             "no process is named in it",
-            hint="name pids, a command, --cgroup, --user or --container as well",
+            hint="name pids, a command, --cgroup, --user or --container as well; or, for physical "
+            "memory, --engine kernel",
         )
     intervals: dict[str, Any] = {name: f"{ns}ns" for name, ns in damo.intervals_ns.items()}
     try:

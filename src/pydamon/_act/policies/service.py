@@ -18,13 +18,14 @@ from pydamon._model.closing import Closing
 from pydamon._model.errors import ProbeUnavailable, PydamonError, TargetError
 from pydamon._model.schemes import Quota
 from pydamon._model.snapshot import Snapshot
+from pydamon._observe.fallback import fallback_note
 from pydamon._observe.monitor import Monitor
 from pydamon._observe.start import monitor, throttled_restarts
 from pydamon._observe.targets import Members
 from pydamon._observe.targets.command import Child
 from pydamon._observe.targets.selection import TargetSelection
 
-__all__ = ["Service"]
+__all__ = ["Service", "quota_status"]
 
 _STATUS_NS = 10**9
 
@@ -219,6 +220,8 @@ class Service(Closing):
             options=monitoring.options,
             children=target.children,
         ) as self._mon:
+            if note := fallback_note(self._mon):
+                self._tell_once(note)
             yield self._mon
             self.report(self.status())
         self._mon = None
@@ -348,12 +351,13 @@ def _scheme_status(scheme: AppliedScheme) -> dict[str, Any]:
         "state": scheme.state,
         "grain": scheme.grain,
         "effective_bytes": scheme.effective_bytes,
-        "quota": _quota(quota),
+        "quota": quota_status(quota),
         **asdict(scheme.stats),
     }
 
 
-def _quota(quota: Quota) -> dict[str, Any]:
+def quota_status(quota: Quota) -> dict[str, Any]:
+    """The limits of a quota, as a status has them."""
     return {
         "bytes": quota.size_bytes,
         "time_ns": int(quota.time_ns),

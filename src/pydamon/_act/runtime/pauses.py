@@ -19,7 +19,7 @@ from pydamon._model.ranges import size_of, union
 from pydamon._model.regions import PAGE_SIZE, Ranges
 from pydamon._model.schemes.limits import Guard, Watermarks
 from pydamon._model.schemes.matching import Bounds
-from pydamon._observe.linux.cgroups import cgroup_file, cgroup_of
+from pydamon._observe.linux.cgroups import cgroup_file_of
 from pydamon._observe.linux.pagemap import PRESENT
 
 __all__ = ["Cooldown", "GuardState", "WatermarkState"]
@@ -168,7 +168,7 @@ class GuardState:
 
 def _pressure(memory: TargetMemory) -> Path | None:
     """The pressure file of the process's cgroup; `None` is the machine's."""
-    return cgroup_file(cgroup_of(memory.process.pid), "memory.pressure")
+    return cgroup_file_of(memory.process.pid, "memory.pressure")
 
 
 class Cooldown:

@@ -13,18 +13,40 @@ from pathlib import Path
 from typing import Any
 
 from pydamon._act.schemes.damo_scheme import SCHEME_KEYS, read_scheme
-from pydamon._act.schemes.damo_units import Value, basis_points, bytes_of, flag, us, whole, words
+from pydamon._act.schemes.damo_units import (
+    Value,
+    basis_points,
+    bytes_of,
+    flag,
+    ms,
+    us,
+    whole,
+    words,
+)
 from pydamon._act.schemes.toml import load
 from pydamon._model.attrs import IntervalGoal
 from pydamon._model.errors import UsageError
 from pydamon._model.plain import Node, shown
 from pydamon._model.schemes.scheme import Scheme
 
-__all__ = ["DamoConfig", "read_damo", "read_damo_schemes"]
+__all__ = [
+    "COMMENTS",
+    "CONTEXT_KEYS",
+    "KDAMOND_KEYS",
+    "DamoConfig",
+    "read_bounds",
+    "read_damo",
+    "read_damo_schemes",
+    "read_intervals",
+    "read_pid",
+    "refuse_other_samples",
+]
 
-_COMMENTS = ("comment", "comments")
+COMMENTS = ("comment", "comments")
+_KERNEL_CAN = "leave it out, or name --engine kernel"
 _INTERVALS = {"sample_us": "sample", "aggr_us": "aggr", "ops_update_us": "update"}
-_CONTEXT = (
+KDAMOND_KEYS = ("contexts", "state", "pid", "refresh_ms")
+CONTEXT_KEYS = (
     *("ops", "ops_attrs", "addr_unit", "targets", "intervals", "nr_regions"),
     *("probes", "sample_control", "pause", "schemes"),
 )
@@ -85,7 +107,7 @@ def read_damo(root: Node) -> DamoConfig:
         raise root.error("neither schemes of damo's nor kdamonds")
     keys = root.value.keys()
     if "kdamonds" in keys:
-        kdamonds = root.table(("kdamonds",), passed=_COMMENTS)["kdamonds"].items()
+        kdamonds = root.table(("kdamonds",), passed=COMMENTS)["kdamonds"].items()
         return _of_contexts(
             root, [context for kdamond in kdamonds for context in _contexts(kdamond)]
         )
@@ -108,8 +130,10 @@ def _schemes(root: Node, nodes: Sequence[Node]) -> tuple[Scheme, ...]:
 
 
 def _contexts(kdamond: Node) -> list[Node]:
-    known = ("contexts", "state", "pid", "refresh_ms")
-    tables = kdamond.table(known, needed=("contexts",), passed=_COMMENTS)
+    tables = kdamond.table(KDAMOND_KEYS, needed=("contexts",), passed=COMMENTS)
+    refresh = tables.get("refresh_ms")
+    if refresh is not None and refresh.value is not None and refresh.read(ms):
+        raise refresh.error("cannot be done by pydamon", hint=_KERNEL_CAN)
     return tables["contexts"].items()
 
 
@@ -124,13 +148,13 @@ def _of_contexts(root: Node, contexts: Sequence[Node]) -> DamoConfig:
             raise node.error(
                 f"has other targets or settings than {first_node.place}, and pydamon would apply "
                 "the schemes of both to all targets",
-                hint="put it into a file of its own",
+                hint="put it into a file of its own, or name --engine kernel",
             )
     return replace(first, schemes=tuple(s for _, config in configs for s in config.schemes))
 
 
 def _context(node: Node) -> DamoConfig:
-    tables = node.table(_CONTEXT, passed=_COMMENTS)
+    tables = node.table(CONTEXT_KEYS, passed=COMMENTS)
     ops = tables["ops"].read(words) if "ops" in tables else "vaddr"
     if ops not in ("vaddr", "fvaddr", "paddr"):
         raise tables["ops"].error(f"there is no {shown(ops)}", hint="ops are vaddr, fvaddr, paddr")
@@ -139,14 +163,27 @@ def _context(node: Node) -> DamoConfig:
     for target in tables["targets"].items() if "targets" in tables else ():
         pids += _pids(target, ops)
     schemes = _context_schemes(tables["schemes"].items() if "schemes" in tables else [], ops)
-    intervals_ns, goal = _intervals(tables["intervals"]) if "intervals" in tables else ({}, None)
-    regions: dict[str, Node] = {}
-    if "nr_regions" in tables:
-        regions = tables["nr_regions"].table(("min", "max"), passed=_COMMENTS)
-    bounds = {f"{name}_regions": bound.read(whole) for name, bound in regions.items()}
-    return DamoConfig(
-        schemes=schemes, pids=tuple(pids), intervals_ns=intervals_ns, goal=goal, **bounds
+    intervals_ns, goal = (
+        read_intervals(tables["intervals"]) if "intervals" in tables else ({}, None)
     )
+    least, most = read_bounds(tables)
+    return DamoConfig(
+        schemes=schemes,
+        pids=tuple(pids),
+        intervals_ns=intervals_ns,
+        goal=goal,
+        min_regions=least,
+        max_regions=most,
+    )
+
+
+def read_bounds(tables: dict[str, Node]) -> tuple[int | None, int | None]:
+    """The least and the largest number of regions of a context, as far as it says them."""
+    if "nr_regions" not in tables:
+        return None, None
+    bounds = tables["nr_regions"].table(("min", "max"), passed=COMMENTS)
+    least, most = (bounds[name].read(whole) if name in bounds else None for name in ("min", "max"))
+    return least, most
 
 
 def _context_schemes(nodes: Sequence[Node], ops: str) -> tuple[Scheme, ...]:
@@ -154,14 +191,15 @@ def _context_schemes(nodes: Sequence[Node], ops: str) -> tuple[Scheme, ...]:
     for scheme, node in zip(schemes, nodes, strict=True):
         if ops == "paddr" and any(rule.kind == "addr" for rule in scheme.filters):
             raise node.error(
-                "filters: addresses are physical, and pydamon acts on memory of processes"
+                "filters: addresses are physical, and pydamon acts on memory of processes",
+                hint=_KERNEL_CAN,
             )
     return schemes
 
 
-def _intervals(node: Node) -> tuple[dict[str, int], IntervalGoal | None]:
+def read_intervals(node: Node) -> tuple[dict[str, int], IntervalGoal | None]:
     """The intervals by name, and the goal that they are tuned to."""
-    tables = node.table((*_INTERVALS, "intervals_goal"), passed=_COMMENTS)
+    tables = node.table((*_INTERVALS, "intervals_goal"), passed=COMMENTS)
     intervals_ns = {
         name: int(tables[key].read(us)) for key, name in _INTERVALS.items() if key in tables
     }
@@ -170,22 +208,36 @@ def _intervals(node: Node) -> tuple[dict[str, int], IntervalGoal | None]:
 
 
 def _refuse_others(tables: dict[str, Node]) -> None:
-    """Refuse settings that pydamon does not have, unless they are damo's defaults."""
+    """Refuse settings that pydamon's own engine has not, unless they are damo's defaults."""
     defaults: dict[str, Callable[[Node], bool]] = {
         "addr_unit": lambda node: node.read(bytes_of) == 1,
         "probes": lambda node: not node.items(),
         "pause": lambda node: not node.read(flag),
-        "sample_control": _is_default_sampling,
-        "ops_attrs": _is_default_ops,
     }
+    _refuse(tables, defaults, _KERNEL_CAN)
+    refuse_other_samples(tables)
+
+
+def refuse_other_samples(tables: dict[str, Node]) -> None:
+    """Refuse other ways to sample, of which no release of the kernel has any."""
+    _refuse(
+        tables,
+        {"sample_control": _is_default_sampling, "ops_attrs": _is_default_ops},
+        "leave it out",
+    )
+
+
+def _refuse(
+    tables: dict[str, Node], defaults: dict[str, Callable[[Node], bool]], hint: str
+) -> None:
     for name, is_default in defaults.items():
         node = tables.get(name)
         if node is not None and node.value is not None and not is_default(node):
-            raise node.error("cannot be done by pydamon", hint="leave it out")
+            raise node.error("cannot be done by pydamon", hint=hint)
 
 
 def _is_default_sampling(node: Node) -> bool:
-    tables = node.table(("primitives_enabled", "sample_filters"), passed=_COMMENTS)
+    tables = node.table(("primitives_enabled", "sample_filters"), passed=COMMENTS)
     filters = tables.get("sample_filters")
     enabled = tables.get("primitives_enabled")
     if filters is not None and filters.items():
@@ -198,19 +250,19 @@ def _is_default_sampling(node: Node) -> bool:
 
 
 def _is_default_ops(node: Node) -> bool:
-    tables = node.table(("use_reports", "write_only", "cpus", "tids"), passed=_COMMENTS)
+    tables = node.table(("use_reports", "write_only", "cpus", "tids"), passed=COMMENTS)
     flags = [tables[name].read(flag) for name in ("use_reports", "write_only") if name in tables]
     return not any(flags)
 
 
 def _pids(target: Node, ops: str) -> list[int]:
     """The pid of a target, if it is a process; its ranges must not limit the schemes."""
-    tables = target.table(("pid", "obsolete", "regions"), passed=_COMMENTS)
+    tables = target.table(("pid", "obsolete", "regions"), passed=COMMENTS)
     regions = tables.get("regions")
     if ops == "fvaddr" and regions is not None and regions.items():
         raise regions.error(
             "pydamon applies schemes to all memory of a process",
-            hint="write the ranges as filters of the type addr",
+            hint="write the ranges as filters of the type addr, or name --engine kernel",
         )
     pid = tables.get("pid")
     obsolete = tables.get("obsolete")
@@ -218,10 +270,11 @@ def _pids(target: Node, ops: str) -> list[int]:
         return []
     if obsolete is not None and obsolete.read(flag):
         return []
-    return [pid.read(_pid)]
+    return [pid.read(read_pid)]
 
 
-def _pid(value: Value) -> int:
+def read_pid(value: Value) -> int:
+    """The pid of a process."""
     pid = whole(value)
     if not 0 < pid < 1 << 31:
         raise UsageError(f"not a pid: {shown(value)}")
@@ -236,7 +289,7 @@ def _goal(node: Node) -> IntervalGoal | None:
         "min_sample_us": us,
         "max_sample_us": us,
     }
-    tables = node.table(tuple(readers), passed=_COMMENTS)
+    tables = node.table(tuple(readers), passed=COMMENTS)
     values = {name: int(item.read(readers[name])) for name, item in tables.items()}
     if not values.get("aggrs"):
         return None

@@ -37,7 +37,7 @@ from pydamon._model.schemes.limits import (
 from pydamon._model.schemes.matching import FILTERS, AccessPattern, Filter
 from pydamon._model.schemes.scheme import ACTIONS, Destination, Scheme
 
-__all__ = ["SCHEME_KEYS", "read_scheme"]
+__all__ = ["SCHEME_KEYS", "read_filter", "read_scheme"]
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ def read_scheme(node: Node) -> Scheme:
         "access_pattern": ("pattern", _pattern),
         "quotas": ("quota", _quota),
         "watermarks": ("watermarks", _watermarks),
-        "filters": ("filters", lambda item: list(map(_filter, item.items()))),
+        "filters": ("filters", lambda item: list(map(read_filter, item.items()))),
         "apply_interval_us": ("apply_interval", lambda item: item.read(us)),
         "dests": ("destinations", lambda item: list(map(_destination, item.items()))),
         "name": ("name", lambda item: item.read(words)),
@@ -256,7 +256,8 @@ def _destination(node: Node) -> Destination:
     return Destination(node=tables["id"].read(whole), weight=tables["weight"].read(whole))
 
 
-def _filter(node: Node) -> Filter:
+def read_filter(node: Node) -> Filter:
+    """Read a filter of pages or of addresses."""
     known = ("filter_type", "matching", "allow", "filter_pass", *_KIND_OF_KEY)
     tables = node.table(known, needed=("filter_type", "matching"), passed=_COMMENTS)
     kind = tables["filter_type"].read(partial(one_of, names=FILTERS))

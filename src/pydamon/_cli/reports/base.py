@@ -18,8 +18,10 @@ from pydamon._model.snapshot import Target
 __all__ = [
     "bytes_document",
     "console",
+    "filtered",
     "new_file",
     "open_recording",
+    "open_whole",
     "show",
     "target_document",
 ]
@@ -27,13 +29,23 @@ __all__ = [
 
 def open_recording(args: Args, file: str | None = None) -> RecordingFile:
     """Open the selected part of a recording; reading it reports errors in it."""
+    return filtered(args, open_whole(args, file))
+
+
+def filtered(args: Args, recording: RecordingFile) -> RecordingFile:
+    """The part of a recording that `--where` selects."""
+    if args.where is None:
+        return recording
+    return _Filtered(where(recording, args.where), args.where)
+
+
+def open_whole(args: Args, file: str | None = None) -> RecordingFile:
+    """Open a recording, whatever `--where` says; reading it reports errors in it."""
     recording: RecordingFile = _Checked(
         WithProgress(open_source(args.file if file is None else file))
     )
     if getattr(args, "pid", None) is not None:
         recording = recording.of_pid(args.pid)
-    if args.where is not None:
-        recording = _Filtered(where(recording, args.where), args.where)
     return recording
 
 

@@ -78,19 +78,20 @@ def heatmap(args: Args) -> int:
     pydamon report heatmap --out heat.svg      # or .png
     pydamon report heatmap --range 55d0c0000000-55d0d0000000 --time 10s-20s
     """
-    from pydamon._cli.reports.base import console, new_file, open_recording
+    from pydamon._cli.reports.base import console, filtered, new_file, open_whole
     from pydamon._show.results.heatmap import heatmap_cells
 
-    recording = open_recording(args)
+    whole = open_whole(args)
+    recording = filtered(args, whole)
     if args.absolute and (args.json or (args.out and args.out.suffix == ".html")):
         raise UsageError(
             "--absolute is for the terminal, .svg and .png: JSON and .html have absolute times and "
             "addresses anyway"
         )
     if args.out and args.out.suffix == ".html":
-        from pydamon._show.pictures.page import recording_page
+        from pydamon._cli.reports.summary import write_page
 
-        new_file(args.out, args.force, recording_page(recording).encode())
+        write_page(args, whole)
     elif args.out:
         from pydamon._show.pictures import picture_of
 
@@ -98,13 +99,12 @@ def heatmap(args: Args) -> int:
         heatmap = _heatmap(recording, args, rows, columns)
         picture = picture_of(heatmap, args.out.suffix, absolute=args.absolute)
         new_file(args.out, args.force, picture)
+        eprint(f"wrote {args.out}")
     elif args.json:
         rows, columns = heatmap_cells(console(), args.width, args.height)
         print_json(_document(_heatmap(recording, args, args.height or rows, columns)))
     else:
         _print(recording, args)
-    if args.out:
-        eprint(f"wrote {args.out}")
     return 0
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["needs", "point_document"]
 
+_SEE_WRITES = ("writes", "softdirty")
+
 
 @report_command("needs")
 @recording_options
@@ -39,7 +41,10 @@ def needs(args: Args) -> int:
     from pydamon._data import analysis
     from pydamon._show.results.needs import NeedsView
 
-    needs = analysis.needs(open_recording(args), per=args.per)
+    recording = open_recording(args)
+    needs = analysis.needs(recording, per=args.per)
+    if recording.info.probe in _SEE_WRITES:
+        eprint(f"the {recording.info.probe} probe sees writes: what is only read counts as idle")
     if args.out:
         from pydamon._show.pictures import picture_of
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from pydamon._data import analysis
     from pydamon._model.owners import Owners
 
-__all__ = ["owners", "owners_from", "provider_options", "sources_named"]
+__all__ = ["FROM_FILES", "owners", "owners_from", "owners_of", "provider_options", "sources_named"]
 
 _SORT_KEYS = ("idle", "hot", "resident", "allocated")
 _IDLE_NS = 10 * 10**9
 
-_FROM_FILES = [provider for provider in PROVIDERS if provider.source]
+FROM_FILES = [provider for provider in PROVIDERS if provider.source]
+"""Providers whose sources are files, each with an option of its name."""
 
 provider_options = options(
     *(
@@ -42,7 +43,7 @@ provider_options = options(
             metavar="SOURCE",
             help=f"owners of {provider.source} ({provider.asks})",
         )
-        for provider in _FROM_FILES
+        for provider in FROM_FILES
     )
 )
 
@@ -89,7 +90,7 @@ def owners(args: Args) -> int:
     """
     from pydamon._cli.reports.base import open_recording, show
     from pydamon._data import analysis
-    from pydamon._show.results.owners import OwnerChangesView, OwnersView, OwnerTreeView
+    from pydamon._show.results.owners import OwnersView, OwnerTreeView
 
     if args.where is not None:
         raise UsageError("owners are of single pages: --where, which picks regions, has no meaning")
@@ -104,7 +105,7 @@ def owners(args: Args) -> int:
     if args.json:
         print_json(_document(report, args.sort))
     elif before is not None:
-        show(OwnerChangesView(report, before))
+        show(analysis.owner_diff(before, report))
     else:
         show(OwnerTreeView(report, args.sort) if args.tree else OwnersView(report, args.sort))
     return 0
@@ -114,25 +115,29 @@ def sources_named(args: Args) -> bool:
     """Whether the options name any source of owners, or some were kept beside the recording."""
     from pydamon._owners.store import saved_beside
 
-    named = any(getattr(args, provider.name) for provider in _FROM_FILES)
+    named = any(getattr(args, provider.name) for provider in FROM_FILES)
     return named or bool(saved_beside(Path(args.file)))
 
 
 def owners_from(args: Args) -> list[Owners]:
     """The owners that the options name, and those that were kept beside the recording."""
+    sources = {provider.name: getattr(args, provider.name) for provider in FROM_FILES}
+    return owners_of(Path(args.file), sources)
+
+
+def owners_of(recording: Path, sources: Mapping[str, Sequence[str]]) -> list[Owners]:
+    """The owners in some sources by the names of providers, and those kept beside a recording."""
     from dataclasses import replace
 
     from pydamon._model.owners import Owners
     from pydamon._owners.store import read_owners, saved_beside
 
-    named = [
-        provider.read(source) for provider in _FROM_FILES for source in getattr(args, provider.name)
-    ]
-    kept = [owners for path in saved_beside(Path(args.file)) for owners in read_owners(path)]
+    named = [provider.read(source) for provider in FROM_FILES for source in sources[provider.name]]
+    kept = [owners for path in saved_beside(recording) for owners in read_owners(path)]
     if not named and not kept:
-        names = ", ".join(f"--{provider.name}" for provider in _FROM_FILES)
+        names = ", ".join(f"--{provider.name}" for provider in FROM_FILES)
         raise UsageError(
-            "nothing says who owns the memory",
+            f"nothing says who owns the memory in {recording}",
             hint=f"name a source of owners: {names}; or record with --owners",
         )
     pids = {owners.pids for owners in kept if not owners.is_shared}
@@ -173,14 +178,23 @@ def _document(report: analysis.OwnerReport, sort: str) -> dict[str, Any]:
     }
 
 
-def _read_document(path: str) -> dict[tuple[str, ...], int]:
-    """The idle bytes of each owner in an earlier report; raises `UsageError`."""
+def _read_document(path: str) -> analysis.OwnerReport:
+    """An earlier report, with its owners only; raises `UsageError`."""
+    from pydamon._data.analysis import OwnerReport, OwnerUse
+
     try:
         document = json.loads(Path(path).read_bytes())
-        return {tuple(use["path"]): int(use["idle_bytes"]) for use in document["owners"]}
+        uses = tuple(
+            OwnerUse(**{**use, "path": tuple(map(str, use["path"]))}) for use in document["owners"]
+        )
+        report = OwnerReport(
+            uses, (), int(document["time_ns"]), int(document["idle_ns"]), bool(document["by_page"])
+        )
+        report.total()  # which fails if a figure is none
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise UsageError(
             f"{path} is no report of owners", hint="write one with report owners --json"
         ) from None
+    return report

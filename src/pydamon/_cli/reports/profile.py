@@ -12,10 +12,15 @@ __all__ = ["profile"]
 @report_command("profile")
 @times_options
 @option(
-    "--samples", required=True, metavar="FILE", help="samples that perf recorded at the same time"
+    "--samples",
+    metavar="FILE",
+    help="samples that perf recorded at the same time (default: those of `record --profile`)",
 )
 def profile(args: Args) -> int:
     """Compare the functions that ran while memory matched a filter with all other functions.
+
+    pydamon record --profile 1234
+    pydamon report profile --where 'mapping = [heap] and rate > 50%'
 
     perf record -e cpu-clock -k realtime -p PID -o cpu.data      # beside pydamon record
     pydamon report profile --samples cpu.data --where 'mapping = [heap] and rate > 50%'
@@ -24,10 +29,15 @@ def profile(args: Args) -> int:
     """
     from dataclasses import asdict
 
-    from pydamon._cli.reports.base import show
+    from pydamon._cli.reports.base import open_whole, show
     from pydamon._data import analysis
 
-    profile = analysis.profile(selected_times(args), analysis.read_cpu_samples(args.samples))
+    whole = open_whole(args)
+    if args.samples:
+        samples = analysis.read_cpu_samples(args.samples)
+    else:
+        samples = analysis.recorded_samples(whole)
+    profile = analysis.profile(selected_times(args, whole), samples)
     if args.json:
         print_json(asdict(profile))
     else:

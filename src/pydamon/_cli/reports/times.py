@@ -10,6 +10,7 @@ from pydamon._cli.reports import report_command
 
 if TYPE_CHECKING:
     from pydamon._data import analysis
+    from pydamon._data.recording import RecordingFile
 
 __all__ = ["selected_times", "times", "times_options"]
 
@@ -34,9 +35,9 @@ def times(args: Args) -> int:
 
     pydamon report times --where 'mapping = [heap] and rate > 50%' --least 64MiB
     """
-    from pydamon._cli.reports.base import show
+    from pydamon._cli.reports.base import open_whole, show
 
-    times = selected_times(args)
+    times = selected_times(args, open_whole(args))
     if not args.json:
         show(times)
         return 0
@@ -47,9 +48,9 @@ def times(args: Args) -> int:
     return 0
 
 
-def selected_times(args: Args) -> analysis.Times:
-    """Return the times that `times_options` select."""
-    from pydamon._cli.reports.base import open_recording
+def selected_times(args: Args, whole: RecordingFile) -> analysis.Times:
+    """Return the times of a recording that `times_options` select."""
+    from pydamon._cli.reports.base import filtered
     from pydamon._data import analysis
 
-    return analysis.times(open_recording(args), args.least)
+    return analysis.times(filtered(args, whole), args.least)

@@ -19,6 +19,7 @@ from pydamon._data.analysis.needs_curve import (
     NeedsPeak,
     NeedsPoint,
 )
+from pydamon._data.analysis.owner_changes import OwnerChange, OwnerDiff, owner_diff
 from pydamon._data.analysis.owners import (
     OWNER_SORT_KEYS,
     OwnerReport,
@@ -26,7 +27,15 @@ from pydamon._data.analysis.owners import (
     OwnerUse,
     owners,
 )
-from pydamon._data.analysis.profile import FunctionShare, Profile, Times, profile, times
+from pydamon._data.analysis.profile import (
+    FunctionShare,
+    Profile,
+    Times,
+    functions,
+    profile,
+    recorded_samples,
+    times,
+)
 from pydamon._data.analysis.query import FIELDS, Columns, Query, parse
 from pydamon._data.analysis.summary import Diff, MappingDiff, MonitorCost, Summary, diff, summary
 from pydamon._data.analysis.temperature import (
@@ -86,6 +95,8 @@ __all__ = [
     "NeedsOfSnapshots",
     "NeedsPeak",
     "NeedsPoint",
+    "OwnerChange",
+    "OwnerDiff",
     "OwnerReport",
     "OwnerTree",
     "OwnerUse",
@@ -103,16 +114,19 @@ __all__ = [
     "diff",
     "distribution",
     "footprint",
+    "functions",
     "heatmap",
     "huge_use",
     "idle",
     "kind_of",
     "mappings",
     "needs",
+    "owner_diff",
     "owners",
     "parse",
     "profile",
     "read_cpu_samples",
+    "recorded_samples",
     "regions",
     "regions_of",
     "skip",

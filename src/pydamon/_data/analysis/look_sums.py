@@ -185,6 +185,7 @@ class LookSums:
         self._whole = np.zeros((0, 4))
         """Time, resident bytes x time of the target and for sums, followed share x time."""
         self._looks = np.zeros(0, np.int64)
+        self._squares_ns2 = 0.0
         self._by_edge = np.zeros((0, _ROWS, _EDGES))
         self._slot_ns = _FIRST_SLOT_NS
         self._slots: dict[int, NDArray[np.float64]] = {}
@@ -194,6 +195,11 @@ class LookSums:
     def looks(self) -> int:
         """The number of looks, each target by itself."""
         return int(self._looks.sum())
+
+    @property
+    def distance_ns(self) -> int:
+        """The time between two looks, in the mean over time: long ones are most of the time."""
+        return round(self._squares_ns2 / max(1.0, float(self._whole[:, 0].sum())))
 
     def add(self, looks: Looks) -> None:
         """Add looks, which are not before the ones that were added."""
@@ -208,6 +214,7 @@ class LookSums:
         resident = looks.resident_bytes.sum(axis=2) * span_ns
         whole = np.stack([span_ns, *resident, looks.followed_share * span_ns], axis=1)
         np.add.at(self._whole, target, whole)
+        self._squares_ns2 += float((span_ns**2 / np.maximum(looks.count, 1)).sum())
         np.add.at(self._looks, target, np.where(span_ns > 0, looks.count, 0))
         idle = _beyond_edges(looks.resident_bytes) * span_ns[:, None]
         returned = _beyond_edges(looks.returned_bytes)

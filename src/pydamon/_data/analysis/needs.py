@@ -27,6 +27,12 @@ _HOUR_NS = 60 * _MINUTE_NS
 _PERIODS = 10
 _LEAST_LOOKS = 4
 """Looks in a period, at least."""
+_WHY_NO_AGES = {
+    "damo": ": DAMON tells of regions, not of pages",
+    "kernel": ": DAMON tells of regions, not of pages",
+    "refs": ": the refs probe sees whole mappings, not pages",
+}
+"""By the probe of the recording; the others see pages, but may not have had the time."""
 
 
 def needs(recording: AnyRecording, *, per: str = "process") -> Needs:
@@ -90,7 +96,8 @@ def needs(recording: AnyRecording, *, per: str = "process") -> Needs:
     fold(recording if isinstance(recording, Recording) else recording.sorted(), sums)
     if not sums.looks.looks:
         raise RecordingError(
-            "the recording has no ages of pages, so nobody can tell what comes back",
+            "the recording has no ages of pages, so nobody can tell what comes back"
+            f"{_WHY_NO_AGES.get(recording.info.probe, '')}",
             hint="record again for a minute or longer, with a probe that looks at single pages: "
             "as root, with BPF (see `pydamon doctor`)",
         )
@@ -180,7 +187,7 @@ def _result(
     if len(targets) > 1:
         for_sums = [_edges(looks.of_target(number, for_sums=True), page_size) for number in numbers]
     time_ns = sum(sums.time_ns for sums in own)
-    distance_ns = round(time_ns / max(1, looks.looks))
+    distance_ns = looks.distance_ns
     followed_ns = sum(sums.followed_ns for sums in own)
     parts = list(zip(targets, edges, strict=True))
     if by_container:

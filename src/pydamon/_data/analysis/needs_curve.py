@@ -218,7 +218,7 @@ class Needs(Drawable):
     watched_ns : int
         For how long pages were watched: the time between looks.
     look_distance_ns : int
-        The mean time between two looks.
+        The time between two looks, in the mean over time.
     followed_share : float
         The part of the memory that was followed page by page; where it is below 1, bytes are
         estimates.

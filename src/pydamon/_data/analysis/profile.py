@@ -15,12 +15,22 @@ from pydamon._data.analysis.folding import fold_with_outline
 from pydamon._data.analysis.series import TimeSeries, TimeSeriesFold, total_bytes
 from pydamon._data.formats.cpu_samples import CpuSample
 from pydamon._data.recording import AnyRecording
+from pydamon._data.recording.cpu_use import use_of_words
+from pydamon._data.recording.file import chunks_of
 from pydamon._model.display import Displayable
 from pydamon._model.errors import RecordingError
 from pydamon._model.ranges import contains
 from pydamon._model.runs import running_total
 
-__all__ = ["FunctionShare", "Profile", "Times", "profile", "times"]
+__all__ = [
+    "FunctionShare",
+    "Profile",
+    "Times",
+    "functions",
+    "profile",
+    "recorded_samples",
+    "times",
+]
 
 _SAMPLES_AT_ONCE = 2**16
 
@@ -193,7 +203,7 @@ def profile(times: Times, samples: Iterable[CpuSample]) -> Profile:
     times
         Some times of a recording: see `times`.
     samples
-        CPU samples: see `read_cpu_samples`.
+        CPU samples: see `recorded_samples` and `read_cpu_samples`.
 
     Returns
     -------
@@ -217,27 +227,98 @@ def profile(times: Times, samples: Iterable[CpuSample]) -> Profile:
     """
     inside: Counter[tuple[str, str]] = Counter()
     outside: Counter[tuple[str, str]] = Counter()
-    for sample, is_inside in _recorded_samples(times, samples):
-        (inside if is_inside else outside)[sample.function, sample.file] += 1
-    inside_count, outside_count = inside.total(), outside.total()
-    if not inside_count + outside_count:
+    for sample, is_inside in _samples_within(times, samples):
+        (inside if is_inside else outside)[sample.function, sample.file] += sample.count
+    if not inside and not outside:
         raise RecordingError(
             "no function was sampled while the recording was made",
-            hint="sample in Unix time: perf record -e cpu-clock -k realtime -p PID -o cpu.data",
+            hint="record with --profile, or sample in Unix time: "
+            "perf record -e cpu-clock -k realtime -p PID -o cpu.data",
         )
-    functions = [
+    return _compared(inside, outside)
+
+
+def _compared(inside: Counter[tuple[str, str]], outside: Counter[tuple[str, str]]) -> Profile:
+    inside_count, outside_count = inside.total(), outside.total()
+    shares = [
         FunctionShare(
             *key, inside[key] / max(inside_count, 1), outside[key] / max(outside_count, 1)
         )
         for key in inside.keys() | outside.keys()
     ]
-    functions.sort(key=lambda share: (-share.inside, -share.outside, share.function, share.file))
-    return Profile(tuple(functions), inside_count, outside_count)
+    shares.sort(key=lambda share: (-share.inside, -share.outside, share.function, share.file))
+    return Profile(tuple(shares), inside_count, outside_count)
 
 
-def _recorded_samples(
-    times: Times, samples: Iterable[CpuSample]
-) -> Iterator[tuple[CpuSample, bool]]:
+def functions(recording: AnyRecording) -> Profile:
+    """The functions that ran while a recording was made, those that ran most first.
+
+    Parameters
+    ----------
+    recording
+        A recording, as for `recorded_samples`.
+
+    Returns
+    -------
+    Profile
+        The functions, all of them inside; none if they were not recorded.
+
+    Raises
+    ------
+    RecordingError
+        If what the recording says of functions makes no sense.
+    """
+    ran: Counter[tuple[str, str]] = Counter()
+    for sample in recorded_samples(recording):
+        ran[sample.function, sample.file] += sample.count
+    return _compared(ran, Counter())
+
+
+def recorded_samples(recording: AnyRecording) -> Iterator[CpuSample]:
+    """Yield the functions that ran while a recording was made, if they were recorded.
+
+    Parameters
+    ----------
+    recording
+        A recording of `pydamon record --profile`, unfiltered: the functions of a window stand in
+        the row of its first region.
+
+    Yields
+    ------
+    CpuSample
+        The functions of each window of each process; their time is the middle of the window.
+
+    Raises
+    ------
+    RecordingError
+        If what the recording says of functions makes no sense.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> import pydamon
+    >>> from pydamon import Access, CpuUse, Phase, Trace
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> *_, snapshot = pydamon.simulate(trace, [(0, 256 << 20)]).run("1s")
+    >>> snapshot = replace(snapshot, cpu_use=(CpuUse((("main", "/usr/bin/app", 9),)),))
+    >>> recording = pydamon.Recording.from_snapshots([snapshot])
+    >>> [(s.function, s.count) for s in pydamon.analysis.recorded_samples(recording)]
+    [('main', 9)]
+    """
+    for chunk in chunks_of(recording):
+        words, codes = chunk.names("cpu_use"), chunk.codes("cpu_use")
+        said = np.array([bool(word) for word in words], np.bool_)
+        if not said.any():
+            continue
+        rows = np.flatnonzero(said[codes])
+        middle_ns = (chunk.column("start_ns")[rows] + chunk.column("end_ns")[rows]) // 2
+        for code, time_ns in zip(codes[rows].tolist(), middle_ns.tolist(), strict=True):
+            use = use_of_words([words[code]])
+            for function, file, count in use.functions if use else ():
+                yield CpuSample(time_ns, function, file, count)
+
+
+def _samples_within(times: Times, samples: Iterable[CpuSample]) -> Iterator[tuple[CpuSample, bool]]:
     """The samples taken while the recording was made, and whether each is inside the times."""
     taken = iter(samples)
     while piece := list(islice(taken, _SAMPLES_AT_ONCE)):

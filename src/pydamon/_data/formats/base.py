@@ -109,7 +109,7 @@ _MAY_BE_UNKNOWN = ("resident_bytes", "age_ns")
 _WITHIN_SIZE = ("touched_bytes", "unobservable_bytes", "resident_bytes", "unseen_bytes")
 _NUMBERS = tuple(field.name for field in COLUMNS if pa.types.is_integer(field.type))
 _SHARES = ("access_share", "access_share_error")
-_WORDS = ("page_ages", "passed", "page_map")
+_WORDS = ("page_ages", "passed", "page_map", "cpu_use")
 """Columns of names that say several numbers of each region, or of each page."""
 
 

@@ -37,6 +37,8 @@ class CpuSample:
         The innermost function of the call chain.
     file
         The program or library that the function is in; `[kernel.kallsyms]` for the kernel.
+    count
+        How many samples this stands for.
 
     Examples
     --------
@@ -48,6 +50,7 @@ class CpuSample:
     time_ns: int
     function: str
     file: str
+    count: int = 1
 
 
 def read_cpu_samples(path: str | os.PathLike[str]) -> Iterator[CpuSample]:

@@ -19,7 +19,8 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from pydamon._data.recording.arrow import dictionary_array, to_arrow
+from pydamon._data.formats.damo_passed import kind_of_probe, words_of_hits
+from pydamon._data.recording.arrow import column_array, dictionary_array, to_arrow
 from pydamon._data.recording.recording import Recording
 from pydamon._data.recording.schema import COLUMNS, EXTRA
 from pydamon._model.damo_values import Value, number_of
@@ -82,6 +83,7 @@ class _Target(msgspec.Struct):
 
 class _Context(msgspec.Struct):
     targets: list[_Target] = []
+    probes: list[Any] = []
 
 
 class _Kdamond(msgspec.Struct):
@@ -112,6 +114,8 @@ class Beside:
     pids: list[int]
     footprints: dict[int, _Series]
     mappings: dict[int, _Series]
+    probes: tuple[str, ...] = ()
+    """The kinds of pages that probes counted."""
     _tables: dict[int, MappingTable] = field(default_factory=dict)
 
     def completed(self, chunk: Recording) -> Recording:
@@ -123,6 +127,8 @@ class Beside:
             columns |= self._footprint_columns(chunk, pid_of)
         if self.mappings:
             columns["mapping"] = self._mapping_column(chunk, pid_of)
+        if self.probes:
+            columns["passed"] = self._passed_column(chunk)
         if self._can_replace(chunk, pid_of):
             numbers = np.array(list(pid_of)), np.array(list(pid_of.values()), np.int32)
             columns["pid"] = to_arrow(numbers[1][np.searchsorted(numbers[0], ids)])
@@ -181,12 +187,37 @@ class Beside:
             column[rows] = np.array([*names, 0], np.int32)[largest]
         return dictionary_array(column, codes)
 
+    def _passed_column(self, chunk: Recording) -> pa.DictionaryArray:
+        """What the hits of probes say, which stand among the other facts of regions."""
+        hits = [_hits_in(word) for word in chunk.names(EXTRA.name)] if _has_extra(chunk) else []
+        if not any(hits):
+            return column_array(chunk.table, "passed")
+        told = [hits[code] for code in chunk.codes(EXTRA.name).tolist()]
+        size = chunk.column("end") - chunk.column("start")
+        words = words_of_hits(self.probes, told, chunk.column("max_nr_accesses"), size)
+        names: dict[str, int] = {}
+        codes = [names.setdefault(word, len(names)) for word in words]
+        return dictionary_array(np.array(codes, np.int32), names)
+
     def _table(self, vmas: list[_Vma]) -> MappingTable:
         """The mappings of a process at a time; the lists stay, so that their ids are theirs."""
         if id(vmas) not in self._tables:
             mappings = (Mapping(v.start, v.end, "", v.name or ANONYMOUS) for v in vmas)
             self._tables[id(vmas)] = MappingTable(tuple(mappings))
         return self._tables[id(vmas)]
+
+
+def _has_extra(chunk: Recording) -> bool:
+    return EXTRA.name in chunk.table.column_names
+
+
+def _hits_in(word: str) -> list[Any] | None:
+    """The hits of probes in a region, if a word of `extra` tells them."""
+    if '"probe_hits"' not in word:
+        return None
+    region = msgspec.json.decode(word).get("region")
+    hits = region.get("probe_hits") if isinstance(region, dict) else None
+    return hits if isinstance(hits, list) else None
 
 
 def read_beside(path: Path, started_ns: int) -> Beside | None:
@@ -208,7 +239,8 @@ def read_beside(path: Path, started_ns: int) -> Beside | None:
             for process in at.footprints
         )
         vmas = ((at.time, proc.pid, proc.vmas) for at in mappings or [] for proc in at.procvmas)
-        return Beside(pids, _series(sizes, shift_ns), _series(vmas, shift_ns))
+        probes = _probes(kdamonds or [])
+        return Beside(pids, _series(sizes, shift_ns), _series(vmas, shift_ns), probes)
     except ValueError as error:
         _LOG.warning("the files beside %s are left out: %s", path, blanked(str(error)))
         return None
@@ -270,6 +302,13 @@ def _shift_ns(started_ns: int, values: Iterable[_Footprints | _Mappings]) -> int
     """By how much times must be moved to be of the recording's clock."""
     first_ns = min((_ns(at.time) for at in values), default=started_ns)
     return 0 if abs(first_ns - started_ns) < _SAME_CLOCK_NS else started_ns - first_ns
+
+
+def _probes(kdamonds: list[_Kdamond]) -> tuple[str, ...]:
+    """The kinds of pages that the probes of the only context count; none if one is unknown."""
+    contexts = [context for kdamond in kdamonds for context in kdamond.contexts]
+    kinds = [kind_of_probe(probe) for context in contexts for probe in context.probes]
+    return tuple(kinds) if len(contexts) == 1 and all(kinds) else ()
 
 
 def _pids(

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from pydamon._data.formats.damo_beside import ANONYMOUS, FOOTPRINTS, KDAMONDS, MAPPINGS, PAGE_BYTES
+from pydamon._data.formats.damo_passed import probes_of
 from pydamon._data.recording.recording import Recording
 from pydamon._data.recording.schema import RecordingInfo
 from pydamon._model.snapshot import Snapshot
@@ -30,11 +31,13 @@ def texts_beside(info: RecordingInfo, chunks: Iterable[Recording]) -> dict[str, 
     footprints: list[dict[str, Any]] = []
     mappings: list[dict[str, Any]] = []
     pids: dict[int, None] = {}
+    kinds: dict[str, None] = {}
     hosts: set[str] = set()
     for snapshot in _once_a_second(chunks, hosts):
         if len(hosts) > 1:
             return {}
         pids |= dict.fromkeys(target.pid for target in snapshot.targets)
+        kinds |= dict.fromkeys(snapshot.passed.kinds if snapshot.passed else ())
         time_s = snapshot.end_ns / 1e9
         if sizes := _footprints(snapshot):
             footprints.append({"time": time_s, "footprints": sizes})
@@ -42,8 +45,8 @@ def texts_beside(info: RecordingInfo, chunks: Iterable[Recording]) -> dict[str, 
         if procvmas and not (mappings and mappings[-1]["procvmas"] == procvmas):
             mappings.append({"time": time_s, "procvmas": procvmas})
     texts = {FOOTPRINTS: footprints, MAPPINGS: mappings}
-    if footprints or mappings:
-        texts[KDAMONDS] = [_kdamond(info, list(pids))]
+    if footprints or mappings or len(kinds) > 1:
+        texts[KDAMONDS] = [_kdamond(info, list(pids), list(kinds))]
     return {suffix: msgspec.json.encode(value) for suffix, value in texts.items() if value}
 
 
@@ -92,7 +95,7 @@ def _mappings(snapshot: Snapshot) -> list[dict[str, Any]]:
     ]
 
 
-def _kdamond(info: RecordingInfo, pids: list[int]) -> dict[str, Any]:
+def _kdamond(info: RecordingInfo, pids: list[int], kinds: list[str]) -> dict[str, Any]:
     """The parameters of a DAMON that would have made the recording."""
     attrs = info.attrs
     names = {"sample_us": "sampling_ns", "aggr_us": "aggregation_ns", "ops_update_us": "update_ns"}
@@ -102,6 +105,7 @@ def _kdamond(info: RecordingInfo, pids: list[int]) -> dict[str, Any]:
         "targets": [{"pid": str(pid), "obsolete": False, "regions": []} for pid in pids],
         "intervals": intervals,
         "nr_regions": {"min": str(attrs.min_regions), "max": str(attrs.max_regions)},
+        "probes": probes_of(kinds) if len(kinds) > 1 else [],
         "schemes": [],
     }
     return {"state": "off", "pid": None, "contexts": [context]}

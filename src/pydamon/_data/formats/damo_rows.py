@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pydamon._data.formats.damo_passed import words_of_sizes
 from pydamon._data.formats.damo_text import Age, DamoSnapshot, NrAccesses, Record, Region
 from pydamon._data.recording.arrow import dictionary_array
 from pydamon._data.recording.rows import ages_ns, batch_of
@@ -121,6 +122,8 @@ def _columns(snapshots: _Snapshots) -> dict[str, Any]:
     start_ns = np.maximum(_times([each.start_time for each in snapshots.snapshots]), 0)
     end_ns = _times([each.end_time for each in snapshots.snapshots])
     lists = _RegionLists.of(snapshots, start, end)
+    told = [record.filtered_kind for record in snapshots.records]
+    kinds = [told[snapshot] for snapshot in owner.tolist()] if any(told) else []
     undated = np.array([a.usec is None and a.aggr_intervals is None for a in ages], np.bool_)
     return {
         "start_ns": start_ns[owner],
@@ -135,8 +138,19 @@ def _columns(snapshots: _Snapshots) -> dict[str, Any]:
         "age_ns": np.where(undated, UNKNOWN, ages_ns(age, start_ns[owner], end_ns[owner])),
         "touched_bytes": np.where(nr_accesses > 0, end - start, 0),
         "sampling_ns": sampling_ns[owner],
-        "extra": _extra(snapshots, lists, end - start, _unusual(regions, accesses, ages)),
+        **({"passed": _passed(snapshots, kinds, end - start)} if kinds else {}),
+        "extra": _extra(snapshots, lists, end - start, _unusual(regions, accesses, ages, kinds)),
     }
+
+
+def _passed(snapshots: _Snapshots, kinds: list[str], size: NDArray[np.int64]) -> pa.Array:
+    """The bytes of each region that the filter of its record let pass."""
+    values = [region.sz_filter_passed for region in snapshots.regions]
+    sizes = _numbers([value or 0 for value in values], lambda index: bytes_of(values[index] or 0))
+    words: dict[str, int] = {}
+    told = words_of_sizes(kinds, np.clip(sizes, 0, size))
+    codes = [words.setdefault(word, len(words)) for word in told]
+    return dictionary_array(np.array(codes, np.int32), words)
 
 
 def _nr_accesses(snapshots: _Snapshots, accesses: list[NrAccesses]) -> NDArray[np.int64]:
@@ -214,7 +228,7 @@ def _extra(
     snapshots: _Snapshots,
     lists: _RegionLists,
     size: NDArray[np.int64],
-    unusual: dict[int, Region],
+    unusual: dict[int, dict[str, Any]],
 ) -> pa.DictionaryArray:
     """The column `extra`: the facts of records; in the first region, also those of its snapshot."""
     facts: dict[int, dict[str, Any]] = {}
@@ -227,16 +241,16 @@ def _extra(
         of_snapshot = _snapshot_facts(snapshot, total)
         if of_snapshot and snapshot.regions:
             facts[first] = {"snapshot": of_snapshot}
-    for index, region in unusual.items():
-        facts.setdefault(index, {})["region"] = _region_facts(region)
+    for index, of_region in unusual.items():
+        facts.setdefault(index, {})["region"] = of_region
     words: dict[str, int] = {}
     of_lists = [
         words.setdefault(msgspec.json.encode(extra).decode(), len(words)) for extra in lists.extras
     ]
     codes = np.array(of_lists, np.int32)[lists.codes] if of_lists else lists.codes
     size_bytes = sum(map(len, words))
-    for index, of_region in facts.items():
-        word = msgspec.json.encode(lists.extras[lists.codes[index]] | of_region).decode()
+    for index, others in facts.items():
+        word = msgspec.json.encode(lists.extras[lists.codes[index]] | others).decode()
         codes[index] = words.setdefault(word, len(words))
         size_bytes += len(word)
         if size_bytes > _MAX_EXTRA_BYTES:
@@ -256,12 +270,15 @@ def _snapshot_facts(snapshot: DamoSnapshot, total_bytes: int) -> dict[str, Any]:
     return facts
 
 
-def _region_facts(region: Region) -> dict[str, Any]:
-    """The facts about a region that no column holds, such as fields that are missing."""
+def _region_facts(region: Region, kind: str) -> dict[str, Any]:
+    """The facts about a region that no column holds, such as fields that are missing.
+
+    *kind* is that of the pages that passed, if a column tells their bytes.
+    """
     facts: dict[str, Any] = {}
     if region.probe_hits:
         facts["probe_hits"] = region.probe_hits
-    if region.sz_filter_passed not in _NOTHING_PASSED:
+    if not kind and region.sz_filter_passed not in _NOTHING_PASSED:
         facts["sz_filter_passed"] = region.sz_filter_passed
     if region.nr_accesses is None:
         facts["nr_accesses"] = None
@@ -273,12 +290,16 @@ def _region_facts(region: Region) -> dict[str, Any]:
 
 
 def _unusual(
-    regions: list[Region], accesses: list[NrAccesses], ages: list[Age]
-) -> dict[int, Region]:
-    """The regions that state more, or less, than most do, by their index."""
+    regions: list[Region], accesses: list[NrAccesses], ages: list[Age], kinds: list[str]
+) -> dict[int, dict[str, Any]]:
+    """What regions state more, or less, than most do, by their index."""
     all_are_usual = (
         not any(map(attrgetter("probe_hits"), regions))
-        and {region.sz_filter_passed for region in regions} <= set(_NOTHING_PASSED)
+        and (
+            all(kinds)
+            if kinds
+            else {region.sz_filter_passed for region in regions} <= set(_NOTHING_PASSED)
+        )
         and {each.percent for each in accesses} <= {None}
         and {each.usec for each in ages} <= {None}
         and all(map(attrgetter("nr_accesses"), regions))
@@ -286,7 +307,8 @@ def _unusual(
     )
     if all_are_usual:
         return {}
-    return {index: region for index, region in enumerate(regions) if _region_facts(region)}
+    facts = map(_region_facts, regions, kinds or [""] * len(regions))
+    return {index: of_region for index, of_region in enumerate(facts) if of_region}
 
 
 def _numbers(values: Sequence[Value], number: Callable[[int], int]) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ import msgspec
 
 from pydamon._data.formats.base import TargetIds
 from pydamon._data.formats.content import CHUNK_BYTES, Incomplete, check_ratio
+from pydamon._data.formats.damo_passed import kind_of_filters
 from pydamon._model.attrs import Attrs
 from pydamon._model.damo_values import Value, integers, number_of
 
@@ -308,6 +309,8 @@ class Record:
     name: str = ""
     attrs: Attrs = field(default_factory=Attrs)
     pids: list[int] = field(default_factory=list)
+    filtered_kind: str = ""
+    """The kind of pages that its filters let pass, if pydamon knows it."""
 
     def __post_init__(self) -> None:
         target_id = self.head.get("target_id")
@@ -320,6 +323,7 @@ class Record:
             self.attrs = attrs_of(self.head.get("intervals"))
         except ValueError as error:
             raise ValueError(f"record {self.number}: its intervals: {error}") from error
+        self.filtered_kind = kind_of_filters(self.head.get("scheme_filters"))
         indices = [self.head.get(name) for name in _INDICES]
         # In files put together, records with the same indices and id are the same target.
         key = None if indices == [None] * len(_INDICES) else msgspec.json.encode(indices)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._data.formats.base import ids_of
+from pydamon._data.formats.damo_passed import filters_of, region_facts
 from pydamon._data.formats.damo_text import attrs_of
 from pydamon._data.formats.output import (
     Holds,
@@ -118,6 +119,7 @@ def _head(chunk: Recording, row: int) -> dict[str, Any]:
     """The facts about a target, with the intervals of the window that *row* is in."""
     window_ns = int(chunk.column("end_ns")[row]) - int(chunk.column("start_ns")[row])
     samples = int(chunk.column("max_nr_accesses")[row])
+    kinds = chunk.passed_kinds
     aggregation_us = max(samples, round(window_ns / 1000))
     intervals = {
         "sample_us": str(aggregation_us // samples),
@@ -136,7 +138,7 @@ def _head(chunk: Recording, row: int) -> dict[str, Any]:
         "intervals": intervals,
         "scheme_idx": None,
         "target_id": None,
-        "scheme_filters": [],
+        "scheme_filters": filters_of(kinds[0]) if len(kinds) == 1 else [],
     }
 
 
@@ -150,7 +152,8 @@ def _snapshots(chunk: Recording, key: _Key) -> Iterator[str]:
     rows = _rows_of(chunk, key, extras, codes)
     split = SplitRegions.of(chunk, rows)
     rows = rows[split.index]
-    texts = _region_texts(split, extras, codes[rows])
+    of_kinds = region_facts(chunk, rows, split.end - split.start)
+    texts = _region_texts(split, of_kinds, extras, codes[rows])
     bounds = np.searchsorted(rows, chunk.snapshot_offsets)
     totals = np.diff(running_total(split.end - split.start)[bounds])
     has_regions = np.diff(bounds) > 0
@@ -194,17 +197,21 @@ def _has_host(chunk: Recording, host: str) -> NDArray[np.bool_]:
     return has_host
 
 
-def _region_texts(split: SplitRegions, extras: list[_Extra], codes: NDArray[np.int32]) -> list[str]:
-    """Regions as JSON; *codes* say which extra each has."""
+def _region_texts(
+    split: SplitRegions,
+    of_kinds: tuple[list[str], list[str]],
+    extras: list[_Extra],
+    codes: NDArray[np.int32],
+) -> list[str]:
+    """Regions as JSON; *codes* say which extra each has, *of_kinds* what `region_facts` does."""
     columns = (split.start, split.end, split.nr_accesses, split.age)
+    numbers = (column.tolist() for column in columns)
     texts = [
         f'{{"start":"{start}","end":"{end}",'
         f'"nr_accesses":{{"samples":{nr_accesses},"percent":null}},'
         f'"age":{{"usec":null,"aggr_intervals":{_quoted(age)}}},'
-        f'"probe_hits":[],"sz_filter_passed":"0 B"}}'
-        for start, end, nr_accesses, age in zip(
-            *(column.tolist() for column in columns), strict=True
-        )
+        f'"probe_hits":{hits},"sz_filter_passed":{passed}}}'
+        for start, end, nr_accesses, age, hits, passed in zip(*numbers, *of_kinds, strict=True)
     ]
     has_facts = np.array(["region" in extra.facts for extra in extras], np.bool_)[codes]
     for index in np.flatnonzero(has_facts).tolist():
@@ -265,6 +272,8 @@ def _partly_lost(chunk: Recording, memory: dict[Any, Any]) -> Iterator[str]:
     """The columns in which damo's JSON loses something: it has intervals only once a target."""
     yield from lost_touched(chunk)
     yield from lost_ages(chunk)
+    if len(chunk.passed_kinds) > 1:  # probes count samples, not bytes
+        yield "passed"
     targets = TargetKeys.of(chunk)
     extras, codes = _extras(chunk), extra_codes(chunk)
     for key, row in zip(targets.keys, targets.first_rows, strict=True):
@@ -291,7 +300,7 @@ HOLDS = Holds(
     columns=frozenset(
         {
             *("start_ns", "end_ns", "pid", "target", "start", "end", "nr_accesses", "age"),
-            *("age_ns", "touched_bytes", "sampling_ns", "max_nr_accesses"),
+            *("age_ns", "touched_bytes", "sampling_ns", "max_nr_accesses", "passed"),
         }
     ),
     extra_keys=frozenset({"record", "tail", "snapshot", "region", "with_pid"}),

@@ -17,7 +17,7 @@ from pydamon._model.closing import Closing
 from pydamon._model.errors import RecordingError
 from pydamon._model.kernel_events import KernelEvents
 
-__all__ = ["COLUMN_TYPES", "KEY", "EventRecorder", "events_beside"]
+__all__ = ["COLUMN_TYPES", "KEY", "EventRecorder", "events_beside", "new_events_beside"]
 
 _SUFFIX = ".events"
 """What the name of the file beside a recording ends with."""
@@ -32,6 +32,21 @@ def events_beside(path: str | Path) -> Path:
     """The file of events that lies beside a recording."""
     path = Path(path)
     return path.with_name(path.name + _SUFFIX)
+
+
+def new_events_beside(path: str | Path, *, force: bool) -> Path:
+    """The same for a file that is still to be written; it may exist only with *force*.
+
+    Raises
+    ------
+    RecordingError
+        If it exists, and may not.
+    """
+    beside = events_beside(path)
+    with writing(beside):
+        if beside.exists() and not force:
+            raise FileExistsError
+    return beside
 
 
 class EventRecorder(Closing):

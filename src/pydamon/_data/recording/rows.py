@@ -18,6 +18,7 @@ from pydamon._data.recording.arrow import (
     to_arrow,
     to_numpy,
 )
+from pydamon._data.recording.cpu_use import MAX_USE_BYTES
 from pydamon._data.recording.page_maps import MAX_WORD_BYTES
 from pydamon._data.recording.schema import COLUMNS, EXTRA, RecordingInfo, check_type
 from pydamon._model.attrs import Attrs
@@ -42,7 +43,7 @@ _WITHOUT_DEFAULT = ("host", EXTRA.name)
 _LARGEST = 2**63 - 1
 _MAX_NAME_BYTES = 2**14
 """A path of 4,096 bytes, none of which is UTF-8, takes as much when it is escaped."""
-_MAX_BYTES = {EXTRA.name: 2**16, "page_map": MAX_WORD_BYTES}
+_MAX_BYTES = {EXTRA.name: 2**16, "page_map": MAX_WORD_BYTES, "cpu_use": MAX_USE_BYTES}
 """The most that other columns have in a name."""
 _MAX_TEXT_BYTES = 2**25
 _MAX_NAMES_BYTES = 2**25

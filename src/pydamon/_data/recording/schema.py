@@ -98,6 +98,7 @@ COLUMNS = pa.schema(
             ("page_ages", _NAME),
             ("passed", _NAME),
             ("page_map", _NAME),
+            ("cpu_use", _NAME),
             ("container", _NAME),
         )
     ]
@@ -110,7 +111,7 @@ OPTIONAL_COLUMNS = frozenset(
         *("age_ns", "resident_bytes", "unseen_bytes", "repeated_bytes"),
         *("access_share", "access_share_error"),
         *("looked_ns", "looked_since_ns", "looks", "followed_share", "page_ages"),
-        *("passed", "page_map", "container"),
+        *("passed", "page_map", "cpu_use", "container"),
     }
 )
 """Earlier versions and other tools may not have written these: see `rows.default_numbers`."""

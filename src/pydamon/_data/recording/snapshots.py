@@ -19,10 +19,12 @@ from pydamon._data.recording.arrow import (
     to_arrow,
     to_numpy,
 )
+from pydamon._data.recording.cpu_use import use_of_words, use_words
 from pydamon._data.recording.layout import Layout
 from pydamon._data.recording.page_maps import map_of_words, map_words
 from pydamon._data.recording.passed import passed_of_words, passed_words
 from pydamon._data.recording.rows import batch_of
+from pydamon._model.cpu_use import CpuUse
 from pydamon._model.mappings import Mapping, MappingTable
 from pydamon._model.page_ages import PageAges
 from pydamon._model.page_map import PageMap
@@ -88,6 +90,7 @@ class RowBuilder:
             **_age_columns(snapshots, regions),
             **_passed_column(snapshots),
             **_map_column(snapshots),
+            **_use_column(snapshots),
         }
         return batch_of(columns, len(start))
 
@@ -199,6 +202,17 @@ def _map_column(snapshots: Sequence[Snapshot]) -> dict[str, Numbers | pa.Array]:
     return {"page_map": _word_column(words)}
 
 
+def _use_column(snapshots: Sequence[Snapshot]) -> dict[str, Numbers | pa.Array]:
+    """The column of functions that ran; none where no snapshot has any."""
+    if not any(snapshot.cpu_use for snapshot in snapshots):
+        return {}
+    words: list[str] = []
+    for snapshot in snapshots:
+        rows = np.bincount(snapshot.target, minlength=len(snapshot.targets)).tolist()
+        words += use_words(zip(snapshot.cpu_use or (None,) * len(rows), rows, strict=True))
+    return {"cpu_use": _word_column(words)}
+
+
 def _word_column(words: Sequence[str]) -> pa.DictionaryArray:
     """A column of words that hardly ever come again."""
     codes: dict[str, int] = {}
@@ -295,6 +309,7 @@ class SnapshotReader:
             page_ages=self._page_ages(rows),
             passed=self._passed(rows),
             page_maps=self._page_maps(slice(first, end)),
+            cpu_use=self._cpu_use(slice(first, end)),
         )
 
     def _page_ages(self, rows: slice) -> PageAges | None:
@@ -332,6 +347,15 @@ class SnapshotReader:
         bounds = self._layout.target_offsets[targets.start : targets.stop + 1].tolist()
         maps = tuple(map_of_words(words[low:high].to_pylist()) for low, high in pairwise(bounds))
         return maps if any(maps) else ()
+
+    def _cpu_use(self, targets: slice) -> tuple[CpuUse | None, ...]:
+        """The functions that some targets ran; empty if nobody sampled them."""
+        words = column_array(self._table, "cpu_use")
+        if len(words.dictionary) < 2:  # nothing is known of any row
+            return ()
+        bounds = self._layout.target_offsets[targets.start : targets.stop + 1].tolist()
+        use = tuple(use_of_words(words[low:high].to_pylist()) for low, high in pairwise(bounds))
+        return use if any(use) else ()
 
     def _column(self, name: str) -> NDArray[Any]:
         return to_numpy(column_array(self._table, name))

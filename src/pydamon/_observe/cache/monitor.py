@@ -10,20 +10,17 @@ from pathlib import Path
 from posixpath import normpath
 from typing import Self
 
-import numpy as np
-
 from pydamon._model.cache_use import (
     CacheReport,
     CgroupCache,
     FollowedFolios,
     lower_threshold,
-    used_bytes,
 )
 from pydamon._model.errors import ProbeUnavailable, TargetError, UsageError
 from pydamon._model.units import parse_duration_ns
 from pydamon._observe.cache.budget import ReadBudget
 from pydamon._observe.cache.cgroups import CacheFigures, cache_figures, cgroup_ids, memory_tree
-from pydamon._observe.cache.rows import GONE, ReadSums, sums_by_path, with_parents
+from pydamon._observe.cache.rows import ReadSums, sums_by_path, used_by_path
 from pydamon._observe.cache.tracer import FOLLOWED_MOST, Tracer
 
 __all__ = ["CacheMonitor"]
@@ -107,6 +104,9 @@ class CacheMonitor:
         self._began_ns = self._reported_ns = time.monotonic_ns()
         self._stopped = False
         self._read: tuple[int, FollowedFolios, dict[int, str]] | None = None
+        """When folios and cgroups were read last: many ask within a second."""
+        self._used: dict[int, dict[str, int]] = {}
+        """What they told, by the time within which folios were read."""
 
     def __enter__(self) -> Self:
         return self
@@ -243,10 +243,7 @@ class CacheMonitor:
         """
         if self._tracer is None:
             return None
-        prefix = cgroup.rstrip("/") + "/"
-        folios, ids = self._recent(self._tracer)
-        below = [number for number, path in ids.items() if f"{path}/".startswith(prefix)]
-        return round(sum(used_bytes(folios.of(number), within_ns)[0] for number in below))
+        return self.used_by_cgroup(within_ns).get(cgroup.rstrip("/") or "/", 0)
 
     def used_by_cgroup(self, within_ns: int) -> dict[str, int]:
         """Estimate how much page cache each cgroup, with those below it, read within a time.
@@ -263,20 +260,13 @@ class CacheMonitor:
         """
         if self._tracer is None:
             return {}
-        folios, ids = self._recent(self._tracer)
-        sums: dict[str, float] = {}
-        for number in np.unique(folios.cgroup).tolist():
-            size = used_bytes(folios.of(number), within_ns)[0]
-            for path in with_parents(ids.get(number, GONE)):
-                sums[path] = sums.get(path, 0) + size
-        return {path: round(size) for path, size in sums.items()}
-
-    def _recent(self, tracer: Tracer) -> tuple[FollowedFolios, dict[int, str]]:
-        """The followed folios and the cgroups, read again after a second: many ask at once."""
         now_ns = time.monotonic_ns()
         if self._read is None or now_ns - self._read[0] > _RECENT_NS:
-            self._read = now_ns, tracer.folios(), cgroup_ids(self._tree)
-        return self._read[1:]
+            self._read = now_ns, self._tracer.folios(), cgroup_ids(self._tree)
+            self._used.clear()
+        if within_ns not in self._used:
+            self._used[within_ns] = used_by_path(self._read[1], within_ns, self._read[2])
+        return self._used[within_ns]
 
     def _wait_until(self, end_ns: int) -> None:
         while not self._stopped and (left_s := (end_ns - time.monotonic_ns()) / 1e9) > 0:

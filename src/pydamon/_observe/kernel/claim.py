@@ -18,7 +18,8 @@ import psutil
 from pydamon._model.closing import Closing
 from pydamon._model.errors import KernelError, ProbeUnavailable
 from pydamon._observe.kernel.files import Files
-from pydamon._observe.kernel.kdamond import ADMIN, Kdamond, Settings
+from pydamon._observe.kernel.kdamond import ADMIN, Kdamond
+from pydamon._observe.kernel.settings import KdamondSettings
 from pydamon._observe.linux.monitors import EXCLUSIVE, MODULES, is_on
 from pydamon._observe.linux.procfs import Stat, read
 
@@ -39,21 +40,21 @@ STATE = Path("/run/pydamon")
 _RECORD = "kdamond.json"
 _NO_SIGNATURE = hashlib.sha256().hexdigest()
 _SIGNED = ("operations", "pid_target", "nr_regions/min", "nr_regions/max", "/action")
-"""Settings that tell users apart, and that the kernel does not change by itself."""
+"""KdamondSettings that tell users apart, and that the kernel does not change by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The owner of a kdamond, and marks by which the kdamond is recognised.
+    """The owner of kdamonds, and marks by which they are recognised.
 
-    Processes are known by pid and start time (clock ticks since boot), since pids are reused. A
-    `kdamond` of 0 was not switched on yet. `signature` is a hash of its settings.
+    Processes are known by pid and start time (clock ticks since boot), since pids are reused. Each
+    of `kdamonds` is such a pair; a pid of 0 was not switched on yet. `signature` is a hash of their
+    settings.
     """
 
     owner: int
     owner_started: int
-    kdamond: int = 0
-    kdamond_started: int = 0
+    kdamonds: tuple[tuple[int, int], ...] = ((0, 0),)
     signature: str = _NO_SIGNATURE
 
     @classmethod
@@ -61,8 +62,9 @@ class Record:
         """Return the last record that was written, if there is one."""
         try:
             values = json.loads((state / _RECORD).read_text())
+            values["kdamonds"] = tuple((int(pid), int(start)) for pid, start in values["kdamonds"])
             return cls(**values)
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, KeyError):
             return None
 
     def write(self, state: Path) -> None:
@@ -83,28 +85,36 @@ class Record:
         return started_at(self.owner) == self.owner_started
 
     def of(self, files: Files) -> Self:
-        """Return the record with the kdamond and the settings of now."""
-        pid = Kdamond(files).pid
-        return replace(
-            self, kdamond=max(0, pid), kdamond_started=started_at(pid), signature=signature(files)
-        )
+        """Return the record with the kdamonds and the settings of now."""
+        pids = [Kdamond(files, number).pid for number in range(len(self.kdamonds))]
+        kdamonds = tuple((max(0, pid), started_at(pid)) for pid in pids)
+        return replace(self, kdamonds=kdamonds, signature=signature(files, len(pids)))
 
     def fits(self, files: Files) -> bool:
-        """Whether there is a single kdamond, as its owner left it."""
-        if files.number("nr_kdamonds") != 1:
+        """Whether there are as many kdamonds, as their owner left them."""
+        if files.number("nr_kdamonds") != len(self.kdamonds):
             return False
         now = self.of(files)
-        # It ended by itself, with its last target (just now, if there is a pid), or was never on.
-        if now.kdamond_started == 0 and now.kdamond in (0, self.kdamond):
-            now = replace(now, kdamond=self.kdamond, kdamond_started=self.kdamond_started)
-        return now == self
+        return now.signature == self.signature and all(map(_goes_with, now.kdamonds, self.kdamonds))
 
 
-def signature(files: Files) -> str:
+def _goes_with(now: tuple[int, int], before: tuple[int, int]) -> bool:
+    """Whether a kdamond may be the one of before.
+
+    If it ended by itself, with its last target (just now, if there is a pid), or was never on, it
+    is.
+    """
+    pid, started = now
+    return now == before or (started == 0 and pid in (0, before[0]))
+
+
+def signature(files: Files, kdamonds: int = 1) -> str:
     """A hash of the settings that tell users apart."""
-    written = Kdamond(files).written()
     lines = [
-        f"{path}={text}" for path, text in written.items() if any(word in path for word in _SIGNED)
+        f"{path}={text}"
+        for number in range(kdamonds)
+        for path, text in Kdamond(files, number).written().items()
+        if any(word in path for word in _SIGNED)
     ]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -149,33 +159,45 @@ def _possible_users() -> str:
 
 _PATIENCE_S = 2.0
 """How long to wait for the guardian of a pydamon that was killed a moment ago."""
-# It reads the pid of the kdamond that it guards. If the pipe ends without "done", and the files
-# have that pid (or -1: the kdamond has ended), it switches the kdamond off and removes it.
+# It reads the pids of the kdamonds that it guards. If the pipe ends without "done", and the files
+# have these pids (or -1: a kdamond has ended), it switches the kdamonds off and removes them.
 _GUARDIAN = """
-while read -r word; do mine=$word; done
+while read -r line; do mine=$line; done
 [ -z "$mine" ] || [ "$mine" = done ] && exit
-read -r now <0/pid || exit
-[ "$now" = "$mine" ] && echo off >0/state
-[ "$now" = "$mine" ] || [ "$now" = -1 ] || exit
+number=0
+for pid in $mine; do
+    read -r now <$number/pid || exit
+    [ "$now" = "$pid" ] || [ "$now" = -1 ] || exit
+    number=$((number + 1))
+done
+number=0
+for pid in $mine; do
+    read -r now <$number/pid
+    [ "$now" = -1 ] || echo off >$number/state
+    number=$((number + 1))
+done
 echo 0 >nr_kdamonds && rm -f "$1"
 """
 
 
 class Claim(Closing):
-    """The only kdamond of the kernel's DAMON, for this process alone.
+    """All kdamonds of the kernel's DAMON, for this process alone: one, or as many as it asks for.
 
     Raises `ProbeUnavailable` where the kernel has no DAMON, this user may not use it, or somebody
     else uses it: then nothing is written.
     """
 
-    def __init__(self, files: Files | None = None, *, state: Path = STATE) -> None:
+    def __init__(
+        self, files: Files | None = None, *, state: Path = STATE, kdamonds: int = 1
+    ) -> None:
         self._files = files or Files(ADMIN)
         self._state = state
-        self._record = Record(os.getpid(), started_at(os.getpid()))
+        none_yet = ((0, 0),) * kdamonds
+        self._record = Record(os.getpid(), started_at(os.getpid()), none_yet)
         self._stack = ExitStack()
         self._guardian: subprocess.Popen[bytes] | None = None
-        self.kdamond = Kdamond(self._files)
-        """Drives the kdamond."""
+        self.kdamonds = tuple(Kdamond(self._files, number) for number in range(kdamonds))
+        """Drive the kdamonds."""
         check_free(self._files, state)
         with self._stack:
             lock = self._lock()
@@ -183,44 +205,52 @@ class Claim(Closing):
             self._guard(lock)
             self._record.write(state)
             self._stack.callback(Record.remove, state)
-            self._files.write("nr_kdamonds", 1)
+            self._files.write("nr_kdamonds", kdamonds)
             self._stack.callback(self._give_back)
-            self._tell("-1")
+            self._tell(" ".join(["-1"] * kdamonds))
             self._stack = self._stack.pop_all()
 
-    def start(self, settings: Settings) -> None:
-        """Switch the kdamond on with these settings."""
-        self._configure(settings)
-        self.kdamond.start()
-        self._note()
+    @property
+    def kdamond(self) -> Kdamond:
+        """Drives the first kdamond, which mostly is the only one."""
+        return self.kdamonds[0]
 
-    def change(self, settings: Settings) -> None:
-        """Give the kdamond other settings while it runs."""
-        self._configure(settings)
-        self.kdamond.commit()
+    def start(self, settings: KdamondSettings, number: int = 0) -> None:
+        """Switch a kdamond on with these settings."""
+        self._configure(settings, number)
+        self.kdamonds[number].start()
+        self._note()
+        if settings.paused:
+            self.kdamonds[number].pause(True)
+
+    def change(self, settings: KdamondSettings, number: int = 0) -> None:
+        """Give a kdamond other settings while it runs."""
+        self._configure(settings, number)
+        self.kdamonds[number].commit()
 
     def close(self) -> None:
-        """Switch the kdamond off and remove it."""
+        """Switch the kdamonds off and remove them."""
         self._stack.close()
 
-    def _configure(self, settings: Settings) -> None:
+    def _configure(self, settings: KdamondSettings, number: int) -> None:
         try:
-            self.kdamond.configure(settings)
+            self.kdamonds[number].configure(settings)
         finally:
             self._note()  # settings that are half written are ours, too
 
     def _note(self) -> None:
-        """Note which kdamond is ours, for whoever has to clean up later."""
+        """Note which kdamonds are ours, for whoever has to clean up later."""
         self._record = self._record.of(self._files)
         self._record.write(self._state)
-        self._tell(str(self._record.kdamond or -1))
+        self._tell(" ".join(str(pid or -1) for pid, _ in self._record.kdamonds))
 
     def _give_back(self) -> None:
         if not self._record.fits(self._files):
             raise KernelError(
                 "somebody changed the kernel's DAMON while it was ours; it was left as it is"
             )
-        self.kdamond.stop()
+        for kdamond in self.kdamonds:
+            kdamond.stop()
         self._files.write("nr_kdamonds", 0)
 
     def _lock(self) -> int:
@@ -321,9 +351,11 @@ def leftover(files: Files | None = None, state: Path = STATE) -> Record | None:
 def remove_leftover(files: Files | None = None, state: Path = STATE) -> bool:
     """Remove a kdamond that a killed pydamon left behind; return whether there was one."""
     files = files or Files(ADMIN)
-    if leftover(files, state) is None:
+    left = leftover(files, state)
+    if left is None:
         return False
-    Kdamond(files).stop()
+    for number in range(len(left.kdamonds)):
+        Kdamond(files, number).stop()
     files.write("nr_kdamonds", 0)
     Record.remove(state)
     return True

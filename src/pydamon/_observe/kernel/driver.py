@@ -16,8 +16,9 @@ from pydamon._model.closing import Closing
 from pydamon._model.errors import KernelError, ProbeError, ProbeUnavailable, UsageError
 from pydamon._model.schemes import Scheme, SchemeStats
 from pydamon._observe.kernel.claim import Claim
-from pydamon._observe.kernel.kdamond import KernelTargets, Settings
+from pydamon._observe.kernel.kdamond import KernelTargets
 from pydamon._observe.kernel.reader import Aggregation, EventReader, Reader, TriedReader, without
+from pydamon._observe.kernel.settings import KdamondSettings
 
 __all__ = ["Driver"]
 
@@ -44,6 +45,8 @@ class Driver(Closing):
         *,
         events: bool = True,
         probes: tuple[str, ...] = (),
+        address_unit: int = 1,
+        refresh_ns: int = 0,
     ) -> None:
         self.claim = claim
         self.attrs = attrs
@@ -57,6 +60,8 @@ class Driver(Closing):
         """The kinds of pages whose samples the kernel counts; none where it cannot."""
         self._targets = targets
         self._events = events
+        self._unit = address_unit
+        self._refresh_ns = refresh_ns
         self._kdamond = claim.kdamond
         self._reader: Reader | None = None
         self._pending: deque[Aggregation] = deque()
@@ -203,12 +208,19 @@ class Driver(Closing):
         if self._reader:
             self._reader.close()
 
-    def _settings(self) -> Settings:
+    def _settings(self) -> KdamondSettings:
         # Without events, results are read from a scheme that tries every region.
         schemes = self.schemes if self._events else (*self.schemes, _EVERYTHING)
         targets = self._targets
-        return Settings(
-            targets.operations, targets.settings(), self.attrs, self.goal, schemes, self.probes
+        return KdamondSettings(
+            targets.operations,
+            targets.settings(),
+            self.attrs,
+            self.goal,
+            schemes,
+            self.probes,
+            self._unit,
+            self._refresh_ns,
         )
 
     def _switch_on_first(self) -> None:
@@ -233,7 +245,7 @@ class Driver(Closing):
     def _open_reader(self) -> Reader:
         if self._events:
             try:
-                return EventReader(self._pid, len(self._targets), len(self.probes))
+                return EventReader(self._pid, len(self._targets), len(self.probes), self._unit)
             except ProbeUnavailable:
                 if self.probes:
                     raise

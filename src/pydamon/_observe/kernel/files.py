@@ -117,6 +117,8 @@ _FILES = {
     "sz_ops_filter_passed": ("the size that filters let pass", "6.14"),
     "sz_filter_passed": ("the size that filters let pass", "6.14"),
     "intervals_goal": ("auto-tuned intervals", "6.15"),
+    "refresh_ms": ("figures that refresh themselves", "6.17"),
+    "addr_unit": ("units of addresses", "6.18"),
     "core_filters": ("filter directories by layer", "6.15"),
     "ops_filters": ("filter directories by layer", "6.15"),
     "nid": ("quota goals of a memory node", "6.16"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -16,42 +15,26 @@ from pydamon._model.schemes import Scheme, SchemeStats
 from pydamon._model.snapshot import Footprint, Target
 from pydamon._observe.kernel.files import Files
 from pydamon._observe.kernel.passed import write_probes
-from pydamon._observe.kernel.scheme import check_able, read_stats, write_goal_values, write_scheme
+from pydamon._observe.kernel.scheme import (
+    check_able,
+    optional,
+    read_stats,
+    write_goal_values,
+    write_scheme,
+)
+from pydamon._observe.kernel.settings import KdamondSettings, KernelTarget
 from pydamon._observe.linux.monitors import ADMIN
 from pydamon._observe.targets import Layout, Space
 
 __all__ = [
     "ADMIN",
     "Kdamond",
-    "KernelTarget",
     "KernelTargets",
-    "Settings",
     "node_borders",
     "target_numbers",
 ]
 
 _US = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class KernelTarget:
-    """A target: a process (not for `paddr`), and address ranges in bytes (not for `vaddr`)."""
-
-    pid: int = 0
-    ranges: tuple[tuple[int, int], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The settings of a kdamond; `operations` are `"vaddr"`, `"fvaddr"` or `"paddr"`."""
-
-    operations: str
-    targets: tuple[KernelTarget, ...]
-    attrs: Attrs
-    goal: IntervalGoal | None = None
-    schemes: tuple[Scheme, ...] = ()
-    probes: tuple[str, ...] = ()
-    """The kinds of pages to probe for (Linux 7.2)."""
 
 
 class Kdamond:
@@ -65,6 +48,8 @@ class Kdamond:
         self._files = files
         self._path = str(number)
         self._context = f"{number}/contexts/0"
+        self._unit = 1
+        """Bytes of a unit of addresses, as of the last settings."""
 
     @property
     def running(self) -> bool:
@@ -76,20 +61,23 @@ class Kdamond:
         """The pid of the kernel thread, in the first pid namespace; -1 while it is off."""
         return self._files.number(f"{self._path}/pid")
 
-    def configure(self, settings: Settings) -> None:
+    def configure(self, settings: KdamondSettings) -> None:
         """Write all settings; a kdamond that runs takes them with `commit`."""
         write, context = self._files.write, self._context
         contexts = f"{self._path}/contexts/nr_contexts"
         if self._files.number(contexts) != 1:
             write(contexts, 1)
+        optional(self._files, f"{self._path}/refresh_ms", settings.refresh_ns // 10**6, 0)
         write(f"{context}/operations", settings.operations)
+        self._unit = settings.address_unit
+        optional(self._files, f"{context}/addr_unit", self._unit, 1)
         self._write_attrs(settings.attrs, settings.goal)
         write_probes(self._files, f"{context}/monitoring_attrs/probes", settings.probes)
         self._write_targets(settings.targets)
         write(f"{context}/schemes/nr_schemes", len(settings.schemes))
         for number, scheme in enumerate(settings.schemes):
             path = f"{context}/schemes/{number}"
-            write_scheme(self._files, path, scheme, settings.attrs)
+            write_scheme(self._files, path, scheme, settings.attrs, self._unit)
             check_able(self._files, context, settings.operations, scheme)
             write_goal_values(self._files, path, scheme.quota)
 
@@ -153,7 +141,7 @@ class Kdamond:
         schemes = self._files.numbered(f"{self._context}/schemes")
         if any(self._files.has(f"{path}/quotas/effective_bytes") for path in schemes):
             self.command("update_schemes_effective_quotas")
-        return [read_stats(self._files, path) for path in schemes]
+        return [read_stats(self._files, path, self._unit) for path in schemes]
 
     def feed_goals(self, schemes: tuple[Scheme, ...]) -> None:
         """Give the kernel the current values of goals with the metric `user_input`."""
@@ -173,6 +161,7 @@ class Kdamond:
         self.command("update_schemes_tried_regions")
         rows = self._tried(scheme, ("start", "end", "nr_accesses", "age"))
         self.command("clear_schemes_tried_regions")
+        rows[:, :2] *= self._unit
         return rows
 
     def passed_regions(self, schemes: Collection[int]) -> list[NDArray[np.int64]]:
@@ -184,7 +173,7 @@ class Kdamond:
         self.command("update_schemes_tried_regions")
         tried = [self._tried(number, ("start", "end", "sz_filter_passed")) for number in schemes]
         self.command("clear_schemes_tried_regions")
-        return [np.column_stack([target_numbers(rows), rows]) for rows in tried]
+        return [np.column_stack([target_numbers(rows), self._unit * rows]) for rows in tried]
 
     def pause(self, paused: bool) -> None:
         """Let the kdamond rest, with all that it knows, or go on (Linux 7.2)."""
@@ -240,8 +229,9 @@ class Kdamond:
                 self._files.write(f"{path}/{number}/pid_target", target.pid)
             self._files.write(f"{path}/{number}/regions/nr_regions", len(target.ranges))
             for index, (start, end) in enumerate(target.ranges):
-                self._files.write(f"{path}/{number}/regions/{index}/start", start)
-                self._files.write(f"{path}/{number}/regions/{index}/end", end)
+                place = f"{path}/{number}/regions/{index}"
+                self._files.write(f"{place}/start", start // self._unit)
+                self._files.write(f"{place}/end", end // self._unit)
 
 
 def target_numbers(rows: NDArray[np.int64]) -> NDArray[np.int32]:

@@ -242,7 +242,16 @@ def open_monitor(
         if isinstance(selection, PhysicalMemory) and selection.cgroup:
             pages = CgroupPages(selection.cgroup, targets.layout.ranges[0])
         probes = _probes(selection, options, pacer.effective) if events else ()
-        driver = Driver(claim, targets, pacer.effective, options.goal, events=events, probes=probes)
+        driver = Driver(
+            claim,
+            targets,
+            pacer.effective,
+            options.goal,
+            events=events,
+            probes=probes,
+            address_unit=options.address_unit,
+            refresh_ns=options.refresh_ns,
+        )
         stack.callback(driver.close)
         mon = KernelMonitor(targets, driver, pacer, stack.pop_all(), pages=pages)
         try:

@@ -17,7 +17,7 @@ from pydamon._model.closing import Closing
 from pydamon._model.errors import ProbeUnavailable
 from pydamon._model.runs import unique
 from pydamon._observe.kernel.kdamond import Kdamond, target_numbers
-from pydamon._observe.kernel.ring import (
+from pydamon._observe.linux.ring import (
     RECORD_LOST,
     RECORD_SAMPLE,
     EventRing,
@@ -143,13 +143,15 @@ _BURST_NS = 20 * 10**6
 class EventReader(Reader):
     """Reads the events of the kdamond *pid*, which has *targets* targets and so many *probes*.
 
-    Raises `ProbeUnavailable` where events cannot be read.
+    Its addresses have so many bytes a *unit*. Raises `ProbeUnavailable` where events cannot be
+    read.
     """
 
     waits = False
 
-    def __init__(self, pid: int, targets: int, probes: int = 0) -> None:
+    def __init__(self, pid: int, targets: int, probes: int = 0, unit: int = 1) -> None:
         self._targets = targets
+        self._unit = unit
         event = tracepoint(_PROBING_EVENT if probes else _EVENT)
         self._dtype = sample_dtype(text_of(event, "format"), probes)
         self._ring = EventRing(_BUFFER_BYTES, pid=pid)
@@ -181,7 +183,12 @@ class EventReader(Reader):
             # The kernel does not say how many were lost: at least one.
             aggregations[0] = replace(aggregations[0], lost=max(1, broken))
             self._lost = False
-        return aggregations
+        if self._unit == 1:
+            return aggregations
+        return [
+            replace(part, start=part.start * self._unit, end=part.end * self._unit)
+            for part in aggregations
+        ]
 
     def close(self) -> None:
         self._ring.close()

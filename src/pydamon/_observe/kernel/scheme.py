@@ -9,7 +9,14 @@ from pydamon._model.errors import ProbeUnavailable, UsageError
 from pydamon._model.schemes import Filter, Quota, Scheme, SchemeStats
 from pydamon._observe.kernel.files import Files, lacks
 
-__all__ = ["KERNEL_ACTIONS", "check_able", "read_stats", "write_goal_values", "write_scheme"]
+__all__ = [
+    "KERNEL_ACTIONS",
+    "check_able",
+    "optional",
+    "read_stats",
+    "write_goal_values",
+    "write_scheme",
+]
 
 _ADVICE = ("willneed", "cold", "pageout", "hugepage", "nohugepage", "collapse")
 """Actions on whole regions of virtual memory, as `madvise` has them."""
@@ -65,11 +72,11 @@ _WHOLE = 1000
 _UINT_MAX = 2**32 - 1
 
 
-def write_scheme(files: Files, path: str, scheme: Scheme, attrs: Attrs) -> None:
+def write_scheme(files: Files, path: str, scheme: Scheme, attrs: Attrs, unit: int = 1) -> None:
     """Write all of a scheme to its directory; *attrs* turn its rates and ages into numbers.
 
-    Raises `UsageError` for an action that only pydamon can do, and `ProbeUnavailable` for one that
-    this kernel lacks.
+    The kernel's sizes and addresses have so many bytes a *unit*. Raises `UsageError` for an action
+    that only pydamon can do, and `ProbeUnavailable` for one that this kernel lacks.
     """
     if not isinstance(scheme.action, str):
         raise UsageError(
@@ -85,20 +92,20 @@ def write_scheme(files: Files, path: str, scheme: Scheme, attrs: Attrs) -> None:
         attrs.samples_per_aggregation, attrs.sampling_ns, attrs.aggregation_ns
     )
     for name, low, high in (
-        ("sz", bounds.min_size, bounds.max_size),
+        ("sz", bounds.min_size // unit, bounds.max_size // unit),
         ("nr_accesses", bounds.min_nr_accesses, min(bounds.max_nr_accesses, _UINT_MAX)),
         ("age", bounds.min_age, min(bounds.max_age, _UINT_MAX)),
     ):
         files.write(f"{path}/access_pattern/{name}/min", low)
         files.write(f"{path}/access_pattern/{name}/max", high)
-    _optional(files, f"{path}/apply_interval_us", scheme.apply_interval_ns // 1000, 0)
+    optional(files, f"{path}/apply_interval_us", scheme.apply_interval_ns // 1000, 0)
     node = _NO_NODE if scheme.target_node is None else scheme.target_node
-    _optional(files, f"{path}/target_nid", node, _NO_NODE)
+    optional(files, f"{path}/target_nid", node, _NO_NODE)
     if _count(files, f"{path}/dests/nr_dests", len(scheme.destinations)):
         for number, destination in enumerate(scheme.destinations):
             files.write(f"{path}/dests/{number}/id", destination.node)
             files.write(f"{path}/dests/{number}/weight", destination.weight)
-    _write_quota(files, f"{path}/quotas", scheme.quota)
+    _write_quota(files, f"{path}/quotas", scheme.quota, unit)
     for name, value in (
         ("metric", scheme.watermarks.metric),
         ("interval_us", scheme.watermarks.interval_ns // 1000),
@@ -110,11 +117,11 @@ def write_scheme(files: Files, path: str, scheme: Scheme, attrs: Attrs) -> None:
     if files.has(f"{path}/ops_filters"):
         core_filters = [rule for rule in scheme.filters if rule.is_core]
         ops_filters = [rule for rule in scheme.filters if not rule.is_core]
-        _write_filters(files, f"{path}/core_filters", core_filters)
-        _write_filters(files, f"{path}/ops_filters", ops_filters)
+        _write_filters(files, f"{path}/core_filters", core_filters, unit)
+        _write_filters(files, f"{path}/ops_filters", ops_filters, unit)
     else:
-        _write_filters(files, f"{path}/filters", list(scheme.filters))
-    _optional(files, f"{path}/stats/max_nr_snapshots", scheme.max_snapshots, 0)
+        _write_filters(files, f"{path}/filters", list(scheme.filters), unit)
+    optional(files, f"{path}/stats/max_nr_snapshots", scheme.max_snapshots, 0)
 
 
 def write_goal_values(files: Files, path: str, quota: Quota) -> bool:
@@ -126,7 +133,7 @@ def write_goal_values(files: Files, path: str, quota: Quota) -> bool:
     return bool(fed)
 
 
-def read_stats(files: Files, path: str) -> tuple[SchemeStats, int]:
+def read_stats(files: Files, path: str, unit: int = 1) -> tuple[SchemeStats, int]:
     """The statistics in a scheme's directory, as of the last update.
 
     Also how many bytes its quota allows in a reset interval. A number that this kernel does not
@@ -137,44 +144,45 @@ def read_stats(files: Files, path: str) -> tuple[SchemeStats, int]:
         return files.number(f"{path}/{name}") if files.has(f"{path}/{name}") else 0
 
     names = [f.name for f in fields(SchemeStats) if f.name not in ("time_ns", "rests")]
-    stats = SchemeStats(**{name: number(f"stats/{name}") for name in names})
-    return stats, number("quotas/effective_bytes")
+    values = {name: number(f"stats/{name}") for name in names}
+    sizes = {name: unit * value for name, value in values.items() if name.startswith("sz_")}
+    return SchemeStats(**values | sizes), unit * number("quotas/effective_bytes")
 
 
-def _write_quota(files: Files, path: str, quota: Quota) -> None:
+def _write_quota(files: Files, path: str, quota: Quota, unit: int) -> None:
     files.write(f"{path}/ms", quota.time_ns // 10**6)
-    files.write(f"{path}/bytes", quota.size_bytes)
+    files.write(f"{path}/bytes", -(-quota.size_bytes // unit))
     files.write(f"{path}/reset_interval_ms", quota.reset_ns // 10**6)
     files.write(f"{path}/weights/sz_permil", quota.weights.size)
     files.write(f"{path}/weights/nr_accesses_permil", quota.weights.rate)
     files.write(f"{path}/weights/age_permil", quota.weights.age)
-    _optional(files, f"{path}/goal_tuner", quota.tuner, "consist")
+    optional(files, f"{path}/goal_tuner", quota.tuner, "consist")
     charge = round(quota.fail_charge * _WHOLE)
-    _optional(files, f"{path}/fail_charge_num", charge, _WHOLE)
-    _optional(files, f"{path}/fail_charge_denom", _WHOLE, _WHOLE)
+    optional(files, f"{path}/fail_charge_num", charge, _WHOLE)
+    optional(files, f"{path}/fail_charge_denom", _WHOLE, _WHOLE)
     if not _count(files, f"{path}/goals/nr_goals", len(quota.goals)):
         return
     for number, goal in enumerate(quota.goals):
         place = f"{path}/goals/{number}"
         files.write(f"{place}/target_metric", goal.metric)
         files.write(f"{place}/target_value", goal.target)
-        _optional(files, f"{place}/nid", _NO_NODE if goal.node is None else goal.node, _NO_NODE)
-        _optional(files, f"{place}/path", goal.memcg_path or "", "")
+        optional(files, f"{place}/nid", _NO_NODE if goal.node is None else goal.node, _NO_NODE)
+        optional(files, f"{place}/path", goal.memcg_path or "", "")
 
 
-def _write_filters(files: Files, path: str, filters: list[Filter]) -> None:
+def _write_filters(files: Files, path: str, filters: list[Filter], unit: int) -> None:
     if not _count(files, f"{path}/nr_filters", len(filters)):
         return
     for number, rule in enumerate(filters):
         place = f"{path}/{number}"
         files.write(f"{place}/type", rule.kind)
         files.write(f"{place}/matching", "Y" if rule.matching else "N")
-        _optional(files, f"{place}/allow", "Y" if rule.allow else "N", "N")
+        optional(files, f"{place}/allow", "Y" if rule.allow else "N", "N")
         if rule.kind == "memcg":
             files.write(f"{place}/memcg_path", rule.memcg_path or "")
         elif rule.kind == "addr":
-            files.write(f"{place}/addr_start", rule.start or 0)
-            files.write(f"{place}/addr_end", rule.end or 0)
+            files.write(f"{place}/addr_start", (rule.start or 0) // unit)
+            files.write(f"{place}/addr_end", (rule.end or 0) // unit)
         elif rule.kind == "target":
             files.write(f"{place}/damon_target_idx", rule.target or 0)
         elif rule.kind == "hugepage_size":
@@ -189,7 +197,7 @@ def _count(files: Files, path: str, count: int) -> bool:
     return count > 0
 
 
-def _optional(files: Files, path: str, value: str | int, default: str | int) -> None:
+def optional(files: Files, path: str, value: str | int, default: str | int) -> None:
     """Write a file that older kernels lack; without it, only the default will do."""
     if value != default or files.has(path):
         files.write(path, value)

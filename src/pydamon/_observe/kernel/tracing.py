@@ -8,7 +8,6 @@ import struct
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,8 @@ from pydamon._model.closing import Closing
 from pydamon._model.errors import ProbeUnavailable, UsageError
 from pydamon._model.kernel_events import RESULTS, KernelEvents
 from pydamon._model.units import parse_duration_ns
-from pydamon._observe.kernel.ring import (
+from pydamon._observe.linux.arch import online_cpus
+from pydamon._observe.linux.ring import (
     RECORD_LOST,
     RECORD_SAMPLE,
     EventRing,
@@ -33,7 +33,6 @@ _COMMON = "common_"
 _RING_BYTES = 256 << 10
 """Of each CPU; room for some 2,500 events."""
 _PAUSE_S = 0.1
-_ONLINE = Path("/sys/devices/system/cpu/online")
 _HEADER = struct.Struct("=IHHqI")
 """Type, flags and size of a record, then the time of a sample and the size of its raw data."""
 
@@ -115,12 +114,6 @@ def events_of(
     return events
 
 
-def _cpus(text: str) -> list[int]:
-    """The numbers in a list of CPUs such as `0-3,8`."""
-    bounds = [part.split("-") for part in text.strip().split(",")]
-    return [cpu for ends in bounds for cpu in range(int(ends[0]), int(ends[-1]) + 1)]
-
-
 def _signed(column: NDArray[np.generic]) -> NDArray[np.int64]:
     """The column as int64: limits that the kernel writes as the largest number stay the largest."""
     if column.dtype == np.uint64:
@@ -184,7 +177,7 @@ class KernelTracer(Closing):
         self._stopped = False
         self._rings: list[EventRing] = []
         try:
-            for cpu in _cpus(_ONLINE.read_text()):
+            for cpu in online_cpus():
                 ring = EventRing(_RING_BYTES, cpu=cpu)
                 self._rings.append(ring)
                 for name in self.names:

@@ -21,6 +21,8 @@ __all__ = [
     "PAGE_SIZE",
     "TABLE_BYTES",
     "TABLE_ENTRIES",
+    "numbers_in",
+    "online_cpus",
     "system_call",
 ]
 
@@ -50,6 +52,20 @@ def _huge_bytes() -> int:
 
 HUGE_BYTES = _huge_bytes()
 """Bytes of a transparent huge page."""
+
+_ONLINE = Path("/sys/devices/system/cpu/online")
+
+
+def online_cpus() -> list[int]:
+    """The numbers of the CPUs that run now."""
+    return numbers_in(_ONLINE.read_text())
+
+
+def numbers_in(text: str) -> list[int]:
+    """The numbers in a list such as `0-3,8`."""
+    bounds = [part.split("-") for part in text.strip().split(",")]
+    return [number for ends in bounds for number in range(int(ends[0]), int(ends[-1]) + 1)]
+
 
 _SAME_EVERYWHERE = {"pidfd_open": 434, "pidfd_getfd": 438, "process_madvise": 440}
 _SYSTEM_CALLS = {

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from pydamon._observe.linux.cgroups import memory_directory
+from pydamon._observe.linux.cgroups import cgroup_file, memory_directory
 from pydamon._observe.linux.procfs import meminfo_of, read
 
-__all__ = ["CgroupMemory", "cgroup_memory"]
+__all__ = ["CgroupMemory", "cgroup_memory", "may_swap"]
 
 _NO_LIMIT = 1 << 60
 """Version 1 has a number near 2**63 where there is no limit."""
@@ -86,17 +86,25 @@ def cgroup_memory(path: str) -> CgroupMemory | None:
     except OSError:
         return None
     second = "total_inactive_file" not in fields
-    return _of_version_2(directory, fields) if second else _of_version_1(directory, fields)
+    if not second:
+        return _of_version_1(directory, fields)
+    return _of_version_2(directory, fields, can_swap=_has_swap() and may_swap(path))
 
 
-def _of_version_2(directory: Path, fields: dict[str, int]) -> CgroupMemory:
+def may_swap(path: str) -> bool:
+    """Whether neither a cgroup nor those above it forbid swap; version 1 has nothing that does."""
+    cgroup = PurePath(path)
+    limits = (cgroup_file(str(group), "memory.swap.max") for group in (cgroup, *cgroup.parents))
+    return all(limit is None or _number(limit) != 0 for limit in limits)
+
+
+def _of_version_2(directory: Path, fields: dict[str, int], *, can_swap: bool) -> CgroupMemory:
     shared = fields.get("shmem", 0)
     usage = _number(directory / "memory.current")
     cache = max(0, fields.get("file", 0) - shared)
     kernel = fields.get("kernel", sum(fields.get(name, 0) for name in _KERNEL))
     if usage is None:  # the root has no such file
         usage = fields.get("anon", 0) + fields.get("file", 0) + kernel
-    swap_limit = _number(directory / "memory.swap.max")
     return CgroupMemory(
         usage_bytes=usage,
         anonymous_bytes=fields.get("anon", 0),
@@ -108,7 +116,7 @@ def _of_version_2(directory: Path, fields: dict[str, int]) -> CgroupMemory:
         kernel_bytes=kernel,
         swap_bytes=_number(directory / "memory.swap.current") or 0,
         limit_bytes=_number(directory / "memory.max"),
-        can_swap=swap_limit != 0 and _has_swap(),
+        can_swap=can_swap,
     )
 
 

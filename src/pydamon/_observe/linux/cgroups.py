@@ -17,6 +17,7 @@ __all__ = [
     "cgroup_directories",
     "cgroup_directory",
     "cgroup_file",
+    "cgroup_file_of",
     "cgroup_of",
     "memory_directory",
     "pids_below",
@@ -25,8 +26,9 @@ __all__ = [
 CGROUPS = Path("/sys/fs/cgroup")
 """Where the cgroups of this machine are mounted."""
 
-_HIERARCHIES = ("memory", "unified", "systemd")
-"""The hierarchies below the root of a machine with version 1, or with both versions."""
+_HIERARCHIES = {"memory": "memory", "unified": "", "systemd": "name=systemd"}
+"""The hierarchies below the root of a machine with version 1, or with both versions, and what
+/proc/PID/cgroup calls them."""
 
 
 def _root() -> Path:
@@ -75,6 +77,23 @@ def cgroup_file(path: str, name: str) -> Path | None:
     return next((place for place in places if place.exists()), None)
 
 
+def cgroup_file_of(pid: int, name: str) -> Path | None:
+    """A file of the cgroup of a process, in the first hierarchy that has it; `None` if none has.
+
+    With cgroups of version 1, a process has a path of its own in each hierarchy, and only the
+    unified one tells pressure.
+    """
+    try:
+        paths = cgroup_paths(read(f"/proc/{pid}/cgroup"))
+    except OSError:
+        return None
+    for root in _hierarchies():
+        path = _on_host(paths.get(_HIERARCHIES.get(root.name, ""), ""))
+        if path and (file := root / path.strip("/") / name).exists():
+            return file
+    return None
+
+
 def memory_directory(path: str) -> Path | None:
     """The directory with the memory figures of a cgroup; `None` if nothing counts its memory."""
     figures = cgroup_file(path, "memory.stat")
@@ -105,7 +124,11 @@ def cgroup_of(pid: int) -> str:
         paths = cgroup_paths(read(f"/proc/{pid}/cgroup"))
     except OSError:
         return ""
-    path = paths.get("memory") or paths.get("", "")
+    return _on_host(paths.get("memory") or paths.get("", ""))
+
+
+def _on_host(path: str) -> str:
+    """The path of a cgroup in the host's tree; /proc has it as seen from our cgroup namespace."""
     above = _namespace(tuple(map(str, _hierarchies())))
     if not path or not (above or path.startswith("/..")):
         return path
@@ -114,10 +137,7 @@ def cgroup_of(pid: int) -> str:
 
 @cache
 def _namespace(trees: tuple[str, ...]) -> str:
-    """The path of our cgroup namespace in the *trees*; empty if it is the root itself.
-
-    /proc has paths as seen from the reader's cgroup namespace, while the tree may be the host's.
-    """
+    """The path of our cgroup namespace in the *trees*; empty if it is the root itself."""
     try:
         own = cgroup_paths(read("/proc/self/cgroup"))
     except OSError:

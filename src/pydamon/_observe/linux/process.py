@@ -193,7 +193,8 @@ def refusal(what: str, error: OSError | int) -> TargetError:
     number = error if isinstance(error, int) else error.errno or 0
     if number in (errno.ESRCH, errno.ENOENT):
         return TargetError(f"{what}: it has exited")
-    refused = TargetError(f"{what}: {os.strerror(number)}", hint=hint_for(number))
+    why = (None if isinstance(error, int) else error.strerror) or os.strerror(number)
+    refused = TargetError(f"{what}: {why}", hint=hint_for(number))
     refused.__cause__ = OSError(number, os.strerror(number)) if isinstance(error, int) else error
     return refused
 
@@ -212,7 +213,10 @@ def hint_for(number: int) -> str:
         return "the machine, or the cgroup, is out of memory: watch fewer processes"
     if number in (errno.EACCES, errno.EPERM):
         if os.geteuid() != 0:
-            return "run as root, or as the user who runs the process"
+            return (
+                "run as root, or as the user who runs the process, who sees single pages where "
+                "root runs `pydamon daemon`"
+            )
         return "root lacks a capability here (CAP_SYS_PTRACE, CAP_SYS_NICE), as in a container"
     return ""
 

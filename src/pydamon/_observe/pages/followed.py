@@ -31,8 +31,10 @@ __all__ = ["FollowedPages", "Returns"]
 
 _BLOCK_SHIFT = 9
 _MIX = np.uint64(0x9E3779B97F4A7C15)
-_LARGE_PAGES, _ROWS_AT_ONCE = 2**13, 256
+_LARGE_PAGES, _ROWS_AT_ONCE = 2**12, 64
 """Regions with more pages are counted one by one, all others so many at once."""
+_PAGES_AT_ONCE = _LARGE_PAGES * _ROWS_AT_ONCE
+"""To count takes 8 bytes a page."""
 _STAMPS = 256
 _LEAST_PAGES = 1 / 8
 """Less than so much of a page, spread over buckets, does not count."""
@@ -70,6 +72,8 @@ class FollowedPages:
         """The memory of all targets, as ranges of order keys."""
         self._moved: list[tuple[int, NDArray[np.uint8]]] = []
         """Order keys of memory that may have come from elsewhere, and the stamps it had there."""
+        self._vanished: list[tuple[NDArray[np.int64], NDArray[np.uint8]]] = []
+        """Pages that the last look did not find any more: their sorted order keys, and stamps."""
         self._blocks = np.zeros(0, np.int64)
         """The order keys of the first pages, divided by `BLOCK_PAGES`: sorted."""
         self._stamps = np.zeros((0, BLOCK_PAGES), np.uint8)
@@ -84,7 +88,7 @@ class FollowedPages:
         """Follow the memory that each target has now; what stays keeps its stamps."""
         keys = keyed(ranges)
         moves = _moves(self._ranges, keys)
-        self._moved = [(new, self.stamps_in(old, pages)) for old, new, pages in moves]
+        self._moved = [(new, self._stamps_before(old, pages)) for old, new, pages in moves]
         self._ranges = keys
         blocks = _sampled(_blocks_of(keys), self.share)
         if np.array_equal(blocks, self._blocks):
@@ -100,19 +104,40 @@ class FollowedPages:
         """How many blocks would be followed if all were."""
         return len(_blocks_of(keyed(ranges)))
 
-    def restore_moved(self, present: NDArray[np.bool_], accessed: NDArray[np.bool_]) -> None:
-        """Give pages (flat) that came from elsewhere (mremap) the stamps they had there.
+    def restore_moved(self, part: slice, old: NDArray[np.bool_]) -> None:
+        """Give pages in a part of all that came from elsewhere (mremap) the stamps they had there.
 
-        Pages that are new have their accessed bit set, by the fault that made them.
+        *old* says which are in memory without having been accessed: pages that are new have their
+        accessed bit set, by the fault that made them.
         """
         for key, stamps_there in self._moved:
             keys = np.arange(key, key + len(stamps_there))
             inside = self._rows_of(keys >> _BLOCK_SHIFT)[1]
             places, stamps = self.places_of(keys), stamps_there[inside]
-            old = present[places] & ~accessed[places] & (self.flat[places] == ABSENT)
-            old &= stamps != UNKNOWN
-            self.flat[places[old]] = stamps[old]
+            known = (places >= part.start) & (places < part.stop) & (stamps != UNKNOWN)
+            places, stamps = places[known], stamps[known]
+            moved = old[places - part.start] & (self.flat[places] == ABSENT)
+            self.flat[places[moved]] = stamps[moved]
+
+    def vanish(self, part: slice, absent: NDArray[np.bool_]) -> None:
+        """The *absent* pages in a part of all are not in memory any more.
+
+        A look may find them gone before anybody knows where they have moved: so `fit` still knows
+        their stamps until `forget_vanished`.
+        """
+        stamps = self.flat[part]
+        places = np.flatnonzero(absent & (stamps != ABSENT))
+        if len(places):
+            self._vanished.append((self.keys_at(part.start + places), stamps[places]))
+            stamps[places] = ABSENT
+
+    def forget_moved(self) -> None:
+        """No page comes from elsewhere any more, until `fit` says so."""
         self._moved = []
+
+    def forget_vanished(self) -> None:
+        """Another look begins."""
+        self._vanished = []
 
     def renumber(self, numbers: NDArray[np.int64]) -> None:
         """Give each target its new number; targets with the number -1 are gone."""
@@ -120,7 +145,7 @@ class FollowedPages:
         number = numbers[target]
         kept = np.flatnonzero(number >= 0)
         blocks = order_keys(number[kept], address[kept]) >> _BLOCK_SHIFT
-        self._ranges, self._moved = EMPTY, []
+        self._ranges, self._moved, self._vanished = EMPTY, [], []
         order = np.argsort(blocks)
         rows = kept[order]
         self._blocks, self._stamps, self._busy = (
@@ -140,6 +165,7 @@ class FollowedPages:
     def merge(self, stamps: NDArray[np.uint8]) -> None:
         """Give each page its new stamp, by the old one."""
         self._stamps = stamps[self._stamps]
+        self._vanished = [(keys, stamps[before]) for keys, before in self._vanished]
 
     def places_of(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where in a flat array the pages with these order keys stand; without those that are not
@@ -173,9 +199,10 @@ class FollowedPages:
     def busy(self, pages: NDArray[np.bool_]) -> None:
         self._busy = np.packbits(pages, bitorder="little").reshape(-1, BLOCK_PAGES // 8)
 
-    def forget(self, places: NDArray[np.bool_]) -> None:
-        """Pages (flat) of which nothing is known any more."""
-        self.flat[places] = ABSENT
+    def busy_in(self, part: slice) -> NDArray[np.bool_]:
+        """The same of a part of all pages, which holds whole blocks."""
+        rows = slice(part.start // BLOCK_PAGES, part.stop // BLOCK_PAGES)
+        return np.unpackbits(self._busy[rows].reshape(-1), bitorder="little").view(np.bool_)
 
     def stamps_in(self, start_key: int, pages: int) -> NDArray[np.uint8]:
         """The stamps of so many pages from an order key on; `ABSENT` where none are followed."""
@@ -186,6 +213,14 @@ class FollowedPages:
             at = (block << _BLOCK_SHIFT) - start_key
             first, beyond = max(at, 0), min(at + BLOCK_PAGES, pages)
             stamps[first:beyond] = row[first - at : beyond - at]
+        return stamps
+
+    def _stamps_before(self, start_key: int, pages: int) -> NDArray[np.uint8]:
+        """The same, as it was before the last look."""
+        stamps = self.stamps_in(start_key, pages)
+        for keys, before in self._vanished:
+            first, beyond = np.searchsorted(keys, [start_key, start_key + pages])
+            stamps[keys[first:beyond] - start_key] = before[first:beyond]
         return stamps
 
     def sums(
@@ -223,7 +258,9 @@ class FollowedPages:
         large = lengths > _LARGE_PAGES
         for row in np.flatnonzero(large[::2]).tolist():
             pages = self.flat[first[2 * row] :][: lengths[2 * row]]
-            counts[2 * row] = np.bincount(pages, minlength=_STAMPS)
+            for at in range(0, len(pages), _PAGES_AT_ONCE):
+                chunk = pages[at : at + _PAGES_AT_ONCE]
+                counts[2 * row] += np.bincount(chunk, minlength=_STAMPS)
         for low, high in _without(large):
             part = slice(low, high)
             rows = np.repeat(np.arange(high - low, dtype=np.int32), lengths[part])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from itertools import pairwise, starmap
 from typing import TypeAlias
 
@@ -13,7 +13,7 @@ from pydamon._model.page_ages import BLOCK_PAGES, PageAges, bucket_of, spread_ov
 from pydamon._model.page_map import ABSENT_NS, UNKNOWN_NS, PageMap
 from pydamon._model.ranges import PAGE_SIZE, Ranges, order_keys
 from pydamon._model.regions import RegionTable
-from pydamon._model.runs import group_bounds, unique
+from pydamon._model.runs import Runs, expand, group_bounds, unique
 from pydamon._model.stretches import Stretches
 from pydamon._observe.linux.process import Process
 from pydamon._observe.pages.followed import FollowedPages, Returns
@@ -38,6 +38,8 @@ _MANY_FAULTS_PER_S = 10
 clearing an accessed bit deactivates the page, a look puts the working set in front of what the
 kernel reclaims."""
 _MOST_WITNESSED = 256
+_PAGES_AT_ONCE = 2**17
+"""So many pages are looked at before their bits are noted: 512 MiB."""
 _SOONER = 8
 """A map is never older than this part of the time for which pages have been followed."""
 
@@ -91,8 +93,7 @@ class PageFollower:
         clock = self._session.clock
         begin_ns = clock.cpu_ns()
         self._fit(processes, ranges)
-        stretches = self._pages.stretches
-        self._note(stretches, self._read_and_clear(stretches, self._pages.busy))
+        self._look_at_all(busy_too=False)
         cost_ns = self._learned(clock.cpu_ns() - begin_ns)
         least_ns = _LONGEST_REST_NS if self._memory_is_short(clock.now_ns()) else _LEAST_REST_NS
         rest_ns = int(max(least_ns, cost_ns / (self._share + spare_share)))
@@ -108,8 +109,7 @@ class PageFollower:
         self._fit(processes, ranges)
         if self._pages.share < 1:
             return None
-        stretches = self._pages.stretches
-        self._note(stretches, self._read_and_clear(stretches, None))
+        self._look_at_all(busy_too=True)
         self._in_survey = True
         return self.unknown_pages
 
@@ -245,46 +245,67 @@ class PageFollower:
         self._block_ns += _EWMA_WEIGHT * (cost_ns / blocks - self._block_ns)
         return cost_ns
 
-    def _read_and_clear(self, stretches: Stretches, busy: NDArray[np.bool_] | None) -> ManyBits:
-        """Read all accessed bits, and clear those of pages that are not *busy*."""
-        session = self._session
-        targets = unique(stretches.target).tolist()
-        whole = np.array([session.clear_whole(target) for target in targets], np.bool_)
-        by_page = ~whole[np.searchsorted(targets, stretches.target)]
-        session.witness = None  # of what this look clears, it sees the bits itself
-        try:
-            bits = session.scan_many(stretches, clear=False) if whole.any() else None
-            pages = stretches.of_pages(by_page)
-            kept = None if busy is None else busy[pages]
-            cleared = session.scan_many(stretches.take(by_page), clear=True, kept=kept)
-        finally:
-            session.witness = self._witness
-        if bits is not None:
-            for name in ("present", "accessed", "unobservable"):
-                getattr(bits, name)[pages] = getattr(cleared, name)
-            bits.gone[by_page] = cleared.gone
-            cleared = bits
-        for target in targets:
-            if session.needs_process_wide_clear(target) and session.clear_process_wide(target):
-                cleared.unobservable[stretches.of_pages(stretches.target == target)] = False
-        return cleared
+    def _look_at_all(self, *, busy_too: bool) -> None:
+        """Read all accessed bits, clear them, and note what was accessed.
 
-    def _note(self, stretches: Stretches, bits: ManyBits) -> None:
-        self._take_witnessed()
-        stamps = self._pages.flat
-        self._pages.restore_moved(bits.present, bits.accessed)
-        self._touch(np.flatnonzero(bits.accessed))
-        now = self._times.last + 1
-        stamps[bits.present & (stamps == ABSENT)] = now
-        stamps[~bits.present] = ABSENT
-        stamps[bits.unobservable] = UNKNOWN
-        if bits.gone.any():
-            self._pages.forget(stretches.of_pages(bits.gone))
-        self._times.add(self._session.clock.now_ns())
+        Pages that are accessed all the time are cleared if *busy_too*. That is done part by part:
+        for a moment, each page takes many times the byte that it takes for good.
+        """
+        session, stretches = self._session, self._pages.stretches
+        self._pages.forget_vanished()
+        targets = unique(stretches.target).tolist()
+        whole = {target for target in targets if session.clear_whole(target)}
+        undivided = [target for target in targets if session.needs_process_wide_clear(target)]
+        pages_of = np.bincount(stretches.target, stretches.pages)
+        for part, pages in _parts_of(stretches, undivided):
+            bits = self._read_and_clear(
+                part, whole, None if busy_too else self._pages.busy_in(pages)
+            )
+            in_part = np.bincount(part.target, part.pages, len(pages_of))
+            for target in np.flatnonzero((in_part == pages_of) & (in_part > 0)).tolist():
+                if session.needs_process_wide_clear(target) and session.clear_process_wide(target):
+                    bits.unobservable[part.of_pages(part.target == target)] = False
+            self._note(part, pages, bits)
+        self._pages.forget_moved()
+        self._times.add(session.clock.now_ns())
         self._first_ns = self._first_ns or self._times.end_ns
         self._untold += 1
         if self._times.must_merge:
             self._pages.merge(self._times.merge())
+
+    def _read_and_clear(
+        self, stretches: Stretches, whole: Container[int], kept: NDArray[np.bool_] | None
+    ) -> ManyBits:
+        """Read accessed bits, and clear those that are not *kept*, or cleared as a *whole*."""
+        session = self._session
+        by_page = np.array([target not in whole for target in stretches.target.tolist()], np.bool_)
+        session.witness = None  # of what this look clears, it sees the bits itself
+        try:
+            if by_page.all():
+                return session.scan_many(stretches, clear=True, kept=kept)
+            bits = session.scan_many(stretches, clear=False)
+            pages = stretches.of_pages(by_page)
+            kept = None if kept is None else kept[pages]
+            cleared = session.scan_many(stretches.take(by_page), clear=True, kept=kept)
+        finally:
+            session.witness = self._witness
+        for name in ("present", "accessed", "unobservable"):
+            getattr(bits, name)[pages] = getattr(cleared, name)
+        bits.gone[by_page] = cleared.gone
+        return bits
+
+    def _note(self, stretches: Stretches, pages: slice, bits: ManyBits) -> None:
+        """Stamp the pages of some stretches, which stand at *pages* of all."""
+        self._take_witnessed()
+        stamps = self._pages.flat[pages]
+        self._pages.restore_moved(pages, bits.present & ~bits.accessed)
+        self._touch(pages.start + np.flatnonzero(bits.accessed))
+        now = self._times.last + 1
+        stamps[bits.present & (stamps == ABSENT)] = now
+        self._pages.vanish(pages, ~bits.present)
+        stamps[bits.unobservable] = UNKNOWN
+        if bits.gone.any():
+            stamps[stretches.of_pages(bits.gone)] = ABSENT
 
     def _witness(self, told: Callable[[], Accessed]) -> None:
         """Pages are accessed, and will be cleared by somebody else.
@@ -321,3 +342,18 @@ class PageFollower:
             keys = self._pages.keys_at(places[rested])
             self._returns.add(keys, bucket_of(np.maximum(now_ns - since_ns, 0)))
         self._pages.flat[places] = now
+
+
+def _parts_of(stretches: Stretches, undivided: Sequence[int]) -> Iterator[tuple[Stretches, slice]]:
+    """The pages in parts of not too many, and where they stand; some targets stay *undivided*."""
+    divided = ~np.isin(stretches.target, undivided)
+    row, place = expand(np.where(divided, (stretches.pages - 1) // _PAGES_AT_ONCE, 0))
+    stretches = stretches.cut_at(stretches.keys[row, 0] + (place + 1) * _PAGES_AT_ONCE)
+    target, offsets = stretches.target, stretches.offsets
+    first = np.arange(len(stretches))
+    whole = np.isin(target, undivided)
+    first[whole] = np.searchsorted(target, target[whole])
+    part = offsets[first] // _PAGES_AT_ONCE
+    for head, beyond in Runs.of(part):
+        pages = slice(int(offsets[head]), int(offsets[beyond]))
+        yield stretches.take(np.arange(head, beyond)), pages

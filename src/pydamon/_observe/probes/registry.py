@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pkgutil import resolve_name
 
 from pydamon._model.errors import ProbeUnavailable, UsageError
@@ -43,6 +44,8 @@ def open_session(
             fallback_reasons[probe.name] = error
     reasons = "; ".join(f"{probe}: {error}" for probe, error in fallback_reasons.items())
     hint = next((error.hint for error in fallback_reasons.values() if error.hint), "")
+    if name == "ebpf" and os.geteuid():
+        hint += "; --probe daemon needs no rights where root runs `pydamon daemon`"
     raise ProbeUnavailable(f"no probe works here ({reasons})", hint=hint)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pydamon._model.mappings import MappingTable
+from pydamon._model.ranges import PAGE_SIZE, order_keys
 from pydamon._observe.linux.madvise import clear_soft_dirty
 from pydamon._observe.linux.pagemap import Entry, Pagemap
 from pydamon._observe.linux.process import Process, refusal
@@ -72,8 +73,11 @@ class SoftDirtySession(PagemapSession):
         self._clean: set[int] = set()
         """Targets that were cleared as a whole since they were last scanned."""
 
+        self._memory: Sequence[MappingTable] = ()
+
     def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
         super().set_targets(processes, mappings)
+        self._memory = mappings
         self._clean.clear()
 
     def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
@@ -88,9 +92,22 @@ class SoftDirtySession(PagemapSession):
         return PageBits(start, present, nothing, present & dirty, nothing)
 
     def clear_whole(self, target: int) -> bool:
+        self._witness_target(target)
         self._clear(target)
         self._clean.add(target)
         return True
+
+    def _witness_target(self, target: int) -> None:
+        """Tell the witness which pages of a target were written to."""
+        if self.witness is None:
+            return
+        found = [np.zeros(0, np.int64)]
+        for start, end in self._memory[target].runs.tolist():
+            written = np.flatnonzero(self.scan(target, start, end, clear=False).accessed)
+            found.append(start + written * PAGE_SIZE)
+        pages = np.concatenate(found)
+        keys = order_keys(np.full(len(pages), target), pages)
+        self.witness(lambda: (keys, np.ones((len(keys), 1), np.bool_)))
 
     def _clear(self, target: int) -> None:
         process = self._processes[target]

@@ -9,10 +9,11 @@ import numpy as np
 
 from pydamon._model.ranges import locate
 from pydamon._model.regions import RegionTable
+from pydamon._model.stretches import Stretches
 from pydamon._observe.pace import Pacer
 from pydamon._observe.pages.follower import PageFollower
 from pydamon._observe.probes.base import Session
-from pydamon._observe.sampling.exact_looks import Clearing, chunks_of
+from pydamon._observe.sampling.exact_looks import Clearing, ExactLook, chunks_of
 from pydamon._observe.sampling.memory import MonitoredMemory
 from pydamon._observe.sampling.samplers import Sampled, SamplePlan, Sampler
 from pydamon._observe.sampling.surveyor import Glance, Surveyor
@@ -208,13 +209,26 @@ class SurveyingCollector(SampleCollector):
 
 
 class ScanCollector(Collector):
-    """Checks every page once in each window: the rate of a region is the share that was touched."""
+    """Checks every page once in each window: the rate of a region is the share that was touched.
+
+    The clear at the beginning of a window is a look at the ages of all pages.
+    """
+
+    def __init__(
+        self, session: Session, memory: MonitoredMemory, pacer: Pacer, follower: PageFollower
+    ) -> None:
+        super().__init__(session, memory, pacer)
+        self._follower = follower
+
+    @property
+    def follower(self) -> PageFollower:
+        return self._follower
 
     def collect(self, table: RegionTable, length_ns: int | None, *, closes: bool = True) -> Window:
         clock, scanning = self._session.clock, CpuMeter(self._session.clock)
         start_ns = clock.now_ns()
         with scanning:
-            look = Clearing(self._session, chunks_of(self._memory.ranges)).look
+            look = self._cleared()
             self._timer.wait_until(clock.now_ns() + self._length_ns(length_ns))
             max_regions = self._pacer.effective.max_regions
             table = look.finish().draw(table, max_regions, self._memory.state.repeated)
@@ -229,6 +243,18 @@ class ScanCollector(Collector):
             sampling_cpu_ns=scanning.cpu_ns,
             clearing_ns=0,
         )
+
+    def _cleared(self) -> ExactLook:
+        """A look that begins now."""
+        memory, follower = self._memory, self._follower
+        stuck = follower.begin_survey(memory.processes, memory.in_memory)
+        if stuck is not None:
+            stretches = Stretches.of(sorted(chunks_of(memory.ranges)))
+            return ExactLook(self._session, stretches, stuck(stretches))
+        # Only a part of the pages is followed: that part has looks of its own.
+        if follower.is_due(self._session.clock.now_ns()):
+            follower.look(memory.processes, memory.in_memory)
+        return Clearing(self._session, chunks_of(memory.ranges)).look
 
     def _set_rates(self, table: RegionTable) -> None:
         # Targets that are gone were not seen.

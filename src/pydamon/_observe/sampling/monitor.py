@@ -146,7 +146,8 @@ class SamplingMonitor(Monitor):
         """Choose how to fill windows and how regions change, by what the probe can do."""
         parts = (self._session, self._memory, self._pacer)
         if traits.exact:
-            self._collector = ScanCollector(*parts)
+            follower = PageFollower(self._session, shares.pages)
+            self._collector = ScanCollector(*parts, follower)
             self._regions = DrawnRegions(self._pacer)
             return
         sampler = make_sampler(self._session, self._memory)
@@ -213,6 +214,15 @@ class SamplingMonitor(Monitor):
             return None
         idle = follower.idle_pages(process, start, end, idle_ns)
         return idle & ~self.young(process, start, end) if idle.any() else idle
+
+    def keep_page_maps(self, every_ns: int) -> bool:
+        """Keep maps of pages in snapshots so often, unless they are kept already.
+
+        Returns whether this monitor keeps ages of pages.
+        """
+        if self._page_map_ns is None:
+            self._page_map_ns = every_ns
+        return self._collector.follower is not None
 
     @property
     def scans(self) -> bool:

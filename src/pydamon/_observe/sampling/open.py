@@ -43,11 +43,7 @@ class SamplingEngine:
         """Start to monitor; raises as `Engine.open` says."""
         if isinstance(selection, PhysicalMemory):
             raise UsageError("only the kernel's DAMON can monitor physical memory")
-        if options.join is not False:
-            raise UsageError(
-                "only the kernel's DAMON can be joined",
-                hint='use the engine "kernel", or leave it out',
-            )
+        _refuse_kernel_options(options)
         attrs = options.attrs
         if attrs.sampling_ns < _SHORTEST_NS:
             raise UsageError("pages cannot be sampled more often than every 100 us")
@@ -77,6 +73,20 @@ class SamplingEngine:
                 mon.passed_looks = looks_at_pages(mon, options)
             stack.pop_all()
         return mon
+
+
+def _refuse_kernel_options(options: MonitorOptions) -> None:
+    """Raise `UsageError` for options that only the kernel's DAMON has."""
+    if options.kernel_only:
+        raise UsageError(
+            f"{options.kernel_only[0]} is for the kernel's DAMON, not for sampling",
+            hint='leave it out, or use the engine "kernel"',
+        )
+    if options.join is not False:
+        raise UsageError(
+            "only the kernel's DAMON can be joined",
+            hint='use the engine "kernel", or leave it out',
+        )
 
 
 def simulate(

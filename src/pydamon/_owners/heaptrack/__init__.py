@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from pydamon._model.errors import RecordingError, UsageError
 from pydamon._model.owners import FOREVER_NS, Owners
-from pydamon._owners.heaptrack.events import Allocations, HeaptrackFile, read_heaptrack
+from pydamon._owners.allocations import Allocations
+from pydamon._owners.heaptrack.events import HeaptrackFile, read_heaptrack
 from pydamon._owners.heaptrack.stacks import Stacks, find_interpreter, interpret, name_by_module
 
 __all__ = ["owners_of", "read"]
@@ -22,7 +23,10 @@ _NS_OF_MS = 10**6
 _WITHOUT_FUNCTIONS = (
     "heaptrack is not installed here: frames are modules and offsets, not functions"
 )
-_CUT = "the file of heaptrack ends early: what was allocated after its end is missing"
+_CUT = (
+    "the file of heaptrack ends early: what was allocated last is missing, and its clock may be off"
+    " by seconds"
+)
 _ATTACHED = "heaptrack was attached: what was allocated before is not in its file"
 _ALIGNED = (
     "heaptrack's clock is aligned by the time of its file's last change: to about 20 ms, if nobody"
@@ -61,7 +65,9 @@ def owners_of(file: HeaptrackFile, stacks: Stacks, *, started_ns: int) -> Owners
     """Owners of the allocations of a file that heaptrack began at a time."""
     allocations = file.allocations
     paths, owner_of_trace = _numbered(stacks, allocations)
-    until_ns = started_ns + np.where(allocations.is_live, 0, allocations.until_ms) * _NS_OF_MS
+    until_ns = _unix_ns(started_ns, allocations.until)
+    until_ns[allocations.is_live] = FOREVER_NS
+    start = allocations.pointer.view(np.uint64)
     notes = [
         _ALIGNED,
         *([] if stacks.has_functions else [_WITHOUT_FUNCTIONS]),
@@ -70,23 +76,30 @@ def owners_of(file: HeaptrackFile, stacks: Stacks, *, started_ns: int) -> Owners
     ]
     return Owners(
         paths=paths,
-        start=allocations.pointer.astype(np.uint64),
-        end=(allocations.pointer + allocations.size).astype(np.uint64),
-        owner=owner_of_trace[allocations.trace],
-        since_ns=started_ns + allocations.since_ms * _NS_OF_MS,
-        until_ns=np.where(allocations.is_live, FOREVER_NS, until_ns),
+        start=start,
+        end=start + allocations.size.astype(np.uint64),
+        owner=owner_of_trace[allocations.stack],
+        since_ns=_unix_ns(started_ns, allocations.since),
+        until_ns=until_ns,
         notes=tuple(notes),
     )
+
+
+def _unix_ns(started_ns: int, passed_ms: NDArray[np.uint32]) -> NDArray[np.int64]:
+    times_ns = passed_ms.astype(np.int64)
+    times_ns *= _NS_OF_MS
+    times_ns += started_ns
+    return times_ns
 
 
 def _numbered(
     stacks: Stacks, allocations: Allocations
 ) -> tuple[tuple[tuple[str, ...], ...], NDArray[np.int32]]:
     """The distinct labels of the stacks that hold memory, and for each stack their index."""
-    used = np.unique(allocations.trace)
+    used = np.unique(allocations.stack)
     owner_of_trace = np.zeros(max([1, *(used[-1:] + 1).tolist()]), np.int32)
     numbers: dict[tuple[str, ...], int] = {}
     for trace in used.tolist():
-        path = stacks.paths[trace] if trace < len(stacks.paths) else ()
+        path = stacks.path(trace) if trace < len(stacks) else ()
         owner_of_trace[trace] = numbers.setdefault(path or ("??",), len(numbers))
     return tuple(numbers), owner_of_trace

@@ -12,17 +12,18 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from pydamon._model.errors import RecordingError
+from pydamon._owners.allocations import ENDLESS, AllocationHistory, Allocations, Ends
 
-__all__ = ["Allocations", "HeaptrackFile", "read_heaptrack"]
+__all__ = ["HeaptrackFile", "read_heaptrack"]
 
-_CHUNK_BYTES = 32 << 20
+_CHUNK_BYTES = 4 << 20
 _LONGEST_LINE = 1 << 24
 _MAGICS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b": "gzip"}
 _HEX = np.full(256, 255, np.uint8)
@@ -30,36 +31,14 @@ _HEX = np.full(256, 255, np.uint8)
 _HEX[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
 _PLUS, _MINUS, _CLOCK, _SPACE, _NEWLINE = b"+-c \n"
 _MOST_DIGITS = 15
-_UNENDED_MS = 2**62
-"""`until_ms` of allocations that were never freed."""
-
-
-class Allocations(NamedTuple):
-    """Arrays of one length: an allocation each, with the stack that asked for it.
-
-    `until_ms` is `None` where `is_live`: the allocation was not freed before the file ended.
-    """
-
-    pointer: NDArray[np.int64]
-    size: NDArray[np.int64]
-    trace: NDArray[np.int64]
-    since_ms: NDArray[np.int64]
-    until_ms: NDArray[np.int64]
-
-    @property
-    def is_live(self) -> NDArray[np.bool_]:
-        """Which allocations were not freed before the file ended."""
-        live: NDArray[np.bool_] = self.until_ms == _UNENDED_MS
-        return live
-
-    def take(self, rows: NDArray[np.bool_]) -> Allocations:
-        """The selected allocations."""
-        return Allocations(*(column[rows] for column in self))
+_LAST_MS = ENDLESS - 1
+"""Later times, after 49 days, count as this."""
+_MOST_TRACES = 2**31
 
 
 @dataclass
 class HeaptrackFile:
-    """What a heaptrack file holds.
+    """What a heaptrack file holds; times of allocations are in ms.
 
     `stack_lines` are the lines that stacks are made from, as the interpreter wants them.
     """
@@ -68,7 +47,7 @@ class HeaptrackFile:
     stack_lines: list[bytes] = field(default_factory=list)
     end_ms: int = 0
     was_cut: bool = False
-    """Whether the compressed stream ends early: it is still written, or was cut."""
+    """Whether the file ends early: it is still written, was cut, or a signal ended the program."""
 
     @property
     def was_attached(self) -> bool:
@@ -99,6 +78,8 @@ def _chunks(file: BinaryIO, parser: _Parser) -> Iterator[bytes]:
             parser.was_cut = True
             return
         if not data:
+            # A program that was ended by a signal leaves a part of a line.
+            parser.was_cut |= bool(tail)
             return
         head, newline, rest = (tail + data).rpartition(b"\n")
         if newline:
@@ -118,10 +99,6 @@ def _decompressed(file: BinaryIO) -> BinaryIO:
     return file
 
 
-def _joined(parts: list[Allocations]) -> Allocations:
-    return Allocations(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-
 class _Parser:
     """Follows allocations through the chunks of a file; live ones wait for their end."""
 
@@ -131,9 +108,7 @@ class _Parser:
         self._stack_lines: list[bytes] = []
         self._clock_ms = 0
         self._is_known = False
-        empty = np.empty(0, np.int64)
-        self._live = Allocations(empty, empty, empty, empty, empty)
-        self._ended: list[Allocations] = []
+        self._history = AllocationHistory()
 
     def add(self, chunk: bytes) -> None:
         """Parse whole lines."""
@@ -157,25 +132,28 @@ class _Parser:
         pointer = self._hex(text, after_trace + 1, line_end[allocated])
         freed_pointer = self._hex(text, line_start[freed] + 2, line_end[freed])
 
-        known_times = np.append(self._clock_ms, times)
+        known_times = np.minimum(np.append(self._clock_ms, times), _LAST_MS)
         since_ms = known_times[np.searchsorted(clock, allocated)]
         freed_ms = known_times[np.searchsorted(clock, freed)]
         self._clock_ms = int(known_times[-1])
-        fresh = Allocations(
-            pointer, size, trace, since_ms, np.full(len(pointer), _UNENDED_MS, np.int64)
-        )
-        self._pair(fresh, allocated, freed_pointer, freed, freed_ms)
+        if len(trace) and trace.max() >= _MOST_TRACES:
+            raise self._unknown_stack()
+        fresh = Allocations.begun(pointer, size, trace.astype(np.int32), since_ms)
+        ends = Ends(freed_pointer, freed_ms.astype(np.uint32))
+        self._history.add(fresh, allocated, ends, freed)
 
     def finish(self) -> HeaptrackFile:
         """All allocations."""
         if not self._is_known:
             raise RecordingError(f"{self.path} is no heaptrack file: it is empty")
         stacks = sum(line.startswith(b"t ") for line in self._stack_lines)
-        if any((part.trace > stacks).any() for part in (*self._ended, self._live)):
-            raise RecordingError(f"{self.path} is damaged: it names a stack that it does not hold")
-        return HeaptrackFile(
-            _joined([*self._ended, self._live]), self._stack_lines, self._clock_ms, self.was_cut
-        )
+        allocations = self._history.all()
+        if len(allocations.stack) and allocations.stack.max() > stacks:
+            raise self._unknown_stack()
+        return HeaptrackFile(allocations, self._stack_lines, self._clock_ms, self.was_cut)
+
+    def _unknown_stack(self) -> RecordingError:
+        return RecordingError(f"{self.path} is damaged: it names a stack that it does not hold")
 
     def _check(self, chunk: bytes) -> None:
         """Whether this is a raw file of a version that this parser knows."""
@@ -226,28 +204,3 @@ class _Parser:
                 raise RecordingError(f"{self.path} is damaged: a number of it is not hexadecimal")
             values = np.where(has, (values << 4) | digit, values)
         return values
-
-    def _pair(
-        self,
-        fresh: Allocations,
-        allocated: NDArray[np.int64],
-        freed_pointer: NDArray[np.int64],
-        freed: NDArray[np.int64],
-        freed_ms: NDArray[np.int64],
-    ) -> None:
-        """End allocations by what happens next at their address: a free, or another allocation."""
-        held = _joined([self._live, fresh])
-        line = np.concatenate([np.full(len(self._live.pointer), -1), allocated, freed])
-        pointer = np.concatenate([held.pointer, freed_pointer])
-        when_ms = np.concatenate([held.since_ms, freed_ms])
-        order = np.lexsort((line, pointer))
-        follower = order[1:]
-        is_ended = np.zeros(len(order), bool)
-        is_ended[order[:-1]] = pointer[follower] == pointer[order[:-1]]
-        end_ms = np.empty(len(order), np.int64)
-        end_ms[order[:-1]] = when_ms[follower]
-        count = len(held.pointer)
-        is_ended, end_ms = is_ended[:count], end_ms[:count]
-        self._live = held.take(~is_ended)
-        ended = held.take(is_ended)._replace(until_ms=end_ms[is_ended])
-        self._ended.append(ended.take(ended.until_ms > ended.since_ms))

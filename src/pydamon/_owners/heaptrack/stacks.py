@@ -6,27 +6,65 @@ finds functions and lines in the debug information of the modules, at the paths 
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from array import array
+from bisect import bisect_right, insort
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
 
 from pydamon._model.errors import RecordingError
+from pydamon._owners.heaptrack.names import demangled
 
 __all__ = ["Stacks", "find_interpreter", "interpret", "name_by_module"]
 
 Labels = tuple[str, ...]
 _PLACES = ("../lib/heaptrack/libexec", "../lib64/heaptrack/libexec", "../libexec/heaptrack")
-_ALLOCATORS = ("operator new", "__rust_alloc", "__rdl_alloc", "__rust_realloc", "__rdl_realloc")
-"""The innermost frames of these functions only pass an allocation on."""
+_ALLOCATORS = re.compile(
+    r"operator new|__gnu_cxx::new_allocator|std::(__new_allocator|allocator|_(Vector|Deque)_base)"
+    r"|__rust_|__rdl_|<?([\w&\[\] ]+ as )?(alloc|core|hashbrown|std::collections)::"
+)
+"""The innermost frames of these functions, of C++'s and Rust's libraries, only pass an allocation
+on."""
+_MOST_FRAMES = 1000
+"""heaptrack itself keeps 64."""
+_CUT = "(outer frames left out)"
 
 
-class Stacks(NamedTuple):
-    """The labels of each stack, root first; the first stack has index 1."""
+@dataclass
+class Stacks:
+    """The stacks of a file by their index, from 1: each is a frame on top of an earlier stack.
 
-    paths: list[Labels]
+    A frame has the label of a function, behind those that it is inlined into.
+    """
+
     has_functions: bool
+    _frame: list[Labels] = field(default_factory=lambda: [()])
+    _parent: array[int] = field(default_factory=lambda: array("q", [0]))
+
+    def add(self, frame: Labels, parent: int) -> None:
+        """Add a stack; raises `ValueError` for a *parent* that is no earlier stack."""
+        if not 0 <= parent < len(self._parent):
+            raise ValueError("a stack on top of none")
+        self._frame.append(frame)
+        self._parent.append(parent)
+
+    def __len__(self) -> int:
+        """One more than the last index."""
+        return len(self._parent)
+
+    def path(self, stack: int) -> Labels:
+        """The labels of a stack, root first, without what only passes an allocation on."""
+        frames: list[Labels] = []
+        while stack and len(frames) < _MOST_FRAMES:
+            frames.append(self._frame[stack])
+            stack = self._parent[stack]
+        frames += [(_CUT,)] * (stack > 0)
+        return _without_allocators(tuple(chain.from_iterable(reversed(frames))))
 
 
 def find_interpreter() -> Path | None:
@@ -47,30 +85,37 @@ def interpret(lines: list[bytes], interpreter: Path) -> Stacks:
         )
     except (OSError, subprocess.CalledProcessError) as error:
         raise RecordingError(f"heaptrack_interpret cannot name the stacks: {error}") from None
-    return Stacks(_Interpreted().paths(done.stdout.split(b"\n")), has_functions=True)
+    lines = done.stdout.split(b"\n")
+    names = (_text(line) for line in lines if line.startswith(b"s "))
+    return _Interpreted(demangled(names)).stacks(lines)
+
+
+def _text(line: bytes) -> str:
+    return line.split(b" ", 2)[2].decode("utf-8", "replace")
 
 
 class _Interpreted:
     """The interpreter's output: numbered strings, numbered addresses, and stacks."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._names = names
         self._strings = [""]
         self._frames: list[Labels] = [()]
 
-    def paths(self, lines: Iterable[bytes]) -> list[Labels]:
-        """The labels of each stack, in the order of the file."""
-        paths: list[Labels] = [()]
+    def stacks(self, lines: Iterable[bytes]) -> Stacks:
+        """The stacks, in the order of the file."""
+        stacks = Stacks(has_functions=True)
         for line in lines:
             match line[:2]:
                 case b"s ":
-                    text = line.split(b" ", 2)[2].decode("utf-8", "replace")
-                    self._strings.append(text)
+                    text = _text(line)
+                    self._strings.append(self._names.get(text, text))
                 case b"i ":
                     self._frames.append(self._labels([int(word, 16) for word in line[2:].split()]))
                 case b"t ":
                     frame, parent = (int(word, 16) for word in line[2:].split())
-                    paths.append(paths[parent] + self._frames[frame])
-        return [_without_allocators(path) for path in paths]
+                    stacks.add(self._frames[frame], parent)
+        return stacks
 
     def _labels(self, numbers: list[int]) -> Labels:
         """The function of an address, behind those that it is inlined into."""
@@ -90,49 +135,61 @@ class _Interpreted:
 
 def _without_allocators(path: Labels) -> Labels:
     """Leave out the innermost frames that only pass an allocation on."""
-    while len(path) > 1 and path[-1].startswith(_ALLOCATORS):
+    while len(path) > 1 and _ALLOCATORS.match(path[-1]):
         path = path[:-1]
     return path
 
 
 def name_by_module(lines: list[bytes]) -> Stacks:
     """Name the frames of all stacks by module and offset, where nobody can name functions."""
-    modules: list[tuple[int, int, int, str]] = []
+    modules = _Modules()
     program = ""
-    paths: list[Labels] = [()]
+    stacks = Stacks(has_functions=False)
     for line in lines:
         match line[:2]:
             case b"x ":
                 program = _text_after(line, 2)
             case b"m " if line.endswith(b" -"):
-                modules = []
+                modules = _Modules()
             case b"m ":
-                modules += _module(line, program)
+                modules.add(line, program)
             case b"t ":
                 address, parent = (int(word, 16) for word in line[2:].split())
-                paths.append((*paths[parent], _place(address, modules)))
-    return Stacks(paths, has_functions=False)
+                stacks.add((modules.place(address),), parent)
+    return stacks
 
 
-def _module(line: bytes, program: str) -> list[tuple[int, int, int, str]]:
-    """The ranges of a module's segments, its base, and its name."""
-    length, rest = line[2:].split(b" ", 1)
-    name = rest[: int(length, 16)].decode("utf-8", "replace")
-    base, *segments = (int(word, 16) for word in rest[int(length, 16) :].split())
-    label = _basename(program if name == "x" else name)
-    pairs = zip(segments[::2], segments[1::2], strict=True)
-    return [(base + start, base + start + size, base, label) for start, size in pairs]
+class _Modules:
+    """What is loaded where, as of some line of a file."""
+
+    def __init__(self) -> None:
+        # The end of a segment first, so that it is found by bisection: start, base and name follow.
+        self._segments: list[tuple[int, int, int, str]] = []
+        self._places: dict[int, str] = {}
+
+    def add(self, line: bytes, program: str) -> None:
+        """Add the segments of a module."""
+        length, rest = line[2:].split(b" ", 1)
+        name = rest[: int(length, 16)].decode("utf-8", "replace")
+        base, *segments = (int(word, 16) for word in rest[int(length, 16) :].split())
+        label = _basename(program if name == "x" else name)
+        for start, size in zip(segments[::2], segments[1::2], strict=True):
+            insort(self._segments, (base + start + size, base + start, base, label))
+        self._places = {}
+
+    def place(self, address: int) -> str:
+        """The module and offset of an address."""
+        if address not in self._places:
+            at = bisect_right(self._segments, address, key=itemgetter(0))
+            self._places[address] = f"?? at {address:#x}"
+            if at < len(self._segments) and self._segments[at][1] <= address:
+                _, _, base, label = self._segments[at]
+                self._places[address] = f"{label}+{address - base:#x}"
+        return self._places[address]
 
 
 def _text_after(line: bytes, start: int) -> str:
     return line[start:].split(b" ", 1)[1].decode("utf-8", "replace")
-
-
-def _place(address: int, modules: list[tuple[int, int, int, str]]) -> str:
-    for start, end, base, label in modules:
-        if start <= address < end:
-            return f"{label}+{address - base:#x}"
-    return f"?? at {address:#x}"
 
 
 def _basename(path: str) -> str:

@@ -103,6 +103,10 @@ class JvmWatch:
         owners = self._history.owners(pids=[self._pid], notes=notes)
         return [replace(owners, views=self._views)]
 
+    def forget(self, before_ns: int) -> None:
+        """Drop what ended before a time."""
+        self._history.forget(before_ns)
+
     def close(self) -> None:
         """Nothing is kept open."""
 

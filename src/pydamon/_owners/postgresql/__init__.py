@@ -111,6 +111,15 @@ class PostgresqlWatch:
         local = [history.owners(pids=[pid]) for pid, history in self._local.items()]
         return [held, _rows_of(buffers, ~is_held), other, *local]
 
+    def forget(self, before_ns: int) -> None:
+        """Drop what ended before a time."""
+        self._buffers.forget(before_ns)
+        self._local = {
+            pid: history for pid, history in self._local.items() if history.last_ns >= before_ns
+        }
+        for history in self._local.values():
+            history.forget(before_ns)
+
     def close(self) -> None:
         """Disconnect."""
         self._session.close()

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from pydamon._data.analysis.needs import NeedsOfSnapshots, needs
 from pydamon._data.analysis.needs_curve import Needs, NeedsCurve
+from pydamon._data.analysis.owners import OwnerReport
 from pydamon._data.recording import Recording
 from pydamon._model.attrs import Attrs
 from pydamon._model.closing import Closing
@@ -23,6 +24,7 @@ from pydamon._observe.monitor import Monitor
 from pydamon._show.frames.ages import HeldAges
 from pydamon._show.frames.build import frame_after, frames_of
 from pydamon._show.frames.frame import Frame, Key, fold
+from pydamon._show.frames.owners import LiveOwners
 
 __all__ = ["Feed", "FrameSource", "History", "Replay"]
 
@@ -82,6 +84,8 @@ class History:
         self._folded_at_once = 1
         self._version = 0
         self._end_ns: int | None = None
+        self.owners: OwnerReport | None = None
+        """Who owns the memory of all targets, as of the newest look at pages, if that is known."""
 
     @classmethod
     def of(cls, recording: Recording, most: int = 600) -> History:
@@ -258,6 +262,8 @@ class Feed(Closing):
         The monitor. It stays open when the feed is closed.
     duration
         How long to watch, as in `"10s"`; by default until all targets have exited.
+    owners
+        Whom to ask who owns the memory, if that is to be shown.
 
     Raises
     ------
@@ -278,8 +284,14 @@ class Feed(Closing):
 
     live = True
 
-    def __init__(self, mon: Monitor, duration: str | timedelta | None = None) -> None:
+    def __init__(
+        self,
+        mon: Monitor,
+        duration: str | timedelta | None = None,
+        owners: LiveOwners | None = None,
+    ) -> None:
         self.history = History()
+        self._owners = owners
         self._snapshots = mon.run(duration)
         self.attrs = mon.attrs
         self.probe_name = mon.probe_name
@@ -315,6 +327,9 @@ class Feed(Closing):
         try:
             for snapshot in self._snapshots:
                 self.history.add(snapshot)
+                if self._owners is not None:
+                    self._owners.see(snapshot)
+                    self.history.owners = self._owners.report
             passed_ns = time.monotonic_ns() - begin_ns
             if self._duration_ns is not None and passed_ns > 0.9 * self._duration_ns:
                 reason = f"the {format_duration(self._duration_ns)} are over"
@@ -345,6 +360,8 @@ class Replay:
     ----------
     recording
         What to show.
+    owners
+        Who owns the memory at its end, if that is to be shown.
 
     Examples
     --------
@@ -367,8 +384,9 @@ class Replay:
     error = None
     caveat = ""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, owners: OwnerReport | None = None) -> None:
         self.history = History.of(recording)
+        self.history.owners = owners
         self.attrs = recording.info.attrs
         self.probe_name = recording.info.probe
         self.ended = recording.problem or "the recording ends here"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
@@ -59,9 +60,10 @@ class ContainerSeries:
         figures = once.picked(list(inside))
         group, names = largest_groups(labels, figures.working_set_bytes, self._most)
         yield from families_of("container", _LABELS, figures.summed(group, len(names)), names)
-        yield from _kernel_families(containers, group, names)
+        rows = _kernel_rows(containers, group, names)
+        yield from _kernel_families(rows, names)
         if self.cache_read:
-            yield _cache_family(self.cache_read, containers, group, names)
+            yield from _cache_families(self.cache_read, rows, names)
 
 
 def _labels(container: Container) -> tuple[str, ...]:
@@ -69,42 +71,55 @@ def _labels(container: Container) -> tuple[str, ...]:
     return printable(container.namespace), printable(container.pod), printable(name)
 
 
-def _cgroups(
+class _KernelRow(NamedTuple):
+    """A cgroup of a container that has a series of its own, and the kernel's figures of it."""
+
+    series: int
+    cgroup: str
+    memory: CgroupMemory
+
+
+def _kernel_rows(
     containers: Sequence[Container], group: Sequence[int], names: Sequence[tuple[str, ...]]
-) -> list[tuple[int, str]]:
-    """The series and the cgroup of each container that has a series of its own."""
+) -> list[_KernelRow]:
     pairs = zip(group, containers, strict=True)
     own = {(n, row.cgroup) for n, row in pairs if names[n] != ("", "", OTHER)}
-    return sorted(own)
-
-
-def _cache_family(
-    used: Mapping[str, int],
-    containers: Sequence[Container],
-    group: Sequence[int],
-    names: Sequence[tuple[str, ...]],
-) -> Metric:
-    text = "Page cache that no process maps, and that was read within a minute."
-    family = GaugeMetricFamily("pydamon_container_cache_read_bytes", text, labels=_LABELS)
-    sums: dict[int, int] = {}
-    for number, cgroup in _cgroups(containers, group, names):
-        sums[number] = sums.get(number, 0) + used.get(cgroup, 0)
-    for number, size in sums.items():
-        family.add_metric(names[number], float(size))
-    return family
+    rows = [(series, cgroup, cgroup_memory(cgroup)) for series, cgroup in sorted(own)]
+    return [_KernelRow(series, cgroup, memory) for series, cgroup, memory in rows if memory]
 
 
 def _kernel_families(
-    containers: Sequence[Container], group: Sequence[int], names: Sequence[tuple[str, ...]]
+    rows: Sequence[_KernelRow], names: Sequence[tuple[str, ...]]
 ) -> Iterator[Metric]:
-    """The kernel's figures of the containers that have series of their own."""
-    memory: dict[int, list[CgroupMemory]] = {}
-    for number, cgroup in _cgroups(containers, group, names):
-        if (counted := cgroup_memory(cgroup)) is not None:
-            memory.setdefault(number, []).append(counted)
     for field, text in _KERNEL.items():
-        family = GaugeMetricFamily(f"pydamon_container_{field}", text, labels=_LABELS)
-        for number, several in memory.items():
-            total = sum(getattr(counted, field) for counted in several)
-            family.add_metric(names[number], float(total))
-        yield family
+        sizes = [(row.series, getattr(row.memory, field)) for row in rows]
+        yield _family(field, text, sizes, names)
+
+
+def _cache_families(
+    read: Mapping[str, int], rows: Sequence[_KernelRow], names: Sequence[tuple[str, ...]]
+) -> Iterator[Metric]:
+    """What was read of the page cache, and what nobody uses of it."""
+    used = [(row.series, read.get(row.cgroup, 0)) for row in rows]
+    text = "Page cache that no process maps, and that was read within a minute."
+    yield _family("cache_read_bytes", text, used, names)
+    # What is mapped may be shared memory, too: at least so much is idle.
+    idle = [
+        (row.series, max(0, row.memory.cache_bytes - row.memory.mapped_bytes - size))
+        for row, (_, size) in zip(rows, used, strict=True)
+    ]
+    text = "Page cache that no process maps, and that was not read within a minute: at least."
+    yield _family("cache_idle_bytes", text, idle, names)
+
+
+def _family(
+    name: str, text: str, sizes: Sequence[tuple[int, int]], names: Sequence[tuple[str, ...]]
+) -> Metric:
+    """The family of a figure, from the sizes of series; several of one series are added."""
+    family = GaugeMetricFamily(f"pydamon_container_{name}", text, labels=_LABELS)
+    sums: dict[int, int] = {}
+    for series, size in sizes:
+        sums[series] = sums.get(series, 0) + size
+    for series, size in sums.items():
+        family.add_metric(names[series], float(size))
+    return family

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from pydamon._model.display import printable
 from pydamon._model.errors import ProbeUnavailable, TargetError, UsageError
 from pydamon._observe.cache import CacheMonitor
+from pydamon._observe.fallback import fallback_note
 from pydamon._observe.monitor import Monitor
 from pydamon._observe.options import MonitorOptions
 from pydamon._observe.start import monitor, throttled_restarts
@@ -205,6 +206,8 @@ class Exporter:
         with monitor(
             self._pids, engine=self._engine, options=self._options, children=self._children
         ) as self._mon:
+            if note := fallback_note(self._mon):
+                say_once(note, note)
             for snapshot in self._mon:
                 self.metrics.update(snapshot, self._mon)
                 self._update_cache()

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._data.analysis import AddressAxis, HeatMap
+from pydamon._data.analysis import AddressAxis, HeatMap, Profile
 from pydamon._data.analysis.axis import AxisSpans, spans_of
 from pydamon._data.analysis.folding import Outline, SnapshotSample, fold_with_outline
 from pydamon._data.analysis.heat import HeatExtent, zoom
@@ -31,6 +31,7 @@ from pydamon._model.runs import Runs, running_total
 from pydamon._model.snapshot import Target
 from pydamon._model.units import format_duration
 from pydamon._show.frames.series import AgeSeriesFold
+from pydamon._show.pictures.functions import functions_section
 from pydamon._show.pictures.memory import STYLE, memory_section
 from pydamon._show.text import PALETTE, heatmap_title, printable, target_label
 
@@ -56,8 +57,11 @@ _MOST_TARGETS = 100
 """In the page: the hottest targets."""
 
 
-def recording_page(recording: AnyRecording) -> str:
-    """Every region of a recording; raises `RecordingError` where there is nothing to draw."""
+def recording_page(recording: AnyRecording, ran: Profile | None = None) -> str:
+    """Every region of a recording, and the functions that ran, if they are known.
+
+    Raises `RecordingError` where there is nothing to draw.
+    """
     if not (isinstance(recording, Recording) or recording.ordered):
         recording = recording.sorted()
     extent, ages = HeatExtent(_MOST_REGIONS), AgeSeriesFold()
@@ -77,7 +81,9 @@ def recording_page(recording: AnyRecording) -> str:
     names = ", ".join(target_label(target) for target in targets[:3])
     more = f" and {len(targets) - 3} more" if len(targets) > 3 else ""
     title = f"Memory of {names}{more}"
-    memory = memory_section(series, told)
+    memory = memory_section(series, told) + (
+        functions_section(ran) if ran and ran.functions else ""
+    )
     return _page(drawn, outline.begin_ns, title, ", ".join(about), memory)
 
 

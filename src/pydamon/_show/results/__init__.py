@@ -29,6 +29,7 @@ VIEWS = {
     "Mappings": "mappings:MappingsView",
     "Needs": "needs:NeedsView",
     "ObjectReport": "mappings:ObjectsView",
+    "OwnerDiff": "owner_diff:OwnerDiffView",
     "OwnerReport": "owners:OwnersView",
     "Profile": "matches:ProfileView",
     "Recording": "recording:RecordingView",

@@ -14,7 +14,7 @@ from pydamon._model.units import format_duration
 from pydamon._show.results.view import Column, FittingTable, View
 from pydamon._show.text import mapping_label, percent, printable, size
 
-__all__ = ["DiffView"]
+__all__ = ["DiffView", "change", "relative"]
 
 _MOST = 20
 _NEGLIGIBLE = SMALLEST_PAGE
@@ -50,7 +50,7 @@ class DiffView(View):
         yield FittingTable(
             _TOTAL_COLUMNS,
             [
-                [label, size(old), size(new), _change(old, new), _relative(old, new)]
+                [label, size(old), size(new), change(old, new), relative(old, new)]
                 for label, old, new in _totals(self.diff.before, self.diff.after)
             ],
         )
@@ -93,9 +93,9 @@ def _row(mapping: MappingDiff) -> list[str]:
     return [
         size(before.hot),
         size(after.hot),
-        _change(before.hot, after.hot),
-        _change(before.idle, after.idle),
-        _change(before.total, after.total),
+        change(before.hot, after.hot),
+        change(before.idle, after.idle),
+        change(before.total, after.total),
         f"{percent(mapping.rate_before)} > {percent(mapping.rate_after)}",
         mapping_label(mapping.name),
         printable(mapping.target_name),
@@ -108,20 +108,22 @@ def _has_changed(mapping: MappingDiff) -> bool:
     return any(abs(new - old) >= _NEGLIGIBLE for old, new in pairs)
 
 
-def _change(old: float, new: float) -> str:
+def change(old: float, new: float) -> str:
+    """By how much bytes grew or shrank."""
     if abs(new - old) < _NEGLIGIBLE:
         return "="
     return f"{'+' if new > old else '-'}{size(abs(new - old))}"
 
 
-def _relative(old: float, new: float) -> str:
+def relative(old: float, new: float) -> str:
+    """The same in percent; empty where that says nothing."""
     if old < _NEGLIGIBLE or abs(new - old) < _NEGLIGIBLE:
         return ""
     return f"{(new - old) / old * 100:+.0f} %"
 
 
 def _style(mapping: MappingDiff) -> str:
-    change = mapping.after.hot - mapping.before.hot
-    if abs(change) < _NEGLIGIBLE:
+    hot_change = mapping.after.hot - mapping.before.hot
+    if abs(hot_change) < _NEGLIGIBLE:
         return ""
-    return "yellow" if change > 0 else "blue"
+    return "yellow" if hot_change > 0 else "blue"

@@ -49,31 +49,35 @@ _PROFILE_COLUMNS = (
     Column("function", name=True),
     Column("file", name=True, rank=4),
 )
+_ALL_COLUMNS = (Column("samples"), *_PROFILE_COLUMNS[2:])
 
 
 @dataclass(frozen=True)
 class ProfileView(View):
-    """The functions whose share differs most between the matched time and all other time."""
+    """The functions whose share differs most between the matched time and all other time.
+
+    Without samples at other times, the functions that ran most.
+    """
 
     profile: Profile
+    most: int = _MOST_FUNCTIONS
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         profile = self.profile
-        yield Text(
-            f"Functions: {profile.samples_inside} samples while the filter matched, "
-            f"{profile.samples_outside} otherwise",
-            style="bold",
-        )
+        compares = bool(profile.samples_outside)
+        beside = f" while the filter matched, {profile.samples_outside} otherwise"
+        title = f"Functions: {profile.samples_inside} samples{beside if compares else ''}"
+        yield Text(title, style="bold")
         rows = [
             [
                 percent(function.inside),
-                percent(function.outside),
+                *([percent(function.outside)] if compares else []),
                 printable(function.function),
                 printable(function.file),
             ]
-            for function in profile.functions[:_MOST_FUNCTIONS]
+            for function in profile.functions[: self.most]
         ]
         rest = len(profile.functions) - len(rows)
         if rest:
-            rows.append(["...", "", f"{rest} more functions", ""])
-        yield FittingTable(_PROFILE_COLUMNS, rows)
+            rows.append(["...", *([""] if compares else []), f"{rest} more functions", ""])
+        yield FittingTable(_PROFILE_COLUMNS if compares else _ALL_COLUMNS, rows)

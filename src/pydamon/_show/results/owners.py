@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,12 +12,11 @@ from rich.text import Text
 
 from pydamon._data.analysis import OwnerReport, OwnerTree, OwnerUse
 from pydamon._data.analysis.owners import added
-from pydamon._model.page_size import SMALLEST_PAGE
 from pydamon._model.units import format_duration
 from pydamon._show.results.view import Column, FittingTable, View
 from pydamon._show.text import count, mapping_label, percent, printable, size
 
-__all__ = ["OwnerChangesView", "OwnerTreeView", "OwnersView", "notes_of"]
+__all__ = ["OwnerTreeView", "OwnersView", "innermost", "notes_of"]
 
 _MOST, _MOST_OTHERS = 20, 8
 _FRAMES = 2
@@ -37,12 +36,6 @@ _NARROW = ("idle", "in use", "allocated")
 _WIDE = ("idle", "hot", "warm", "resident", "allocated", "not told")
 _WIDE_CELLS = 110
 _DIRECTORY = re.compile(r"\(\S*/")
-_CHANGE_COLUMNS = (
-    Column("before", rank=3),
-    Column("after"),
-    Column("change"),
-    Column("owner", name=True),
-)
 
 
 @dataclass(frozen=True)
@@ -59,7 +52,7 @@ class OwnersView(View):
         names = _WIDE if options.max_width >= _WIDE_CELLS else _NARROW
         columns = [*(_COLUMNS[name] for name in names), _OWNER]
         shown = report.by(self.key)[: self.most]
-        rows = [_row(use, _path(use.path), names) for use in shown]
+        rows = [_row(use, innermost(use.path), names) for use in shown]
         yield Text(f"Owners, from the most {self.key} bytes to the fewest", style="bold")
         yield FittingTable(columns, [*rows, *_rest(report.owners, shown, names)])
         if report.others and not self.brief:
@@ -127,7 +120,7 @@ def _rest(
         yield _row(sums, f"{len(left)} more", names)
 
 
-def _path(path: Sequence[str]) -> str:
+def innermost(path: Sequence[str]) -> str:
     """The innermost labels of a path, the innermost first, without directories."""
     labels = (_DIRECTORY.sub("(", printable(label)) for label in path[: -_FRAMES - 1 : -1])
     return " < ".join(labels)
@@ -162,31 +155,3 @@ def notes_of(report: OwnerReport) -> Iterator[Text]:
         )
     for note in report.notes:
         yield Text(note)
-
-
-@dataclass(frozen=True)
-class OwnerChangesView(View):
-    """The owners whose idle bytes changed most against an earlier report."""
-
-    report: OwnerReport
-    before: Mapping[tuple[str, ...], int]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        now = {use.path: use.idle_bytes for use in self.report.owners}
-        paths = sorted(
-            now.keys() | self.before.keys(),
-            key=lambda path: (-abs(now.get(path, 0) - self.before.get(path, 0)), path),
-        )
-        rows = []
-        for path in paths[:_MOST]:
-            old, new = self.before.get(path, 0), now.get(path, 0)
-            if abs(new - old) >= SMALLEST_PAGE:
-                sign = "+" if new > old else "-"
-                change = f"{sign}{size(abs(new - old))}"
-                rows.append([size(old), size(new), change, _path(path)])
-        yield Text("Idle bytes before and after, from the largest change", style="bold")
-        yield FittingTable(_CHANGE_COLUMNS, rows)
-        if not rows:
-            yield Text("no owner has a page more or less")
-        yield Text()
-        yield from notes_of(self.report)

@@ -21,11 +21,9 @@ from pydamon._show.top.memory import MemoryPanel, MemoryShown, headline, memory_
 from pydamon._show.top.panels import (
     BOLD,
     DIM,
+    KEYS,
     PLAIN,
-    SORTS,
     WARN,
-    MappingPanel,
-    MappingsShown,
     StatusPanel,
     addresses_line,
     caveat_lines,
@@ -34,6 +32,7 @@ from pydamon._show.top.panels import (
     row_bounds,
     target_line,
 )
+from pydamon._show.top.table import Table, TablePanel
 
 __all__ = ["TopApp"]
 
@@ -42,17 +41,6 @@ _FIRST_TICK_S = 0.02
 """Short, because a user is waiting for the first picture."""
 _PLAY_S = 60.0
 """A recording plays as fast as it was made; a longer one plays in a minute."""
-_KEYS = (
-    ("q", "quit"),
-    ("space", "pause"),
-    ("←→", "time"),
-    ("s", "sort"),
-    ("↑↓", "pick"),
-    ("+-", "zoom"),
-    ("f", "hot"),
-    ("a", "all"),
-    ("t", "target"),
-)
 _STATUS_LINES = 4
 _OTHER_LINES = 1 + _STATUS_LINES
 _MUCH_HOTTER = 2.0
@@ -83,7 +71,7 @@ class TopApp(App[None]):
     #status { height: 4; }
     #memory { height: 6; }
     #heat { height: 1fr; min-height: 4; }
-    #mappings { height: 2; }
+    #table { height: 2; }
     #keys { height: 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -104,6 +92,7 @@ class TopApp(App[None]):
         Binding("minus,backspace", "zoom_out", "zoom out"),
         Binding("f", "addresses('hottest')", "follow the hottest"),
         Binding("a", "addresses('all')", "all addresses"),
+        Binding("o", "owners", "owners, or mappings"),
         Binding("t,tab", "target", "the next target"),
     ]
 
@@ -120,7 +109,7 @@ class TopApp(App[None]):
         self._playing = not source.live
         self._ranges: list[Range] = ["hottest"]
         self._picked: int | None = None
-        self._sort = SORTS[0]
+        self._table = Table()
         self._heatmap: HeatMap | None = None
 
     def compose(self) -> ComposeResult:
@@ -128,13 +117,12 @@ class TopApp(App[None]):
         yield StatusPanel(id="status")
         yield MemoryPanel(id="memory")
         yield HeatPanel(id="heat")
-        yield MappingPanel(id="mappings")
+        yield TablePanel(id="table")
         yield StatusPanel(id="keys")
 
     def on_mount(self) -> None:
         """Look for new frames from now on, and quit on signals as on the key."""
-        keys = "  ".join(f"{key} {action}" for key, action in _KEYS)
-        self.query_one("#keys", StatusPanel).show(((keys, DIM),))
+        self.query_one("#keys", StatusPanel).show(((KEYS, DIM),))
         self.query_one("#status", StatusPanel).show((("watching ...", BOLD),))
         if self._playing:
             self._frames = self._source.history.frames()
@@ -215,7 +203,7 @@ class TopApp(App[None]):
             panel.show(HeatShown(self._heatmap, self._colour, self._picked))
         self._show_memory(shown, target)
         last = next((f for f in reversed(shown) if f and target.key in f.working_sets), frame)
-        self._show_mappings(MappingsShown.of(last, target, self._sort))
+        self._show_table(last, target)
         self._show_status(frame)
 
     def _show_memory(self, shown: Sequence[Frame | None], target: Target) -> None:
@@ -227,13 +215,14 @@ class TopApp(App[None]):
             panel.styles.height = lines
         panel.show(MemoryShown.of(shown, target, self._colour, self._source.history))
 
-    def _show_mappings(self, mappings: MappingsShown) -> None:
-        """A line for each mapping, in at most two fifths of the screen."""
-        panel = self.query_one(MappingPanel)
-        lines = max(2, min(1 + len(mappings.names), self._free_lines * 2 // 5))
+    def _show_table(self, frame: Frame, target: Target) -> None:
+        """A line for each mapping, or owner, in at most two fifths of the screen."""
+        panel = self.query_one(TablePanel)
+        shown = self._table.rows(frame, target, self._source.history)
+        lines = max(2, min(1 + len(shown), self._free_lines * 2 // 5))
         if panel.size.height != lines:
             panel.styles.height = lines
-        panel.show(mappings)
+        panel.show(shown)
 
     def _choose(self, frame: Frame) -> Target:
         """The target that the user chose, or else the one with by far the largest working set."""
@@ -310,8 +299,13 @@ class TopApp(App[None]):
         self._show()
 
     def action_sort(self) -> None:
-        """Rank the mappings by the next of `SORTS`."""
-        self._sort = SORTS[(SORTS.index(self._sort) + 1) % len(SORTS)]
+        """Rank the mappings, or the owners, by something else."""
+        self._table.sort_next()
+        self._show()
+
+    def action_owners(self) -> None:
+        """Show the owners of the memory in the place of the mappings, or the mappings again."""
+        self._table.shows_owners = not self._table.shows_owners
         self._show()
 
     def action_pick(self, lines: int) -> None:

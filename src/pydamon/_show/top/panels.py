@@ -37,22 +37,31 @@ from pydamon._show.text import (
 __all__ = [
     "BOLD",
     "DIM",
+    "KEYS",
     "LEFT",
     "PLAIN",
     "SORTS",
     "WARN",
-    "MappingPanel",
     "MappingsShown",
     "Panel",
     "StatusPanel",
     "addresses_line",
     "caveat_lines",
     "map_columns",
+    "mapping_lines",
     "measuring_line",
     "right_width",
     "row_bounds",
     "target_line",
 ]
+
+KEYS = "  ".join(
+    (
+        *("q quit", "space pause", "←→ time", "s sort", "↑↓ pick", "+- zoom", "f hot", "a all"),
+        *("o owners", "t target"),
+    )
+)
+"""What keys do; the last does not fit on 80 columns, and stands beside the target's name, too."""
 
 BOLD, DIM, PLAIN = Style(bold=True), Style(dim=True), Style()
 WARN = Style(bold=True, color="yellow")
@@ -212,6 +221,9 @@ class MappingsShown:
     sums: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
     sort: str
 
+    def __len__(self) -> int:
+        return len(self.names)
+
     @classmethod
     def of(cls, frame: Frame, target: Target, sort: str) -> MappingsShown:
         """The mappings of a target in a frame, sorted by one of `SORTS`."""
@@ -227,20 +239,17 @@ class MappingsShown:
         return cls(tuple(names[i] for i in order), sums[order], sort)
 
 
-class MappingPanel(Panel[MappingsShown]):
-    """A table, and a line that counts the mappings that do not fit."""
-
-    def lines(self, shown: MappingsShown, width: int, height: int) -> list[list[Segment]]:
-        """The header, the mappings, and how many more there are."""
-        columns = next(columns for least, columns in _COLUMNS if width >= least)
-        name_width = max(8, width - len(columns) * (_NUMBER + 1) - _BAR - 6)
-        count = len(shown.names)
-        fit = count if count < height else max(1, height - 2)
-        lines = [_header(shown.sort, columns, name_width)]
-        lines += [_row(shown, i, columns, name_width) for i in range(fit)]
-        if fit < count:
-            lines.append([Segment(f"and {count - fit} more mappings", DIM)])
-        return lines
+def mapping_lines(shown: MappingsShown, width: int, height: int) -> list[list[Segment]]:
+    """The header, the mappings, and how many more there are."""
+    columns = next(columns for least, columns in _COLUMNS if width >= least)
+    name_width = max(8, width - len(columns) * (_NUMBER + 1) - _BAR - 6)
+    count = len(shown.names)
+    fit = count if count < height else max(1, height - 2)
+    lines = [_header(shown.sort, columns, name_width)]
+    lines += [_row(shown, i, columns, name_width) for i in range(fit)]
+    if fit < count:
+        lines.append([Segment(f"and {count - fit} more mappings", DIM)])
+    return lines
 
 
 def _row(

@@ -1,24 +1,29 @@
-"""What the page gets, as JSON: frames, the state of their source, and the needs of its targets."""
+"""What the page gets, as JSON: frames, the state of their source, needs of targets, and owners."""
 
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from pydamon._data.analysis import OwnerReport
 from pydamon._model.display import dump_json, printable
 from pydamon._model.page_size import SMALLEST_PAGE
 from pydamon._model.snapshot import Target
 from pydamon._show.frames import AGE_EDGES_NS, IDLE_NS, SUMS, Frame, FrameSource
 from pydamon._show.frames.figures import AGE_LABELS
+from pydamon._show.results.owners import innermost
 from pydamon._show.text import needs_headline, target_label
 
 __all__ = ["Encoder", "News"]
 
 _MOST_CURVES = 50
 """The targets with most memory; curves of others are left out."""
+_MOST_OWNERS = 200
+"""Those of the most idle memory."""
 _NEEDS_PAUSE_S = 5.0
 """Needs are means over a long time, which hardly change in a second."""
 _UNSEEN = -1000
@@ -79,6 +84,30 @@ def _needs_of(source: FrameSource) -> dict[str, Any]:
     }
 
 
+def _owners_of(report: OwnerReport | None) -> dict[str, Any]:
+    """What the page knows of the owners of memory; empty if that is nothing."""
+    if report is None:
+        return {}
+    when = datetime.fromtimestamp(report.time_ns / 1e9).astimezone()
+    return {
+        "words": f"of all processes, as of {when:%H:%M:%S}"
+        + ("" if report.is_by_page else "; by regions, so that small owners are guesses"),
+        "notes": [printable(note) for note in report.notes],
+        "rows": [
+            {
+                "name": innermost(use.path),
+                "idle": use.idle_bytes,
+                "hot": use.hot_bytes,
+                "warm": use.warm_bytes,
+                "resident": use.resident_bytes,
+                "allocated": use.allocated_bytes,
+            }
+            for use in report.owners[:_MOST_OWNERS]
+            if use.resident_bytes >= SMALLEST_PAGE
+        ],
+    }
+
+
 def _id(target: Target) -> str:
     """The identity of a target, as text."""
     return "/".join(map(str, target.key))
@@ -128,6 +157,7 @@ class News:
         self._run = run
         self._sent: dict[str, dict[str, Any]] = {}
         self._needs_age_s = _NEEDS_PAUSE_S
+        self._owners: OwnerReport | None = None
 
     def events(self, passed_s: float) -> bytes:
         """The events since the last call, *passed_s* ago."""
@@ -136,6 +166,9 @@ class News:
         if self._needs_age_s >= _NEEDS_PAUSE_S or self._source.ended:
             self._needs_age_s = 0.0
             newest["needs"] = _needs_of(self._source)
+        report = self._source.history.owners
+        if report is not self._owners:
+            self._owners, newest["owners"] = report, _owners_of(report)
         changed = {name: data for name, data in newest.items() if data != self._sent.get(name)}
         self._sent |= changed
         return b"".join(

@@ -17,7 +17,7 @@ from pydamon import TargetError, UsageError
 from pydamon._model.cache_use import FIRST_READ, FollowedFolios
 from pydamon._observe.cache.budget import COUNTED_NS, SAMPLED_NS, SEEN_NS, ReadBudget
 from pydamon._observe.cache.cgroups import cache_figures, cgroup_ids
-from pydamon._observe.cache.rows import sums_by_path
+from pydamon._observe.cache.rows import sums_by_path, used_by_path
 from pydamon._observe.cache.tracer import Counters, Reuses
 from pydamon.cache import IDLE_TIMES_NS, CacheMonitor, cachestat
 
@@ -88,13 +88,16 @@ def test_sums_include_cgroups_below() -> None:
         np.array([8.0, 2.0]),
         np.array([8.0 * PAGE, 2.0 * PAGE]),
     )
-    sums = sums_by_path(folios, reuses, {1: "/", 11: "/a", 12: "/a/b"})
+    paths = {1: "/", 11: "/a", 12: "/a/b"}
+    sums = sums_by_path(folios, reuses, paths)
     assert {path: (row.used[:2] / PAGE).tolist() for path, row in sums.items()} == {
         "/": [10, 14],
         "/a": [2, 6],
         "/a/b": [0, 4],
         "": [8, 8],
     }
+    used = used_by_path(folios, SECOND, paths)
+    assert used == {path: int(row.used[0]) for path, row in sums.items()}
     assert sums["/a/b"].again[0] == 8
     assert sums["/"].first_bytes == 2 * PAGE
     columns = sums["/a"].columns(elapsed_s=2, watched_ns=5 * SECOND)

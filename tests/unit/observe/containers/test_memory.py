@@ -56,6 +56,24 @@ def test_version_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cgroup_memory.cgroup_memory("/gone") is None
 
 
+@pytest.mark.parametrize(
+    ("limits", "can_swap"),
+    [({"web": "max", "web/app": "max"}, True), ({"web": "0", "web/app": "max"}, False), ({}, True)],
+)
+def test_a_cgroup_above_may_forbid_swap(
+    limits: dict[str, str], can_swap: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroups, "CGROUPS", tmp_path)
+    monkeypatch.setattr(cgroup_memory, "_has_swap", lambda: True)
+    (tmp_path / "cgroup.controllers").touch()
+    put(tmp_path / "web/app", stat=VERSION_2)
+    for path, limit in limits.items():
+        (tmp_path / path / "memory.swap.max").write_text(f"{limit}\n")
+    memory = cgroup_memory.cgroup_memory("/web/app")
+    assert memory is not None
+    assert memory.can_swap == can_swap
+
+
 def test_version_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cgroups, "CGROUPS", tmp_path)
     put(

@@ -238,6 +238,37 @@ def test_files_that_are_none_do_not_block(tmp_path: Path) -> None:
     assert named(tmp_path, f"/docker/{A}").label == A[:12]
 
 
+@pytest.mark.parametrize(
+    ("link", "is_read"),
+    [
+        ("/real/containers", True),
+        ("../../../real/containers", True),
+        ("../../../../../../../real/containers", True),
+        ("/../real/./containers//", True),
+        ("/via/containers", True),
+        ("{outside}/containers", False),
+        ("../../../../outside/containers", False),
+        ("/loop", False),
+        ("containers", False),
+        ("/loop/" * 500, False),
+    ],
+)
+def test_links_lead_to_places_below_the_hosts_root(
+    tmp_path: Path, link: str, is_read: bool
+) -> None:
+    host, outside = tmp_path / "host", tmp_path / "outside"
+    put(host, f"real/containers/{A}/config.v2.json", {"Name": "/inside"})
+    put(outside, f"containers/{A}/config.v2.json", {"Name": "/outside"})
+    (host / "via").symlink_to("/real")
+    (host / "loop").symlink_to("/pool")
+    (host / "pool").symlink_to("/loop")
+    docker = host / "var/lib/docker"
+    docker.mkdir(parents=True)
+    (docker / "containers").symlink_to(link.format(outside=outside))
+    assert named(host, f"/docker/{A}").label == ("inside" if is_read else A[:12])
+    assert HostFiles(host).names("/var/lib/docker/containers") == ([A] if is_read else [])
+
+
 @given(st.text(st.characters(exclude_categories=())))
 def test_any_path_has_a_name(path: str) -> None:
     assert container_of(path, HostFiles(Path("/nowhere"))).label

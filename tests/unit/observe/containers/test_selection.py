@@ -187,6 +187,21 @@ def test_a_cgroup_is_looked_for_in_all_hierarchies(
                 cgroups.cgroup_directory(name)
 
 
+def test_a_process_has_a_cgroup_in_each_hierarchy_of_version_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {"/proc/7/cgroup": b"4:memory:/docker/web\n1:name=systemd:/x\n0::/init.scope\n"}
+    monkeypatch.setattr(cgroups, "read", lambda path: seen.get(path) or procfs.read(path))
+    with tree(tmp_path, monkeypatch, "memory/docker/web", "unified/init.scope", "unified/docker"):
+        for place in ("unified/init.scope", "unified/docker"):
+            (tmp_path / place / "memory.pressure").touch()
+        (tmp_path / "memory/docker/web/memory.stat").touch()
+        for place in ("unified/init.scope/memory.pressure", "memory/docker/web/memory.stat"):
+            file = tmp_path / place
+            assert cgroups.cgroup_file_of(7, file.name) == file
+        assert cgroups.cgroup_file_of(7, "memory.swap.max") is None
+
+
 def test_paths_from_another_cgroup_namespace_are_those_of_the_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from pydamon._observe.kernel.passed import MAX_PROBES
 
 OLD, NEW = "6.12", "7.2"
 
-_INTERVALS = "0/contexts/0/monitoring_attrs/intervals"
+_INTERVALS = "contexts/0/monitoring_attrs/intervals"
 _WORDS = {
     "action": {
         OLD: "willneed cold pageout hugepage nohugepage lru_prio lru_deprio migrate_hot "
@@ -69,7 +69,7 @@ class FakeFiles(Files):
         self.passed = 4096
         """How many bytes of every region filters of pages let pass."""
         self.on_command: Callable[[str], None] = lambda _: None
-        self._started = False
+        self._started: set[str] = set()
         root.mkdir(parents=True, exist_ok=True)
         if not (root / "nr_kdamonds").exists():
             self._put("nr_kdamonds", "0")
@@ -90,10 +90,10 @@ class FakeFiles(Files):
             self.busy -= 1
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
-    def die(self) -> None:
-        """The kdamond ends by itself, as it does when its targets are gone."""
-        self._put("0/state", "off")
-        self._put("0/pid", "-1")
+    def die(self, kdamond: str = "0") -> None:
+        """A kdamond ends by itself, as it does when its targets are gone."""
+        self._put(f"{kdamond}/state", "off")
+        self._put(f"{kdamond}/pid", "-1")
 
     def tree(self) -> dict[str, str]:
         """Every file and what it holds."""
@@ -106,9 +106,9 @@ class FakeFiles(Files):
     def _react(self, path: str, text: str) -> None:
         place, _, name = path.rpartition("/")
         if name == "state":
-            self._command(text)
+            self._command(place, text)
         elif name.startswith("nr_"):
-            if name == "nr_kdamonds" and self._running:
+            if name == "nr_kdamonds" and any(map(self._runs, self._kdamonds())):
                 raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
             most = {"nr_contexts": 1, "nr_probes": MAX_PROBES}.get(name)
             if most is not None and int(text) > most:
@@ -133,50 +133,51 @@ class FakeFiles(Files):
             int(text)
             self._put(path, text)
 
-    @property
-    def _running(self) -> bool:
-        return (self.root / "0/state").exists() and self.read("0/state") == "on"
+    def _kdamonds(self) -> list[str]:
+        return [path.parent.name for path in self.root.glob("*/state")]
 
-    def _command(self, word: str) -> None:
+    def _runs(self, kdamond: str) -> bool:
+        return self.read(f"{kdamond}/state") == "on"
+
+    def _command(self, kdamond: str, word: str) -> None:
         if word == "on":
-            if self.read("0/contexts/nr_contexts") != "1" or self._dead_targets():
+            if self.read(f"{kdamond}/contexts/nr_contexts") != "1" or self._dead_targets(kdamond):
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-            if self._running:
+            if self._runs(kdamond):
                 raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
-            self._put("0/state", "on")
-            self._put("0/pid", "1")  # a process that lives on, and hardly takes CPU time
-            self._started = True
+            self._put(f"{kdamond}/state", "on")
+            self._put(f"{kdamond}/pid", "1")  # a process that lives on, and hardly takes CPU time
+            self._started.add(kdamond)
         elif word == "off":
-            if not self._running:
-                number = errno.EPERM if self._started else errno.EINVAL
+            if not self._runs(kdamond):
+                number = errno.EPERM if kdamond in self._started else errno.EINVAL
                 raise OSError(number, os.strerror(number))
-            self.die()
+            self.die(kdamond)
         else:
             known = _STATES[OLD] + (f" {_STATES[NEW]}" if self.release == NEW else "")
-            if word not in known.split() or not self._running:
+            if word not in known.split() or not self._runs(kdamond):
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-            if word == "commit" and self._dead_targets():
+            if word == "commit" and self._dead_targets(kdamond):
                 if self.release == NEW:
                     raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-                self.die()  # without an error, in Linux 6.12
+                self.die(kdamond)  # without an error, in Linux 6.12
             self.on_command(word)
             if word == "update_schemes_tried_regions":
                 # Ten times as fast as a real one, which waits for an aggregation.
-                time.sleep(self.number(f"{_INTERVALS}/aggr_us") / 1e7)
-                self._try_regions()
+                time.sleep(self.number(f"{kdamond}/{_INTERVALS}/aggr_us") / 1e7)
+                self._try_regions(kdamond)
             elif word == "clear_schemes_tried_regions":
-                for scheme in self.numbered("0/contexts/0/schemes"):
+                for scheme in self.numbered(f"{kdamond}/contexts/0/schemes"):
                     for old in self.numbered(f"{scheme}/tried_regions"):
                         shutil.rmtree(self.root / old)
 
-    def _dead_targets(self) -> bool:
-        pids = [
-            int(self.read(f"{path}/pid_target")) for path in self.numbered("0/contexts/0/targets")
-        ]
+    def _dead_targets(self, kdamond: str) -> bool:
+        targets = self.numbered(f"{kdamond}/contexts/0/targets")
+        pids = [int(self.read(f"{path}/pid_target")) for path in targets]
         return any(pid and not Path(f"/proc/{pid}").exists() for pid in pids)
 
-    def _try_regions(self) -> None:
-        for scheme in self.numbered("0/contexts/0/schemes"):
+    def _try_regions(self, kdamond: str) -> None:
+        for scheme in self.numbered(f"{kdamond}/contexts/0/schemes"):
             action = self.read(f"{scheme}/action")
             regions = self.regions_by_action.get(action, self.regions)
             for number, values in enumerate(regions):

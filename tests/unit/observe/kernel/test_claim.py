@@ -15,9 +15,9 @@ import pytest
 from pydamon import Attrs, KernelError, ProbeUnavailable, Scheme
 from pydamon._observe.kernel import (
     Claim,
+    KdamondSettings,
     KernelTarget,
     Record,
-    Settings,
     check_free,
     leftover,
     remove_leftover,
@@ -25,7 +25,9 @@ from pydamon._observe.kernel import (
 from pydamon._observe.kernel import claim as owner
 from tests.unit.observe.kernel.fake import FakeFiles
 
-SETTINGS = Settings("vaddr", (KernelTarget(os.getpid()),), Attrs(), schemes=(Scheme("stat"),))
+SETTINGS = KdamondSettings(
+    "vaddr", (KernelTarget(os.getpid()),), Attrs(), schemes=(Scheme("stat"),)
+)
 RECORD = "kdamond.json"
 
 
@@ -59,7 +61,7 @@ def test_everything_is_given_back(files: FakeFiles, state: Path) -> None:
 
 def test_everything_is_given_back_on_an_error(files: FakeFiles, state: Path) -> None:
     before = files.tree()
-    wrong = Settings("vaddr", (KernelTarget(2**22 + 1),), Attrs())
+    wrong = KdamondSettings("vaddr", (KernelTarget(2**22 + 1),), Attrs())
     with pytest.raises(KernelError), Claim(files, state=state) as claim:
         claim.start(wrong)
     assert files.tree() == before
@@ -140,13 +142,14 @@ import os, sys, time
 from pathlib import Path
 import pydamon._observe.kernel.claim
 from pydamon import Attrs, Scheme
-from pydamon._observe.kernel import Claim, KernelTarget, Settings
+from pydamon._observe.kernel import Claim, KernelTarget, KdamondSettings
 from tests.unit.observe.kernel.fake import FakeFiles
 if sys.argv[3] == "slow":
     guardian = pydamon._observe.kernel.claim._GUARDIAN
     pydamon._observe.kernel.claim._GUARDIAN = guardian.replace("rm", "sleep 1 && rm")
 claim = Claim(FakeFiles(Path(sys.argv[1])), state=Path(sys.argv[2]))
-claim.start(Settings("vaddr", (KernelTarget(os.getppid()),), Attrs(), schemes=(Scheme("stat"),)))
+settings = KdamondSettings("vaddr", (KernelTarget(os.getppid()),), schemes=(Scheme("stat"),))
+claim.start(settings)
 if sys.argv[3] == "unguarded":
     claim._guardian.kill()
     claim._guardian.wait()
@@ -190,7 +193,7 @@ def test_doctor_finds_what_is_left_when_the_guardian_was_killed_too(
     killed(files, state, "unguarded")
     record = leftover(files, state)
     assert record is not None
-    assert record.kdamond > 0
+    assert record.kdamonds[0][0] > 0
     with pytest.raises(ProbeUnavailable, match="a pydamon that was killed") as caught:
         Claim(files, state=state)
     assert "--clean" in caught.value.hint

@@ -1,4 +1,4 @@
-"""Settings of a kdamond are in its files afterwards; errors name what a kernel lacks."""
+"""KdamondSettings of a kdamond are in its files afterwards; errors name what a kernel lacks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pydamon import (
 )
 from pydamon._model.schemes.limits import METRICS
 from pydamon._model.schemes.matching import FILTERS
-from pydamon._observe.kernel import Kdamond, KernelTarget, Settings
+from pydamon._observe.kernel import Kdamond, KdamondSettings, KernelTarget
 from pydamon._observe.kernel.files import missing_word
 from pydamon._observe.kernel.scheme import KERNEL_ACTIONS
 from tests.unit.observe.kernel.fake import NEW, OLD, FakeFiles
@@ -46,7 +46,9 @@ def configured(
     files.write("nr_kdamonds", 1)
     kdamond = Kdamond(files)
     target = KernelTarget(os.getpid(), ((0x1000, 0x5000), (0x8000, 0x9000)))
-    kdamond.configure(Settings(operations, (target,), attrs or Attrs(), goal, tuple(schemes)))
+    kdamond.configure(
+        KdamondSettings(operations, (target,), attrs or Attrs(), goal, tuple(schemes))
+    )
     kdamond.start()
     assert kdamond.running
     return kdamond.written()
@@ -56,7 +58,7 @@ def test_a_kernel_that_looks_at_its_files_itself_is_waited_for(tmp_path: Path) -
     files = FakeFiles(tmp_path / "kdamonds")
     files.write("nr_kdamonds", 1)
     kdamond = Kdamond(files)
-    kdamond.configure(Settings("vaddr", (KernelTarget(os.getpid()),), Attrs()))
+    kdamond.configure(KdamondSettings("vaddr", (KernelTarget(os.getpid()),), Attrs()))
     for act in (kdamond.start, kdamond.commit, kdamond.stats, kdamond.stop):
         files.busy = 3
         act()
@@ -271,7 +273,7 @@ def test_bounds_of_regions_never_cross_on_the_way(tmp_path: Path) -> None:
     kdamond = Kdamond(files)
     path = "0/contexts/0/monitoring_attrs/nr_regions"
     for low, high in ((10, 1000), (2000, 3000), (5, 50), (100, 100)):
-        kdamond.configure(Settings("paddr", (), Attrs(min_regions=low, max_regions=high)))
+        kdamond.configure(KdamondSettings("paddr", (), Attrs(min_regions=low, max_regions=high)))
         now = {"min": 0, "max": 0}
         for name, text in files.written:
             if name.startswith(path):

@@ -13,7 +13,13 @@ import numpy as np
 import pytest
 
 from pydamon import Attrs, MonitorOptions, ProbeUnavailable, UsageError
-from pydamon._observe.kernel import Kdamond, KernelEngine, KernelMonitor, KernelTarget, Settings
+from pydamon._observe.kernel import (
+    Kdamond,
+    KdamondSettings,
+    KernelEngine,
+    KernelMonitor,
+    KernelTarget,
+)
 from pydamon._observe.kernel.kdamond import target_numbers
 from pydamon._observe.kernel.passed import (
     MAX_PROBES,
@@ -56,7 +62,7 @@ def kdamond(tmp_path: Path, release: str, *kinds: str) -> tuple[FakeFiles, Kdamo
     files.write("nr_kdamonds", 1)
     driven = Kdamond(files)
     target = KernelTarget(os.getpid())
-    driven.configure(Settings("vaddr", (target,), Attrs(), probes=kinds))
+    driven.configure(KdamondSettings("vaddr", (target,), Attrs(), probes=kinds))
     driven.start()
     return files, driven
 

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydamon import KernelTracer, ProbeUnavailable
-from pydamon._observe.kernel import ring, tracing
 from pydamon._observe.kernel.tracing import event_layout, events_of, raw_samples
+from pydamon._observe.linux import ring
+from pydamon._observe.linux.arch import numbers_in
 
 COMMON = """ID: {number}
 format:
@@ -117,4 +118,4 @@ def test_tracepoints_are_those_that_we_may_see(
     ("text", "cpus"), [("0\n", [0]), ("0-3\n", [0, 1, 2, 3]), ("0,2-3,8\n", [0, 2, 3, 8])]
 )
 def test_only_cpus_that_run_are_listened_to(text: str, cpus: list[int]) -> None:
-    assert tracing._cpus(text) == cpus
+    assert numbers_in(text) == cpus

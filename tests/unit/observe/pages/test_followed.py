@@ -123,20 +123,25 @@ def test_stretches_are_cut_and_stay_whole(cuts: list[int]) -> None:
     assert set(cut.keys[:, 0].tolist()) == begins | set(stretches.keys[:, 0].tolist())
 
 
-def test_memory_that_moves_keeps_its_age() -> None:
-    """As mremap moves an array that grows: not by whole blocks."""
+@pytest.mark.parametrize("seen_gone", [False, True])
+def test_memory_that_moves_keeps_its_age(seen_gone: bool) -> None:
+    """As mremap moves an array that grows, not by whole blocks; a look may come in between."""
     before = np.array([[3 * PAGE_SIZE, 103 * PAGE_SIZE], [4 * BLOCK, 5 * BLOCK]])
     pages = followed(before)
     pages.flat[3:103] = np.arange(100) + 2
+    if seen_gone:
+        pages.vanish(slice(0, BLOCK_PAGES), np.ones(BLOCK_PAGES, np.bool_))
+        assert not pages.flat[:BLOCK_PAGES].any()
     after = np.array([[4 * BLOCK, 5 * BLOCK], [8 * BLOCK + 7 * PAGE_SIZE, 9 * BLOCK]])
     pages.fit([after])
-    present = np.ones(len(pages), np.bool_)
-    accessed = ~present
-    accessed[BLOCK_PAGES + 7 + 50] = True  # was accessed, or is new
-    pages.restore_moved(present, accessed)
+    old = np.ones(len(pages), np.bool_)
+    old[BLOCK_PAGES + 7 + 50] = False  # was accessed, or is new
+    for part in (slice(0, BLOCK_PAGES), slice(BLOCK_PAGES, len(pages))):
+        pages.restore_moved(part, old[part])
+    pages.forget_moved()
     moved = pages.flat[BLOCK_PAGES + 7 :][:100].tolist()
     assert moved == [*range(2, 52), ABSENT, *range(53, 102)]
     assert not pages.flat[:BLOCK_PAGES].any()
     pages.flat[:] = ABSENT
-    pages.restore_moved(present, ~present)
+    pages.restore_moved(slice(0, len(pages)), old)
     assert not pages.flat.any(), "only once"

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydamon._observe.probes.ebpf.elf import ElfError, ElfFile
+from pydamon._observe.probes.ebpf.linker import Linker, read_maps
 from pydamon._observe.probes.ebpf.machine import LOOPING_OBJECT
 
 NAMES = b"\0.strtab\0code\0.relcode\0.symtab\0run\0table\0"
@@ -79,3 +80,22 @@ def test_the_object_that_is_shipped_has_maps_and_programs() -> None:
     assert len([symbol for symbol in symbols if symbol["st_shndx"] == maps]) > 3
     programs = {symbol.name for symbol in symbols if symbol["st_info"]["type"] == "STT_FUNC"}
     assert {"scan", "find_task"} <= programs
+
+
+def test_a_symbol_that_nobody_defines_becomes_a_constant() -> None:
+    elf = ElfFile(LOOPING_OBJECT.read_bytes())
+    table = elf.get_section_by_name(".symtab")
+    assert table is not None
+    symbols = list(table.iter_symbols())
+    scan = next(symbol for symbol in symbols if symbol.name == "scan")
+    maps = dict.fromkeys(read_maps(elf, symbols), 7)
+    roots, users = (
+        Linker(elf, symbols, maps, constants).linked("syscall", scan)[0]
+        for constants in ({}, {"for_users": 1})
+    )
+    places = [at for at in range(len(users)) if roots[at] != users[at]]
+    assert places
+    for at in places:
+        # A load of 64 bits, of which this is the lowest byte; not one of a map's address.
+        assert (users[at - 4], users[at - 3] >> 4) == (0x18, 0)
+        assert (roots[at], users[at]) == (0, 1)

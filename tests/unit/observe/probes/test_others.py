@@ -38,3 +38,24 @@ def test_who_is_at_work(
 
 def test_a_kernel_without_damon(tmp_path: Path) -> None:
     assert other_monitor(tmp_path / "admin", tmp_path / "module") == ""
+
+
+def test_an_ordinary_user_sees_the_thread_of_a_kdamond(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = tmp_path / "proc/2/task/2/children"
+    for pid, name in (("3", "rcu_gp"), ("77", "kdamond.0")):
+        write(tmp_path / "proc" / pid / "comm", name)
+    read = Path.read_text
+
+    def read_as_a_user(path: Path) -> str:
+        if path.name == "nr_kdamonds":
+            raise PermissionError
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_text", read_as_a_user)
+    for pids, expected in (("3 ", ""), ("3 77 ", "the kernel's DAMON"), ("3 ", "")):
+        write(threads, pids)
+        assert other_monitor(tmp_path / "admin", tmp_path / "module", threads) == expected
+    threads.unlink()
+    assert other_monitor(tmp_path / "admin", tmp_path / "module", threads) == ""

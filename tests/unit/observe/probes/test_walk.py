@@ -14,7 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pydamon._observe.linux.page_tables import AARCH64, X86_64, PageTables
 from pydamon._observe.probes.ebpf.machine import LOOPING_OBJECT
@@ -36,6 +38,8 @@ class Kind:
     levels: int
     memory_at: int = 1 << 30
     """Physical address of the first table."""
+    for_users: bool = False
+    """Whether the programs are those that the daemon runs."""
 
     @property
     def format(self) -> PageTables:
@@ -44,7 +48,8 @@ class Kind:
     @property
     def flags(self) -> tuple[str, ...]:
         arm = ("-DAARCH64", f"-DPAGE_SHIFT={self.page_shift}")
-        return () if self.processor == "x86_64" else arm
+        users = ("-DFOR_USERS",) if self.for_users else ()
+        return (*users, *(() if self.processor == "x86_64" else arm))
 
     @property
     def level_bits(self) -> int:
@@ -153,7 +158,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Kind], ctypes
                 check=True,
             )
             library = ctypes.CDLL(str(path))
-            library.walked.restype = library.walked_to.restype = ctypes.c_uint64
+            for function in (library.walked, library.walked_to, library.told):
+                function.restype = ctypes.c_uint64
             library.set_memory.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64]
             built[kind.flags] = library
         return built[kind.flags]
@@ -191,6 +197,23 @@ class Walker:
         pgd, at = ctypes.c_uint64(self._pgd), ctypes.c_uint64(address)
         entry = self._library.walked_to(self._facts, pgd, at, bottom, ctypes.byref(shift))
         return int(entry), shift.value
+
+    @property
+    def absent(self) -> int:
+        """What marks entries that are mapped though not present, where it is no low bit."""
+        return int(self._facts[4])
+
+    def marks(self, entries: NDArray[np.uint64]) -> NDArray[np.uint16]:
+        """What users are told of the entries of a table of the lowest level."""
+        marks = np.zeros(len(entries), np.uint16)
+        places = (ctypes.c_void_p(array.ctypes.data) for array in (entries, marks))
+        self._library.marked(self._facts, *places)
+        return marks
+
+    def may_tell(self, address: int, bottom: int, entry: int) -> bool:
+        """Whether the table that an entry led to is still the one for an address."""
+        pgd, at = ctypes.c_uint64(self._pgd), ctypes.c_uint64(address)
+        return bool(self._library.told(self._facts, pgd, at, bottom, ctypes.c_uint64(entry)))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
@@ -259,3 +282,48 @@ def test_a_page_that_faults_on_access_is_mapped_all_the_same(
     walker = Walker(library(kind), memory, absent)
     assert walker.walk(0x123_0000) == (entry & ~0b11, 16)
     assert walker.walk(0x124_0000)[0] == 0
+
+
+@pytest.mark.parametrize("processor", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("for_users", [False, True])
+def test_users_are_told_nothing_of_a_table_that_was_freed_meanwhile(
+    processor: str, for_users: bool, library: Callable[[Kind], ctypes.CDLL]
+) -> None:
+    kind = Kind(processor, 12, 4, for_users=for_users)
+    memory = Memory(kind)
+    memory.map(0x20_0000, 12, 0)
+    memory.map(0x7000_0000_0000, 12, 0)
+    walker = Walker(library(kind), memory)
+    (entry, _), (other, _) = (walker.walk_to(at, 12) for at in (0x20_0000, 0x7000_0000_0000))
+    assert walker.may_tell(0x20_0000, 12, entry)
+    assert walker.may_tell(0x20_0000, 12, entry ^ kind.format.accessed)
+    for instead in (other, 0):  # by now
+        at = memory.data.find(entry.to_bytes(8, "little"))
+        memory.data[at : at + 8] = instead.to_bytes(8, "little")
+        assert walker.may_tell(0x20_0000, 12, entry) is not for_users
+        memory.data[at : at + 8] = entry.to_bytes(8, "little")
+
+
+@pytest.mark.parametrize("kind", KINDS[:3], ids=str)
+@pytest.mark.parametrize("absent", [1 << 11, 1 << 58])
+def test_users_are_told_which_pages_are_mapped_and_accessed_and_nothing_else(
+    kind: Kind, absent: int, library: Callable[[Kind], ctypes.CDLL]
+) -> None:
+    rng = np.random.default_rng(absent)
+    entries = rng.integers(0, 1 << 63, 512, dtype=np.uint64)
+    entries[rng.random(512) < 0.3] &= ~np.uint64(0x101)  # swapped out, or nothing
+    if kind.processor == "aarch64":
+        # What is absent has bit 11 whatever else says so; groups are contiguous as a whole.
+        entries[entries & np.uint64(absent) != 0] |= np.uint64(1 << 11)
+        groups = entries.reshape(-1, 16)
+        groups &= ~np.uint64(AARCH64.contiguous)
+        groups[::3] |= np.uint64(AARCH64.contiguous)
+        groups[::2] &= ~np.uint64(AARCH64.accessed)
+    walker = Walker(library(kind), Memory(kind), absent if kind.processor == "aarch64" else 0)
+    marks = walker.marks(entries)
+    bits = kind.format.low_bits(entries.reshape(1, -1), walker.absent)[0]
+    mapped = kind.format.is_mapped(bits)
+    assert (kind.format.is_mapped(marks) == mapped).all()
+    assert (kind.format.is_accessed(marks) == kind.format.is_accessed(bits)).all()
+    fields = kind.format.mapped | kind.format.accessed | kind.format.leaf | kind.format.table
+    assert not (marks & ~np.uint16(fields)).any()

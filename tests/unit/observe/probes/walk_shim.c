@@ -5,6 +5,11 @@
  */
 #define WITHOUT_BPF_LOOP
 #define WITHOUT_DIRECT_READS
+#ifdef FOR_USERS
+#define PUT_IN_for_users 1
+#else
+#define PUT_IN_for_users 0
+#endif
 #include "sampler.bpf.c"
 
 static const u8 *buffer;
@@ -44,4 +49,38 @@ u64 walked_to(const u64 *facts, u64 pgd, u64 addr, u32 bottom, u32 *shift)
 			     .high_mask = facts[3], .absent_mask = facts[4] };
 
 	return walk_to(&c, pgd, addr, bottom, shift);
+}
+
+u64 told(const u64 *facts, u64 pgd, u64 addr, u32 bottom, u64 entry)
+{
+	struct control c = { .direct_map = facts[0], .phys_mask = facts[1], .top_shift = facts[2],
+			     .high_mask = facts[3], .absent_mask = facts[4] };
+
+	return may_tell(&c, pgd, addr, bottom, entry);
+}
+
+/* What the daemon tells of entries: the real one, in place of what programs without bpf_loop have. */
+#define for_the_user marks_for_the_user
+#include "users.bpf.h"
+
+static struct table copied;
+static struct marks told_of;
+
+static void *find(void *map, const void *key)
+{
+	return map == &tables ? (void *)&copied : (void *)&told_of;
+}
+
+void marked(const u64 *facts, const u64 *entries, u16 *to)
+{
+	struct control c = { .phys_mask = facts[1], .high_mask = facts[3], .absent_mask = facts[4] };
+	struct loop l = { .c = &c };
+
+	bpf_map_lookup_elem = find;
+	for (u32 i = 0; i < COPIED; i++)
+		copied.entries[i] = entries[i];
+	for (u32 turn = 0; turn < COPIED / MARKED; turn++)
+		mark_some(turn, &l);
+	for (u32 i = 0; i < COPIED; i++)
+		to[i] = told_of.entries[i];
 }

@@ -103,6 +103,9 @@ def test_full_scans_take_no_samples() -> None:
     assert session.watched == 0
     assert [s.working_set() for s in snapshots] == [16 * MIB] * len(snapshots)
     assert BASE + 16 * MIB in snapshots[-1].start
+    ages = snapshots[-1].page_ages
+    assert ages is not None
+    assert ages.idle_bytes(SECOND // 2, len(snapshots[-1])).sum() == 48 * MIB
 
 
 def test_whole_mappings_are_never_split() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -26,7 +27,11 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Place:
         )
 
     monkeypatch.setattr(
-        containers, "cgroup_memory", lambda _: CgroupMemory(usage_bytes=9, inactive_file_bytes=2)
+        containers,
+        "cgroup_memory",
+        lambda _: CgroupMemory(
+            usage_bytes=9, inactive_file_bytes=2, cache_bytes=9 * MIB, mapped_bytes=MIB
+        ),
     )
     return set_rows
 
@@ -59,12 +64,15 @@ def test_page_cache_that_containers_read(place: Place) -> None:
     place({1: container(1, "nginx", "shop", "web-0"), 2: container(2, "idle")})
     metrics = Metrics()
     metrics.update(snapshot_of((pid, "x") for pid in (1, 2)))
-    assert not [key for key in read(metrics) if "cache_read" in key[0]]
+    assert not [key for key in read(metrics) if re.search("cache_(read|idle)", key[0])]
     metrics.update_cache({"/": 7 * MIB, "/1": 5 * MIB})
     values = read(metrics)
     name = "pydamon_container_cache_read_bytes"
     assert values[name, "shop", "web-0", "nginx"] == 5 * MIB
     assert values[name, "", "", "idle"] == 0
+    name = "pydamon_container_cache_idle_bytes"
+    assert values[name, "shop", "web-0", "nginx"] == 3 * MIB
+    assert values[name, "", "", "idle"] == 8 * MIB
 
 
 def test_containers_that_start_and_stop_leave_no_series(place: Place) -> None:

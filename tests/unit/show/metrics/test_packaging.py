@@ -41,6 +41,7 @@ def test_a_query_finds_something(query: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("pydamon._show.metrics.containers.cgroup_memory", lambda _: CgroupMemory())
     metrics = Metrics(cpu_budget_percent=1)
     metrics.update(snapshot_of([(1, "x"), (2, "y")]))
+    metrics.update_cache({"/a": 1})
     registry = CollectorRegistry()
     registry.register(metrics)
     ProcessCollector(registry=registry)

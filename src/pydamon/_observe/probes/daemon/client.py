@@ -48,7 +48,7 @@ class DaemonClock(RealClock):
 
 
 class Connection:
-    """A connection to a daemon of this version.
+    """A connection to a daemon of this version, with the bounds of its sessions.
 
     Raises `ProbeUnavailable` if there is none, or if it refuses this user.
     """
@@ -61,19 +61,24 @@ class Connection:
         try:
             self._socket.settimeout(_REPLY_S)
             self._socket.connect(str(path))
-            self.max_regions, self.max_targets = self.request(Op.HELLO, VERSION, fingerprint())[:2]
+            values = self.request(Op.HELLO, VERSION, fingerprint())
+            self.max_regions, self.max_targets, reads_back, *_ = values
+            self.reads_back = bool(reads_back)
         except OSError as error:
             self.close()
             raise ProbeUnavailable(
                 f"no daemon answers at {path}: {error.strerror or error}",
-                hint="root can start it: `pydamon daemon`, or the unit pydamon.socket",
+                hint="root can start it with `pydamon daemon`, or the unit pydamon.socket",
             ) from None
         except ProbeUnavailable:
             self.close()
             raise
+        except RefusedByDaemon as error:
+            self.close()
+            raise ProbeUnavailable(f"the daemon refuses: {error}") from None
         except ProbeError as error:
             self.close()
-            raise ProbeUnavailable(f"the daemon: {error}") from None
+            raise ProbeUnavailable(str(error)) from None
 
     def request(
         self, op: Op, *arguments: int, fds: Sequence[int] = (), received: list[int] | None = None
@@ -84,7 +89,7 @@ class Connection:
         once the connection has ended.
         """
         self._number = (self._number + 1) & 0xFFFFFFFF
-        packet = REQUEST.pack(op, 0, self._number, *arguments, *(0,) * (6 - len(arguments)))
+        packet = REQUEST.pack(op, 0, self._number, *arguments, *(0,) * (8 - len(arguments)))
         try:
             socket.send_fds(self._socket, [packet], list(fds))
             data, new, _, _ = socket.recv_fds(self._socket, REPLY.size + TEXT_BYTES, 1)

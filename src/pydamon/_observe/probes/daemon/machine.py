@@ -6,13 +6,23 @@ import ctypes
 import errno
 import mmap
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._daemon.protocol import ARMED_BLOCKS, LOOKS, Op, areas
+from pydamon._daemon.protocol import (
+    ARMED_BLOCKS,
+    COPY,
+    FIRST,
+    LOOKS,
+    MAX_TABLES,
+    READ_BACK,
+    SETTLE,
+    Op,
+    areas,
+)
 from pydamon._model.errors import ProbeError, ProbeUnavailable
 from pydamon._observe.linux.arch import TABLE_ENTRIES
 from pydamon._observe.linux.madvise import RANGE_BYTES, clear_ranges
@@ -21,10 +31,8 @@ from pydamon._observe.probes.daemon.client import Connection, DaemonClock, Refus
 from pydamon._observe.probes.ebpf.btf import (
     BLOCK,
     ENTRY,
-    GONE,
     PLACE,
     RANGE,
-    TABLES,
     TARGET,
     Control,
     Pace,
@@ -33,15 +41,13 @@ from pydamon._observe.probes.ebpf.machine import Machine
 
 __all__ = ["Began", "DaemonMachine"]
 
-_GONE_MARK = 0xFFFF
-
 
 class Began(NamedTuple):
     """The start of an epoch."""
 
     armed: int
     listed: int
-    """Regions whose block was cleared: they are in `pending`."""
+    """Regions whose block was cleared: the first of `pending`."""
     doubtful: NDArray[np.uint32]
     refused: NDArray[np.uint32]
     tables: int
@@ -61,12 +67,21 @@ class _SharedMap:
 class _LookNow:
     """In place of a program."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, machine: DaemonMachine) -> None:
+        self._machine = machine
 
     def run(self) -> int:
-        self._connection.request(Op.LOOK)
+        self._machine.request(Op.LOOK)
         return 0
+
+
+class _Ending(NamedTuple):
+    """The end of an epoch that the daemon hears of with the next request."""
+
+    regions: int
+    changed: Sequence[int]
+    then: Callable[[], None]
+    """What to do once it has ended."""
 
 
 class DaemonMachine(Machine):
@@ -77,18 +92,21 @@ class DaemonMachine(Machine):
 
     def __init__(self, max_entries: int, max_targets: int, clock: DaemonClock) -> None:
         self._connection = Connection(clock)
+        self._ending: _Ending | None = None
+        self._marks = 0
         try:
             self._open(max_entries, max_targets)
         except ProbeError as error:
             self.close()
-            raise ProbeUnavailable(f"the daemon: {error}") from None
+            raise ProbeUnavailable(f"the daemon refuses: {error}") from None
 
     def _open(self, max_entries: int, max_targets: int) -> None:
         connection = self._connection
         max_entries = min(max_entries, connection.max_regions)
         max_targets = min(max_targets, connection.max_targets)
         fds: list[int] = []
-        top_shift, paced = connection.request(Op.OPEN, max_entries, max_targets, received=fds)[:2]
+        values = connection.request(Op.OPEN, max_entries, max_targets, received=fds)
+        top_shift, self.user_entries, paced, *_ = values
         sizes = BLOCK.itemsize, ctypes.sizeof(Pace)
         self._areas = areas(max_entries, max_targets, *sizes)
         try:
@@ -98,7 +116,6 @@ class DaemonMachine(Machine):
                 os.close(fd)
         self.batch = max_entries
         self.control = Control(top_shift=top_shift)
-        self.user_entries = TABLE_ENTRIES // 2  # of x86-64, the only processor of the daemon
         self.is_paced = bool(paced)
         """Whether the looks of an epoch are taken at interrupts."""
         self._targets = np.zeros(max_targets, TARGET)
@@ -108,14 +125,13 @@ class DaemonMachine(Machine):
         """The target of each process, by its pidfd."""
         self.entries = np.zeros(max_entries, ENTRY)  # of the daemon only blocks are asked
         self.ranges = self._area("ranges", RANGE)
-        self.pending = self._area("pending", np.dtype("u4"))
-        self._doubtful = self._area("doubtful", np.dtype("u4"))
+        # As in the maps, numbers are 8 bytes apart.
+        self.pending = self._area("pending", np.dtype("u4"))[::2]
+        self._doubtful = self._area("doubtful", np.dtype("u4"))[::2]
         self._refused = self._area("refused", np.dtype("u4"))
         self.places = self._area("places", PLACE)
-        self._marks = self._area("marks", np.dtype("u2")).reshape(TABLES, TABLE_ENTRIES)
-        self._parents = self._area("parents", np.dtype("u2"))
-        self.tables = np.zeros((TABLES, TABLE_ENTRIES), np.uint64)
-        self.parents = np.zeros(TABLES, np.uint64)
+        self.tables = self._area("marks", np.dtype("u2")).reshape(MAX_TABLES, TABLE_ENTRIES)
+        self.parents = self._area("parents", np.dtype("u8"))
         self._maps = {name: _SharedMap(self._part(name)) for name in ("paces", "blocks")}
 
     def _part(self, name: str) -> memoryview:
@@ -137,7 +153,7 @@ class DaemonMachine(Machine):
 
     @property
     def programs(self) -> dict[str, Any]:
-        look = _LookNow(self._connection)
+        look = _LookNow(self)
         return dict.fromkeys(("settle", "choose", "arm", "look_now"), look)
 
     def close(self) -> None:
@@ -146,10 +162,10 @@ class DaemonMachine(Machine):
             vars(self).clear()
 
     def find_address_space(self, index: int, process: Process) -> bool:
-        return not self.watch(index, process)
+        return self.watch(index, process) is None
 
-    def watch(self, index: int, process: Process) -> int:
-        """Let target *index* be the process's current memory; the errno if that is refused.
+    def watch(self, index: int, process: Process) -> OSError | None:
+        """Let target *index* be the process's current memory; why not, if that is refused.
 
         An open pagemap shows the daemon that the kernel lets this user see that memory.
         """
@@ -157,14 +173,15 @@ class DaemonMachine(Machine):
         try:
             pagemap = process.open("pagemap")
         except OSError as error:
-            return error.errno or errno.EACCES
+            return error
         try:
-            self._connection.request(Op.TARGET, index, fds=(process.pidfd, pagemap))
-        except RefusedByDaemon:
-            return errno.ESRCH if process.ends else errno.EPERM
+            self.request(Op.TARGET, index, fds=(process.pidfd, pagemap))
+        except RefusedByDaemon as error:
+            number = errno.ESRCH if process.ends else errno.EPERM
+            return OSError(number, f"the daemon refuses: {error}")
         finally:
             os.close(pagemap)
-        return 0
+        return None
 
     def clear_ranges(self, process: Process, ranges: NDArray[np.uint64]) -> NDArray[np.intp]:
         return clear_ranges(process, ranges, self._advise)
@@ -174,7 +191,7 @@ class DaemonMachine(Machine):
         rows = (ctypes.c_char * (count * RANGE_BYTES)).from_address(address)
         self.ranges[:count] = np.frombuffer(memoryview(rows), RANGE)
         try:
-            done, number = self._connection.request(Op.ADVISE, self._slots[pidfd], count)[:2]
+            done, number = self.request(Op.ADVISE, self._slots[pidfd], count)[:2]
         except RefusedByDaemon:
             return -errno.ESRCH
         return done - 1 if done else -number
@@ -182,38 +199,42 @@ class DaemonMachine(Machine):
     def copies(
         self, targets: NDArray[Any], addresses: NDArray[np.int64], shift: int
     ) -> Iterator[tuple[int, NDArray[np.uint64], NDArray[np.uint64]]]:
-        for at in range(0, len(addresses), TABLES):
-            count = min(TABLES, len(addresses) - at)
+        for at in range(0, len(addresses), MAX_TABLES):
+            count = min(MAX_TABLES, len(addresses) - at)
             self.places["addr"][:count] = addresses[at : at + count]
             self.places["target"][:count] = targets[at : at + count]
-            self._connection.request(Op.SCAN, shift, count)
-            self._take_tables(count)
+            self.request(Op.SCAN, shift, count, self._marks)
             yield at, self.tables[:count], self.parents[:count]
 
-    def _take_tables(self, count: int) -> None:
-        """Put the marks of copied tables where the entries have them."""
-        self.tables.view(np.uint16)[:count, ::4] = self._marks[:count]
-        parents = self._parents[:count]
-        self.parents[:count] = parents
-        self.parents[:count][parents == _GONE_MARK] = GONE
+    def low_bits(self, tables: NDArray[Any]) -> NDArray[np.uint16]:
+        return tables  # they have nothing else
 
     def read_back(self, on: bool) -> None:
-        if on:
-            raise ProbeUnavailable("the daemon does not read back")
+        if on and not self._connection.reads_back:
+            raise ProbeUnavailable("the daemon cannot follow the kernel's structures")
+        self._marks = READ_BACK if on else 0
 
     @property
     def reads_back(self) -> bool:
-        return False
+        return False  # the daemon has done it
+
+    def request(self, op: Op, *arguments: int, fds: Sequence[int] = ()) -> tuple[int, ...]:
+        """Ask the daemon, once the epoch that ended has ended there, too."""
+        self.settle()
+        return self._connection.request(op, *arguments, fds=fds)
 
     def begin(self, count: int, after_ns: Sequence[int], *, first: bool, copies: bool) -> Began:
         """Choose, clear and arm blocks."""
         times = (*after_ns, *(0,) * (LOOKS - 1 - len(after_ns)))
-        marks = int(first) | int(copies) << 1
-        values = self._connection.request(Op.BEGIN, count, len(after_ns), *times, marks)
+        marks = self._marks | (FIRST if first else 0) | (COPY if copies else 0)
+        ending, changed = self._ending, 0
+        if ending is not None:
+            marks, changed = marks | SETTLE, self._put_changed(ending)
+        values = self._connection.request(Op.BEGIN, count, len(after_ns), *times, marks, changed)
+        if ending is not None:
+            ending.then()
         armed, listed, doubtful, refused, tables, clear_ns = values
         self.control.n_copied = tables
-        if tables:
-            self._take_tables(tables)
         return Began(
             armed,
             listed,
@@ -223,7 +244,24 @@ class DaemonMachine(Machine):
             clear_ns,
         )
 
-    def settle(self, count: int, changed: Sequence[int]) -> None:
-        """End an epoch; this process has *changed* some blocks since it began."""
+    def end(self, count: int, changed: Sequence[int], then: Callable[[], None]) -> None:
+        """End an epoch, of which this process has *changed* some blocks.
+
+        The daemon hears of it with the next request, which usually begins another: that saves one.
+        *then* is called after it.
+        """
+        self._ending = _Ending(count, changed, then)
+
+    def settle(self) -> None:
+        """End the epoch now, if that is still to be done."""
+        ending = self._ending
+        if ending is not None:
+            changed = self._put_changed(ending)
+            self._connection.request(Op.SETTLE, ending.regions, changed)
+            ending.then()
+
+    def _put_changed(self, ending: _Ending) -> int:
+        self._ending = None
+        changed = ending.changed[:ARMED_BLOCKS]
         self._refused[: len(changed)] = changed
-        self._connection.request(Op.SETTLE, count, min(len(changed), ARMED_BLOCKS))
+        return len(changed)

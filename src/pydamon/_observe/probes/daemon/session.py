@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 
 from pydamon._model.errors import ProbeError
 from pydamon._model.mappings import MappingTable
-from pydamon._model.ranges import order_keys
 from pydamon._model.regions import RegionTable
 from pydamon._observe.linux.process import Process, refusal
-from pydamon._observe.probes.base import Witness
 from pydamon._observe.probes.daemon.client import DaemonClock
 from pydamon._observe.probes.daemon.machine import DaemonMachine
 from pydamon._observe.probes.ebpf.session import EbpfSession
 from pydamon._observe.probes.ebpf.survival import SurvivalSampler
+from pydamon._observe.probes.epochs import EpochCounts
 
 __all__ = ["DaemonSession"]
 
@@ -61,12 +60,14 @@ class DaemonSession(EbpfSession):
     def _load(self, entries: int, targets: int) -> DaemonMachine:
         return DaemonMachine(entries, targets, self._daemon_clock)
 
-    def _find_address_spaces(self, processes: Sequence[Process]) -> list[tuple[Process, int]]:
-        refused = []
+    def _find_address_spaces(
+        self, processes: Sequence[Process]
+    ) -> list[tuple[Process, OSError | int]]:
+        refused: list[tuple[Process, OSError | int]] = []
         for index, process in enumerate(processes):
             known = index < len(self._processes) and self._processes[index] is process
             if not known or self._machine.targets[index]["gone"]:
-                refused.append((process, self.daemon_machine.watch(index, process)))
+                refused.append((process, self.daemon_machine.watch(index, process) or 0))
         return refused
 
     def _find_lost(self) -> None:
@@ -75,9 +76,9 @@ class DaemonSession(EbpfSession):
             process = self._processes[index]
             if not process.alive:
                 continue
-            number = self.daemon_machine.watch(index, process)
-            if number and not process.ends:
-                self._give_up(process, refusal(f"cannot watch pid {process.pid}", number))
+            error = self.daemon_machine.watch(index, process)
+            if error and not process.ends:
+                self._give_up(process, refusal(f"cannot watch pid {process.pid}", error))
 
 
 class _DaemonSampler(SurvivalSampler):
@@ -86,6 +87,8 @@ class _DaemonSampler(SurvivalSampler):
     def __init__(self, host: DaemonSession) -> None:
         self._session = host
         self._is_first = True
+        self._armed = 0
+        """How many blocks the epoch under way has."""
         self._changed: list[int] = []
         """Blocks about which something was found out since the epoch began."""
         super().__init__(host)
@@ -95,8 +98,10 @@ class _DaemonSampler(SurvivalSampler):
         return self._session.daemon_machine.is_paced and not self._is_late
 
     def watch(self, table: RegionTable, share: NDArray[np.float64] | float = 1.0) -> None:
+        self._session.daemon_machine.settle()
         super().watch(table, share)
         self._is_first = True
+        self._armed = 0
 
     def begin(self) -> None:
         host, machine = self._session, self._session.daemon_machine
@@ -105,12 +110,10 @@ class _DaemonSampler(SurvivalSampler):
         began = machine.begin(
             self._count, after_ns, first=self._is_first, copies=witness is not None
         )
-        self._is_first = False
+        self._is_first, self._armed = False, began.armed
         host.interruption_ns += began.clear_ns
         if began.listed and witness is not None:
-            self._tell_blocks(witness, began.listed)
-            if began.tables:
-                host.witness_copied()
+            self._tell(witness, began.listed)
         refused = began.refused.tolist()
         self._give_up(refused)
         doubtful = [index for index in began.doubtful.tolist() if index not in refused]
@@ -118,12 +121,10 @@ class _DaemonSampler(SurvivalSampler):
         self._changed = refused + doubtful
 
     def end(self) -> None:
-        if not self._pace.n_armed:
-            return
-        self._session.daemon_machine.settle(self._count, self._changed)
-        self._count_epoch()
+        if self._armed:
+            self._session.daemon_machine.end(self._count, self._changed, self._count_epoch)
+            self._armed = 0
 
-    def _tell_blocks(self, witness: Witness, listed: int) -> None:
-        blocks = self._blocks[self._session.daemon_machine.pending[:listed]]
-        keys = order_keys(blocks["target"], blocks["addr"].astype(np.int64))
-        witness(lambda: (keys, blocks["before"]))
+    def counts(self) -> EpochCounts:
+        self._session.daemon_machine.settle()
+        return super().counts()

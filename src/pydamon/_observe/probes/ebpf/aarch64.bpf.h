@@ -39,3 +39,9 @@ static inline u64 if_mapped(const struct control *c, u64 e)
 {
 	return e & (PRESENT | c->absent_mask) ? e : 0;
 }
+
+/* What users may know of an entry; bit 11 is set wherever it is mapped but not PRESENT. */
+static inline u16 marks_of(const struct control *c, u64 e)
+{
+	return if_mapped(c, e) & (PRESENT | TABLE | ACCESSED | 1ULL << 11);
+}

@@ -6,10 +6,12 @@ import ctypes
 import os
 
 from pydamon._observe.linux.arch import system_call
+from pydamon._observe.linux.procfs import read, status_of
 
-__all__ = ["BPF", "bpf", "syscall"]
+__all__ = ["BPF", "bpf", "has_perfmon", "syscall"]
 
 BPF = system_call("bpf")
+_CAP_SYS_ADMIN, _CAP_PERFMON = 1 << 21, 1 << 38
 
 syscall = ctypes.CDLL(None, use_errno=True).syscall
 syscall.restype = ctypes.c_long
@@ -24,3 +26,9 @@ def bpf(command: int, attr: bytes, what: str) -> int:
         code = ctypes.get_errno()
         raise OSError(code, f"cannot {what}: {os.strerror(code)}")
     return result
+
+
+def has_perfmon() -> bool:
+    """Whether this process has CAP_PERFMON, or CAP_SYS_ADMIN, which includes it."""
+    effective = int(status_of(read("/proc/thread-self/status")).get("CapEff", "0"), 16)
+    return bool(effective & (_CAP_PERFMON | _CAP_SYS_ADMIN))

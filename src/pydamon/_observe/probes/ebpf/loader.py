@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.errors import ProbeError, ProbeUnavailable
-from pydamon._observe.probes.ebpf.call import BPF, bpf, syscall
+from pydamon._observe.probes.ebpf.call import BPF, bpf, has_perfmon, syscall
 from pydamon._observe.probes.ebpf.elf import ElfError, ElfFile
 from pydamon._observe.probes.ebpf.hash_map import HASH, HashMap
 from pydamon._observe.probes.ebpf.linker import NOTHING, Linker, read_maps
@@ -34,6 +34,7 @@ _LINK_CREATE, _ITER_CREATE = 28, 33
 _BTF_LOAD = 18
 _LOG_BYTES = 1 << 20
 """Room for what the verifier says."""
+_RIGHTS = "run as root, or with CAP_BPF, CAP_PERFMON, CAP_SYS_NICE and CAP_SYS_PTRACE"
 _BODY_TYPE = 3
 """The id of the type of a body in what `_load_types` loads."""
 
@@ -305,6 +306,9 @@ def _load(
     except OSError as error:
         if error.errno == errno.EPERM:
             raise _unavailable(error) from None
+        if not has_perfmon():
+            # The verifier allows less then, and rejects the program for any reason.
+            raise ProbeUnavailable(f"cannot {what} without CAP_PERFMON", hint=_RIGHTS) from None
         log = ctypes.create_string_buffer(_LOG_BYTES)
         try:
             return bpf(_PROG_LOAD, attr(log), what)
@@ -314,10 +318,7 @@ def _load(
 
 
 def _unavailable(error: OSError) -> ProbeUnavailable:
-    hint = ""
-    if error.errno == errno.EPERM:
-        hint = "run as root, or with CAP_BPF, CAP_PERFMON, CAP_SYS_NICE and CAP_SYS_PTRACE"
-    return ProbeUnavailable(str(error.strerror), hint=hint)
+    return ProbeUnavailable(str(error.strerror), hint=_RIGHTS if error.errno == errno.EPERM else "")
 
 
 def _name(name: str) -> bytes:

@@ -68,8 +68,8 @@ class Machine:
         refuse_unless_known()
         kernel = _kernel()
         sizes = {"entries": max_entries, "blocks": max_entries, "targets": max_targets + 1}
-        self._object, self.batch = _loaded(sizes, kernel)
-        """`batch`: how many regions one run of a program goes through."""
+        self._object, self.batch, self.constants = _loaded(sizes, kernel)
+        """`batch`: how many regions one run of a program goes through; what was put in them."""
         maps, programs = self._object.maps, self._object.programs
         self.control = Control.from_buffer(maps["controls"].memory)
         self._own_target = max_targets
@@ -155,6 +155,10 @@ class Machine:
             self.control.count = count
             self.scan.run()
             yield at, self.tables[:count], self.parents[:count]
+
+    def low_bits(self, tables: NDArray[Any]) -> NDArray[np.uint16]:
+        """The low bits of the entries of tables of the lowest level that `copies` gave."""
+        return PAGE_TABLES.low_bits(tables, self.control.absent_mask)
 
     def read_back(self, on: bool) -> None:
         """Let the programs count pages as accessed that another monitor found so, and cleared.
@@ -309,10 +313,11 @@ def _direct_reads(btf: Btf) -> dict[str, int]:
         return {}
 
 
-def _loaded(sizes: dict[str, int], kernel: _Kernel) -> tuple[BpfObject, int]:
-    """The programs, and how many turns their loops may take."""
+def _loaded(sizes: dict[str, int], kernel: _Kernel) -> tuple[BpfObject, int, dict[str, int]]:
+    """The programs, how many turns their loops may take, and the constants that were put in."""
     type_ids = {"bpf_iter_task": kernel.iter_task}
     for reads in (kernel.reads, {}):
         with suppress(ProbeUnavailable):
-            return BpfObject(LOOPING_OBJECT, sizes, type_ids, constants=reads), sizes["entries"]
-    return BpfObject(_BOUNDED_OBJECT, sizes, type_ids), _BOUND
+            loaded = BpfObject(LOOPING_OBJECT, sizes, type_ids, constants=reads)
+            return loaded, sizes["entries"], reads
+    return BpfObject(_BOUNDED_OBJECT, sizes, type_ids), _BOUND, {}

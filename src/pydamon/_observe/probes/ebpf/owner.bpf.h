@@ -34,35 +34,3 @@ SEC("iter/task_file") int find_file(struct file_iter *ctx)
 		c->peeked[0] = 1;
 	return 0;
 }
-
-/* Of each entry of the copied tables the bits that say how a page is mapped, and none of an address. */
-#define MARKS (PRESENT | ACCESSED | LEAF | PROTNONE | SPECIAL)
-struct marks {
-	u16 entries[PTRS];
-};
-MAP(marks, struct marks, MAX_TABLES);
-
-static LOOP_BODY int mark_table(u32 slot, struct loop *l)
-{
-	struct table *table = bpf_map_lookup_elem(&tables, &slot);
-	struct marks *marked = bpf_map_lookup_elem(&marks, &slot);
-
-	if (!table || !marked)
-		return 1;
-#pragma clang loop unroll_count(8)
-	for (u32 i = 0; i < PTRS; i++)
-		marked->entries[i] = table->entries[i] & MARKS;
-	return 0;
-}
-
-/* Find the marks of `count` tables that `scan` or `choose` copied. */
-SEC("syscall") int mark(void *ctx)
-{
-	struct control *c = get_control();
-	struct loop l = { .c = c };
-
-	if (!c)
-		return -1;
-	FOR_EACH(c->count, MAX_TABLES, mark_table, &l);
-	return 0;
-}

@@ -6,17 +6,18 @@ The daemon reads neither ELF nor BTF, so that its privileged part stays small.
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
 from pydamon._model.errors import ProbeUnavailable
 from pydamon._observe.linux.arch import LEVEL_BITS, MACHINE, PAGE_SHIFT
-from pydamon._observe.linux.page_tables import PAGE_TABLES, physical_mask
 from pydamon._observe.probes.ebpf.btf import BLOCK, TARGET, Btf, Control, Pace
 from pydamon._observe.probes.ebpf.elf import ElfError, ElfFile
 from pydamon._observe.probes.ebpf.linker import Linker, read_maps
 from pydamon._observe.probes.ebpf.loader import PROGRAM_TYPES, ProgramType
-from pydamon._observe.probes.ebpf.machine import LOOPING_OBJECT
+from pydamon._observe.probes.ebpf.machine import LOOPING_OBJECT, Machine
+from pydamon._observe.probes.ebpf.survival import SurvivalSampler
 
 __all__ = ["fingerprint", "make_plan"]
 
@@ -24,11 +25,17 @@ _TYPES = PROGRAM_TYPES | {
     "iter/task_file": ProgramType(26, 28, "bpf_iter_task_file"),
 }
 _SESSION = (
-    *("scan", "mark", "choose", "arm", "settle", "look_now", "on_tick"),
+    *("scan", "choose", "arm", "settle", "look_now", "on_tick"),
     *("find_task", "find_file"),
 )
 """The programs that a session of the daemon runs: none that reads whatever address it is given."""
 _LAYOUTS = {"target": TARGET, "block": BLOCK}
+_FACTS = (
+    *("direct_map", "phys_mask", "high_mask", "absent_mask", "top_shift"),
+    *("task_mm", "task_tgid", "mm_pgd"),
+    *("vmemmap", "page_bytes", "page_flags", "page_head", "young"),
+)
+"""What `Machine` finds out about this kernel, and the programs must know."""
 
 
 @cache
@@ -50,6 +57,7 @@ def make_plan() -> dict[str, Any]:
             f"the daemon does not work on {MACHINE} yet, only on x86-64",
             hint="as root, the ebpf probe works on arm64; --probe refs works on every processor",
         )
+    facts, user_entries, constants = _found_out()
     btf = Btf()
     try:
         elf = ElfFile(LOOPING_OBJECT.read_bytes())
@@ -64,29 +72,34 @@ def make_plan() -> dict[str, Any]:
         "fingerprint": fingerprint(),
         "maps": maps,
         "session": _SESSION,
-        "programs": _programs(elf, symbols, list(maps), btf),
+        "programs": _programs(elf, symbols, list(maps), btf, constants),
         "control": {name: (field.offset, field.size) for name, field in control},
         "pace": {name: (field.offset, field.size) for name, field in pace},
         **{name: _offsets(layout) for name, layout in _LAYOUTS.items()},
-        "facts": {
-            "task_mm": btf.offset_of("task_struct", "mm"),
-            "task_tgid": btf.offset_of("task_struct", "tgid"),
-            "mm_pgd": btf.offset_of("mm_struct", "pgd"),
-            "phys_mask": physical_mask(),
-        },
+        "facts": facts,
+        "user_entries": user_entries,
         "file_private": btf.offset_of("file", "private_data"),
         "page_shift": PAGE_SHIFT,
         "level_bits": LEVEL_BITS,
-        "marks": PAGE_TABLES.mapped | PAGE_TABLES.accessed | PAGE_TABLES.leaf | PAGE_TABLES.special,
-        "levels": PAGE_TABLES.levels,
-        "lowest_map": list(PAGE_TABLES.lowest_map.items()),
-        "map_step": PAGE_TABLES.map_step,
-        "map_steps": PAGE_TABLES.map_steps,
     }
 
 
+def _found_out() -> tuple[dict[str, int], int, dict[str, int]]:
+    """Facts of this kernel, entries of the highest page tables that map user space, constants."""
+    machine = Machine(1, 1)
+    try:
+        if not SurvivalSampler.possible(machine):
+            raise ProbeUnavailable("the daemon needs Linux 6.1 or later")
+        with suppress(ProbeUnavailable):  # then `young` is 0, and nothing is read back
+            machine.read_back(True)
+        facts = {name: getattr(machine.control, name) for name in _FACTS}
+        return facts, machine.user_entries, {**machine.constants, "for_users": 1}
+    finally:
+        machine.close()
+
+
 def _programs(
-    elf: ElfFile, symbols: list[Any], maps: list[str], btf: Btf
+    elf: ElfFile, symbols: list[Any], maps: list[str], btf: Btf, constants: dict[str, int]
 ) -> dict[str, dict[str, Any]]:
     """Each program; its code names a map by its place in *maps*."""
     places = {name: place for place, name in enumerate(maps)}
@@ -95,7 +108,7 @@ def _programs(
         kind = _TYPES.get(section.name)
         if kind is None:
             continue
-        linker = Linker(elf, symbols, places)
+        linker = Linker(elf, symbols, places, constants)
         index = elf.get_section_index(section.name)
         for symbol in symbols:
             if symbol["st_shndx"] == index and symbol["st_info"]["type"] == "STT_FUNC":

@@ -33,10 +33,12 @@ static long (*bpf_probe_read_kernel)(void *to, u32 size, const void *from) = (vo
 /*
  * Reads: a plain load, which the verifier allows of what has a type (Linux 6.2); a helper's call
  * takes several times as long. The loader puts in whether that is so, and the id of a structure
- * that begins with a number; see loader.py.
+ * that begins with a number; see linker.py.
  */
 #ifdef WITHOUT_DIRECT_READS
-#define PUT_IN(name) 0
+#define PUT_IN(name) PUT_IN_##name
+#define PUT_IN_reads_directly 0
+#define PUT_IN_number_type 0
 static void *(*bpf_rdonly_cast)(u64 address, u64 type);
 #else
 #define PUT_IN(name)                                    \
@@ -116,6 +118,15 @@ MAP(controls, struct control, 1);
 #else
 #include "x86_64.bpf.h"
 #endif
+
+/*
+ * Whether the daemon runs these programs for ordinary users, and not root for itself. To the
+ * verifier that is a constant, and it drops what follows from the other value.
+ */
+static inline int is_for_users(void)
+{
+	return PUT_IN(for_users) != 0;
+}
 
 /* Logarithms of what an entry of each level maps. */
 #define TABLE_BITS (PAGE_SHIFT - 3)
@@ -284,10 +295,19 @@ static inline u64 with_neighbours(u64 e, u64 at)
 #endif
 }
 
-/* Whether two entries lead to the same table or page: marks may change at any time. */
-static inline int leads_to_same(const struct control *c, u64 e, u64 other)
+/*
+ * Whether a table that was read is still the one for an address, to which entry `e` led before: one
+ * that was freed meanwhile may hold something else by now. Root may see that, users may not. Marks
+ * of an entry may change at any time.
+ */
+static inline int may_tell(const struct control *c, u64 pgd, u64 addr, u32 bottom, u64 e)
 {
-	return !((e ^ other) & (c->phys_mask | c->high_mask | PRESENT | KIND));
+	u32 level;
+
+	if (!is_for_users())
+		return 1;
+	return !((walk_to(c, pgd, addr, bottom, &level) ^ e) &
+		 (c->phys_mask | c->high_mask | PRESENT | KIND));
 }
 
 /* The entry that maps an address, and the logarithm of the size of its page; 0 if none does. */
@@ -536,6 +556,15 @@ SEC("syscall") int verify(void *ctx)
 /* The value in `parents` of a place whose target is gone. */
 #define GONE (~0ULL)
 
+#ifndef WITHOUT_BPF_LOOP
+#include "users.bpf.h"
+#else
+static inline u64 for_the_user(const struct control *c, struct table *table, u64 e, u32 level)
+{
+	return e;
+}
+#endif
+
 static inline int copy_one(u32 slot, struct loop *l)
 {
 	struct place *place = bpf_map_lookup_elem(&places, &slot);
@@ -557,6 +586,7 @@ static inline int copy_one(u32 slot, struct loop *l)
 		*parent = TO_TABLE;
 		if (bpf_probe_read_kernel(table, TOP_COPIED * sizeof(u64), (void *)at))
 			*parent = 0;
+		*parent = for_the_user(c, table, *parent, c->shift);
 		return 0;
 	}
 	e = walk_to(c, pgd, place->addr, c->shift, &level);
@@ -564,16 +594,13 @@ static inline int copy_one(u32 slot, struct loop *l)
 	if (is_present(e) && !is_leaf(e)) {
 		if (bpf_probe_read_kernel(table, sizeof(*table), (void *)at))
 			e = 0;
-		/*
-		 * A table that was freed meanwhile may hold something else by now, which is nobody's
-		 * business. (A read that fails fills its place with zeros.)
-		 */
-		if (!leads_to_same(c, walk_to(c, pgd, place->addr, c->shift, &level), e)) {
+		if (!may_tell(c, pgd, place->addr, c->shift, e)) {
+			/* A read that fails fills its place with zeros. */
 			bpf_probe_read_kernel(table, sizeof(*table), 0);
 			e = 0;
 		}
 	}
-	*parent = e;
+	*parent = for_the_user(c, table, e, level);
 	return 0;
 }
 
@@ -591,6 +618,9 @@ SEC("syscall") int scan(void *ctx)
 	if (!c)
 		return -1;
 	FOR_EACH(c->count, MAX_TABLES, copy_table, &l);
+#ifndef WITHOUT_BPF_LOOP
+	mark(&l, c->count);
+#endif
 	return 0;
 }
 
@@ -686,9 +716,7 @@ SEC("iter/task") int find_task(struct task_iter *ctx)
 
 #ifndef WITHOUT_BPF_LOOP
 #include "survival.bpf.h"
-#ifndef AARCH64
 #include "owner.bpf.h"
-#endif
 #endif
 
 /* Its helpers are for programs under a licence compatible with the kernel's. */

@@ -27,7 +27,6 @@ from pydamon._model.spots import SPOT_BYTES
 from pydamon._model.stretches import Stretches
 from pydamon._observe.linux.arch import (
     HUGE_BYTES,
-    HUGE_SHIFT,
     PAGE_SHIFT,
     TABLE_BYTES,
     TABLE_ENTRIES,
@@ -38,6 +37,7 @@ from pydamon._observe.linux.process import Process
 from pydamon._observe.probes.base import Accessed
 from pydamon._observe.probes.ebpf.btf import GONE
 from pydamon._observe.probes.ebpf.machine import Machine
+from pydamon._observe.probes.ebpf.readback import CopiedTables, mark_taken
 from pydamon._observe.probes.ebpf.stuck import ClearedBefore
 
 __all__ = ["PageRows", "Scanner", "file_ranges"]
@@ -124,14 +124,14 @@ class Scanner:
         self._memory = keyed([table.runs for table in mappings])
         self._files = keyed([file_ranges(table) for table in mappings])
 
-    def read(self, stretches: Stretches) -> PageRows:
-        """Read the entries of all pages; this changes nothing."""
+    def read(self, stretches: Stretches, *, sparing: bool = False) -> PageRows:
+        """Read the entries of all pages; this changes nothing. *sparing* is for `mark_taken`."""
         first_table = stretches.start // TABLE_BYTES
         counts = -(-stretches.end // TABLE_BYTES) - first_table
         stretch, place = expand(counts)
         targets = stretches.target[stretch]
         addresses = (first_table[stretch] + place) * TABLE_BYTES
-        bits, huge, gone = self._copied(targets, addresses)
+        bits, huge, gone = self._copied(targets, addresses, sparing=sparing)
         skipped = stretches.start // PAGE_SIZE - first_table * TABLE_ENTRIES
         return PageRows(
             stretches,
@@ -257,6 +257,8 @@ class Scanner:
         targets: NDArray[np.int64] | NDArray[np.int32],
         addresses: NDArray[np.int64],
         wanted: NDArray[np.bool_] | None = None,
+        *,
+        sparing: bool = False,
     ) -> tuple[NDArray[np.uint16], NDArray[np.bool_], NDArray[np.bool_]]:
         """Copy the page table that maps each address of a target.
 
@@ -270,7 +272,9 @@ class Scanner:
         for at, tables, parents in self._machine.copies(targets, addresses, PAGE_SHIFT):
             part = slice(at, at + len(parents))
             of_part = None if wanted is None else wanted[part]
-            bits[part], huge[part], gone[part] = self._low_bits(tables, parents, of_part)
+            bits[part], huge[part], gone[part] = self._low_bits(
+                tables, parents, of_part, sparing=sparing
+            )
         return bits, huge, gone
 
     def _low_bits(
@@ -278,35 +282,20 @@ class Scanner:
         tables: NDArray[np.uint64],
         parents: NDArray[np.uint64],
         wanted: NDArray[np.bool_] | None,
+        *,
+        sparing: bool = False,
     ) -> tuple[NDArray[np.uint16], NDArray[np.bool_], NDArray[np.bool_]]:
         """The same of copied tables, and the entries that lead to them."""
-        bits = PAGE_TABLES.low_bits(tables, self._machine.control.absent_mask)
+        bits = self._machine.low_bits(tables)
         gone = parents == GONE
         huge = PAGE_TABLES.is_leaf(parents) & ~gone
         whole = (parents == 0) | huge
         bits[whole] = parents[whole, None].astype(np.uint16)
         if self._machine.reads_back:
-            self._read_back(bits, tables, parents, whole | gone, wanted)
+            copied = CopiedTables(tables, parents, whole | gone)
+            mark_taken(self._machine, bits, copied, wanted, sparing=sparing)
         bits[gone] = 0
         return bits, huge, gone
-
-    def _read_back(
-        self,
-        bits: NDArray[np.uint16],
-        tables: NDArray[np.uint64],
-        parents: NDArray[np.uint64],
-        without_table: NDArray[np.bool_],
-        wanted: NDArray[np.bool_] | None,
-    ) -> None:
-        """Mark in *bits* as accessed the pages whose access only another monitor saw."""
-        asked = PAGE_TABLES.may_lack_accessed(bits)
-        if wanted is not None:
-            asked &= wanted
-        huge = np.flatnonzero(without_table & asked.any(axis=1))
-        bits[huge[self._machine.young(parents[huge], HUGE_SHIFT)]] |= PAGE_TABLES.accessed
-        row, page = np.nonzero(asked & ~without_table[:, None])
-        young = self._machine.young(tables[row, page])
-        bits[row[young], page[young]] |= PAGE_TABLES.accessed
 
     def _in_files(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which rows hold a part of a file: many file systems cache them in large folios."""

@@ -11,12 +11,7 @@ from numpy.typing import NDArray
 
 from pydamon._model.errors import TargetGoneError
 from pydamon._model.mappings import MappingTable
-from pydamon._model.ranges import (
-    PAGE_SIZE,
-    Ranges,
-    from_order_keys,
-    keyed,
-)
+from pydamon._model.ranges import PAGE_SIZE, Ranges, from_order_keys, keyed
 from pydamon._model.regions import RegionTable
 from pydamon._model.runs import unique
 from pydamon._model.stretches import Stretches
@@ -49,6 +44,8 @@ __all__ = ["EbpfSession"]
 
 _MIN_ENTRIES = 4096
 _MIN_TARGETS = 1024
+
+Refused = tuple[Process, OSError | int]
 
 
 class EbpfSession(Session):
@@ -188,7 +185,7 @@ class EbpfSession(Session):
     def scan_many(
         self, stretches: Stretches, *, clear: bool, kept: NDArray[np.bool_] | None = None
     ) -> ManyBits:
-        return self._scanned(stretches, clear, kept)[1]
+        return self._scanned(stretches, clear, kept, sparing=True)[1]
 
     def populated(self) -> list[Ranges] | None:
         return populated(self._machine, len(self._processes))
@@ -234,8 +231,7 @@ class EbpfSession(Session):
         if self.witness is None:
             return
         in_memory = populated(self._machine, len(self._processes))[target]
-        rows = [(target, start, end) for start, end in in_memory.tolist()]
-        read = self._scanner.read(Stretches.of(rows))
+        read = self._scanner.read(Stretches.of([(target, *row) for row in in_memory.tolist()]))
         _tell(self.witness, (read.keys, read.accessed))
 
     def witness_copied(self) -> None:
@@ -256,9 +252,9 @@ class EbpfSession(Session):
             pages.close()
         self._pages = []
 
-    def _find_address_spaces(self, processes: Sequence[Process]) -> list[tuple[Process, int]]:
+    def _find_address_spaces(self, processes: Sequence[Process]) -> list[Refused]:
         """Find the address spaces of new processes; the errno with which clears are refused."""
-        refused = []
+        refused: list[Refused] = []
         for index, process in enumerate(processes):
             known = index < len(self._processes) and self._processes[index] is process
             if known and not self._machine.targets[index]["gone"]:
@@ -303,11 +299,15 @@ class EbpfSession(Session):
             self._machine.find_address_space(index, process)
 
     def _scanned(
-        self, stretches: Stretches, clear: bool, kept: NDArray[np.bool_] | None = None
+        self,
+        stretches: Stretches,
+        clear: bool,
+        kept: NDArray[np.bool_] | None = None,
+        sparing: bool = False,
     ) -> tuple[PageRows, ManyBits]:
         if clear:
             self.read_back.ask(self._machine)
-        rows = self._scanner.read(stretches)
+        rows = self._scanner.read(stretches, sparing=sparing)
         if rows.huge.any():
             targets, _ = from_order_keys(rows.keys[rows.huge])
             self._has_huge |= {self._processes[target] for target in unique(targets).tolist()}
@@ -323,8 +323,8 @@ class EbpfSession(Session):
             stuck = self._scanner.clear(rows, cleared, skipped)
             self.interruption_ns += time.thread_time_ns() - begin_ns
             self._shares_much |= self._stuck.remember(self._processes, stretches, stuck)
-        present = rows.flat(rows.present)
-        return rows, ManyBits(present, accessed & ~stuck, stuck, rows.gone_stretches)
+        accessed &= ~stuck
+        return rows, ManyBits(rows.flat(rows.present), accessed, stuck, rows.gone_stretches)
 
     def _clear(self, count: int) -> None:
         """Clear the ranges that `tick` asked for, and find out what really was cleared."""

@@ -81,7 +81,7 @@ static inline u32 count_bits(u32 x)
 static inline u32 look_at_block(const struct control *c, u64 pgd, const struct block *b, u32 *shift)
 {
 	u64 e = walk_to_pmd(c, pgd, b->addr, shift), pages[BLOCK_PAGES], at;
-	u32 young = 0, again;
+	u32 young = 0;
 
 	if (!e)
 		return 0;
@@ -89,10 +89,8 @@ static inline u32 look_at_block(const struct control *c, u64 pgd, const struct b
 		return is_accessed(read_back(c, e, *shift));
 	*shift = PAGE_SHIFT;
 	at = entry_at(c, e, b->addr, PAGE_SHIFT) & ~(u64)(sizeof(pages) - 1);
-	if (bpf_probe_read_kernel(pages, sizeof(pages), (void *)at))
-		return 0;
-	/* A table that was freed meanwhile may hold something else by now, of somebody else. */
-	if (!leads_to_same(c, walk_to_pmd(c, pgd, b->addr, &again), e))
+	if (bpf_probe_read_kernel(pages, sizeof(pages), (void *)at) ||
+	    !may_tell(c, pgd, b->addr, PAGE_SHIFT, e))
 		return 0;
 #pragma clang loop unroll(full)
 	for (int i = 0; i < BLOCK_PAGES; i++)
@@ -335,6 +333,7 @@ SEC("syscall") int choose(void *ctx)
 	c->n_copied = 0;
 	c->shift = PAGE_SHIFT;
 	FOR_EACH(c->count, MAX_BATCH, consider_block, &l);
+	mark(&l, c->n_copied);
 	return 0;
 }
 

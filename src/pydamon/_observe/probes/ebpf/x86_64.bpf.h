@@ -34,3 +34,9 @@ static inline u64 if_mapped(const struct control *c, u64 e)
 {
 	return e & (PRESENT | PROTNONE) ? e : 0;
 }
+
+/* What users may know of an entry. Of one that maps nothing, these bits say nothing either. */
+static inline u16 marks_of(const struct control *c, u64 e)
+{
+	return e & (PRESENT | ACCESSED | LEAF | PROTNONE);
+}

@@ -13,15 +13,21 @@ const COLUMNS = [
   ["idle", "idle for 10 s"], ["unobservable", "not observable"], ["unseen", "not looked at yet"],
   ["rate", "rate"],
 ];
+const OWNER_COLUMNS = [
+  ["name", "owner"], ["idle", "idle for 10 s"], ["hot", "hot"], ["warm", "warm"],
+  ["resident", "in memory"], ["allocated", "allocated"],
+];
 const LATELY = 10;
 
 const $ = (id) => document.getElementById(id);
 const frames = new Frames();
-let state = null, chosen = null, drawing = false, needs = {};
+let state = null, chosen = null, drawing = false, needs = {}, owners = null;
 
 const heat = new Heat($("heat"));
 const memory = new Memory(redraw);
 const table = new Table($("mappings"), COLUMNS, redraw);
+const ownerTable = new Table($("owners"), OWNER_COLUMNS, showOwners);
+ownerTable.sort = "idle";
 
 function redraw() {
   if (drawing) return;
@@ -119,6 +125,14 @@ function drawLegend() {
   context.putImageData(image, 0, 0);
 }
 
+function showOwners() {
+  $("owners-section").hidden = !owners;
+  if (!owners) return;
+  $("owners-words").textContent = owners.words;
+  $("owners-notes").textContent = owners.notes.join("; ");
+  ownerTable.show(owners.rows);
+}
+
 function showTip(event) {
   const place = heat.at(event.offsetX, event.offsetY), tip = $("tip");
   tip.hidden = !place;
@@ -187,6 +201,10 @@ function connect() {
   stream.addEventListener("needs", (event) => {
     needs = JSON.parse(event.data);
     if (state) redraw();
+  });
+  stream.addEventListener("owners", (event) => {
+    owners = JSON.parse(event.data);
+    showOwners();
   });
   stream.addEventListener("error", () => {
     $("state").textContent = state?.ended || "not connected: the last picture";

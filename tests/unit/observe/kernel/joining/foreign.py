@@ -13,9 +13,9 @@ from pydamon import Attrs, MonitorOptions
 from pydamon._observe.kernel import (
     JoinedMonitor,
     Kdamond,
+    KdamondSettings,
     KernelTarget,
     RunningKdamond,
-    Settings,
     running_kdamonds,
 )
 from pydamon._observe.kernel.join import open_joined
@@ -102,7 +102,7 @@ def start_foreign(files: FakeFiles, *targets: KernelTarget, **settings: Any) -> 
     attrs = settings.pop("attrs", Attrs.of("10ms", "200ms"))
     files.write("nr_kdamonds", 1)
     kdamond = Kdamond(files)
-    kdamond.configure(Settings(operations, targets, attrs, **settings))
+    kdamond.configure(KdamondSettings(operations, targets, attrs, **settings))
     kdamond.start()
     files.written.clear()
 

@@ -18,9 +18,9 @@ import pydamon
 from pydamon import Attrs, IntervalGoal, MonitorOptions, UsageError
 from pydamon._observe.kernel import (
     Kdamond,
+    KdamondSettings,
     KernelEngine,
     KernelTarget,
-    Settings,
 )
 from pydamon._observe.monitor import PhysicalMemory, Processes
 from pydamon._observe.start import ENGINES
@@ -103,7 +103,7 @@ def test_it_follows_what_the_user_changes(
         snapshots = iter(mon)
         assert next(snapshots).max_nr_accesses == 20
         targets = KernelTarget(sleeper), KernelTarget(other.pid)
-        Kdamond(files).configure(Settings("vaddr", targets, Attrs.of("10ms", "400ms")))
+        Kdamond(files).configure(KdamondSettings("vaddr", targets, Attrs.of("10ms", "400ms")))
         second = next(snapshots)
         other.kill()
     assert second.max_nr_accesses == 40
@@ -128,7 +128,9 @@ def test_a_target_that_has_exited_keeps_its_place(files: FakeFiles, joining: Joi
         files.write("nr_kdamonds", 1)
         gone.wait()
         pid = gone.pid
-        start = Settings("vaddr", (KernelTarget(lives.pid), KernelTarget(lives.pid)), Attrs())
+        start = KdamondSettings(
+            "vaddr", (KernelTarget(lives.pid), KernelTarget(lives.pid)), Attrs()
+        )
         Kdamond(files).configure(start)
         Kdamond(files).start()
         files._put("0/contexts/0/targets/0/pid_target", str(pid))

@@ -1,4 +1,4 @@
-"""The memory in which the kernel writes the events of tracepoints: perf_event_open(2)."""
+"""The memory in which the kernel writes tracepoints' events and CPU samples: perf_event_open(2)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ __all__ = ["RECORD_LOST", "RECORD_SAMPLE", "EventRing", "text_of", "tracepoint",
 _TRACING = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 _SYSTEM = "events/damon"
 # perf_event_open(2)
-_TRACEPOINT, _ATTR_SIZE = 2, 112
-_SAMPLE_TIME, _SAMPLE_RAW = 1 << 2, 1 << 10
-_WATERMARK, _USE_CLOCKID = 1 << 14, 1 << 25
+_SOFTWARE, _TRACEPOINT, _ATTR_SIZE = 1, 2, 112
+_CPU_CLOCK = 0
+_SAMPLE_IP, _SAMPLE_TID, _SAMPLE_TIME, _SAMPLE_RAW = 1 << 0, 1 << 1, 1 << 2, 1 << 10
+_INHERIT, _EXCLUDE_KERNEL, _EXCLUDE_HYPERVISOR, _EXCLUDE_IDLE = 1 << 1, 1 << 5, 1 << 6, 1 << 7
+_FREQUENCY, _WATERMARK, _USE_CLOCKID = 1 << 10, 1 << 14, 1 << 25
 _CLOSE_ON_EXEC = 1 << 3
 _SET_OUTPUT = 0x2405
 RECORD_LOST, RECORD_SAMPLE = 2, 9
@@ -72,7 +74,34 @@ class EventRing(Closing):
     def add(self, event: Path) -> None:
         """Have the events of a tracepoint, too; raises `ProbeUnavailable` where that fails."""
         number = int(text_of(event, "id"))
-        self._fds.append(_open(number, self._thread, self._cpu, self._size))
+        self._listen(self._attributes(_TRACEPOINT, number, 1, _SAMPLE_TIME | _SAMPLE_RAW))
+
+    def add_clock(self, hz: int, thread: int = -1, *, users_only: bool) -> None:
+        """Have so many samples of running code a second: place, process and thread, time.
+
+        Of all threads on the CPU, or of one *thread* and those that it starts; *users_only* leaves
+        out the kernel's own code. Raises `ProbeUnavailable` where that fails.
+        """
+        sample = _SAMPLE_IP | _SAMPLE_TID | _SAMPLE_TIME
+        flags = _FREQUENCY | _EXCLUDE_IDLE | _EXCLUDE_HYPERVISOR
+        flags |= _EXCLUDE_KERNEL if users_only else 0
+        flags |= _INHERIT if thread >= 0 else 0
+        self._listen(self._attributes(_SOFTWARE, _CPU_CLOCK, hz, sample, flags), thread)
+
+    def _attributes(self, kind: int, event: int, period: int, sample: int, flags: int = 0) -> bytes:
+        return struct.pack(
+            "=IIQQQQQIIQQQQIiQIHH",
+            *(kind, _ATTR_SIZE, event),
+            *(period, sample, 0),
+            # No wake-ups: the reader knows when to look.
+            *(flags | _WATERMARK | _USE_CLOCKID, self._size - 1),
+            *(0, 0, 0, 0, 0, 0),
+            *(time.CLOCK_MONOTONIC, 0, 0, 0, 0),
+        )
+
+    def _listen(self, attributes: bytes, thread: int | None = None) -> None:
+        thread = self._thread if thread is None else thread
+        self._fds.append(_open(attributes, thread, self._cpu))
         try:
             if self._memory is None:
                 self._memory = mmap.mmap(self._fds[0], mmap.PAGESIZE + self._size)
@@ -104,16 +133,7 @@ class EventRing(Closing):
             os.close(self._fds.pop())
 
 
-def _open(event: int, pid: int, cpu: int, size: int) -> int:
-    attributes = struct.pack(
-        "=IIQQQQQIIQQQQIiQIHH",
-        *(_TRACEPOINT, _ATTR_SIZE, event),
-        *(1, _SAMPLE_TIME | _SAMPLE_RAW, 0),
-        # No wake-ups: the reader knows when to look.
-        *(_WATERMARK | _USE_CLOCKID, size - 1),
-        *(0, 0, 0, 0, 0, 0),
-        *(time.CLOCK_MONOTONIC, 0, 0, 0, 0),
-    )
+def _open(attributes: bytes, pid: int, cpu: int) -> int:
     number = system_call("perf_event_open")
     if number < 0:
         raise ProbeUnavailable(f"events cannot be read on {MACHINE} yet")
@@ -121,5 +141,5 @@ def _open(event: int, pid: int, cpu: int, size: int) -> int:
     fd: int = libc.syscall(number, attributes, pid, cpu, -1, _CLOSE_ON_EXEC)
     if fd < 0:
         why = os.strerror(ctypes.get_errno())
-        raise ProbeUnavailable(f"cannot listen to the kernel's DAMON: {why}")
+        raise ProbeUnavailable(f"cannot listen to the kernel's events: {why}")
     return fd

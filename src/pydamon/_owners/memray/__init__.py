@@ -1,0 +1,148 @@
+"""Owners from a capture file of memray: the Python stack of each allocation.
+
+A capture has the allocations and deallocations in their order, but no time for each. It has the
+size of the heap every 10 ms, by the clock: that tells how many records came before each such
+moment, and times in between are interpolated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon._model.errors import UsageError
+from pydamon._model.owners import FOREVER_NS, Owners
+from pydamon._owners.allocations import ENDLESS, Allocations
+from pydamon._owners.memray.clock import RecordClock
+from pydamon._owners.memray.records import Capture, Kinds, MapRecord, read_records
+
+__all__ = ["memray_package", "read"]
+
+_MOST_MOMENTS = 10**7
+_NS_PER_MS = 10**6
+_ARENA_BYTES = (1 << 20, 256 << 10)
+"""What Python asks for at once for small objects: since Python 3.10, and before."""
+_SMALL_OBJECTS = ("small objects (in Python's arenas)",)
+
+
+def read(source: str) -> Owners:
+    """The owners in a capture file.
+
+    Raises `UsageError` if memray is missing, or the file is no capture with all allocations.
+    """
+    memray = memray_package()
+    try:
+        with memray.FileReader(source, max_memory_records=_MOST_MOMENTS) as reader:
+            metadata = reader.metadata
+            moments = np.array(
+                [(moment.time, moment.heap) for moment in reader.get_memory_snapshots()], np.int64
+            ).reshape(-1, 2)
+            capture = read_records(reader, Kinds.of(memray.AllocatorType))
+    except NotImplementedError:
+        raise UsageError(
+            f"{source} has sums of allocations only",
+            hint="run memray without --aggregate",
+        ) from None
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UsageError(f"{source} is no capture file of this memray: {error}") from None
+    began_ns = int(metadata.start_time.timestamp() * 1000) * _NS_PER_MS
+    mapped, clock = _clock(capture, moments, began_ns)
+    return _owners(capture, mapped, clock, metadata.pid)
+
+
+def _clock(
+    capture: Capture, moments: NDArray[np.int64], began_ns: int
+) -> tuple[list[Mapped], RecordClock]:
+    """The intervals of mappings, and the times of records."""
+    change = changes(capture)
+    mapped = mapped_lifetimes(capture.maps, change)
+    return mapped, RecordClock(np.cumsum(change, out=change), moments, began_ns)
+
+
+def memray_package() -> Any:
+    """The package memray; raises `UsageError` if it is missing."""
+    try:
+        import memray  # noqa: PLC0415
+    except ImportError:
+        raise UsageError(
+            "memray is not installed here", hint="pip install 'pydamon[memray]'"
+        ) from None
+    return memray
+
+
+def changes(capture: Capture) -> NDArray[np.int64]:
+    """By how much each record of malloc and free changes the heap."""
+    told, is_free = capture.allocations, capture.is_free
+    change = np.zeros(len(is_free), np.int64)
+    change[told.since] = told.size
+    # An allocation may also end because there is a new one at its address: memray missed its free.
+    freed = np.flatnonzero(~told.is_live)
+    freed = freed[is_free[told.until[freed]]]
+    change[told.until[freed]] = -told.size[freed].astype(np.int64)
+    return change
+
+
+class Mapped(NamedTuple):
+    """An interval of a mapping; `until` is `ENDLESS` if it never ends."""
+
+    start: int
+    end: int
+    stack: int
+    since: int
+    until: int = ENDLESS
+
+
+def mapped_lifetimes(records: Iterable[MapRecord], change: NDArray[np.int64]) -> list[Mapped]:
+    """The intervals of mmap, of which munmap may take parts; adds how they change the heap."""
+    live: list[Mapped] = []
+    done: list[Mapped] = []
+    for number, start, end, stack in records:
+        left = []
+        for mapped in live:
+            if end <= mapped.start or mapped.end <= start:
+                left.append(mapped)
+                continue
+            low, high = max(mapped.start, start), min(mapped.end, end)
+            done.append(mapped._replace(start=low, end=high, until=number))
+            change[number] -= high - low
+            rest = ((mapped.start, low), (high, mapped.end))
+            left += [mapped._replace(start=a, end=b) for a, b in rest if a < b]
+        live = left
+        if stack >= 0:
+            live.append(Mapped(start, end, stack, number))
+            change[number] += end - start
+    return done + live
+
+
+def _owners(capture: Capture, several: list[Mapped], clock: RecordClock, pid: int) -> Owners:
+    told, paths = capture.allocations, [*capture.paths, _SMALL_OBJECTS]
+    start, end, stack, since, until = np.array(several, np.int64).reshape(-1, 5).T
+    stack = np.where(np.isin(end - start, _ARENA_BYTES), len(paths) - 1, stack)
+    mapped = Allocations(
+        start,
+        end - start,
+        stack.astype(np.int32),
+        since.astype(np.uint32),
+        until.astype(np.uint32),
+    )
+    numbers: dict[tuple[str, ...], int] = {}
+    # memray has several numbers for some stacks.
+    of_stack = np.array([numbers.setdefault(path, len(numbers)) for path in paths], np.int32)
+    address = np.append(told.pointer, mapped.pointer).view(np.uint64)
+    ends = np.append(told.until, mapped.until)
+    until_ns = clock.at(ends)
+    until_ns[ends == ENDLESS] = FOREVER_NS
+    return Owners(
+        tuple(numbers),
+        address,
+        address + np.append(told.size, mapped.size).astype(np.uint64),
+        of_stack[np.append(told.stack, mapped.stack)],
+        clock.at(np.append(told.since, mapped.since)),
+        until_ns,
+        (pid,),
+        containers=frozenset({numbers[_SMALL_OBJECTS]}),
+        notes=(clock.note,),
+    )
