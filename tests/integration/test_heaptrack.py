@@ -159,7 +159,7 @@ def test_the_sites_of_a_rust_program(tmp_path: Path) -> None:
     for label, idle_kib, used_kib in (
         ("load_catalogue", 4000, 0),
         ("sites::spare", 2048, 0),
-        ("Prices>::load", 0, 4096),
+        ("Prices>::load", 0, 4 << 10),
     ):
         idle = sum_below(owners, label, "idle_bytes")
         used = sum_below(owners, label, "hot_bytes") + sum_below(owners, label, "warm_bytes")

@@ -122,12 +122,15 @@ def test_shared_memory_counts_once_in_each_group() -> None:
         np.zeros(n, np.int64),
         resident_bytes=whole,
         repeated_bytes=np.array([0, 8 * MIB, 8 * MIB]),
+        page_maps=(None, None, None),
     )
     first, rest = split_by_groups(snapshot, [[0], [1, 2]])
     assert first.repeated_bytes.tolist() == [0]
     assert rest.repeated_bytes.tolist() == [0, 8 * MIB]
     assert [target.pid for target in rest.targets] == [2, 3]
     assert rest.target.tolist() == [0, 1]
+    assert rest.page_maps == (None, None)
+    assert rest.footprints == ()
 
 
 def test_use_by_kind_of_mapping() -> None:

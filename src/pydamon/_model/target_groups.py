@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +31,14 @@ def _of_group(
 ) -> Snapshot:
     counts = [rows[index].stop - rows[index].start for index in indices]
     kept = np.concatenate([np.arange(rows[index].start, rows[index].stop) for index in indices])
-    footprints = snapshot.footprints
+    of_targets: dict[str, Any] = {
+        name: tuple(values[index] for index in indices)
+        for name in ("targets", "footprints", "page_maps", "cpu_use")
+        if (values := getattr(snapshot, name))
+    }
     part = replace(
         snapshot.pick(kept),
-        targets=tuple(snapshot.targets[index] for index in indices),
-        footprints=tuple(footprints[index] for index in indices) if footprints else (),
+        **of_targets,
         target=np.repeat(np.arange(len(indices), dtype=np.int32), counts),
     )
     own, every = _repeated_addresses(part), whole[kept]

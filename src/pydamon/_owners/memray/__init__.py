@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pydamon._model.errors import UsageError
 from pydamon._model.owners import FOREVER_NS, Owners
-from pydamon._owners.allocations import ENDLESS, Allocations
+from pydamon._owners.allocations import ENDLESS
 from pydamon._owners.memray.clock import RecordClock
 from pydamon._owners.memray.records import Capture, Kinds, MapRecord, read_records
 
@@ -50,7 +50,9 @@ def read(source: str) -> Owners:
         raise UsageError(f"{source} is no capture file of this memray: {error}") from None
     began_ns = int(metadata.start_time.timestamp() * 1000) * _NS_PER_MS
     mapped, clock = _clock(capture, moments, began_ns)
-    return _owners(capture, mapped, clock, metadata.pid)
+    paths, columns = capture.paths, list[Any](capture.allocations)
+    del capture
+    return _owners(columns, paths, mapped, clock, metadata.pid)
 
 
 def _clock(
@@ -117,30 +119,35 @@ def mapped_lifetimes(records: Iterable[MapRecord], change: NDArray[np.int64]) ->
     return done + live
 
 
-def _owners(capture: Capture, several: list[Mapped], clock: RecordClock, pid: int) -> Owners:
-    told, paths = capture.allocations, [*capture.paths, _SMALL_OBJECTS]
+def _owners(
+    columns: list[Any],
+    paths: list[tuple[str, ...]],
+    several: list[Mapped],
+    clock: RecordClock,
+    pid: int,
+) -> Owners:
+    """Owners of the columns of `Allocations`: each goes when it was used, since they are large."""
+    paths = [*paths, _SMALL_OBJECTS]
     start, end, stack, since, until = np.array(several, np.int64).reshape(-1, 5).T
     stack = np.where(np.isin(end - start, _ARENA_BYTES), len(paths) - 1, stack)
-    mapped = Allocations(
-        start,
-        end - start,
-        stack.astype(np.int32),
-        since.astype(np.uint32),
-        until.astype(np.uint32),
-    )
     numbers: dict[tuple[str, ...], int] = {}
     # memray has several numbers for some stacks.
     of_stack = np.array([numbers.setdefault(path, len(numbers)) for path in paths], np.int32)
-    address = np.append(told.pointer, mapped.pointer).view(np.uint64)
-    ends = np.append(told.until, mapped.until)
+
+    ends = np.append(columns.pop(), until.astype(np.uint32))
     until_ns = clock.at(ends)
     until_ns[ends == ENDLESS] = FOREVER_NS
+    since_ns = clock.at(np.append(columns.pop(), since.astype(np.uint32)))
+    owner = of_stack[np.append(columns.pop(), stack.astype(np.int32))]
+    beyond = np.append(columns.pop(), end - start).astype(np.uint64)
+    address = np.append(columns.pop(), start).view(np.uint64)
+    beyond += address
     return Owners(
         tuple(numbers),
         address,
-        address + np.append(told.size, mapped.size).astype(np.uint64),
-        of_stack[np.append(told.stack, mapped.stack)],
-        clock.at(np.append(told.since, mapped.since)),
+        beyond,
+        owner,
+        since_ns,
         until_ns,
         (pid,),
         containers=frozenset({numbers[_SMALL_OBJECTS]}),
