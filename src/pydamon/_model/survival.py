@@ -161,7 +161,25 @@ def access_share(
         share = np.where(np.isnan(pages), np.nan, share)
         trials = epochs * units[0]
         deviation = np.sqrt(np.maximum(share * (1 - share), 1 / trials) / trials)
-    return 1 - (1 - share) ** (interval_ns / max(look_ns[0], 1)), deviation
+    return np.minimum(share * _of_first_look(sums, look_ns, interval_ns), 1), deviation
+
+
+def _of_first_look(
+    sums: Survival, look_ns: NDArray[np.float64], interval_ns: float
+) -> NDArray[np.float64]:
+    """The share after an interval, divided by that at the first look, which comes a bit later.
+
+    F grows as a power of the time there: 1 where accesses are rare, and 0 where a part of the pages
+    is always in use, and the rest never. For accesses at random, at any rate, that power is the
+    square root of the one from the first look to the second, within 5 %.
+    """
+    power = np.ones(len(sums))
+    if sums.looks > 1:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            power = np.log(sums.seen[1] / sums.seen[0]) / np.log(look_ns[1] / look_ns[0])
+        power = np.sqrt(np.clip(np.nan_to_num(power, nan=1, posinf=1), 0, 1))
+    of_first: NDArray[np.float64] = (interval_ns / max(look_ns[0], 1)) ** power
+    return of_first
 
 
 def _independent_units(
