@@ -14,6 +14,7 @@ from pydamon._model.errors import ProbeUnavailable
 from pydamon._model.mappings import MappingTable
 from pydamon._model.regions import RegionTable
 from pydamon._model.spots import SPOT_BYTES
+from pydamon._model.stretches import Stretches
 from pydamon._observe.linux.arch import HUGE_BYTES
 from pydamon._observe.linux.process import Process
 from pydamon._observe.linux.procfs import parse_maps, read_maps
@@ -95,6 +96,17 @@ def test_a_scan_is_exact(session: Session, quarter: Callable[..., Program]) -> N
     # The few pages that were in no LRU list yet when they should have been cleared, or a huge page
     # on both sides of the border.
     assert bits.accessed[~hot].sum() <= (512 if huge_bytes(program.pid) else 64)
+
+
+def test_a_scan_may_begin_in_the_middle(session: Session, quarter: Callable[..., Program]) -> None:
+    program = quarter(64)
+    watch_only(session, program.pid)
+    middle, end = program.start + program.hot // 2, program.start + program.hot
+    stretches = Stretches.of([(0, middle, end), (0, program.start, middle)])
+    for _ in range(3):  # the program accesses pages while they are cleared
+        bits = session.scan_many(stretches, clear=True)
+        assert bits.present.all()
+        assert not bits.unobservable.any()
 
 
 @pytest.mark.long

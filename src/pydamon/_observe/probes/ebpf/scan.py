@@ -320,6 +320,8 @@ class Scanner:
         stuck = np.zeros(len(left), np.bool_)
         places = np.flatnonzero(left)
         keys = stretches.keys_at(places)
+        order = np.argsort(keys, kind="stable")  # stretches may begin anywhere, and go round
+        places, keys = places[order], keys[order]
         asked = self._cleared_before.doubtful(keys)
         exclusive = np.ones(len(keys), np.bool_)
         exclusive[asked] = self._exclusive(keys[asked])
