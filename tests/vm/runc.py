@@ -118,8 +118,11 @@ def container(
 
 @contextmanager
 def new_cgroup(path: Path) -> Iterator[Path]:
-    """A cgroup of our own; its processes must have ended before it can go."""
+    """A cgroup of our own, whose memory counts; its processes must have ended before it goes."""
     path.mkdir(parents=True)
+    for parent in reversed(path.parents):
+        if parent.is_relative_to("/sys/fs/cgroup"):
+            (parent / "cgroup.subtree_control").write_text("+memory")
     try:
         yield path
     finally:
