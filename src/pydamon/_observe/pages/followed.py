@@ -236,7 +236,7 @@ class FollowedPages:
         """
         counts = self._by_stamp(regions)
         counts[:, [ABSENT, UNKNOWN]] = 0
-        resident = (counts @ spread).reshape(-1)
+        resident = _spread_out(counts, spread).reshape(-1)
         keys, bucket = returns
         inside = np.searchsorted(regions[:, 0], keys, side="right") - 1
         known = (inside >= 0) & (keys < regions[inside, 1] if len(regions) else False)
@@ -318,3 +318,14 @@ def _sampled(blocks: NDArray[np.int64], share: float) -> NDArray[np.int64]:
     mixed ^= mixed >> np.uint64(29)
     mixed *= _MIX
     return blocks[mixed >> np.uint64(32) < np.uint64(share * 2**32)]
+
+
+def _spread_out(counts: NDArray[np.int64], spread: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The matrix product, of which most factors are 0: NumPy's own keeps all CPUs busy with it."""
+    bucket, stamp = np.nonzero(spread.T)
+    products = counts[:, stamp] * spread[stamp, bucket]
+    sums = np.zeros((len(counts), spread.shape[1]))
+    if len(bucket):
+        begins = np.flatnonzero(np.diff(bucket, prepend=-1))
+        sums[:, bucket[begins]] = np.add.reduceat(products, begins, axis=1)
+    return sums
