@@ -21,6 +21,10 @@ class TakenPages:
 
     def __init__(self) -> None:
         self.asked = 0
+        self.seldom = False
+
+    def says_seldom(self, taken_seldom: bool) -> None:
+        self.seldom = bool(taken_seldom)
 
     def young(self, entries: NDArray[np.uint64], shift: int = 0) -> NDArray[np.bool_]:
         del shift
@@ -44,6 +48,7 @@ def test_what_is_hardly_ever_taken_is_asked_of_a_part(
     copied = CopiedTables(entries, np.zeros(TABLES, np.uint64), np.zeros(TABLES, np.bool_))
     mark_taken(cast(Machine, machine), bits, copied, None, sparing=sparing)
     assert machine.asked == pytest.approx(asked * TABLES * ENTRIES)
+    assert machine.seldom == (sparing and one_in != 20)
     found = PAGE_TABLES.is_accessed(bits)
     assert not found[entries != 7].any()
     if asked == 1:

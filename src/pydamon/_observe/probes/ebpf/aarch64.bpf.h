@@ -31,19 +31,13 @@ static inline u64 physical_address(const struct control *c, u64 e)
 	return (e & c->phys_mask) | (e & c->high_mask) << HIGH_SHIFT;
 }
 
-/* Marks of which an entry that is mapped has one. */
-static inline u64 mapped_marks(const struct control *c)
-{
-	return PRESENT | c->absent_mask;
-}
-
 /*
  * The entry, or 0 if it maps nothing. Linux marks an entry that is mapped though not PRESENT, as
  * those of automatic NUMA balancing are, with bit 11 since 6.10, and with bit 58 before.
  */
 static inline u64 if_mapped(const struct control *c, u64 e)
 {
-	return e & mapped_marks(c) ? e : 0;
+	return e & (PRESENT | c->absent_mask) ? e : 0;
 }
 
 /* What users may know of an entry; bit 11 is set wherever it is mapped but not PRESENT. */

@@ -181,6 +181,10 @@ class Machine:
         """Whether `read_back` is on."""
         return bool(self.control.young)
 
+    def says_seldom(self, taken_seldom: bool | np.bool_) -> None:
+        """Say that another monitor takes so few accesses that sampling need not read them back."""
+        self.control.seldom = int(taken_seldom)
+
     def young(self, entries: NDArray[np.uint64], shift: int = PAGE_SHIFT) -> NDArray[np.bool_]:
         """Whether another monitor found the pages accessed that some entries map.
 

@@ -47,7 +47,8 @@ def mark_taken(
 
     To ask costs ten times what it does to read the tables, and finds nearly nothing where the other
     one samples a large memory. *sparing* asks one table in 16, drawn at random, and all others only
-    if more than one page in 1,000 of those was taken. What is missed stays to be found later.
+    if more than one page in 1,000 of those was taken. What is missed stays to be found later. That
+    tells sampling as well whether it must read back.
     """
     asked = PAGE_TABLES.may_lack_accessed(bits)
     if wanted is not None:
@@ -59,10 +60,13 @@ def mark_taken(
     telling = np.count_nonzero(asked[drawn])
     if sparing and telling >= _ENOUGH_PAGES:
         taken = _mark(machine, bits[drawn], copied.entries[drawn], asked[drawn])
-        if taken <= _RARE * telling:
+        machine.says_seldom(seldom := taken <= _RARE * telling)
+        if seldom:
             return
-        asked[drawn] = False
-    _mark(machine, bits, copied.entries, asked)
+        asked[drawn] = sparing = False
+    taken, telling = _mark(machine, bits, copied.entries, asked), np.count_nonzero(asked)
+    if sparing and telling >= _ENOUGH_PAGES:
+        machine.says_seldom(taken <= _RARE * telling)
 
 
 def _mark(

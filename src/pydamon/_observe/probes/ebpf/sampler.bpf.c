@@ -122,6 +122,7 @@ struct control {
 	u32 page_flags;	  /* offsets in it */
 	u32 page_head;
 	u32 n_copied;	  /* choose: of how many places it copied the table, as scan does */
+	u32 seldom;	  /* others take so few accesses that blocks need not be read back */
 	/* arm64 only; constant once found. */
 	u64 high_mask;	  /* bits of an entry that are the highest bits of a physical address */
 	u64 absent_mask;  /* set in entries that are mapped, though not PRESENT */

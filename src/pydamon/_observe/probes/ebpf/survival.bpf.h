@@ -73,26 +73,15 @@ static inline u32 count_bits(u32 x)
 	return (x + (x >> 8)) & 0x1f;
 }
 
-/* Of which of the *asked* pages of a block another monitor took the access. */
-static inline u32 taken_in_block(const struct control *c, const u64 *pages, u32 asked)
-{
-	u32 taken = 0;
-
-#pragma clang loop unroll(full)
-	for (int i = 0; i < BLOCK_PAGES; i++)
-		taken |= (u32)is_young(c, physical_address(c, pages[i])) << i;
-	return taken & asked;
-}
-
 /*
  * Which pages of a block are accessed; of a huge page, the first bit says it. Where another monitor
- * clears bits too, what it took is read back: of all pages if plain loads can do that, else of one
- * page, the only one that is looked at then, which `valid` names.
+ * clears bits too, and not seldom, only one page of a block is looked at, which `valid` names:
+ * reading back what the other one took costs several reads a page.
  */
 static inline u32 look_at_block(const struct control *c, u64 pgd, const struct block *b, u32 *shift)
 {
 	u64 e = walk_to_pmd(c, pgd, b->addr, shift), pages[BLOCK_PAGES], at;
-	u32 young = 0, mapped = 0;
+	u32 young = 0;
 
 	if (!e)
 		return 0;
@@ -104,20 +93,14 @@ static inline u32 look_at_block(const struct control *c, u64 pgd, const struct b
 	    !may_tell(c, pgd, b->addr, PAGE_SHIFT, e))
 		return 0;
 #pragma clang loop unroll(full)
-	for (int i = 0; i < BLOCK_PAGES; i++) {
-		mapped |= (u32)NOT_ZERO(pages[i] & mapped_marks(c)) << i;
-		young |= (u32)is_accessed(pages[i]) << i;
-	}
-	young &= mapped;
+	for (int i = 0; i < BLOCK_PAGES; i++)
+		young |= (u32)(is_accessed(pages[i]) & (if_mapped(c, pages[i]) != 0)) << i;
 #ifdef CONTIGUOUS
 	if (young && pages[0] & CONTIGUOUS) /* a block is one grain then, or a part of one */
 		young = (1U << BLOCK_PAGES) - 1;
 #endif
-	if (!c->young || !(b->valid & ~young))
-		return young;
-	if (PUT_IN(reads_directly))
-		return young | taken_in_block(c, pages, b->valid & mapped & ~young);
-	if (is_accessed(look_at(c, pgd, b->sample, shift)))
+	if (c->young && !c->seldom && !(young & b->valid) &&
+	    is_accessed(look_at(c, pgd, b->sample, shift)))
 		young |= b->valid;
 	return young;
 }
@@ -304,7 +287,7 @@ static inline int choose_block(struct loop *l, struct block *b, u32 index, u64 p
 	low = b->addr < b->start ? (b->start - b->addr) / PAGE : 0;
 	high = (b->end - b->addr) / PAGE;
 	b->valid = (0xffffU << (low & 15)) & (high >= 16 ? 0xffffU : (1U << (high & 15)) - 1);
-	if (l->c->young && !PUT_IN(reads_directly))
+	if (l->c->young && !l->c->seldom)
 		b->valid = 1U << ((b->sample - b->addr) / PAGE & 15);
 	b->before = look_at_block(l->c, pgd, b, &shift);
 	if (shift != PAGE_SHIFT)

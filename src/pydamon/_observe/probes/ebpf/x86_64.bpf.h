@@ -29,16 +29,10 @@ static inline u64 physical_address(const struct control *c, u64 e)
 	return (e & PRESENT ? e : ~e) & c->phys_mask;
 }
 
-/* Marks of which an entry that is mapped has one. */
-static inline u64 mapped_marks(const struct control *c)
-{
-	return PRESENT | PROTNONE;
-}
-
 /* The entry, or 0 if it maps nothing. */
 static inline u64 if_mapped(const struct control *c, u64 e)
 {
-	return e & mapped_marks(c) ? e : 0;
+	return e & (PRESENT | PROTNONE) ? e : 0;
 }
 
 /* What users may know of an entry. Of one that maps nothing, these bits say nothing either. */
