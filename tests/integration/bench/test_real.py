@@ -18,6 +18,7 @@ from pydamon._bench import real
 from pydamon._bench.judge import ExactTruth, judge
 from pydamon._bench.programs import PROGRAMS
 from pydamon._model.regions import PAGE_SIZE
+from pydamon._observe.linux.monitors import other_monitor
 from pydamon.workloads import pattern
 from tests.command_line import main
 from tests.integration.conftest import needs
@@ -36,10 +37,13 @@ def test_the_judge_finds_the_truth(name: str) -> None:
     starts = np.concatenate(
         [page.start + PAGE_SIZE * np.arange(len(page.chance)) for page in pages.values()]
     )
+    # Of shared pages, what another monitor takes of one process counts for the others, too.
+    taken = 0.003 if other_monitor() else 0.0
     for part in truth:
         first, last = np.searchsorted(starts, (part.start, part.end))
         wrong = np.abs(chances[first:last] - part.chance).sum()
-        assert wrong <= 0.01 * max(part.chance.sum(), 100), (part.region, wrong)
+        most = 0.01 * max(part.chance.sum(), 100) + taken * len(part.chance)
+        assert wrong <= most, (part.region, wrong)
 
 
 @pytest.mark.live
