@@ -111,7 +111,7 @@ def record(
         )
         snapshots = mon.run(duration)
         if profile_hz:
-            snapshots = stack.enter_context(profiling(mon, snapshots, profile_hz, path))
+            snapshots = stack.enter_context(profiling(mon, snapshots, path, profile_hz))
         write_events = stack.enter_context(tracing(mon, path, force=force)) if trace else None
         recorder = stack.enter_context(recorder_for(mon, path, force=force, command=command))
         if child:
@@ -142,16 +142,16 @@ def recorder_for(
 
 @contextmanager
 def profiling(
-    mon: Monitor, snapshots: Iterator[Snapshot], hz: int, path: str | Path
+    mon: Monitor, snapshots: Iterator[Snapshot], path: str | Path, hz: int | None = None
 ) -> Iterator[Iterator[Snapshot]]:
     """Add to the snapshots of a monitor which functions ran.
 
     A warning tells of samples that are missing. Raises as `CpuSampler` does.
     """
     # Most recordings do without.
-    from pydamon._observe.cpu.sampler import CpuSampler  # noqa: PLC0415
+    from pydamon._observe.cpu.sampler import DEFAULT_HZ, CpuSampler  # noqa: PLC0415
 
-    with CpuSampler(mon, hz) as sampler:
+    with CpuSampler(mon, DEFAULT_HZ if hz is None else hz) as sampler:
         yield map(sampler.added_to, snapshots)
         if sampler.lost:
             _LOG.warning("%s lacks samples: they came faster than they could be read", path)

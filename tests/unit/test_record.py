@@ -37,6 +37,17 @@ def test_a_program_is_recorded_until_it_ends(tmp_path: Path) -> None:
 
 
 @samples_here
+def test_a_recording_lasts_as_long_as_it_should_though_memory_moves(tmp_path: Path) -> None:
+    busy = f"{sys.executable} -c 'while True: bytearray(8 << 20)' & sleep 0.5"
+    program = ["/bin/sh", "-c", busy]  # the shell ends before the program that it started
+    path = tmp_path / "a.damon"
+    pydamon.record(program, path, duration="1400ms", engine="sampling", aggr="1s")
+    snapshots = [*pydamon.read_recording(path).snapshots()]
+    assert 1.3e9 < snapshots[-1].end_ns - snapshots[0].start_ns < 2.5e9
+    assert [target.name for target in snapshots[-1].targets] != ["sh"]
+
+
+@samples_here
 def test_a_process_is_recorded_for_a_while(tmp_path: Path) -> None:
     path = tmp_path / "b.damon"
     with subprocess.Popen(["/bin/sleep", "60"]) as process:

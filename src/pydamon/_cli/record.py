@@ -107,17 +107,7 @@ _UNOBSERVABLE_BYTES = 64 << 20
     help="note small objects, too, each of them: the program gets much slower",
 )
 @option("--trace", is_flag=True, help="also record the events of the kernel's DAMON")
-@option(
-    "--profile",
-    "profile_hz",
-    type=int,
-    is_flag=False,
-    flag_value=99,
-    default=0,
-    metavar="[HZ]",
-    help="also record which functions run: so many samples a second on each CPU (99, if none is "
-    "named)",
-)
+@option("--profile", is_flag=True, help="also record which functions run: 99 samples a second")
 @monitoring_options
 def record(args: Args) -> int:
     """Record the memory use of processes or of a command.
@@ -160,7 +150,7 @@ def record(args: Args) -> int:
             begin=child.go if child else None,
             owners=args.owners,
             trace=args.trace,
-            profile_hz=args.profile_hz,
+            profile=args.profile,
         )
         asked_to_end |= child is not None and _end_heaptrack(program, child)
         code = child.end() if child else 0
@@ -251,19 +241,19 @@ def record_to(
     begin: Callable[[], None] | None = None,
     owners: Sequence[str] = (),
     trace: bool = False,
-    profile_hz: int = 0,
+    profile: bool = False,
 ) -> bool:
     """Write the snapshots of *mon* to a file, with progress on standard error.
 
     *begin* is called when everything is ready to record. The providers *owners* are asked
-    meanwhile. *trace* also writes the events of the kernel's DAMON, and *profile_hz* which
+    meanwhile. *trace* also writes the events of the kernel's DAMON, and *profile* which
     functions run. Returns whether a signal ended it.
     """
     from pydamon._record import profiling, recorder_for, tracing
 
     run = mon.run(duration)
     with (
-        profiling(mon, run, profile_hz, path) if profile_hz else nullcontext(run) as snapshots,
+        profiling(mon, run, path) if profile else nullcontext(run) as snapshots,
         tracing(mon, path, force=force) if trace else nullcontext() as write_events,
         stop_at_signals(mon.stop) as signals,
         asking_owners(mon, path, owners, force=force, waits=begin is not None),

@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 
 from pydamon._cli.command import Args, eprint
 from pydamon._data.formats import format_named
-from pydamon._data.formats.output import Losses, write_recording
+from pydamon._data.formats.output import Losses, columns_beside, write_recording
 from pydamon._data.formats.reader import open_recording
 from pydamon._data.recording import DerivedFile, Recording, RecordingFile
 from pydamon._model.errors import UsageError
@@ -52,13 +52,18 @@ def open_source(word: str) -> RecordingFile:
 def rewrite(file: RecordingFile, args: Args) -> int:
     """Write a recording as `target_options` say, and return the exit code."""
     source = WithProgress(file.sorted())
-    if str(args.target) == _STANDARD:
+    is_stream = str(args.target) == _STANDARD
+    if is_stream:
         lost = _write_to_stdout(source, args.format)
     else:
         lost = write_recording(args.target, source, format=args.format, force=args.force)
     source.finish()
-    if lost:
-        eprint(f"{args.target} cannot hold: {', '.join(lost)}")
+    beside = [] if is_stream else columns_beside(args.target, args.format)
+    partly = [name for name in lost if name in beside]
+    if wholly := [name for name in lost if name not in beside]:
+        eprint(f"{args.target} cannot hold: {', '.join(wholly)}")
+    if partly:
+        eprint(f"the files beside it hold once a second: {', '.join(partly)}")
     return 0
 
 

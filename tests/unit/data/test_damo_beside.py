@@ -205,7 +205,9 @@ def test_files_beside_are_overwritten_only_by_force(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["x.data"]
 
 
-def test_recordings_of_several_hosts_have_no_files_beside(tmp_path: Path) -> None:
+def test_recordings_of_several_hosts_have_no_files_beside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     paths = []
     for host in ("a", "b"):
         paths.append(tmp_path / f"{host}.damon")
@@ -214,7 +216,18 @@ def test_recordings_of_several_hosts_have_no_files_beside(tmp_path: Path) -> Non
         pydamon.write_recording(paths[-1], whole)
     (tmp_path / "out").mkdir()
     assert main(["merge", *map(str, paths), str(tmp_path / "out" / "x.data")]) == 0
+    assert "mapping, " in capsys.readouterr().err  # which the file cannot hold, either
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["x.data"]
+
+
+def test_a_conversion_says_what_lies_beside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pydamon.write_recording(tmp_path / "a.damon", grown())
+    assert main(["convert", str(tmp_path / "a.damon"), str(tmp_path / "x.data")]) == 0
+    wholly, partly = capsys.readouterr().err.splitlines()
+    assert "mapping" not in wholly
+    assert partly == "the files beside it hold once a second: mapping, vsz_bytes, rss_bytes"
 
 
 def test_reports_show_what_lies_beside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import BinaryIO, Protocol, runtime_checkable
 
@@ -91,9 +91,12 @@ class Format(Protocol):
 
 @runtime_checkable
 class WithFilesBeside(Protocol):
-    """A format whose recordings have other files beside them, with these suffixes."""
+    """A format whose recordings have other files beside them.
 
-    suffixes_beside: tuple[str, ...]
+    `columns_beside` has their suffixes, each with the columns that the file holds.
+    """
+
+    columns_beside: Mapping[str, tuple[str, ...]]
 
     def texts_beside(self, info: RecordingInfo, chunks: Iterable[Recording]) -> dict[str, bytes]:
         """The content of these files by suffix, of those that there is something for."""

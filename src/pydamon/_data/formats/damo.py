@@ -36,7 +36,7 @@ class DamoJson:
     """damo's `json`."""
 
     holds: Holds | None = damo_write.HOLDS
-    suffixes_beside = damo_beside_write.SUFFIXES
+    columns_beside = damo_beside_write.COLUMNS
     texts_beside = staticmethod(damo_beside_write.texts_beside)
 
     def matches(self, head: bytes) -> bool:
@@ -54,7 +54,7 @@ class DamoJsonCompressed:
     """damo's `json_compressed`, its default."""
 
     holds: Holds | None = damo_write.HOLDS
-    suffixes_beside = damo_beside_write.SUFFIXES
+    columns_beside = damo_beside_write.COLUMNS
     texts_beside = staticmethod(damo_beside_write.texts_beside)
 
     def matches(self, head: bytes) -> bool:

@@ -14,9 +14,10 @@ from pydamon._data.recording.recording import Recording
 from pydamon._data.recording.schema import RecordingInfo
 from pydamon._model.snapshot import Snapshot
 
-__all__ = ["SUFFIXES", "texts_beside"]
+__all__ = ["COLUMNS", "texts_beside"]
 
-SUFFIXES = (KDAMONDS, FOOTPRINTS, MAPPINGS)
+COLUMNS = {KDAMONDS: (), FOOTPRINTS: ("vsz_bytes", "rss_bytes"), MAPPINGS: ("mapping",)}
+"""What each file holds, by its suffix."""
 _SECOND_NS = 10**9
 _NOTHING = {"shared": 0, "trs": 0, "lrs": 0, "drs": 0, "dt": 0}
 """Keys that damo needs in a footprint, and that recordings say nothing of."""

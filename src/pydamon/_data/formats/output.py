@@ -36,6 +36,7 @@ __all__ = [
     "Losses",
     "PartlyLost",
     "TargetKeys",
+    "columns_beside",
     "extra_codes",
     "extras_of",
     "lost_ages",
@@ -319,7 +320,7 @@ def write_recording(
     chosen = format_named(format) if format else format_for(path)
     chunks = [recording] if isinstance(recording, Recording) else recording.sorted()
     beside = chosen.beside
-    paths_beside = _paths_beside(path, beside.suffixes_beside if beside else ())
+    paths_beside = _paths_beside(path, beside.columns_beside if beside else ())
     for other in paths_beside.values():
         if other.exists() and not force:
             raise _exists(other)
@@ -329,6 +330,16 @@ def write_recording(
     if beside and paths_beside:
         _write_beside(paths_beside, beside.texts_beside(recording.info, chunks))
     return losses.names
+
+
+def columns_beside(path: Path, format: str | None = None) -> set[str]:
+    """The columns of which the files beside a recording that was written hold a part."""
+    beside = (format_named(format) if format else format_for(path)).beside
+    if beside is None:
+        return set()
+    paths = _paths_beside(path, beside.columns_beside)
+    held = (beside.columns_beside[suffix] for suffix, other in paths.items() if other.exists())
+    return {column for columns in held for column in columns}
 
 
 def _write_beside(beside: dict[str, Path], texts: dict[str, bytes]) -> None:
@@ -341,7 +352,7 @@ def _write_beside(beside: dict[str, Path], texts: dict[str, bytes]) -> None:
             file.write(texts[suffix])
 
 
-def _paths_beside(path: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+def _paths_beside(path: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     """The files beside a recording by their suffix; none beside a terminal or a pipe."""
     if path.exists() and not path.is_file():
         return {}

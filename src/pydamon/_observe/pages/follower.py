@@ -92,12 +92,25 @@ class PageFollower:
         """
         clock = self._session.clock
         begin_ns = clock.cpu_ns()
-        self._fit(processes, ranges)
+        self.fit(processes, ranges)
         self._look_at_all(busy_too=False)
         cost_ns = self._learned(clock.cpu_ns() - begin_ns)
         least_ns = _LONGEST_REST_NS if self._memory_is_short(clock.now_ns()) else _LEAST_REST_NS
         rest_ns = int(max(least_ns, cost_ns / (self._share + spare_share)))
         self._paid_ns = max(clock.now_ns(), self._paid_ns) + rest_ns
+
+    def fit(self, processes: Sequence[Process], ranges: Sequence[Ranges]) -> None:
+        """Follow the memory that there is now, with the numbers that its targets have now."""
+        if self._processes is not processes and list(self._processes) != list(processes):
+            place = {id(process): index for index, process in enumerate(processes)}
+            numbers = [place.get(id(process), -1) for process in self._processes]
+            if numbers != list(range(len(numbers))):
+                self._pages.renumber(np.array(numbers, np.int64))
+            self._processes, self._ranges = processes, None
+        if ranges is not self._ranges:
+            self._ranges = ranges
+            self._follow_less(self._pages.count(ranges))
+            self._pages.fit(ranges)
 
     def begin_survey(
         self, processes: Sequence[Process], ranges: Sequence[Ranges]
@@ -106,7 +119,7 @@ class PageFollower:
 
         If only a part of the pages is followed, the survey has to clear what it needs.
         """
-        self._fit(processes, ranges)
+        self.fit(processes, ranges)
         if self._pages.share < 1:
             return None
         self._look_at_all(busy_too=True)
@@ -210,19 +223,6 @@ class PageFollower:
         self._faults = faults, now_ns
         # Those before the first look are of the start of the program.
         return before_ns > 0 and faults - before > _MANY_FAULTS_PER_S * (now_ns - before_ns) / 1e9
-
-    def _fit(self, processes: Sequence[Process], ranges: Sequence[Ranges]) -> None:
-        """Follow the memory that there is now."""
-        if self._processes is not processes and list(self._processes) != list(processes):
-            place = {id(process): index for index, process in enumerate(processes)}
-            numbers = [place.get(id(process), -1) for process in self._processes]
-            if numbers != list(range(len(numbers))):
-                self._pages.renumber(np.array(numbers, np.int64))
-            self._processes, self._ranges = processes, None
-        if ranges is not self._ranges:
-            self._ranges = ranges
-            self._follow_less(self._pages.count(ranges))
-            self._pages.fit(ranges)
 
     def _follow_less(self, blocks: int) -> None:
         """Follow a part of the memory only, if all of it is too much. That part never grows:

@@ -137,6 +137,10 @@ class SurveyingCollector(SampleCollector):
         with survey:
             surveyed = self._surveyor.survey(table, clear_pages, self._sampler.looks_ns)
             follower.finish_survey()
+            now_ns = self._session.clock.now_ns()
+            if memory.has_moved(now_ns):  # targets may get other numbers
+                surveyed = memory.update(surveyed, now_ns)
+                follower.fit(memory.processes, memory.in_memory)
             if follower.is_due(self._session.clock.now_ns()):
                 follower.look(memory.processes, memory.in_memory)
         everywhere = np.ones(len(surveyed), np.bool_)

@@ -245,16 +245,19 @@ class SamplingMonitor(Monitor):
             while (snapshot := self._aggregate()) is not None:
                 yield snapshot
             return
-        clock = self._session.clock
+        clock, left_ns = self._session.clock, duration_ns
         end_ns = clock.now_ns() + duration_ns
-        while (left_ns := end_ns - clock.now_ns()) > 0:
+        while True:
+            attrs = self._pacer.effective
             # The last window is longer rather than too short to mean anything.
-            is_last = left_ns < 1.5 * self._pacer.effective.aggregation_ns
+            is_last = left_ns < 1.5 * attrs.aggregation_ns
             snapshot = self._aggregate(left_ns if is_last else None)
             if snapshot is None:
                 return
             yield snapshot
-            if is_last:
+            # Memory that moves ends any window early: then another one is the last.
+            left_ns = end_ns - clock.now_ns()
+            if left_ns < attrs.sampling_ns:
                 return
 
     def _aggregate(self, length_ns: int | None = None) -> Snapshot | None:

@@ -90,9 +90,8 @@ class Surveyor:
         window_ns = max(1, self._clock.now_ns() - start_ns)
         self.rescale(table, window_ns)
         table = self._finish(survey, table)
-        now_ns = self._clock.now_ns()
-        self._schedule.survey_taken(now_ns, window_ns, survey.cpu_ns)
-        return self._memory.update(table, now_ns) if self._memory.has_moved(now_ns) else table
+        self._schedule.survey_taken(self._clock.now_ns(), window_ns, survey.cpu_ns)
+        return table
 
     def begin_glance(self, table: RegionTable) -> Glance | None:
         """Begin a glance at memory that was mapped since the last window, or is contradicted.
