@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -106,14 +107,17 @@ def read_owners(path: Path) -> list[Owners]:
         If it cannot be read, or is no file of owners.
     """
     try:
-        with path.open("rb") as file:
+        # A thread of Arrow reads it. The buffers of Python's own files need the interpreter, also
+        # when that is just ending, and Arrow then aborts the process.
+        with pa.OSFile(os.fsencode(path)) as file:
             table = ipc.open_file(file).read_all()
         table.validate(full=True)
         if (table.schema.metadata or {}).get(b"format") != _FORMAT or table.schema != _SCHEMA:
             raise RecordingError(f"{path} is no file of owners")
         return [_owners_of(table.slice(row, 1)) for row in range(len(table))]
     except OSError as error:
-        raise RecordingError(f"cannot read {path}: {error.strerror or error}") from None
+        reason = os.strerror(error.errno) if error.errno else error
+        raise RecordingError(f"cannot read {path}: {reason}") from None
     except (pa.ArrowException, ValueError, TypeError):
         raise RecordingError(f"{path} is no file of owners, or is damaged") from None
 

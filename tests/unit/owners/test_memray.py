@@ -68,6 +68,27 @@ def test_munmap_takes_a_part() -> None:
     assert change.tolist() == [4096, -1024, -1024]
 
 
+def test_a_mapping_may_take_the_place_of_several() -> None:
+    told = captured((20, 10, MAP), (0, 10, MAP), (10, 10, MAP), (40, 5, MAP), (5, 20, MAP))
+    change = np.zeros(5, np.int64)
+    rows = [(m.start, m.end, m.since, m.until) for m in mapped_lifetimes(told.maps, change)]
+    ended = [
+        (0, 5, 1, ENDLESS),
+        (5, 10, 1, 4),
+        (10, 20, 2, 4),
+        (20, 25, 0, 4),
+        (25, 30, 0, ENDLESS),
+    ]
+    assert sorted(rows) == sorted([*ended, (5, 25, 4, ENDLESS), (40, 45, 3, ENDLESS)])
+    assert change.tolist() == [10, 10, 10, 5, 0]
+
+
+@pytest.mark.parametrize("row", [(2**63, 8, MALLOC), (16, 2**64 - 8, MALLOC), (2**62, 8, MAP)])
+def test_impossible_addresses_are_damage(row: tuple[int, int, int]) -> None:
+    with pytest.raises(UsageError, match="damaged"):
+        captured((16, 8, MALLOC), row)
+
+
 def test_times_come_from_the_size_of_the_heap() -> None:
     heap = np.array([10, 30, 30, 50, 20])
     moments = np.array([(1000, 0), (1010, 30), (1020, 30), (1030, 20)])

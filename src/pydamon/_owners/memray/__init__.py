@@ -7,7 +7,9 @@ moment, and times in between are interpolated.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +25,7 @@ __all__ = ["memray_package", "read"]
 
 _MOST_MOMENTS = 10**7
 _NS_PER_MS = 10**6
+_LATEST_MS = FOREVER_NS // _NS_PER_MS
 _ARENA_BYTES = (1 << 20, 256 << 10)
 """What Python asks for at once for small objects: since Python 3.10, and before."""
 _SMALL_OBJECTS = ("small objects (in Python's arenas)",)
@@ -40,13 +43,17 @@ def read(source: str) -> Owners:
             moments = np.array(
                 [(moment.time, moment.heap) for moment in reader.get_memory_snapshots()], np.int64
             ).reshape(-1, 2)
+            if ((moments[:, 0] < 0) | (moments[:, 0] > _LATEST_MS)).any():
+                raise UsageError("is damaged: its times make no sense")
             capture = read_records(reader, Kinds.of(memray.AllocatorType))
-    except NotImplementedError:
+    except UsageError as error:
+        raise UsageError(f"{source} {error}") from None
+    except NotImplementedError:  # so `get_allocation_records` says that a capture is aggregated
         raise UsageError(
             f"{source} has sums of allocations only",
             hint="run memray without --aggregate",
         ) from None
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, OverflowError) as error:
         raise UsageError(f"{source} is no capture file of this memray: {error}") from None
     began_ns = int(metadata.start_time.timestamp() * 1000) * _NS_PER_MS
     mapped, clock = _clock(capture, moments, began_ns)
@@ -99,23 +106,23 @@ class Mapped(NamedTuple):
 
 def mapped_lifetimes(records: Iterable[MapRecord], change: NDArray[np.int64]) -> list[Mapped]:
     """The intervals of mmap, of which munmap may take parts; adds how they change the heap."""
+    # Sorted, and without overlap: Python has a mapping for each MiB of its small objects.
     live: list[Mapped] = []
     done: list[Mapped] = []
     for number, start, end, stack in records:
+        first = bisect_right(live, start, key=attrgetter("end"))
+        beyond = bisect_left(live, end, key=attrgetter("start"))
         left = []
-        for mapped in live:
-            if end <= mapped.start or mapped.end <= start:
-                left.append(mapped)
-                continue
+        for mapped in live[first:beyond]:
             low, high = max(mapped.start, start), min(mapped.end, end)
             done.append(mapped._replace(start=low, end=high, until=number))
             change[number] -= high - low
             rest = ((mapped.start, low), (high, mapped.end))
             left += [mapped._replace(start=a, end=b) for a, b in rest if a < b]
-        live = left
         if stack >= 0:
-            live.append(Mapped(start, end, stack, number))
+            left.append(Mapped(start, end, stack, number))
             change[number] += end - start
+        live[first:beyond] = sorted(left)
     return done + live
 
 

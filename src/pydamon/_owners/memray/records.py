@@ -30,7 +30,9 @@ _FIELDS = (
     *("address", "size", "allocator"),
     *("stack_id", "native_stack_id", "native_segment_generation"),
 )
-_ROW = np.dtype(list(zip(_FIELDS, ("u8", "i8", "i4", "i8", "i8", "i8"), strict=True)))
+_ROW = np.dtype([(name, "u8") for name in _FIELDS])
+_BEYOND = 2**62
+"""No processor has such addresses."""
 
 
 class Kinds(NamedTuple):
@@ -71,26 +73,26 @@ class Capture(NamedTuple):
 
 
 def read_records(reader: Any, kinds: Kinds) -> Capture:
-    """Read all records; raises `UsageError` if there are too many to count."""
+    """Read all records; raises `UsageError` if they are too many to count, or make no sense."""
     history = AllocationHistory()
     stacks = _Stacks((*kinds.frees, kinds.unmaps), has_native=reader.metadata.has_native_traces)
     maps: list[MapRecord] = []
     is_free: list[NDArray[np.bool_]] = [np.zeros(0, np.bool_)]
     first = 0
     for rows in _chunks(stacks.noted(reader.get_allocation_records())):
+        if max(rows["address"].max(), rows["size"].max()) >= _BEYOND:
+            raise UsageError("is damaged: there can be no such addresses")
         kind, stack = rows["allocator"], stacks.numbers(rows)
         is_map, frees = kind == kinds.maps, np.isin(kind, kinds.frees)
         maps += _maps(rows, stack, np.flatnonzero(is_map | (kind == kinds.unmaps)), first)
         begins, ends = np.flatnonzero((stack >= 0) & ~is_map), np.flatnonzero(frees)
-        pointer = rows["address"].view(np.int64)
-        fresh = Allocations.begun(
-            pointer[begins], rows["size"][begins], stack[begins], begins + first
-        )
+        pointer, size = rows["address"].astype(np.int64), rows["size"].astype(np.int64)
+        fresh = Allocations.begun(pointer[begins], size[begins], stack[begins], begins + first)
         history.add(fresh, begins, Ends(pointer[ends], (ends + first).astype(np.uint32)), ends)
         is_free.append(frees)
         first += len(rows)
         if first > _MOST_RECORDS:
-            raise UsageError("the capture has more than 4 billion records")
+            raise UsageError("has more than 4 billion records")
     return Capture(history.all(), maps, np.concatenate(is_free), stacks.paths)
 
 
