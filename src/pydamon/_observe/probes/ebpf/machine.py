@@ -320,7 +320,7 @@ def _direct_reads(btf: Btf) -> dict[str, int]:
 def _loaded(sizes: dict[str, int], kernel: _Kernel) -> tuple[BpfObject, int, dict[str, int]]:
     """The programs, how many turns their loops may take, and the constants that were put in."""
     type_ids = {"bpf_iter_task": kernel.iter_task}
-    for reads in (kernel.reads, {}):
+    for reads in [kernel.reads, {}] if kernel.reads else [{}]:
         with suppress(ProbeUnavailable):
             loaded = BpfObject(LOOPING_OBJECT, sizes, type_ids, constants=reads)
             return loaded, sizes["entries"], reads

@@ -66,21 +66,6 @@ static long (*bpf_loop)(u32 count, void *body, void *context, u64 flags) = (void
 #define FOR_EACH(count, most, body, context) bpf_loop(count, body, context, 0)
 #endif
 
-/* A value of which the compiler knows nothing, so that it makes no branch for it. */
-#define BARRIER(value)                     \
-	({                                 \
-		u64 unknown = value;       \
-		asm("" : "+r"(unknown));   \
-		unknown;                   \
-	})
-
-/* 1 or 0, without a branch. */
-#define NOT_ZERO(value)                                  \
-	({                                               \
-		u64 number = BARRIER(value);             \
-		BARRIER(number | -number) >> 63;         \
-	})
-
 /* Read by the loader, which makes the maps; see loader.py. */
 struct map_def {
 	u32 type, key_size, value_size, max_entries, flags;
@@ -345,21 +330,18 @@ static inline u64 walk(const struct control *c, u64 pgd, u64 addr, u32 *shift)
 static inline int is_young(const struct control *c, u64 physical)
 {
 	u64 page = c->vmemmap + physical / PAGE * c->page_bytes;
-	u64 head = read_u64(page + c->page_head), is_tail, is_address;
+	u64 head = read_u64(page + c->page_head);
 
 	/*
 	 * In all pages of a folio but the first, this is the address of the first one, plus 1. Newer
 	 * kernels (7.x) have a mask here that turns the page's own address into that; taken as an
 	 * address, the mask would lie behind all pages.
-	 *
-	 * All bits or none stand for yes or no: the verifier would follow both sides of branches.
 	 */
-	is_tail = BARRIER(-(head & 1));
-	head &= ~1ULL;
-	is_address = BARRIER((u64)((long long)(head - page) >> 63));
-	head &= page | is_address;
-	page = (page & ~is_tail) | (head & is_tail);
-	return NOT_ZERO(read_u64(page + c->page_flags) & c->young);
+	if (head & 1) {
+		head &= ~1ULL;
+		page = head < page ? head : head & page;
+	}
+	return (read_u64(page + c->page_flags) & c->young) != 0;
 }
 
 /* An entry, which maps 1 << shift bytes, as it was before another monitor cleared its bit. */
