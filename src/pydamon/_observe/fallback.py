@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from pydamon._observe.monitor import Monitor
-from pydamon._observe.probes.daemon.probe import is_possible
+from pydamon._observe.probes.ebpf.plan import is_possible
 
 __all__ = ["fallback_note", "limits_of"]
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydamon._observe.probes.ebpf.elf import ElfError, ElfFile
-from pydamon._observe.probes.ebpf.linker import Linker, read_maps
+from pydamon._observe.probes.ebpf.linker import Linker, read_maps, read_object
 from pydamon._observe.probes.ebpf.machine import LOOPING_OBJECT
 
 NAMES = b"\0.strtab\0code\0.relcode\0.symtab\0run\0table\0"
@@ -72,10 +72,7 @@ def test_a_damaged_object_is_an_error_or_is_read(data: st.DataObject) -> None:
     not LOOPING_OBJECT.exists(), reason="the BPF object is built when it is installed"
 )
 def test_the_object_that_is_shipped_has_maps_and_programs() -> None:
-    elf = ElfFile(LOOPING_OBJECT.read_bytes())
-    table = elf.get_section_by_name(".symtab")
-    assert table is not None
-    symbols = list(table.iter_symbols())
+    elf, symbols = read_object(LOOPING_OBJECT)
     maps = elf.get_section_index("maps")
     assert len([symbol for symbol in symbols if symbol["st_shndx"] == maps]) > 3
     programs = {symbol.name for symbol in symbols if symbol["st_info"]["type"] == "STT_FUNC"}
@@ -83,14 +80,14 @@ def test_the_object_that_is_shipped_has_maps_and_programs() -> None:
 
 
 def test_a_symbol_that_nobody_defines_becomes_a_constant() -> None:
-    elf = ElfFile(LOOPING_OBJECT.read_bytes())
-    table = elf.get_section_by_name(".symtab")
-    assert table is not None
-    symbols = list(table.iter_symbols())
-    scan = next(symbol for symbol in symbols if symbol.name == "scan")
+    elf, symbols = read_object(LOOPING_OBJECT)
     maps = dict.fromkeys(read_maps(elf, symbols), 7)
     roots, users = (
-        Linker(elf, symbols, maps, constants).linked("syscall", scan)[0]
+        next(
+            program.code
+            for program in Linker(elf, symbols, maps, constants).programs({"syscall"})
+            if program.name == "scan"
+        )
         for constants in ({}, {"for_users": 1})
     )
     places = [at for at in range(len(users)) if roots[at] != users[at]]

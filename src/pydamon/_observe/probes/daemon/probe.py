@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from pydamon._model.errors import ProbeUnavailable
-from pydamon._observe.linux.arch import MACHINE
 from pydamon._observe.probes.base import Availability, Traits
 from pydamon._observe.probes.daemon.client import Connection, DaemonClock, socket_path
 from pydamon._observe.probes.daemon.session import DaemonSession
+from pydamon._observe.probes.ebpf.plan import refuse_other_processors
 from pydamon._observe.probes.ebpf.probe import EbpfProbe
 
-__all__ = ["DaemonProbe", "is_possible"]
+__all__ = ["DaemonProbe"]
 
 _TRAITS = replace(
     EbpfProbe().traits,
@@ -31,7 +31,7 @@ class DaemonProbe:
     def availability(self) -> Availability:
         """Ask the daemon whether it serves this user."""
         try:
-            _refuse_other_processors()
+            refuse_other_processors()
             Connection(DaemonClock()).close()
         except ProbeUnavailable as error:
             return Availability(False, str(error), error.hint)
@@ -39,15 +39,5 @@ class DaemonProbe:
 
     def open(self) -> DaemonSession:
         """Start a session without targets."""
-        _refuse_other_processors()
+        refuse_other_processors()
         return DaemonSession()
-
-
-def is_possible() -> bool:
-    """Whether root can start the daemon on this kind of machine."""
-    return MACHINE == "x86_64"
-
-
-def _refuse_other_processors() -> None:
-    if not is_possible():
-        raise ProbeUnavailable(f"the daemon does not work on {MACHINE} yet, only on x86-64")

@@ -1,16 +1,29 @@
-"""Put the programs of a BPF object together, as the kernel takes them."""
+"""Read a BPF object, and put its programs together as the kernel takes them."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
-from pydamon._observe.probes.ebpf.elf import ElfFile
+from pydamon._model.errors import ProbeUnavailable
+from pydamon._observe.probes.ebpf.elf import ElfError, ElfFile
 from pydamon._observe.probes.ebpf.members import INSTRUCTION_BYTES
 
-__all__ = ["NOTHING", "Linker", "read_maps"]
+__all__ = [
+    "NOTHING",
+    "Linked",
+    "Linker",
+    "MapDefinition",
+    "object_bytes",
+    "read_maps",
+    "read_object",
+]
+
+MapDefinition = tuple[int, int, int, int, int]
+"""Type, sizes of keys and values, number of elements, and flags."""
 
 _PSEUDO_MAP_FD, _PSEUDO_FUNC = 1, 4
 _CALL, _PSEUDO_KERNEL_CALL = 0x85, 2
@@ -23,8 +36,33 @@ _UNDEFINED = 0
 NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
-def read_maps(elf: ElfFile, symbols: list[Any]) -> dict[str, tuple[int, int, int, int, int]]:
-    """Type, sizes of keys and values, number of elements and flags of each map of an object."""
+def object_bytes(path: Path) -> bytes:
+    """The file of an object; raises `ProbeUnavailable` if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def read_object(path: Path) -> tuple[ElfFile, list[Any]]:
+    """An object and its symbols; raises `ProbeUnavailable` if the file cannot be read."""
+    try:
+        elf = ElfFile(object_bytes(path))
+        table: Any = elf.get_section_by_name(".symtab")
+        return elf, list(table.iter_symbols())
+    except (ElfError, AttributeError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> ProbeUnavailable:
+    return ProbeUnavailable(
+        f"cannot read the BPF object {path.name}: {error}",
+        hint="install pydamon again: the object is built when it is installed",
+    )
+
+
+def read_maps(elf: ElfFile, symbols: list[Any]) -> dict[str, MapDefinition]:
+    """The definition of each map of an object."""
     section: Any = elf.get_section_by_name("maps")
     index, data = elf.get_section_index("maps"), section.data()
     return {
@@ -32,6 +70,16 @@ def read_maps(elf: ElfFile, symbols: list[Any]) -> dict[str, tuple[int, int, int
         for symbol in symbols
         if symbol["st_shndx"] == index and symbol.name
     }
+
+
+class Linked(NamedTuple):
+    """A program, put together."""
+
+    name: str
+    section: str
+    code: bytes
+    starts: list[int]
+    """Where each of its functions begins, in instructions."""
 
 
 class Linker:
@@ -58,6 +106,15 @@ class Linker:
             for symbol in symbols
             if symbol["st_shndx"] == self._text and symbol["st_info"]["type"] == "STT_FUNC"
         }
+
+    def programs(self, sections: Container[str]) -> Iterator[Linked]:
+        """The programs in the sections of these names."""
+        for index, section in enumerate(self._elf.iter_sections()):
+            if section.name not in sections:
+                continue
+            for symbol in self._symbols:
+                if symbol["st_shndx"] == index and symbol["st_info"]["type"] == "STT_FUNC":
+                    yield Linked(symbol.name, section.name, *self.linked(section.name, symbol))
 
     def linked(self, section: str, symbol: Any) -> tuple[bytes, list[int]]:
         """The code of a program with the bodies behind it, and where each function begins.

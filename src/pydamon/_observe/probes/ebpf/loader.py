@@ -22,9 +22,14 @@ from numpy.typing import NDArray
 
 from pydamon._model.errors import ProbeError, ProbeUnavailable
 from pydamon._observe.probes.ebpf.call import BPF, bpf, has_perfmon, syscall
-from pydamon._observe.probes.ebpf.elf import ElfError, ElfFile
 from pydamon._observe.probes.ebpf.hash_map import HASH, HashMap
-from pydamon._observe.probes.ebpf.linker import NOTHING, Linker, read_maps
+from pydamon._observe.probes.ebpf.linker import (
+    NOTHING,
+    Linker,
+    MapDefinition,
+    read_maps,
+    read_object,
+)
 from pydamon._observe.probes.ebpf.members import INSTRUCTION_BYTES, with_offsets
 
 __all__ = ["PROGRAM_TYPES", "BpfMap", "BpfObject", "Program", "ProgramType"]
@@ -66,7 +71,7 @@ PROGRAM_TYPES = {
 class BpfMap:
     """A memory-mapped array map; `array` views it as elements of a dtype."""
 
-    def __init__(self, name: str, definition: tuple[int, int, int, int, int]) -> None:
+    def __init__(self, name: str, definition: MapDefinition) -> None:
         _, _, self.value_bytes, self.entries, _ = definition
         self.fd = _create_map(name, definition)
         self._stride = -(-self.value_bytes // 8) * 8
@@ -166,25 +171,12 @@ class BpfObject:
         self.maps: dict[str, BpfMap] = {}
         self.hash_maps: dict[str, HashMap] = {}
         self.programs: dict[str, Program] = {}
-        try:
-            elf = ElfFile(path.read_bytes())
-            table: Any = elf.get_section_by_name(".symtab")
-            symbols = list(table.iter_symbols())
-        except (OSError, ElfError, AttributeError) as error:
-            raise ProbeUnavailable(
-                f"cannot read the BPF object {path.name}: {error}",
-                hint="install pydamon again: the object is built when it is installed",
-            ) from None
+        elf, symbols = read_object(path)
         self._types = -1
         try:
-            try:
-                self._types = _load_types()
-            except OSError as error:  # the first thing that an ordinary user may not do
-                raise _unavailable(error) from None
-            self._create_maps(elf, symbols, entries)
-            for section in elf.iter_sections():
-                if section.name in PROGRAM_TYPES:
-                    self._load_programs(elf, section, symbols, type_ids, fields, constants)
+            self._types = _load_types()
+            maps = self._create_maps(read_maps(elf, symbols), entries)
+            self._load_programs(Linker(elf, symbols, maps, constants), type_ids, fields)
         except BaseException:
             self.close()
             raise
@@ -204,47 +196,41 @@ class BpfObject:
             hash_map.close()
         self.hash_maps.clear()
 
-    def _create_maps(self, elf: ElfFile, symbols: list[Any], entries: Mapping[str, int]) -> None:
-        for name, (kind, key, value, default, flags) in read_maps(elf, symbols).items():
+    def _create_maps(
+        self, definitions: Mapping[str, MapDefinition], entries: Mapping[str, int]
+    ) -> dict[str, int]:
+        """Create maps; the descriptor of each."""
+        fds = {}
+        for name, (kind, key, value, default, flags) in definitions.items():
             count = entries.get(name, default)
             definition = (kind, key, value, count, flags)
             try:
                 if kind == HASH:
-                    fd = _create_map(name, definition)
-                    self.hash_maps[name] = HashMap(fd, key, value, count)
+                    fds[name] = _create_map(name, definition)
+                    self.hash_maps[name] = HashMap(fds[name], key, value, count)
                 else:
                     self.maps[name] = BpfMap(name, definition)
+                    fds[name] = self.maps[name].fd
             except OSError as error:
                 raise _unavailable(error) from None
+        return fds
 
     def _load_programs(
-        self,
-        elf: ElfFile,
-        section: Any,
-        symbols: list[Any],
-        type_ids: Mapping[str, int],
-        fields: Sequence[int],
-        constants: Mapping[str, int],
+        self, linker: Linker, type_ids: Mapping[str, int], fields: Sequence[int]
     ) -> None:
-        kind = PROGRAM_TYPES[section.name]
-        maps: dict[str, BpfMap | HashMap] = {**self.maps, **self.hash_maps}
-        linker = Linker(elf, symbols, {name: item.fd for name, item in maps.items()}, constants)
-        index = elf.get_section_index(section.name)
-        for symbol in symbols:
-            if symbol["st_shndx"] == index and symbol["st_info"]["type"] == "STT_FUNC":
-                attach_to = type_ids[kind.attach_to] if kind.attach_to else 0
-                code, starts = linker.linked(section.name, symbol)
-                code = with_offsets(code, fields)
-                try:
-                    fd = _load(symbol.name, kind, code, attach_to, starts, self._types)
-                except ProbeUnavailable:
-                    if not kind.optional:
-                        raise
-                    continue
-                self.programs[symbol.name] = Program(symbol.name, fd)
+        for name, section, code, starts in linker.programs(PROGRAM_TYPES):
+            kind = PROGRAM_TYPES[section]
+            attach_to = type_ids[kind.attach_to] if kind.attach_to else 0
+            try:
+                fd = _load(name, kind, with_offsets(code, fields), attach_to, starts, self._types)
+            except ProbeUnavailable:
+                if not kind.optional:
+                    raise
+                continue
+            self.programs[name] = Program(name, fd)
 
 
-def _create_map(name: str, definition: tuple[int, int, int, int, int]) -> int:
+def _create_map(name: str, definition: MapDefinition) -> int:
     attr = struct.pack("=7I16s", *definition, 0, 0, _name(name))
     return bpf(_MAP_CREATE, attr, f"create the BPF map {name}")
 
@@ -253,7 +239,7 @@ def _load_types() -> int:
     """Types for functions whose address is taken: the kernel asks for some. A descriptor.
 
     It wants to know that the body of a loop is a static function, and no more: one type does for
-    all of them.
+    all of them. To load it is the first thing that an ordinary user may not do.
     """
     strings = b"\0int\0body\0"
     types = struct.pack(

@@ -3,8 +3,7 @@
  * For the daemon only, which watches memory for ordinary users: whether a descriptor that one of
  * them sent is an open file of the very memory that is to be watched. The kernel lets a process
  * open /proc/PID/pagemap only if it may read that memory, and the file keeps the memory's `mm`, so
- * that nothing else can take its place. And what an ordinary user may know of page tables. Included
- * by sampler.bpf.c.
+ * that nothing else can take its place. Included by sampler.bpf.c.
  */
 
 struct file_iter {

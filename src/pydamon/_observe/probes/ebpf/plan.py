@@ -13,13 +13,12 @@ from typing import Any
 from pydamon._model.errors import ProbeUnavailable
 from pydamon._observe.linux.arch import LEVEL_BITS, MACHINE, PAGE_SHIFT
 from pydamon._observe.probes.ebpf.btf import BLOCK, TARGET, Btf, Control, Pace
-from pydamon._observe.probes.ebpf.elf import ElfError, ElfFile
-from pydamon._observe.probes.ebpf.linker import Linker, read_maps
+from pydamon._observe.probes.ebpf.linker import Linker, object_bytes, read_maps, read_object
 from pydamon._observe.probes.ebpf.loader import PROGRAM_TYPES, ProgramType
 from pydamon._observe.probes.ebpf.machine import LOOPING_OBJECT, Machine
 from pydamon._observe.probes.ebpf.survival import SurvivalSampler
 
-__all__ = ["fingerprint", "make_plan"]
+__all__ = ["fingerprint", "is_possible", "make_plan", "refuse_other_processors"]
 
 _TYPES = PROGRAM_TYPES | {
     "iter/task_file": ProgramType(26, 28, "bpf_iter_task_file"),
@@ -41,10 +40,8 @@ _FACTS = (
 @cache
 def fingerprint() -> int:
     """Identifies the object, and so the layouts that client and daemon must share."""
-    try:
-        return int.from_bytes(hashlib.sha256(LOOPING_OBJECT.read_bytes()).digest()[:8], "little")
-    except OSError as error:
-        raise _unreadable(error) from None
+    digest = hashlib.sha256(object_bytes(LOOPING_OBJECT)).digest()
+    return int.from_bytes(digest[:8], "little")
 
 
 def make_plan() -> dict[str, Any]:
@@ -52,27 +49,20 @@ def make_plan() -> dict[str, Any]:
 
     Raises `ProbeUnavailable` if the object or the kernel's BTF cannot be read.
     """
-    if MACHINE != "x86_64":
-        raise ProbeUnavailable(
-            f"the daemon does not work on {MACHINE} yet, only on x86-64",
-            hint="as root, the ebpf probe works on arm64; --probe refs works on every processor",
-        )
+    refuse_other_processors()
     facts, user_entries, constants = _found_out()
     btf = Btf()
-    try:
-        elf = ElfFile(LOOPING_OBJECT.read_bytes())
-        table: Any = elf.get_section_by_name(".symtab")
-        symbols = list(table.iter_symbols())
-    except (OSError, ElfError, AttributeError) as error:
-        raise _unreadable(error) from None
+    elf, symbols = read_object(LOOPING_OBJECT)
     maps = read_maps(elf, symbols)
+    # The code names a map by its place among them.
+    places = {name: place for place, name in enumerate(maps)}
     control = ((name, getattr(Control, name)) for name, *_ in Control._fields_)
     pace = ((name, getattr(Pace, name)) for name, *_ in Pace._fields_)
     return {
         "fingerprint": fingerprint(),
         "maps": maps,
         "session": _SESSION,
-        "programs": _programs(elf, symbols, list(maps), btf, constants),
+        "programs": _programs(Linker(elf, symbols, places, constants), btf),
         "control": {name: (field.offset, field.size) for name, field in control},
         "pace": {name: (field.offset, field.size) for name, field in pace},
         **{name: _offsets(layout) for name, layout in _LAYOUTS.items()},
@@ -82,6 +72,20 @@ def make_plan() -> dict[str, Any]:
         "page_shift": PAGE_SHIFT,
         "level_bits": LEVEL_BITS,
     }
+
+
+def is_possible() -> bool:
+    """Whether root can start the daemon on this kind of machine."""
+    return MACHINE == "x86_64"
+
+
+def refuse_other_processors() -> None:
+    """Raise `ProbeUnavailable` where the daemon does not work."""
+    if not is_possible():
+        raise ProbeUnavailable(
+            f"the daemon does not work on {MACHINE} yet, only on x86-64",
+            hint="as root, the ebpf probe works on arm64; --probe refs works on every processor",
+        )
 
 
 def _found_out() -> tuple[dict[str, int], int, dict[str, int]]:
@@ -98,38 +102,20 @@ def _found_out() -> tuple[dict[str, int], int, dict[str, int]]:
         machine.close()
 
 
-def _programs(
-    elf: ElfFile, symbols: list[Any], maps: list[str], btf: Btf, constants: dict[str, int]
-) -> dict[str, dict[str, Any]]:
-    """Each program; its code names a map by its place in *maps*."""
-    places = {name: place for place, name in enumerate(maps)}
+def _programs(linker: Linker, btf: Btf) -> dict[str, dict[str, Any]]:
     programs = {}
-    for section in elf.iter_sections():
-        kind = _TYPES.get(section.name)
-        if kind is None:
-            continue
-        linker = Linker(elf, symbols, places, constants)
-        index = elf.get_section_index(section.name)
-        for symbol in symbols:
-            if symbol["st_shndx"] == index and symbol["st_info"]["type"] == "STT_FUNC":
-                code, starts = linker.linked(section.name, symbol)
-                programs[symbol.name] = {
-                    "type": kind.number,
-                    "attach_type": kind.attach_type,
-                    "attach_to": btf.type_id(kind.attach_to) if kind.attach_to else 0,
-                    "flags": kind.flags,
-                    "code": code.hex(),
-                    "starts": starts,
-                }
+    for name, section, code, starts in linker.programs(_TYPES):
+        kind = _TYPES[section]
+        programs[name] = {
+            "type": kind.number,
+            "attach_type": kind.attach_type,
+            "attach_to": btf.type_id(kind.attach_to) if kind.attach_to else 0,
+            "flags": kind.flags,
+            "code": code.hex(),
+            "starts": starts,
+        }
     return programs
 
 
 def _offsets(layout: Any) -> dict[str, int]:
     return {name: layout.fields[name][1] for name in layout.names}
-
-
-def _unreadable(error: Exception) -> ProbeUnavailable:
-    return ProbeUnavailable(
-        f"cannot read the BPF object {LOOPING_OBJECT.name}: {error}",
-        hint="install pydamon again: the object is built when it is installed",
-    )

@@ -403,21 +403,24 @@ static inline void check(struct entry *e, u64 pte)
 	}
 }
 
-/* Ask user space to clear the block around the sample; huge pages must be cleared whole. */
-static inline int ask_to_clear(struct control *c, struct target *t, struct entry *e, u32 index,
-			       u32 shift)
+/*
+ * Ask user space to clear what is around an address, for the region of that index: so many bytes,
+ * of what is mapped around its sample without a gap, from low to high. Huge pages, of 1 << shift
+ * bytes, must be cleared whole.
+ */
+static inline int ask_to_clear(struct control *c, struct target *t, u32 index, u64 addr, u32 shift,
+			       u32 clear_bytes, u64 sample, u64 low, u64 high)
 {
-	u64 length = shift == PAGE_SHIFT ? e->clear_bytes : 1ULL << shift;
-	u64 from = e->addr & ~(length - 1), to = from + length;
+	u64 length = shift == PAGE_SHIFT ? clear_bytes : 1ULL << shift;
+	u64 from = addr & ~(length - 1), to = from + length;
 	u32 n = c->n_ranges;
 	struct range *range;
 	u32 *who;
 
-	if (e->addr >= e->low && e->addr < e->high) {
-		from = from < e->low ? e->low : from;
-		to = to > e->high ? e->high : to;
+	if (sample >= low && sample < high) {
+		from = from < low ? low : from;
+		to = to > high ? high : to;
 	}
-
 	if (n >= c->max_ranges)
 		return 0;
 	range = bpf_map_lookup_elem(&ranges, &n);
@@ -445,7 +448,7 @@ static inline void pick(struct control *c, struct target *t, struct entry *e, u3
 	e->addr = e->start + random % pages * PAGE;
 	if (!is_accessed(look_at(c, t->pgd, e->addr, &shift)))
 		e->state = ARMED;
-	else if (ask_to_clear(c, t, e, index, shift))
+	else if (ask_to_clear(c, t, index, e->addr, shift, e->clear_bytes, e->addr, e->low, e->high))
 		e->state = PENDING;
 }
 

@@ -244,36 +244,6 @@ static inline void copy_around(struct loop *l, const struct block *b)
 	l->c->n_copied = n + 1;
 }
 
-/* Ask user space to clear what is around a block; huge pages must be cleared whole. */
-static inline int ask_to_clear_block(struct control *c, struct target *t, struct block *b,
-				     u32 index, u32 shift)
-{
-	u64 length = shift == PAGE_SHIFT ? b->clear_bytes : 1ULL << shift;
-	u64 from = b->addr & ~(length - 1), to = from + length;
-	u32 n = c->n_ranges;
-	struct range *range;
-	u32 *who;
-
-	if (b->sample >= b->low && b->sample < b->high) {
-		from = from < b->low ? b->low : from;
-		to = to > b->high ? b->high : to;
-	}
-	if (n >= c->max_ranges)
-		return 0;
-	range = bpf_map_lookup_elem(&ranges, &n);
-	who = bpf_map_lookup_elem(&pending, &n);
-	if (!range || !who)
-		return 0;
-	range->start = from;
-	range->length = to - from;
-	*who = index;
-	c->n_ranges = n + 1;
-	t->n_ranges++;
-	t->bytes += to - from;
-	b->cleared++;
-	return 1;
-}
-
 /* Choose a block of a region at random; whether it can be watched, once `ranges` are cleared. */
 static inline int choose_block(struct loop *l, struct block *b, u32 index, u64 pgd)
 {
@@ -295,8 +265,10 @@ static inline int choose_block(struct loop *l, struct block *b, u32 index, u64 p
 	if (!(b->before & b->valid))
 		return 1;
 	t = bpf_map_lookup_elem(&targets, &target);
-	if (!t || !ask_to_clear_block(l->c, t, b, index, shift))
+	if (!t || !ask_to_clear(l->c, t, index, b->addr, shift, b->clear_bytes, b->sample,
+				b->low, b->high))
 		return 0;
+	b->cleared++;
 	if (shift != PAGE_SHIFT || b->clear_bytes > BLOCK_PAGES * PAGE)
 		copy_around(l, b);
 	return 1;
