@@ -70,6 +70,18 @@ def test_memory_that_is_shared_counts_once() -> None:
     assert once.idle(S).tolist() == [24 * MIB, 64 * MIB]
 
 
+def test_what_is_shared_is_not_taken_from_what_is_in_use() -> None:
+    """Samples cannot watch the libraries of forked processes; their pages may have ages."""
+    shared = np.array([48 * MIB, 0])
+    ages = ((0, 0, 16 * MIB, 0), (0, 20 * S, 48 * MIB, 0))
+    for told in ((), ages):
+        taken = two_regions(*told, touched=12)
+        taken = dataclasses.replace(taken, unobservable_bytes=shared, repeated_bytes=shared)
+        once = taken.classes.once()
+        assert once.accessed.tolist() == [12 * MIB, 0]
+        assert once.cold.tolist() == [4 * MIB, 64 * MIB]
+
+
 def test_a_sample_of_pages_stands_for_the_rest() -> None:
     taken = two_regions((0, 0, 30 * MIB, 0), (0, 20 * S, 10 * MIB, 0))
     assert taken.page_ages is not None
