@@ -27,6 +27,7 @@ import numpy as np
 
 import pydamon
 from pydamon._daemon.protocol import REPLY, REQUEST, VERSION, Op, areas
+from pydamon._observe.linux.arch import LEVEL_BITS, PAGE_SHIFT
 from pydamon._observe.linux.process import Process
 from pydamon._observe.probes.daemon.session import DaemonSession
 from pydamon._observe.probes.ebpf.btf import BLOCK, Pace
@@ -67,7 +68,7 @@ class Peer:
         assert self.ask(Op.HELLO, VERSION, fingerprint())[0] == 0
         status, values, text = self.ask(Op.OPEN, regions, targets)
         assert status == 0, text
-        self.top_shift = values[0]
+        self.top_shift, self.user_entries = values[:2]
         placed = areas(regions, targets, BLOCK.itemsize, ctypes.sizeof(Pace))
         return memoryview(mmap.mmap(self.fds[-1], placed["all"][1]))
 
@@ -194,7 +195,7 @@ def _scan_at(peer: Peer, memory: memoryview, placed: dict[str, Any], address: in
     """The word about the highest table that maps an address."""
     at = placed["places"][0]
     memory[at : at + 16] = struct.pack("<2Q", address, 0)
-    assert peer.ask(Op.SCAN, 39, 1)[0] == 0
+    assert peer.ask(Op.SCAN, peer.top_shift, 1)[0] == 0
     at = placed["parents"][0]
     return int.from_bytes(memory[at : at + 2], "little")
 
@@ -245,6 +246,7 @@ def forged(seed: int) -> dict[str, Any]:
     regions = 256
     memory = peer.session(regions)
     placed = areas(regions, 4, BLOCK.itemsize, ctypes.sizeof(Pace))
+    levels = range(PAGE_SHIFT, peer.top_shift + 1, LEVEL_BITS)
     try:
         assert peer.target(os.pidfd_open(child.pid), _pagemap(child.pid))[0] == 0
         statuses = set()
@@ -252,19 +254,18 @@ def forged(seed: int) -> dict[str, Any]:
             memory[:] = rng.randbytes(len(memory))
             statuses.add(peer.ask(Op.BEGIN, regions, 3, 0, 1, 2, rng.randrange(16), 9)[0])
             statuses.add(peer.ask(Op.SETTLE, regions, 128)[0])
-            statuses.add(peer.ask(Op.SCAN, rng.choice([12, 21, 30, 39]), 512, rng.randrange(16))[0])
+            statuses.add(peer.ask(Op.SCAN, rng.choice(levels), 512, rng.randrange(16))[0])
         memory[:] = bytes(len(memory))
-        at = placed["places"][0]
-        kernel, tables, top = 0xFFFF_8880_0000_0000, {}, peer.top_shift
-        for shift in range(12, top + 1, 9):
+        at, begin = placed["places"][0], placed["marks"][0]
+        kernel, tables = 0xFFFF_8880_0000_0000, {}
+        for shift in levels:
             marks = []
-            for address in (kernel, kernel & (1 << top + 8) - 1):
+            for address in (kernel, kernel % (peer.user_entries << peer.top_shift)):
                 memory[at : at + 16] = struct.pack("<2Q", address, 0)
                 assert peer.ask(Op.SCAN, shift, 1)[0] == 0
-                begin = placed["marks"][0]
                 marks.append(bytes(memory[begin : begin + 1024]))
             tables[shift] = marks[0] == marks[1]
-        upper = marks[0][512:]  # of the highest table: the kernel's half
+        upper = marks[0][2 * peer.user_entries :]  # of the highest table: the kernel's part
     finally:
         child.kill()
         child.wait()

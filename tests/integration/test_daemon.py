@@ -28,6 +28,7 @@ from typing import Any
 import pytest
 
 import pydamon
+from pydamon._observe.linux.arch import system_call
 from pydamon._workloads import QUARTER
 from tests.integration.conftest import MIB, Program, needs, slowness
 from tests.integration.daemon_peer import pages_of
@@ -40,7 +41,9 @@ pytestmark = [
 _ROOT = Path(__file__).parents[2]
 _PEER = Path(__file__).with_name("daemon_peer.py")
 _ALICE, _BOB = 64_001, 64_002
-_SITE = [path for path in sys.path if path.endswith("site-packages")]
+_SITE = [
+    path for path in sys.path if path.endswith("site-packages") or Path(path, "numpy").is_dir()
+]
 _VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 _bpf = ctypes.CDLL(None, use_errno=True).syscall
 
@@ -319,7 +322,7 @@ def _programs(pid: int) -> set[int]:
 
 def _is_loaded(program: int) -> bool:
     buffer = ctypes.create_string_buffer(struct.pack("=3I", program, 0, 0), 128)
-    fd = _bpf(321, 13, ctypes.byref(buffer), 128)  # BPF_PROG_GET_FD_BY_ID
+    fd = _bpf(system_call("bpf"), 13, ctypes.byref(buffer), 128)  # BPF_PROG_GET_FD_BY_ID
     if fd >= 0:
         os.close(fd)
     return bool(fd >= 0)

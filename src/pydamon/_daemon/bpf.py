@@ -9,7 +9,8 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-_BPF, _PROCESS_MADVISE, _MADV_COLD = 321, 440, 20
+_BPF = 280 if os.uname().machine == "aarch64" else 321
+_PROCESS_MADVISE, _MADV_COLD = 440, 20
 _MAP_CREATE, _PROG_LOAD, _TEST_RUN, _TRACEPOINT_OPEN = 0, 5, 10, 17
 _BTF_LOAD, _LINK_CREATE, _ITER_CREATE = 18, 28, 33
 _TASK_ITERATOR = 28

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from pydamon._observe.linux.page_tables import are_known
 from pydamon._observe.monitor import Monitor
-from pydamon._observe.probes.ebpf.plan import is_possible
 
 __all__ = ["fallback_note", "limits_of"]
 
@@ -27,7 +27,7 @@ def limits_of(mon: Monitor) -> str:
     if why is None:
         return limits
     # Where root's own probe fails, the daemon's would, too.
-    if daemon is None or not os.geteuid() or not is_possible():
+    if daemon is None or not os.geteuid() or not are_known():
         return f"{limits}; the ebpf probe can: {why.hint or why}"
     need = f", or the daemon: {daemon.hint}" if daemon.hint else f"; {daemon}"
     return f"{limits}; single pages need root{need}"

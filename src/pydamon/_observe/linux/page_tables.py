@@ -25,6 +25,7 @@ __all__ = [
     "X86_64",
     "PageTables",
     "absent_page",
+    "are_known",
     "physical_mask",
     "refuse_unless_known",
     "top_shift",
@@ -188,9 +189,14 @@ PAGE_TABLES = AARCH64 if MACHINE == "aarch64" else X86_64
 """The format of this machine, if it is known at all: see `refuse_unless_known`."""
 
 
+def are_known() -> bool:
+    """Whether this machine's page tables can be read."""
+    return PAGE_SIZE >> 10 in _PAGES_KIB.get(MACHINE, ())
+
+
 def refuse_unless_known() -> None:
     """Raise `ProbeUnavailable` where this machine's page tables cannot be read."""
-    if PAGE_SIZE >> 10 not in _PAGES_KIB.get(MACHINE, ()):
+    if not are_known():
         raise ProbeUnavailable(
             f"page tables are not supported on {MACHINE} with pages of {PAGE_SIZE >> 10} KiB, "
             "only on x86-64 and arm64",

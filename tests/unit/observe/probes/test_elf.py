@@ -88,7 +88,7 @@ def test_a_symbol_that_nobody_defines_becomes_a_constant() -> None:
             for program in Linker(elf, symbols, maps, constants).programs({"syscall"})
             if program.name == "scan"
         )
-        for constants in ({}, {"for_users": 1})
+        for constants in ({}, {"user_entries": 1})
     )
     places = [at for at in range(len(users)) if roots[at] != users[at]]
     assert places

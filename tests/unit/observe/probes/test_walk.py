@@ -11,7 +11,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +48,7 @@ class Kind:
     @property
     def flags(self) -> tuple[str, ...]:
         arm = ("-DAARCH64", f"-DPAGE_SHIFT={self.page_shift}")
-        users = ("-DFOR_USERS",) if self.for_users else ()
-        return (*users, *(() if self.processor == "x86_64" else arm))
+        return () if self.processor == "x86_64" else arm
 
     @property
     def level_bits(self) -> int:
@@ -65,6 +64,11 @@ class Kind:
         if self.processor == "x86_64":
             return {4: 47, 5: 56}[self.levels]
         return min(52, self.top_shift + self.level_bits)
+
+    @property
+    def user_entries(self) -> int:
+        """Entries of the highest table that map user space."""
+        return 1 << max(0, self.address_bits - self.top_shift)
 
     def entry(self, physical: int, *, leads_on: bool, shift: int) -> int:
         """An entry for a physical address: of a table, of a page, or of a huge page."""
@@ -160,7 +164,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Kind], ctypes
             library = ctypes.CDLL(str(path))
             for function in (library.walked, library.walked_to, library.told):
                 function.restype = ctypes.c_uint64
-            library.set_memory.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64]
+            library.set_memory.argtypes = [ctypes.c_void_p, *(ctypes.c_uint64,) * 3]
             built[kind.flags] = library
         return built[kind.flags]
 
@@ -176,7 +180,9 @@ class Walker:
         self._library, self._kind = library, kind
         self._pgd = (base + kind.memory_at) % 2**64
         self._buffer = (ctypes.c_uint8 * len(memory.data)).from_buffer(memory.data)
-        library.set_memory(ctypes.addressof(self._buffer), len(memory.data), self._pgd)
+        users = kind.user_entries if kind.for_users else 0
+        at = ctypes.addressof(self._buffer)
+        library.set_memory(at, len(memory.data), self._pgd, users)
         high = HIGH[kind.page_shift][0]
         masks = {"x86_64": ((1 << 46) - 4096, 0)}.get(
             kind.processor,
@@ -302,6 +308,19 @@ def test_users_are_told_nothing_of_a_table_that_was_freed_meanwhile(
         memory.data[at : at + 8] = instead.to_bytes(8, "little")
         assert walker.may_tell(0x20_0000, 12, entry) is not for_users
         memory.data[at : at + 8] = entry.to_bytes(8, "little")
+
+
+@pytest.mark.parametrize("kind", [replace(kind, for_users=True) for kind in KINDS[:10]], ids=str)
+def test_users_get_to_no_table_that_lies_behind_the_highest_one(
+    kind: Kind, library: Callable[[Kind], ctypes.CDLL]
+) -> None:
+    memory, beyond = Memory(kind), 1 << kind.address_bits
+    own = memory.map(0x1234 << kind.page_shift, kind.page_shift, kind.format.accessed)
+    if kind.user_entries < 1 << kind.level_bits:
+        memory.map(0x1234 << kind.page_shift | beyond, kind.page_shift, 0)
+    walker = Walker(library(kind), memory)
+    for address in (0, beyond, 3 * beyond, -beyond % (1 << 64)):
+        assert walker.walk(address | 0x1234 << kind.page_shift) == (own, kind.page_shift)
 
 
 @pytest.mark.parametrize("kind", KINDS[:3], ids=str)

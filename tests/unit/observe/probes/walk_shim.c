@@ -5,11 +5,8 @@
  */
 #define WITHOUT_BPF_LOOP
 #define WITHOUT_DIRECT_READS
-#ifdef FOR_USERS
-#define PUT_IN_for_users 1
-#else
-#define PUT_IN_for_users 0
-#endif
+#define PUT_IN_user_entries entries_for_users
+static unsigned long long entries_for_users;
 #include "sampler.bpf.c"
 
 static const u8 *buffer;
@@ -26,9 +23,10 @@ static long read_buffer(void *to, u32 size, const void *from)
 	return 0;
 }
 
-/* What is at address `at` of the kernel. */
-void set_memory(const u8 *memory, u64 bytes, u64 at)
+/* What is at address `at` of the kernel, and for whom the programs are: see user_entries. */
+void set_memory(const u8 *memory, u64 bytes, u64 at, u64 entries)
 {
+	entries_for_users = entries;
 	bpf_probe_read_kernel = read_buffer;
 	buffer = memory;
 	buffer_bytes = bytes;

@@ -11,14 +11,14 @@ from functools import cache
 from typing import Any
 
 from pydamon._model.errors import ProbeUnavailable
-from pydamon._observe.linux.arch import LEVEL_BITS, MACHINE, PAGE_SHIFT
+from pydamon._observe.linux.arch import LEVEL_BITS, PAGE_SHIFT
 from pydamon._observe.probes.ebpf.btf import BLOCK, TARGET, Btf, Control, Pace
 from pydamon._observe.probes.ebpf.linker import Linker, object_bytes, read_maps, read_object
 from pydamon._observe.probes.ebpf.loader import PROGRAM_TYPES, ProgramType
 from pydamon._observe.probes.ebpf.machine import LOOPING_OBJECT, Machine
 from pydamon._observe.probes.ebpf.survival import SurvivalSampler
 
-__all__ = ["fingerprint", "is_possible", "make_plan", "refuse_other_processors"]
+__all__ = ["fingerprint", "make_plan"]
 
 _TYPES = PROGRAM_TYPES | {
     "iter/task_file": ProgramType(26, 28, "bpf_iter_task_file"),
@@ -49,7 +49,6 @@ def make_plan() -> dict[str, Any]:
 
     Raises `ProbeUnavailable` if the object or the kernel's BTF cannot be read.
     """
-    refuse_other_processors()
     facts, user_entries, constants = _found_out()
     btf = Btf()
     elf, symbols = read_object(LOOPING_OBJECT)
@@ -74,20 +73,6 @@ def make_plan() -> dict[str, Any]:
     }
 
 
-def is_possible() -> bool:
-    """Whether root can start the daemon on this kind of machine."""
-    return MACHINE == "x86_64"
-
-
-def refuse_other_processors() -> None:
-    """Raise `ProbeUnavailable` where the daemon does not work."""
-    if not is_possible():
-        raise ProbeUnavailable(
-            f"the daemon does not work on {MACHINE} yet, only on x86-64",
-            hint="as root, the ebpf probe works on arm64; --probe refs works on every processor",
-        )
-
-
 def _found_out() -> tuple[dict[str, int], int, dict[str, int]]:
     """Facts of this kernel, entries of the highest page tables that map user space, constants."""
     machine = Machine(1, 1)
@@ -97,7 +82,8 @@ def _found_out() -> tuple[dict[str, int], int, dict[str, int]]:
         with suppress(ProbeUnavailable):  # then `young` is 0, and nothing is read back
             machine.read_back(True)
         facts = {name: getattr(machine.control, name) for name in _FACTS}
-        return facts, machine.user_entries, {**machine.constants, "for_users": 1}
+        user_entries = machine.user_entries
+        return facts, user_entries, {**machine.constants, "user_entries": user_entries}
     finally:
         machine.close()
 

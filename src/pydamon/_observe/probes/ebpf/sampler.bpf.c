@@ -121,12 +121,18 @@ MAP(controls, struct control, 1);
 #endif
 
 /*
- * Whether the daemon runs these programs for ordinary users, and not root for itself. To the
- * verifier that is a constant, and it drops what follows from the other value.
+ * How many entries of the highest table map user space, a power of two, where the daemon runs these
+ * programs for ordinary users; 0 where root runs them for itself. To the verifier that is a
+ * constant, and it drops what follows from other values.
  */
+static inline u64 user_entries(void)
+{
+	return PUT_IN(user_entries);
+}
+
 static inline int is_for_users(void)
 {
-	return PUT_IN(for_users) != 0;
+	return user_entries() != 0;
 }
 
 /* Logarithms of what an entry of each level maps. */
@@ -201,7 +207,6 @@ struct table {
 };
 MAP(tables, struct table, MAX_TABLES);
 MAP(parents, u64, MAX_TABLES);
-#define TOP_COPIED (USER_PTRS < COPIED ? USER_PTRS : COPIED)
 
 /* Physical addresses of the pages that `find_young` checks; afterwards 1 or 0 for each. */
 struct frames {
@@ -233,12 +238,31 @@ static inline u64 table_entry(const struct control *c, u64 parent, u64 addr, u32
 }
 
 /*
+ * The entries of the highest table that may be read. For users no more than it has: on arm64 a
+ * table of another process may lie behind it, in the same page.
+ */
+static inline u64 top_entries(void)
+{
+	u64 entries = user_entries();
+
+	return entries ? entries : USER_PTRS;
+}
+
+/* How many of them a copy has. */
+static inline u64 top_copied(void)
+{
+	u64 entries = top_entries();
+
+	return entries < COPIED ? entries : COPIED;
+}
+
+/*
  * The place of an address in the highest table: always one of user space, whatever the address is,
  * because the daemon takes addresses from ordinary users.
  */
 static inline u64 top_index(u64 addr, u32 shift)
 {
-	return (addr >> shift) & (USER_PTRS - 1);
+	return (addr >> shift) & (top_entries() - 1);
 }
 
 /*
@@ -588,7 +612,7 @@ static inline int copy_one(u32 slot, struct loop *l)
 		/* The rest of the highest table may map the kernel. */
 		at = pgd + (top_index(place->addr, c->shift) & ~(u64)(COPIED - 1)) * sizeof(u64);
 		*parent = TO_TABLE;
-		if (bpf_probe_read_kernel(table, TOP_COPIED * sizeof(u64), (void *)at))
+		if (bpf_probe_read_kernel(table, top_copied() * sizeof(u64), (void *)at))
 			*parent = 0;
 		*parent = for_the_user(c, table, *parent, c->shift);
 		return 0;

@@ -15,11 +15,12 @@ MAP(marks, struct marks, MAX_TABLES);
  */
 static inline u64 for_the_user(const struct control *c, struct table *table, u64 e, u32 level)
 {
+	u64 copied = top_copied();
+
 	if (!is_for_users())
 		return e;
-	if (c->shift >= c->top_shift && TOP_COPIED < COPIED) /* what the table held before */
-		bpf_probe_read_kernel(table->entries + (TOP_COPIED & (COPIED - 1)),
-				      (COPIED - TOP_COPIED) * sizeof(u64), 0);
+	if (c->shift >= c->top_shift && copied < COPIED) /* what the table held before */
+		bpf_probe_read_kernel(table->entries + copied, (COPIED - copied) * sizeof(u64), 0);
 	return marks_of(c, is_leaf(e) ? read_back(c, e, level) : e);
 }
 
