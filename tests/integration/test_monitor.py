@@ -135,7 +135,7 @@ program = "import mmap; b = bytearray(50 * 10**6)\\nwhile True: b[::mmap.PAGESIZ
 os.execv(sys.executable, [sys.executable, "-c", program])
 """
     with script(text) as process, monitor(process.pid, update="200ms", aggr="100ms") as mon:
-        for snapshot in mon.run("8s"):
+        for snapshot in mon.run(f"{8 * slowness()}s"):
             pids = {target.pid for target in snapshot.targets}
             mine = [t.pid for t in snapshot.targets].index(process.pid)
             size = int(snapshot.size[snapshot.target == mine].sum())
