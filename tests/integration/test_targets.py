@@ -20,7 +20,7 @@ import pydamon
 from pydamon import TargetError
 from pydamon._observe.linux.process import Process
 from pydamon._observe.targets import VaddrSpace
-from tests.integration.conftest import MIB, needs, open_files, running, script
+from tests.integration.conftest import MIB, needs, open_files, running, script, slowness
 from tests.integration.programs import built
 from tests.integration.test_record import PYDAMON, pydamon_says
 
@@ -57,7 +57,8 @@ def median_working_set(path: Path) -> float:
 )
 def test_a_process_lives_while_any_of_its_threads_does(probe: str, tmp_path: Path) -> None:
     out = tmp_path / "r.damon"
-    command = (built("headless"), "5000")
+    # As long as it takes to start, and some seconds more.
+    command = (built("headless"), str(4000 + 1000 * slowness()))
     budget = ("--cpu-budget", "20")  # for many snapshots
     pydamon_says("record", "--probe", probe, *budget, "-o", out, "--", *command, code=7)
     recording = pydamon.read_recording(out)
@@ -70,7 +71,7 @@ def test_a_process_lives_while_any_of_its_threads_does(probe: str, tmp_path: Pat
 
 def test_a_process_without_its_first_thread_can_be_named(tmp_path: Path) -> None:
     out = tmp_path / "r.damon"
-    with program("headless", "3000") as process:
+    with program("headless", str(2000 + 1000 * slowness())) as process:
         assert first_line(process) == "ready"
         time.sleep(0.3)
         assert Path(f"/proc/{process.pid}/maps").read_bytes() == b""
