@@ -66,7 +66,8 @@ def test_samples_tell_hot_from_cold(session: Session, quarter: Callable[..., Pro
     assert (hits[:4] > 0.9).all()
     # A huge page may lie on both sides of the border.
     assert (hits[5 if huge_bytes(program.pid) else 4 :] < 0.1).all()
-    assert (unobservable < 0.1).all()
+    # Pages that were mapped last may wait in a batch of the kernel's: a clear leaves them alone.
+    assert (unobservable[:-1] < 0.1).all()
 
 
 @pytest.fixture
