@@ -179,7 +179,8 @@ def access_share(
         foresight = _FORESIGHT + (_OF_BLOCKS - _FORESIGHT) * of_blocks
         foresight *= epochs / (epochs + _FEW_EPOCHS)
         straight = 0.5 + (_STRAIGHT_BLOCKS - 0.5) * of_blocks
-        share, trials = shares[-1], epochs * units[-1]
+        share = later = shares[-1]
+        trials = epochs * units[-1]
         evidence, surplus = trials, np.zeros(len(sums))
         for look in range(sums.looks - 2, -1, -1):
             ratio = look_ns[look] / look_ns[look + 1]
@@ -192,14 +193,18 @@ def access_share(
             surplus += told * np.maximum(events - foreseen, 0) ** 2 / (foreseen + 1)
             weight = foresight * told / (1 + (surplus / _SURPLUS) ** 2)
             evidence = np.where(expected > 0, trials + weight / expected, trials)
+            later = share
             share = np.where(expected > 0, (events + weight) / evidence, 0.0)
         share = np.where(np.isnan(pages), np.nan, share)
         deviation = np.sqrt(np.maximum(share * (1 - share), 1 / trials) / evidence)
-    return np.minimum(share * _of_first_look(sums, look_ns, interval_ns), 1), deviation
+    return np.minimum(share * _of_first_look(share, later, look_ns, interval_ns), 1), deviation
 
 
 def _of_first_look(
-    sums: Survival, look_ns: NDArray[np.float64], interval_ns: float
+    first: NDArray[np.float64],
+    second: NDArray[np.float64],
+    look_ns: NDArray[np.float64],
+    interval_ns: float,
 ) -> NDArray[np.float64]:
     """The share after an interval, divided by that at the first look, which comes a bit later.
 
@@ -207,10 +212,10 @@ def _of_first_look(
     is always in use, and the rest never. For accesses at random, at any rate, that power is the
     square root of the one from the first look to the second, within 5 %.
     """
-    power = np.ones(len(sums))
-    if sums.looks > 1:
+    power = np.ones(len(first))
+    if len(look_ns) > 1:
         with np.errstate(divide="ignore", invalid="ignore"):
-            power = np.log(sums.seen[1] / sums.seen[0]) / np.log(look_ns[1] / look_ns[0])
+            power = np.log(second / first) / np.log(look_ns[1] / look_ns[0])
         power = np.sqrt(np.clip(np.nan_to_num(power, nan=1, posinf=1), 0, 1))
     of_first: NDArray[np.float64] = (interval_ns / max(look_ns[0], 1)) ** power
     return of_first
