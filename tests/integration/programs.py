@@ -41,11 +41,13 @@ static void touch(char *q) { for (size_t i = 0; i < n; i += PAGE) q[i]++; }
 static void ready(void) { puts("ready"); fflush(stdout); }
 """
 _PROGRAMS = {
-    # The first thread leaves; another one goes on for argv[1] ms and ends all with exit code 7.
+    # The first thread leaves; another one goes on for argv[1] ms and ends all with exit code 7. By
+    # unmapping it flushes the TLB, which an emulated CPU may never do: its clears cannot.
     "headless": """
 static int ms;
 static void *work(void *x) { for (int t = 0; t < ms; t += 20) {
-    for (size_t i = 0; i < n; i += PAGE) p[i]++; usleep(20000); } _exit(7); }
+    char *q = mmap(0, 1 << 20, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memset(q, 1, 1 << 20); munmap(q, 1 << 20); touch(p); usleep(20000); } _exit(7); }
 int main(int c, char **v) { pthread_t t; ms = atoi(v[1]); memory(); pthread_create(&t, 0, work, 0);
     ready(); syscall(SYS_exit, 0); }
 """,

@@ -249,6 +249,8 @@ def test_exact_monitoring_is_exact_from_the_first_snapshot(
     quarter: Callable[..., Program],
 ) -> None:
     program = quarter(64)
+    if huge_bytes(program.pid) and slowness() > 1:
+        pytest.skip("an emulated CPU keeps huge pages in its TLB, which not every clear flushes")
     with monitor(program.pid, probe="exact") as mon:
         snapshot = next(iter(mon))
     assert min(told_right(snapshot, program)) > 0.99
