@@ -236,7 +236,7 @@ def test_what_damo_does_not_say_is_not_said(
     assert "Linux" not in text
     assert "Linux" not in str(open_recording(path))
     assert main(["slice", "--skip", "7", str(path), str(tmp_path / "x.data")]) == 1
-    assert "the recording has 3 snapshots in" in capsys.readouterr().err
+    assert "long and has 3 snapshots" in capsys.readouterr().err
 
 
 def test_a_snapshot_without_regions_has_an_empty_working_set() -> None:

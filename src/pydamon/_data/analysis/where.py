@@ -247,8 +247,9 @@ def _content_of(file: RecordingFile) -> str:
     pids = _some(dict.fromkeys(str(target.pid) for target in outline.targets))
     names = _some(printable(host) for host in hosts if host)
     return (
-        f"the recording has {snapshots} snapshots in {format_duration(outline.duration_ns)}, of "
-        f"addresses {low:x}-{high:x} and pid {pids}" + (f", of host {names}" if names else "")
+        f"the recording is {format_duration(outline.duration_ns)} long and has {snapshots} "
+        f"snapshots, of addresses {low:x}-{high:x} and pid {pids}"
+        + (f", of host {names}" if names else "")
     )
 
 
