@@ -282,7 +282,7 @@ class _Progress:
         self._terminal = sys.stderr.isatty()
 
     def show(self, snapshot: Snapshot) -> None:
-        self._snapshots += 1
+        self._snapshots += bool(len(snapshot))  # as in the file
         self._late += snapshot.cost.late_ticks
         self._unobservable += int(snapshot.unobservable_bytes.sum())
         self._monitored += int(snapshot.size.sum())
