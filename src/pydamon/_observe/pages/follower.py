@@ -77,7 +77,7 @@ class PageFollower:
         """The last look that `ages_of` has told about, and how many there were since."""
         self._first_ns = self._mapped_ns = 0
         """The first look, and the last of which there is a map."""
-        self._in_survey = False
+        self._in_survey, self._surveyed_ns = False, 0
         self._witnessed: list[Callable[[], Accessed]] = []
         """Pages that others have cleared: see `Witness`."""
         self._mappings: Sequence[MappingTable] = ()
@@ -149,7 +149,7 @@ class PageFollower:
         if self._pages.share < 1:
             return None
         self._look_at_all(busy_too=True)
-        self._in_survey = True
+        self._in_survey, self._surveyed_ns = True, self._times.end_ns
         return self.unknown_pages
 
     def finish_survey(self) -> None:
@@ -170,7 +170,11 @@ class PageFollower:
         return np.concatenate([np.zeros(0, np.bool_), *parts])
 
     def ages_of(self, table: RegionTable) -> PageAges | None:
-        """The ages of the pages of regions, if there was a look since this was last asked."""
+        """The ages of the pages of regions, if there was a look since this was last asked.
+
+        Sets how much of each region is in memory: shares of regions that were merged or cut since
+        their survey are means.
+        """
         looked_ns = self._times.end_ns
         if not self._times.last or looked_ns == self._told_ns:
             return None
@@ -178,7 +182,9 @@ class PageFollower:
         since_ns, self._told_ns = self._told_ns or looked_ns, looked_ns
         looks, self._untold = self._untold, 0
         spread = spread_over_buckets(*self._times.ages_ns())
-        sums = self._pages.sums(table.keys, spread, self._returns.take())
+        sums, in_memory = self._pages.sums(table.keys, spread, self._returns.take())
+        if looked_ns != self._surveyed_ns:  # else the end of the survey has told
+            table.resident = np.where(np.isnan(in_memory), table.resident, in_memory)
         self._paid_ns += int((self._session.clock.cpu_ns() - begin_ns) / self._share)
         unix_ns = self._session.clock.unix_ns
         return PageAges(

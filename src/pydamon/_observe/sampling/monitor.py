@@ -276,11 +276,13 @@ class SamplingMonitor(Monitor):
         memory = self._memory.state
         if window.closes or window.lost or self._memory.has_moved(window.end_ns):
             merged = self._regions.merge(window.table, window.end_ns - begin_ns)
-            self._table = self._prepared(merged, window.end_ns, lost=window.lost)
-            closes = True
+            closes = was_merged = True
         else:
             merged = self._table = self._regions.carry_on(window.table, window.end_ns - begin_ns)
+            was_merged = False
         ages, window = self._page_ages(merged, window, memory, final=length_ns is not None)
+        if was_merged:
+            self._table = self._prepared(merged, window.end_ns, lost=window.lost)
         self._tune(merged)
         spent_ns = clock.cpu_ns() - begin_cpu_ns + window.interrupt_ns
         self._series = self._series.with_window(window, spent_ns)
