@@ -9,8 +9,10 @@ has an access. For an interval that begins at a random moment this is the distri
 to the next access, which is concave for every stationary pattern. So the share at the first look is
 known from that look alone, and where accesses are rare, later looks with more events narrow it: the
 share at look j, given the one at look j+1, lies between a straight line (periodic accesses) and an
-exponential (accesses at random); their mean stands for two events of evidence, and for less where
-the look contradicts it, as bursts do.
+exponential (accesses at random). What lies between them stands for some events of evidence. Where
+all pages of a block are accessed at once, an epoch is one observation only, and a loop is likely:
+there the line counts for more, and as more events. Where looks see more accesses than that, as of
+bursts, it counts for less.
 """
 
 from __future__ import annotations
@@ -27,11 +29,17 @@ BLOCK_PAGES = 16
 
 MEMORY_EPOCHS = 30.0
 """Sums reach back this many epochs, unless the region changes: 8 s by default."""
-_CONTRADICTION = 9.0
-"""Twice the log-likelihood ratio at which what is new does not fit what was: 1 in 370 by chance."""
-_FORESIGHT, _FEW_EPOCHS = 2.0, 4.0
-"""What a later look says of an earlier one counts as much as so many events; or as half of that
-after so few epochs, when it hardly outweighs what the earlier look has seen."""
+_CONTRADICTION = 11.0
+"""Twice the log-likelihood ratio at which what is new does not fit what was: 1 in 1,100 by chance.
+There are many regions and looks, and what starts anew knows little."""
+_FORESIGHT, _OF_BLOCKS, _FEW_EPOCHS = 2.0, 16.0, 4.0
+"""What a later look says of an earlier one counts as much as so many events: of pages that are
+accessed on their own, and of whole blocks. Or as half of that after so few epochs, when it hardly
+outweighs what the earlier look has seen."""
+_STRAIGHT_BLOCKS = 0.8
+"""The part of the line in what is expected of whole blocks; of pages on their own it is half."""
+_SURPLUS = 1.3
+"""At a surplus of accesses of so much chi-squared, what was expected counts half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +107,38 @@ class Survival:
         Where *new* contradicts what was known, the region starts anew with it.
         """
         keep = np.maximum(0, 1 - new.epochs / MEMORY_EPOCHS) * ~self._contradicted(new)
+        # Where another monitor takes accesses, blocks have one page at times: an epoch counts as
+        # one, however many pages were watched.
+        of_old, of_new = self.pages / self._epochs, new.pages / new._epochs
+        of_each = np.maximum(of_old, of_new)
+        old = self._scaled(of_each / np.where(of_old > 0, of_old, np.inf))
+        new = new._scaled(of_each / np.where(of_new > 0, of_new, np.inf))
         sums = {
-            field.name: getattr(self, field.name) * keep + getattr(new, field.name)
+            field.name: getattr(old, field.name) * keep + getattr(new, field.name)
             for field in fields(self)
         }
         return replace(self, **sums)
 
+    @property
+    def _epochs(self) -> NDArray[np.float64]:
+        return np.maximum(self.epochs, 1e-9)
+
+    def _scaled(self, factor: NDArray[np.float64]) -> Survival:
+        """The same with so many times as many pages in each epoch."""
+        return replace(self, pages=self.pages * factor, seen=self.seen * factor)
+
     def _contradicted(self, new: Survival) -> NDArray[np.bool_]:
-        """Whether the share of epochs with a hit has changed at a look, by its likelihood ratio."""
-        before = (self.hit_epochs + 0.5) / (self.epochs + 1)
-        now = np.clip(new.hit_epochs / np.maximum(new.epochs, 1e-9), 1e-9, 1 - 1e-9)
+        """Whether the share of pages with a hit has changed at a look, by its likelihood ratio."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shares = np.nan_to_num(self.seen / self.pages)
+            hits, pages = self.hit_epochs / self._epochs, self.pages / self._epochs
+            units = _independent_units(shares, hits, pages)
+            now = np.nan_to_num(new.seen / new.pages)
+        known, trials = self.epochs * units, np.where(new.pages > 0, new.epochs * units, 0)
+        before = (shares * known + 0.5) / (known + 1)
+        now = np.clip(now, 1e-9, 1 - 1e-9)
         gain = now * np.log(now / before) + (1 - now) * np.log((1 - now) / (1 - before))
-        contradicted: NDArray[np.bool_] = 2 * new.epochs * gain.max(axis=0) >= _CONTRADICTION
+        contradicted: NDArray[np.bool_] = 2 * (trials * gain).max(axis=0) >= _CONTRADICTION
         return contradicted
 
 
@@ -139,33 +167,44 @@ def access_share(
     20 % of the truth for accesses at random (2 to 1000 a second), periods of 1.3 to 900 ms with all
     pages at once, sequential scans and mixtures of 1 page in 8; bursts of 50 ms in 500 read 40 %
     too low. `tests/unit/model/test_survival.py` holds it to that. Where all pages are accessed at
-    once, each epoch is one observation: a single estimate is then off by 40 % (periods of 20 ms) to
-    80 % (periods of 340 ms), which the deviation says.
+    once, each epoch is one observation: a single estimate is then off by 25 % (periods of 20 ms) to
+    60 % (periods of 900 ms), which the deviation says.
     """
     pages = np.where(sums.pages > 0, sums.pages, np.nan)
     epochs = np.maximum(sums.epochs, 1e-9)
     shares = sums.seen / pages
     with np.errstate(divide="ignore", invalid="ignore"):
         units = _independent_units(shares, sums.hit_epochs / epochs, pages / epochs)
-        share = shares[-1]
-        foresight = _FORESIGHT * epochs / (epochs + _FEW_EPOCHS)
+        of_blocks = 1 / units.min(axis=0)
+        foresight = _FORESIGHT + (_OF_BLOCKS - _FORESIGHT) * of_blocks
+        foresight *= epochs / (epochs + _FEW_EPOCHS)
+        straight = 0.5 + (_STRAIGHT_BLOCKS - 0.5) * of_blocks
+        share = later = shares[-1]
+        trials = epochs * units[-1]
+        evidence, surplus = trials, np.zeros(len(sums))
         for look in range(sums.looks - 2, -1, -1):
             ratio = look_ns[look] / look_ns[look + 1]
-            expected = (share * ratio + 1 - (1 - share) ** ratio) / 2
+            at_random = 1 - (1 - share) ** ratio
+            expected = straight * share * ratio + (1 - straight) * at_random
             trials = epochs * units[look]
             events, foreseen = shares[look] * trials, expected * trials
-            surprise = (events - foreseen) ** 2 / (foreseen + 1)
             # That all was accessed by the later look says little, unless epochs are few.
-            weight = foresight * (1 - share * epochs / (epochs + 1)) / (1 + surprise / _FORESIGHT)
-            share = np.where(expected > 0, (events + weight) / (trials + weight / expected), 0.0)
+            told = 1 - share * epochs / (epochs + 1)
+            surplus += told * np.maximum(events - foreseen, 0) ** 2 / (foreseen + 1)
+            weight = foresight * told / (1 + (surplus / _SURPLUS) ** 2)
+            evidence = np.where(expected > 0, trials + weight / expected, trials)
+            later = share
+            share = np.where(expected > 0, (events + weight) / evidence, 0.0)
         share = np.where(np.isnan(pages), np.nan, share)
-        trials = epochs * units[0]
-        deviation = np.sqrt(np.maximum(share * (1 - share), 1 / trials) / trials)
-    return np.minimum(share * _of_first_look(sums, look_ns, interval_ns), 1), deviation
+        deviation = np.sqrt(np.maximum(share * (1 - share), 1 / trials) / evidence)
+    return np.minimum(share * _of_first_look(share, later, look_ns, interval_ns), 1), deviation
 
 
 def _of_first_look(
-    sums: Survival, look_ns: NDArray[np.float64], interval_ns: float
+    first: NDArray[np.float64],
+    second: NDArray[np.float64],
+    look_ns: NDArray[np.float64],
+    interval_ns: float,
 ) -> NDArray[np.float64]:
     """The share after an interval, divided by that at the first look, which comes a bit later.
 
@@ -173,10 +212,10 @@ def _of_first_look(
     is always in use, and the rest never. For accesses at random, at any rate, that power is the
     square root of the one from the first look to the second, within 5 %.
     """
-    power = np.ones(len(sums))
-    if sums.looks > 1:
+    power = np.ones(len(first))
+    if len(look_ns) > 1:
         with np.errstate(divide="ignore", invalid="ignore"):
-            power = np.log(sums.seen[1] / sums.seen[0]) / np.log(look_ns[1] / look_ns[0])
+            power = np.log(second / first) / np.log(look_ns[1] / look_ns[0])
         power = np.sqrt(np.clip(np.nan_to_num(power, nan=1, posinf=1), 0, 1))
     of_first: NDArray[np.float64] = (interval_ns / max(look_ns[0], 1)) ** power
     return of_first

@@ -94,6 +94,16 @@ def test_the_mean_of_estimates_is_right(name: str) -> None:
     assert share.mean() == pytest.approx(truth, rel=tolerance)
 
 
+@pytest.mark.parametrize("name", [name for name in PATTERNS if name.startswith(("per", "scan"))])
+def test_single_estimates_of_loops_are_near(name: str) -> None:
+    """An epoch is one observation of a loop: by the first look alone, 900 ms would be off by 2."""
+    (waits, truth), _ = PATTERNS[name]
+    share, deviation = access_share(watched(waits, 30, 3000), LOOKS_NS, INTERVAL_NS)
+    error = share - truth
+    assert np.sqrt(np.mean(error**2)) < 0.75 * truth
+    assert np.mean(np.abs(error) <= 2 * deviation + 1e-9) > 0.65
+
+
 @pytest.mark.parametrize("name", [name for name in PATTERNS if "random" in name])
 def test_the_deviation_is_that_of_estimates(name: str) -> None:
     (waits, _), _ = PATTERNS[name]
@@ -118,6 +128,29 @@ def test_what_is_new_counts_as_long_as_it_fits_and_alone_where_it_does_not() -> 
     np.testing.assert_allclose(both.epochs, 10 + 10 * 2 / 3)
     np.testing.assert_array_equal(hot.followed_by(cold).epochs, cold.epochs)
     np.testing.assert_array_equal(cold.followed_by(hot).seen, hot.seen)
+
+
+def test_rates_may_change_of_pages_on_their_own_and_of_blocks() -> None:
+    for before, after in (
+        (at_random(50), at_random(10)),
+        (periodic(20), periodic(120)),
+        (periodic(120), periodic(20)),
+    ):
+        sums = watched(before[0], 12, 500)
+        for seed in (2, 3):
+            sums = sums.followed_by(watched(after[0], 4, 500, seed))
+        share, _ = access_share(sums, LOOKS_NS, INTERVAL_NS)
+        assert np.median(share) == pytest.approx(after[1], rel=0.25)
+
+
+def test_epochs_count_the_same_however_many_pages_they_had() -> None:
+    """Where another monitor takes accesses, blocks have one page at times."""
+    whole, single = (
+        Survival(np.array([8.0 * pages]), np.array([8.0]), pages * hits, hits)
+        for pages, hits in ((PAGES, np.full((4, 1), 4.0)), (1, np.full((4, 1), 2.0)))
+    )
+    for sums in (whole.followed_by(single), single.followed_by(whole)):
+        np.testing.assert_allclose(sums.seen / sums.pages, sums.hit_epochs / sums.epochs)
 
 
 def test_sums_go_through_rows() -> None:

@@ -196,8 +196,7 @@ class SurvivalSampling(Sampler):
         need = np.maximum(uncertain / (uncertain + _CLEAR_ENOUGH), _LEAST_NEED)
         need *= np.clip(np.sqrt(table.size / table.size.mean()), _OF_SMALL, 1.0)
         need[table.evidence[:, 1] == 0] = 1.0
-        share = self._pacer.share
-        allotted = np.minimum(need * min(share / need.mean(), 4.0), 1.0)
+        allotted = _with_mean(need, self._pacer.share)
         # However well its rate is known: that half of the working set is idle now must show soon.
         used_bytes = np.nan_to_num(table.touched) * table.size
         least = _AT_LEAST * used_bytes / max(1.0, float(used_bytes.sum()))
@@ -273,6 +272,18 @@ class SurvivalSampling(Sampler):
             split_hint=counts.split_hint,
             lost=counts.lost,
         )
+
+
+def _with_mean(need: NDArray[np.float64], mean: float) -> NDArray[np.float64]:
+    """Shares up to 1, in proportion to *need*, of this mean: where one is 1, others get more."""
+    falling = np.sort(need)[::-1]
+    whole = np.arange(len(need))
+    scale = (mean * len(need) - whole) / np.cumsum(falling[::-1])[::-1]
+    fits = np.flatnonzero(scale * falling <= 1)
+    if not len(fits):
+        return np.ones(len(need))
+    shares: NDArray[np.float64] = np.minimum(need * max(0.0, float(scale[fits[0]])), 1.0)
+    return shares
 
 
 def _outdated(table: RegionTable) -> NDArray[np.bool_]:

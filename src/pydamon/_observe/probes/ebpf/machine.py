@@ -181,6 +181,11 @@ class Machine:
         """Whether `read_back` is on."""
         return bool(self.control.young)
 
+    @property
+    def taken_seldom(self) -> bool:
+        """Whether another monitor takes so few accesses, as `says_seldom` said last."""
+        return bool(self.control.seldom)
+
     def says_seldom(self, taken_seldom: bool | np.bool_) -> None:
         """Say that another monitor takes so few accesses that sampling need not read them back."""
         self.control.seldom = int(taken_seldom)

@@ -185,13 +185,14 @@ class Scanner:
         count = machine.control.n_copied
         places = machine.places[:count].copy()
         tables, parents = machine.tables[:count].copy(), machine.parents[:count].copy()
+        reads_back = machine.reads_back and not machine.taken_seldom
 
         def told() -> Accessed:
             addresses = places["addr"].astype(np.int64) // TABLE_BYTES * TABLE_BYTES
-            bits, huge, _ = self._low_bits(tables, parents, None)
+            bits, huge, _ = self._low_bits(tables, parents, None, reads_back=reads_back)
             return _with_whole_pages(order_keys(places["target"], addresses), bits, huge)
 
-        if not machine.reads_back:
+        if not reads_back:
             return told
         accessed = told()  # what another monitor took may be back, or gone, later
         return lambda: accessed
@@ -273,7 +274,7 @@ class Scanner:
             part = slice(at, at + len(parents))
             of_part = None if wanted is None else wanted[part]
             bits[part], huge[part], gone[part] = self._low_bits(
-                tables, parents, of_part, sparing=sparing
+                tables, parents, of_part, reads_back=self._machine.reads_back, sparing=sparing
             )
         return bits, huge, gone
 
@@ -283,6 +284,7 @@ class Scanner:
         parents: NDArray[np.uint64],
         wanted: NDArray[np.bool_] | None,
         *,
+        reads_back: bool,
         sparing: bool = False,
     ) -> tuple[NDArray[np.uint16], NDArray[np.bool_], NDArray[np.bool_]]:
         """The same of copied tables, and the entries that lead to them."""
@@ -291,7 +293,7 @@ class Scanner:
         huge = PAGE_TABLES.is_leaf(parents) & ~gone
         whole = (parents == 0) | huge
         bits[whole] = parents[whole, None].astype(np.uint16)
-        if self._machine.reads_back:
+        if reads_back:
             copied = CopiedTables(tables, parents, whole | gone)
             mark_taken(self._machine, bits, copied, wanted, sparing=sparing)
         bits[gone] = 0
