@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydamon._model.mappings import MappingTable
 from pydamon._model.page_ages import BLOCK_PAGES, PageAges, bucket_of, spread_over_buckets
 from pydamon._model.page_map import ABSENT_NS, UNKNOWN_NS, PageMap
-from pydamon._model.ranges import EMPTY, PAGE_SIZE, Ranges, order_keys
+from pydamon._model.ranges import PAGE_SIZE, Ranges, order_keys
 from pydamon._model.regions import RegionTable
 from pydamon._model.runs import Runs, expand, group_bounds, unique
 from pydamon._model.stretches import Stretches
@@ -108,7 +108,6 @@ class PageFollower:
     def fit(self, layout: Layout, ranges: Sequence[Ranges]) -> None:
         """Follow the memory that there is now, with the numbers that its targets have now."""
         processes = layout.processes
-        self._repeated = self.repeated_in(layout, EMPTY)
         if self._processes is not processes and list(self._processes) != list(processes):
             numbers = self._numbers_in(layout)
             if numbers.tolist() != list(range(len(numbers))):
@@ -120,6 +119,7 @@ class PageFollower:
             self._pages.fit(ranges)
             is_all = self._pages.share == 1
             self._shared = SharedPages(layout.mappings, ranges) if is_all else None
+            self._find_repeated()
 
     def repeated_in(self, layout: Layout, by_mapping: Ranges) -> Ranges | None:
         """Pages that count in another target, as ranges of order keys: as of the last look.

@@ -35,6 +35,7 @@ _PIECE_PAGES = 2**13
 """Files are taken in pieces of so many pages, in which a page has its own slot."""
 _PIECES_AT_ONCE, _PAGES_AT_ONCE = 64, 2**19
 _LONG_ROW_PAGES = 256
+"""Parts of mappings are taken one by one if they have more pages in the mean."""
 _NOT_KNOWN, _JUST_USED, _ALWAYS_USED = 253, 254, 255
 """Ranks above those of older stamps. Whether a page that cannot be watched is in use is not known:
 so no older use by another target counts."""

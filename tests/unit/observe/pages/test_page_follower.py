@@ -140,7 +140,8 @@ def test_what_another_target_used_meanwhile_does_not_come_back() -> None:
         follower._times.add(second * S)
     places = [follower._pages.places_of(keyed([table.runs] * 2)[row, 0] + [0, 1]) for row in (0, 1)]
     follower._pages.flat[places[0]], follower._pages.flat[places[1]] = [1, 1], [1, 4]
-    follower._find_repeated()
+    layout.mappings = [table, table]  # read anew
+    follower.fit(layout, [table.runs, table.runs])
     follower._touch(places[0])
     keys, _ = follower._returns.take()
     assert keys.tolist() == [0], "the page that nobody used"
