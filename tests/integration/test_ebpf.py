@@ -142,7 +142,7 @@ def test_reading_back_changes_nothing_where_nothing_was_taken(
         time.sleep(0.3)
         accessed = session.scan(0, program.start, end, clear=False).accessed
         spots = np.arange(program.start, end, SPOT_BYTES)
-        looked = session.look(0, spots, clear=False)
+        looked = session.look(np.zeros(len(spots), np.int32), spots, clear=False)
         table = RegionTable.of(0, [program.start, end - 8 * MIB], [program.start + 8 * MIB, end])
         hits, unobservable = sample(session, table, ticks=5, least_s=0.3)
     hot = np.arange(len(accessed)) < program.hot // mmap.PAGESIZE
@@ -175,7 +175,8 @@ def test_a_look_at_spots_of_which_none_is_accessed(
     watch_only(session, quarter(16).pid)
     nothing_is_there = (1 << 40) + np.arange(4) * SPOT_BYTES
     for spots in (nothing_is_there, nothing_is_there[:0]):
-        assert session.look(0, spots, clear=True).tolist() == [0.0] * len(spots)
+        targets = np.zeros(len(spots), np.int32)
+        assert session.look(targets, spots, clear=True).tolist() == [0.0] * len(spots)
 
 
 def test_a_scan_leaves_what_it_only_reads(

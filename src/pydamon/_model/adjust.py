@@ -362,13 +362,16 @@ class _Merging:
         self.slack = self.slack[index]
 
 
-def disjoint(pairs: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """As many of the *pairs* of neighbours as fit where no region is in two of them."""
-    chosen = pairs.copy()
-    odd = chosen[1::2]
-    odd &= ~pairs[:-1:2]
-    behind = pairs[2::2]
-    odd[: len(behind)] &= ~behind
+def disjoint(
+    pairs: NDArray[np.bool_], place: NDArray[np.integer] | None = None
+) -> NDArray[np.bool_]:
+    """As many of the *pairs* of neighbours as fit where no region is in two of them.
+
+    Pairs at an even *place* (their index, unless given) come first.
+    """
+    odd = (np.arange(len(pairs)) if place is None else place) % 2 == 1
+    beside = np.append(pairs[1:], False) | np.append(False, pairs[:-1])
+    chosen: NDArray[np.bool_] = pairs & ~(odd & beside)
     return chosen
 
 

@@ -31,22 +31,10 @@ def draw(accessed: Accessed, most: int) -> NDArray[np.intp]:
     merge, the least different first by Ward's criterion (the sum of squared errors that the merge
     adds), as long as chance explains the difference; the borders are still exact to the page.
     """
-    n = len(accessed)
     runs = Runs.of(accessed)
     if len(runs) <= most:
         return runs.heads
-    sums = running_total(accessed)
-    block = -(-n // _FINEST_BLOCKS)
-    edges = np.append(np.arange(0, n, block), n)
-    edges = _without_equals(edges, sums)
-    looks = int(accessed.max())
-    # The Bayesian information criterion, for the largest variance that a share can have.
-    penalty = 0.75 * np.log(n)
-    while True:
-        edges = _merged(edges, sums, penalty, looks)
-        if len(edges) - 1 <= most:
-            return _refined(edges[:-1], sums, block)
-        penalty *= 2
+    return _drawn(accessed, np.array([0, len(accessed)]), np.array([most]))
 
 
 def redraw(table: RegionTable, surveyed: Stretches, starts: NDArray[np.int64]) -> RegionTable:
@@ -88,36 +76,89 @@ def draw_many(
     simple = stretches.of_pages(runs <= most)
     first_keys = stretches.keys[:, 0]
     parts = [stretches.keys_at(np.flatnonzero(new & simple)), first_keys[most <= 1]]
-    slices = stretches.slices()
-    parts += [
-        first_keys[index] + draw(accessed[slices[index]], int(most[index]))
-        for index in np.flatnonzero((runs > most) & (most > 1)).tolist()
-    ]
+    index = np.flatnonzero((runs > most) & (most > 1))
+    if len(index):
+        slices = stretches.slices()
+        pages = np.concatenate([accessed[slices[place]] for place in index.tolist()])
+        bounds = running_total(stretches.pages[index])
+        starts = _drawn(pages, bounds, most[index])
+        of = _stretch_of(starts, bounds)
+        parts.append(first_keys[index][of] + starts - bounds[of])
     return unique(np.concatenate(parts))
 
 
-def _without_equals(edges: NDArray[np.intp], sums: NDArray[np.intp]) -> NDArray[np.intp]:
+def _drawn(
+    accessed: Accessed, bounds: NDArray[np.int64], most: NDArray[np.int64]
+) -> NDArray[np.intp]:
+    """`draw` for several stretches at once: stretch i has the pages from `bounds[i]` on."""
+    pages = np.diff(bounds)
+    blocks = -(-pages // _FINEST_BLOCKS)
+    parts = zip(bounds[:-1].tolist(), bounds[1:].tolist(), blocks.tolist(), strict=True)
+    edges = np.concatenate([*(np.arange(*part) for part in parts), bounds[-1:]])
+    sums = running_total(accessed)
+    edges = _without_equals(edges, sums, bounds)
+    looks = np.maximum.reduceat(accessed, bounds[:-1]).astype(np.int64)
+    # The Bayesian information criterion, for the largest variance that a share can have.
+    penalty = 0.75 * np.log(pages)
+    while True:
+        edges = _merged(edges, sums, bounds, penalty, looks)
+        starts = edges[:-1]
+        counts = np.bincount(_stretch_of(starts, bounds), minlength=len(pages))
+        if (counts <= most).all():
+            break
+        penalty[counts > most] *= 2
+    coarse = np.flatnonzero(blocks > 1)
+    if not len(coarse):
+        return starts
+    parts_of = np.split(starts, np.cumsum(counts)[:-1])
+    for index in coarse.tolist():
+        low, high = bounds[index : index + 2].tolist()
+        of_stretch = sums[low : high + 1] - sums[low]
+        refined = _refined(parts_of[index] - low, of_stretch, int(blocks[index]))
+        parts_of[index] = refined + low
+    return np.concatenate(parts_of)
+
+
+def _stretch_of(page: NDArray[np.intp], bounds: NDArray[np.int64]) -> NDArray[np.intp]:
+    return np.searchsorted(bounds, page, side="right") - 1
+
+
+def _without_equals(
+    edges: NDArray[np.intp], sums: NDArray[np.intp], bounds: NDArray[np.int64]
+) -> NDArray[np.intp]:
     """Drop the borders between blocks of the same share, most often idle ones, all at once."""
-    return edges[Runs.of(np.diff(sums[edges]) / np.diff(edges)).bounds]
+    share = np.diff(sums[edges]) / np.diff(edges)
+    return edges[Runs.of(share, _stretch_of(edges[:-1], bounds)).bounds]
 
 
 def _merged(
-    edges: NDArray[np.intp], sums: NDArray[np.intp], penalty: float, looks: int
+    edges: NDArray[np.intp],
+    sums: NDArray[np.intp],
+    bounds: NDArray[np.int64],
+    penalty: NDArray[np.float64],
+    looks: NDArray[np.int64],
 ) -> NDArray[np.intp]:
-    """Drop borders between blocks while that costs at most *penalty*, the cheapest first."""
-    least = _ALIKE if looks == 1 else _ALIKE_BY_LOOKS
+    """Drop borders between blocks while that costs at most a *penalty*, the cheapest first.
+
+    *penalty* and *looks* have one entry a stretch; borders of stretches stay.
+    """
+    least = np.where(looks == 1, _ALIKE, _ALIKE_BY_LOOKS)
     while len(edges) > 2:
-        size = np.diff(edges)
-        share = np.diff(sums[edges]) / (size * looks)
+        size, of = np.diff(edges), _stretch_of(edges[:-1], bounds)
+        share = np.diff(sums[edges]) / (size * looks[of])
         difference = np.abs(share[1:] - share[:-1])
         cost = size[1:] * size[:-1] / (size[1:] + size[:-1]) * difference**2
-        alike = difference <= least * np.maximum(share[1:], share[:-1])
-        cost[alike] = np.minimum(cost[alike], penalty)
+        alike = difference <= least[of[1:]] * np.maximum(share[1:], share[:-1])
+        most = penalty[of[1:]]
+        cost[alike] = np.minimum(cost, most)[alike]
+        cost[of[1:] != of[:-1]] = np.inf
         around = np.concatenate([[np.inf], cost, [np.inf]])
-        cheapest = (cost <= penalty) & (cost <= around[:-2]) & (cost <= around[2:])
+        cheapest = (cost <= most) & (cost <= around[:-2]) & (cost <= around[2:])
         if not cheapest.any():
             return edges
-        edges = np.delete(edges, np.flatnonzero(disjoint(cheapest)) + 1)
+        # Each stretch is drawn as if it were alone.
+        place = np.arange(len(cost)) - np.searchsorted(of, of[:-1])
+        edges = np.delete(edges, np.flatnonzero(disjoint(cheapest, place)) + 1)
     return edges
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -292,17 +293,21 @@ class Session(Closing):
         if not any(other.alive for other in self._processes):
             raise reason
 
-    def look(self, target: int, spots: NDArray[np.int64], *, clear: bool) -> NDArray[np.float64]:
-        """The share of each spot that was accessed since it was last cleared.
+    def look(
+        self, targets: NDArray[np.int32], spots: NDArray[np.int64], *, clear: bool
+    ) -> NDArray[np.float64]:
+        """The share of each spot of a target that was accessed since it was last cleared.
 
-        *spots* are sorted addresses, multiples of `SPOT_BYTES`; a spot has as many bytes. The share
-        is NaN where nothing is known, because the spot cannot be cleared; that shows when *clear*
-        is set. Raises `ProbeError` if the probe cannot scan.
+        *spots* are addresses, sorted by target and address, and multiples of `SPOT_BYTES`; a spot
+        has as many bytes. The share is NaN where nothing is known: the target is gone, or the spot
+        cannot be cleared; that shows when *clear* is set. Raises `ProbeError` if the probe cannot
+        scan.
         """
-        share = np.empty(len(spots))
-        for index, start in enumerate(spots.tolist()):
-            bits = self.scan(target, start, start + SPOT_BYTES, clear=clear)
-            share[index] = np.nan if bits.unobservable.any() else bits.accessed.mean()
+        share = np.full(len(spots), np.nan)
+        for index, (target, start) in enumerate(zip(targets.tolist(), spots.tolist(), strict=True)):
+            with suppress(TargetGoneError):
+                bits = self.scan(target, start, start + SPOT_BYTES, clear=clear)
+                share[index] = np.nan if bits.unobservable.any() else bits.accessed.mean()
         return share
 
     def clear_whole(self, target: int) -> bool:

@@ -267,9 +267,11 @@ class TraceSession(Session):
         none = np.zeros(len(page), np.bool_)
         return PageBits(int(page[0]), ~none, none, accessed, none)
 
-    def look(self, target: int, spots: NDArray[np.int64], *, clear: bool) -> NDArray[np.float64]:
+    def look(
+        self, targets: NDArray[np.int32], spots: NDArray[np.int64], *, clear: bool
+    ) -> NDArray[np.float64]:
         page = (spots[:, None] + np.arange(0, SPOT_BYTES, PAGE_SIZE)).ravel()
-        targets = np.full(len(page), target, np.int32)
+        targets = np.repeat(targets, SPOT_BYTES // PAGE_SIZE)
         accessed = self._accessed(targets, page)
         share: NDArray[np.float64] = accessed.reshape(len(spots), -1).mean(axis=1)
         if self._costs:

@@ -58,8 +58,4 @@ class SpotLooks:
         return apply_spots(table, self._spots, max_regions // 2)
 
     def _look(self, spots: Spots, *, clear: bool) -> NDArray[np.float64]:
-        shares = (
-            self._session.look(target, spots.address[spots.target == target], clear=clear)
-            for target in sorted(set(spots.target.tolist()))
-        )
-        return np.concatenate([np.empty(0), *shares])
+        return self._session.look(spots.target, spots.address, clear=clear)

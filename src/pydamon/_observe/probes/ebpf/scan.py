@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.errors import TargetGoneError
 from pydamon._model.mappings import MappingTable
 from pydamon._model.ranges import (
     EMPTY,
@@ -99,6 +98,21 @@ class PageRows(NamedTuple):
         """Which stretches lie in targets that are gone."""
         heads = np.cumsum(self.counts) - self.counts
         return self.gone[heads] if len(heads) else np.zeros(0, np.bool_)
+
+
+class SpotBits(NamedTuple):
+    """What the page tables say of spots."""
+
+    accessed: NDArray[np.bool_]
+    """Which pages have their accessed bit set: shape (n, 64)."""
+    huge: NDArray[np.bool_]
+    """Which spots lie in a huge page."""
+    gone: NDArray[np.bool_]
+    """Which targets have no memory any more: they have exited, or called exec."""
+
+    def of(self, index: NDArray[np.bool_]) -> SpotBits:
+        """Those of some spots."""
+        return SpotBits(*(column[index] for column in self))
 
 
 class Scanner:
@@ -197,60 +211,43 @@ class Scanner:
         accessed = told()  # what another monitor took may be back, or gone, later
         return lambda: accessed
 
-    def tables_around(self, target: int, spots: NDArray[np.int64]) -> Accessed:
-        """The same of what is cleared along with spots."""
-        tables = unique(spots // TABLE_BYTES * TABLE_BYTES)
-        targets = np.full(len(tables), target)
-        bits, huge, _ = self._copied(targets, tables)
-        keys = order_keys(targets, tables)
-        in_spot = np.zeros((len(tables), TABLE_ENTRIES // _SPOT_PAGES), np.bool_)
-        row = np.searchsorted(tables, spots // TABLE_BYTES * TABLE_BYTES)
+    def tables_around(self, targets: NDArray[np.int32], spots: NDArray[np.int64]) -> Accessed:
+        """The same of what is cleared along with spots, which are sorted."""
+        of_spots = order_keys(targets, spots // TABLE_BYTES * TABLE_BYTES)
+        keys, row = np.unique(of_spots, return_inverse=True)
+        bits, huge, _ = self._copied(*from_order_keys(keys))
+        in_spot = np.zeros((len(keys), TABLE_ENTRIES // _SPOT_PAGES), np.bool_)
         in_spot[row, spots % TABLE_BYTES // SPOT_BYTES] = True
         in_spot[huge | self._in_files(keys)] = True
         bits[~in_spot.repeat(_SPOT_PAGES, axis=1)] = 0
         return _with_whole_pages(keys, bits, huge)
 
-    def read_spots(
-        self, target: int, spots: NDArray[np.int64]
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Which pages of each spot are accessed, shape (n, 64), and which lie in a huge page.
-
-        Raises `TargetGoneError` if the target has no memory any more.
-        """
+    def read_spots(self, targets: NDArray[np.int32], spots: NDArray[np.int64]) -> SpotBits:
+        """Read the entries of spots; this changes nothing."""
         part = spots % TABLE_BYTES // SPOT_BYTES
         wanted = np.arange(TABLE_ENTRIES) // _SPOT_PAGES == part[:, None]
-        bits, huge, gone = self._copied(np.full(len(spots), target), spots, wanted)
-        if gone.any():
-            raise TargetGoneError("its memory is gone: it has exited, or called exec")
+        bits, huge, gone = self._copied(targets, spots, wanted)
         by_spot = bits.reshape(len(spots), TABLE_ENTRIES // _SPOT_PAGES, _SPOT_PAGES)
         of_spots = by_spot[np.arange(len(spots)), part]
-        return PAGE_TABLES.is_accessed(of_spots), huge
+        return SpotBits(PAGE_TABLES.is_accessed(of_spots), huge, gone)
 
     def clear_spots(
-        self, target: int, spots: NDArray[np.int64], accessed: NDArray[np.bool_]
+        self, targets: NDArray[np.int32], spots: NDArray[np.int64], read: SpotBits
     ) -> NDArray[np.bool_]:
-        """Clear the spots with an *accessed* page; returns which of them could not be cleared.
+        """Clear spots, each with an accessed page; returns which of them could not be cleared.
 
         Around a large folio, which the kernel would split otherwise, 2 MiB are cleared.
         """
-        stuck = np.zeros(len(spots), np.bool_)
-        wanted = np.flatnonzero(accessed.any(axis=1))
-        if not len(wanted):
-            return stuck
-        _, huge = self.read_spots(target, spots[wanted])
-        tables = spots[wanted] // TABLE_BYTES * TABLE_BYTES
-        targets = np.full(len(wanted), target)
-        of_file = self._in_files(order_keys(targets, tables))
-        length = np.where(huge, HUGE_BYTES, np.where(of_file, TABLE_BYTES, SPOT_BYTES))
-        start, first = np.unique(spots[wanted] // length * length, return_index=True)
-        keys = order_keys(np.full(len(start), target), start)
+        of_file = self._in_files(order_keys(targets, spots // TABLE_BYTES * TABLE_BYTES))
+        length = np.where(read.huge, HUGE_BYTES, np.where(of_file, TABLE_BYTES, SPOT_BYTES))
+        keys, first = np.unique(order_keys(targets, spots // length * length), return_index=True)
         self._advise_cold(np.stack([keys, keys + length[first] // PAGE_SIZE], axis=1))
-        after, _ = self.read_spots(target, spots[wanted])
-        before = accessed[wanted]
+        after = self.read_spots(targets, spots).accessed & read.accessed
         # Where nothing was cleared, all of it was touched again at once, or it cannot be cleared.
-        for index in np.flatnonzero((after & before).sum(axis=1) == before.sum(axis=1)):
-            page = int(spots[wanted[index]]) + int(np.argmax(before[index])) * PAGE_SIZE
-            stuck[wanted[index]] = not self._pages[target].can_be_cleared(page)
+        stuck: NDArray[np.bool_] = after.sum(axis=1) == read.accessed.sum(axis=1)
+        for index in np.flatnonzero(stuck).tolist():
+            page = int(spots[index]) + int(np.argmax(read.accessed[index])) * PAGE_SIZE
+            stuck[index] = not self._pages[int(targets[index])].can_be_cleared(page)
         return stuck
 
     def _copied(

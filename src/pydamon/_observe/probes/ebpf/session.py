@@ -190,19 +190,21 @@ class EbpfSession(Session):
     def populated(self) -> list[Ranges] | None:
         return populated(self._machine, len(self._processes))
 
-    def look(self, target: int, spots: NDArray[np.int64], *, clear: bool) -> NDArray[np.float64]:
-        try:
-            accessed, _ = self._scanner.read_spots(target, spots)
-            share: NDArray[np.float64] = accessed.mean(axis=1)
-            if clear:
-                begin_ns = time.thread_time_ns()
-                if self.witness is not None:
-                    touched = spots[accessed.any(axis=1)]
-                    _tell(self.witness, self._scanner.tables_around(target, touched))
-                share[self._scanner.clear_spots(target, spots, accessed)] = np.nan
-                self.interruption_ns += time.thread_time_ns() - begin_ns
-        except TargetGoneError:
-            return np.full(len(spots), np.nan)
+    def look(
+        self, targets: NDArray[np.int32], spots: NDArray[np.int64], *, clear: bool
+    ) -> NDArray[np.float64]:
+        read = self._scanner.read_spots(targets, spots)
+        share: NDArray[np.float64] = read.accessed.mean(axis=1)
+        share[read.gone] = np.nan
+        if clear:
+            begin_ns = time.thread_time_ns()
+            touched = np.asarray(read.accessed.any(axis=1))
+            if self.witness is not None:
+                around = self._scanner.tables_around(targets[touched], spots[touched])
+                _tell(self.witness, around)
+            stuck = self._scanner.clear_spots(targets[touched], spots[touched], read.of(touched))
+            share[np.flatnonzero(touched)[stuck]] = np.nan
+            self.interruption_ns += time.thread_time_ns() - begin_ns
         return share
 
     def clear_whole(self, target: int) -> bool:
