@@ -106,6 +106,15 @@ int main(int c, char **v) { n = 32 << 20; memory(); memory(); ready();
     char *q = mmap(0, n, 0, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     p = mremap(p, n, n, MREMAP_MAYMOVE | MREMAP_FIXED, q); say(now_ns(), 0); } }
 """,
+    # argv[1] children, each of which uses 8 MiB of one piece of shared memory: no other part.
+    "shares": """
+int main(int c, char **v) { int count = atoi(v[1]); pid_t me = getpid(); n = 8 << 20;
+  p = mmap(0, n * count, 3, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (c > 2) memset(p, 1, n * count);
+  for (int i = 0; i < count; i++) if (!fork()) { prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != me) return 0; p += n * i; HOT }
+  ready(); for (;;) pause(); }
+""",
     # argv[1] children that use 256 KiB each.
     "kids": """
 int main(int c, char **v) { n = 256 << 10; pid_t me = getpid();

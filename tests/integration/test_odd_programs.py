@@ -104,6 +104,18 @@ def test_memory_that_moves_is_found_again_within_two_aggregations() -> None:
     assert min(best) == pytest.approx(32 * MIB, rel=0.1)
 
 
+@pytest.mark.parametrize("parent", [(), ("touches",)])
+def test_shared_memory_counts_where_it_is_used(parent: tuple[str, ...]) -> None:
+    """The first process maps all of it, and has it in its page table or not, but uses nothing."""
+    with started("shares", 4, *parent) as program, monitor(program.pid) as mon:
+        *_, last = mon.run("9s")
+    classes = last.classes.over(len(last.targets))
+    assert classes.accessed.sum() == pytest.approx(32 * MIB, rel=0.1)
+    assert classes.total.sum() < 40 * MIB
+    # Each of them has what it uses.
+    assert last.of_target(1).working_set() == pytest.approx(8 * MIB, rel=0.15)
+
+
 def test_many_children_count_with_what_is_their_own() -> None:
     count = 400
     with started("kids", count) as program, monitor(program.pid) as mon:

@@ -22,6 +22,7 @@ from pydamon._model.target_groups import split_by_groups
 from pydamon.containers import CacheUse, CgroupMemory, Container, ContainerWatch
 from tests.ages import comb
 from tests.recordings import MIB, info, record
+from tests.recordings import snapshot as snapshot_of
 
 S = 10**9
 WEB = Container(cgroup="/web", id="a1" * 32, name="web", runtime="docker")
@@ -131,6 +132,18 @@ def test_shared_memory_counts_once_in_each_group() -> None:
     assert rest.target.tolist() == [0, 1]
     assert rest.page_maps == (None, None)
     assert rest.footprints == ()
+
+
+def test_what_a_group_shares_counts_where_it_was_used_last() -> None:
+    """Of a file that no other group maps, the first target does not use 6 of 8 MiB any more."""
+    files = [("/x", "8:1 7"), ("/y", "8:1 8")]
+    own, other = (MappingTable((Mapping(0, 8 * MIB, "rw-s", name, file),)) for name, file in files)
+    regions = [(target, 0, 8 * MIB, 0, 0) for target in range(3)]
+    targets = tuple(Target(pid, "x", t, pid) for pid, t in ((1, own), (2, own), (3, other)))
+    taken = replace(snapshot_of(targets, regions), repeated_bytes=np.array([6 * MIB, 2 * MIB, 0]))
+    first, rest = split_by_groups(taken, [[0, 1], [2]])
+    assert first.repeated_bytes.tolist() == [6 * MIB, 2 * MIB]
+    assert rest.repeated_bytes.tolist() == [0]
 
 
 def test_use_by_kind_of_mapping() -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 import pydamon
-from pydamon import RecordingError, TargetError, UsageError
+from pydamon import Access, Phase, RecordingError, TargetError, Trace, UsageError
+from pydamon._cli.record import record_to
 from pydamon._observe.probes.registry import PROBES
 from pydamon._record import _program_or_pids
+from tests.recordings import REDIS, snapshot
 
 samples_here = pytest.mark.skipif(
     not any(probe.availability().works for probe in PROBES), reason="no probe works here"
@@ -89,3 +91,15 @@ def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no process"):
         pydamon.record([], tmp_path / "d.damon", engine="sampling")
     assert not list(tmp_path.iterdir())
+
+
+def test_snapshots_without_regions_are_not_in_the_file_and_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = Trace((Phase(10**9, (Access(0, 4 << 20, rate_hz=1000),)),))
+    with pydamon.simulate(trace, [(0, 16 << 20)]) as mon:
+        monkeypatch.setattr(mon, "run", lambda _: iter([snapshot((REDIS,), [])]))
+        record_to(mon, tmp_path / "r.damon", None, force=False, command=None)
+    error = capsys.readouterr().err
+    assert "0 snapshots" in error
+    assert "there is no snapshot" in error

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+from click.core import ParameterSource
+
 from pydamon._cli.asking import announce_owners, live_owners_option
 from pydamon._cli.command import Args, command, eprint, option
 from pydamon._cli.options import join_from, source_options
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from pydamon._show.frames import FrameSource
 
 __all__ = ["serve", "top"]
+
+_FOR_RECORDINGS = ("sources", "host", "port")
 
 
 @command("top", usage=f"[OPTIONS] ({SELECTION_USAGE} | RECORDING | --join)", starts_program=True)
@@ -141,8 +146,8 @@ def _source_from(args: Args, *, silent: bool = False) -> Iterator[tuple[FrameSou
             "name processes by pid, a recording, or a command behind `--`",
             hint="or select processes by --name, --user, --cgroup, --unit, --container or --pod",
         )
-    if args.owners and is_recording:
-        raise UsageError("--owners is for live processes: what it told lies beside a recording")
+    if is_recording:
+        _refuse_live_options()
     announce_owners(args.owners)
     if args.command:
         with (
@@ -166,6 +171,15 @@ def _source_from(args: Args, *, silent: bool = False) -> Iterator[tuple[FrameSou
             raise UsageError(f"name either processes or one recording, not {files[0]} as well")
         recording = read_recording(source_path(args.sources[0]))
         yield Replay(recording, _owners_beside(recording, Path(args.sources[0]))), ""
+
+
+def _refuse_live_options() -> None:
+    """Raise `UsageError` for an option that says how to monitor: nobody monitors a recording."""
+    context = click.get_current_context()
+    for param in context.command.params:
+        source = context.get_parameter_source(str(param.name))
+        if source is ParameterSource.COMMANDLINE and param.name not in _FOR_RECORDINGS:
+            raise UsageError(f"{param.opts[-1]} is for live processes: a recording plays as it is")
 
 
 def _owners_beside(recording: Recording, path: Path) -> OwnerReport | None:

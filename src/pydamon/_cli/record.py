@@ -282,7 +282,8 @@ class _Progress:
         self._terminal = sys.stderr.isatty()
 
     def show(self, snapshot: Snapshot) -> None:
-        self._snapshots += 1
+        # Without a region, all processes had exited: a file has no rows of it.
+        self._snapshots += len(snapshot) > 0
         self._late += snapshot.cost.late_ticks
         self._unobservable += int(snapshot.unobservable_bytes.sum())
         self._monitored += int(snapshot.size.sum())
@@ -316,7 +317,8 @@ class _Progress:
     def _totals(self, now_ns: int) -> str:
         wall_ns = now_ns - self._start_ns
         cpu = format_cpu(time.process_time_ns() - self._cpu_ns, wall_ns)
-        return f"{format_duration(wall_ns)}, {self._snapshots} snapshots, {cpu}"
+        noun = "snapshot" if self._snapshots == 1 else "snapshots"
+        return f"{format_duration(wall_ns)}, {self._snapshots} {noun}, {cpu}"
 
 
 def _announce(mon: Monitor, command: list[str] | None) -> None:

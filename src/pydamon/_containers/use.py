@@ -241,10 +241,11 @@ def _by_ages(
     # Pages that were never seen accessed are as old as the watching: an age at the edge of what
     # is known cannot be told from older ones.
     within_ns = min(within_ns, max(curve.shortest_ns, curve.longest_ns // 2))
-    known = _once(looked, ages.known_bytes(len(looked)).astype(np.float64))
-    recent = ages.resident_bytes * (1 - share_beyond(within_ns)[ages.bucket])
-    used = _once(looked, np.bincount(ages.region, recent, len(looked)).astype(np.float64))
-    return round(float(known.sum())), _by_kind(looked, used), within_ns
+    repeated = looked.repeated_bytes / np.maximum(looked.resident_bytes, 1)
+    once = ages.once(np.clip(1 - repeated, 0, 1))
+    recent = once.resident_bytes * (1 - share_beyond(within_ns)[once.bucket])
+    used = np.bincount(once.region, recent, len(looked)).astype(np.float64)
+    return int(once.resident_bytes.sum()), _by_kind(looked, used), within_ns
 
 
 def _by_regions(snapshot: Snapshot) -> tuple[int, dict[str, int], int]:
@@ -253,13 +254,6 @@ def _by_regions(snapshot: Snapshot) -> tuple[int, dict[str, int], int]:
     mapped = int((classes.total - classes.assumed).sum())
     used = _by_kind(snapshot, classes.accessed.astype(np.float64))
     return mapped, used, snapshot.window_ns
-
-
-def _once(snapshot: Snapshot, amounts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The amounts without the share of each region that counts in another target."""
-    repeated = snapshot.repeated_bytes / np.maximum(snapshot.resident_bytes, 1)
-    once: NDArray[np.float64] = amounts * np.clip(1 - repeated, 0, 1)
-    return once
 
 
 def _by_kind(snapshot: Snapshot, amounts: NDArray[np.float64]) -> dict[str, int]:

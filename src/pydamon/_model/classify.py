@@ -82,8 +82,6 @@ class RegionClasses:
     assumed: _Bytes
     repeated: _Bytes
     idle_ns: _Bytes
-    _has_unwatched: NDArray[np.bool_]
-    """Which regions have bytes that samples cannot watch, also if the ages of their pages can."""
     _ages: ColdAges | None = None
 
     @property
@@ -165,14 +163,14 @@ class RegionClasses:
         """The same without the repeated bytes, which count in another target.
 
         Unobservable bytes are left out first: the accessed bits of shared memory cannot be cleared
-        for one target alone. Where a region has such bytes, cold ones are next, which they are
-        among if pages have ages. The rest is left out of all classes evenly.
+        for one target alone. Cold ones are next, the longest idle first: a shared page counts in
+        a target that uses it. The rest is left out of all classes evenly.
         """
         if not self.repeated.any():
             return self
         unobservable = np.maximum(self.unobservable - self.repeated, 0)
         left = self.repeated - (self.unobservable - unobservable)
-        of_cold = np.where(self._has_unwatched, np.minimum(left, self.cold), 0)
+        of_cold = np.minimum(left, self.cold)
         left = left - of_cold
         of = self.total - self.unobservable - of_cold
         kept = {
@@ -189,8 +187,7 @@ class RegionClasses:
             cold=cold,
             repeated=np.zeros_like(total),
             idle_ns=self.idle_ns,
-            _has_unwatched=self._has_unwatched,
-            _ages=self._ages and self._ages.scaled(self.cold, cold),
+            _ages=self._ages and self._ages.within(self.cold, cold),
             **kept,
         )
 
@@ -264,7 +261,6 @@ def classify(facts: RegionFacts) -> RegionClasses:
         for amount in (accessed, unobservable, unseen, cold):
             left -= _cut(amount, bounded, facts.owner, left)
         total = accessed + unobservable + unseen + cold
-    has_unwatched = unobservable > 0
     if facts.looked is not None:
         # Of these pages it is known how long they are idle: the working set stays the same.
         told = np.maximum(unobservable - facts.looked.of_no_age(total), 0)
@@ -281,7 +277,6 @@ def classify(facts: RegionFacts) -> RegionClasses:
         np.minimum(facts.repeated_bytes, np.where(known, total, 0)),
         # In a region with accesses, other bytes are idle since the last of these at least.
         np.where(facts.rate > 0, 0, facts.age_ns),
-        has_unwatched,
         facts.looked and cold_ages_of(facts.looked, facts.owner, cold, accessed + cold),
     )
 

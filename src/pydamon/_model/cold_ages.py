@@ -13,7 +13,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.page_ages import BUCKETS, IDLE_EDGES_NS, AgeSums, share_beyond
+from pydamon._model.page_ages import (
+    BUCKETS,
+    IDLE_EDGES_NS,
+    AgeSums,
+    share_beyond,
+    youngest,
+)
 from pydamon._model.runs import Runs, expand
 
 __all__ = ["ColdAges", "ColdParts", "Looked", "cold_ages_of", "joined_ages"]
@@ -78,10 +84,12 @@ class ColdAges:
             self.is_looked[rows],
         )
 
-    def scaled(self, cold: _Bytes, left: _Bytes) -> ColdAges:
-        """The ages of what is *left* of the *cold* bytes of each region: evenly of all ages."""
-        share = (left / np.maximum(cold, 1))[self.region]
-        size_bytes = np.floor(self.size_bytes * share + 1e-6).astype(np.int64)
+    def within(self, cold: _Bytes, left: _Bytes) -> ColdAges:
+        """The ages of what is *left* of the *cold* bytes of each region: the youngest.
+
+        Cold bytes without an age are younger than all others.
+        """
+        size_bytes = youngest(self.region, self.size_bytes, left - (cold - self.sums))
         return ColdAges(self.region, self.bucket, size_bytes, self.is_aged, self.is_looked)
 
     def parts(self, ages_ns: _Bytes) -> ColdParts:

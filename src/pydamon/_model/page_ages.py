@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.runs import expand
+from pydamon._model.runs import Runs, expand
 
 __all__ = [
     "BLOCK_PAGES",
@@ -27,6 +27,7 @@ __all__ = [
     "bucket_of",
     "share_beyond",
     "spread_over_buckets",
+    "youngest",
 ]
 
 _PER_DECADE, _DECADES = 12, 6
@@ -88,6 +89,19 @@ def share_beyond(idle_ns: int) -> NDArray[np.float64]:
     return shares
 
 
+def youngest(
+    region: NDArray[np.int64], size_bytes: NDArray[np.int64], most: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """What is left of the bytes of each bucket of a region that may have so many at *most*.
+
+    Entries are sorted by region, then bucket; *most* has one entry a region.
+    """
+    runs = Runs.of(region)
+    before = np.cumsum(size_bytes) - size_bytes
+    younger = before - np.repeat(before[runs.heads], runs.lengths)
+    return np.clip(most[region] - younger, 0, size_bytes)
+
+
 @dataclass(frozen=True, eq=False)
 class AgeSums:
     """Bytes by region and idle time: arrays of one length, sorted by region, then bucket.
@@ -133,6 +147,23 @@ class AgeSums:
         """How much of each of so many regions has an age at all."""
         sums = np.bincount(self.region, self.resident_bytes, minlength=regions)
         return sums.astype(np.int64)
+
+    def once(self, share: NDArray[np.float64]) -> AgeSums:
+        """The same of a *share* of each region: shape (regions,).
+
+        What is left out counts in a target that has used it later: so the youngest bytes stay, and
+        returns as far as they are among those.
+        """
+        regions = len(share)
+        most = np.rint(self.known_bytes(regions) * share).astype(np.int64)
+        returned = np.bincount(self.region, self.returned_bytes, regions)
+        of_returns = np.minimum(most / np.maximum(returned, 1), 1)[self.region]
+        return AgeSums(
+            self.region,
+            self.bucket,
+            youngest(self.region, self.resident_bytes, most),
+            np.rint(self.returned_bytes * of_returns).astype(np.int64),
+        )
 
     def histograms(
         self, group: NDArray[np.int64], groups: int

@@ -34,8 +34,8 @@ _CONTRADICTION = 11.0
 There are many regions and looks, and what starts anew knows little."""
 _FORESIGHT, _OF_BLOCKS, _FEW_EPOCHS = 2.0, 16.0, 4.0
 """What a later look says of an earlier one counts as much as so many events: of pages that are
-accessed on their own, and of whole blocks. Or as half of that after so few epochs, when it hardly
-outweighs what the earlier look has seen."""
+accessed on their own, and of whole blocks. After so few epochs it is half of that, and an eighth of
+what whole blocks add: it hardly outweighs what the earlier look has seen."""
 _STRAIGHT_BLOCKS = 0.8
 """The part of the line in what is expected of whole blocks; of pages on their own it is half."""
 _SURPLUS = 1.3
@@ -176,8 +176,8 @@ def access_share(
     with np.errstate(divide="ignore", invalid="ignore"):
         units = _independent_units(shares, sums.hit_epochs / epochs, pages / epochs)
         of_blocks = 1 / units.min(axis=0)
-        foresight = _FORESIGHT + (_OF_BLOCKS - _FORESIGHT) * of_blocks
-        foresight *= epochs / (epochs + _FEW_EPOCHS)
+        part = epochs / (epochs + _FEW_EPOCHS)
+        foresight = _FORESIGHT * part + (_OF_BLOCKS - _FORESIGHT) * of_blocks * part**3
         straight = 0.5 + (_STRAIGHT_BLOCKS - 0.5) * of_blocks
         share = later = shares[-1]
         trials = epochs * units[-1]

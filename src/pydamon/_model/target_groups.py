@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pydamon._model.mappings import repeated_ranges
-from pydamon._model.ranges import covered
+from pydamon._model.mappings import MappingTable, repeated_ranges
+from pydamon._model.ranges import Ranges, covered, union
 from pydamon._model.snapshot import Snapshot
 
 __all__ = ["split_by_groups"]
@@ -22,12 +22,18 @@ def split_by_groups(snapshot: Snapshot, groups: Sequence[Sequence[int]]) -> list
     In sums over a group, memory that its targets share counts once; memory that they share with
     other targets counts, too.
     """
-    whole, rows = _repeated_addresses(snapshot), snapshot.rows_by_target
-    return [_of_group(snapshot, indices, rows, whole) for indices in groups]
+    tables = [target.mappings for target in snapshot.targets]
+    users, rows = _users(tables), snapshot.rows_by_target
+    shared = [_mapped_by_several(table, users) for table in tables]
+    return [_of_group(snapshot, indices, rows, users, shared) for indices in groups]
 
 
 def _of_group(
-    snapshot: Snapshot, indices: Sequence[int], rows: Sequence[slice], whole: NDArray[np.float64]
+    snapshot: Snapshot,
+    indices: Sequence[int],
+    rows: Sequence[slice],
+    users: Counter[str],
+    shared: Sequence[Ranges],
 ) -> Snapshot:
     counts = [rows[index].stop - rows[index].start for index in indices]
     kept = np.concatenate([np.arange(rows[index].start, rows[index].stop) for index in indices])
@@ -41,16 +47,35 @@ def _of_group(
         **of_targets,
         target=np.repeat(np.arange(len(indices), dtype=np.int32), counts),
     )
-    own, every = _repeated_addresses(part), whole[kept]
-    share = np.divide(own, every, out=np.zeros(len(own)), where=every > 0)
+    own = _repeated_within([target.mappings for target in part.targets], users)
+    share = np.zeros(len(part))
+    for index, ranges, of_part in zip(indices, own, part.rows_by_target, strict=True):
+        bounds = part.start[of_part], part.end[of_part]
+        every = covered(shared[index], *bounds)
+        share[of_part] = covered(ranges, *bounds) / np.maximum(every, 1)
     repeated = np.rint(part.repeated_bytes * np.minimum(share, 1)).astype(np.int64)
     return replace(part, repeated_bytes=repeated)
 
 
-def _repeated_addresses(snapshot: Snapshot) -> NDArray[np.float64]:
-    """How many bytes of each region an earlier target maps, too."""
-    amounts = np.zeros(len(snapshot))
-    repeated = repeated_ranges([target.mappings for target in snapshot.targets])
-    for ranges, rows in zip(repeated, snapshot.rows_by_target, strict=True):
-        amounts[rows] = covered(ranges, snapshot.start[rows], snapshot.end[rows])
-    return amounts
+def _users(tables: Sequence[MappingTable]) -> Counter[str]:
+    """How many mappings there are of each file whose pages are shared."""
+    return Counter(m.file for table in tables for m in table.mappings if m.shares_pages)
+
+
+def _mapped_by_several(table: MappingTable, users: Counter[str]) -> Ranges:
+    """The mappings of a target that may have pages which another mapping has, too."""
+    rows = [(m.start, m.end) for m in table.mappings if m.shares_pages and users[m.file] > 1]
+    return union(np.array(rows, np.int64).reshape(-1, 2))
+
+
+def _repeated_within(tables: Sequence[MappingTable], users: Counter[str]) -> list[Ranges]:
+    """For each target of a group the memory whose pages may count in another one of it.
+
+    A page that counts in a target outside of the group counts in the lowest of those in it.
+    """
+    within = _users(tables)
+    inside = Counter({file: count for file, count in within.items() if count == users[file]})
+    return [
+        union(np.concatenate([repeated, _mapped_by_several(table, inside)]))
+        for table, repeated in zip(tables, repeated_ranges(tables), strict=True)
+    ]

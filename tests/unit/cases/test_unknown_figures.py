@@ -226,6 +226,19 @@ def test_the_cost_of_a_short_recording_is_no_share_of_a_cpu(
     assert "1 % of one CPU" in printed(capsys, "report", "summary", str(path))
 
 
+def test_what_damo_does_not_say_is_not_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording = record(tmp_path / "r.damon", [java(n) for n in range(3)])
+    write_recording(path := tmp_path / "r.data", recording)
+    text = printed(capsys, "report", "summary", str(path))
+    assert "its cost is not in the recording; a sample every" in text
+    assert "Linux" not in text
+    assert "Linux" not in str(open_recording(path))
+    assert main(["slice", "--skip", "7", str(path), str(tmp_path / "x.data")]) == 1
+    assert "long and has 3 snapshots" in capsys.readouterr().err
+
+
 def test_a_snapshot_without_regions_has_an_empty_working_set() -> None:
     nothing = snapshot((Target(1),), [])
     assert nothing.working_set() == 0

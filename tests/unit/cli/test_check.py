@@ -40,7 +40,7 @@ def test_a_sound_file_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str
     text = capsys.readouterr().out
     for part in (
         "schemes.toml: 2 schemes",
-        "none in it: name processes",
+        "none in it: name pids, a command",
         "sampled every 5 ms, aggregated every 100 ms",
         "pageout of pages; size 64 KiB or more, rate 0%, age 2 min or more; "
         "quota 128 MiB, 10 ms / 1 s; filters anon",

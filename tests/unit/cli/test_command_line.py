@@ -229,6 +229,14 @@ def test_words_behind_two_dashes_are_the_program_to_start(
     assert "cannot start 'no-such-command-anywhere'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["--duration", "1s"], ["--probe", "auto"], ["--owners", "proc"]])
+def test_nobody_monitors_a_recording(
+    words: list[str], path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", path.name, *words]) == 1
+    assert f"{words[0]} is for live processes" in capsys.readouterr().err
+
+
 def test_options_may_stand_anywhere(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _total(capsys, "report", "wss", path.name, "--json", "--percentiles", "50") == 30
     assert main(["slice", path.name, "--from", "1s", "part.csv", "--to=2s", "--force"]) == 0

@@ -10,8 +10,9 @@ from unittest.mock import Mock
 
 import pytest
 
+from pydamon._cli.record import _Progress
 from tests.command_line import main
-from tests.recordings import busy, record
+from tests.recordings import busy, record, snapshot
 
 
 def complaint(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
@@ -169,3 +170,13 @@ def test_files_in_the_page_cache_are_of_no_cgroup_and_no_time(
     error = complaint(capsys, "cache", "--file", __file__, *words)
     assert "whoever reads it: leave out" in error
     assert words[0] in error
+
+
+def test_a_program_that_exits_at_once_has_no_snapshot(capsys: pytest.CaptureFixture[str]) -> None:
+    """The last window of a program that is gone has no regions."""
+    progress = _Progress()
+    progress.show(snapshot((), []))
+    progress.finish(Path("x.damon"))
+    said = capsys.readouterr().err
+    assert ", 0 snapshots, " in said
+    assert "the program exited before the first one" in said

@@ -83,7 +83,7 @@ def test_an_empty_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_a_time_without_snapshots(report_path: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", report_path, "--time", "1h-2h"]) == 1
-    assert "the recording is 3 s long" in capsys.readouterr().err
+    assert "the recording is 3 s long and has 30 snapshots" in capsys.readouterr().err
 
 
 def test_a_recording_without_accesses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

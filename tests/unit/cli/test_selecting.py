@@ -86,3 +86,17 @@ def test_containers_are_listed_without_any_right(
     assert main(["containers", "--list", "--all", "--host-root", "/"]) == 0
     assert "container" in capsys.readouterr().out
     assert main(["containers", "--list", "--host-root", "/nowhere"]) == 1
+
+
+@pytest.mark.parametrize("file", [["reclaim"], ["apply", "s.toml"], ["apply", "s.json"]])
+def test_the_name_of_a_service_selects_nothing_and_the_error_says_so(
+    file: list[str],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("s.toml").write_text('[[schemes]]\naction = "stat"\n')
+    Path("s.json").write_text('{"schemes": [{"action": "stat"}]}')
+    assert main([*file, "--name", "^redis"]) == 1
+    assert "process" in capsys.readouterr().err.splitlines()[1]

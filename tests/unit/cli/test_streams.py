@@ -58,6 +58,8 @@ def test_a_truncated_recording_is_a_warning(
     path.write_bytes(content[:-100])
     assert main(["convert", str(path), str(tmp_path / "r.ndjson")]) == 0
     assert f"{path} is not complete: its end is cut off" in capsys.readouterr().err
+    assert main(["merge", str(path), str(tmp_path / "merged.damon")]) == 0
+    assert f"the merged recording is not complete: {path}: its end" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["ndjson", "csv", "json", "perf_script"])

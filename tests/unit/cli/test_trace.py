@@ -11,6 +11,7 @@ import pytest
 from pydamon import KernelEvents
 from pydamon._cli.main import main
 from pydamon._data.recording.events import EventRecorder
+from tests.recordings import busy, record
 
 
 @pytest.fixture
@@ -37,3 +38,13 @@ def test_json_has_every_value(file: str, capsys: pytest.CaptureFixture[str]) -> 
     sums = json.loads(capsys.readouterr().out)["sums"]
     assert [(row["kdamond"], row["scheme"], row["count"]) for row in sums] == [(1, 0, 1), (3, 0, 1)]
     assert sums[1]["fields"]["sz_tried"]["last"] == 8 << 20
+
+
+def test_other_files_lead_to_the_commands_that_write_events(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(tmp_path / "r.damon", busy(2))
+    (tmp_path / "e").write_text("hello")
+    for name in ("r.damon", "e"):
+        assert main(["report", "trace", str(tmp_path / name)]) == 1
+        assert "`pydamon trace --out FILE`" in capsys.readouterr().err

@@ -23,6 +23,8 @@ from pydamon._data.recording import Recording
 from pydamon._model.errors import RecordingError
 from pydamon._model.snapshot import Snapshot
 from tests.recordings import (
+    REDIS,
+    WORKER,
     busy,
     comparable,
     record,
@@ -195,6 +197,17 @@ def test_nothing_that_damo_wrote_is_lost(
     content = path.read_bytes()
     written = json.loads(content if name == "json" else zlib.decompress(content))
     assert as_damo_means(written) == as_damo_means(document)
+
+
+def test_processes_that_come_and_go_are_written_to_the_letter_again(tmp_path: Path) -> None:
+    """damo adds up working sets by the number of the snapshot: all records have all snapshots."""
+    both = [(0, 0x1000, 0x9000, 5, 1), (1, 0x10_0000, 0x20_0000, 3, 4)]
+    taken = [snapshot((REDIS, WORKER), both[:1] if n != 1 else both, n) for n in range(3)]
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    write_recording(first, record(tmp_path / "r.damon", taken))
+    write_recording(second, again(tmp_path / "ours.damon", read_recording(first), "native"))
+    assert [len(each["snapshots"]) for each in json.loads(first.read_bytes())] == [3, 3]
+    assert second.read_bytes() == first.read_bytes()
 
 
 @settings(QUICK, max_examples=40)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -71,3 +73,44 @@ def test_many_functions_are_cut() -> None:
 def test_nonsense_is_refused(word: str) -> None:
     with pytest.raises(RecordingError, match="make no sense"):
         use_of_words([word])
+
+
+LINE = "app 7 100.000000001: cpu-clock:  4005d0 "
+
+
+@pytest.mark.parametrize(
+    ("text", "function", "file"),
+    [
+        ("main+0x10 (/usr/bin/app)", "main", "/usr/bin/app"),
+        ("sort(int, int (*)(int)) (/x)", "sort(int, int (*)(int))", "/x"),
+        ("operator()+0x1 (/memfd:a (deleted))", "operator()", "/memfd:a (deleted)"),
+        ("[unknown] ([unknown])", "[unknown]", "[unknown]"),
+    ],
+)
+def test_names_in_output_of_perf(tmp_path: Path, text: str, function: str, file: str) -> None:
+    path = tmp_path / "samples.txt"
+    path.write_text(f"{LINE}{text}\n")
+    (sample,) = analysis.read_cpu_samples(path)
+    assert (sample.function, sample.file) == (function, file)
+
+
+def test_samples_come_through_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(path := tmp_path / "pipe")
+    writer = Thread(target=path.write_text, args=(f"{LINE}main (/x)\n" * 1000,))
+    writer.start()
+    assert len([*analysis.read_cpu_samples(path)]) == 1000
+    writer.join()
+
+
+@pytest.mark.parametrize("text", [LINE.replace("100.", "9223372037."), "a" * 5_000_000])
+def test_samples_that_cannot_be_are_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "samples.txt"
+    path.write_text(text)
+    with pytest.raises(RecordingError, match="cannot read"):
+        list(analysis.read_cpu_samples(path))
+
+
+def test_a_line_takes_no_more_time_than_it_is_long(tmp_path: Path) -> None:
+    path = tmp_path / "samples.txt"
+    path.write_text(LINE + "a (+0x1" * 50_000)  # minutes, if each parenthesis is tried with each
+    assert list(analysis.read_cpu_samples(path)) == []

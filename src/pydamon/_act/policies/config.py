@@ -237,8 +237,8 @@ def _of_damo(root: Node, target: TargetSelection | None) -> Config:
     if target is None and not damo.pids:
         raise root.error(
             "no process is named in it",
-            hint="name pids, a command, --cgroup, --user or --container as well; or, for physical "
-            "memory, --engine kernel",
+            hint="name pids, a command, --process-name, --user, --cgroup, --unit, --container or "
+            "--pod as well; or, for physical memory, --engine kernel",
         )
     intervals: dict[str, Any] = {name: f"{ns}ns" for name, ns in damo.intervals_ns.items()}
     try:

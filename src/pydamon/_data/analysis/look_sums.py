@@ -128,12 +128,7 @@ def _histograms(
     own = ages.histograms(group, groups)
     for_sums = own
     if once is not None:
-        share = once[ages.region]
-        left = (
-            np.rint(amounts * share).astype(np.int64)
-            for amounts in (ages.resident_bytes, ages.returned_bytes)
-        )
-        for_sums = AgeSums(ages.region, ages.bucket, *left).histograms(group, groups)
+        for_sums = ages.once(once).histograms(group, groups)
     resident, returned = (np.stack(pair) for pair in zip(own, for_sums, strict=True))
     return resident, returned
 

@@ -232,11 +232,13 @@ class _NeverEmpty(DerivedFile):
 
 
 def _content_of(file: RecordingFile) -> str:
-    """How long a recording is, and of which addresses, processes and hosts, for people."""
+    """How much a recording has, and of which addresses, processes and hosts, for people."""
     outline, hosts = Outline(file), dict[str, None]()
     low, high = _NEVER_NS, 0
-    for chunk in file:
+    snapshots = 0
+    for chunk in file.sorted():  # which has whole snapshots
         outline.add(chunk)
+        snapshots += len(chunk)
         hosts |= dict.fromkeys(chunk.hosts)
         low = min(low, int(chunk.column("start").min(initial=low)))
         high = max(high, int(chunk.column("end").max(initial=0)))
@@ -245,8 +247,9 @@ def _content_of(file: RecordingFile) -> str:
     pids = _some(dict.fromkeys(str(target.pid) for target in outline.targets))
     names = _some(printable(host) for host in hosts if host)
     return (
-        f"the recording is {format_duration(outline.duration_ns)} long, of addresses "
-        f"{low:x}-{high:x} and pid {pids}" + (f", of host {names}" if names else "")
+        f"the recording is {format_duration(outline.duration_ns)} long and has {snapshots} "
+        f"snapshots, of addresses {low:x}-{high:x} and pid {pids}"
+        + (f", of host {names}" if names else "")
     )
 
 

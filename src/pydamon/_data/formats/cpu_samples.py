@@ -13,16 +13,21 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import IO
 
+from pydamon._data.formats.content import CHUNK_BYTES, line_chunks
 from pydamon._model.errors import RecordingError
 
 __all__ = ["CpuSample", "perf_script_command", "read_cpu_samples"]
 
 _PERF_DATA = b"PERFILE2"
 _SCRIPT = ("perf", "script", "--ns", "-F", "comm,tid,time,ip,sym,dso", "-i")
-_TIME = re.compile(r"\s(\d+)\.(\d{6,9}):")
-_FRAME = re.compile(r"^(?:.*: )?\s+[0-9a-f]+ (.+?)(?:\+0x[0-9a-f]+)? \((.*)\)\s*$")
+_TIME = re.compile(r"\s([0-9]{1,15})\.([0-9]{6,9}):")
+_ADDRESS = re.compile(r"^(?:.*: )?\s+[0-9a-f]+ (?=[^\s])")
+_OFFSET = re.compile(r"\+0x[0-9a-f]+$")
+_DELETED = " (deleted)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,35 +90,58 @@ def read_cpu_samples(path: str | os.PathLike[str]) -> Iterator[CpuSample]:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            is_data = file.read(len(_PERF_DATA)) == _PERF_DATA
-        with _perf_script(path) if is_data else path.open(errors="replace") as lines:
-            yield from _samples(lines)
+        with path.open("rb") as file:  # once: it may be a pipe
+            head = file.read(len(_PERF_DATA))
+            if head != _PERF_DATA:
+                yield from _samples(chain([head], _chunks(file)))
+                return
+        with _perf_script(path) as text:
+            yield from _samples(_chunks(text))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise RecordingError(f"cannot read {path}: {reason}") from error
 
 
-def _samples(lines: Iterable[str]) -> Iterator[CpuSample]:
+def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+    return iter(lambda: file.read(CHUNK_BYTES), b"")
+
+
+def _samples(chunks: Iterable[bytes]) -> Iterator[CpuSample]:
+    """The samples in text; raises `ValueError` if it is no text of perf's."""
+    lines = (line for chunk in line_chunks(chunks) for line in chunk.split(b"\n"))
     time_ns = -1  # no sample, or its innermost function has been yielded
-    for line in lines:
+    for encoded in lines:
+        line = encoded.decode(errors="replace")
         if not line.startswith(("\t", " \t")) and (time := _TIME.search(line)):
             time_ns = int(time[1]) * 10**9 + int(time[2].ljust(9, "0"))
-        if time_ns >= 0 and (frame := _FRAME.search(line)):
-            yield CpuSample(time_ns, frame[1], frame[2])
+            if time_ns >= 2**63:
+                raise ValueError(f"a sample was taken after {time[1]} seconds, which cannot be")
+        if time_ns >= 0 and (frame := _frame(line)):
+            yield CpuSample(time_ns, *frame)
             time_ns = -1
 
 
+def _frame(line: str) -> tuple[str, str] | None:
+    """The function and the file of a line of a call chain.
+
+    Names of functions have parentheses, too, and lines may be long: no pattern for all of it.
+    """
+    address = _ADDRESS.search(line)
+    text = line.rstrip()
+    if address is None or not text.endswith(")"):
+        return None
+    deleted = _DELETED if text.endswith(f"{_DELETED})") else ""
+    rest = text[address.end() : -1 - len(deleted)]
+    function, space, file = rest.rpartition(" (")
+    return (_OFFSET.sub("", function), file + deleted) if space else None
+
+
 @contextmanager
-def _perf_script(path: Path) -> Iterator[Iterable[str]]:
+def _perf_script(path: Path) -> Iterator[IO[bytes]]:
     """The text that perf prints of its file: only perf on the same machine can name functions."""
     try:
         process = subprocess.Popen(
-            [*_SCRIPT, str(path)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            errors="replace",
+            [*_SCRIPT, str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
     except FileNotFoundError as error:
         raise RecordingError(

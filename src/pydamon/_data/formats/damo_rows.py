@@ -35,6 +35,8 @@ def rows_of(parsed: Sequence[tuple[Record, list[DamoSnapshot]]]) -> pa.RecordBat
     Raises `ValueError` that says where, if a number cannot be read.
     """
     snapshots = _Snapshots.of(parsed)
+    for record, several in parsed:
+        record.with_empty |= not all(snapshot.regions for snapshot in several)
     try:
         rows = batch_of(_columns(snapshots), len(snapshots.owner))
     except Misread as error:

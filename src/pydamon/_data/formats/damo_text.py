@@ -311,6 +311,8 @@ class Record:
     pids: list[int] = field(default_factory=list)
     filtered_kind: str = ""
     """The kind of pages that its filters let pass, if pydamon knows it."""
+    with_empty: bool = False
+    """Whether a snapshot without regions was read, as of a process that has ended."""
 
     def __post_init__(self) -> None:
         target_id = self.head.get("target_id")
@@ -346,6 +348,8 @@ class Record:
             extra["tail"] = _without_snapshots(self.tail)
         if index:
             extra["with_pid"] = self.pids[0]
+        if self.with_empty:
+            extra["with_empty"] = True
         return extra
 
 

@@ -50,7 +50,7 @@ def json_text(chunks: Iterable[Recording]) -> Iterator[bytes]:
         yield (b",\n" if number else b"\n") + opening[:-2]
         separator = b"\n"
         for chunk in chunks:
-            for text in _snapshots(chunk, key):
+            for text in _snapshots(chunk, key, record.with_empty):
                 yield separator + text.encode()
                 separator = b",\n"
         yield b"]," + msgspec.json.encode(record.tail)[1:]
@@ -67,10 +67,14 @@ class _Key(NamedTuple):
 
 @dataclass(slots=True)
 class _Record:
-    """A record to be written: its JSON before and behind the snapshots."""
+    """A record to be written: its JSON before and behind the snapshots.
+
+    With *with_empty* it has all snapshots of its host.
+    """
 
     head: dict[str, Any]
     tail: dict[str, Any]
+    with_empty: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,9 @@ def _records(chunks: Iterable[Recording]) -> dict[_Key, _Record]:
             key = _Key(hosts[host], extra.facts.get("with_pid", pid), extra.head)
             if key not in records:
                 head = msgspec.json.decode(extra.head) if extra.head else None
-                records[key] = _Record(head or _head(chunk, int(begins[number])), {})
+                head = head or _head(chunk, int(begins[number]))
+                records[key] = _Record(head, {}, not extra.head)
+            records[key].with_empty |= extra.facts.get("with_empty", False)
             tail = extra.facts.get("tail") or records[key].tail
             records[key].tail = tail or {"data_source": "unknown"}
     ids = ids_of(key.pid for key in records)
@@ -142,11 +148,12 @@ def _head(chunk: Recording, row: int) -> dict[str, Any]:
     }
 
 
-def _snapshots(chunk: Recording, key: _Key) -> Iterator[str]:
+def _snapshots(chunk: Recording, key: _Key, with_empty: bool) -> Iterator[str]:
     """The snapshots of one record.
 
     A snapshot of its host in which the target has no regions is written without any: damo adds up
-    the working sets of several targets by the number of the snapshot.
+    the working sets of several targets by the number of the snapshot. Records of damo's own are
+    as they were.
     """
     extras, codes = _extras(chunk), extra_codes(chunk)
     rows = _rows_of(chunk, key, extras, codes)
@@ -157,7 +164,7 @@ def _snapshots(chunk: Recording, key: _Key) -> Iterator[str]:
     bounds = np.searchsorted(rows, chunk.snapshot_offsets)
     totals = np.diff(running_total(split.end - split.start)[bounds])
     has_regions = np.diff(bounds) > 0
-    is_written = has_regions if key.head else has_regions | _has_host(chunk, key.host)
+    is_written = has_regions | _has_host(chunk, key.host) if with_empty else has_regions
     # Targets of a snapshot may have windows that differ a little.
     heads = chunk.snapshot_heads
     start_ns, end_ns = (chunk.per_target(name)[heads] for name in ("start_ns", "end_ns"))
@@ -303,7 +310,7 @@ HOLDS = Holds(
             *("age_ns", "touched_bytes", "sampling_ns", "max_nr_accesses", "passed"),
         }
     ),
-    extra_keys=frozenset({"record", "tail", "snapshot", "region", "with_pid"}),
+    extra_keys=frozenset({"record", "tail", "snapshot", "region", "with_pid", "with_empty"}),
     attrs=frozenset({"sampling_ns", "aggregation_ns", "update_ns"}),
     partly_lost=_partly_lost,
 )

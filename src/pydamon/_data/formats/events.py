@@ -19,6 +19,7 @@ __all__ = ["read_events"]
 
 _ROW_BYTES = 64
 """Names of tracepoints have some 30 bytes."""
+_HINT = "`pydamon trace --out FILE` and `pydamon record --trace` write events"
 
 
 def read_events(path: str | Path) -> pa.Table:
@@ -38,7 +39,7 @@ def read_events(path: str | Path) -> pa.Table:
             options = pa.ipc.IpcReadOptions(use_threads=False)
             stream = pa.ipc.open_stream(source, options=options, memory_pool=POOL)
             if KEY not in (stream.schema.metadata or {}):
-                raise RecordingError(f"{path} is a recording without events")
+                raise RecordingError(f"{path} is a recording without events", hint=_HINT)
             table = _table_of(stream) if _is_well_formed(stream.schema) else None
     except FileNotFoundError:
         raise RecordingError(f"there is no file {path}") from None
@@ -47,7 +48,7 @@ def read_events(path: str | Path) -> pa.Table:
             raise RecordingError(f"cannot read {path}: {reason}") from None
         table = None
     if table is None:
-        raise RecordingError(f"{path} is not a file of events of DAMON")
+        raise RecordingError(f"{path} is not a file of events of DAMON", hint=_HINT)
     return table.take(pc.sort_indices(table, [("time_ns", "ascending")]))
 
 

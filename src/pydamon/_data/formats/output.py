@@ -222,6 +222,7 @@ _EXTRA_TYPES: dict[str, type] = {
     "snapshot": dict,
     "region": dict,
     "with_pid": int,
+    "with_empty": bool,
     "perf": dict,
 }
 _PERF_TYPES: dict[str, type] = {"task": str, "target_id": int, "more": str}

@@ -123,7 +123,7 @@ def open_recording(path: str | os.PathLike[str]) -> RecordingFile:
 
 
 def merge_recordings(
-    paths: Iterable[str | os.PathLike[str]], *, path: str = "the recordings"
+    paths: Iterable[str | os.PathLike[str]], *, path: str = "the merged recording"
 ) -> RecordingFile:
     """Open several recordings as one.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ from pydamon._model.runs import Runs, expand
 from pydamon._model.stretches import Stretches
 from pydamon._observe.pages.look_times import ABSENT, UNKNOWN
 
-__all__ = ["FollowedPages", "Returns"]
+__all__ = ["FollowedPages", "RegionSums", "Returns"]
 
 _BLOCK_SHIFT = 9
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -40,6 +41,16 @@ _LEAST_PAGES = 1 / 8
 """Less than so much of a page, spread over buckets, does not count."""
 _MOST_MOVES = 64
 """So many pieces of memory that are gone are looked for elsewhere."""
+
+
+class RegionSums(NamedTuple):
+    """The ages of the pages of regions, and which share of each region is in memory.
+
+    That is NaN where not all pages of a region are followed.
+    """
+
+    ages: AgeSums
+    in_memory: NDArray[np.float64]
 
 
 class Returns:
@@ -228,13 +239,15 @@ class FollowedPages:
         regions: Ranges,
         spread: NDArray[np.float64],
         returns: tuple[NDArray[np.int64], NDArray[np.int64]],
-    ) -> AgeSums:
+    ) -> RegionSums:
         """Add up the ages in regions, which are sorted ranges of order keys.
 
         *spread* says which part of the pages of each stamp counts in each bucket: shape
         (256, `BUCKETS`).
         """
         counts = self._by_stamp(regions)
+        pages = regions[:, 1] - regions[:, 0]
+        in_memory = np.where(counts.sum(axis=1) == pages, 1 - counts[:, ABSENT] / pages, np.nan)
         counts[:, [ABSENT, UNKNOWN]] = 0
         resident = _spread_out(counts, spread).reshape(-1)
         keys, bucket = returns
@@ -247,7 +260,8 @@ class FollowedPages:
         resident_bytes, returned_bytes = (
             np.rint(pages[cell] * page_bytes).astype(np.int64) for pages in (resident, returned)
         )
-        return AgeSums(cell // BUCKETS, cell % BUCKETS, resident_bytes, returned_bytes)
+        ages = AgeSums(cell // BUCKETS, cell % BUCKETS, resident_bytes, returned_bytes)
+        return RegionSums(ages, in_memory)
 
     def _by_stamp(self, regions: Ranges) -> NDArray[np.int64]:
         """How many pages of each region have each stamp: shape (regions, 256)."""

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon._model.mappings import MappingTable
 from pydamon._model.page_ages import BLOCK_PAGES, PageAges, bucket_of, spread_over_buckets
 from pydamon._model.page_map import ABSENT_NS, UNKNOWN_NS, PageMap
 from pydamon._model.ranges import PAGE_SIZE, Ranges, order_keys
@@ -18,7 +19,9 @@ from pydamon._model.stretches import Stretches
 from pydamon._observe.linux.process import Process
 from pydamon._observe.pages.followed import FollowedPages, Returns
 from pydamon._observe.pages.look_times import ABSENT, FIRST, UNKNOWN, LookTimes
+from pydamon._observe.pages.shared import SharedPages, repeated_now
 from pydamon._observe.probes.base import Accessed, ManyBits, Session
+from pydamon._observe.targets import Layout
 
 __all__ = ["ClearPages", "PageFollower", "StuckPages"]
 
@@ -66,6 +69,7 @@ class PageFollower:
         self._processes: Sequence[Process] = ()
         self._ranges: Sequence[Ranges] | None = None
         self._block_ns = float(_BLOCK_NS)
+        self._most_blocks = 0.0
         self._paid_ns = 0
         self._faults = (0, 0)
         """The major faults of all processes when they were last counted, and when that was."""
@@ -73,18 +77,20 @@ class PageFollower:
         """The last look that `ages_of` has told about, and how many there were since."""
         self._first_ns = self._mapped_ns = 0
         """The first look, and the last of which there is a map."""
-        self._in_survey = False
+        self._in_survey, self._surveyed_ns = False, 0
         self._witnessed: list[Callable[[], Accessed]] = []
         """Pages that others have cleared: see `Witness`."""
+        self._mappings: Sequence[MappingTable] = ()
+        self._shared: SharedPages | None = None
+        """`None` where only a part of the pages is followed: not the same part in each target."""
+        self._repeated: Ranges | None = None
         session.witness = self._witness
 
     def is_due(self, now_ns: int) -> bool:
         """Whether the looks so far are paid for."""
         return now_ns >= self._paid_ns
 
-    def look(
-        self, processes: Sequence[Process], ranges: Sequence[Ranges], spare_share: float = 0.0
-    ) -> None:
+    def look(self, layout: Layout, ranges: Sequence[Ranges], spare_share: float = 0.0) -> None:
         """Look at all pages that are followed, of the memory that each target has now.
 
         The next look waits until this one is paid for, also by what others leave of one CPU. Pages
@@ -92,38 +98,58 @@ class PageFollower:
         """
         clock = self._session.clock
         begin_ns = clock.cpu_ns()
-        self.fit(processes, ranges)
+        self.fit(layout, ranges)
         self._look_at_all(busy_too=False)
         cost_ns = self._learned(clock.cpu_ns() - begin_ns)
         least_ns = _LONGEST_REST_NS if self._memory_is_short(clock.now_ns()) else _LEAST_REST_NS
         rest_ns = int(max(least_ns, cost_ns / (self._share + spare_share)))
         self._paid_ns = max(clock.now_ns(), self._paid_ns) + rest_ns
 
-    def fit(self, processes: Sequence[Process], ranges: Sequence[Ranges]) -> None:
+    def fit(self, layout: Layout, ranges: Sequence[Ranges]) -> None:
         """Follow the memory that there is now, with the numbers that its targets have now."""
+        processes = layout.processes
         if self._processes is not processes and list(self._processes) != list(processes):
-            place = {id(process): index for index, process in enumerate(processes)}
-            numbers = [place.get(id(process), -1) for process in self._processes]
-            if numbers != list(range(len(numbers))):
-                self._pages.renumber(np.array(numbers, np.int64))
+            numbers = self._numbers_in(layout)
+            if numbers.tolist() != list(range(len(numbers))):
+                self._pages.renumber(numbers)
             self._processes, self._ranges = processes, None
-        if ranges is not self._ranges:
-            self._ranges = ranges
+        if ranges is not self._ranges or layout.mappings is not self._mappings:
+            self._ranges, self._mappings = ranges, layout.mappings
             self._follow_less(self._pages.count(ranges))
             self._pages.fit(ranges)
+            is_all = self._pages.share == 1
+            self._shared = SharedPages(layout.mappings, ranges) if is_all else None
+            self._find_repeated()
 
-    def begin_survey(
-        self, processes: Sequence[Process], ranges: Sequence[Ranges]
-    ) -> StuckPages | None:
+    def repeated_in(self, layout: Layout, by_mapping: Ranges) -> Ranges | None:
+        """Pages that count in another target, as ranges of order keys: as of the last look.
+
+        For targets that have come since then, what mappings say. `None` if there are no such looks.
+        """
+        if self._repeated is None or layout.mappings is self._mappings:
+            return self._repeated
+        return repeated_now(self._repeated, self._numbers_in(layout), by_mapping)
+
+    def _numbers_in(self, layout: Layout) -> NDArray[np.int64]:
+        """The numbers that the targets of the last look have now; -1 for those that are gone."""
+        place = {id(process): index for index, process in enumerate(layout.processes)}
+        return np.array([place.get(id(process), -1) for process in self._processes], np.int64)
+
+    def _find_repeated(self) -> None:
+        self._repeated = None
+        if self._shared is not None and self._times.last:
+            self._repeated = self._shared.find_repeated(self._pages, self._times.last)
+
+    def begin_survey(self, layout: Layout, ranges: Sequence[Ranges]) -> StuckPages | None:
         """Look, and clear all pages: a survey, which pays for that, needs not clear again.
 
         If only a part of the pages is followed, the survey has to clear what it needs.
         """
-        self.fit(processes, ranges)
+        self.fit(layout, ranges)
         if self._pages.share < 1:
             return None
         self._look_at_all(busy_too=True)
-        self._in_survey = True
+        self._in_survey, self._surveyed_ns = True, self._times.end_ns
         return self.unknown_pages
 
     def finish_survey(self) -> None:
@@ -135,6 +161,7 @@ class PageFollower:
         self._pages.busy = (
             bits.accessed & (self._pages.flat >= self._times.last) & ~bits.unobservable
         )
+        self._find_repeated()
 
     def unknown_pages(self, stretches: Stretches) -> NDArray[np.bool_]:
         """Which pages of some stretches (flat) the last look could not clear."""
@@ -143,7 +170,11 @@ class PageFollower:
         return np.concatenate([np.zeros(0, np.bool_), *parts])
 
     def ages_of(self, table: RegionTable) -> PageAges | None:
-        """The ages of the pages of regions, if there was a look since this was last asked."""
+        """The ages of the pages of regions, if there was a look since this was last asked.
+
+        Sets how much of each region is in memory: shares of regions that were merged or cut since
+        their survey are means.
+        """
         looked_ns = self._times.end_ns
         if not self._times.last or looked_ns == self._told_ns:
             return None
@@ -151,7 +182,9 @@ class PageFollower:
         since_ns, self._told_ns = self._told_ns or looked_ns, looked_ns
         looks, self._untold = self._untold, 0
         spread = spread_over_buckets(*self._times.ages_ns())
-        sums = self._pages.sums(table.keys, spread, self._returns.take())
+        sums, in_memory = self._pages.sums(table.keys, spread, self._returns.take())
+        if looked_ns != self._surveyed_ns:  # else the end of the survey has told
+            table.resident = np.where(np.isnan(in_memory), table.resident, in_memory)
         self._paid_ns += int((self._session.clock.cpu_ns() - begin_ns) / self._share)
         unix_ns = self._session.clock.unix_ns
         return PageAges(
@@ -237,10 +270,12 @@ class PageFollower:
     def _learned(self, cost_ns: int) -> float:
         """Learn what looks cost; returns what this one has to pay.
 
-        The first look has to clear the bits of a life-time: that belongs to the start.
+        The first look has to clear the bits of a life-time: that belongs to the start. So does the
+        first look at most of the memory of programs that grow.
         """
         blocks = len(self._pages) / BLOCK_PAGES
-        if self._times.last <= FIRST or not blocks:
+        is_first, self._most_blocks = blocks > 2 * self._most_blocks, max(blocks, self._most_blocks)
+        if is_first or self._times.last <= FIRST or not blocks:
             return min(cost_ns, self._block_ns * blocks)
         self._block_ns += _EWMA_WEIGHT * (cost_ns / blocks - self._block_ns)
         return cost_ns
@@ -272,6 +307,7 @@ class PageFollower:
         self._untold += 1
         if self._times.must_merge:
             self._pages.merge(self._times.merge())
+        self._find_repeated()
 
     def _read_and_clear(
         self, stretches: Stretches, whole: Container[int], kept: NDArray[np.bool_] | None
@@ -336,10 +372,14 @@ class PageFollower:
         before = self._pages.flat[places]
         # Between two looks running there may have been no rest at all.
         rested = np.flatnonzero((before != ABSENT) & (before < now - 1))
-        if len(rested):
-            since_ns = self._times.middle_ns()[before[rested]]
+        keys, before = self._pages.keys_at(places[rested]), before[rested]
+        if len(rested) and self._shared is not None:
+            # A page that others used meanwhile has been in use.
+            before = np.maximum(before, self._shared.last_used(keys))
+            keys, before = keys[before < now - 1], before[before < now - 1]
+        if len(keys):
+            since_ns = self._times.middle_ns()[before]
             now_ns = (self._times.end_ns + self._session.clock.now_ns()) // 2
-            keys = self._pages.keys_at(places[rested])
             self._returns.add(keys, bucket_of(np.maximum(now_ns - since_ns, 0)))
         self._pages.flat[places] = now
 

@@ -132,7 +132,7 @@ class SurveyingCollector(SampleCollector):
         if not self._surveyor.is_due:
             return table, None
         memory, follower = self._memory, self._follower
-        clear_pages = partial(follower.begin_survey, memory.processes, memory.in_memory)
+        clear_pages = partial(follower.begin_survey, memory.state.layout, memory.in_memory)
         start_ns = self._session.clock.now_ns()
         with survey:
             surveyed = self._surveyor.survey(table, clear_pages, self._sampler.looks_ns)
@@ -140,9 +140,9 @@ class SurveyingCollector(SampleCollector):
             now_ns = self._session.clock.now_ns()
             if memory.has_moved(now_ns):  # targets may get other numbers
                 surveyed = memory.update(surveyed, now_ns)
-                follower.fit(memory.processes, memory.in_memory)
+                follower.fit(memory.state.layout, memory.in_memory)
             if follower.is_due(self._session.clock.now_ns()):
-                follower.look(memory.processes, memory.in_memory)
+                follower.look(memory.state.layout, memory.in_memory)
         everywhere = np.ones(len(surveyed), np.bool_)
         if not self._sampler.set_known_rates(surveyed, everywhere):
             return surveyed, None
@@ -182,7 +182,7 @@ class SurveyingCollector(SampleCollector):
         if self._follower.is_due(self._session.clock.now_ns() + early_ns):
             memory, spare = self._memory, self._surveyor.spare_share
             with survey:
-                self._follower.look(memory.processes, memory.in_memory, spare)
+                self._follower.look(memory.state.layout, memory.in_memory, spare)
 
     def _sampled_around(
         self,
@@ -251,13 +251,13 @@ class ScanCollector(Collector):
     def _cleared(self) -> ExactLook:
         """A look that begins now."""
         memory, follower = self._memory, self._follower
-        stuck = follower.begin_survey(memory.processes, memory.in_memory)
+        stuck = follower.begin_survey(memory.state.layout, memory.in_memory)
         if stuck is not None:
             stretches = Stretches.of(sorted(chunks_of(memory.ranges)))
             return ExactLook(self._session, stretches, stuck(stretches))
         # Only a part of the pages is followed: that part has looks of its own.
         if follower.is_due(self._session.clock.now_ns()):
-            follower.look(memory.processes, memory.in_memory)
+            follower.look(memory.state.layout, memory.in_memory)
         return Clearing(self._session, chunks_of(memory.ranges)).look
 
     def _set_rates(self, table: RegionTable) -> None:

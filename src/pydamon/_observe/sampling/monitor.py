@@ -29,7 +29,7 @@ from pydamon._observe.sampling.collectors import (
     ScanCollector,
     SurveyingCollector,
 )
-from pydamon._observe.sampling.memory import MonitoredMemory
+from pydamon._observe.sampling.memory import MemoryState, MonitoredMemory
 from pydamon._observe.sampling.samplers import Sampler
 from pydamon._observe.sampling.snapshots import Timing, renewed, snapshot_of
 from pydamon._observe.sampling.surveyor import Surveyor
@@ -58,10 +58,14 @@ class _Last(NamedTuple):
 
 
 class _Ages(NamedTuple):
-    """The ages of the pages of a window, if there was a look: by region, and page by page."""
+    """The ages of the pages of a window, if there was a look: by region, and page by page.
+
+    `repeated` are pages that count in another target, as of the last look.
+    """
 
     by_region: PageAges | None = None
     maps: tuple[PageMap | None, ...] = ()
+    repeated: Ranges | None = None
 
 
 class _Series(NamedTuple):
@@ -272,13 +276,13 @@ class SamplingMonitor(Monitor):
         memory = self._memory.state
         if window.closes or window.lost or self._memory.has_moved(window.end_ns):
             merged = self._regions.merge(window.table, window.end_ns - begin_ns)
-            self._table = self._prepared(merged, window.end_ns, lost=window.lost)
-            closes = True
+            closes = was_merged = True
         else:
             merged = self._table = self._regions.carry_on(window.table, window.end_ns - begin_ns)
-        ages, window = self._page_ages(
-            merged, window, len(memory.layout.targets), final=length_ns is not None
-        )
+            was_merged = False
+        ages, window = self._page_ages(merged, window, memory, final=length_ns is not None)
+        if was_merged:
+            self._table = self._prepared(merged, window.end_ns, lost=window.lost)
         self._tune(merged)
         spent_ns = clock.cpu_ns() - begin_cpu_ns + window.interrupt_ns
         self._series = self._series.with_window(window, spent_ns)
@@ -302,7 +306,7 @@ class SamplingMonitor(Monitor):
         if last is not None and merged is last.table and not has_news:
             snapshot = renewed(last.snapshot, merged, timing, cost)
         else:
-            snapshot = snapshot_of(merged, memory, timing, cost, ages.by_region)
+            snapshot = snapshot_of(merged, memory, timing, cost, ages.by_region, ages.repeated)
             snapshot = replace(snapshot, page_maps=ages.maps) if ages.maps else snapshot
         self._last = _Last(merged, snapshot)
         return snapshot
@@ -315,11 +319,11 @@ class SamplingMonitor(Monitor):
         return self._regions.split(table)
 
     def _page_ages(
-        self, table: RegionTable, window: Window, targets: int, *, final: bool
+        self, table: RegionTable, window: Window, memory: MemoryState, *, final: bool
     ) -> tuple[_Ages, Window]:
         """The ages of the pages of regions; what that costs is paid as exact looks are.
 
-        There were so many *targets* in the window; more may have begun since.
+        The targets are those of the *memory* of the window; more may have begun since.
         Where maps of pages are wanted, the *final* window has a look of its own.
         """
         follower = self._collector.follower
@@ -329,13 +333,14 @@ class SamplingMonitor(Monitor):
         final |= self._memory.stopped
         with adding_up:
             if final and every_ns is not None and self._space.alive:
-                follower.look(self._memory.processes, self._memory.refresh_in_memory())
+                follower.look(self._memory.state.layout, self._memory.refresh_in_memory())
             ages = follower.ages_of(table)
+            repeated = follower.repeated_in(memory.layout, memory.repeated)
             maps: tuple[PageMap | None, ...] = ()
             if every_ns is not None and ages is not None:
-                maps = follower.maps_of(targets, every_ns, final=final)
+                maps = follower.maps_of(len(memory.layout.targets), every_ns, final=final)
         survey_cpu_ns = window.survey_cpu_ns + adding_up.cpu_ns
-        return _Ages(ages, maps), window._replace(survey_cpu_ns=survey_cpu_ns)
+        return _Ages(ages, maps, repeated), window._replace(survey_cpu_ns=survey_cpu_ns)
 
     def _tune(self, table: RegionTable) -> None:
         """Move the intervals towards the goal, if there is one."""

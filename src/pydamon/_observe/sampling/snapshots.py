@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.page_ages import PageAges
-from pydamon._model.ranges import Ranges, covered
+from pydamon._model.ranges import PAGE_SIZE, Ranges, covered
 from pydamon._model.regions import RegionTable
 from pydamon._model.runs import group_bounds
 from pydamon._model.snapshot import UNKNOWN, Cost, Footprint, Snapshot
@@ -36,8 +36,12 @@ def snapshot_of(
     timing: Timing,
     cost: Cost,
     page_ages: PageAges | None = None,
+    repeated: Ranges | None = None,
 ) -> Snapshot:
-    """The snapshot of merged regions."""
+    """The snapshot of merged regions.
+
+    *repeated* are pages in memory that count in another target, where looks at all pages tell.
+    """
     size = table.size
     resident_bytes = _resident_bytes(table, memory.footprints)
     known = resident_bytes != UNKNOWN
@@ -68,7 +72,11 @@ def snapshot_of(
         age_ns=table.age_ns.astype(np.int64),
         resident_bytes=resident_bytes,
         unseen_bytes=unseen_bytes,
-        repeated_bytes=_repeated_bytes(table, memory.repeated, resident_bytes),
+        repeated_bytes=(
+            _repeated_bytes(table, memory.repeated, resident_bytes)
+            if repeated is None
+            else _looked_repeated_bytes(table, repeated, resident_bytes)
+        ),
         access_share=table.nr_accesses / timing.samples,
         access_share_error=table.deviation / timing.samples,
         page_ages=page_ages,
@@ -113,6 +121,14 @@ def _repeated_bytes(
     by_survey = np.nan_to_num(table.repeated) * table.size
     repeated_bytes = np.where(np.isnan(table.repeated), by_address, by_survey)
     return np.minimum(_rounded(repeated_bytes), in_memory)
+
+
+def _looked_repeated_bytes(
+    table: RegionTable, repeated: Ranges, resident_bytes: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The same where looks have found the pages that count elsewhere."""
+    repeated_bytes = covered(repeated, *table.keys.T) * PAGE_SIZE
+    return np.minimum(repeated_bytes, np.maximum(resident_bytes, 0))
 
 
 def _resident_bytes(table: RegionTable, footprints: tuple[Footprint, ...]) -> NDArray[np.int64]:

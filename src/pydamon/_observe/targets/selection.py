@@ -103,7 +103,8 @@ class TargetSelection:
         if len(named) != 1:
             raise UsageError(
                 f"{' and '.join(named)}: name one of them only" if named else "nobody is named",
-                hint="name pids, a command, a name, a user, a cgroup, a unit, a container or a pod",
+                hint="name pids, a command, a process name, a user, a cgroup, a unit, a container "
+                "or a pod",
             )
 
     @property

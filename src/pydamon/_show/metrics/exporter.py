@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from wsgiref.simple_server import WSGIRequestHandler
 
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 from prometheus_client.registry import Collector
@@ -25,6 +26,19 @@ __all__ = ["Exporter", "registry_of", "serve_metrics"]
 
 _CACHE_NS, _CACHE_WITHIN_NS = 10 * 10**9, 60 * 10**9
 """How often the page cache of containers is read, and for which time before."""
+
+
+class _Connection(WSGIRequestHandler):
+    """A connection, which has a thread for as long as it lasts: not for long if nothing comes."""
+
+    timeout = 10
+
+    def handle(self) -> None:
+        with suppress(OSError):  # the other end has gone, or says nothing
+            super().handle()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Log nothing."""
 
 
 @contextmanager
@@ -65,6 +79,7 @@ def serve_metrics(metrics: Collector, host: str = "127.0.0.1", port: int = 9871)
             f"cannot listen on {host}, port {port}: {reason}",
             hint="name another address with --listen, as in --listen 127.0.0.1:9900",
         ) from None
+    server.RequestHandlerClass = _Connection
     try:
         yield server.server_port
     finally:

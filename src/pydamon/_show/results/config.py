@@ -48,7 +48,10 @@ class ConfigView(View):
 
 def _target(target: TargetSelection | None) -> str:
     if target is None:
-        return "none in it: name processes, a command, --cgroup, --user or --container"
+        return (
+            "none in it: name pids, a command, --process-name, --user, --cgroup, --unit, "
+            "--container or --pod"
+        )
     if target.pids:
         return f"pid {', '.join(map(str, target.pids))}"
     if target.command:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -14,7 +14,7 @@ from pydamon._model.units import format_duration
 from pydamon._show.results.view import Column, FittingTable, View
 from pydamon._show.text import mapping_label, percent, printable, size
 
-__all__ = ["DiffView", "change", "relative"]
+__all__ = ["DiffView", "change", "changes", "totals_table"]
 
 _MOST = 20
 _NEGLIGIBLE = SMALLEST_PAGE
@@ -47,13 +47,7 @@ class DiffView(View):
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Text("Before and after", style="bold")
-        yield FittingTable(
-            _TOTAL_COLUMNS,
-            [
-                [label, size(old), size(new), change(old, new), relative(old, new)]
-                for label, old, new in _totals(self.diff.before, self.diff.after)
-            ],
-        )
+        yield totals_table(_totals(self.diff.before, self.diff.after))
         yield Text()
         yield from _mappings(self.diff.mappings)
 
@@ -76,16 +70,15 @@ def _totals(before: Summary, after: Summary) -> Iterator[tuple[str, float, float
 
 def _mappings(mappings: Sequence[MappingDiff]) -> RenderResult:
     changed = [mapping for mapping in mappings if _has_changed(mapping)]
-    if not changed:
-        yield Text("No mapping changed by a page or more.")
-        return
     several = len({mapping.target_name for mapping in mappings}) > 1
     columns = _MAPPING_COLUMNS if several else _MAPPING_COLUMNS[:-1]
-    rows = [_row(mapping)[: len(columns)] for mapping in changed[:_MOST]]
-    yield Text("Mappings, from the largest change of hot bytes to the smallest", style="bold")
-    yield FittingTable(columns, rows, [_style(mapping) for mapping in changed[:_MOST]])
-    if len(changed) > _MOST:
-        yield Text(f"and {len(changed) - _MOST} more; --json has them all")
+    yield from changes(
+        "mapping",
+        "hot",
+        columns,
+        [_row(mapping)[: len(columns)] for mapping in changed],
+        [mapping.after.hot - mapping.before.hot for mapping in changed],
+    )
 
 
 def _row(mapping: MappingDiff) -> list[str]:
@@ -108,6 +101,33 @@ def _has_changed(mapping: MappingDiff) -> bool:
     return any(abs(new - old) >= _NEGLIGIBLE for old, new in pairs)
 
 
+def totals_table(totals: Iterable[tuple[str, float, float]]) -> FittingTable:
+    """A row for each label with its bytes before and after."""
+    rows = [
+        [label, size(old), size(new), change(old, new), _relative(old, new)]
+        for label, old, new in totals
+    ]
+    return FittingTable(_TOTAL_COLUMNS, rows)
+
+
+def changes(
+    noun: str,
+    amount: str,
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[str]],
+    grown_bytes: Sequence[float],
+) -> RenderResult:
+    """The first rows; each is coloured by how much its *amount* of bytes grew."""
+    if not rows:
+        yield Text(f"No {noun} changed by a page or more.")
+        return
+    title = f"{noun.capitalize()}s, from the largest change of {amount} bytes to the smallest"
+    yield Text(title, style="bold")
+    yield FittingTable(columns, rows[:_MOST], [_style(grown) for grown in grown_bytes[:_MOST]])
+    if len(rows) > _MOST:
+        yield Text(f"and {len(rows) - _MOST} more; --json has them all")
+
+
 def change(old: float, new: float) -> str:
     """By how much bytes grew or shrank."""
     if abs(new - old) < _NEGLIGIBLE:
@@ -115,15 +135,14 @@ def change(old: float, new: float) -> str:
     return f"{'+' if new > old else '-'}{size(abs(new - old))}"
 
 
-def relative(old: float, new: float) -> str:
+def _relative(old: float, new: float) -> str:
     """The same in percent; empty where that says nothing."""
     if old < _NEGLIGIBLE or abs(new - old) < _NEGLIGIBLE:
         return ""
     return f"{(new - old) / old * 100:+.0f} %"
 
 
-def _style(mapping: MappingDiff) -> str:
-    hot_change = mapping.after.hot - mapping.before.hot
-    if abs(hot_change) < _NEGLIGIBLE:
+def _style(grown_bytes: float) -> str:
+    if abs(grown_bytes) < _NEGLIGIBLE:
         return ""
-    return "yellow" if hot_change > 0 else "blue"
+    return "yellow" if grown_bytes > 0 else "blue"

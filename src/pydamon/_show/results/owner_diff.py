@@ -10,21 +10,13 @@ from rich.text import Text
 
 from pydamon._data.analysis import OwnerChange, OwnerDiff, OwnerReport
 from pydamon._model.page_size import SMALLEST_PAGE
-from pydamon._show.results.diff import change, relative
+from pydamon._show.results.diff import change, changes, totals_table
 from pydamon._show.results.owners import innermost, notes_of
-from pydamon._show.results.view import Column, FittingTable, View
+from pydamon._show.results.view import Column, View
 from pydamon._show.text import size
 
 __all__ = ["OwnerDiffView"]
 
-_MOST = 20
-_TOTAL_COLUMNS = (
-    Column("", name=True),
-    Column("before"),
-    Column("after"),
-    Column("change"),
-    Column("", rank=1),
-)
 _OWNER_COLUMNS = (
     Column("idle before", rank=3),
     Column("after"),
@@ -43,18 +35,13 @@ class OwnerDiffView(View):
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         before, after = self.diff.before, self.diff.after
         yield Text("Memory of owners, before and after", style="bold")
-        yield FittingTable(_TOTAL_COLUMNS, list(_totals(before, after)))
+        yield totals_table(_totals(before, after))
         yield Text()
         changed = [each for each in self.diff.changes if _has_changed(each)]
-        if changed:
-            title = "Owners, from the largest change of idle bytes to the smallest"
-            yield Text(title, style="bold")
-            rows = [_row(each) for each in changed[:_MOST]]
-            yield FittingTable(_OWNER_COLUMNS, rows, [_style(each) for each in changed[:_MOST]])
-        else:
-            yield Text("No owner changed by a page or more.")
-        if len(changed) > _MOST:
-            yield Text(f"and {len(changed) - _MOST} more; --json has them all")
+        rows = [_row(each) for each in changed]
+        yield from changes(
+            "owner", "idle", _OWNER_COLUMNS, rows, [each.idle_bytes for each in changed]
+        )
         yield Text()
         if before.is_by_page != after.is_by_page:
             which = "after" if before.is_by_page else "before"
@@ -66,14 +53,12 @@ class OwnerDiffView(View):
         yield from notes_of(after)
 
 
-def _totals(before: OwnerReport, after: OwnerReport) -> Iterator[list[str]]:
+def _totals(before: OwnerReport, after: OwnerReport) -> Iterator[tuple[str, float, float]]:
+    """The label of each total, and its bytes before and after."""
     old, new = before.total(), after.total()
-    for label, was, now in (
-        ("in memory", old.resident_bytes, new.resident_bytes),
-        ("in use", old.hot_bytes + old.warm_bytes, new.hot_bytes + new.warm_bytes),
-        ("idle", old.idle_bytes, new.idle_bytes),
-    ):
-        yield [label, size(was), size(now), change(was, now), relative(was, now)]
+    yield "in memory", old.resident_bytes, new.resident_bytes
+    yield "in use", old.hot_bytes + old.warm_bytes, new.hot_bytes + new.warm_bytes
+    yield "idle", old.idle_bytes, new.idle_bytes
 
 
 def _row(each: OwnerChange) -> list[str]:
@@ -89,9 +74,3 @@ def _row(each: OwnerChange) -> list[str]:
 
 def _has_changed(each: OwnerChange) -> bool:
     return max(abs(each.idle_bytes), abs(each.resident_bytes)) >= SMALLEST_PAGE
-
-
-def _style(each: OwnerChange) -> str:
-    if abs(each.idle_bytes) < SMALLEST_PAGE:
-        return ""
-    return "yellow" if each.idle_bytes > 0 else "blue"

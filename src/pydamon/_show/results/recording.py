@@ -54,13 +54,15 @@ class RecordingFileView(View):
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         info = self.file.info
+        facts = [
+            f"probe {printable(info.probe)}",
+            f"sampled every {format_duration(info.attrs.sampling_ns)}",
+            f"aggregated every {format_duration(info.attrs.aggregation_ns)}",
+            *_kernel(info),
+            *([f"host {printable(info.hostname)}"] if info.hostname else []),
+        ]
         yield Text(f"Recording {printable(str(self.file.path))}", style="bold")
-        yield Text(
-            f"probe {printable(info.probe)}, sampled every "
-            f"{format_duration(info.attrs.sampling_ns)}, aggregated every "
-            f"{format_duration(info.attrs.aggregation_ns)}, Linux {printable(info.kernel)}, "
-            f"host {printable(info.hostname)}"
-        )
+        yield Text(", ".join(facts))
         if self.file.problem:
             yield Text(printable(f"not complete: {self.file.problem}"), style="yellow")
 
@@ -111,8 +113,13 @@ class SummaryView(View):
         ]
         if self.info:
             parts.append(f"probe {printable(self.info.probe)}")
-            parts.append(f"Linux {printable(self.info.kernel)}")
+            parts += _kernel(self.info)
         return ", ".join(parts)
+
+
+def _kernel(info: RecordingInfo) -> list[str]:
+    """The kernel's release, if the recording names it: damo's files do not."""
+    return [f"Linux {printable(info.kernel)}"] if info.kernel else []
 
 
 def _targets(summary: Summary) -> str:
@@ -184,5 +191,7 @@ def _cost(cost: MonitorCost, duration_ns: int) -> str:
     real, asked = format_duration(cost.sampling_ns), format_duration(cost.named_sampling_ns)
     pace = f"a sample every {real}" + (f" instead of {asked}" if real != asked else "")
     late = f", {count(cost.late_ticks, 'sample')} too late" if cost.late_ticks else ""
+    if not cost.cpu_ns:  # a trace, or a file of damo's: no monitor costs nothing
+        return f"its cost is not in the recording; {pace}{late}"
     used = format_cpu(cost.cpu_ns, duration_ns)
     return f"{used}, at most {percent(cost.interruption_share)} of the target's time; {pace}{late}"

@@ -63,12 +63,15 @@ def test_sums_count_every_page_once(seed: int, edges: list[int]) -> None:
     bounds = np.array(edges[: len(edges) // 2 * 2], np.int64).reshape(-1, 2)
     idle_ns = np.arange(256) * 10**9
     spread = spread_over_buckets(idle_ns, idle_ns)
-    sums = pages.sums(keyed([bounds * PAGE_SIZE]), spread, NONE)
+    sums, in_memory = pages.sums(keyed([bounds * PAGE_SIZE]), spread, NONE)
+    assert np.isnan(in_memory[bounds[:, 0] < BLOCK_PAGES]).all(), "block 0 is not followed"
     of_page = np.zeros(5 * BLOCK_PAGES, int)
     of_page[BLOCK_PAGES : 3 * BLOCK_PAGES] = stamps[: 2 * BLOCK_PAGES]
     of_page[4 * BLOCK_PAGES :] = stamps[2 * BLOCK_PAGES :]
     for region, (low, high) in enumerate(bounds.tolist()):
         inside = of_page[low:high]
+        if not np.isnan(in_memory[region]):
+            assert in_memory[region] == pytest.approx(np.mean(inside != ABSENT))
         known = inside[(inside != ABSENT) & (inside != UNKNOWN)]
         of_region = sums.region == region
         assert sums.resident_bytes[of_region].sum() == len(known) * PAGE_SIZE
@@ -80,7 +83,7 @@ def test_returns_belong_to_their_region() -> None:
     pages = followed(ranges((0, 2)))
     regions = keyed([np.array([[0, BLOCK], [BLOCK + 8 * PAGE_SIZE, 2 * BLOCK]])])
     keys = np.array([0, 5, BLOCK_PAGES + 2, BLOCK_PAGES + 9])
-    sums = pages.sums(regions, IN_USE, (keys, np.array([3, 3, 4, 4])))
+    sums, _ = pages.sums(regions, IN_USE, (keys, np.array([3, 3, 4, 4])))
     rows = zip(
         sums.region.tolist(), sums.bucket.tolist(), sums.returned_bytes.tolist(), strict=True
     )
@@ -91,7 +94,7 @@ def test_a_part_of_the_blocks_stands_for_all() -> None:
     pages = followed(ranges((0, 4096)), share=0.25)
     assert 0.22 < len(pages) / (4096 * BLOCK_PAGES) < 0.28
     pages.flat[:] = 1
-    sums = pages.sums(keyed([ranges((0, 4096))]), IN_USE, NONE)
+    sums, _ = pages.sums(keyed([ranges((0, 4096))]), IN_USE, NONE)
     assert sums.resident_bytes.sum() == pytest.approx(4096 * BLOCK, rel=0.1)
     before = pages.stretches.start
     pages.fit([ranges((0, 4096), (5000, 5100))])

@@ -12,7 +12,10 @@ import pytest
 
 import pydamon
 from pydamon import Access, Phase, Snapshot, Trace
+from pydamon._model.mappings import Mapping, MappingTable
 from pydamon._model.page_ages import share_beyond
+from pydamon._model.ranges import PAGE_SIZE, keyed
+from pydamon._model.regions import RegionTable
 from pydamon._observe.linux.process import Process
 from pydamon._observe.pages.follower import PageFollower
 
@@ -111,6 +114,37 @@ def test_looks_are_rare_while_memory_is_short(
     looks = sum(s.page_ages.looks for s in snapshots if s.page_ages)
     # A survey clears all pages as well, and is a look.
     assert looks < 32 if is_short else looks > 45
+
+
+def test_looks_say_how_much_of_regions_is_in_memory() -> None:
+    """Regions were cut since a survey saw that half of all was in memory."""
+    clock = Mock(cpu_ns=lambda: 0, now_ns=lambda: 5 * S, unix_ns=lambda ns: ns)
+    follower = PageFollower(Mock(clock=clock), 0.01)
+    follower._pages.fit([np.array([[0, 4 * MIB]])])
+    follower._pages.flat[:] = np.repeat([1, 0], 512)
+    follower._times.add(4 * S)
+    start = np.arange(0, 6 * MIB, 2 * MIB)
+    table = RegionTable.of([0, 0, 0], start, start + 2 * MIB)
+    table.resident[:] = 0.5
+    assert follower.ages_of(table) is not None
+    assert table.resident.tolist() == [1, 0, 0.5], "the last is not followed yet"
+
+
+def test_what_another_target_used_meanwhile_does_not_come_back() -> None:
+    """Two targets map two pages; the first uses both again after 4 s, the other has used one."""
+    table = MappingTable((Mapping(0, 2 * PAGE_SIZE, "rw-s", "/x", "8:1 7"),))
+    layout = Mock(processes=[Mock(), Mock()], mappings=[table, table])
+    follower = PageFollower(Mock(clock=Mock(now_ns=lambda: 5 * S)), 0.01)
+    follower.fit(layout, [table.runs, table.runs])
+    for second in range(1, 5):
+        follower._times.add(second * S)
+    places = [follower._pages.places_of(keyed([table.runs] * 2)[row, 0] + [0, 1]) for row in (0, 1)]
+    follower._pages.flat[places[0]], follower._pages.flat[places[1]] = [1, 1], [1, 4]
+    layout.mappings = [table, table]  # read anew
+    follower.fit(layout, [table.runs, table.runs])
+    follower._touch(places[0])
+    keys, _ = follower._returns.take()
+    assert keys.tolist() == [0], "the page that nobody used"
 
 
 def test_memory_is_short_where_many_major_faults_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -257,8 +257,8 @@ def test_what_is_sparsely_in_use_is_not_idle() -> None:
     snapshots = list(mon.run("10s"))[20:]
     for snapshot in snapshots:
         inside = (snapshot.start >= sparse[0]) & (snapshot.end <= sparse[1])
-        # A smaller region may well hold no page that is in use.
-        large = snapshot.size >= 16 * 4096
+        # Samples of a small region may well miss its page or two that are in use.
+        large = snapshot.size >= 64 * 4096
         assert (snapshot.nr_accesses[inside & large] >= 1).all()
         outside = (snapshot.start >= sparse[1]) | (snapshot.end <= sparse[0])
         assert (snapshot.nr_accesses[outside] == 0).all()

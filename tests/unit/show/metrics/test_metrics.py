@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import urllib.request
 from collections.abc import Iterable
 from types import SimpleNamespace
@@ -178,6 +179,20 @@ def test_they_are_served_on_loopback_alone() -> None:
             serve_metrics(metrics, port=port).__enter__()
         with socket.socket() as other, pytest.raises(OSError, match="refused"):
             other.connect(("127.0.0.2", port))
+
+
+def test_connections_that_end_early_or_say_nothing(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pydamon._show.metrics.exporter._Connection.timeout", 0.2)
+    with serve_metrics(Metrics(), port=0) as port:
+        for sent in (b"", b"GET /metr", b"GET /metrics HTTP/1.1\r\n\r\n"):
+            with socket.create_connection(("127.0.0.1", port)) as reset:
+                reset.sendall(sent)
+                reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as silent:
+            assert silent.recv(1) == b""
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
