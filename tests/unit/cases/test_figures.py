@@ -281,7 +281,7 @@ def test_figures_of_a_program_are_the_same_everywhere(tmp_path: Path, name: str)
 
 @pytest.mark.parametrize("name", PLACES)
 def test_figures_of_two_programs_that_share_memory_are_the_same(tmp_path: Path, name: str) -> None:
-    """40 of the second program's 60 MiB count in the first already: 30 that are idle, and 10 more."""
+    """40 of the second program's 60 MiB count in the first: 30 that are idle, and 10 more."""
     recording = record(path := tmp_path / "r.damon", [both()])
     own = {"total": 124, "hot": 30, "cold": 94, "idle": 64, "working_set": 30}
     once = {"total": 84, "hot": 20, "cold": 64, "idle": 64, "working_set": 20}
