@@ -191,7 +191,7 @@ def access_share(
             # That all was accessed by the later look says little, unless epochs are few.
             told = 1 - share * epochs / (epochs + 1)
             surplus += told * np.maximum(events - foreseen, 0) ** 2 / (foreseen + 1)
-            weight = foresight * told / (1 + (surplus / _SURPLUS) ** 2)
+            weight = foresight * told**2 / (1 + (surplus / _SURPLUS) ** 2)
             evidence = np.where(expected > 0, trials + weight / expected, trials)
             later = share
             share = np.where(expected > 0, (events + weight) / evidence, 0.0)

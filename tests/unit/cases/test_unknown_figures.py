@@ -63,9 +63,9 @@ def test_shared_memory_counts_once_in_totals(
     assert analysis.idle(recording).total_bytes == 84 * MIB
     assert analysis.summary(recording).size.total == 84 * MIB
     working_set = analysis.working_set(recording)
-    assert working_set.total.size_bytes[-1] == 10 * MIB, "a third of the second program is its own"
+    assert working_set.total.size_bytes[-1] == 20 * MIB, "what is shared is idle rather than in use"
     assert [series.size_bytes[-1] for series in working_set.targets] == [0, 30 * MIB]
-    assert recording.snapshot(0).working_set() == 10 * MIB
+    assert recording.snapshot(0).working_set() == 20 * MIB
     # All memory of a process counts for the process itself.
     alone = document(capsys, "idle", "--json", "--pid", "8", str(path))
     assert alone["total_bytes"] == 60 * MIB
@@ -73,7 +73,7 @@ def test_shared_memory_counts_once_in_totals(
     metrics.update(recording.snapshot(0))
     registry.register(metrics)
     labels = {"cgroup": "db"}
-    assert registry.get_sample_value("pydamon_cgroup_working_set_bytes", labels) == 10 * MIB
+    assert registry.get_sample_value("pydamon_cgroup_working_set_bytes", labels) == 20 * MIB
 
 
 def test_where_residence_is_unknown_that_is_said(

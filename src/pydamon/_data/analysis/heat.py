@@ -140,7 +140,7 @@ def heatmap(
     --------
     >>> import pydamon
     >>> from pydamon import Access, Phase, Trace
-    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=10_000),)),))
     >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
     >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
     >>> heat = pydamon.analysis.heatmap(recording, 4, 2, addresses="all")

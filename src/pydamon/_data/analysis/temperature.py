@@ -158,7 +158,7 @@ class Temperatures(Displayable):
     --------
     >>> import pydamon
     >>> from pydamon import Access, Phase, Trace
-    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=10_000),)),))
     >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
     >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
     >>> temperatures = pydamon.analysis.regions(recording)
@@ -264,7 +264,7 @@ def regions(
     --------
     >>> import pydamon
     >>> from pydamon import Access, Phase, Trace
-    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=1000),)),))
+    >>> trace = Trace((Phase(10**9, (Access(0, 64 << 20, rate_hz=10_000),)),))
     >>> monitor = pydamon.simulate(trace, [(0, 256 << 20)])
     >>> recording = pydamon.Recording.from_snapshots(monitor.run("2s"))
     >>> hottest = pydamon.analysis.regions(recording).regions[0]
