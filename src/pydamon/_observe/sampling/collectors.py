@@ -7,7 +7,6 @@ from functools import partial
 
 import numpy as np
 
-from pydamon._model.ranges import locate
 from pydamon._model.regions import RegionTable
 from pydamon._model.stretches import Stretches
 from pydamon._observe.pace import Pacer
@@ -158,10 +157,9 @@ class SurveyingCollector(SampleCollector):
             surveyor.check(table, sampled.counts, self._sampler.sample_window)
             self._sampler.reconcile(table, sampled.counts)
         if glance is not None:
-            ranges = table.keys[glance.chosen]
             with survey:
-                table = surveyor.finish_glance(glance, table, self._samples)
-            self._sampler.set_known_rates(table, locate(ranges, *table.keys.T) >= 0)
+                table, looked_at = surveyor.finish_glance(glance, table, self._samples)
+            self._sampler.set_known_rates(table, looked_at)
         return table
 
     def _survey_window(self, table: RegionTable, start_ns: int, survey_cpu_ns: int) -> Window:

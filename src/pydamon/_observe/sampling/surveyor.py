@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model import adjust
+from pydamon._model.ranges import join, locate
 from pydamon._model.regions import RegionTable
 from pydamon._observe.pace import Pacer
 from pydamon._observe.pages.follower import ClearPages
@@ -105,15 +106,23 @@ class Surveyor:
             return None
         return Glance(self._planner.begin_glance(table, chosen), chosen)
 
-    def finish_glance(self, glance: Glance, table: RegionTable, samples: int) -> RegionTable:
-        """Draw the regions of a glance; new ones get their first rate, of so many *samples*."""
+    def finish_glance(
+        self, glance: Glance, table: RegionTable, samples: int
+    ) -> tuple[RegionTable, NDArray[np.bool_]]:
+        """Draw the regions of a glance; new ones get their first rate, of so many *samples*.
+
+        Also returns which regions the glance looked at.
+        """
+        # Regions may be drawn across the borders of those that were chosen.
+        ranges = join(table.keys[glance.chosen])
         table = self._finish(glance.survey, table)
+        looked_at = locate(ranges, *table.keys.T) >= 0
         self._schedule.glance_taken(self._clock.now_ns(), glance.survey.cpu_ns)
         # What a quarter of the window tells of a rate is all that is known of it so far.
-        is_new = (table.age_ns == 0) & (table.nr_accesses == 0) & (table.touched > 0)
+        is_new = (table.age_ns == 0) & (table.nr_accesses == 0) & (table.touched > 0) & looked_at
         rate = np.maximum(1, np.nan_to_num(table.touched_early) * samples)
         table.nr_accesses = np.where(is_new, rate, table.nr_accesses)
-        return table
+        return table, looked_at
 
     def rescale(self, table: RegionTable, window_ns: int) -> None:
         """Set what is `touched` in windows of this length, by how it grows with their length."""
