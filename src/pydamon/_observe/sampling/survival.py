@@ -163,8 +163,11 @@ class SurvivalSampling(Sampler):
         table.touched = np.where(table.touched == 0, hit_share, table.touched)
         # What was accessed in earlier windows only is idle now, however often that was.
         # A page or two are what merges and splits have left of a neighbour's.
-        idle = (counts.hits == 0) & (np.nan_to_num(table.touched) * table.size < 2 * PAGE_SIZE)
-        table.nr_accesses = np.where(idle, 0.0, table.nr_accesses)
+        touched = np.nan_to_num(table.touched)
+        idle = (counts.hits == 0) & (touched * table.size < 2 * PAGE_SIZE)
+        # Where a survey saw few pages in use, samples may miss them.
+        least = np.where((touched > 0) & (touched < 1 - _USUAL), _LEAST_RATE, 0.0)
+        table.nr_accesses = np.where(idle, 0.0, np.maximum(table.nr_accesses, least))
 
     @property
     def sample_window(self) -> float:
