@@ -106,13 +106,18 @@ class Survival:
 
         Where *new* contradicts what was known, the region starts anew with it.
         """
-        keep = np.maximum(0, 1 - new.epochs / MEMORY_EPOCHS) * ~self._contradicted(new)
-        # Where another monitor takes accesses, blocks have one page at times: an epoch counts as
-        # one, however many pages were watched.
+        units = self._units
+        keep = np.maximum(0, 1 - new.epochs / MEMORY_EPOCHS) * ~self._contradicted(new, units)
+        # Where another monitor takes accesses, blocks have one page at times. How much an epoch
+        # counts by its pages depends on how many of them are as good as independent.
+        independent = np.maximum(units, new._units).min(axis=0)
         of_old, of_new = self.pages / self._epochs, new.pages / new._epochs
-        of_each = np.maximum(of_old, of_new)
-        old = self._scaled(of_each / np.where(of_old > 0, of_old, np.inf))
-        new = new._scaled(of_each / np.where(of_new > 0, of_new, np.inf))
+        most = np.maximum(of_old, of_new)
+        of_most = most / np.minimum(independent, np.maximum(most, 1))
+        old, new = (
+            sums._scaled(of_most * np.minimum(independent, pages) / np.where(pages > 0, pages, 1))
+            for sums, pages in ((self, of_old), (new, of_new))
+        )
         sums = {
             field.name: getattr(old, field.name) * keep + getattr(new, field.name)
             for field in fields(self)
@@ -123,20 +128,26 @@ class Survival:
     def _epochs(self) -> NDArray[np.float64]:
         return np.maximum(self.epochs, 1e-9)
 
+    @property
+    def _shares(self) -> NDArray[np.float64]:
+        return self.seen / np.where(self.pages > 0, self.pages, np.inf)
+
+    @property
+    def _units(self) -> NDArray[np.float64]:
+        """How many pages of a block are as good as independent ones, at each look."""
+        hits, pages = self.hit_epochs / self._epochs, self.pages / self._epochs
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return _independent_units(self._shares, hits, pages)
+
     def _scaled(self, factor: NDArray[np.float64]) -> Survival:
         """The same with so many times as many pages in each epoch."""
         return replace(self, pages=self.pages * factor, seen=self.seen * factor)
 
-    def _contradicted(self, new: Survival) -> NDArray[np.bool_]:
+    def _contradicted(self, new: Survival, units: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Whether the share of pages with a hit has changed at a look, by its likelihood ratio."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            shares = np.nan_to_num(self.seen / self.pages)
-            hits, pages = self.hit_epochs / self._epochs, self.pages / self._epochs
-            units = _independent_units(shares, hits, pages)
-            now = np.nan_to_num(new.seen / new.pages)
         known, trials = self.epochs * units, np.where(new.pages > 0, new.epochs * units, 0)
-        before = (shares * known + 0.5) / (known + 1)
-        now = np.clip(now, 1e-9, 1 - 1e-9)
+        before = (self._shares * known + 0.5) / (known + 1)
+        now = np.clip(new._shares, 1e-9, 1 - 1e-9)
         gain = now * np.log(now / before) + (1 - now) * np.log((1 - now) / (1 - before))
         contradicted: NDArray[np.bool_] = 2 * (trials * gain).max(axis=0) >= _CONTRADICTION
         return contradicted

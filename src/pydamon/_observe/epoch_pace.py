@@ -42,6 +42,9 @@ class EpochPacer(Pacer):
     """
 
     epoch_ns: int
+    watched_share: float | None = None
+    """The mean share of the epochs in which regions that need clears are watched, if it is known:
+    some are watched more than `share` says."""
 
     def __init__(self, attrs: Attrs, budget: float | None, *, aggregation_is_named: bool) -> None:
         self._debt_ns = 0.0
@@ -75,7 +78,7 @@ class EpochPacer(Pacer):
         each_ns = clearing_ns / ticks
         fixed_ns = min(each_ns, _CLEARING_NS)
         tick_ns = max(0, sampling_ns - clearing_ns) / ticks + fixed_ns
-        return tick_ns, _WITH_TARGET * (each_ns - fixed_ns) / self.share
+        return tick_ns, _WITH_TARGET * (each_ns - fixed_ns) / (self.watched_share or self.share)
 
     def _plan(self, growth: float) -> None:
         named = self.named

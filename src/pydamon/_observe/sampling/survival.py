@@ -189,6 +189,8 @@ class SurvivalSampling(Sampler):
         # The number of blocks varies from epoch to epoch, and those beyond the most are left out.
         fitting = _OF_MOST_BLOCKS * self._epochs.most_blocks / max(1.0, shares.sum())
         shares *= min(1.0, fitting)
+        in_use = float(shares[~idle].mean()) if not idle.all() else 0.0
+        self._epoch_pacer.watched_share = in_use or None
         return shares
 
     def _allotted(self, table: RegionTable) -> NDArray[np.float64]:
