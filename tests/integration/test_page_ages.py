@@ -104,7 +104,8 @@ def test_idle_pages_lie_among_pages_in_use() -> None:
             program.pid, engine="sampling", probe="ebpf", cpu_budget_percent=float(slowness())
         ) as mon,
     ):
-        snapshots = list(mon.run("13s"))
+        # Looks come up to 5 s apart: the last of them sees what has been idle for 8 s.
+        snapshots = list(mon.run("16s"))
         process, control = mon.layout.processes[0], mon.page_control
         assert control is not None
         idle = control.idle_pages(process, address, address + 64 * MIB, 6 * S)
