@@ -86,8 +86,8 @@ def test_what_is_reserved_is_neither_looked_at_nor_counted() -> None:
 
 
 def test_memory_that_moves_is_found_again_within_two_aggregations() -> None:
-    with started("mover", 3000) as program, monitor(program.pid) as mon:
-        snapshots = list(mon.run("13s"))
+    with started("mover", 5000) as program, monitor(program.pid) as mon:
+        snapshots = list(mon.run("18s"))
         moved_ns = said(program)[:, 0]
     begins = np.array([one.start_ns for one in snapshots])
     sizes = np.array([one.working_set() for one in snapshots])
