@@ -11,7 +11,7 @@ from pydamon._model.regions import RegionTable, join_regions
 from pydamon._model.runs import Runs, is_in, running_total, unique
 from pydamon._model.stretches import Stretches
 
-__all__ = ["Accessed", "draw", "draw_many", "redraw"]
+__all__ = ["Accessed", "draw_many", "redraw"]
 
 _ALIKE, _ALIKE_BY_LOOKS = 0.2, 0.05
 """Neighbours always merge where their shares of accessed pages differ by at most this part of the
@@ -21,20 +21,6 @@ _FINEST_BLOCKS = 8192
 
 
 Accessed = NDArray[np.bool_] | NDArray[np.uint8]
-
-
-def draw(accessed: Accessed, most: int) -> NDArray[np.intp]:
-    """Where regions of about the same share of *accessed* pages begin, as page numbers.
-
-    Where there were several looks, *accessed* says how many of them saw each page accessed. Every
-    run of equal pages becomes a region where *most* regions are enough for that. Else neighbours
-    merge, the least different first by Ward's criterion (the sum of squared errors that the merge
-    adds), as long as chance explains the difference; the borders are still exact to the page.
-    """
-    runs = Runs.of(accessed)
-    if len(runs) <= most:
-        return runs.heads
-    return _drawn(accessed, np.array([0, len(accessed)]), np.array([most]))
 
 
 def redraw(table: RegionTable, surveyed: Stretches, starts: NDArray[np.int64]) -> RegionTable:
@@ -61,9 +47,13 @@ def redraw(table: RegionTable, surveyed: Stretches, starts: NDArray[np.int64]) -
 def draw_many(
     accessed: Accessed, stretches: Stretches, most: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Draw the regions of several stretches, of which *accessed* is flat.
+    """Where regions of about the same share of *accessed* pages begin, as sorted `order_keys`.
 
-    *most* has one entry a stretch. Returns where regions begin, as sorted `order_keys`.
+    *accessed* has the pages of several stretches, flat; where there were several looks, how many of
+    them saw each page accessed. *most* has one entry a stretch: every run of equal pages becomes a
+    region where so many regions are enough for that. Else neighbours merge, the least different
+    first by Ward's criterion (the sum of squared errors that the merge adds), as long as chance
+    explains the difference; the borders are still exact to the page.
     """
     if not len(stretches):
         return np.empty(0, np.int64)
@@ -90,7 +80,7 @@ def draw_many(
 def _drawn(
     accessed: Accessed, bounds: NDArray[np.int64], most: NDArray[np.int64]
 ) -> NDArray[np.intp]:
-    """`draw` for several stretches at once: stretch i has the pages from `bounds[i]` on."""
+    """Where regions begin whose runs are too many: stretch i has the pages from `bounds[i]` on."""
     pages = np.diff(bounds)
     blocks = -(-pages // _FINEST_BLOCKS)
     parts = zip(bounds[:-1].tolist(), bounds[1:].tolist(), blocks.tolist(), strict=True)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pydamon._model.draw import draw, draw_many, redraw
+from pydamon._model.draw import draw_many, redraw
 from pydamon._model.regions import PAGE_SIZE, RegionTable
 from pydamon._model.stretches import Stretches
 from tests.strategies import COUNTERS, tables
@@ -22,6 +22,12 @@ def marks(*runs: tuple[int, int], n: int = N, stride: int = 1) -> NDArray[np.boo
     for first, last in runs:
         accessed[first:last:stride] = True
     return accessed
+
+
+def draw(accessed: NDArray[np.bool_] | NDArray[np.uint8], most: int) -> NDArray[np.int64]:
+    """Where the regions of a single stretch begin, as page numbers."""
+    stretch = Stretches.of([(0, 0, len(accessed) * PAGE_SIZE)])
+    return draw_many(accessed, stretch, np.array([most]))
 
 
 def test_runs_are_regions_where_there_is_room() -> None:
