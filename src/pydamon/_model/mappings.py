@@ -102,6 +102,22 @@ class MappingTable:
         """Ranges that memory fills without a gap: shape (n, 2), bytes, sorted."""
         return join(self.bounds[[m.is_memory for m in self.mappings]])
 
+    @cached_property
+    def private(self) -> Ranges:
+        """Where pages can be the process's own: shape (n, 2), bytes, sorted, without gaps."""
+        return join(self.bounds[[m.is_memory and not m.shares_pages for m in self.mappings]])
+
+    @cached_property
+    def origin(self) -> tuple[int, int] | None:
+        """The same for all processes that were forked from one program; `None` if not known.
+
+        exec puts the stack and the kernel's code at random addresses, which fork keeps. Where they
+        are not random, other programs may have the same origin.
+        """
+        stack = next((m.end for m in self.mappings if m.name == "[stack]"), 0)
+        vdso = next((m.start for m in self.mappings if m.name == "[vdso]"), 0)
+        return (stack, vdso) if stack or vdso else None
+
     def largest_in(self, start: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
         """The index of the mapping that fills most of each range; -1 where none does."""
         largest = np.full(len(start), -1, np.int64)

@@ -280,6 +280,14 @@ class Session(Closing):
             unobservable[pages] = bits.unobservable
         return ManyBits(present, accessed, unobservable, gone)
 
+    def shared_frames(self, stretches: Stretches) -> NDArray[np.uint32]:
+        """Tell which pages (flat) of processes of one origin are the same: see `ForkedPages`.
+
+        The frame, or the low bits of it, of each page that another process may map, too; 0 for
+        pages that no other process maps, and where nothing is known.
+        """
+        return np.zeros(int(stretches.offsets[-1]), np.uint32)
+
     def populated(self) -> list[Ranges] | None:
         """Where each target has memory at all: every page that can be accessed lies in there.
 

@@ -1,0 +1,149 @@
+"""Pages that count in another target: those of files, and those that were forked.
+
+Where only a part of all pages is followed, it is not the same part in each target. Then a sample of
+the addresses of forked targets tells how much of each region counts elsewhere; of files, what
+mappings say is all that is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydamon._model.mappings import MappingTable
+from pydamon._model.ranges import EMPTY, Ranges
+from pydamon._observe.pages.followed import FollowedPages
+from pydamon._observe.pages.forked import ForkedPages, of_forked
+from pydamon._observe.pages.look_times import ABSENT, FIRST
+from pydamon._observe.pages.shared import SharedPages, repeated_now
+from pydamon._observe.probes.base import Session
+
+__all__ = ["Repeated", "RepeatedPages"]
+
+_SHARE = 0.25
+"""The part of the CPU time for looks at all pages that comparing frames may take."""
+_LEAST_REST_NS = 10**9
+_MOST_RESTS = 16
+"""Frames are compared so many times less often where they stay the same."""
+_FEW = 0.01
+"""They stay the same if no more than this part of the shared pages has changed."""
+_MOST_BLOCKS = 4096
+_HALF = 0.5
+
+
+class Repeated(NamedTuple):
+    """What counts in another target, as ranges of order keys."""
+
+    pages: Ranges | None
+    """Pages in memory; `None` if nobody has looked at all of them."""
+    sampled: Ranges = EMPTY
+    """In this memory forked pages were looked at, where `pages` does not tell..."""
+    forked: Ranges = EMPTY
+    """...and these of them count in another target."""
+
+    def moved(self, numbers: NDArray[np.int64], by_mapping: Ranges) -> Repeated:
+        """The same after targets have got other *numbers*: see `repeated_now`."""
+        pages, sampled, forked = self
+        return Repeated(
+            None if pages is None else repeated_now(pages, numbers, by_mapping),
+            repeated_now(sampled, numbers, EMPTY),
+            repeated_now(forked, numbers, EMPTY),
+        )
+
+
+class RepeatedPages:
+    """Finds the pages of a session's targets that count in another target.
+
+    Comparing frames takes at most a part of *share* of one CPU.
+    """
+
+    def __init__(self, session: Session, share: float) -> None:
+        self._session = session
+        self._share = _SHARE * share
+        self._files: SharedPages | None = None
+        """`None` where only a part of the pages is followed."""
+        self._forked = ForkedPages([], [])
+        self._sample: FollowedPages | None = None
+        """The pages of which frames are compared, if those that are followed will not do."""
+        self._targets: tuple[object, ...] = ()
+        self._paid_ns = 0
+        self._rests = 1
+        self.found = Repeated(None)
+        """As of the last look."""
+
+    def fit(
+        self, mappings: Sequence[MappingTable], ranges: Sequence[Ranges], pages: FollowedPages
+    ) -> None:
+        """Find them in the memory that each target has now, of which some *pages* are followed."""
+        is_all = pages.share == 1
+        self._files = SharedPages(mappings, ranges) if is_all else None
+        forked = of_forked(mappings, ranges)
+        if is_all:
+            self._sample = None
+        else:
+            self._sample = self._sample or FollowedPages(by_address=True)
+            while self._sample.count(forked) * self._sample.share > _MOST_BLOCKS:
+                self._sample.share *= _HALF
+            self._sample.fit(forked)
+            forked = self._sample.ranges(len(forked))
+        self._forked = ForkedPages(mappings, forked)
+        targets = tuple(table.origin for table in mappings)
+        if targets != self._targets:  # who has come may share all that it has
+            self._targets, self._rests = targets, 1
+
+    def renumber(self, numbers: NDArray[np.int64]) -> None:
+        """Give each target its new number; targets with the number -1 are gone."""
+        if self._sample is not None:
+            self._sample.renumber(numbers)
+
+    def compare_if_due(self, pages: FollowedPages) -> None:
+        """Compare the frames of forked pages, if that is paid for."""
+        clock = self._session.clock
+        compared = pages if self._sample is None else self._sample
+        if clock.now_ns() < self._paid_ns:
+            return
+        if not len(self._forked) and compared.versions is None:
+            return
+        begin_ns = clock.cpu_ns()
+        changed = self._forked.compare(self._session, compared)
+        cost_ns = clock.cpu_ns() - begin_ns
+        versions = compared.versions
+        shared = 0 if versions is None else int(np.count_nonzero(versions))
+        few = changed <= _FEW * shared
+        self._rests = min(2 * self._rests, _MOST_RESTS) if few else 1
+        rest_ns = self._rests * max(_LEAST_REST_NS, int(cost_ns / self._share))
+        self._paid_ns = clock.now_ns() + rest_ns
+
+    def find(self, pages: FollowedPages, last: int) -> None:
+        """Find them; *last* is the stamp of the last interval between two looks."""
+        self.found = Repeated(None)
+        if not last:
+            return
+        if self._files is not None:
+            of_files = self._files.find_repeated(pages, last)
+            of_forks = self._forked.find_repeated(pages, last)
+            found = np.concatenate([of_files, of_forks])
+            self.found = Repeated(found[np.argsort(found[:, 0])])
+        elif self._sample is not None:
+            self.found = self._find_in(self._sample)
+
+    def _find_in(self, sample: FollowedPages) -> Repeated:
+        if sample.versions is None:
+            return Repeated(None)
+        # Nobody knows who used them last: each counts in the first target that has it.
+        sample.flat[:] = np.where(sample.versions > 0, FIRST, ABSENT)
+        forked = self._forked.find_repeated(sample, FIRST + 1)
+        return Repeated(None, sample.stretches.keys, forked)
+
+    def last_used(self, keys: NDArray[np.int64], pages: FollowedPages) -> NDArray[np.uint8]:
+        """When any target used the followed pages with these order keys: see `SharedPages`."""
+        if self._files is None:
+            return np.full(len(keys), ABSENT, np.uint8)
+        stamps = self._files.last_used(keys)
+        if pages.versions is not None:
+            versions = pages.versions[pages.places_of(keys)]
+            stamps = np.maximum(stamps, self._forked.last_used(keys, versions))
+        return stamps
