@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,8 @@ _PIECE_PAGES = 2**13
 """Files, and address spaces that were forked, are taken in pieces of so many pages, in which a page
 has its own slot."""
 _PIECES_AT_ONCE, _PAGES_AT_ONCE = 64, 2**19
+_FEW = 16
+"""Of a version that has not one page in so many, its pages alone are gone through."""
 _LONG_ROW_PAGES = 256
 """Parts of mappings are taken one by one if they have more pages in the mean."""
 _NOT_KNOWN, _JUST_USED, _ALWAYS_USED = 253, 254, 255
@@ -60,7 +62,17 @@ class Rows(NamedTuple):
     @property
     def are_long(self) -> bool:
         """Whether it takes less time to go through them one by one."""
-        return bool(self.pages.mean() > _LONG_ROW_PAGES)
+        return bool(len(self.pages) and self.pages.mean() > _LONG_ROW_PAGES)
+
+    def marked(self, marks: NDArray[np.bool_]) -> Self:
+        """Their pages that are marked (flat), each as a row, in the order of places."""
+        places = np.flatnonzero(marks)
+        by_place = np.argsort(self.first)
+        row = by_place[np.searchsorted(self.first[by_place], places, side="right") - 1]
+        inside = (places >= self.first[row]) & (places < self.first[row] + self.pages[row])
+        places, row = places[inside], row[inside]
+        slots = self.slot[row] + places - self.first[row]
+        return type(self)(places, slots, np.ones(len(places), np.int64))
 
     def parts(self) -> list[tuple[slice, slice]]:
         """The places and the slots of each row."""
@@ -71,6 +83,8 @@ class Rows(NamedTuple):
 
     def each_page(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The place and the slot of each page."""
+        if len(self.pages) == self.pages.sum():
+            return self.first, self.slot
         row, place = expand(self.pages)
         return self.first[row] + place, self.slot[row] + place
 
@@ -142,6 +156,8 @@ class SharedPages:
                 of_pieces, rows = self._rows(batch, pages)
                 best = self._last_used[number, of_pieces]
                 best[:] = ABSENT
+                if version is not None and _FEW * np.count_nonzero(version) < len(pages):
+                    rows = rows.marked(version)
                 count = _count_by_row if rows.are_long else _count_by_page
                 count(partial(rank, version), rows, best, repeated)
                 best[best == _NOT_KNOWN] = ABSENT
