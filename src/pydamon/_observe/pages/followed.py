@@ -80,7 +80,7 @@ class FollowedPages:
         self.share = 1.0
         """The part of all blocks that is followed."""
         self._by_address = by_address
-        """Whether a part has the same addresses in all targets."""
+        """Whether a part has the same addresses in all targets, all over their memory."""
         self._ranges = EMPTY
         """The memory of all targets, as ranges of order keys."""
         self._moved: list[tuple[int, NDArray[np.uint8]]] = []
@@ -359,11 +359,22 @@ def _blocks_of(keys: Ranges) -> NDArray[np.int64]:
 def _sampled(blocks: NDArray[np.int64], share: float, *, by_address: bool) -> NDArray[np.int64]:
     if share >= 1:
         return blocks
-    places = from_order_keys(blocks << _BLOCK_SHIFT)[1] if by_address else blocks
-    mixed = places.astype(np.uint64) * _MIX
+    if not by_address:
+        return blocks[_mixed(blocks) < np.uint64(share * 2**32)]
+    # One of so many neighbours: what is the same in a row of blocks is told with little error.
+    places = from_order_keys(blocks << _BLOCK_SHIFT)[1] // (BLOCK_PAGES * PAGE_SIZE)
+    most = round(1 / share)
+    chosen = _mixed(places // most).astype(np.int64) % most
+    sampled: NDArray[np.int64] = blocks[places % most == chosen]
+    return sampled
+
+
+def _mixed(numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """A pseudo-random number below 2**32 for each number."""
+    mixed = numbers.astype(np.uint64) * _MIX
     mixed ^= mixed >> np.uint64(29)
     mixed *= _MIX
-    return blocks[mixed >> np.uint64(32) < np.uint64(share * 2**32)]
+    return mixed >> np.uint64(32)
 
 
 def _spread_out(counts: NDArray[np.int64], spread: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -26,11 +26,11 @@ __all__ = ["Repeated", "RepeatedPages"]
 _SHARE = 0.25
 """The part of the CPU time for looks at all pages that comparing frames may take."""
 _LEAST_REST_NS = 10**9
-_MOST_RESTS = 16
-"""Frames are compared so many times less often where they stay the same."""
+_SELDOM_NS = 60 * 10**9
+"""Where frames stay the same, they are compared ever less often, up to this."""
 _FEW = 0.01
 """They stay the same if no more than this part of the shared pages has changed."""
-_MOST_BLOCKS = 4096
+_MOST_BLOCKS = 8192
 _HALF = 0.5
 
 
@@ -69,7 +69,8 @@ class RepeatedPages:
         self._sample: FollowedPages | None = None
         """The pages of which frames are compared, if those that are followed will not do."""
         self._targets: tuple[object, ...] = ()
-        self._paid_ns = 0
+        self._paid_ns = self._due_ns = 0
+        """When comparing is paid for, and when frames are compared again."""
         self._rests = 1
         self.found = Repeated(None)
         """As of the last look."""
@@ -84,15 +85,17 @@ class RepeatedPages:
         if is_all:
             self._sample = None
         else:
-            self._sample = self._sample or FollowedPages(by_address=True)
-            while self._sample.count(forked) * self._sample.share > _MOST_BLOCKS:
-                self._sample.share *= _HALF
-            self._sample.fit(forked)
-            forked = self._sample.ranges(len(forked))
+            sample = self._sample
+            self._sample = sample = FollowedPages(by_address=True) if sample is None else sample
+            while sample.count(forked) * sample.share > _MOST_BLOCKS:
+                sample.share *= _HALF
+            sample.fit(forked)
+            forked = sample.ranges(len(forked))
         self._forked = ForkedPages(mappings, forked)
         targets = tuple(table.origin for table in mappings)
         if targets != self._targets:  # who has come may share all that it has
-            self._targets, self._rests = targets, 1
+            self._targets = targets
+            self._due_ns = self._paid_ns
 
     def renumber(self, numbers: NDArray[np.int64]) -> None:
         """Give each target its new number; targets with the number -1 are gone."""
@@ -103,7 +106,7 @@ class RepeatedPages:
         """Compare the frames of forked pages, if that is paid for."""
         clock = self._session.clock
         compared = pages if self._sample is None else self._sample
-        if clock.now_ns() < self._paid_ns:
+        if clock.now_ns() < self._due_ns:
             return
         if not len(self._forked) and compared.versions is None:
             return
@@ -113,9 +116,10 @@ class RepeatedPages:
         versions = compared.versions
         shared = 0 if versions is None else int(np.count_nonzero(versions))
         few = changed <= _FEW * shared
-        self._rests = min(2 * self._rests, _MOST_RESTS) if few else 1
-        rest_ns = self._rests * max(_LEAST_REST_NS, int(cost_ns / self._share))
+        self._rests = 2 * self._rests if few else 1
+        rest_ns = max(_LEAST_REST_NS, int(cost_ns / self._share))
         self._paid_ns = clock.now_ns() + rest_ns
+        self._due_ns = clock.now_ns() + max(rest_ns, min(self._rests * rest_ns, _SELDOM_NS))
 
     def find(self, pages: FollowedPages, last: int) -> None:
         """Find them; *last* is the stamp of the last interval between two looks."""

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.page_ages import PageAges
-from pydamon._model.ranges import PAGE_SIZE, Ranges, covered
+from pydamon._model.page_ages import BLOCK_PAGES, PageAges
+from pydamon._model.ranges import PAGE_SIZE, Ranges, covered, from_order_keys
 from pydamon._model.regions import RegionTable
 from pydamon._model.runs import group_bounds
 from pydamon._model.snapshot import UNKNOWN, Cost, Footprint, Snapshot
@@ -142,14 +142,34 @@ def _mapped_repeatedly(
 def _forked_bytes(table: RegionTable, looked: Repeated) -> NDArray[np.float64]:
     """How much counts elsewhere since a fork, by a sample of addresses.
 
-    Where the sample has nothing of a region, by what it has of its target.
+    Where the sample has nothing of a region, by what it has nearby.
     """
-    sampled, forked = (covered(ranges, *table.keys.T) for ranges in (looked.sampled, looked.forked))
-    targets = int(table.target.max(initial=-1)) + 1
-    of_target = [np.bincount(table.target, pages, targets) for pages in (forked, sampled)]
-    share = (of_target[0] / np.maximum(of_target[1], 1))[table.target]
-    share = np.where(sampled > 0, forked / np.maximum(sampled, 1), share)
-    return share * table.size
+    keys = _with_samples(table, looked.sampled)
+    sampled, forked = (covered(ranges, *keys.T) for ranges in (looked.sampled, looked.forked))
+    return forked / np.maximum(sampled, 1) * table.size
+
+
+def _with_samples(table: RegionTable, sampled: Ranges) -> Ranges:
+    """The order keys of regions; of those without a sample, of the nearest block of their target.
+
+    Where a target has no sample at all, nothing is said of it.
+    """
+    keys = table.keys.copy()
+    if not len(sampled):
+        return keys
+    lacking = np.flatnonzero(covered(sampled, *keys.T) == 0)
+    start, end = keys[lacking].T
+    beyond = np.searchsorted(sampled[:, 0], start)
+    above = sampled[np.minimum(beyond, len(sampled) - 1), 0]
+    below = sampled[np.maximum(beyond - 1, 0), 1]
+    far = np.iinfo(np.int64).max
+    is_above = (from_order_keys(above)[0] == table.target[lacking]) & (above >= end)
+    is_below = (from_order_keys(below - 1)[0] == table.target[lacking]) & (below <= start)
+    is_nearest = np.where(is_below, start - below, far) <= np.where(is_above, above - end, far)
+    first = np.where(is_nearest, below - BLOCK_PAGES, above)
+    known = is_above | is_below
+    keys[lacking[known]] = np.stack([first, first + BLOCK_PAGES], axis=1)[known]
+    return keys
 
 
 def _resident_bytes(table: RegionTable, footprints: tuple[Footprint, ...]) -> NDArray[np.int64]:
