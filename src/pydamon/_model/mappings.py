@@ -9,10 +9,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.ranges import Ranges, join, overlaps
+from pydamon._model.ranges import EMPTY, Ranges, intersect, join, overlaps, union
 from pydamon._model.runs import Runs
 
-__all__ = ["Mapping", "MappingTable", "repeated_ranges"]
+__all__ = ["Mapping", "MappingTable", "forked_ranges", "repeated_ranges"]
 
 _TOP = 2**63 - 1
 """The highest address of a signed integer: only [vsyscall], which every x86-64 process lists, lies
@@ -152,3 +152,15 @@ def repeated_ranges(tables: Sequence[MappingTable]) -> list[Ranges]:
             repeated[target].append((start, start + again))
         counted_to = max(counted_to, offset + end - start)
     return [join(np.array(sorted(ranges), np.int64).reshape(-1, 2)) for ranges in repeated]
+
+
+def forked_ranges(tables: Sequence[MappingTable]) -> list[Ranges]:
+    """For each target the private memory that a lower target may share with it since a fork."""
+    known: dict[tuple[int, int], Ranges] = {}
+    forked = []
+    for table in tables:
+        before = EMPTY if table.origin is None else known.get(table.origin, EMPTY)
+        forked.append(intersect(table.private, before))
+        if table.origin is not None:
+            known[table.origin] = union(np.concatenate([before, table.private]))
+    return forked

@@ -108,6 +108,9 @@ class Counts:
     """An address that parts the samples with an access from all others, 0 for none; or `None`."""
     resident: NDArray[np.float64] | None = None
     """The share of the region's bytes that is in memory; `None` if the probe cannot tell."""
+    repeated: NDArray[np.float64] | None = None
+    """The share of the region's bytes that counts in another target, too; NaN where that is not
+    known, `None` if the probe cannot tell."""
     lost: bool = False
     """A target has another address space now (it called exec), or none: read its mappings again."""
 

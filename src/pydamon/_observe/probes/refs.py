@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.errors import ProbeError, TargetError
-from pydamon._model.mappings import MappingTable
-from pydamon._model.ranges import amount_within
+from pydamon._model.mappings import MappingTable, forked_ranges
+from pydamon._model.ranges import Ranges, amount_within, covered
 from pydamon._model.regions import RegionTable
 from pydamon._observe.linux.madvise import clear_refs
 from pydamon._observe.linux.process import Process, refusal
@@ -33,7 +33,8 @@ from pydamon._observe.probes.base import (
 __all__ = ["RefsProbe"]
 
 _VMA = re.compile(
-    rb"^([0-9a-f]+)-([0-9a-f]+) .*?^Rss:\s+(\d+) kB.*?^Referenced:\s+(\d+) kB",
+    rb"^([0-9a-f]+)-([0-9a-f]+) .*?^Rss:\s+(\d+) kB"
+    rb".*?^Shared_Clean:\s+(\d+) kB\s+^Shared_Dirty:\s+(\d+) kB.*?^Referenced:\s+(\d+) kB",
     re.MULTILINE | re.DOTALL,
 )
 
@@ -88,11 +89,13 @@ class RefsSession(Session):
     def __init__(self) -> None:
         self.clock: Clock = RealClock()
         self._table = RegionTable.of([], [], [])
-        self._hits = self._touched = self._resident = np.empty(0)
+        self._hits = self._touched = self._resident = self._repeated = np.empty(0)
         self._checks = 0
+        self._forked: list[Ranges] = []
+        """Memory of each target that a lower one may share with it since a fork."""
 
     def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
-        del mappings
+        self._forked = forked_ranges(mappings)
         self._processes = list(processes)
         self._table = RegionTable.of([], [], [])
 
@@ -100,6 +103,7 @@ class RefsSession(Session):
         del share  # the kernel clears and counts whole processes
         self._table = table
         self._hits, self._touched, self._resident = np.zeros((3, len(table)))
+        self._repeated = np.full(len(table), np.nan)
         self._checks = 0
         self._clear_all()
 
@@ -115,10 +119,13 @@ class RefsSession(Session):
                     self._give_up(process, _refused(process, error))
                 continue
             start, end = self._table.start[rows], self._table.end[rows]
-            resident, referenced = (
+            resident, shared, referenced = (
                 amount_within(vmas[:, :2], vmas[:, column], start, end) / (end - start)
-                for column in (2, 3)
+                for column in (2, 3, 4)
             )
+            forked = covered(self._forked[index], start, end) / (end - start)
+            # Whom a page is shared with is not told: most likely those of the same origin.
+            self._repeated[rows] = np.where(forked > 0, forked * shared, np.nan)
             self._resident[rows] = resident
             self._hits[rows] += referenced
             self._touched[rows] = np.maximum(self._touched[rows], referenced)
@@ -134,6 +141,7 @@ class RefsSession(Session):
             np.zeros(n),
             touched=self._touched.copy(),
             resident=self._resident.copy(),
+            repeated=self._repeated.copy(),
             lost=not all(process.alive for process in self._processes),
         )
 
@@ -157,13 +165,14 @@ class RefsSession(Session):
 
 
 def _referenced(process: Process) -> NDArray[np.int64]:
-    """Start, end, resident and referenced bytes of each mapping: shape (n, 4), sorted."""
+    """Start, end, resident, shared and referenced bytes of each mapping: shape (n, 5), sorted."""
     rows = [
-        (int(start, 16), int(end, 16), int(rss_kib) * 1024, int(referenced_kib) * 1024)
-        for start, end, rss_kib, referenced_kib in _VMA.findall(process.read("smaps"))
+        (int(start, 16), int(end, 16), *(int(kib) * 1024 for kib in amounts))
+        for start, end, *amounts in _VMA.findall(process.read("smaps"))
         if len(start) < 16  # the vsyscall page lies in the kernel's half
     ]
-    return np.array(rows, np.int64).reshape(-1, 4)
+    start, end, resident, clean, dirty, referenced = np.array(rows, np.int64).reshape(-1, 6).T
+    return np.stack([start, end, resident, clean + dirty, referenced], axis=1)
 
 
 def _refused(process: Process, error: OSError) -> TargetError:
