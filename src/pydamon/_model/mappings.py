@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from pydamon._model.ranges import EMPTY, Ranges, intersect, join, overlaps, union
 from pydamon._model.runs import Runs
 
-__all__ = ["Mapping", "MappingTable", "forked_ranges", "repeated_ranges"]
+__all__ = ["Mapping", "MappingTable", "forked_ranges", "of_one_origin", "repeated_ranges"]
 
 _TOP = 2**63 - 1
 """The highest address of a signed integer: only [vsyscall], which every x86-64 process lists, lies
@@ -152,6 +153,16 @@ def repeated_ranges(tables: Sequence[MappingTable]) -> list[Ranges]:
             repeated[target].append((start, start + again))
         counted_to = max(counted_to, offset + end - start)
     return [join(np.array(sorted(ranges), np.int64).reshape(-1, 2)) for ranges in repeated]
+
+
+def of_one_origin(tables: Sequence[MappingTable], ranges: Sequence[Ranges]) -> list[Ranges]:
+    """The ranges of each target that has the same origin as another one; else none."""
+    targets = Counter(table.origin for table in tables)
+    targets[None] = 0
+    return [
+        of_target if targets[table.origin] > 1 else EMPTY
+        for table, of_target in zip(tables, ranges, strict=True)
+    ]
 
 
 def forked_ranges(tables: Sequence[MappingTable]) -> list[Ranges]:

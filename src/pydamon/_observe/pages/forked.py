@@ -7,21 +7,20 @@ the same frame. Two targets can have it only if they come from one program: see
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.mappings import MappingTable
-from pydamon._model.ranges import EMPTY, PAGE_SIZE, Ranges
+from pydamon._model.mappings import MappingTable, of_one_origin
+from pydamon._model.ranges import PAGE_SIZE
 from pydamon._model.runs import Runs, expand
 from pydamon._observe.pages.followed import FollowedPages
 from pydamon._observe.pages.shared import PartOfTarget, Rows, SharedPages
 from pydamon._observe.probes.base import Session
 
-__all__ = ["ForkedPages", "of_forked"]
+__all__ = ["ForkedPages"]
 
 _MOST_VERSIONS = 7
 """Of the pages at one address so many can be shared: of further ones each counts by itself."""
@@ -34,11 +33,10 @@ class ForkedPages(SharedPages):
 
     def _parts(self, mappings: Sequence[MappingTable]) -> Sequence[Iterable[PartOfTarget]]:
         # An address is a place in what was forked, as an offset is one in a file.
+        private = of_one_origin(mappings, [table.private for table in mappings])
         return [
             [(start, end, table.origin, start // PAGE_SIZE) for start, end in ranges.tolist()]
-            for table, ranges in zip(
-                mappings, of_forked(mappings, [table.private for table in mappings]), strict=True
-            )
+            for table, ranges in zip(mappings, private, strict=True)
         ]
 
     def _versions(self, pages: FollowedPages) -> Sequence[NDArray[np.bool_]]:
@@ -66,7 +64,7 @@ class ForkedPages(SharedPages):
             slots = of_pieces.stop - of_pieces.start
             find = _versions_by_row if rows.are_long else _versions_by_page
             _tell_apart(find(frames, rows, slots, versions), versions)
-        pages.versions = versions
+        pages.versions = versions if versions.any() else None
         return int(np.count_nonzero(versions if before is None else versions != before))
 
 
@@ -76,16 +74,6 @@ class _Rest(NamedTuple):
     places: NDArray[np.int64]
     slots: NDArray[np.int64]
     frames: NDArray[np.uint32]
-
-
-def of_forked(mappings: Sequence[MappingTable], ranges: Sequence[Ranges]) -> list[Ranges]:
-    """The ranges of each target that comes from the same program as another one; else none."""
-    targets = Counter(table.origin for table in mappings)
-    targets[None] = 0
-    return [
-        of_target if targets[table.origin] > 1 else EMPTY
-        for table, of_target in zip(mappings, ranges, strict=True)
-    ]
 
 
 def _versions_by_page(

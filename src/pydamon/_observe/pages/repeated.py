@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.mappings import MappingTable
+from pydamon._model.mappings import MappingTable, of_one_origin
 from pydamon._model.ranges import EMPTY, Ranges
 from pydamon._observe.pages.followed import FollowedPages
-from pydamon._observe.pages.forked import ForkedPages, of_forked
+from pydamon._observe.pages.forked import ForkedPages
 from pydamon._observe.pages.look_times import ABSENT, FIRST
 from pydamon._observe.pages.shared import SharedPages, repeated_now
 from pydamon._observe.probes.base import Session
@@ -81,7 +81,7 @@ class RepeatedPages:
         """Find them in the memory that each target has now, of which some *pages* are followed."""
         is_all = pages.share == 1
         self._files = SharedPages(mappings, ranges) if is_all else None
-        forked = of_forked(mappings, ranges)
+        forked = of_one_origin(mappings, ranges)
         if is_all:
             self._sample = None
         else:

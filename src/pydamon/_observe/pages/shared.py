@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pydamon._model.mappings import MappingTable
 from pydamon._model.ranges import (
+    EMPTY,
     PAGE_SIZE,
     Ranges,
     from_order_keys,
@@ -137,6 +138,8 @@ class SharedPages:
         page then, one that uses it all the time comes before others, and a lower one before a
         higher one.
         """
+        if not len(self):
+            return EMPTY
         rank_of = np.arange(256, dtype=np.uint8)
         rank_of[last:] = _JUST_USED
         rank_of[UNKNOWN] = _NOT_KNOWN
