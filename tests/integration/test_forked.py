@@ -21,6 +21,8 @@ from pydamon import Monitor, Snapshot
 from pydamon._model.ranges import PAGE_SIZE
 from tests.integration.conftest import slowness
 
+pytestmark = pytest.mark.live
+
 MIB = 1 << 20
 SERVER = """
 import ctypes, mmap, os, signal, sys, time
