@@ -96,8 +96,8 @@ class PageFollower:
         clock = self._session.clock
         begin_ns = clock.cpu_ns()
         self.fit(layout, ranges)
-        compared_ns = self._look_at_all(busy_too=False)
-        cost_ns = self._learned(clock.cpu_ns() - begin_ns - compared_ns) + compared_ns
+        repeated_ns = self._look_at_all(busy_too=False)
+        cost_ns = self._learned(clock.cpu_ns() - begin_ns - repeated_ns) + repeated_ns
         least_ns = _LONGEST_REST_NS if self._memory_is_short(clock.now_ns()) else _LEAST_REST_NS
         rest_ns = int(max(least_ns, cost_ns / (self._share + spare_share)))
         self._paid_ns = max(clock.now_ns(), self._paid_ns) + rest_ns
@@ -278,7 +278,7 @@ class PageFollower:
 
         Pages that are accessed all the time are cleared if *busy_too*. That is done part by part:
         for a moment, each page takes many times the byte that it takes for good. Returns the CPU
-        time for what has nothing to do with accesses.
+        time for finding which pages count in another target, too.
         """
         session, stretches = self._session, self._pages.stretches
         self._pages.forget_vanished()
@@ -303,9 +303,8 @@ class PageFollower:
             self._pages.merge(self._times.merge())
         begin_ns = session.clock.cpu_ns()
         self._repeated.compare_if_due(self._pages)
-        compared_ns = session.clock.cpu_ns() - begin_ns
         self._repeated.find(self._pages, self._times.last)
-        return compared_ns
+        return session.clock.cpu_ns() - begin_ns
 
     def _read_and_clear(
         self, stretches: Stretches, whole: Container[int], kept: NDArray[np.bool_] | None

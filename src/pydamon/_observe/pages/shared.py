@@ -235,12 +235,11 @@ def _count_by_row(
     rank: _Rank, rows: Rows, best: NDArray[np.uint8], repeated: NDArray[np.bool_]
 ) -> None:
     """The same, many times as fast where rows are long."""
-    parts = rows.parts()
-    for places, slots in parts:
-        np.maximum(best[slots], rank(places), out=best[slots])
+    parts = [(places, slots, rank(places)) for places, slots in rows.parts()]
+    for _, slots, ranks in parts:
+        np.maximum(best[slots], ranks, out=best[slots])
     is_taken = best == ABSENT
-    for places, slots in parts:
-        ranks = rank(places)
+    for places, slots, ranks in parts:
         counts = (ranks == best[slots]) & ~is_taken[slots]
         is_taken[slots] |= counts
         repeated[places] |= (ranks != ABSENT) & ~counts
