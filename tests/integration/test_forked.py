@@ -51,6 +51,14 @@ print("ready", flush=True)
 work()
 """
 
+TOLD = """
+import sys, pydamon
+with pydamon.monitor(int(sys.argv[1]), probe="daemon", cpu_budget_percent=20) as watching:
+    *_, last = watching.run("3s")
+print((last.resident_bytes - last.repeated_bytes).sum() / 2**20)
+"""
+"""A program that tells how much memory another one and its children have, in MiB."""
+
 
 @contextmanager
 def server(advice: int) -> Iterator[psutil.Process]:
