@@ -71,7 +71,7 @@ class RepeatedPages:
         self._targets: tuple[object, ...] = ()
         self._paid_ns = self._due_ns = 0
         """When comparing is paid for, and when frames are compared again."""
-        self._rests = 1
+        self._rest_ns = 0
         self.found = Repeated(None)
         """As of the last look."""
 
@@ -116,10 +116,9 @@ class RepeatedPages:
         versions = compared.versions
         shared = 0 if versions is None else int(np.count_nonzero(versions))
         few = changed <= _FEW * shared
-        self._rests = 2 * self._rests if few else 1
         rest_ns = max(_LEAST_REST_NS, int(cost_ns / self._share))
-        self._paid_ns = clock.now_ns() + rest_ns
-        self._due_ns = clock.now_ns() + max(rest_ns, min(self._rests * rest_ns, _SELDOM_NS))
+        self._rest_ns = max(rest_ns, min(2 * self._rest_ns, _SELDOM_NS) if few else 0)
+        self._paid_ns, self._due_ns = clock.now_ns() + rest_ns, clock.now_ns() + self._rest_ns
 
     def find(self, pages: FollowedPages, last: int) -> None:
         """Find them; *last* is the stamp of the last interval between two looks."""
