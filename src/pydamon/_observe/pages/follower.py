@@ -115,18 +115,17 @@ class PageFollower:
             self._ranges, self._mappings = ranges, layout.mappings
             self._follow_less(self._pages.count(ranges))
             self._pages.fit(ranges)
-            self._repeated.fit(layout.mappings, ranges, self._pages)
+            self._repeated.fit(layout, ranges, self._pages)
             self._repeated.find(self._pages, self._times.last)
 
-    def repeated_in(self, layout: Layout, by_mapping: Ranges) -> Repeated:
+    def repeated_in(self, layout: Layout, by_mapping: Ranges, forked: Ranges) -> Repeated:
         """What counts in another target, as of the last look.
 
-        Of targets that have come since then, what mappings say.
+        Of targets that have come since then, what mappings say, and all that was *forked*.
         """
-        found = self._repeated.found
         if layout.mappings is self._mappings:
-            return found
-        return found.moved(self._numbers_in(layout), by_mapping)
+            return self._repeated.found
+        return self._repeated.moved(self._numbers_in(layout), by_mapping, forked)
 
     def _numbers_in(self, layout: Layout) -> NDArray[np.int64]:
         """The numbers that the targets of the last look have now; -1 for those that are gone."""

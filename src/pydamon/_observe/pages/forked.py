@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.mappings import MappingTable, of_one_origin
-from pydamon._model.ranges import PAGE_SIZE
+from pydamon._model.ranges import PAGE_SIZE, from_order_keys
 from pydamon._model.runs import Runs, expand
 from pydamon._observe.pages.followed import FollowedPages
 from pydamon._observe.pages.shared import PartOfTarget, Rows, SharedPages
@@ -44,6 +44,25 @@ class ForkedPages(SharedPages):
         if versions is None:
             return []
         return [versions == number for number in range(1, int(versions.max(initial=0)) + 1)]
+
+    def inherit(self, pages: FollowedPages, new: Sequence[int]) -> None:
+        """Let *new* targets share what others have there, until frames are compared.
+
+        They were forked a moment ago, so that hardly anything is their own.
+        """
+        versions = pages.versions
+        if versions is None:
+            return
+        is_new = np.isin(from_order_keys(self._keys[:, 0])[0], new)
+        for batch in self._batches:
+            if not is_new[batch].any():
+                continue
+            of_pieces, rows = self._rows(batch, pages)
+            shared = np.zeros(of_pieces.stop - of_pieces.start, np.uint8)
+            for places, slots in rows.take(~is_new[batch]).parts():
+                np.maximum(shared[slots], versions[places], out=shared[slots])
+            for places, slots in rows.take(is_new[batch]).parts():
+                versions[places] = shared[slots]
 
     def compare(self, session: Session, pages: FollowedPages) -> int:
         """Set the `versions` of pages by the frames they are in; returns how many have changed."""

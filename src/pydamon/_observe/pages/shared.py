@@ -65,6 +65,10 @@ class Rows(NamedTuple):
         """Whether it takes less time to go through them one by one."""
         return bool(len(self.pages) and self.pages.mean() > _LONG_ROW_PAGES)
 
+    def take(self, index: NDArray[np.bool_]) -> Self:
+        """Those that *index* picks."""
+        return type(self)(*(column[index] for column in self))
+
     def marked(self, marks: NDArray[np.bool_]) -> Self:
         """Their pages that are marked (flat), each as a row, in the order of places."""
         places = np.flatnonzero(marks)

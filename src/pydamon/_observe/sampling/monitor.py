@@ -336,7 +336,7 @@ class SamplingMonitor(Monitor):
             if final and every_ns is not None and self._space.alive:
                 follower.look(self._memory.state.layout, self._memory.refresh_in_memory())
             ages = follower.ages_of(table)
-            repeated = follower.repeated_in(memory.layout, memory.repeated)
+            repeated = follower.repeated_in(memory.layout, memory.repeated, memory.forked)
             maps: tuple[PageMap | None, ...] = ()
             if every_ns is not None and ages is not None:
                 maps = follower.maps_of(len(memory.layout.targets), every_ns, final=final)

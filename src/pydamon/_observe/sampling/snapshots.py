@@ -118,11 +118,12 @@ def _repeated_bytes(
     in_memory = np.maximum(resident_bytes, 0)
     if looked is None:
         repeated_bytes = _mapped_repeatedly(table, by_mapping, in_memory)
-    elif looked.pages is None:
+    elif looked.files is None:
         repeated_bytes = _mapped_repeatedly(table, by_mapping, in_memory)
         repeated_bytes += _forked_bytes(table, looked)
     else:
-        repeated_bytes = covered(looked.pages, *table.keys.T).astype(np.float64) * PAGE_SIZE
+        pages = [covered(ranges, *table.keys.T) for ranges in (looked.files, looked.forked)]
+        repeated_bytes = np.sum(pages, axis=0) * float(PAGE_SIZE)
     return np.minimum(_rounded(repeated_bytes), in_memory)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
@@ -22,6 +23,7 @@ from pydamon._observe.pages.look_times import ABSENT
 from pydamon._observe.pages.repeated import RepeatedPages
 from pydamon._observe.probes.base import Session
 from pydamon._observe.probes.simulation import VirtualClock
+from pydamon._observe.targets import Layout
 
 BLOCK, S = BLOCK_PAGES * PAGE_SIZE, 10**9
 LAST, FIRST_PAGE = 9, 1000 * BLOCK_PAGES
@@ -55,6 +57,11 @@ class Memory:
             inside = contains(stretches.keys, keys)
             found[stretches.place_of(keys[inside])] = frames[inside]
         return found
+
+
+def of_processes(tables: list[MappingTable], *names: str) -> Layout:
+    """The layout of targets; a process is known by its name."""
+    return cast("Layout", SimpleNamespace(mappings=tables, processes=list(names)))
 
 
 def pages_in(ranges: NDArray[np.int64]) -> set[int]:
@@ -145,7 +152,7 @@ def test_frames_are_compared_when_that_is_paid_for_and_seldom_while_they_stay() 
     pages, ranges = FollowedPages(), [table.runs for table in tables]
     pages.fit(ranges)
     pages.flat[:] = 3
-    of.fit(tables, ranges, pages)
+    of.fit(of_processes(tables, "parent", "child"), ranges, pages)
     asked_s = []
     for second in range(200):
         memory.clock.wait_until(second * S)
@@ -159,25 +166,53 @@ def test_frames_are_compared_when_that_is_paid_for_and_seldom_while_they_stay() 
     assert gaps_s.max() <= 61
     assert (np.diff(gaps_s) >= 0).all(), "ever less often"
     of.find(pages, LAST)
-    assert of.found.pages is not None
-    assert len(pages_in(of.found.pages)) == BLOCK_PAGES
+    assert of.found.files is not None
+    assert len(pages_in(of.found.forked)) == BLOCK_PAGES
     # The child has written to half of them: that is seen, and then looked at more often again.
     memory.frames[1] = np.where(np.arange(BLOCK_PAGES) % 2, frames, 0).astype(np.uint32)
     for second in range(200, 300):
         memory.clock.wait_until(second * S)
         of.compare_if_due(pages)
     of.find(pages, LAST)
-    assert len(pages_in(of.found.pages)) == BLOCK_PAGES / 2
-    # A target that has come is compared as soon as that is paid for.
-    tables, ranges = [*tables, program(area)], [*ranges, tables[0].runs]
-    memory.frames[2] = frames
-    pages.fit(ranges)
-    pages.flat[:] = 3
-    of.fit(tables, ranges, pages)
-    memory.clock.wait_until(310 * S)
+    assert len(pages_in(of.found.forked)) == BLOCK_PAGES / 2
+
+
+def test_targets_that_come_share_all_and_those_that_go_leave_it_to_others() -> None:
+    area = (FIRST_PAGE, BLOCK_PAGES)
+    every = np.arange(1, BLOCK_PAGES + 1, dtype=np.uint32)
+    half = np.where(np.arange(BLOCK_PAGES) % 2, every, 0).astype(np.uint32)
+    memory = Memory({0: every, 1: every, 2: half}, cost_ns=10**6)
+    of = RepeatedPages(cast("Session", memory), share=0.002)
+    pages, tables = FollowedPages(), [program(area)] * 3
+    ranges = [table.runs for table in tables]
+
+    def counted(stamps: list[int]) -> int:
+        """How many pages of the area count, if these are the stamps of each target's."""
+        first = order_keys(np.arange(len(stamps)), np.full(len(stamps), FIRST_PAGE * PAGE_SIZE))
+        keys = first[:, None] + np.arange(BLOCK_PAGES)
+        pages.flat[pages.places_of(keys.ravel())] = np.repeat(stamps, BLOCK_PAGES)
+        of.find(pages, LAST)
+        return int((~contains(of.found.forked, keys.ravel())).sum())
+
+    pages.fit(ranges[:2])
+    of.fit(of_processes(tables[:2], "parent", "child"), ranges[:2], pages)
     of.compare_if_due(pages)
-    of.find(pages, LAST)
-    assert len(pages_in(of.found.pages)) == BLOCK_PAGES * 3 / 2
+    assert counted([3, 5]) == BLOCK_PAGES
+    # The child, which used all pages last, is gone, and another one has come.
+    left, new = order_keys(np.array([0, 1]), np.array([FIRST_PAGE * PAGE_SIZE] * 2)).tolist()
+    forked = np.array([[new, new + BLOCK_PAGES]])
+    moved = of.moved(np.array([0, -1]), keyed([]), forked)
+    assert moved.forked.tolist() == forked.tolist(), "the parent has what the child had"
+    assert of.moved(np.array([0, 1]), keyed([]), keyed([])).forked.tolist() == [
+        [left, left + BLOCK_PAGES]
+    ]
+    # Nobody has looked at a third one. It is compared when that is paid for.
+    pages.fit(ranges)
+    of.fit(of_processes(tables, "parent", "child", "new"), ranges, pages)
+    assert counted([3, 5, ABSENT]) == BLOCK_PAGES
+    memory.clock.wait_until(60 * S)
+    of.compare_if_due(pages)
+    assert counted([3, 5, 5]) == BLOCK_PAGES * 3 / 2
 
 
 def test_a_sample_of_addresses_tells_where_only_a_part_is_followed(
@@ -193,15 +228,15 @@ def test_a_sample_of_addresses_tells_where_only_a_part_is_followed(
     pages, ranges = FollowedPages(), [table.runs for table in tables]
     pages.share = 0.25
     pages.fit(ranges)
-    of.fit(tables, ranges, pages)
+    of.fit(of_processes(tables, "a", "b", "c"), ranges, pages)
     of.compare_if_due(pages)
     of.find(pages, LAST)
-    assert of.found.pages is None
+    assert of.found.files is None
     share = len(pages_in(of.found.sampled)) / len(pages_in(keyed(ranges)))
     assert share == pytest.approx(1 / 8, rel=0.1)
     told = len(pages_in(of.found.forked)) / share
     assert told == pytest.approx(size * 7 / 4, rel=0.05)
     # Targets get other numbers, and one is gone: what was found goes with them.
-    moved = of.found.moved(np.array([1, -1, 0]), keyed([]))
+    moved = of.moved(np.array([1, -1, 0]), keyed([]), keyed([]))
     assert set(from_order_keys(moved.sampled[:, 0])[0].tolist()) == {0, 1}
-    assert len(pages_in(moved.forked)) < len(pages_in(of.found.forked))
+    assert len(pages_in(moved.forked)) / share == pytest.approx(size, rel=0.05)
