@@ -121,12 +121,13 @@ def _within(after_ms: Floats) -> Floats:
 
 
 class _Predictions(NamedTuple):
-    """What the patterns of the library predict, one row each."""
+    """What the patterns of the library predict."""
 
-    log_first_seen: Floats
-    """Logarithms of the parts first seen by each look, and never: shape (patterns, looks + 1)."""
-    share: Floats
-    """The part of sampling intervals with an access: shape (patterns,)."""
+    log_first_seen: NDArray[np.float32]
+    """Logarithms of the parts first seen by each look, and never: shape (looks + 1, patterns)."""
+    moments: NDArray[np.float32]
+    """1, the part of sampling intervals with an access, its square, and its logarithm, times the
+    prior of each pattern, of pages and then of blocks: shape (patterns, 8)."""
 
 
 @lru_cache(maxsize=16)
@@ -136,9 +137,12 @@ def _predictions(steps: tuple[int, ...], interval_ns: float) -> _Predictions:
     varies = look_ms > look_ms[-1] * _LAST_LOOK[0]
     seen[:, varies] = _within(look_ms[-1] * _LAST_LOOK).mean(axis=1, keepdims=True)
     first_seen = np.diff(seen, axis=1, prepend=0, append=1).clip(0)
-    slots = first_seen.shape[1]
-    expected = (1 - _UNEXPLAINED) * first_seen + _UNEXPLAINED / slots
-    return _Predictions(np.log(expected), _within(np.array([interval_ns / 1e6]))[:, 0])
+    expected = (1 - _UNEXPLAINED) * first_seen + _UNEXPLAINED / first_seen.shape[1]
+    share = _within(np.array([interval_ns / 1e6]))[:, 0]
+    powers = np.stack([np.ones_like(share), share, share**2, np.log(share)])
+    moments = np.concatenate([powers * _OF_PAGES, powers * _OF_BLOCKS])
+    single = (np.ascontiguousarray(each.T, np.float32) for each in (np.log(expected), moments))
+    return _Predictions(*single)
 
 
 def access_share(sums: Survival, look_ns: Floats, interval_ns: float) -> tuple[Floats, Floats]:
@@ -185,14 +189,14 @@ def _estimate(sums: Survival, predicted: _Predictions) -> tuple[Floats, Floats]:
     # Pages stay accessed till the next clear, but for what another monitor takes meanwhile.
     seen = np.maximum.accumulate(sums.seen, axis=0)
     first_seen = np.diff(np.vstack([seen, sums.pages]), axis=0, prepend=0)
-    fit = (first_seen * (trials / sums.pages)).T @ predicted.log_first_seen.T
+    fit = ((first_seen * (trials / sums.pages)).T.astype(np.float32)) @ predicted.log_first_seen
     fit -= fit.max(axis=1, keepdims=True)
+    weighted = np.exp(fit, out=fit) @ predicted.moments
+    of_pages, of_blocks = weighted.T.astype(np.float64).reshape(2, 4, -1)
     # Of single pages it is not known whether their neighbours are accessed at once.
     together = np.full(len(sums), 0.5)
     np.divide(1 / units - 1 / pages, 1 - 1 / pages, out=together, where=pages > 1.01)
-    likely = np.exp(fit) * (_OF_PAGES + together[:, None] * (_OF_BLOCKS - _OF_PAGES))
-    likely /= likely.sum(axis=1, keepdims=True)
-    mean = likely @ predicted.share
-    variance = np.maximum(likely @ predicted.share**2 - mean**2, 0)
-    typical = np.exp(likely @ np.log(predicted.share))
-    return typical, np.hypot(np.sqrt(variance), _LEAST_ERROR * mean)
+    total, *sums_of = of_pages + together * (of_blocks - of_pages)
+    mean, square, logarithm = (each / total for each in sums_of)
+    deviation = np.sqrt(np.maximum(square - mean**2, 0))
+    return np.exp(logarithm), np.hypot(deviation, _LEAST_ERROR * mean)
