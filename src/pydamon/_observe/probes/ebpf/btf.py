@@ -165,6 +165,8 @@ class Control(ctypes.Structure):
         ("page_flags", ctypes.c_uint32),
         ("page_head", ctypes.c_uint32),
         ("page_mapcount", ctypes.c_uint32),
+        ("folio_mapcount", ctypes.c_uint32),
+        ("folio_flag", ctypes.c_uint32),
         ("n_copied", ctypes.c_uint32),
         ("seldom", ctypes.c_uint32),
         ("high_mask", ctypes.c_uint64),

@@ -174,7 +174,8 @@ class Machine:
         assert layout is not None
         control.vmemmap, control.page_bytes = layout.vmemmap, layout.size
         control.page_flags, control.page_head = layout.flags, layout.head
-        control.page_mapcount = layout.mapcount
+        control.page_mapcount, control.folio_mapcount = layout.mapcount, layout.folio_mapcount
+        control.folio_flag = layout.folio_flag
         control.young = layout.young
 
     @property

@@ -106,7 +106,9 @@ struct control {
 	u32 page_bytes;	  /* sizeof(struct page) */
 	u32 page_flags;	  /* offsets in it */
 	u32 page_head;
-	u32 page_mapcount; /* 0 where it is not known */
+	u32 page_mapcount; /* 0 where it is not known, as the next one */
+	u32 folio_mapcount;
+	u32 folio_flag;	  /* PG_head: of pages that a folio begins with */
 	u32 n_copied;	  /* choose: of how many places it copied the table, as scan does */
 	u32 seldom;	  /* others take so few accesses that blocks need not be read back */
 	/* arm64 only; constant once found. */
@@ -348,18 +350,23 @@ static inline u64 walk(const struct control *c, u64 pgd, u64 addr, u32 *shift)
 	return if_mapped(c, with_neighbours(read_u64(at), at));
 }
 
+/* Whether a count of what maps a page is above 1. It has 4 bytes, and is less by 1. */
+static inline int is_shared(u64 address)
+{
+	return (int)(read_u64(address & ~7ULL) >> (address & 4) * 8) > 0;
+}
+
 /*
  * Whether another monitor found a page accessed and cleared its bit: the kernel then sets PG_young
  * on the page, or on the first page of the folio that it is part of. Where several processes map a
- * page, any of them may have accessed it: a sleeping process would seem to use its libraries.
+ * page, or a whole huge page, any of them may have accessed it: a sleeping process would seem to use
+ * its libraries.
  */
 static inline int is_young(const struct control *c, u64 physical)
 {
-	u64 page = c->vmemmap + physical / PAGE * c->page_bytes;
-	u64 head = read_u64(page + c->page_head);
+	u64 own = c->vmemmap + physical / PAGE * c->page_bytes, page = own;
+	u64 head = read_u64(page + c->page_head), flags;
 
-	if (c->page_mapcount && (int)read_u64(page + c->page_mapcount) > 0) /* one less than mapped */
-		return 0;
 	/*
 	 * In all pages of a folio but the first, this is the address of the first one, plus 1. Newer
 	 * kernels (7.x) have a mask here that turns the page's own address into that; taken as an
@@ -369,7 +376,11 @@ static inline int is_young(const struct control *c, u64 physical)
 		head &= ~1ULL;
 		page = head < page ? head : head & page;
 	}
-	return (read_u64(page + c->page_flags) & c->young) != 0;
+	flags = read_u64(page + c->page_flags);
+	if (!(flags & c->young) || (c->page_mapcount && is_shared(own + c->page_mapcount)))
+		return 0;
+	return !(c->folio_mapcount && flags & c->folio_flag &&
+		 is_shared(page + c->folio_mapcount));
 }
 
 /* An entry, which maps 1 << shift bytes, as it was before another monitor cleared its bit. */

@@ -44,8 +44,11 @@ class StructPage(NamedTuple):
     head: int
     mapcount: int
     """0 where the kernel has none for each page."""
+    folio_mapcount: int
+    """The same of folios that are mapped as a whole, in the structures of their first two pages."""
+    folio_flag: int
+    """What the first page of a folio has. A flag itself, not its number, as the next one."""
     young: int
-    """The flag itself, not its number."""
 
 
 def find_struct_page(read: ReadWord, task: int, physical_of: Callable[[int], int]) -> StructPage:
@@ -76,7 +79,9 @@ def find_struct_page(read: ReadWord, task: int, physical_of: Callable[[int], int
             )
             if not is_ours:
                 raise ProbeUnavailable("struct page is not where it should be")
-    return StructPage(vmemmap, size, flags, _head(btf), _mapcount(btf), young)
+    counts = (_count(btf, "page", "_mapcount"), _count(btf, "folio", "_entire_mapcount"))
+    folio_flag = 1 << btf.value_of("pageflags", "PG_head")
+    return StructPage(vmemmap, size, flags, _head(btf), *counts, folio_flag, young)
 
 
 def _pages(count: int) -> mmap.mmap:
@@ -117,9 +122,9 @@ def _head(btf: Btf) -> int:
         return btf.offset_of("page", "compound_info")  # its name since 7.x
 
 
-def _mapcount(btf: Btf) -> int:
-    """The offset of the field with how many entries of page tables lead to a page, less one."""
+def _count(btf: Btf, structure: str, name: str) -> int:
+    """The offset of a field with how many entries of page tables lead to a page, less one."""
     try:
-        return btf.offset_of("page", "_mapcount")
+        return btf.offset_of(structure, name)
     except ProbeUnavailable:
         return 0
