@@ -90,6 +90,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "mthp": ("large folios of every size as well", {"huge_pages": "always", "large_folios": True}),
     "zram": ("512 MiB of swap in compressed memory", {"zram_mib": 512}),
     "numa": ("2 NUMA nodes", {"nodes": 2}),
+    "cpu1": ("one CPU, so that none executes code that another one replaces", {"cpus": 1}),
     "arm64": ("an arm64 processor, pages of 4 KiB", _arm64("cloud-arm64")),
     "arm64-16k": ("an arm64 processor, pages of 16 KiB", _arm64("arm64-16k", EXT4)),
     "arm64-64k": ("an arm64 processor, pages of 64 KiB", _arm64("arm64-64k")),
