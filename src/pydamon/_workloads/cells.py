@@ -30,8 +30,9 @@ _COLUMNS = (
     *("start", "end", "nr_accesses", "max_nr_accesses", "access_share", "age_ns"),
     *("touched_bytes", "unobservable_bytes", "resident_bytes", "unseen_bytes", "repeated_bytes"),
 )
-_LOSS = 0.01
-"""Cells, and slots, that differ by less in all are merged."""
+_CELL_LOSS, _SLOT_LOSS = 0.001, 0.01
+"""Cells, and slots, that differ by less in all are merged. A run of hot pages among idle ones is a
+cell of its own, however small it is: scattered over its neighbours, monitors would not find it."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,10 @@ class Cells:
         size = self.resident.max(axis=1, initial=0)
         rows = self._features(size)
         time = np.tile(self.slot_ns, 2)
-        cells = self._merged_cells(merge_neighbours(rows, size, time, most_cells, _LOSS))
+        cells = self._merged_cells(merge_neighbours(rows, size, time, most_cells, _CELL_LOSS))
         size = cells.resident.max(axis=1, initial=0)
         columns = np.vstack(np.split(cells._features(size), 2, axis=1))
-        heads = merge_neighbours(columns.T, self.slot_ns, np.tile(size, 2), most_slots, _LOSS)
+        heads = merge_neighbours(columns.T, self.slot_ns, np.tile(size, 2), most_slots, _SLOT_LOSS)
         return cells._merged_slots(heads)
 
     def _features(self, size: Floats) -> Floats:
@@ -232,9 +233,10 @@ class _Sums:
             self._windows[row] += np.bincount(slot, values, self._slots)
         classes = classes_of(chunk, with_pages=False).once()
         regions = np.diff(chunk.snapshot_offsets)
-        amounts = np.stack(
-            [classes.total, classes.accessed, classes.total * chunk.access_share]
-        ) * np.repeat(length_ns, regions)
+        # Shares are estimates from a few pages: no more can be in use at a time than was touched.
+        heat = np.minimum(classes.total * chunk.access_share, classes.accessed)
+        amounts = np.stack([classes.total, classes.accessed, heat])
+        amounts = amounts * np.repeat(length_ns, regions)
         slot = np.repeat(slot, regions)
         target = self._numbers.per_region(chunk)
         start, end = chunk.column("start"), chunk.column("end")
