@@ -189,16 +189,16 @@ class _Accesses:
 
         Pages that are accessed more often are among those that are accessed less often.
         """
-        places = int(self.places[region, phase])
-        numbers = self.seldom[:, region, phase]
-        used = np.flatnonzero(numbers)
-        within = np.minimum(places + np.cumsum(numbers[used]), pages).tolist()
-        rates_hz = np.append(RATES_HZ[used], 0.0)
-        if places:
-            often_hz = float(self.rate_hz[region, phase] - rates_hz[0])
-            yield places, often_hz, bool(self.is_random[region, phase])
-        for count, rate_hz in zip(within, (rates_hz[:-1] - rates_hz[1:]).tolist(), strict=True):
-            yield count, rate_hz, True
+        numbers = np.append(self.places[region, phase], self.seldom[:, region, phase])
+        rates_hz = np.append(self.rate_hz[region, phase], RATES_HZ)
+        in_turn = np.append(~self.is_random[region, phase], np.zeros(len(RATES_HZ), np.bool_))
+        order = np.argsort(-rates_hz)
+        order = order[numbers[order] > 0]
+        within = np.minimum(np.cumsum(numbers[order]), pages).tolist()
+        # Pages have their own accesses, and those of all that are accessed less often.
+        more_hz = -np.diff(rates_hz[order], append=0.0)
+        for place, count in enumerate(within):
+            yield count, float(more_hz[place]), not in_turn[order[place]]
 
 
 def _whole(numbers: Floats) -> Ints:
