@@ -28,10 +28,12 @@ _MOST_VALUES = 2**20
 _KEPT_EDGES = 2**16
 """Edges of a target to choose from; far more would not fit into memory."""
 _COLUMNS = (
-    *("start", "end", "nr_accesses", "max_nr_accesses", "access_share", "age_ns"),
+    *("start", "end", "nr_accesses", "max_nr_accesses", "age_ns"),
+    *("access_share", "access_share_error"),
     *("touched_bytes", "unobservable_bytes", "resident_bytes", "unseen_bytes", "repeated_bytes"),
     *("looked_ns", "looked_since_ns", "page_ages"),
 )
+_MOST = 0.95
 _CELL_LOSS, _SLOT_LOSS = 0.001, 0.01
 """Cells, and slots, that differ by less in all are merged. A run of hot pages among idle ones is a
 cell of its own, however small it is: scattered over its neighbours, monitors would not find it."""
@@ -232,6 +234,8 @@ class _Sums:
         self._returns = ReturnSums(len(self._numbers), self._slots, self._cells)
         self._windows = np.zeros((2, self._slots))
         self._snapshots = 0
+        self._guessed: dict[int, int] = {}
+        """The first slot of each target, or -1 if it tells how often memory was accessed."""
 
     def add(self, chunk: Recording) -> None:
         here = slice(self._snapshots, self._snapshots + len(chunk))
@@ -257,6 +261,11 @@ class _Sums:
         start, end = chunk.column("start"), chunk.column("end")
         for number in unique(target).tolist():
             rows = np.flatnonzero(target == number)
+            if number not in self._guessed:
+                first = rows[slot[rows] == slot[rows[0]]]
+                is_uncertain = chunk.column("access_share_error") >= chunk.access_share
+                is_guess = heat[first] @ is_uncertain[first] >= _MOST * heat[first].sum()
+                self._guessed[number] = int(slot[first[0]]) if is_guess else -1
             self._spread(number, start[rows], end[rows], slot[rows], amounts[:, rows])
 
     def _add_looks(
@@ -292,6 +301,13 @@ class _Sums:
             sums.reshape(self._slots, -1).T / slot_ns for sums in self._amounts
         )
         target = np.repeat(list(self._edges), [len(edges) - 1 for edges in self._edges.values()])
+        for number, slot in self._guessed.items():
+            if 0 <= slot < self._slots - 1:
+                # Nothing was sampled yet, but all memory was looked at once: that tells no rate.
+                of_target = target == number
+                heat[of_target, slot] = np.minimum(
+                    heat[of_target, slot + 1], touched[of_target, slot]
+                )
         return Cells(
             tuple(targets[number] for number in target.tolist()),
             np.concatenate([edges[:-1] for edges in self._edges.values()]),

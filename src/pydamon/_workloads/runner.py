@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import IO, Any
 
 import numpy as np
@@ -31,6 +32,8 @@ from numpy.typing import NDArray
 __all__ = ["main", "scattered"]
 
 _ROUND = 65536
+_AT_ONCE_S = 0.005
+"""After a pause, no more at once: it would look as if pages were accessed far more often."""
 _FEW = 1000
 """Patterns with at most so many accesses in a round share the work of it."""
 _SCATTER_TRIES = 32
@@ -41,7 +44,6 @@ _CHURN_BYTES = 4 << 20
 
 Bytes = NDArray[np.uint8]
 
-
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -50,6 +52,7 @@ def scattered(pages: int, places: int) -> NDArray[np.int64]:
     return np.arange(places) * scatter_step(pages) % pages
 
 
+@cache
 def scatter_step(pages: int) -> int:
     """A step that reaches each of so many pages once, near the golden ratio of them.
 
@@ -76,15 +79,15 @@ def _largest_term(step: int, pages: int) -> int:
 class _Walk:
     """A running pattern, which continues where its last accesses ended."""
 
-    def __init__(self, memory: Bytes, pattern: dict[str, Any], seed: int) -> None:
+    def __init__(self, memory: Bytes, pattern: dict[str, Any], rng: np.random.Generator) -> None:
         self.rate_hz: float | None = pattern["rate_hz"]
         self.weight: int = pattern["weight"] if self.rate_hz is None else 0
         self.mode: str = pattern["mode"]
         self.random: bool = pattern["random"]
         self.touched = 0
-        self._rng = np.random.default_rng(seed)
+        self._rng = rng
         # Somewhere between two accesses: short phases must not lose half an access each.
-        self._remainder = 0.0 if self.rate_hz is None else self._rng.random()
+        self._remainder = 0.0 if self.rate_hz is None else rng.random()
         # Of random accesses, each place is equally likely.
         self.step_bytes: int = pattern["step_bytes"]
         self.memory = memory
@@ -136,11 +139,11 @@ class _Together:
     patterns are in one mapping, and have the same mode.
     """
 
-    def __init__(self, walks: list[_Walk], seed: int) -> None:
+    def __init__(self, walks: list[_Walk], rng: np.random.Generator) -> None:
         self._walks = walks
         self._memory = walks[0].mapping
         self._mode = walks[0].mode
-        self._rng = np.random.default_rng(seed)
+        self._rng = rng
         begin = self._memory.ctypes.data
 
         def column(values: Iterable[float]) -> NDArray[np.int64]:
@@ -182,8 +185,12 @@ class _Together:
 class _Rounds:
     """The patterns of a phase: each call of `go` makes the accesses that are due."""
 
-    def __init__(self, walks: list[_Walk], period_s: float, accesses: int, seed: int) -> None:
+    def __init__(
+        self, walks: list[_Walk], period_s: float, accesses: int, rng: np.random.Generator
+    ) -> None:
         self._walks = walks
+        self._period_s = period_s
+        self._owed_s = 0.0
         self._accesses = accesses
         self._went_ns = time.monotonic_ns()
         groups: dict[tuple[int, str], list[_Walk]] = {}
@@ -193,20 +200,28 @@ class _Rounds:
                 self._alone.append(walk)
             else:
                 groups.setdefault((id(walk.mapping), walk.mode), []).append(walk)
-        self._together = [_Together(group, seed) for group in groups.values()]
+        self._together = [_Together(group, rng) for group in groups.values()]
         self._weights = max(1, sum(walk.weight for walk in walks))
 
     def go(self, now_ns: int, pool: ThreadPoolExecutor | None, threads: int) -> None:
-        """Make the accesses since the last call."""
-        passed_s = min(now_ns - self._went_ns, _LATE_NS) / 1e9
+        """Make the accesses since the last call; those of a pause are made up for bit by bit."""
+        passed_s = (now_ns - self._went_ns) / 1e9
         self._went_ns = now_ns
+        self._owed_s = min(self._owed_s + passed_s, _LATE_NS / 1e9)
+        step_s = min(self._owed_s, max(2 * self._period_s, min(passed_s, _AT_ONCE_S)))
+        self._owed_s -= step_s
         for walk in self._alone:
             if walk.rate_hz is None:
                 walk.go(self._accesses * walk.weight / self._weights, pool, threads)
             else:
-                walk.go(walk.count * min(walk.rate_hz * passed_s, 1), pool, threads)
+                walk.go(walk.count * min(walk.rate_hz * step_s, 1), pool, threads)
         for group in self._together:
-            group.go(passed_s)
+            group.go(step_s)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there are no patterns."""
+        return not self._walks
 
     def touched(self) -> list[int]:
         """The number of accesses of each pattern."""
@@ -261,11 +276,13 @@ def _run(
     begin_ns = time.monotonic_ns()
     while True:
         for number, phase in enumerate(description["phases"]):
+            rng = np.random.default_rng(description["seed"] + number)
             walks = [
-                _Walk(memory[pattern["region"]], pattern, description["seed"] + place)
-                for place, pattern in enumerate(phase["patterns"])
+                _Walk(memory[pattern["region"]], pattern, rng) for pattern in phase["patterns"]
             ]
-            begin_ns = _phase(description, number, walks, truth, pool, parent, begin_ns)
+            accesses = description["round_accesses"] or _ROUND
+            rounds = _Rounds(walks, description["period_ms"] / 1e3, accesses, rng)
+            begin_ns = _phase(description, number, rounds, truth, pool, parent, begin_ns)
             if os.getppid() != parent:
                 return
         if not description["repeat"]:
@@ -275,7 +292,7 @@ def _run(
 def _phase(
     description: dict[str, Any],
     number: int,
-    walks: list[_Walk],
+    rounds: _Rounds,
     truth: IO[str],
     pool: ThreadPoolExecutor | None,
     parent: int,
@@ -284,15 +301,13 @@ def _phase(
     """Run a phase that was to begin at *begin_ns*; return when the next phase is to begin."""
     threads = description["threads"]
     duration_ns: int = description["phases"][number]["duration_ms"] * 10**6
-    accesses = description["round_accesses"] or _ROUND
     period_ns = int(description["period_ms"] * 1e6)
-    rounds = _Rounds(walks, period_ns / 1e9, accesses, description["seed"] + number)
     report_ns = description["report_ms"] * 10**6
     now_ns = due_ns = reported_ns = time.monotonic_ns()
     # Many short phases must not add up their delays.
     end_ns = duration_ns + (begin_ns if now_ns - begin_ns < _LATE_NS else now_ns)
     _write(truth, phase=number, now_ns=now_ns)
-    _write(truth, now_ns=now_ns, touched=[0] * len(walks))
+    _write(truth, now_ns=now_ns, touched=rounds.touched())
     while now_ns < end_ns:
         rounds.go(now_ns, pool, threads)
         now_ns = time.monotonic_ns()
@@ -300,7 +315,7 @@ def _phase(
             # Skip late rounds: the target never catches up at full speed.
             due_ns = max(due_ns + period_ns, now_ns)
             time.sleep((due_ns - now_ns) / 1e9)
-        elif not walks:
+        elif rounds.is_idle:
             time.sleep(0.001)
         if now_ns - reported_ns >= report_ns:
             reported_ns = now_ns = time.monotonic_ns()

@@ -29,7 +29,7 @@ Ints = NDArray[np.int64]
 REST_EDGES = (15, 20, 25, 30, 36, 42, 48)
 """Indices into `IDLE_EDGES_NS`: rests of 1.8, 4.6, 12, 32, 100, 316 and 1000 s."""
 _REST_S: Floats = IDLE_EDGES_NS[list(REST_EDGES)] / 1e9
-RATES_HZ: Floats = 1 / np.array([1.5, 4.0, 10.0, 25.0, 80.0, 250.0, 800.0])
+RATES_HZ: Floats = 1 / np.array([1.5, 2.5, 4.0, 7.0, 12.0, 25.0, 80.0, 250.0, 800.0])
 """From the most frequent on; anything more frequent shows in windows."""
 _UPDATES = 300
 _SPARSE = 0.01
