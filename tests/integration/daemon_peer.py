@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 import pydamon
-from pydamon._daemon.protocol import REPLY, REQUEST, VERSION, Op, areas
+from pydamon._daemon.protocol import ARGUMENTS, REPLY, REQUEST, VERSION, Op, areas
 from pydamon._observe.linux.arch import LEVEL_BITS, PAGE_SHIFT
 from pydamon._observe.linux.process import Process
 from pydamon._observe.probes.daemon.session import DaemonSession
@@ -53,7 +53,7 @@ class Peer:
 
     def ask(self, op: int, *arguments: int, fds: Sequence[int] = ()) -> Answer:
         """Status, values and text of the reply."""
-        packet = REQUEST.pack(op, 0, 1, *arguments, *(0,) * (8 - len(arguments)))
+        packet = REQUEST.pack(op, 0, 1, *arguments, *(0,) * (ARGUMENTS - len(arguments)))
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))] if fds else []
         self.socket.sendmsg([packet], rights)
         data, new, _, _ = socket.recv_fds(self.socket, 1024, 1)
@@ -281,7 +281,7 @@ def fuzz(count: int) -> dict[str, Any]:
         size = rng.choice([0, 1, REQUEST.size - 1, REQUEST.size, REQUEST.size, REQUEST.size + 1])
         data = bytearray(rng.randbytes(size))
         if size == REQUEST.size and rng.random() < 0.7:
-            values = [rng.choice([0, 1, 64, 1 << 14, 1 << 32, (1 << 64) - 1]) for _ in range(8)]
+            values = rng.choices([0, 1, 64, 1 << 14, 1 << 32, (1 << 64) - 1], k=ARGUMENTS)
             data = bytearray(REQUEST.pack(rng.randrange(10), 0, 0, *values))
         fds = [rng.choice((0, 1, peer.socket.fileno())) for _ in range(rng.choice([0, 0, 1, 2, 3]))]
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))] if fds else []

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import pydamon
@@ -32,6 +33,7 @@ from pydamon._observe.linux.arch import system_call
 from pydamon._workloads import QUARTER
 from tests.integration.conftest import MIB, Program, needs, slowness
 from tests.integration.daemon_peer import pages_of
+from tests.integration.test_forked import SERVER, TOLD, unique_mib
 
 pytestmark = [
     needs("ebpf"),
@@ -380,3 +382,16 @@ def test_a_second_daemon_refuses_to_start(daemon: Daemon) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("pydamon: cannot listen at")
     assert "another daemon listens there" in done.stderr
+
+
+@pytest.mark.long
+def test_what_a_users_processes_share_since_a_fork_counts_once(daemon: Daemon) -> None:
+    """The daemon tells no frames, but pagemap tells its user which pages are shared."""
+    server = daemon.start(_ALICE, "-c", SERVER, "15")
+    assert server.stdout is not None
+    assert server.stdout.readline() == b"ready\n"
+    tree = psutil.Process(server.pid)
+    assert _in_time(lambda: len(tree.children(recursive=True)) == 4)
+    output, _ = daemon.start(_ALICE, "-c", TOLD, str(server.pid)).communicate(timeout=60)
+    # What a fork and its fork share looks like what they share with their parent.
+    assert float(output) == pytest.approx(unique_mib(tree) - 8, rel=0.05)

@@ -146,6 +146,23 @@ def test_what_a_group_shares_counts_where_it_was_used_last() -> None:
     assert rest.repeated_bytes.tolist() == [0]
 
 
+def test_what_was_forked_counts_once_in_each_group() -> None:
+    """Two workers are in a group with their parent; a third of the same program has its own."""
+    table = MappingTable(
+        (Mapping(0, 8 * MIB, "rw-p", "[heap]"), Mapping(9 * MIB, 10 * MIB, "rw-p", "[stack]"))
+    )
+    targets = tuple(Target(pid, "x", table, pid) for pid in range(1, 5))
+    regions = [(target, 0, 8 * MIB, 0, 0) for target in range(4)]
+    taken = replace(
+        snapshot_of(targets, regions), repeated_bytes=np.array([2, 5, 8, 6], np.int64) * MIB
+    )
+    together = split_by_groups(replace(taken, targets=targets), [[0, 1, 2, 3]])[0]
+    assert together.repeated_bytes.tolist() == taken.repeated_bytes.tolist()
+    most, alone = split_by_groups(taken, [[0, 1, 2], [3]])
+    assert most.repeated_bytes.tolist() == [0, 5 * MIB, 8 * MIB]
+    assert alone.repeated_bytes.tolist() == [0]
+
+
 def test_use_by_kind_of_mapping() -> None:
     kinds = {
         "anonymous": [Mapping(0, MIB, "rw-p", "[heap]"), Mapping(MIB, 2 * MIB, "rw-p", "[anon]")],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -37,6 +38,13 @@ address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
 skipped = -address % {HUGE}
 memory[skipped : skipped + {SIZE}] = bytes({SIZE})
 """
+SHARED = """
+import ctypes, mmap, sys, time
+memory, skipped = mmap.mmap(open(sys.argv[1], "r+b").fileno(), 0), 0
+sum(memory[:: mmap.PAGESIZE])
+address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+"""
+"""Maps all of a file, and has touched each page once."""
 READY = """
 print(address + skipped, flush=True)
 """
@@ -81,13 +89,20 @@ def program(request: pytest.FixtureRequest, _busy: None) -> Iterator[Program]:
 
 
 @contextmanager
-def kdamond_of(pid: int) -> Iterator[None]:
-    """A kdamond that checks accesses every 5 ms, as somebody else would start it."""
+def kdamond_of(pid: int | None) -> Iterator[None]:
+    """A kdamond that checks accesses every 5 ms, as somebody else would start it.
+
+    It watches one process, or all physical memory.
+    """
     files = Files(ADMIN)
     files.write("nr_kdamonds", 1)
     kdamond = Kdamond(files)
+    attrs = Attrs(min_regions=100)
+    settings = KdamondSettings("paddr", (), attrs)
+    if pid is not None:
+        settings = KdamondSettings("vaddr", (KernelTarget(pid),), attrs)
     try:
-        kdamond.configure(KdamondSettings("vaddr", (KernelTarget(pid),), Attrs(min_regions=100)))
+        kdamond.configure(settings)
         kdamond.start()
         yield
         kdamond.stop()
@@ -195,6 +210,20 @@ def test_all_of_a_huge_page_is_told_if_small_entries_map_it(
             monkeypatch.setattr(readback, "other_monitor", lambda: "")
             with session_on(program) as session:
                 assert session.scan(0, program.start, end, clear=False).accessed.mean() < 0.9
+
+
+def test_what_others_access_of_shared_pages_is_not_told_of_a_sleeper() -> None:
+    """The kernel's flag says that a page was accessed, not by whom."""
+    with tempfile.NamedTemporaryFile(dir="/dev/shm") as file:
+        file.truncate(SIZE)
+        with (
+            program_of(SHARED + READY + "time.sleep(600)", file.name) as sleeper,
+            program_of(SHARED + READY + NOW_AND_THEN, file.name) as user,
+            kdamond_of(None),
+        ):
+            time.sleep(1)
+            assert scanned(sleeper) == (0, 0)
+            assert scanned(user) == pytest.approx((1, 0), abs=0.05)
 
 
 def test_doctor_says_that_another_monitor_is_at_work(sleeper: int) -> None:

@@ -40,8 +40,8 @@ class ContainerUse:
     memory
         The kernel's figures of its cgroup; `None` where there are none.
     mapped_bytes
-        What its processes have in memory. Memory that they share by mapping the same file counts
-        once; pages that they share since a fork count in each, so that it is an upper bound.
+        What its processes have in memory. Memory that they share, by mapping the same file or
+        since a fork, counts once.
     used_bytes
         How much of that was used within `within_ns`: its working set without unmapped page cache.
     used_by_kind

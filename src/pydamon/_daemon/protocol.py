@@ -10,8 +10,9 @@ import enum
 import struct
 
 SOCKET = "/run/pydamon.sock"
-VERSION = 2
-REQUEST = struct.Struct("<HHI8Q")
+VERSION = 3
+ARGUMENTS = 12
+REQUEST = struct.Struct(f"<HHI{ARGUMENTS}Q")
 """Operation, flags (none yet: 0), number of the request, arguments."""
 REPLY = struct.Struct("<IiQ6Q")
 """Number of the request, status, CPU time of the daemon for it in ns, values."""
@@ -19,7 +20,7 @@ TEXT_BYTES = 200
 """The longest text behind a reply."""
 MAX_REGIONS = 1 << 14
 MAX_TARGETS = 256
-RANGES, TABLES, ARMED_BLOCKS, LOOKS = 1024, 128, 128, 4
+RANGES, TABLES, ARMED_BLOCKS, LOOKS = 1024, 128, 128, 8
 """Sizes of maps, and of one look's results; see sampler.bpf.c."""
 MAX_TABLES = 512
 """Page tables that one request copies."""
@@ -37,7 +38,7 @@ class Op(enum.IntEnum):
     #           -> logarithm of what entries of the top tables map, how many map user space,
     #              whether interrupts take looks
     TARGET = 3  # index; descriptors: pidfd, pagemap
-    BEGIN = 4  # regions, looks, 3 times of looks in ns, marks, changed blocks
+    BEGIN = 4  # regions, looks, 7 times of looks in ns, marks, changed blocks
     #            -> armed, listed, doubtful, refused, tables, ns of clears
     LOOK = 5
     SETTLE = 6  # regions, changed blocks

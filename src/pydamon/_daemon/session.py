@@ -134,15 +134,11 @@ class Session:
         self,
         regions: int,
         looks: int,
-        after_1: int,
-        after_2: int,
-        after_3: int,
-        marks: int,
-        changed: int,
-        *_: int,
+        *arguments: int,
     ) -> tuple[int, ...]:
         """Begin an epoch: choose blocks, clear them, arm them; see `Op.BEGIN`."""
         control, pace = self._control, self._pace
+        *times, marks, changed = arguments[: LOOKS + 1]
         size = within(regions, self.regions) * self._maps["blocks"].stride
         pace["due"] = _NEVER
         if marks & SETTLE:
@@ -152,8 +148,8 @@ class Session:
             self._take("blocks", size)
         pace["n_looks"] = within(looks, LOOKS - 1) if self.takes_looks else 0
         at = self.kernel.plan["pace"]["after_ns"][0]
-        times = (min(ns, _LONGEST_NS) for ns in (after_1, after_2, after_3))
-        self._maps["paces"].memory[at : at + 24] = struct.pack("<3Q", *times)
+        after = struct.pack(f"<{len(times)}Q", *(min(ns, _LONGEST_NS) for ns in times))
+        self._maps["paces"].memory[at : at + len(after)] = after
         control["first"], control["count"], control["n_ranges"] = 0, regions, 0
         self._set_read_back(marks)
         self._programs.run("choose")

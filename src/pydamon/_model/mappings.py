@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,10 +10,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.ranges import Ranges, join, overlaps
+from pydamon._model.ranges import EMPTY, Ranges, intersect, join, overlaps, union
 from pydamon._model.runs import Runs
 
-__all__ = ["Mapping", "MappingTable", "repeated_ranges"]
+__all__ = ["Mapping", "MappingTable", "forked_ranges", "of_one_origin", "repeated_ranges"]
 
 _TOP = 2**63 - 1
 """The highest address of a signed integer: only [vsyscall], which every x86-64 process lists, lies
@@ -102,6 +103,22 @@ class MappingTable:
         """Ranges that memory fills without a gap: shape (n, 2), bytes, sorted."""
         return join(self.bounds[[m.is_memory for m in self.mappings]])
 
+    @cached_property
+    def private(self) -> Ranges:
+        """Where pages can be the process's own: shape (n, 2), bytes, sorted, without gaps."""
+        return join(self.bounds[[m.is_memory and not m.shares_pages for m in self.mappings]])
+
+    @cached_property
+    def origin(self) -> tuple[int, int] | None:
+        """The same for all processes that were forked from one program; `None` if not known.
+
+        exec puts the stack and the kernel's code at random addresses, which fork keeps. Where they
+        are not random, other programs may have the same origin.
+        """
+        stack = next((m.end for m in self.mappings if m.name == "[stack]"), 0)
+        vdso = next((m.start for m in self.mappings if m.name == "[vdso]"), 0)
+        return (stack, vdso) if stack or vdso else None
+
     def largest_in(self, start: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
         """The index of the mapping that fills most of each range; -1 where none does."""
         largest = np.full(len(start), -1, np.int64)
@@ -136,3 +153,25 @@ def repeated_ranges(tables: Sequence[MappingTable]) -> list[Ranges]:
             repeated[target].append((start, start + again))
         counted_to = max(counted_to, offset + end - start)
     return [join(np.array(sorted(ranges), np.int64).reshape(-1, 2)) for ranges in repeated]
+
+
+def of_one_origin(tables: Sequence[MappingTable], ranges: Sequence[Ranges]) -> list[Ranges]:
+    """The ranges of each target that has the same origin as another one; else none."""
+    targets = Counter(table.origin for table in tables)
+    targets[None] = 0
+    return [
+        of_target if targets[table.origin] > 1 else EMPTY
+        for table, of_target in zip(tables, ranges, strict=True)
+    ]
+
+
+def forked_ranges(tables: Sequence[MappingTable]) -> list[Ranges]:
+    """For each target the private memory that a lower target may share with it since a fork."""
+    known: dict[tuple[int, int], Ranges] = {}
+    forked = []
+    for table in tables:
+        before = EMPTY if table.origin is None else known.get(table.origin, EMPTY)
+        forked.append(intersect(table.private, before))
+        if table.origin is not None:
+            known[table.origin] = union(np.concatenate([before, table.private]))
+    return forked

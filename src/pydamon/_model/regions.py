@@ -23,8 +23,9 @@ __all__ = [
     "reset_age",
 ]
 
-LOOKS = 4
-"""How often survival sampling looks at an epoch's pages; the last look is at the epoch's end."""
+LOOKS = 8
+"""How often survival sampling looks at an epoch's pages at most; the last look, which stands for
+those that did not come, is at the epoch's end."""
 EVIDENCE = 2 + 2 * LOOKS
 """The columns of `RegionTable.evidence`."""
 

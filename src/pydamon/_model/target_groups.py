@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from pydamon._model.mappings import MappingTable, repeated_ranges
-from pydamon._model.ranges import Ranges, covered, union
+from pydamon._model.mappings import MappingTable, forked_ranges, repeated_ranges
+from pydamon._model.ranges import EMPTY, Ranges, covered, union
 from pydamon._model.snapshot import Snapshot
 
 __all__ = ["split_by_groups"]
@@ -32,7 +32,7 @@ def _of_group(
     snapshot: Snapshot,
     indices: Sequence[int],
     rows: Sequence[slice],
-    users: Counter[str],
+    users: Counter[Hashable],
     shared: Sequence[Ranges],
 ) -> Snapshot:
     counts = [rows[index].stop - rows[index].start for index in indices]
@@ -57,25 +57,31 @@ def _of_group(
     return replace(part, repeated_bytes=repeated)
 
 
-def _users(tables: Sequence[MappingTable]) -> Counter[str]:
-    """How many mappings there are of each file whose pages are shared."""
-    return Counter(m.file for table in tables for m in table.mappings if m.shares_pages)
+def _users(tables: Sequence[MappingTable]) -> Counter[Hashable]:
+    """How many mappings of each file, and targets of each origin, may share pages."""
+    users: Counter[Hashable] = Counter(
+        m.file for table in tables for m in table.mappings if m.shares_pages
+    )
+    users.update(table.origin for table in tables if table.origin is not None)
+    return users
 
 
-def _mapped_by_several(table: MappingTable, users: Counter[str]) -> Ranges:
-    """The mappings of a target that may have pages which another mapping has, too."""
+def _mapped_by_several(table: MappingTable, users: Counter[Hashable]) -> Ranges:
+    """The memory of a target that may have pages which another mapping has, too."""
     rows = [(m.start, m.end) for m in table.mappings if m.shares_pages and users[m.file] > 1]
-    return union(np.array(rows, np.int64).reshape(-1, 2))
+    forked = table.private if users[table.origin] > 1 else EMPTY
+    return union(np.concatenate([np.array(rows, np.int64).reshape(-1, 2), forked]))
 
 
-def _repeated_within(tables: Sequence[MappingTable], users: Counter[str]) -> list[Ranges]:
+def _repeated_within(tables: Sequence[MappingTable], users: Counter[Hashable]) -> list[Ranges]:
     """For each target of a group the memory whose pages may count in another one of it.
 
     A page that counts in a target outside of the group counts in the lowest of those in it.
     """
     within = _users(tables)
-    inside = Counter({file: count for file, count in within.items() if count == users[file]})
+    inside = Counter({name: count for name, count in within.items() if count == users[name]})
+    repeated = zip(tables, repeated_ranges(tables), forked_ranges(tables), strict=True)
     return [
-        union(np.concatenate([repeated, _mapped_by_several(table, inside)]))
-        for table, repeated in zip(tables, repeated_ranges(tables), strict=True)
+        union(np.concatenate([of_files, forked, _mapped_by_several(table, inside)]))
+        for table, of_files, forked in repeated
     ]

@@ -85,8 +85,8 @@ def from_recording(
     touch so many bytes in a window; where fewer were touched, only a part of the pages is accessed,
     but more often. That part is a comb: pages at equal distances. A run of pages would have
     been recorded as a region of its own. Where more were touched than random accesses reach,
-    pages are accessed in turn. Ages of pages, where the recording has them, tell what came back after
-    how long a rest: so many pages are accessed at random, once in seconds or minutes.
+    pages are accessed in turn. Ages of pages, where the recording has them, tell what came back
+    after how long a rest: so many pages are accessed at random, once in seconds or minutes.
 
     A recording does not tell reads from writes: the workload writes.
 

@@ -23,7 +23,16 @@ from hypothesis import strategies as st
 from pydamon._daemon import main, server
 from pydamon._daemon.limits import Limits, Usage
 from pydamon._daemon.machine import Malformed, Refused
-from pydamon._daemon.protocol import MAX_REGIONS, REPLY, REQUEST, VERSION, Op, Status, areas
+from pydamon._daemon.protocol import (
+    ARGUMENTS,
+    MAX_REGIONS,
+    REPLY,
+    REQUEST,
+    VERSION,
+    Op,
+    Status,
+    areas,
+)
 from pydamon._daemon.session import within
 
 _FINGERPRINT = 12345
@@ -123,7 +132,7 @@ def _send(connection: socket.socket, data: bytes, fds: list[int]) -> int:
 
 
 def _request(op: int, *arguments: int, flags: int = 0) -> bytes:
-    return REQUEST.pack(op, flags, 1, *arguments, *(0,) * (8 - len(arguments)))
+    return REQUEST.pack(op, flags, 1, *arguments, *(0,) * (ARGUMENTS - len(arguments)))
 
 
 def _open_fds() -> int:
@@ -198,7 +207,7 @@ def test_many_messages_kill_and_leak_nothing() -> None:
             _send(connection, _request(Op.OPEN, _REGIONS, _TARGETS), [])
             status = Status.OK
             while status != Status.ENDED:
-                numbers = [rng.choice([0, 1, 3, 64, 65, 128, (1 << 64) - 1]) for _ in range(8)]
+                numbers = rng.choices([0, 1, 3, 64, 65, 128, (1 << 64) - 1], k=ARGUMENTS)
                 data = _request(rng.choice([3, 4, 5, 6, 7, 8, rng.randrange(12)]), *numbers)
                 if rng.random() < 0.02:
                     data = rng.randbytes(rng.randrange(1, 80))

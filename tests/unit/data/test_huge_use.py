@@ -23,7 +23,7 @@ TRACE = Trace(
             S,
             (
                 Access(0, DENSE, rate_hz=500),
-                Access(DENSE, SPARSE, rate_hz=20, stride=16 * PAGE_SIZE),
+                Access(DENSE, SPARSE, rate_hz=50, stride=16 * PAGE_SIZE),
             ),
         ),
     )

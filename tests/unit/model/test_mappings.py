@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydamon._model.mappings import Mapping, MappingTable, repeated_ranges
+from pydamon._model.mappings import Mapping, MappingTable, forked_ranges, repeated_ranges
 from pydamon._model.ranges import EMPTY
 
 
@@ -122,3 +122,27 @@ def test_memory_without_a_file_is_never_shared() -> None:
     private = files((100, 200, "r--p", "", 0))
     first, second = repeated_ranges([private, private])
     assert first.tolist() == second.tolist() == EMPTY.tolist()
+
+
+def forked(*bounds: tuple[int, int], stack: int = 1000) -> MappingTable:
+    rows = [Mapping(start, end, "rw-p", "[anon]") for start, end in bounds]
+    shared = Mapping(500, 600, "r--p", "/lib", "8:1 7")
+    return MappingTable((*rows, shared, Mapping(990, stack, "rw-p", "[stack]")))
+
+
+def test_private_memory_may_be_shared_by_those_of_one_origin() -> None:
+    parent, child = forked((0, 100), (100, 200)), forked((0, 100), (150, 300))
+    assert parent.private.tolist() == [[0, 200], [990, 1000]]
+    assert parent.origin == child.origin == (1000, 0)
+    assert table((0, 100)).origin is None
+    ranges = [each.tolist() for each in forked_ranges([parent, table((0, 100)), child])]
+    assert ranges == [[], [], [[0, 100], [150, 200], [990, 1000]]]
+    other = forked((0, 100), stack=1010)
+    assert [len(each) for each in forked_ranges([parent, other, table(), table()])] == [0] * 4
+
+
+def test_the_address_of_the_vdso_tells_programs_apart() -> None:
+    stack = Mapping(990, 1000, "rw-p", "[stack]")
+    vdso = Mapping(2000, 2002, "r-xp", "[vdso]")
+    assert MappingTable((stack, vdso)).origin == (1000, 2000)
+    assert MappingTable((stack,)).origin != MappingTable((stack, vdso)).origin

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from pydamon._model.survival import Survival, access_share
+from pydamon._model.access_patterns import access_share
+from pydamon._model.survival import Survival
 
 PAGES = 16
 """A block."""
-LOOKS_NS = np.array([5.4e6, 20.4e6, 80.4e6, 250e6])
+LOOKS_NS = np.array([5.4e6, 10.4e6, 20.4e6, 40.4e6, 80.4e6, 160.4e6, 270e6, 270e6])
 INTERVAL_NS = 5e6
 Waits = Callable[[np.random.Generator, tuple[int, int, int]], NDArray[np.float64]]
 """Times to the next access in ms, of regions, epochs and pages."""
@@ -45,6 +46,14 @@ def mixed(part: float, hz: float) -> tuple[Waits, float]:
     return waits, part * at_random(hz)[1]
 
 
+def of_hot_keys(mean_hz: float) -> tuple[Waits, float]:
+    """The most popular page is accessed 16 times as often as the least."""
+    hz = 1 / np.arange(1, PAGES + 1)
+    hz *= mean_hz / hz.mean()
+    share = float(np.mean(1 - np.exp(-hz * INTERVAL_NS / 1e9)))
+    return lambda rng, shape: rng.exponential(1000 / hz, shape), share
+
+
 def bursts(on_ms: float, period_ms: float) -> tuple[Waits, float]:
     """All pages all the time for a while, then none."""
 
@@ -67,11 +76,13 @@ def scanning(period_ms: float) -> tuple[Waits, float]:
 
 PATTERNS = {
     **{f"random {hz} Hz": (at_random(hz), 0.1) for hz in (2, 10, 50, 200, 1000)},
-    **{f"period {ms} ms": (periodic(ms), 0.2) for ms in (1.3, 7, 21, 85, 340, 900)},
+    **{f"period {ms} ms": (periodic(ms), 0.25) for ms in (1.3, 7, 21, 50, 85, 120, 340, 900)},
     "1 in 8 at 100 Hz": (mixed(1 / 8, 100), 0.1),
-    "1 in 8 at 10 Hz": (mixed(1 / 8, 10), 0.1),
+    "1 in 8 at 10 Hz": (mixed(1 / 8, 10), 0.3),
+    "keys at 50 Hz": (of_hot_keys(50), 0.2),
+    "keys at 2 Hz": (of_hot_keys(2), 0.2),
     "bursts of 50 in 500 ms": (bursts(50, 500), 0.45),
-    "scan in 400 ms": (scanning(400), 0.15),
+    "scan in 400 ms": (scanning(400), 0.25),
 }
 
 
@@ -90,18 +101,21 @@ def watched(waits: Waits, epochs: int, regions: int, seed: int = 1) -> Survival:
 @pytest.mark.parametrize("name", PATTERNS)
 def test_the_mean_of_estimates_is_right(name: str) -> None:
     (waits, truth), tolerance = PATTERNS[name]
-    share, _ = access_share(watched(waits, 20, 3000), LOOKS_NS, INTERVAL_NS)
+    share, _ = access_share(watched(waits, 30, 3000), LOOKS_NS, INTERVAL_NS)
     assert share.mean() == pytest.approx(truth, rel=tolerance)
 
 
 @pytest.mark.parametrize("name", [name for name in PATTERNS if name.startswith(("per", "scan"))])
 def test_single_estimates_of_loops_are_near(name: str) -> None:
-    """An epoch is one observation of a loop: by the first look alone, 900 ms would be off by 2."""
+    """An epoch is one observation of a loop: by the first look alone, 900 ms would be off by 2.
+
+    What tells is the look by which all epochs have seen an access.
+    """
     (waits, truth), _ = PATTERNS[name]
     share, deviation = access_share(watched(waits, 30, 3000), LOOKS_NS, INTERVAL_NS)
     error = share - truth
-    assert np.sqrt(np.mean(error**2)) < 0.75 * truth
-    assert np.mean(np.abs(error) <= 2 * deviation + 1e-9) > 0.65
+    assert np.sqrt(np.mean(error**2)) < (0.3 if truth > 0.03 else 0.65) * truth
+    assert np.mean(np.abs(error) <= 2 * deviation + 1e-9) > 0.9
 
 
 @pytest.mark.parametrize("name", [name for name in PATTERNS if "random" in name])
@@ -109,7 +123,7 @@ def test_the_deviation_is_that_of_estimates(name: str) -> None:
     (waits, _), _ = PATTERNS[name]
     share, deviation = access_share(watched(waits, 20, 3000), LOOKS_NS, INTERVAL_NS)
     assert 0.8 * share.std() <= np.median(deviation)
-    assert np.median(deviation) <= max(3 * share.std(), 0.05)
+    assert np.median(deviation) <= max(3 * share.std(), 0.1)
 
 
 def test_idle_memory_has_no_rate_and_unwatched_memory_none_that_is_known() -> None:
@@ -117,7 +131,7 @@ def test_idle_memory_has_no_rate_and_unwatched_memory_none_that_is_known() -> No
     share, deviation = access_share(sums, LOOKS_NS, INTERVAL_NS)
     assert (share == 0).all()
     assert (deviation < 0.01).all()
-    share, deviation = access_share(Survival.empty(4, 2), LOOKS_NS, INTERVAL_NS)
+    share, deviation = access_share(Survival.empty(len(LOOKS_NS), 2), LOOKS_NS, INTERVAL_NS)
     assert np.isnan(share).all()
     assert np.isnan(deviation).all()
 
@@ -147,7 +161,7 @@ def test_epochs_count_the_same_however_many_pages_they_had() -> None:
     """Where another monitor takes accesses, blocks have one page at times."""
     whole, single = (
         Survival(np.array([8.0 * pages]), np.array([8.0]), pages * hits, hits)
-        for pages, hits in ((PAGES, np.full((4, 1), 4.0)), (1, np.full((4, 1), 2.0)))
+        for pages, hits in ((PAGES, np.full((8, 1), 4.0)), (1, np.full((8, 1), 2.0)))
     )
     for sums in (whole.followed_by(single), single.followed_by(whole)):
         np.testing.assert_allclose(sums.seen / sums.pages, sums.hit_epochs / sums.epochs)
@@ -161,7 +175,7 @@ def test_sums_go_through_rows() -> None:
 
 
 @given(
-    arrays.arrays(np.int64, (4, 5), elements=st.integers(0, 200)),
+    arrays.arrays(np.int64, (8, 5), elements=st.integers(0, 200)),
     arrays.arrays(np.int64, 5, elements=st.integers(0, 30)),
 )
 def test_any_counts_give_shares(seen: NDArray[np.int64], epochs: NDArray[np.int64]) -> None:

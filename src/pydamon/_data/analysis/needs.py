@@ -74,8 +74,8 @@ def needs(recording: AnyRecording, *, per: str = "process") -> Needs:
 
     A page that is used several times between two looks comes back once at most.
 
-    Memory that processes share by mapping the same file counts in the curve of one of them only
-    where several are taken together; memory that they share since a fork counts in each.
+    Memory that processes share, by mapping the same file or since a fork, counts in the curve of
+    one of them only where several are taken together.
 
     Examples
     --------

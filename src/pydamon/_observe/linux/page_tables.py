@@ -50,6 +50,8 @@ class PageTables(NamedTuple):
     """Any of these: as `present`, or the next access faults (which x86_64.bpf.h explains)."""
     accessed: int
     """The page was accessed."""
+    writable: int
+    """The process may write without a fault: in a private mapping, nobody else has the page."""
     leaf: int
     """Above the lowest level: the entry maps a huge page..."""
     table: int
@@ -84,6 +86,11 @@ class PageTables(NamedTuple):
         """Whether entries map a page that was accessed."""
         accessed: NDArray[np.bool_] = (entries & self.accessed) != 0
         return accessed & self.is_mapped(entries)
+
+    def may_be_shared(self, entries: Entries) -> NDArray[np.bool_]:
+        """Whether entries of a private mapping map a page that another process may map, too."""
+        shared: NDArray[np.bool_] = (entries & np.uint64(self.writable)) == 0
+        return shared & self.is_mapped(entries)
 
     def may_lack_accessed(self, entries: NDArray[Any]) -> NDArray[np.bool_]:
         """Whether another monitor may have cleared the accessed bit of entries."""
@@ -149,6 +156,7 @@ X86_64 = PageTables(
     present=1 << 0,
     mapped=1 << 0 | 1 << 8,
     accessed=1 << 5,
+    writable=1 << 1,
     leaf=1 << 7,
     table=0,
     special=1 << 9,
@@ -168,6 +176,7 @@ AARCH64 = PageTables(
     present=1 << 0,
     mapped=1 << 0 | 1 << 11,
     accessed=1 << 10,
+    writable=1 << 51,
     leaf=0,
     table=1 << 1,
     special=0,  # it is bit 56: such pages are looked up, and nobody found them accessed

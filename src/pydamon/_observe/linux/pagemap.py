@@ -107,6 +107,17 @@ class Pagemap(Closing):
             pass  # it has exited, or is not this user's
         return entries
 
+    def shared_frames(self, start: int, end: int) -> NDArray[np.uint32]:
+        """The low bits of the frame of each page that another process maps, too; else 0.
+
+        Where this user may not know frames, all of these pages have the same: a page at the same
+        address in a process of the same origin is most likely the same page.
+        """
+        entries = self.entries(start, end)
+        shared = (entries & (Entry.PRESENT | Entry.EXCLUSIVE)) == Entry.PRESENT
+        frames = (entries & Entry.FRAME).astype(np.uint32)
+        return np.where(shared, np.maximum(frames, 1), 0).astype(np.uint32)
+
     def scan(self, start: int, end: int, selection: Selection) -> Iterator[NDArray[Any]]:
         """Runs of the selected pages of [start, end), as arrays of `RUN`.
 
@@ -221,6 +232,10 @@ class ProcessPages(Closing):
         exclusive = (entries & Entry.EXCLUSIVE) != 0
         frame = np.where(present, entries & Entry.FRAME, 0).astype(np.int64)
         return Frames(present & exclusive, present & ~exclusive, frame)
+
+    def shared_frames(self, start: int, end: int) -> NDArray[np.uint32]:
+        """As `Pagemap.shared_frames`."""
+        return self._pagemap.shared_frames(start, end)
 
     def exclusive(self, start: int, pages: int) -> NDArray[np.bool_]:
         """For each of *pages* pages from *start* whether it is present and mapped here only."""

@@ -24,7 +24,7 @@ from pydamon._model.ranges import (
     order_keys,
     subtract,
 )
-from pydamon._model.runs import Runs, expand
+from pydamon._model.runs import Runs, expand, group_bounds
 from pydamon._model.stretches import Stretches
 from pydamon._observe.pages.look_times import ABSENT, UNKNOWN
 
@@ -76,9 +76,11 @@ class Returns:
 class FollowedPages:
     """The stamps of the pages of all targets, and where those pages lie."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, by_address: bool = False) -> None:
         self.share = 1.0
         """The part of all blocks that is followed."""
+        self._by_address = by_address
+        """Whether a part has the same addresses in all targets, all over their memory."""
         self._ranges = EMPTY
         """The memory of all targets, as ranges of order keys."""
         self._moved: list[tuple[int, NDArray[np.uint8]]] = []
@@ -90,6 +92,8 @@ class FollowedPages:
         self._stamps = np.zeros((0, BLOCK_PAGES), np.uint8)
         self._busy = np.zeros((0, BLOCK_PAGES // 8), np.uint8)
         """A bit for each page: whether it is accessed all the time."""
+        self._versions: NDArray[np.uint8] | None = None
+        """See `versions`: shape (blocks, BLOCK_PAGES); `None` while all are 0."""
 
     def __len__(self) -> int:
         """How many pages are followed."""
@@ -101,7 +105,7 @@ class FollowedPages:
         moves = _moves(self._ranges, keys)
         self._moved = [(new, self._stamps_before(old, pages)) for old, new, pages in moves]
         self._ranges = keys
-        blocks = _sampled(_blocks_of(keys), self.share)
+        blocks = _sampled(_blocks_of(keys), self.share, by_address=self._by_address)
         if np.array_equal(blocks, self._blocks):
             return
         stamps = np.full((len(blocks), BLOCK_PAGES), ABSENT, np.uint8)
@@ -109,7 +113,17 @@ class FollowedPages:
         stamps[inside] = self._stamps[row[inside]]
         busy = np.zeros((len(blocks), BLOCK_PAGES // 8), np.uint8)
         busy[inside] = self._busy[row[inside]]
+        if self._versions is not None:
+            versions = np.zeros_like(stamps)
+            versions[inside] = self._versions[row[inside]]
+            self._versions = versions
         self._blocks, self._stamps, self._busy = blocks, stamps, busy
+
+    def ranges(self, targets: int) -> list[Ranges]:
+        """The followed memory of so many targets."""
+        stretches = self.stretches
+        bounds = np.stack([stretches.start, stretches.end], axis=1)
+        return [bounds[low:high] for low, high in pairwise(group_bounds(stretches.target, targets))]
 
     def count(self, ranges: Sequence[Ranges]) -> int:
         """How many blocks would be followed if all were."""
@@ -141,6 +155,8 @@ class FollowedPages:
         if len(places):
             self._vanished.append((self.keys_at(part.start + places), stamps[places]))
             stamps[places] = ABSENT
+            if self._versions is not None:
+                self._versions.reshape(-1)[part][places] = 0
 
     def forget_moved(self) -> None:
         """No page comes from elsewhere any more, until `fit` says so."""
@@ -164,6 +180,8 @@ class FollowedPages:
             self._stamps[rows],
             self._busy[rows],
         )
+        if self._versions is not None:
+            self._versions = self._versions[rows]
 
     @property
     def stretches(self) -> Stretches:
@@ -209,6 +227,19 @@ class FollowedPages:
     @busy.setter
     def busy(self, pages: NDArray[np.bool_]) -> None:
         self._busy = np.packbits(pages, bitorder="little").reshape(-1, BLOCK_PAGES // 8)
+
+    @property
+    def versions(self) -> NDArray[np.uint8] | None:
+        """Which of the pages that forked processes have at an address each page (flat) is.
+
+        Those with the same version are one page; 0 is a page that no other target has. `None` if no
+        page is another target's, too.
+        """
+        return None if self._versions is None else self._versions.reshape(-1)
+
+    @versions.setter
+    def versions(self, pages: NDArray[np.uint8] | None) -> None:
+        self._versions = None if pages is None else pages.reshape(-1, BLOCK_PAGES)
 
     def busy_in(self, part: slice) -> NDArray[np.bool_]:
         """The same of a part of all pages, which holds whole blocks."""
@@ -325,13 +356,25 @@ def _blocks_of(keys: Ranges) -> NDArray[np.int64]:
     return blocks[np.append(True, blocks[1:] != blocks[:-1])] if len(blocks) else blocks
 
 
-def _sampled(blocks: NDArray[np.int64], share: float) -> NDArray[np.int64]:
+def _sampled(blocks: NDArray[np.int64], share: float, *, by_address: bool) -> NDArray[np.int64]:
     if share >= 1:
         return blocks
-    mixed = blocks.astype(np.uint64) * _MIX
+    if not by_address:
+        return blocks[_mixed(blocks) < np.uint64(share * 2**32)]
+    # One of so many neighbours: what is the same in a row of blocks is told with little error.
+    places = from_order_keys(blocks << _BLOCK_SHIFT)[1] // (BLOCK_PAGES * PAGE_SIZE)
+    most = round(1 / share)
+    chosen = _mixed(places // most).astype(np.int64) % most
+    sampled: NDArray[np.int64] = blocks[places % most == chosen]
+    return sampled
+
+
+def _mixed(numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """A pseudo-random number below 2**32 for each number."""
+    mixed = numbers.astype(np.uint64) * _MIX
     mixed ^= mixed >> np.uint64(29)
     mixed *= _MIX
-    return blocks[mixed >> np.uint64(32) < np.uint64(share * 2**32)]
+    return mixed >> np.uint64(32)
 
 
 def _spread_out(counts: NDArray[np.int64], spread: NDArray[np.float64]) -> NDArray[np.float64]:

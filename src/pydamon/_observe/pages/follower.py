@@ -9,7 +9,6 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.mappings import MappingTable
 from pydamon._model.page_ages import BLOCK_PAGES, PageAges, bucket_of, spread_over_buckets
 from pydamon._model.page_map import ABSENT_NS, UNKNOWN_NS, PageMap
 from pydamon._model.ranges import PAGE_SIZE, Ranges, order_keys
@@ -19,7 +18,7 @@ from pydamon._model.stretches import Stretches
 from pydamon._observe.linux.process import Process
 from pydamon._observe.pages.followed import FollowedPages, Returns
 from pydamon._observe.pages.look_times import ABSENT, FIRST, UNKNOWN, LookTimes
-from pydamon._observe.pages.shared import SharedPages, repeated_now
+from pydamon._observe.pages.repeated import Repeated, RepeatedPages
 from pydamon._observe.probes.base import Accessed, ManyBits, Session
 from pydamon._observe.targets import Layout
 
@@ -80,10 +79,8 @@ class PageFollower:
         self._in_survey, self._surveyed_ns = False, 0
         self._witnessed: list[Callable[[], Accessed]] = []
         """Pages that others have cleared: see `Witness`."""
-        self._mappings: Sequence[MappingTable] = ()
-        self._shared: SharedPages | None = None
-        """`None` where only a part of the pages is followed: not the same part in each target."""
-        self._repeated: Ranges | None = None
+        self._mappings: object = ()
+        self._repeated = RepeatedPages(session, share)
         session.witness = self._witness
 
     def is_due(self, now_ns: int) -> bool:
@@ -99,8 +96,8 @@ class PageFollower:
         clock = self._session.clock
         begin_ns = clock.cpu_ns()
         self.fit(layout, ranges)
-        self._look_at_all(busy_too=False)
-        cost_ns = self._learned(clock.cpu_ns() - begin_ns)
+        repeated_ns = self._look_at_all(busy_too=False)
+        cost_ns = self._learned(clock.cpu_ns() - begin_ns - repeated_ns) + repeated_ns
         least_ns = _LONGEST_REST_NS if self._memory_is_short(clock.now_ns()) else _LEAST_REST_NS
         rest_ns = int(max(least_ns, cost_ns / (self._share + spare_share)))
         self._paid_ns = max(clock.now_ns(), self._paid_ns) + rest_ns
@@ -112,33 +109,28 @@ class PageFollower:
             numbers = self._numbers_in(layout)
             if numbers.tolist() != list(range(len(numbers))):
                 self._pages.renumber(numbers)
+                self._repeated.renumber(numbers)
             self._processes, self._ranges = processes, None
         if ranges is not self._ranges or layout.mappings is not self._mappings:
             self._ranges, self._mappings = ranges, layout.mappings
             self._follow_less(self._pages.count(ranges))
             self._pages.fit(ranges)
-            is_all = self._pages.share == 1
-            self._shared = SharedPages(layout.mappings, ranges) if is_all else None
-            self._find_repeated()
+            self._repeated.fit(layout, ranges, self._pages)
+            self._repeated.find(self._pages, self._times.last)
 
-    def repeated_in(self, layout: Layout, by_mapping: Ranges) -> Ranges | None:
-        """Pages that count in another target, as ranges of order keys: as of the last look.
+    def repeated_in(self, layout: Layout, by_mapping: Ranges, forked: Ranges) -> Repeated:
+        """What counts in another target, as of the last look.
 
-        For targets that have come since then, what mappings say. `None` if there are no such looks.
+        Of targets that have come since then, what mappings say, and all that was *forked*.
         """
-        if self._repeated is None or layout.mappings is self._mappings:
-            return self._repeated
-        return repeated_now(self._repeated, self._numbers_in(layout), by_mapping)
+        if layout.mappings is self._mappings:
+            return self._repeated.found
+        return self._repeated.moved(self._numbers_in(layout), by_mapping, forked)
 
     def _numbers_in(self, layout: Layout) -> NDArray[np.int64]:
         """The numbers that the targets of the last look have now; -1 for those that are gone."""
         place = {id(process): index for index, process in enumerate(layout.processes)}
         return np.array([place.get(id(process), -1) for process in self._processes], np.int64)
-
-    def _find_repeated(self) -> None:
-        self._repeated = None
-        if self._shared is not None and self._times.last:
-            self._repeated = self._shared.find_repeated(self._pages, self._times.last)
 
     def begin_survey(self, layout: Layout, ranges: Sequence[Ranges]) -> StuckPages | None:
         """Look, and clear all pages: a survey, which pays for that, needs not clear again.
@@ -161,7 +153,7 @@ class PageFollower:
         self._pages.busy = (
             bits.accessed & (self._pages.flat >= self._times.last) & ~bits.unobservable
         )
-        self._find_repeated()
+        self._repeated.find(self._pages, self._times.last)
 
     def unknown_pages(self, stretches: Stretches) -> NDArray[np.bool_]:
         """Which pages of some stretches (flat) the last look could not clear."""
@@ -280,11 +272,12 @@ class PageFollower:
         self._block_ns += _EWMA_WEIGHT * (cost_ns / blocks - self._block_ns)
         return cost_ns
 
-    def _look_at_all(self, *, busy_too: bool) -> None:
+    def _look_at_all(self, *, busy_too: bool) -> int:
         """Read all accessed bits, clear them, and note what was accessed.
 
         Pages that are accessed all the time are cleared if *busy_too*. That is done part by part:
-        for a moment, each page takes many times the byte that it takes for good.
+        for a moment, each page takes many times the byte that it takes for good. Returns the CPU
+        time for finding which pages count in another target, too.
         """
         session, stretches = self._session, self._pages.stretches
         self._pages.forget_vanished()
@@ -307,7 +300,10 @@ class PageFollower:
         self._untold += 1
         if self._times.must_merge:
             self._pages.merge(self._times.merge())
-        self._find_repeated()
+        begin_ns = session.clock.cpu_ns()
+        self._repeated.compare_if_due(self._pages)
+        self._repeated.find(self._pages, self._times.last)
+        return session.clock.cpu_ns() - begin_ns
 
     def _read_and_clear(
         self, stretches: Stretches, whole: Container[int], kept: NDArray[np.bool_] | None
@@ -373,9 +369,9 @@ class PageFollower:
         # Between two looks running there may have been no rest at all.
         rested = np.flatnonzero((before != ABSENT) & (before < now - 1))
         keys, before = self._pages.keys_at(places[rested]), before[rested]
-        if len(rested) and self._shared is not None:
+        if len(rested):
             # A page that others used meanwhile has been in use.
-            before = np.maximum(before, self._shared.last_used(keys))
+            before = np.maximum(before, self._repeated.last_used(keys, self._pages))
             keys, before = keys[before < now - 1], before[before < now - 1]
         if len(keys):
             since_ns = self._times.middle_ns()[before]

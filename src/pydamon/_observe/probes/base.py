@@ -108,6 +108,9 @@ class Counts:
     """An address that parts the samples with an access from all others, 0 for none; or `None`."""
     resident: NDArray[np.float64] | None = None
     """The share of the region's bytes that is in memory; `None` if the probe cannot tell."""
+    repeated: NDArray[np.float64] | None = None
+    """The share of the region's bytes that counts in another target, too; NaN where that is not
+    known, `None` if the probe cannot tell."""
     lost: bool = False
     """A target has another address space now (it called exec), or none: read its mappings again."""
 
@@ -279,6 +282,14 @@ class Session(Closing):
             present[pages], accessed[pages] = bits.present, bits.accessed
             unobservable[pages] = bits.unobservable
         return ManyBits(present, accessed, unobservable, gone)
+
+    def shared_frames(self, stretches: Stretches) -> NDArray[np.uint32]:
+        """Tell which pages (flat) of processes of one origin are the same: see `ForkedPages`.
+
+        The frame, or the low bits of it, of each page that another process may map, too; 0 for
+        pages that no other process maps, and where nothing is known.
+        """
+        return np.zeros(int(stretches.offsets[-1]), np.uint32)
 
     def populated(self) -> list[Ranges] | None:
         """Where each target has memory at all: every page that can be accessed lies in there.

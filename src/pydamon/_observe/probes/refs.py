@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydamon._model.errors import ProbeError, TargetError
-from pydamon._model.mappings import MappingTable
-from pydamon._model.ranges import amount_within
+from pydamon._model.mappings import MappingTable, forked_ranges, of_one_origin
+from pydamon._model.ranges import Ranges, amount_within, covered
 from pydamon._model.regions import RegionTable
 from pydamon._observe.linux.madvise import clear_refs
 from pydamon._observe.linux.process import Process, refusal
@@ -33,7 +33,9 @@ from pydamon._observe.probes.base import (
 __all__ = ["RefsProbe"]
 
 _VMA = re.compile(
-    rb"^([0-9a-f]+)-([0-9a-f]+) .*?^Rss:\s+(\d+) kB.*?^Referenced:\s+(\d+) kB",
+    rb"^([0-9a-f]+)-([0-9a-f]+) .*?^Rss:\s+(\d+) kB"
+    rb".*?^Pss:\s+(\d+) kB.*?^Shared_Clean:\s+(\d+) kB\s+^Shared_Dirty:\s+(\d+) kB"
+    rb".*?^Referenced:\s+(\d+) kB",
     re.MULTILINE | re.DOTALL,
 )
 
@@ -89,10 +91,16 @@ class RefsSession(Session):
         self.clock: Clock = RealClock()
         self._table = RegionTable.of([], [], [])
         self._hits = self._touched = self._resident = np.empty(0)
+        self._repeated = np.empty((2, 0))
+        """The share of each region that counts elsewhere, if a page that several have counts in the
+        first of them, and if each has a part of it; NaN where it can be nobody else's."""
         self._checks = 0
+        self._forked: list[tuple[Ranges, Ranges]] = []
+        """Memory that each target may share with others since a fork, and with lower ones."""
 
     def set_targets(self, processes: Sequence[Process], mappings: Sequence[MappingTable]) -> None:
-        del mappings
+        private = of_one_origin(mappings, [table.private for table in mappings])
+        self._forked = list(zip(private, forked_ranges(mappings), strict=True))
         self._processes = list(processes)
         self._table = RegionTable.of([], [], [])
 
@@ -100,6 +108,7 @@ class RefsSession(Session):
         del share  # the kernel clears and counts whole processes
         self._table = table
         self._hits, self._touched, self._resident = np.zeros((3, len(table)))
+        self._repeated = np.full((2, len(table)), np.nan)
         self._checks = 0
         self._clear_all()
 
@@ -115,10 +124,15 @@ class RefsSession(Session):
                     self._give_up(process, _refused(process, error))
                 continue
             start, end = self._table.start[rows], self._table.end[rows]
-            resident, referenced = (
+            resident, others, shared, referenced = (
                 amount_within(vmas[:, :2], vmas[:, column], start, end) / (end - start)
-                for column in (2, 3)
+                for column in (2, 3, 4, 5)
             )
+            may_be, forked = (
+                covered(ranges, start, end) / (end - start) for ranges in self._forked[index]
+            )
+            told = np.stack([forked * shared, may_be * others])
+            self._repeated[:, rows] = np.where(may_be > 0, told, np.nan)
             self._resident[rows] = resident
             self._hits[rows] += referenced
             self._touched[rows] = np.maximum(self._touched[rows], referenced)
@@ -134,8 +148,19 @@ class RefsSession(Session):
             np.zeros(n),
             touched=self._touched.copy(),
             resident=self._resident.copy(),
+            repeated=self._least_repeated(),
             lost=not all(process.alive for process in self._processes),
         )
+
+    def _least_repeated(self) -> NDArray[np.float64]:
+        """What surely counts elsewhere, of two figures that may be too high.
+
+        In the first one what others than the first target share among themselves counts nowhere, in
+        the other one the parts that nobody watches.
+        """
+        sums = np.nansum(self._repeated * self._table.size, axis=1)
+        least: NDArray[np.float64] = self._repeated[np.argmin(sums)].copy()
+        return least
 
     def scan(self, target: int, start: int, end: int, *, clear: bool) -> PageBits:
         raise ProbeError("the refs probe cannot tell which pages were touched")
@@ -157,13 +182,17 @@ class RefsSession(Session):
 
 
 def _referenced(process: Process) -> NDArray[np.int64]:
-    """Start, end, resident and referenced bytes of each mapping: shape (n, 4), sorted."""
+    """Amounts of memory in each mapping, in bytes: shape (n, 6), sorted by address.
+
+    Start, end, resident, what of that is others' part of shared pages, shared, and referenced.
+    """
     rows = [
-        (int(start, 16), int(end, 16), int(rss_kib) * 1024, int(referenced_kib) * 1024)
-        for start, end, rss_kib, referenced_kib in _VMA.findall(process.read("smaps"))
+        (int(start, 16), int(end, 16), *(int(kib) * 1024 for kib in amounts))
+        for start, end, *amounts in _VMA.findall(process.read("smaps"))
         if len(start) < 16  # the vsyscall page lies in the kernel's half
     ]
-    return np.array(rows, np.int64).reshape(-1, 4)
+    start, end, resident, own, clean, dirty, used = np.array(rows, np.int64).reshape(-1, 7).T
+    return np.stack([start, end, resident, resident - own, clean + dirty, used], axis=1)
 
 
 def _refused(process: Process, error: OSError) -> TargetError:

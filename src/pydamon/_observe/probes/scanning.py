@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from pydamon._model.errors import ProbeError
 from pydamon._model.mappings import MappingTable
 from pydamon._model.regions import RegionTable
-from pydamon._observe.linux.pagemap import Pagemap
+from pydamon._model.stretches import Stretches
+from pydamon._observe.linux.pagemap import Pagemap, ProcessPages
 from pydamon._observe.linux.process import Process, refusal
 from pydamon._observe.probes.base import Clock, Counts, PageBits, RealClock, Session
 
-__all__ = ["PagemapSession", "ScanSession"]
+__all__ = ["PagemapSession", "ScanSession", "frames_in_pagemaps"]
 
 
 class ScanSession(Session):
@@ -64,6 +65,9 @@ class PagemapSession(ScanSession):
                     reason = refusal(f"cannot watch pid {process.pid}", error)
                     self._give_up(process, reason)
 
+    def shared_frames(self, stretches: Stretches) -> NDArray[np.uint32]:
+        return frames_in_pagemaps(self._pagemaps, stretches)
+
     def close(self) -> None:
         self._close_pagemaps()
 
@@ -71,3 +75,17 @@ class PagemapSession(ScanSession):
         for pagemap in self._pagemaps:
             pagemap.close()
         self._pagemaps = []
+
+
+def frames_in_pagemaps(
+    pagemaps: Sequence[Pagemap | ProcessPages | None], stretches: Stretches
+) -> NDArray[np.uint32]:
+    """What `Session.shared_frames` tells, from the pagemap of each target that has one."""
+    frames = np.zeros(int(stretches.offsets[-1]), np.uint32)
+    columns = (stretches.target, stretches.start, stretches.end)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    for pages, (target, start, end) in zip(stretches.slices(), rows, strict=True):
+        pagemap = pagemaps[target]
+        if pagemap is not None:
+            frames[pages] = pagemap.shared_frames(start, end)
+    return frames

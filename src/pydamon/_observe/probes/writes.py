@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 from pydamon._model.errors import ProbeUnavailable, PydamonError, TargetError
 from pydamon._model.mappings import MappingTable
 from pydamon._model.ranges import PAGE_SIZE
+from pydamon._model.stretches import Stretches
 from pydamon._observe.linux.arch import system_call
 from pydamon._observe.linux.inject import check_supported, injecting
 from pydamon._observe.linux.pagemap import HUGE, PRESENT, WRITTEN, Pagemap, Selection
 from pydamon._observe.linux.process import Process, refusal
 from pydamon._observe.probes.base import PAGE_GRAIN, Availability, PageBits, Traits
-from pydamon._observe.probes.scanning import ScanSession
+from pydamon._observe.probes.scanning import ScanSession, frames_in_pagemaps
 
 __all__ = ["WritesProbe"]
 
@@ -130,6 +131,10 @@ class WritesSession(ScanSession):
             written = tracked.take(start, end)
         return PageBits(start, present, huge, written & present & known, present & ~known)
 
+    def shared_frames(self, stretches: Stretches) -> NDArray[np.uint32]:
+        pagemaps = {process: tracked.pagemap for process, tracked in self._tracked.items()}
+        return frames_in_pagemaps([pagemaps.get(each) for each in self._processes], stretches)
+
     def close(self) -> None:
         for tracked in self._tracked.values():
             tracked.close()
@@ -142,15 +147,15 @@ class _Tracked:
     def __init__(self, process: Process) -> None:
         self.registered: list[tuple[int, int]] = []
         """Ranges in which writes are tracked."""
-        self._pagemap = Pagemap(process)
+        self.pagemap = Pagemap(process)
         try:
-            self._pagemap.open()
+            self.pagemap.open()
         except OSError as error:
             raise refusal(f"cannot watch pid {process.pid}", error) from error
         try:
             self._fd = _userfaultfd_of(process)
         except BaseException:
-            self._pagemap.close()
+            self.pagemap.close()
             raise
 
     def register(self, mappings: MappingTable) -> bool:
@@ -194,7 +199,7 @@ class _Tracked:
     def _scan(self, start: int, end: int, selection: Selection) -> Iterator[tuple[slice, int]]:
         """Runs of pages of [start, end), and their categories; none once the process is gone."""
         try:
-            for runs in self._pagemap.scan(start, end, selection):
+            for runs in self.pagemap.scan(start, end, selection):
                 for low, high, categories in runs.tolist():
                     yield slice((low - start) // PAGE_SIZE, (high - start) // PAGE_SIZE), categories
         except OSError:
@@ -202,7 +207,7 @@ class _Tracked:
 
     def close(self) -> None:
         """Undo everything: the kernel does that when the last descriptor is closed."""
-        self._pagemap.close()
+        self.pagemap.close()
         os.close(self._fd)
 
 

@@ -286,4 +286,6 @@ class MappingCollector(SampleCollector):
             table.touched = table.touched_early = counts.touched
         if counts.resident is not None:
             table.resident = counts.resident
+        if counts.repeated is not None:
+            table.repeated = counts.repeated
         return sampled.window(table)

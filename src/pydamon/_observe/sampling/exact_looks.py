@@ -31,6 +31,8 @@ _WORTH_EPOCHS = 1
 """A look at all pages says of rates what so many epochs do: it is exact, but of one moment."""
 _OF_MIXTURE = 2.0
 """What is known of a mixture of rates counts as so many epochs for each of its parts."""
+_FAST_LOOKS = 4
+"""With more looks than that, some came within the shortest epochs."""
 _FEW_REGIONS = 4
 """Each stretch may become so many regions, where the maximum allows."""
 
@@ -51,6 +53,8 @@ class SeenPages(NamedTuple):
     looks: Sequence[NDArray[np.bool_]]
     """Accessed at each look: at the first ones, if any, after a quarter of the window if there was
     such a look, and at its end."""
+    epoch_looks: int
+    """How often an epoch is looked at before its end; the first looks here are every second one."""
 
     def draw(self, table: RegionTable, max_regions: int, repeated: Ranges) -> RegionTable:
         """Draw the regions of the stretches anew, by the pages that were accessed.
@@ -69,7 +73,7 @@ class SeenPages(NamedTuple):
     @property
     def tells_fast_rates(self) -> bool:
         """Whether looks came early enough to tell high rates apart."""
-        return self.is_prompt and len(self.looks) > LOOKS
+        return self.is_prompt and len(self.looks) > _FAST_LOOKS
 
     def cut_at(self, keys: NDArray[np.int64]) -> SeenPages:
         """The same pages, of which regions are drawn that do not go beyond these order keys."""
@@ -100,8 +104,8 @@ class SeenPages(NamedTuple):
         if self.tells_rates:
             table.heat[inside] = _sums(accessed, head, pages) / (pages * len(self.looks))
         if self.tells_fast_rates:
-            seen = np.array([_sums(marks, head, pages) for marks in self.looks[:LOOKS]])
-            epoch = _one_epoch(seen, pages)
+            seen = np.array([_sums(marks, head, pages) for marks in self.looks[:-1]])
+            epoch = _one_epoch(_as_in_epochs(seen, self.epoch_looks), pages)
             known = Survival.of_rows(table.evidence[inside])
             table.evidence[inside] = known.followed_by(epoch).rows
         table.misses_since_hit[inside] = table.contradicted[inside] = 0
@@ -115,7 +119,21 @@ def _sums(marks: Accessed, head: NDArray[np.int64], pages: NDArray[np.int64]) ->
     return sums
 
 
-def _one_epoch(seen: NDArray[np.int64], pages: NDArray[np.int64]) -> Survival:
+def _as_in_epochs(seen: NDArray[np.int64], epoch_looks: int) -> NDArray[np.float64]:
+    """What all looks of an epoch would have seen, from what every second one and the end saw.
+
+    Looks come twice as late as the one before: between two, the mean is near.
+    """
+    first, end = seen[:-1], seen[-1:]
+    known = np.concatenate([first, end])
+    looks = np.repeat(known, 2, axis=0).astype(np.float64)
+    looks[1:-1:2] = (known[:-1] + known[1:]) / 2
+    looks = looks[:epoch_looks]
+    missing = np.repeat(end, LOOKS - len(looks), axis=0)
+    return np.concatenate([looks, missing])
+
+
+def _one_epoch(seen: NDArray[np.float64], pages: NDArray[np.int64]) -> Survival:
     """What looks saw of all pages of regions, as evidence from a few epochs of a block."""
     share = seen / pages
     sampled = _WORTH_EPOCHS * BLOCK_PAGES
@@ -157,6 +175,7 @@ class ExactLook:
         self._touched_before = np.zeros_like(stuck) if touched_before is None else touched_before
         self._looks: list[NDArray[np.bool_]] = []
         self.tells_rates = self.is_prompt = False
+        self.epoch_looks = 0
 
     @property
     def size_bytes(self) -> int:
@@ -177,7 +196,9 @@ class ExactLook:
             stretches = stretches.take(~bits.gone)
             columns = [flat[kept] for flat in columns]
         present, stuck, *looks = columns
-        return SeenPages(stretches, present, stuck, self.tells_rates, self.is_prompt, looks)
+        return SeenPages(
+            stretches, present, stuck, self.tells_rates, self.is_prompt, looks, self.epoch_looks
+        )
 
     def _scan(self) -> ManyBits:
         return self._session.scan_many(self.stretches, clear=False)

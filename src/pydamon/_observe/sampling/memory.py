@@ -9,7 +9,7 @@ import numpy as np
 
 from pydamon._model import adjust
 from pydamon._model.errors import TargetError
-from pydamon._model.mappings import repeated_ranges
+from pydamon._model.mappings import forked_ranges, repeated_ranges
 from pydamon._model.ranges import EMPTY, Ranges, close_gaps, intersect, keyed
 from pydamon._model.regions import RegionTable, concatenate
 from pydamon._model.snapshot import Footprint
@@ -43,6 +43,8 @@ class MemoryState(NamedTuple):
     footprints: tuple[Footprint, ...]
     repeated: Ranges
     """Memory that counts in another target, too, as ranges of `order_keys`."""
+    forked: Ranges = EMPTY
+    """Memory that a target shares with lower ones if it was forked a moment ago."""
 
 
 class MonitoredMemory:
@@ -202,8 +204,10 @@ class MonitoredMemory:
     def _set_state(self, layout: Layout, *, changed: bool = True) -> None:
         footprints = tuple(process.footprint() for process in layout.processes)
         if changed:
-            repeated = keyed(repeated_ranges(layout.mappings))
-            self.state = MemoryState(layout, footprints, repeated)
+            repeated, forked = (
+                keyed(ranges(layout.mappings)) for ranges in (repeated_ranges, forked_ranges)
+            )
+            self.state = MemoryState(layout, footprints, repeated, forked)
         else:
             self.state = self.state._replace(footprints=footprints)
 

@@ -20,6 +20,7 @@ from pydamon._observe.linux.process import Process
 from pydamon._observe.monitor import Monitor
 from pydamon._observe.pace import Pacer
 from pydamon._observe.pages.follower import PageFollower
+from pydamon._observe.pages.repeated import Repeated
 from pydamon._observe.probes.base import Session, Traits
 from pydamon._observe.sampling.adjusting import AdaptiveRegions, DrawnRegions, MappingRegions
 from pydamon._observe.sampling.collectors import (
@@ -60,12 +61,12 @@ class _Last(NamedTuple):
 class _Ages(NamedTuple):
     """The ages of the pages of a window, if there was a look: by region, and page by page.
 
-    `repeated` are pages that count in another target, as of the last look.
+    `repeated` is what counts in another target, as of the last look.
     """
 
     by_region: PageAges | None = None
     maps: tuple[PageMap | None, ...] = ()
-    repeated: Ranges | None = None
+    repeated: Repeated | None = None
 
 
 class _Series(NamedTuple):
@@ -335,7 +336,7 @@ class SamplingMonitor(Monitor):
             if final and every_ns is not None and self._space.alive:
                 follower.look(self._memory.state.layout, self._memory.refresh_in_memory())
             ages = follower.ages_of(table)
-            repeated = follower.repeated_in(memory.layout, memory.repeated)
+            repeated = follower.repeated_in(memory.layout, memory.repeated, memory.forked)
             maps: tuple[PageMap | None, ...] = ()
             if every_ns is not None and ages is not None:
                 maps = follower.maps_of(len(memory.layout.targets), every_ns, final=final)

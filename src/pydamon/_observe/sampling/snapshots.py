@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.page_ages import PageAges
-from pydamon._model.ranges import PAGE_SIZE, Ranges, covered
+from pydamon._model.page_ages import BLOCK_PAGES, PageAges
+from pydamon._model.ranges import PAGE_SIZE, Ranges, covered, from_order_keys
 from pydamon._model.regions import RegionTable
 from pydamon._model.runs import group_bounds
 from pydamon._model.snapshot import UNKNOWN, Cost, Footprint, Snapshot
+from pydamon._observe.pages.repeated import Repeated
 from pydamon._observe.sampling.memory import MemoryState
 
 __all__ = ["Timing", "renewed", "snapshot_of"]
@@ -36,11 +37,11 @@ def snapshot_of(
     timing: Timing,
     cost: Cost,
     page_ages: PageAges | None = None,
-    repeated: Ranges | None = None,
+    repeated: Repeated | None = None,
 ) -> Snapshot:
     """The snapshot of merged regions.
 
-    *repeated* are pages in memory that count in another target, where looks at all pages tell.
+    *repeated* is what counts in another target, where looks at pages tell.
     """
     size = table.size
     resident_bytes = _resident_bytes(table, memory.footprints)
@@ -72,11 +73,7 @@ def snapshot_of(
         age_ns=table.age_ns.astype(np.int64),
         resident_bytes=resident_bytes,
         unseen_bytes=unseen_bytes,
-        repeated_bytes=(
-            _repeated_bytes(table, memory.repeated, resident_bytes)
-            if repeated is None
-            else _looked_repeated_bytes(table, repeated, resident_bytes)
-        ),
+        repeated_bytes=_repeated_bytes(table, memory.repeated, repeated, resident_bytes),
         access_share=table.nr_accesses / timing.samples,
         access_share_error=table.deviation / timing.samples,
         page_ages=page_ages,
@@ -112,23 +109,68 @@ def _rounded(values: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _repeated_bytes(
-    table: RegionTable, repeated: Ranges, resident_bytes: NDArray[np.int64]
+    table: RegionTable,
+    by_mapping: Ranges,
+    looked: Repeated | None,
+    resident_bytes: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """How much of the resident bytes counts elsewhere; spread evenly where no survey has looked."""
-    start, end = table.keys.T
+    """How much of the resident bytes counts elsewhere, where looks have found that."""
     in_memory = np.maximum(resident_bytes, 0)
-    by_address = covered(repeated, start, end) / (end - start) * in_memory
-    by_survey = np.nan_to_num(table.repeated) * table.size
-    repeated_bytes = np.where(np.isnan(table.repeated), by_address, by_survey)
+    if looked is None:
+        repeated_bytes = _mapped_repeatedly(table, by_mapping, in_memory)
+    elif looked.files is None:
+        repeated_bytes = _mapped_repeatedly(table, by_mapping, in_memory)
+        repeated_bytes += _forked_bytes(table, looked)
+    else:
+        pages = [covered(ranges, *table.keys.T) for ranges in (looked.files, looked.forked)]
+        repeated_bytes = np.sum(pages, axis=0) * float(PAGE_SIZE)
     return np.minimum(_rounded(repeated_bytes), in_memory)
 
 
-def _looked_repeated_bytes(
-    table: RegionTable, repeated: Ranges, resident_bytes: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """The same where looks have found the pages that count elsewhere."""
-    repeated_bytes = covered(repeated, *table.keys.T) * PAGE_SIZE
-    return np.minimum(repeated_bytes, np.maximum(resident_bytes, 0))
+def _mapped_repeatedly(
+    table: RegionTable, by_mapping: Ranges, in_memory: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """How much of what is in memory belongs to files that count elsewhere.
+
+    That is spread evenly where no survey has looked.
+    """
+    start, end = table.keys.T
+    by_address = covered(by_mapping, start, end) / (end - start) * in_memory
+    by_survey = np.nan_to_num(table.repeated) * table.size
+    return np.where(np.isnan(table.repeated), by_address, by_survey)
+
+
+def _forked_bytes(table: RegionTable, looked: Repeated) -> NDArray[np.float64]:
+    """How much counts elsewhere since a fork, by a sample of addresses.
+
+    Where the sample has nothing of a region, by what it has nearby.
+    """
+    keys = _with_samples(table, looked.sampled)
+    sampled, forked = (covered(ranges, *keys.T) for ranges in (looked.sampled, looked.forked))
+    return forked / np.maximum(sampled, 1) * table.size
+
+
+def _with_samples(table: RegionTable, sampled: Ranges) -> Ranges:
+    """The order keys of regions; of those without a sample, of the nearest block of their target.
+
+    Where a target has no sample at all, nothing is said of it.
+    """
+    keys = table.keys.copy()
+    if not len(sampled):
+        return keys
+    lacking = np.flatnonzero(covered(sampled, *keys.T) == 0)
+    start, end = keys[lacking].T
+    beyond = np.searchsorted(sampled[:, 0], start)
+    above = sampled[np.minimum(beyond, len(sampled) - 1), 0]
+    below = sampled[np.maximum(beyond - 1, 0), 1]
+    far = np.iinfo(np.int64).max
+    is_above = (from_order_keys(above)[0] == table.target[lacking]) & (above >= end)
+    is_below = (from_order_keys(below - 1)[0] == table.target[lacking]) & (below <= start)
+    is_nearest = np.where(is_below, start - below, far) <= np.where(is_above, above - end, far)
+    first = np.where(is_nearest, below - BLOCK_PAGES, above)
+    known = is_above | is_below
+    keys[lacking[known]] = np.stack([first, first + BLOCK_PAGES], axis=1)[known]
+    return keys
 
 
 def _resident_bytes(table: RegionTable, footprints: tuple[Footprint, ...]) -> NDArray[np.int64]:

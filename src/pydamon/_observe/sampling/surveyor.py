@@ -80,7 +80,7 @@ class Surveyor:
         survey = self._planner.begin_survey(table, clear_pages, window_ns)
         start_ns = self._clock.now_ns()
         window_ns = max(window_ns, _LEAST_WINDOWS * survey.cpu_ns)
-        for after_ns in looks_ns:
+        for after_ns in survey.plan(looks_ns):
             if after_ns < window_ns // 4:
                 self._clock.wait_until(start_ns + after_ns)
                 survey.look(after_ns)

@@ -9,7 +9,7 @@ A *glance* is the same at a few regions, while all others are sampled.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -69,6 +69,11 @@ class Survey:
     def cpu_ns(self) -> int:
         """The CPU time that it has taken so far."""
         return self._meter.cpu_ns
+
+    def plan(self, epoch_looks_ns: Sequence[int]) -> Sequence[int]:
+        """When to look, of the looks in an epoch: every second one tells rates apart."""
+        self._look.epoch_looks = len(epoch_looks_ns)
+        return epoch_looks_ns[::2]
 
     def look(self, after_ns: int) -> None:
         """See what was accessed so long after the clear, to find out how often.

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon._model.access_patterns import access_share
 from pydamon._model.adjust import Levels
 from pydamon._model.ranges import PAGE_SIZE
 from pydamon._model.regions import LOOKS, RegionTable
-from pydamon._model.survival import MEMORY_EPOCHS, Survival, access_share
+from pydamon._model.survival import MEMORY_EPOCHS, Survival
 from pydamon._observe.epoch_pace import EpochPacer
 from pydamon._observe.probes.base import Counts, Session
 from pydamon._observe.probes.epochs import EpochCounts, Epochs
@@ -23,7 +24,7 @@ from pydamon._observe.sampling.windows import CpuMeter, Ticks
 
 __all__ = ["SurvivalSampling"]
 
-_STEP = 4
+_STEP = 2
 """Each look comes so many times as long after the clear as the one before."""
 _LAST_LOOK = 0.6
 """Looks later than this part of an epoch tell hardly more than the one at its end."""
@@ -67,6 +68,8 @@ class SurvivalSampling(Sampler):
         self._epochs = epochs
         self._rng = np.random.default_rng(seed)
         self._look_ns = np.zeros(LOOKS)
+        self._later = np.ones(LOOKS)
+        """How many times as late the looks of the last epochs came as those before."""
         self._weight = 0.0
         """How many epochs `_look_ns` stands for."""
         self._watched: RegionTable | None = None
@@ -77,6 +80,8 @@ class SurvivalSampling(Sampler):
         """When the epoch under way ends."""
         self._due_ns: list[int] = []
         """The looks that the epoch under way still needs from here, where the kernel takes none."""
+        self._clearing_ns = 0
+        """The CPU time of the clears in this window."""
         self._uncounted = 0
         """The epochs of these regions that nobody has looked into."""
 
@@ -85,7 +90,7 @@ class SurvivalSampling(Sampler):
         if not self.goes_on(table):
             self._watch(table, plan.left_out)
         sampling = CpuMeter(session.clock)
-        cleared_ns, interrupted_ns = session.interruption_ns, epochs.interrupt_ns
+        interrupted_ns, self._clearing_ns = epochs.interrupt_ns, 0
         start_ns = session.clock.now_ns()
         with sampling:
             count = self._run_epochs(start_ns, start_ns + length_ns, plan)
@@ -102,7 +107,7 @@ class SurvivalSampling(Sampler):
             Ticks(count, 0),
             None if sums is None else self._counts(sums),
             sampling.cpu_ns,
-            session.interruption_ns - cleared_ns,
+            self._clearing_ns,
             epochs.interrupt_ns - interrupted_ns,
         )
 
@@ -117,7 +122,7 @@ class SurvivalSampling(Sampler):
         self._until_ns = self._uncounted = 0
 
     def set_rates(self, table: RegionTable, counts: Counts) -> None:
-        table.evidence = Survival.of_rows(table.evidence).followed_by(self._new).rows
+        table.evidence = Survival.of_rows(table.evidence).followed_by(self._new, self._later).rows
         share, deviation = self._estimate(table)
         samples = self._samples
         tried = counts.checks + counts.unobservable
@@ -164,7 +169,8 @@ class SurvivalSampling(Sampler):
         # What was accessed in earlier windows only is idle now, however often that was.
         # A page or two are what merges and splits have left of a neighbour's.
         touched = np.nan_to_num(table.touched)
-        idle = (counts.hits == 0) & (touched * table.size < 2 * PAGE_SIZE)
+        missed = (counts.hits == 0) & (counts.checks > 0)
+        idle = missed & (touched * table.size < 2 * PAGE_SIZE)
         # Where a survey saw few pages in use, samples may miss them.
         least = np.where((touched > 0) & (touched < 1 - _USUAL), _LEAST_RATE, 0.0)
         table.nr_accesses = np.where(idle, 0.0, np.maximum(table.nr_accesses, least))
@@ -199,8 +205,8 @@ class SurvivalSampling(Sampler):
             return np.empty(0)
         uncertain = np.nan_to_num(Levels.of(table, self._samples).slack, nan=1.0)
         need = np.maximum(uncertain / (uncertain + _CLEAR_ENOUGH), _LEAST_NEED)
-        need *= np.clip(np.sqrt(table.size / table.size.mean()), _OF_SMALL, 1.0)
-        need[table.evidence[:, 1] == 0] = 1.0
+        need *= np.maximum(np.sqrt(table.size / table.size.mean()), _OF_SMALL)
+        need[table.evidence[:, 1] == 0] = max(1.0, float(need.max()))
         allotted = _with_mean(need, self._pacer.share)
         # However well its rate is known: that half of the working set is idle now must show soon.
         used_bytes = np.nan_to_num(table.touched) * table.size
@@ -256,7 +262,10 @@ class SurvivalSampling(Sampler):
         clock = self._session.clock
         lasts = self._rng.uniform(1 - _JITTER, 1 + _JITTER)
         self._until_ns = clock.now_ns() + int(self._epoch_pacer.epoch_ns * lasts)
+        # Looks at all pages, which come between epochs, clear pages as well.
+        cleared_ns = self._session.interruption_ns
         self._epochs.begin()
+        self._clearing_ns += self._session.interruption_ns - cleared_ns
         armed_ns = clock.now_ns()
         by_kernel = self._epochs.paced_by_kernel
         self._due_ns = [] if by_kernel else [armed_ns + after_ns for after_ns in self.looks_ns]
@@ -265,6 +274,8 @@ class SurvivalSampling(Sampler):
         """All epochs of these regions as samples, each watched for an epoch."""
         sums = counts.sums
         self._new, self._told = sums.less(self._told), sums
+        known = (self._look_ns > 0) & (counts.look_ns > 0)
+        self._later = np.where(known, counts.look_ns, 1) / np.where(known, self._look_ns, 1)
         kept = min(self._weight, max(0.0, MEMORY_EPOCHS - counts.epochs))
         self._weight = kept + counts.epochs
         if self._weight:

@@ -53,3 +53,19 @@ def test_what_is_hardly_ever_taken_is_asked_of_a_part(
     assert not found[entries != 7].any()
     if asked == 1:
         assert found[entries == 7].all()
+
+
+@pytest.mark.parametrize(("taken_in", "seldom"), [(50, True), (5, False)])
+def test_sampling_need_not_read_back_where_little_of_what_is_used_was_taken(
+    taken_in: int, seldom: bool
+) -> None:
+    bits = np.full((TABLES, ENTRIES), IDLE, np.uint16)
+    bits[:, : ENTRIES // 2] |= PAGE_TABLES.accessed
+    entries = np.zeros((TABLES, ENTRIES), np.uint64)
+    entries[:, ENTRIES // 2 :] = np.where(
+        np.arange(TABLES * ENTRIES // 2).reshape(TABLES, -1) % taken_in == 0, 7, 0
+    )
+    machine = TakenPages()
+    copied = CopiedTables(entries, np.zeros(TABLES, np.uint64), np.zeros(TABLES, np.bool_))
+    mark_taken(cast(Machine, machine), bits, copied, None, sparing=True)
+    assert machine.seldom == seldom

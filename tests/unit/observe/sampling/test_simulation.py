@@ -77,7 +77,7 @@ def test_age_grows_while_nothing_changes_and_falls_when_it_does() -> None:
     assert hottest.nr_accesses == before.max_nr_accesses
     assert hottest.age >= 30
     ages = []
-    for after in islice(mon, 3):
+    for after in islice(mon, 4):
         was_hot = (after.end <= BASE + 50 * MIB) & (after.nr_accesses == 0)
         ages.extend(after.age[was_hot].tolist())
     # Later, what was hot may become one region with memory that has long been cold.

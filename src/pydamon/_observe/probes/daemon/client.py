@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pydamon._daemon.protocol import (
+    ARGUMENTS,
     REPLY,
     REQUEST,
     SOCKET,
@@ -89,7 +90,7 @@ class Connection:
         once the connection has ended.
         """
         self._number = (self._number + 1) & 0xFFFFFFFF
-        packet = REQUEST.pack(op, 0, self._number, *arguments, *(0,) * (8 - len(arguments)))
+        packet = REQUEST.pack(op, 0, self._number, *arguments, *(0,) * (ARGUMENTS - len(arguments)))
         try:
             socket.send_fds(self._socket, [packet], list(fds))
             data, new, _, _ = socket.recv_fds(self._socket, REPLY.size + TEXT_BYTES, 1)

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from pydamon._model.errors import ProbeError
 from pydamon._model.mappings import MappingTable
 from pydamon._model.regions import RegionTable
+from pydamon._model.stretches import Stretches
 from pydamon._observe.linux.process import Process, refusal
 from pydamon._observe.probes.daemon.client import DaemonClock
 from pydamon._observe.probes.daemon.machine import DaemonMachine
 from pydamon._observe.probes.ebpf.session import EbpfSession
 from pydamon._observe.probes.ebpf.survival import SurvivalSampler
 from pydamon._observe.probes.epochs import EpochCounts
+from pydamon._observe.probes.scanning import frames_in_pagemaps
 
 __all__ = ["DaemonSession"]
 
@@ -53,6 +55,9 @@ class DaemonSession(EbpfSession):
 
     def watch(self, table: RegionTable, share: NDArray[np.float64] | float = 1.0) -> None:
         raise ProbeError("the daemon has no plain sampling")
+
+    def shared_frames(self, stretches: Stretches) -> NDArray[np.uint32]:
+        return frames_in_pagemaps(self._pages, stretches)  # the daemon gives no frames away
 
     def _new_sampler(self) -> SurvivalSampler:
         return _DaemonSampler(self)

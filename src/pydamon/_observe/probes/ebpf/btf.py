@@ -164,6 +164,7 @@ class Control(ctypes.Structure):
         ("page_bytes", ctypes.c_uint32),
         ("page_flags", ctypes.c_uint32),
         ("page_head", ctypes.c_uint32),
+        ("page_mapcount", ctypes.c_uint32),
         ("n_copied", ctypes.c_uint32),
         ("seldom", ctypes.c_uint32),
         ("high_mask", ctypes.c_uint64),

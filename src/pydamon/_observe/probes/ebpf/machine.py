@@ -174,6 +174,7 @@ class Machine:
         assert layout is not None
         control.vmemmap, control.page_bytes = layout.vmemmap, layout.size
         control.page_flags, control.page_head = layout.flags, layout.head
+        control.page_mapcount = layout.mapcount
         control.young = layout.young
 
     @property

@@ -32,7 +32,7 @@ _LAYOUTS = {"target": TARGET, "block": BLOCK}
 _FACTS = (
     *("direct_map", "phys_mask", "high_mask", "absent_mask", "top_shift"),
     *("task_mm", "task_tgid", "mm_pgd"),
-    *("vmemmap", "page_bytes", "page_flags", "page_head", "young"),
+    *("vmemmap", "page_bytes", "page_flags", "page_head", "page_mapcount", "young"),
 )
 """What `Machine` finds out about this kernel, and the programs must know."""
 

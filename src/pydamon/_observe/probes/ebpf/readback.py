@@ -22,6 +22,9 @@ _ASK_NS = 10**9
 _ONE_IN, _ENOUGH_PAGES, _RARE = 16, 1024, 1 / 1000
 """One table in so many is asked first, if it has enough pages to tell; and the others where more
 than such a part of these pages was taken."""
+_LITTLE = 0.1
+"""Sampling need not read back where no more than this part of the pages in use was taken between
+two looks. Epochs are a fraction of that time, and miss as much less."""
 _rng = np.random.default_rng()
 
 
@@ -47,9 +50,10 @@ def mark_taken(
 
     To ask costs ten times what it does to read the tables, and finds nearly nothing where the other
     one samples a large memory. *sparing* asks one table in 16, drawn at random, and all others only
-    if more than one page in 1,000 of those was taken. What is missed stays to be found later. That
-    tells sampling as well whether it must read back.
+    if more than one page in 1,000 of those was taken. What is missed stays to be found later. What
+    was taken of the pages in use tells sampling whether it must read back.
     """
+    used = PAGE_TABLES.is_accessed(bits)
     asked = PAGE_TABLES.may_lack_accessed(bits)
     if wanted is not None:
         asked &= wanted
@@ -57,16 +61,12 @@ def mark_taken(
     bits[huge[machine.young(copied.parents[huge], HUGE_SHIFT)]] |= PAGE_TABLES.accessed
     asked &= ~copied.without_table[:, None]
     drawn = slice(int(_rng.integers(_ONE_IN)), None, _ONE_IN)
-    telling = np.count_nonzero(asked[drawn])
-    if sparing and telling >= _ENOUGH_PAGES:
-        taken = _mark(machine, bits[drawn], copied.entries[drawn], asked[drawn])
-        machine.says_seldom(seldom := taken <= _RARE * telling)
-        if seldom:
+    if sparing and np.count_nonzero(asked[drawn]) >= _ENOUGH_PAGES:
+        taken, rare = _mark(machine, bits[drawn], copied.entries[drawn], asked[drawn], used[drawn])
+        if taken <= rare:
             return
         asked[drawn] = sparing = False
-    taken, telling = _mark(machine, bits, copied.entries, asked), np.count_nonzero(asked)
-    if sparing and telling >= _ENOUGH_PAGES:
-        machine.says_seldom(taken <= _RARE * telling)
+    _mark(machine, bits, copied.entries, asked, used if sparing else None)
 
 
 def _mark(
@@ -74,12 +74,19 @@ def _mark(
     bits: NDArray[np.uint16],
     entries: NDArray[np.uint64],
     asked: NDArray[np.bool_],
-) -> int:
-    """Ask for some pages; returns how many of them were taken."""
+    used: NDArray[np.bool_] | None,
+) -> tuple[int, float]:
+    """Ask for some pages; returns how many of them were taken, and how many were if it is rare.
+
+    With the pages that are *used* beside them, it tells sampling how much it would miss.
+    """
     row, page = np.nonzero(asked)
     young = machine.young(entries[row, page])
     bits[row[young], page[young]] |= PAGE_TABLES.accessed
-    return int(np.count_nonzero(young))
+    taken, rare = int(np.count_nonzero(young)), _RARE * len(row)
+    if used is not None and len(row) >= _ENOUGH_PAGES:
+        machine.says_seldom(taken <= rare + _LITTLE * np.count_nonzero(used))
+    return taken, rare
 
 
 class ReadBack:

@@ -106,6 +106,7 @@ struct control {
 	u32 page_bytes;	  /* sizeof(struct page) */
 	u32 page_flags;	  /* offsets in it */
 	u32 page_head;
+	u32 page_mapcount; /* 0 where it is not known */
 	u32 n_copied;	  /* choose: of how many places it copied the table, as scan does */
 	u32 seldom;	  /* others take so few accesses that blocks need not be read back */
 	/* arm64 only; constant once found. */
@@ -349,13 +350,16 @@ static inline u64 walk(const struct control *c, u64 pgd, u64 addr, u32 *shift)
 
 /*
  * Whether another monitor found a page accessed and cleared its bit: the kernel then sets PG_young
- * on the page, or on the first page of the folio that it is part of.
+ * on the page, or on the first page of the folio that it is part of. Where several processes map a
+ * page, any of them may have accessed it: a sleeping process would seem to use its libraries.
  */
 static inline int is_young(const struct control *c, u64 physical)
 {
 	u64 page = c->vmemmap + physical / PAGE * c->page_bytes;
 	u64 head = read_u64(page + c->page_head);
 
+	if (c->page_mapcount && (int)read_u64(page + c->page_mapcount) > 0) /* one less than mapped */
+		return 0;
 	/*
 	 * In all pages of a folio but the first, this is the address of the first one, plus 1. Newer
 	 * kernels (7.x) have a mask here that turns the page's own address into that; taken as an

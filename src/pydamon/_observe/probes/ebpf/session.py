@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pydamon._model.errors import TargetGoneError
 from pydamon._model.mappings import MappingTable
-from pydamon._model.ranges import PAGE_SIZE, Ranges, from_order_keys, keyed
+from pydamon._model.ranges import Ranges, from_order_keys, keyed
 from pydamon._model.regions import RegionTable
 from pydamon._model.runs import unique
 from pydamon._model.stretches import Stretches
@@ -32,10 +32,11 @@ from pydamon._observe.probes.base import (
 from pydamon._observe.probes.ebpf.btf import ARMED, IDLE
 from pydamon._observe.probes.ebpf.entries import EntryFiller
 from pydamon._observe.probes.ebpf.machine import Machine
+from pydamon._observe.probes.ebpf.page_frames import frames_in_tables
 from pydamon._observe.probes.ebpf.populated import populated
 from pydamon._observe.probes.ebpf.readback import ReadBack
 from pydamon._observe.probes.ebpf.scan import PageRows, Scanner, file_ranges
-from pydamon._observe.probes.ebpf.stuck import MANY_PAGES, TRY_AGAIN, ClearedBefore, StuckPages
+from pydamon._observe.probes.ebpf.stuck import TRY_AGAIN, ClearedBefore, StuckPages, sharing_much
 from pydamon._observe.probes.ebpf.survival import SurvivalSampler
 from pydamon._observe.probes.epochs import Epochs
 from pydamon._observe.probes.split_hints import NO_SPAN, split_hints
@@ -96,11 +97,7 @@ class EbpfSession(Session):
                 self._give_up(process, refusal(f"cannot watch pid {process.pid}", number))
         if len(processes) > 1:
             # Likely shared among the targets themselves, as the buffers of a database are.
-            self._shares_much |= {
-                process
-                for process, table in zip(processes, mappings, strict=True)
-                if _shared_bytes(table) > MANY_PAGES * PAGE_SIZE
-            }
+            self._shares_much |= sharing_much(processes, mappings)
         self._set_mappings(mappings)
 
     def watch(self, table: RegionTable, share: NDArray[np.float64] | float = 1.0) -> None:
@@ -186,6 +183,9 @@ class EbpfSession(Session):
         self, stretches: Stretches, *, clear: bool, kept: NDArray[np.bool_] | None = None
     ) -> ManyBits:
         return self._scanned(stretches, clear, kept, sparing=True)[1]
+
+    def shared_frames(self, stretches: Stretches) -> NDArray[np.uint32]:
+        return frames_in_tables(self._machine, stretches)
 
     def populated(self) -> list[Ranges] | None:
         return populated(self._machine, len(self._processes))
@@ -393,7 +393,3 @@ class EbpfSession(Session):
 
 def _tell(witness: Witness, accessed: Accessed) -> None:
     witness(lambda: accessed)
-
-
-def _shared_bytes(mappings: MappingTable) -> int:
-    return sum(m.end - m.start for m in mappings.mappings if m.perms.endswith("s"))

@@ -42,6 +42,8 @@ class StructPage(NamedTuple):
     size: int
     flags: int
     head: int
+    mapcount: int
+    """0 where the kernel has none for each page."""
     young: int
     """The flag itself, not its number."""
 
@@ -74,7 +76,7 @@ def find_struct_page(read: ReadWord, task: int, physical_of: Callable[[int], int
             )
             if not is_ours:
                 raise ProbeUnavailable("struct page is not where it should be")
-    return StructPage(vmemmap, size, flags, _head(btf), young)
+    return StructPage(vmemmap, size, flags, _head(btf), _mapcount(btf), young)
 
 
 def _pages(count: int) -> mmap.mmap:
@@ -113,3 +115,11 @@ def _head(btf: Btf) -> int:
         return btf.offset_of("page", "compound_head")
     except ProbeUnavailable:
         return btf.offset_of("page", "compound_info")  # its name since 7.x
+
+
+def _mapcount(btf: Btf) -> int:
+    """The offset of the field with how many entries of page tables lead to a page, less one."""
+    try:
+        return btf.offset_of("page", "_mapcount")
+    except ProbeUnavailable:
+        return 0

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon._model.mappings import MappingTable
+from pydamon._model.ranges import PAGE_SIZE
 from pydamon._model.stretches import Stretches
 from pydamon._observe.linux.process import Process
 
-__all__ = ["MANY_PAGES", "TRY_AGAIN", "ClearedBefore", "StuckPages"]
+__all__ = ["MANY_PAGES", "TRY_AGAIN", "ClearedBefore", "StuckPages", "sharing_much"]
 
 TRY_AGAIN = 0.125
 """How often stuck pages are tried all the same: they may not be shared any more."""
@@ -93,3 +95,13 @@ def _places(
     columns = (stretches.target.tolist(), stretches.start.tolist(), stretches.end.tolist())
     for target, start, end, pages in zip(*columns, stretches.slices(), strict=True):
         yield (processes[target], start, end), pages
+
+
+def sharing_much(processes: Sequence[Process], mappings: Sequence[MappingTable]) -> set[Process]:
+    """The processes with much memory that is mapped to be shared with others."""
+    return {
+        process
+        for process, table in zip(processes, mappings, strict=True)
+        if sum(m.end - m.start for m in table.mappings if m.perms.endswith("s"))
+        > MANY_PAGES * PAGE_SIZE
+    }

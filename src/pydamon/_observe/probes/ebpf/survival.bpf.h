@@ -11,7 +11,7 @@
  * Included by sampler.bpf.c, whose maps and walks it uses.
  */
 
-#define MAX_LOOKS 4   /* the last one is that of `settle` */
+#define MAX_LOOKS 8   /* the last one is that of `settle` */
 #define MAX_ARMED 128 /* blocks that one interrupt looks at: 30 us */
 #define NEVER (~0ULL)
 
