@@ -147,15 +147,15 @@ def test_a_replay_looks_like_the_original(name: str) -> None:
 
 _CACHE = """
 import ctypes, mmap, random, time
-pages = 32768
-memory = mmap.mmap(-1, 4096 * pages, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory = mmap.mmap(-1, 128 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+pages = len(memory) // mmap.PAGESIZE
 for page in range(pages):
-    memory[4096 * page] = 1
+    memory[page * mmap.PAGESIZE] = 1
 print(ctypes.addressof(ctypes.c_char.from_buffer(memory)), flush=True)
 while True:
     for _ in range(16):
-        memory[4096 * random.randrange(4096)]
-    memory[4096 * random.randrange(pages)]
+        memory[random.randrange(pages // 8) * mmap.PAGESIZE]
+    memory[random.randrange(pages) * mmap.PAGESIZE]
     time.sleep(0.001)
 """
 """In a cache of 128 MiB, 16 of 17 requests are for 16 MiB, at random."""

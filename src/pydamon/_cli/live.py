@@ -190,7 +190,7 @@ def _owners_beside(
     from pydamon._data import analysis
     from pydamon._model.owners import Owners
     from pydamon._owners.store import read_owners, saved_beside
-    from pydamon._show.frames import reports_by_target
+    from pydamon._show.frames.owners import reports_by_target
 
     spaces = Owners.by_space(
         [owners for file in saved_beside(path) for owners in read_owners(file)]

@@ -9,7 +9,7 @@ from pydamon._show.frames.build import frame_of, frames_of
 from pydamon._show.frames.feed import Feed, FrameSource, History, Replay
 from pydamon._show.frames.frame import IDLE_NS, SUMS, Frame, Timing, fold, joined
 from pydamon._show.frames.heatmap_cache import HeatMapCache, frames_at
-from pydamon._show.frames.owners import LiveOwners, reports_by_target
+from pydamon._show.frames.owners import LiveOwners
 from pydamon._show.frames.spans import RateSpans, union
 
 __all__ = [
@@ -31,6 +31,5 @@ __all__ = [
     "frames_at",
     "frames_of",
     "joined",
-    "reports_by_target",
     "union",
 ]
