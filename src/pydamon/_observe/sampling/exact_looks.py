@@ -14,7 +14,7 @@ from pydamon._model.draw import Accessed, draw_many, redraw
 from pydamon._model.errors import TargetGoneError
 from pydamon._model.ranges import PAGE_SIZE, Ranges, join, locate
 from pydamon._model.regions import LOOKS, RegionTable
-from pydamon._model.runs import running_total, unique
+from pydamon._model.runs import unique
 from pydamon._model.stretches import Stretches
 from pydamon._model.survival import BLOCK_PAGES, Survival
 from pydamon._observe.probes.base import ManyBits, Session
@@ -113,10 +113,14 @@ class SeenPages(NamedTuple):
 
 
 def _sums(marks: Accessed, head: NDArray[np.int64], pages: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The sums of the marks of regions that begin at a page, and have so many."""
-    total = running_total(marks)
-    sums: NDArray[np.int64] = total[head + pages] - total[head]
-    return sums
+    """The sums of the marks of regions that begin at a page, and have so many.
+
+    Regions do not overlap, and are sorted.
+    """
+    borders = np.stack([head, head + pages], axis=1).ravel()
+    within = borders[: np.searchsorted(borders, len(marks))]
+    sums = np.add.reduceat(marks.view(np.uint8), within, dtype=np.uint32)[::2]
+    return sums.astype(np.int64)
 
 
 def _as_in_epochs(seen: NDArray[np.int64], epoch_looks: int) -> NDArray[np.float64]:
