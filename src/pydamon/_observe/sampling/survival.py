@@ -126,12 +126,11 @@ class SurvivalSampling(Sampler):
         share, deviation = self._estimate(table)
         samples = self._samples
         tried = counts.checks + counts.unobservable
-        # What surveys saw is all that is known of regions that were never sampled.
-        surveyed = np.nan_to_num(np.where(tried > 0, table.touched, table.touched_early)) * samples
+        surveyed, unsure = self._surveyed(table)
         unsampled = (tried == 0) & (table.last_nr_accesses > 0)
-        unknown = np.where(unsampled, table.last_nr_accesses, surveyed)
+        unknown = np.where(unsampled, table.last_nr_accesses, surveyed * samples)
         table.nr_accesses = np.where(np.isnan(share), unknown, share * samples)
-        table.deviation = deviation * samples
+        table.deviation = np.where(np.isnan(share), unsure, deviation) * samples
         table.seen = np.where(tried > 0, 1.0, table.seen)
         only_sampled = (tried > 0) & np.isnan(table.touched)
         table.unobservable = np.where(
@@ -143,15 +142,14 @@ class SurvivalSampling(Sampler):
     def set_known_rates(self, table: RegionTable, looked_at: NDArray[np.bool_]) -> bool:
         table.evidence[_outdated(table) & looked_at] = 0
         share, deviation = self._estimate(table)
-        # What a quarter of the window tells of a rate is all that is known of some regions.
-        early = np.nan_to_num(table.touched_early) * self._samples
-        rates = np.where(np.isnan(share), early, share * self._samples)
+        surveyed, unsure = self._surveyed(table)
+        rates = np.where(np.isnan(share), surveyed, share) * self._samples
         touched = np.nan_to_num(table.touched)
         known = np.where(touched > 0, np.maximum(rates, _LEAST_RATE), 0.0)
         # Regions of which no exact look can tell anything keep their last rate.
         known = np.where(np.isnan(table.touched), table.last_nr_accesses, known)
         table.nr_accesses = np.where(looked_at, known, table.nr_accesses)
-        deviation = np.where(np.isnan(share), early, deviation * self._samples)
+        deviation = np.where(np.isnan(share), unsure, deviation) * self._samples
         table.deviation = np.where(looked_at, deviation, table.deviation)
         return True
 
@@ -163,6 +161,13 @@ class SurvivalSampling(Sampler):
         sums = Survival.of_rows(table.evidence)
         return access_share(sums, self._look_ns, self._pacer.named.sampling_ns)
 
+    def _surveyed(self, table: RegionTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The same by what surveys saw, which is all that is known of regions never watched."""
+        window_ns = self._pacer.effective.aggregation_ns
+        shares = np.nan_to_num(np.stack([table.touched_early, table.touched]))
+        looks_ns = np.array([window_ns / 4, window_ns])
+        return access_share(Survival.of_shares(shares), looks_ns, self._pacer.named.sampling_ns)
+
     def reconcile(self, table: RegionTable, counts: Counts) -> None:
         hit_share = counts.hits / np.maximum(counts.checks, 1)
         table.touched = np.where(table.touched == 0, hit_share, table.touched)
@@ -173,7 +178,9 @@ class SurvivalSampling(Sampler):
         idle = missed & (touched * table.size < 2 * PAGE_SIZE)
         # Where a survey saw few pages in use, samples may miss them.
         least = np.where((touched > 0) & (touched < 1 - _USUAL), _LEAST_RATE, 0.0)
-        table.nr_accesses = np.where(idle, 0.0, np.maximum(table.nr_accesses, least))
+        # No more of a region is accessed in an interval than in the whole window.
+        most = np.maximum(np.nan_to_num(table.touched, nan=1.0), hit_share) * self._samples
+        table.nr_accesses = np.where(idle, 0.0, np.clip(table.nr_accesses, least, most))
 
     @property
     def sample_window(self) -> float:

@@ -350,10 +350,29 @@ static inline u64 walk(const struct control *c, u64 pgd, u64 addr, u32 *shift)
 	return if_mapped(c, with_neighbours(read_u64(at), at));
 }
 
-/* Whether a count of what maps a page is above 1. It has 4 bytes, and is less by 1. */
-static inline int is_shared(u64 address)
+/* The kernel's structure of a page. */
+static inline u64 struct_page(const struct control *c, u64 physical)
 {
-	return (int)(read_u64(address & ~7ULL) >> (address & 4) * 8) > 0;
+	return c->vmemmap + physical / PAGE * c->page_bytes;
+}
+
+/* Whether several entries of page tables lead to a page, as far as the kernel tells. */
+static inline int is_shared(const struct control *c, u64 page)
+{
+	/* The field is one less than their number. */
+	return c->page_mapcount && (int)read_u64(page + c->page_mapcount) > 0;
+}
+
+/*
+ * Whether several entries map all of the folio that a page with these flags begins, as a huge page:
+ * the pages do not count those. The field lies in the structure of the next page.
+ */
+static inline int is_shared_whole(const struct control *c, u64 page, u64 flags)
+{
+	u64 at = page + c->folio_mapcount;
+
+	return c->folio_mapcount && flags & c->folio_flag &&
+	       (int)(read_u64(at & ~7ULL) >> (at & 4) * 8) > 0;
 }
 
 /*
@@ -364,7 +383,7 @@ static inline int is_shared(u64 address)
  */
 static inline int is_young(const struct control *c, u64 physical)
 {
-	u64 own = c->vmemmap + physical / PAGE * c->page_bytes, page = own;
+	u64 own = struct_page(c, physical), page = own;
 	u64 head = read_u64(page + c->page_head), flags;
 
 	/*
@@ -377,10 +396,7 @@ static inline int is_young(const struct control *c, u64 physical)
 		page = head < page ? head : head & page;
 	}
 	flags = read_u64(page + c->page_flags);
-	if (!(flags & c->young) || (c->page_mapcount && is_shared(own + c->page_mapcount)))
-		return 0;
-	return !(c->folio_mapcount && flags & c->folio_flag &&
-		 is_shared(page + c->folio_mapcount));
+	return flags & c->young && !is_shared(c, own) && !is_shared_whole(c, page, flags);
 }
 
 /* An entry, which maps 1 << shift bytes, as it was before another monitor cleared its bit. */
