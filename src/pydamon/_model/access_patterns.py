@@ -20,9 +20,10 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon._model.accessed_within import WITHIN_INTERVALS
 from pydamon._model.survival import Survival
 
-__all__ = ["access_share"]
+__all__ = ["Accesses", "estimated_accesses"]
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -126,8 +127,9 @@ class _Predictions(NamedTuple):
     log_first_seen: NDArray[np.float32]
     """Logarithms of the parts first seen by each look, and never: shape (looks + 1, patterns)."""
     moments: NDArray[np.float32]
-    """1, the part of sampling intervals with an access, its square, and its logarithm, times the
-    prior of each pattern, of pages and then of blocks: shape (patterns, 8)."""
+    """1, the part of sampling intervals with an access, its square, its logarithm, and the parts
+    accessed within longer times, times the prior of each pattern, of pages and then of blocks:
+    shape (patterns, 2 * (4 + times))."""
 
 
 @lru_cache(maxsize=16)
@@ -139,14 +141,32 @@ def _predictions(steps: tuple[int, ...], interval_ns: float) -> _Predictions:
     first_seen = np.diff(seen, axis=1, prepend=0, append=1).clip(0)
     expected = (1 - _UNEXPLAINED) * first_seen + _UNEXPLAINED / first_seen.shape[1]
     share = _within(np.array([interval_ns / 1e6]))[:, 0]
-    powers = np.stack([np.ones_like(share), share, share**2, np.log(share)])
+    longer = _within(np.array(WITHIN_INTERVALS) * (interval_ns / 1e6))
+    powers = np.stack([np.ones_like(share), share, share**2, np.log(share), *longer.T])
     moments = np.concatenate([powers * _OF_PAGES, powers * _OF_BLOCKS])
     single = (np.ascontiguousarray(each.T, np.float32) for each in (np.log(expected), moments))
     return _Predictions(*single)
 
 
-def access_share(sums: Survival, look_ns: Floats, interval_ns: float) -> tuple[Floats, Floats]:
-    """The share of intervals with an access, and its standard deviation, of each region.
+class Accesses(NamedTuple):
+    """How often the memory of each region is accessed; NaN where it was never watched."""
+
+    share: Floats
+    """The share of intervals with an access: shape (n,)."""
+    deviation: Floats
+    """Its standard deviation: shape (n,)."""
+    within: Floats
+    """The shares accessed within the times of `WITHIN_INTERVALS`: shape (n, times)."""
+
+    @classmethod
+    def unknown(cls, regions: int) -> Accesses:
+        """Of regions that were never watched."""
+        unknown = np.full(regions, np.nan)
+        return cls(unknown, unknown, np.full((regions, len(WITHIN_INTERVALS)), np.nan))
+
+
+def estimated_accesses(sums: Survival, look_ns: Floats, interval_ns: float) -> Accesses:
+    """How often each region is accessed.
 
     Parameters
     ----------
@@ -155,35 +175,41 @@ def access_share(sums: Survival, look_ns: Floats, interval_ns: float) -> tuple[F
     look_ns : array of float, shape (looks,)
         How long after the clear each look came on average, rising.
     interval_ns : float
-        The sampling interval that the share refers to.
+        The sampling interval that the shares refer to.
 
     Returns
     -------
-    share, deviation : arrays of float, shape (n,)
-        Regions that were never watched have a share and a deviation of NaN; where no access was
-        seen, the share is 0.
+    Accesses
+        Where no access was seen, all shares are 0.
 
     Notes
     -----
     Bayesian model averaging; the share is the mean of its logarithm, as errors of rates are
-    factors. For accesses with independent gaps, the part of pages accessed within a time of a
-    moment at random is the distribution of the forward recurrence time (D. R. Cox, *Renewal
-    theory*, 1962): a straight line up to the period for a loop, and an exponential at random.
+    factors, and shares within longer times are means, as bytes add up. For accesses with
+    independent gaps, the part of pages accessed within a time of a moment at random is the
+    distribution of the forward recurrence time (D. R. Cox, *Renewal theory*, 1962): a straight line
+    up to the period for a loop, and an exponential at random.
     """
-    watched, share = sums.pages > 0, np.zeros(len(sums))
-    deviation = 1 / np.where(watched, sums.epochs * sums.independent_pages, np.nan)
-    share[~watched] = np.nan
+    watched, accesses = sums.pages > 0, Accesses.unknown(len(sums))
+    share, within = np.where(watched, 0.0, accesses.share), accesses.within
+    units = sums.independent_pages
+    deviation = 1 / np.where(watched, sums.epochs * units, np.nan)
+    within[watched] = 0
     accessed = np.flatnonzero(sums.seen[-1] > 0)
     if len(accessed):
         steps = np.round(np.log(np.maximum(look_ns, 1)) / np.log(_LOOK_STEP)).astype(int)
         predicted = _predictions(tuple(steps.tolist()), interval_ns)
-        share[accessed], deviation[accessed] = _estimate(sums.take(accessed), predicted)
-    return share, deviation
+        of_accessed = _estimate(sums.take(accessed), units[accessed], predicted)
+        share[accessed], deviation[accessed], within[accessed] = of_accessed
+    return Accesses(share, deviation, within)
 
 
-def _estimate(sums: Survival, predicted: _Predictions) -> tuple[Floats, Floats]:
-    """The mean share of the patterns, weighted by how well they fit, and its deviation."""
-    units, pages = sums.independent_pages, sums.pages / sums.epochs
+def _estimate(sums: Survival, units: Floats, predicted: _Predictions) -> Accesses:
+    """The mean of the patterns, weighted by how well they fit.
+
+    *units* are the `independent_pages` of the regions.
+    """
+    pages = sums.pages / sums.epochs
     trials = sums.epochs * units
     trials /= 1 + trials / _MOST_TRIALS
     # Pages stay accessed till the next clear, but for what another monitor takes meanwhile.
@@ -192,11 +218,11 @@ def _estimate(sums: Survival, predicted: _Predictions) -> tuple[Floats, Floats]:
     fit = ((first_seen * (trials / sums.pages)).T.astype(np.float32)) @ predicted.log_first_seen
     fit -= fit.max(axis=1, keepdims=True)
     weighted = np.exp(fit, out=fit) @ predicted.moments
-    of_pages, of_blocks = weighted.T.astype(np.float64).reshape(2, 4, -1)
+    of_pages, of_blocks = weighted.T.astype(np.float64).reshape(2, -1, len(sums))
     # Of single pages it is not known whether their neighbours are accessed at once.
     together = np.full(len(sums), 0.5)
     np.divide(1 / units - 1 / pages, 1 - 1 / pages, out=together, where=pages > 1.01)
     total, *sums_of = of_pages + together * (of_blocks - of_pages)
-    mean, square, logarithm = (each / total for each in sums_of)
-    deviation = np.sqrt(np.maximum(square - mean**2, 0))
-    return np.exp(logarithm), np.hypot(deviation, _LEAST_ERROR * mean)
+    mean, square, logarithm, *within = (each / total for each in sums_of)
+    deviation = np.hypot(np.sqrt(np.maximum(square - mean**2, 0)), _LEAST_ERROR * mean)
+    return Accesses(np.exp(logarithm), deviation, np.minimum(np.stack(within, axis=1), 1))

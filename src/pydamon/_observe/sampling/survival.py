@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.access_patterns import access_share
+from pydamon._model.access_patterns import Accesses, estimated_accesses
 from pydamon._model.adjust import Levels
 from pydamon._model.ranges import PAGE_SIZE
 from pydamon._model.regions import LOOKS, RegionTable
@@ -123,7 +123,7 @@ class SurvivalSampling(Sampler):
 
     def set_rates(self, table: RegionTable, counts: Counts) -> None:
         table.evidence = Survival.of_rows(table.evidence).followed_by(self._new, self._later).rows
-        share, deviation = self._estimate(table)
+        share, deviation, table.accessed_within = self._estimate(table)
         samples = self._samples
         tried = counts.checks + counts.unobservable
         # What surveys saw is all that is known of regions that were never sampled.
@@ -142,7 +142,7 @@ class SurvivalSampling(Sampler):
 
     def set_known_rates(self, table: RegionTable, looked_at: NDArray[np.bool_]) -> bool:
         table.evidence[_outdated(table) & looked_at] = 0
-        share, deviation = self._estimate(table)
+        share, deviation, within = self._estimate(table)
         # What a quarter of the window tells of a rate is all that is known of some regions.
         early = np.nan_to_num(table.touched_early) * self._samples
         rates = np.where(np.isnan(share), early, share * self._samples)
@@ -153,15 +153,15 @@ class SurvivalSampling(Sampler):
         table.nr_accesses = np.where(looked_at, known, table.nr_accesses)
         deviation = np.where(np.isnan(share), early, deviation * self._samples)
         table.deviation = np.where(looked_at, deviation, table.deviation)
+        table.accessed_within = np.where(looked_at[:, None], within, table.accessed_within)
         return True
 
-    def _estimate(self, table: RegionTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The share of intervals with an access, and its deviation; NaN where never watched."""
+    def _estimate(self, table: RegionTable) -> Accesses:
+        """How often each region is accessed; NaN where never watched."""
         if not self._look_ns[0]:
-            unknown = np.full(len(table), np.nan)
-            return unknown, unknown
+            return Accesses.unknown(len(table))
         sums = Survival.of_rows(table.evidence)
-        return access_share(sums, self._look_ns, self._pacer.named.sampling_ns)
+        return estimated_accesses(sums, self._look_ns, self._pacer.named.sampling_ns)
 
     def reconcile(self, table: RegionTable, counts: Counts) -> None:
         hit_share = counts.hits / np.maximum(counts.checks, 1)
@@ -174,6 +174,7 @@ class SurvivalSampling(Sampler):
         # Where a survey saw few pages in use, samples may miss them.
         least = np.where((touched > 0) & (touched < 1 - _USUAL), _LEAST_RATE, 0.0)
         table.nr_accesses = np.where(idle, 0.0, np.maximum(table.nr_accesses, least))
+        table.accessed_within[idle] = 0
 
     @property
     def sample_window(self) -> float:
