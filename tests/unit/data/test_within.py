@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pydamon import Recording, UsageError, analysis, open_recording
+import pydamon
+from pydamon import Access, Phase, Recording, Trace, UsageError, analysis, open_recording
 from pydamon._data.analysis.touched import TouchedShares, TouchedWindow, WindowHistory
 from pydamon._model.accessed_within import WITHIN_INTERVALS
 from pydamon._model.snapshot import Snapshot, Target
@@ -76,6 +77,21 @@ def test_the_largest_share_of_each_page_counts(made: list[TouchedWindow]) -> Non
         within = [float(sums[0]) for sums in history.within(TIMES_NS)]
         assert within == pytest.approx([counted(made[: index + 1], time) for time in TIMES_NS])
         assert within == sorted(within)
+
+
+@pytest.mark.parametrize("rate_hz", [3.0, 20.0])
+def test_a_monitor_tells_what_pages_at_random_access_within_parts_of_a_window(
+    rate_hz: float,
+) -> None:
+    trace = Trace((Phase(10**9, (Access(64 * MIB, 128 * MIB, rate_hz=rate_hz),)),))
+    monitor = pydamon.simulate(trace, [(0, 256 * MIB)], cpu_budget_percent=1, seed=1)
+    snapshots = [each for each in monitor.run("16s") if each.start_ns > 6 * 10**9]
+    assert np.median([each.window_ns for each in snapshots]) > 500 * MS
+    recording = Recording.from_snapshots(snapshots)
+    within = analysis.working_sets_within(recording, [20 * MS, 100 * MS, 200 * MS, 500 * MS])
+    for time_ns, working_set in zip(within.times_ns, within.working_sets, strict=True):
+        truth = 64 * MIB * (1 - np.exp(-rate_hz * time_ns / 1e9))
+        assert np.median(working_set.total.size_bytes) == pytest.approx(truth, rel=0.1)
 
 
 def test_old_windows_and_their_blocks_are_forgotten() -> None:

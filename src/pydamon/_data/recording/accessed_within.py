@@ -19,7 +19,9 @@ _TIMES = len(WITHIN_INTERVALS)
 def packed(within: NDArray[np.float64]) -> NDArray[np.int64]:
     """Shares of shape (n, times), NaN where they are not known, as numbers."""
     bytes_ = np.zeros((len(within), 8), np.uint8)
-    bytes_[:, :_TIMES] = np.rint(np.nan_to_num(within).clip(0, 1) * _STEPS)
+    steps = np.rint(np.nan_to_num(within).clip(0, 1) * _STEPS)
+    # Means that fall in their last digit must not fall by a step.
+    bytes_[:, :_TIMES] = np.maximum.accumulate(steps, axis=1)
     return bytes_.view("<i8")[:, 0].astype(np.int64, copy=False)
 
 
