@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import pytest
 
 from pydamon import MonitorOptions, Recording, monitor
 from pydamon.analysis import heatmap, working_set
+from pydamon.analysis import needs as memory_needs
 from pydamon.workloads import Running, Workload, from_recording, parse, pattern
 from tests.integration.conftest import MIB, needs, slowness
 from tests.integration.test_record import PYDAMON
@@ -74,13 +76,34 @@ def test_scattered_places_are_accessed_at_their_rates() -> None:
         assert rates[rates > 0].mean() == pytest.approx(rate_hz, rel=0.2)
 
 
-def recorded(running: Running) -> tuple[Recording, tuple[int, int]]:
-    """Record a workload, and return where its regions are."""
+def test_accesses_are_spread_over_time() -> None:
+    """Not made all at once: samples would see every page of a region, or none."""
+    config = parse(_RATES)
+    comb, random = config.phases[0].patterns
+    patterns = (replace(comb, rate_hz=20.0), replace(random, rate_hz=2.0))
+    config = replace(config, phases=(replace(config.phases[0], patterns=patterns),))
+    workload = Workload("rates", "", config, period_ms=1, report_ms=10)
+    with workload.start() as running:
+        time.sleep(2)
+        (phase,) = running.truth.phases
+    at_ns, touched = np.array(phase.at_ns[1:]), np.array(phase.touched[1:])
+    per_s = np.diff(touched, axis=0) / (np.diff(at_ns)[:, None] / 1e9)
+    # Of 10 ms each: 26 and 41 accesses.
+    for rates, wanted in zip(per_s.T, (20 * 128, 2 * 2048), strict=True):
+        assert np.median(abs(rates / wanted - 1)) < 0.2
+
+
+def recording_of(pid: int) -> Recording:
     options = MonitorOptions(
         probe="ebpf", aggr="200ms", cpu_budget_percent=min(50, 10 * slowness())
     )
-    with monitor(running.pid, engine="sampling", options=options) as mon:
-        recording = Recording.from_snapshots(mon.run(f"{_LENGTH_S}s"))
+    with monitor(pid, engine="sampling", options=options) as mon:
+        return Recording.from_snapshots(mon.run(f"{_LENGTH_S}s"))
+
+
+def recorded(running: Running) -> tuple[Recording, tuple[int, int]]:
+    """Record a workload, and return where its regions are."""
+    recording = recording_of(running.pid)
     starts, ends = zip(*running.truth.regions.values(), strict=True)
     return recording, (min(starts), max(ends))
 
@@ -120,6 +143,52 @@ def test_a_replay_looks_like_the_original(name: str) -> None:
         for recording, addresses in ((before, place), (after, replay_place))
     ]
     assert medians[1] == pytest.approx(medians[0], rel=0.05)
+
+
+_CACHE = """
+import ctypes, mmap, random, time
+memory = mmap.mmap(-1, 128 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+pages = len(memory) // mmap.PAGESIZE
+for page in range(pages):
+    memory[page * mmap.PAGESIZE] = 1
+print(ctypes.addressof(ctypes.c_char.from_buffer(memory)), flush=True)
+while True:
+    for _ in range(16):
+        memory[random.randrange(pages // 8) * mmap.PAGESIZE]
+    memory[random.randrange(pages) * mmap.PAGESIZE]
+    time.sleep(0.001)
+"""
+"""In a cache of 128 MiB, 16 of 17 requests are for 16 MiB, at random."""
+
+
+@pytest.mark.long
+@needs("ebpf")
+def test_a_replay_of_a_program_with_random_accesses() -> None:
+    """Single windows of two recordings of such a program differ by chance: means must not."""
+    with subprocess.Popen([sys.executable, "-c", _CACHE], stdout=subprocess.PIPE) as program:
+        try:
+            assert program.stdout is not None
+            start = int(program.stdout.readline())
+            before = recording_of(program.pid)
+        finally:
+            program.kill()
+    size = 128 * MIB
+    with from_recording(before.slice(addresses=(start, start + size))).start() as running:
+        after = recording_of(running.pid)
+        end = max(end for _, end in running.truth.regions.values())
+    rows, sizes, kept, back = [], [], [], []
+    for each, place in ((before, (start, start + size)), (after, (end - size, end))):
+        part = each.slice(addresses=place, start_ns=int(each.per_snapshot("start_ns")[0]) + 10**9)
+        rows.append(heatmap(part, 40, 1, addresses=place).rates[:, 0])
+        sizes.append(working_set(part).total.median)
+        point = memory_needs(each.slice(addresses=place)).total.at(4 * 10**9)
+        assert point is not None
+        kept.append(point.kept_bytes)
+        back.append(point.refaults_per_s)
+    assert np.corrcoef(rows[0], rows[1])[0, 1] >= 0.95
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.1)
+    assert kept[1] == pytest.approx(kept[0], rel=0.15)
+    assert back[1] == pytest.approx(back[0], rel=0.3)
 
 
 @pytest.fixture

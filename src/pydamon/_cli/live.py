@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pydamon._data.analysis import OwnerReport
     from pydamon._data.recording import Recording
     from pydamon._show.frames import FrameSource
+    from pydamon._show.frames.frame import Key
 
 __all__ = ["serve", "top"]
 
@@ -170,7 +171,7 @@ def _source_from(args: Args, *, silent: bool = False) -> Iterator[tuple[FrameSou
         if len(args.sources) > 1:
             raise UsageError(f"name either processes or one recording, not {files[0]} as well")
         recording = read_recording(source_path(args.sources[0]))
-        yield Replay(recording, _owners_beside(recording, Path(args.sources[0]))), ""
+        yield Replay(recording, *_owners_beside(recording, Path(args.sources[0]))), ""
 
 
 def _refuse_live_options() -> None:
@@ -182,11 +183,19 @@ def _refuse_live_options() -> None:
             raise UsageError(f"{param.opts[-1]} is for live processes: a recording plays as it is")
 
 
-def _owners_beside(recording: Recording, path: Path) -> OwnerReport | None:
-    """The owners that were kept beside a recording, as of its end."""
+def _owners_beside(
+    recording: Recording, path: Path
+) -> tuple[OwnerReport | None, Mapping[Key, OwnerReport]]:
+    """The owners that were kept beside a recording, as of its end: of all, and by target."""
     from pydamon._data import analysis
     from pydamon._model.owners import Owners
     from pydamon._owners.store import read_owners, saved_beside
+    from pydamon._show.frames.owners import reports_by_target
 
-    kept = [owners for file in saved_beside(path) for owners in read_owners(file)]
-    return analysis.owners(recording, Owners.by_space(kept)) if kept else None
+    spaces = Owners.by_space(
+        [owners for file in saved_beside(path) for owners in read_owners(file)]
+    )
+    if not spaces:
+        return None, {}
+    report = analysis.owners(recording, spaces)
+    return report, reports_by_target(recording, spaces, report)

@@ -140,12 +140,17 @@ def _predictions(steps: tuple[int, ...], interval_ns: float) -> _Predictions:
     seen[:, varies] = _within(look_ms[-1] * _LAST_LOOK).mean(axis=1, keepdims=True)
     first_seen = np.diff(seen, axis=1, prepend=0, append=1).clip(0)
     expected = (1 - _UNEXPLAINED) * first_seen + _UNEXPLAINED / first_seen.shape[1]
-    share = _within(np.array([interval_ns / 1e6]))[:, 0]
-    longer = _within(np.array(WITHIN_INTERVALS) * (interval_ns / 1e6))
-    powers = np.stack([np.ones_like(share), share, share**2, np.log(share), *longer.T])
+    log_first_seen = np.ascontiguousarray(np.log(expected).T, np.float32)
+    return _Predictions(log_first_seen, _moments(interval_ns))
+
+
+@lru_cache(maxsize=16)
+def _moments(interval_ns: float) -> NDArray[np.float32]:
+    """`_Predictions.moments`, which are the same whenever looks come."""
+    share, *longer = _within(np.array([1, *WITHIN_INTERVALS]) * (interval_ns / 1e6)).T
+    powers = np.stack([np.ones_like(share), share, share**2, np.log(share), *longer])
     moments = np.concatenate([powers * _OF_PAGES, powers * _OF_BLOCKS])
-    single = (np.ascontiguousarray(each.T, np.float32) for each in (np.log(expected), moments))
-    return _Predictions(*single)
+    return np.ascontiguousarray(moments.T, np.float32)
 
 
 class Accesses(NamedTuple):

@@ -70,6 +70,17 @@ class Survival:
         return len(self.seen)
 
     @classmethod
+    def of_shares(cls, shares: NDArray[np.float64]) -> Survival:
+        """An epoch of blocks of which looks saw these shares accessed: shape (looks, n).
+
+        What looks saw of all pages of regions becomes evidence in that way.
+        """
+        whole = np.ones(shares.shape[1])
+        # A block has an access unless each of its pages lacks one.
+        hits = 1 - (1 - shares) ** BLOCK_PAGES
+        return cls(whole * BLOCK_PAGES, whole, shares * BLOCK_PAGES, hits)
+
+    @classmethod
     def of_rows(cls, rows: NDArray[np.float64]) -> Survival:
         """Sums from rows as `rows` makes them: shape (regions, 2 + 2 * looks)."""
         looks = (rows.shape[1] - 2) // 2

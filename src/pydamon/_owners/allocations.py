@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -67,6 +68,16 @@ def _joined(parts: list[Allocations]) -> Allocations:
     return Allocations(*columns)
 
 
+def _give_back() -> None:
+    """Give the memory of parts that are gone to the system: glibc keeps what was freed in pieces.
+
+    Larger arrays do not use it again: the joined columns would come on top of it.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:  # other libraries have none
+        trim(0)
+
+
 class Ends(NamedTuple):
     """Events that end what was live at an address: frees, and newer allocations."""
 
@@ -122,6 +133,7 @@ class AllocationHistory:
         joined: list[Any] = []
         while columns:
             joined.append(np.concatenate(columns.pop(0)))
+            _give_back()
         return Allocations(*joined)
 
     def _put_columns(self, part: Allocations, columns: list[list[Any]]) -> None:

@@ -14,6 +14,7 @@ from pydamon._model.errors import RecordingError
 from pydamon._model.runs import expand, unique
 from pydamon._model.snapshot import Target
 from pydamon._workloads.merging import merge_neighbours
+from pydamon._workloads.seldom import ReturnSums, returned_bytes
 
 __all__ = ["Cells", "cells_of"]
 
@@ -27,11 +28,15 @@ _MOST_VALUES = 2**20
 _KEPT_EDGES = 2**16
 """Edges of a target to choose from; far more would not fit into memory."""
 _COLUMNS = (
-    *("start", "end", "nr_accesses", "max_nr_accesses", "access_share", "age_ns"),
+    *("start", "end", "nr_accesses", "max_nr_accesses", "age_ns"),
+    *("access_share", "access_share_error"),
     *("touched_bytes", "unobservable_bytes", "resident_bytes", "unseen_bytes", "repeated_bytes"),
+    *("looked_ns", "looked_since_ns", "page_ages"),
 )
-_LOSS = 0.01
-"""Cells, and slots, that differ by less in all are merged."""
+_MOST = 0.95
+_CELL_LOSS, _SLOT_LOSS = 0.001, 0.01
+"""Cells, and slots, that differ by less in all are merged. A run of hot pages among idle ones is a
+cell of its own, however small it is: scattered over its neighbours, monitors would not find it."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,9 @@ class Cells:
     resident, touched, heat
         Bytes that were in memory, bytes that were accessed in a window, and bytes in memory times
         their access share. Each is a mean over the slot: shape (cells, slots).
+    returned
+        Bytes a second that were accessed again after each of `REST_EDGES`, NaN where that is not
+        known: shape (rests, cells, slots).
     slot_ns, window_ns, sampling_ns
         How long each slot is, and the windows and sampling intervals in it: shape (slots,).
     """
@@ -56,6 +64,7 @@ class Cells:
     resident: Floats
     touched: Floats
     heat: Floats
+    returned: Floats
     slot_ns: Floats
     window_ns: Floats
     sampling_ns: Floats
@@ -65,10 +74,10 @@ class Cells:
         size = self.resident.max(axis=1, initial=0)
         rows = self._features(size)
         time = np.tile(self.slot_ns, 2)
-        cells = self._merged_cells(merge_neighbours(rows, size, time, most_cells, _LOSS))
+        cells = self._merged_cells(merge_neighbours(rows, size, time, most_cells, _CELL_LOSS))
         size = cells.resident.max(axis=1, initial=0)
         columns = np.vstack(np.split(cells._features(size), 2, axis=1))
-        heads = merge_neighbours(columns.T, self.slot_ns, np.tile(size, 2), most_slots, _LOSS)
+        heads = merge_neighbours(columns.T, self.slot_ns, np.tile(size, 2), most_slots, _SLOT_LOSS)
         return cells._merged_slots(heads)
 
     def _features(self, size: Floats) -> Floats:
@@ -88,6 +97,7 @@ class Cells:
             resident=total(self.resident),
             touched=total(self.touched),
             heat=total(self.heat),
+            returned=np.add.reduceat(self.returned, heads, axis=1),
         )
 
     def _merged_slots(self, heads: NDArray[np.intp]) -> Cells:
@@ -102,6 +112,7 @@ class Cells:
             resident=mean(self.resident),
             touched=mean(self.touched),
             heat=mean(self.heat),
+            returned=mean(self.returned),
             slot_ns=slot_ns,
             window_ns=mean(self.window_ns),
             sampling_ns=mean(self.sampling_ns),
@@ -220,8 +231,11 @@ class _Sums:
         self._slot, self._length_ns = survey.slots(most)
         self._slots = int(self._slot[-1]) + 1
         self._amounts = np.zeros((3, self._slots * self._cells))
+        self._returns = ReturnSums(len(self._numbers), self._slots, self._cells)
         self._windows = np.zeros((2, self._slots))
         self._snapshots = 0
+        self._guessed: dict[int, int] = {}
+        """The first slot of each target, or -1 if it tells how often memory was accessed."""
 
     def add(self, chunk: Recording) -> None:
         here = slice(self._snapshots, self._snapshots + len(chunk))
@@ -230,17 +244,37 @@ class _Sums:
         for row, name in enumerate(("window_ns", "sampling_ns")):
             values = chunk.per_snapshot(name) * length_ns
             self._windows[row] += np.bincount(slot, values, self._slots)
-        classes = classes_of(chunk, with_pages=False).once()
+        all_classes = classes_of(chunk, with_pages=False)
+        classes = all_classes.once()
         regions = np.diff(chunk.snapshot_offsets)
-        amounts = np.stack(
-            [classes.total, classes.accessed, classes.total * chunk.access_share]
-        ) * np.repeat(length_ns, regions)
+        # Shares are estimates from a few pages: no more can be in use at a time than was touched.
+        heat = np.minimum(classes.total * chunk.access_share, classes.accessed)
+        amounts = np.stack([classes.total, classes.accessed, heat])
+        amounts = amounts * np.repeat(length_ns, regions)
         slot = np.repeat(slot, regions)
         target = self._numbers.per_region(chunk)
+        returned = returned_bytes(chunk)
+        if returned is not None:
+            self._add_looks(chunk, target, slot)
+            returned *= classes.total / np.maximum(all_classes.total, 1)
+            amounts = np.concatenate([amounts, returned])
         start, end = chunk.column("start"), chunk.column("end")
         for number in unique(target).tolist():
             rows = np.flatnonzero(target == number)
+            if number not in self._guessed:
+                first = rows[slot[rows] == slot[rows[0]]]
+                is_uncertain = chunk.column("access_share_error") >= chunk.access_share
+                is_guess = heat[first] @ is_uncertain[first] >= _MOST * heat[first].sum()
+                self._guessed[number] = int(slot[first[0]]) if is_guess else -1
             self._spread(number, start[rows], end[rows], slot[rows], amounts[:, rows])
+
+    def _add_looks(
+        self, chunk: Recording, target: NDArray[np.int32], slot: NDArray[np.intp]
+    ) -> None:
+        offsets = chunk.target_offsets
+        first = offsets[:-1][offsets[1:] > offsets[:-1]]
+        looked_s = (chunk.column("looked_ns") - chunk.column("looked_since_ns"))[first] / 1e9
+        self._returns.add_looks(target[first], slot[first], looked_s)
 
     def _spread(
         self, number: int, start: Ints, end: Ints, slot: NDArray[np.intp], amounts: Floats
@@ -254,9 +288,11 @@ class _Sums:
         overlap = np.minimum(end[row], edges[cell + 1]) - np.maximum(start[row], edges[cell])
         share = overlap / np.maximum(end - start, 1)[row]
         place = slot[row] * self._cells + self._first[number] + cell
-        for kind, amount in enumerate(amounts):
+        for kind, amount in enumerate(amounts[: len(self._amounts)]):
             counted = np.bincount(place, amount[row] * share, self._amounts.shape[1])
             self._amounts[kind] += counted
+        if len(amounts) > len(self._amounts):
+            self._returns.add(place, amounts[len(self._amounts) :, row] * share)
 
     def cells(self) -> Cells:
         targets = self._numbers.targets
@@ -264,12 +300,21 @@ class _Sums:
         resident, touched, heat = (
             sums.reshape(self._slots, -1).T / slot_ns for sums in self._amounts
         )
+        target = np.repeat(list(self._edges), [len(edges) - 1 for edges in self._edges.values()])
+        for number, slot in self._guessed.items():
+            if 0 <= slot < self._slots - 1:
+                # Nothing was sampled yet, but all memory was looked at once: that tells no rate.
+                of_target = target == number
+                heat[of_target, slot] = np.minimum(
+                    heat[of_target, slot + 1], touched[of_target, slot]
+                )
         return Cells(
-            tuple(targets[n] for n, edges in self._edges.items() for _ in range(len(edges) - 1)),
+            tuple(targets[number] for number in target.tolist()),
             np.concatenate([edges[:-1] for edges in self._edges.values()]),
             resident,
             touched,
             heat,
+            self._returns.bytes_per_s(target, slot_ns),
             slot_ns,
             self._windows[0] / slot_ns,
             self._windows[1] / slot_ns,

@@ -18,6 +18,7 @@ from pydamon._model.snapshot import Target
 from pydamon._model.units import format_size
 from pydamon._workloads.cells import Cells, cells_of
 from pydamon._workloads.masim import Config, Pattern, Phase, Region
+from pydamon._workloads.seldom import RATES_HZ, seldom_pages, touched_pages
 from pydamon._workloads.workload import Workload
 
 __all__ = ["from_recording"]
@@ -84,7 +85,8 @@ def from_recording(
     touch so many bytes in a window; where fewer were touched, only a part of the pages is accessed,
     but more often. That part is a comb: pages at equal distances. A run of pages would have
     been recorded as a region of its own. Where more were touched than random accesses reach,
-    pages are accessed in turn.
+    pages are accessed in turn. Ages of pages, where the recording has them, tell what came back
+    after how long a rest: so many pages are accessed at random, once in seconds or minutes.
 
     A recording does not tell reads from writes: the workload writes.
 
@@ -117,7 +119,7 @@ def from_recording(
             )
     pages = _pages(cells, scale)
     accesses = _Accesses.of(cells, pages, scale)
-    if not accesses.places.any():
+    if not (accesses.places.any() or accesses.seldom.any()):
         raise UsageError(f"scale {scale:g} leaves no page that is accessed")
     names = _names(cells)
     regions = tuple(
@@ -149,30 +151,61 @@ def _pages(cells: Cells, scale: float) -> Ints:
 class _Accesses:
     """How the pages of each region are accessed in each phase: shape (regions, phases).
 
-    `places` is the number of pages that are accessed at all, `rate_hz` how often each of them is,
-    and `is_random` whether that is at random or in turn.
+    `places` is the number of pages that are accessed often, `rate_hz` how often each of them is,
+    and `is_random` whether that is at random or in turn. `seldom` are the numbers of pages that are
+    accessed at random at each of `RATES_HZ`: shape (rates, regions, phases).
     """
 
     places: Ints
     rate_hz: Floats
     is_random: NDArray[np.bool_]
+    seldom: Ints
 
     @classmethod
     def of(cls, cells: Cells, pages: Ints, scale: float) -> _Accesses:
-        size = np.maximum(pages, 1)[:, None] * PAGE_SIZE / scale
-        touched = np.minimum(cells.touched / size, 1.0)
-        share = np.clip(cells.heat / size, 0.0, 1.0)
+        per_page = scale / PAGE_SIZE
+        count = pages[:, None].astype(float)
+        touched = np.minimum(cells.touched * per_page, count)
+        heat = np.clip(cells.heat * per_page, 0.0, count)
         window_s, sampling_s = np.maximum([cells.window_ns, cells.sampling_ns], 1) / 1e9
+        numbers = seldom_pages(
+            cells.returned * per_page, np.broadcast_to(count, touched.shape), touched, window_s
+        )
+        seldom = np.array([_whole(number) for number in numbers], np.int64)
+        touched = np.maximum(touched - touched_pages(numbers, window_s), 0.0)
+        heat = np.maximum(heat - touched_pages(numbers, sampling_s), 0.0)
+        size = np.maximum(np.maximum(count - numbers.sum(axis=0), touched), 1.0)
         intervals = np.maximum(window_s / sampling_s, 1.0)
-        page_share, is_random = _solved(touched, share, intervals)
+        page_share, is_random = _solved(touched / size, heat / size, intervals)
         per_s = np.where(is_random, -np.log1p(-np.minimum(page_share, _ALWAYS)), page_share)
         always = page_share >= _ALWAYS
         rate_hz = np.where(always, _ALWAYS_PER_INTERVAL, per_s) / sampling_s
         is_random &= ~always
         reached = rate_hz * window_s
         reached = np.where(is_random, -np.expm1(-reached), np.minimum(reached, 1.0))
-        wanted = np.minimum(cells.touched * (scale / PAGE_SIZE), pages[:, None])
-        return cls(_whole_places(wanted, reached, pages), rate_hz, is_random)
+        return cls(_whole_places(touched, reached, pages), rate_hz, is_random, seldom)
+
+    def in_phase(self, region: int, phase: int, pages: int) -> Iterator[tuple[int, float, bool]]:
+        """The accesses of a region: to how many of its *pages*, how often each, at random or not.
+
+        Pages that are accessed more often are among those that are accessed less often.
+        """
+        numbers = np.append(self.places[region, phase], self.seldom[:, region, phase])
+        rates_hz = np.append(self.rate_hz[region, phase], RATES_HZ)
+        in_turn = np.append(~self.is_random[region, phase], np.zeros(len(RATES_HZ), np.bool_))
+        order = np.argsort(-rates_hz)
+        order = order[numbers[order] > 0]
+        within = np.minimum(np.cumsum(numbers[order]), pages).tolist()
+        # Pages have their own accesses, and those of all that are accessed less often.
+        more_hz = -np.diff(rates_hz[order], append=0.0)
+        for place, count in enumerate(within):
+            yield count, float(more_hz[place]), not in_turn[order[place]]
+
+
+def _whole(numbers: Floats) -> Ints:
+    """Round numbers of pages by region, so that sums over the regions are right in each phase."""
+    ends = np.rint(np.cumsum(numbers, axis=0)).astype(np.int64)
+    return np.diff(ends, axis=0, prepend=0)
 
 
 def _solved(touched: Floats, share: Floats, intervals: Floats) -> tuple[Floats, NDArray[np.bool_]]:
@@ -231,22 +264,27 @@ def _phases(
     cells: Cells, pages: Ints, accesses: _Accesses, names: list[str], speed: float
 ) -> Iterator[Phase]:
     ends_ms = np.rint(running_total(cells.slot_ns) / 1e6 / speed).astype(np.int64).tolist()
-    per_s = accesses.places * accesses.rate_hz
-    shares = per_s / np.maximum(per_s.sum(axis=0), 1e-12)
-    weights = np.maximum(np.rint(shares * _WEIGHTS), 1).astype(np.int64)
-    # What masim's format has: the smallest stride that leaves at most so many places.
-    stride = -(-pages[:, None] * PAGE_SIZE // np.maximum(accesses.places, 1))
+    sizes = pages.tolist()
     for phase, begin_ms in enumerate(ends_ms[:-1]):
+        used = np.flatnonzero(accesses.places[:, phase] + accesses.seldom[:, :, phase].sum(axis=0))
+        kinds = [
+            (region, kind)
+            for region in used.tolist()
+            for kind in accesses.in_phase(region, phase, sizes[region])
+        ]
+        per_s = [places * rate_hz for _, (places, rate_hz, _) in kinds]
+        weight = _WEIGHTS / max(sum(per_s), 1e-12)
         patterns = tuple(
             Pattern(
                 names[region],
-                bool(accesses.is_random[region, phase]),
-                int(stride[region, phase]),
-                int(weights[region, phase]),
-                rate_hz=float(accesses.rate_hz[region, phase]) * speed,
-                places=_fewer(int(accesses.places[region, phase]), int(pages[region])),
+                is_random,
+                # What masim's format has: the smallest stride that leaves at most so many places.
+                -(-sizes[region] * PAGE_SIZE // places),
+                max(1, round(often * weight)),
+                rate_hz=rate_hz * speed,
+                places=_fewer(places, sizes[region]),
             )
-            for region in np.flatnonzero(accesses.places[:, phase]).tolist()
+            for (region, (places, rate_hz, is_random)), often in zip(kinds, per_s, strict=True)
         )
         duration_ms = max(1, ends_ms[phase + 1] - begin_ms)
         yield Phase(f"from {begin_ms / 1000:.1f} s", duration_ms, patterns)

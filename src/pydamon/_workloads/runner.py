@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import IO, Any
@@ -31,9 +32,11 @@ from numpy.typing import NDArray
 __all__ = ["main", "scattered"]
 
 _ROUND = 65536
-_OFTEN_HZ = 100.0
-_SELDOM_NS = 20 * 10**6
-"""Places that are accessed less often than `_OFTEN_HZ` have their accesses at this interval."""
+_AT_ONCE_S = 0.005
+"""After a pause, no more at once: it would look as if pages were accessed far more often."""
+_FEW = 1000
+"""Patterns with at most so many accesses in a round share the work of it."""
+_SCATTER_TRIES = 32
 _LATE_NS = 200 * 10**6
 """After a longer pause of the machine, accesses and phases are not made up for."""
 _PAGE = mmap.PAGESIZE
@@ -41,56 +44,67 @@ _CHURN_BYTES = 4 << 20
 
 Bytes = NDArray[np.uint8]
 
-
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
-def scattered(pages: int, places: int) -> NDArray[np.int32]:
+def scattered(pages: int, places: int) -> NDArray[np.int64]:
     """The first of the pages of a region in an order that spreads each number of them evenly."""
-    return _order(pages)[:places]
+    return np.arange(places) * scatter_step(pages) % pages
 
 
 @cache
-def _order(pages: int) -> NDArray[np.int32]:
-    # Steps of the golden ratio leave gaps of at most three lengths, wherever they end.
-    at = np.arange(pages) * _GOLDEN % 1
-    order = np.empty(pages, np.int32)
-    order[np.argsort(at)] = np.arange(pages, dtype=np.int32)
-    return order
+def scatter_step(pages: int) -> int:
+    """A step that reaches each of so many pages once, near the golden ratio of them.
+
+    Steps of the golden ratio leave gaps of at most three lengths, wherever they end. Ratios whose
+    continued fractions have small terms do nearly as well.
+    """
+    middle = round(pages * _GOLDEN)
+    near = range(max(1, middle - _SCATTER_TRIES), min(pages, middle + _SCATTER_TRIES) + 1)
+    coprime = [step for step in near if math.gcd(step, pages) == 1]
+    return min(coprime, key=lambda step: (_largest_term(step, pages), abs(step - middle)))
+
+
+def _largest_term(step: int, pages: int) -> int:
+    """The largest term of the continued fraction of *step* / *pages*."""
+    largest = 0
+    while step:
+        term, rest = divmod(pages, step)
+        # The last term, of 1 / n, is one more than it could be.
+        largest = max(largest, term if rest else term - 1)
+        pages, step = step, rest
+    return largest
 
 
 class _Walk:
     """A running pattern, which continues where its last accesses ended."""
 
-    def __init__(self, memory: Bytes, pattern: dict[str, Any], seed: int) -> None:
+    def __init__(self, memory: Bytes, pattern: dict[str, Any], rng: np.random.Generator) -> None:
         self.rate_hz: float | None = pattern["rate_hz"]
         self.weight: int = pattern["weight"] if self.rate_hz is None else 0
+        self.mode: str = pattern["mode"]
+        self.random: bool = pattern["random"]
         self.touched = 0
-        self._mode = pattern["mode"]
-        self._random = pattern["random"]
-        self._rng = np.random.default_rng(seed)
+        self._rng = rng
         # Somewhere between two accesses: short phases must not lose half an access each.
-        self._remainder = 0.0 if self.rate_hz is None else self._rng.random()
+        self._remainder = 0.0 if self.rate_hz is None else rng.random()
         # Of random accesses, each place is equally likely.
-        self._places = memory[:: pattern["step_bytes"]]
-        self._order: NDArray[np.int32] | None = None
+        self.step_bytes: int = pattern["step_bytes"]
+        self.memory = memory
+        self._places = memory[:: self.step_bytes]
+        self.count = self.period = len(self._places)
+        self.scatter_step = 1
         if pattern["places"] is not None:
+            self.step_bytes = _PAGE
             self._places = memory[::_PAGE]
-            self._order = scattered(len(self._places), pattern["places"])
-        self._count = len(self._places if self._order is None else self._order)
-        self._went_ns = time.monotonic_ns()
+            self.count, self.period = pattern["places"], len(self._places)
+            self.scatter_step = scatter_step(self.period)
 
-    def go_at_rate(
-        self, rate_hz: float, now_ns: int, pool: ThreadPoolExecutor | None, threads: int
-    ) -> None:
-        """Make the accesses since the last call; of rare accesses, several together."""
-        passed_ns = now_ns - self._went_ns
-        if passed_ns < _SELDOM_NS and rate_hz < _OFTEN_HZ:
-            return
-        self._went_ns = now_ns
-        count = rate_hz * self._count * min(passed_ns, _LATE_NS) / 1e9
-        # A second access in the same moment would make no difference.
-        self.go(min(count, self._count), pool, threads)
+    @property
+    def mapping(self) -> Bytes:
+        """The mapping that the region is a part of."""
+        assert isinstance(self.memory.base, np.ndarray)
+        return self.memory.base
 
     def go(self, count: float, pool: ThreadPoolExecutor | None, threads: int) -> None:
         """Make *count* more accesses; a fraction of an access is kept for the next call."""
@@ -98,10 +112,10 @@ class _Walk:
         left = int(self._remainder)
         self._remainder -= left
         while left:
-            at = self.touched % self._count
-            step = min(left, self._count - at)
-            if self._random:
-                self._touch(self._rng.integers(0, self._count, step))
+            at = self.touched % self.count
+            step = min(left, self.count - at)
+            if self.random:
+                self._touch(self._rng.integers(0, self.count, step))
             elif pool is None:
                 self._touch(slice(at, at + step))
             else:
@@ -112,14 +126,117 @@ class _Walk:
             left -= step
 
     def _touch(self, index: slice | NDArray[Any]) -> None:
-        if self._order is not None:
-            index = self._order[index]
-        if self._mode == "ro":
-            self._places[index].max(initial=0)
-        elif self._mode == "wo":
-            self._places[index] = 1
-        else:
-            self._places[index] += 1
+        if self.scatter_step > 1:
+            number = np.arange(index.start, index.stop) if isinstance(index, slice) else index
+            index = number * self.scatter_step % self.period
+        _access(self._places, index, self.mode)
+
+
+class _Together:
+    """Patterns with a rate and few accesses in a round: these are made in a step for all.
+
+    So accesses are spread over time as evenly as rounds are, whatever the number of patterns. All
+    patterns are in one mapping, and have the same mode.
+    """
+
+    def __init__(self, walks: list[_Walk], rng: np.random.Generator) -> None:
+        self._walks = walks
+        self._memory = walks[0].mapping
+        self._mode = walks[0].mode
+        self._rng = rng
+        begin = self._memory.ctypes.data
+
+        def column(values: Iterable[float]) -> NDArray[np.int64]:
+            return np.array(list(values), np.int64)
+
+        self._rate_hz = np.array([walk.rate_hz for walk in walks])
+        self._random = np.array([walk.random for walk in walks])
+        self._start = column(walk.memory.ctypes.data - begin for walk in walks)
+        self._count = column(walk.count for walk in walks)
+        self._period = column(walk.period for walk in walks)
+        self._scatter_step = column(walk.scatter_step for walk in walks)
+        self._step_bytes = column(walk.step_bytes for walk in walks)
+        self._touched = np.zeros(len(walks), np.int64)
+        self._remainder = self._rng.random(len(walks))
+
+    def go(self, passed_s: float) -> None:
+        """Make the accesses of so much time."""
+        # A second access in the same moment would make no difference.
+        due = np.minimum(self._rate_hz * passed_s, 1) * self._count + self._remainder
+        number = due.astype(np.int64)
+        self._remainder = due - number
+        walk = np.repeat(np.arange(len(number)), number)
+        if not len(walk):
+            return
+        before = np.cumsum(number) - number
+        in_turn = (self._touched - before)[walk] + np.arange(len(walk))
+        at_random = (self._rng.random(len(walk)) * self._count[walk]).astype(np.int64)
+        place = np.where(self._random[walk], at_random, in_turn % self._count[walk])
+        self._touched += number
+        place = place * self._scatter_step[walk] % self._period[walk]
+        _access(self._memory, self._start[walk] + place * self._step_bytes[walk], self._mode)
+
+    def tell(self) -> None:
+        """Tell each pattern how many accesses it made."""
+        for walk, touched in zip(self._walks, self._touched.tolist(), strict=True):
+            walk.touched = touched
+
+
+class _Rounds:
+    """The patterns of a phase: each call of `go` makes the accesses that are due."""
+
+    def __init__(
+        self, walks: list[_Walk], period_s: float, accesses: int, rng: np.random.Generator
+    ) -> None:
+        self._walks = walks
+        self._period_s = period_s
+        self._owed_s = 0.0
+        self._accesses = accesses
+        self._went_ns = time.monotonic_ns()
+        groups: dict[tuple[int, str], list[_Walk]] = {}
+        self._alone = []
+        for walk in walks:
+            if walk.rate_hz is None or walk.rate_hz * walk.count * period_s > _FEW:
+                self._alone.append(walk)
+            else:
+                groups.setdefault((id(walk.mapping), walk.mode), []).append(walk)
+        self._together = [_Together(group, rng) for group in groups.values()]
+        self._weights = max(1, sum(walk.weight for walk in walks))
+
+    def go(self, now_ns: int, pool: ThreadPoolExecutor | None, threads: int) -> None:
+        """Make the accesses since the last call; those of a pause are made up for bit by bit."""
+        passed_s = (now_ns - self._went_ns) / 1e9
+        self._went_ns = now_ns
+        self._owed_s = min(self._owed_s + passed_s, _LATE_NS / 1e9)
+        step_s = min(self._owed_s, max(2 * self._period_s, min(passed_s, _AT_ONCE_S)))
+        self._owed_s -= step_s
+        for walk in self._alone:
+            if walk.rate_hz is None:
+                walk.go(self._accesses * walk.weight / self._weights, pool, threads)
+            else:
+                walk.go(walk.count * min(walk.rate_hz * step_s, 1), pool, threads)
+        for group in self._together:
+            group.go(step_s)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there are no patterns."""
+        return not self._walks
+
+    def touched(self) -> list[int]:
+        """The number of accesses of each pattern."""
+        for group in self._together:
+            group.tell()
+        return [walk.touched for walk in self._walks]
+
+
+def _access(memory: Bytes, index: slice | NDArray[Any], mode: str) -> None:
+    if mode == "ro":
+        memory[index].max(initial=0)
+    elif mode == "wo":
+        memory[index] = 1
+    else:
+        memory[index] += 1
 
 
 def main(description: dict[str, Any], truth_path: str) -> None:
@@ -159,11 +276,13 @@ def _run(
     begin_ns = time.monotonic_ns()
     while True:
         for number, phase in enumerate(description["phases"]):
+            rng = np.random.default_rng(description["seed"] + number)
             walks = [
-                _Walk(memory[pattern["region"]], pattern, description["seed"] + place)
-                for place, pattern in enumerate(phase["patterns"])
+                _Walk(memory[pattern["region"]], pattern, rng) for pattern in phase["patterns"]
             ]
-            begin_ns = _phase(description, number, walks, truth, pool, parent, begin_ns)
+            accesses = description["round_accesses"] or _ROUND
+            rounds = _Rounds(walks, description["period_ms"] / 1e3, accesses, rng)
+            begin_ns = _phase(description, number, rounds, truth, pool, parent, begin_ns)
             if os.getppid() != parent:
                 return
         if not description["repeat"]:
@@ -173,7 +292,7 @@ def _run(
 def _phase(
     description: dict[str, Any],
     number: int,
-    walks: list[_Walk],
+    rounds: _Rounds,
     truth: IO[str],
     pool: ThreadPoolExecutor | None,
     parent: int,
@@ -181,35 +300,29 @@ def _phase(
 ) -> int:
     """Run a phase that was to begin at *begin_ns*; return when the next phase is to begin."""
     threads = description["threads"]
-    weights = max(1, sum(walk.weight for walk in walks))
     duration_ns: int = description["phases"][number]["duration_ms"] * 10**6
-    accesses = description["round_accesses"] or _ROUND
     period_ns = int(description["period_ms"] * 1e6)
     report_ns = description["report_ms"] * 10**6
     now_ns = due_ns = reported_ns = time.monotonic_ns()
     # Many short phases must not add up their delays.
     end_ns = duration_ns + (begin_ns if now_ns - begin_ns < _LATE_NS else now_ns)
     _write(truth, phase=number, now_ns=now_ns)
-    _write(truth, now_ns=now_ns, touched=[0] * len(walks))
+    _write(truth, now_ns=now_ns, touched=rounds.touched())
     while now_ns < end_ns:
-        for walk in walks:
-            if walk.rate_hz is None:
-                walk.go(accesses * walk.weight / weights, pool, threads)
-            else:
-                walk.go_at_rate(walk.rate_hz, now_ns, pool, threads)
+        rounds.go(now_ns, pool, threads)
         now_ns = time.monotonic_ns()
         if period_ns:
             # Skip late rounds: the target never catches up at full speed.
             due_ns = max(due_ns + period_ns, now_ns)
             time.sleep((due_ns - now_ns) / 1e9)
-        elif not walks:
+        elif rounds.is_idle:
             time.sleep(0.001)
         if now_ns - reported_ns >= report_ns:
             reported_ns = now_ns = time.monotonic_ns()
-            _write(truth, now_ns=now_ns, touched=[walk.touched for walk in walks])
+            _write(truth, now_ns=now_ns, touched=rounds.touched())
             if os.getppid() != parent:
                 break  # the parent was killed
-    _write(truth, now_ns=time.monotonic_ns(), touched=[walk.touched for walk in walks])
+    _write(truth, now_ns=time.monotonic_ns(), touched=rounds.touched())
     return end_ns
 
 

@@ -55,11 +55,15 @@ def test_a_truncated_recording_is_a_warning(
     path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = path.read_bytes()
-    path.write_bytes(content[:-100])
+    path.write_bytes(content[:-4])
     assert main(["convert", str(path), str(tmp_path / "r.ndjson")]) == 0
     assert f"{path} is not complete: its end is cut off" in capsys.readouterr().err
     assert main(["merge", str(path), str(tmp_path / "merged.damon")]) == 0
     assert f"the merged recording is not complete: {path}: its end" in capsys.readouterr().err
+    path.write_bytes(content[:-100])  # within its only batch of rows
+    assert main(["convert", str(path), str(tmp_path / "none.ndjson")]) == 1
+    assert "nothing of the recording can be read\n  its end is cut off" in capsys.readouterr().err
+    assert not (tmp_path / "none.ndjson").exists()
 
 
 @pytest.mark.parametrize("name", ["ndjson", "csv", "json", "perf_script"])

@@ -331,6 +331,31 @@ def test_owners_in_the_place_of_mappings(width: int) -> None:
     drive(source, driven, size=(width, 24))
 
 
+def test_owners_are_those_of_the_chosen_target() -> None:
+    source = Live()
+    source.feed(0, 30)
+    app, helper = source.history.frames()[-1].targets[:2]
+    uses = [OwnerUse((name,), MIB, MIB, 0, 0, MIB) for name in ("of_all", "of_app", "of_helper")]
+    reports = [owned(use) for use in uses]
+    source.history.owners = reports[0]
+    source.history.owners_by_target = {app.key: reports[1], helper.key: reports[2]}
+
+    async def driven(pilot: Pilot[None], screen: Screen) -> None:
+        await pilot.press("o")
+        await shown(pilot)
+        seen = []
+        for _ in range(2):
+            seen.append(next(name for name in ("of_app", "of_helper") if name in screen.text))
+            pid = {"of_app": app.pid, "of_helper": helper.pid}[seen[-1]]
+            assert f"owner, of process {pid}" in screen.text
+            assert "of_all" not in screen.text
+            await pilot.press("t")
+            await shown(pilot)
+        assert len(set(seen)) == 2
+
+    drive(source, driven)
+
+
 def test_pause_stops_the_picture_and_end_goes_on() -> None:
     source = Live()
     source.feed(0, 10)

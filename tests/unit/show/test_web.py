@@ -655,6 +655,17 @@ def test_owners_of_memory_are_a_table(tab: Tab) -> None:
         page.click("#owners th:nth-child(3) button")
         page.settle()
         assert page.text("#owners tbody td").startswith("serve")
+        source.history.owners_by_target = {HELPER.key: OwnerReport((load,), (), 0, 10 * S, True)}
+        source.history.owners = OwnerReport((serve,), (), 0, 10 * S, True)
+        tab.wait("document.querySelectorAll('#owners tbody tr').length == 1")
+        assert page.text("#owners-words").startswith("of all processes")
+        tab.evaluate(
+            "(() => { const s = document.getElementById('target'); s.value = '/9/0/helper';"
+            "s.dispatchEvent(new Event('change')); })()"
+        )
+        page.settle()
+        assert page.text("#owners-words").startswith("of process 9,")
+        assert page.text("#owners tbody td").startswith("load")
         assert not tab.errors
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import pydamon
+from pydamon._model.page_ages import IDLE_EDGES_NS, PageAges
 from pydamon._workloads.merging import merge_neighbours
 from pydamon._workloads.runner import scattered
 from pydamon.workloads import PATTERNS, Phase, Workload, from_recording, parse, render
@@ -258,6 +259,40 @@ def test_a_simulated_replay_looks_like_the_original(name: str) -> None:
     assert np.corrcoef(maps[0][known], maps[1][known])[0, 1] >= 0.95
     medians = [pydamon.analysis.working_set(each).total.median for each in (before, after)]
     assert medians[1] == pytest.approx(medians[0], rel=0.05)
+
+
+@pytest.mark.parametrize("rate_hz", [0.02, 0.1, 0.5])
+def test_what_comes_back_seldom_comes_back_as_often(rate_hz: float) -> None:
+    """As of a cache with requests for anything now and then: few pages would not do."""
+    count, looks = 20_000, 40
+    edges_s = np.append(0, IDLE_EDGES_NS) / 1e9
+    touched = [round(count * -np.expm1(-rate_hz * WINDOW_NS / 1e9)) * PAGE]
+    snapshots = []
+    for number in range(10 * looks):
+        each = snapshot((WORKER,), [(0, 0, count * PAGE, 1, 0)], number, touched=touched)
+        share = -np.expm1(-rate_hz * WINDOW_NS / SAMPLES / 1e9)
+        each = replace(each, access_share=np.array([share]))
+        if number % 10 == 9:
+            # Nothing has idled for longer than it was watched.
+            rests_s = np.minimum(edges_s, number / 10)
+            per_s = count * rate_hz * -np.diff(np.exp(-rate_hz * rests_s), append=0)
+            returned = np.rint(per_s).astype(np.int64) * PAGE
+            region = np.zeros(len(returned), np.int64)
+            times = {"looked_ns": each.end_ns, "since_ns": each.end_ns - 10**9}
+            ages = PageAges(region, np.arange(len(returned)), returned, returned, **times)
+            each = replace(each, page_ages=ages)
+        snapshots.append(each)
+    workload = from_recording(pydamon.Recording.from_snapshots(snapshots))
+    assert workload.size_bytes == count * PAGE
+    for phase in workload.config.phases:
+        rates_hz = np.zeros(count)
+        for pattern in phase.patterns:
+            rates_hz[: pattern.places] += pattern.rate_hz or 0.0
+        assert PAGE * -np.expm1(-rates_hz / 10).sum() == pytest.approx(touched[0], rel=0.03)
+        for rest_s in (3, 6, 10):
+            back_hz = (rates_hz * np.exp(-rates_hz * rest_s)).sum()
+            wanted_hz = count * rate_hz * np.exp(-rate_hz * rest_s)
+            assert back_hz == pytest.approx(wanted_hz, rel=0.15, abs=0.01 * count * rate_hz)
 
 
 def test_neighbours_that_are_alike_are_merged() -> None:

@@ -1,4 +1,4 @@
-"""The interface of a format of recordings, and what formats share: checks of rows, made-up pids."""
+"""The interface of a format of recordings, and what formats share: rows in chunks, made-up pids."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from pydamon._data.formats.content import Content, Incomplete
 from pydamon._data.formats.output import Holds
-from pydamon._data.recording.accessed_within import falls
 from pydamon._data.recording.arrow import (
     column_array,
     concatenate,
@@ -26,7 +25,6 @@ from pydamon._data.recording.recording import Recording
 from pydamon._data.recording.rows import conform, default_numbers, with_used_names
 from pydamon._data.recording.schema import COLUMNS, EXTRA, OPTIONAL_COLUMNS, RecordingInfo
 from pydamon._model.errors import RecordingError
-from pydamon._model.snapshot import UNKNOWN
 
 __all__ = [
     "UNREADABLE",
@@ -36,7 +34,6 @@ __all__ = [
     "TargetIds",
     "WithFilesBeside",
     "check_count",
-    "first_nonsense",
     "ids_of",
 ]
 
@@ -107,12 +104,6 @@ class WithFilesBeside(Protocol):
 _MAX_NAMES_BYTES = 2**25
 _MAX_SMALL_TABLES = 256
 _MAX_SNAPSHOT_ROWS = 2**22
-_MAX_ADDRESS = 2**57
-"""No address space that Linux gives to a process is larger; sums of sizes stay within int64."""
-_MAY_BE_UNKNOWN = ("resident_bytes", "age_ns")
-_WITHIN_SIZE = ("touched_bytes", "unobservable_bytes", "resident_bytes", "unseen_bytes")
-_NUMBERS = tuple(field.name for field in COLUMNS if pa.types.is_integer(field.type))
-_SHARES = ("access_share", "access_share_error")
 _WORDS = ("page_ages", "passed", "page_map", "cpu_use")
 """Columns of names that say several numbers of each region, or of each page."""
 
@@ -186,60 +177,6 @@ class RowBuffer:
 
 def _int64_column(table: pa.Table, name: str) -> NDArray[np.int64]:
     return to_numpy(column_array(table, name)).astype(np.int64)
-
-
-def first_nonsense(recording: Recording) -> tuple[int, str] | None:
-    """The first row that cannot come from a monitor, and the reason."""
-    first, reason = len(recording.table), ""
-    for is_wrong, why in _checks(recording):
-        row = int(is_wrong.argmax()) if is_wrong.any() else first
-        if row < first:
-            first, reason = row, why
-    if not reason:
-        return None
-    start, end = (int(recording.column(name)[first]) for name in ("start", "end"))
-    values = [
-        f"{name} {recording.column(name)[first]}"
-        for name in reason.split()
-        if name in _NUMBERS or name in _SHARES
-    ]
-    return first, (
-        f"{reason} ({', '.join(values)}) in region {start:#x}-{end:#x} of the snapshot that began "
-        f"at {int(recording.column('start_ns')[first])} ns"
-    )
-
-
-def _checks(recording: Recording) -> Iterator[tuple[NDArray[np.bool_], str]]:
-    """Which rows fail each check, and how to say so."""
-    column = {name: recording.column(name) for name in _NUMBERS}
-    for name, values in column.items():
-        least = UNKNOWN if name in _MAY_BE_UNKNOWN else 0
-        yield values < least, f"{name} is negative"
-    size = column["end"] - column["start"]
-    yield size <= 0, "end is not behind start"
-    yield column["end"] > _MAX_ADDRESS, "end is beyond every address space"
-    yield column["end_ns"] < column["start_ns"], "end_ns is before start_ns"
-    yield column["max_nr_accesses"] < 1, "max_nr_accesses is 0"
-    yield column["nr_accesses"] > column["max_nr_accesses"], "nr_accesses is above max_nr_accesses"
-    for name in _SHARES:  # NaN is unknown
-        values = recording.column(name)
-        yield (values < 0) | np.isinf(values), f"{name} is no share"
-    yield recording.column("access_share") > 1, "access_share is above 1"
-    yield falls(column["accessed_within"]), "accessed_within falls as times rise"
-    followed = recording.column("followed_share")
-    yield ~((followed > 0) & (followed <= 1)), "followed_share is no share"
-    for name in _WITHIN_SIZE:
-        yield column[name] > size, f"{name} is more than there is"
-    resident = np.maximum(column["resident_bytes"], 0)
-    yield column["repeated_bytes"] > resident, "repeated_bytes is above resident_bytes"
-    # The regions of a target are sorted and do not overlap.
-    overlaps = np.zeros(len(size), np.bool_)
-    overlaps[1:] = column["start"][1:] < column["end"][:-1]
-    for name in ("start_ns", "end_ns", "pid", "process_started_ns"):
-        overlaps[1:] &= column[name][1:] == column[name][:-1]
-    for name in ("host", "target"):
-        overlaps[1:] &= np.diff(recording.codes(name)) == 0
-    yield overlaps, "start is before the end of another region"
 
 
 _MAX_PID = 2**31 - 1

@@ -20,6 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pydamon._data.formats import format_for, format_named
+from pydamon._data.formats.soundness import SoundChunks
 from pydamon._data.recording.arrow import unique_rows
 from pydamon._data.recording.file import AnyRecording
 from pydamon._data.recording.recording import Recording
@@ -76,7 +77,7 @@ class Losses:
         self, holds: Holds | None, info: RecordingInfo, chunks: Iterable[Recording]
     ) -> None:
         self._holds = holds
-        self._chunks = chunks
+        self._chunks = SoundChunks(chunks)
         self._names: dict[str, None] = {}
         self._memory: dict[Any, Any] = {}
         self._is_known = holds is None

@@ -53,13 +53,17 @@ class Parquet:
 
     def write(self, file: BinaryIO, info: RecordingInfo, chunks: Iterable[Recording]) -> None:
         writer: parquet.ParquetWriter | None = None
-        for chunk in chunks:
+        try:
+            for chunk in chunks:
+                if writer is None:
+                    writer = _writer(file, file_schema(info, chunk.table.column_names))
+                writer.write_table(chunk.table, row_group_size=_ROW_GROUP_ROWS)
             if writer is None:
-                writer = _writer(file, file_schema(info, chunk.table.column_names))
-            writer.write_table(chunk.table, row_group_size=_ROW_GROUP_ROWS)
-        if writer is None:
-            writer = _writer(file, file_schema(info))
-        writer.close()
+                writer = _writer(file, file_schema(info))
+        finally:
+            # A writer that is left open writes to the file later, when that is closed.
+            if writer is not None:
+                writer.close()
 
 
 def _writer(file: BinaryIO, schema: pa.Schema) -> parquet.ParquetWriter:

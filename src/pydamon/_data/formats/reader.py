@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from pydamon._data.formats import FORMATS, format_of
-from pydamon._data.formats.base import UNREADABLE, BatchReader, RowBuffer, first_nonsense
+from pydamon._data.formats.base import UNREADABLE, BatchReader, RowBuffer
 from pydamon._data.formats.content import HEAD_BYTES, Content, Incomplete
 from pydamon._data.formats.cpu_samples import perf_script_command
 from pydamon._data.formats.damo_beside import read_beside
+from pydamon._data.formats.soundness import first_nonsense
 from pydamon._data.recording.coverage import Coverage
 from pydamon._data.recording.file import RecordingFile
 from pydamon._data.recording.merge import SeveralFiles

@@ -93,11 +93,21 @@ class _CsvReader:
         from pyarrow import csv  # noqa: PLC0415  (slow to import)
 
         row_count = 0
+        bad_rows: list[csv.InvalidRow] = []
+
+        def skip(row: csv.InvalidRow) -> str:
+            bad_rows.append(row)
+            return "skip"
+
         try:
             with csv.open_csv(
                 pa.PythonFile(ChunkFile(self._content.chunks()), "r"),
                 csv.ReadOptions(use_threads=False, block_size=CHUNK_BYTES),
-                csv.ParseOptions(newlines_in_values=True, delimiter=self._separator),
+                csv.ParseOptions(
+                    newlines_in_values=True,
+                    delimiter=self._separator,
+                    invalid_row_handler=skip,
+                ),
                 csv.ConvertOptions(
                     column_types={**_TYPES, _INFO: pa.string()},
                     include_columns=[name for name in (*_TYPES, _INFO) if name in self._names],
@@ -105,8 +115,12 @@ class _CsvReader:
                 POOL,
             ) as reader:
                 for batch in reader:
-                    yield pa.Table.from_batches([batch])
-                    row_count += len(batch)
+                    # Rows are counted from the header on.
+                    sound = bad_rows[0].number - 2 - row_count if bad_rows else len(batch)
+                    yield pa.Table.from_batches([batch[:sound]])
+                    row_count += sound
+                    if bad_rows:
+                        raise ValueError(_problem_with(bad_rows[0]))
         except pa.ArrowInvalid as error:
             if any(f"invalid value '{name}'" in str(error) for name in self._names):
                 raise ValueError(f"its header comes again: {PUT_TOGETHER}") from error
@@ -116,6 +130,10 @@ class _CsvReader:
     def _column_name(self, number: re.Match[str]) -> str:
         index = int(number[1])
         return f"column {self._names[index]}" if index < len(self._names) else number[0]
+
+
+def _problem_with(row: Any) -> str:
+    return f"row {row.number:,} has {row.actual_columns:,} columns, not {row.expected_columns:,}"
 
 
 def _header(head: bytes) -> tuple[str, list[str]]:

@@ -14,9 +14,9 @@ from pydamon._model.draw import Accessed, draw_many, redraw
 from pydamon._model.errors import TargetGoneError
 from pydamon._model.ranges import PAGE_SIZE, Ranges, join, locate
 from pydamon._model.regions import LOOKS, RegionTable
-from pydamon._model.runs import running_total, unique
+from pydamon._model.runs import unique
 from pydamon._model.stretches import Stretches
-from pydamon._model.survival import BLOCK_PAGES, Survival
+from pydamon._model.survival import Survival
 from pydamon._observe.probes.base import ManyBits, Session
 
 __all__ = ["LARGE_CHUNK_BYTES", "Chunk", "Clearing", "ExactLook", "SeenPages", "chunks_of"]
@@ -27,8 +27,6 @@ _GAP_BYTES = 4 << 20
 """Chunks go on over gaps up to this: unmapped memory costs nothing to scan, each chunk does."""
 _AT_ONCE, _AT_ONCE_BYTES = 256, 64 << 20
 """So much is cleared before the look asks whether there is time for more."""
-_WORTH_EPOCHS = 1
-"""A look at all pages says of rates what so many epochs do: it is exact, but of one moment."""
 _OF_MIXTURE = 2.0
 """What is known of a mixture of rates counts as so many epochs for each of its parts."""
 _FAST_LOOKS = 4
@@ -105,7 +103,7 @@ class SeenPages(NamedTuple):
             table.heat[inside] = _sums(accessed, head, pages) / (pages * len(self.looks))
         if self.tells_fast_rates:
             seen = np.array([_sums(marks, head, pages) for marks in self.looks[:-1]])
-            epoch = _one_epoch(_as_in_epochs(seen, self.epoch_looks), pages)
+            epoch = Survival.of_shares(_as_in_epochs(seen, self.epoch_looks) / pages)
             known = Survival.of_rows(table.evidence[inside])
             table.evidence[inside] = known.followed_by(epoch).rows
         table.misses_since_hit[inside] = table.contradicted[inside] = 0
@@ -113,10 +111,14 @@ class SeenPages(NamedTuple):
 
 
 def _sums(marks: Accessed, head: NDArray[np.int64], pages: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The sums of the marks of regions that begin at a page, and have so many."""
-    total = running_total(marks)
-    sums: NDArray[np.int64] = total[head + pages] - total[head]
-    return sums
+    """The sums of the marks of regions that begin at a page, and have so many.
+
+    Regions do not overlap, and are sorted.
+    """
+    borders = np.stack([head, head + pages], axis=1).ravel()
+    within = borders[: np.searchsorted(borders, len(marks))]
+    sums = np.add.reduceat(marks.view(np.uint8), within, dtype=np.uint32)[::2]
+    return sums.astype(np.int64)
 
 
 def _as_in_epochs(seen: NDArray[np.int64], epoch_looks: int) -> NDArray[np.float64]:
@@ -131,19 +133,6 @@ def _as_in_epochs(seen: NDArray[np.int64], epoch_looks: int) -> NDArray[np.float
     looks = looks[:epoch_looks]
     missing = np.repeat(end, LOOKS - len(looks), axis=0)
     return np.concatenate([looks, missing])
-
-
-def _one_epoch(seen: NDArray[np.float64], pages: NDArray[np.int64]) -> Survival:
-    """What looks saw of all pages of regions, as evidence from a few epochs of a block."""
-    share = seen / pages
-    sampled = _WORTH_EPOCHS * BLOCK_PAGES
-    return Survival(
-        np.full(len(pages), float(sampled)),
-        np.full(len(pages), float(_WORTH_EPOCHS)),
-        share * sampled,
-        # A block has an access unless each of its pages lacks one.
-        (1 - (1 - share) ** BLOCK_PAGES) * _WORTH_EPOCHS,
-    )
 
 
 def _forget_mixtures(table: RegionTable, before: RegionTable) -> None:

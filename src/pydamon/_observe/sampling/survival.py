@@ -123,15 +123,15 @@ class SurvivalSampling(Sampler):
 
     def set_rates(self, table: RegionTable, counts: Counts) -> None:
         table.evidence = Survival.of_rows(table.evidence).followed_by(self._new, self._later).rows
-        share, deviation, table.accessed_within = self._estimate(table)
+        share, deviation, within = self._estimate(table)
         samples = self._samples
         tried = counts.checks + counts.unobservable
-        # What surveys saw is all that is known of regions that were never sampled.
-        surveyed = np.nan_to_num(np.where(tried > 0, table.touched, table.touched_early)) * samples
+        surveyed, unsure, surveyed_within = self._surveyed(table)
         unsampled = (tried == 0) & (table.last_nr_accesses > 0)
-        unknown = np.where(unsampled, table.last_nr_accesses, surveyed)
+        unknown = np.where(unsampled, table.last_nr_accesses, surveyed * samples)
         table.nr_accesses = np.where(np.isnan(share), unknown, share * samples)
-        table.deviation = deviation * samples
+        table.deviation = np.where(np.isnan(share), unsure, deviation) * samples
+        table.accessed_within = np.where(np.isnan(within), surveyed_within, within)
         table.seen = np.where(tried > 0, 1.0, table.seen)
         only_sampled = (tried > 0) & np.isnan(table.touched)
         table.unobservable = np.where(
@@ -143,16 +143,16 @@ class SurvivalSampling(Sampler):
     def set_known_rates(self, table: RegionTable, looked_at: NDArray[np.bool_]) -> bool:
         table.evidence[_outdated(table) & looked_at] = 0
         share, deviation, within = self._estimate(table)
-        # What a quarter of the window tells of a rate is all that is known of some regions.
-        early = np.nan_to_num(table.touched_early) * self._samples
-        rates = np.where(np.isnan(share), early, share * self._samples)
+        surveyed, unsure, surveyed_within = self._surveyed(table)
+        rates = np.where(np.isnan(share), surveyed, share) * self._samples
         touched = np.nan_to_num(table.touched)
         known = np.where(touched > 0, np.maximum(rates, _LEAST_RATE), 0.0)
         # Regions of which no exact look can tell anything keep their last rate.
         known = np.where(np.isnan(table.touched), table.last_nr_accesses, known)
         table.nr_accesses = np.where(looked_at, known, table.nr_accesses)
-        deviation = np.where(np.isnan(share), early, deviation * self._samples)
+        deviation = np.where(np.isnan(share), unsure, deviation) * self._samples
         table.deviation = np.where(looked_at, deviation, table.deviation)
+        within = np.where(np.isnan(within), surveyed_within, within)
         table.accessed_within = np.where(looked_at[:, None], within, table.accessed_within)
         return True
 
@@ -162,6 +162,16 @@ class SurvivalSampling(Sampler):
             return Accesses.unknown(len(table))
         sums = Survival.of_rows(table.evidence)
         return estimated_accesses(sums, self._look_ns, self._pacer.named.sampling_ns)
+
+    def _surveyed(self, table: RegionTable) -> Accesses:
+        """The same by what surveys saw, which is all that is known of regions never watched."""
+        window_ns = self._pacer.effective.aggregation_ns
+        shares = np.nan_to_num(np.stack([table.touched_early, table.touched]))
+        looks_ns = np.array([window_ns / 4, window_ns])
+        sums = Survival.of_shares(shares)
+        accesses = estimated_accesses(sums, looks_ns, self._pacer.named.sampling_ns)
+        accesses.within[np.isnan(table.touched)] = np.nan
+        return accesses
 
     def reconcile(self, table: RegionTable, counts: Counts) -> None:
         hit_share = counts.hits / np.maximum(counts.checks, 1)
@@ -173,7 +183,9 @@ class SurvivalSampling(Sampler):
         idle = missed & (touched * table.size < 2 * PAGE_SIZE)
         # Where a survey saw few pages in use, samples may miss them.
         least = np.where((touched > 0) & (touched < 1 - _USUAL), _LEAST_RATE, 0.0)
-        table.nr_accesses = np.where(idle, 0.0, np.maximum(table.nr_accesses, least))
+        # No more of a region is accessed in an interval than in the whole window.
+        most = np.maximum(np.nan_to_num(table.touched, nan=1.0), hit_share) * self._samples
+        table.nr_accesses = np.where(idle, 0.0, np.clip(table.nr_accesses, least, most))
         table.accessed_within[idle] = 0
 
     @property

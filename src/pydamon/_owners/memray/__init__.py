@@ -24,6 +24,7 @@ from pydamon._owners.memray.records import Capture, Kinds, MapRecord, read_recor
 __all__ = ["memray_package", "read"]
 
 _MOST_MOMENTS = 10**7
+_AT_ONCE = 2**20
 _NS_PER_MS = 10**6
 _LATEST_MS = FOREVER_NS // _NS_PER_MS
 _ARENA_BYTES = (1 << 20, 256 << 10)
@@ -86,11 +87,15 @@ def changes(capture: Capture) -> NDArray[np.int64]:
     """By how much each record of malloc and free changes the heap."""
     told, is_free = capture.allocations, capture.is_free
     change = np.zeros(len(is_free), np.int64)
-    change[told.since] = told.size
-    # An allocation may also end because there is a new one at its address: memray missed its free.
-    freed = np.flatnonzero(~told.is_live)
-    freed = freed[is_free[told.until[freed]]]
-    change[told.until[freed]] = -told.size[freed].astype(np.int64)
+    for first in range(0, len(told.since), _AT_ONCE):
+        rows = slice(first, first + _AT_ONCE)
+        size, until = told.size[rows].astype(np.int64), told.until[rows]
+        change[told.since[rows]] = size
+        # An allocation may also end because there is a new one at its address: memray missed its
+        # free.
+        freed = np.flatnonzero(until != ENDLESS)
+        freed = freed[is_free[until[freed]]]
+        change[until[freed]] = -size[freed]
     return change
 
 

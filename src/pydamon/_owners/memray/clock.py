@@ -77,7 +77,8 @@ def anchors(
     found = [np.flatnonzero(is_in(heap[low : low + _AT_ONCE], wanted)) + low + 1 for low in chunks]
     # Before the first record, the heap was empty.
     places = np.concatenate([np.zeros(int(0 in wanted), np.intp), *found])
-    sums = np.append(heap, 0)[places - 1]
+    sums = np.zeros(len(places), np.int64)
+    sums[places > 0] = heap[places[places > 0] - 1]
     order = np.argsort(sums, kind="stable")
     ordered, places = sums[order], places[order]
     first = np.searchsorted(ordered, moments[:, 1], side="left").tolist()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -86,6 +86,7 @@ class History:
         self._end_ns: int | None = None
         self.owners: OwnerReport | None = None
         """Who owns the memory of all targets, as of the newest look at pages, if that is known."""
+        self.owners_by_target: Mapping[Key, OwnerReport] = {}
 
     @classmethod
     def of(cls, recording: Recording, most: int = 600) -> History:
@@ -329,6 +330,7 @@ class Feed(Closing):
                 self.history.add(snapshot)
                 if self._owners is not None:
                     self._owners.see(snapshot)
+                    self.history.owners_by_target = self._owners.by_target
                     self.history.owners = self._owners.report
             passed_ns = time.monotonic_ns() - begin_ns
             if self._duration_ns is not None and passed_ns > 0.9 * self._duration_ns:
@@ -360,8 +362,8 @@ class Replay:
     ----------
     recording
         What to show.
-    owners
-        Who owns the memory at its end, if that is to be shown.
+    owners, owners_by_target
+        Who owns the memory at its end, of all and of single targets, if that is to be shown.
 
     Examples
     --------
@@ -384,9 +386,15 @@ class Replay:
     error = None
     caveat = ""
 
-    def __init__(self, recording: Recording, owners: OwnerReport | None = None) -> None:
+    def __init__(
+        self,
+        recording: Recording,
+        owners: OwnerReport | None = None,
+        owners_by_target: Mapping[Key, OwnerReport] | None = None,
+    ) -> None:
         self.history = History.of(recording)
         self.history.owners = owners
+        self.history.owners_by_target = owners_by_target or {}
         self.attrs = recording.info.attrs
         self.probe_name = recording.info.probe
         self.ended = recording.problem or "the recording ends here"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+
+import numpy as np
 
 from pydamon._data import analysis
 from pydamon._data.analysis import OwnerReport
@@ -16,14 +18,15 @@ from pydamon._model.owners import Owners
 from pydamon._model.snapshot import Snapshot
 from pydamon._observe.monitor import Monitor
 from pydamon._owners.watching import OwnersPoller, OwnerWatch
-from pydamon._show.frames.frame import IDLE_NS
+from pydamon._show.frames.frame import IDLE_NS, Key
 
-__all__ = ["LiveOwners"]
+__all__ = ["LiveOwners", "reports_by_target"]
 
 _ALWAYS = "proc"
 """The provider that asks nothing of a program."""
 _MAPS_EVERY_NS = 10 * 10**9
 _TICK_S = 0.5
+_MOST_TARGETS = 16
 _MOST_OF_TIME = 0.01
 """Reports that take long are rarer, so that they take this part of the time at most."""
 
@@ -65,6 +68,7 @@ class LiveOwners(Closing):
         self._told: dict[str, list[Owners]] = {}
         self._snapshot: Snapshot | None = None
         self._report: OwnerReport | None = None
+        self._by_target: Mapping[Key, OwnerReport] = {}
         self._ends = threading.Event()
         chosen = [choice for choice in choices if choice != _ALWAYS]
 
@@ -80,6 +84,11 @@ class LiveOwners(Closing):
     def report(self) -> OwnerReport | None:
         """The owners as of the newest look; `None` as long as nothing is known."""
         return self._report
+
+    @property
+    def by_target(self) -> Mapping[Key, OwnerReport]:
+        """The owners of single targets' memory, by the targets' keys: of the largest targets."""
+        return self._by_target
 
     def see(self, snapshot: Snapshot) -> None:
         """Take the next snapshot of the monitor."""
@@ -111,10 +120,33 @@ class LiveOwners(Closing):
 
     def _renew(self, snapshot: Snapshot) -> None:
         told = [owners for spaces in list(self._told.values()) for owners in spaces]
+        recording, spaces = Recording.from_snapshots([snapshot]), Owners.by_space(told)
         try:
-            report = analysis.owners(
-                Recording.from_snapshots([snapshot]), Owners.by_space(told), idle_ns=IDLE_NS
-            )
+            report = analysis.owners(recording, spaces, idle_ns=IDLE_NS)
         except PydamonError:  # its processes have just ended, or are not known to a provider yet
             return
+        self._by_target = reports_by_target(recording, spaces, report)
         self._report = replace(report, notes=(*report.notes, *self._poller.failures))
+
+
+def reports_by_target(
+    recording: Recording, spaces: Sequence[Owners], total: OwnerReport
+) -> dict[Key, OwnerReport]:
+    """The owners of each target's memory, of those that have most; *total* is that of them all.
+
+    Memory that targets share counts in each of them.
+    """
+    targets = recording.targets
+    if len(targets) == 1:
+        return {targets[0].key: total}
+    size = recording.column("end") - recording.column("start")
+    of_row = np.repeat(recording.target_indices, np.diff(recording.target_offsets))
+    sizes = np.bincount(of_row, size, len(targets))
+    reports = {}
+    for place in np.argsort(-sizes)[:_MOST_TARGETS].tolist():
+        try:
+            part = recording.of_target(targets[place])
+            reports[targets[place].key] = analysis.owners(part, spaces, idle_ns=total.idle_ns)
+        except PydamonError:  # no provider tells of it
+            continue
+    return reports

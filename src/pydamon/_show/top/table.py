@@ -30,10 +30,11 @@ _NOTHING = "nothing is known of owners yet"
 
 @dataclass(frozen=True)
 class OwnersShown:
-    """The owners of the memory of all targets, ranked by one of `analysis.OWNER_SORT_KEYS`."""
+    """Owners of memory, ranked by one of `analysis.OWNER_SORT_KEYS`: of a process, or of all."""
 
     report: OwnerReport | None
     sort: str
+    pid: int | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -59,10 +60,13 @@ class Table:
         self._sorts[self.shows_owners] = keys[place % len(keys)]
 
     def rows(self, frame: Frame, target: Target, history: History) -> MappingsShown | OwnersShown:
-        """The mappings of a target, or the owners of all targets' memory."""
+        """The mappings of a target, or the owners of its memory; of all where that is not known."""
         sort = self._sorts[self.shows_owners]
         if self.shows_owners:
-            return OwnersShown(history.owners, sort)
+            report = history.owners_by_target.get(target.key)
+            if report is None:
+                return OwnersShown(history.owners, sort)
+            return OwnersShown(report, sort, target.pid)
         return MappingsShown.of(frame, target, sort)
 
 
@@ -110,5 +114,6 @@ def _header(shown: OwnersShown, columns: Sequence[str], name_width: int) -> list
         f" {titles.get(name, name) + ('▼' if name == shown.sort else ''):>{_NUMBER}}"
         for name in columns
     )
-    first = "owner, of all processes"
+    first = "owner, of all processes" if shown.pid is None else f"owner, of process {shown.pid}"
+    first = shortened(first, name_width)
     return [Segment(f"{first:<{name_width}}{cells} ", Style(bold=True, underline=True))]

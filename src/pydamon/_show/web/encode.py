@@ -12,9 +12,9 @@ import numpy as np
 from pydamon._data.analysis import OwnerReport
 from pydamon._model.display import dump_json, printable
 from pydamon._model.page_size import SMALLEST_PAGE
-from pydamon._model.snapshot import Target
-from pydamon._show.frames import AGE_EDGES_NS, IDLE_NS, SUMS, Frame, FrameSource
+from pydamon._show.frames import AGE_EDGES_NS, IDLE_NS, SUMS, Frame, FrameSource, History
 from pydamon._show.frames.figures import AGE_LABELS
+from pydamon._show.frames.frame import Key
 from pydamon._show.results.owners import innermost
 from pydamon._show.text import needs_headline, target_label
 
@@ -70,7 +70,7 @@ def _needs_of(source: FrameSource) -> dict[str, Any]:
     curves, distance_ns = ((), 0) if needs is None else (needs.targets, needs.look_distance_ns)
     largest = sorted(curves, key=lambda curve: -curve.resident_bytes)[:_MOST_CURVES]
     return {
-        _id(curve.target): {
+        _id(curve.target.key): {
             "idle": (curve.idle_ns / 1e6).tolist(),
             "kept": curve.kept_bytes.tolist(),
             "back": [float(f"{rate:.3g}") for rate in curve.refaults_per_s.tolist()],
@@ -84,13 +84,21 @@ def _needs_of(source: FrameSource) -> dict[str, Any]:
     }
 
 
-def _owners_of(report: OwnerReport | None) -> dict[str, Any]:
-    """What the page knows of the owners of memory; empty if that is nothing."""
-    if report is None:
+def _owners_of(history: History) -> dict[str, Any]:
+    """What the page knows of the owners of memory, by target too; empty if that is nothing."""
+    if history.owners is None:
         return {}
+    by_target = {
+        _id(key): _owners_in(report, f"process {key[1]}")
+        for key, report in history.owners_by_target.items()
+    }
+    return {**_owners_in(history.owners, "all processes"), "targets": by_target}
+
+
+def _owners_in(report: OwnerReport, whose: str) -> dict[str, Any]:
     when = datetime.fromtimestamp(report.time_ns / 1e9).astimezone()
     return {
-        "words": f"of all processes, as of {when:%H:%M:%S}"
+        "words": f"of {whose}, as of {when:%H:%M:%S}"
         + ("" if report.is_by_page else "; by regions, so that small owners are guesses"),
         "notes": [printable(note) for note in report.notes],
         "rows": [
@@ -108,9 +116,9 @@ def _owners_of(report: OwnerReport | None) -> dict[str, Any]:
     }
 
 
-def _id(target: Target) -> str:
+def _id(key: Key) -> str:
     """The identity of a target, as text."""
-    return "/".join(map(str, target.key))
+    return "/".join(map(str, key))
 
 
 def _document(frame: Frame) -> dict[str, Any]:
@@ -127,7 +135,7 @@ def _document(frame: Frame) -> dict[str, Any]:
         "sampling": timing.sampling_ns / 1e6,
         "cpu": timing.cpu_ns / 1e6,
         "late": timing.late_ticks,
-        "targets": [[_id(target), target_label(target)] for target in frame.targets],
+        "targets": [[_id(target.key), target_label(target)] for target in frame.targets],
         "ages": np.rint(frame.ages.sizes).astype(np.int64).tolist(),
         "followed": frame.ages.followed_share.tolist(),
         "names": [printable(name) for name in frame.names],
@@ -168,7 +176,7 @@ class News:
             newest["needs"] = _needs_of(self._source)
         report = self._source.history.owners
         if report is not self._owners:
-            self._owners, newest["owners"] = report, _owners_of(report)
+            self._owners, newest["owners"] = report, _owners_of(self._source.history)
         changed = {name: data for name, data in newest.items() if data != self._sent.get(name)}
         self._sent |= changed
         return b"".join(

@@ -221,7 +221,9 @@ def test_a_small_hot_spot_in_a_large_cold_mapping_is_found_at_once() -> None:
     )
     mon = pydamon.simulate(steady(Access(*spot)), [(BASE, BASE + GIB)])
     snapshot = next(iter(mon))
-    assert told_right(snapshot, [spot]) == (1, 1)
+    # How often it is accessed has to be watched first.
+    in_use = snapshot.touched_bytes > 0
+    assert (snapshot.start[in_use].min(), snapshot.end[in_use].max()) == spot
     assert snapshot.working_set() == MIB
 
 

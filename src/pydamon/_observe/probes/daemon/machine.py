@@ -38,6 +38,7 @@ from pydamon._observe.probes.ebpf.btf import (
     Pace,
 )
 from pydamon._observe.probes.ebpf.machine import Machine
+from pydamon._observe.probes.ebpf.structpage import StructPage
 
 __all__ = ["Began", "DaemonMachine"]
 
@@ -217,6 +218,9 @@ class DaemonMachine(Machine):
     @property
     def reads_back(self) -> bool:
         return False  # the daemon has done it
+
+    def know_pages(self) -> StructPage:
+        raise ProbeUnavailable("only the daemon knows the kernel's structures")
 
     def request(self, op: Op, *arguments: int, fds: Sequence[int] = ()) -> tuple[int, ...]:
         """Ask the daemon, once the epoch that ended has ended there, too."""

@@ -104,6 +104,8 @@ class Machine:
         except BaseException:
             self.close()
             raise
+        if self._struct_page is not None:
+            self.know_pages()
 
     @property
     def maps(self) -> dict[str, BpfMap]:
@@ -165,17 +167,19 @@ class Machine:
 
         Raises `ProbeUnavailable` if the kernel does not tell which these are.
         """
-        if not on:
-            self.control.young = 0
-            return
-        if self._struct_page is None:
-            Machine._struct_page = self._find_struct_page()
-        control, layout = self.control, Machine._struct_page
-        assert layout is not None
+        self.control.young = self.know_pages().young if on else 0
+
+    def know_pages(self) -> StructPage:
+        """Let the programs know the kernel's structures of pages: how often each is mapped.
+
+        Raises `ProbeUnavailable` if they cannot be found.
+        """
+        layout = self._struct_page or self._find_struct_page()
+        control, Machine._struct_page = self.control, layout
         control.vmemmap, control.page_bytes = layout.vmemmap, layout.size
         control.page_flags, control.page_head = layout.flags, layout.head
         control.page_mapcount = layout.mapcount
-        control.young = layout.young
+        return layout
 
     @property
     def reads_back(self) -> bool:

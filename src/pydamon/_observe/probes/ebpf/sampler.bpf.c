@@ -348,6 +348,19 @@ static inline u64 walk(const struct control *c, u64 pgd, u64 addr, u32 *shift)
 	return if_mapped(c, with_neighbours(read_u64(at), at));
 }
 
+/* The kernel's structure of a page. */
+static inline u64 struct_page(const struct control *c, u64 physical)
+{
+	return c->vmemmap + physical / PAGE * c->page_bytes;
+}
+
+/* Whether several entries of page tables lead to a page, as far as the kernel tells. */
+static inline int is_shared(const struct control *c, u64 page)
+{
+	/* The field is one less than their number. */
+	return c->page_mapcount && (int)read_u64(page + c->page_mapcount) > 0;
+}
+
 /*
  * Whether another monitor found a page accessed and cleared its bit: the kernel then sets PG_young
  * on the page, or on the first page of the folio that it is part of. Where several processes map a
@@ -355,10 +368,10 @@ static inline u64 walk(const struct control *c, u64 pgd, u64 addr, u32 *shift)
  */
 static inline int is_young(const struct control *c, u64 physical)
 {
-	u64 page = c->vmemmap + physical / PAGE * c->page_bytes;
+	u64 page = struct_page(c, physical);
 	u64 head = read_u64(page + c->page_head);
 
-	if (c->page_mapcount && (int)read_u64(page + c->page_mapcount) > 0) /* one less than mapped */
+	if (is_shared(c, page))
 		return 0;
 	/*
 	 * In all pages of a folio but the first, this is the address of the first one, plus 1. Newer

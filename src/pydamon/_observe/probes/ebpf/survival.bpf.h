@@ -310,6 +310,25 @@ SEC("syscall") int choose(void *ctx)
 	return 0;
 }
 
+/* The pages of a block that several processes map: MADV_COLD leaves them as they are. */
+static inline u32 shared_in_block(const struct control *c, u64 pgd, const struct block *b)
+{
+	u64 pages[BLOCK_PAGES], e, at;
+	u32 shift, shared = 0;
+
+	e = walk_to_pmd(c, pgd, b->addr, &shift);
+	if (!c->page_mapcount || !e || is_leaf(e))
+		return 0;
+	at = entry_at(c, e, b->addr, PAGE_SHIFT) & ~(u64)(sizeof(pages) - 1);
+	if (bpf_probe_read_kernel(pages, sizeof(pages), (void *)at) ||
+	    !may_tell(c, pgd, b->addr, PAGE_SHIFT, e))
+		return 0;
+#pragma clang loop unroll(full)
+	for (int i = 0; i < BLOCK_PAGES; i++)
+		shared |= (u32)is_shared(c, struct_page(c, physical_address(c, pages[i]))) << i;
+	return shared;
+}
+
 static LOOP_BODY int arm_block(u32 slot, struct loop *l)
 {
 	u32 n = l->c->n_ranges, shift, *index = bpf_map_lookup_elem(&armed, &slot), *doubt;
@@ -320,6 +339,16 @@ static LOOP_BODY int arm_block(u32 slot, struct loop *l)
 		return 1;
 	pgd = table_of(l, b->target);
 	b->hot = pgd ? look_at_block(l->c, pgd, b, &shift) & b->valid : 0;
+	if (b->hot) {
+		u32 stuck = b->hot & shared_in_block(l->c, pgd, b);
+
+		b->valid &= ~stuck;
+		b->hot &= ~stuck;
+		if (!b->valid) {
+			b->state = IDLE;
+			b->unobservable++;
+		}
+	}
 	doubt = bpf_map_lookup_elem(&pending, &n);
 	if (b->hot && doubt) {
 		*doubt = *index;

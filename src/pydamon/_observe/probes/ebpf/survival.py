@@ -10,11 +10,13 @@ import os
 import random
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon._model.errors import ProbeUnavailable
 from pydamon._model.ranges import PAGE_SIZE, order_keys
 from pydamon._model.regions import LOOKS, RegionTable
 from pydamon._model.survival import BLOCK_PAGES, Survival
@@ -90,6 +92,7 @@ class SurvivalSampler(Epochs):
         self._link: int | None = None
         self._is_late = False
         self._rng = random.Random()
+        self._knows_pages = False
         self._bind(host.machine)
 
     @classmethod
@@ -223,18 +226,33 @@ class SurvivalSampler(Epochs):
         """Blocks with pages that are accessed right after the clear: touched again, or stuck?"""
         for index in doubtful:
             block = self._blocks[index]
-            trusted = self._trusted[index] or block["epochs"]
-            if trusted and not block["unobservable"] and self._rng.random() >= _CHECKED:
+            if (
+                self._trusted[index]
+                and not block["unobservable"]
+                and self._rng.random() >= _CHECKED
+            ):
                 continue
             hot = int(block["hot"])
             page = (hot & -hot).bit_length() - 1
             address = int(block["addr"]) + page * PAGE_SIZE
             if self._host.can_be_cleared(int(block["target"]), address):
                 continue
+            self._trusted[index] = False
+            self._know_pages()
             left = int(block["valid"]) & ~hot
             block["valid"], block["hot"] = left, 0
             if not left:
                 self._give_up([index])
+
+    def _know_pages(self) -> None:
+        """From now on, let `arm` leave out pages that several processes map.
+
+        That takes 40 ms of CPU time once, for which there must be a reason.
+        """
+        if not self._knows_pages:
+            self._knows_pages = True
+            with suppress(ProbeUnavailable):
+                self._host.machine.know_pages()
 
     def _give_up(self, indices: list[int]) -> None:
         """The blocks of these regions cannot be watched."""

@@ -51,6 +51,7 @@ function draw() {
   const rows = mappings(shown, id, SUMS);
   for (const row of rows) row.rate = row.total ? row.heat / row.total : 0;
   table.show(rows);
+  showOwners();
 
   showWorkingSet(shown, id);
   $("range").textContent =
@@ -128,9 +129,10 @@ function drawLegend() {
 function showOwners() {
   $("owners-section").hidden = !owners;
   if (!owners) return;
-  $("owners-words").textContent = owners.words;
+  const shown = owners.targets[frames.all.length ? target() : ""] ?? owners;
+  $("owners-words").textContent = shown.words;
   $("owners-notes").textContent = owners.notes.join("; ");
-  ownerTable.show(owners.rows);
+  ownerTable.show(shown.rows);
 }
 
 function showTip(event) {
