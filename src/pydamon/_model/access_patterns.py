@@ -14,7 +14,7 @@ their own are many observations, and accesses at random are.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -48,15 +48,15 @@ class _Pattern(NamedTuple):
     """How common it is where all pages of a block are accessed at once: sums up to 1."""
     of_pages: float
     """How common it is where pages are accessed on their own: sums up to 1."""
-    time_ms: Floats
-    """Mean times between two accesses, or periods: one for each rate."""
+    every: Floats
+    """Mean times between two accesses, or periods, in sampling intervals: one for each rate."""
     within: Callable[[Floats], Floats]
     """The part of the pages that is accessed within so many times the mean time, after a moment
     that does not depend on the accesses."""
 
 
-def _times(least_ms: float, most_ms: float, step: float) -> Floats:
-    times: Floats = np.exp(np.arange(np.log(least_ms), np.log(most_ms), step))
+def _times(least: float, most: float, step: float) -> Floats:
+    times: Floats = np.exp(np.arange(np.log(least), np.log(most), step))
     return times
 
 
@@ -96,29 +96,29 @@ def _over_orders(deviation: float) -> Callable[[Floats], Floats]:
 
 _PARTS, _ON, _SPREAD = (0.06, 0.12, 0.25, 0.5), (0.03, 0.06, 0.12, 0.25, 0.5, 0.75), (0.8, 1.6, 2.4)
 _LIBRARY = (
-    _Pattern(0.8, 0.1, _times(1, 60_000, _STEP), _in_a_loop),
-    _Pattern(0.08, 0.4, _times(0.4, 60_000, _STEP), _at_random),
+    _Pattern(0.8, 0.1, _times(0.2, 12_000, _STEP), _in_a_loop),
+    _Pattern(0.08, 0.4, _times(0.08, 12_000, _STEP), _at_random),
     *(
-        _Pattern(0.01 / len(_PARTS), 0.2 / len(_PARTS), _times(0.4, 400, 2 * _STEP), within)
+        _Pattern(0.01 / len(_PARTS), 0.2 / len(_PARTS), _times(0.08, 80, 2 * _STEP), within)
         for within in map(_by_a_part, _PARTS)
     ),
     *(
-        _Pattern(0.1 / len(_ON), 0.05 / len(_ON), _times(30, 4000, 2 * _STEP), within)
+        _Pattern(0.1 / len(_ON), 0.05 / len(_ON), _times(6, 800, 2 * _STEP), within)
         for within in map(_in_bursts, _ON)
     ),
     *(
-        _Pattern(0.01 / len(_SPREAD), 0.25 / len(_SPREAD), _times(0.4, 20_000, 2 * _STEP), within)
+        _Pattern(0.01 / len(_SPREAD), 0.25 / len(_SPREAD), _times(0.08, 4000, 2 * _STEP), within)
         for within in map(_over_orders, _SPREAD)
     ),
 )
-_RATES = np.array([len(p.time_ms) for p in _LIBRARY])
+_RATES = np.array([len(p.every) for p in _LIBRARY])
 _OF_BLOCKS = np.repeat([p.of_blocks for p in _LIBRARY] / _RATES, _RATES)
 _OF_PAGES = np.repeat([p.of_pages for p in _LIBRARY] / _RATES, _RATES)
 
 
-def _within(after_ms: Floats) -> Floats:
+def _within(intervals: Floats) -> Floats:
     """The part that each pattern of the library accesses by some times: shape (patterns, times)."""
-    return np.concatenate([p.within(after_ms / p.time_ms[:, None]) for p in _LIBRARY])
+    return np.concatenate([p.within(intervals / p.every[:, None]) for p in _LIBRARY])
 
 
 class _Predictions(NamedTuple):
@@ -133,21 +133,22 @@ class _Predictions(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def _predictions(steps: tuple[int, ...], interval_ns: float) -> _Predictions:
-    look_ms = _LOOK_STEP ** np.array(steps, np.float64) / 1e6
-    seen = _within(look_ms)
-    varies = look_ms > look_ms[-1] * _LAST_LOOK[0]
-    seen[:, varies] = _within(look_ms[-1] * _LAST_LOOK).mean(axis=1, keepdims=True)
+def _predictions(steps: tuple[int, ...]) -> _Predictions:
+    """What is predicted of looks that come `_LOOK_STEP` to these powers intervals after a clear."""
+    looks = _LOOK_STEP ** np.array(steps, np.float64)
+    seen = _within(looks)
+    varies = looks > looks[-1] * _LAST_LOOK[0]
+    seen[:, varies] = _within(looks[-1] * _LAST_LOOK).mean(axis=1, keepdims=True)
     first_seen = np.diff(seen, axis=1, prepend=0, append=1).clip(0)
     expected = (1 - _UNEXPLAINED) * first_seen + _UNEXPLAINED / first_seen.shape[1]
     log_first_seen = np.ascontiguousarray(np.log(expected).T, np.float32)
-    return _Predictions(log_first_seen, _moments(interval_ns))
+    return _Predictions(log_first_seen, _moments())
 
 
-@lru_cache(maxsize=16)
-def _moments(interval_ns: float) -> NDArray[np.float32]:
+@cache
+def _moments() -> NDArray[np.float32]:
     """`_Predictions.moments`, which are the same whenever looks come."""
-    share, *longer = _within(np.array([1, *WITHIN_INTERVALS]) * (interval_ns / 1e6)).T
+    share, *longer = _within(np.array([1.0, *WITHIN_INTERVALS])).T
     powers = np.stack([np.ones_like(share), share, share**2, np.log(share), *longer])
     moments = np.concatenate([powers * _OF_PAGES, powers * _OF_BLOCKS])
     return np.ascontiguousarray(moments.T, np.float32)
@@ -202,8 +203,8 @@ def estimated_accesses(sums: Survival, look_ns: Floats, interval_ns: float) -> A
     within[watched] = 0
     accessed = np.flatnonzero(sums.seen[-1] > 0)
     if len(accessed):
-        steps = np.round(np.log(np.maximum(look_ns, 1)) / np.log(_LOOK_STEP)).astype(int)
-        predicted = _predictions(tuple(steps.tolist()), interval_ns)
+        steps = np.log(np.maximum(look_ns, 1) / interval_ns) / np.log(_LOOK_STEP)
+        predicted = _predictions(tuple(steps.round().astype(int).tolist()))
         of_accessed = _estimate(sums.take(accessed), units[accessed], predicted)
         share[accessed], deviation[accessed], within[accessed] = of_accessed
     return Accesses(share, deviation, within)
