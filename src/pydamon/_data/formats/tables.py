@@ -134,7 +134,7 @@ class _CsvReader:
 
 
 def _text_of(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same chunks. Raises `ValueError` where they are no text: pyarrow would print a traceback."""
+    """The same. Raises `ValueError` where they are not text: pyarrow would print a traceback."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     for chunk in chunks:
         try:
