@@ -14,15 +14,16 @@ their own are many observations, and accesses at random are.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon._model.accessed_within import WITHIN_INTERVALS
 from pydamon._model.survival import Survival
 
-__all__ = ["access_share"]
+__all__ = ["Accesses", "estimated_accesses"]
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -47,15 +48,15 @@ class _Pattern(NamedTuple):
     """How common it is where all pages of a block are accessed at once: sums up to 1."""
     of_pages: float
     """How common it is where pages are accessed on their own: sums up to 1."""
-    time_ms: Floats
-    """Mean times between two accesses, or periods: one for each rate."""
+    every: Floats
+    """Mean times between two accesses, or periods, in sampling intervals: one for each rate."""
     within: Callable[[Floats], Floats]
     """The part of the pages that is accessed within so many times the mean time, after a moment
     that does not depend on the accesses."""
 
 
-def _times(least_ms: float, most_ms: float, step: float) -> Floats:
-    times: Floats = np.exp(np.arange(np.log(least_ms), np.log(most_ms), step))
+def _times(least: float, most: float, step: float) -> Floats:
+    times: Floats = np.exp(np.arange(np.log(least), np.log(most), step))
     return times
 
 
@@ -95,29 +96,29 @@ def _over_orders(deviation: float) -> Callable[[Floats], Floats]:
 
 _PARTS, _ON, _SPREAD = (0.06, 0.12, 0.25, 0.5), (0.03, 0.06, 0.12, 0.25, 0.5, 0.75), (0.8, 1.6, 2.4)
 _LIBRARY = (
-    _Pattern(0.8, 0.1, _times(1, 60_000, _STEP), _in_a_loop),
-    _Pattern(0.08, 0.4, _times(0.4, 60_000, _STEP), _at_random),
+    _Pattern(0.8, 0.1, _times(0.2, 12_000, _STEP), _in_a_loop),
+    _Pattern(0.08, 0.4, _times(0.08, 12_000, _STEP), _at_random),
     *(
-        _Pattern(0.01 / len(_PARTS), 0.2 / len(_PARTS), _times(0.4, 400, 2 * _STEP), within)
+        _Pattern(0.01 / len(_PARTS), 0.2 / len(_PARTS), _times(0.08, 80, 2 * _STEP), within)
         for within in map(_by_a_part, _PARTS)
     ),
     *(
-        _Pattern(0.1 / len(_ON), 0.05 / len(_ON), _times(30, 4000, 2 * _STEP), within)
+        _Pattern(0.1 / len(_ON), 0.05 / len(_ON), _times(6, 800, 2 * _STEP), within)
         for within in map(_in_bursts, _ON)
     ),
     *(
-        _Pattern(0.01 / len(_SPREAD), 0.25 / len(_SPREAD), _times(0.4, 20_000, 2 * _STEP), within)
+        _Pattern(0.01 / len(_SPREAD), 0.25 / len(_SPREAD), _times(0.08, 4000, 2 * _STEP), within)
         for within in map(_over_orders, _SPREAD)
     ),
 )
-_RATES = np.array([len(p.time_ms) for p in _LIBRARY])
+_RATES = np.array([len(p.every) for p in _LIBRARY])
 _OF_BLOCKS = np.repeat([p.of_blocks for p in _LIBRARY] / _RATES, _RATES)
 _OF_PAGES = np.repeat([p.of_pages for p in _LIBRARY] / _RATES, _RATES)
 
 
-def _within(after_ms: Floats) -> Floats:
+def _within(intervals: Floats) -> Floats:
     """The part that each pattern of the library accesses by some times: shape (patterns, times)."""
-    return np.concatenate([p.within(after_ms / p.time_ms[:, None]) for p in _LIBRARY])
+    return np.concatenate([p.within(intervals / p.every[:, None]) for p in _LIBRARY])
 
 
 class _Predictions(NamedTuple):
@@ -126,27 +127,52 @@ class _Predictions(NamedTuple):
     log_first_seen: NDArray[np.float32]
     """Logarithms of the parts first seen by each look, and never: shape (looks + 1, patterns)."""
     moments: NDArray[np.float32]
-    """1, the part of sampling intervals with an access, its square, and its logarithm, times the
-    prior of each pattern, of pages and then of blocks: shape (patterns, 8)."""
+    """1, the part of sampling intervals with an access, its square, its logarithm, and the parts
+    accessed within longer times, times the prior of each pattern, of pages and then of blocks:
+    shape (patterns, 2 * (4 + times))."""
 
 
 @lru_cache(maxsize=16)
-def _predictions(steps: tuple[int, ...], interval_ns: float) -> _Predictions:
-    look_ms = _LOOK_STEP ** np.array(steps, np.float64) / 1e6
-    seen = _within(look_ms)
-    varies = look_ms > look_ms[-1] * _LAST_LOOK[0]
-    seen[:, varies] = _within(look_ms[-1] * _LAST_LOOK).mean(axis=1, keepdims=True)
+def _predictions(steps: tuple[int, ...]) -> _Predictions:
+    """What is predicted of looks that come `_LOOK_STEP` to these powers intervals after a clear."""
+    looks = _LOOK_STEP ** np.array(steps, np.float64)
+    seen = _within(looks)
+    varies = looks > looks[-1] * _LAST_LOOK[0]
+    seen[:, varies] = _within(looks[-1] * _LAST_LOOK).mean(axis=1, keepdims=True)
     first_seen = np.diff(seen, axis=1, prepend=0, append=1).clip(0)
     expected = (1 - _UNEXPLAINED) * first_seen + _UNEXPLAINED / first_seen.shape[1]
-    share = _within(np.array([interval_ns / 1e6]))[:, 0]
-    powers = np.stack([np.ones_like(share), share, share**2, np.log(share)])
+    log_first_seen = np.ascontiguousarray(np.log(expected).T, np.float32)
+    return _Predictions(log_first_seen, _moments())
+
+
+@cache
+def _moments() -> NDArray[np.float32]:
+    """`_Predictions.moments`, which are the same whenever looks come."""
+    share, *longer = _within(np.array([1.0, *WITHIN_INTERVALS])).T
+    powers = np.stack([np.ones_like(share), share, share**2, np.log(share), *longer])
     moments = np.concatenate([powers * _OF_PAGES, powers * _OF_BLOCKS])
-    single = (np.ascontiguousarray(each.T, np.float32) for each in (np.log(expected), moments))
-    return _Predictions(*single)
+    return np.ascontiguousarray(moments.T, np.float32)
 
 
-def access_share(sums: Survival, look_ns: Floats, interval_ns: float) -> tuple[Floats, Floats]:
-    """The share of intervals with an access, and its standard deviation, of each region.
+class Accesses(NamedTuple):
+    """How often the memory of each region is accessed; NaN where it was never watched."""
+
+    share: Floats
+    """The share of intervals with an access: shape (n,)."""
+    deviation: Floats
+    """Its standard deviation: shape (n,)."""
+    within: Floats
+    """The shares accessed within the times of `WITHIN_INTERVALS`: shape (n, times)."""
+
+    @classmethod
+    def unknown(cls, regions: int) -> Accesses:
+        """Of regions that were never watched."""
+        unknown = np.full(regions, np.nan)
+        return cls(unknown, unknown, np.full((regions, len(WITHIN_INTERVALS)), np.nan))
+
+
+def estimated_accesses(sums: Survival, look_ns: Floats, interval_ns: float) -> Accesses:
+    """How often each region is accessed.
 
     Parameters
     ----------
@@ -155,35 +181,41 @@ def access_share(sums: Survival, look_ns: Floats, interval_ns: float) -> tuple[F
     look_ns : array of float, shape (looks,)
         How long after the clear each look came on average, rising.
     interval_ns : float
-        The sampling interval that the share refers to.
+        The sampling interval that the shares refer to.
 
     Returns
     -------
-    share, deviation : arrays of float, shape (n,)
-        Regions that were never watched have a share and a deviation of NaN; where no access was
-        seen, the share is 0.
+    Accesses
+        Where no access was seen, all shares are 0.
 
     Notes
     -----
     Bayesian model averaging; the share is the mean of its logarithm, as errors of rates are
-    factors. For accesses with independent gaps, the part of pages accessed within a time of a
-    moment at random is the distribution of the forward recurrence time (D. R. Cox, *Renewal
-    theory*, 1962): a straight line up to the period for a loop, and an exponential at random.
+    factors, and shares within longer times are means, as bytes add up. For accesses with
+    independent gaps, the part of pages accessed within a time of a moment at random is the
+    distribution of the forward recurrence time (D. R. Cox, *Renewal theory*, 1962): a straight line
+    up to the period for a loop, and an exponential at random.
     """
-    watched, share = sums.pages > 0, np.zeros(len(sums))
-    deviation = 1 / np.where(watched, sums.epochs * sums.independent_pages, np.nan)
-    share[~watched] = np.nan
+    watched, accesses = sums.pages > 0, Accesses.unknown(len(sums))
+    share, within = np.where(watched, 0.0, accesses.share), accesses.within
+    units = sums.independent_pages
+    deviation = 1 / np.where(watched, sums.epochs * units, np.nan)
+    within[watched] = 0
     accessed = np.flatnonzero(sums.seen[-1] > 0)
     if len(accessed):
-        steps = np.round(np.log(np.maximum(look_ns, 1)) / np.log(_LOOK_STEP)).astype(int)
-        predicted = _predictions(tuple(steps.tolist()), interval_ns)
-        share[accessed], deviation[accessed] = _estimate(sums.take(accessed), predicted)
-    return share, deviation
+        steps = np.log(np.maximum(look_ns, 1) / interval_ns) / np.log(_LOOK_STEP)
+        predicted = _predictions(tuple(steps.round().astype(int).tolist()))
+        of_accessed = _estimate(sums.take(accessed), units[accessed], predicted)
+        share[accessed], deviation[accessed], within[accessed] = of_accessed
+    return Accesses(share, deviation, within)
 
 
-def _estimate(sums: Survival, predicted: _Predictions) -> tuple[Floats, Floats]:
-    """The mean share of the patterns, weighted by how well they fit, and its deviation."""
-    units, pages = sums.independent_pages, sums.pages / sums.epochs
+def _estimate(sums: Survival, units: Floats, predicted: _Predictions) -> Accesses:
+    """The mean of the patterns, weighted by how well they fit.
+
+    *units* are the `independent_pages` of the regions.
+    """
+    pages = sums.pages / sums.epochs
     trials = sums.epochs * units
     trials /= 1 + trials / _MOST_TRIALS
     # Pages stay accessed till the next clear, but for what another monitor takes meanwhile.
@@ -192,11 +224,13 @@ def _estimate(sums: Survival, predicted: _Predictions) -> tuple[Floats, Floats]:
     fit = ((first_seen * (trials / sums.pages)).T.astype(np.float32)) @ predicted.log_first_seen
     fit -= fit.max(axis=1, keepdims=True)
     weighted = np.exp(fit, out=fit) @ predicted.moments
-    of_pages, of_blocks = weighted.T.astype(np.float64).reshape(2, 4, -1)
+    of_pages, of_blocks = weighted.T.astype(np.float64).reshape(2, -1, len(sums))
     # Of single pages it is not known whether their neighbours are accessed at once.
     together = np.full(len(sums), 0.5)
     np.divide(1 / units - 1 / pages, 1 - 1 / pages, out=together, where=pages > 1.01)
     total, *sums_of = of_pages + together * (of_blocks - of_pages)
-    mean, square, logarithm = (each / total for each in sums_of)
-    deviation = np.sqrt(np.maximum(square - mean**2, 0))
-    return np.exp(logarithm), np.hypot(deviation, _LEAST_ERROR * mean)
+    mean, square, logarithm, *within = (each / total for each in sums_of)
+    deviation = np.hypot(np.sqrt(np.maximum(square - mean**2, 0)), _LEAST_ERROR * mean)
+    # Single precision lets them fall by a little.
+    rising = np.maximum.accumulate(np.minimum(np.stack(within, axis=1), 1), axis=1)
+    return Accesses(np.exp(logarithm), deviation, rising)

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pydamon._model.accessed_within import WITHIN_INTERVALS
 from pydamon._model.errors import UsageError
 from pydamon._model.ranges import PAGE_SIZE, Ranges, contains, cut_at, locate, order_keys
 
@@ -61,6 +62,8 @@ class RegionTable:
 
     `deviation` is the standard deviation of `nr_accesses`, in samples; NaN where nothing is known.
     `evidence` is what survival sampling has seen: a row of `Survival.rows` for each region.
+    `accessed_within` are the shares accessed within the times of `WITHIN_INTERVALS`, a row for each
+    region; NaN where nothing is known.
 
     `misses_since_hit` counts samples since the last one that found an access. `split_hint` is an
     address inside the region on whose two sides samples found different things, 0 for none.
@@ -83,6 +86,7 @@ class RegionTable:
     repeated: NDArray[np.float64]
     deviation: NDArray[np.float64]
     evidence: NDArray[np.float64]
+    accessed_within: NDArray[np.float64]
     split_hint: NDArray[np.int64]
 
     @classmethod
@@ -96,6 +100,7 @@ class RegionTable:
         columns: dict[str, NDArray[Any]] = {name: np.zeros(n) for name in MEANS}
         columns |= {name: np.full(n, np.nan) for name in _UNKNOWN_AT_FIRST}
         columns["evidence"] = np.zeros((n, EVIDENCE))
+        columns["accessed_within"] = np.full((n, len(WITHIN_INTERVALS)), np.nan)
         table = cls(
             target=np.broadcast_to(np.asarray(target, dtype=np.int32), (n,)).copy(),
             start=starts,
@@ -183,7 +188,7 @@ def join_regions(table: RegionTable, heads: NDArray[np.intp]) -> RegionTable:
         return table
     weight = table.size.astype(np.float64)
     total = np.add.reduceat(weight, heads)
-    # Transposed, because `evidence` has a row for each region.
+    # Transposed, because some columns have a row for each region.
     means = {
         name: (np.add.reduceat(getattr(table, name).T * weight, heads, axis=-1) / total).T
         for name in MEANS

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon._model.accessed_within import WITHIN_INTERVALS
 from pydamon._model.classify import UNKNOWN, RegionClasses, RegionFacts, classify
 from pydamon._model.cold_ages import Looked
 from pydamon._model.cpu_use import CpuUse
@@ -103,6 +104,10 @@ class Snapshot(Displayable):
         it tells rates that are too low for one window.
     access_share_error
         The standard deviation of `access_share`; NaN where it is not known.
+    accessed_within
+        The shares of the region that are accessed within 4, 8, 16, ..., 256 sampling intervals,
+        from 0 to 1: shape (regions, 7). They are estimates from the last windows, as `access_share`
+        is; NaN where they are not known.
     page_ages
         How long the pages of the regions have been idle; `None` if they were not looked at in this
         window.
@@ -149,6 +154,7 @@ class Snapshot(Displayable):
     repeated_bytes: NDArray[np.int64] = field(default_factory=lambda: _NOT_GIVEN)
     access_share: NDArray[np.float64] = field(default_factory=lambda: _NO_SHARES)
     access_share_error: NDArray[np.float64] = field(default_factory=lambda: _NO_SHARES)
+    accessed_within: NDArray[np.float64] = field(default_factory=lambda: _NO_SHARES)
     page_ages: PageAges | None = None
     passed: PassedBytes | None = None
     page_maps: tuple[PageMap | None, ...] = ()
@@ -162,6 +168,7 @@ class Snapshot(Displayable):
             "repeated_bytes": np.zeros(len(self), np.int64),
             "access_share": self.nr_accesses / max(1, self.max_nr_accesses),
             "access_share_error": np.full(len(self), np.nan),
+            "accessed_within": np.full((len(self), len(WITHIN_INTERVALS)), np.nan),
         }
         for name, values in defaults.items():
             if getattr(self, name) is _NOT_GIVEN or getattr(self, name) is _NO_SHARES:
@@ -330,4 +337,5 @@ _COLUMNS = (
     "repeated_bytes",
     "access_share",
     "access_share_error",
+    "accessed_within",
 )

@@ -6,6 +6,8 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +18,7 @@ from pydamon import (
     AccessPattern,
     Phase,
     Recording,
+    RecordingError,
     Snapshot,
     Trace,
     UsageError,
@@ -48,6 +51,7 @@ def rare(number: int = 0) -> Snapshot:
         snapshot((APP,), regions, number),
         access_share=np.array([0, 0.01, 0.01, 0.9]),
         access_share_error=np.array([np.nan, 0.002, 0.002, 0.05]),
+        accessed_within=np.vstack([np.full(7, np.nan), *[np.linspace(0, 0.2, 7)] * 2, np.ones(7)]),
     )
 
 
@@ -119,16 +123,46 @@ def test_conversions_slices_and_merges_keep_the_shares(
         assert last.access_share_error == pytest.approx(
             rare().access_share_error, rel=1e-6, nan_ok=True
         )
+        assert last.accessed_within == pytest.approx(
+            rare().accessed_within, abs=0.5 / 255, nan_ok=True
+        )
+        assert (last.accessed_within[HOT] == 1).all()
+        assert last.accessed_within[RARE][0] == 0
 
 
 def test_formats_with_whole_numbers_name_the_columns_that_they_lose(
     tmp_path: Path, recording: Recording
 ) -> None:
     lost = write_recording(tmp_path / "r.json", recording, format="json")
-    assert {"access_share", "access_share_error"} <= set(lost)
+    assert {"access_share", "access_share_error", "accessed_within"} <= set(lost)
     counted = Recording.from_snapshots([snapshot((APP,), [(0, 0, MIB, 3, 1)])])
     lost = write_recording(tmp_path / "c.json", counted, format="json")
-    assert not {"access_share", "access_share_error"} & set(lost)
+    assert not {"access_share", "access_share_error", "accessed_within"} & set(lost)
+
+
+@pytest.mark.parametrize(
+    ("number", "problem"),
+    [(0x01_02, "falls"), (1 << 56, "falls"), (2**63 - 1, "falls"), (-1, "is negative")],
+)
+def test_shares_within_times_that_make_no_sense_are_named(
+    tmp_path: Path, recording: Recording, number: int, problem: str
+) -> None:
+    numbers = recording.column("accessed_within").copy()
+    numbers[7] = number
+    place = recording.table.column_names.index("accessed_within")
+    table = recording.table.set_column(place, "accessed_within", pa.array(numbers))
+    pq.write_table(table, tmp_path / "x.parquet")
+    read = read_recording(tmp_path / "x.parquet")
+    assert f"accessed_within {problem}" in read.problem
+    assert len(read.table) < len(table)
+    with pytest.raises(RecordingError, match=f"accessed_within {problem}"):
+        write_recording(tmp_path / "x.damon", Recording(recording.info, table))
+
+
+def test_files_without_shares_within_times_are_read(tmp_path: Path, recording: Recording) -> None:
+    path = tmp_path / "old.parquet"
+    pq.write_table(recording.table.drop_columns(["accessed_within"]), path)
+    assert np.isnan(read_recording(path).accessed_within).all()
 
 
 def test_hz_in_a_filter_is_the_estimate_of_the_last_windows(recording: Recording) -> None:

@@ -20,6 +20,7 @@ from pydamon._data.formats import FORMATS
 from pydamon._data.formats.output import write_recording
 from pydamon._data.formats.reader import read_recording
 from pydamon._data.recording import Recording
+from pydamon._data.recording.accessed_within import packed
 from pydamon._model.errors import RecordingError
 from pydamon._model.snapshot import Snapshot
 from tests.recordings import (
@@ -288,6 +289,8 @@ def _other_values(recording: Recording, field: pa.Field, rng: np.random.Generato
         return pa.array(recording.column("touched_bytes") // 2)
     if field.name in ("access_share", "access_share_error") and chance < 0.5:
         return pa.array(rng.random(rows), field.type)
+    if field.name == "accessed_within" and chance < 0.5:
+        return pa.array(packed(np.sort(rng.random((rows, 7)))))
     if field.name in ("vsz_bytes", "rss_bytes") and chance < 0.5:
         return pa.array(rng.integers(1, 9, rows), field.type)
     return None

@@ -137,6 +137,20 @@ def test_a_rate_is_the_mean_over_time_when_regions_stay() -> None:
     assert whole[0].mapping.name == "[heap]"
 
 
+def test_shares_within_times_are_means_of_the_windows_that_know_them() -> None:
+    made = [snapshot((APP,), [(0, 0, 64 * PAGE, 10, 0)], number) for number in range(3)]
+    made[1:] = [
+        replace(each, accessed_within=np.full((1, 7), share))
+        for each, share in zip(made[1:], (0.2, 0.6), strict=True)
+    ]
+    (whole,) = analysis.aggregate(Recording.from_snapshots(made, info()), 10**9).snapshots()
+    assert whole.accessed_within[0] == pytest.approx([0.4] * 7, abs=0.5 / 255)
+    # In other sampling intervals, they are of other times.
+    made[2] = replace(made[2], sampling_ns=50 * MS)
+    (whole,) = analysis.aggregate(Recording.from_snapshots(made, info()), 10**9).snapshots()
+    assert np.isnan(whole.accessed_within).all()
+
+
 def test_changed_sampling_intervals_keep_accesses_a_second() -> None:
     fast = snapshot((APP,), [(0, 0, 64 * PAGE, 20, 0)], 0)
     slow = replace(

@@ -44,7 +44,7 @@ from tests.recordings import (
 )
 
 _COLUMNS = ("target", "start", "end", "nr_accesses", "age", "touched_bytes", "unobservable_bytes")
-_REALS = ("access_share", "access_share_error")
+_REALS = ("access_share", "access_share_error", "accessed_within")
 _SCALARS = ("start_ns", "end_ns", "sampling_ns", "max_nr_accesses", "targets", "cost")
 
 
@@ -88,6 +88,8 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         draw(st.one_of(st.just(count / most), st.floats(0, 1, width=32)))
         for count in counted.nr_accesses.tolist()
     ]
+    curves = st.lists(st.integers(0, 255), min_size=7, max_size=7).map(sorted)
+    within = np.array([draw(curves) for _ in shares], np.float64).reshape(-1, 7) / 255
     errors = [draw(st.one_of(st.just(np.nan), st.floats(0, 1, width=32))) for _ in shares]
     return dataclasses.replace(
         counted,
@@ -95,6 +97,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         max_nr_accesses=most,
         access_share=np.array(shares, np.float64),
         access_share_error=np.array(errors, np.float64),
+        accessed_within=np.where(within[:, 6:] > 0, within, np.nan),
         cost=Cost(draw(st.integers(0, 2**60)), draw(st.integers(0, 2**60)), draw(numbers)),
     )
 

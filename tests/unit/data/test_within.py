@@ -13,14 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pydamon import Recording, UsageError, analysis, open_recording
+import pydamon
+from pydamon import Access, Phase, Recording, Trace, UsageError, analysis, open_recording
 from pydamon._data.analysis.touched import TouchedShares, TouchedWindow, WindowHistory
+from pydamon._model.accessed_within import WITHIN_INTERVALS
 from pydamon._model.snapshot import Snapshot, Target
 from tests.recordings import MIB, MS, record, snapshot
 from tests.unit.cli.reports import printed
 
 APP = Target(7, "app")
 PAGES = 12
+SHARES = st.sampled_from([0, 0.25, 0.5, 1])
+UNKNOWN = np.full((1, len(WITHIN_INTERVALS)), np.nan)
 TIMES_NS = [1 * MS, 30 * MS, 100 * MS, 250 * MS, 1000 * MS, 10_000 * MS]
 
 
@@ -34,12 +38,13 @@ def windows(draw: st.DrawFn) -> list[TouchedWindow]:
         bounds = sorted(draw(st.sets(st.integers(0, PAGES), max_size=6)))
         rows = [(a, b) for a, b in pairwise(bounds) if draw(st.booleans())]
         start, end = np.array(rows, np.int64).reshape(-1, 2).T
-        shares = st.lists(
-            st.sampled_from([0, 0.25, 0.5, 1]), min_size=len(rows), max_size=len(rows)
-        )
+        shares = st.lists(SHARES, min_size=len(rows), max_size=len(rows))
         touched = np.array(draw(shares), np.float64)[:, None]
         access_share = np.array(draw(shares), np.float64)
-        made.append(TouchedWindow(now_ns, end_ns, 5 * MS, start, end, touched, access_share))
+        curve = np.sort(np.array(draw(st.lists(SHARES, min_size=7, max_size=7)), np.float64))
+        within = np.tile(curve, (len(rows), 1))
+        columns = start, end, touched, access_share, within
+        made.append(TouchedWindow(now_ns, end_ns, 5 * MS, *columns))
         now_ns = end_ns
     return made
 
@@ -74,13 +79,29 @@ def test_the_largest_share_of_each_page_counts(made: list[TouchedWindow]) -> Non
         assert within == sorted(within)
 
 
+@pytest.mark.parametrize("rate_hz", [3.0, 20.0])
+def test_a_monitor_tells_what_pages_at_random_access_within_parts_of_a_window(
+    rate_hz: float,
+) -> None:
+    trace = Trace((Phase(10**9, (Access(64 * MIB, 128 * MIB, rate_hz=rate_hz),)),))
+    monitor = pydamon.simulate(trace, [(0, 256 * MIB)], cpu_budget_percent=1, seed=1)
+    snapshots = [each for each in monitor.run("16s") if each.start_ns > 6 * 10**9]
+    assert np.median([each.window_ns for each in snapshots]) > 500 * MS
+    recording = Recording.from_snapshots(snapshots)
+    within = analysis.working_sets_within(recording, [20 * MS, 100 * MS, 200 * MS, 500 * MS])
+    for time_ns, working_set in zip(within.times_ns, within.working_sets, strict=True):
+        truth = 64 * MIB * (1 - np.exp(-rate_hz * time_ns / 1e9))
+        assert np.median(working_set.total.size_bytes) == pytest.approx(truth, rel=0.1)
+
+
 def test_old_windows_and_their_blocks_are_forgotten() -> None:
     history = WindowHistory(1000 * MS, 1)
     start, end = np.array([0]), np.array([PAGES])
     for number in range(500):
         times_ns = number * 100 * MS, (number + 1) * 100 * MS
         share = np.array([(number % 7) / 7])
-        history.add(TouchedWindow(*times_ns, 5 * MS, start, end, share[:, None], share))
+        columns = start, end, share[:, None], share, UNKNOWN
+        history.add(TouchedWindow(*times_ns, 5 * MS, *columns))
         assert [float(sums[0]) for sums in history.within([1000 * MS])]
         assert len(history._windows) <= 10
         assert len(history._blocks) <= 2 * 10 + 10
@@ -90,7 +111,7 @@ def test_old_windows_and_their_blocks_are_forgotten() -> None:
 def test_a_part_of_a_window_lies_between_nothing_and_the_window(
     share: float, touched: float, part_ms: int
 ) -> None:
-    columns = np.array([0]), np.array([100]), np.array([[touched]]), np.array([share])
+    columns = np.array([0]), np.array([100]), np.array([[touched]]), np.array([share]), UNKNOWN
     window = TouchedWindow(0, 100 * MS, 5 * MS, *columns)
     whole, part, less = (
         float(shares.sums()[0])
@@ -102,7 +123,7 @@ def test_a_part_of_a_window_lies_between_nothing_and_the_window(
 
 
 def test_pages_at_random_are_interpolated_by_their_share() -> None:
-    columns = np.array([0]), np.array([100]), np.array([[0.8]]), np.array([0.01])
+    columns = np.array([0]), np.array([100]), np.array([[0.8]]), np.array([0.01]), UNKNOWN
     window = TouchedWindow(0, 1000 * MS, 5 * MS, *columns)
     assert float(window.last(500 * MS).sums()[0]) == pytest.approx(100 * (1 - 0.99**100))
     # What is hot is hot in any part of the window.

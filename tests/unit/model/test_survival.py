@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from pydamon._model.access_patterns import access_share
+from pydamon._data.analysis.touched import TouchedWindow
+from pydamon._model.access_patterns import estimated_accesses
 from pydamon._model.survival import Survival
 
 PAGES = 16
@@ -101,7 +102,7 @@ def watched(waits: Waits, epochs: int, regions: int, seed: int = 1) -> Survival:
 @pytest.mark.parametrize("name", PATTERNS)
 def test_the_mean_of_estimates_is_right(name: str) -> None:
     (waits, truth), tolerance = PATTERNS[name]
-    share, _ = access_share(watched(waits, 30, 3000), LOOKS_NS, INTERVAL_NS)
+    share, _, _ = estimated_accesses(watched(waits, 30, 3000), LOOKS_NS, INTERVAL_NS)
     assert share.mean() == pytest.approx(truth, rel=tolerance)
 
 
@@ -112,7 +113,7 @@ def test_single_estimates_of_loops_are_near(name: str) -> None:
     What tells is the look by which all epochs have seen an access.
     """
     (waits, truth), _ = PATTERNS[name]
-    share, deviation = access_share(watched(waits, 30, 3000), LOOKS_NS, INTERVAL_NS)
+    share, deviation, _ = estimated_accesses(watched(waits, 30, 3000), LOOKS_NS, INTERVAL_NS)
     error = share - truth
     assert np.sqrt(np.mean(error**2)) < (0.3 if truth > 0.03 else 0.65) * truth
     assert np.mean(np.abs(error) <= 2 * deviation + 1e-9) > 0.9
@@ -121,19 +122,52 @@ def test_single_estimates_of_loops_are_near(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in PATTERNS if "random" in name])
 def test_the_deviation_is_that_of_estimates(name: str) -> None:
     (waits, _), _ = PATTERNS[name]
-    share, deviation = access_share(watched(waits, 20, 3000), LOOKS_NS, INTERVAL_NS)
+    share, deviation, _ = estimated_accesses(watched(waits, 20, 3000), LOOKS_NS, INTERVAL_NS)
     assert 0.8 * share.std() <= np.median(deviation)
     assert np.median(deviation) <= max(3 * share.std(), 0.1)
 
 
+def working_sets(waits: Waits, touched: float, times_ms: list[int]) -> list[float]:
+    """The share told as accessed within each time: the median of many windows of 1.3 s."""
+    share, _, within = estimated_accesses(watched(waits, 30, 60), LOOKS_NS, INTERVAL_NS)
+    region = np.array([0]), np.array([1]), np.array([[touched]])
+    windows = [
+        TouchedWindow(0, 1300 * 10**6, int(INTERVAL_NS), *region, share[[i]], within[[i]])
+        for i in range(len(share))
+    ]
+    return [
+        float(np.median([window.last(ms * 10**6).sums()[0] for window in windows]))
+        for ms in times_ms
+    ]
+
+
+@pytest.mark.parametrize("period_ms", [7, 21, 50, 85, 120, 200, 300, 340, 450, 600, 900])
+def test_all_of_a_loop_is_accessed_within_a_time_longer_than_its_period(period_ms: int) -> None:
+    times_ms = [ms for ms in (20, 50, 100, 150, 200, 350, 500, 1000) if ms > period_ms]
+    told = working_sets(periodic(period_ms)[0], 1.0, times_ms)
+    assert told == pytest.approx([1.0] * len(told), abs=0.05)
+
+
+@pytest.mark.parametrize("hz", [1, 2, 5, 10, 50, 200])
+def test_pages_at_random_are_accessed_within_a_time_as_their_rate_says(hz: int) -> None:
+    truth = [1 - np.exp(-hz * ms / 1000) for ms in (50, 100, 200, 350, 500, 1000, 1300)]
+    told = working_sets(at_random(hz)[0], truth.pop(), [50, 100, 200, 350, 500, 1000])
+    assert told == pytest.approx(truth, rel=0.1)
+
+
+def test_a_hot_quarter_is_accessed_within_any_time() -> None:
+    told = working_sets(mixed(0.25, 1000)[0], 0.25, [10, 50, 100, 200, 500, 1000])
+    assert told == pytest.approx([0.25] * len(told), rel=0.05)
+
+
 def test_idle_memory_has_no_rate_and_unwatched_memory_none_that_is_known() -> None:
     sums = watched(lambda _, shape: np.full(shape, np.inf), 20, 3)
-    share, deviation = access_share(sums, LOOKS_NS, INTERVAL_NS)
-    assert (share == 0).all()
+    share, deviation, within = estimated_accesses(sums, LOOKS_NS, INTERVAL_NS)
+    assert not share.any()
+    assert not within.any()
     assert (deviation < 0.01).all()
-    share, deviation = access_share(Survival.empty(len(LOOKS_NS), 2), LOOKS_NS, INTERVAL_NS)
-    assert np.isnan(share).all()
-    assert np.isnan(deviation).all()
+    for unknown in estimated_accesses(Survival.empty(len(LOOKS_NS), 2), LOOKS_NS, INTERVAL_NS):
+        assert np.isnan(unknown).all()
 
 
 def test_what_is_new_counts_as_long_as_it_fits_and_alone_where_it_does_not() -> None:
@@ -153,7 +187,7 @@ def test_rates_may_change_of_pages_on_their_own_and_of_blocks() -> None:
         sums = watched(before[0], 12, 500)
         for seed in (2, 3):
             sums = sums.followed_by(watched(after[0], 4, 500, seed))
-        share, _ = access_share(sums, LOOKS_NS, INTERVAL_NS)
+        share, _, _ = estimated_accesses(sums, LOOKS_NS, INTERVAL_NS)
         assert np.median(share) == pytest.approx(after[1], rel=0.25)
 
 
@@ -182,10 +216,11 @@ def test_any_counts_give_shares(seen: NDArray[np.int64], epochs: NDArray[np.int6
     pages = (epochs * PAGES).astype(np.float64)
     rising = np.minimum(np.maximum.accumulate(seen, axis=0), pages)
     hits = np.minimum(np.ceil(rising / 4), epochs)
-    share, deviation = access_share(
+    share, deviation, within = estimated_accesses(
         Survival(pages, epochs.astype(np.float64), rising, hits), LOOKS_NS, INTERVAL_NS
     )
     known = pages > 0
     assert ((share[known] >= 0) & (share[known] <= 1)).all()
     assert (deviation[known] >= 0).all()
     assert np.isnan(share[~known]).all()
+    assert (np.diff(within[known], axis=1, prepend=0, append=1) >= 0).all()

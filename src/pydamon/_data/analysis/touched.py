@@ -9,6 +9,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pydamon._model.accessed_within import share_within
+
 __all__ = ["TouchedShares", "TouchedWindow", "WindowHistory"]
 
 
@@ -70,7 +72,8 @@ class TouchedWindow:
     """One window of a target; arrays have one entry a region.
 
     `touched` are the shares of regions that were touched in the window: shape (regions, columns).
-    `access_share` is the share of sampling intervals with an access.
+    `access_share` is the share of sampling intervals with an access, and `accessed_within` the
+    shares accessed within longer times, as in `Snapshot`.
     """
 
     start_ns: int
@@ -80,6 +83,7 @@ class TouchedWindow:
     end: NDArray[np.int64]
     touched: NDArray[np.float64]
     access_share: NDArray[np.float64]
+    accessed_within: NDArray[np.float64]
 
     def whole(self) -> TouchedShares:
         """The shares that were touched in the window."""
@@ -88,26 +92,29 @@ class TouchedWindow:
     def last(self, time_ns: int) -> TouchedShares:
         """The shares that were touched in the last part of the window, which is so long.
 
-        Of pages that are accessed at random in a share p of sampling intervals, 1 - (1 - p)^n are
-        accessed within n intervals. That is at most what was touched in the window. It is at least
-        the part of what was touched that such pages leave to the shorter time: the same pages may
-        all be accessed at once, and not at random.
+        That is at most what was touched in the window. It is at least the part of what was touched
+        that the shorter time has of what is accessed in a time as long as the window.
         """
         length_ns = self.end_ns - self.start_ns
-        sampling_ns = max(1, self.sampling_ns)
-        reached = _reached(self.access_share, time_ns / sampling_ns)
-        whole = _reached(self.access_share, length_ns / sampling_ns)
+        reached, whole = self._accessed_within(time_ns), self._accessed_within(length_ns)
         part = np.full(len(whole), time_ns / max(1, length_ns))
         np.divide(reached, whole, out=part, where=whole > 0)
         least = self.touched * np.minimum(part, 1)[:, None]
         shares = np.maximum(least, np.minimum(self.touched, reached[:, None]))
         return TouchedShares.of(self.start, self.end, shares)
 
+    def _accessed_within(self, time_ns: int) -> NDArray[np.float64]:
+        """The share of each region that is usually accessed within a time.
 
-def _reached(access_share: NDArray[np.float64], intervals: float) -> NDArray[np.float64]:
-    """The share of pages accessed within so many sampling intervals, if they are so at random."""
-    reached: NDArray[np.float64] = 1 - (1 - access_share) ** intervals
-    return reached
+        Where only `access_share` is known, as if accesses came at random: in a share p of the
+        sampling intervals, so that 1 - (1 - p)^n of the pages are accessed within n intervals.
+        """
+        intervals = time_ns / max(1, self.sampling_ns)
+        shares: NDArray[np.float64] = 1 - (1 - self.access_share) ** intervals
+        known = np.flatnonzero(~np.isnan(self.accessed_within[:, 0]))
+        columns = self.accessed_within[known], self.access_share[known]
+        shares[known] = share_within(*columns, intervals)
+        return shares
 
 
 class WindowHistory:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pydamon._data.recording import Recording
+from pydamon._data.recording.accessed_within import packed
 from pydamon._data.recording.arrow import dictionary_array
 from pydamon._data.recording.layout import PER_TARGET
 from pydamon._data.recording.rows import batch_of
@@ -28,7 +29,8 @@ _SUMS = ("max_nr_accesses", "cpu_ns", "interruption_ns", "late_ticks")
 HELD = frozenset(
     {
         *PER_TARGET,
-        *("start", "end", "nr_accesses", "access_share", "access_share_error", "age", "age_ns"),
+        *("start", "end", "nr_accesses", "access_share", "access_share_error", "accessed_within"),
+        *("age", "age_ns"),
         *_NAMES,
         *(f"{name}_bytes" for name in _BYTES),
     }
@@ -45,9 +47,10 @@ class TargetWindows:
 
     `facts` has a number for each column of `PER_TARGET`, with codes for names. `columns` have one
     entry a region: `start`, `end`, `samples` and `time_ns` (of the windows that have the region),
-    `share`, `variance` (of the share), the shares in `_BYTES`, `accessed`, `age_ns`, and codes for
-    `mapping` and `perms`. `time_ns` is the length of all windows, without the time between them,
-    and `most_regions` the largest number of regions in any of them.
+    `share`, `variance` (of the share), `within` (`accessed_within`), the shares in `_BYTES`,
+    `accessed`, `age_ns`, and codes for `mapping` and `perms`. `time_ns` is the length of all
+    windows, without the time between them, and `most_regions` the largest number of regions in any
+    of them.
     """
 
     facts: dict[str, int]
@@ -107,6 +110,7 @@ class WindowReader:
             "samples": time_ns / np.maximum(chunk.column("sampling_ns"), 1),
             "share": chunk.access_share,
             "variance": chunk.column("access_share_error").astype(np.float64) ** 2,
+            "within": chunk.accessed_within,
             "accessed": chunk.column("nr_accesses") > 0,
             "age_ns": chunk.column("age_ns"),
         }
@@ -137,6 +141,8 @@ def combined(windows: Sequence[TargetWindows]) -> TargetWindows:
     time_ns = sum(window.time_ns for window in windows)
     samples = sum(window.time_ns / max(1, window.facts["sampling_ns"]) for window in windows)
     columns = _pieces(windows)
+    if len({window.facts["sampling_ns"] for window in windows}) > 1:  # they are of other times
+        columns["within"][:] = np.nan
     most_pieces = _PIECES_PER_REGION * max(_LEAST_REGIONS, most_regions)
     return TargetWindows(
         {**last, **sums, **bounds, "sampling_ns": max(1, round(time_ns / samples))},
@@ -175,6 +181,7 @@ def _pieces(windows: Sequence[TargetWindows]) -> dict[str, NDArray[Any]]:
         "time_ns": time_ns,
         "share": sums(rows["share"] * rows["samples"]) / samples,
         "variance": sums(rows["variance"] * rows["samples"] ** 2) / samples**2,
+        "within": _mean_within(rows["within"][row], rows["samples"][row], runs),
         "accessed": accessed,
         "age_ns": np.where(stays, age_ns, 0),
         "touched": runs.max(rows["touched"][row]),
@@ -228,12 +235,21 @@ def _means(columns: dict[str, NDArray[Any]], runs: Runs) -> dict[str, NDArray[An
         "time_ns": time_ns / total,
         "share": runs.sum(columns["share"] * by_samples) / samples,
         "variance": error**2,
+        "within": _mean_within(columns["within"], by_samples, runs),
         "accessed": runs.max(columns["accessed"]),
         "age_ns": np.rint(age_ns).astype(np.int64),
         "touched": runs.sum(columns["touched"] * size) / total,
         **{name: runs.sum(columns[name] * by_time) / time_ns for name in _MEANS_BY_TIME},
         **{name: columns[name][runs.heads] for name in _NAMES},
     }
+
+
+def _mean_within(within: NDArray[Any], weight: NDArray[Any], runs: Runs) -> NDArray[Any]:
+    """The mean of `accessed_within` of each run, of what is known of it; NaN where nothing is."""
+    weight = weight * ~np.isnan(within[:, 0])
+    total = runs.sum(weight)
+    sums = runs.sum(np.nan_to_num(within) * weight[:, None])
+    return np.where(total > 0, sums.T / np.where(total > 0, total, 1), np.nan).T
 
 
 def rows_of(windows: Sequence[TargetWindows], words: Sequence[str]) -> pa.Table:
@@ -263,6 +279,7 @@ def rows_of(windows: Sequence[TargetWindows], words: Sequence[str]) -> pa.Table:
         "nr_accesses": np.where(accessed, nr_accesses, 0).astype(np.int64),
         "access_share": share.astype(np.float32),
         "access_share_error": np.sqrt(column["variance"]).astype(np.float32),
+        "accessed_within": packed(column["within"]),
         "age": np.clip(age_ns // window_ns, 0, _INT32_MAX),
         "age_ns": age_ns,
     }

@@ -88,9 +88,11 @@ def working_sets_within(
     cannot be told apart; regions that are touched as a whole, or not at all, are counted exactly.
     Where a window counts too much as touched, that stays in the figure for as long as the time.
 
-    Of a window that began before the time did, the part behind is interpolated by `access_share`:
-    of pages that are accessed at random in a share p of sampling intervals, 1 - (1 - p)^n are
-    accessed within n intervals. It counts at most what was touched in that window.
+    Of a window that began before the time did, the part behind is estimated: by the shares of each
+    region that are accessed within 4, 8, ..., 256 sampling intervals (`Snapshot.accessed_within`),
+    and interpolated in between. Where these are not known, `access_share` tells what accesses at
+    random would reach: in a share p of the intervals, 1 - (1 - p)^n of the pages within n
+    intervals. It counts at most what was touched in that window.
 
     Where pages were looked at, and a time is no shorter than the time between the last looks, the
     figure counts pages: all those whose age is below that time. It holds until the next look.
@@ -154,7 +156,7 @@ class _Within:
         start, end = recording.column("start"), recording.column("end")
         accessed = np.stack([classes.accessed, classes.once().accessed], axis=1)
         touched = accessed / (end - start)[:, None]
-        shares = recording.access_share
+        shares, within = recording.access_share, recording.accessed_within
         offsets = recording.target_offsets.tolist()
         facts = ("start_ns", "end_ns", "sampling_ns")
         windows = np.stack([recording.per_target(name) for name in facts], axis=1).tolist()
@@ -166,7 +168,7 @@ class _Within:
             if number not in self._histories:
                 self._histories[number] = WindowHistory(self._times_ns[-1], 2)
             history = self._histories[number]
-            columns = (start[rows], end[rows], touched[rows], shares[rows])
+            columns = (start[rows], end[rows], touched[rows], shares[rows], within[rows])
             start_ns, end_ns, sampling_ns = windows[index]
             history.add(TouchedWindow(start_ns, end_ns, sampling_ns, *columns))
             amounts[:, index] = list(history.within(self._times_ns))

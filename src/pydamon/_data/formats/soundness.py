@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pydamon._data.recording.accessed_within import falls
 from pydamon._data.recording.coverage import Overlap, TargetNumbers
 from pydamon._data.recording.recording import Recording
 from pydamon._data.recording.schema import COLUMNS
@@ -63,6 +64,7 @@ def _checks(recording: Recording) -> Iterator[tuple[NDArray[np.bool_], str]]:
         values = recording.column(name)
         yield (values < 0) | np.isinf(values), f"{name} is no share"
     yield recording.column("access_share") > 1, "access_share is above 1"
+    yield falls(column["accessed_within"]), "accessed_within falls as times rise"
     followed = recording.column("followed_share")
     yield ~((followed > 0) & (followed <= 1)), "followed_share is no share"
     for name in _WITHIN_SIZE:

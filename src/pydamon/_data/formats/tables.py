@@ -6,6 +6,7 @@ row only. So any program reads such a file as it is, and nothing is lost.
 
 from __future__ import annotations
 
+import codecs
 import csv as python_csv
 import json
 import re
@@ -101,7 +102,7 @@ class _CsvReader:
 
         try:
             with csv.open_csv(
-                pa.PythonFile(ChunkFile(self._content.chunks()), "r"),
+                pa.PythonFile(ChunkFile(_text_of(self._content.chunks())), "r"),
                 csv.ReadOptions(use_threads=False, block_size=CHUNK_BYTES),
                 csv.ParseOptions(
                     newlines_in_values=True,
@@ -130,6 +131,17 @@ class _CsvReader:
     def _column_name(self, number: re.Match[str]) -> str:
         index = int(number[1])
         return f"column {self._names[index]}" if index < len(self._names) else number[0]
+
+
+def _text_of(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same. Raises `ValueError` where they are not text: pyarrow would print a traceback."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for chunk in chunks:
+        try:
+            decoder.decode(chunk)
+        except UnicodeDecodeError as error:
+            raise ValueError("it has bytes that are not text in UTF-8") from error
+        yield chunk
 
 
 def _problem_with(row: Any) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pydamon._data.recording.accessed_within import unpacked
 from pydamon._data.recording.ages import sums_of_words
 from pydamon._data.recording.arrow import column_array, concatenate, to_arrow, to_numpy
 from pydamon._data.recording.layout import Layout
@@ -126,6 +127,11 @@ class Recording(Displayable):
     def access_rate(self) -> NDArray[np.float64]:
         """`access_share`, and 0 where no access was found in the window: shape (rows,)."""
         return np.where(self.column("nr_accesses") > 0, self.access_share, 0.0)
+
+    @property
+    def accessed_within(self) -> NDArray[np.float64]:
+        """The shares accessed within several times, as in `Snapshot`: shape (rows, 7)."""
+        return unpacked(self.column("accessed_within"))
 
     @property
     def page_ages(self) -> AgeSums:

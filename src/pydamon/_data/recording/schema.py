@@ -91,6 +91,7 @@ COLUMNS = pa.schema(
             ("repeated_bytes", pa.int64()),
             ("access_share", pa.float32()),
             ("access_share_error", pa.float32()),
+            ("accessed_within", pa.int64()),
             ("looked_ns", pa.int64()),
             ("looked_since_ns", pa.int64()),
             ("looks", pa.int32()),
@@ -109,7 +110,7 @@ OPTIONAL_COLUMNS = frozenset(
     {
         *("host", "vsz_bytes", "rss_bytes", "process_started_ns"),
         *("age_ns", "resident_bytes", "unseen_bytes", "repeated_bytes"),
-        *("access_share", "access_share_error"),
+        *("access_share", "access_share_error", "accessed_within"),
         *("looked_ns", "looked_since_ns", "looks", "followed_share", "page_ages"),
         *("passed", "page_map", "cpu_use", "container"),
     }

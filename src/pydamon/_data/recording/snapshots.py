@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pydamon._data.recording.accessed_within import packed, unpacked
 from pydamon._data.recording.ages import age_words, sums_of_words
 from pydamon._data.recording.arrow import (
     Numbers,
@@ -87,6 +88,7 @@ class RowBuilder:
             "repeated_bytes": regions.of(lambda s: s.repeated_bytes),
             "access_share": regions.reals(lambda s: s.access_share.clip(0, 1)),
             "access_share_error": regions.reals(lambda s: s.access_share_error),
+            "accessed_within": regions.of(lambda s: packed(s.accessed_within)),
             **_age_columns(snapshots, regions),
             **_passed_column(snapshots),
             **_map_column(snapshots),
@@ -306,6 +308,7 @@ class SnapshotReader:
             column("repeated_bytes"),
             access_share=shares,
             access_share_error=self._column("access_share_error")[rows].astype(np.float64),
+            accessed_within=unpacked(column("accessed_within")),
             page_ages=self._page_ages(rows),
             passed=self._passed(rows),
             page_maps=self._page_maps(slice(first, end)),

@@ -76,6 +76,7 @@ def snapshot_of(
         repeated_bytes=_repeated_bytes(table, memory.repeated, repeated, resident_bytes),
         access_share=table.nr_accesses / timing.samples,
         access_share_error=table.deviation / timing.samples,
+        accessed_within=table.accessed_within,
         page_ages=page_ages,
     )
 

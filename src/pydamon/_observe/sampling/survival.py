@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pydamon._model.access_patterns import access_share
+from pydamon._model.access_patterns import Accesses, estimated_accesses
 from pydamon._model.adjust import Levels
 from pydamon._model.ranges import PAGE_SIZE
 from pydamon._model.regions import LOOKS, RegionTable
@@ -123,14 +123,15 @@ class SurvivalSampling(Sampler):
 
     def set_rates(self, table: RegionTable, counts: Counts) -> None:
         table.evidence = Survival.of_rows(table.evidence).followed_by(self._new, self._later).rows
-        share, deviation = self._estimate(table)
+        share, deviation, within = self._estimate(table)
         samples = self._samples
         tried = counts.checks + counts.unobservable
-        surveyed, unsure = self._surveyed(table)
+        surveyed, unsure, surveyed_within = self._surveyed(table)
         unsampled = (tried == 0) & (table.last_nr_accesses > 0)
         unknown = np.where(unsampled, table.last_nr_accesses, surveyed * samples)
         table.nr_accesses = np.where(np.isnan(share), unknown, share * samples)
         table.deviation = np.where(np.isnan(share), unsure, deviation) * samples
+        table.accessed_within = np.where(np.isnan(within), surveyed_within, within)
         table.seen = np.where(tried > 0, 1.0, table.seen)
         only_sampled = (tried > 0) & np.isnan(table.touched)
         table.unobservable = np.where(
@@ -141,8 +142,8 @@ class SurvivalSampling(Sampler):
 
     def set_known_rates(self, table: RegionTable, looked_at: NDArray[np.bool_]) -> bool:
         table.evidence[_outdated(table) & looked_at] = 0
-        share, deviation = self._estimate(table)
-        surveyed, unsure = self._surveyed(table)
+        share, deviation, within = self._estimate(table)
+        surveyed, unsure, surveyed_within = self._surveyed(table)
         rates = np.where(np.isnan(share), surveyed, share) * self._samples
         touched = np.nan_to_num(table.touched)
         known = np.where(touched > 0, np.maximum(rates, _LEAST_RATE), 0.0)
@@ -151,22 +152,26 @@ class SurvivalSampling(Sampler):
         table.nr_accesses = np.where(looked_at, known, table.nr_accesses)
         deviation = np.where(np.isnan(share), unsure, deviation) * self._samples
         table.deviation = np.where(looked_at, deviation, table.deviation)
+        within = np.where(np.isnan(within), surveyed_within, within)
+        table.accessed_within = np.where(looked_at[:, None], within, table.accessed_within)
         return True
 
-    def _estimate(self, table: RegionTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The share of intervals with an access, and its deviation; NaN where never watched."""
+    def _estimate(self, table: RegionTable) -> Accesses:
+        """How often each region is accessed; NaN where never watched."""
         if not self._look_ns[0]:
-            unknown = np.full(len(table), np.nan)
-            return unknown, unknown
+            return Accesses.unknown(len(table))
         sums = Survival.of_rows(table.evidence)
-        return access_share(sums, self._look_ns, self._pacer.named.sampling_ns)
+        return estimated_accesses(sums, self._look_ns, self._pacer.named.sampling_ns)
 
-    def _surveyed(self, table: RegionTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _surveyed(self, table: RegionTable) -> Accesses:
         """The same by what surveys saw, which is all that is known of regions never watched."""
         window_ns = self._pacer.effective.aggregation_ns
         shares = np.nan_to_num(np.stack([table.touched_early, table.touched]))
         looks_ns = np.array([window_ns / 4, window_ns])
-        return access_share(Survival.of_shares(shares), looks_ns, self._pacer.named.sampling_ns)
+        sums = Survival.of_shares(shares)
+        accesses = estimated_accesses(sums, looks_ns, self._pacer.named.sampling_ns)
+        accesses.within[np.isnan(table.touched)] = np.nan
+        return accesses
 
     def reconcile(self, table: RegionTable, counts: Counts) -> None:
         hit_share = counts.hits / np.maximum(counts.checks, 1)
@@ -181,6 +186,7 @@ class SurvivalSampling(Sampler):
         # No more of a region is accessed in an interval than in the whole window.
         most = np.maximum(np.nan_to_num(table.touched, nan=1.0), hit_share) * self._samples
         table.nr_accesses = np.where(idle, 0.0, np.clip(table.nr_accesses, least, most))
+        table.accessed_within[idle] = 0
 
     @property
     def sample_window(self) -> float:
