@@ -3,9 +3,9 @@
 When pages are first seen accessed after a clear does not tell their rate by itself: few of them are
 seen within a sampling interval, and what later looks see says more or less of that interval,
 depending on how memory is accessed. So a library of patterns is held against what was seen:
-accesses all the time, in a loop, at random, by a part of the pages, of pages with rates over orders of magnitude,
-and in bursts, each at many rates. The estimate is the mean over the library, each pattern weighted
-by how well it predicts the looks (its likelihood) and by how common it is (its prior).
+all the time, in a loop, at random, by a part of the pages, at rates over orders of magnitude, and
+in bursts, each at many rates. The estimate is the mean over the library, each pattern weighted by
+how well it predicts the looks (its likelihood) and by how common it is (its prior).
 
 Neighbouring pages that are all accessed at once are one observation, and a loop is likely. Pages on
 their own are many observations, and accesses at random are.
