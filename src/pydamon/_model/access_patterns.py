@@ -3,9 +3,9 @@
 When pages are first seen accessed after a clear does not tell their rate by itself: few of them are
 seen within a sampling interval, and what later looks see says more or less of that interval,
 depending on how memory is accessed. So a library of patterns is held against what was seen:
-accesses in a loop, at random, by a part of the pages, of pages with rates over orders of magnitude,
-and in bursts, each at many rates. The estimate is the mean over the library, each pattern weighted
-by how well it predicts the looks (its likelihood) and by how common it is (its prior).
+all the time, in a loop, at random, by a part of the pages, at rates over orders of magnitude, and
+in bursts, each at many rates. The estimate is the mean over the library, each pattern weighted by
+how well it predicts the looks (its likelihood) and by how common it is (its prior).
 
 Neighbouring pages that are all accessed at once are one observation, and a loop is likely. Pages on
 their own are many observations, and accesses at random are.
@@ -60,6 +60,11 @@ def _times(least: float, most: float, step: float) -> Floats:
     return times
 
 
+def _all_the_time(times: Floats) -> Floats:
+    """Too often for any look to miss: most hot memory, whatever its rate."""
+    return np.ones_like(times)
+
+
 def _in_a_loop(times: Floats) -> Floats:
     return np.minimum(times, 1)
 
@@ -96,14 +101,15 @@ def _over_orders(deviation: float) -> Callable[[Floats], Floats]:
 
 _PARTS, _ON, _SPREAD = (0.06, 0.12, 0.25, 0.5), (0.03, 0.06, 0.12, 0.25, 0.5, 0.75), (0.8, 1.6, 2.4)
 _LIBRARY = (
-    _Pattern(0.8, 0.1, _times(0.2, 12_000, _STEP), _in_a_loop),
-    _Pattern(0.08, 0.4, _times(0.08, 12_000, _STEP), _at_random),
+    _Pattern(0.15, 0.15, np.ones(1), _all_the_time),
+    _Pattern(0.67, 0.1, _times(0.2, 12_000, _STEP), _in_a_loop),
+    _Pattern(0.08, 0.3, _times(0.08, 12_000, _STEP), _at_random),
     *(
-        _Pattern(0.01 / len(_PARTS), 0.2 / len(_PARTS), _times(0.08, 80, 2 * _STEP), within)
+        _Pattern(0.01 / len(_PARTS), 0.15 / len(_PARTS), _times(0.08, 80, 2 * _STEP), within)
         for within in map(_by_a_part, _PARTS)
     ),
     *(
-        _Pattern(0.1 / len(_ON), 0.05 / len(_ON), _times(6, 800, 2 * _STEP), within)
+        _Pattern(0.08 / len(_ON), 0.05 / len(_ON), _times(6, 800, 2 * _STEP), within)
         for within in map(_in_bursts, _ON)
     ),
     *(
@@ -158,7 +164,9 @@ class Accesses(NamedTuple):
     """How often the memory of each region is accessed; NaN where it was never watched."""
 
     share: Floats
-    """The share of intervals with an access: shape (n,)."""
+    """The share of intervals with an access, as the mean of its logarithm: shape (n,)."""
+    mean: Floats
+    """Its mean, which is higher the less is known: shape (n,)."""
     deviation: Floats
     """Its standard deviation: shape (n,)."""
     within: Floats
@@ -167,8 +175,8 @@ class Accesses(NamedTuple):
     @classmethod
     def unknown(cls, regions: int) -> Accesses:
         """Of regions that were never watched."""
-        unknown = np.full(regions, np.nan)
-        return cls(unknown, unknown, np.full((regions, len(WITHIN_INTERVALS)), np.nan))
+        share, mean, deviation = np.full((3, regions), np.nan)
+        return cls(share, mean, deviation, np.full((regions, len(WITHIN_INTERVALS)), np.nan))
 
 
 def estimated_accesses(sums: Survival, look_ns: Floats, interval_ns: float) -> Accesses:
@@ -198,6 +206,7 @@ def estimated_accesses(sums: Survival, look_ns: Floats, interval_ns: float) -> A
     """
     watched, accesses = sums.pages > 0, Accesses.unknown(len(sums))
     share, within = np.where(watched, 0.0, accesses.share), accesses.within
+    mean = share.copy()
     units = sums.independent_pages
     deviation = 1 / np.where(watched, sums.epochs * units, np.nan)
     within[watched] = 0
@@ -206,8 +215,10 @@ def estimated_accesses(sums: Survival, look_ns: Floats, interval_ns: float) -> A
         steps = np.log(np.maximum(look_ns, 1) / interval_ns) / np.log(_LOOK_STEP)
         predicted = _predictions(tuple(steps.round().astype(int).tolist()))
         of_accessed = _estimate(sums.take(accessed), units[accessed], predicted)
-        share[accessed], deviation[accessed], within[accessed] = of_accessed
-    return Accesses(share, deviation, within)
+        known = (share, mean, deviation, within)
+        for column, values in zip(known, of_accessed, strict=True):
+            column[accessed] = values
+    return Accesses(share, mean, deviation, within)
 
 
 def _estimate(sums: Survival, units: Floats, predicted: _Predictions) -> Accesses:
@@ -233,4 +244,4 @@ def _estimate(sums: Survival, units: Floats, predicted: _Predictions) -> Accesse
     deviation = np.hypot(np.sqrt(np.maximum(square - mean**2, 0)), _LEAST_ERROR * mean)
     # Single precision lets them fall by a little.
     rising = np.maximum.accumulate(np.minimum(np.stack(within, axis=1), 1), axis=1)
-    return Accesses(np.exp(logarithm), deviation, rising)
+    return Accesses(np.exp(logarithm), mean, deviation, rising)

@@ -102,7 +102,7 @@ def watched(waits: Waits, epochs: int, regions: int, seed: int = 1) -> Survival:
 @pytest.mark.parametrize("name", PATTERNS)
 def test_the_mean_of_estimates_is_right(name: str) -> None:
     (waits, truth), tolerance = PATTERNS[name]
-    share, _, _ = estimated_accesses(watched(waits, 30, 3000), LOOKS_NS, INTERVAL_NS)
+    share = estimated_accesses(watched(waits, 30, 3000), LOOKS_NS, INTERVAL_NS).share
     assert share.mean() == pytest.approx(truth, rel=tolerance)
 
 
@@ -113,7 +113,7 @@ def test_single_estimates_of_loops_are_near(name: str) -> None:
     What tells is the look by which all epochs have seen an access.
     """
     (waits, truth), _ = PATTERNS[name]
-    share, deviation, _ = estimated_accesses(watched(waits, 30, 3000), LOOKS_NS, INTERVAL_NS)
+    share, _, deviation, _ = estimated_accesses(watched(waits, 30, 3000), LOOKS_NS, INTERVAL_NS)
     error = share - truth
     assert np.sqrt(np.mean(error**2)) < (0.3 if truth > 0.03 else 0.65) * truth
     assert np.mean(np.abs(error) <= 2 * deviation + 1e-9) > 0.9
@@ -122,14 +122,14 @@ def test_single_estimates_of_loops_are_near(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in PATTERNS if "random" in name])
 def test_the_deviation_is_that_of_estimates(name: str) -> None:
     (waits, _), _ = PATTERNS[name]
-    share, deviation, _ = estimated_accesses(watched(waits, 20, 3000), LOOKS_NS, INTERVAL_NS)
+    share, _, deviation, _ = estimated_accesses(watched(waits, 20, 3000), LOOKS_NS, INTERVAL_NS)
     assert 0.8 * share.std() <= np.median(deviation)
     assert np.median(deviation) <= max(3 * share.std(), 0.1)
 
 
 def working_sets(waits: Waits, touched: float, times_ms: list[int]) -> list[float]:
     """The share told as accessed within each time: the median of many windows of 1.3 s."""
-    share, _, within = estimated_accesses(watched(waits, 30, 60), LOOKS_NS, INTERVAL_NS)
+    share, _, _, within = estimated_accesses(watched(waits, 30, 60), LOOKS_NS, INTERVAL_NS)
     region = np.array([0]), np.array([1]), np.array([[touched]])
     windows = [
         TouchedWindow(0, 1300 * 10**6, int(INTERVAL_NS), *region, share[[i]], within[[i]])
@@ -162,7 +162,7 @@ def test_a_hot_quarter_is_accessed_within_any_time() -> None:
 
 def test_idle_memory_has_no_rate_and_unwatched_memory_none_that_is_known() -> None:
     sums = watched(lambda _, shape: np.full(shape, np.inf), 20, 3)
-    share, deviation, within = estimated_accesses(sums, LOOKS_NS, INTERVAL_NS)
+    share, _, deviation, within = estimated_accesses(sums, LOOKS_NS, INTERVAL_NS)
     assert not share.any()
     assert not within.any()
     assert (deviation < 0.01).all()
@@ -187,7 +187,7 @@ def test_rates_may_change_of_pages_on_their_own_and_of_blocks() -> None:
         sums = watched(before[0], 12, 500)
         for seed in (2, 3):
             sums = sums.followed_by(watched(after[0], 4, 500, seed))
-        share, _, _ = estimated_accesses(sums, LOOKS_NS, INTERVAL_NS)
+        share = estimated_accesses(sums, LOOKS_NS, INTERVAL_NS).share
         assert np.median(share) == pytest.approx(after[1], rel=0.25)
 
 
@@ -216,7 +216,7 @@ def test_any_counts_give_shares(seen: NDArray[np.int64], epochs: NDArray[np.int6
     pages = (epochs * PAGES).astype(np.float64)
     rising = np.minimum(np.maximum.accumulate(seen, axis=0), pages)
     hits = np.minimum(np.ceil(rising / 4), epochs)
-    share, deviation, within = estimated_accesses(
+    share, _, deviation, within = estimated_accesses(
         Survival(pages, epochs.astype(np.float64), rising, hits), LOOKS_NS, INTERVAL_NS
     )
     known = pages > 0

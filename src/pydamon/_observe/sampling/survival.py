@@ -123,15 +123,14 @@ class SurvivalSampling(Sampler):
 
     def set_rates(self, table: RegionTable, counts: Counts) -> None:
         table.evidence = Survival.of_rows(table.evidence).followed_by(self._new, self._later).rows
-        share, deviation, within = self._estimate(table)
-        samples = self._samples
+        never = table.evidence[:, 0] == 0
+        accesses = self._accesses(table)
         tried = counts.checks + counts.unobservable
-        surveyed, unsure, surveyed_within = self._surveyed(table)
-        unsampled = (tried == 0) & (table.last_nr_accesses > 0)
-        unknown = np.where(unsampled, table.last_nr_accesses, surveyed * samples)
-        table.nr_accesses = np.where(np.isnan(share), unknown, share * samples)
-        table.deviation = np.where(np.isnan(share), unsure, deviation) * samples
-        table.accessed_within = np.where(np.isnan(within), surveyed_within, within)
+        unsampled = never & (tried == 0) & (table.last_nr_accesses > 0)
+        rates = accesses.share * self._samples
+        table.nr_accesses = np.where(unsampled, table.last_nr_accesses, rates)
+        table.deviation = accesses.deviation * self._samples
+        table.accessed_within = accesses.within
         table.seen = np.where(tried > 0, 1.0, table.seen)
         only_sampled = (tried > 0) & np.isnan(table.touched)
         table.unobservable = np.where(
@@ -142,35 +141,36 @@ class SurvivalSampling(Sampler):
 
     def set_known_rates(self, table: RegionTable, looked_at: NDArray[np.bool_]) -> bool:
         table.evidence[_outdated(table) & looked_at] = 0
-        share, deviation, within = self._estimate(table)
-        surveyed, unsure, surveyed_within = self._surveyed(table)
-        rates = np.where(np.isnan(share), surveyed, share) * self._samples
+        accesses = self._accesses(table)
         touched = np.nan_to_num(table.touched)
+        rates = accesses.share * self._samples
         known = np.where(touched > 0, np.maximum(rates, _LEAST_RATE), 0.0)
         # Regions of which no exact look can tell anything keep their last rate.
         known = np.where(np.isnan(table.touched), table.last_nr_accesses, known)
+        deviation, within = accesses.deviation * self._samples, accesses.within
         table.nr_accesses = np.where(looked_at, known, table.nr_accesses)
-        deviation = np.where(np.isnan(share), unsure, deviation) * self._samples
         table.deviation = np.where(looked_at, deviation, table.deviation)
-        within = np.where(np.isnan(within), surveyed_within, within)
         table.accessed_within = np.where(looked_at[:, None], within, table.accessed_within)
         return True
 
-    def _estimate(self, table: RegionTable) -> Accesses:
-        """How often each region is accessed; NaN where never watched."""
-        if not self._look_ns[0]:
-            return Accesses.unknown(len(table))
-        sums = Survival.of_rows(table.evidence)
-        return estimated_accesses(sums, self._look_ns, self._pacer.named.sampling_ns)
-
-    def _surveyed(self, table: RegionTable) -> Accesses:
-        """The same by what surveys saw, which is all that is known of regions never watched."""
-        window_ns = self._pacer.effective.aggregation_ns
-        shares = np.nan_to_num(np.stack([table.touched_early, table.touched]))
-        looks_ns = np.array([window_ns / 4, window_ns])
-        sums = Survival.of_shares(shares)
-        accesses = estimated_accesses(sums, looks_ns, self._pacer.named.sampling_ns)
-        accesses.within[np.isnan(table.touched)] = np.nan
+    def _accesses(self, table: RegionTable) -> Accesses:
+        """How often each region is accessed: by what surveys saw where no epoch has watched it."""
+        interval_ns, accesses = self._pacer.named.sampling_ns, Accesses.unknown(len(table))
+        if self._look_ns[0]:
+            sums = Survival.of_rows(table.evidence)
+            accesses = estimated_accesses(sums, self._look_ns, interval_ns)
+        unknown = np.flatnonzero(np.isnan(accesses.share))
+        if len(unknown):
+            window_ns = self._pacer.effective.aggregation_ns
+            looks_ns = np.array([window_ns / 4, window_ns])
+            shares = np.stack([table.touched_early, table.touched])[:, unknown]
+            sums = Survival.of_shares(np.nan_to_num(shares))
+            surveyed = estimated_accesses(sums, looks_ns, interval_ns)
+            # So little is known that the mean counts: none that is hot may look warm.
+            accesses.share[unknown] = surveyed.mean
+            accesses.deviation[unknown] = surveyed.deviation
+            told = ~np.isnan(table.touched[unknown])
+            accesses.within[unknown[told]] = surveyed.within[told]
         return accesses
 
     def reconcile(self, table: RegionTable, counts: Counts) -> None:
