@@ -16,7 +16,8 @@ import pytest
 
 import pydamon
 from pydamon import analysis
-from tests.integration.conftest import MIB, needs, running
+from pydamon._observe.probes.ebpf import session
+from tests.integration.conftest import MIB, needs, running, script
 from tests.integration.programs import built
 
 pytestmark = [pytest.mark.live, needs("ebpf")]
@@ -114,6 +115,33 @@ def test_shared_memory_counts_where_it_is_used(parent: tuple[str, ...]) -> None:
     assert classes.total.sum() < 40 * MIB
     # Each of them has what it uses.
     assert last.of_target(1).working_set() == pytest.approx(8 * MIB, rel=0.15)
+
+
+def test_memory_shared_with_others_is_known_however_it_is_cleared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every clear is tried page by page first, which leaves what others map as it is."""
+    monkeypatch.setattr(session, "TRY_AGAIN", 1.0)
+    text = f"""
+import mmap, os, sys
+memory = mmap.mmap(-1, {64 * MIB})
+memory[:] = bytes({64 * MIB})
+into, out = os.pipe()
+if not os.fork():
+    sum(memory[:: mmap.PAGESIZE])
+    os.write(out, b"!")
+    sys.stdin.read()
+    os._exit(0)
+os.read(into, 1)
+print(flush=True)
+while True:
+    sum(memory[: {16 * MIB} : mmap.PAGESIZE])
+"""
+    with script(text) as program, monitor(program.pid, children=False) as mon:
+        snapshots = list(mon.run("5s"))
+    for one in snapshots[1:]:
+        assert one.working_set() == pytest.approx(16 * MIB, rel=0.1)
+        assert one.classes.unobservable.sum() < MIB
 
 
 def test_many_children_count_with_what_is_their_own() -> None:

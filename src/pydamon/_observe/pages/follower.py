@@ -283,7 +283,11 @@ class PageFollower:
         self._pages.forget_vanished()
         targets = unique(stretches.target).tolist()
         whole = {target for target in targets if session.clear_whole(target)}
-        undivided = [target for target in targets if session.needs_process_wide_clear(target)]
+
+        def needs_more(target: int) -> bool:
+            return target not in whole and session.needs_process_wide_clear(target)
+
+        undivided = [target for target in targets if needs_more(target)]
         pages_of = np.bincount(stretches.target, stretches.pages)
         for part, pages in _parts_of(stretches, undivided):
             bits = self._read_and_clear(
@@ -291,7 +295,7 @@ class PageFollower:
             )
             in_part = np.bincount(part.target, part.pages, len(pages_of))
             for target in np.flatnonzero((in_part == pages_of) & (in_part > 0)).tolist():
-                if session.needs_process_wide_clear(target) and session.clear_process_wide(target):
+                if needs_more(target) and session.clear_process_wide(target):
                     bits.unobservable[part.of_pages(part.target == target)] = False
             self._note(part, pages, bits)
         self._pages.forget_moved()

@@ -218,7 +218,8 @@ class EbpfSession(Session):
         return small and self.clear_process_wide(target)
 
     def needs_process_wide_clear(self, target: int) -> bool:
-        return self._processes[target] in self._shares_much & self._has_huge
+        # Also where `scan` has just found that out: else nothing would be known till the next look.
+        return self._processes[target] in self._shares_much
 
     def clear_process_wide(self, target: int) -> bool:
         try:
