@@ -2,7 +2,7 @@
 /*
  * Survival sampling: once an epoch, a block of neighbouring pages in each region is cleared; then
  * all blocks are looked at several times, later and later, without clearing them again. When each
- * page was first seen accessed tells how often it is accessed (_model/survival.py).
+ * page was first seen accessed tells how often it is accessed (_model/access_patterns.py).
  *
  * User space runs `settle`, `choose`, clears `ranges`, and runs `arm`, once an epoch. The looks in
  * between happen at timer interrupts, which come anyway (`on_tick`), or where no tracepoint is
