@@ -68,7 +68,8 @@ class MonitoredMemory:
         self._started_ns = self._updated_ns = self._ended_early_ns = 0
         self._update_rest_ns = 0
         """How long to leave out updates after the last one, for the sake of their cost."""
-        self._next_check_ns = 0
+        self._next_check_ns = self._next_look_ns = 0
+        """When to compare sizes again, and page tables even where the sizes are the same."""
 
     def start(self) -> None:
         """Find the targets and their memory; raises `TargetError` if there are none."""
@@ -130,17 +131,24 @@ class MonitoredMemory:
         """
         if self._moved or self._populated is None or now_ns < self._next_check_ns:
             return self._moved
-        begin_ns = self._session.clock.cpu_ns()
+        clock = self._session.clock
+        begin_ns = clock.cpu_ns()
         sizes = self._sizes()
-        if not sizes or sizes != self._sizes_then:
+        # Memory that mremap moves leaves the sizes as they are.
+        same = bool(sizes) and sizes == self._sizes_then
+        self._next_check_ns = now_ns + self._rest_ns(clock.cpu_ns() - begin_ns, now_ns)
+        if not same or now_ns >= self._next_look_ns:
+            begin_ns, self._sizes_then = clock.cpu_ns(), sizes
             self._moved = not _same(self._session.populated(), self._populated)
-            self._sizes_then = sizes
-        cost_ns = self._session.clock.cpu_ns() - begin_ns
-        rest_ns = max(self._pacer.rest_ns(cost_ns), _LEAST_REST * cost_ns)
-        if self._is_starting(now_ns):
-            rest_ns = min(rest_ns, _FIRST_CHECK_NS)
-        self._next_check_ns = now_ns + rest_ns
+            self._next_look_ns = now_ns + self._rest_ns(clock.cpu_ns() - begin_ns, now_ns)
+            if not same:
+                self._next_check_ns = self._next_look_ns
         return self._moved
+
+    def _rest_ns(self, cost_ns: int, now_ns: int) -> int:
+        """How long not to ask again after a check that cost so much CPU time."""
+        rest_ns = max(self._pacer.rest_ns(cost_ns), _LEAST_REST * cost_ns)
+        return min(rest_ns, _FIRST_CHECK_NS) if self._is_starting(now_ns) else rest_ns
 
     def update(self, table: RegionTable, now_ns: int) -> RegionTable:
         """Read the targets and their mappings again; returns regions that fit their memory now."""
