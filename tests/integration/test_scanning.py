@@ -184,7 +184,7 @@ def test_exec_and_exit_are_noticed() -> None:
 def test_signals_are_neither_lost_nor_in_the_way() -> None:
     count = 300
     text = f"""
-import signal, socket
+import signal, socket, sys
 mine, kernels = socket.socketpair()
 kernels.setblocking(False)
 signal.signal(signal.SIGRTMIN, lambda *_: None)
@@ -193,6 +193,7 @@ print("ready", flush=True)
 got = 0
 while got < {count}:
     got += mine.recv(100).count(signal.SIGRTMIN)
+sys.stdin.read()
 """
     with script(text) as process:
 
@@ -207,6 +208,9 @@ while got < {count}:
         while sender.is_alive():
             session_on("writes", process.pid).close()
         sender.join()
+        # Till now it must not end, though it may have all signals.
+        assert process.stdin is not None
+        process.stdin.close()
         assert process.wait(timeout=20) == 0
 
 
