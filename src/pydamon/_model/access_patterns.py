@@ -204,21 +204,19 @@ def estimated_accesses(sums: Survival, look_ns: Floats, interval_ns: float) -> A
     distribution of the forward recurrence time (D. R. Cox, *Renewal theory*, 1962): a straight line
     up to the period for a loop, and an exponential at random.
     """
-    watched, accesses = sums.pages > 0, Accesses.unknown(len(sums))
-    share, within = np.where(watched, 0.0, accesses.share), accesses.within
-    mean = share.copy()
+    watched, accesses = np.flatnonzero(sums.pages > 0), Accesses.unknown(len(sums))
     units = sums.independent_pages
-    deviation = 1 / np.where(watched, sums.epochs * units, np.nan)
-    within[watched] = 0
+    for column in accesses:
+        column[watched] = 0
+    accesses.deviation[watched] = 1 / (sums.epochs * units)[watched]
     accessed = np.flatnonzero(sums.seen[-1] > 0)
     if len(accessed):
         steps = np.log(np.maximum(look_ns, 1) / interval_ns) / np.log(_LOOK_STEP)
         predicted = _predictions(tuple(steps.round().astype(int).tolist()))
         of_accessed = _estimate(sums.take(accessed), units[accessed], predicted)
-        known = (share, mean, deviation, within)
-        for column, values in zip(known, of_accessed, strict=True):
+        for column, values in zip(accesses, of_accessed, strict=True):
             column[accessed] = values
-    return Accesses(share, mean, deviation, within)
+    return accesses
 
 
 def _estimate(sums: Survival, units: Floats, predicted: _Predictions) -> Accesses:

@@ -136,5 +136,5 @@ def _is_twice(target: str, start_ns: int) -> RecordingError:
     overlap = Overlap(printable(target), start_ns, 0, same=True)
     return RecordingError(
         f"the recording cannot be written: {overlap}, in the same window",
-        hint="it may be several recordings put together: `pydamon merge` makes one of their files",
+        hint="recordings put together overlap: `pydamon slice` takes a part of one of them",
     )

@@ -62,6 +62,8 @@ class EbpfSession(Session):
         self._entries = EntryFiller(self._rng)
         self._shares_much: set[Process] = set()
         """Processes with so many stuck pages that it pays to clear everything another way."""
+        self._shared_much: set[Process] = set()
+        """Those for which that was known before."""
         self._has_huge: set[Process] = set()
         """Processes that were seen to have huge pages."""
         self._mappings: list[MappingTable] = []
@@ -89,8 +91,8 @@ class EbpfSession(Session):
         self._cleared_before.clear()
         self._entries.forget_blind()
         self._processes = list(processes)
-        self._shares_much &= set(processes)
-        self._has_huge &= set(processes)
+        for known in (self._shares_much, self._shared_much, self._has_huge):
+            known.intersection_update(processes)
         self._pages = [ProcessPages(process) for process in processes]
         for process, number in refused:
             if number and not process.ends:
@@ -211,15 +213,18 @@ class EbpfSession(Session):
         process = self._processes[target]
         if process.without_leader:
             return self.clear_process_wide(target)
-        if self._rng.random() < TRY_AGAIN:
-            self._shares_much.discard(process)
+        if process in self._shares_much:
+            self._shared_much.add(process)
+            if self._rng.random() < TRY_AGAIN:
+                self._shares_much.discard(process)
         # Small pages do not stay in a TLB for long, and to clear twice makes the window longer.
         small = process in self._shares_much and process not in self._has_huge
         return small and self.clear_process_wide(target)
 
     def needs_process_wide_clear(self, target: int) -> bool:
-        # Also where `scan` has just found that out: else nothing would be known till the next look.
-        return self._processes[target] in self._shares_much
+        # Where it is new that so much is shared, the TLB would hide what is in use all the time.
+        known = self._shares_much & (self._has_huge | self._shared_much)
+        return self._processes[target] in known
 
     def clear_process_wide(self, target: int) -> bool:
         try:
@@ -351,9 +356,8 @@ class EbpfSession(Session):
         begin_ns = time.thread_time_ns()
         offset = 0
         refused: list[int] = []
-        for index in (
-            np.flatnonzero(machine.targets["n_ranges"]) if len(self._processes) > 1 else (0,)
-        ):
+        several = len(self._processes) > 1
+        for index in np.flatnonzero(machine.targets["n_ranges"]) if several else (0,):
             target = machine.targets[index]
             n, wanted = int(target["n_ranges"]), int(target["bytes"])
             at = machine.ranges_address + offset * madvise.RANGE_BYTES

@@ -73,6 +73,17 @@ static inline u32 count_bits(u32 x)
 	return (x + (x >> 8)) & 0x1f;
 }
 
+/* Read the entries of the pages of a block, to whose table `e` leads; whether that worked. */
+static inline int read_block(const struct control *c, u64 pgd, const struct block *b, u64 e,
+			     u64 pages[BLOCK_PAGES])
+{
+	u64 bytes = BLOCK_PAGES * sizeof(*pages);
+	u64 at = entry_at(c, e, b->addr, PAGE_SHIFT) & ~(bytes - 1);
+
+	return !bpf_probe_read_kernel(pages, bytes, (void *)at) &&
+	       may_tell(c, pgd, b->addr, PAGE_SHIFT, e);
+}
+
 /*
  * Which pages of a block are accessed; of a huge page, the first bit says it. Where another monitor
  * clears bits too, and not seldom, only one page of a block is looked at, which `valid` names:
@@ -80,7 +91,7 @@ static inline u32 count_bits(u32 x)
  */
 static inline u32 look_at_block(const struct control *c, u64 pgd, const struct block *b, u32 *shift)
 {
-	u64 e = walk_to_pmd(c, pgd, b->addr, shift), pages[BLOCK_PAGES], at;
+	u64 e = walk_to_pmd(c, pgd, b->addr, shift), pages[BLOCK_PAGES];
 	u32 young = 0;
 
 	if (!e)
@@ -88,9 +99,7 @@ static inline u32 look_at_block(const struct control *c, u64 pgd, const struct b
 	if (is_leaf(e))
 		return is_accessed(read_back(c, e, *shift));
 	*shift = PAGE_SHIFT;
-	at = entry_at(c, e, b->addr, PAGE_SHIFT) & ~(u64)(sizeof(pages) - 1);
-	if (bpf_probe_read_kernel(pages, sizeof(pages), (void *)at) ||
-	    !may_tell(c, pgd, b->addr, PAGE_SHIFT, e))
+	if (!read_block(c, pgd, b, e, pages))
 		return 0;
 #pragma clang loop unroll(full)
 	for (int i = 0; i < BLOCK_PAGES; i++)
@@ -313,15 +322,10 @@ SEC("syscall") int choose(void *ctx)
 /* The pages of a block that several processes map: MADV_COLD leaves them as they are. */
 static inline u32 shared_in_block(const struct control *c, u64 pgd, const struct block *b)
 {
-	u64 pages[BLOCK_PAGES], e, at;
 	u32 shift, shared = 0;
+	u64 e = walk_to_pmd(c, pgd, b->addr, &shift), pages[BLOCK_PAGES];
 
-	e = walk_to_pmd(c, pgd, b->addr, &shift);
-	if (!c->page_mapcount || !e || is_leaf(e))
-		return 0;
-	at = entry_at(c, e, b->addr, PAGE_SHIFT) & ~(u64)(sizeof(pages) - 1);
-	if (bpf_probe_read_kernel(pages, sizeof(pages), (void *)at) ||
-	    !may_tell(c, pgd, b->addr, PAGE_SHIFT, e))
+	if (!c->page_mapcount || !e || is_leaf(e) || !read_block(c, pgd, b, e, pages))
 		return 0;
 #pragma clang loop unroll(full)
 	for (int i = 0; i < BLOCK_PAGES; i++)
